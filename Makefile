@@ -1,0 +1,143 @@
+# Vectron: every target a person needs.  `make help` lists them.
+#
+# Modules are built into static libraries under $(BUILD); programs, tests and
+# the extension link only what the arrow map in src/README.md allows.  PGXS
+# forbids a target named check, so the extension's own makefile is
+# src/pg/pgxs.mk, run from here.
+
+BUILD ?= build
+CC = gcc
+PG_CONFIG ?= pg_config
+SANITIZE ?=
+CFLAGS ?= -O2 -g
+WARN = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wvla \
+	-Wshadow=local -Wformat=2 -Werror
+VT_CFLAGS = -std=gnu11 $(CFLAGS) -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing \
+	$(WARN) -Isrc -MMD -MP $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) $(DEFINES)
+VT_LDFLAGS = $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
+
+# Modules, and what a program that uses one must link, in link order.
+MODULES = base vec hnsw raft store wire net replica client
+LIBS_base = base
+LIBS_vec = vec base
+LIBS_hnsw = hnsw vec base
+LIBS_raft = raft base
+LIBS_store = store base
+LIBS_wire = wire base
+LIBS_net = net wire base
+LIBS_client = client wire vec base
+LIBS_replica = replica net wire raft store base
+LIBS_worker = worker_parts hnsw vec replica net wire raft store base
+LIBS_pd = pd_parts replica net wire raft store base
+SYS_LIBS = -lleveldb -lnng -ljansson -lcrypto -lxxhash -lm
+
+lib = $(BUILD)/lib$(1).a
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/$(1)/*.c))
+present = $(foreach m,$(1),$(if $(wildcard src/$(patsubst %_parts,%,$(m))/*.c),$(call lib,$(m))))
+# A test links the libraries of the module its name begins with.
+test_module = $(firstword $(subst _, ,$(notdir $(1))))
+
+PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
+	$(if $(wildcard src/pd/main.c),$(BUILD)/vectron-pd) \
+	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
+
+.PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
+	demo lint fmt unit sim asan tsan bench fuzz $(MODULES:%=lib%) $(MODULES:%=unit-%) unit-worker unit-pd
+
+all: programs extension
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make                 extension and daemons, into build/
+programs: $(foreach m,$(MODULES),$(call present,$(m))) $(PROGRAMS)
+
+extension: $(foreach m,base vec wire client,$(call present,$(m)))
+	$(if $(wildcard src/pg/pgxs.mk),$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG))
+
+## make install         the extension by PGXS, the daemons beside PostgreSQL's programs
+install: all
+	$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) install
+	for p in $(PROGRAMS); do install -D -m 755 $$p "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$(basename $$p)" || exit 1; done
+
+uninstall:
+	$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) uninstall
+	for p in vectron-worker vectron-pd vectronctl; do rm -f "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$p"; done
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(VT_CFLAGS) -c -o $@ $<
+
+define module_rules
+$(BUILD)/lib$(1).a: $$(call objects,$(1))
+	@mkdir -p $$(@D)
+	rm -f $$@ && ar rcs $$@ $$^
+lib$(1): $(BUILD)/lib$(1).a
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
+
+# Programs: main.c apart, so that unit tests can link the rest.
+define program_rules
+$(BUILD)/lib$(1)_parts.a: $$(filter-out %/main.o,$$(call objects,$(1)))
+	@mkdir -p $$(@D)
+	rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach p,worker pd,$(eval $(call program_rules,$(p))))
+
+$(BUILD)/vectron-worker: $(BUILD)/obj/src/worker/main.o $(foreach m,$(LIBS_worker),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+$(BUILD)/vectron-pd: $(BUILD)/obj/src/pd/main.o $(foreach m,$(LIBS_pd),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+$(BUILD)/vectronctl: $(call objects,ctl) $(foreach m,$(LIBS_client),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+
+# Unit tests: test/unit/<module>_<topic>.c, one program each.
+UNIT_SOURCES = $(wildcard test/unit/*.c)
+UNIT_PROGRAMS = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
+.SECONDEXPANSION:
+$(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $$(foreach m,$$(LIBS_$$(call test_module,$$*)),$$(call present,$$(m)))
+	@mkdir -p $(@D)
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lcmocka $(SYS_LIBS)
+
+## make unit            unit tests; unit-<module> those of one module
+unit: $(UNIT_PROGRAMS)
+	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+unit-%: $$(filter $$(BUILD)/unit/$$*_%,$$(UNIT_PROGRAMS))
+	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+unit-programs: $(UNIT_PROGRAMS)
+
+# The Raft simulator and the linearizability checker.
+$(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) $(BUILD)/libraft.a $(BUILD)/libbase.a
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+$(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)/libbase.a
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+
+## make check-sim SEED=n RUNS=m   more seeds of the simulator
+SEED ?= 1
+RUNS ?= 1000
+check-sim: $(BUILD)/sim
+	$(BUILD)/sim --seed $(SEED) --runs $(RUNS)
+
+## make check           every test; check-quick in two minutes; check-long goes on
+check check-quick check-long check-bare:
+	./run $(subst check-quick,check --quick,$(subst check-long,check --long,$(subst check-bare,check --bare,$@)))
+## make demo            the demonstration
+demo:
+	./run demo
+## make lint            arrows, headers, static checks
+lint:
+	sh test/lint/lint.sh $(BUILD)
+## make fmt             format with clang-format
+fmt:
+	clang-format -i $(wildcard src/*/*.c src/*/*.h test/*/*.c test/*/*.h)
+
+## make asan / tsan     the unit tests and the simulator under sanitizers
+asan:
+	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined unit
+tsan:
+	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread unit
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * log.c
+ *	  Log lines to standard error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static const char *log_program = "vectron";
+static LogLevel log_least = LOG_LEVEL_INFO;
+
+static const char *const level_names[] = {"DEBUG", "INFO", "WARN", "ERROR"};
+
+void
+log_setup(const char *program, LogLevel least)
+{
+	log_program = program;
+	log_least = least;
+}
+
+int
+log_level_parse(const char *name)
+{
+	static const char *const words[] = {"debug", "info", "warn", "error"};
+
+	for (int i = 0; i < 4; i++)
+		if (strcmp(name, words[i]) == 0)
+			return i;
+	return -1;
+}
+
+void
+log_write(LogLevel level, const char *fmt,...)
+{
+	char		line[1024];
+	int64_t		now = clock_wall_us();
+	time_t		seconds = (time_t) (now / 1000000);
+	struct tm	tm;
+	va_list		args;
+	int			n;
+	int			m;
+
+	if (level < log_least)
+		return;
+	gmtime_r(&seconds, &tm);
+	n = (int) strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
+	n += snprintf(line + n, sizeof(line) - (size_t) n, ".%03dZ %s %s ",
+				  (int) (now / 1000 % 1000), level_names[level], log_program);
+	va_start(args, fmt);
+	m = vsnprintf(line + n, sizeof(line) - (size_t) n - 1, fmt, args);
+	va_end(args);
+	n = m < 0 ? n : n + m;
+	if (n > (int) sizeof(line) - 2)
+		n = (int) sizeof(line) - 2;
+	line[n++] = '\n';
+
+	/* A log that cannot be written must not stop the work. */
+	if (write(STDERR_FILENO, line, (size_t) n) < 0)
+		return;
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * log.h
+ *	  One line of text for each thing a person may want to know at 3 a.m.
+ *
+ * Only programs log (worker, pd, ctl); libraries return errors.  A line is
+ *	   2026-01-31T04:05:06.789Z INFO worker shard=7 term=4 became leader
+ * and goes to standard error in one write.  Thread-safe.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+typedef enum LogLevel
+{
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR
+} LogLevel;
+
+/* Name in every line, and the least level that is written. */
+extern void log_setup(const char *program, LogLevel least);
+extern int	log_level_parse(const char *name);	/* -1 = no such level */
+
+extern void log_write(LogLevel level, const char *fmt,...)
+			__attribute__((format(printf, 2, 3)));
+
+#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+
+#endif							/* BASE_LOG_H */
