@@ -1,0 +1,265 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *	  The only door into the cluster: connections, routes, retries, deadlines,
+ *	  fan-out over shards and merging.
+ *
+ * Conventions
+ *
+ * 1. One Client belongs to one thread.  It starts no thread, installs no
+ *	  signal handler, and blocks only in ClientOps.wait, which is the caller's:
+ *	  WaitLatchOrSocket in a backend, poll in a program.  When wait returns a
+ *	  status other than VT_OK and VT_TIMEOUT, the request in hand is given up
+ *	  (cancel frame if the connection is between frames, else the connection is
+ *	  closed) and the status is passed on.  wait never longjmps through us.
+ * 2. Every call has an absolute deadline on clock_now_us() and ends by it.
+ * 3. A write is acknowledged only when every touched shard has answered VT_OK
+ *	  (law W4).  After any other result the caller must assume that any part of
+ *	  it may still be applied later; fences, not retries, make that safe (W6).
+ * 4. An answer is complete or an error: intervals that answered tile the whole
+ *	  hash space (law D1), or the call waits, retries and fails.
+ * 5. Errors carry words that name shard and endpoint.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include "base/clock.h"
+#include "vec/vec.h"
+#include "wire/wire.h"
+
+typedef struct Client Client;
+
+typedef struct ClientOps
+{
+	/*
+	 * Wait until fd can be read (want_read) or written (want_write), or until
+	 * the deadline: VT_OK, VT_TIMEOUT, or a status that ends the call.  fd -1:
+	 * just wait.
+	 */
+	VtStatus	(*wait) (void *arg, int fd, bool want_read, bool want_write, int64_t until_us);
+	/* Account a socket before it is opened; false = no room.  May be NULL. */
+	bool		(*acquire_fd) (void *arg);
+	void		(*release_fd) (void *arg);
+	void	   *arg;
+} ClientOps;
+
+/* wait by poll(2), for programs. */
+extern const ClientOps client_poll_ops;
+
+typedef struct ClientOptions
+{
+	/*
+	 * Comma-separated: "unix:/path/to/socket" or "tcp://host:port".  A path
+	 * that does not begin with / is relative to the working directory.
+	 */
+	const char *pd_endpoints;
+	WireRole	role;
+	const char *secret;			/* cluster secret for tcp, or NULL */
+	ClientOps	ops;
+} ClientOptions;
+
+extern VtStatus client_open(const ClientOptions *options, Client **out, VtError *err);
+extern void client_close(Client *client);	/* NULL is fine */
+
+/*
+ * Ask the placement driver: op and its members as JSON text, answer as JSON
+ * text owned by the client until the next call.  Tries every endpoint until
+ * the deadline.  The ops are listed in docs/wire.md.
+ */
+extern VtStatus client_control(Client *client, const char *request, int64_t deadline_us,
+							   const char **reply, VtError *err);
+
+/* Ask one store (worker) the same way. */
+extern VtStatus client_control_at(Client *client, const char *endpoint, const char *request,
+								  int64_t deadline_us, const char **reply, VtError *err);
+
+/* A collection as the gateway knows it.  Owned by the client's route cache. */
+typedef struct ClientShard
+{
+	WireShardDesc desc;
+	char		endpoint[128];	/* of the leader as last heard */
+} ClientShard;
+
+typedef struct ClientCollection
+{
+	VtId		generation;
+	WireOwner	owner;
+	uint32_t	dim;
+	VecMetric	metric;
+	uint64_t	route_version;
+	uint32_t	nshards;		/* sorted by interval; they tile the space */
+	ClientShard *shards;
+} ClientCollection;
+
+/* What to create, and the words PD keeps about it. */
+typedef struct ClientCreate
+{
+	VtId		generation;
+	WireOwner	owner;
+	uint32_t	dim;
+	VecMetric	metric;
+	uint16_t	m;
+	uint16_t	ef_construction;
+	uint32_t	shards;			/* 0 = one per worker */
+	uint32_t	replicas;		/* 0 = the cluster's default */
+	uint64_t	xid;			/* 64-bit transaction id that creates it */
+	const char *label;			/* "schema.index" for views, may be NULL */
+} ClientCreate;
+
+/* Idempotent by generation; returns when every shard can take writes. */
+extern VtStatus client_create(Client *client, const ClientCreate *create, int64_t deadline_us,
+							  VtError *err);
+
+/*
+ * The route of a generation, from the cache unless refresh.
+ * VT_UNKNOWN_GENERATION, VT_GONE (dropped) are definite answers of PD.  The
+ * pointer lives until the next call for the same generation.
+ */
+extern VtStatus client_route(Client *client, const VtId *generation, bool refresh,
+							 int64_t deadline_us, const ClientCollection **out, VtError *err);
+extern void client_route_forget(Client *client, const VtId *generation);
+
+/* (shard, incarnation, index): what a write returns and a read may ask for (R3). */
+typedef struct ClientMark
+{
+	uint64_t	shard;
+	uint64_t	incarnation;
+	uint64_t	index;
+} ClientMark;
+
+typedef struct ClientMarks
+{
+	uint32_t	n;
+	ClientMark *items;			/* allocated by the client with malloc */
+	uint64_t	fence;			/* highest fence seen in the answers */
+	uint64_t	route_version;
+} ClientMarks;
+
+extern void client_marks_free(ClientMarks *marks);
+
+/* What every write carries. */
+typedef struct ClientWriter
+{
+	VtId		generation;
+	WireOwner	owner;
+	uint64_t	fence;			/* as last seen; see client_read_index() */
+	uint32_t	timeline;
+	uint64_t	lsn;
+	int64_t		deadline_us;
+} ClientWriter;
+
+typedef struct ClientRecord
+{
+	Bytes		id;
+	uint64_t	version;		/* deletes: as listed */
+	const float *vector;		/* puts: dim of the collection */
+} ClientRecord;
+
+/*
+ * Put n records: grouped by shard, sent to all shards at once in commands of
+ * at most 1 MiB, several in flight, retried where the answer was not definite
+ * or the route was old.  done[i] (may be NULL) is set when record i is
+ * acknowledged, also when the call fails.
+ *
+ * VT_FENCED: some shard has a higher fence (in marks->fence); the caller looks
+ * at its heap (law W6) and sends again what is not done with the new one.
+ * VT_NOT_OWNER, VT_UNKNOWN_GENERATION, VT_GONE: definite refusals (law W7).
+ */
+extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
+						   size_t n, bool *done, ClientMarks *marks, VtError *err);
+
+/*
+ * Delete (id, version) pairs, only where the version still matches.  *hits
+ * counts those that did.  Same contract; VT_FENCED is an error for VACUUM.
+ */
+extern VtStatus client_delete(Client *client, const ClientWriter *writer,
+							  const ClientRecord *records, size_t n, uint64_t *hits,
+							  ClientMarks *marks, VtError *err);
+
+/*
+ * Raise the fence of the whole generation to one new number, above that of
+ * every shard, as law W5 wants it: read fresh, then raise on all; a shard that
+ * already had it means another raise: start again.  The number comes back in
+ * *fence, marks cover the raises.
+ */
+extern VtStatus client_raise(Client *client, const ClientWriter *writer, uint64_t *fence,
+							 ClientMarks *marks, VtError *err);
+
+/*
+ * Marks that cover everything acknowledged so far, from the leaders, with the
+ * highest fence, and the number of live records in all shards.
+ */
+extern VtStatus client_read_index(Client *client, const VtId *generation, const WireOwner *owner,
+								  int64_t deadline_us, ClientMarks *marks, uint64_t *records,
+								  uint64_t *unindexed, VtError *err);
+
+/* Bulk load: begin and end go through every shard's log. */
+extern VtStatus client_ingest(Client *client, const ClientWriter *writer, bool begin,
+							  ClientMarks *marks, VtError *err);
+
+/*
+ * List every record of a generation.  Call next until *item has no id; the
+ * stream ends with VT_OK only if all shards' streams were whole: intervals
+ * tile, counts match.  VT_LEASE_GONE: begin again from the start.
+ */
+typedef struct ClientList ClientList;
+extern VtStatus client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
+								 const ClientMarks *marks, bool vectors, int64_t deadline_us,
+								 ClientList **out, VtError *err);
+extern VtStatus client_list_next(ClientList *list, int64_t deadline_us, WireListItem *item,
+								 VtError *err);
+extern void client_list_close(ClientList *list);
+
+/* A scan in order of (distance, id), over all shards, batch by batch. */
+typedef struct ClientScan ClientScan;
+
+typedef struct ClientSearch
+{
+	VtId		generation;
+	WireOwner	owner;
+	const float *query;			/* dim of the collection; copied */
+	uint32_t	dim;
+	uint32_t	batch;			/* hits in the first batch (LIMIT), >= 1 */
+	uint32_t	ef;
+	WireConsistency consistency;
+	const ClientMarks *marks;	/* per shard; a shard without one is asked by ReadIndex */
+	bool		exact;
+} ClientSearch;
+
+typedef struct ClientHit
+{
+	double		distance;
+	Bytes		id;				/* until the next call on this scan */
+	bool		late;			/* nearer than one returned before it (R1) */
+} ClientHit;
+
+typedef struct ClientScanStats
+{
+	uint32_t	batches;
+	uint32_t	exact_batches;
+	uint64_t	distances;
+	uint64_t	hops;
+	uint64_t	hits;
+	uint64_t	late;
+} ClientScanStats;
+
+extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us,
+								 ClientScan **out, VtError *err);
+
+/*
+ * The next hit; *found false when every live record has been returned.  Each
+ * id comes at most once.
+ */
+extern VtStatus client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit,
+								 bool *found, VtError *err);
+extern void client_scan_stats(const ClientScan *scan, ClientScanStats *out);
+
+/* Frees everything and tells the workers to forget the scan; never waits. */
+extern void client_scan_close(ClientScan *scan);
+
+/* Connections open now, and the words of the last failure to reach PD. */
+extern int	client_connections(const Client *client);
+
+#endif							/* CLIENT_H */
