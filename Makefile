@@ -31,6 +31,7 @@ LIBS_worker = worker_parts hnsw vec replica net wire raft store base
 LIBS_pd = pd_parts replica net wire raft store base
 SYS_LIBS = -lleveldb -lnng -ljansson -lcrypto -lxxhash -lm
 
+percent = %
 lib = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/$(1)/*.c))
 present = $(foreach m,$(1),$(if $(wildcard src/$(patsubst %_parts,%,$(m))/*.c),$(call lib,$(m))))
@@ -42,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	demo lint fmt unit sim asan tsan bench fuzz $(MODULES:%=lib%) $(MODULES:%=unit-%) unit-worker unit-pd
+	demo lint fmt unit sim asan tsan bench fuzz $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -94,6 +95,7 @@ $(BUILD)/vectronctl: $(call objects,ctl) $(foreach m,$(LIBS_client),$(call lib,$
 # Unit tests: test/unit/<module>_<topic>.c, one program each.
 UNIT_SOURCES = $(wildcard test/unit/*.c)
 UNIT_PROGRAMS = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
+.SECONDARY:
 .SECONDEXPANSION:
 $(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $$(foreach m,$$(LIBS_$$(call test_module,$$*)),$$(call present,$$(m)))
 	@mkdir -p $(@D)
@@ -102,7 +104,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $$(foreach m,$$(LIBS_$$(call test_mo
 ## make unit            unit tests; unit-<module> those of one module
 unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-unit-%: $$(filter $$(BUILD)/unit/$$*_%,$$(UNIT_PROGRAMS))
+unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-programs: $(UNIT_PROGRAMS)
 

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * vec.c
+ *	  The choice of kernels, and the distances made of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "vec/vec.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* Chosen on the first call; every thread would choose the same. */
+static _Atomic(const VecKernels *) chosen;
+
+static const VecKernels *
+kernels_of(VecCpu cpu)
+{
+#ifdef __x86_64__
+	if (cpu == VEC_CPU_AVX2)
+		return __builtin_cpu_supports("avx2") ? &vec_kernels_avx2 : NULL;
+#endif
+	return cpu == VEC_CPU_PLAIN ? &vec_kernels_plain : NULL;
+}
+
+static const VecKernels *
+choose(void)
+{
+	const char *wish = getenv("VECTRON_CPU");
+	const VecKernels *k = kernels_of(VEC_CPU_AVX2);
+
+	if (k == NULL || (wish && strcmp(wish, "plain") == 0))
+		k = &vec_kernels_plain;
+	atomic_store(&chosen, k);
+	return k;
+}
+
+static inline const VecKernels *
+kernels(void)
+{
+	const VecKernels *k = atomic_load_explicit(&chosen, memory_order_acquire);
+
+	return k ? k : choose();
+}
+
+VecCpu
+vec_cpu(void)
+{
+	return kernels()->cpu;
+}
+
+bool
+vec_force_cpu(VecCpu cpu)
+{
+	const VecKernels *k = kernels_of(cpu);
+
+	if (k)
+		atomic_store(&chosen, k);
+	return k != NULL;
+}
+
+const char *
+vec_cpu_name(VecCpu cpu)
+{
+	return cpu == VEC_CPU_AVX2 ? "avx2" : "plain";
+}
+
+float
+vec_l2_squared(const float *a, const float *b, size_t n)
+{
+	return kernels()->l2_squared(a, b, n);
+}
+
+float
+vec_dot(const float *a, const float *b, size_t n)
+{
+	return kernels()->dot(a, b, n);
+}
+
+float
+vec_l1(const float *a, const float *b, size_t n)
+{
+	return kernels()->l1(a, b, n);
+}
+
+VecDots
+vec_dots(const float *a, const float *b, size_t n)
+{
+	return kernels()->dots(a, b, n);
+}
+
+double
+vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
+{
+	switch (metric)
+	{
+		case VEC_L2:
+			return sqrt((double) vec_l2_squared(a, b, n));
+		case VEC_IP:
+			return -(double) vec_dot(a, b, n);
+		case VEC_L1:
+			return (double) vec_l1(a, b, n);
+		case VEC_COSINE:
+			{
+				VecDots		d = vec_dots(a, b, n);
+				double		similarity = (double) d.ab / sqrt((double) d.aa * (double) d.bb);
+
+				/* Rounding may step outside; NaN of a zero vector stays. */
+				if (similarity > 1)
+					similarity = 1;
+				else if (similarity < -1)
+					similarity = -1;
+				return 1 - similarity;
+			}
+	}
+	return NAN;
+}
+
+static float
+negative_dot(const float *a, const float *b, size_t n)
+{
+	return -vec_dot(a, b, n);
+}
+
+VecKernel
+vec_score_kernel(VecMetric metric)
+{
+	switch (metric)
+	{
+		case VEC_L2:
+			return kernels()->l2_squared;
+		case VEC_L1:
+			return kernels()->l1;
+		case VEC_IP:
+		case VEC_COSINE:
+			return negative_dot;
+	}
+	return NULL;
+}
+
+double
+vec_norm(const float *a, size_t n)
+{
+	double		sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += (double) a[i] * (double) a[i];
+	return sqrt(sum);
+}
+
+bool
+vec_normalize(float *out, const float *a, size_t n)
+{
+	double		norm = vec_norm(a, n);
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = norm > 0 ? (float) ((double) a[i] / norm) : 0;
+	return norm > 0;
+}
+
+bool
+vec_all_finite(const float *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(a[i]))
+			return false;
+	return true;
+}
+
+bool
+vec_metric_valid(uint32_t metric)
+{
+	return metric >= VEC_L2 && metric <= VEC_L1;
+}
+
+const char *
+vec_metric_name(VecMetric metric)
+{
+	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
+
+	return vec_metric_valid((uint32_t) metric) ? names[metric - 1] : NULL;
+}

@@ -1,0 +1,227 @@
+/*-------------------------------------------------------------------------
+ *
+ * vec_kernels.c
+ *	  Every kernel gives the same bits on every path, and the right number.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "vec/vec.h"
+
+#define ROOM 16008
+
+static float a[ROOM];
+static float b[ROOM];
+static Prng prng = {42};
+
+static float
+some_float(int kind)
+{
+	float		u = (float) (prng_double(&prng) * 2 - 1);
+
+	switch (kind)
+	{
+		case 0:
+			return u;
+		case 1:
+			return u * 1e18f;
+		case 2:
+			return u * 1e-40f;	/* denormal */
+		default:
+			return prng_below(&prng, 3) ? u : 0;
+	}
+}
+
+static void
+fill(int kind)
+{
+	for (int i = 0; i < ROOM; i++)
+	{
+		a[i] = some_float(kind);
+		b[i] = some_float(kind);
+	}
+}
+
+static const size_t lengths[] = {784, 1536, 4097, 16000};
+
+static size_t
+length_at(size_t i)
+{
+	return i < 70 ? i + 1 : lengths[i - 70];
+}
+
+#define LENGTHS (70 + sizeof(lengths) / sizeof(lengths[0]))
+
+static void
+same_bits(float x, float y)
+{
+	assert_memory_equal(&x, &y, sizeof(x));
+}
+
+static void
+paths_agree(void **state)
+{
+	(void) state;
+	if (!vec_force_cpu(VEC_CPU_AVX2))
+		skip();
+	for (int kind = 0; kind < 4; kind++)
+	{
+		fill(kind);
+		for (size_t i = 0; i < LENGTHS; i++)
+		{
+			size_t		n = length_at(i);
+			const float *x = a + i % 8; /* unaligned on purpose */
+			const float *y = b + i % 5;
+			float		plain[3];
+			VecDots		plain_dots;
+			VecDots		dots;
+
+			vec_force_cpu(VEC_CPU_PLAIN);
+			assert_int_equal(vec_cpu(), VEC_CPU_PLAIN);
+			plain[0] = vec_l2_squared(x, y, n);
+			plain[1] = vec_dot(x, y, n);
+			plain[2] = vec_l1(x, y, n);
+			plain_dots = vec_dots(x, y, n);
+			vec_force_cpu(VEC_CPU_AVX2);
+			assert_int_equal(vec_cpu(), VEC_CPU_AVX2);
+			same_bits(plain[0], vec_l2_squared(x, y, n));
+			same_bits(plain[1], vec_dot(x, y, n));
+			same_bits(plain[2], vec_l1(x, y, n));
+			dots = vec_dots(x, y, n);
+			assert_memory_equal(&plain_dots, &dots, sizeof(dots));
+			same_bits(dots.ab, plain[1]);
+		}
+	}
+}
+
+static void
+near(double got, double want, double scale)
+{
+	assert_true(fabs(got - want) <= 1e-5 * (fabs(scale) + 1e-30));
+}
+
+static void
+sums_are_right(void **state)
+{
+	(void) state;
+	fill(0);
+	for (size_t i = 0; i < LENGTHS; i++)
+	{
+		size_t		n = length_at(i);
+		double		l2 = 0;
+		double		dot = 0;
+		double		size = 0;
+		double		l1 = 0;
+		double		aa = 0;
+		double		bb = 0;
+
+		for (size_t j = 0; j < n; j++)
+		{
+			double		d = (double) a[j] - b[j];
+
+			l2 += d * d;
+			l1 += fabs(d);
+			dot += (double) a[j] * b[j];
+			size += fabs((double) a[j] * b[j]);
+			aa += (double) a[j] * a[j];
+			bb += (double) b[j] * b[j];
+		}
+		near(vec_l2_squared(a, b, n), l2, l2);
+		near(vec_dot(a, b, n), dot, size);
+		near(vec_l1(a, b, n), l1, l1);
+		near(vec_distance(VEC_L2, a, b, n), sqrt(l2), sqrt(l2));
+		near(vec_distance(VEC_IP, a, b, n), -dot, size);
+		near(vec_distance(VEC_COSINE, a, b, n), 1 - dot / sqrt(aa * bb), 1);
+		near(vec_distance(VEC_L1, a, b, n), l1, l1);
+		near(vec_norm(a, n), sqrt(aa), sqrt(aa));
+	}
+}
+
+static void
+edges(void **state)
+{
+	float		zero[3] = {0, 0, 0};
+	float		one[3] = {1, 2, 3};
+	float		two[3] = {2, 4, 6};
+	float		minus[3] = {-1, -2, -3};
+	float		out[3];
+	float		bad[2] = {1, INFINITY};
+
+	(void) state;
+	assert_true(isnan(vec_distance(VEC_COSINE, zero, one, 3)));
+	assert_true(vec_distance(VEC_COSINE, one, two, 3) == 0);
+	assert_true(vec_distance(VEC_COSINE, one, minus, 3) == 2);
+	assert_true(vec_distance(VEC_L2, one, one, 3) == 0);
+	assert_false(vec_normalize(out, zero, 3));
+	assert_true(out[0] == 0 && out[2] == 0);
+	assert_true(vec_normalize(out, one, 3));
+	near(vec_norm(out, 3), 1, 1);
+	assert_true(vec_all_finite(one, 3));
+	assert_false(vec_all_finite(bad, 2));
+	assert_string_equal(vec_metric_name(VEC_COSINE), "cosine");
+	assert_null(vec_metric_name((VecMetric) 9));
+	assert_false(vec_metric_valid(0));
+}
+
+/* A score orders as its distance does. */
+static void
+scores_order(void **state)
+{
+	static const VecMetric metrics[] = {VEC_L2, VEC_IP, VEC_COSINE, VEC_L1};
+	float		q[32];
+	float		x[32];
+	float		y[32];
+
+	(void) state;
+	for (int round = 0; round < 2000; round++)
+	{
+		VecMetric	metric = metrics[round % 4];
+		VecKernel	score = vec_score_kernel(metric);
+		double		dx;
+		double		dy;
+		float		sx;
+		float		sy;
+
+		for (int i = 0; i < 32; i++)
+		{
+			q[i] = some_float(0);
+			x[i] = some_float(0);
+			y[i] = some_float(0);
+		}
+		dx = vec_distance(metric, q, x, 32);
+		dy = vec_distance(metric, q, y, 32);
+		if (metric == VEC_COSINE)
+		{
+			vec_normalize(q, q, 32);
+			vec_normalize(x, x, 32);
+			vec_normalize(y, y, 32);
+		}
+		sx = score(q, x, 32);
+		sy = score(q, y, 32);
+		if (fabs(dx - dy) > 1e-5)
+			assert_int_equal(dx < dy, sx < sy);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(paths_agree),
+		cmocka_unit_test(sums_are_right),
+		cmocka_unit_test(edges),
+		cmocka_unit_test(scores_order),
+	};
+
+	return cmocka_run_group_tests_name("vec_kernels", tests, NULL, NULL);
+}
