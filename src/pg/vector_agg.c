@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * vector_agg.c
+ *	  avg(vector) and sum(vector).
+ *
+ * avg keeps a float8 array {count, sum of element 1, sum of element 2, ...}, so
+ * partial aggregates combine; sum keeps a vector.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/float.h"
+
+#include "vector.h"
+
+PG_FUNCTION_INFO_V1(vector_accum);
+PG_FUNCTION_INFO_V1(vector_combine);
+PG_FUNCTION_INFO_V1(vector_avg);
+
+static float8 *
+state_of(ArrayType *array, const char *caller, int *n)
+{
+	if (ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] < 1 || ARR_HASNULL(array) ||
+		ARR_ELEMTYPE(array) != FLOAT8OID)
+		elog(ERROR, "%s: expected state array", caller);
+	*n = ARR_DIMS(array)[0];
+	return (float8 *) ARR_DATA_PTR(array);
+}
+
+static ArrayType *
+state_make(const float8 *values, int n)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * n);
+	ArrayType  *result;
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Float8GetDatum(values[i]);
+	result = construct_array(elements, n, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	pfree(elements);
+	return result;
+}
+
+static void
+check_state_dim(int have, int want)
+{
+	if (have != want)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %d dimensions, not %d", have, want)));
+}
+
+Datum
+vector_accum(PG_FUNCTION_ARGS)
+{
+	int			n;
+	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_accum", &n);
+	Vector	   *v = PG_GETARG_VECTOR(1);
+	float8	   *next = palloc0(sizeof(float8) * (v->dim + 1));
+
+	if (n > 1)
+		check_state_dim(n - 1, v->dim);
+	next[0] = state[0] + 1;
+	for (int i = 0; i < v->dim; i++)
+	{
+		next[i + 1] = (n > 1 ? state[i + 1] : 0) + v->x[i];
+		if (isinf(next[i + 1]))
+			float_overflow_error();
+	}
+	PG_RETURN_ARRAYTYPE_P(state_make(next, v->dim + 1));
+}
+
+Datum
+vector_combine(PG_FUNCTION_ARGS)
+{
+	int			na;
+	int			nb;
+	ArrayType  *array_a = PG_GETARG_ARRAYTYPE_P(0);
+	ArrayType  *array_b = PG_GETARG_ARRAYTYPE_P(1);
+	float8	   *a = state_of(array_a, "vector_combine", &na);
+	float8	   *b = state_of(array_b, "vector_combine", &nb);
+	float8	   *sum;
+
+	if (a[0] == 0)
+		PG_RETURN_ARRAYTYPE_P(array_b);
+	if (b[0] == 0)
+		PG_RETURN_ARRAYTYPE_P(array_a);
+	check_state_dim(na - 1, nb - 1);
+	sum = palloc(sizeof(float8) * na);
+	for (int i = 0; i < na; i++)
+	{
+		sum[i] = a[i] + b[i];
+		if (isinf(sum[i]))
+			float_overflow_error();
+	}
+	PG_RETURN_ARRAYTYPE_P(state_make(sum, na));
+}
+
+Datum
+vector_avg(PG_FUNCTION_ARGS)
+{
+	int			n;
+	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_avg", &n);
+	Vector	   *result;
+
+	if (state[0] == 0)
+		PG_RETURN_NULL();
+	result = vector_new(n - 1);
+	for (int i = 0; i < n - 1; i++)
+	{
+		result->x[i] = (float) (state[i + 1] / state[0]);
+		vector_check_element(result->x[i]);
+	}
+	PG_RETURN_VECTOR(result);
+}

@@ -1,0 +1,23 @@
+SELECT avg(v), sum(v) FROM unnest(ARRAY['[1,2,3]'::vector, '[3,5,7]']) v;
+SELECT avg(v), sum(v) FROM unnest(ARRAY['[1,2,3]'::vector, '[3,5,7]', NULL]) v;
+SELECT avg(v), sum(v) FROM unnest(ARRAY[]::vector[]) v;
+SELECT avg(v), sum(v) FROM unnest(ARRAY[NULL]::vector[]) v;
+SELECT avg(v) FROM unnest(ARRAY['[1,2]'::vector, '[3]']) v;
+SELECT sum(v) FROM unnest(ARRAY['[1,2]'::vector, '[3]']) v;
+SELECT avg(v) FROM unnest(ARRAY['[3e38]'::vector, '[3e38]']) v;
+SELECT sum(v) FROM unnest(ARRAY['[3e38]'::vector, '[3e38]']) v;
+SELECT vector_avg('{}');
+SELECT vector_avg('{0}'), vector_avg('{2,4,6}');
+SELECT vector_accum('{1,2}', '[1,2]');
+SELECT vector_accum('{NULL}', '[1,2]');
+SELECT vector_combine('{0}', '{2,3}'), vector_combine('{2,3}', '{0}'), vector_combine('{1,2}', '{2,3}');
+SELECT vector_combine('{1,2}', '{2,3,4}');
+-- in parallel
+CREATE TABLE t (v vector(2)) WITH (parallel_workers = 2);
+INSERT INTO t SELECT ARRAY[n, n % 7] FROM generate_series(1, 1000) n;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+EXPLAIN (COSTS OFF) SELECT avg(v) FROM t;
+SELECT avg(v), sum(v) FROM t;
+DROP TABLE t;

@@ -1,0 +1,12 @@
+CREATE TABLE t (v vector(3));
+INSERT INTO t VALUES ('[0,0,0]'), ('[1,2,3]'), ('[1,1,1]'), (NULL), ('[1,2,3]');
+CREATE INDEX ON t (v);
+SET enable_seqscan = off;
+SELECT * FROM t WHERE v = '[1,2,3]';
+SELECT * FROM t WHERE v > '[1,1,0]' ORDER BY v DESC;
+SELECT * FROM t ORDER BY v LIMIT 2;
+SELECT DISTINCT v FROM t ORDER BY v;
+SELECT v, count(*) FROM t GROUP BY v ORDER BY v;
+CREATE UNIQUE INDEX ON t (v);
+SELECT a.v FROM t a JOIN t b USING (v) WHERE a.v < '[1,2,0]' ORDER BY 1;
+DROP TABLE t;

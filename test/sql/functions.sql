@@ -1,0 +1,31 @@
+SELECT l2_distance('[0,0]'::vector, '[3,4]'), l2_distance('[0,0]'::vector, '[0,1]');
+SELECT l2_distance('[1,2]'::vector, '[3]');
+SELECT l2_distance('[3e38]'::vector, '[-3e38]');
+SELECT inner_product('[1,2]'::vector, '[3,4]'), inner_product('[1]'::vector, '[2,3]');
+SELECT inner_product('[1,2]'::vector, '[3,4]');
+SELECT cosine_distance('[1,2]'::vector, '[2,4]'), cosine_distance('[1,1]'::vector, '[1,-1]'),
+	cosine_distance('[1,0]'::vector, '[-1,0]');
+SELECT cosine_distance('[1,2]'::vector, '[0,0]'), cosine_distance('[0,0]'::vector, '[0,0]');
+SELECT cosine_distance('[1,2]'::vector, '[3]');
+SELECT l1_distance('[0,0]'::vector, '[3,4]'), l1_distance('[0,0]'::vector, '[-3,0]');
+SELECT l1_distance('[1]'::vector, '[1,2]');
+SELECT vector_l2_squared_distance('[0,0]', '[3,4]'), vector_negative_inner_product('[1,2]', '[3,4]');
+SELECT vector_spherical_distance('[1,0]', '[0,1]'), vector_spherical_distance('[1,0]', '[1,0]'),
+	vector_spherical_distance('[2,0]', '[-2,0]');
+SELECT vector_dims('[1,2,3]'), vector_norm('[3,4]'), vector_norm('[0,0]'), vector_norm('[3e37,4e37]')::real;
+SELECT l2_normalize('[3,4]'::vector), l2_normalize('[0,0]'::vector), l2_normalize('[3e38]'::vector);
+SELECT binary_quantize('[1,0,-1,2,-0.5,3,4,5,6]'::vector);
+SELECT subvector('[1,2,3,4,5]'::vector, 1, 3), subvector('[1,2,3,4,5]'::vector, 3, 2),
+	subvector('[1,2,3,4,5]'::vector, -1, 3), subvector('[1,2,3,4,5]'::vector, 3, 2147483647),
+	subvector('[1,2,3,4,5]'::vector, -2147483644, 2147483647);
+SELECT subvector('[1,2,3]'::vector, 1, 0);
+SELECT subvector('[1,2,3]'::vector, 4, 1);
+SELECT subvector('[1,2,3]'::vector, -1, 2);
+SELECT subvector('[1,2,3]'::vector, 1, -1);
+SELECT subvector('[1,2,3]'::vector, 2147483647, 2147483647);
+SELECT l2_distance(NULL::vector, '[1]'), vector_dims(NULL);
+SELECT proname FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'vectron'
+	WHERE prokind = 'f' AND p.pronamespace = 'public'::regnamespace
+	AND (provolatile, proisstrict, proparallel) <> ('i', true, 's')
+	AND prorettype <> 'index_am_handler'::regtype;
