@@ -107,6 +107,7 @@ unit: $(UNIT_PROGRAMS)
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-programs: $(UNIT_PROGRAMS)
+sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The Raft simulator and the linearizability checker.
 $(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) $(BUILD)/libraft.a $(BUILD)/libbase.a

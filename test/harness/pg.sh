@@ -1,0 +1,77 @@
+# A private PostgreSQL for tests and demo; sourced, not run.
+#
+# PostgreSQL finds its files by the place of its binaries, so a copy of the
+# installation serves as a private one, into which our extension is installed:
+# nothing of the system's is touched.  Servers run as $PG_USER, never as root,
+# in folders under $PG_ROOT, which pg_tree makes and pg_remove takes away.
+#
+#	pg_tree				make $PG_ROOT and the installation, with vectron in it
+#	as_pg command ...	run as the server's user, with the installation in PATH
+#	pg_init NAME [configuration lines on standard input]
+#	pg_start NAME / pg_stop NAME
+#	pg_remove			stop what runs and remove $PG_ROOT
+
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+BUILD=${BUILD:-build}
+
+pg_user() {
+	if [ "$(id -u)" -ne 0 ]; then id -un
+	elif id postgres >/dev/null 2>&1; then echo postgres
+	else echo nobody
+	fi
+}
+
+pg_tree() {
+	PG_USER=$(pg_user)
+	PG_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/vectron.XXXXXX")
+	chmod 755 "$PG_ROOT"
+	pg_bin_from=$("$PG_CONFIG" --bindir)
+	pg_share_from=$("$PG_CONFIG" --sharedir)
+	PG_BIN=$PG_ROOT$pg_bin_from
+	mkdir -p "$PG_BIN" "$PG_ROOT$pg_share_from" "$PG_ROOT/work"
+	cp -a "$pg_bin_from/." "$PG_BIN/"
+	cp -a "$(dirname "$pg_bin_from")/lib" "$(dirname "$PG_BIN")/"
+	cp -a "$pg_share_from/." "$PG_ROOT$pg_share_from/"
+	cp vectron.so "$(dirname "$PG_BIN")/lib/"
+	cp vectron.control sql/vectron--*.sql "$PG_ROOT$pg_share_from/extension/"
+	for p in "$BUILD"/vectron-pd "$BUILD"/vectron-worker "$BUILD"/vectronctl; do
+		[ ! -x "$p" ] || cp "$p" "$PG_BIN/"
+	done
+	chown -R "$PG_USER" "$PG_ROOT/work"
+	trap pg_remove EXIT
+	trap 'exit 130' INT TERM HUP
+}
+
+as_pg() {
+	if [ "$(id -u)" -eq 0 ]; then
+		(cd "$PG_ROOT/work" && runuser -u "$PG_USER" -- env PATH="$PG_BIN:$PATH" LC_ALL=C.UTF-8 HOME="$PG_ROOT/work" "$@")
+	else
+		(cd "$PG_ROOT/work" && env PATH="$PG_BIN:$PATH" LC_ALL=C.UTF-8 "$@")
+	fi
+}
+
+# The server listens on a socket in its own folder only.
+pg_init() {
+	as_pg initdb -D "$PG_ROOT/work/$1" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+	as_pg mkdir -p "$PG_ROOT/work/$1.s"
+	{
+		echo "listen_addresses = ''"
+		echo "unix_socket_directories = '$PG_ROOT/work/$1.s'"
+		cat
+	} | as_pg sh -c "cat >> '$PG_ROOT/work/$1/postgresql.conf'"
+}
+
+pg_start() {
+	as_pg pg_ctl -D "$PG_ROOT/work/$1" -l "$PG_ROOT/work/$1.log" -w -t 60 -s start
+}
+
+pg_stop() {
+	[ ! -f "$PG_ROOT/work/$1/postmaster.pid" ] || as_pg pg_ctl -D "$PG_ROOT/work/$1" -m fast -w -t 60 -s stop
+}
+
+pg_remove() {
+	for pid in "$PG_ROOT"/work/*/postmaster.pid; do
+		[ ! -f "$pid" ] || as_pg pg_ctl -D "$(dirname "$pid")" -m fast -w -t 60 -s stop || true
+	done
+	rm -rf "$PG_ROOT"
+}
