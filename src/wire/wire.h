@@ -113,7 +113,6 @@ typedef struct WireHello
 	uint64_t	boot_epoch;
 	uint64_t	features;		/* bits; unknown ones are ignored by the older side */
 	VtId		nonce;			/* for WIRE_AUTH */
-	VtId		nonce_high;
 	Bytes		proof;			/* reply only: HMAC-SHA256 by the secret, or empty */
 } WireHello;
 

@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * desc.c
+ *	  Shard descriptors, the place of an id, and ids of heap tuples.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "wire/wire.h"
+
+#include "base/hash.h"
+#include "private.h"
+
+void
+wire_desc_put(Buf *out, const WireShardDesc *desc)
+{
+	buf_put_u8(out, WIRE_DESC_FORMAT);
+	buf_put_id(out, &desc->generation);
+	owner_put(out, &desc->owner);
+	buf_put_u64(out, desc->shard);
+	buf_put_u64(out, desc->incarnation);
+	buf_put_u64(out, desc->first);
+	buf_put_u64(out, desc->last);
+	buf_put_u32(out, desc->conf_ver);
+	buf_put_u32(out, desc->range_ver);
+	buf_put_u64(out, desc->parent);
+	buf_put_u64(out, desc->base_index);
+	buf_put_u8(out, desc->hash_kind);
+	buf_put_u64(out, desc->hash_seed);
+	buf_put_u32(out, desc->dim);
+	buf_put_u8(out, desc->metric);
+	buf_put_u8(out, desc->element);
+	buf_put_u8(out, desc->quantization);
+	buf_put_u16(out, desc->m);
+	buf_put_u16(out, desc->ef_construction);
+	buf_put_u8(out, desc->nreplicas);
+	for (int i = 0; i < desc->nreplicas; i++)
+	{
+		buf_put_u64(out, desc->replicas[i].store);
+		buf_put_u64(out, desc->replicas[i].replica);
+		buf_put_u8(out, desc->replicas[i].role);
+	}
+}
+
+VtStatus
+wire_desc_get(Cursor *c, WireShardDesc *out)
+{
+	uint8_t		format = cursor_u8(c);
+
+	memset(out, 0, sizeof(*out));
+	if (!c->failed && format != WIRE_DESC_FORMAT)
+		return VT_VERSION;
+	out->generation = cursor_id(c);
+	out->owner = owner_get(c);
+	out->shard = cursor_u64(c);
+	out->incarnation = cursor_u64(c);
+	out->first = cursor_u64(c);
+	out->last = cursor_u64(c);
+	out->conf_ver = cursor_u32(c);
+	out->range_ver = cursor_u32(c);
+	out->parent = cursor_u64(c);
+	out->base_index = cursor_u64(c);
+	out->hash_kind = cursor_u8(c);
+	out->hash_seed = cursor_u64(c);
+	out->dim = cursor_u32(c);
+	out->metric = cursor_u8(c);
+	out->element = cursor_u8(c);
+	out->quantization = cursor_u8(c);
+	out->m = cursor_u16(c);
+	out->ef_construction = cursor_u16(c);
+	out->nreplicas = cursor_u8(c);
+	if (c->failed || out->nreplicas > WIRE_REPLICAS_MAX || out->first > out->last ||
+		out->dim < 1 || out->dim > WIRE_DIM_MAX)
+		return VT_PROTOCOL;
+	if (out->hash_kind != HASH_XXH3_64)
+		return VT_VERSION;
+	for (int i = 0; i < out->nreplicas; i++)
+	{
+		out->replicas[i].store = cursor_u64(c);
+		out->replicas[i].replica = cursor_u64(c);
+		out->replicas[i].role = cursor_u8(c);
+	}
+	return c->failed ? VT_PROTOCOL : VT_OK;
+}
+
+uint64_t
+wire_place(const WireShardDesc *desc, Bytes id)
+{
+	return hash_place(id, desc->hash_seed);
+}
+
+void
+wire_tid_put(uint8_t out[WIRE_TID_SIZE], uint32_t block, uint16_t offset)
+{
+	put_be32(out, block);
+	put_be16(out + 4, offset);
+}
+
+bool
+wire_tid_get(Bytes id, uint32_t *block, uint16_t *offset)
+{
+	if (id.len != WIRE_TID_SIZE)
+		return false;
+	*block = get_be32(id.data);
+	*offset = get_be16(id.data + 4);
+	return true;
+}

@@ -1,0 +1,326 @@
+/*-------------------------------------------------------------------------
+ *
+ * read.c
+ *	  Replies, searches, listings and index reads.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "wire/wire.h"
+
+#include "private.h"
+
+void
+wire_reply_put(Buf *out, const WireReply *reply)
+{
+	buf_put_u16(out, (uint16_t) reply->status);
+	buf_put_u64(out, reply->shard);
+	buf_put_u64(out, reply->incarnation);
+	buf_put_u32(out, reply->range_ver);
+	buf_put_u64(out, reply->first);
+	buf_put_u64(out, reply->last);
+	buf_put_u64(out, reply->applied);
+	buf_put_u64(out, reply->fence);
+	buf_put_u32(out, reply->retry_after_ms);
+	buf_put_string(out, reply->message);
+}
+
+VtStatus
+wire_reply_get(Bytes payload, WireReply *out, Bytes *body)
+{
+	Cursor		c = cursor_of(payload);
+	uint16_t	status = cursor_u16(&c);
+
+	out->shard = cursor_u64(&c);
+	out->incarnation = cursor_u64(&c);
+	out->range_ver = cursor_u32(&c);
+	out->first = cursor_u64(&c);
+	out->last = cursor_u64(&c);
+	out->applied = cursor_u64(&c);
+	out->fence = cursor_u64(&c);
+	out->retry_after_ms = cursor_u32(&c);
+	out->message = cursor_string(&c);
+	if (c.failed || !vt_status_valid(status) || out->first > out->last)
+		return VT_PROTOCOL;
+	out->status = (VtStatus) status;
+	*body = bytes_of(c.p, cursor_left(&c));
+	return VT_OK;
+}
+
+void
+wire_id_put(Buf *out, Bytes id)
+{
+	buf_put_u16(out, (uint16_t) id.len);
+	buf_put(out, id.data, id.len);
+}
+
+bool
+wire_id_next(Bytes ids, size_t *at, Bytes *id)
+{
+	Cursor		c;
+
+	if (*at >= ids.len)
+		return false;
+	c = cursor_of(bytes_of(ids.data + *at, ids.len - *at));
+	*id = cursor_bytes(&c, cursor_u16(&c));
+	*at = c.failed ? ids.len : (size_t) (c.p - ids.data);
+	return !c.failed && id->len >= 1 && id->len <= WIRE_ID_MAX;
+}
+
+void
+wire_search_put(Buf *out, const WireSearch *search)
+{
+	route_put(out, &search->route);
+	buf_put_u8(out, (uint8_t) search->consistency);
+	buf_put_u64(out, search->mark);
+	buf_put_u32(out, search->flags);
+	buf_put_u32(out, search->k);
+	buf_put_u32(out, search->ef);
+	buf_put_u64(out, search->lease);
+	buf_put_u64(out, search->route_version);
+	buf_put_string(out, search->filter);
+	buf_put_u32(out, search->nexcluded);
+	buf_put_string(out, search->excluded);
+	buf_put_u32(out, search->dim);
+	buf_put(out, search->vector, (size_t) search->dim * 4);
+}
+
+VtStatus
+wire_search_get(Bytes payload, WireSearch *out, VtError *err)
+{
+	Cursor		c = cursor_of(payload);
+	uint8_t		consistency;
+	uint32_t	n = 0;
+	size_t		at = 0;
+	Bytes		id;
+
+	route_get(&c, &out->route);
+	consistency = cursor_u8(&c);
+	out->mark = cursor_u64(&c);
+	out->flags = cursor_u32(&c);
+	out->k = cursor_u32(&c);
+	out->ef = cursor_u32(&c);
+	out->lease = cursor_u64(&c);
+	out->route_version = cursor_u64(&c);
+	out->filter = cursor_string(&c);
+	out->nexcluded = cursor_u32(&c);
+	out->excluded = cursor_string(&c);
+	out->dim = cursor_u32(&c);
+	if (out->dim > WIRE_DIM_MAX)
+		return vt_fail(err, VT_PROTOCOL, "search has %u dimensions", out->dim);
+	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	if (!cursor_done(&c) || consistency < WIRE_AT_MARK || consistency > WIRE_EVENTUAL ||
+		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE)))
+		return vt_fail(err, VT_PROTOCOL, "search is malformed");
+	out->consistency = (WireConsistency) consistency;
+	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)
+		return vt_fail(err, VT_PROTOCOL, "search asks for %u rows and excludes %u: over the limit",
+					   out->k, out->nexcluded);
+	if (out->filter.len != 0)
+		return vt_fail(err, VT_VERSION, "search has a filter, which this side does not know");
+	if (!wire_floats_finite(out->vector, out->dim))
+		return vt_fail(err, VT_PROTOCOL, "search for a vector that is not finite");
+	while (wire_id_next(out->excluded, &at, &id))
+		n++;
+	if (n != out->nexcluded)
+		return vt_fail(err, VT_PROTOCOL, "search excludes %u ids, %u were sent", out->nexcluded, n);
+	return VT_OK;
+}
+
+/* Counts are filled in at the end; this is where they are. */
+#define SEARCH_RESULT_COUNT 18
+
+size_t
+wire_search_result_begin(Buf *out, const WireSearchResult *result)
+{
+	size_t		begin = out->len;
+
+	buf_put_u64(out, result->lease);
+	buf_put_u8(out, result->exhausted);
+	buf_put_u8(out, result->exact);
+	buf_put_u32(out, result->distances);
+	buf_put_u32(out, result->hops);
+	Assert(out->len - begin == SEARCH_RESULT_COUNT);
+	buf_put_u32(out, 0);
+	return begin;
+}
+
+void
+wire_hit_put(Buf *out, const WireHit *hit)
+{
+	buf_put_f64(out, hit->distance);
+	buf_put_u64(out, hit->version);
+	wire_id_put(out, hit->id);
+}
+
+void
+wire_search_result_end(Buf *out, size_t begin, uint32_t nhits)
+{
+	buf_set_u32(out, begin + SEARCH_RESULT_COUNT, nhits);
+}
+
+VtStatus
+wire_search_result_get(Bytes body, WireSearchResult *out)
+{
+	Cursor		c = cursor_of(body);
+	uint32_t	n = 0;
+	size_t		at = 0;
+	WireHit		hit;
+
+	out->lease = cursor_u64(&c);
+	out->exhausted = cursor_u8(&c);
+	out->exact = cursor_u8(&c);
+	out->distances = cursor_u32(&c);
+	out->hops = cursor_u32(&c);
+	out->nhits = cursor_u32(&c);
+	if (c.failed)
+		return VT_PROTOCOL;
+	out->hits = bytes_of(c.p, cursor_left(&c));
+	while (wire_hit_next(out, &at, &hit))
+		n++;
+	return n == out->nhits && at == out->hits.len ? VT_OK : VT_PROTOCOL;
+}
+
+bool
+wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out)
+{
+	Cursor		c;
+
+	if (*at >= result->hits.len)
+		return false;
+	c = cursor_of(bytes_of(result->hits.data + *at, result->hits.len - *at));
+	out->distance = cursor_f64(&c);
+	out->version = cursor_u64(&c);
+	out->id = cursor_bytes(&c, cursor_u16(&c));
+	if (c.failed || out->id.len < 1)
+		return false;
+	*at = (size_t) (c.p - result->hits.data);
+	return true;
+}
+
+void
+wire_list_put(Buf *out, const WireList *list)
+{
+	route_put(out, &list->route);
+	buf_put_u64(out, list->mark);
+	buf_put_u64(out, list->lease);
+	buf_put_u32(out, list->flags);
+	buf_put_u32(out, list->limit_bytes);
+}
+
+VtStatus
+wire_list_get(Bytes payload, WireList *out, VtError *err)
+{
+	Cursor		c = cursor_of(payload);
+
+	route_get(&c, &out->route);
+	out->mark = cursor_u64(&c);
+	out->lease = cursor_u64(&c);
+	out->flags = cursor_u32(&c);
+	out->limit_bytes = cursor_u32(&c);
+	if (!cursor_done(&c) || (out->flags & ~(uint32_t) (LIST_VECTORS | LIST_CLOSE)) ||
+		out->limit_bytes > WIRE_PAYLOAD_MAX / 2)
+		return vt_fail(err, VT_PROTOCOL, "listing request is malformed");
+	return VT_OK;
+}
+
+#define LIST_RESULT_COUNT 17
+
+size_t
+wire_list_result_begin(Buf *out, const WireListResult *result)
+{
+	size_t		begin = out->len;
+
+	buf_put_u64(out, result->lease);
+	buf_put_u8(out, result->last);
+	buf_put_u64(out, result->total);
+	Assert(out->len - begin == LIST_RESULT_COUNT);
+	buf_put_u32(out, 0);
+	return begin;
+}
+
+void
+wire_list_item_put(Buf *out, const WireListItem *item)
+{
+	buf_put_u64(out, item->version);
+	wire_id_put(out, item->id);
+	buf_put_u32(out, item->dim);
+	buf_put(out, item->vector, (size_t) item->dim * 4);
+}
+
+void
+wire_list_result_end(Buf *out, size_t begin, uint32_t nitems)
+{
+	buf_set_u32(out, begin + LIST_RESULT_COUNT, nitems);
+}
+
+VtStatus
+wire_list_result_get(Bytes body, WireListResult *out)
+{
+	Cursor		c = cursor_of(body);
+	WireListItem item;
+	uint32_t	n = 0;
+	size_t		at = 0;
+
+	out->lease = cursor_u64(&c);
+	out->last = cursor_u8(&c);
+	out->total = cursor_u64(&c);
+	out->nitems = cursor_u32(&c);
+	if (c.failed)
+		return VT_PROTOCOL;
+	out->items = bytes_of(c.p, cursor_left(&c));
+	while (wire_list_item_next(out, &at, &item))
+		n++;
+	return n == out->nitems && at == out->items.len ? VT_OK : VT_PROTOCOL;
+}
+
+bool
+wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out)
+{
+	Cursor		c;
+
+	if (*at >= result->items.len)
+		return false;
+	c = cursor_of(bytes_of(result->items.data + *at, result->items.len - *at));
+	out->version = cursor_u64(&c);
+	out->id = cursor_bytes(&c, cursor_u16(&c));
+	out->dim = cursor_u32(&c);
+	if (out->dim > WIRE_DIM_MAX)
+		return false;
+	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	if (c.failed || out->id.len < 1)
+		return false;
+	*at = (size_t) (c.p - result->items.data);
+	return true;
+}
+
+void
+wire_read_put(Buf *out, const WireRead *read)
+{
+	route_put(out, &read->route);
+}
+
+VtStatus
+wire_read_get(Bytes payload, WireRead *out, VtError *err)
+{
+	Cursor		c = cursor_of(payload);
+
+	route_get(&c, &out->route);
+	return cursor_done(&c) ? VT_OK : vt_fail(err, VT_PROTOCOL, "read request is malformed");
+}
+
+void
+wire_read_result_put(Buf *out, const WireReadResult *result)
+{
+	buf_put_u64(out, result->records);
+	buf_put_u64(out, result->unindexed);
+}
+
+VtStatus
+wire_read_result_get(Bytes body, WireReadResult *out)
+{
+	Cursor		c = cursor_of(body);
+
+	out->records = cursor_u64(&c);
+	out->unindexed = cursor_u64(&c);
+	return cursor_done(&c) ? VT_OK : VT_PROTOCOL;
+}

@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.c
+ *	  The write command: what a gateway sends and what the log keeps.
+ *
+ * Layout (little-endian):
+ *
+ *		 0  u8	 format			WIRE_WRITE_FORMAT
+ *		 1  u8	 type
+ *		 2  u16  reserved, 0
+ *		 4  route (64 bytes, see route_put)
+ *		68  u64  fence
+ *		76  u32  timeline
+ *		80  u64  lsn
+ *		88  u64  session
+ *		96  u64  sequence
+ *	   104  u64  fence_to
+ *	   112  u32  number of records
+ *	   116  records
+ *
+ * A record: u16 id length, id, then for a put u32 attributes length,
+ * attributes, u32 metadata length, metadata, u32 dim, dim float32; for a
+ * delete u64 version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "wire/wire.h"
+
+#include "private.h"
+
+#define AT_ROUTE 4
+#define AT_FENCE (AT_ROUTE + WIRE_ROUTE_SIZE)
+#define AT_NRECORDS (AT_FENCE + 44)
+#define AT_RECORDS (AT_NRECORDS + 4)
+
+bool
+wire_owner_equal(const WireOwner *a, const WireOwner *b)
+{
+	return a->system == b->system && a->database == b->database &&
+		vt_id_equal(&a->incarnation, &b->incarnation);
+}
+
+void
+route_put(Buf *out, const WireRoute *route)
+{
+	buf_put_id(out, &route->generation);
+	buf_put_u64(out, route->shard);
+	buf_put_u32(out, route->range_ver);
+	owner_put(out, &route->owner);
+	buf_put_u32(out, route->deadline_ms);
+	buf_put_u32(out, 0);
+}
+
+void
+route_get(Cursor *c, WireRoute *out)
+{
+	out->generation = cursor_id(c);
+	out->shard = cursor_u64(c);
+	out->range_ver = cursor_u32(c);
+	out->owner = owner_get(c);
+	out->deadline_ms = cursor_u32(c);
+	if (cursor_u32(c) != 0)
+		c->failed = true;
+}
+
+void
+owner_put(Buf *out, const WireOwner *owner)
+{
+	buf_put_u64(out, owner->system);
+	buf_put_id(out, &owner->incarnation);
+	buf_put_u32(out, owner->database);
+}
+
+WireOwner
+owner_get(Cursor *c)
+{
+	WireOwner	owner;
+
+	owner.system = cursor_u64(c);
+	owner.incarnation = cursor_id(c);
+	owner.database = cursor_u32(c);
+	return owner;
+}
+
+size_t
+wire_write_begin(Buf *out, const WireWrite *write)
+{
+	size_t		begin = out->len;
+
+	buf_put_u8(out, WIRE_WRITE_FORMAT);
+	buf_put_u8(out, (uint8_t) write->type);
+	buf_put_u16(out, 0);
+	route_put(out, &write->route);
+	buf_put_u64(out, write->fence);
+	buf_put_u32(out, write->timeline);
+	buf_put_u64(out, write->lsn);
+	buf_put_u64(out, write->session);
+	buf_put_u64(out, write->sequence);
+	buf_put_u64(out, write->fence_to);
+	buf_put_u32(out, 0);
+	Assert(out->len - begin == AT_RECORDS);
+	return begin;
+}
+
+void
+wire_record_put(Buf *out, WireWriteType type, const WireRecord *record)
+{
+	Assert(record->id.len >= 1 && record->id.len <= WIRE_ID_MAX);
+	wire_id_put(out, record->id);
+	if (type == WRITE_DELETE)
+	{
+		buf_put_u64(out, record->version);
+		return;
+	}
+	buf_put_string(out, record->attributes);
+	buf_put_string(out, record->metadata);
+	buf_put_u32(out, record->dim);
+	buf_put(out, record->vector, (size_t) record->dim * 4);
+}
+
+void
+wire_write_end(Buf *out, size_t begin, uint32_t nrecords)
+{
+	buf_set_u32(out, begin + AT_NRECORDS, nrecords);
+}
+
+/* Read one record; sets c->failed when it is none. */
+static void
+record_get(Cursor *c, WireWriteType type, WireRecord *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->id = cursor_bytes(c, cursor_u16(c));
+	if (out->id.len < 1 || out->id.len > WIRE_ID_MAX)
+		c->failed = true;
+	if (type == WRITE_DELETE)
+	{
+		out->version = cursor_u64(c);
+		return;
+	}
+	out->attributes = cursor_string(c);
+	out->metadata = cursor_string(c);
+	out->dim = cursor_u32(c);
+	if (out->dim > WIRE_DIM_MAX)
+		c->failed = true;
+	else
+		out->vector = cursor_bytes(c, (size_t) out->dim * 4).data;
+}
+
+bool
+wire_floats_finite(const uint8_t *vector, uint32_t dim)
+{
+	/* An exponent of all ones is an infinity or a NaN. */
+	for (uint32_t i = 0; i < dim; i++)
+		if ((get_le32(vector + 4 * (size_t) i) & 0x7F800000u) == 0x7F800000u)
+			return false;
+	return true;
+}
+
+VtStatus
+wire_write_get(Bytes payload, WireWrite *out, VtError *err)
+{
+	Cursor		c = cursor_of(payload);
+	uint8_t		format = cursor_u8(&c);
+	uint8_t		type = cursor_u8(&c);
+	uint16_t	reserved = cursor_u16(&c);
+	uint32_t	dim = 0;
+	bool		plain;
+
+	if (payload.len > WIRE_COMMAND_MAX)
+		return vt_fail(err, VT_PROTOCOL, "write command of %zu bytes is over the limit of %u",
+					   payload.len, WIRE_COMMAND_MAX);
+	if (!c.failed && format != WIRE_WRITE_FORMAT)
+		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u",
+					   format, WIRE_WRITE_FORMAT);
+	if (type < WRITE_PUT || type > WRITE_OWNER)
+		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
+	out->type = (WireWriteType) type;
+	route_get(&c, &out->route);
+	out->fence = cursor_u64(&c);
+	out->timeline = cursor_u32(&c);
+	out->lsn = cursor_u64(&c);
+	out->session = cursor_u64(&c);
+	out->sequence = cursor_u64(&c);
+	out->fence_to = cursor_u64(&c);
+	out->nrecords = cursor_u32(&c);
+	if (c.failed || reserved != 0)
+		return vt_fail(err, VT_PROTOCOL, "write command is malformed");
+	out->records = bytes_of(c.p, cursor_left(&c));
+
+	plain = out->type != WRITE_PUT && out->type != WRITE_DELETE;
+	if (plain != (out->nrecords == 0) || (out->type == WRITE_RAISE) != (out->fence_to != 0))
+		return vt_fail(err, VT_PROTOCOL, "write command has the wrong parts for its type");
+	for (uint32_t i = 0; i < out->nrecords && !c.failed; i++)
+	{
+		WireRecord	record;
+
+		record_get(&c, out->type, &record);
+		if (c.failed || out->type != WRITE_PUT)
+			continue;
+		if (i == 0)
+			dim = record.dim;
+		if (record.dim != dim || dim == 0)
+			return vt_fail(err, VT_PROTOCOL, "write command mixes dimensions %u and %u",
+						   dim, record.dim);
+		if (!wire_floats_finite(record.vector, dim))
+			return vt_fail(err, VT_PROTOCOL, "write command holds a vector that is not finite");
+	}
+	if (!cursor_done(&c))
+		return vt_fail(err, VT_PROTOCOL, "write command has malformed records");
+	return VT_OK;
+}
+
+bool
+wire_record_next(const WireWrite *write, size_t *at, WireRecord *out)
+{
+	Cursor		c;
+
+	if (*at >= write->records.len)
+		return false;
+	c = cursor_of(bytes_of(write->records.data + *at, write->records.len - *at));
+	record_get(&c, write->type, out);
+	*at = (size_t) (c.p - write->records.data);
+	return !c.failed;
+}
+
+void
+wire_write_restamp(uint8_t *payload, size_t len, const WireRoute *route, uint64_t fence)
+{
+	Buf			head = {0};
+
+	Assert(len >= AT_RECORDS);
+	route_put(&head, route);
+	Assert(head.len == WIRE_ROUTE_SIZE);
+	memcpy(payload + AT_ROUTE, head.data, head.len);
+	put_le64(payload + AT_FENCE, fence);
+	buf_free(&head);
+}
+
+void
+wire_write_result_put(Buf *out, const WireWriteResult *result)
+{
+	buf_put_u64(out, result->index);
+	buf_put_u32(out, result->done);
+	buf_put_u8(out, result->took);
+}
+
+VtStatus
+wire_write_result_get(Bytes body, WireWriteResult *out)
+{
+	Cursor		c = cursor_of(body);
+
+	out->index = cursor_u64(&c);
+	out->done = cursor_u32(&c);
+	out->took = cursor_u8(&c);
+	return cursor_done(&c) ? VT_OK : VT_PROTOCOL;
+}
