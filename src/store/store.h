@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  LevelDB behind a narrow door, and the shapes of what lies in it.
+ *	  docs/disk.md shows every key with an example.
+ *
+ * Conventions
+ *
+ * 1. A Store is one LevelDB directory.  All functions may be called from any
+ *	  thread; batches and iterators belong to one thread at a time.
+ * 2. A failed write marks the store failed for ever: LevelDB 1.23 may lose
+ *	  later writes after a failed append without saying so.  The process must
+ *	  stop (law S4); store_failed() tells, and every later write refuses.
+ * 3. An unsynced write survives the death of the process, not of the machine.
+ *	  A synced write makes only the current LevelDB log durable: an older one
+ *	  may have been closed unsynced.  store_flush() is what makes everything
+ *	  before it durable (law S2).
+ * 4. Nothing here knows what a vector is, or Raft's rules.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include "base/bytes.h"
+
+typedef struct Store Store;
+typedef struct StoreBatch StoreBatch;
+typedef struct StoreIter StoreIter;
+
+typedef struct StoreOptions
+{
+	size_t		write_buffer;	/* bytes; 0 = 32 MiB */
+	bool		must_exist;		/* else created when absent */
+} StoreOptions;
+
+/* path's parent must exist.  VT_IO, VT_CORRUPT (checksums are on). */
+extern VtStatus store_open(const char *path, const StoreOptions *options, Store **out,
+						   VtError *err);
+extern void store_close(Store *store);	/* NULL is fine */
+
+/* Remove a closed store's files. */
+extern VtStatus store_destroy(const char *path, VtError *err);
+
+extern bool store_failed(const Store *store);
+
+/* Replace *value's content.  VT_NOT_FOUND is no error text. */
+extern VtStatus store_get(Store *store, Bytes key, Buf *value, VtError *err);
+
+extern StoreBatch *store_batch_new(void);
+extern void store_batch_free(StoreBatch *batch);
+extern void store_batch_clear(StoreBatch *batch);
+extern void store_batch_put(StoreBatch *batch, Bytes key, Bytes value);
+extern void store_batch_delete(StoreBatch *batch, Bytes key);
+
+/* All of a batch or nothing of it; see conventions 2 and 3. */
+extern VtStatus store_write(Store *store, StoreBatch *batch, bool sync, VtError *err);
+
+/*
+ * Make every write that returned before this call durable: LevelDB writes its
+ * memtable to a synced table and a synced manifest.
+ */
+extern VtStatus store_flush(Store *store, VtError *err);
+
+/*
+ * Walk keys first <= key < after in order, over a snapshot taken here.  Views
+ * live until the next call.
+ */
+extern StoreIter *store_iter_open(Store *store, Bytes first, Bytes after);
+extern bool store_iter_next(StoreIter *iter, Bytes *key, Bytes *value);
+extern VtStatus store_iter_status(StoreIter *iter, VtError *err);
+extern void store_iter_close(StoreIter *iter);
+
+/*
+ * Data directory of a daemon: a lock against a second process, and an identity
+ * that tells a copy (law W7): the file `identity` holds a random id and the
+ * inode and birth time it was written under.
+ */
+typedef struct StoreDirectory
+{
+	VtId		id;				/* of this directory; never that of a copy */
+	int			lock_fd;
+} StoreDirectory;
+
+/*
+ * Make the directory if absent, lock it, and read or make its identity.
+ * VT_BUSY: another process holds it.  VT_DENIED: it is a copy.
+ */
+extern VtStatus store_directory_open(const char *path, StoreDirectory *out, VtError *err);
+extern void store_directory_close(StoreDirectory *directory);
+
+/*
+ * The shared Raft log: all groups of a process in one Store.
+ *
+ *	   H <group>			hard state and where the log begins and ends
+ *	   L <group> <index>	an entry
+ *	   S <group>			snapshot or bootstrap descriptor (opaque)
+ *	   X <group> <replica>	tombstone: this replica must never speak again
+ *
+ * Numbers in keys are big-endian.  The hard state is in every batch with
+ * entries, so what lies between its bounds must be there: an entry that is
+ * missing or whose checksum is wrong is damage, not a crash.
+ */
+#define LOG_FORMAT 1
+typedef struct LogState
+{
+	uint64_t	replica;		/* whose state this is */
+	uint64_t	term;
+	uint64_t	vote;			/* replica id, 0 = none */
+	uint64_t	commit;			/* a hint */
+	uint64_t	last_index;
+	uint64_t	last_term;
+	uint64_t	trunc_index;	/* the log begins after this */
+	uint64_t	trunc_term;
+} LogState;
+
+typedef struct LogEntry
+{
+	uint64_t	index;
+	uint64_t	term;
+	uint8_t		type;
+	Bytes		payload;
+} LogEntry;
+
+extern void log_batch_state(StoreBatch *batch, uint64_t group, const LogState *state);
+extern void log_batch_entry(StoreBatch *batch, uint64_t group, const LogEntry *entry);
+extern void log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index);
+extern void log_batch_descriptor(StoreBatch *batch, uint64_t group, Bytes descriptor);
+extern void log_batch_tombstone(StoreBatch *batch, uint64_t group, uint64_t replica);
+
+/* VT_NOT_FOUND when the group has no state here. */
+extern VtStatus log_load_state(Store *store, uint64_t group, LogState *out, VtError *err);
+extern VtStatus log_load_descriptor(Store *store, uint64_t group, Buf *out, VtError *err);
+extern VtStatus log_has_tombstone(Store *store, uint64_t group, uint64_t replica, bool *out,
+								  VtError *err);
+
+/*
+ * Call each() for the entries first..last, in order.  VT_CORRUPT when one is
+ * missing or damaged.
+ */
+typedef VtStatus (*LogEach) (void *arg, const LogEntry *entry);
+extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, uint64_t last,
+								 LogEach each, void *arg, VtError *err);
+
+/* Groups that have a state here; *out is malloc'd. */
+extern VtStatus log_list_groups(Store *store, uint64_t **out, size_t *n, VtError *err);
+
+/*
+ * A record of a shard, under the key 'v' + id.
+ *
+ *		 0	u8	 format			ROW_FORMAT
+ *		 1	u8	 flags			0
+ *		 2	u16	 reserved		0
+ *		 4	u32	 timeline
+ *		 8	u64	 index			log index that wrote it: its version
+ *		16	u64	 fence			or session
+ *		24	u64	 lsn
+ *		32	u32	 attributes length, attributes
+ *			u32	 metadata length, metadata
+ *			u32	 dim, dim float32
+ *			u64	 checksum of everything before
+ */
+#define ROW_FORMAT 1
+typedef struct StoreRow
+{
+	uint32_t	timeline;
+	uint64_t	index;
+	uint64_t	fence;
+	uint64_t	lsn;
+	Bytes		attributes;
+	Bytes		metadata;
+	uint32_t	dim;
+	const uint8_t *vector;		/* little-endian float32 */
+} StoreRow;
+
+extern void row_put(Buf *out, const StoreRow *row);
+extern VtStatus row_get(Bytes value, StoreRow *out, VtError *err);
+extern void row_key(Buf *out, Bytes id);	/* replaces out's content */
+
+/* The kernel's boot id; zero if it cannot be read. */
+extern VtId store_boot_id(void);
+
+#endif							/* STORE_H */
