@@ -17,7 +17,10 @@ for a in "$@"; do
 	*) echo "check: unrecognized option $a" >&2; exit 2 ;;
 	esac
 done
-logs=$PWD/$BUILD/check
+case "$BUILD" in
+/*) logs=$BUILD/check ;;
+*) logs=$PWD/$BUILD/check ;;
+esac
 rm -rf "$logs"
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
@@ -33,7 +36,8 @@ report() {
 	passed=$((passed + $4)) failed=$((failed + $5)) skipped=$((skipped + $6))
 	printf '%-12s %4d passed %3d failed %3d skipped  %4d s%s\n' "$1" "$4" "$5" "$6" "$2" "$over"
 	if [ "$5" -gt 0 ]; then
-		echo "--- $1: the end of $BUILD/check/$1.log"
+		echo "--- $1: the end of $logs/$1.log"
+		grep -n -E '^(not ok|test .* FAILED|     .* FAILED)' "$logs/$1.log" | head -n 40
 		tail -n 60 "$logs/$1.log"
 		echo "---"
 	fi
@@ -41,10 +45,12 @@ report() {
 
 count() { grep -c -E "$1" "$2" || true; }
 
-# part NAME BUDGET KIND command...: run it, count by kind
+# part NAME BUDGET KIND command...: run it, count by kind.  What hangs is ended at
+# twice its budget: $limit is for the commands to put before themselves.
 part() {
 	name=$1 budget=$2 kind=$3
 	shift 3
+	limit="timeout -k 20 $((budget * 2))"
 	begin=$(date +%s)
 	"$@" >"$logs/$name.log" 2>&1
 	status=$?
@@ -77,7 +83,7 @@ units() {
 		case "$t" in *.o | *.d) continue ;; esac
 		[ -x "$t" ] || continue
 		echo "# $t"
-		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 "$t" 2>&1
+		CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 5 120 "$t" 2>&1
 		code=$?
 		[ $code -eq 0 ] || all=1
 		# A program that died printed no failing test.
@@ -86,25 +92,46 @@ units() {
 	return $all
 }
 
-regress() {
-	as_pg mkdir -p out/regress/expected
-	cp -r test/sql "$PG_ROOT/work/out/regress/sql"
-	cp expected/*.out "$PG_ROOT/work/out/regress/expected/" 2>/dev/null
+# The server that a run of tests needs, with the inputs in a folder it may write.
+inputs() {
+	as_pg mkdir -p "out/$1/expected"
+	cp -r "test/$2" "$PG_ROOT/work/out/$1/"
+	cp expected/*.out "$PG_ROOT/work/out/$1/expected/" 2>/dev/null
 	chown -R "$PG_USER" "$PG_ROOT/work/out"
+}
+
+# outcome NAME STATUS: keep what tells why
+outcome() {
+	cat "$PG_ROOT/work/out/$1/regression.diffs" 2>/dev/null
+	mkdir -p "$logs/$1.results"
+	cp "$PG_ROOT/work/out/$1"/results/* "$logs/$1.results/" 2>/dev/null
+	[ "$2" -eq 0 ] || cp "$PG_ROOT/work/$1.log" "$logs/$1.server.log"
+	pg_stop "$1"
+	return "$2"
+}
+
+regress() {
+	inputs regress sql
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
-	tests=$(ls test/sql | sed 's/\.sql$//')
+	tests=$(cd test/sql && ls *.sql | sed 's/\.sql$//')
 	pg_init regress </dev/null
 	pg_start regress
-	as_pg "$pgxs/../test/regress/pg_regress" --inputdir=out/regress --outputdir=out/regress \
+	as_pg $limit "$pgxs/../test/regress/pg_regress" --inputdir=out/regress --outputdir=out/regress \
 		--bindir="$PG_BIN" --host="$PG_ROOT/work/regress.s" --user=postgres --dbname=regression \
 		--load-extension=vectron $tests
-	code=$?
-	cat "$PG_ROOT/work/out/regress/regression.diffs" 2>/dev/null
-	mkdir -p "$logs/regress.results"
-	cp "$PG_ROOT"/work/out/regress/results/* "$logs/regress.results/" 2>/dev/null
-	[ $code -eq 0 ] || cp "$PG_ROOT/work/regress.log" "$logs/regress.server.log"
-	pg_stop regress
-	return $code
+	outcome regress $?
+}
+
+isolation() {
+	inputs isolation specs
+	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
+	tests=$(cd test/specs && ls *.spec | sed 's/\.spec$//')
+	pg_init isolation </dev/null
+	pg_start isolation
+	as_pg $limit "$pgxs/../test/isolation/pg_isolation_regress" --inputdir=out/isolation \
+		--outputdir=out/isolation --bindir="$PG_BIN" --host="$PG_ROOT/work/isolation.s" --user=postgres \
+		--dbname=isolation --load-extension=vectron $tests
+	outcome isolation $?
 }
 
 tap() {
@@ -115,21 +142,21 @@ tap() {
 	as_pg env PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
 		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
 		VECTRON_POWERLOSS="$PG_ROOT/work/powerloss.so" \
-		prove -v -I "$pgxs/../test/perl" -I perl t
+		$limit prove -v -I "$pgxs/../test/perl" -I perl t
 	code=$?
 	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/tap.server" 2>/dev/null
 	return $code
 }
 
 sims() {
-	"$BUILD/sim" --scenarios test/sim/scenarios && "$BUILD/sim" --seed 1 --runs "$1"
+	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1"
 }
 
-part build 240 one make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all unit-programs sim-programs || {
+part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all unit-programs sim-programs || {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit 1
 }
-part lint 90 tap sh test/lint/lint.sh "$BUILD"
+part lint 90 tap timeout -k 20 180 sh test/lint/lint.sh "$BUILD"
 part unit 90 tap units
 if [ -x "$BUILD/sim" ]; then
 	case $mode in
@@ -140,6 +167,9 @@ if [ -x "$BUILD/sim" ]; then
 fi
 pg_tree
 part regress 180 regress regress
+if ls test/specs/*.spec >/dev/null 2>&1; then
+	part isolation 120 regress isolation
+fi
 if ls test/t/*.pl >/dev/null 2>&1 && [ $mode != quick ]; then
 	part tap 480 tap tap
 fi

@@ -73,5 +73,11 @@ pg_remove() {
 	for pid in "$PG_ROOT"/work/*/postmaster.pid; do
 		[ ! -f "$pid" ] || as_pg pg_ctl -D "$(dirname "$pid")" -m fast -w -t 60 -s stop || true
 	done
+	# What a test that was cut short left behind: programs of this installation only.
+	for exe in /proc/[0-9]*/exe; do
+		case "$(readlink "$exe" 2>/dev/null)" in
+		"$PG_ROOT"/*) exe=${exe%/exe} && kill -9 "${exe#/proc/}" 2>/dev/null || true ;;
+		esac
+	done
 	rm -rf "$PG_ROOT"
 }

@@ -19,6 +19,11 @@ rule() {
 	fi
 }
 
+# files PATTERN: the project's files whose path matches; a fresh copy has no git.
+files() {
+	find . -name .git -prune -o -path "./${BUILD#./}" -prune -o -path ./build -prune -o -type f -print | sed 's|^\./||' | grep -E "$1" | sort
+}
+
 # Which modules a module may include; a module may also include what those may.
 may_include() {
 	case "$1" in
@@ -85,12 +90,14 @@ fi
 for s in sql/*.sql; do
 	[ ! -f "test/sql/$(basename "$s")" ] || echo "$s"
 done | rule "no test is named like an install script"
-git ls-files 2>/dev/null | grep -E '\.(c|h|sql|sh|md|pl|pm|mk)$|^(run|Makefile)$' | grep -v '^expected/' |
-	xargs -r grep -Hn -E '[ 	]+$' 2>/dev/null | rule "no space at the end of a line"
-git ls-files 2>/dev/null | grep -E '\.(c|h)$' | xargs -r grep -Hn -w -E 'TODO|FIXME|XXX' | rule "no unfinished business in comments"
-git ls-files 2>/dev/null | grep -E '\.(c|h)$' | xargs -r wc -l | awk '$2 != "total" && $1 > 1000 {print $2 ": " $1 " lines"}' |
+files '\.(c|h|sql|sh|md|pl|pm|mk|spec)$|(^|/)(run|Makefile)$' | xargs -r grep -Hn -E '[ 	]+$' | rule "no space at the end of a line"
+files '\.[ch]$' | xargs -r grep -Hn -w -E 'TODO|FIXME|XXX' | rule "no unfinished business in comments"
+files '\.[ch]$' | xargs -r wc -l | awk '$2 != "total" && $1 > 1000 {print $2 ": " $1 " lines"}' |
 	rule "no file is longer than 1000 lines"
-for d in README.md docs/*.md src/*/README.md; do
+files '\.sh$|(^|/)run$' | while read -r f; do
+	sh -n "$f" 2>&1 | sed "s|^|$f: |"
+done | rule "shell scripts parse"
+for d in *.md docs/*.md docs/*/*.md src/README.md src/*/README.md test/README.md test/*/README.md demo/README.md; do
 	[ -f "$d" ] || continue
 	grep -o -E '\]\([^)#:]+\)' "$d" | sed 's/](\(.*\))/\1/' | while read -r l; do
 		[ -e "$(dirname "$d")/$l" ] || echo "$d: $l"
