@@ -53,7 +53,7 @@ as_pg() {
 # The server listens on a socket in its own folder only.
 pg_init() {
 	as_pg initdb -D "$PG_ROOT/work/$1" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
-	as_pg mkdir -p "$PG_ROOT/work/$1.s"
+	as_pg mkdir -m 700 -p "$PG_ROOT/work/$1.s"
 	{
 		echo "listen_addresses = ''"
 		echo "unix_socket_directories = '$PG_ROOT/work/$1.s'"
