@@ -92,58 +92,37 @@ extern void store_directory_close(StoreDirectory *directory);
 /*
  * The shared Raft log: all groups of a process in one Store.
  *
- *	   H <group>			hard state and where the log begins and ends
+ *	   H <group>			hard state
  *	   L <group> <index>	an entry
- *	   S <group>			snapshot or bootstrap descriptor (opaque)
+ *	   S <group>			the base of the log: snapshot descriptor
  *	   X <group> <replica>	tombstone: this replica must never speak again
  *
- * Numbers in keys are big-endian.  The hard state is in every batch with
- * entries, so what lies between its bounds must be there: an entry that is
- * missing or whose checksum is wrong is damage, not a crash.
+ * Numbers in keys are big-endian.  Values are encoded and sealed with a
+ * checksum by src/raft's codec, which owns their format.  The hard state names
+ * the last index and is in every batch with entries, so what lies between base
+ * and last index must be there: a missing entry is damage, not a crash.
  */
-#define LOG_FORMAT 1
-typedef struct LogState
-{
-	uint64_t	replica;		/* whose state this is */
-	uint64_t	term;
-	uint64_t	vote;			/* replica id, 0 = none */
-	uint64_t	commit;			/* a hint */
-	uint64_t	last_index;
-	uint64_t	last_term;
-	uint64_t	trunc_index;	/* the log begins after this */
-	uint64_t	trunc_term;
-} LogState;
-
-typedef struct LogEntry
-{
-	uint64_t	index;
-	uint64_t	term;
-	uint8_t		type;
-	Bytes		payload;
-} LogEntry;
-
-extern void log_batch_state(StoreBatch *batch, uint64_t group, const LogState *state);
-extern void log_batch_entry(StoreBatch *batch, uint64_t group, const LogEntry *entry);
+extern void log_batch_state(StoreBatch *batch, uint64_t group, Bytes state);
+extern void log_batch_base(StoreBatch *batch, uint64_t group, Bytes base);
+extern void log_batch_entry(StoreBatch *batch, uint64_t group, uint64_t index, Bytes entry);
 extern void log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index);
-extern void log_batch_descriptor(StoreBatch *batch, uint64_t group, Bytes descriptor);
+
+/* Forget a group's state and base, and remember that this replica is gone. */
 extern void log_batch_tombstone(StoreBatch *batch, uint64_t group, uint64_t replica);
 
-/* VT_NOT_FOUND when the group has no state here. */
-extern VtStatus log_load_state(Store *store, uint64_t group, LogState *out, VtError *err);
-extern VtStatus log_load_descriptor(Store *store, uint64_t group, Buf *out, VtError *err);
+/* VT_NOT_FOUND when the group is not here. */
+extern VtStatus log_load_state(Store *store, uint64_t group, Buf *out, VtError *err);
+extern VtStatus log_load_base(Store *store, uint64_t group, Buf *out, VtError *err);
 extern VtStatus log_has_tombstone(Store *store, uint64_t group, uint64_t replica, bool *out,
 								  VtError *err);
 
 /*
  * Call each() for the entries first..last, in order.  VT_CORRUPT when one is
- * missing or damaged.
+ * missing.  What each() returns other than VT_OK ends the walk.
  */
-typedef VtStatus (*LogEach) (void *arg, const LogEntry *entry);
+typedef VtStatus (*LogEach) (void *arg, uint64_t index, Bytes entry);
 extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, uint64_t last,
 								 LogEach each, void *arg, VtError *err);
-
-/* Groups that have a state here; *out is malloc'd. */
-extern VtStatus log_list_groups(Store *store, uint64_t **out, size_t *n, VtError *err);
 
 /*
  * A record of a shard, under the key 'v' + id.

@@ -1,0 +1,699 @@
+/*-------------------------------------------------------------------------
+ *
+ * host.c
+ *	  The host: its threads, the inbox of the raft thread, the log writer.
+ *
+ * The raft thread owns every core.  Whatever happens elsewhere comes to it as
+ * an event, it lets the groups concerned do their duties, and goes on.  What
+ * has to be written goes to the writer as jobs; while one write is under way
+ * the next jobs gather, so one sync serves many groups and many proposals.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "private.h"
+
+#define TICK_MS 50
+
+void
+host_die(const char *doing, const VtError *err)
+{
+	log_error("could not %s: %s; stopping, since nothing may be acknowledged after this", doing,
+			  vt_error_words(err));
+	_exit(70);
+}
+
+static void *
+buf_alloc(void *state, size_t size)
+{
+	(void) state;
+	return malloc(size);
+}
+
+static void
+buf_free_sized(void *state, void *p, size_t size)
+{
+	(void) state;
+	(void) size;
+	free(p);
+}
+
+/* Put an event into the inbox and wake the raft thread. */
+static void
+post(ReplicaHost *host, Event *event)
+{
+	event->next = NULL;
+	pthread_mutex_lock(&host->inbox_lock);
+	*host->inbox_end = event;
+	host->inbox_end = &event->next;
+	pthread_cond_signal(&host->inbox_ready);
+	pthread_mutex_unlock(&host->inbox_lock);
+}
+
+void
+host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = kind;
+	event->replica = replica;
+	event->number = number;
+	post(host, event);
+}
+
+void
+host_write(ReplicaHost *host, WriteJob *job)
+{
+	job->next = NULL;
+	pthread_mutex_lock(&host->writer_lock);
+	*host->jobs_end = job;
+	host->jobs_end = &job->next;
+	pthread_cond_signal(&host->writer_ready);
+	pthread_mutex_unlock(&host->writer_lock);
+}
+
+/*
+ * The writer: take all jobs there are, write each group's batch, the last one
+ * synced.  LevelDB logs batches in order, but a log that fills up is closed
+ * without a sync, so a synced batch after an unsynced one proves nothing:
+ * every batch is written synced; there is one for each group and cycle.
+ */
+static void *
+writer_main(void *arg)
+{
+	ReplicaHost *host = (ReplicaHost *) arg;
+
+	for (;;)
+	{
+		WriteJob   *jobs;
+
+		pthread_mutex_lock(&host->writer_lock);
+		while (!host->jobs && !host->writer_stop)
+			pthread_cond_wait(&host->writer_ready, &host->writer_lock);
+		jobs = host->jobs;
+		host->jobs = NULL;
+		host->jobs_end = &host->jobs;
+		pthread_mutex_unlock(&host->writer_lock);
+		if (!jobs)
+			return NULL;
+
+		while (jobs)
+		{
+			WriteJob   *job = jobs;
+			VtError		err = {0};
+
+			jobs = job->next;
+			if (store_write(host->log, job->batch, true, &err) != VT_OK)
+				host_die("write the Raft log", &err);
+			store_batch_free(job->batch);
+			if (job->seq)
+				host_event(host, EVENT_PERSISTED, job->replica, job->seq);
+			if (job->base)
+				host_event(host, EVENT_BASE_DURABLE, job->replica, job->base);
+			if (job->finished)
+			{
+				pthread_mutex_lock(&host->writer_lock);
+				*job->finished = true;
+				pthread_cond_broadcast(&host->writer_done);
+				pthread_mutex_unlock(&host->writer_lock);
+			}
+			free(job);
+		}
+	}
+}
+
+/* Put a replica into the run queue of the apply threads. */
+void
+host_run(ReplicaHost *host, Replica *replica)
+{
+	pthread_mutex_lock(&host->apply_lock);
+	replica->run_next = NULL;
+	*host->run_end = replica;
+	host->run_end = &replica->run_next;
+	pthread_cond_signal(&host->apply_ready);
+	pthread_mutex_unlock(&host->apply_lock);
+}
+
+static void
+mark_dirty(Replica *replica)
+{
+	replica->dirty = true;
+}
+
+static void
+tick_all(ReplicaHost *host)
+{
+	for (Replica *r = host->replicas; r; r = r->next)
+	{
+		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
+			mark_dirty(r);
+	}
+}
+
+/* Take everything from the inbox; wait for the next tick if it is empty. */
+static Event *
+take_events(ReplicaHost *host, int64_t tick_at, bool *stopping)
+{
+	Event	   *events;
+
+	pthread_mutex_lock(&host->inbox_lock);
+	while (!host->inbox)
+	{
+		int64_t		left = tick_at - clock_now_us();
+		struct timespec until;
+
+		if (left <= 0)
+			break;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += left % 1000000 * 1000;
+		until.tv_sec += left / 1000000 + until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&host->inbox_ready, &host->inbox_lock, &until);
+	}
+	events = host->inbox;
+	host->inbox = NULL;
+	host->inbox_end = &host->inbox;
+	*stopping = host->stopping;
+	pthread_mutex_unlock(&host->inbox_lock);
+	return events;
+}
+
+static void
+unlink_replica(ReplicaHost *host, Replica *replica)
+{
+	for (Replica **p = &host->replicas; *p; p = &(*p)->next)
+		if (*p == replica)
+		{
+			*p = replica->next;
+			return;
+		}
+}
+
+static void *
+raft_main(void *arg)
+{
+	ReplicaHost *host = (ReplicaHost *) arg;
+	int64_t		tick_at = clock_now_us() + TICK_MS * 1000;
+
+	for (;;)
+	{
+		bool		stopping;
+		Event	   *events = take_events(host, tick_at, &stopping);
+		bool		again;
+
+		while (events)
+		{
+			Event	   *event = events;
+
+			events = event->next;
+			if (event->kind == EVENT_STOP)
+			{
+				free(event);
+				return NULL;
+			}
+			if (event->kind == EVENT_OPEN)
+			{
+				event->replica->next = host->replicas;
+				host->replicas = event->replica;
+				raft_campaign(event->replica->raft);
+				mark_dirty(event->replica);
+			}
+			else
+			{
+				if (event->kind == EVENT_CLOSE)
+					unlink_replica(host, event->replica);
+				group_handle(event->replica, event);
+				mark_dirty(event->replica);
+			}
+			free(event);
+		}
+		if (clock_now_us() >= tick_at)
+		{
+			tick_all(host);
+			tick_at = clock_now_us() + TICK_MS * 1000;
+		}
+		do
+		{
+			again = false;
+			for (Replica *r = host->replicas; r; r = r->next)
+				if (r->dirty)
+				{
+					r->dirty = false;
+					group_duties(r);
+					again |= r->dirty;
+				}
+		} while (again);
+	}
+}
+
+static void
+cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static void
+start_thread(pthread_t *thread, void *(*run) (void *), void *arg)
+{
+	int			rc = pthread_create(thread, NULL, run, arg);
+
+	if (rc != 0)
+	{
+		VtError		err = {0};
+
+		errno = rc;
+		vt_fail_errno(&err, VT_NOMEM, "no thread");
+		host_die("start a thread", &err);
+	}
+}
+
+VtStatus
+replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **out, VtError *err)
+{
+	ReplicaHost *host = vt_alloc0(sizeof(ReplicaHost));
+	VtId		seed;
+
+	(void) err;
+	host->log = log;
+	host->options = *options;
+	if (host->options.apply_threads == 0)
+		host->options.apply_threads = 2;
+	if (host->options.checkpoint_bytes == 0)
+		host->options.checkpoint_bytes = 64 << 20;
+	if (host->options.max_inflight_bytes == 0)
+		host->options.max_inflight_bytes = 256 << 20;
+	host->allocator.alloc = buf_alloc;
+	host->allocator.free = buf_free_sized;
+	vt_id_random(&seed);
+	host->seeds = get_le64(seed.b);
+
+	pthread_mutex_init(&host->inbox_lock, NULL);
+	pthread_mutex_init(&host->writer_lock, NULL);
+	pthread_mutex_init(&host->apply_lock, NULL);
+	pthread_mutex_init(&host->io_lock, NULL);
+	cond_init(&host->inbox_ready);
+	cond_init(&host->writer_ready);
+	cond_init(&host->writer_done);
+	cond_init(&host->apply_ready);
+	cond_init(&host->io_ready);
+	cond_init(&host->io_idle);
+	host->inbox_end = &host->inbox;
+	host->jobs_end = &host->jobs;
+	host->run_end = &host->run;
+
+	start_thread(&host->writer_thread, writer_main, host);
+	start_thread(&host->raft_thread, raft_main, host);
+	start_thread(&host->io_thread, io_main, host);
+	host->apply_pool = vt_alloc(sizeof(pthread_t) * host->options.apply_threads);
+	for (uint32_t i = 0; i < host->options.apply_threads; i++)
+		start_thread(&host->apply_pool[i], apply_main, host);
+	*out = host;
+	return VT_OK;
+}
+
+static void
+stop_thread(pthread_mutex_t *lock, pthread_cond_t *cond, bool *flag, pthread_t *threads, uint32_t n)
+{
+	pthread_mutex_lock(lock);
+	*flag = true;
+	pthread_cond_broadcast(cond);
+	pthread_mutex_unlock(lock);
+	for (uint32_t i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void
+replica_free(Replica *replica)
+{
+	while (replica->items)
+	{
+		ApplyItem  *item = replica->items;
+
+		replica->items = item->next;
+		raft_buf_release(item->data);
+		free(item);
+	}
+	group_fail_waiters(replica, VT_STOPPING, true);
+	raft_close(replica->raft);
+	pthread_mutex_destroy(&replica->lock);
+	pthread_cond_destroy(&replica->idle);
+	free(replica);
+}
+
+void
+replica_host_stop(ReplicaHost *host)
+{
+	if (!host)
+		return;
+	pthread_mutex_lock(&host->inbox_lock);
+	host->stopping = true;
+	pthread_mutex_unlock(&host->inbox_lock);
+	host_event(host, EVENT_STOP, NULL, 0);
+	pthread_join(host->raft_thread, NULL);
+	stop_thread(&host->writer_lock, &host->writer_ready, &host->writer_stop, &host->writer_thread, 1);
+	stop_thread(&host->apply_lock, &host->apply_ready, &host->apply_stop, host->apply_pool,
+				host->options.apply_threads);
+	stop_thread(&host->io_lock, &host->io_ready, &host->io_stop, &host->io_thread, 1);
+
+	while (host->replicas)
+	{
+		Replica    *replica = host->replicas;
+		VtError		err = {0};
+		uint64_t	index;
+
+		host->replicas = replica->next;
+		if (replica->machine.checkpoint(replica->machine.state, &index, &err) != VT_OK)
+			host_die("write a checkpoint", &err);
+		replica_free(replica);
+	}
+	while (host->inbox)
+	{
+		Event	   *event = host->inbox;
+
+		host->inbox = event->next;
+		if (event->done)
+			event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
+		raft_buf_release(event->command);
+		free(event);
+	}
+	free(host->io_queue);
+	free(host->apply_pool);
+	free(host);
+}
+
+/* -- What other threads ask ------------------------------------------------ */
+
+static void
+post_question(Replica *replica, EventKind kind, RaftBuf *command, ReplicaDone done, void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = kind;
+	event->replica = replica;
+	event->command = command;
+	event->done = done;
+	event->arg = arg;
+	post(replica->host, event);
+}
+
+void
+replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
+{
+	ReplicaHost *host = replica->host;
+	RaftBuf    *buf;
+
+	if (atomic_load_explicit(&replica->serving_from, memory_order_acquire) == 0)
+	{
+		done(arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
+		return;
+	}
+	if (atomic_fetch_add(&host->inflight_bytes, command.len) > host->options.max_inflight_bytes)
+	{
+		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		done(arg, VT_BUSY, 0, bytes_of(NULL, 0));
+		return;
+	}
+	buf = raft_buf_new(&host->allocator, command.data, (uint32_t) command.len);
+	if (!buf)
+	{
+		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
+		return;
+	}
+	post_question(replica, EVENT_PROPOSE, buf, done, arg);
+}
+
+void
+replica_read(Replica *replica, ReplicaDone done, void *arg)
+{
+	post_question(replica, EVENT_READ, NULL, done, arg);
+}
+
+bool
+replica_read_now(Replica *replica, uint64_t *index)
+{
+	uint64_t	from = atomic_load_explicit(&replica->serving_from, memory_order_acquire);
+	uint64_t	applied = atomic_load_explicit(&replica->applied, memory_order_acquire);
+
+	if (!atomic_load_explicit(&replica->sole_voter, memory_order_acquire) || from == 0 || applied < from)
+		return false;
+	*index = applied;
+	return true;
+}
+
+void
+replica_status(const Replica *replica, ReplicaStatus *out)
+{
+	uint64_t	from = atomic_load(&replica->serving_from);
+
+	out->group = replica->group;
+	out->replica = replica->id;
+	out->term = atomic_load(&replica->term);
+	out->applied = atomic_load(&replica->applied);
+	out->leader = from != 0;
+	out->serving = from != 0 && out->applied >= from;
+}
+
+void
+replica_checkpoint(Replica *replica)
+{
+	io_ask(replica->host, replica);
+}
+
+/* -- Founding, opening, destroying ----------------------------------------- */
+
+/* Write a batch and wait until it is durable. */
+static void
+write_and_wait(ReplicaHost *host, StoreBatch *batch)
+{
+	WriteJob   *job = vt_alloc0(sizeof(WriteJob));
+	bool		finished = false;
+
+	job->batch = batch;
+	job->finished = &finished;
+	host_write(host, job);
+	pthread_mutex_lock(&host->writer_lock);
+	while (!finished)
+		pthread_cond_wait(&host->writer_done, &host->writer_lock);
+	pthread_mutex_unlock(&host->writer_lock);
+}
+
+static void
+put_base(StoreBatch *batch, uint64_t group, const RaftSnapshot *base)
+{
+	size_t		size = raft_snapshot_size(base);
+	uint8_t    *bytes = vt_alloc(size);
+
+	raft_snapshot_encode(base, bytes);
+	log_batch_base(batch, group, bytes_of(bytes, size));
+	free(bytes);
+}
+
+VtStatus
+replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t node,
+			   uint64_t base_index, VtError *err)
+{
+	Buf			old = {0};
+	bool		dead = false;
+	VtStatus	status = log_load_base(host->log, group, &old, err);
+	RaftSnapshot base;
+	RaftHardState hard;
+	uint8_t		state[RAFT_HARD_STATE_SIZE];
+	StoreBatch *batch;
+
+	buf_free(&old);
+	if (status == VT_OK)
+		return vt_fail(err, VT_EXISTS, "Raft group %llu exists", (unsigned long long) group);
+	if (status == VT_NOT_FOUND)
+		status = log_has_tombstone(host->log, group, replica, &dead, err);
+	if (status != VT_OK)
+		return status;
+	if (dead)
+		return vt_fail(err, VT_DENIED, "replica %llu of Raft group %llu was destroyed here",
+					   (unsigned long long) replica, (unsigned long long) group);
+
+	memset(&base, 0, sizeof(base));
+	base.index = base_index;
+	base.conf_index = base_index;
+	base.conf.n = 1;
+	base.conf.members[0].id = replica;
+	base.conf.members[0].node = node;
+	base.conf.members[0].roles = RAFT_VOTER;
+	memset(&hard, 0, sizeof(hard));
+	hard.last_index = base_index;
+	raft_hard_state_encode(&hard, state);
+	batch = store_batch_new();
+	put_base(batch, group, &base);
+	log_batch_state(batch, group, bytes_of(state, sizeof(state)));
+	write_and_wait(host, batch);
+	return VT_OK;
+}
+
+typedef struct Loading
+{
+	ReplicaHost *host;
+	RaftEntry  *entries;
+	size_t		n;
+	size_t		room;
+	uint64_t	applied;
+	uint64_t	bytes;
+	VtError    *err;
+} Loading;
+
+static VtStatus
+load_entry(void *arg, uint64_t index, Bytes bytes)
+{
+	Loading    *loading = (Loading *) arg;
+	RaftEntry  *entry;
+	size_t		used;
+	VtStatus	status;
+
+	if (loading->n == loading->room)
+	{
+		loading->room = loading->room ? loading->room * 2 : 64;
+		loading->entries = vt_realloc(loading->entries, sizeof(RaftEntry) * loading->room);
+	}
+	entry = &loading->entries[loading->n];
+	status = raft_entry_decode(bytes, index > loading->applied, &loading->host->allocator, entry, &used);
+	if (status != VT_OK || used != bytes.len || entry->index != index)
+		return vt_fail(loading->err, status == VT_OK ? VT_CORRUPT : status,
+					   "entry %llu of the Raft log: %s", (unsigned long long) index,
+					   vt_status_words(status == VT_OK ? VT_CORRUPT : status));
+	loading->bytes += entry->size;
+	loading->n++;
+	return VT_OK;
+}
+
+VtStatus
+replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachine *machine,
+			 uint64_t applied, Replica **out, VtError *err)
+{
+	Buf			value = {0};
+	RaftOptions options;
+	RaftStored	stored;
+	Loading		loading = {host, NULL, 0, 0, applied, 0, err};
+	Replica    *replica;
+	Raft	   *raft = NULL;
+	VtStatus	status;
+
+	memset(&stored, 0, sizeof(stored));
+	status = log_load_state(host->log, group, &value, err);
+	if (status == VT_OK)
+		status = raft_hard_state_decode(buf_bytes(&value), &stored.hard);
+	if (status == VT_OK)
+		status = log_load_base(host->log, group, &value, err);
+	if (status == VT_OK)
+		status = raft_snapshot_decode(buf_bytes(&value), &stored.base);
+	if (status != VT_OK && err && err->msg[0] == '\0')
+		vt_fail(err, status, "state of Raft group %llu: %s", (unsigned long long) group,
+				vt_status_words(status));
+	if (status == VT_OK)
+		status = log_load_entries(host->log, group, stored.base.index + 1, stored.hard.last_index,
+								  load_entry, &loading, err);
+	if (status == VT_OK && raft_conf_find(&stored.base.conf, id) == NULL)
+		status = vt_fail(err, VT_CORRUPT, "Raft group %llu is not stored here for replica %llu",
+						 (unsigned long long) group, (unsigned long long) id);
+	if (status == VT_OK)
+	{
+		stored.entries = loading.entries;
+		stored.n = loading.n;
+		stored.applied = applied;
+		raft_options_init(&options);
+		options.group = group;
+		options.id = id;
+		options.seed = prng_mix(host->seeds ^ group ^ id * 31);
+		options.allocator = &host->allocator;
+		options.max_entry_bytes = 8 << 20;
+		options.max_uncommitted_bytes = 512 << 20;
+		options.max_apply_bytes = 64 << 20;
+		status = raft_open(&options, &stored, &raft, err);
+	}
+	for (size_t i = 0; i < loading.n; i++)
+		raft_buf_release(loading.entries[i].data);
+	free(loading.entries);
+	buf_free(&value);
+	if (status != VT_OK)
+		return status;
+
+	replica = vt_alloc0(sizeof(Replica));
+	replica->host = host;
+	replica->group = group;
+	replica->id = id;
+	replica->machine = *machine;
+	replica->raft = raft;
+	replica->stored_last = stored.hard.last_index;
+	replica->stored_base = stored.base.index;
+	replica->log_bytes = loading.bytes;
+	replica->proposals_end = &replica->proposals;
+	replica->items_end = &replica->items;
+	atomic_store(&replica->applied, applied);
+	pthread_mutex_init(&replica->lock, NULL);
+	pthread_cond_init(&replica->idle, NULL);
+	host_event(host, EVENT_OPEN, replica, 0);
+	*out = replica;
+	return VT_OK;
+}
+
+/* Wait until the raft thread has seen everything sent to it before now. */
+static void
+close_round(Replica *replica)
+{
+	pthread_mutex_lock(&replica->lock);
+	replica->closed = false;
+	host_event(replica->host, EVENT_CLOSE, replica, 0);
+	while (!replica->closed)
+		pthread_cond_wait(&replica->idle, &replica->lock);
+	pthread_mutex_unlock(&replica->lock);
+}
+
+VtStatus
+replica_destroy(Replica *replica, VtError *err)
+{
+	ReplicaHost *host = replica->host;
+	uint64_t	group = replica->group;
+	uint64_t	id = replica->id;
+	StoreBatch *batch = store_batch_new();
+	uint64_t	first = replica->stored_base + 1;
+	uint64_t	last = replica->stored_last;
+
+	(void) err;
+
+	/* The raft thread lets go of it, then the apply and io threads. */
+	close_round(replica);
+	pthread_mutex_lock(&replica->lock);
+	while (replica->queued)
+		pthread_cond_wait(&replica->idle, &replica->lock);
+	pthread_mutex_unlock(&replica->lock);
+	pthread_mutex_lock(&host->io_lock);
+	for (size_t i = 0; i < host->io_n; i++)
+		if (host->io_queue[i] == replica)
+			host->io_queue[i] = NULL;
+	while (host->io_busy == replica)
+		pthread_cond_wait(&host->io_idle, &host->io_lock);
+	pthread_mutex_unlock(&host->io_lock);
+
+	last = replica->stored_last > last ? replica->stored_last : last;
+	log_batch_tombstone(batch, group, id);
+	for (uint64_t i = first; i <= last; i++)
+		log_batch_drop(batch, group, i);
+	write_and_wait(host, batch);
+
+	/* What the writer reported before is in the inbox: let it pass. */
+	close_round(replica);
+	replica_free(replica);
+	return VT_OK;
+}

@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica.h
+ *	  Raft groups alive in a process: one host loop for many of them.
+ *
+ * A ReplicaHost owns the shared Raft log and the threads that serve it:
+ *
+ *	   raft thread		steps the cores, hands out their duties; never touches
+ *						LevelDB
+ *	   log writer		one synced batch per cycle for all groups
+ *	   apply threads	a run queue of groups; call the state machines
+ *	   io thread		checkpoints and log truncation
+ *
+ * A Replica is one group's replica with its state machine.
+ *
+ * Conventions
+ *
+ * 1. Any thread may call; nothing blocks except open, create, destroy and stop.
+ * 2. A done callback comes exactly once, on an apply thread or the raft thread.
+ *	  It must be short: fill in an answer and hand it on.
+ * 3. Acknowledged means durable on a majority and applied here (law S1).
+ * 4. A write that fails stops the process with a log line (laws S4, P8).
+ * 5. Only groups with this one voter are opened today; peers come with the
+ *	  replication work, behind this same header.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef REPLICA_H
+#define REPLICA_H
+
+#include "raft/raft.h"
+#include "store/store.h"
+
+typedef struct ReplicaHost ReplicaHost;
+typedef struct Replica Replica;
+
+/* A committed command, for the state machine. */
+typedef struct ReplicaCommand
+{
+	uint64_t	index;
+	uint64_t	term;
+	Bytes		bytes;
+	VtStatus	status;			/* the decision, for whoever proposed it */
+	Buf			reply;			/* what goes with it; freed by the host */
+} ReplicaCommand;
+
+typedef struct ReplicaMachine
+{
+	/*
+	 * Apply commands in order and remember applied as the new applied index,
+	 * all in one batch of the machine's own store (law S2).  Commands may be
+	 * refused (status), but not fail: a status other than VT_OK from apply
+	 * itself stops the process.
+	 */
+	VtStatus	(*apply) (void *state, ReplicaCommand *commands, size_t n, uint64_t applied,
+						  VtError *err);
+
+	/* Make everything applied so far durable; *index is what is covered. */
+	VtStatus	(*checkpoint) (void *state, uint64_t *index, VtError *err);
+	void	   *state;
+} ReplicaMachine;
+
+typedef struct ReplicaHostOptions
+{
+	uint32_t	apply_threads;	/* 0 = 2 */
+	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
+	uint64_t	max_inflight_bytes; /* proposals accepted and not applied, all groups; 0 = 256 MiB */
+} ReplicaHostOptions;
+
+/* log stays the caller's and must outlive the host. */
+extern VtStatus replica_host_start(Store *log, const ReplicaHostOptions *options,
+								   ReplicaHost **out, VtError *err);
+
+/* Close all replicas: checkpoint each, stop the threads. */
+extern void replica_host_stop(ReplicaHost *host);
+
+/*
+ * Found a group with one voter, once in the life of the cluster: base_index is
+ * where its log begins.  Durable on return.  VT_EXISTS when the group is there
+ * already (with the same replica: fine to open it); VT_DENIED for a replica id
+ * that was destroyed here.
+ */
+extern VtStatus replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t node,
+							   uint64_t base_index, VtError *err);
+
+/*
+ * Open a group that was created.  applied is where the machine stands after
+ * law S2's choice between its applied index and its checkpoint; what follows
+ * is replayed.  VT_CORRUPT when the log does not reach that far.
+ */
+extern VtStatus replica_open(ReplicaHost *host, uint64_t group, uint64_t replica,
+							 const ReplicaMachine *machine, uint64_t applied, Replica **out,
+							 VtError *err);
+
+/* Forget the group and leave a tombstone.  The machine is not called again. */
+extern VtStatus replica_destroy(Replica *replica, VtError *err);
+
+/* status VT_OK: committed and applied at index, and the machine said this. */
+typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes reply);
+
+/*
+ * Propose a command (copied).  done gets the machine's status, or
+ * VT_NOT_LEADER, VT_BUSY (too much in flight), VT_FULL (too large),
+ * VT_STOPPING; after VT_UNAVAILABLE the command may still be applied.
+ */
+extern void replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg);
+
+/*
+ * An index that covers every write acknowledged before this call, when this
+ * replica has applied it (ReadIndex).  VT_NOT_LEADER otherwise.
+ */
+extern void replica_read(Replica *replica, ReplicaDone done, void *arg);
+
+/*
+ * The same without a hop, where that is possible: the sole voter of a group
+ * has applied whatever was acknowledged.  False: use replica_read().
+ */
+extern bool replica_read_now(Replica *replica, uint64_t *index);
+
+typedef struct ReplicaStatus
+{
+	uint64_t	group;
+	uint64_t	replica;
+	uint64_t	term;
+	uint64_t	applied;
+	bool		leader;
+	bool		serving;		/* leader, and has applied an entry of its term */
+} ReplicaStatus;
+
+extern void replica_status(const Replica *replica, ReplicaStatus *out);
+
+/* Ask for a checkpoint soon. */
+extern void replica_checkpoint(Replica *replica);
+
+#endif							/* REPLICA_H */
