@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * net.h
+ *	  Frames over nng streams: the daemons' side of every connection.
+ *
+ * Conventions
+ *
+ * 1. No nng type leaves this module.
+ * 2. [law T1] A stream has at most one send and one receive under way; a
+ *	  partial completion is continued before anything else.  Callbacks move
+ *	  frames between bounded queues and nothing more.
+ * 3. A server's frame handler runs in such a callback: it must only look at the
+ *	  header, take the payload and queue it.  Budget 50 us.
+ * 4. The first frame in both directions is HELLO; net answers it, and closes
+ *	  connections of another cluster, version or user.  A damaged frame closes
+ *	  the connection.
+ * 5. Endpoints: "unix:/path".  tcp is refused until there is TLS.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef NET_H
+#define NET_H
+
+#include "wire/wire.h"
+
+typedef struct NetServer NetServer;
+typedef struct NetConn NetConn;
+
+typedef struct NetHandler
+{
+	/*
+	 * A whole frame that is no HELLO.  *payload may be taken (moved away, left
+	 * zeroed).  conn is valid during the call; net_conn_ref() keeps it.
+	 */
+	void		(*frame) (void *arg, NetConn *conn, const WireHeader *header, Buf *payload);
+
+	/* The connection is gone; scan state of its may be dropped. */
+	void		(*closed) (void *arg, NetConn *conn);
+	void	   *arg;
+} NetHandler;
+
+typedef struct NetServerOptions
+{
+	const char *endpoint;
+	WireRole	role;			/* what this daemon is */
+	VtId		cluster;		/* zero = not known yet; see net_server_set_identity */
+	uint64_t	store;
+	uint64_t	boot_epoch;
+	NetHandler	handler;
+} NetServerOptions;
+
+/*
+ * Listen.  A socket file left by a dead process is replaced; VT_BUSY when
+ * somebody answers on it.
+ */
+extern VtStatus net_server_start(const NetServerOptions *options, NetServer **out, VtError *err);
+extern void net_server_set_identity(NetServer *server, const VtId *cluster, uint64_t store);
+
+/* Close all connections and remove the socket file; waits for callbacks. */
+extern void net_server_stop(NetServer *server);
+
+extern NetConn *net_conn_ref(NetConn *conn);
+extern void net_conn_release(NetConn *conn);
+extern WireRole net_conn_role(const NetConn *conn);
+extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
+
+/*
+ * Queue a reply frame; its bytes are moved out of *frame.  Any thread.  A reply
+ * to a closed connection vanishes; one whose peer does not read closes it.
+ */
+extern void net_reply(NetConn *conn, Buf *frame);
+
+/* Frame and queue in one step. */
+extern void net_reply_frame(NetConn *conn, WireType type, uint64_t request, Bytes payload);
+
+/*
+ * A connection of our own, for one thread: requests and replies in turn.
+ * Dialled on first use and again after a failure.
+ */
+typedef struct NetPeer NetPeer;
+
+typedef struct NetPeerOptions
+{
+	const char *endpoint;
+	WireRole	role;			/* what this process is */
+	VtId		cluster;
+	uint64_t	store;
+	uint64_t	boot_epoch;
+} NetPeerOptions;
+
+extern NetPeer *net_peer_new(const NetPeerOptions *options);
+extern void net_peer_free(NetPeer *peer);
+
+/*
+ * Send a request and wait for its reply's payload, at most timeout_ms.  After
+ * any failure the connection is closed.
+ */
+extern VtStatus net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms,
+							  Buf *reply, VtError *err);
+
+/* Block every signal in this thread and its children; before the first nng call. */
+extern void net_block_signals(void);
+
+#endif							/* NET_H */
