@@ -173,6 +173,9 @@ fi
 if ls test/t/*.pl >/dev/null 2>&1 && [ $mode != quick ]; then
 	part tap 480 tap tap
 fi
+if grep -q '^CREATE ACCESS METHOD' sql/vectron--*.sql && [ $mode != quick ]; then
+	part demo 90 one timeout -k 20 180 sh demo/demo.sh
+fi
 if [ $mode = long ]; then
 	part asan 900 one make -s BUILD="$BUILD" asan
 	part tsan 900 one make -s BUILD="$BUILD" tsan
