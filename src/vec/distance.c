@@ -70,12 +70,18 @@ plain_dots(const float *a, const float *b, size_t n)
 	float		ab[VEC_LANES] = {0};
 	float		aa[VEC_LANES] = {0};
 	float		bb[VEC_LANES] = {0};
+	size_t		at = 0;
 	VecDots		dots;
 
-	for (size_t at = 0; at < n; at++)
+	for (; at + VEC_LANES <= n; at += VEC_LANES)
+		for (int i = 0; i < VEC_LANES; i++)
+		{
+			ab[i] += a[at + i] * b[at + i];
+			aa[i] += a[at + i] * a[at + i];
+			bb[i] += b[at + i] * b[at + i];
+		}
+	for (int i = 0; at < n; at++, i++)
 	{
-		size_t		i = at % VEC_LANES;
-
 		ab[i] += a[at] * b[at];
 		aa[i] += a[at] * a[at];
 		bb[i] += b[at] * b[at];

@@ -4,6 +4,9 @@
  *	  The kernels in AVX2: two registers of eight lanes are the sixteen partial
  *	  sums of distance.c.  No fused multiply-add: it would round differently.
  *
+ * The tail is read with a mask: lanes that have no element get zero, which
+ * adds nothing to a sum, and memory behind the vector is not touched.
+ *
  *-------------------------------------------------------------------------
  */
 #include "kernels.h"
@@ -13,25 +16,44 @@
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))
+#define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
 
-/* The last n % 16 elements, padded with zeros: they add nothing to a lane. */
-typedef struct Tail
-{
-	float		a[VEC_LANES];
-	float		b[VEC_LANES];
-} Tail;
+#define HALF (VEC_LANES / 2)
 
-static inline void
-tail_take(Tail *tail, const float *a, const float *b, size_t n)
+/* What a kernel does with eight elements of each vector. */
+typedef __m256 (*Step) (__m256 sum, __m256 a, __m256 b);
+
+AVX2_INLINE __m256
+l2_step(__m256 sum, __m256 a, __m256 b)
 {
-	for (size_t i = 0; i < VEC_LANES; i++)
-	{
-		tail->a[i] = i < n ? a[i] : 0;
-		tail->b[i] = i < n ? b[i] : 0;
-	}
+	__m256		d = _mm256_sub_ps(a, b);
+
+	return _mm256_add_ps(sum, _mm256_mul_ps(d, d));
 }
 
-static inline AVX2 float
+AVX2_INLINE __m256
+dot_step(__m256 sum, __m256 a, __m256 b)
+{
+	return _mm256_add_ps(sum, _mm256_mul_ps(a, b));
+}
+
+AVX2_INLINE __m256
+l1_step(__m256 sum, __m256 a, __m256 b)
+{
+	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, b)));
+}
+
+/* The first n of eight elements, then zeros; n from 1 to 8. */
+AVX2_INLINE __m256
+load_part(const float *x, size_t n)
+{
+	static const int32_t ones[2 * HALF] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+	return _mm256_maskload_ps(x, _mm256_loadu_si256((const __m256i *) (ones + HALF - n)));
+}
+
+/* vec_fold() of the sixteen lanes. */
+AVX2_INLINE float
 fold(__m256 low, __m256 high)
 {
 	__m256		eight = _mm256_add_ps(low, high);
@@ -41,126 +63,91 @@ fold(__m256 low, __m256 high)
 	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static inline AVX2 __m256
-l2_step(__m256 sum, const float *a, const float *b)
+/* The loop of a kernel; step is known where this is inlined. */
+AVX2_INLINE float
+sum_up(Step step, const float *a, const float *b, size_t n)
 {
-	__m256		d = _mm256_sub_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b));
+	__m256		low = _mm256_setzero_ps();
+	__m256		high = _mm256_setzero_ps();
+	size_t		at = 0;
 
-	return _mm256_add_ps(sum, _mm256_mul_ps(d, d));
+	for (; at + VEC_LANES <= n; at += VEC_LANES)
+	{
+		low = step(low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
+		high = step(high, _mm256_loadu_ps(a + at + HALF), _mm256_loadu_ps(b + at + HALF));
+	}
+	if (n - at >= HALF)
+	{
+		low = step(low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
+		at += HALF;
+		if (at < n)
+			high = step(high, load_part(a + at, n - at), load_part(b + at, n - at));
+	}
+	else if (at < n)
+		low = step(low, load_part(a + at, n - at), load_part(b + at, n - at));
+	return fold(low, high);
 }
 
 static AVX2 float
 avx2_l2_squared(const float *a, const float *b, size_t n)
 {
-	__m256		low = _mm256_setzero_ps();
-	__m256		high = _mm256_setzero_ps();
-	size_t		at = 0;
-	Tail		tail;
-
-	for (; at + VEC_LANES <= n; at += VEC_LANES)
-	{
-		low = l2_step(low, a + at, b + at);
-		high = l2_step(high, a + at + 8, b + at + 8);
-	}
-	if (at < n)
-	{
-		tail_take(&tail, a + at, b + at, n - at);
-		low = l2_step(low, tail.a, tail.b);
-		high = l2_step(high, tail.a + 8, tail.b + 8);
-	}
-	return fold(low, high);
-}
-
-static inline AVX2 __m256
-dot_step(__m256 sum, const float *a, const float *b)
-{
-	return _mm256_add_ps(sum, _mm256_mul_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b)));
+	return sum_up(l2_step, a, b, n);
 }
 
 static AVX2 float
 avx2_dot(const float *a, const float *b, size_t n)
 {
-	__m256		low = _mm256_setzero_ps();
-	__m256		high = _mm256_setzero_ps();
-	size_t		at = 0;
-	Tail		tail;
-
-	for (; at + VEC_LANES <= n; at += VEC_LANES)
-	{
-		low = dot_step(low, a + at, b + at);
-		high = dot_step(high, a + at + 8, b + at + 8);
-	}
-	if (at < n)
-	{
-		tail_take(&tail, a + at, b + at, n - at);
-		low = dot_step(low, tail.a, tail.b);
-		high = dot_step(high, tail.a + 8, tail.b + 8);
-	}
-	return fold(low, high);
-}
-
-static inline AVX2 __m256
-l1_step(__m256 sum, const float *a, const float *b)
-{
-	__m256		d = _mm256_sub_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b));
-
-	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), d));
+	return sum_up(dot_step, a, b, n);
 }
 
 static AVX2 float
 avx2_l1(const float *a, const float *b, size_t n)
 {
-	__m256		low = _mm256_setzero_ps();
-	__m256		high = _mm256_setzero_ps();
-	size_t		at = 0;
-	Tail		tail;
+	return sum_up(l1_step, a, b, n);
+}
 
-	for (; at + VEC_LANES <= n; at += VEC_LANES)
-	{
-		low = l1_step(low, a + at, b + at);
-		high = l1_step(high, a + at + 8, b + at + 8);
-	}
-	if (at < n)
-	{
-		tail_take(&tail, a + at, b + at, n - at);
-		low = l1_step(low, tail.a, tail.b);
-		high = l1_step(high, tail.a + 8, tail.b + 8);
-	}
-	return fold(low, high);
+/* The three sums of eight lanes. */
+typedef struct Sums
+{
+	__m256		ab;
+	__m256		aa;
+	__m256		bb;
+} Sums;
+
+AVX2_INLINE void
+dots_step(Sums *sums, __m256 a, __m256 b)
+{
+	sums->ab = dot_step(sums->ab, a, b);
+	sums->aa = dot_step(sums->aa, a, a);
+	sums->bb = dot_step(sums->bb, b, b);
 }
 
 static AVX2 VecDots
 avx2_dots(const float *a, const float *b, size_t n)
 {
-	__m256		sum[6];
+	__m256		zero = _mm256_setzero_ps();
+	Sums		low = {zero, zero, zero};
+	Sums		high = {zero, zero, zero};
 	size_t		at = 0;
-	Tail		tail;
 	VecDots		dots;
 
-	for (int i = 0; i < 6; i++)
-		sum[i] = _mm256_setzero_ps();
-	while (at < n)
+	for (; at + VEC_LANES <= n; at += VEC_LANES)
 	{
-		const float *x = a + at;
-		const float *y = b + at;
-
-		if (at + VEC_LANES > n)
-		{
-			tail_take(&tail, x, y, n - at);
-			x = tail.a;
-			y = tail.b;
-		}
-		for (int half = 0; half < 2; half++)
-		{
-			sum[half] = dot_step(sum[half], x + 8 * half, y + 8 * half);
-			sum[2 + half] = dot_step(sum[2 + half], x + 8 * half, x + 8 * half);
-			sum[4 + half] = dot_step(sum[4 + half], y + 8 * half, y + 8 * half);
-		}
-		at += VEC_LANES;
+		dots_step(&low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
+		dots_step(&high, _mm256_loadu_ps(a + at + HALF), _mm256_loadu_ps(b + at + HALF));
 	}
-	dots.ab = fold(sum[0], sum[1]);
-	dots.aa = fold(sum[2], sum[3]);
-	dots.bb = fold(sum[4], sum[5]);
+	if (n - at >= HALF)
+	{
+		dots_step(&low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
+		at += HALF;
+		if (at < n)
+			dots_step(&high, load_part(a + at, n - at), load_part(b + at, n - at));
+	}
+	else if (at < n)
+		dots_step(&low, load_part(a + at, n - at), load_part(b + at, n - at));
+	dots.ab = fold(low.ab, high.ab);
+	dots.aa = fold(low.aa, high.aa);
+	dots.bb = fold(low.bb, high.bb);
 	return dots;
 }
 

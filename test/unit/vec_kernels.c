@@ -11,9 +11,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/prng.h"
 #include "vec/vec.h"
@@ -37,10 +40,14 @@ some_float(int kind)
 			return u * 1e18f;
 		case 2:
 			return u * 1e-40f;	/* denormal */
+		case 3:
+			return u * FLT_MAX; /* sums overflow, inner products become NaN */
 		default:
 			return prng_below(&prng, 3) ? u : 0;
 	}
 }
+
+#define KINDS 5
 
 static void
 fill(int kind)
@@ -74,7 +81,7 @@ paths_agree(void **state)
 	(void) state;
 	if (!vec_force_cpu(VEC_CPU_AVX2))
 		skip();
-	for (int kind = 0; kind < 4; kind++)
+	for (int kind = 0; kind < KINDS; kind++)
 	{
 		fill(kind);
 		for (size_t i = 0; i < LENGTHS; i++)
@@ -102,6 +109,126 @@ paths_agree(void **state)
 			same_bits(dots.ab, plain[1]);
 		}
 	}
+}
+
+/* The order of summation as vec.h words it, one rounding at a time. */
+static float
+twin_fold(volatile float *lane)
+{
+	for (int width = 8; width >= 1; width /= 2)
+		for (int i = 0; i < width; i++)
+			lane[i] = lane[i] + lane[i + width];
+	return lane[0];
+}
+
+static VecDots
+twin_dots(const float *x, const float *y, size_t n)
+{
+	volatile float ab[16] = {0};
+	volatile float aa[16] = {0};
+	volatile float bb[16] = {0};
+	volatile float product;
+	VecDots		dots;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		product = x[i] * y[i];
+		ab[i % 16] = ab[i % 16] + product;
+		product = x[i] * x[i];
+		aa[i % 16] = aa[i % 16] + product;
+		product = y[i] * y[i];
+		bb[i % 16] = bb[i % 16] + product;
+	}
+	dots.ab = twin_fold(ab);
+	dots.aa = twin_fold(aa);
+	dots.bb = twin_fold(bb);
+	return dots;
+}
+
+static void
+twin_differences(const float *x, const float *y, size_t n, float *l2, float *l1)
+{
+	volatile float squares[16] = {0};
+	volatile float sizes[16] = {0};
+	volatile float square;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		volatile float d = x[i] - y[i];
+
+		square = d * d;
+		squares[i % 16] = squares[i % 16] + square;
+		sizes[i % 16] = sizes[i % 16] + (d < 0 ? -d : d);
+	}
+	*l2 = twin_fold(squares);
+	*l1 = twin_fold(sizes);
+}
+
+static void
+order_is_as_promised(void **state)
+{
+	(void) state;
+	for (int kind = 0; kind < KINDS; kind++)
+	{
+		fill(kind);
+		for (size_t i = 0; i < LENGTHS; i++)
+		{
+			size_t		n = length_at(i);
+			VecDots		want = twin_dots(a, b, n);
+			float		l2;
+			float		l1;
+
+			twin_differences(a, b, n, &l2, &l1);
+			for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+			{
+				VecDots		got;
+
+				if (!vec_force_cpu((VecCpu) cpu))
+					continue;
+				got = vec_dots(a, b, n);
+				assert_memory_equal(&got, &want, sizeof(want));
+				same_bits(vec_dot(a, b, n), want.ab);
+				same_bits(vec_l2_squared(a, b, n), l2);
+				same_bits(vec_l1(a, b, n), l1);
+			}
+		}
+	}
+}
+
+/* A vector may end where the mapped memory ends. */
+static void
+nothing_is_read_behind(void **state)
+{
+	size_t		page = (size_t) sysconf(_SC_PAGESIZE);
+	char	   *x_map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char	   *y_map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void) state;
+	assert_true(x_map != MAP_FAILED && y_map != MAP_FAILED);
+	assert_int_equal(mprotect(x_map + page, page, PROT_NONE), 0);
+	assert_int_equal(mprotect(y_map + page, page, PROT_NONE), 0);
+	for (size_t n = 1; n <= 70; n++)
+	{
+		float	   *x = (float *) (void *) (x_map + page) - n;
+		float	   *y = (float *) (void *) (y_map + page) - n;
+
+		for (size_t i = 0; i < n; i++)
+		{
+			x[i] = 1;
+			y[i] = 3;
+		}
+		for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+		{
+			if (!vec_force_cpu((VecCpu) cpu))
+				continue;
+			assert_true(vec_l2_squared(x, y, n) == 4 * (float) n);
+			assert_true(vec_dot(x, y, n) == 3 * (float) n);
+			assert_true(vec_l1(x, y, n) == 2 * (float) n);
+			assert_true(vec_dots(x, y, n).bb == 9 * (float) n);
+		}
+	}
+	munmap(x_map, 2 * page);
+	munmap(y_map, 2 * page);
 }
 
 static void
@@ -156,6 +283,10 @@ edges(void **state)
 	float		minus[3] = {-1, -2, -3};
 	float		out[3];
 	float		bad[2] = {1, INFINITY};
+	float		big[2] = {3e38f, 3e38f};
+	float		tiny[2] = {1e-45f, 1e-45f};
+	float		far[1] = {3e38f};
+	float		near_by[1] = {-3e38f};
 
 	(void) state;
 	assert_true(isnan(vec_distance(VEC_COSINE, zero, one, 3)));
@@ -171,6 +302,13 @@ edges(void **state)
 	assert_string_equal(vec_metric_name(VEC_COSINE), "cosine");
 	assert_null(vec_metric_name((VecMetric) 9));
 	assert_false(vec_metric_valid(0));
+	assert_false(vec_metric_valid(5));
+	/* in place, and where float alone would overflow or lose everything */
+	assert_true(vec_normalize(big, big, 2));
+	near(big[0], sqrt(0.5), 1);
+	assert_true(vec_normalize(tiny, tiny, 2));
+	near(tiny[1], sqrt(0.5), 1);
+	assert_true(isinf(vec_distance(VEC_L2, far, near_by, 1)));
 }
 
 /* A score orders as its distance does. */
@@ -218,6 +356,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paths_agree),
+		cmocka_unit_test(order_is_as_promised),
+		cmocka_unit_test(nothing_is_read_behind),
 		cmocka_unit_test(sums_are_right),
 		cmocka_unit_test(edges),
 		cmocka_unit_test(scores_order),
