@@ -71,8 +71,10 @@ part() {
 		skip=$(echo "$line" | awk '{print $5 + 0}') ;;
 	*) good=0 bad=0 skip=0; [ $status -ne 0 ] || good=1 ;;
 	esac
-	# A part that fails without naming a test has failed all the same.
+	# A part that fails without naming a test has failed all the same, and so has
+	# one that ran none.
 	[ $status -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	[ $((good + bad + skip)) -gt 0 ] || bad=1
 	report "$name" "$seconds" "$budget" "$good" "$bad" "$skip"
 	return $status
 }
@@ -136,13 +138,15 @@ isolation() {
 
 tap() {
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
-	cp -r test/t test/perl "$PG_ROOT/work/"
+	mkdir "$PG_ROOT/work/perl"
+	cp -r test/t "$PG_ROOT/work/"
+	cp test/perl/* "$PG_ROOT/work/perl/" 2>/dev/null
 	cp "$BUILD"/powerloss.so "$PG_ROOT/work/" 2>/dev/null
 	chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
 	as_pg env PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
 		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
 		VECTRON_POWERLOSS="$PG_ROOT/work/powerloss.so" \
-		$limit prove -v -I "$pgxs/../test/perl" -I perl t
+		$limit prove -v -I "$pgxs/../test/perl" -I perl $(cd test && ls t/*.pl)
 	code=$?
 	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/tap.server" 2>/dev/null
 	return $code
