@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * daemon.c
+ *	  Signals and the end of a daemon.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+int
+daemon_block_signals(void)
+{
+	sigset_t	all;
+	sigset_t	end;
+	int			fd;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGINT);
+	fd = signalfd(-1, &end, SFD_CLOEXEC);
+	Assert(fd >= 0);
+	return fd;
+}
+
+const char *
+daemon_wait(int signal_fd, int death_fd)
+{
+	struct pollfd fds[2] = {{signal_fd, POLLIN, 0}, {death_fd, POLLIN, 0}};
+	char		byte;
+
+	for (;;)
+	{
+		int			n = poll(fds, death_fd >= 0 ? 2 : 1, -1);
+
+		if (n < 0 && errno != EINTR)
+			return "poll failed";
+		if (n <= 0)
+			continue;
+		if (fds[0].revents)
+			return "told to stop";
+		if (death_fd >= 0 && fds[1].revents && read(death_fd, &byte, 1) == 0)
+			return "the postmaster is gone";
+	}
+}
+
+static void
+on_alarm(int signal_number)
+{
+	(void) signal_number;
+	_exit(0);
+}
+
+void
+daemon_stop_within(unsigned seconds)
+{
+	signal(SIGALRM, on_alarm);
+	alarm(seconds);
+}
+
+uint64_t
+daemon_boot_epoch(void)
+{
+	return (uint64_t) clock_wall_us();
+}

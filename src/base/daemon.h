@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * daemon.h
+ *	  What every daemon does besides its work: be told to stop.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BASE_DAEMON_H
+#define BASE_DAEMON_H
+
+#include <stdint.h>
+
+/*
+ * Block all signals in this thread and those it will start, ignore SIGPIPE,
+ * and return a descriptor for daemon_wait().  Call first thing in main().
+ */
+extern int	daemon_block_signals(void);
+
+/*
+ * Wait for SIGTERM or SIGINT, or, when death_fd >= 0, until the other end of
+ * that pipe is closed by everybody.  Returns words for the log.
+ */
+extern const char *daemon_wait(int signal_fd, int death_fd);
+
+/* End the process with status 0 if it still lives after so many seconds. */
+extern void daemon_stop_within(unsigned seconds);
+
+/* A number that grows with each start on one machine: microseconds since 1970. */
+extern uint64_t daemon_boot_epoch(void);
+
+#endif							/* BASE_DAEMON_H */

@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  Private to pd: what the placement driver knows for certain.
+ *
+ * The catalog is the state machine of PD's Raft group.  It is a set of rows
+ * (stores, leases, collections) in memory and, the same, in LevelDB.  A command
+ * in the log is a list of whole rows to put: the leader has decided every
+ * value before, so applying is a blind write and the same on every replay
+ * (law S3).  A leader decides only after it has applied everything before its
+ * term, and one command at a time, so blind writes cannot lose an update.
+ *
+ * Apply threads change the catalog and the service thread reads it: lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_CATALOG_H
+#define PD_CATALOG_H
+
+#include <pthread.h>
+
+#include "replica/replica.h"
+#include "wire/wire.h"
+
+#define PD_COMMAND_FORMAT 1
+#define PD_GROUP 1				/* Raft group of PD itself */
+
+typedef enum CollectionState
+{
+	COLLECTION_LIVE = 1,
+	COLLECTION_HIDDEN = 2		/* dropped; its data is kept */
+} CollectionState;
+
+/* A worker. */
+typedef struct CatalogStore
+{
+	uint64_t	id;
+	VtId		data_id;		/* of its data directory */
+	char		endpoint[128];
+} CatalogStore;
+
+/* Who holds an incarnation of a PostgreSQL server (law W7). */
+typedef struct CatalogLease
+{
+	uint64_t	system;
+	VtId		incarnation;
+	VtId		holder;
+	uint32_t	timeline;
+} CatalogLease;
+
+typedef struct CatalogShard
+{
+	WireShardDesc desc;
+	bool		bootstrapped;	/* its first leader has reported: never again */
+} CatalogShard;
+
+typedef struct CatalogCollection
+{
+	VtId		generation;
+	WireOwner	owner;
+	CollectionState state;
+	uint32_t	dim;
+	uint8_t		metric;
+	uint16_t	m;
+	uint16_t	ef_construction;
+	uint32_t	replicas_wanted;
+	uint64_t	xid;
+	uint64_t	route_version;
+	int64_t		created_us;
+	int64_t		dropped_us;
+	char		label[160];
+	uint32_t	nshards;
+	CatalogShard *shards;		/* owned */
+} CatalogCollection;
+
+/* Identities and the counter that ids are made from. */
+typedef struct CatalogMeta
+{
+	VtId		cluster;
+	uint64_t	next_id;		/* high half random per founding, never reused */
+} CatalogMeta;
+
+typedef struct Catalog
+{
+	Store	   *rows;
+	pthread_mutex_t lock;
+	CatalogMeta meta;
+	CatalogStore **stores;
+	size_t		nstores;
+	CatalogLease **leases;
+	size_t		nleases;
+	CatalogCollection **collections;
+	size_t		ncollections;
+	uint64_t	applied;
+} Catalog;
+
+extern VtStatus catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err);
+extern void catalog_close(Catalog *catalog);
+extern ReplicaMachine catalog_machine(Catalog *catalog);
+
+/* Under lock; NULL when there is none. */
+extern CatalogStore *catalog_store(Catalog *catalog, uint64_t id);
+extern CatalogLease *catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation);
+extern CatalogCollection *catalog_collection(Catalog *catalog, const VtId *generation);
+
+/* A command: begin, then rows, and it is ready to be proposed. */
+extern void command_begin(Buf *out);
+extern void command_meta(Buf *out, const CatalogMeta *meta);
+extern void command_store(Buf *out, const CatalogStore *store);
+extern void command_lease(Buf *out, const CatalogLease *lease);
+extern void command_collection(Buf *out, const CatalogCollection *collection);
+
+extern void catalog_collection_free(CatalogCollection *collection);
+
+#endif							/* PD_CATALOG_H */

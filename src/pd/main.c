@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *	  vectron-pd.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+
+#include "base/daemon.h"
+#include "base/log.h"
+#include "base/settings.h"
+#include "pd.h"
+
+static Setting settings[] = {
+	{.name = "data", .help = "data directory"},
+	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
+	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
+};
+
+#define N (sizeof(settings) / sizeof(settings[0]))
+
+static const Setting *
+get(const char *name)
+{
+	return setting_of(settings, N, name);
+}
+
+static int
+fail(const VtError *err)
+{
+	log_error("%s", vt_error_words(err));
+	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	int			signals = daemon_block_signals();
+	StoreDirectory directory;
+	StoreOptions store_options = {0};
+	ReplicaHostOptions host_options = {0};
+	Store	   *log;
+	Store	   *rows;
+	ReplicaHost *host;
+	Pd		   *pd;
+	VtError		err = {0};
+	char		path[4096];
+	bool		help;
+	int			level;
+
+	log_setup("pd", LOG_LEVEL_INFO);
+	if (settings_load("pd", settings, N, argc, argv, &help, &err) != VT_OK)
+		return fail(&err);
+	if (help)
+		return 0;
+	level = log_level_parse(get("log_level")->text);
+	if (level < 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is no log level", get("log_level")->from, get("log_level")->text);
+		return fail(&err);
+	}
+	log_setup("pd", (LogLevel) level);
+
+	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
+		return fail(&err);
+	snprintf(path, sizeof(path), "%s/log", get("data")->text);
+	if (store_open(path, &store_options, &log, &err) != VT_OK)
+		return fail(&err);
+	snprintf(path, sizeof(path), "%s/catalog", get("data")->text);
+	if (store_open(path, &store_options, &rows, &err) != VT_OK)
+		return fail(&err);
+	if (replica_host_start(log, &host_options, &host, &err) != VT_OK ||
+		pd_start(rows, host, get("listen")->text, daemon_boot_epoch(), &pd, &err) != VT_OK)
+		return fail(&err);
+	log_info("ready on %s", get("listen")->text);
+
+	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1));
+	daemon_stop_within(5);
+	pd_stop(pd);
+	store_close(rows);
+	store_close(log);
+	store_directory_close(&directory);
+	log_info("stopped");
+	return 0;
+}

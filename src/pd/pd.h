@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd.h
+ *	  The placement driver: who holds what.
+ *
+ * vectron-pd keeps a catalog (stores, leases, collections with their shards)
+ * as the state machine of a Raft group and answers the control plane's
+ * questions, which docs/wire.md lists.  One service thread decides everything,
+ * one command at a time; a question that has to wait for a worker's report is
+ * parked, not blocked on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_H
+#define PD_H
+
+#include "base/status.h"
+#include "net/net.h"
+#include "replica/replica.h"
+
+typedef struct Pd Pd;
+
+/* rows and host stay the caller's and outlive the PD. */
+extern VtStatus pd_start(Store *rows, ReplicaHost *host, const char *endpoint,
+						 uint64_t boot_epoch, Pd **out, VtError *err);
+extern void pd_stop(Pd *pd);
+
+#endif							/* PD_H */

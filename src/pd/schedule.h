@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * schedule.h
+ *	  Private to pd: where shards go.  Pure functions of what they are given.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_SCHEDULE_H
+#define PD_SCHEDULE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A worker that may take shards, and how many it has. */
+typedef struct Candidate
+{
+	uint64_t	store;
+	uint64_t	shards;
+} Candidate;
+
+/*
+ * Choose a store for each of n shards: the one with the fewest, the lowest id
+ * among equals, counting what was just given.  candidates is changed.
+ * Demands ncandidates > 0.
+ */
+extern void schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n);
+
+/* Interval i of n equal parts of the hash space, both ends included. */
+extern void schedule_interval(size_t i, size_t n, uint64_t *first, uint64_t *last);
+
+#endif							/* PD_SCHEDULE_H */

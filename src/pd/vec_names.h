@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * vec_names.h
+ *	  Private to pd: metrics by name.  PD knows no vectors; the numbers are
+ *	  those of the wire.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_VEC_NAMES_H
+#define PD_VEC_NAMES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline const char *
+metric_name(uint8_t metric)
+{
+	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
+
+	return metric >= 1 && metric <= 4 ? names[metric - 1] : "?";
+}
+
+static inline bool
+metric_number(const char *name, uint8_t *out)
+{
+	for (uint8_t i = 1; i <= 4; i++)
+		if (strcmp(name, metric_name(i)) == 0)
+		{
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
+#endif							/* PD_VEC_NAMES_H */
