@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	demo lint fmt unit sim asan tsan bench fuzz $(MODULES:%=lib%)
+	demo lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
