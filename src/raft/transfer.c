@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.c
+ *	  Handing leadership to another voter.
+ *
+ * Section 3.10 of the Raft dissertation: stop taking proposals, bring the target
+ * up to date, tell it to campaign now.  TIMEOUT_NOW is repeated with the
+ * heartbeat in case it was lost; after one election timeout we give up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "raft/internal.h"
+
+static void
+send_timeout_now(Raft *raft, uint64_t to)
+{
+	RaftMessage m = {.type = RAFT_TIMEOUT_NOW, .to = to, .term = raft->term};
+
+	raft_queue(raft, &m);
+}
+
+VtStatus
+raft_transfer(Raft *raft, uint64_t to)
+{
+	Progress   *pr;
+	VtStatus	status;
+
+	if (raft->role != RAFT_LEADER)
+		return VT_NOT_LEADER;
+	if (to == raft->opt.id || !raft_is_voter(raft, to))
+		return VT_INVALID;
+	if (raft->transfer_to == to)
+		return VT_OK;
+	pr = raft_peer(raft, to);
+	if (pr->match + raft->opt.transfer_max_lag < log_last(&raft->log))
+		return VT_BEHIND;
+	status = raft_reserve(raft, 0, 0);
+	if (status != VT_OK)
+		return status;
+	raft->transfer_to = to;
+	raft->transfer_elapsed = 0;
+	raft_transfer_progress(raft, pr);
+	return VT_OK;
+}
+
+/* The target may have caught up. */
+void
+raft_transfer_progress(Raft *raft, const Progress *pr)
+{
+	if (raft->transfer_to != 0 && pr->id == raft->transfer_to &&
+		pr->match == log_last(&raft->log))
+		send_timeout_now(raft, pr->id);
+}
+
+void
+raft_transfer_tick(Raft *raft)
+{
+	if (raft->transfer_to == 0)
+		return;
+	if (++raft->transfer_elapsed >= raft->opt.election_ticks)
+		raft_transfer_abort(raft);
+	else if (raft->transfer_elapsed % raft->opt.heartbeat_ticks == 0)
+		raft_transfer_progress(raft, raft_peer(raft, raft->transfer_to));
+}
+
+void
+raft_transfer_abort(Raft *raft)
+{
+	raft->transfer_to = 0;
+	raft->transfer_elapsed = 0;
+}
+
+/*
+ * We are asked to lead.  Not while something is on its way to our disk: the
+ * leader asks again.
+ */
+void
+raft_handle_timeout_now(Raft *raft)
+{
+	if (raft->role == RAFT_FOLLOWER)
+		raft_start_campaign(raft, false, true);
+}
+
+/*
+ * Section 4.2.2: a leader that is not in the new configuration leads until that
+ * is committed, without counting itself, then leaves.  It asks the most
+ * advanced voter to take over so that nobody waits for a timeout.
+ */
+void
+raft_step_down_when_removed(Raft *raft)
+{
+	const Progress *best = NULL;
+
+	if (raft->role != RAFT_LEADER || raft->log.conf.joint ||
+		raft->log.conf_index > raft->commit || raft_is_voter(raft, raft->opt.id))
+		return;
+	for (uint32_t i = 0; i < raft->peers_n; i++)
+	{
+		const Progress *pr = &raft->peers[i];
+
+		if (raft_is_voter(raft, pr->id) && pr->active && (best == NULL || pr->match > best->match))
+			best = pr;
+	}
+	if (best != NULL)
+		send_timeout_now(raft, best->id);
+	raft_become_follower(raft, raft->term, 0);
+}
