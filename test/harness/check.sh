@@ -169,7 +169,10 @@ if [ -x "$BUILD/sim" ]; then
 	long) part sim 3600 sim sims 50000 ;;
 	esac
 fi
-pg_tree
+pg_tree || {
+	echo "$passed passed, $((failed + 1)) failed, $skipped skipped"
+	exit 1
+}
 part regress 180 regress regress
 if ls test/specs/*.spec >/dev/null 2>&1; then
 	part isolation 120 regress isolation

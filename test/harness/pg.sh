@@ -32,11 +32,11 @@ pg_tree() {
 	cp -a "$pg_bin_from/." "$PG_BIN/"
 	cp -a "$(dirname "$pg_bin_from")/lib" "$(dirname "$PG_BIN")/"
 	cp -a "$pg_share_from/." "$PG_ROOT$pg_share_from/"
-	cp vectron.so "$(dirname "$PG_BIN")/lib/"
-	cp vectron.control sql/vectron--*.sql "$PG_ROOT$pg_share_from/extension/"
-	for p in "$BUILD"/vectron-pd "$BUILD"/vectron-worker "$BUILD"/vectronctl; do
-		[ ! -x "$p" ] || cp "$p" "$PG_BIN/"
-	done
+	make -s install BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/install.log" 2>&1 || {
+		cat "$PG_ROOT/install.log" >&2
+		rm -rf "$PG_ROOT"
+		return 1
+	}
 	chown -R "$PG_USER" "$PG_ROOT/work"
 	trap pg_remove EXIT
 	trap 'exit 130' INT TERM HUP
