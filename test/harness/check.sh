@@ -45,6 +45,9 @@ report() {
 
 count() { grep -c -E "$1" "$2" || true; }
 
+# summed FIELD LOG: over the lines "N passed, N failed, N skipped"
+summed() { awk -v f="$1" '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ {n += $f} END {print n + 0}' "$2"; }
+
 # part NAME BUDGET KIND command...: run it, count by kind.  What hangs is ended at
 # twice its budget: $limit is for the commands to put before themselves.
 part() {
@@ -66,9 +69,8 @@ part() {
 		good=$(count '^(test|     ).* (\.\.\.) ok' "$log")
 		skip=0 ;;
 	sim)
-		line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
-		good=$(echo "$line" | awk '{print $1 + 0}') bad=$(echo "$line" | awk '{print $3 + 0}')
-		skip=$(echo "$line" | awk '{print $5 + 0}') ;;
+		# Each run of the simulator ends with such a line.
+		good=$(summed 1 "$log") bad=$(summed 3 "$log") skip=$(summed 5 "$log") ;;
 	*) good=0 bad=0 skip=0; [ $status -ne 0 ] || good=1 ;;
 	esac
 	# A part that fails without naming a test has failed all the same, and so has
