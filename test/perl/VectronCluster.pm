@@ -1,0 +1,183 @@
+
+=pod
+
+=head1 NAME
+
+VectronCluster - placement driver and workers for a test, started by hand
+
+=head1 SYNOPSIS
+
+  my $cluster = VectronCluster->new;
+  $cluster->start_pd;
+  $cluster->start_worker($_) for 1, 2;
+  $node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'");
+  $cluster->kill9('worker1');
+  $cluster->start_worker(1);
+
+=head1 DESCRIPTION
+
+Daemons are named C<pd>, C<worker1>, C<worker2> and so on.  A start returns when the
+daemon says that it is ready, a stop when it has ended.  Data and logs outlive a
+daemon, so starting it again is a restart.  What a test leaves running is killed
+at its end.
+
+=cut
+
+package VectronCluster;
+
+use strict;
+use warnings;
+
+use POSIX qw(:sys_wait_h);
+use Time::HiRes qw(usleep);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @clusters;
+
+sub new
+{
+	my ($class) = @_;
+
+	# Paths of sockets are short by law.
+	my $self = bless {
+		dir => PostgreSQL::Test::Utils::tempdir('vectron'),
+		sockets => PostgreSQL::Test::Utils::tempdir_short(),
+		pids => {},
+		opened => {},
+	}, $class;
+	push @clusters, $self;
+	return $self;
+}
+
+sub pd_endpoint { my ($self) = @_; return "unix:$self->{sockets}/pd"; }
+
+sub endpoint { my ($self, $name) = @_; return "unix:$self->{sockets}/$name"; }
+
+sub data { my ($self, $name) = @_; return "$self->{dir}/$name"; }
+
+sub log_file { my ($self, $name) = @_; return "$self->{dir}/$name.log"; }
+
+# All that the daemon wrote, or what it wrote since it was started last.
+sub log_text
+{
+	my ($self, $name, $since_start) = @_;
+	my $offset = $since_start ? $self->{opened}{$name} // 0 : 0;
+	return substr(PostgreSQL::Test::Utils::slurp_file($self->log_file($name)), $offset);
+}
+
+sub pid { my ($self, $name) = @_; return $self->{pids}{$name}; }
+
+sub start_pd
+{
+	my ($self, @options) = @_;
+	return $self->start('pd', 'vectron-pd', '--data', $self->data('pd'),
+		'--listen', $self->pd_endpoint, @options);
+}
+
+sub start_worker
+{
+	my ($self, $n, @options) = @_;
+	return $self->start("worker$n", 'vectron-worker', '--data', $self->data("worker$n"),
+		'--listen', $self->endpoint("worker$n"), '--pd', $self->pd_endpoint, @options);
+}
+
+# Start a daemon and wait until it is ready; dies with its log if it ends instead.
+sub start
+{
+	my ($self, $name, @command) = @_;
+	die "$name runs already" if defined $self->{pids}{$name};
+	$self->spawn($name, @command);
+	$self->wait_until("$name is ready", sub {
+		return 1 if $self->log_text($name, 1) =~ /\bready\b/;
+		my $status = $self->ended($name);
+		die "$name ended with status $status:\n" . $self->log_text($name, 1) if defined $status;
+		return 0;
+	});
+	note "$name is ready, pid $self->{pids}{$name}";
+	return;
+}
+
+# Start without waiting.
+sub spawn
+{
+	my ($self, $name, @command) = @_;
+	my $log = $self->log_file($name);
+
+	$self->{opened}{$name} = -s $log // 0;
+	my $pid = fork() // die "could not fork: $!";
+	if ($pid == 0)
+	{
+		open(STDIN, '<', '/dev/null') or POSIX::_exit(127);
+		open(STDOUT, '>>', $log) or POSIX::_exit(127);
+		open(STDERR, '>&', \*STDOUT) or POSIX::_exit(127);
+		exec { $command[0] } @command or POSIX::_exit(127);
+	}
+	$self->{pids}{$name} = $pid;
+	return $pid;
+}
+
+# Its wait status if the daemon has ended, undef if it runs.
+sub ended
+{
+	my ($self, $name) = @_;
+	my $pid = $self->{pids}{$name} // die "$name was not started";
+	return undef if waitpid($pid, WNOHANG) != $pid;
+	my $status = $?;
+	delete $self->{pids}{$name};
+	return $status;
+}
+
+# Wait for the end; returns the wait status.
+sub wait_end
+{
+	my ($self, $name) = @_;
+	my $status;
+	$self->wait_until("$name has ended", sub { return defined($status = $self->ended($name)); });
+	return $status;
+}
+
+sub stop
+{
+	my ($self, $name) = @_;
+	kill 'TERM', $self->{pids}{$name} // die "$name was not started";
+	return $self->wait_end($name);
+}
+
+sub kill9
+{
+	my ($self, $name) = @_;
+	kill 'KILL', $self->{pids}{$name} // die "$name was not started";
+	return $self->wait_end($name);
+}
+
+# Poll for a condition; dies when it has not come within the time that
+# PostgreSQL's own tests wait.
+sub wait_until
+{
+	my ($self, $what, $condition) = @_;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
+	until ($condition->())
+	{
+		die "timed out waiting until $what" if time() > $deadline;
+		usleep(20_000);
+	}
+	return;
+}
+
+END
+{
+	# The exit status of the test is not ours to change.
+	my $status = $?;
+	foreach my $cluster (@clusters)
+	{
+		foreach my $name (keys %{ $cluster->{pids} })
+		{
+			kill 'KILL', $cluster->{pids}{$name};
+			waitpid($cluster->{pids}{$name}, 0);
+		}
+	}
+	$? = $status;
+}
+
+1;
