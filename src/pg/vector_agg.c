@@ -4,7 +4,9 @@
  *	  avg(vector) and sum(vector).
  *
  * avg keeps a float8 array {count, sum of element 1, sum of element 2, ...}, so
- * partial aggregates combine; sum keeps a vector.
+ * partial aggregates combine; {0} is the state before the first row.  Anybody
+ * may call these functions, with any array: the state is checked like input.
+ * sum keeps a vector.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,23 +56,29 @@ check_state_dim(int have, int want)
 				 errmsg("expected %d dimensions, not %d", have, want)));
 }
 
+static float8
+checked_sum(float8 a, float8 b)
+{
+	float8		sum = a + b;
+
+	if (isinf(sum))
+		float_overflow_error();
+	return sum;
+}
+
 Datum
 vector_accum(PG_FUNCTION_ARGS)
 {
 	int			n;
 	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_accum", &n);
 	Vector	   *v = PG_GETARG_VECTOR(1);
-	float8	   *next = palloc0(sizeof(float8) * (v->dim + 1));
+	float8	   *next = palloc(sizeof(float8) * (v->dim + 1));
 
 	if (n > 1)
 		check_state_dim(n - 1, v->dim);
 	next[0] = state[0] + 1;
 	for (int i = 0; i < v->dim; i++)
-	{
-		next[i + 1] = (n > 1 ? state[i + 1] : 0) + v->x[i];
-		if (isinf(next[i + 1]))
-			float_overflow_error();
-	}
+		next[i + 1] = n > 1 ? checked_sum(state[i + 1], v->x[i]) : v->x[i];
 	PG_RETURN_ARRAYTYPE_P(state_make(next, v->dim + 1));
 }
 
@@ -79,25 +87,20 @@ vector_combine(PG_FUNCTION_ARGS)
 {
 	int			na;
 	int			nb;
-	ArrayType  *array_a = PG_GETARG_ARRAYTYPE_P(0);
-	ArrayType  *array_b = PG_GETARG_ARRAYTYPE_P(1);
-	float8	   *a = state_of(array_a, "vector_combine", &na);
-	float8	   *b = state_of(array_b, "vector_combine", &nb);
+	float8	   *a = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_combine", &na);
+	float8	   *b = state_of(PG_GETARG_ARRAYTYPE_P(1), "vector_combine", &nb);
+	int			n = na > 1 ? na : nb;
 	float8	   *sum;
 
-	if (a[0] == 0)
-		PG_RETURN_ARRAYTYPE_P(array_b);
-	if (b[0] == 0)
-		PG_RETURN_ARRAYTYPE_P(array_a);
-	check_state_dim(na - 1, nb - 1);
-	sum = palloc(sizeof(float8) * na);
-	for (int i = 0; i < na; i++)
-	{
-		sum[i] = a[i] + b[i];
-		if (isinf(sum[i]))
-			float_overflow_error();
-	}
-	PG_RETURN_ARRAYTYPE_P(state_make(sum, na));
+	if (n > 1)
+		vector_check_dim(n - 1);
+	if (na > 1 && nb > 1)
+		check_state_dim(na - 1, nb - 1);
+	sum = palloc(sizeof(float8) * n);
+	sum[0] = a[0] + b[0];
+	for (int i = 1; i < n; i++)
+		sum[i] = na == 1 ? b[i] : nb == 1 ? a[i] : checked_sum(a[i], b[i]);
+	PG_RETURN_ARRAYTYPE_P(state_make(sum, n));
 }
 
 Datum
@@ -109,6 +112,7 @@ vector_avg(PG_FUNCTION_ARGS)
 
 	if (state[0] == 0)
 		PG_RETURN_NULL();
+	vector_check_dim(n - 1);
 	result = vector_new(n - 1);
 	for (int i = 0; i < n - 1; i++)
 	{

@@ -67,10 +67,9 @@ array_to_vector(PG_FUNCTION_ARGS)
 
 	result = vector_new(dim);
 	for (int i = 0; i < dim; i++)
-	{
 		result->x[i] = element_to_float(elements[i], type);
+	for (int i = 0; i < dim; i++)
 		vector_check_element(result->x[i]);
-	}
 	pfree(elements);
 	PG_RETURN_VECTOR(result);
 }

@@ -251,10 +251,8 @@ subvector(PG_FUNCTION_ARGS)
 
 /* Element by element, then the shorter first. */
 static int
-compare(FunctionCallInfo fcinfo)
+order_of(const Vector *a, const Vector *b)
 {
-	Vector	   *a = PG_GETARG_VECTOR(0);
-	Vector	   *b = PG_GETARG_VECTOR(1);
 	int			n = Min(a->dim, b->dim);
 
 	for (int i = 0; i < n; i++)
@@ -265,6 +263,19 @@ compare(FunctionCallInfo fcinfo)
 			return 1;
 	}
 	return a->dim < b->dim ? -1 : a->dim > b->dim;
+}
+
+/* A sort calls this in memory that lives as long as the sort: leave nothing there. */
+static int
+compare(FunctionCallInfo fcinfo)
+{
+	Vector	   *a = PG_GETARG_VECTOR(0);
+	Vector	   *b = PG_GETARG_VECTOR(1);
+	int			order = order_of(a, b);
+
+	PG_FREE_IF_COPY(a, 0);
+	PG_FREE_IF_COPY(b, 1);
+	return order;
 }
 
 Datum

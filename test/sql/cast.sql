@@ -13,6 +13,25 @@ SELECT array_agg(n)::vector FROM generate_series(1, 16001) n;
 SELECT '[1,2,3]'::vector::real[], pg_typeof('[1,2,3]'::vector::real[]);
 SELECT '[1,2,3]'::vector(3)::vector(2);
 SELECT array_to_vector(ARRAY[1,2]::real[], 2, false), vector_to_float4('[1,2]', -1, false);
+-- SQLSTATEs
+\set VERBOSITY sqlstate
+SELECT '{NULL}'::real[]::vector;
+SELECT '{}'::real[]::vector;
+SELECT '{{1}}'::real[]::vector;
+SELECT '{NaN}'::real[]::vector;
+SELECT '{1e39}'::double precision[]::vector;
+SELECT '{1e39}'::numeric[]::vector;
+SELECT '{1,2}'::integer[]::vector(3);
+SELECT array_agg(n)::vector FROM generate_series(1, 16001) n;
+SELECT '{1}'::text[]::vector;
+SELECT '{1}'::bigint[]::vector;
+\set VERBOSITY default
+SELECT '{16777217,-2147483648}'::integer[]::vector, '{0.1,1e-50}'::double precision[]::vector, '{0.1,1e-40}'::numeric[]::vector;
+SELECT '{NaN}'::numeric[]::vector;
+SELECT '{NaN}'::double precision[]::vector;
+-- an array is no vector until it is assigned to one
+SELECT vector_dims(ARRAY[1,2]);
+SELECT '[1,2]'::vector::varchar, '[1,2]'::vector::double precision[];
 CREATE TABLE t (v vector(2));
 INSERT INTO t VALUES (ARRAY[1,2]), (ARRAY[1.5,2.5]), ('{3,4}'::real[]);
 SELECT v, v::real[] FROM t;

@@ -1,4 +1,5 @@
 -- a second type named vector is refused
+SELECT current_database() AS db \gset
 CREATE DATABASE vectron_other;
 \c vectron_other
 CREATE TYPE vector AS (x real);
@@ -12,5 +13,5 @@ CREATE EXTENSION vectron SCHEMA elsewhere;
 SELECT 'elsewhere.vector'::regtype, '[1,2]'::elsewhere.vector OPERATOR(elsewhere.<->) '[1,3]';
 ALTER EXTENSION vectron SET SCHEMA public;
 DROP EXTENSION vectron;
-\c regression
+\c :db
 DROP DATABASE vectron_other;
