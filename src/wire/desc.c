@@ -10,6 +10,11 @@
 #include "base/hash.h"
 #include "private.h"
 
+/* The numbers of VecMetric, VecElement and WireReplica.role that exist. */
+#define METRIC_LAST 4
+#define ELEMENT_FLOAT32 1
+#define ROLE_LAST 2
+
 void
 wire_desc_put(Buf *out, const WireShardDesc *desc)
 {
@@ -71,13 +76,17 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 	if (c->failed || out->nreplicas > WIRE_REPLICAS_MAX || out->first > out->last ||
 		out->dim < 1 || out->dim > WIRE_DIM_MAX)
 		return VT_PROTOCOL;
-	if (out->hash_kind != HASH_XXH3_64)
+	/* Numbers of a kind we do not know: newer than we are, never to be guessed. */
+	if (out->hash_kind != HASH_XXH3_64 || out->metric < 1 || out->metric > METRIC_LAST ||
+		out->element != ELEMENT_FLOAT32 || out->quantization != 0)
 		return VT_VERSION;
 	for (int i = 0; i < out->nreplicas; i++)
 	{
 		out->replicas[i].store = cursor_u64(c);
 		out->replicas[i].replica = cursor_u64(c);
 		out->replicas[i].role = cursor_u8(c);
+		if (!c->failed && (out->replicas[i].role < 1 || out->replicas[i].role > ROLE_LAST))
+			return VT_VERSION;
 	}
 	return c->failed ? VT_PROTOCOL : VT_OK;
 }

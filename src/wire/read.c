@@ -46,6 +46,12 @@ wire_reply_get(Bytes payload, WireReply *out, Bytes *body)
 	return VT_OK;
 }
 
+static bool
+id_valid(Bytes id)
+{
+	return id.len >= 1 && id.len <= WIRE_ID_MAX;
+}
+
 void
 wire_id_put(Buf *out, Bytes id)
 {
@@ -62,8 +68,10 @@ wire_id_next(Bytes ids, size_t *at, Bytes *id)
 		return false;
 	c = cursor_of(bytes_of(ids.data + *at, ids.len - *at));
 	*id = cursor_bytes(&c, cursor_u16(&c));
-	*at = c.failed ? ids.len : (size_t) (c.p - ids.data);
-	return !c.failed && id->len >= 1 && id->len <= WIRE_ID_MAX;
+	if (c.failed || !id_valid(*id))
+		return false;
+	*at = (size_t) (c.p - ids.data);
+	return true;
 }
 
 void
@@ -121,7 +129,7 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 		return vt_fail(err, VT_PROTOCOL, "search for a vector that is not finite");
 	while (wire_id_next(out->excluded, &at, &id))
 		n++;
-	if (n != out->nexcluded)
+	if (n != out->nexcluded || at != out->excluded.len)
 		return vt_fail(err, VT_PROTOCOL, "search excludes %u ids, %u were sent", out->nexcluded, n);
 	return VT_OK;
 }
@@ -172,7 +180,7 @@ wire_search_result_get(Bytes body, WireSearchResult *out)
 	out->distances = cursor_u32(&c);
 	out->hops = cursor_u32(&c);
 	out->nhits = cursor_u32(&c);
-	if (c.failed)
+	if (c.failed || out->exhausted > 1 || out->exact > 1)
 		return VT_PROTOCOL;
 	out->hits = bytes_of(c.p, cursor_left(&c));
 	while (wire_hit_next(out, &at, &hit))
@@ -191,7 +199,7 @@ wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out)
 	out->distance = cursor_f64(&c);
 	out->version = cursor_u64(&c);
 	out->id = cursor_bytes(&c, cursor_u16(&c));
-	if (c.failed || out->id.len < 1)
+	if (c.failed || !id_valid(out->id))
 		return false;
 	*at = (size_t) (c.p - result->hits.data);
 	return true;
@@ -265,7 +273,7 @@ wire_list_result_get(Bytes body, WireListResult *out)
 	out->last = cursor_u8(&c);
 	out->total = cursor_u64(&c);
 	out->nitems = cursor_u32(&c);
-	if (c.failed)
+	if (c.failed || out->last > 1)
 		return VT_PROTOCOL;
 	out->items = bytes_of(c.p, cursor_left(&c));
 	while (wire_list_item_next(out, &at, &item))
@@ -287,7 +295,7 @@ wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out)
 	if (out->dim > WIRE_DIM_MAX)
 		return false;
 	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
-	if (c.failed || out->id.len < 1)
+	if (c.failed || !id_valid(out->id))
 		return false;
 	*at = (size_t) (c.p - result->items.data);
 	return true;

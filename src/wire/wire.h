@@ -119,6 +119,20 @@ typedef struct WireHello
 extern void wire_hello_put(Buf *out, const WireHello *hello);
 extern VtStatus wire_hello_get(Bytes payload, WireHello *out);
 
+/*
+ * Proof of the cluster's secret, on tcp: HMAC-SHA256 over the prover's role, its
+ * own nonce and the other side's.  The server's is in its HELLO; then the client
+ * sends its own in WIRE_AUTH, which is answered by an empty payload or a closed
+ * connection.  The comparison takes the same time wherever proofs differ.
+ */
+#define WIRE_PROOF_SIZE 32
+extern void wire_auth_proof(Bytes secret, WireRole role, const VtId *own, const VtId *other,
+							uint8_t out[WIRE_PROOF_SIZE]);
+extern bool wire_auth_check(Bytes secret, WireRole role, const VtId *own, const VtId *other,
+							Bytes proof);
+extern void wire_auth_put(Buf *out, Bytes proof);
+extern VtStatus wire_auth_get(Bytes payload, Bytes *proof);
+
 /* Whose index this is (law W7). */
 typedef struct WireOwner
 {
@@ -260,7 +274,10 @@ typedef struct WireSearch
 extern void wire_search_put(Buf *out, const WireSearch *search);
 extern VtStatus wire_search_get(Bytes payload, WireSearch *out, VtError *err);
 
-/* The next id of an encoded list (excluded); *at starts as 0. */
+/*
+ * The next id of an encoded list (excluded); *at starts as 0.  False at the end,
+ * and, with *at short of it, where the list is malformed.
+ */
 extern bool wire_id_next(Bytes ids, size_t *at, Bytes *id);
 extern void wire_id_put(Buf *out, Bytes id);
 

@@ -169,7 +169,9 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	if (payload.len > WIRE_COMMAND_MAX)
 		return vt_fail(err, VT_PROTOCOL, "write command of %zu bytes is over the limit of %u",
 					   payload.len, WIRE_COMMAND_MAX);
-	if (!c.failed && format != WIRE_WRITE_FORMAT)
+	if (c.failed)
+		return vt_fail(err, VT_PROTOCOL, "write command of %zu bytes is cut off", payload.len);
+	if (format != WIRE_WRITE_FORMAT)
 		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u",
 					   format, WIRE_WRITE_FORMAT);
 	if (type < WRITE_PUT || type > WRITE_OWNER)
@@ -252,5 +254,5 @@ wire_write_result_get(Bytes body, WireWriteResult *out)
 	out->index = cursor_u64(&c);
 	out->done = cursor_u32(&c);
 	out->took = cursor_u8(&c);
-	return cursor_done(&c) ? VT_OK : VT_PROTOCOL;
+	return cursor_done(&c) && out->took <= 1 ? VT_OK : VT_PROTOCOL;
 }
