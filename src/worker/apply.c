@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  The state machine of a shard: what a committed command does.
+ *
+ * Everything is decided here, at apply, from the command and the state in
+ * force at its index: owner (W7), generation and range (D1), fence (W6).  A
+ * check at the door may come earlier and saves work; it decides nothing.
+ *
+ * Law S3.  After a power loss LevelDB may have lost some batches and kept
+ * later ones; replay begins at the checkpoint, over whatever is there.  Every
+ * decision must come out as it did the first time:
+ *
+ *	- Owner, generation and range do not change in the life of a shard (today).
+ *	- The fence does: so each raise since the checkpoint is kept with the index
+ *	  of its entry, and the fence in force at index i is that of the last raise
+ *	  before i, whatever later raises are already on disk.
+ *	- A put is a blind write of a row with its index; it is skipped where the
+ *	  row there is younger.
+ *	- A delete removes the row only if its version is the one listed.  Versions
+ *	  are log indexes and never come twice, so a delete that missed the first
+ *	  time misses again, and one that hit finds its row or nothing.
+ *	- Counts are never kept incrementally on disk.
+ *
+ * Rows and the applied index are in one batch, written without a sync (S2).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard.h"
+
+#include <stdlib.h>
+
+/* The fence in force just before the entry at index. */
+static uint64_t
+fence_at(const Shard *shard, uint64_t index)
+{
+	for (size_t i = shard->nraises; i-- > 0;)
+		if (shard->raises[i].index < index)
+			return shard->raises[i].fence;
+	return 0;
+}
+
+static bool
+records_in_range(const Shard *shard, const WireWrite *write)
+{
+	WireRecord	record;
+	size_t		at = 0;
+
+	while (wire_record_next(write, &at, &record))
+	{
+		uint64_t	place = wire_place(&shard->desc, record.id);
+
+		if (place < shard->desc.first || place > shard->desc.last)
+			return false;
+		if (write->type == WRITE_PUT && record.dim != shard->desc.dim)
+			return false;
+	}
+	return true;
+}
+
+Verdict
+shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
+{
+	Verdict		verdict = {VT_OK, fence_at(shard, index)};
+
+	if (!vt_id_equal(&write->route.generation, &shard->desc.generation))
+		verdict.status = VT_UNKNOWN_GENERATION;
+	else if (!wire_owner_equal(&write->route.owner, &shard->desc.owner))
+		verdict.status = VT_NOT_OWNER;
+	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
+			 !records_in_range(shard, write))
+		verdict.status = VT_WRONG_SHARD;
+	else if (write->type == WRITE_OWNER)
+		verdict.status = VT_INVALID;
+	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence)
+		verdict.status = VT_FENCED;
+	return verdict;
+}
+
+static void
+put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index,
+			WireWriteResult *result)
+{
+	Buf			key = {0};
+	Buf			value = {0};
+	WireRecord	record;
+	size_t		at = 0;
+
+	while (wire_record_next(write, &at, &record))
+	{
+		StoreRow	row;
+
+		result->done++;
+		if (records_version(shard->records, record.id) > index)
+			continue;			/* replay: a younger row survived */
+		memset(&row, 0, sizeof(row));
+		row.timeline = write->timeline;
+		row.lsn = write->lsn;
+		row.index = index;
+		row.fence = write->fence;
+		row.attributes = record.attributes;
+		row.metadata = record.metadata;
+		row.dim = record.dim;
+		row.vector = record.vector;
+		row_key(&key, record.id);
+		buf_clear(&value);
+		row_put(&value, &row);
+		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
+		records_put(shard->records, record.id, index, record.vector);
+	}
+	buf_free(&key);
+	buf_free(&value);
+}
+
+static void
+delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, WireWriteResult *result)
+{
+	Buf			key = {0};
+	WireRecord	record;
+	size_t		at = 0;
+
+	while (wire_record_next(write, &at, &record))
+	{
+		if (record.version == 0 || records_version(shard->records, record.id) != record.version)
+			continue;
+		row_key(&key, record.id);
+		store_batch_delete(batch, buf_bytes(&key));
+		records_delete(shard->records, record.id);
+		result->done++;
+	}
+	buf_free(&key);
+}
+
+/* Keep the raise under its index, for replays to look back at. */
+static void
+raise_fence(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index,
+			uint64_t in_force, WireWriteResult *result)
+{
+	uint8_t		key[9] = {'f'};
+	uint8_t		value[8];
+
+	if (write->fence_to <= in_force)
+		return;
+	result->took = 1;
+	put_be64(key + 1, index);
+	put_le64(value, write->fence_to);
+	store_batch_put(batch, bytes_of(key, sizeof(key)), bytes_of(value, sizeof(value)));
+
+	/* On replay it may be there already. */
+	for (size_t i = 0; i < shard->nraises; i++)
+		if (shard->raises[i].index == index)
+			return;
+	shard->raises = vt_realloc(shard->raises, sizeof(FenceRaise) * (shard->nraises + 1));
+	for (size_t i = shard->nraises++;; i--)
+	{
+		if (i > 0 && shard->raises[i - 1].index > index)
+		{
+			shard->raises[i] = shard->raises[i - 1];
+			continue;
+		}
+		shard->raises[i].index = index;
+		shard->raises[i].fence = write->fence_to;
+		break;
+	}
+	atomic_store(&shard->fence, shard->raises[shard->nraises - 1].fence);
+}
+
+static void
+set_ingesting(Shard *shard, StoreBatch *batch, bool on)
+{
+	uint8_t		value = on;
+
+	store_batch_put(batch, bytes_of("g", 1), bytes_of(&value, 1));
+	atomic_store(&shard->ingesting, on);
+}
+
+static VtStatus
+apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err)
+{
+	WireWrite	write;
+	WireWriteResult result = {0};
+	Verdict		verdict;
+	VtStatus	status = wire_write_get(command->bytes, &write, err);
+
+	/* The door checked it before it was proposed: this is damage, or newer. */
+	if (status != VT_OK)
+		return status;
+	verdict = shard_decide(shard, &write, command->index);
+	command->status = verdict.status;
+	result.index = command->index;
+	if (verdict.status == VT_OK)
+		switch (write.type)
+		{
+			case WRITE_PUT:
+				put_records(shard, batch, &write, command->index, &result);
+				break;
+			case WRITE_DELETE:
+				delete_records(shard, batch, &write, &result);
+				break;
+			case WRITE_RAISE:
+				raise_fence(shard, batch, &write, command->index, verdict.fence, &result);
+				break;
+			case WRITE_INGEST_BEGIN:
+			case WRITE_INGEST_END:
+				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN);
+				break;
+			case WRITE_OWNER:
+				break;
+		}
+	wire_write_result_put(&command->reply, &result);
+	return VT_OK;
+}
+
+VtStatus
+shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
+{
+	Shard	   *shard = (Shard *) state;
+	StoreBatch *batch = store_batch_new();
+	uint8_t		number[8];
+	VtStatus	status = VT_OK;
+
+	for (size_t i = 0; i < n && status == VT_OK; i++)
+		status = apply_one(shard, batch, &commands[i], err);
+	put_le64(number, applied);
+	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+	if (status == VT_OK)
+		status = store_write(shard->rows, batch, false, err);
+	store_batch_free(batch);
+	pthread_mutex_lock(&shard->checkpoint_lock);
+	shard->applied = applied;
+	pthread_mutex_unlock(&shard->checkpoint_lock);
+	return status;
+}

@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * lease.c
+ *	  Scans and listings that a client will come back to.
+ *
+ * A lease belongs to one connection and goes with it, or after a minute
+ * without use.  A client whose lease is gone starts again with what it has
+ * already returned excluded, so nothing is lost with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "private.h"
+
+#define LEASES_MAX 256
+#define LEASE_IDLE_US (60 * INT64_C(1000000))
+
+static void
+lease_free(Lease *lease)
+{
+	record_scan_close(lease->scan);
+	store_iter_close(lease->iter);
+	worker_release_shard(lease->shard);
+	free(lease);
+}
+
+/* Take it out of the table; under the lock. */
+static void
+unlink_lease(Worker *worker, Lease *lease)
+{
+	for (Lease **p = &worker->leases; *p; p = &(*p)->next)
+		if (*p == lease)
+		{
+			*p = lease->next;
+			worker->nleases--;
+			return;
+		}
+}
+
+/* A new lease that the caller works with; takes over the hold on shard. */
+Lease *
+lease_new(Worker *worker, Shard *shard, uint64_t conn)
+{
+	Lease	   *lease = vt_alloc0(sizeof(Lease));
+	Lease	   *oldest = NULL;
+
+	lease->conn = conn;
+	lease->shard = shard;
+	lease->busy = true;
+	lease->used_us = clock_now_us();
+	pthread_mutex_lock(&worker->lock);
+	lease->id = ++worker->lease_ids;
+	if (worker->nleases >= LEASES_MAX)
+	{
+		for (Lease *l = worker->leases; l; l = l->next)
+			if (!l->busy && (!oldest || l->used_us < oldest->used_us))
+				oldest = l;
+		if (oldest)
+			unlink_lease(worker, oldest);
+	}
+	lease->next = worker->leases;
+	worker->leases = lease;
+	worker->nleases++;
+	pthread_mutex_unlock(&worker->lock);
+	if (oldest)
+		lease_free(oldest);
+	return lease;
+}
+
+/* Find one of this connection's and work with it; NULL = gone. */
+Lease *
+lease_take(Worker *worker, uint64_t id, uint64_t conn)
+{
+	Lease	   *found = NULL;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Lease *l = worker->leases; l; l = l->next)
+		if (l->id == id && l->conn == conn && !l->busy)
+		{
+			l->busy = true;
+			found = l;
+			break;
+		}
+	pthread_mutex_unlock(&worker->lock);
+	return found;
+}
+
+void
+lease_put_back(Worker *worker, Lease *lease, bool keep)
+{
+	bool		gone;
+
+	pthread_mutex_lock(&worker->lock);
+	lease->busy = false;
+	lease->used_us = clock_now_us();
+	gone = !keep || lease->condemned;
+	if (gone)
+		unlink_lease(worker, lease);
+	pthread_mutex_unlock(&worker->lock);
+	if (gone)
+		lease_free(lease);
+}
+
+/* End those that match; busy ones end when their thread is done. */
+static void
+drop_where(Worker *worker, uint64_t conn, int64_t before_us, bool all)
+{
+	Lease	   *gone = NULL;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Lease **p = &worker->leases; *p;)
+	{
+		Lease	   *l = *p;
+		bool		match = all || (conn ? l->conn == conn : l->used_us < before_us);
+
+		if (!match)
+			p = &l->next;
+		else if (l->busy)
+		{
+			l->condemned = conn != 0 || all;
+			p = &l->next;
+		}
+		else
+		{
+			*p = l->next;
+			worker->nleases--;
+			l->next = gone;
+			gone = l;
+		}
+	}
+	pthread_mutex_unlock(&worker->lock);
+	while (gone)
+	{
+		Lease	   *l = gone;
+
+		gone = l->next;
+		lease_free(l);
+	}
+}
+
+void
+lease_drop_conn(Worker *worker, uint64_t conn)
+{
+	drop_where(worker, conn, 0, false);
+}
+
+void
+lease_expire(Worker *worker, int64_t now_us, bool all)
+{
+	drop_where(worker, 0, now_us - LEASE_IDLE_US, all);
+}

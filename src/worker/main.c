@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *	  vectron-worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+
+#include "base/daemon.h"
+#include "base/log.h"
+#include "base/settings.h"
+#include "store/store.h"
+#include "worker.h"
+
+static Setting settings[] = {
+	{.name = "data", .help = "data directory"},
+	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
+	{.name = "pd", .help = "endpoint of the placement driver"},
+	{.name = "threads", .help = "threads that serve requests, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
+	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
+	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
+	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
+	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
+};
+
+#define N (sizeof(settings) / sizeof(settings[0]))
+
+static const Setting *
+get(const char *name)
+{
+	return setting_of(settings, N, name);
+}
+
+static int
+fail(const VtError *err)
+{
+	log_error("%s", vt_error_words(err));
+	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	int			signals = daemon_block_signals();
+	StoreDirectory directory;
+	WorkerOptions options = {0};
+	Worker	   *worker;
+	VtError		err = {0};
+	bool		help;
+	int			level;
+
+	log_setup("worker", LOG_LEVEL_INFO);
+	if (settings_load("worker", settings, N, argc, argv, &help, &err) != VT_OK)
+		return fail(&err);
+	if (help)
+		return 0;
+	level = log_level_parse(get("log_level")->text);
+	if (level < 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is no log level", get("log_level")->from, get("log_level")->text);
+		return fail(&err);
+	}
+	log_setup("worker", (LogLevel) level);
+
+	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
+		return fail(&err);
+	options.data = get("data")->text;
+	options.data_id = directory.id;
+	options.listen = get("listen")->text;
+	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.listen;
+	options.pd = get("pd")->text;
+	options.threads = (uint32_t) get("threads")->number;
+	options.memory_limit = (uint64_t) get("memory_limit")->number << 20;
+	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
+	options.boot_epoch = daemon_boot_epoch();
+	if (worker_start(&options, &worker, &err) != VT_OK)
+		return fail(&err);
+	log_info("ready on %s", options.listen);
+
+	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1));
+	daemon_stop_within(5);
+	worker_stop(worker);
+	store_directory_close(&directory);
+	log_info("stopped");
+	return 0;
+}

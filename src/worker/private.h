@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * private.h
+ *	  What the files of worker share.
+ *
+ * Locks: worker->lock guards the list of shards, the lease table and the queue,
+ * each held for a moment and never together with another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_PRIVATE_H
+#define WORKER_PRIVATE_H
+
+#include "net/net.h"
+#include "shard.h"
+#include "worker.h"
+
+#define WORKER_VERSION "1.0"
+
+/* A request on its way through the service threads. */
+typedef struct Request
+{
+	struct Request *next;
+	NetConn    *conn;
+	WireType	type;
+	uint64_t	request;
+	Buf			payload;
+	int64_t		received_us;
+	struct Worker *worker;
+	Shard	   *shard;			/* held (users) while not NULL */
+} Request;
+
+/* State a client comes back to: a scan or a listing of one shard. */
+typedef struct Lease
+{
+	struct Lease *next;
+	uint64_t	id;
+	uint64_t	conn;			/* connection it belongs to */
+	Shard	   *shard;			/* held */
+	int64_t		used_us;
+	bool		busy;			/* a thread works with it */
+	bool		condemned;		/* free it when the thread is done */
+
+	RecordScan *scan;			/* a search */
+	StoreIter  *iter;			/* a listing */
+	bool		vectors;
+	uint64_t	listed;
+	uint64_t	applied;
+} Lease;
+
+struct Worker
+{
+	WorkerOptions options;
+	uint64_t	store_id;
+	VtId		cluster;
+	Store	   *log;
+	ReplicaHost *host;
+	NetServer  *server;
+	char	   *shards_path;
+	int64_t		started_us;
+
+	pthread_mutex_t lock;
+	pthread_cond_t ready;
+	Shard	   *shards;
+	Lease	   *leases;
+	uint64_t	lease_ids;
+	size_t		nleases;
+	Request    *queue;
+	Request   **queue_end;
+	size_t		queued;
+	bool		stopping;
+
+	pthread_t  *pool;
+	uint32_t	npool;
+	pthread_t	house;
+	int			wake_fd;		/* eventfd: stop the house thread's wait */
+
+	/* What the house thread sees, for admission */
+	atomic_bool disk_low;
+	atomic_uint_fast64_t memory;
+};
+
+/* worker.c */
+extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
+extern void worker_release_shard(Shard *shard);
+extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
+extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err);
+
+/* pool.c */
+extern void pool_start(Worker *worker);
+extern void pool_stop(Worker *worker);
+extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
+extern void request_free(Request *request);
+
+/* serve.c */
+extern void serve(Worker *worker, Request *request);
+
+/* lease.c */
+extern Lease *lease_new(Worker *worker, Shard *shard, uint64_t conn);	/* busy */
+extern Lease *lease_take(Worker *worker, uint64_t id, uint64_t conn);
+extern void lease_put_back(Worker *worker, Lease *lease, bool keep);
+extern void lease_drop_conn(Worker *worker, uint64_t conn);
+extern void lease_expire(Worker *worker, int64_t now_us, bool all);
+
+/* house.c */
+extern void *house_main(void *worker);
+
+/* status.c */
+extern char *status_json(Worker *worker);	/* free() it */
+
+#endif							/* WORKER_PRIVATE_H */

@@ -1,0 +1,491 @@
+/*-------------------------------------------------------------------------
+ *
+ * serve.c
+ *	  What a gateway may ask of a shard.
+ *
+ * Every reply begins with the shard's identity, interval, applied index and
+ * fence (law D1).  What is refused here is refused early, to save work; the
+ * state machine decides again at apply.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "private.h"
+
+#define PAGE_BYTES (1u << 20)
+
+/* Fill the head of a reply about a shard (NULL: about none). */
+static WireReply
+reply_head(const Shard *shard, VtStatus status)
+{
+	WireReply	reply;
+	ReplicaStatus replica;
+
+	memset(&reply, 0, sizeof(reply));
+	reply.status = status;
+	reply.last = UINT64_MAX;
+	if (shard)
+	{
+		reply.shard = shard->desc.shard;
+		reply.incarnation = shard->desc.incarnation;
+		reply.range_ver = shard->desc.range_ver;
+		reply.first = shard->desc.first;
+		reply.last = shard->desc.last;
+		reply.fence = atomic_load(&shard->fence);
+		replica_status(shard->replica, &replica);
+		reply.applied = replica.applied;
+	}
+	return reply;
+}
+
+/* Send head and body, and end the request. */
+static void
+finish(Request *request, const WireReply *head, const Buf *body)
+{
+	Buf			frame = {0};
+	size_t		begin = wire_frame_begin(&frame, WIRE_REPLY, request->type, request->request);
+
+	wire_reply_put(&frame, head);
+	if (body)
+		buf_put(&frame, body->data, body->len);
+	wire_frame_end(&frame, begin);
+	net_reply(request->conn, &frame);
+	request_free(request);
+}
+
+static void
+refuse(Request *request, VtStatus status, const char *words)
+{
+	WireReply	reply = reply_head(request->shard, status);
+
+	reply.message = bytes_str(words ? words : vt_status_words(status));
+	if (status == VT_BUSY || status == VT_NOT_LEADER)
+		reply.retry_after_ms = 10;
+	finish(request, &reply, NULL);
+}
+
+/*
+ * Find the shard a request names and check that it is the asker's.  False: the
+ * request has been answered.
+ */
+static bool
+find_shard(Worker *worker, Request *request, const WireRoute *route)
+{
+	Shard	   *shard = worker_find_shard(worker, route->shard);
+	VtStatus	status = VT_OK;
+
+	request->shard = shard;
+	if (!shard)
+		status = VT_WRONG_SHARD;
+	else if (!vt_id_equal(&shard->desc.generation, &route->generation))
+		status = VT_UNKNOWN_GENERATION;
+	else if (!wire_owner_equal(&shard->desc.owner, &route->owner))
+		status = VT_NOT_OWNER;
+	else if (shard->desc.range_ver != route->range_ver)
+		status = VT_WRONG_SHARD;
+	else if (clock_now_us() - request->received_us > (int64_t) route->deadline_ms * 1000)
+		status = VT_TIMEOUT;
+	if (status == VT_OK)
+		return true;
+	refuse(request, status, NULL);
+	return false;
+}
+
+/* -- Writes ---------------------------------------------------------------- */
+
+static void
+on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Request    *request = (Request *) arg;
+	WireReply	head = reply_head(request->shard, status);
+	Buf			body = {0};
+
+	if (index)
+		head.applied = index;
+	if (status != VT_OK)
+		head.message = bytes_str(vt_status_words(status));
+	if (status == VT_BUSY || status == VT_NOT_LEADER)
+		head.retry_after_ms = 10;
+	buf_put(&body, reply.data, reply.len);
+	finish(request, &head, &body);
+	buf_free(&body);
+}
+
+/* May new data come in?  Deletes, raises and markers always may. */
+static const char *
+no_room(Worker *worker)
+{
+	if (atomic_load(&worker->disk_low))
+		return "the worker's disk is almost full";
+	if (worker->options.memory_limit && atomic_load(&worker->memory) > worker->options.memory_limit)
+		return "the worker's memory_limit is reached";
+	return NULL;
+}
+
+static void
+serve_write(Worker *worker, Request *request)
+{
+	WireWrite	write;
+	VtError		err = {0};
+	VtStatus	status = wire_write_get(buf_bytes(&request->payload), &write, &err);
+	const char *full;
+
+	if (status != VT_OK)
+	{
+		refuse(request, status, err.msg);
+		return;
+	}
+	if (!find_shard(worker, request, &write.route))
+		return;
+	full = write.type == WRITE_PUT ? no_room(worker) : NULL;
+	if (full)
+	{
+		refuse(request, VT_FULL, full);
+		return;
+	}
+	/* A fence too low now will be too low at apply: fences only rise. */
+	if ((write.type == WRITE_PUT || write.type == WRITE_DELETE) &&
+		write.fence < atomic_load(&request->shard->fence))
+	{
+		refuse(request, VT_FENCED, NULL);
+		return;
+	}
+	replica_propose(request->shard->replica, buf_bytes(&request->payload), on_written, request);
+}
+
+/* -- Reads ----------------------------------------------------------------- */
+
+/*
+ * Call then(request, index) when this replica has applied everything that was
+ * acknowledged before now.
+ */
+typedef void (*Then) (Request *request, uint64_t index);
+
+typedef struct Reading
+{
+	Request    *request;
+	Then		then;
+} Reading;
+
+static void
+on_read(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Reading		reading = *(Reading *) arg;
+
+	(void) reply;
+	free(arg);
+	if (status != VT_OK)
+		refuse(reading.request, status, NULL);
+	else
+		reading.then(reading.request, index);
+}
+
+static void
+when_current(Request *request, Then then)
+{
+	uint64_t	index;
+	Reading    *reading;
+
+	if (replica_read_now(request->shard->replica, &index))
+	{
+		then(request, index);
+		return;
+	}
+	reading = vt_alloc(sizeof(Reading));
+	reading->request = request;
+	reading->then = then;
+	replica_read(request->shard->replica, on_read, reading);
+}
+
+static void
+answer_read(Request *request, uint64_t index)
+{
+	WireReply	head = reply_head(request->shard, VT_OK);
+	WireReadResult result = {records_count(request->shard->records), 0};
+	Buf			body = {0};
+
+	head.applied = index;
+	wire_read_result_put(&body, &result);
+	finish(request, &head, &body);
+	buf_free(&body);
+}
+
+static void
+serve_read(Worker *worker, Request *request)
+{
+	WireRead	read;
+	VtError		err = {0};
+	VtStatus	status = wire_read_get(buf_bytes(&request->payload), &read, &err);
+
+	if (status != VT_OK)
+		refuse(request, status, err.msg);
+	else if (find_shard(worker, request, &read.route))
+		when_current(request, answer_read);
+}
+
+/* -- Searches -------------------------------------------------------------- */
+
+/* The next k hits of a lease; ends the request and puts the lease back. */
+static void
+answer_search(Request *request, Lease *lease, uint32_t k, uint64_t distances)
+{
+	WireReply	head = reply_head(lease->shard, VT_OK);
+	WireSearchResult result;
+	Buf			hits = {0};
+	Buf			body = {0};
+	uint32_t	n = 0;
+	size_t		begin;
+	WireHit		hit;
+	bool		more = true;
+
+	while (n < k && hits.len < WIRE_PAYLOAD_MAX / 2 &&
+		   (more = record_scan_next(lease->scan, &hit.distance, &hit.version, &hit.id)))
+	{
+		wire_hit_put(&hits, &hit);
+		n++;
+	}
+	memset(&result, 0, sizeof(result));
+	result.lease = more ? lease->id : 0;
+	result.exhausted = !more;
+	result.exact = 1;
+	result.distances = (uint32_t) distances;
+	begin = wire_search_result_begin(&body, &result);
+	buf_put(&body, hits.data, hits.len);
+	wire_search_result_end(&body, begin, n);
+	head.applied = lease->applied;
+	lease_put_back(request->worker, lease, more);
+	finish(request, &head, &body);
+	buf_free(&body);
+	buf_free(&hits);
+}
+
+static void
+begin_search(Request *request, uint64_t index)
+{
+	WireSearch	search;
+	Lease	   *lease;
+	Shard	   *shard = request->shard;
+
+	/* Decoded before; this copy of it points into the same payload. */
+	if (wire_search_get(buf_bytes(&request->payload), &search, NULL) != VT_OK)
+	{
+		refuse(request, VT_PROTOCOL, NULL);
+		return;
+	}
+	atomic_fetch_add(&shard->users, 1);
+	lease = lease_new(request->worker, shard, net_conn_id(request->conn));
+	lease->applied = index;
+	lease->scan = record_scan_open(shard->records, search.vector, search.excluded);
+	answer_search(request, lease, search.k, record_scan_distances(lease->scan));
+}
+
+static void
+serve_search(Worker *worker, Request *request)
+{
+	WireSearch	search;
+	ReplicaStatus replica;
+	VtError		err = {0};
+	VtStatus	status = wire_search_get(buf_bytes(&request->payload), &search, &err);
+	Lease	   *lease;
+
+	if (status != VT_OK)
+	{
+		refuse(request, status, err.msg);
+		return;
+	}
+	if (!find_shard(worker, request, &search.route))
+		return;
+	if (search.lease)
+	{
+		lease = lease_take(worker, search.lease, net_conn_id(request->conn));
+		if (search.flags & SEARCH_CLOSE)
+		{
+			WireReply	head = reply_head(request->shard, VT_OK);
+
+			if (lease)
+				lease_put_back(worker, lease, false);
+			finish(request, &head, NULL);
+		}
+		else if (!lease || !lease->scan || lease->shard != request->shard)
+		{
+			if (lease)
+				lease_put_back(worker, lease, true);
+			refuse(request, VT_LEASE_GONE, NULL);
+		}
+		else
+			answer_search(request, lease, search.k, 0);
+		return;
+	}
+	if (search.dim != request->shard->desc.dim || search.k == 0)
+	{
+		refuse(request, VT_INVALID, "the search has other dimensions than the shard, or wants no rows");
+		return;
+	}
+	if (search.consistency == WIRE_AT_MARK)
+	{
+		replica_status(request->shard->replica, &replica);
+		if (!replica.serving || replica.applied < search.mark)
+			refuse(request, VT_BEHIND, NULL);
+		else
+			begin_search(request, replica.applied);
+		return;
+	}
+	when_current(request, begin_search);
+}
+
+/* -- Listings -------------------------------------------------------------- */
+
+static void
+answer_list(Request *request, Lease *lease, uint32_t limit)
+{
+	WireReply	head = reply_head(lease->shard, VT_OK);
+	WireListResult result;
+	Buf			items = {0};
+	Buf			body = {0};
+	Bytes		key;
+	Bytes		value;
+	uint32_t	n = 0;
+	size_t		begin;
+	VtError		err = {0};
+	VtStatus	status = VT_OK;
+	bool		more = true;
+
+	if (limit == 0 || limit > WIRE_PAYLOAD_MAX / 2)
+		limit = PAGE_BYTES;
+	while (status == VT_OK && items.len < limit && (more = store_iter_next(lease->iter, &key, &value)))
+	{
+		WireListItem item;
+		StoreRow	row;
+
+		status = row_get(value, &row, &err);
+		if (status != VT_OK)
+			break;
+		item.id = bytes_of(key.data + 1, key.len - 1);
+		item.version = row.index;
+		item.dim = lease->vectors ? row.dim : 0;
+		item.vector = row.vector;
+		wire_list_item_put(&items, &item);
+		n++;
+	}
+	if (status == VT_OK && !more)
+		status = store_iter_status(lease->iter, &err);
+	if (status != VT_OK)
+	{
+		lease_put_back(request->worker, lease, false);
+		buf_free(&items);
+		refuse(request, status, err.msg);
+		return;
+	}
+	lease->listed += n;
+	memset(&result, 0, sizeof(result));
+	result.lease = lease->id;
+	result.last = !more;
+	result.total = more ? 0 : lease->listed;
+	begin = wire_list_result_begin(&body, &result);
+	buf_put(&body, items.data, items.len);
+	wire_list_result_end(&body, begin, n);
+	head.applied = lease->applied;
+	lease_put_back(request->worker, lease, more);
+	finish(request, &head, &body);
+	buf_free(&body);
+	buf_free(&items);
+}
+
+static void
+begin_list(Request *request, uint64_t index)
+{
+	WireList	list;
+	Lease	   *lease;
+	Shard	   *shard = request->shard;
+
+	if (wire_list_get(buf_bytes(&request->payload), &list, NULL) != VT_OK || index < list.mark)
+	{
+		refuse(request, VT_BEHIND, NULL);
+		return;
+	}
+	atomic_fetch_add(&shard->users, 1);
+	lease = lease_new(request->worker, shard, net_conn_id(request->conn));
+	lease->applied = index;
+	lease->vectors = (list.flags & LIST_VECTORS) != 0;
+	lease->iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
+	answer_list(request, lease, list.limit_bytes);
+}
+
+static void
+serve_list(Worker *worker, Request *request)
+{
+	WireList	list;
+	VtError		err = {0};
+	VtStatus	status = wire_list_get(buf_bytes(&request->payload), &list, &err);
+	Lease	   *lease;
+
+	if (status != VT_OK)
+	{
+		refuse(request, status, err.msg);
+		return;
+	}
+	if (!find_shard(worker, request, &list.route))
+		return;
+	if (!list.lease)
+	{
+		when_current(request, begin_list);
+		return;
+	}
+	lease = lease_take(worker, list.lease, net_conn_id(request->conn));
+	if (list.flags & LIST_CLOSE)
+	{
+		WireReply	head = reply_head(request->shard, VT_OK);
+
+		if (lease)
+			lease_put_back(worker, lease, false);
+		finish(request, &head, NULL);
+	}
+	else if (!lease || !lease->iter || lease->shard != request->shard)
+	{
+		if (lease)
+			lease_put_back(worker, lease, true);
+		refuse(request, VT_LEASE_GONE, NULL);
+	}
+	else
+		answer_list(request, lease, list.limit_bytes);
+}
+
+/* -- Control --------------------------------------------------------------- */
+
+static void
+serve_control(Worker *worker, Request *request)
+{
+	char	   *text = status_json(worker);
+
+	net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
+	free(text);
+	request_free(request);
+}
+
+void
+serve(Worker *worker, Request *request)
+{
+	switch (request->type)
+	{
+		case WIRE_WRITE:
+			serve_write(worker, request);
+			break;
+		case WIRE_SEARCH:
+			serve_search(worker, request);
+			break;
+		case WIRE_LIST:
+			serve_list(worker, request);
+			break;
+		case WIRE_READ_INDEX:
+			serve_read(worker, request);
+			break;
+		case WIRE_CONTROL:
+			serve_control(worker, request);
+			break;
+		default:
+			refuse(request, VT_PROTOCOL, NULL);
+			break;
+	}
+}

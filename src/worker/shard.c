@@ -1,0 +1,279 @@
+/*-------------------------------------------------------------------------
+ *
+ * shard.c
+ *	  A shard's files: creating, opening, checkpointing.
+ *
+ * Keys of a shard's LevelDB (docs/disk.md has examples):
+ *
+ *	   d			descriptor
+ *	   a			applied index, in every batch
+ *	   k			checkpoint: index, boot id of the machine
+ *	   f <index>	a raise of the fence by the entry at index
+ *	   g			1 while a bulk load goes on
+ *	   v <id>		a record
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static void
+path_of(char *out, size_t size, const char *directory, uint64_t id)
+{
+	snprintf(out, size, "%s/%016llx", directory, (unsigned long long) id);
+}
+
+static VtStatus
+read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
+{
+	Buf			value = {0};
+	Cursor		c;
+	VtStatus	status = store_get(rows, bytes_of("d", 1), &value, err);
+
+	if (status == VT_OK)
+	{
+		c = cursor_of(buf_bytes(&value));
+		status = wire_desc_get(&c, out);
+		if (status == VT_OK && !cursor_done(&c))
+			status = VT_CORRUPT;
+		if (status != VT_OK)
+			vt_fail(err, status, "a shard's descriptor is damaged or of a newer version");
+	}
+	buf_free(&value);
+	return status;
+}
+
+VtStatus
+shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
+{
+	StoreOptions options = {.write_buffer = 8 << 20};
+	char		path[4096];
+	Store	   *rows;
+	WireShardDesc there;
+	VtStatus	status;
+
+	path_of(path, sizeof(path), directory, desc->shard);
+	status = store_open(path, &options, &rows, err);
+	if (status != VT_OK)
+		return status;
+	status = read_descriptor(rows, &there, err);
+	if (status == VT_OK)
+	{
+		if (!vt_id_equal(&there.generation, &desc->generation) || there.replicas[0].replica != desc->replicas[0].replica)
+			status = vt_fail(err, VT_EXISTS, "shard %llu exists with another descriptor",
+							 (unsigned long long) desc->shard);
+	}
+	else if (status == VT_NOT_FOUND)
+	{
+		StoreBatch *batch = store_batch_new();
+		Buf			value = {0};
+
+		wire_desc_put(&value, desc);
+		store_batch_put(batch, bytes_of("d", 1), buf_bytes(&value));
+		status = store_write(rows, batch, true, err);
+		buf_free(&value);
+		store_batch_free(batch);
+	}
+	store_close(rows);
+	return status;
+}
+
+/* Load the raises of the fence. */
+static VtStatus
+load_raises(Shard *shard, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("f", 1), bytes_of("g", 1));
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		if (key.len != 9 || value.len != 8)
+		{
+			status = vt_fail(err, VT_CORRUPT, "a fence of shard %llu is damaged",
+							 (unsigned long long) shard->desc.shard);
+			break;
+		}
+		shard->raises = vt_realloc(shard->raises, sizeof(FenceRaise) * (shard->nraises + 1));
+		shard->raises[shard->nraises].index = get_be64(key.data + 1);
+		shard->raises[shard->nraises++].fence = get_le64(value.data);
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	if (shard->nraises > 0)
+		atomic_store(&shard->fence, shard->raises[shard->nraises - 1].fence);
+	return status;
+}
+
+static VtStatus
+load_records(Shard *shard, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		StoreRow	row;
+
+		status = row_get(value, &row, err);
+		if (status == VT_OK && row.dim != shard->desc.dim)
+			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
+							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
+		if (status == VT_OK)
+			records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector);
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	return status;
+}
+
+/*
+ * Where replay begins (law S2): at the applied index, if the machine has not
+ * rebooted since the checkpoint; else at the checkpoint, whatever is visible.
+ */
+static VtStatus
+load_position(Shard *shard, uint64_t *replay, VtError *err)
+{
+	Buf			value = {0};
+	VtId		boot = store_boot_id();
+	bool		same_boot = false;
+	VtStatus	status = store_get(shard->rows, bytes_of("k", 1), &value, err);
+
+	*replay = shard->desc.base_index;
+	if (status == VT_OK)
+	{
+		Cursor		c = cursor_of(buf_bytes(&value));
+		VtId		then;
+
+		*replay = cursor_u64(&c);
+		then = cursor_id(&c);
+		if (!cursor_done(&c))
+			return vt_fail(err, VT_CORRUPT, "the checkpoint of shard %llu is damaged",
+						   (unsigned long long) shard->desc.shard);
+		same_boot = vt_id_equal(&then, &boot) && !vt_id_is_zero(&boot);
+	}
+	else if (status != VT_NOT_FOUND)
+		return status;
+	if (same_boot)
+	{
+		status = store_get(shard->rows, bytes_of("a", 1), &value, err);
+		if (status == VT_OK && value.len == 8)
+			*replay = get_le64(value.data);
+		else if (status != VT_NOT_FOUND)
+			return status == VT_OK ? VT_CORRUPT : status;
+	}
+	if (store_get(shard->rows, bytes_of("g", 1), &value, err) == VT_OK && value.len == 1)
+		atomic_store(&shard->ingesting, value.data[0] != 0);
+	buf_free(&value);
+	return VT_OK;
+}
+
+VtStatus
+shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, VtError *err)
+{
+	StoreOptions options = {.write_buffer = 32 << 20, .must_exist = true};
+	Shard	   *shard = vt_alloc0(sizeof(Shard));
+	char		path[4096];
+	VtStatus	status;
+
+	path_of(path, sizeof(path), directory, id);
+	shard->path = vt_strdup(path);
+	pthread_mutex_init(&shard->checkpoint_lock, NULL);
+	status = store_open(path, &options, &shard->rows, err);
+	if (status == VT_OK)
+		status = read_descriptor(shard->rows, &shard->desc, err);
+	if (status == VT_OK && !vec_metric_valid(shard->desc.metric))
+		status = vt_fail(err, VT_VERSION, "shard %llu has an unrecognized metric", (unsigned long long) id);
+	if (status == VT_OK)
+	{
+		shard->replica_id = shard->desc.replicas[0].replica;
+		shard->records = records_new((VecMetric) shard->desc.metric, shard->desc.dim);
+		status = load_raises(shard, err);
+	}
+	if (status == VT_OK)
+		status = load_position(shard, replay, err);
+	if (status == VT_OK)
+		status = load_records(shard, err);
+	if (status != VT_OK)
+	{
+		shard_close(shard);
+		return status;
+	}
+	shard->applied = *replay;
+	*out = shard;
+	return VT_OK;
+}
+
+void
+shard_close(Shard *shard)
+{
+	if (!shard)
+		return;
+	records_free(shard->records);
+	store_close(shard->rows);
+	pthread_mutex_destroy(&shard->checkpoint_lock);
+	free(shard->raises);
+	free(shard->path);
+	free(shard);
+}
+
+/*
+ * Law S2: flush the memtable, then write the marker, synced.  Raises of the
+ * fence below it are needed no more, but for the last one.
+ */
+static VtStatus
+shard_checkpoint(void *state, uint64_t *index, VtError *err)
+{
+	Shard	   *shard = (Shard *) state;
+	StoreBatch *batch = store_batch_new();
+	StoreIter  *iter;
+	Buf			value = {0};
+	Buf			last = {0};
+	Bytes		key;
+	Bytes		fence;
+	VtId		boot = store_boot_id();
+	VtStatus	status;
+
+	pthread_mutex_lock(&shard->checkpoint_lock);
+	*index = shard->applied;
+	pthread_mutex_unlock(&shard->checkpoint_lock);
+	status = store_flush(shard->rows, err);
+
+	iter = store_iter_open(shard->rows, bytes_of("f", 1), bytes_of("g", 1));
+	while (store_iter_next(iter, &key, &fence))
+	{
+		if (key.len != 9 || get_be64(key.data + 1) > *index)
+			break;
+		if (last.len)
+			store_batch_delete(batch, buf_bytes(&last));
+		buf_clear(&last);
+		buf_put(&last, key.data, key.len);
+	}
+	store_iter_close(iter);
+	buf_put_u64(&value, *index);
+	buf_put_id(&value, &boot);
+	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
+	if (status == VT_OK)
+		status = store_write(shard->rows, batch, true, err);
+	buf_free(&last);
+	buf_free(&value);
+	store_batch_free(batch);
+	return status;
+}
+
+ReplicaMachine
+shard_machine(Shard *shard)
+{
+	ReplicaMachine machine = {shard_apply, shard_checkpoint, shard};
+
+	return machine;
+}

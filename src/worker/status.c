@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  What a worker tells PD and whoever asks for its status.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "private.h"
+#include "status.h"
+
+json_t *
+status_u64(uint64_t v)
+{
+	char		text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, v);
+	return json_string(text);
+}
+
+json_t *
+status_id(const VtId *id)
+{
+	char		hex[VT_ID_TEXT];
+
+	vt_id_format(id, hex);
+	return json_string(vt_id_is_zero(id) ? "" : hex);
+}
+
+json_t *
+status_shards(Worker *worker)
+{
+	json_t	   *list = json_array();
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		json_t	   *row = json_object();
+		ReplicaStatus replica;
+
+		replica_status(s->replica, &replica);
+		json_object_set_new(row, "shard", status_u64(s->desc.shard));
+		json_object_set_new(row, "incarnation", status_u64(s->desc.incarnation));
+		json_object_set_new(row, "replica", status_u64(s->replica_id));
+		json_object_set_new(row, "term", status_u64(replica.term));
+		json_object_set_new(row, "leader", json_boolean(replica.serving));
+		json_object_set_new(row, "applied", status_u64(replica.applied));
+		json_object_set_new(row, "fence", status_u64(atomic_load(&s->fence)));
+		json_object_set_new(row, "records", status_u64(records_count(s->records)));
+		json_object_set_new(row, "unindexed", status_u64(0));
+		json_object_set_new(row, "bytes", status_u64(records_bytes(s->records)));
+		json_array_append_new(list, row);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return list;
+}
+
+char *
+status_json(Worker *worker)
+{
+	json_t	   *reply = json_object();
+	char	   *text;
+
+	json_object_set_new(reply, "status", json_integer(VT_OK));
+	json_object_set_new(reply, "store", status_u64(worker->store_id));
+	json_object_set_new(reply, "cluster", status_id(&worker->cluster));
+	json_object_set_new(reply, "version", json_string(WORKER_VERSION));
+	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - worker->started_us) / 1000));
+	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
+	json_object_set_new(reply, "shards", status_shards(worker));
+	text = json_dumps(reply, JSON_COMPACT);
+	json_decref(reply);
+	return text;
+}

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.h
+ *	  Private to worker: its state as JSON.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_STATUS_H
+#define WORKER_STATUS_H
+
+#include <jansson.h>
+
+#include "private.h"
+
+extern json_t *status_u64(uint64_t v);	/* as a decimal string */
+extern json_t *status_id(const VtId *id);
+extern json_t *status_shards(Worker *worker);
+
+#endif							/* WORKER_STATUS_H */

@@ -1,0 +1,221 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  A worker's life: opening its shards, making new ones, stopping.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "private.h"
+
+Shard *
+worker_find_shard(Worker *worker, uint64_t id)
+{
+	Shard	   *found = NULL;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s && !found; s = s->next)
+		if (s->desc.shard == id)
+			found = s;
+	if (found)
+		atomic_fetch_add(&found->users, 1);
+	pthread_mutex_unlock(&worker->lock);
+	return found;
+}
+
+void
+worker_release_shard(Shard *shard)
+{
+	atomic_fetch_sub(&shard->users, 1);
+}
+
+/*
+ * Open a shard whose directory exists.  VT_NOT_FOUND: its Raft group was never
+ * founded, which PD will ask for again.
+ */
+VtStatus
+worker_open_shard(Worker *worker, uint64_t id, VtError *err)
+{
+	Shard	   *shard;
+	ReplicaMachine machine;
+	uint64_t	replay;
+	int64_t		begin = clock_now_us();
+	VtStatus	status = shard_open(worker->shards_path, id, &shard, &replay, err);
+
+	if (status != VT_OK)
+		return status;
+	machine = shard_machine(shard);
+	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
+	if (status != VT_OK)
+	{
+		shard_close(shard);
+		return status;
+	}
+	pthread_mutex_lock(&worker->lock);
+	shard->next = worker->shards;
+	worker->shards = shard;
+	pthread_mutex_unlock(&worker->lock);
+	log_info("shard=%llu open, %llu records in %lld ms, replay from %llu", (unsigned long long) id,
+			 (unsigned long long) records_count(shard->records),
+			 (long long) ((clock_now_us() - begin) / 1000), (unsigned long long) replay);
+	return VT_OK;
+}
+
+VtStatus
+worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
+{
+	Shard	   *there = worker_find_shard(worker, desc->shard);
+	VtStatus	status;
+
+	if (there)
+	{
+		worker_release_shard(there);
+		return VT_OK;
+	}
+	status = shard_create(worker->shards_path, desc, err);
+	if (status == VT_OK)
+		status = replica_create(worker->host, desc->shard, desc->replicas[0].replica,
+								worker->store_id, desc->base_index, err);
+	if (status == VT_OK || status == VT_EXISTS)
+		status = worker_open_shard(worker, desc->shard, err);
+	return status;
+}
+
+static VtStatus
+open_all(Worker *worker, VtError *err)
+{
+	DIR		   *dir;
+	struct dirent *entry;
+	VtStatus	status = VT_OK;
+
+	if (mkdir(worker->shards_path, 0700) < 0 && errno != EEXIST)
+		return vt_fail_errno(err, VT_IO, "could not create \"%s\"", worker->shards_path);
+	dir = opendir(worker->shards_path);
+	if (!dir)
+		return vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);
+	while (status == VT_OK && (entry = readdir(dir)) != NULL)
+	{
+		char	   *end;
+		uint64_t	id = strtoull(entry->d_name, &end, 16);
+
+		if (entry->d_name[0] == '.' || *end != '\0')
+			continue;
+		status = worker_open_shard(worker, id, err);
+		if (status == VT_NOT_FOUND)
+		{
+			log_info("shard=%s was not founded yet", entry->d_name);
+			status = VT_OK;
+		}
+	}
+	closedir(dir);
+	return status;
+}
+
+static VtStatus
+load_identity(Worker *worker, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(worker->log, bytes_of("M", 1), &value, err);
+
+	if (status == VT_OK)
+	{
+		Cursor		c = cursor_of(buf_bytes(&value));
+
+		worker->store_id = cursor_u64(&c);
+		worker->cluster = cursor_id(&c);
+		if (!cursor_done(&c))
+			status = vt_fail(err, VT_CORRUPT, "the worker's identity is damaged");
+	}
+	buf_free(&value);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+static void
+on_closed(void *arg, NetConn *conn)
+{
+	lease_drop_conn((Worker *) arg, net_conn_id(conn));
+}
+
+VtStatus
+worker_start(const WorkerOptions *options, Worker **out, VtError *err)
+{
+	Worker	   *worker = vt_alloc0(sizeof(Worker));
+	StoreOptions log_options = {.write_buffer = 64 << 20};
+	ReplicaHostOptions host_options = {0};
+	NetServerOptions net;
+	char		path[4096];
+	VtStatus	status;
+
+	worker->options = *options;
+	worker->started_us = clock_now_us();
+	worker->queue_end = &worker->queue;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->ready, NULL);
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/shards", options->data);
+	worker->shards_path = vt_strdup(path);
+	snprintf(path, sizeof(path), "%s/log", options->data);
+	status = store_open(path, &log_options, &worker->log, err);
+	if (status == VT_OK)
+		status = load_identity(worker, err);
+	if (status == VT_OK)
+		status = replica_host_start(worker->log, &host_options, &worker->host, err);
+	if (status == VT_OK)
+		status = open_all(worker, err);
+	if (status != VT_OK)
+		return status;
+
+	memset(&net, 0, sizeof(net));
+	net.endpoint = options->listen;
+	net.role = WIRE_ROLE_WORKER;
+	net.cluster = worker->cluster;
+	net.store = worker->store_id;
+	net.boot_epoch = options->boot_epoch;
+	net.handler.frame = pool_take_frame;
+	net.handler.closed = on_closed;
+	net.handler.arg = worker;
+	status = net_server_start(&net, &worker->server, err);
+	if (status != VT_OK)
+		return status;
+	pool_start(worker);
+	if (pthread_create(&worker->house, NULL, house_main, worker) != 0)
+		return vt_fail(err, VT_NOMEM, "could not start a thread");
+	*out = worker;
+	return VT_OK;
+}
+
+void
+worker_stop(Worker *worker)
+{
+	uint64_t	one = 1;
+
+	if (write(worker->wake_fd, &one, sizeof(one)) != sizeof(one))
+		log_warn("could not wake the housekeeping thread");
+	pthread_join(worker->house, NULL);
+	pool_stop(worker);
+	replica_host_stop(worker->host);
+	net_server_stop(worker->server);
+	lease_expire(worker, 0, true);
+	while (worker->shards)
+	{
+		Shard	   *shard = worker->shards;
+
+		worker->shards = shard->next;
+		shard_close(shard);
+	}
+	store_close(worker->log);
+	close(worker->wake_fd);
+	free(worker->shards_path);
+	free(worker);
+}

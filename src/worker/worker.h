@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  vectron-worker: shards, each a Raft group over LevelDB with its records
+ *	  in memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "base/status.h"
+
+typedef struct Worker Worker;
+
+typedef struct WorkerOptions
+{
+	const char *data;			/* directory, already locked */
+	VtId		data_id;
+	const char *listen;			/* endpoint */
+	const char *advertise;		/* what PD tells gateways */
+	const char *pd;				/* PD's endpoint */
+	uint32_t	threads;		/* that serve requests; 0 = as many as cores */
+	uint64_t	memory_limit;	/* bytes of records; 0 = none */
+	uint64_t	disk_reserve;	/* refuse new data when less is free */
+	uint64_t	boot_epoch;
+} WorkerOptions;
+
+/* Opens every shard; serves when it returns.  PD is looked for meanwhile. */
+extern VtStatus worker_start(const WorkerOptions *options, Worker **out, VtError *err);
+extern void worker_stop(Worker *worker);
+
+#endif							/* WORKER_H */
