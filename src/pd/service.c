@@ -14,222 +14,20 @@
 #include "pd.h"
 
 #include <inttypes.h>
-#include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "catalog.h"
 #include "schedule.h"
+#include "service.h"
 #include "vec_names.h"
 
 #define DOWN_AFTER_US (10 * INT64_C(1000000))
 #define QUEUE_MAX 4096
 #define PARK_MAX_US (60 * INT64_C(1000000))
 #define SHARDS_MAX 1024
-
-/* A question, in the queue or parked. */
-typedef struct Question
-{
-	struct Question *next;
-	NetConn    *conn;
-	uint64_t	request;
-	json_t	   *body;
-	int64_t		until_us;		/* parked: answer by then */
-} Question;
-
-/* What heartbeats say of a shard; not in the log. */
-typedef struct Report
-{
-	uint64_t	shard;
-	uint64_t	store;
-	uint64_t	term;
-	uint64_t	applied;
-	uint64_t	records;
-	uint64_t	unindexed;
-	uint64_t	bytes;
-	bool		leader;
-	int64_t		at_us;
-} Report;
-
-/* What heartbeats say of a store; not in the log. */
-typedef struct Beat
-{
-	uint64_t	store;
-	int64_t		at_us;
-	uint64_t	disk_free;
-	uint64_t	memory;
-	char		version[32];
-} Beat;
-
-struct Pd
-{
-	Catalog    *catalog;
-	ReplicaHost *host;
-	Replica    *replica;
-	NetServer  *server;
-	int64_t		started_us;
-
-	pthread_t	thread;
-	pthread_mutex_t lock;
-	pthread_cond_t ready;
-	Question   *queue;
-	Question  **queue_end;
-	size_t		queued;
-	bool		stopping;
-
-	/* The service thread's */
-	Question   *parked;
-	Report	   *reports;
-	size_t		nreports;
-	Beat	   *beats;
-	size_t		nbeats;
-};
-
-/* -- Answers --------------------------------------------------------------- */
-
-static void
-question_free(Question *q)
-{
-	net_conn_release(q->conn);
-	json_decref(q->body);
-	free(q);
-}
-
-/* Send body (taken) with a status; frees the question. */
-static void
-answer(Question *q, VtStatus status, json_t *body, const char *message)
-{
-	char	   *text;
-
-	if (!body)
-		body = json_object();
-	json_object_set_new(body, "status", json_integer(status));
-	if (status != VT_OK)
-		json_object_set_new(body, "message", json_string(message ? message : vt_status_words(status)));
-	text = json_dumps(body, JSON_COMPACT);
-	net_reply_frame(q->conn, WIRE_CONTROL, q->request, bytes_str(text));
-	free(text);
-	json_decref(body);
-	question_free(q);
-}
-
-static void refuse(Question *q, VtStatus status, const char *fmt,...)
-			__attribute__((format(printf, 3, 4)));
-
-static void
-refuse(Question *q, VtStatus status, const char *fmt,...)
-{
-	char		words[256];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(words, sizeof(words), fmt, args);
-	va_end(args);
-	answer(q, status, NULL, words);
-}
-
-/* -- Members --------------------------------------------------------------- */
-
-static bool
-get_u64(json_t *body, const char *name, uint64_t *out)
-{
-	const char *text = json_string_value(json_object_get(body, name));
-	char	   *end;
-
-	if (!text || text[0] < '0' || text[0] > '9')
-		return false;
-	*out = strtoull(text, &end, 10);
-	return *end == '\0';
-}
-
-static bool
-get_int(json_t *body, const char *name, int64_t low, int64_t high, int64_t *out)
-{
-	json_t	   *value = json_object_get(body, name);
-
-	if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
-		return false;
-	*out = json_integer_value(value);
-	return true;
-}
-
-/* An empty string is the zero id. */
-static bool
-get_id(json_t *body, const char *name, VtId *out)
-{
-	const char *text = json_string_value(json_object_get(body, name));
-
-	memset(out, 0, sizeof(*out));
-	return text && (text[0] == '\0' || vt_id_parse(text, out));
-}
-
-static bool
-get_owner(json_t *body, WireOwner *out)
-{
-	json_t	   *owner = json_object_get(body, "owner");
-	int64_t		database;
-
-	if (!get_u64(owner, "system", &out->system) || !get_id(owner, "incarnation", &out->incarnation) ||
-		!get_int(owner, "database", 0, UINT32_MAX, &database))
-		return false;
-	out->database = (uint32_t) database;
-	return true;
-}
-
-static json_t *
-json_u64(uint64_t v)
-{
-	char		text[24];
-
-	snprintf(text, sizeof(text), "%" PRIu64, v);
-	return json_string(text);
-}
-
-static json_t *
-json_id(const VtId *id)
-{
-	char		hex[VT_ID_TEXT];
-
-	vt_id_format(id, hex);
-	return json_string(hex);
-}
-
-static json_t *
-json_owner(const WireOwner *owner)
-{
-	json_t	   *out = json_object();
-
-	json_object_set_new(out, "system", json_u64(owner->system));
-	json_object_set_new(out, "incarnation", json_id(&owner->incarnation));
-	json_object_set_new(out, "database", json_integer(owner->database));
-	return out;
-}
-
-static json_t *
-json_desc(const WireShardDesc *desc)
-{
-	static const char digits[] = "0123456789abcdef";
-	Buf			bytes = {0};
-	char	   *hex;
-	json_t	   *out;
-
-	wire_desc_put(&bytes, desc);
-	hex = vt_alloc(bytes.len * 2 + 1);
-	for (size_t i = 0; i < bytes.len; i++)
-	{
-		hex[2 * i] = digits[bytes.data[i] >> 4];
-		hex[2 * i + 1] = digits[bytes.data[i] & 15];
-	}
-	hex[bytes.len * 2] = '\0';
-	out = json_string(hex);
-	free(hex);
-	buf_free(&bytes);
-	return out;
-}
 
 /* -- The log --------------------------------------------------------------- */
 
@@ -280,7 +78,7 @@ is_leader(Pd *pd)
 
 /* -- Stores ---------------------------------------------------------------- */
 
-static Beat *
+Beat *
 beat_of(Pd *pd, uint64_t store)
 {
 	for (size_t i = 0; i < pd->nbeats; i++)
@@ -289,7 +87,7 @@ beat_of(Pd *pd, uint64_t store)
 	return NULL;
 }
 
-static bool
+bool
 store_is_up(Pd *pd, uint64_t store)
 {
 	Beat	   *beat = beat_of(pd, store);
@@ -297,7 +95,7 @@ store_is_up(Pd *pd, uint64_t store)
 	return beat && clock_now_us() - beat->at_us < DOWN_AFTER_US;
 }
 
-static Report *
+Report *
 report_of(Pd *pd, uint64_t shard)
 {
 	for (size_t i = 0; i < pd->nreports; i++)
@@ -579,7 +377,7 @@ op_lease(Pd *pd, Question *q)
 
 /* -- Collections ----------------------------------------------------------- */
 
-static bool
+bool
 collection_is_up(const CatalogCollection *c)
 {
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -826,148 +624,6 @@ op_drop(Pd *pd, Question *q, CollectionState to)
 	buf_free(&command);
 	log_info("%s \"%s\"", to == COLLECTION_HIDDEN ? "dropped" : "brought back", changed.label);
 	answer(q, status, NULL, NULL);
-}
-
-/* -- Looking --------------------------------------------------------------- */
-
-static void
-op_collections(Pd *pd, Question *q)
-{
-	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
-
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-	{
-		CatalogCollection *c = pd->catalog->collections[i];
-		json_t	   *row = json_object();
-		uint64_t	records = 0;
-		uint64_t	unindexed = 0;
-		uint64_t	bytes = 0;
-
-		for (uint32_t j = 0; j < c->nshards; j++)
-		{
-			Report	   *report = report_of(pd, c->shards[j].desc.shard);
-
-			records += report ? report->records : 0;
-			unindexed += report ? report->unindexed : 0;
-			bytes += report ? report->bytes : 0;
-		}
-		json_object_set_new(row, "generation", json_id(&c->generation));
-		json_object_set_new(row, "owner", json_owner(&c->owner));
-		json_object_set_new(row, "label", json_string(c->label));
-		json_object_set_new(row, "dim", json_integer(c->dim));
-		json_object_set_new(row, "metric", json_string(metric_name(c->metric)));
-		json_object_set_new(row, "m", json_integer(c->m));
-		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
-		json_object_set_new(row, "state", json_string(c->state != COLLECTION_LIVE ? "hidden" :
-													  collection_is_up(c) ? "live" : "creating"));
-		json_object_set_new(row, "nshards", json_integer(c->nshards));
-		json_object_set_new(row, "replicas_wanted", json_integer(c->replicas_wanted));
-		json_object_set_new(row, "under_replicated",
-							json_boolean(c->replicas_wanted > 1 || (c->replicas_wanted == 0 && pd->catalog->nstores > 1)));
-		json_object_set_new(row, "xid", json_u64(c->xid));
-		json_object_set_new(row, "records", json_u64(records));
-		json_object_set_new(row, "unindexed", json_u64(unindexed));
-		json_object_set_new(row, "bytes", json_u64(bytes));
-		json_object_set_new(row, "created_us", json_integer(c->created_us));
-		json_object_set_new(row, "dropped_us", json_integer(c->dropped_us));
-		json_array_append_new(list, row);
-	}
-	json_object_set_new(reply, "collections", list);
-	answer(q, VT_OK, reply, NULL);
-}
-
-static void
-op_workers(Pd *pd, Question *q)
-{
-	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
-
-	for (size_t i = 0; i < pd->catalog->nstores; i++)
-	{
-		CatalogStore *store = pd->catalog->stores[i];
-		Beat	   *beat = beat_of(pd, store->id);
-		json_t	   *row = json_object();
-		uint64_t	shards = 0;
-		uint64_t	records = 0;
-		uint64_t	bytes = 0;
-
-		for (size_t j = 0; j < pd->nreports; j++)
-			if (pd->reports[j].store == store->id)
-			{
-				shards++;
-				records += pd->reports[j].records;
-				bytes += pd->reports[j].bytes;
-			}
-		json_object_set_new(row, "store", json_u64(store->id));
-		json_object_set_new(row, "endpoint", json_string(store->endpoint));
-		json_object_set_new(row, "state", json_string(store_is_up(pd, store->id) ? "up" : "down"));
-		json_object_set_new(row, "last_heartbeat_ms",
-							json_integer(beat ? (clock_now_us() - beat->at_us) / 1000 : -1));
-		json_object_set_new(row, "shards", json_u64(shards));
-		json_object_set_new(row, "records", json_u64(records));
-		json_object_set_new(row, "bytes", json_u64(bytes));
-		json_object_set_new(row, "disk_free", json_u64(beat ? beat->disk_free : 0));
-		json_object_set_new(row, "memory", json_u64(beat ? beat->memory : 0));
-		json_object_set_new(row, "version", json_string(beat ? beat->version : ""));
-		json_array_append_new(list, row);
-	}
-	json_object_set_new(reply, "workers", list);
-	answer(q, VT_OK, reply, NULL);
-}
-
-static void
-op_shards(Pd *pd, Question *q)
-{
-	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
-
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			CatalogCollection *c = pd->catalog->collections[i];
-			CatalogShard *shard = &c->shards[j];
-			uint64_t	store_id = shard->desc.replicas[0].store;
-			CatalogStore *store = catalog_store(pd->catalog, store_id);
-			Report	   *report = report_of(pd, shard->desc.shard);
-			json_t	   *row = json_object();
-
-			json_object_set_new(row, "shard", json_u64(shard->desc.shard));
-			json_object_set_new(row, "generation", json_id(&c->generation));
-			json_object_set_new(row, "label", json_string(c->label));
-			json_object_set_new(row, "first", json_u64(shard->desc.first));
-			json_object_set_new(row, "last", json_u64(shard->desc.last));
-			json_object_set_new(row, "store", json_u64(store_id));
-			json_object_set_new(row, "endpoint", json_string(store ? store->endpoint : ""));
-			json_object_set_new(row, "role", json_string(!report ? "unknown" : report->leader ? "leader" : "follower"));
-			json_object_set_new(row, "term", json_u64(report ? report->term : 0));
-			json_object_set_new(row, "applied", json_u64(report ? report->applied : 0));
-			json_object_set_new(row, "records", json_u64(report ? report->records : 0));
-			json_object_set_new(row, "unindexed", json_u64(report ? report->unindexed : 0));
-			json_object_set_new(row, "bytes", json_u64(report ? report->bytes : 0));
-			json_object_set_new(row, "state",
-								json_string(c->state == COLLECTION_HIDDEN ? "dropped" :
-											!shard->bootstrapped ? "creating" :
-											store_is_up(pd, store_id) ? "up" : "down"));
-			json_array_append_new(list, row);
-		}
-	json_object_set_new(reply, "shards", list);
-	answer(q, VT_OK, reply, NULL);
-}
-
-static void
-op_status(Pd *pd, Question *q)
-{
-	json_t	   *reply = json_object();
-	ReplicaStatus status;
-
-	replica_status(pd->replica, &status);
-	json_object_set_new(reply, "cluster", json_id(&pd->catalog->meta.cluster));
-	json_object_set_new(reply, "role", json_string(status.leader ? "leader" : "follower"));
-	json_object_set_new(reply, "term", json_u64(status.term));
-	json_object_set_new(reply, "applied", json_u64(status.applied));
-	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - pd->started_us) / 1000));
-	answer(q, VT_OK, reply, NULL);
 }
 
 /* -- The service thread ---------------------------------------------------- */

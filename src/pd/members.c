@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * members.c
+ *	  JSON of the control plane: members of a question, parts of an answer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "service.h"
+
+void
+question_free(Question *q)
+{
+	net_conn_release(q->conn);
+	json_decref(q->body);
+	free(q);
+}
+
+void
+answer(Question *q, VtStatus status, json_t *body, const char *message)
+{
+	char	   *text;
+
+	if (!body)
+		body = json_object();
+	json_object_set_new(body, "status", json_integer(status));
+	if (status != VT_OK)
+		json_object_set_new(body, "message", json_string(message ? message : vt_status_words(status)));
+	text = json_dumps(body, JSON_COMPACT);
+	net_reply_frame(q->conn, WIRE_CONTROL, q->request, bytes_str(text));
+	free(text);
+	json_decref(body);
+	question_free(q);
+}
+
+void
+refuse(Question *q, VtStatus status, const char *fmt,...)
+{
+	char		words[256];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(words, sizeof(words), fmt, args);
+	va_end(args);
+	answer(q, status, NULL, words);
+}
+
+bool
+get_u64(json_t *body, const char *name, uint64_t *out)
+{
+	const char *text = json_string_value(json_object_get(body, name));
+	char	   *end;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return false;
+	*out = strtoull(text, &end, 10);
+	return *end == '\0';
+}
+
+bool
+get_int(json_t *body, const char *name, int64_t low, int64_t high, int64_t *out)
+{
+	json_t	   *value = json_object_get(body, name);
+
+	if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+		return false;
+	*out = json_integer_value(value);
+	return true;
+}
+
+bool
+get_id(json_t *body, const char *name, VtId *out)
+{
+	const char *text = json_string_value(json_object_get(body, name));
+
+	memset(out, 0, sizeof(*out));
+	return text && (text[0] == '\0' || vt_id_parse(text, out));
+}
+
+bool
+get_owner(json_t *body, WireOwner *out)
+{
+	json_t	   *owner = json_object_get(body, "owner");
+	int64_t		database;
+
+	if (!get_u64(owner, "system", &out->system) || !get_id(owner, "incarnation", &out->incarnation) ||
+		!get_int(owner, "database", 0, UINT32_MAX, &database))
+		return false;
+	out->database = (uint32_t) database;
+	return true;
+}
+
+json_t *
+json_u64(uint64_t v)
+{
+	char		text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, v);
+	return json_string(text);
+}
+
+json_t *
+json_id(const VtId *id)
+{
+	char		hex[VT_ID_TEXT];
+
+	vt_id_format(id, hex);
+	return json_string(hex);
+}
+
+json_t *
+json_owner(const WireOwner *owner)
+{
+	json_t	   *out = json_object();
+
+	json_object_set_new(out, "system", json_u64(owner->system));
+	json_object_set_new(out, "incarnation", json_id(&owner->incarnation));
+	json_object_set_new(out, "database", json_integer(owner->database));
+	return out;
+}
+
+json_t *
+json_desc(const WireShardDesc *desc)
+{
+	static const char digits[] = "0123456789abcdef";
+	Buf			bytes = {0};
+	char	   *hex;
+	json_t	   *out;
+
+	wire_desc_put(&bytes, desc);
+	hex = vt_alloc(bytes.len * 2 + 1);
+	for (size_t i = 0; i < bytes.len; i++)
+	{
+		hex[2 * i] = digits[bytes.data[i] >> 4];
+		hex[2 * i + 1] = digits[bytes.data[i] & 15];
+	}
+	hex[bytes.len * 2] = '\0';
+	out = json_string(hex);
+	free(hex);
+	buf_free(&bytes);
+	return out;
+}
