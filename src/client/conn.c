@@ -1,0 +1,675 @@
+/*-------------------------------------------------------------------------
+ *
+ * conn.c
+ *	  Sockets that never block, and the frames on them.
+ *
+ * A client has at most one connection to an endpoint; requests of all calls
+ * share it and are told apart by ids that are never used again, so a reply
+ * nobody waits for any more is simply dropped.  All sockets are in one epoll
+ * set, whose descriptor is what the caller's wait looks at: a fan-out over many
+ * workers needs no more than one wait.
+ *
+ * The state of a connection is always whole in memory: bytes read and not yet
+ * a frame are in `in`, bytes not yet taken by the socket in `out`.  A call that
+ * ends early leaves a half-read frame to the next call.  A half-sent one would
+ * be a request that nobody stands for, sent later: the connection is closed.
+ *
+ * A new connection says HELLO and sends nothing else until the answer is
+ * there.  On a unix socket the server's process must be our user's or root's;
+ * on tcp both sides prove that they know the cluster's secret.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* struct ucred */
+#endif
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "private.h"
+
+#define READ_CHUNK (64u << 10)
+#define KEEP_BYTES (1u << 20)	/* of an empty buffer */
+#define EVENTS 32
+
+typedef enum ConnState
+{
+	CONN_DIALING,
+	CONN_GREETING,				/* our HELLO is on its way */
+	CONN_PROVING,				/* tcp: our WIRE_AUTH is */
+	CONN_READY
+} ConnState;
+
+struct Conn
+{
+	Conn	   *next;
+	Client	   *client;
+	uint64_t	serial;
+	char		endpoint[ENDPOINT_SIZE];
+	int			fd;
+	bool		tcp;
+	ConnState	state;
+	VtId		nonce;
+	uint64_t	greeting;		/* request id of HELLO and WIRE_AUTH */
+
+	Buf			in;
+	Buf			first;			/* HELLO, WIRE_AUTH: go before out */
+	size_t		first_sent;
+	Buf			out;			/* whole frames; leaves once READY */
+	size_t		sent;
+	bool		watches_write;	/* EPOLLOUT is asked for */
+
+	Request    *requests;
+};
+
+static void conn_fail(Conn *conn, VtStatus status, bool definite, const char *fmt,...)
+			__attribute__((format(printf, 4, 5)));
+
+/* Close and free; requests under way are done, with the reason. */
+static void
+conn_fail(Conn *conn, VtStatus status, bool definite, const char *fmt,...)
+{
+	Client	   *client = conn->client;
+	char		words[160];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(words, sizeof(words), fmt, args);
+	va_end(args);
+	for (Conn **p = &client->conns; *p; p = &(*p)->next)
+		if (*p == conn)
+		{
+			*p = conn->next;
+			client->nconns--;
+			break;
+		}
+	for (Request *r = conn->requests; r; r = r->next)
+	{
+		r->conn = NULL;
+		r->done = true;
+		r->status = status;
+		r->definite = definite;
+		vt_fail(&r->err, status, "%s: %s", conn->endpoint, words);
+	}
+	close(conn->fd);
+	if (client->ops.release_fd)
+		client->ops.release_fd(client->ops.arg);
+	buf_free(&conn->in);
+	buf_free(&conn->first);
+	buf_free(&conn->out);
+	free(conn);
+}
+
+void
+conn_close_all(Client *client)
+{
+	while (client->conns)
+		conn_fail(client->conns, VT_CANCELLED, true, "the client was closed");
+}
+
+Conn *
+conn_by_serial(Client *client, uint64_t serial)
+{
+	for (Conn *c = client->conns; c; c = c->next)
+		if (c->serial == serial)
+			return c;
+	return NULL;
+}
+
+uint64_t
+conn_serial(const Conn *conn)
+{
+	return conn->serial;
+}
+
+static void
+watch(Conn *conn, bool write)
+{
+	struct epoll_event event;
+
+	if (conn->watches_write == write)
+		return;
+	memset(&event, 0, sizeof(event));
+	event.events = EPOLLIN | (write ? EPOLLOUT : 0);
+	event.data.u64 = conn->serial;
+	if (epoll_ctl(conn->client->epoll, EPOLL_CTL_MOD, conn->fd, &event) == 0)
+		conn->watches_write = write;
+}
+
+/*
+ * Send what the socket takes of a buffer: 1 = all is out, 0 = not now, -1 =
+ * errno.
+ */
+static int
+send_some(int fd, Buf *buf, size_t *sent)
+{
+	while (*sent < buf->len)
+	{
+		ssize_t		n = send(fd, buf->data + *sent, buf->len - *sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+		*sent += (size_t) n;
+	}
+	buf_clear(buf);
+	*sent = 0;
+	if (buf->size > KEEP_BYTES)
+		buf_free(buf);
+	return 1;
+}
+
+/* False when the connection is gone. */
+static bool
+conn_flush(Conn *conn)
+{
+	int			rc;
+
+	if (conn->state == CONN_DIALING)
+		return true;
+	rc = send_some(conn->fd, &conn->first, &conn->first_sent);
+	if (rc == 1 && conn->state == CONN_READY)
+		rc = send_some(conn->fd, &conn->out, &conn->sent);
+	if (rc < 0)
+	{
+		conn_fail(conn, VT_UNAVAILABLE, false, "could not send: %s", strerror(errno));
+		return false;
+	}
+	watch(conn, rc == 0);
+	/* Frames are added behind what is still to go: keep the front short. */
+	if (conn->sent > KEEP_BYTES)
+	{
+		memmove(conn->out.data, conn->out.data + conn->sent, conn->out.len - conn->sent);
+		conn->out.len -= conn->sent;
+		conn->sent = 0;
+	}
+	return true;
+}
+
+/* -- The greeting ---------------------------------------------------------- */
+
+static bool
+greet(Conn *conn)
+{
+	WireHello	hello;
+	size_t		begin;
+
+	memset(&hello, 0, sizeof(hello));
+	vt_id_random(&conn->nonce);
+	hello.version_low = hello.version_high = WIRE_VERSION;
+	hello.role = conn->client->role;
+	hello.cluster = conn->client->cluster;
+	hello.nonce = conn->nonce;
+	conn->greeting = ++conn->client->requests;
+	begin = wire_frame_begin(&conn->first, WIRE_REQUEST, WIRE_HELLO, conn->greeting);
+	wire_hello_put(&conn->first, &hello);
+	wire_frame_end(&conn->first, begin);
+	conn->state = CONN_GREETING;
+	return conn_flush(conn);
+}
+
+static bool
+take_hello(Conn *conn, Bytes payload)
+{
+	Client	   *client = conn->client;
+	WireHello	hello;
+	uint8_t		proof[WIRE_PROOF_SIZE];
+	size_t		begin;
+
+	if (wire_hello_get(payload, &hello) != VT_OK)
+	{
+		conn_fail(conn, VT_PROTOCOL, true, "malformed greeting");
+		return false;
+	}
+	if (hello.version_low > WIRE_VERSION || hello.version_high < WIRE_VERSION)
+	{
+		conn_fail(conn, VT_VERSION, true, "peer speaks wire versions %u to %u, this side speaks %u",
+				  hello.version_low, hello.version_high, WIRE_VERSION);
+		return false;
+	}
+	if (!vt_id_is_zero(&client->cluster) && !vt_id_is_zero(&hello.cluster) &&
+		!vt_id_equal(&client->cluster, &hello.cluster))
+	{
+		conn_fail(conn, VT_DENIED, true, "belongs to another cluster");
+		return false;
+	}
+	if (conn->tcp)
+	{
+		Bytes		secret = bytes_str(client->secret);
+
+		if (!wire_auth_check(secret, hello.role, &hello.nonce, &conn->nonce, hello.proof))
+		{
+			conn_fail(conn, VT_DENIED, true, "does not know the cluster's secret");
+			return false;
+		}
+		wire_auth_proof(secret, client->role, &conn->nonce, &hello.nonce, proof);
+		conn->greeting = ++client->requests;
+		begin = wire_frame_begin(&conn->first, WIRE_REQUEST, WIRE_AUTH, conn->greeting);
+		wire_auth_put(&conn->first, bytes_of(proof, sizeof(proof)));
+		wire_frame_end(&conn->first, begin);
+		conn->state = CONN_PROVING;
+	}
+	else
+		conn->state = CONN_READY;
+	if (vt_id_is_zero(&client->cluster))
+		client->cluster = hello.cluster;
+	return conn_flush(conn);
+}
+
+/* -- Reading --------------------------------------------------------------- */
+
+/* One whole frame.  False when the connection is gone. */
+static bool
+take_frame(Conn *conn, const WireHeader *header, Bytes payload)
+{
+	if (header->kind != WIRE_REPLY)
+	{
+		conn_fail(conn, VT_PROTOCOL, false, "sent a frame that is no reply");
+		return false;
+	}
+	if (conn->state != CONN_READY)
+	{
+		WireType	expected = conn->state == CONN_GREETING ? WIRE_HELLO : WIRE_AUTH;
+
+		if (header->type != expected || header->request != conn->greeting)
+		{
+			conn_fail(conn, VT_PROTOCOL, false, "did not answer the greeting");
+			return false;
+		}
+		if (expected == WIRE_HELLO)
+			return take_hello(conn, payload);
+		conn->state = CONN_READY;
+		return conn_flush(conn);
+	}
+	for (Request **p = &conn->requests; *p; p = &(*p)->next)
+	{
+		Request    *r = *p;
+
+		if (r->id != header->request)
+			continue;
+		if (r->type != header->type)
+		{
+			conn_fail(conn, VT_PROTOCOL, false, "answered another question than was asked");
+			return false;
+		}
+		*p = r->next;
+		r->conn = NULL;
+		r->done = true;
+		r->status = VT_OK;
+		buf_clear(&r->reply);
+		buf_put(&r->reply, payload.data, payload.len);
+		break;
+	}
+	return true;
+}
+
+/* Whole frames from the front of `in`.  False when the connection is gone. */
+static bool
+take_frames(Conn *conn)
+{
+	size_t		at = 0;
+
+	while (conn->in.len - at >= WIRE_HEADER_SIZE)
+	{
+		const uint8_t *head = conn->in.data + at;
+		WireHeader	header;
+		Bytes		payload;
+		VtError		err = {0};
+		VtStatus	status = wire_header_get(head, &header, &err);
+
+		if (status == VT_OK)
+		{
+			if (conn->in.len - at - WIRE_HEADER_SIZE < header.length)
+				break;
+			payload = bytes_of(head + WIRE_HEADER_SIZE, header.length);
+			status = wire_payload_check(head, &header, payload, &err);
+		}
+		if (status != VT_OK)
+		{
+			conn_fail(conn, status, status == VT_VERSION, "%s", vt_error_words(&err));
+			return false;
+		}
+		at += WIRE_HEADER_SIZE + (size_t) header.length;
+		if (!take_frame(conn, &header, payload))
+			return false;
+	}
+	if (at > 0)
+	{
+		memmove(conn->in.data, conn->in.data + at, conn->in.len - at);
+		conn->in.len -= at;
+		if (conn->in.len == 0 && conn->in.size > KEEP_BYTES)
+			buf_free(&conn->in);
+	}
+	return true;
+}
+
+/* How much more is worth reading at once: the frame begun, or a chunk. */
+static size_t
+read_room(const Conn *conn)
+{
+	WireHeader	header;
+	size_t		whole;
+
+	if (conn->in.len < WIRE_HEADER_SIZE || wire_header_get(conn->in.data, &header, NULL) != VT_OK)
+		return READ_CHUNK;
+	whole = WIRE_HEADER_SIZE + (size_t) header.length;
+	return whole > conn->in.len + READ_CHUNK ? whole - conn->in.len : READ_CHUNK;
+}
+
+/* Read what is there.  False when the connection is gone. */
+static bool
+conn_read(Conn *conn)
+{
+	for (;;)
+	{
+		size_t		room = read_room(conn);
+		ssize_t		n;
+
+		buf_reserve(&conn->in, room);
+		room = conn->in.size - conn->in.len;
+		n = recv(conn->fd, conn->in.data + conn->in.len, room, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return true;
+		if (n <= 0)
+		{
+			const char *when = conn->state == CONN_READY ? "" : " during the greeting";
+
+			if (n == 0)
+				conn_fail(conn, VT_UNAVAILABLE, false, "closed the connection%s", when);
+			else
+				conn_fail(conn, VT_UNAVAILABLE, false, "connection lost%s: %s", when, strerror(errno));
+			return false;
+		}
+		conn->in.len += (size_t) n;
+		if (!take_frames(conn))
+			return false;
+		if ((size_t) n < room)
+			return true;
+	}
+}
+
+/* -- Dialling -------------------------------------------------------------- */
+
+/* An address for an endpoint; only loopback for tcp, since there is no TLS. */
+static VtStatus
+resolve(Client *client, const char *endpoint, struct sockaddr_storage *addr, socklen_t *len,
+		VtError *err)
+{
+	struct addrinfo hints;
+	struct addrinfo *found = NULL;
+	char		host[ENDPOINT_SIZE];
+	char	   *port;
+	bool		loopback;
+
+	memset(addr, 0, sizeof(*addr));
+	if (strncmp(endpoint, "unix:", 5) == 0)
+	{
+		struct sockaddr_un *un = (struct sockaddr_un *) addr;
+
+		if (endpoint[5] == '\0' || strlen(endpoint + 5) >= sizeof(un->sun_path))
+			return vt_fail(err, VT_INVALID, "endpoint \"%s\": the path of a socket has 1 to %zu bytes",
+						   endpoint, sizeof(un->sun_path) - 1);
+		un->sun_family = AF_UNIX;
+		memcpy(un->sun_path, endpoint + 5, strlen(endpoint + 5));
+		*len = sizeof(*un);
+		return VT_OK;
+	}
+	if (strncmp(endpoint, "tcp://", 6) != 0)
+		return vt_fail(err, VT_INVALID, "endpoint \"%s\" is neither unix:PATH nor tcp://HOST:PORT",
+					   endpoint);
+	if (!client->secret)
+		return vt_fail(err, VT_DENIED, "endpoint \"%s\": tcp needs the cluster's secret", endpoint);
+	snprintf(host, sizeof(host), "%s", endpoint + 6);
+	port = strrchr(host, ':');
+	if (!port)
+		return vt_fail(err, VT_INVALID, "endpoint \"%s\" has no port", endpoint);
+	*port++ = '\0';
+	if (host[0] == '[' && host[strlen(host) - 1] == ']')
+	{
+		host[strlen(host) - 1] = '\0';
+		memmove(host, host + 1, strlen(host));
+	}
+	if (strcmp(host, "localhost") == 0)
+		strcpy(host, "127.0.0.1");
+	memset(&hints, 0, sizeof(hints));
+	hints.ai_socktype = SOCK_STREAM;
+	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;	/* never a look-up that waits */
+	if (getaddrinfo(host, port, &hints, &found) != 0)
+		return vt_fail(err, VT_INVALID, "endpoint \"%s\": host and port must be numbers", endpoint);
+	*len = found->ai_addrlen;
+	memcpy(addr, found->ai_addr, found->ai_addrlen);
+	freeaddrinfo(found);
+	loopback = addr->ss_family == AF_INET ?
+		(ntohl(((struct sockaddr_in *) addr)->sin_addr.s_addr) >> 24) == 127 :
+		IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *) addr)->sin6_addr);
+	if (!loopback)
+		return vt_fail(err, VT_DENIED, "endpoint \"%s\": tcp without TLS is for loopback only", endpoint);
+	return VT_OK;
+}
+
+/* May we trust who listens on this unix socket? */
+static bool
+server_is_ours(int fd)
+{
+	struct ucred peer;
+	socklen_t	len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+		(peer.uid == geteuid() || peer.uid == 0);
+}
+
+static Conn *
+dial(Client *client, const char *endpoint, VtError *err)
+{
+	struct sockaddr_storage addr;
+	struct epoll_event event;
+	socklen_t	len = 0;
+	bool		waiting = false;
+	int			one = 1;
+	int			fd;
+	Conn	   *conn;
+	VtStatus	status = resolve(client, endpoint, &addr, &len, err);
+
+	if (status != VT_OK)
+		return NULL;
+	if (client->ops.acquire_fd && !client->ops.acquire_fd(client->ops.arg))
+	{
+		vt_fail(err, VT_FULL, "%s: no file descriptor is left for a connection", endpoint);
+		return NULL;
+	}
+	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		status = vt_fail_errno(err, VT_UNAVAILABLE, "%s: no socket", endpoint);
+	else if (connect(fd, (struct sockaddr *) &addr, len) != 0)
+	{
+		waiting = errno == EINPROGRESS;
+		if (!waiting)
+			status = vt_fail_errno(err, VT_UNAVAILABLE, "could not connect to %s", endpoint);
+	}
+	if (status == VT_OK && addr.ss_family == AF_UNIX && !server_is_ours(fd))
+		status = vt_fail(err, VT_DENIED, "%s: its server runs as another user", endpoint);
+	memset(&event, 0, sizeof(event));
+	event.events = EPOLLIN | (waiting ? EPOLLOUT : 0);
+	event.data.u64 = client->conn_serials + 1;
+	if (status == VT_OK && epoll_ctl(client->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+		status = vt_fail_errno(err, VT_UNAVAILABLE, "%s: could not watch the socket", endpoint);
+	if (status != VT_OK)
+	{
+		if (fd >= 0)
+			close(fd);
+		if (client->ops.release_fd)
+			client->ops.release_fd(client->ops.arg);
+		return NULL;
+	}
+	conn = vt_alloc0(sizeof(Conn));
+	conn->client = client;
+	conn->serial = ++client->conn_serials;
+	snprintf(conn->endpoint, sizeof(conn->endpoint), "%s", endpoint);
+	conn->fd = fd;
+	conn->tcp = addr.ss_family != AF_UNIX;
+	conn->watches_write = waiting;
+	conn->next = client->conns;
+	client->conns = conn;
+	client->nconns++;
+	if (conn->tcp)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (!waiting && !greet(conn))
+	{
+		vt_fail(err, VT_UNAVAILABLE, "%s closed the connection at once", endpoint);
+		return NULL;
+	}
+	return conn;
+}
+
+Conn *
+conn_of(Client *client, const char *endpoint, VtError *err)
+{
+	for (Conn *c = client->conns; c; c = c->next)
+		if (strcmp(c->endpoint, endpoint) == 0)
+		{
+			/* What came while nobody looked: stale replies, or the end. */
+			if (c->state != CONN_DIALING && !conn_read(c))
+				break;
+			return c;
+		}
+	return dial(client, endpoint, err);
+}
+
+/* -- Requests -------------------------------------------------------------- */
+
+size_t
+request_begin(Client *client, Conn *conn, Request *request, WireType type, Buf **out)
+{
+	Assert(!request->conn);
+	request->id = ++client->requests;
+	request->type = type;
+	request->conn = conn;
+	request->conn_serial = conn->serial;
+	request->done = false;
+	request->definite = false;
+	memcpy(request->endpoint, conn->endpoint, sizeof(request->endpoint));
+	request->next = conn->requests;
+	conn->requests = request;
+	*out = &conn->out;
+	return wire_frame_begin(&conn->out, WIRE_REQUEST, type, request->id);
+}
+
+void
+request_send(Request *request, size_t begin)
+{
+	Conn	   *conn = request->conn;
+
+	wire_frame_end(&conn->out, begin);
+	conn_flush(conn);
+}
+
+void
+request_send_unheard(Client *client, Conn *conn, WireType type, Bytes payload)
+{
+	wire_frame_put(&conn->out, WIRE_REQUEST, type, ++client->requests, payload);
+	conn_flush(conn);
+}
+
+void
+request_drop(Request *request)
+{
+	Conn	   *conn = request->conn;
+
+	if (conn)
+	{
+		for (Request **p = &conn->requests; *p; p = &(*p)->next)
+			if (*p == request)
+			{
+				*p = request->next;
+				break;
+			}
+		request->conn = NULL;
+		if (conn->sent < conn->out.len)
+			conn_fail(conn, VT_UNAVAILABLE, false, "closed: a request was given up in the middle of a frame");
+		else
+		{
+			wire_frame_put(&conn->out, WIRE_CANCEL, request->type, request->id, bytes_of(NULL, 0));
+			conn_flush(conn);
+		}
+	}
+	request->done = false;
+	buf_free(&request->reply);
+}
+
+/* The socket can take bytes, or a dial has ended. */
+static bool
+conn_write(Conn *conn)
+{
+	int			error = 0;
+	socklen_t	len = sizeof(error);
+
+	if (conn->state != CONN_DIALING)
+		return conn_flush(conn);
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
+	{
+		conn_fail(conn, VT_UNAVAILABLE, false, "could not connect: %s", strerror(error));
+		return false;
+	}
+	return greet(conn);
+}
+
+VtStatus
+pump(Client *client, int64_t until_us, VtError *err)
+{
+	struct epoll_event events[EVENTS];
+	bool		any = client->conns != NULL;
+	VtStatus	status = client->ops.wait(client->ops.arg, any ? client->epoll : -1, any, false,
+										  until_us);
+	int			n;
+
+	if (status == VT_TIMEOUT)
+		return VT_TIMEOUT;
+	if (status != VT_OK)
+		return vt_fail(err, status, "the request to the cluster was given up: %s",
+					   vt_status_words(status));
+	n = any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
+	for (int i = 0; i < n; i++)
+	{
+		/* An earlier event may have ended it. */
+		Conn	   *conn = conn_by_serial(client, events[i].data.u64);
+
+		if (!conn)
+			continue;
+		if ((events[i].events & EPOLLOUT) || (conn->state == CONN_DIALING &&
+											  (events[i].events & (EPOLLERR | EPOLLHUP))))
+			if (!conn_write(conn))
+				continue;
+		if (conn->state != CONN_DIALING && (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
+			conn_read(conn);
+	}
+	return VT_OK;
+}
+
+VtStatus
+request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err)
+{
+	while (!request->done)
+	{
+		VtStatus	status;
+
+		if (clock_now_us() >= deadline_us)
+			return vt_fail(err, VT_TIMEOUT, "%s did not answer in time", request->endpoint);
+		status = pump(client, deadline_us, err);
+		if (status != VT_OK && status != VT_TIMEOUT)
+			return status;
+	}
+	return VT_OK;
+}

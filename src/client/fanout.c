@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * fanout.c
+ *	  One question to every shard of a generation, and the end of waiting only
+ *	  when all of one route have answered (law D1).
+ *
+ * Rounds: whoever has not answered is asked, all at once; then all answers are
+ * waited for; then, if some were no answers, a pause, a look at the route, and
+ * the next round.  When a round finds that the shards are others than before,
+ * everything is asked anew: answers of two routes do not add up to one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "private.h"
+
+void
+fanout_free(FanOut *fan)
+{
+	for (uint32_t i = 0; i < fan->n; i++)
+		request_drop(&fan->requests[i]);
+	free(fan->shards);
+	free(fan->requests);
+	free(fan->answers);
+	memset(fan, 0, sizeof(*fan));
+}
+
+static void
+begin(FanOut *fan, const ClientCollection *route)
+{
+	fan->n = route->nshards;
+	fan->route_version = route->route_version;
+	fan->shards = vt_alloc(sizeof(ClientShard) * fan->n);
+	memcpy(fan->shards, route->shards, sizeof(ClientShard) * fan->n);
+	fan->requests = vt_alloc0(sizeof(Request) * fan->n);
+	fan->answers = vt_alloc0(sizeof(Answer) * fan->n);
+}
+
+/* Ask those that have not answered.  A shard without a connection is noted. */
+static VtStatus
+send_all(Client *client, FanOut *fan, const bool *answered, const WireOwner *owner, WireType type,
+		 FanOutEncode encode, void *arg, int64_t deadline_us, Retry *retry, VtError *err)
+{
+	for (uint32_t i = 0; i < fan->n; i++)
+	{
+		Request    *request = &fan->requests[i];
+		VtError		failure = {0};
+		WireRoute	route;
+		Conn	   *conn;
+		Buf		   *out;
+		size_t		frame;
+
+		if (answered[i])
+			continue;
+		request->done = false;
+		conn = conn_of(client, fan->shards[i].endpoint, &failure);
+		if (!conn)
+		{
+			if (!status_is_passing(failure.code))
+			{
+				if (err)
+					*err = failure;
+				return failure.code;
+			}
+			retry_note_failure(retry, failure.code, &failure);
+			continue;
+		}
+		route = route_of(&fan->shards[i].desc, owner, deadline_us);
+		frame = request_begin(client, conn, request, type, &out);
+		encode(out, &route, arg);
+		request_send(request, frame);
+	}
+	return VT_OK;
+}
+
+VtStatus
+fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType type,
+	   FanOutEncode encode, void *arg, int64_t deadline_us, FanOut *fan, uint64_t *fence,
+	   VtError *err)
+{
+	const ClientCollection *route;
+	Retry		retry = {0};
+	bool	   *answered = NULL;
+	VtStatus	status;
+
+	memset(fan, 0, sizeof(*fan));
+	status = client_route(client, generation, false, deadline_us, &route, err);
+	while (status == VT_OK)
+	{
+		uint32_t	left = 0;
+
+		if (!fan->n || !route_same_shape(route, fan->shards, fan->n))
+		{
+			fanout_free(fan);
+			begin(fan, route);
+			free(answered);
+			answered = vt_alloc0(sizeof(bool) * fan->n);
+		}
+		for (uint32_t i = 0; i < fan->n; i++)
+			memcpy(fan->shards[i].endpoint, route->shards[i].endpoint, ENDPOINT_SIZE);
+
+		retry.refresh = false;
+		status = send_all(client, fan, answered, owner, type, encode, arg, deadline_us, &retry, err);
+		for (uint32_t i = 0; i < fan->n && status == VT_OK; i++)
+		{
+			Request    *request = &fan->requests[i];
+			Advice		advice;
+
+			if (answered[i])
+				continue;
+			left++;
+			if (!request->conn && !request->done)
+				continue;		/* it was not sent */
+			status = request_wait(client, request, deadline_us, err);
+			if (status == VT_TIMEOUT)
+				unanswered(&fan->shards[i], err);
+			if (status != VT_OK)
+				break;
+			advice = answer_get(request, &fan->shards[i].desc, true, &fan->answers[i]);
+			if (fan->answers[i].head.fence > *fence)
+				*fence = fan->answers[i].head.fence;
+			if (advice == ADVICE_DONE)
+			{
+				answered[i] = true;
+				left--;
+			}
+			else if (advice == ADVICE_FAIL)
+			{
+				if (err)
+					*err = fan->answers[i].err;
+				status = fan->answers[i].head.status;
+			}
+			else
+				retry_note(&retry, advice, &fan->answers[i]);
+		}
+		if (status != VT_OK || left == 0)
+			break;
+		status = retry_wait(client, &retry, deadline_us, err);
+		if (status == VT_OK)
+			status = route_again(client, generation, &retry, deadline_us, &route, err);
+	}
+	free(answered);
+	if (status != VT_OK)
+		fanout_free(fan);
+	return status;
+}

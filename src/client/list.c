@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * list.c
+ *	  Listing every record of a generation, or failing.
+ *
+ * One shard after the other, in order of their intervals.  A shard's stream
+ * comes from one snapshot taken at or after the mark, page by page; while the
+ * caller reads a page the next one is on its way.  VACUUM frees TIDs by what
+ * this says (law W5), so everything is checked: that each page is for the whole
+ * interval of the shard as routed, and the intervals tile the space (D1); that
+ * the snapshot is not older than the mark; that each id belongs to the shard it
+ * came from; that the last page's count is the number of items that came.
+ *
+ * A stream cannot be entered in its middle: only the question for a first page
+ * is asked again.  Whatever else goes wrong ends the listing for good, with
+ * VT_LEASE_GONE where beginning again may help.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "private.h"
+
+struct ClientList
+{
+	ClientList *next;			/* of the client */
+	Client	   *client;
+	VtId		generation;
+	WireOwner	owner;
+	bool		vectors;
+
+	uint32_t	n;
+	ClientShard *shards;
+	uint64_t   *marks;
+
+	/* Where it stands */
+	uint32_t	current;		/* shard; n = at the end */
+	uint64_t	count;			/* items of this shard so far */
+	uint64_t	lease;			/* 0 = its first page is still to be asked for */
+	uint64_t	lease_conn;
+	bool		reading;		/* page is valid */
+	WireListResult page;
+	size_t		at;
+	Request		here;			/* owns the page's bytes */
+	Request		ahead;			/* the next page, under way */
+
+	VtStatus	broken;
+	VtError		why;
+};
+
+VtStatus
+client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
+				 const ClientMarks *marks, bool vectors, int64_t deadline_us, ClientList **out,
+				 VtError *err)
+{
+	const ClientCollection *route;
+	ClientList *list;
+	VtStatus	status;
+
+	*out = NULL;
+	status = client_route(client, generation, false, deadline_us, &route, err);
+	if (status == VT_OK && marks && marks->route_version > route->route_version)
+		status = client_route(client, generation, true, deadline_us, &route, err);
+	if (status != VT_OK)
+		return status;
+	list = vt_alloc0(sizeof(ClientList));
+	list->client = client;
+	list->generation = *generation;
+	list->owner = *owner;
+	list->vectors = vectors;
+	list->n = route->nshards;
+	list->shards = vt_alloc(sizeof(ClientShard) * list->n);
+	memcpy(list->shards, route->shards, sizeof(ClientShard) * list->n);
+	list->marks = vt_alloc0(sizeof(uint64_t) * list->n);
+	for (uint32_t i = 0; i < list->n; i++)
+		for (uint32_t j = 0; marks && j < marks->n; j++)
+			if (marks->items[j].shard == list->shards[i].desc.shard &&
+				marks->items[j].incarnation == list->shards[i].desc.incarnation)
+				list->marks[i] = marks->items[j].index;
+	list->next = client->lists;
+	client->lists = list;
+	*out = list;
+	return VT_OK;
+}
+
+static void
+ask_page(ClientList *list, Conn *conn, Request *request, int64_t deadline_us)
+{
+	WireList	question;
+	Buf		   *out;
+	size_t		frame;
+
+	memset(&question, 0, sizeof(question));
+	question.route = route_of(&list->shards[list->current].desc, &list->owner, deadline_us);
+	question.mark = list->marks[list->current];
+	question.lease = list->lease;
+	question.flags = list->vectors ? LIST_VECTORS : 0;
+	question.limit_bytes = LIST_PAGE_BYTES;
+	frame = request_begin(list->client, conn, request, WIRE_LIST, &out);
+	wire_list_put(out, &question);
+	request_send(request, frame);
+}
+
+/* The answer to list->ahead is VT_OK: is it what we asked for?  Then it is the page. */
+static VtStatus
+take_page(ClientList *list, const Answer *answer, int64_t deadline_us, VtError *err)
+{
+	const ClientShard *shard = &list->shards[list->current];
+	Request		spare = list->here;
+	Conn	   *conn;
+
+	if (wire_list_result_get(answer->body, &list->page) != VT_OK ||
+		(!list->page.last && list->page.lease == 0))
+		return malformed(shard, err);
+	if (answer->head.applied < list->marks[list->current])
+		return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s listed at %" PRIu64 ", before the mark %" PRIu64,
+					   shard->desc.shard, shard->endpoint, answer->head.applied,
+					   list->marks[list->current]);
+	/* Neither hangs on a connection now, so they may change places. */
+	list->here = list->ahead;
+	list->ahead = spare;
+	list->ahead.done = false;
+	list->at = 0;
+	list->reading = true;
+	list->lease = list->page.lease;
+	list->lease_conn = list->here.conn_serial;
+	conn = list->page.last ? NULL : conn_by_serial(list->client, list->lease_conn);
+	if (conn)
+		ask_page(list, conn, &list->ahead, deadline_us);
+	return VT_OK;
+}
+
+/* The first page of the current shard: may be asked for again and again. */
+static VtStatus
+first_page(ClientList *list, int64_t deadline_us, VtError *err)
+{
+	Retry		retry = {0};
+	const ClientCollection *route;
+	VtStatus	status;
+
+	for (;;)
+	{
+		ClientShard *shard = &list->shards[list->current];
+		VtError		failure = {0};
+		Conn	   *conn = conn_of(list->client, shard->endpoint, &failure);
+		Answer		answer;
+		Advice		advice;
+
+		retry.refresh = false;
+		if (conn)
+		{
+			ask_page(list, conn, &list->ahead, deadline_us);
+			status = request_wait(list->client, &list->ahead, deadline_us, err);
+			if (status == VT_TIMEOUT)
+				unanswered(shard, err);
+			if (status != VT_OK)
+				return status;
+			advice = answer_get(&list->ahead, &shard->desc, true, &answer);
+			if (advice == ADVICE_DONE)
+				return take_page(list, &answer, deadline_us, err);
+			if (advice == ADVICE_FAIL)
+			{
+				if (err)
+					*err = answer.err;
+				return answer.head.status;
+			}
+			retry_note(&retry, advice, &answer);
+		}
+		else if (status_is_passing(failure.code))
+			retry_note_failure(&retry, failure.code, &failure);
+		else
+		{
+			if (err)
+				*err = failure;
+			return failure.code;
+		}
+		status = retry_wait(list->client, &retry, deadline_us, err);
+		if (status == VT_OK)
+			status = route_again(list->client, &list->generation, &retry, deadline_us, &route, err);
+		if (status != VT_OK)
+			return status;
+		if (!route_same_shape(route, list->shards, list->n))
+			return vt_fail(err, VT_LEASE_GONE, "the shards changed during the listing");
+		memcpy(shard->endpoint, route->shards[list->current].endpoint, ENDPOINT_SIZE);
+	}
+}
+
+/* The page that is under way, of a stream that has begun. */
+static VtStatus
+next_page(ClientList *list, int64_t deadline_us, VtError *err)
+{
+	Retry		retry = {0};
+	VtStatus	status;
+
+	for (;;)
+	{
+		ClientShard *shard = &list->shards[list->current];
+		Conn	   *conn = conn_by_serial(list->client, list->lease_conn);
+		Answer		answer;
+		Advice		advice;
+
+		if (!list->ahead.conn && !list->ahead.done)
+		{
+			if (!conn)
+				return vt_fail(err, VT_LEASE_GONE, "shard %" PRIu64 " at %s: the connection was lost during the listing",
+							   shard->desc.shard, shard->endpoint);
+			ask_page(list, conn, &list->ahead, deadline_us);
+		}
+		status = request_wait(list->client, &list->ahead, deadline_us, err);
+		if (status == VT_TIMEOUT)
+			unanswered(shard, err);
+		if (status != VT_OK)
+			return status;
+		advice = answer_get(&list->ahead, &shard->desc, true, &answer);
+		if (advice == ADVICE_DONE)
+			return take_page(list, &answer, deadline_us, err);
+		if (answer.head.status != VT_BUSY)
+		{
+			if (advice == ADVICE_FAIL)
+				vt_fail(err, answer.head.status, "%s", vt_error_words(&answer.err));
+			else
+				vt_fail(err, VT_LEASE_GONE, "%s", vt_error_words(&answer.err));
+			return advice == ADVICE_FAIL ? answer.head.status : VT_LEASE_GONE;
+		}
+		/* It was refused at the door, so the stream has not moved. */
+		list->ahead.done = false;
+		retry_note(&retry, advice, &answer);
+		status = retry_wait(list->client, &retry, deadline_us, err);
+		if (status != VT_OK)
+			return status;
+	}
+}
+
+static VtStatus
+list_step(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *err)
+{
+	while (list->current < list->n)
+	{
+		const ClientShard *shard = &list->shards[list->current];
+		VtStatus	status;
+
+		if (!list->reading)
+		{
+			status = list->lease == 0 ? first_page(list, deadline_us, err) :
+				next_page(list, deadline_us, err);
+			if (status != VT_OK)
+				return status;
+		}
+		if (wire_list_item_next(&list->page, &list->at, item))
+		{
+			uint64_t	place = wire_place(&shard->desc, item->id);
+
+			if (place < shard->desc.first || place > shard->desc.last)
+				return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s listed a record that is not its own",
+							   shard->desc.shard, shard->endpoint);
+			if (item->dim != (list->vectors ? shard->desc.dim : 0))
+				return malformed(shard, err);
+			list->count++;
+			return VT_OK;
+		}
+		list->reading = false;
+		if (!list->page.last)
+			continue;
+		if (list->page.total != list->count)
+			return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s: %" PRIu64 " records came of %" PRIu64,
+						   shard->desc.shard, shard->endpoint, list->count, list->page.total);
+		list->current++;
+		list->count = 0;
+		list->lease = 0;
+	}
+	memset(item, 0, sizeof(*item));
+	return VT_OK;
+}
+
+VtStatus
+client_list_next(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *err)
+{
+	VtError		failure = {0};
+
+	memset(item, 0, sizeof(*item));
+	if (list->broken == VT_OK)
+	{
+		VtStatus	status = list_step(list, deadline_us, item, &failure);
+
+		if (status == VT_OK)
+			return VT_OK;
+		memset(item, 0, sizeof(*item));
+		list->broken = status;
+		list->why = failure;
+	}
+	if (err)
+		*err = list->why;
+	return list->broken;
+}
+
+void
+client_list_close(ClientList *list)
+{
+	Client	   *client;
+	Conn	   *conn;
+
+	if (!list)
+		return;
+	client = list->client;
+	request_drop(&list->ahead);
+	request_drop(&list->here);
+	conn = list->lease ? conn_by_serial(client, list->lease_conn) : NULL;
+	if (conn)
+	{
+		WireList	question;
+		Buf			payload = {0};
+
+		memset(&question, 0, sizeof(question));
+		question.route = route_of(&list->shards[list->current].desc, &list->owner,
+								  clock_now_us() + 1000000);
+		question.lease = list->lease;
+		question.flags = LIST_CLOSE;
+		wire_list_put(&payload, &question);
+		request_send_unheard(client, conn, WIRE_LIST, buf_bytes(&payload));
+		buf_free(&payload);
+	}
+	for (ClientList **p = &client->lists; *p; p = &(*p)->next)
+		if (*p == list)
+		{
+			*p = list->next;
+			break;
+		}
+	free(list->shards);
+	free(list->marks);
+	free(list);
+}
+
+void
+list_free_all(Client *client)
+{
+	while (client->lists)
+		client_list_close(client->lists);
+}

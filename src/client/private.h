@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * private.h
+ *	  What the files of client share.
+ *
+ * From below to above: conn.c moves frames, request.c pairs requests with
+ * replies and classifies them, control.c and route.c speak with PD, fanout.c
+ * asks every shard one question; write.c, fence.c, list.c and scan.c are the
+ * calls of client.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLIENT_PRIVATE_H
+#define CLIENT_PRIVATE_H
+
+#include <jansson.h>
+
+#include "base/prng.h"
+#include "client/client.h"
+
+#define ENDPOINT_SIZE 128
+#define SHARDS_MAX 4096			/* of a route; outside data */
+#define COMMAND_BYTES (1u << 20)	/* a write command of ours */
+#define WINDOW 4				/* write commands in flight to one shard */
+#define LIST_PAGE_BYTES (1u << 20)
+
+typedef struct Conn Conn;
+typedef struct Request Request;
+typedef struct RouteEntry RouteEntry;
+
+struct Client
+{
+	ClientOps	ops;
+	char	   *secret;			/* NULL = none */
+	WireRole	role;
+	VtId		cluster;		/* as the first peer that knew it said */
+	Prng		prng;			/* jitter only */
+
+	/* Where PD is; current is where it answered last */
+	char	  **pd;
+	size_t		npd;
+	size_t		pd_current;
+
+	int			epoll;			/* all sockets: one descriptor to wait on */
+	Conn	   *conns;
+	int			nconns;
+	uint64_t	conn_serials;
+	uint64_t	requests;		/* ids given; never used again */
+
+	RouteEntry *routes;
+	Buf			control_reply;
+
+	/* Open, to be freed with the client */
+	ClientList *lists;
+	ClientScan *scans;
+};
+
+/* -- conn.c ---------------------------------------------------------------- */
+
+/*
+ * A question on its way.  It lives in its caller's memory and hangs on its
+ * connection until its reply is there or the connection is gone (done), or
+ * until the caller gives up.
+ */
+struct Request
+{
+	Request    *next;			/* of the connection */
+	Conn	   *conn;			/* NULL: not under way */
+	uint64_t	conn_serial;	/* which connection it went out on */
+	uint64_t	id;
+	WireType	type;
+	char		endpoint[ENDPOINT_SIZE];
+
+	/* When done: VT_OK and the reply's payload, or why there is none */
+	bool		done;
+	VtStatus	status;
+	bool		definite;		/* another attempt would fail the same way */
+	VtError		err;
+	Buf			reply;
+};
+
+/* The connection to an endpoint, dialled if there is none; NULL and words. */
+extern Conn *conn_of(Client *client, const char *endpoint, VtError *err);
+
+/* The connection with this serial, if it is still up. */
+extern Conn *conn_by_serial(Client *client, uint64_t serial);
+extern uint64_t conn_serial(const Conn *conn);
+extern void conn_close_all(Client *client);
+
+/*
+ * Begin a request's frame: append its payload to *out, then request_send().
+ * request_send() never waits; what the socket does not take is sent by pump().
+ */
+extern size_t request_begin(Client *client, Conn *conn, Request *request, WireType type, Buf **out);
+extern void request_send(Request *request, size_t begin);
+
+/* A request whose reply nobody wants. */
+extern void request_send_unheard(Client *client, Conn *conn, WireType type, Bytes payload);
+
+/*
+ * Forget a request.  If it is under way its connection gets a cancel frame, or
+ * is closed when it is in the middle of a frame.  Frees the reply.
+ */
+extern void request_drop(Request *request);
+
+/*
+ * Wait until some socket has moved, or until_us.  VT_OK, VT_TIMEOUT, or the
+ * status with which the caller of the client ends the call.
+ */
+extern VtStatus pump(Client *client, int64_t until_us, VtError *err);
+
+/* Until done or the deadline (VT_TIMEOUT and words); the request is not dropped. */
+extern VtStatus request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err);
+
+/* -- request.c ------------------------------------------------------------- */
+
+/* What is left to do about an answer. */
+typedef enum Advice
+{
+	ADVICE_DONE,				/* it is VT_OK */
+	ADVICE_RETRY,				/* same route, a bit later */
+	ADVICE_REFRESH,				/* ask PD for the route, then again */
+	ADVICE_FAIL					/* a definite answer */
+} Advice;
+
+typedef struct Answer
+{
+	WireReply	head;
+	Bytes		body;			/* in the request's reply */
+	VtError		err;			/* words with shard and endpoint */
+} Answer;
+
+/*
+ * Decode what a shard said to a request that is done.  covering: the answer
+ * must be for exactly the shard's interval (law D1).
+ */
+extern Advice answer_get(const Request *request, const WireShardDesc *desc, bool covering,
+						 Answer *out);
+
+/* The attempts of one call. */
+typedef struct Retry
+{
+	uint32_t	tries;
+	uint32_t	after_ms;		/* the server's wish */
+	bool		refresh;
+	VtError		last;			/* why the last attempt failed */
+} Retry;
+
+extern void retry_note(Retry *retry, Advice advice, const Answer *answer);
+extern void retry_note_failure(Retry *retry, VtStatus status, const VtError *err);
+
+/*
+ * Wait before the next attempt, answering sockets meanwhile.  At the deadline:
+ * the status and words of the last failure.
+ */
+extern VtStatus retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err);
+
+/* Words for a shard that was silent until the deadline, or made no sense. */
+extern VtStatus unanswered(const ClientShard *shard, VtError *err);
+extern VtStatus malformed(const ClientShard *shard, VtError *err);
+
+/* A status that says "not now" or "not here" rather than "no". */
+extern bool status_is_passing(VtStatus status);
+
+/* Milliseconds for the server, at least 1. */
+extern uint32_t deadline_ms(int64_t deadline_us);
+
+/* The route fields of a request. */
+extern WireRoute route_of(const WireShardDesc *desc, const WireOwner *owner, int64_t deadline_us);
+
+/* Little-endian floats of a vector: itself, or a copy in scratch. */
+extern const uint8_t *floats_le(Buf *scratch, const float *vector, uint32_t dim);
+
+extern void marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index);
+extern void marks_reset(ClientMarks *marks);
+
+/* -- route.c --------------------------------------------------------------- */
+
+/* Which shard of a route owns an id. */
+extern uint32_t route_place(const ClientCollection *route, Bytes id);
+
+/* Same shards with the same intervals?  Endpoints may differ. */
+extern bool route_same_shape(const ClientCollection *route, const ClientShard *shards, uint32_t n);
+
+/*
+ * After a failed attempt: ask PD when the retry says so.  PD out of reach is no
+ * failure here, since the old route may be right; a definite no is.
+ */
+extern VtStatus route_again(Client *client, const VtId *generation, const Retry *retry,
+							int64_t deadline_us, const ClientCollection **out, VtError *err);
+extern void route_free_all(Client *client);
+
+/* -- fanout.c -------------------------------------------------------------- */
+
+/* One question to every shard. */
+typedef struct FanOut
+{
+	uint32_t	n;
+	ClientShard *shards;		/* copies */
+	Request    *requests;
+	Answer	   *answers;
+	uint64_t	route_version;
+} FanOut;
+
+/* Append the payload for one shard. */
+typedef void (*FanOutEncode) (Buf *out, const WireRoute *route, void *arg);
+
+/*
+ * Ask all shards at once, again where an answer was not definite, all of them
+ * anew when the route changed, until every shard of one route has answered
+ * VT_OK for its own interval.
+ */
+extern VtStatus fanout(Client *client, const VtId *generation, const WireOwner *owner,
+					   WireType type, FanOutEncode encode, void *arg, int64_t deadline_us,
+					   FanOut *out, uint64_t *fence, VtError *err);
+extern void fanout_free(FanOut *fan);
+
+/* -- list.c, scan.c -------------------------------------------------------- */
+
+extern void list_free_all(Client *client);
+extern void scan_free_all(Client *client);
+
+#endif							/* CLIENT_PRIVATE_H */

@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *	  What an answer means, when to try again, and small things every call
+ *	  needs.
+ *
+ * Three kinds of no.  Passing ones (not the leader, busy, connection lost) are
+ * asked again until the deadline.  Route ones (wrong shard, unknown
+ * generation) are too, after a look at PD: a worker that does not know a
+ * generation may be the wrong worker, only PD's word on it is final.  All
+ * others are passed on at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "private.h"
+
+#define BACKOFF_FIRST_US 4000
+#define BACKOFF_LAST_US 500000
+
+bool
+status_is_passing(VtStatus status)
+{
+	switch (status)
+	{
+		case VT_TIMEOUT:
+		case VT_UNAVAILABLE:
+		case VT_BUSY:
+		case VT_NOT_LEADER:
+		case VT_WRONG_SHARD:
+		case VT_BEHIND:
+		case VT_STOPPING:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static Advice
+advice_of(VtStatus status)
+{
+	switch (status)
+	{
+		case VT_OK:
+			return ADVICE_DONE;
+		case VT_BUSY:
+		case VT_BEHIND:
+		case VT_TIMEOUT:
+			return ADVICE_RETRY;
+		case VT_UNAVAILABLE:
+		case VT_STOPPING:
+		case VT_NOT_LEADER:
+		case VT_WRONG_SHARD:
+		case VT_UNKNOWN_GENERATION:
+		case VT_GONE:
+			return ADVICE_REFRESH;
+		default:
+			return ADVICE_FAIL;
+	}
+}
+
+Advice
+answer_get(const Request *request, const WireShardDesc *desc, bool covering, Answer *out)
+{
+	VtStatus	status;
+	WireReply  *head = &out->head;
+
+	Assert(request->done);
+	memset(out, 0, sizeof(*out));
+	if (request->status != VT_OK)
+	{
+		vt_fail(&out->err, request->status, "shard %" PRIu64 " at %s", desc->shard,
+				vt_error_words(&request->err));
+		head->status = request->status;
+		return request->definite ? ADVICE_FAIL : ADVICE_REFRESH;
+	}
+	status = wire_reply_get(buf_bytes(&request->reply), head, &out->body);
+	if (status != VT_OK)
+	{
+		memset(head, 0, sizeof(*head));
+		head->status = status;
+		vt_fail(&out->err, status, "shard %" PRIu64 " at %s: malformed reply", desc->shard,
+				request->endpoint);
+		return ADVICE_FAIL;
+	}
+	if (head->status != VT_OK)
+	{
+		Bytes		words = head->message.len ? head->message : bytes_str(vt_status_words(head->status));
+
+		vt_fail(&out->err, head->status, "shard %" PRIu64 " at %s: %.*s", desc->shard,
+				request->endpoint, (int) (words.len < 160 ? words.len : 160),
+				(const char *) words.data);
+		return advice_of(head->status);
+	}
+	if (head->shard != desc->shard || head->incarnation != desc->incarnation ||
+		(covering && (head->first != desc->first || head->last != desc->last)))
+	{
+		head->status = VT_WRONG_SHARD;
+		vt_fail(&out->err, VT_WRONG_SHARD,
+				"shard %" PRIu64 " at %s: the answer is from shard %" PRIu64 ", life %" PRIu64
+				", and covers %016" PRIx64 "-%016" PRIx64 " of %016" PRIx64 "-%016" PRIx64,
+				desc->shard, request->endpoint, head->shard, head->incarnation, head->first,
+				head->last, desc->first, desc->last);
+		return ADVICE_REFRESH;
+	}
+	return ADVICE_DONE;
+}
+
+void
+retry_note(Retry *retry, Advice advice, const Answer *answer)
+{
+	retry->last = answer->err;
+	if (advice == ADVICE_REFRESH)
+		retry->refresh = true;
+	if (answer->head.retry_after_ms > retry->after_ms)
+		retry->after_ms = answer->head.retry_after_ms;
+}
+
+void
+retry_note_failure(Retry *retry, VtStatus status, const VtError *err)
+{
+	retry->last = *err;
+	retry->last.code = status;
+	retry->refresh = true;
+}
+
+VtStatus
+retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
+{
+	int64_t		pause = BACKOFF_FIRST_US;
+	int64_t		now = clock_now_us();
+	int64_t		until;
+
+	/* Half of it at random, so that many backends do not come back at once. */
+	for (uint32_t i = 0; i < retry->tries && pause < BACKOFF_LAST_US; i++)
+		pause *= 2;
+	pause = pause < BACKOFF_LAST_US ? pause : BACKOFF_LAST_US;
+	pause = pause / 2 + prng_below(&client->prng, (uint32_t) (pause / 2));
+	if (pause < (int64_t) retry->after_ms * 1000)
+		pause = (int64_t) retry->after_ms * 1000;
+	until = deadline_us - now > pause ? now + pause : deadline_us;
+	retry->tries++;
+	retry->after_ms = 0;
+	while ((now = clock_now_us()) < until)
+	{
+		VtStatus	status = pump(client, until, err);
+
+		if (status != VT_OK && status != VT_TIMEOUT)
+			return status;
+	}
+	if (now < deadline_us)
+		return VT_OK;
+	if (err)
+		*err = retry->last;
+	return retry->last.code;
+}
+
+VtStatus
+unanswered(const ClientShard *shard, VtError *err)
+{
+	return vt_fail(err, VT_TIMEOUT, "shard %" PRIu64 " at %s did not answer in time",
+				   shard->desc.shard, shard->endpoint);
+}
+
+VtStatus
+malformed(const ClientShard *shard, VtError *err)
+{
+	return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s: malformed reply", shard->desc.shard,
+				   shard->endpoint);
+}
+
+uint32_t
+deadline_ms(int64_t deadline_us)
+{
+	int64_t		left = (deadline_us - clock_now_us()) / 1000;
+
+	return left < 1 ? 1 : left > INT32_MAX ? INT32_MAX : (uint32_t) left;
+}
+
+WireRoute
+route_of(const WireShardDesc *desc, const WireOwner *owner, int64_t deadline_us)
+{
+	WireRoute	route;
+
+	memset(&route, 0, sizeof(route));
+	route.generation = desc->generation;
+	route.shard = desc->shard;
+	route.range_ver = desc->range_ver;
+	route.owner = *owner;
+	route.deadline_ms = deadline_ms(deadline_us);
+	return route;
+}
+
+const uint8_t *
+floats_le(Buf *scratch, const float *vector, uint32_t dim)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	(void) scratch;
+	(void) dim;
+	return (const uint8_t *) vector;
+#else
+	buf_clear(scratch);
+	for (uint32_t i = 0; i < dim; i++)
+		buf_put_f32(scratch, vector[i]);
+	return scratch->data;
+#endif
+}
+
+/* -- Marks ----------------------------------------------------------------- */
+
+void
+marks_reset(ClientMarks *marks)
+{
+	if (marks)
+		memset(marks, 0, sizeof(*marks));
+}
+
+void
+client_marks_free(ClientMarks *marks)
+{
+	if (!marks)
+		return;
+	free(marks->items);
+	memset(marks, 0, sizeof(*marks));
+}
+
+void
+marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index)
+{
+	ClientMark *mark = NULL;
+
+	if (!marks)
+		return;
+	for (uint32_t i = 0; i < marks->n && !mark; i++)
+		if (marks->items[i].shard == shard)
+			mark = &marks->items[i];
+	if (!mark)
+	{
+		marks->items = vt_realloc(marks->items, sizeof(ClientMark) * (marks->n + 1));
+		mark = &marks->items[marks->n++];
+		memset(mark, 0, sizeof(*mark));
+		mark->shard = shard;
+	}
+	if (mark->incarnation != incarnation)
+	{
+		mark->incarnation = incarnation;
+		mark->index = 0;
+	}
+	if (index > mark->index)
+		mark->index = index;
+}

@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.c
+ *	  Where the shards of a generation are: asked from PD, kept, checked.
+ *
+ * A route is outside data.  It is taken only if its shards are sorted, tile the
+ * whole hash space, and agree in generation, owner, dimension, metric and seed;
+ * so whoever has a route can trust that every id has exactly one place in it
+ * (law D1).  An entry keeps its address while it lives; its shards are replaced
+ * by a refresh, which is why calls that go on copy what they need.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "private.h"
+
+struct RouteEntry
+{
+	RouteEntry *next;
+	ClientCollection route;
+};
+
+static RouteEntry **
+find(Client *client, const VtId *generation)
+{
+	RouteEntry **p = &client->routes;
+
+	while (*p && !vt_id_equal(&(*p)->route.generation, generation))
+		p = &(*p)->next;
+	return p;
+}
+
+void
+client_route_forget(Client *client, const VtId *generation)
+{
+	RouteEntry **p = find(client, generation);
+	RouteEntry *entry = *p;
+
+	if (!entry)
+		return;
+	*p = entry->next;
+	free(entry->route.shards);
+	free(entry);
+}
+
+void
+route_free_all(Client *client)
+{
+	while (client->routes)
+		client_route_forget(client, &client->routes->route.generation);
+}
+
+/* -- Reading --------------------------------------------------------------- */
+
+static bool
+read_u64(json_t *object, const char *name, uint64_t *out)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+	uint64_t	value = 0;
+
+	if (!text || *text == '\0')
+		return false;
+	for (; *text; text++)
+	{
+		uint64_t	digit = (uint64_t) (*text - '0');
+
+		if (*text < '0' || *text > '9' || value > (UINT64_MAX - digit) / 10)
+			return false;
+		value = value * 10 + digit;
+	}
+	*out = value;
+	return true;
+}
+
+static bool
+read_id(json_t *object, const char *name, VtId *out)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text && vt_id_parse(text, out);
+}
+
+static int
+hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool
+read_desc(json_t *object, WireShardDesc *out)
+{
+	const char *hex = json_string_value(json_object_get(object, "desc"));
+	Buf			bytes = {0};
+	Cursor		c;
+	bool		good = hex != NULL && *hex != '\0';
+
+	for (; good && *hex; hex += 2)
+	{
+		int			high = hex_digit(hex[0]);
+		int			low = high < 0 ? -1 : hex_digit(hex[1]);
+
+		good = low >= 0;
+		if (good)
+			buf_put_u8(&bytes, (uint8_t) (high << 4 | low));
+	}
+	if (good)
+	{
+		c = cursor_of(buf_bytes(&bytes));
+		good = wire_desc_get(&c, out) == VT_OK && cursor_done(&c);
+	}
+	buf_free(&bytes);
+	return good;
+}
+
+static int
+shard_compare(const void *a, const void *b)
+{
+	uint64_t	x = ((const ClientShard *) a)->desc.first;
+	uint64_t	y = ((const ClientShard *) b)->desc.first;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Sorted shards: do they tile the space and agree with the collection? */
+static bool
+shards_agree(const ClientCollection *route)
+{
+	uint64_t	next = 0;
+
+	for (uint32_t i = 0; i < route->nshards; i++)
+	{
+		const WireShardDesc *d = &route->shards[i].desc;
+
+		if (d->first != next || !vt_id_equal(&d->generation, &route->generation) ||
+			!wire_owner_equal(&d->owner, &route->owner) || d->dim != route->dim ||
+			d->metric != (uint8_t) route->metric ||
+			d->hash_seed != route->shards[0].desc.hash_seed)
+			return false;
+		if (d->last == UINT64_MAX)
+			return i + 1 == route->nshards;
+		next = d->last + 1;
+	}
+	return false;
+}
+
+static bool
+read_route(json_t *object, ClientCollection *out)
+{
+	json_t	   *owner = json_object_get(object, "owner");
+	json_t	   *database = json_object_get(owner, "database");
+	json_t	   *dim = json_object_get(object, "dim");
+	json_t	   *shards = json_object_get(object, "shards");
+	size_t		n = json_array_size(shards);
+
+	memset(out, 0, sizeof(*out));
+	if (!read_id(object, "generation", &out->generation) ||
+		!read_u64(owner, "system", &out->owner.system) ||
+		!read_id(owner, "incarnation", &out->owner.incarnation) || !json_is_integer(database) ||
+		!json_is_integer(dim) || !read_u64(object, "route_version", &out->route_version) ||
+		n < 1 || n > SHARDS_MAX)
+		return false;
+	if (json_integer_value(database) < 0 || json_integer_value(database) > UINT32_MAX ||
+		json_integer_value(dim) < 1 || json_integer_value(dim) > VEC_MAX_DIM)
+		return false;
+	out->owner.database = (uint32_t) json_integer_value(database);
+	out->dim = (uint32_t) json_integer_value(dim);
+	out->nshards = (uint32_t) n;
+	out->shards = vt_alloc0(sizeof(ClientShard) * n);
+	for (size_t i = 0; i < n; i++)
+	{
+		json_t	   *shard = json_array_get(shards, i);
+		const char *endpoint = json_string_value(json_object_get(shard, "endpoint"));
+
+		if (!endpoint || strlen(endpoint) >= ENDPOINT_SIZE || !read_desc(shard, &out->shards[i].desc))
+			return false;
+		memcpy(out->shards[i].endpoint, endpoint, strlen(endpoint) + 1);
+	}
+	qsort(out->shards, n, sizeof(ClientShard), shard_compare);
+	out->metric = (VecMetric) out->shards[0].desc.metric;
+	return vec_metric_valid(out->metric) && shards_agree(out);
+}
+
+/* Take the route out of PD's last answer into the cache. */
+static VtStatus
+keep_route(Client *client, const VtId *generation, const char *reply,
+		   const ClientCollection **out, VtError *err)
+{
+	json_t	   *body = json_loads(reply, JSON_REJECT_DUPLICATES, NULL);
+	ClientCollection route;
+	RouteEntry **place;
+	bool		good = read_route(json_object_get(body, "route"), &route);
+
+	json_decref(body);
+	if (!good || !vt_id_equal(&route.generation, generation))
+	{
+		free(route.shards);
+		return vt_fail(err, VT_PROTOCOL, "the placement driver's route is malformed, or its shards "
+					   "leave a hole or overlap");
+	}
+	place = find(client, generation);
+	if (!*place)
+	{
+		*place = vt_alloc0(sizeof(RouteEntry));
+		(*place)->route.generation = *generation;
+	}
+	free((*place)->route.shards);
+	(*place)->route = route;
+	*out = &(*place)->route;
+	return VT_OK;
+}
+
+VtStatus
+client_route(Client *client, const VtId *generation, bool refresh, int64_t deadline_us,
+			 const ClientCollection **out, VtError *err)
+{
+	RouteEntry *entry = *find(client, generation);
+	char		id[VT_ID_TEXT];
+	char		request[96];
+	const char *reply;
+	VtStatus	status;
+
+	*out = NULL;
+	if (entry && !refresh)
+	{
+		*out = &entry->route;
+		return VT_OK;
+	}
+	vt_id_format(generation, id);
+	snprintf(request, sizeof(request), "{\"op\":\"route\",\"generation\":\"%s\"}", id);
+	status = client_control(client, request, deadline_us, &reply, err);
+	if (status == VT_OK)
+		return keep_route(client, generation, reply, out, err);
+	if (status == VT_UNKNOWN_GENERATION || status == VT_GONE)
+		client_route_forget(client, generation);
+	return status;
+}
+
+VtStatus
+route_again(Client *client, const VtId *generation, const Retry *retry, int64_t deadline_us,
+			const ClientCollection **out, VtError *err)
+{
+	RouteEntry *entry = *find(client, generation);
+	int64_t		soon = clock_now_us() + INT64_C(1000000);
+	VtError		failure = {0};
+	VtStatus	status;
+
+	if (!entry || !retry->refresh)
+		return client_route(client, generation, false, deadline_us, out, err);
+	status = client_route(client, generation, true, soon < deadline_us ? soon : deadline_us, out,
+						  &failure);
+	if (status != VT_OK && status_is_passing(status))
+		return client_route(client, generation, false, deadline_us, out, err);
+	if (status != VT_OK && err)
+		*err = failure;
+	return status;
+}
+
+/* -- Using ----------------------------------------------------------------- */
+
+uint32_t
+route_place(const ClientCollection *route, Bytes id)
+{
+	uint64_t	place = wire_place(&route->shards[0].desc, id);
+	uint32_t	low = 0;
+	uint32_t	high = route->nshards - 1;
+
+	while (low < high)
+	{
+		uint32_t	middle = low + (high - low) / 2;
+
+		if (place > route->shards[middle].desc.last)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool
+route_same_shape(const ClientCollection *route, const ClientShard *shards, uint32_t n)
+{
+	if (route->nshards != n)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const WireShardDesc *a = &route->shards[i].desc;
+		const WireShardDesc *b = &shards[i].desc;
+
+		if (a->shard != b->shard || a->incarnation != b->incarnation || a->first != b->first ||
+			a->last != b->last || a->range_ver != b->range_ver)
+			return false;
+	}
+	return true;
+}
+
+/* -- Creating -------------------------------------------------------------- */
+
+static char *
+creation_text(const ClientCreate *create, int64_t deadline_us)
+{
+	char		generation[VT_ID_TEXT];
+	char		incarnation[VT_ID_TEXT];
+	char		system[24];
+	char		xid[24];
+	uint32_t	wait_ms = deadline_ms(deadline_us);
+	json_t	   *body;
+	char	   *text;
+
+	vt_id_format(&create->generation, generation);
+	vt_id_format(&create->owner.incarnation, incarnation);
+	snprintf(system, sizeof(system), "%" PRIu64, create->owner.system);
+	snprintf(xid, sizeof(xid), "%" PRIu64, create->xid);
+	/* The answer should be on its way before we stop listening. */
+	wait_ms = wait_ms > 60000 ? 60000 : wait_ms - wait_ms / 10;
+	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:i, s:i, s:I, s:I, s:s, s:s, s:I}",
+					 "op", "create_collection",
+					 "generation", generation,
+					 "owner", "system", system, "incarnation", incarnation,
+					 "database", (json_int_t) create->owner.database,
+					 "dim", (json_int_t) create->dim,
+					 "metric", vec_metric_name(create->metric),
+					 "m", (int) create->m,
+					 "ef_construction", (int) create->ef_construction,
+					 "shards", (json_int_t) create->shards,
+					 "replicas", (json_int_t) create->replicas,
+					 "xid", xid,
+					 "label", create->label ? create->label : "",
+					 "wait_ms", (json_int_t) wait_ms);
+	text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_decref(body);
+	return text;
+}
+
+VtStatus
+client_create(Client *client, const ClientCreate *create, int64_t deadline_us, VtError *err)
+{
+	Retry		retry = {0};
+
+	if (!vec_metric_valid(create->metric))
+		return vt_fail(err, VT_INVALID, "unrecognized metric %d", (int) create->metric);
+	for (;;)
+	{
+		char	   *text = creation_text(create, deadline_us);
+		VtError		failure = {0};
+		const ClientCollection *route;
+		const char *reply;
+		VtStatus	status;
+
+		if (!text)
+			return vt_fail(err, VT_INVALID, "the label of the collection is no UTF-8 text");
+		status = client_control(client, text, deadline_us, &reply, &failure);
+		free(text);
+		if (status == VT_OK)
+			return keep_route(client, &create->generation, reply, &route, err);
+		/* No worker has come up yet, or not all have made their shards. */
+		if (reply && (status == VT_UNAVAILABLE || status == VT_BUSY))
+		{
+			retry_note_failure(&retry, status, &failure);
+			status = retry_wait(client, &retry, deadline_us, err);
+			if (status == VT_OK)
+				continue;
+			return status;
+		}
+		if (err)
+			*err = failure;
+		return status;
+	}
+}

@@ -1,0 +1,639 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *	  Searching all shards, merged in order of (distance, id), until no record
+ *	  is left (rule R1).
+ *
+ * Each shard is a stream that gives batches; a hit goes out when every stream
+ * has its nearest in hand, or is exhausted.  The first batch is as large as the
+ * caller hopes to need; later ones are asked for when a stream runs dry, and
+ * grow.
+ *
+ * A worker keeps the state of a stream under a lease, on one connection.  If
+ * the lease, the connection or the answer to a pull is lost, nobody knows how
+ * far the worker's state has moved: it is left behind, and the next question
+ * begins anew with the ids that the stream has given so far (returned or still
+ * in hand) excluded.  The ids are kept as the message carries them.  If the
+ * shards themselves change, ids and hits in hand move to the streams of the new
+ * shards by their hash.
+ *
+ * Every id is returned at most once, whatever the workers send.  A hit that is
+ * nearer than one returned before is returned all the same, and marked late.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* qsort_r */
+#endif
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "private.h"
+
+#define BATCH_GROWN_MIN 32
+#define BATCH_GROWN_MAX 2048
+#define EMPTY_BATCHES_MAX 4
+
+/* The ids a stream has given, encoded as in a search message, and their index. */
+typedef struct IdSet
+{
+	Buf			ids;
+	uint32_t	n;
+	uint32_t   *slots;			/* place in ids, plus one; 0 = free */
+	uint32_t	room;			/* a power of two, at least 2 n */
+} IdSet;
+
+typedef struct StreamHit
+{
+	double		distance;
+	uint32_t	at;				/* of the id, in the stream's set */
+} StreamHit;
+
+/* One shard's part of the scan. */
+typedef struct Stream
+{
+	ClientShard shard;
+	IdSet		seen;
+	StreamHit  *hits;			/* in hand: hits[next..n), sorted */
+	uint32_t	next;
+	uint32_t	n;
+	uint32_t	room;
+	bool		exhausted;
+
+	/* The next question */
+	uint32_t	k;
+	uint32_t	empty;			/* batches without a new id, in a row */
+	bool		exact;
+	WireConsistency consistency;
+	uint64_t	mark;
+	uint64_t	lease;			/* 0 = begin anew, excluding what was seen */
+	uint64_t	lease_conn;
+	Request		request;
+} Stream;
+
+struct ClientScan
+{
+	ClientScan *next;			/* of the client */
+	Client	   *client;
+	VtId		generation;
+	WireOwner	owner;
+	WireConsistency consistency;
+	uint32_t	batch;
+	uint32_t	ef;
+	bool		exact;
+	uint32_t	dim;
+	uint8_t    *query;			/* little-endian floats */
+	ClientMark *marks;
+	uint32_t	nmarks;
+
+	uint32_t	n;
+	Stream	   *streams;
+	uint64_t	route_version;
+
+	bool		any;			/* something was returned: */
+	double		farthest;
+	ClientScanStats stats;
+};
+
+/* -- Order ----------------------------------------------------------------- */
+
+/* As numbers, and NaN after all of them, as PostgreSQL sorts. */
+static int
+distance_compare(double a, double b)
+{
+	if (isnan(a) || isnan(b))
+		return isnan(a) - isnan(b);
+	return a < b ? -1 : a > b;
+}
+
+static Bytes
+seen_id(const IdSet *seen, uint32_t at)
+{
+	return bytes_of(seen->ids.data + at + 2, get_le16(seen->ids.data + at));
+}
+
+static int
+hit_compare(const Stream *a, const StreamHit *x, const Stream *b, const StreamHit *y)
+{
+	int			c = distance_compare(x->distance, y->distance);
+
+	return c ? c : bytes_compare(seen_id(&a->seen, x->at), seen_id(&b->seen, y->at));
+}
+
+static int
+hit_sorter(const void *a, const void *b, void *stream)
+{
+	const Stream *s = (const Stream *) stream;
+
+	return hit_compare(s, (const StreamHit *) a, s, (const StreamHit *) b);
+}
+
+/* Sort what is in hand, if it did not come so. */
+static void
+stream_sort(Stream *s)
+{
+	for (uint32_t i = s->next + 1; i < s->n; i++)
+		if (hit_compare(s, &s->hits[i - 1], s, &s->hits[i]) > 0)
+		{
+			qsort_r(s->hits + s->next, s->n - s->next, sizeof(StreamHit), hit_sorter, s);
+			return;
+		}
+}
+
+/* -- Ids ------------------------------------------------------------------- */
+
+static void
+seen_grow(IdSet *seen)
+{
+	uint32_t	room = seen->room ? seen->room * 2 : 64;
+	size_t		at = 0;
+	Bytes		id;
+
+	free(seen->slots);
+	seen->slots = vt_alloc0(sizeof(uint32_t) * room);
+	seen->room = room;
+	for (;;)
+	{
+		size_t		begin = at;
+		uint32_t	slot;
+
+		if (!wire_id_next(buf_bytes(&seen->ids), &at, &id))
+			break;
+		slot = (uint32_t) hash_checksum(id) & (room - 1);
+		while (seen->slots[slot])
+			slot = (slot + 1) & (room - 1);
+		seen->slots[slot] = (uint32_t) begin + 1;
+	}
+}
+
+/* False when the id is there already; else *at is its place. */
+static bool
+seen_add(IdSet *seen, Bytes id, uint32_t *at)
+{
+	uint32_t	slot;
+
+	if (seen->n >= seen->room / 2)
+		seen_grow(seen);
+	slot = (uint32_t) hash_checksum(id) & (seen->room - 1);
+	for (; seen->slots[slot]; slot = (slot + 1) & (seen->room - 1))
+		if (bytes_equal(seen_id(seen, seen->slots[slot] - 1), id))
+			return false;
+	*at = (uint32_t) seen->ids.len;
+	seen->slots[slot] = *at + 1;
+	seen->n++;
+	wire_id_put(&seen->ids, id);
+	return true;
+}
+
+/* -- Streams --------------------------------------------------------------- */
+
+static void
+stream_add(Stream *s, double distance, uint32_t at)
+{
+	if (s->n == s->room)
+	{
+		s->room = s->room ? s->room * 2 : 64;
+		s->hits = vt_realloc(s->hits, sizeof(StreamHit) * s->room);
+	}
+	s->hits[s->n].distance = distance;
+	s->hits[s->n++].at = at;
+}
+
+/* Tell the worker to forget the state, if it can be told; never waits. */
+static void
+stream_let_go(ClientScan *scan, Stream *s)
+{
+	Conn	   *conn = s->lease ? conn_by_serial(scan->client, s->lease_conn) : NULL;
+
+	if (conn)
+	{
+		WireSearch	question;
+		Buf			payload = {0};
+
+		memset(&question, 0, sizeof(question));
+		question.route = route_of(&s->shard.desc, &scan->owner, clock_now_us() + 1000000);
+		question.consistency = s->consistency;
+		question.flags = SEARCH_CLOSE;
+		question.lease = s->lease;
+		wire_search_put(&payload, &question);
+		request_send_unheard(scan->client, conn, WIRE_SEARCH, buf_bytes(&payload));
+		buf_free(&payload);
+	}
+	s->lease = 0;
+}
+
+static void
+stream_free(ClientScan *scan, Stream *s)
+{
+	request_drop(&s->request);
+	stream_let_go(scan, s);
+	buf_free(&s->seen.ids);
+	free(s->seen.slots);
+	free(s->hits);
+}
+
+/* How the shard is to be asked first: at the mark we know, or by ReadIndex. */
+static void
+stream_set_mark(const ClientScan *scan, Stream *s)
+{
+	s->consistency = scan->consistency;
+	if (scan->consistency != WIRE_AT_MARK)
+		return;
+	s->consistency = WIRE_LINEARIZABLE;
+	for (uint32_t i = 0; i < scan->nmarks; i++)
+		if (scan->marks[i].shard == s->shard.desc.shard &&
+			scan->marks[i].incarnation == s->shard.desc.incarnation)
+		{
+			s->consistency = WIRE_AT_MARK;
+			s->mark = scan->marks[i].index;
+		}
+}
+
+static Stream *
+streams_new(const ClientScan *scan, const ClientCollection *route)
+{
+	Stream	   *streams = vt_alloc0(sizeof(Stream) * route->nshards);
+
+	for (uint32_t i = 0; i < route->nshards; i++)
+	{
+		streams[i].shard = route->shards[i];
+		streams[i].k = scan->batch;
+		streams[i].exact = scan->exact;
+		stream_set_mark(scan, &streams[i]);
+	}
+	return streams;
+}
+
+/* The shards are others now: share out what the old streams gave. */
+static void
+streams_rebuild(ClientScan *scan, const ClientCollection *route)
+{
+	Stream	   *fresh = streams_new(scan, route);
+	uint32_t	at;
+
+	for (uint32_t i = 0; i < scan->n; i++)
+	{
+		Stream	   *old = &scan->streams[i];
+		size_t		from = 0;
+		Bytes		id;
+
+		for (uint32_t h = old->next; h < old->n; h++)
+		{
+			Stream	   *to;
+
+			id = seen_id(&old->seen, old->hits[h].at);
+			to = &fresh[route_place(route, id)];
+			if (seen_add(&to->seen, id, &at))
+				stream_add(to, old->hits[h].distance, at);
+		}
+		while (wire_id_next(buf_bytes(&old->seen.ids), &from, &id))
+			seen_add(&fresh[route_place(route, id)].seen, id, &at);
+		stream_free(scan, old);
+	}
+	free(scan->streams);
+	scan->streams = fresh;
+	scan->n = route->nshards;
+	scan->route_version = route->route_version;
+	for (uint32_t i = 0; i < scan->n; i++)
+		stream_sort(&fresh[i]);
+}
+
+static bool
+stream_is_dry(const Stream *s)
+{
+	return s->next == s->n && !s->exhausted;
+}
+
+/* Ask a stream for its next batch. */
+static VtStatus
+stream_ask(ClientScan *scan, Stream *s, int64_t deadline_us, Retry *retry, VtError *err)
+{
+	VtError		failure = {0};
+	Conn	   *conn = conn_of(scan->client, s->shard.endpoint, &failure);
+	WireSearch	question;
+	Buf		   *out;
+	size_t		frame;
+
+	if (!conn)
+	{
+		s->lease = 0;
+		if (status_is_passing(failure.code))
+		{
+			retry_note_failure(retry, failure.code, &failure);
+			return VT_OK;
+		}
+		if (err)
+			*err = failure;
+		return failure.code;
+	}
+	if (conn_serial(conn) != s->lease_conn)
+		s->lease = 0;
+	memset(&question, 0, sizeof(question));
+	question.route = route_of(&s->shard.desc, &scan->owner, deadline_us);
+	question.consistency = s->consistency;
+	question.mark = s->mark;
+	question.flags = s->exact ? SEARCH_EXACT : 0;
+	question.k = s->k;
+	question.ef = scan->ef;
+	question.lease = s->lease;
+	question.route_version = scan->route_version;
+	question.dim = scan->dim;
+	question.vector = scan->query;
+	if (s->lease == 0)
+	{
+		question.nexcluded = s->seen.n;
+		question.excluded = buf_bytes(&s->seen.ids);
+		if (question.nexcluded > WIRE_EXCLUDED_MAX ||
+			question.excluded.len + scan->dim * 4 + 1024 > WIRE_PAYLOAD_MAX)
+			return vt_fail(err, VT_FULL, "shard %" PRIu64 " at %s lost the state of a scan that has returned too many rows (%u) to go on without it",
+						   s->shard.desc.shard, s->shard.endpoint, s->seen.n);
+	}
+	frame = request_begin(scan->client, conn, &s->request, WIRE_SEARCH, &out);
+	wire_search_put(out, &question);
+	request_send(&s->request, frame);
+	return VT_OK;
+}
+
+/* A batch that is VT_OK and covers the shard. */
+static VtStatus
+stream_take(ClientScan *scan, Stream *s, const Answer *answer, VtError *err)
+{
+	WireSearchResult result;
+	WireHit		hit;
+	size_t		at = 0;
+	uint32_t	place;
+
+	if (wire_search_result_get(answer->body, &result) != VT_OK)
+		return malformed(&s->shard, err);
+	scan->stats.batches++;
+	scan->stats.exact_batches += result.exact;
+	scan->stats.distances += result.distances;
+	scan->stats.hops += result.hops;
+	s->next = s->n = 0;
+	while (wire_hit_next(&result, &at, &hit))
+	{
+		uint64_t	hash = wire_place(&s->shard.desc, hit.id);
+
+		if (hash < s->shard.desc.first || hash > s->shard.desc.last)
+			return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s found a record that is not its own",
+						   s->shard.desc.shard, s->shard.endpoint);
+		if (s->seen.ids.len > UINT32_MAX - WIRE_ID_MAX - 8)
+			return vt_fail(err, VT_FULL, "the scan has returned too many rows");
+		if (seen_add(&s->seen, hit.id, &place))
+			stream_add(s, hit.distance, place);
+	}
+	stream_sort(s);
+	s->exhausted = result.exhausted;
+	s->lease = result.lease;
+	s->lease_conn = s->request.conn_serial;
+	/* Later batches are never older than this one. */
+	if (s->consistency == WIRE_LINEARIZABLE)
+		s->consistency = WIRE_AT_MARK;
+	if (s->consistency == WIRE_AT_MARK && answer->head.applied > s->mark)
+		s->mark = answer->head.applied;
+	s->k = s->k < BATCH_GROWN_MIN / 2 ? BATCH_GROWN_MIN : s->k * 2;
+	s->k = s->k < BATCH_GROWN_MAX ? s->k : BATCH_GROWN_MAX;
+	if (s->n > 0)
+		s->empty = 0;
+	else if (!s->exhausted)
+	{
+		/* The graph gives no more: the rest is to be scanned. */
+		s->exact = true;
+		if (++s->empty > EMPTY_BATCHES_MAX)
+			return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s says it has more records and gives none",
+						   s->shard.desc.shard, s->shard.endpoint);
+	}
+	return VT_OK;
+}
+
+/* The answer to a stream's question; *pause if the next needs one before it. */
+static VtStatus
+stream_answer(ClientScan *scan, Stream *s, Retry *retry, bool *pause, VtError *err)
+{
+	Answer		answer;
+	Advice		advice = answer_get(&s->request, &s->shard.desc, true, &answer);
+	VtStatus	status = VT_OK;
+
+	if (advice == ADVICE_DONE && s->consistency == WIRE_AT_MARK && answer.head.applied < s->mark)
+	{
+		answer.head.status = VT_BEHIND;
+		vt_fail(&answer.err, VT_BEHIND, "shard %" PRIu64 " at %s answered at %" PRIu64 ", before the mark %" PRIu64,
+				s->shard.desc.shard, s->shard.endpoint, answer.head.applied, s->mark);
+		advice = ADVICE_RETRY;
+	}
+	if (advice == ADVICE_DONE)
+		status = stream_take(scan, s, &answer, err);
+	else if (answer.head.status == VT_LEASE_GONE && s->lease != 0)
+		s->lease = 0;
+	else if (advice == ADVICE_FAIL)
+	{
+		if (err)
+			*err = answer.err;
+		status = answer.head.status;
+	}
+	else
+	{
+		/* Only a refusal at the door leaves the worker's state where it was. */
+		if (answer.head.status != VT_BUSY)
+			s->lease = 0;
+		retry_note(retry, advice, &answer);
+		*pause = true;
+	}
+	s->request.done = false;
+	return status;
+}
+
+/* Until no stream is dry. */
+static VtStatus
+fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
+{
+	Retry		retry = {0};
+	const ClientCollection *route;
+	VtStatus	status = VT_OK;
+
+	for (;;)
+	{
+		bool		dry = false;
+		bool		pause = false;
+
+		retry.refresh = false;
+		for (uint32_t i = 0; i < scan->n && status == VT_OK; i++)
+			if (stream_is_dry(&scan->streams[i]))
+			{
+				dry = true;
+				status = stream_ask(scan, &scan->streams[i], deadline_us, &retry, err);
+				pause = pause || (!scan->streams[i].request.conn && !scan->streams[i].request.done);
+			}
+		if (!dry || status != VT_OK)
+			break;
+		for (uint32_t i = 0; i < scan->n && status == VT_OK; i++)
+		{
+			Stream	   *s = &scan->streams[i];
+
+			if (!s->request.conn && !s->request.done)
+				continue;
+			status = request_wait(scan->client, &s->request, deadline_us, err);
+			if (status == VT_TIMEOUT)
+				unanswered(&s->shard, err);
+			if (status == VT_OK)
+				status = stream_answer(scan, s, &retry, &pause, err);
+		}
+		if (status != VT_OK)
+			break;
+		if (!pause)
+			continue;
+		status = retry_wait(scan->client, &retry, deadline_us, err);
+		if (status == VT_OK)
+			status = route_again(scan->client, &scan->generation, &retry, deadline_us, &route, err);
+		if (status != VT_OK)
+			break;
+		if (scan->n != route->nshards)
+			streams_rebuild(scan, route);
+		else
+		{
+			ClientShard *now = vt_alloc(sizeof(ClientShard) * scan->n);
+
+			for (uint32_t i = 0; i < scan->n; i++)
+				now[i] = scan->streams[i].shard;
+			if (!route_same_shape(route, now, scan->n))
+				streams_rebuild(scan, route);
+			else
+				for (uint32_t i = 0; i < scan->n; i++)
+					memcpy(scan->streams[i].shard.endpoint, route->shards[i].endpoint, ENDPOINT_SIZE);
+			free(now);
+		}
+	}
+	/* Whatever is still under way: nobody will know how far it got. */
+	for (uint32_t i = 0; i < scan->n; i++)
+	{
+		Stream	   *s = &scan->streams[i];
+
+		if (s->request.conn || s->request.done)
+		{
+			request_drop(&s->request);
+			stream_let_go(scan, s);
+		}
+	}
+	return status;
+}
+
+/* -- Doors ----------------------------------------------------------------- */
+
+VtStatus
+client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us, ClientScan **out,
+				 VtError *err)
+{
+	const ClientCollection *route;
+	ClientScan *scan;
+	Buf			scratch = {0};
+	VtStatus	status;
+
+	*out = NULL;
+	status = client_route(client, &search->generation, false, deadline_us, &route, err);
+	if (status == VT_OK && search->marks && search->marks->route_version > route->route_version)
+		status = client_route(client, &search->generation, true, deadline_us, &route, err);
+	if (status != VT_OK)
+		return status;
+	if (search->dim != route->dim)
+		return vt_fail(err, VT_INVALID, "search for a vector of %u dimensions among those of %u",
+					   search->dim, route->dim);
+	if (search->batch < 1)
+		return vt_fail(err, VT_INVALID, "search for no rows");
+	scan = vt_alloc0(sizeof(ClientScan));
+	scan->client = client;
+	scan->generation = search->generation;
+	scan->owner = search->owner;
+	scan->consistency = search->consistency;
+	scan->batch = search->batch < WIRE_SEARCH_K_MAX ? search->batch : WIRE_SEARCH_K_MAX;
+	scan->ef = search->ef;
+	scan->exact = search->exact;
+	scan->dim = search->dim;
+	scan->query = vt_alloc((size_t) scan->dim * 4);
+	memcpy(scan->query, floats_le(&scratch, search->query, scan->dim), (size_t) scan->dim * 4);
+	buf_free(&scratch);
+	if (search->marks && search->marks->n > 0)
+	{
+		scan->nmarks = search->marks->n;
+		scan->marks = vt_alloc(sizeof(ClientMark) * scan->nmarks);
+		memcpy(scan->marks, search->marks->items, sizeof(ClientMark) * scan->nmarks);
+	}
+	scan->n = route->nshards;
+	scan->route_version = route->route_version;
+	scan->streams = streams_new(scan, route);
+	scan->next = client->scans;
+	client->scans = scan;
+	*out = scan;
+	return VT_OK;
+}
+
+VtStatus
+client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit, bool *found, VtError *err)
+{
+	Stream	   *best = NULL;
+	const StreamHit *nearest;
+	VtStatus	status;
+
+	*found = false;
+	memset(hit, 0, sizeof(*hit));
+	status = fetch(scan, deadline_us, err);
+	if (status != VT_OK)
+		return status;
+	for (uint32_t i = 0; i < scan->n; i++)
+	{
+		Stream	   *s = &scan->streams[i];
+
+		if (s->next < s->n &&
+			(!best || hit_compare(s, &s->hits[s->next], best, &best->hits[best->next]) < 0))
+			best = s;
+	}
+	if (!best)
+		return VT_OK;
+	nearest = &best->hits[best->next++];
+	hit->distance = nearest->distance;
+	hit->id = seen_id(&best->seen, nearest->at);
+	hit->late = scan->any && distance_compare(hit->distance, scan->farthest) < 0;
+	if (!hit->late)
+		scan->farthest = hit->distance;
+	scan->any = true;
+	scan->stats.hits++;
+	scan->stats.late += hit->late;
+	*found = true;
+	return VT_OK;
+}
+
+void
+client_scan_stats(const ClientScan *scan, ClientScanStats *out)
+{
+	*out = scan->stats;
+}
+
+void
+client_scan_close(ClientScan *scan)
+{
+	Client	   *client;
+
+	if (!scan)
+		return;
+	client = scan->client;
+	for (uint32_t i = 0; i < scan->n; i++)
+		stream_free(scan, &scan->streams[i]);
+	for (ClientScan **p = &client->scans; *p; p = &(*p)->next)
+		if (*p == scan)
+		{
+			*p = scan->next;
+			break;
+		}
+	free(scan->streams);
+	free(scan->marks);
+	free(scan->query);
+	free(scan);
+}
+
+void
+scan_free_all(Client *client)
+{
+	while (client->scans)
+		client_scan_close(client->scans);
+}
