@@ -230,3 +230,114 @@ CREATE OPERATOR CLASS vector_ops
 	OPERATOR 4 >=,
 	OPERATOR 5 >,
 	FUNCTION 1 vector_cmp(vector, vector);
+
+---------------------------------------------------------------------------
+-- The access method
+---------------------------------------------------------------------------
+
+CREATE FUNCTION vectron_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD vectron TYPE INDEX HANDLER vectron_handler;
+COMMENT ON ACCESS METHOD vectron IS 'nearest neighbours by an index whose data lives in vectron workers';
+
+-- Support function 1 of an operator class names its metric.
+CREATE FUNCTION vectron.metric_l2() RETURNS integer
+	AS 'MODULE_PATHNAME', 'vectron_metric_l2' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION vectron.metric_ip() RETURNS integer
+	AS 'MODULE_PATHNAME', 'vectron_metric_ip' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION vectron.metric_cosine() RETURNS integer
+	AS 'MODULE_PATHNAME', 'vectron_metric_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION vectron.metric_l1() RETURNS integer
+	AS 'MODULE_PATHNAME', 'vectron_metric_l1' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE OPERATOR CLASS vector_l2_ops
+	DEFAULT FOR TYPE vector USING vectron AS
+	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vectron.metric_l2();
+
+CREATE OPERATOR CLASS vector_ip_ops
+	FOR TYPE vector USING vectron AS
+	OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vectron.metric_ip();
+
+CREATE OPERATOR CLASS vector_cosine_ops
+	FOR TYPE vector USING vectron AS
+	OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vectron.metric_cosine();
+
+CREATE OPERATOR CLASS vector_l1_ops
+	FOR TYPE vector USING vectron AS
+	OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vectron.metric_l1();
+
+---------------------------------------------------------------------------
+-- Looking at it
+---------------------------------------------------------------------------
+
+-- An index's own state, from its metapage: works without the cluster.
+CREATE FUNCTION vectron.index_meta(index regclass,
+		OUT generation text, OUT state text, OUT dimensions integer, OUT m integer,
+		OUT ef_construction integer, OUT stale_since timestamptz, OUT stale_reason text)
+	AS 'MODULE_PATHNAME', 'vectron_index_meta' LANGUAGE C STRICT;
+
+-- A report of the placement driver, as JSON: collections, workers, shards or
+-- status.  When it cannot be reached the report says so.
+CREATE FUNCTION vectron.report(op text) RETURNS text
+	AS 'MODULE_PATHNAME', 'vectron_report' LANGUAGE C STRICT PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION vectron.report(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION vectron.report(text) TO pg_monitor;
+
+CREATE VIEW vectron.workers AS
+	SELECT w.store, w.endpoint, w.state, w.last_heartbeat_ms, w.shards, w.records, w.bytes,
+		   w.disk_free, w.memory, w.version
+	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'workers') AS
+		w(store numeric, endpoint text, state text, last_heartbeat_ms bigint, shards bigint,
+		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text);
+COMMENT ON VIEW vectron.workers IS 'workers known to the placement driver';
+
+CREATE VIEW vectron.shards AS
+	SELECT s.shard, s.generation, s.label AS index, s.first, s.last, s.store, s.endpoint, s.role,
+		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes
+	FROM pg_catalog.json_to_recordset(vectron.report('shards')::json -> 'shards') AS
+		s(shard numeric, generation text, label text, first numeric, last numeric, store numeric,
+		  endpoint text, role text, state text, term bigint, applied bigint, records bigint,
+		  unindexed bigint, bytes bigint);
+COMMENT ON VIEW vectron.shards IS 'shards, the hash interval each covers, and who holds it';
+
+CREATE VIEW vectron.indexes AS
+	WITH report AS MATERIALIZED (
+		SELECT vectron.report('collections')::json AS r
+	), collections AS (
+		SELECT c.*
+		FROM report, pg_catalog.json_to_recordset(r -> 'collections') AS
+			c(generation text, state text, nshards integer, under_replicated boolean,
+			  records bigint, unindexed bigint, bytes bigint)
+	)
+	SELECT i.oid::regclass AS index, m.state,
+		   CASE WHEN (r ->> 'status')::integer OPERATOR(pg_catalog.<>) 0 THEN 'unreachable: ' || (r ->> 'message')
+				WHEN m.state OPERATOR(pg_catalog.=) 'empty' THEN 'not needed yet'
+				ELSE coalesce(c.state, 'unknown to the cluster') END AS cluster_state,
+		   m.generation, m.dimensions, m.m, m.ef_construction, c.nshards AS shards,
+		   c.under_replicated, c.records, c.unindexed, c.bytes, m.stale_since, m.stale_reason
+	FROM pg_catalog.pg_class i
+		JOIN pg_catalog.pg_am a ON a.oid OPERATOR(pg_catalog.=) i.relam AND a.amname OPERATOR(pg_catalog.=) 'vectron'
+		CROSS JOIN report
+		CROSS JOIN LATERAL vectron.index_meta(i.oid::regclass) m
+		LEFT JOIN collections c ON c.generation OPERATOR(pg_catalog.=) m.generation
+	WHERE i.relkind OPERATOR(pg_catalog.=) 'i';
+COMMENT ON VIEW vectron.indexes IS 'vectron indexes of this database, their state here and in the cluster';
+GRANT SELECT ON vectron.workers, vectron.shards, vectron.indexes TO pg_monitor;
+
+-- Compare an index with its table; online, for the table's owner.
+CREATE FUNCTION vectron.check_index(index regclass,
+		OUT entries bigint, OUT tuples bigint, OUT missing bigint, OUT extra bigint, OUT wrong bigint,
+		OUT first_missing tid, OUT first_extra tid, OUT first_wrong tid)
+	AS 'MODULE_PATHNAME', 'vectron_check_index' LANGUAGE C STRICT;
+COMMENT ON FUNCTION vectron.check_index(regclass) IS
+	'missing: visible rows without entry; extra: entries without line pointer; wrong: entries with another vector than their row';
+
+-- Bytes the cluster uses for an index; NULL when it cannot be asked.
+CREATE FUNCTION vectron.index_size(index regclass) RETURNS bigint
+	LANGUAGE sql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT coalesce(bytes, 0) FROM vectron.indexes i WHERE i.index = index_size.index $$;

@@ -9,4 +9,14 @@
 
 #include "fmgr.h"
 
+#include "index.h"
+
 PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	index_setup();
+}

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * build.c
+ *	  ambuild: a new generation, filled from the table.
+ *
+ * Each build makes a new random generation, so a REINDEX or TRUNCATE that is
+ * rolled back finds the old one untouched (law W1).  Over an empty table
+ * nothing is asked of the cluster at all.  Otherwise: scan the table and send
+ * as we go, between INGEST BEGIN and END, so that the workers put off graph
+ * work and then do it with all threads; wait until every vector is in the
+ * graph; then compare the number of records with the number of tuples sent.
+ *
+ * Phases of pg_stat_progress_create_index: scan (blocks done of total), send
+ * (the last batch), build (tuples done of total), sync.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class_d.h"
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "index.h"
+
+#define PHASE_SCAN 2
+#define PHASE_SEND 3
+#define PHASE_BUILD 4
+#define PHASE_SYNC 5
+
+/* A batch goes out when its vectors reach this size. */
+#define BATCH_BYTES (8 * 1024 * 1024)
+
+/* How often a build asks whether the graph is done. */
+#define BUILD_POLL_MS 100
+
+typedef struct BuildState
+{
+	Relation	index;
+	VectronMeta meta;
+	bool		ingesting;
+
+	/* The batch */
+	float	   *vectors;		/* room x dim */
+	uint8_t    *ids;			/* room x WIRE_TID_SIZE */
+	ClientRecord *records;
+	int			n;
+	int			room;
+
+	/* Statistics */
+	double		scanned;
+	uint64		sent;
+} BuildState;
+
+char *
+vtbuildphasename(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case PHASE_SCAN:
+			return "scan";
+		case PHASE_SEND:
+			return "send";
+		case PHASE_BUILD:
+			return "build";
+		case PHASE_SYNC:
+			return "sync";
+		default:
+			return NULL;
+	}
+}
+
+static ClientWriter
+build_writer(const BuildState *build, XLogRecPtr lsn)
+{
+	ClientWriter writer;
+
+	memset(&writer, 0, sizeof(writer));
+	writer.generation = build->meta.generation;
+	writer.owner = build->meta.owner;
+	writer.fence = 0;			/* nobody vacuums what nobody has seen */
+	writer.timeline = GetWALInsertionTimeLine();
+	writer.lsn = lsn;
+	writer.deadline_us = cluster_deadline(vectron_write_timeout);
+	return writer;
+}
+
+static void
+build_ingest(BuildState *build, bool begin)
+{
+	ClientWriter writer = build_writer(build, GetXLogInsertRecPtr());
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status = client_ingest(cluster_client(), &writer, begin, &marks, &err);
+
+	client_marks_free(&marks);
+	cluster_check(status, &err, begin ? "could not begin to load" : "could not finish loading",
+				  build->index);
+	build->ingesting = begin;
+}
+
+static void
+build_send(BuildState *build)
+{
+	ClientWriter writer;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (build->n == 0)
+		return;
+	if (build->meta.state == VECTRON_EMPTY && !meta_ensure_live(build->index, &build->meta))
+		elog(ERROR, "a new generation of index \"%s\" is stale",
+			 RelationGetRelationName(build->index));
+	if (!build->ingesting)
+		build_ingest(build, true);
+
+	/* Law W3: the heap tuples first. */
+	writer = build_writer(build, wal_flush_all());
+	status = client_put(cluster_client(), &writer, build->records, build->n, NULL, &marks, &err);
+	client_marks_free(&marks);
+	cluster_check(status, &err, "could not fill", build->index);
+	build->sent += build->n;
+	build->n = 0;
+}
+
+static void
+build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values, bool *isnull,
+			bool alive pg_attribute_unused(), void *arg)
+{
+	BuildState *build = (BuildState *) arg;
+	uint32		dim = build->meta.dim;
+	ClientRecord *record;
+	const float *vector;
+	Pointer		to_free = NULL;
+	uint8_t    *id;
+	int			n;
+
+	build->scanned++;
+	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) build->meta.metric, &vector, &n,
+							  &to_free))
+		return;
+	if (n != (int) dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %u dimensions, not %d", dim, n)));
+
+	record = &build->records[build->n];
+	id = build->ids + (Size) build->n * WIRE_TID_SIZE;
+	wire_tid_put(id, ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid));
+	memcpy(build->vectors + (Size) build->n * dim, vector, sizeof(float) * dim);
+	record->id = bytes_of(id, WIRE_TID_SIZE);
+	record->version = 0;
+	record->vector = build->vectors + (Size) build->n * dim;
+	if (to_free)
+		pfree(to_free);
+	if (++build->n == build->room)
+		build_send(build);
+}
+
+/*
+ * What the cluster holds now.  *unindexed counts vectors that are not in the
+ * graph yet.
+ */
+static uint64
+build_count(BuildState *build, uint64 *unindexed)
+{
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	uint64_t	records = 0;
+	uint64_t	left = 0;
+	VtStatus	status = client_read_index(cluster_client(), &build->meta.generation,
+										   &build->meta.owner,
+										   cluster_deadline(vectron_write_timeout), &marks,
+										   &records, &left, &err);
+
+	client_marks_free(&marks);
+	cluster_check(status, &err, "could not count the records of", build->index);
+	*unindexed = left;
+	return records;
+}
+
+/* Wait until every vector is in the graph. */
+static void
+build_wait(BuildState *build)
+{
+	uint64		unindexed;
+	uint64		most = 0;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_BUILD);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) build->sent);
+	for (;;)
+	{
+		uint64		done;
+
+		build_count(build, &unindexed);
+		done = build->sent > unindexed ? build->sent - unindexed : 0;
+		if (done > most)
+			most = done;
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, (int64) most);
+		if (unindexed == 0)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUILD_POLL_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* What cannot be right, or not yet, is refused before anything is made. */
+static void
+build_refuse(Relation heap, Relation index, IndexInfo *info, const VectronMeta *meta)
+{
+	const char *what = NULL;
+	const char *hint = NULL;
+
+	if (heap->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		what = "temporary tables", hint = "Use a permanent table.";
+	else if (heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		what = "unlogged tables yet", hint = "Use ALTER TABLE ... SET LOGGED.";
+	else if (heap->rd_rel->relam != HEAP_TABLE_AM_OID)
+		what = "tables of another access method than heap", hint = "Use a heap table.";
+	else if (info->ii_Concurrent)
+		what = "concurrent builds yet", hint = "Leave CONCURRENTLY out.";
+	if (what)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("vectron indexes do not support %s", what),
+				 errhint("%s", hint)));
+	if (RelationGetDescr(index)->natts != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a vectron index has exactly one column")));
+	if (meta->dim == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column does not have dimensions"),
+				 errhint("Declare it as vector(n).")));
+}
+
+IndexBuildResult *
+vtbuild(Relation heap, Relation index, IndexInfo *info)
+{
+	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
+	BuildState	build;
+	uint64		records;
+	uint64		unindexed;
+
+	memset(&build, 0, sizeof(build));
+	build.index = index;
+	meta_describe(index, &build.meta);
+	build_refuse(heap, index, info, &build.meta);
+	vt_id_random(&build.meta.generation);
+	meta_create(index, MAIN_FORKNUM, &build.meta);
+
+	build.room = Max(1, BATCH_BYTES / (int) (sizeof(float) * build.meta.dim));
+	build.vectors = palloc(sizeof(float) * build.room * build.meta.dim);
+	build.ids = palloc((Size) WIRE_TID_SIZE * build.room);
+	build.records = palloc(sizeof(ClientRecord) * build.room);
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SCAN);
+	result->heap_tuples = table_index_build_scan(heap, index, info, true, true, build_tuple,
+												 &build, NULL);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SEND);
+	build_send(&build);
+	if (build.ingesting)
+	{
+		build_ingest(&build, false);
+		build_wait(&build);
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SYNC);
+		records = build_count(&build, &unindexed);
+		if (records != build.sent)
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("the shards of index \"%s\" hold " UINT64_FORMAT " records after " UINT64_FORMAT " were sent",
+							RelationGetRelationName(index), records, build.sent)));
+	}
+	result->index_tuples = (double) build.sent;
+	pfree(build.records);
+	pfree(build.ids);
+	pfree(build.vectors);
+	return result;
+}
+
+/* The init fork of an unlogged index; vtbuild() has refused before this. */
+void
+vtbuildempty(Relation index)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("vectron indexes do not support unlogged tables yet"),
+			 errdetail("Index \"%s\".", RelationGetRelationName(index))));
+}

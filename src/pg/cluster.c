@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * cluster.c
+ *	  A backend's way to the cluster: one client, its waits, and its errors.
+ *
+ * The client waits in backend_wait(), on the backend's latch, so that a query
+ * or a commit can be cancelled at any moment.  An interrupt that turns into an
+ * error is caught there, the client gives its request up in good order, and
+ * cluster_rethrow() lets the error go on.  Nothing of the client is left half
+ * done by a longjmp.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/postmaster.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#include "index.h"
+
+/* How long a failure to reach the cluster keeps the planner away from it. */
+#define DOWN_US (5 * INT64CONST(1000000))
+
+static Client *client;
+static char *client_endpoints;	/* what it was opened with */
+static char *client_secret;
+static uint64 client_epoch = 0;	/* tells one client from the next */
+static bool error_caught = false;	/* in backend_wait(), to be thrown again */
+static int64_t down_until = 0;
+
+/*
+ * Let a pending interrupt speak.  False: it was an error, which stays on the
+ * error stack until cluster_rethrow().
+ */
+static bool
+interrupts_pass(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!INTERRUPTS_PENDING_CONDITION())
+		return true;
+	PG_TRY();
+	{
+		CHECK_FOR_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		error_caught = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return !error_caught;
+}
+
+static VtStatus
+backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_write,
+			 int64_t until_us)
+{
+	for (;;)
+	{
+		int64_t		left_us = until_us - clock_now_us();
+		int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
+		int			rc;
+
+		if (!interrupts_pass())
+			return VT_CANCELLED;
+		if (left_us <= 0)
+			return VT_TIMEOUT;
+		if (want_read)
+			events |= WL_SOCKET_READABLE;
+		if (want_write)
+			events |= WL_SOCKET_WRITEABLE;
+		rc = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd,
+							   (long) Min((left_us + 999) / 1000, 1000 * 3600), PG_WAIT_EXTENSION);
+		if (rc & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		if (rc & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE))
+			return interrupts_pass() ? VT_OK : VT_CANCELLED;
+	}
+}
+
+static bool
+backend_acquire_fd(void *arg pg_attribute_unused())
+{
+	return AcquireExternalFD();
+}
+
+static void
+backend_release_fd(void *arg pg_attribute_unused())
+{
+	ReleaseExternalFD();
+}
+
+bool
+cluster_is_embedded(void)
+{
+	return vectron_pd_endpoints == NULL || vectron_pd_endpoints[0] == '\0';
+}
+
+/*
+ * Socket of an embedded daemon: n is 1 for the placement driver, 2 for the
+ * worker.  In the first of unix_socket_directories, or in the data directory,
+ * which is where backends and daemons run.  The path without "unix:" must fit
+ * a sockaddr_un.
+ */
+char *
+cluster_endpoint(int n)
+{
+	char	   *copy = pstrdup(Unix_socket_directories);
+	List	   *directories = NIL;
+	const char *first = "";
+	char	   *path;
+
+	if (SplitDirectoriesString(copy, ',', &directories) && directories != NIL)
+		first = (const char *) linitial(directories);
+	/* An abstract socket has no folder to put ours into. */
+	if (first[0] == '@' || first[0] == '\0')
+		path = psprintf(".s.VECTRON.%d.%d", PostPortNumber, n);
+	else
+		path = psprintf("%s/.s.VECTRON.%d.%d", first, PostPortNumber, n);
+	if (strlen(path) >= 107)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("socket path \"%s\" is too long", path),
+				 errhint("Use a shorter first entry in unix_socket_directories.")));
+	return psprintf("unix:%s", path);
+}
+
+static char *
+read_secret(void)
+{
+	char		secret[256];
+	int			fd;
+	ssize_t		n;
+
+	if (vectron_secret_file == NULL || vectron_secret_file[0] == '\0')
+		return NULL;
+	fd = OpenTransientFile(vectron_secret_file, O_RDONLY);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", vectron_secret_file)));
+	n = read(fd, secret, sizeof(secret) - 1);
+	CloseTransientFile(fd);
+	while (n > 0 && (secret[n - 1] == '\n' || secret[n - 1] == '\r'))
+		n--;
+	if (n <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("file \"%s\" holds no secret", vectron_secret_file)));
+	return pnstrdup(secret, n);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/*
+ * The client of this backend, opened on first use and again when its settings
+ * have changed.  Embedded daemons that do not run are started.
+ */
+Client *
+cluster_client(void)
+{
+	char	   *endpoints = cluster_is_embedded() ? cluster_endpoint(1) : vectron_pd_endpoints;
+	char	   *secret = client ? client_secret : read_secret();
+	ClientOptions options;
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (client && same_text(endpoints, client_endpoints))
+		return client;
+	client_close(client);
+	client = NULL;
+	client_epoch++;
+	identity_forget();
+
+	if (cluster_is_embedded())
+		supervisor_wake();
+	memset(&options, 0, sizeof(options));
+	options.pd_endpoints = endpoints;
+	options.role = WIRE_ROLE_GATEWAY;
+	options.secret = secret;
+	options.ops.wait = backend_wait;
+	options.ops.acquire_fd = backend_acquire_fd;
+	options.ops.release_fd = backend_release_fd;
+	status = client_open(&options, &client, &err);
+	if (status != VT_OK)
+	{
+		client = NULL;
+		cluster_error(status, &err, "could not use vectron.pd_endpoints", NULL);
+	}
+	client_endpoints = MemoryContextStrdup(TopMemoryContext, endpoints);
+	client_secret = secret ? MemoryContextStrdup(TopMemoryContext, secret) : NULL;
+	return client;
+}
+
+/* Changes when the client is closed: its scans and lists are gone then. */
+uint64
+cluster_epoch(void)
+{
+	return client_epoch;
+}
+
+int64_t
+cluster_deadline(int timeout_ms)
+{
+	return clock_now_us() + (int64_t) timeout_ms * 1000;
+}
+
+/* A definite answer that this is not our index any more (law W7). */
+bool
+cluster_refused(VtStatus status)
+{
+	return status == VT_NOT_OWNER;
+}
+
+/* Throw the error that backend_wait() caught, if any. */
+void
+cluster_rethrow(void)
+{
+	if (error_caught)
+	{
+		error_caught = false;
+		PG_RE_THROW();
+	}
+}
+
+static int
+sqlstate_of(VtStatus status)
+{
+	switch (status)
+	{
+		case VT_TIMEOUT:
+		case VT_CANCELLED:
+			return ERRCODE_QUERY_CANCELED;
+		case VT_UNAVAILABLE:
+		case VT_NOT_LEADER:
+		case VT_STOPPING:
+			return ERRCODE_CONNECTION_FAILURE;
+		case VT_PROTOCOL:
+		case VT_VERSION:
+			return ERRCODE_PROTOCOL_VIOLATION;
+		case VT_BUSY:
+			return ERRCODE_INSUFFICIENT_RESOURCES;
+		case VT_FULL:
+			return ERRCODE_DISK_FULL;
+		case VT_NOMEM:
+			return ERRCODE_OUT_OF_MEMORY;
+		case VT_DENIED:
+			return ERRCODE_INSUFFICIENT_PRIVILEGE;
+		case VT_INVALID:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case VT_CORRUPT:
+			return ERRCODE_DATA_CORRUPTED;
+		case VT_IO:
+			return ERRCODE_IO_ERROR;
+		default:
+			return ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	}
+}
+
+static const char *
+hint_of(VtStatus status)
+{
+	switch (status)
+	{
+		case VT_TIMEOUT:
+		case VT_UNAVAILABLE:
+		case VT_NOT_LEADER:
+			return cluster_is_embedded() ?
+				"See the server log for messages of vectron-pd and vectron-worker." :
+				"Check that the daemons in vectron.pd_endpoints and their workers run; see the view vectron.workers.";
+		case VT_BUSY:
+			return "The workers are busy; try again.";
+		case VT_FULL:
+			return "Add disk space, memory or workers; see the view vectron.workers.";
+		case VT_UNKNOWN_GENERATION:
+			return "Check vectron.pd_endpoints and the workers' data; if the data is lost, REINDEX rebuilds it.";
+		case VT_GONE:
+			return "The index was dropped in the cluster; REINDEX rebuilds it.";
+		case VT_NOT_OWNER:
+			return "The index belongs to another server, database or incarnation; REINDEX makes it this server's.";
+		case VT_VERSION:
+			return "Library and daemons are of different releases; restart PostgreSQL after an upgrade.";
+		default:
+			return NULL;
+	}
+}
+
+/* Raise what the cluster said.  doing is a phrase such as "could not search". */
+void
+cluster_error(VtStatus status, const VtError *err, const char *doing, Relation index)
+{
+	const char *hint = hint_of(status);
+
+	cluster_rethrow();
+	if (status == VT_UNAVAILABLE || status == VT_TIMEOUT)
+		down_until = clock_now_us() + DOWN_US;
+	if (index)
+		ereport(ERROR,
+				(errcode(sqlstate_of(status)),
+				 errmsg("%s index \"%s\": %s", doing, RelationGetRelationName(index),
+						vt_error_words(err)),
+				 hint ? errhint("%s", hint) : 0));
+	ereport(ERROR,
+			(errcode(sqlstate_of(status)),
+			 errmsg("%s: %s", doing, vt_error_words(err)),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+void
+cluster_check(VtStatus status, const VtError *err, const char *doing, Relation index)
+{
+	VtError		plain;
+
+	if (status == VT_OK)
+	{
+		down_until = 0;
+		return;
+	}
+	plain = *err;
+	plain.code = status;
+	cluster_error(status, &plain, doing, index);
+}
+
+/* For the planner, which makes no call (R5). */
+bool
+cluster_believed_down(void)
+{
+	return down_until != 0 && clock_now_us() < down_until;
+}

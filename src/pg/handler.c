@@ -1,0 +1,207 @@
+/*-------------------------------------------------------------------------
+ *
+ * handler.c
+ *	  The access method "vectron" as PostgreSQL sees it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/htup_details.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
+#include "catalog/pg_opclass.h"
+#include "commands/vacuum.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/syscache.h"
+
+#include "index.h"
+#include "vector.h"
+
+PG_FUNCTION_INFO_V1(vectron_handler);
+PG_FUNCTION_INFO_V1(vectron_metric_l2);
+PG_FUNCTION_INFO_V1(vectron_metric_ip);
+PG_FUNCTION_INFO_V1(vectron_metric_cosine);
+PG_FUNCTION_INFO_V1(vectron_metric_l1);
+
+static ExecutorStart_hook_type next_executor_start;
+
+Datum
+vectron_handler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+
+	(void) fcinfo;
+	am->amstrategies = 0;
+	am->amsupport = 1;
+	am->amoptsprocnum = 0;
+	am->amcanorder = false;
+	am->amcanorderbyop = true;
+	am->amcanbackward = false;
+	am->amcanunique = false;
+	am->amcanmulticol = false;
+	am->amoptionalkey = true;
+	am->amsearcharray = false;
+	am->amsearchnulls = false;
+	am->amstorage = false;
+	am->amclusterable = false;
+	am->ampredlocks = false;
+	am->amcanparallel = false;
+	am->amcaninclude = false;
+	am->amusemaintenanceworkmem = false;
+	am->amparallelvacuumoptions = 0;
+	am->amkeytype = InvalidOid;
+
+	am->ambuild = vtbuild;
+	am->ambuildempty = vtbuildempty;
+	am->aminsert = vtinsert;
+	am->ambulkdelete = vtbulkdelete;
+	am->amvacuumcleanup = vtvacuumcleanup;
+	am->amcanreturn = NULL;
+	am->amcostestimate = vtcostestimate;
+	am->amoptions = vtoptions;
+	am->amproperty = NULL;
+	am->ambuildphasename = vtbuildphasename;
+	am->amvalidate = vtvalidate;
+	am->amadjustmembers = NULL;
+	am->ambeginscan = vtbeginscan;
+	am->amrescan = vtrescan;
+	am->amgettuple = vtgettuple;
+	am->amgetbitmap = NULL;
+	am->amendscan = vtendscan;
+	am->ammarkpos = NULL;
+	am->amrestrpos = NULL;
+	am->amestimateparallelscan = NULL;
+	am->aminitparallelscan = NULL;
+	am->amparallelrescan = NULL;
+	PG_RETURN_POINTER(am);
+}
+
+/* Support function 1 of an operator class: its metric. */
+Datum
+vectron_metric_l2(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(VEC_L2);
+}
+
+Datum
+vectron_metric_ip(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(VEC_IP);
+}
+
+Datum
+vectron_metric_cosine(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(VEC_COSINE);
+}
+
+Datum
+vectron_metric_l1(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(VEC_L1);
+}
+
+/*
+ * An operator class has one ordering operator and support function 1, and
+ * orders by distances of type float8.
+ */
+bool
+vtvalidate(Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass form;
+	CatCList   *operators;
+	CatCList   *procs;
+	bool		valid = true;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator class %u", opclass);
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(form->opcfamily));
+	procs = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(form->opcfamily));
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Form_pg_amop amop = (Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple);
+
+		if (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER)
+		{
+			ereport(INFO,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("operator class \"%s\" has an operator that is not ordering strategy 1",
+							NameStr(form->opcname))));
+			valid = false;
+		}
+	}
+	if (operators->n_members != 1 || procs->n_members != 1)
+	{
+		ereport(INFO,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("operator class \"%s\" needs one operator and one support function",
+						NameStr(form->opcname))));
+		valid = false;
+	}
+	ReleaseCatCacheList(procs);
+	ReleaseCatCacheList(operators);
+	ReleaseSysCache(tuple);
+	return valid;
+}
+
+/*
+ * The vector that an index value stands for.  False: nothing to index, since
+ * it is NULL or a zero vector under cosine distance.  *to_free is set when the
+ * value had to be detoasted.
+ */
+bool
+vectron_index_vector(Datum value, bool isnull, VecMetric metric, const float **out, int *dim,
+					 Pointer *to_free)
+{
+	Vector	   *vector;
+
+	*to_free = NULL;
+	if (isnull)
+		return false;
+	vector = DatumGetVector(value);
+	if ((Pointer) vector != DatumGetPointer(value))
+		*to_free = (Pointer) vector;
+	if (metric == VEC_COSINE && vec_norm(vector->x, vector->dim) == 0)
+	{
+		if (*to_free)
+			pfree(*to_free);
+		*to_free = NULL;
+		return false;
+	}
+	*out = vector->x;
+	*dim = vector->dim;
+	return true;
+}
+
+/* A parallel worker cannot see the leader's buffer: empty it first (law W2). */
+static void
+on_executor_start(QueryDesc *query, int eflags)
+{
+	if (query->plannedstmt->parallelModeNeeded && !pending_is_empty())
+		pending_flush();
+	if (next_executor_start)
+		next_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+void
+index_setup(void)
+{
+	options_setup();
+	pending_setup();
+	supervisor_setup();
+	next_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_executor_start;
+}

@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * index.h
+ *	  What the files of the access method share.
+ *
+ * Read in this order: meta.c (what an index knows of itself), cluster.c (the
+ * backend's way to the workers), pending.c (what an INSERT leaves to be sent),
+ * then build.c, insert.c, scan.c and vacuum.c, one moment in the life of an
+ * index each.  W1-W8, R1-R6, D1 and S5 are the rules in docs/architecture.md.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECTRON_INDEX_H
+#define VECTRON_INDEX_H
+
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "access/reloptions.h"
+#include "fmgr.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "storage/lockdefs.h"
+#include "utils/rel.h"
+
+#include "client/client.h"
+
+/* Defaults and limits of the options; docs/sql.md has the words. */
+#define VECTRON_DEFAULT_M 16
+#define VECTRON_MIN_M 2
+#define VECTRON_MAX_M 100
+#define VECTRON_DEFAULT_EF_CONSTRUCTION 200
+#define VECTRON_MIN_EF_CONSTRUCTION 4
+#define VECTRON_MAX_EF_CONSTRUCTION 1000
+#define VECTRON_MAX_SHARDS 1024
+
+/* Support functions of an operator class */
+#define VECTRON_METRIC_PROC 1	/* () -> int4: VecMetric */
+
+typedef struct VectronOptions
+{
+	int32		vl_len_;		/* varlena header */
+	int			m;
+	int			ef_construction;
+	int			shards;			/* 0 = default */
+	int			replicas;		/* 0 = default */
+} VectronOptions;
+
+/*
+ * State of an index (law W1).
+ *
+ * EMPTY   no collection yet: a scan finds nothing without asking; the first
+ *		   write creates it.
+ * LIVE    the cluster holds it; a cluster that does not know it is an error.
+ * STALE   the cluster's copy must not answer (law W7): not chosen for scans,
+ *		   inserts and VACUUM go on without it, REINDEX makes it live.
+ */
+typedef enum VectronState
+{
+	VECTRON_EMPTY = 1,
+	VECTRON_LIVE = 2,
+	VECTRON_STALE = 3
+} VectronState;
+
+/*
+ * The metapage: block 0 of the index, its only page.  Written through generic
+ * WAL, so it follows the index everywhere PostgreSQL takes it.
+ */
+#define VECTRON_META_MAGIC 0x4E525456
+#define VECTRON_META_VERSION 1
+typedef struct VectronMeta
+{
+	uint32		magic;
+	uint16		version;
+	uint16		state;			/* VectronState */
+	VtId		generation;		/* one life of one index */
+	WireOwner	owner;			/* who built it; zero while EMPTY */
+	uint32		dim;
+	uint16		metric;			/* VecMetric */
+	uint16		m;
+	uint16		ef_construction;
+	uint16		reserved;
+	uint32		shards;			/* wanted; 0 = default */
+	uint32		replicas;
+	int64		stale_since;	/* TimestampTz, 0 = not stale */
+	char		stale_reason[120];
+} VectronMeta;
+
+/* meta.c */
+extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
+extern void meta_read(Relation index, VectronMeta *out);
+extern bool meta_ensure_live(Relation index, VectronMeta *meta);
+extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);
+extern void meta_describe(Relation index, VectronMeta *out);
+extern VecMetric meta_metric(Relation index);
+
+/* identity.c: who this server is to the cluster (law W7) */
+extern const WireOwner *identity_owner(void);
+extern bool identity_is_ours(const WireOwner *owner);
+extern void identity_forget(void);
+extern char *identity_directory(void);
+extern VtId identity_marker(void);
+
+/* cluster.c */
+extern Client *cluster_client(void);
+extern uint64 cluster_epoch(void);
+extern int64_t cluster_deadline(int timeout_ms);
+extern bool cluster_refused(VtStatus status);
+extern void cluster_error(VtStatus status, const VtError *err, const char *doing,
+						  Relation index) pg_attribute_noreturn();
+extern void cluster_check(VtStatus status, const VtError *err, const char *doing,
+						  Relation index);
+extern void cluster_rethrow(void);
+extern bool cluster_is_embedded(void);
+extern char *cluster_endpoint(int n);
+extern bool cluster_believed_down(void);
+
+/* wal.c (law W3) */
+extern void wal_flush_own(XLogRecPtr lsn);
+extern XLogRecPtr wal_flush_all(void);
+
+/* pending.c (laws W2, W4, W6) */
+extern void pending_setup(void);
+extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
+						const float *vector);
+extern void pending_flush(void);
+extern void pending_note_fence(const VtId *generation, uint64 fence);
+extern uint64 pending_known_fence(const VtId *generation);
+extern bool pending_is_empty(void);
+
+/* vector values */
+extern bool vectron_index_vector(Datum value, bool isnull, VecMetric metric, const float **out,
+								 int *dim, Pointer *to_free);
+
+/* The callbacks of the access method, each in the file of its name */
+extern IndexBuildResult *vtbuild(Relation heap, Relation index, IndexInfo *info);
+extern void vtbuildempty(Relation index);
+extern char *vtbuildphasename(int64 phase);
+extern bool vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+					 IndexUniqueCheck check_unique, bool index_unchanged, IndexInfo *info);
+extern IndexBulkDeleteResult *vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+										   IndexBulkDeleteCallback callback, void *state);
+extern IndexBulkDeleteResult *vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats);
+extern void vtcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+						   Cost *startup, Cost *total, Selectivity *selectivity,
+						   double *correlation, double *pages);
+extern bytea *vtoptions(Datum reloptions, bool validate);
+extern bool vtvalidate(Oid opclass);
+extern IndexScanDesc vtbeginscan(Relation index, int nkeys, int norderbys);
+extern void vtrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
+extern bool vtgettuple(IndexScanDesc scan, ScanDirection direction);
+extern void vtendscan(IndexScanDesc scan);
+
+/* Settings (options.c) */
+extern char *vectron_pd_endpoints;
+extern char *vectron_secret_file;
+extern char *vectron_embedded_directory;
+extern int	vectron_ef_search;
+extern int	vectron_write_timeout;
+extern int	vectron_read_timeout;
+extern int	vectron_insert_buffer;
+extern bool vectron_fallback_scan;
+extern bool vectron_strict_order;
+extern bool vectron_verify_scan;
+extern int	vectron_max_scan_tuples;
+extern void options_setup(void);
+extern const VectronOptions *options_of(Relation index);
+
+/* monitor.c */
+extern Relation monitor_open_index(Oid oid, LOCKMODE lock);
+
+/* supervisor.c */
+extern void supervisor_setup(void);
+extern void supervisor_wake(void);
+
+/* Everything of the access method that _PG_init() starts (handler.c) */
+extern void index_setup(void);
+
+#endif							/* VECTRON_INDEX_H */

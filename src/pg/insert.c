@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * insert.c
+ *	  aminsert: one new heap tuple, left with pending.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "index.h"
+
+/*
+ * Called for each new tuple that is not a heap-only one.  Nothing is sent
+ * before the buffer is full or the transaction commits, except the creation of
+ * the collection on the first write of a generation.
+ */
+bool
+vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+		 IndexUniqueCheck check_unique pg_attribute_unused(),
+		 bool index_unchanged pg_attribute_unused(), IndexInfo *info pg_attribute_unused())
+{
+	VectronMeta meta;
+	const float *vector;
+	Pointer		to_free = NULL;
+	int			dim;
+
+	meta_read(index, &meta);
+	if (meta.state == VECTRON_STALE)
+		return false;
+	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) meta.metric, &vector, &dim, &to_free))
+		return false;
+	if (dim != (int) meta.dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %u dimensions, not %d", meta.dim, dim)));
+	if (meta_ensure_live(index, &meta))
+		pending_add(index, heap, &meta, tid, vector);
+	if (to_free)
+		pfree(to_free);
+	return false;
+}

@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta.c
+ *	  The metapage: which generation an index is, and in what state (law W1).
+ *
+ * The page is the only thing an index has in PostgreSQL.  It goes through
+ * generic WAL, so a rollback of REINDEX or TRUNCATE brings the old generation
+ * back with the old file, a crash replays it, and a standby or a copy has it.
+ * Identity is the random generation; no OID, file number or address is used.
+ *
+ * Two changes happen to a page after it was made: EMPTY -> LIVE before the
+ * first write is sent, and LIVE -> STALE after a definite refusal.  Both are
+ * flushed before anybody acts on them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/generic_xlog.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "index.h"
+
+static VectronMeta *
+meta_of_page(Page page)
+{
+	return (VectronMeta *) PageGetContents(page);
+}
+
+/* Lay out a fresh page. */
+static void
+meta_page_init(Page page, const VectronMeta *meta)
+{
+	PageInit(page, BLCKSZ, 0);
+	memcpy(meta_of_page(page), meta, sizeof(*meta));
+	((PageHeader) page)->pd_lower =
+		(char *) meta_of_page(page) + sizeof(*meta) - (char *) page;
+}
+
+/*
+ * Make block 0 of a new relation.  Generic WAL does not log the init fork of
+ * an unlogged relation, so that one is logged as a full page by hand.
+ */
+void
+meta_create(Relation index, ForkNumber fork, const VectronMeta *meta)
+{
+	Buffer		buffer;
+
+	LockRelationForExtension(index, ExclusiveLock);
+	buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, NULL);
+	UnlockRelationForExtension(index, ExclusiveLock);
+	if (BufferGetBlockNumber(buffer) != 0)
+		elog(ERROR, "index \"%s\" already has pages", RelationGetRelationName(index));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+
+	if (fork == INIT_FORKNUM)
+	{
+		START_CRIT_SECTION();
+		meta_page_init(BufferGetPage(buffer), meta);
+		MarkBufferDirty(buffer);
+		log_newpage_buffer(buffer, true);
+		END_CRIT_SECTION();
+	}
+	else
+	{
+		GenericXLogState *state = GenericXLogStart(index);
+
+		meta_page_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), meta);
+		GenericXLogFinish(state);
+	}
+	UnlockReleaseBuffer(buffer);
+}
+
+static void
+meta_check(Relation index, const VectronMeta *meta)
+{
+	if (meta->magic != VECTRON_META_MAGIC)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" is not a vectron index or its metapage is damaged",
+						RelationGetRelationName(index)),
+				 errhint("REINDEX it.")));
+	if (meta->version != VECTRON_META_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" has metapage version %u, this library knows version %u",
+						RelationGetRelationName(index), meta->version, VECTRON_META_VERSION),
+				 errhint("Install the newer vectron, or REINDEX.")));
+}
+
+/* A copy of the metapage as it is now. */
+void
+meta_read(Relation index, VectronMeta *out)
+{
+	Buffer		buffer = ReadBuffer(index, 0);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
+	UnlockReleaseBuffer(buffer);
+	meta_check(index, out);
+}
+
+/*
+ * Change the page under its lock, if it is still the generation and state that
+ * the change is meant for.  *meta becomes what the page says afterwards.
+ * Returns whether the change was made.
+ */
+static bool
+meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *to)
+{
+	Buffer		buffer = ReadBuffer(index, 0);
+	VectronMeta *there;
+	bool		match;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	there = meta_of_page(BufferGetPage(buffer));
+	match = there->state == from && vt_id_equal(&there->generation, &meta->generation);
+	if (match)
+	{
+		GenericXLogState *state = GenericXLogStart(index);
+
+		memcpy(meta_of_page(GenericXLogRegisterBuffer(state, buffer, 0)), to, sizeof(*to));
+		GenericXLogFinish(state);
+	}
+	memcpy(meta, meta_of_page(BufferGetPage(buffer)), sizeof(*meta));
+	UnlockReleaseBuffer(buffer);
+
+	/* Whoever made the change: nobody acts on it before it is durable. */
+	if (RelationNeedsWAL(index))
+		wal_flush_all();
+	return match;
+}
+
+/*
+ * Before the first write of a generation: create its collection, then log
+ * LIVE and flush, then return so that the caller may send (law W1).  *meta is
+ * brought up to date.  False: the index is stale, go on without it.
+ *
+ * Creating is idempotent by generation, so several backends may meet here.
+ * When the collection was made but LIVE not logged, it stays empty and the
+ * sweeper finds it.
+ */
+bool
+meta_ensure_live(Relation index, VectronMeta *meta)
+{
+	if (meta->state == VECTRON_EMPTY)
+	{
+		VectronMeta live = *meta;
+		ClientCreate create;
+		VtError		err = {0};
+		char	   *label;
+
+		live.state = VECTRON_LIVE;
+		live.owner = *identity_owner();
+		label = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(index)),
+						 RelationGetRelationName(index));
+
+		memset(&create, 0, sizeof(create));
+		create.generation = live.generation;
+		create.owner = live.owner;
+		create.dim = live.dim;
+		create.metric = (VecMetric) live.metric;
+		create.m = live.m;
+		create.ef_construction = live.ef_construction;
+		create.shards = live.shards;
+		create.replicas = live.replicas;
+		create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
+		create.label = label;
+		cluster_check(client_create(cluster_client(), &create,
+									cluster_deadline(vectron_write_timeout), &err),
+					  &err, "could not create the shards of", index);
+		pfree(label);
+		meta_change(index, meta, VECTRON_EMPTY, &live);
+	}
+	if (meta->state == VECTRON_LIVE && !identity_is_ours(&meta->owner))
+	{
+		meta_set_stale(index, &meta->generation, "the index was built by another server, "
+					   "database or incarnation");
+		meta->state = VECTRON_STALE;
+	}
+	return meta->state == VECTRON_LIVE;
+}
+
+/*
+ * A definite refusal: from now on scans do not choose the index, and inserts
+ * and VACUUM go on without it (law W7).
+ */
+void
+meta_set_stale(Relation index, const VtId *generation, const char *reason)
+{
+	VectronMeta meta;
+	VectronMeta stale;
+
+	meta_read(index, &meta);
+	if (meta.state != VECTRON_LIVE || !vt_id_equal(&meta.generation, generation))
+		return;
+	stale = meta;
+	stale.state = VECTRON_STALE;
+	stale.stale_since = GetCurrentTimestamp();
+	strlcpy(stale.stale_reason, reason, sizeof(stale.stale_reason));
+	if (meta_change(index, &meta, VECTRON_LIVE, &stale))
+		ereport(LOG,
+				(errmsg("index \"%s\" is stale and no longer used: %s",
+						RelationGetRelationName(index), reason),
+				 errhint("REINDEX INDEX makes it live again.")));
+}
+
+/* The metric of the index's operator class. */
+VecMetric
+meta_metric(Relation index)
+{
+	FmgrInfo   *proc = index_getprocinfo(index, 1, VECTRON_METRIC_PROC);
+	uint32		metric = DatumGetUInt32(FunctionCall0Coll(proc, InvalidOid));
+
+	if (!vec_metric_valid(metric))
+		elog(ERROR, "operator class of index \"%s\" names no metric",
+			 RelationGetRelationName(index));
+	return (VecMetric) metric;
+}
+
+/* What a new generation of this index is: options, metric, dimensions. */
+void
+meta_describe(Relation index, VectronMeta *out)
+{
+	const VectronOptions *options = options_of(index);
+	int32		typmod = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+
+	memset(out, 0, sizeof(*out));
+	out->magic = VECTRON_META_MAGIC;
+	out->version = VECTRON_META_VERSION;
+	out->state = VECTRON_EMPTY;
+	out->dim = typmod > 0 ? typmod : 0;
+	out->metric = (uint16) meta_metric(index);
+	out->m = (uint16) (options ? options->m : VECTRON_DEFAULT_M);
+	out->ef_construction = (uint16) (options ? options->ef_construction : VECTRON_DEFAULT_EF_CONSTRUCTION);
+	out->shards = options ? options->shards : 0;
+	out->replicas = options ? options->replicas : 0;
+}

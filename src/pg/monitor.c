@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * monitor.c
+ *	  What views are made of: an index's own state, and the cluster's reports.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "index.h"
+
+PG_FUNCTION_INFO_V1(vectron_report);
+PG_FUNCTION_INFO_V1(vectron_index_meta);
+
+/*
+ * Ask PD one of the questions that change nothing; the answer is JSON.  When
+ * PD cannot be reached the answer says so instead of an error: a view must
+ * work at that hour of all.
+ */
+Datum
+vectron_report(PG_FUNCTION_ARGS)
+{
+	static const char *const allowed[] = {"collections", "workers", "shards", "status"};
+	char	   *op = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *reply;
+	VtError		err = {0};
+	VtStatus	status;
+	bool		known = false;
+
+	for (int i = 0; i < (int) lengthof(allowed); i++)
+		known |= strcmp(op, allowed[i]) == 0;
+	if (!known)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized report \"%s\"", op)));
+	status = client_control(cluster_client(), psprintf("{\"op\":\"%s\"}", op),
+							cluster_deadline(Min(vectron_read_timeout, 5000)), &reply, &err);
+	cluster_rethrow();
+	if (status != VT_OK)
+	{
+		StringInfoData out;
+
+		initStringInfo(&out);
+		appendStringInfo(&out, "{\"status\":%d,\"message\":", (int) status);
+		/* Words of ours: printable, but a quote or backslash must not break it. */
+		appendStringInfoChar(&out, '"');
+		for (const char *p = vt_error_words(&err); *p; p++)
+			if (*p == '"' || *p == '\\')
+				appendStringInfo(&out, "\\%c", *p);
+			else if ((unsigned char) *p >= ' ')
+				appendStringInfoChar(&out, *p);
+		appendStringInfoString(&out, "\"}");
+		PG_RETURN_TEXT_P(cstring_to_text(out.data));
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(reply));
+}
+
+/* Open an index of ours, or complain. */
+Relation
+monitor_open_index(Oid oid, LOCKMODE lock)
+{
+	Relation	index = index_open(oid, lock);
+
+	if (index->rd_rel->relam != get_index_am_oid("vectron", false))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a vectron index", RelationGetRelationName(index))));
+	return index;
+}
+
+/* (generation, state, dim, m, ef_construction, stale_since, stale_reason) */
+Datum
+vectron_index_meta(PG_FUNCTION_ARGS)
+{
+	Relation	index = monitor_open_index(PG_GETARG_OID(0), AccessShareLock);
+	VectronMeta meta;
+	TupleDesc	desc;
+	Datum		values[7];
+	bool		nulls[7] = {false};
+	char		generation[VT_ID_TEXT];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	meta_read(index, &meta);
+	index_close(index, AccessShareLock);
+	vt_id_format(&meta.generation, generation);
+	values[0] = CStringGetTextDatum(generation);
+	values[1] = CStringGetTextDatum(meta.state == VECTRON_EMPTY ? "empty" :
+									meta.state == VECTRON_LIVE ? "live" : "stale");
+	values[2] = Int32GetDatum((int32) meta.dim);
+	values[3] = Int32GetDatum(meta.m);
+	values[4] = Int32GetDatum(meta.ef_construction);
+	values[5] = TimestampTzGetDatum(meta.stale_since);
+	values[6] = CStringGetTextDatum(meta.stale_reason);
+	nulls[5] = nulls[6] = meta.state != VECTRON_STALE;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

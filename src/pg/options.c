@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *	  What a user may set: WITH (...) of an index, and vectron.* settings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "index.h"
+
+char	   *vectron_pd_endpoints;
+char	   *vectron_secret_file;
+char	   *vectron_embedded_directory;
+int			vectron_ef_search;
+int			vectron_write_timeout;
+int			vectron_read_timeout;
+int			vectron_insert_buffer;
+bool		vectron_fallback_scan;
+bool		vectron_strict_order;
+bool		vectron_verify_scan;
+int			vectron_max_scan_tuples;
+
+static relopt_kind vectron_relopts;
+
+void
+options_setup(void)
+{
+	vectron_relopts = add_reloption_kind();
+	add_int_reloption(vectron_relopts, "m", "Links of a node in the graph",
+					  VECTRON_DEFAULT_M, VECTRON_MIN_M, VECTRON_MAX_M, AccessExclusiveLock);
+	add_int_reloption(vectron_relopts, "ef_construction", "Candidates looked at when a node is linked",
+					  VECTRON_DEFAULT_EF_CONSTRUCTION, VECTRON_MIN_EF_CONSTRUCTION,
+					  VECTRON_MAX_EF_CONSTRUCTION, AccessExclusiveLock);
+	add_int_reloption(vectron_relopts, "shards", "Shards of the index, 0 = one for each worker",
+					  0, 0, VECTRON_MAX_SHARDS, AccessExclusiveLock);
+	add_int_reloption(vectron_relopts, "replicas", "Replicas of each shard, 0 = the cluster's default",
+					  0, 0, 9, AccessExclusiveLock);
+
+	DefineCustomStringVariable("vectron.pd_endpoints",
+							   "Where the placement drivers listen.",
+							   "Comma-separated unix:/path or tcp://host:port. Empty: one placement driver "
+							   "and one worker run under the data directory.",
+							   &vectron_pd_endpoints, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.secret_file",
+							   "File with the cluster secret, needed for tcp endpoints.",
+							   NULL, &vectron_secret_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.embedded_directory",
+							   "Where the embedded cluster keeps its data.",
+							   "Empty: the folder vectron in the data directory.",
+							   &vectron_embedded_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.ef_search",
+							"Candidates kept during a search: more is slower and finds more.",
+							NULL, &vectron_ef_search, 100, 1, 10000, PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.write_timeout",
+							"How long a write or a commit may wait for the cluster.",
+							NULL, &vectron_write_timeout, 30000, 10, INT_MAX / 1000, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.read_timeout",
+							"How long a search may wait for the cluster.",
+							NULL, &vectron_read_timeout, 30000, 10, INT_MAX / 1000, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.insert_buffer",
+							"Memory for index entries of a transaction before they are sent.",
+							NULL, &vectron_insert_buffer, 16384, 64, MAX_KILOBYTES, PGC_USERSET,
+							GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("vectron.fallback_scan",
+							 "Plan exact scans of the table while the cluster cannot be reached.",
+							 NULL, &vectron_fallback_scan, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("vectron.strict_order",
+							 "Leave out a row that is found late and nearer than one already returned.",
+							 NULL, &vectron_strict_order, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("vectron.verify_scan",
+							 "Compare every row a scan returns with the table, for tests.",
+							 NULL, &vectron_verify_scan, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.max_scan_tuples",
+							"Rows after which a scan ends early, 0 = never.",
+							NULL, &vectron_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("vectron");
+}
+
+bytea *
+vtoptions(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		{"m", RELOPT_TYPE_INT, offsetof(VectronOptions, m)},
+		{"ef_construction", RELOPT_TYPE_INT, offsetof(VectronOptions, ef_construction)},
+		{"shards", RELOPT_TYPE_INT, offsetof(VectronOptions, shards)},
+		{"replicas", RELOPT_TYPE_INT, offsetof(VectronOptions, replicas)},
+	};
+	bytea	   *result = (bytea *) build_reloptions(reloptions, validate, vectron_relopts,
+													sizeof(VectronOptions), table, lengthof(table));
+	VectronOptions *options = (VectronOptions *) result;
+
+	if (validate && options)
+	{
+		if (options->ef_construction < 2 * options->m)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("ef_construction must be greater than or equal to 2 * m")));
+		if (options->replicas > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("replicas above 1 are not supported yet"),
+					 errhint("Leave the option out: the index is shown as under-replicated.")));
+	}
+	return result;
+}
+
+const VectronOptions *
+options_of(Relation index)
+{
+	return (const VectronOptions *) index->rd_options;
+}

@@ -1,0 +1,312 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *	  Index scans: rows by distance, batch by batch, until none is left.
+ *
+ * The planner comes here for exactly one ORDER BY distance on the vector
+ * column (R1).  The first batch is as large as ef_search; the executor takes
+ * rows from it, hides what its snapshot does not see or a filter does not
+ * pass, and comes back.  Later batches exclude what was returned and end with
+ * an exact scan of the rest, so a scan ends only when no row is left.
+ *
+ * A scan sees every write this server was acknowledged (R3): every batch is
+ * read at or after an index asked of the leader after the snapshot was taken.
+ * The state of the index is read again here, after the snapshot, since it may
+ * have become stale after the plan was made (W7).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "index.h"
+#include "vector.h"
+
+typedef struct VectronScan
+{
+	/* What is asked */
+	VectronMeta meta;
+	float	   *query;			/* meta.dim floats, in context */
+	bool		have_query;
+	bool		started;
+
+	/* What comes */
+	ClientScan *scan;
+	uint64		epoch;			/* of the client it belongs to */
+	BlockNumber blocks;			/* of the table, after the snapshot (R4) */
+	uint64		returned;
+
+	/* vectron.verify_scan */
+	IndexInfo  *info;
+	EState	   *estate;
+	TupleTableSlot *slot;
+	IndexFetchTableData *fetch;
+
+	MemoryContext context;
+	MemoryContextCallback on_reset;
+} VectronScan;
+
+static void
+scan_forget(VectronScan *vs)
+{
+	if (vs->scan && vs->epoch == cluster_epoch())
+		client_scan_close(vs->scan);
+	vs->scan = NULL;
+	vs->started = false;
+	vs->returned = 0;
+}
+
+static void
+on_context_reset(void *arg)
+{
+	scan_forget((VectronScan *) arg);
+}
+
+IndexScanDesc
+vtbeginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "vectron scan",
+												  ALLOCSET_DEFAULT_SIZES);
+	VectronScan *vs = MemoryContextAllocZero(context, sizeof(VectronScan));
+
+	/* An error deletes the context, and with it the scan at the workers. */
+	vs->context = context;
+	vs->on_reset.func = on_context_reset;
+	vs->on_reset.arg = vs;
+	MemoryContextRegisterResetCallback(context, &vs->on_reset);
+	scan->opaque = vs;
+	return scan;
+}
+
+/* Take the vector to search for from the ORDER BY argument. */
+static void
+scan_set_query(IndexScanDesc scan, VectronScan *vs)
+{
+	bool		isnull = (scan->orderByData->sk_flags & SK_ISNULL) != 0;
+	uint32		dim = vs->meta.dim;
+
+	if (vs->query)
+		pfree(vs->query);
+	vs->query = MemoryContextAllocZero(vs->context, sizeof(float) * dim);
+	if (!isnull)
+	{
+		Vector	   *vector = DatumGetVector(scan->orderByData->sk_argument);
+
+		if (vector->dim != (int) dim)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("different vector dimensions %d and %d", (int) dim, vector->dim)));
+		memcpy(vs->query, vector->x, sizeof(float) * dim);
+	}
+
+	/*
+	 * A NULL argument, or a zero vector under cosine distance, makes every
+	 * distance NULL or NaN: any order is the right one, so take some vector.
+	 */
+	if (isnull || (vs->meta.metric == VEC_COSINE && vec_norm(vs->query, dim) == 0))
+		vs->query[0] = 1;
+	vs->have_query = true;
+}
+
+void
+vtrescan(IndexScanDesc scan, ScanKey keys pg_attribute_unused(), int nkeys, ScanKey orderbys,
+		 int norderbys)
+{
+	VectronScan *vs = (VectronScan *) scan->opaque;
+
+	if (nkeys != 0 || scan->numberOfKeys != 0 || scan->numberOfOrderBys != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot scan vectron index without order")));
+	scan_forget(vs);
+	if (orderbys && norderbys > 0)
+		memmove(scan->orderByData, orderbys, sizeof(ScanKeyData) * norderbys);
+	vs->have_query = false;
+}
+
+/* The first call after a rescan: ask the cluster. */
+static void
+scan_start(IndexScanDesc scan, VectronScan *vs)
+{
+	Relation	index = scan->indexRelation;
+	ClientSearch search;
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("non-MVCC snapshots are not supported with vectron indexes")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("vectron indexes are not used on a standby"),
+				 errhint("SET enable_indexscan = off for an exact scan.")));
+	pgstat_count_index_scan(index);
+	pending_flush();
+
+	meta_read(index, &vs->meta);
+	scan_set_query(scan, vs);
+	vs->started = true;
+	vs->blocks = scan->heapRelation ? RelationGetNumberOfBlocks(scan->heapRelation) : MaxBlockNumber;
+	if (vs->meta.state == VECTRON_EMPTY)
+		return;
+	if (vs->meta.state == VECTRON_STALE || !meta_ensure_live(index, &vs->meta))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" became stale after the query was planned",
+						RelationGetRelationName(index)),
+				 errhint("Run the query again: it will be planned without the index. REINDEX makes the index live.")));
+
+	memset(&search, 0, sizeof(search));
+	search.generation = vs->meta.generation;
+	search.owner = vs->meta.owner;
+	search.query = vs->query;
+	search.dim = vs->meta.dim;
+	search.batch = vectron_ef_search;
+	search.ef = vectron_ef_search;
+	search.consistency = WIRE_LINEARIZABLE;
+	vs->epoch = cluster_epoch();
+	status = client_scan_open(cluster_client(), &search, cluster_deadline(vectron_read_timeout),
+							  &vs->scan, &err);
+	if (status != VT_OK)
+		vs->scan = NULL;
+	vs->epoch = cluster_epoch();
+	if (cluster_refused(status))
+		meta_set_stale(index, &vs->meta.generation, vt_error_words(&err));
+	cluster_check(status, &err, "could not search", index);
+}
+
+/*
+ * Does the table agree?  If a tuple at the TID is visible, its vector must be
+ * at exactly this distance.
+ */
+static void
+scan_verify(IndexScanDesc scan, VectronScan *vs, ItemPointer tid, double distance)
+{
+	Relation	heap = scan->heapRelation;
+	ItemPointerData seen = *tid;
+	bool		call_again = false;
+	bool		all_dead = false;
+
+	if (vs->fetch == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(vs->context);
+
+		vs->info = BuildIndexInfo(scan->indexRelation);
+		vs->estate = CreateExecutorState();
+		vs->slot = table_slot_create(heap, NULL);
+		GetPerTupleExprContext(vs->estate)->ecxt_scantuple = vs->slot;
+		vs->fetch = table_index_fetch_begin(heap);
+		MemoryContextSwitchTo(old);
+	}
+	if (table_index_fetch_tuple(vs->fetch, &seen, scan->xs_snapshot, vs->slot, &call_again, &all_dead))
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+		const float *vector;
+		Pointer		to_free = NULL;
+		int			dim;
+		double		truth;
+
+		FormIndexDatum(vs->info, vs->slot, vs->estate, values, isnull);
+		if (!vectron_index_vector(values[0], isnull[0], (VecMetric) vs->meta.metric, &vector, &dim,
+								  &to_free) ||
+			dim != (int) vs->meta.dim)
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" has an entry for tuple (%u,%u), which has no vector",
+							RelationGetRelationName(scan->indexRelation),
+							ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid))));
+		truth = vec_distance((VecMetric) vs->meta.metric, vs->query, vector, dim);
+		if (memcmp(&truth, &distance, sizeof(truth)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" says that tuple (%u,%u) is at %.17g, the table says %.17g",
+							RelationGetRelationName(scan->indexRelation),
+							ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
+							distance, truth)));
+		if (to_free)
+			pfree(to_free);
+		ResetExprContext(GetPerTupleExprContext(vs->estate));
+	}
+	ExecClearTuple(vs->slot);
+	table_index_fetch_reset(vs->fetch);
+}
+
+bool
+vtgettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	VectronScan *vs = (VectronScan *) scan->opaque;
+
+	if (direction != ForwardScanDirection)
+		elog(ERROR, "vectron indexes are only scanned forward");
+	if (!vs->started)
+		scan_start(scan, vs);
+	if (vs->scan && vs->epoch != cluster_epoch())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("vectron.pd_endpoints changed during a scan")));
+
+	while (vs->scan)
+	{
+		ClientHit	hit;
+		VtError		err = {0};
+		VtStatus	status;
+		uint32_t	block;
+		uint16_t	offset;
+		bool		found = false;
+
+		if (vectron_max_scan_tuples > 0 && vs->returned >= (uint64) vectron_max_scan_tuples)
+			return false;
+		status = client_scan_next(vs->scan, cluster_deadline(vectron_read_timeout), &hit, &found, &err);
+		cluster_check(status, &err, "could not search", scan->indexRelation);
+		if (!found)
+			return false;
+		if (!wire_tid_get(hit.id, &block, &offset))
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" holds an entry that is no tuple identifier",
+							RelationGetRelationName(scan->indexRelation)),
+					 errhint("REINDEX it.")));
+		if (hit.late && vectron_strict_order)
+			continue;
+		if (block >= vs->blocks || !OffsetNumberIsValid(offset))
+			continue;
+		ItemPointerSet(&scan->xs_heaptid, block, offset);
+		if (vectron_verify_scan && scan->heapRelation)
+			scan_verify(scan, vs, &scan->xs_heaptid, hit.distance);
+		scan->xs_recheck = false;
+		scan->xs_recheckorderby = false;
+		vs->returned++;
+		return true;
+	}
+	return false;
+}
+
+void
+vtendscan(IndexScanDesc scan)
+{
+	VectronScan *vs = (VectronScan *) scan->opaque;
+
+	if (vs->fetch)
+	{
+		table_index_fetch_end(vs->fetch);
+		ExecDropSingleTupleTableSlot(vs->slot);
+		FreeExecutorState(vs->estate);
+	}
+	MemoryContextDelete(vs->context);
+	scan->opaque = NULL;
+}

@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervisor.c
+ *	  The background worker that keeps the embedded cluster running.
+ *
+ * With vectron.pd_endpoints empty, one placement driver and one worker run
+ * under the data directory: from server start when vectron is preloaded, else
+ * from first use.  One supervisor, chosen by a lock file, starts them and
+ * starts them again when they end.
+ *
+ * The daemons live with the postmaster, not with the supervisor: they hold the
+ * read end of its death-watch pipe and stop when it is gone.  So a supervisor
+ * that was killed (which makes PostgreSQL restart its processes) finds them
+ * running and adopts them: whoever answers on the socket is the daemon, and the
+ * socket tells its process id.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "common/file_perm.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "postmaster/postmaster.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+
+#include "index.h"
+
+PGDLLEXPORT void vectron_supervisor_main(Datum arg);
+
+#define DAEMONS 2
+#define LOOK_MS 1000			/* how often adopted daemons are looked at */
+#define BACKOFF_MAX_MS 30000
+#define DEATH_FD 3				/* where a daemon finds the pipe */
+
+typedef struct Daemon
+{
+	const char *name;			/* "pd": program vectron-pd, folder pd */
+	int			socket;			/* number of its endpoint */
+	pid_t		child;			/* started by us and not yet reaped, or 0 */
+	int64_t		not_before_us;	/* back-off after it ended */
+	int			backoff_ms;
+} Daemon;
+
+static Daemon daemons[DAEMONS] = {
+	{.name = "pd", .socket = 1},
+	{.name = "worker", .socket = 2},
+};
+
+/* Take the lock that makes one supervisor; -1 = somebody has it. */
+static int
+supervisor_lock(void)
+{
+	char	   *path;
+	int			fd;
+
+	if (mkdir(identity_directory(), pg_dir_create_mode) < 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", identity_directory())));
+	path = psprintf("%s/supervisor", identity_directory());
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, pg_file_create_mode);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	pfree(path);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void
+fill_worker(BackgroundWorker *worker)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = 1;
+	strlcpy(worker->bgw_library_name, "vectron", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, "vectron_supervisor_main", BGW_MAXLEN);
+	strlcpy(worker->bgw_name, "vectron supervisor", BGW_MAXLEN);
+	strlcpy(worker->bgw_type, "vectron supervisor", BGW_MAXLEN);
+}
+
+/*
+ * Called by a backend about to use the embedded cluster: make sure that a
+ * supervisor runs or is on its way.
+ */
+void
+supervisor_wake(void)
+{
+	BackgroundWorker worker;
+	int			lock;
+
+	if (!IsUnderPostmaster || RecoveryInProgress() || IsBinaryUpgrade)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the embedded vectron cluster does not run on a standby, in single-user mode or during pg_upgrade")));
+	lock = supervisor_lock();
+	if (lock < 0)
+		return;
+	close(lock);
+	fill_worker(&worker);
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker slot is free for the vectron supervisor"),
+				 errhint("Raise max_worker_processes, or add vectron to shared_preload_libraries.")));
+}
+
+void
+supervisor_setup(void)
+{
+	BackgroundWorker worker;
+
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	fill_worker(&worker);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Process id of whoever listens on the daemon's socket; 0 = nobody. */
+static pid_t
+daemon_listening(const Daemon *daemon)
+{
+	char	   *endpoint = cluster_endpoint(daemon->socket);
+	struct sockaddr_un address;
+	struct ucred peer;
+	socklen_t	size = sizeof(peer);
+	int			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid_t		pid = 0;
+
+	memset(&address, 0, sizeof(address));
+	address.sun_family = AF_UNIX;
+	strlcpy(address.sun_path, endpoint + strlen("unix:"), sizeof(address.sun_path));
+	if (fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+		pid = peer.pid;
+	if (fd >= 0)
+		close(fd);
+	pfree(endpoint);
+	return pid;
+}
+
+/* After fork: only what is safe between fork and exec. */
+static void daemon_exec(char *const *argv) pg_attribute_noreturn();
+
+static void
+daemon_exec(char *const *argv)
+{
+	sigset_t	none;
+
+	setsid();
+	if (dup2(postmaster_alive_fds[POSTMASTER_FD_WATCH], DEATH_FD) < 0)
+		_exit(1);
+	close_range(DEATH_FD + 1, ~0U, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+static void
+daemon_start(Daemon *daemon)
+{
+	char		directory[MAXPGPATH];
+	char	   *argv[12];
+	char	   *slash;
+	int			n = 0;
+	pid_t		pid;
+
+	strlcpy(directory, my_exec_path, sizeof(directory));
+	slash = strrchr(directory, '/');
+	if (slash)
+		*slash = '\0';
+	argv[n++] = psprintf("%s/vectron-%s", directory, daemon->name);
+	argv[n++] = "--data";
+	argv[n++] = psprintf("%s/%s", identity_directory(), daemon->name);
+	argv[n++] = "--listen";
+	argv[n++] = cluster_endpoint(daemon->socket);
+	argv[n++] = "--death-fd";
+	argv[n++] = psprintf("%d", DEATH_FD);
+	if (daemon->socket != 1)
+	{
+		argv[n++] = "--pd";
+		argv[n++] = cluster_endpoint(1);
+	}
+	argv[n] = NULL;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		daemon_exec(argv);
+	if (pid < 0)
+		ereport(LOG, (errmsg("could not start %s: %m", argv[0])));
+	else
+	{
+		daemon->child = pid;
+		ereport(LOG, (errmsg("started %s, process %d", argv[0], (int) pid)));
+	}
+}
+
+/* Reap what has ended, start what does not run. */
+static void
+daemon_look(Daemon *daemon)
+{
+	int			status;
+
+	if (daemon->child && waitpid(daemon->child, &status, WNOHANG) == daemon->child)
+	{
+		daemon->backoff_ms = daemon->backoff_ms ? Min(2 * daemon->backoff_ms, BACKOFF_MAX_MS) : 100;
+		daemon->not_before_us = clock_now_us() + (int64_t) daemon->backoff_ms * 1000;
+		if (WIFSIGNALED(status))
+			ereport(LOG, (errmsg("vectron-%s (process %d) was ended by signal %d", daemon->name,
+								 (int) daemon->child, WTERMSIG(status))));
+		else
+			ereport(LOG, (errmsg("vectron-%s (process %d) ended with status %d", daemon->name,
+								 (int) daemon->child, WEXITSTATUS(status)),
+						  WEXITSTATUS(status) == 127 ?
+						  errhint("The program is expected beside PostgreSQL's own; make install puts it there.") : 0));
+		daemon->child = 0;
+	}
+	if (daemon->child)
+		return;
+	if (clock_now_us() < daemon->not_before_us || daemon_listening(daemon))
+		return;
+	daemon_start(daemon);
+}
+
+/* A daemon that has run for a while is forgiven its earlier ends. */
+static void
+daemon_forgive(Daemon *daemon)
+{
+	if (daemon->backoff_ms && clock_now_us() > daemon->not_before_us + 60 * INT64CONST(1000000))
+		daemon->backoff_ms = 0;
+}
+
+/* Tell them to stop, the worker first, and wait; they bound it to 5 s. */
+static void
+daemons_stop(void)
+{
+	pid_t		pids[DAEMONS];
+
+	for (int i = DAEMONS - 1; i >= 0; i--)
+	{
+		pids[i] = daemons[i].child ? daemons[i].child : daemon_listening(&daemons[i]);
+		if (pids[i])
+			kill(pids[i], SIGTERM);
+	}
+	for (int round = 0; round < 600; round++)
+	{
+		bool		alive = false;
+
+		for (int i = 0; i < DAEMONS; i++)
+		{
+			if (!pids[i])
+				continue;
+			if (daemons[i].child ? waitpid(pids[i], NULL, WNOHANG) == pids[i] :
+				kill(pids[i], 0) < 0)
+			{
+				pids[i] = 0;
+				daemons[i].child = 0;
+			}
+			else
+				alive = true;
+		}
+		if (!alive)
+			return;
+		pg_usleep(10000);
+	}
+}
+
+static void
+on_child_end(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+void
+vectron_supervisor_main(Datum arg)
+{
+	int			lock;
+
+	(void) arg;
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGCHLD, on_child_end);
+	BackgroundWorkerUnblockSignals();
+
+	lock = supervisor_lock();
+	if (lock < 0)
+		proc_exit(0);			/* another one does it */
+
+	/* Before anything under the folder is opened: is it a copy? */
+	if (cluster_is_embedded())
+		(void) identity_marker();
+	while (!ShutdownRequestPending)
+	{
+		if (cluster_is_embedded())
+		{
+			for (int i = 0; i < DAEMONS; i++)
+			{
+				daemon_look(&daemons[i]);
+				daemon_forgive(&daemons[i]);
+			}
+		}
+		else
+			daemons_stop();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 daemons[0].backoff_ms || daemons[1].backoff_ms ? 100 : LOOK_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+	daemons_stop();
+	close(lock);
+	proc_exit(0);
+}

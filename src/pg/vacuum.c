@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * vacuum.c
+ *	  ambulkdelete and amvacuumcleanup (law W5).
+ *
+ * When ambulkdelete returns, the heap frees the TIDs it asked about.  So by
+ * then no entry may name them, and no message that names them, however late,
+ * may still do anything.  In this order:
+ *
+ *	1.	Raise the fence of the whole generation to one new number through every
+ *		shard's log.  A put that was stamped before is refused from here on.
+ *	2.	List every entry at the leaders, at or after the raise, from streams
+ *		that are complete and counted.
+ *	3.	Flush WAL up to now (W3), then delete what the callback calls dead, each
+ *		by its version as listed, under the new fence; wait for all of it.
+ *
+ * Anything short of that is an error: VACUUM fails, the line pointers stay
+ * dead, and nothing is wrong.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/xlog.h"
+#include "commands/vacuum.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "index.h"
+
+/* Dead entries are deleted in lots of so many. */
+#define LOT 16384
+
+typedef struct Lot
+{
+	ClientRecord records[LOT];
+	uint8_t		ids[LOT][WIRE_TID_SIZE];
+	int			n;
+} Lot;
+
+static ClientWriter
+vacuum_writer(const VectronMeta *meta, uint64 fence)
+{
+	ClientWriter writer;
+
+	memset(&writer, 0, sizeof(writer));
+	writer.generation = meta->generation;
+	writer.owner = meta->owner;
+	writer.fence = fence;
+	writer.timeline = GetWALInsertionTimeLine();
+	writer.deadline_us = cluster_deadline(vectron_write_timeout);
+	return writer;
+}
+
+static void
+lot_delete(Relation index, const VectronMeta *meta, Lot *lot, uint64 fence)
+{
+	ClientWriter writer;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+	uint64_t	hits = 0;
+
+	if (lot->n == 0)
+		return;
+	writer = vacuum_writer(meta, fence);
+	writer.lsn = wal_flush_all();
+	status = client_delete(cluster_client(), &writer, lot->records, lot->n, &hits, &marks, &err);
+	client_marks_free(&marks);
+	cluster_check(status, &err, "could not delete from", index);
+	lot->n = 0;
+}
+
+/* Steps 2 and 3; frees the marks. */
+static void
+vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
+			   uint64 fence, ClientMarks *marks, IndexBulkDeleteCallback callback,
+			   void *state)
+{
+	Relation	index = info->index;
+	Lot		   *lot = palloc(sizeof(Lot));
+	ClientList *volatile list = NULL;
+	VtError		err = {0};
+	VtStatus	status;
+	volatile double live = 0;
+
+	lot->n = 0;
+	PG_TRY();
+	{
+		ClientList *opened = NULL;
+
+		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
+								  cluster_deadline(vectron_write_timeout), &opened, &err);
+		list = opened;
+		cluster_check(status, &err, "could not list the entries of", index);
+		for (;;)
+		{
+			WireListItem item;
+			ItemPointerData tid;
+			uint32_t	block;
+			uint16_t	offset;
+
+			vacuum_delay_point();
+			status = client_list_next(list, cluster_deadline(vectron_write_timeout), &item, &err);
+			cluster_check(status, &err, "could not list the entries of", index);
+			if (item.id.len == 0)
+				break;
+			if (!wire_tid_get(item.id, &block, &offset))
+				ereport(ERROR,
+						(errcode(ERRCODE_INDEX_CORRUPTED),
+						 errmsg("index \"%s\" holds an entry that is no tuple identifier",
+								RelationGetRelationName(index)),
+						 errhint("REINDEX it.")));
+			ItemPointerSet(&tid, block, offset);
+			if (!callback(&tid, state))
+			{
+				live++;
+				continue;
+			}
+			memcpy(lot->ids[lot->n], item.id.data, WIRE_TID_SIZE);
+			lot->records[lot->n].id = bytes_of(lot->ids[lot->n], WIRE_TID_SIZE);
+			lot->records[lot->n].version = item.version;
+			lot->records[lot->n].vector = NULL;
+			lot->n++;
+			stats->tuples_removed++;
+			if (lot->n == LOT)
+				lot_delete(index, meta, lot, fence);
+		}
+		lot_delete(index, meta, lot, fence);
+	}
+	PG_FINALLY();
+	{
+		client_list_close(list);
+		client_marks_free(marks);
+	}
+	PG_END_TRY();
+	stats->num_index_tuples = live;
+	pfree(lot);
+}
+
+IndexBulkDeleteResult *
+vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDeleteCallback callback,
+			 void *state)
+{
+	VectronMeta meta;
+	ClientWriter writer;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+	uint64_t	fence = 0;
+	IndexBulkDeleteResult *stats = earlier ? earlier : palloc0(sizeof(IndexBulkDeleteResult));
+
+	stats->num_pages = 1;
+
+	meta_read(info->index, &meta);
+	if (meta.state == VECTRON_LIVE && !meta_ensure_live(info->index, &meta))
+		meta.state = VECTRON_STALE;
+	if (meta.state != VECTRON_LIVE)
+	{
+		/* EMPTY holds nothing; STALE is never read again before a rebuild. */
+		stats->num_index_tuples = meta.state == VECTRON_EMPTY ? 0 : info->num_heap_tuples;
+		stats->estimated_count = meta.state != VECTRON_EMPTY;
+		return stats;
+	}
+
+	writer = vacuum_writer(&meta, pending_known_fence(&meta.generation));
+	status = client_raise(cluster_client(), &writer, &fence, &marks, &err);
+	if (cluster_refused(status))
+	{
+		meta_set_stale(info->index, &meta.generation, vt_error_words(&err));
+		client_marks_free(&marks);
+		return stats;
+	}
+	cluster_check(status, &err, "could not raise the fence of", info->index);
+	pending_note_fence(&meta.generation, fence);
+
+	vacuum_entries(info, stats, &meta, fence, &marks, callback, state);
+	return stats;
+}
+
+/*
+ * Called after the deletions, or alone when there was nothing to delete and by
+ * ANALYZE: numbers only, no work.
+ */
+IndexBulkDeleteResult *
+vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	VectronMeta meta;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	uint64_t	records = 0;
+	uint64_t	unindexed = 0;
+
+	if (info->analyze_only)
+		return stats;
+	if (stats)
+		return stats;
+	stats = palloc0(sizeof(IndexBulkDeleteResult));
+	stats->num_pages = 1;
+	meta_read(info->index, &meta);
+	if (meta.state == VECTRON_EMPTY)
+		return stats;
+	stats->num_index_tuples = info->num_heap_tuples;
+	stats->estimated_count = true;
+	if (meta.state == VECTRON_LIVE && identity_is_ours(&meta.owner) &&
+		client_read_index(cluster_client(), &meta.generation, &meta.owner,
+						  cluster_deadline(vectron_read_timeout), &marks, &records, &unindexed,
+						  &err) == VT_OK)
+	{
+		stats->num_index_tuples = (double) records;
+		stats->estimated_count = false;
+	}
+	client_marks_free(&marks);
+	cluster_rethrow();
+	return stats;
+}
