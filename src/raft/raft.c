@@ -186,7 +186,7 @@ check_stored(const RaftStored *s, size_t *confs, VtError *err)
 			vt_fail(err, VT_CORRUPT, "a state machine was found without its log");
 	if (s->hard.term < term)
 		return vt_fail(err, VT_CORRUPT, "the log is of a later term than the replica");
-	if (s->hard.last_index > index || (s->hard.last_index == index && s->hard.last_term != term))
+	if (s->hard.last_index != index || s->hard.last_term != term)
 		return vt_fail(err, VT_CORRUPT, "the log ends at %llu but was written up to %llu",
 					   (unsigned long long) index, (unsigned long long) s->hard.last_index);
 	if (s->applied > index)

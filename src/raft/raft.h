@@ -433,14 +433,18 @@ extern VtStatus raft_applied(Raft *raft, uint64_t index);
 
 /*
  * Describe a snapshot of the state machine at index: base <= index <= applied.
- * Fills index, term and configuration; the rest is zero.
+ * Fills index, term and configuration; the rest is zero.  VT_INVALID: index out
+ * of range; VT_BUSY: a snapshot is being installed; VT_BEHIND: this replica
+ * joined by the log alone and does not know the configuration as of there (it
+ * will, as of the entry that added it).
  */
 extern VtStatus raft_snapshot_at(const Raft *raft, uint64_t index, RaftSnapshot *out);
 
 /*
  * Forget the log up to index, which becomes the base.  Only after the state
  * machine is durable there, not merely applied [P7], and after the new base (as
- * from raft_snapshot_at) is durable in the store.  VT_INVALID beyond applied.
+ * from raft_snapshot_at) is durable in the store.  Fails as that one does; an
+ * index at or before the base is no work and VT_OK.
  */
 extern VtStatus raft_compact(Raft *raft, uint64_t index);
 

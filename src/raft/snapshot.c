@@ -89,16 +89,20 @@ raft_snapshot_at(const Raft *raft, uint64_t index, RaftSnapshot *out)
 	(void) log_term(&raft->log, index, &out->term);
 	log_conf_at(&raft->log, RAFT_BUG(22) ? log_last(&raft->log) : index, &out->conf,
 				&out->conf_index);
-	return VT_OK;
+	return out->conf.n > 0 ? VT_OK : VT_BEHIND;
 }
 
 VtStatus
 raft_compact(Raft *raft, uint64_t index)
 {
-	if (index > raft->applied || index > raft->log.stable)
-		return VT_INVALID;
-	if (raft_installing(raft))
-		return VT_BUSY;
+	RaftSnapshot base;
+	VtStatus	status;
+
+	if (index <= raft->log.base)
+		return VT_OK;
+	status = raft_snapshot_at(raft, index, &base);
+	if (status != VT_OK)
+		return status;
 	log_compact(&raft->log, index);
 	if (raft->fetch_first != 0 && raft->fetch_first <= index)
 		raft->fetch_first = 0;

@@ -1,0 +1,211 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *	  The simulator as a program.
+ *
+ *		sim --seed N --runs M		random worlds, seeds N .. N+M-1
+ *		sim --seed N --trace		one world, its whole conversation as text
+ *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
+ *
+ * The last line of each is "P passed, F failed, S skipped".  Exit code 1: a
+ * violation, or a run that exercised nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sim.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#define LLU(x) ((unsigned long long) (x))
+
+static volatile uint64_t current_seed;
+
+/* A broken Assert inside: say which world it was. */
+static void
+on_abort(int signo)
+{
+	char		text[64];
+	int			n = snprintf(text, sizeof(text), "aborted in seed %llu\n", LLU(current_seed));
+
+	(void) signo;
+	if (write(STDERR_FILENO, text, (size_t) n) < 0)
+		_exit(3);
+	_exit(2);
+}
+
+static void
+add_counts(SimCounts *sum, const SimCounts *one)
+{
+#define X(name) sum->name += one->name;
+	SIM_COUNTS(X)
+#undef X
+}
+
+static Sim *
+run_world(uint64_t seed, FILE *trace)
+{
+	Sim		   *sim = sim_new(seed, trace);
+
+	current_seed = seed;
+	chaos_run(sim);
+	return sim;
+}
+
+/* The last lines of the conversation of a world that failed. */
+static void
+print_tail(uint64_t seed, int lines)
+{
+	FILE	   *file = tmpfile();
+	char		line[1024];
+	long		total = 0;
+	long		n = 0;
+
+	if (file == NULL)
+		return;
+	sim_free(run_world(seed, file));
+	rewind(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		total++;
+	rewind(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (n++ >= total - lines)
+			fputs(line, stdout);
+	fclose(file);
+}
+
+/* The same seed must give the same world [27]. */
+static bool
+replays(uint64_t seed, uint64_t digest, SimCounts *sum)
+{
+	Sim		   *sim = run_world(seed, NULL);
+	bool		same = sim->digest == digest;
+
+	sim_free(sim);
+	sum->replayed++;
+	if (!same)
+		printf("seed %llu: [27] runs differently the second time\n", LLU(seed));
+	return same;
+}
+
+static bool
+leaks(Sim *sim)
+{
+	uint64_t	seed = sim->seed;
+	int64_t		live;
+
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+		{
+			raft_close(sim->groups[g].replicas[i].raft);
+			sim->groups[g].replicas[i].raft = NULL;
+		}
+	live = sim->memory.live;
+	if (live != 0)
+		printf("seed %llu: [26] %lld bytes are left\n", LLU(seed), (long long) live);
+	return live != 0;
+}
+
+static int
+run_seeds(uint64_t first, uint64_t runs)
+{
+	SimCounts	sum = {0};
+	uint64_t	failed = 0;
+	uint64_t	idle = 0;
+
+	for (uint64_t seed = first; seed < first + runs; seed++)
+	{
+		Sim		   *sim = run_world(seed, NULL);
+		bool		bad = sim->failed;
+
+		add_counts(&sum, &sim->counts);
+		if (bad)
+		{
+			printf("seed %llu: %s\n", LLU(seed), sim->violation);
+			print_tail(seed, failed == 0 ? 60 : 0);
+		}
+		else
+			bad = leaks(sim) || (seed % 50 == 0 && !replays(seed, sim->digest, &sum));
+		failed += bad;
+		sim_free(sim);
+		if (failed >= 10)
+		{
+			runs = seed - first + 1;
+			break;
+		}
+	}
+
+#define X(name) printf("%-20s %llu\n", #name, LLU(sum.name));
+	SIM_COUNTS(X)
+#undef X
+
+	/* What many worlds never met was not tested. */
+	if (runs >= 500)
+	{
+#define X(name) if (sum.name == 0) { printf("never exercised: %s\n", #name); idle++; }
+		SIM_COUNTS(X)
+#undef X
+	}
+	else if (sum.elections == 0 || sum.written == 0)
+		idle++;
+	printf("%llu passed, %llu failed, 0 skipped\n", LLU(runs - failed), LLU(failed + idle));
+	return failed + idle > 0;
+}
+
+static int
+usage(void)
+{
+	fputs("usage: sim --seed N [--runs M | --trace]\n"
+		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n", stderr);
+	return 2;
+}
+
+int
+main(int argc, char **argv)
+{
+	uint64_t	seed = 1;
+	uint64_t	runs = 1;
+	bool		trace = false;
+	bool		zoo = false;
+	bool		have_runs = false;
+	int			bug = 0;
+
+	for (int i = 1; i < argc; i++)
+	{
+		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (strcmp(argv[i], "--trace") == 0)
+			trace = true;
+		else if (strcmp(argv[i], "--zoo") == 0)
+			zoo = true;
+		else if (value == NULL)
+			return usage();
+		else if (strcmp(argv[i], "--seed") == 0)
+			seed = strtoull(argv[++i], NULL, 0);
+		else if (strcmp(argv[i], "--runs") == 0)
+		{
+			runs = strtoull(argv[++i], NULL, 0);
+			have_runs = true;
+		}
+		else if (strcmp(argv[i], "--bug") == 0)
+			bug = atoi(argv[++i]);
+		else
+			return usage();
+	}
+	if (zoo)
+		return zoo_run(bug, seed, have_runs ? runs : 5000);
+#ifdef RAFT_BUGS
+	raft_bug = bug;
+#endif
+	signal(SIGABRT, on_abort);
+	if (trace)
+	{
+		Sim		   *sim = run_world(seed, stdout);
+		bool		bad = sim->failed;
+
+		printf("%s\n", bad ? sim->violation : "no violation");
+		sim_free(sim);
+		return bad;
+	}
+	return run_seeds(seed, runs);
+}

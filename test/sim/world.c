@@ -1,0 +1,1035 @@
+/*-------------------------------------------------------------------------
+ *
+ * world.c
+ *	  The event loop: stores and their replicas, the disk's writer, the network.
+ *
+ * A store is a process with one disk.  When it crashes, all of its replicas lose
+ * what is volatile; of the jobs on their way to the disk some first part stays,
+ * and the state machines fall back to somewhere between checkpoint and applied.
+ *
+ * sim_settle() is the caller's loop of raft.h, with a chance of a crash between
+ * any two of its steps.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sim.h"
+
+#include "base/hash.h"
+
+#define LLU(x) ((unsigned long long) (x))
+
+static void *
+must(void *p)
+{
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+/* -- Chance, trace, failure ------------------------------------------------------ */
+
+uint32_t
+sim_below(Sim *sim, uint32_t n)
+{
+	return n == 0 ? 0 : prng_below(&sim->prng, n);
+}
+
+bool
+sim_chance(Sim *sim, uint32_t per_mille)
+{
+	return !sim->calm && per_mille > 0 && prng_below(&sim->prng, 1000) < per_mille;
+}
+
+/* Around mean, with a long tail. */
+uint64_t
+sim_delay(Sim *sim, uint32_t mean)
+{
+	uint64_t	delay = 1 + sim_below(sim, 2 * mean);
+
+	while (prng_below(&sim->prng, 8) == 0 && delay < 64 * (uint64_t) mean)
+		delay *= 2;
+	return delay;
+}
+
+void
+sim_note(Sim *sim, uint64_t value)
+{
+	sim->digest = prng_mix(sim->digest ^ value) + sim->now;
+}
+
+void
+sim_trace(Sim *sim, const char *fmt,...)
+{
+	va_list		args;
+
+	if (sim->trace == NULL)
+		return;
+	fprintf(sim->trace, "[%9llu] ", LLU(sim->now));
+	va_start(args, fmt);
+	vfprintf(sim->trace, fmt, args);
+	va_end(args);
+	fputc('\n', sim->trace);
+}
+
+/* The first violation is the one that counts. */
+void
+sim_fail(Sim *sim, const char *fmt,...)
+{
+	va_list		args;
+
+	if (sim->failed)
+		return;
+	sim->failed = true;
+	va_start(args, fmt);
+	vsnprintf(sim->violation, sizeof(sim->violation), fmt, args);
+	va_end(args);
+	sim_trace(sim, "VIOLATION %s", sim->violation);
+}
+
+uint64_t
+sim_entry_hash(uint8_t type, const uint8_t *data, size_t len)
+{
+	return prng_mix(hash_checksum(bytes_of(data, len)) + type);
+}
+
+void
+sim_format_message(const RaftMessage *m, char *out, size_t size)
+{
+	int			n = snprintf(out, size, "%llu>%llu %s term=%llu", LLU(m->from), LLU(m->to),
+							 raft_message_name(m->type), LLU(m->term));
+
+#define ADD(...) n += snprintf(out + n, size - (size_t) n, __VA_ARGS__)
+	switch (m->type)
+	{
+		case RAFT_APP:
+			ADD(" after=%llu/%llu commit=%llu", LLU(m->index), LLU(m->log_term), LLU(m->commit));
+			for (uint32_t i = 0; i < m->n && (size_t) n + 60 < size; i++)
+			{
+				if (i == 3 && m->n > 4)
+				{
+					ADD(" ..%llu", LLU(m->entries[m->n - 1].index));
+					break;
+				}
+				ADD(" %llu/%llu%s", LLU(m->entries[i].index), LLU(m->entries[i].term),
+					m->entries[i].type == RAFT_NOOP ? "noop" :
+					m->entries[i].type == RAFT_CONF ? "conf" : "");
+			}
+			break;
+		case RAFT_APP_RESP:
+			if ((m->flags & RAFT_FLAG_REJECT) != 0)
+				ADD(" reject=%llu hint=%llu/%llu", LLU(m->index), LLU(m->hint), LLU(m->log_term));
+			else
+				ADD(" index=%llu", LLU(m->index));
+			break;
+		case RAFT_HEARTBEAT:
+			ADD(" commit=%llu read=%llu%s", LLU(m->commit), LLU(m->read_seq),
+				(m->flags & RAFT_FLAG_QUIET) != 0 ? " quiet" : "");
+			break;
+		case RAFT_HEARTBEAT_RESP:
+			ADD(" read=%llu", LLU(m->read_seq));
+			break;
+		case RAFT_PREVOTE:
+		case RAFT_VOTE:
+			ADD(" last=%llu/%llu%s", LLU(m->index), LLU(m->log_term),
+				(m->flags & RAFT_FLAG_TRANSFER) != 0 ? " transfer" : "");
+			break;
+		case RAFT_PREVOTE_RESP:
+		case RAFT_VOTE_RESP:
+			ADD(" %s", (m->flags & RAFT_FLAG_REJECT) != 0 ? "refused" : "granted");
+			break;
+		case RAFT_SNAP:
+			ADD(" at=%llu/%llu", LLU(m->snapshot->index), LLU(m->snapshot->term));
+			break;
+		case RAFT_PEER_GONE:
+			ADD(" conf=%llu", LLU(m->index));
+			break;
+		default:
+			break;
+	}
+#undef ADD
+}
+
+/* -- Memory that can fail ----------------------------------------------------------- */
+
+static void *
+sim_alloc(void *state, size_t size)
+{
+	SimAllocator *memory = state;
+
+	if (memory->fail_in > 0 && --memory->fail_in == 0)
+	{
+		memory->failures++;
+		return NULL;
+	}
+	memory->live += (int64_t) size;
+	return must(malloc(size > 0 ? size : 1));
+}
+
+static void
+sim_release(void *state, void *p, size_t size)
+{
+	SimAllocator *memory = state;
+
+	memory->live -= (int64_t) size;
+	free(p);
+}
+
+/* -- Events ---------------------------------------------------------------------------- */
+
+static bool
+before(const Event *a, const Event *b)
+{
+	return a->time != b->time ? a->time < b->time : a->order < b->order;
+}
+
+void
+sim_schedule(Sim *sim, uint64_t delay, Event event)
+{
+	size_t		at = sim->heap_n++;
+
+	if (at == sim->heap_size)
+	{
+		sim->heap_size = sim->heap_size == 0 ? 256 : sim->heap_size * 2;
+		sim->heap = must(realloc(sim->heap, sim->heap_size * sizeof(Event)));
+	}
+	event.time = sim->now + delay;
+	event.order = sim->order++;
+	while (at > 0 && before(&event, &sim->heap[(at - 1) / 2]))
+	{
+		sim->heap[at] = sim->heap[(at - 1) / 2];
+		at = (at - 1) / 2;
+	}
+	sim->heap[at] = event;
+}
+
+static Event
+pop_event(Sim *sim)
+{
+	Event		top = sim->heap[0];
+	Event		last = sim->heap[--sim->heap_n];
+	size_t		at = 0;
+
+	for (;;)
+	{
+		size_t		child = 2 * at + 1;
+
+		if (child >= sim->heap_n)
+			break;
+		if (child + 1 < sim->heap_n && before(&sim->heap[child + 1], &sim->heap[child]))
+			child++;
+		if (!before(&sim->heap[child], &last))
+			break;
+		sim->heap[at] = sim->heap[child];
+		at = child;
+	}
+	sim->heap[at] = last;
+	return top;
+}
+
+static void
+schedule_for(Sim *sim, Replica *r, EventType type, uint64_t delay, uint64_t arg, uint64_t arg2)
+{
+	sim_schedule(sim, delay, (Event) {
+		.type = type, .store = r->store, .epoch = sim->stores[r->store].epoch, .replica = r,
+		.arg = arg, .arg2 = arg2
+	});
+}
+
+/* -- Network ------------------------------------------------------------------------------ */
+
+static void
+deliver_later(Sim *sim, uint32_t store, const Packet *packet)
+{
+	uint64_t	delay = sim_delay(sim, sim->opt.delay);
+	Packet	   *copy = must(malloc(sizeof(Packet) + packet->len));
+
+	if (sim_chance(sim, sim->opt.late))
+		delay += sim_below(sim, 60 * TICK_TIME);
+	memcpy(copy, packet, sizeof(Packet) + packet->len);
+	sim_schedule(sim, delay, (Event) {.type = EVENT_DELIVER, .store = store, .packet = copy});
+}
+
+/* A message on the wire: encoded, checked, perhaps lost, perhaps doubled. */
+static void
+send_message(Sim *sim, Replica *r, const RaftMessage *m)
+{
+	Group	   *group = &sim->groups[r->group];
+	size_t		len = raft_message_size(m);
+	Packet	   *packet = must(malloc(sizeof(Packet) + len));
+	Replica    *to = m->to <= group->replicas_n ? &group->replicas[m->to - 1] : NULL;
+
+	packet->group = r->group;
+	packet->from_store = r->store;
+	packet->from = m->from;
+	packet->to = m->to;
+	packet->len = len;
+	raft_message_encode(m, packet->bytes);
+	sim_note(sim, hash_checksum(bytes_of(packet->bytes, len)));
+	if (m->type == RAFT_PREVOTE)
+		sim->counts.prevotes++;
+	if (sim->trace != NULL)
+	{
+		char		text[600];
+
+		sim_format_message(m, text, sizeof(text));
+		sim_trace(sim, "g%u send %s", r->group, text);
+	}
+
+	if (to == NULL || !to->exists)
+		;
+	else if (sim->cut[r->store][to->store] || sim_chance(sim, sim->opt.drop))
+	{
+		sim->counts.dropped++;
+		if (m->type == RAFT_SNAP)
+		{
+			sim->counts.snapshots_lost++;
+			schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, sim->opt.delay), m->to, 2);
+		}
+	}
+	else
+	{
+		deliver_later(sim, to->store, packet);
+		if (sim_chance(sim, sim->opt.duplicate))
+		{
+			sim->counts.doubled++;
+			deliver_later(sim, to->store, packet);
+		}
+		if (m->type == RAFT_SNAP)
+			schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, 4 * sim->opt.delay), m->to, 1);
+	}
+	free(packet);
+}
+
+/* -- The caller's loop ------------------------------------------------------------------------ */
+
+static bool
+crash_point(Sim *sim, Replica *r)
+{
+	if (!sim_chance(sim, sim->opt.crash_point))
+		return false;
+	sim->counts.crash_points++;
+	sim_crash(sim, r->store);
+	sim_schedule(sim, sim_delay(sim, 20 * TICK_TIME),
+				 (Event) {.type = EVENT_RESTART, .store = r->store});
+	return true;
+}
+
+static void
+send_messages(Sim *sim, Replica *r, const RaftReady *rd)
+{
+	for (size_t i = 0; i < rd->messages_n && !sim->failed; i++)
+	{
+		oracle_sending(sim, r, &rd->messages[i]);
+		send_message(sim, r, &rd->messages[i]);
+	}
+}
+
+static void
+start_disk(Sim *sim, uint32_t store)
+{
+	Store	   *s = &sim->stores[store];
+	uint64_t	delay = sim_delay(sim, sim->opt.disk_delay);
+
+	if (s->disk_busy || s->jobs == NULL)
+		return;
+	if (sim_chance(sim, sim->opt.disk_stall))
+		delay += sim_below(sim, 40 * TICK_TIME);
+	s->disk_busy = true;
+	sim_schedule(sim, delay, (Event) {.type = EVENT_DISK, .store = store, .epoch = s->epoch});
+}
+
+static void
+start_write(Sim *sim, Replica *r, const RaftReady *rd)
+{
+	Store	   *s = &sim->stores[r->store];
+	DiskJob    *job;
+
+	if (rd->seq == 0)
+		return;
+	oracle_appended(sim, r, rd);
+	if (rd->truncate_from != 0)
+		sim->counts.truncations++;
+	sim_trace(sim, "g%u %llu write seq=%llu term=%llu vote=%llu%s entries=%zu last=%llu",
+			  r->group, LLU(r->id), LLU(rd->seq), LLU(rd->hard.term), LLU(rd->hard.vote),
+			  rd->snapshot != NULL ? " install" : "", rd->append_n, LLU(rd->hard.last_index));
+	job = disk_job_new(r, rd);
+	*s->jobs_tail = job;
+	s->jobs_tail = &job->next;
+	start_disk(sim, r->store);
+}
+
+static void
+queue_committed(Sim *sim, Replica *r, const RaftReady *rd)
+{
+	for (size_t i = 0; i < rd->committed_n; i++)
+	{
+		const RaftEntry *e = &rd->committed[i];
+		RaftEntry	read = {0};
+		Applying   *slot;
+
+		if (r->queue_n == r->queue_size)
+		{
+			r->queue_size = r->queue_size == 0 ? 16 : r->queue_size * 2;
+			r->queue = must(realloc(r->queue, r->queue_size * sizeof(Applying)));
+		}
+		slot = &r->queue[r->queue_n++];
+		slot->index = e->index;
+		slot->term = e->term;
+		if (e->size > 0 && e->data == NULL)
+		{
+			uint64_t	fail_in = sim->memory.fail_in;
+
+			/* Not resident: the log on disk must have it [P4]. */
+			sim->memory.fail_in = 0;
+			if (disk_read_entry(&r->disk, e->index, true, &sim->memory.vtable, &read) != VT_OK)
+				sim_fail(sim, "[7] group %u replica %llu is to apply %llu, which is not on disk",
+						 r->group, LLU(r->id), LLU(e->index));
+			sim->memory.fail_in = fail_in;
+			e = &read;
+		}
+		slot->hash = sim_entry_hash(e->type, e->data != NULL ? e->data->data : NULL, e->size);
+		raft_buf_release(read.data);
+	}
+	if (r->queue_n > 0 && !r->apply_scheduled)
+	{
+		r->apply_scheduled = true;
+		schedule_for(sim, r, EVENT_APPLY, sim_delay(sim, sim->opt.apply_delay), 0, 0);
+	}
+}
+
+/* Operations whose index has been applied are done. */
+static void
+finish_pending(Sim *sim, Replica *r)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < r->pending_n; i++)
+	{
+		Pending    *p = &r->pending[i];
+
+		if (p->is_read ? p->index != 0 && (p->index <= r->sm_applied || SIM_BUG(15)) :
+			p->index <= r->sm_applied)
+			chaos_finish(sim, r, p);
+		else
+			r->pending[kept++] = *p;
+	}
+	r->pending_n = kept;
+}
+
+static void
+take_reads(Sim *sim, Replica *r, const RaftReady *rd)
+{
+	for (size_t i = 0; i < rd->reads_n; i++)
+	{
+		size_t		k = 0;
+
+		while (k < r->pending_n &&
+			   !(r->pending[k].is_read && r->pending[k].cookie == rd->reads[i].cookie &&
+				 r->pending[k].index == 0))
+			k++;
+		if (k == r->pending_n)
+		{
+			sim_fail(sim, "group %u replica %llu answers a read nobody asked", r->group, LLU(r->id));
+			return;
+		}
+		if (rd->reads[i].index == 0)
+		{
+			sim->counts.reads_failed++;
+			r->pending[k] = r->pending[--r->pending_n];
+		}
+		else
+			r->pending[k].index = rd->reads[i].index;
+	}
+	finish_pending(sim, r);
+}
+
+static void
+take_requests(Sim *sim, Replica *r, const RaftReady *rd)
+{
+	for (size_t i = 0; i < rd->snapshots_to_n; i++)
+		schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, 2 * sim->opt.delay),
+					 rd->snapshots_to[i], 0);
+	if (rd->fetch.first != 0)
+	{
+		sim->counts.fetches++;
+		schedule_for(sim, r, EVENT_FETCH, sim_delay(sim, sim->opt.disk_delay), rd->fetch.first,
+					 rd->fetch.last);
+	}
+	if (rd->role_changed)
+		sim_trace(sim, "g%u %llu is %s term=%llu leader=%llu", r->group, LLU(r->id),
+				  raft_role_name(rd->role), LLU(rd->term), LLU(rd->leader));
+}
+
+/*
+ * Do what the replica asks for, until it asks for nothing more.
+ */
+void
+sim_settle(Sim *sim, Replica *r)
+{
+	RaftReady	rd;
+	bool		messages_first;
+	int			rounds = 0;
+
+	if (r->raft == NULL || sim->failed)
+		return;
+	if (sim_chance(sim, sim->opt.lazy_ready))
+	{
+		/* Other events come in before the loop gets round to this replica. */
+		oracle_look(sim, r, !raft_has_ready(r->raft));
+		if (!r->ready_scheduled)
+		{
+			r->ready_scheduled = true;
+			schedule_for(sim, r, EVENT_READY, sim_delay(sim, sim->opt.delay), 0, 0);
+		}
+		return;
+	}
+	while (raft_has_ready(r->raft) && !sim->failed)
+	{
+		if (++rounds > 1000)
+		{
+			sim_fail(sim, "group %u replica %llu never comes to rest", r->group, LLU(r->id));
+			return;
+		}
+		if (raft_ready(r->raft, &rd) != VT_OK)
+			continue;			/* no memory this time */
+		messages_first = sim_chance(sim, 500);
+		if (crash_point(sim, r))
+			return;
+		if (messages_first)
+		{
+			send_messages(sim, r, &rd);
+			if (crash_point(sim, r))
+				return;
+		}
+		start_write(sim, r, &rd);
+		if (!messages_first)
+		{
+			if (crash_point(sim, r))
+				return;
+			send_messages(sim, r, &rd);
+		}
+		queue_committed(sim, r, &rd);
+		take_requests(sim, r, &rd);
+		take_reads(sim, r, &rd);
+		if (rd.gone)
+		{
+			oracle_gone(sim, r);
+			sim->counts.peers_gone++;
+			sim_destroy_replica(sim, r);
+			return;
+		}
+	}
+	oracle_look(sim, r, true);
+}
+
+/* -- Replicas and stores -------------------------------------------------------------------------- */
+
+static void
+open_replica(Sim *sim, Replica *r)
+{
+	Group	   *group = &sim->groups[r->group];
+	RaftOptions options = group->options;
+	uint64_t	fail_in = sim->memory.fail_in;
+	VtError		err;
+
+	options.id = r->id;
+	options.seed = prng_next(&sim->prng);
+	options.allocator = &sim->memory.vtable;
+	sim->memory.fail_in = 0;
+	if (disk_open(&r->disk, &options, r->sm_applied, &r->raft, &err) != VT_OK)
+	{
+		r->raft = NULL;
+		sim_fail(sim, "group %u replica %llu does not open: %s", r->group, LLU(r->id), err.msg);
+	}
+	else
+		oracle_reopened(sim, r);
+	sim->memory.fail_in = fail_in;
+}
+
+/*
+ * A founder begins with the group's first configuration, others know nothing.
+ */
+Replica *
+sim_create_replica(Sim *sim, uint32_t group_no, uint32_t store, bool founder)
+{
+	Group	   *group = &sim->groups[group_no];
+	Replica    *r;
+
+	if (group->replicas_n == SIM_MAX_REPLICAS)
+		return NULL;
+	r = &group->replicas[group->replicas_n++];
+	memset(r, 0, sizeof(*r));
+	r->group = group_no;
+	r->store = store;
+	r->id = group->replicas_n;
+	r->exists = true;
+	if (founder)
+		r->disk.base = group->origin;
+	r->disk.checkpoint = r->disk.base.index;
+	r->sm_applied = r->disk.checkpoint;
+	if (sim->stores[store].up)
+		open_replica(sim, r);
+	return r;
+}
+
+static void
+drop_volatile(Replica *r)
+{
+	raft_close(r->raft);
+	r->raft = NULL;
+	r->queue_n = 0;
+	r->pending_n = 0;
+	r->apply_scheduled = false;
+	r->ready_scheduled = false;
+}
+
+static void
+drop_jobs_of(Sim *sim, Replica *r)
+{
+	Store	   *s = &sim->stores[r->store];
+	DiskJob   **link = &s->jobs;
+
+	while (*link != NULL)
+	{
+		DiskJob    *job = *link;
+
+		if (job->replica == r)
+		{
+			*link = job->next;
+			disk_job_free(job);
+		}
+		else
+			link = &job->next;
+	}
+	s->jobs_tail = link;
+}
+
+void
+sim_destroy_replica(Sim *sim, Replica *r)
+{
+	sim_trace(sim, "g%u %llu destroyed", r->group, LLU(r->id));
+	drop_jobs_of(sim, r);
+	drop_volatile(r);
+	disk_free(&r->disk);
+	r->exists = false;
+}
+
+/* One job becomes durable. */
+static void
+finish_job(Sim *sim, Store *s)
+{
+	DiskJob    *job = s->jobs;
+	Replica    *r = job->replica;
+	RaftHardState hard = disk_hard(&r->disk);
+
+	s->jobs = job->next;
+	if (s->jobs == NULL)
+		s->jobs_tail = &s->jobs;
+	disk_job_apply(sim, &r->disk, job);
+	oracle_durable(sim, r, &hard, &job->hard);
+	if (job->install)
+		sim->counts.snapshots_installed++;
+}
+
+void
+sim_crash(Sim *sim, uint32_t store)
+{
+	Store	   *s = &sim->stores[store];
+	uint32_t	jobs = 0;
+	uint32_t	kept;
+
+	if (!s->up)
+		return;
+	s->up = false;
+	s->epoch++;
+	s->disk_busy = false;
+	sim->counts.crashes++;
+	for (DiskJob *job = s->jobs; job != NULL; job = job->next)
+		jobs++;
+	kept = sim_below(sim, jobs + 1);
+	sim_trace(sim, "store %u crashes, %u of %u writes survive", store, kept, jobs);
+	sim_note(sim, store + 1000);
+	for (uint32_t i = 0; i < kept; i++)
+		finish_job(sim, s);
+	while (s->jobs != NULL)
+	{
+		DiskJob    *job = s->jobs;
+
+		s->jobs = job->next;
+		sim->counts.lost_batches++;
+		disk_job_free(job);
+	}
+	s->jobs_tail = &s->jobs;
+
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+		{
+			Replica    *r = &sim->groups[g].replicas[i];
+
+			if (!r->exists || r->store != store)
+				continue;
+			drop_volatile(r);
+			if (r->sm_applied > r->disk.checkpoint)
+			{
+				/* Applied without sync: any first part of it is left. */
+				uint64_t	lost = sim_below(sim, (uint32_t) (r->sm_applied - r->disk.checkpoint + 1));
+
+				sim->counts.lost_applied += lost;
+				r->sm_applied -= lost;
+			}
+			else
+				r->sm_applied = r->disk.checkpoint;
+		}
+}
+
+void
+sim_restart(Sim *sim, uint32_t store)
+{
+	Store	   *s = &sim->stores[store];
+
+	if (s->up || s->frozen)
+		return;
+	s->up = true;
+	s->epoch++;
+	s->paused_until = 0;
+	sim_trace(sim, "store %u starts", store);
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+		{
+			Replica    *r = &sim->groups[g].replicas[i];
+
+			if (r->exists && r->store == store && !sim->failed)
+			{
+				open_replica(sim, r);
+				sim_settle(sim, r);
+				if (!s->up)
+					return;
+			}
+		}
+	sim_schedule(sim, 1 + sim_below(sim, s->tick_time),
+				 (Event) {.type = EVENT_TICK, .store = store, .epoch = s->epoch});
+}
+
+/* -- What happens -------------------------------------------------------------------------------------- */
+
+static void
+on_tick(Sim *sim, const Event *event)
+{
+	Store	   *s = &sim->stores[event->store];
+	uint64_t	epoch = s->epoch;
+
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n && s->epoch == epoch; i++)
+		{
+			Replica    *r = &sim->groups[g].replicas[i];
+
+			if (!r->exists || r->store != event->store || r->raft == NULL || sim->failed)
+				continue;
+			(void) raft_tick(r->raft);
+			sim_settle(sim, r);
+		}
+	if (s->epoch == epoch)
+		sim_schedule(sim, s->tick_time, *event);
+}
+
+static void
+on_deliver(Sim *sim, const Event *event)
+{
+	Packet	   *packet = event->packet;
+	Group	   *group = &sim->groups[packet->group];
+	Replica    *r = &group->replicas[packet->to - 1];
+	RaftMessage m;
+	RaftStatus	old;
+	RaftStatus	new;
+	VtStatus	status;
+	uint8_t    *again;
+
+	if (!r->exists || r->raft == NULL || sim->cut[packet->from_store][r->store])
+	{
+		sim->counts.dropped++;
+		return;
+	}
+	status = raft_message_decode(bytes_of(packet->bytes, packet->len), &sim->memory.vtable, &m);
+	if (status == VT_NOMEM)
+		return;
+	if (status != VT_OK)
+	{
+		sim_fail(sim, "[28] a message does not decode: %s", vt_status_words(status));
+		return;
+	}
+	again = must(malloc(packet->len));
+	if (raft_message_size(&m) != packet->len)
+		sim_fail(sim, "[28] a message changes its size in the codec");
+	else
+	{
+		raft_message_encode(&m, again);
+		if (memcmp(again, packet->bytes, packet->len) != 0)
+			sim_fail(sim, "[28] a message changes in the codec");
+	}
+	free(again);
+
+	sim->counts.delivered++;
+	if (sim->trace != NULL)
+	{
+		char		text[600];
+
+		sim_format_message(&m, text, sizeof(text));
+		sim_trace(sim, "g%u recv %s", packet->group, text);
+	}
+	raft_get_status(r->raft, &old);
+	status = raft_step(r->raft, &m);
+	raft_get_status(r->raft, &new);
+	raft_message_free(&m, &sim->memory.vtable);
+	if (status == VT_NOMEM && memcmp(&old, &new, sizeof(old)) != 0)
+		sim_fail(sim, "[nomem] group %u replica %llu changed although it had no memory",
+				 packet->group, LLU(r->id));
+	else if (status != VT_OK && status != VT_NOMEM)
+		sim_fail(sim, "group %u replica %llu does not accept a message: %s", packet->group,
+				 LLU(r->id), vt_status_words(status));
+	if ((packet->bytes[13] == RAFT_PREVOTE || packet->bytes[13] == RAFT_PREVOTE_RESP) &&
+		(packet->bytes[14] & RAFT_FLAG_REJECT) == 0 && new.role != RAFT_CANDIDATE &&
+		(old.term != new.term || old.vote != new.vote))
+		sim_fail(sim, "[prevote] group %u replica %llu changes its term or vote by a question",
+				 packet->group, LLU(r->id));
+	sim_settle(sim, r);
+}
+
+static void
+on_disk(Sim *sim, const Event *event)
+{
+	Store	   *s = &sim->stores[event->store];
+	uint64_t	epoch = s->epoch;
+	uint32_t	jobs = 0;
+
+	s->disk_busy = false;
+	if (sim_chance(sim, sim->opt.disk_error))
+	{
+		/* No space, or a failed sync: the process stops [P8]. */
+		sim->counts.disk_errors++;
+		sim_crash(sim, event->store);
+		sim_schedule(sim, sim_delay(sim, 20 * TICK_TIME),
+					 (Event) {.type = EVENT_RESTART, .store = event->store});
+		return;
+	}
+	for (DiskJob *job = s->jobs; job != NULL; job = job->next)
+		jobs++;
+	jobs = 1 + sim_below(sim, jobs);
+	while (jobs-- > 0 && s->jobs != NULL && !sim->failed)
+	{
+		Replica    *r = s->jobs->replica;
+		DiskJob		done = *s->jobs;
+		DiskJob    *job = s->jobs;
+
+		finish_job(sim, s);
+		disk_job_free(job);
+		if (crash_point(sim, r) || r->raft == NULL)
+			return;
+		if (done.install && r->sm_applied < done.snapshot.index)
+		{
+			size_t		kept = 0;
+
+			r->sm_applied = done.snapshot.index;
+			for (size_t i = 0; i < r->queue_n; i++)
+				if (r->queue[i].index > r->sm_applied)
+					r->queue[kept++] = r->queue[i];
+			r->queue_n = kept;
+			for (size_t i = r->pending_n; i > 0; i--)
+				if (!r->pending[i - 1].is_read && r->pending[i - 1].index <= r->sm_applied)
+					r->pending[i - 1] = r->pending[--r->pending_n];
+		}
+		while (raft_persisted(r->raft, done.seq) == VT_NOMEM)
+			continue;
+		sim_settle(sim, r);
+		if (s->epoch != epoch)
+			return;
+	}
+	start_disk(sim, event->store);
+}
+
+static void
+on_apply(Sim *sim, const Event *event)
+{
+	Replica    *r = event->replica;
+	size_t		n = r->queue_n == 0 ? 0 : 1 + sim_below(sim, (uint32_t) r->queue_n);
+
+	r->apply_scheduled = false;
+	for (size_t i = 0; i < n && !sim->failed; i++)
+	{
+		if (r->queue[i].index <= r->sm_applied)
+			continue;
+		oracle_applied(sim, r, &r->queue[i]);
+		r->sm_applied = r->queue[i].index;
+		sim_note(sim, r->queue[i].hash);
+	}
+	memmove(r->queue, r->queue + n, (r->queue_n - n) * sizeof(Applying));
+	r->queue_n -= n;
+	if (raft_applied(r->raft, r->sm_applied) != VT_OK)
+		sim_fail(sim, "group %u replica %llu does not know that it handed out %llu", r->group,
+				 LLU(r->id), LLU(r->sm_applied));
+	finish_pending(sim, r);
+	if (r->queue_n > 0)
+	{
+		r->apply_scheduled = true;
+		schedule_for(sim, r, EVENT_APPLY, sim_delay(sim, sim->opt.apply_delay), 0, 0);
+	}
+	sim_settle(sim, r);
+}
+
+static void
+on_snapshot(Sim *sim, const Event *event)
+{
+	Replica    *r = event->replica;
+	RaftSnapshot snapshot;
+	VtStatus	status;
+
+	if (event->arg2 != 0)
+	{
+		raft_report_snapshot(r->raft, event->arg, event->arg2 == 1);
+		sim_settle(sim, r);
+		return;
+	}
+	if (raft_snapshot_at(r->raft, r->sm_applied, &snapshot) != VT_OK)
+		return;
+	oracle_snapshot(sim, r, &snapshot);
+	status = raft_send_snapshot(r->raft, event->arg, &snapshot);
+	if (status == VT_OK)
+		sim->counts.snapshots_sent++;
+	sim_settle(sim, r);
+}
+
+static void
+on_fetch(Sim *sim, const Event *event)
+{
+	Replica    *r = event->replica;
+	RaftEntry	entries[64] = {{0}};
+	size_t		n = 0;
+	uint64_t	fail_in = sim->memory.fail_in;
+
+	sim->memory.fail_in = 0;
+	for (uint64_t i = event->arg; i <= event->arg2 && n < 64; i++)
+		if (disk_read_entry(&r->disk, i, true, &sim->memory.vtable, &entries[n]) == VT_OK)
+			n++;
+	sim->memory.fail_in = fail_in;
+	(void) raft_fetched(r->raft, entries, n);
+	for (size_t i = 0; i < n; i++)
+		raft_buf_release(entries[i].data);
+	sim_settle(sim, r);
+}
+
+/*
+ * One event.  Those of a store that is down or was restarted are void, those of
+ * a paused one come later.
+ */
+bool
+sim_step(Sim *sim)
+{
+	Event		event;
+	Store	   *s;
+
+	if (sim->heap_n == 0 || sim->failed)
+		return false;
+	event = pop_event(sim);
+	sim->now = event.time;
+	sim->counts.events++;
+	s = &sim->stores[event.store];
+	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
+		s->up && s->paused_until > sim->now)
+	{
+		sim_schedule(sim, s->paused_until - sim->now, event);
+		return true;
+	}
+	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
+		event.type != EVENT_DELIVER && (!s->up || s->epoch != event.epoch))
+		return true;
+	if (event.replica != NULL && (event.replica->raft == NULL || !event.replica->exists))
+		return true;
+	sim->memory.failures = 0;
+	switch (event.type)
+	{
+		case EVENT_TICK:
+			on_tick(sim, &event);
+			break;
+		case EVENT_DELIVER:
+			on_deliver(sim, &event);
+			free(event.packet);
+			break;
+		case EVENT_DISK:
+			on_disk(sim, &event);
+			break;
+		case EVENT_APPLY:
+			on_apply(sim, &event);
+			break;
+		case EVENT_READY:
+			event.replica->ready_scheduled = false;
+			sim_settle(sim, event.replica);
+			break;
+		case EVENT_RESTART:
+			sim_restart(sim, event.store);
+			break;
+		case EVENT_CLIENT:
+			chaos_client(sim);
+			break;
+		case EVENT_FAULT:
+			chaos_fault(sim);
+			break;
+		case EVENT_FETCH:
+			on_fetch(sim, &event);
+			break;
+		case EVENT_SNAPSHOT:
+			on_snapshot(sim, &event);
+			break;
+		case EVENT_NOTHING:
+			break;
+	}
+	sim->counts.alloc_failures += sim->memory.failures;
+	return !sim->failed;
+}
+
+/* -- Beginning and end -------------------------------------------------------------------------------- */
+
+Sim *
+sim_new(uint64_t seed, FILE *trace)
+{
+	Sim		   *sim = must(calloc(1, sizeof(Sim)));
+
+	sim->seed = seed;
+	sim->prng.state = prng_mix(seed + 0x517cc1b727220a95);
+	sim->trace = trace;
+	sim->memory.vtable = (RaftAllocator) {sim_alloc, sim_release, &sim->memory};
+	for (uint32_t i = 0; i < SIM_MAX_STORES; i++)
+		sim->stores[i].jobs_tail = &sim->stores[i].jobs;
+	return sim;
+}
+
+void
+sim_free(Sim *sim)
+{
+	for (size_t i = 0; i < sim->heap_n; i++)
+		free(sim->heap[i].packet);
+	free(sim->heap);
+	for (uint32_t i = 0; i < SIM_MAX_STORES; i++)
+		while (sim->stores[i].jobs != NULL)
+		{
+			DiskJob    *job = sim->stores[i].jobs;
+
+			sim->stores[i].jobs = job->next;
+			disk_job_free(job);
+		}
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+	{
+		Group	   *group = &sim->groups[g];
+
+		for (uint32_t i = 0; i < group->replicas_n; i++)
+		{
+			Replica    *r = &group->replicas[i];
+
+			drop_volatile(r);
+			disk_free(&r->disk);
+			free(r->queue);
+			free(r->pending);
+			free(r->chain);
+		}
+		oracle_free(group);
+	}
+	free(sim);
+}
