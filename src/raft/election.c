@@ -67,20 +67,25 @@ raft_become_follower(Raft *raft, uint64_t term, uint64_t leader)
 }
 
 /*
- * May this replica campaign?  A voter may.  One that its last configuration
- * leaves out may as long as that configuration is not committed: it can be the
- * only one whose log is long enough to be elected.
+ * May this replica campaign?  A voter may.  So may one that was a voter until a
+ * configuration that is not committed yet: its log can be longer than that of
+ * all who would have to elect somebody else, and then it is the only one who can
+ * finish the change.
  */
 bool
 raft_promotable(const Raft *raft)
 {
-	const RaftMember *self = raft_conf_find(&raft->log.conf, raft->opt.id);
+	const RaftMember *before;
+	RaftConf	conf;
+	uint64_t	conf_index;
 
-	if (raft->log.conf.n == 0)
-		return false;
-	if (self != NULL && (self->roles & (RAFT_VOTER | RAFT_VOTER_OLD)) != 0)
+	if (raft_is_voter(raft, raft->opt.id))
 		return true;
-	return raft->log.conf_index > raft->commit && self == NULL;
+	if (raft->log.conf_index <= raft->commit)
+		return false;
+	log_conf_at(&raft->log, raft->log.conf_index - 1, &conf, &conf_index);
+	before = raft_conf_find(&conf, raft->opt.id);
+	return before != NULL && (before->roles & (RAFT_VOTER | RAFT_VOTER_OLD)) != 0;
 }
 
 static void
@@ -170,7 +175,7 @@ raft_start_campaign(Raft *raft, bool ask_first, bool transfer)
 		return;
 	if (raft->log.stable < log_last(&raft->log) && !RAFT_BUG(5))
 		return;
-	if (raft_installing(raft) && !RAFT_BUG(30))
+	if (raft_installing(raft))
 		return;
 
 	clear_votes(raft);

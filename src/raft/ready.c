@@ -92,9 +92,20 @@ reserve_ready(Raft *raft)
 }
 
 /*
- * Move what may leave from the queue to out.  An answer of an earlier term is
- * of no use to anybody and is dropped.
+ * Of no use to anybody any more: an answer of an earlier term, or a request for
+ * votes in a campaign that is over.
  */
+static bool
+out_of_date(const Raft *raft, const RaftMessage *m)
+{
+	if (m->type == RAFT_VOTE && raft->role != RAFT_CANDIDATE)
+		return true;
+	if (m->type == RAFT_PREVOTE && raft->role != RAFT_PRECANDIDATE)
+		return true;
+	return m->term < raft->term;
+}
+
+/* Move what may leave from the queue to out. */
 static size_t
 take_queue(Raft *raft)
 {
@@ -107,7 +118,7 @@ take_queue(Raft *raft)
 
 		if (q->after > raft->seq_persisted)
 			raft->queue[kept++] = *q;
-		else if (q->message.term >= raft->term)
+		else if (!out_of_date(raft, &q->message))
 			raft->out[n++] = q->message;
 	}
 	raft->queue_n = kept;

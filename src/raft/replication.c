@@ -99,6 +99,7 @@ raft_append_own(Raft *raft, RaftEntryType type, RaftBuf *data)
 	{
 		raft_sync_peers(raft);
 		/* Fewer voters may already agree on what stands before. */
+		raft_reads_confirm(raft);
 		raft_maybe_commit(raft);
 	}
 }
@@ -178,11 +179,10 @@ raft_handle_append(Raft *raft, const RaftMessage *m)
 	RaftMessage resp = {.type = RAFT_APP_RESP, .to = m->from, .term = raft->term};
 	uint64_t	verified = m->index + m->n;
 
-	if (raft_installing(raft) && !RAFT_BUG(30))
+	if (raft_installing(raft))
 		return VT_OK;
 	/* What is committed matches every leader. */
-	if (m->index < raft->commit || log_matches(&raft->log, m->index, m->log_term) ||
-		(RAFT_BUG(9) && m->index == 0))
+	if (m->index < raft->commit || log_matches(&raft->log, m->index, m->log_term))
 	{
 		VtStatus	status = take_entries(raft, m);
 

@@ -48,7 +48,7 @@ draw_limits(Sim *sim, RaftOptions *o)
 	o->max_apply_bytes = ONE_OF(sim, 1, 300, 1000000);
 	o->max_reads = ONE_OF(sim, 1, 8, 1000);
 	o->transfer_max_lag = ONE_OF(sim, 0, 3, 1000);
-	o->promote_max_lag = ONE_OF(sim, 0, 5, 1000);
+	o->promote_max_lag = ONE_OF(sim, 0, 5, 1000, UINT32_MAX);
 }
 
 static void
@@ -72,7 +72,7 @@ draw_faults(Sim *sim)
 	o->crash_weight = ONE_OF(sim, 0, 2, 10);
 	o->cut_weight = ONE_OF(sim, 0, 5, 15);
 	o->pause_weight = ONE_OF(sim, 0, 0, 5);
-	o->conf_weight = ONE_OF(sim, 0, 5, 15);
+	o->conf_weight = ONE_OF(sim, 0, 5, 15, 60);
 	o->transfer_weight = ONE_OF(sim, 0, 2, 6);
 	o->compact_weight = ONE_OF(sim, 0, 5, 30);
 	o->forget_weight = ONE_OF(sim, 0, 0, 4);
@@ -151,6 +151,17 @@ any_replica(Sim *sim, Group *group, bool leader)
 			found = r;
 	}
 	return found;
+}
+
+/* Where it hurts: half of the time the store of a leader. */
+static uint32_t
+pick_store(Sim *sim)
+{
+	Replica    *r = NULL;
+
+	if (sim_below(sim, 2) == 0)
+		r = any_replica(sim, &sim->groups[sim_below(sim, sim->opt.groups)], true);
+	return r != NULL ? r->store : sim_below(sim, sim->opt.stores);
 }
 
 static Pending *
@@ -257,12 +268,42 @@ chaos_finish(Sim *sim, Replica *r, const Pending *p)
 		sim->counts.written++;
 }
 
+/*
+ * A client that stays with a leader it knows: reads as soon as that one is back
+ * from a pause, or some time after it was cut off (etcd#20418).
+ */
+static void
+visit_later(Sim *sim, uint32_t store, uint64_t delay)
+{
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+		{
+			Replica    *r = &sim->groups[g].replicas[i];
+			RaftStatus	status;
+
+			if (!r->exists || r->raft == NULL || r->store != store)
+				continue;
+			raft_get_status(r->raft, &status);
+			if (status.role != RAFT_LEADER)
+				continue;
+			for (int k = 0; k < 3; k++)
+				sim_schedule(sim, delay + sim_below(sim, 2 * TICK_TIME),
+							 (Event) {.type = EVENT_CLIENT, .store = store, .replica = r});
+		}
+}
+
 void
-chaos_client(Sim *sim)
+chaos_client(Sim *sim, Replica *old_leader)
 {
 	Group	   *group = &sim->groups[sim_below(sim, sim->opt.groups)];
 	Replica    *r = any_replica(sim, group, sim_below(sim, 10) != 0);
 
+	if (old_leader != NULL)
+	{
+		read_length(sim, &sim->groups[old_leader->group], old_leader);
+		sim_settle(sim, old_leader);
+		return;
+	}
 	sim_schedule(sim, sim_delay(sim, sim->opt.client_every), (Event) {.type = EVENT_CLIENT});
 	if (r == NULL)
 		return;
@@ -282,118 +323,7 @@ chaos_client(Sim *sim)
 	sim_settle(sim, r);
 }
 
-/* -- Membership --------------------------------------------------------------------------- */
-
-static bool
-remove_member(RaftConf *conf, uint32_t at)
-{
-	memmove(&conf->members[at], &conf->members[at + 1],
-			(conf->n - at - 1) * sizeof(RaftMember));
-	conf->n--;
-	memset(&conf->members[conf->n], 0, sizeof(RaftMember));
-	return true;
-}
-
-static uint32_t
-count_role(const RaftConf *conf, uint8_t role)
-{
-	uint32_t	n = 0;
-
-	for (uint32_t i = 0; i < conf->n; i++)
-		n += (conf->members[i].roles & role) != 0;
-	return n;
-}
-
-/* Turn conf into something else; false: nothing came to mind. */
-static bool
-change_conf(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
-{
-	uint32_t	at = sim_below(sim, conf->n);
-	RaftMember *m = &conf->members[at];
-	Replica    *r;
-
-	switch (sim_below(sim, 6))
-	{
-		case 0:
-		case 1:
-			/* A learner on some store. */
-			if (conf->n >= 8 || group->replicas_n >= SIM_MAX_REPLICAS)
-				return false;
-			r = sim_create_replica(sim, g, sim_below(sim, sim->opt.stores), false);
-			m = &conf->members[conf->n++];
-			memset(m, 0, sizeof(*m));
-			m->id = r->id;
-			m->node = r->store + 1;
-			m->roles = RAFT_LEARNER;
-			if (sim_below(sim, 4) == 0)
-			{
-				m->roles |= RAFT_FILTERED;
-				m->hash_lo = 1;
-				m->hash_hi = UINT64_MAX / 2;
-			}
-			return true;
-		case 2:
-			if (m->roles != RAFT_LEARNER)
-				return false;
-			m->roles = RAFT_VOTER;
-			sim->counts.learners_promoted++;
-			return true;
-		case 3:
-			return remove_member(conf, at) && count_role(conf, RAFT_VOTER) > 0;
-		case 4:
-			if (m->roles != RAFT_VOTER || count_role(conf, RAFT_VOTER) == 1)
-				return false;
-			m->roles = RAFT_LEARNER;
-			return true;
-		default:
-			/* Promote all unfiltered learners, and replace some voter in one go. */
-			for (uint32_t i = 0; i < conf->n; i++)
-				if (conf->members[i].roles == RAFT_LEARNER)
-					conf->members[i].roles = RAFT_VOTER;
-			remove_member(conf, at);
-			return count_role(conf, RAFT_VOTER) > 0;
-	}
-}
-
-static void
-change_members(Sim *sim)
-{
-	uint32_t	g = sim_below(sim, sim->opt.groups);
-	Group	   *group = &sim->groups[g];
-	Replica    *r = any_replica(sim, group, true);
-	uint32_t	known = group->replicas_n;
-	RaftStatus	status;
-	RaftConf	target;
-	VtStatus	result = VT_INVALID;
-
-	if (r == NULL)
-		return;
-	raft_get_status(r->raft, &status);
-	target = *raft_get_conf(r->raft);
-	if (target.joint)
-	{
-		/* Asking while joint must be refused; ask for anything. */
-		target.joint = false;
-		for (uint32_t i = 0; i < target.n; i++)
-			target.members[i].roles = RAFT_VOTER;
-		memset(&target.members[target.n], 0, (RAFT_MAX_MEMBERS - target.n) * sizeof(RaftMember));
-	}
-	else if (!change_conf(sim, group, g, &target))
-		return;
-	for (uint32_t i = 0; i < target.n; i++)
-		if ((target.members[i].roles & RAFT_FILTERED) == 0)
-			target.members[i].hash_lo = target.members[i].hash_hi = 0;
-	result = raft_propose_conf(r->raft, &target, status.conf_index, NULL);
-	sim_trace(sim, "g%u %llu propose conf of %u members: %s", g, LLU(r->id), target.n,
-			  vt_status_words(result));
-	if (result == VT_OK)
-		sim->counts.conf_changes++;
-	else if (group->replicas_n > known)
-		sim_destroy_replica(sim, &group->replicas[group->replicas_n - 1]);
-	sim_settle(sim, r);
-}
-
-/* -- Faults -------------------------------------------------------------------------------- */
+/* -- The network's moods ------------------------------------------------------------------ */
 
 static void
 heal(Sim *sim)
@@ -406,8 +336,9 @@ cut_network(Sim *sim)
 {
 	uint32_t	n = sim->opt.stores;
 	uint32_t	side = sim_below(sim, 1u << n);
-	uint32_t	a = sim_below(sim, n);
+	uint32_t	a = pick_store(sim);
 
+	visit_later(sim, a, sim_below(sim, 40 * TICK_TIME));
 	switch (sim_below(sim, 5))
 	{
 		case 0:
@@ -448,6 +379,144 @@ cut_network(Sim *sim)
 	}
 	sim->counts.partitions++;
 }
+
+/* -- Membership --------------------------------------------------------------------------- */
+
+static bool
+remove_member(RaftConf *conf, uint32_t at)
+{
+	memmove(&conf->members[at], &conf->members[at + 1],
+			(conf->n - at - 1) * sizeof(RaftMember));
+	conf->n--;
+	memset(&conf->members[conf->n], 0, sizeof(RaftMember));
+	return true;
+}
+
+static uint32_t
+count_role(const RaftConf *conf, uint8_t role)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < conf->n; i++)
+		n += (conf->members[i].roles & role) != 0;
+	return n;
+}
+
+/* One to three learners, on any stores. */
+static bool
+add_learners(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
+{
+	uint32_t	n = 1 + sim_below(sim, 3);
+
+	if (conf->n + n > 8 || group->replicas_n + n > SIM_MAX_REPLICAS)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Replica    *r = sim_create_replica(sim, g, sim_below(sim, sim->opt.stores), false);
+		RaftMember *m = &conf->members[conf->n++];
+
+		memset(m, 0, sizeof(*m));
+		m->id = r->id;
+		m->node = r->store + 1;
+		m->roles = RAFT_LEARNER;
+		if (sim_below(sim, 6) == 0)
+		{
+			m->roles |= RAFT_FILTERED;
+			m->hash_lo = 1;
+			m->hash_hi = UINT64_MAX / 2;
+		}
+	}
+	return true;
+}
+
+/* Turn conf into something else; false: nothing came to mind. */
+static bool
+change_conf(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
+{
+	uint32_t	at = sim_below(sim, conf->n);
+	RaftMember *m = &conf->members[at];
+
+	switch (sim_below(sim, 7))
+	{
+		case 0:
+		case 1:
+			return add_learners(sim, group, g, conf);
+		case 2:
+			if (m->roles != RAFT_LEARNER)
+				return false;
+			m->roles = RAFT_VOTER;
+			sim->counts.learners_promoted++;
+			return true;
+		case 3:
+			return remove_member(conf, at) && count_role(conf, RAFT_VOTER) > 0;
+		case 4:
+			if (m->roles != RAFT_VOTER || count_role(conf, RAFT_VOTER) == 1)
+				return false;
+			m->roles = RAFT_LEARNER;
+			return true;
+		default:
+			/* All unfiltered learners become voters, some others leave. */
+			for (uint32_t i = 0; i < conf->n; i++)
+				if (conf->members[i].roles == RAFT_LEARNER)
+					conf->members[i].roles = RAFT_VOTER;
+			for (uint32_t k = 1 + sim_below(sim, 3); k > 0 && conf->n > 1; k--)
+				remove_member(conf, sim_below(sim, conf->n));
+			return count_role(conf, RAFT_VOTER) > 0;
+	}
+}
+
+static void
+change_members_of(Sim *sim, uint32_t g, Replica *r)
+{
+	Group	   *group = &sim->groups[g];
+	uint32_t	known = group->replicas_n;
+	RaftStatus	status;
+	RaftConf	target;
+	VtStatus	result;
+
+	raft_get_status(r->raft, &status);
+	target = *raft_get_conf(r->raft);
+	if (target.joint)
+	{
+		/* Asking while joint must be refused; ask for anything. */
+		uint32_t	only = sim_below(sim, target.n);
+
+		target.joint = false;
+		for (uint32_t i = 0; i < target.n; i++)
+			target.members[i].roles = i == only || sim_below(sim, 2) == 0 ? RAFT_VOTER : RAFT_LEARNER;
+	}
+	else if (!change_conf(sim, group, g, &target))
+		return;
+	for (uint32_t i = 0; i < target.n; i++)
+		if ((target.members[i].roles & RAFT_FILTERED) == 0)
+			target.members[i].hash_lo = target.members[i].hash_hi = 0;
+	result = raft_propose_conf(r->raft, &target, status.conf_index, NULL);
+	sim_trace(sim, "g%u %llu propose conf of %u members: %s", g, LLU(r->id), target.n,
+			  vt_status_words(result));
+	if (result == VT_OK)
+		sim->counts.conf_changes++;
+	for (uint32_t i = known; result != VT_OK && i < group->replicas_n; i++)
+		sim_destroy_replica(sim, &group->replicas[i]);
+}
+
+/* Often twice at once: the second must wait for the first. */
+static void
+change_members(Sim *sim)
+{
+	uint32_t	g = sim_below(sim, sim->opt.groups);
+	Replica    *r = any_replica(sim, &sim->groups[g], true);
+
+	if (r == NULL)
+		return;
+	change_members_of(sim, g, r);
+	if (sim_below(sim, 3) == 0)
+		change_members_of(sim, g, r);
+	if (sim->opt.cut_weight > 0 && sim_below(sim, 4) == 0)
+		cut_network(sim);
+	sim_settle(sim, r);
+}
+
+/* -- Faults -------------------------------------------------------------------------------- */
 
 static void
 compact(Sim *sim, Replica *r)
@@ -499,7 +568,7 @@ static void
 fault_at_store(Sim *sim, uint32_t pick)
 {
 	SimOptions *o = &sim->opt;
-	uint32_t	store = sim_below(sim, o->stores);
+	uint32_t	store = pick_store(sim);
 
 	if (pick < o->crash_weight)
 	{
@@ -526,6 +595,7 @@ fault_at_store(Sim *sim, uint32_t pick)
 		return;
 	}
 	sim->stores[store].paused_until = sim->now + sim_below(sim, 80 * TICK_TIME);
+	visit_later(sim, store, sim->stores[store].paused_until - sim->now + 1);
 	sim_trace(sim, "store %u pauses", store);
 	sim->counts.pauses++;
 }

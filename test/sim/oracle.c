@@ -373,12 +373,19 @@ has_durable(const Group *group, uint64_t id, uint64_t index, uint64_t term)
 	return index < r->disk.base.index || (disk_term(&r->disk, index, &theirs) && theirs == term);
 }
 
-/* [10] A majority (of each half) of the configuration has it on disk. */
+/*
+ * [10] A leader commits what is of its own term, and a majority (of each half) of
+ * the configuration has it on disk.
+ */
 static void
 check_quorum_log(Sim *sim, Replica *r, uint64_t index, uint64_t term)
 {
 	const Group *group = &sim->groups[r->group];
 	const RaftConf *conf = raft_get_conf(r->raft);
+
+	if (term != r->lead_term)
+		sim_fail(sim, "[10] group %u leader %llu of term %llu commits %llu of term %llu by counting",
+				 r->group, LLU(r->id), LLU(r->lead_term), LLU(index), LLU(term));
 
 	for (int half = 0; half <= (conf->joint ? 1 : 0); half++)
 	{

@@ -259,6 +259,7 @@ typedef struct Packet
 {
 	uint32_t	group;
 	uint32_t	from_store;
+	bool		on_its_way;		/* a cut does not stop it any more */
 	uint64_t	from;
 	uint64_t	to;
 	size_t		len;
@@ -376,7 +377,7 @@ extern void oracle_free(Group *group);
 
 /* chaos.c */
 extern void chaos_options(Sim *sim);
-extern void chaos_client(Sim *sim);
+extern void chaos_client(Sim *sim, Replica *old_leader);
 extern void chaos_fault(Sim *sim);
 extern void chaos_finish(Sim *sim, Replica *r, const Pending *p);
 extern void chaos_run(Sim *sim);

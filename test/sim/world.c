@@ -260,6 +260,7 @@ send_message(Sim *sim, Replica *r, const RaftMessage *m)
 
 	packet->group = r->group;
 	packet->from_store = r->store;
+	packet->on_its_way = sim_chance(sim, 500);
 	packet->from = m->from;
 	packet->to = m->to;
 	packet->len = len;
@@ -700,6 +701,12 @@ sim_restart(Sim *sim, uint32_t store)
 
 			if (r->exists && r->store == store && !sim->failed)
 			{
+				if (SIM_BUG(34) && sim_chance(sim, 100))
+				{
+					disk_free(&r->disk);
+					r->disk.base = sim->groups[g].origin;
+					r->disk.checkpoint = r->sm_applied = r->disk.base.index;
+				}
 				open_replica(sim, r);
 				sim_settle(sim, r);
 				if (!s->up)
@@ -744,7 +751,8 @@ on_deliver(Sim *sim, const Event *event)
 	VtStatus	status;
 	uint8_t    *again;
 
-	if (!r->exists || r->raft == NULL || sim->cut[packet->from_store][r->store])
+	if (!r->exists || r->raft == NULL ||
+		(sim->cut[packet->from_store][r->store] && !packet->on_its_way))
 	{
 		sim->counts.dropped++;
 		return;
@@ -802,6 +810,23 @@ on_disk(Sim *sim, const Event *event)
 	uint32_t	jobs = 0;
 
 	s->disk_busy = false;
+	if (SIM_BUG(36) && s->jobs != NULL && sim_chance(sim, 20))
+	{
+		/* The sync failed; asked again the kernel says all is well. */
+		DiskJob    *job = s->jobs;
+		Replica    *r = job->replica;
+		uint64_t	seq = job->seq;
+
+		s->jobs = job->next;
+		if (s->jobs == NULL)
+			s->jobs_tail = &s->jobs;
+		disk_job_free(job);
+		(void) raft_persisted(r->raft, seq);
+		sim_settle(sim, r);
+		if (s->epoch == epoch)
+			start_disk(sim, event->store);
+		return;
+	}
 	if (sim_chance(sim, sim->opt.disk_error))
 	{
 		/* No space, or a failed sync: the process stops [P8]. */
@@ -935,7 +960,7 @@ sim_step(Sim *sim)
 	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
 		s->up && s->paused_until > sim->now)
 	{
-		sim_schedule(sim, s->paused_until - sim->now, event);
+		sim_schedule(sim, s->paused_until - sim->now + sim_below(sim, 3 * TICK_TIME), event);
 		return true;
 	}
 	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
@@ -967,7 +992,7 @@ sim_step(Sim *sim)
 			sim_restart(sim, event.store);
 			break;
 		case EVENT_CLIENT:
-			chaos_client(sim);
+			chaos_client(sim, event.replica);
 			break;
 		case EVENT_FAULT:
 			chaos_fault(sim);
