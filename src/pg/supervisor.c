@@ -314,6 +314,8 @@ vectron_supervisor_main(Datum arg)
 	if (lock < 0)
 		proc_exit(0);			/* another one does it */
 
+	ereport(LOG, (errmsg("vectron supervisor in charge, process %d", MyProcPid)));
+
 	/* Before anything under the folder is opened: is it a copy? */
 	if (cluster_is_embedded())
 		(void) identity_marker();

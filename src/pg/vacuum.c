@@ -205,7 +205,7 @@ vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	stats->estimated_count = true;
 	if (meta.state == VECTRON_LIVE && identity_is_ours(&meta.owner) &&
 		client_read_index(cluster_client(), &meta.generation, &meta.owner,
-						  cluster_deadline(vectron_read_timeout), &marks, &records, &unindexed,
+						  cluster_deadline(Min(vectron_read_timeout, 2000)), &marks, &records, &unindexed,
 						  &err) == VT_OK)
 	{
 		stats->num_index_tuples = (double) records;

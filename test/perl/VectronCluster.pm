@@ -104,7 +104,10 @@ sub spawn
 	my ($self, $name, @command) = @_;
 	my $log = $self->log_file($name);
 
-	$self->{opened}{$name} = -s $log // 0;
+	# The log is there before anybody looks at it.
+	open(my $made, '>>', $log) or die "could not open $log: $!";
+	close $made;
+	$self->{opened}{$name} = -s $log;
 	my $pid = fork() // die "could not fork: $!";
 	if ($pid == 0)
 	{

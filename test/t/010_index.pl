@@ -1,0 +1,158 @@
+# The whole path with daemons that die: an index keeps every acknowledged row.
+#
+# Rounds with a seed, printed: writers work, something is killed at a random
+# moment, the server and its daemons come back, and then the index must agree
+# with the table (vectron.check_index), and every row a client was told of must
+# be in the table.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $seed = $ENV{VECTRON_SEED} // int(time() * 1000) % 1000000;
+my $rounds = $ENV{VECTRON_ROUNDS} // 2;
+note "VECTRON_SEED=$seed VECTRON_ROUNDS=$rounds";
+srand($seed);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "synchronous_commit = on\nlog_min_messages = log\nautovacuum = off\n"
+	  . "shared_preload_libraries = 'vectron'\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION vectron;
+	CREATE TABLE t (id bigserial PRIMARY KEY, who text, v vector(4));
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops);
+	INSERT INTO t (who, v) SELECT 'first', ARRAY[random(), random(), random(), random()] FROM generate_series(1, 200);
+});
+is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}),
+	'200|0|0|0', 'a filled index agrees with its table');
+
+# Process ids of the daemons, as the supervisor logged them last.
+sub daemon_pid
+{
+	my ($name) = @_;
+	my $log = slurp_file($node->logfile);
+	my @pids = $log =~ /started \S*vectron-$name, process (\d+)/g;
+	return $pids[-1];
+}
+
+sub supervisor_pid
+{
+	my @pids = slurp_file($node->logfile) =~ /vectron supervisor in charge, process (\d+)/g;
+	return $pids[-1];
+}
+
+# Try until the query works; the server may be on its way up.
+sub until_ok
+{
+	my ($sql) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my ($status, $out, $err);
+	while (time() < $end)
+	{
+		($status, $out, $err) = $node->psql('postgres', $sql);
+		return $out if $status == 0;
+		usleep(100_000);
+	}
+	diag "last error: $err";
+	return undef;
+}
+
+my %kill = (
+	worker => sub { kill 'KILL', daemon_pid('worker') },
+	pd => sub { kill 'KILL', daemon_pid('pd') },
+	supervisor => sub { kill 'KILL', supervisor_pid() },
+	postmaster => sub { $node->stop('immediate'); $node->start });
+
+my $worker = 0;
+for my $round (1 .. $rounds)
+{
+	for my $what (sort keys %kill)
+	{
+		# Writers: single rows, each told of by psql's output after its commit.
+		my @writers;
+		for my $n (1 .. 2)
+		{
+			my $name = 'w' . ++$worker;
+			my $sql = "SET vectron.write_timeout = '20s';\n";
+			$sql .= "INSERT INTO t (who, v) VALUES ('$name', ARRAY[random(), random(), random(), random()]) RETURNING id;\n"
+			  for 1 .. 300;
+			my ($out, $err) = ('', '');
+			my $h = IPC::Run::start(
+				[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'ON_ERROR_STOP=0' ],
+				'<', \$sql, '>', \$out, '2>', \$err,
+				IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
+			push @writers, { h => $h, out => \$out, name => $name };
+		}
+		my ($bulk_out, $bulk_err) = ('', '');
+		my $bulk_sql = "COPY t (who, v) FROM PROGRAM 'for i in \$(seq 1 400); do echo \"bulk	[\$i,1,2,3]\"; done';\n"
+		  . "DELETE FROM t WHERE who = 'first' AND id % 7 = $round;\nVACUUM t;\n"
+		  . "CREATE INDEX IF NOT EXISTS t_more ON t USING vectron (v vector_cosine_ops);\nDROP INDEX t_more;\n";
+		my $bulk = IPC::Run::start(
+			[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'ON_ERROR_STOP=0' ],
+			'<', \$bulk_sql, '>', \$bulk_out, '2>', \$bulk_err,
+			IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
+		usleep(50_000 + int(rand(300_000)));
+		$kill{$what}->();
+		for my $w (@writers, { h => $bulk })
+		{
+			eval { $w->{h}->finish };
+		}
+
+		my $found = until_ok(q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')});
+		is($found, '0|0|0', "round $round: the index agrees with its table after kill of $what");
+		for my $w (@writers)
+		{
+			my @ids = grep { /^\d+$/ } split /\n/, ${ $w->{out} };
+			my $have = @ids ? until_ok("SELECT count(*) FROM t WHERE id IN (" . join(',', @ids) . ")") : 0;
+			is($have, scalar(@ids), "round $round: all " . @ids . " rows $w->{name} was told of are there");
+		}
+		my $lost = until_ok(q{
+			SET vectron.verify_scan = on; SET enable_seqscan = off;
+			SELECT count(*) FROM t a WHERE who LIKE 'w%' AND NOT EXISTS (
+				SELECT FROM (SELECT b.id FROM t b ORDER BY b.v <-> a.v LIMIT 1) n WHERE n.id = a.id)});
+		is($lost, '0', "round $round: every row is found by its own vector");
+	}
+}
+
+# Commits that were never durable here must not leave entries that come to mean
+# other rows: asynchronous commit, crash, and the same TIDs used again.
+$node->safe_psql('postgres', q{CREATE TABLE a (id int, v vector(2)); CREATE INDEX a_v ON a USING vectron (v vector_l2_ops);});
+for my $round (1 .. $rounds)
+{
+	$node->psql('postgres', qq{SET synchronous_commit = off;
+		INSERT INTO a SELECT n, ARRAY[n, $round] FROM generate_series(1, 50) n;
+		DELETE FROM a WHERE id % 3 = 0;});
+	$node->stop('immediate');
+	$node->start;
+	until_ok(qq{INSERT INTO a SELECT -n, ARRAY[-n, $round] FROM generate_series(1, 50) n});
+	until_ok('VACUUM a');
+	is(until_ok(q{SELECT missing, extra, wrong FROM vectron.check_index('a_v')}), '0|0|0',
+		"round $round: crash under asynchronous commit leaves no entry of another row");
+}
+
+# With the cluster gone, what needs it fails in time and what does not, works.
+$node->append_conf('postgresql.conf', "vectron.pd_endpoints = 'unix:" . $node->basedir . "/nobody'\n"
+	  . "vectron.write_timeout = '500ms'\nvectron.read_timeout = '500ms'\n");
+$node->restart;
+my ($status, $out, $err) = $node->psql('postgres', q{INSERT INTO t (who, v) VALUES ('nobody', '[1,2,3,4]')});
+isnt($status, 0, 'a write without the cluster fails');
+like($err, qr/could not .*\n.*HINT/s, 'with words and a hint');
+($status, $out, $err) = $node->psql('postgres', q{
+	SET vectron.fallback_scan = on; SET enable_indexscan = off; SELECT count(*) > 0 FROM (SELECT id FROM t ORDER BY v <-> '[1,2,3,4]' LIMIT 5) s;
+	TRUNCATE a; BEGIN; TRUNCATE t; ROLLBACK; DROP INDEX a_v; DROP TABLE a;
+	SELECT count(*) FROM vectron.indexes;});
+is($status, 0, 'reads without the index, TRUNCATE, ROLLBACK, DROP and the view work without the cluster') or diag $err;
+$node->stop;
+
+# Nothing is left running.
+my @left = map { daemon_pid($_) } qw(pd worker);
+my $end = time() + 10;
+usleep(50_000) while time() < $end && grep { kill 0, $_ } @left;
+is(scalar(grep { kill 0, $_ } @left), 0, 'the daemons ended with the server');
+
+done_testing();
