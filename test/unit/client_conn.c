@@ -1,0 +1,536 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_conn.c
+ *	  Connections: greeting, frames in pieces, damage, loss, interruption.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fake_cluster.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static VtError err;
+
+static void
+a_question_is_answered_byte_by_byte(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	fake.drip = true;
+	client = client_for(fake.endpoint, NULL, &watch);
+	for (int i = 1; i <= 5; i++)
+	{
+		char		expected[64];
+
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+		snprintf(expected, sizeof(expected), "{\"status\":0,\"echo\":%d}", i);
+		assert_string_equal(reply, expected);
+	}
+	assert_int_equal(client_connections(client), 1);
+	assert_int_equal(world_count(&w, WIRE_HELLO), 1);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+/* Each kind of damage costs the connection and is asked again on a new one. */
+static void
+damage_closes_the_connection_and_is_asked_again(void **state)
+{
+	static const Mischief kinds[] = {BAD_CHECKSUM, BAD_MAGIC, CLOSE_BEFORE, CLOSE_AFTER,
+		CLOSE_IN_MIDDLE, OTHER_TYPE};
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	{
+		uint32_t	hellos;
+
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+		hellos = world_count(&w, WIRE_HELLO);
+		world_trick(&w, WIRE_CONTROL, 0, kinds[i], VT_OK);
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+		assert_int_equal(world_count(&w, WIRE_HELLO), hellos + 1);
+		assert_int_equal(client_connections(client), 1);
+	}
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+a_stale_reply_is_dropped(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	world_trick(&w, WIRE_CONTROL, 0, STALE_FIRST, VT_OK);
+	for (int i = 0; i < 2; i++)
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_string_equal(reply, "{\"status\":0,\"echo\":2}");
+	assert_int_equal(world_count(&w, WIRE_HELLO), 1);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+another_version_is_a_definite_no(void **state)
+{
+	static const WireType where[] = {WIRE_HELLO, WIRE_CONTROL};
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	for (int i = 0; i < 2; i++)
+	{
+		Client	   *client = client_for(fake.endpoint, NULL, &watch);
+
+		world_trick(&w, where[i], 0, OTHER_VERSION, VT_OK);
+		assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err),
+						 VT_VERSION);
+		assert_null(reply);
+		assert_non_null(strstr(err.msg, fake.endpoint));
+		assert_int_equal(client_connections(client), 0);
+		client_end(client, &watch);
+	}
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+another_cluster_is_refused(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	/* The same endpoint comes back as the door of another cluster. */
+	world_trick(&w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
+	world_trick(&w, WIRE_HELLO, 0, OTHER_LIFE, VT_OK);
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err),
+					 VT_DENIED);
+	assert_non_null(strstr(err.msg, "another cluster"));
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+silence_ends_at_the_deadline(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	int64_t		deadline;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	/* Of the answer, and of the greeting. */
+	for (int i = 0; i < 2; i++)
+	{
+		world_trick(&w, i ? WIRE_HELLO : WIRE_CONTROL, 0, SAY_NOTHING, VT_OK);
+		if (i)
+			world_trick(&w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
+		deadline = in_ms(60);
+		assert_int_equal(client_control(client, "{\"op\":\"status\"}", deadline, &reply, &err), VT_TIMEOUT);
+		assert_true(clock_now_us() >= deadline);
+		assert_non_null(strstr(err.msg, fake.endpoint));
+		/* And the client is as good as new. */
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	}
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+nobody_there_is_unavailable(void **state)
+{
+	Watch		watch;
+	Client	   *client = client_for("unix:/nowhere/at/all", NULL, &watch);
+	const char *reply;
+
+	(void) state;
+	assert_int_equal(client_control(client, "{}", in_ms(30), &reply, &err), VT_UNAVAILABLE);
+	assert_non_null(strstr(err.msg, "unix:/nowhere/at/all"));
+	client_end(client, &watch);
+}
+
+static void
+endpoints_are_checked(void **state)
+{
+	static const struct
+	{
+		const char *endpoint;
+		VtStatus	status;
+	}			bad[] = {
+		{"", VT_INVALID}, {"/tmp/x", VT_INVALID}, {"unix:", VT_INVALID}, {"tcp://127.0.0.1", VT_INVALID},
+		{"tcp://192.0.2.1:80", VT_DENIED}, {"tcp://example.org:80", VT_INVALID},
+		{"unix:/1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/12345678901234567890", VT_INVALID},
+	};
+	Watch		watch;
+	const char *reply;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		Client	   *client = client_for(bad[i].endpoint, "secret", &watch);
+
+		assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), bad[i].status);
+		client_end(client, &watch);
+	}
+}
+
+static void
+the_next_driver_is_asked(void **state)
+{
+	World		w;
+	Fake		a;
+	Fake		b;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	char		endpoints[256];
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&a, &w);
+	fake_start(&b, &w);
+	snprintf(endpoints, sizeof(endpoints), "unix:/nowhere/at/all, %s,%s", a.endpoint, b.endpoint);
+	client = client_for(endpoints, NULL, &watch);
+	world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(client_connections(client), 2);
+	/* Who answered is asked first from now on. */
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(world_count(&w, WIRE_CONTROL), 3);
+	client_end(client, &watch);
+	fake_stop(&a);
+	fake_stop(&b);
+	world_free(&w);
+}
+
+static void
+an_answer_with_a_status_is_passed_on(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_GONE);
+	assert_int_equal(client_control_at(client, fake.endpoint, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err),
+					 VT_GONE);
+	assert_non_null(strstr(err.msg, "not now"));
+	assert_string_equal(reply, "{\"status\":22,\"message\":\"not now\"}");
+	assert_int_equal(client_control(client, "{\"op\":\"nonsense\"}", in_ms(LONG_MS), &reply, &err),
+					 VT_PROTOCOL);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+a_cancelled_question_leaves_a_usable_connection(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	/* The reply comes after the call has ended, and must not be taken for another's. */
+	watch.waits_left = 0;
+	watch.then = VT_CANCELLED;
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err), VT_CANCELLED);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_string_equal(reply, "{\"status\":0,\"echo\":3}");
+	assert_int_equal(world_count(&w, WIRE_HELLO), 1);
+	assert_int_equal(w.cancels, 1);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+/* Interrupted at every wait there is, with a peer that drips: never confused. */
+static void
+cancelled_anywhere_it_is_never_confused(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	fake.drip = true;
+	client = client_for(fake.endpoint, NULL, &watch);
+	for (int i = 0; i < 60; i++)
+	{
+		VtStatus	status;
+		unsigned	before;
+		unsigned	answered;
+
+		watch.waits_left = i;
+		watch.then = VT_CANCELLED;
+		status = client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err);
+		assert_true(status == VT_OK || status == VT_CANCELLED);
+		watch.waits_left = -1;
+		before = world_count(&w, WIRE_CONTROL);
+		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+		assert_int_equal(sscanf(reply, "{\"status\":0,\"echo\":%u}", &answered), 1);
+		/* It is the answer to this question, not to one before it. */
+		assert_true(answered > before || answered == world_count(&w, WIRE_CONTROL));
+	}
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+a_half_sent_request_is_never_completed(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	char	   *large = vt_alloc(8 << 20);
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	/* More than a socket takes at once. */
+	memset(large, ' ', (8 << 20) - 1);
+	large[(8 << 20) - 1] = '\0';
+	/* The server is held up by a question before, or it would read along. */
+	pthread_mutex_lock(&w.lock);
+	watch.then = VT_CANCELLED;
+	for (int i = 0; i < 2; i++)
+	{
+		watch.waits_left = 0;
+		assert_int_equal(client_control(client, i ? large : "{}", in_ms(LONG_MS), &reply, &err), VT_CANCELLED);
+		assert_int_equal(client_connections(client), i ? 0 : 1);
+	}
+	pthread_mutex_unlock(&w.lock);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	/* The first, the small one given up, and this. */
+	assert_string_equal(reply, "{\"status\":0,\"echo\":3}");
+	free(large);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+a_large_request_goes_out_in_pieces(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	char	   *large = vt_alloc(12 << 20);
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	memset(large, ' ', (12 << 20) - 1);
+	large[(12 << 20) - 1] = '\0';
+	assert_ok(client_control(client, large, in_ms(LONG_MS), &reply, &err));
+	large = vt_realloc(large, (17 << 20));
+	memset(large, ' ', (17 << 20) - 1);
+	large[(17 << 20) - 1] = '\0';
+	assert_int_equal(client_control(client, large, in_ms(LONG_MS), &reply, &err), VT_INVALID);
+	free(large);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+descriptors_are_accounted(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&fake, &w);
+	client = client_for(fake.endpoint, NULL, &watch);
+	assert_int_equal(watch.fds, 1);
+	watch.fds_max = 1;
+	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_FULL);
+	watch.fds_max = 2;
+	assert_ok(client_control(client, "{}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(watch.fds, 2);
+	client_end(client, &watch);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+static void
+tcp_wants_the_secret_of_both(void **state)
+{
+	World		w;
+	Fake		fake;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	w.secret = "correct horse battery staple";
+	fake_start_at(&fake, &w, AF_INET);
+
+	client = client_for(fake.endpoint, w.secret, &watch);
+	assert_ok(client_control(client, "{}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(world_count(&w, WIRE_AUTH), 1);
+	client_end(client, &watch);
+
+	/* Ours is wrong, theirs is wrong, we have none. */
+	client = client_for(fake.endpoint, "incorrect", &watch);
+	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
+	client_end(client, &watch);
+	fake.wrong_proof = true;
+	client = client_for(fake.endpoint, w.secret, &watch);
+	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
+	client_end(client, &watch);
+	client = client_for(fake.endpoint, NULL, &watch);
+	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
+	client_end(client, &watch);
+	assert_int_equal(world_count(&w, WIRE_AUTH), 1);
+	fake_stop(&fake);
+	world_free(&w);
+}
+
+/* A socket that another user listens on; making one takes root. */
+static void
+another_users_socket_is_refused(void **state)
+{
+	char		dir[] = "/tmp/vtfakeXXXXXX";
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char		endpoint[128];
+	int			ready[2];
+	int			done[2];
+	char		c;
+	pid_t		child;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chmod(dir, 0777), 0);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", dir);
+	snprintf(endpoint, sizeof(endpoint), "unix:%s/s", dir);
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(done), 0);
+	child = fork();
+	if (child == 0)
+	{
+		int			fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		close(done[1]);
+		if (setuid(65534) == 0 && bind(fd, (struct sockaddr *) &addr, sizeof(addr)) == 0 &&
+			listen(fd, 4) == 0 && write(ready[1], "x", 1) == 1 && read(done[0], &c, 1) <= 1)
+			_exit(0);
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	client = client_for(endpoint, NULL, &watch);
+	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
+	assert_non_null(strstr(err.msg, "another user"));
+	client_end(client, &watch);
+	close(done[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(done[0]);
+	close(ready[0]);
+	unlink(addr.sun_path);
+	rmdir(dir);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_question_is_answered_byte_by_byte),
+		cmocka_unit_test(damage_closes_the_connection_and_is_asked_again),
+		cmocka_unit_test(a_stale_reply_is_dropped),
+		cmocka_unit_test(another_version_is_a_definite_no),
+		cmocka_unit_test(another_cluster_is_refused),
+		cmocka_unit_test(silence_ends_at_the_deadline),
+		cmocka_unit_test(nobody_there_is_unavailable),
+		cmocka_unit_test(endpoints_are_checked),
+		cmocka_unit_test(the_next_driver_is_asked),
+		cmocka_unit_test(an_answer_with_a_status_is_passed_on),
+		cmocka_unit_test(a_cancelled_question_leaves_a_usable_connection),
+		cmocka_unit_test(cancelled_anywhere_it_is_never_confused),
+		cmocka_unit_test(a_half_sent_request_is_never_completed),
+		cmocka_unit_test(a_large_request_goes_out_in_pieces),
+		cmocka_unit_test(descriptors_are_accounted),
+		cmocka_unit_test(tcp_wants_the_secret_of_both),
+		cmocka_unit_test(another_users_socket_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

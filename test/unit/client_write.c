@@ -1,0 +1,647 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_write.c
+ *	  Routes, puts, deletes, fences: what is acknowledged, what is asked again,
+ *	  what is refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fake_cluster.h"
+
+static VtError err;
+
+typedef struct Setup
+{
+	World		w;
+	Fake		a;
+	Fake		b;
+	Watch		watch;
+	Client	   *client;
+	ClientWriter writer;
+} Setup;
+
+/* Shards on two workers; a is PD as well. */
+static void
+set_up(Setup *s, uint32_t nshards)
+{
+	world_init(&s->w, nshards);
+	fake_start(&s->a, &s->w);
+	fake_start(&s->b, &s->w);
+	for (uint32_t i = 0; i < nshards; i++)
+		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
+	s->client = client_for(s->a.endpoint, NULL, &s->watch);
+	memset(&s->writer, 0, sizeof(s->writer));
+	s->writer.generation = s->w.generation;
+	s->writer.owner = s->w.owner;
+	s->writer.timeline = 1;
+	s->writer.lsn = 99;
+	s->writer.deadline_us = in_ms(LONG_MS);
+}
+
+static void
+tear_down(Setup *s)
+{
+	client_end(s->client, &s->watch);
+	fake_stop(&s->a);
+	fake_stop(&s->b);
+	world_free(&s->w);
+}
+
+/* n records with ids from..from+n and vectors of their number. */
+typedef struct Batch
+{
+	size_t		n;
+	ClientRecord *records;
+	float	   *vectors;
+	uint8_t    *ids;
+	bool	   *done;
+} Batch;
+
+static Batch
+batch_of(size_t from, size_t n)
+{
+	Batch		b = {n, vt_alloc0(sizeof(ClientRecord) * n), vt_alloc(sizeof(float) * DIM * n),
+		vt_alloc(WIRE_TID_SIZE * n), vt_alloc0(sizeof(bool) * n)};
+
+	for (size_t i = 0; i < n; i++)
+	{
+		wire_tid_put(b.ids + WIRE_TID_SIZE * i, (uint32_t) ((from + i) / 100), (uint16_t) ((from + i) % 100 + 1));
+		for (int d = 0; d < DIM; d++)
+			b.vectors[i * DIM + (size_t) d] = (float) (from + i);
+		b.records[i].id = bytes_of(b.ids + WIRE_TID_SIZE * i, WIRE_TID_SIZE);
+		b.records[i].vector = &b.vectors[i * DIM];
+	}
+	return b;
+}
+
+static void
+batch_free(Batch *b)
+{
+	free(b->records);
+	free(b->vectors);
+	free(b->ids);
+	free(b->done);
+}
+
+/* Everything in the batch is in the shard of its hash, as sent. */
+static void
+assert_all_there(Setup *s, const Batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+	{
+		FakeRecord *r = shard_record(world_place(&s->w, b->records[i].id), b->records[i].id);
+
+		assert_non_null(r);
+		assert_memory_equal(r->vector, b->records[i].vector, sizeof(r->vector));
+		assert_true(b->done[i]);
+	}
+}
+
+static void
+records_go_to_the_shards_of_their_hash(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 500);
+	ClientMarks marks;
+
+	(void) state;
+	set_up(&s, 5);
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
+	assert_all_there(&s, &b);
+	assert_int_equal(world_records(&s.w), b.n);
+	assert_int_equal(marks.n, 5);
+	assert_int_equal(marks.route_version, 1);
+	for (uint32_t i = 0; i < marks.n; i++)
+	{
+		assert_int_equal(marks.items[i].incarnation, 1);
+		assert_int_equal(marks.items[i].index, s.w.shards[marks.items[i].shard - 100].index);
+	}
+	client_marks_free(&marks);
+	/* One connection to each worker, one question to PD. */
+	assert_int_equal(client_connections(s.client), 2);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 1);
+
+	/* Nothing to do is done. */
+	assert_ok(client_put(s.client, &s.writer, NULL, 0, NULL, &marks, &err));
+	assert_int_equal(marks.n, 0);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+commands_are_small_and_four_are_under_way(void **state)
+{
+	enum
+	{
+		N = 160000
+	};
+	Setup		s;
+	Batch		b = batch_of(0, N);
+
+	(void) state;
+	set_up(&s, 1);
+	/* None of them is answered before four have come. */
+	s.w.hold_writes = 4;
+	for (int i = 0; i < 4; i++)
+		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, VT_FULL);
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_FULL);
+	assert_int_equal(s.w.held, 4);
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 4);
+	/* The largest is near the limit, never over it. */
+	assert_in_range(s.w.shards[0].largest, (1 << 20) - 2048, 1 << 20);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+bad_records_are_refused_before_anything_is_sent(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 10);
+
+	(void) state;
+	set_up(&s, 2);
+	b.records[7].id.len = 0;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	b.records[7].id.len = WIRE_ID_MAX + 1;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+/* Everything that passes, at every place of a call over three shards. */
+static void
+passing_trouble_is_survived(void **state)
+{
+	static const Trick kinds[] = {
+		{WIRE_WRITE, 0, CLOSE_BEFORE, VT_OK}, {WIRE_WRITE, 0, CLOSE_AFTER, VT_OK},
+		{WIRE_WRITE, 0, CLOSE_IN_MIDDLE, VT_OK}, {WIRE_WRITE, 0, BAD_CHECKSUM, VT_OK},
+		{WIRE_WRITE, 0, STALE_FIRST, VT_OK},
+		{WIRE_WRITE, 0, REFUSE, VT_BUSY}, {WIRE_WRITE, 0, REFUSE, VT_NOT_LEADER},
+		{WIRE_WRITE, 0, REFUSE, VT_WRONG_SHARD}, {WIRE_WRITE, 0, REFUSE, VT_UNAVAILABLE},
+		{WIRE_WRITE, 0, REFUSE, VT_STOPPING}, {WIRE_WRITE, 0, REFUSE, VT_TIMEOUT},
+		{WIRE_WRITE, 0, REFUSE, VT_UNKNOWN_GENERATION}, {WIRE_WRITE, 0, REFUSE, VT_GONE},
+		{WIRE_WRITE, 0, OTHER_LIFE, VT_OK},
+		{WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK}, {WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER},
+	};
+	Setup		s;
+	size_t		from = 0;
+
+	(void) state;
+	set_up(&s, 3);
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+		for (int after = 0; after < 3; after++)
+		{
+			Batch		b = batch_of(from, 30);
+			ClientMarks marks;
+
+			world_trick(&s.w, kinds[k].type, kinds[k].type == WIRE_WRITE ? after : 0, kinds[k].what,
+						kinds[k].status);
+			client_route_forget(s.client, &s.w.generation);
+			assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
+			assert_all_there(&s, &b);
+			assert_int_equal(marks.n, 3);
+			client_marks_free(&marks);
+			from += b.n;
+			batch_free(&b);
+		}
+	assert_int_equal(s.w.ntricks, 0);
+	tear_down(&s);
+}
+
+static void
+a_definite_no_is_not_asked_twice(void **state)
+{
+	static const VtStatus no[] = {VT_NOT_OWNER, VT_FULL, VT_DENIED, VT_VERSION, VT_CORRUPT, VT_INVALID};
+	Setup		s;
+
+	(void) state;
+	set_up(&s, 3);
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+	{
+		Batch		b = batch_of(0, 30);
+		uint32_t	before = world_count(&s.w, WIRE_WRITE);
+		size_t		done = 0;
+
+		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, no[i]);
+		assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), no[i]);
+		assert_int_equal(world_count(&s.w, WIRE_WRITE), before + 3);
+		/* Words with shard and endpoint; what the others acknowledged is known. */
+		assert_non_null(strstr(err.msg, "shard 10"));
+		assert_non_null(strstr(err.msg, "unix:"));
+		for (size_t j = 0; j < b.n; j++)
+			done += b.done[j];
+		assert_in_range(done, 1, b.n - 1);
+		batch_free(&b);
+	}
+	tear_down(&s);
+}
+
+static void
+only_pd_says_that_a_generation_is_gone(void **state)
+{
+	static const VtStatus no[] = {VT_UNKNOWN_GENERATION, VT_GONE};
+	Setup		s;
+	Batch		b = batch_of(0, 10);
+
+	(void) state;
+	set_up(&s, 2);
+	for (int i = 0; i < 2; i++)
+	{
+		const ClientCollection *route;
+
+		s.w.route_status = VT_OK;
+		assert_ok(client_route(s.client, &s.w.generation, true, in_ms(LONG_MS), &route, &err));
+		s.w.route_status = no[i];
+		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, VT_UNKNOWN_GENERATION);
+		assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), no[i]);
+		/* It is forgotten, so PD is asked at once the next time. */
+		assert_int_equal(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err), no[i]);
+	}
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+a_fence_stops_the_call_and_is_told(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 60);
+	ClientMarks marks;
+	size_t		left = 0;
+
+	(void) state;
+	set_up(&s, 3);
+	s.w.shards[1].fence = 8;
+	s.writer.fence = 7;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err), VT_FENCED);
+	assert_int_equal(marks.fence, 8);
+	client_marks_free(&marks);
+	for (size_t i = 0; i < b.n; i++)
+	{
+		bool		fenced = world_place(&s.w, b.records[i].id) == &s.w.shards[1];
+
+		assert_int_equal(b.done[i], !fenced);
+		left += fenced;
+	}
+	assert_true(left > 0);
+	assert_int_equal(s.w.shards[1].n, 0);
+
+	/* The caller looks at its heap, and sends again with the new fence. */
+	s.writer.fence = 8;
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
+	assert_all_there(&s, &b);
+	client_marks_free(&marks);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+a_shard_that_moved_is_found(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 60);
+	Batch		c = batch_of(60, 60);
+
+	(void) state;
+	set_up(&s, 3);
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	/* The old home answers WRONG_SHARD by itself. */
+	pthread_mutex_lock(&s.w.lock);
+	s.w.shards[1].home = &s.a;
+	s.w.route_version++;
+	pthread_mutex_unlock(&s.w.lock);
+	assert_ok(client_put(s.client, &s.writer, c.records, c.n, c.done, NULL, &err));
+	assert_all_there(&s, &c);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 2);
+	batch_free(&b);
+	batch_free(&c);
+	tear_down(&s);
+}
+
+/* On the first refusal the second shard becomes two. */
+static void
+split_the_second(World *w, WireType type)
+{
+	WireShardDesc *d = &w->shards[1].desc;
+	uint64_t	middle = d->first + (d->last - d->first) / 2;
+	uint64_t	last = d->last;
+
+	if (type != WIRE_WRITE || w->nshards == 3)
+		return;
+	w->nshards = 3;
+	d->last = middle;
+	d->range_ver = 2;
+	world_shard(w, 2, 102, middle + 1, last);
+	w->shards[2].desc.range_ver = 2;
+	w->shards[2].home = w->shards[1].home;
+	w->route_version = 2;
+}
+
+static void
+records_are_grouped_again_when_a_shard_splits(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 200);
+	ClientMarks marks;
+
+	(void) state;
+	set_up(&s, 2);
+	s.w.on_request = split_the_second;
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
+	assert_all_there(&s, &b);
+	assert_true(s.w.shards[2].n > 0);
+	assert_int_equal(world_records(&s.w), b.n);
+	assert_int_equal(marks.route_version, 2);
+	client_marks_free(&marks);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+a_route_with_a_hole_is_no_route(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 10);
+	const ClientCollection *route;
+
+	(void) state;
+	set_up(&s, 3);
+	s.w.route_with_hole = true;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_PROTOCOL);
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	s.w.route_with_hole = false;
+	assert_ok(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err));
+	assert_int_equal(route->nshards, 3);
+	assert_int_equal(route->shards[0].desc.first, 0);
+	assert_true(route->shards[2].desc.last == UINT64_MAX);
+	assert_int_equal(route->dim, DIM);
+	assert_int_equal(route->metric, VEC_L2);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+/* PD is away, the route is known: data goes on. */
+static void
+writes_go_on_without_pd(void **state)
+{
+	Setup		s;
+	Fake		pd;
+	Batch		b = batch_of(0, 30);
+	const ClientCollection *route;
+
+	(void) state;
+	set_up(&s, 2);
+	fake_start(&pd, &s.w);
+	client_end(s.client, &s.watch);
+	s.client = client_for(pd.endpoint, NULL, &s.watch);
+	assert_ok(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err));
+	fake_stop(&pd);
+	world_trick(&s.w, WIRE_WRITE, 0, REFUSE, VT_NOT_LEADER);
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	assert_all_there(&s, &b);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+a_write_ends_at_its_deadline(void **state)
+{
+	static const VtStatus why[] = {VT_BUSY, VT_NOT_LEADER};
+	Setup		s;
+	Batch		b = batch_of(0, 30);
+
+	(void) state;
+	set_up(&s, 2);
+	world_trick(&s.w, WIRE_WRITE, 0, SAY_NOTHING, VT_OK);
+	s.writer.deadline_us = in_ms(50);
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_TIMEOUT);
+	assert_true(clock_now_us() >= s.writer.deadline_us);
+	assert_non_null(strstr(err.msg, "shard 10"));
+
+	/* Refused for as long as it lasted: the last refusal is the reason. */
+	for (int i = 0; i < 2; i++)
+	{
+		pthread_mutex_lock(&s.w.lock);
+		for (s.w.ntricks = 0; s.w.ntricks < 60; s.w.ntricks++)
+			s.w.tricks[s.w.ntricks] = (Trick) {WIRE_WRITE, 0, REFUSE, why[i]};
+		pthread_mutex_unlock(&s.w.lock);
+		s.writer.deadline_us = in_ms(50);
+		assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), why[i]);
+	}
+	batch_free(&b);
+	tear_down(&s);
+}
+
+static void
+a_cancelled_write_leaves_a_usable_client(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s, 3);
+	for (int i = 0; i < 12; i++)
+	{
+		Batch		b = batch_of((size_t) i * 100, 50);
+		VtStatus	status;
+
+		s.watch.waits_left = i % 6;
+		s.watch.then = VT_CANCELLED;
+		status = client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err);
+		assert_true(status == VT_OK || status == VT_CANCELLED);
+		s.watch.waits_left = -1;
+		assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+		pthread_mutex_lock(&s.w.lock);
+		assert_all_there(&s, &b);
+		pthread_mutex_unlock(&s.w.lock);
+		batch_free(&b);
+	}
+	tear_down(&s);
+}
+
+static void
+deletes_hit_only_the_version_listed(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 90);
+	uint64_t	hits;
+	ClientMarks marks;
+
+	(void) state;
+	set_up(&s, 3);
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	for (size_t i = 0; i < b.n; i++)
+		b.records[i].version = shard_record(world_place(&s.w, b.records[i].id), b.records[i].id)->version +
+			(i % 3 == 0);
+	assert_ok(client_delete(s.client, &s.writer, b.records, b.n, &hits, &marks, &err));
+	assert_int_equal(hits, 60);
+	assert_int_equal(world_records(&s.w), 30);
+	assert_int_equal(marks.n, 3);
+	client_marks_free(&marks);
+	batch_free(&b);
+	tear_down(&s);
+}
+
+/* -- Fences ---------------------------------------------------------------- */
+
+static void
+reading_gives_marks_fence_and_counts(void **state)
+{
+	static const Mischief kinds[] = {LEAVE_HOLE, OTHER_LIFE, CLOSE_AFTER, BAD_CHECKSUM};
+	Setup		s;
+	ClientMarks marks;
+	uint64_t	records;
+	uint64_t	unindexed;
+
+	(void) state;
+	set_up(&s, 4);
+	world_fill(&s.w, 100, 1);
+	s.w.shards[2].fence = 12;
+	for (int i = 0; i < 4; i++)
+	{
+		/* A part of an answer, or one from another life, does not count. */
+		world_trick(&s.w, WIRE_READ_INDEX, i, kinds[i], VT_OK);
+		assert_ok(client_read_index(s.client, &s.w.generation, &s.w.owner, in_ms(LONG_MS), &marks,
+									&records, &unindexed, &err));
+		assert_int_equal(records, 100);
+		assert_int_equal(unindexed, 4);
+		assert_int_equal(marks.fence, 12);
+		assert_int_equal(marks.n, 4);
+		for (uint32_t j = 0; j < 4; j++)
+			assert_int_equal(marks.items[j].index, s.w.shards[marks.items[j].shard - 100].index);
+		client_marks_free(&marks);
+	}
+	assert_int_equal(s.w.ntricks, 0);
+
+	/* And a hole that stays is an error, not a smaller answer. */
+	for (int i = 0; i < 40; i++)
+		world_trick(&s.w, WIRE_READ_INDEX, 0, LEAVE_HOLE, VT_OK);
+	assert_int_equal(client_read_index(s.client, &s.w.generation, &s.w.owner, in_ms(40), &marks, &records,
+									   &unindexed, &err), VT_WRONG_SHARD);
+	assert_int_equal(marks.n, 0);
+	tear_down(&s);
+}
+
+static void
+a_raise_gives_all_shards_one_new_number(void **state)
+{
+	Setup		s;
+	ClientMarks marks;
+	uint64_t	fence = 0;
+
+	(void) state;
+	set_up(&s, 4);
+	s.w.shards[0].fence = 3;
+	s.w.shards[2].fence = 41;
+	assert_ok(client_raise(s.client, &s.writer, &fence, &marks, &err));
+	assert_int_equal(fence, 42);
+	assert_int_equal(marks.fence, 42);
+	assert_int_equal(marks.n, 4);
+	for (int i = 0; i < 4; i++)
+	{
+		assert_int_equal(s.w.shards[i].fence, 42);
+		assert_int_equal(marks.items[i].index, s.w.shards[i].index);
+	}
+	client_marks_free(&marks);
+	tear_down(&s);
+}
+
+/* Somebody raises between our look and our raise; or our answer is lost. */
+static void
+a_raise_that_was_not_taken_everywhere_starts_again(void **state)
+{
+	static const Mischief kinds[] = {RAISE_BEFORE, CLOSE_AFTER};
+	Setup		s;
+
+	(void) state;
+	set_up(&s, 3);
+	for (int k = 0; k < 2; k++)
+	{
+		ClientMarks marks;
+		uint64_t	before = s.w.shards[0].fence;
+		uint64_t	fence = 0;
+
+		world_trick(&s.w, WIRE_WRITE, 1, kinds[k], VT_OK);
+		assert_ok(client_raise(s.client, &s.writer, &fence, &marks, &err));
+		/* The first number was not the last. */
+		assert_true(fence > before + 1);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(s.w.shards[i].fence, fence);
+		assert_int_equal(marks.n, 3);
+		client_marks_free(&marks);
+	}
+	tear_down(&s);
+}
+
+static void
+a_bulk_load_is_framed_on_every_shard(void **state)
+{
+	Setup		s;
+	ClientMarks marks;
+
+	(void) state;
+	set_up(&s, 3);
+	world_trick(&s.w, WIRE_WRITE, 1, CLOSE_BEFORE, VT_OK);
+	assert_ok(client_ingest(s.client, &s.writer, true, &marks, &err));
+	assert_int_equal(marks.n, 3);
+	client_marks_free(&marks);
+	assert_ok(client_ingest(s.client, &s.writer, false, NULL, &err));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(s.w.shards[i].ingest, 2);
+	tear_down(&s);
+}
+
+static void
+creating_waits_for_workers(void **state)
+{
+	Setup		s;
+	ClientCreate create = {.dim = DIM, .metric = VEC_L2, .m = 16, .ef_construction = 200, .xid = 7,
+		.label = "public.\"films\"_idx"};
+	const ClientCollection *route;
+
+	(void) state;
+	set_up(&s, 2);
+	create.generation = s.w.generation;
+	create.owner = s.w.owner;
+	world_trick(&s.w, WIRE_CONTROL, 0, REFUSE, VT_UNAVAILABLE);
+	world_trick(&s.w, WIRE_CONTROL, 0, REFUSE, VT_BUSY);
+	assert_ok(client_create(s.client, &create, in_ms(LONG_MS), &err));
+	/* The answer is the route. */
+	assert_ok(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err));
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 3);
+
+	world_trick(&s.w, WIRE_CONTROL, 0, REFUSE, VT_EXISTS);
+	assert_int_equal(client_create(s.client, &create, in_ms(LONG_MS), &err), VT_EXISTS);
+	create.label = "\xff";
+	assert_int_equal(client_create(s.client, &create, in_ms(LONG_MS), &err), VT_INVALID);
+	tear_down(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(records_go_to_the_shards_of_their_hash),
+		cmocka_unit_test(commands_are_small_and_four_are_under_way),
+		cmocka_unit_test(bad_records_are_refused_before_anything_is_sent),
+		cmocka_unit_test(passing_trouble_is_survived),
+		cmocka_unit_test(a_definite_no_is_not_asked_twice),
+		cmocka_unit_test(only_pd_says_that_a_generation_is_gone),
+		cmocka_unit_test(a_fence_stops_the_call_and_is_told),
+		cmocka_unit_test(a_shard_that_moved_is_found),
+		cmocka_unit_test(records_are_grouped_again_when_a_shard_splits),
+		cmocka_unit_test(a_route_with_a_hole_is_no_route),
+		cmocka_unit_test(writes_go_on_without_pd),
+		cmocka_unit_test(a_write_ends_at_its_deadline),
+		cmocka_unit_test(a_cancelled_write_leaves_a_usable_client),
+		cmocka_unit_test(deletes_hit_only_the_version_listed),
+		cmocka_unit_test(reading_gives_marks_fence_and_counts),
+		cmocka_unit_test(a_raise_gives_all_shards_one_new_number),
+		cmocka_unit_test(a_raise_that_was_not_taken_everywhere_starts_again),
+		cmocka_unit_test(a_bulk_load_is_framed_on_every_shard),
+		cmocka_unit_test(creating_waits_for_workers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
