@@ -20,7 +20,7 @@ srand($seed);
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "synchronous_commit = on\nlog_min_messages = log\nautovacuum = off\n"
-	  . "shared_preload_libraries = 'vectron'\n");
+	  . "shared_preload_libraries = 'vectron'\nrestart_after_crash = on\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;
@@ -62,6 +62,21 @@ sub until_ok
 	return undef;
 }
 
+# Run psql on its own, from and into files: it works while we do something else.
+my $dir = PostgreSQL::Test::Utils::tempdir();
+
+sub psql_start
+{
+	my ($name, $sql) = @_;
+	PostgreSQL::Test::Utils::append_to_file("$dir/$name.sql", $sql);
+	return IPC::Run::start(
+		# a line at a time, or what was acknowledged dies with psql
+		[ 'stdbuf', '-oL', 'psql', '-XAtq', '-d', $node->connstr('postgres'),
+			'-v', 'ON_ERROR_STOP=0', '-f', "$dir/$name.sql" ],
+		'>', "$dir/$name.out", '2>', "$dir/$name.err",
+		IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
+}
+
 my %kill = (
 	worker => sub { kill 'KILL', daemon_pid('worker') },
 	pd => sub { kill 'KILL', daemon_pid('pd') },
@@ -69,6 +84,7 @@ my %kill = (
 	postmaster => sub { $node->stop('immediate'); $node->start });
 
 my $worker = 0;
+my $told = 0;
 for my $round (1 .. $rounds)
 {
 	for my $what (sort keys %kill)
@@ -81,21 +97,13 @@ for my $round (1 .. $rounds)
 			my $sql = "SET vectron.write_timeout = '20s';\n";
 			$sql .= "INSERT INTO t (who, v) VALUES ('$name', ARRAY[random(), random(), random(), random()]) RETURNING id;\n"
 			  for 1 .. 300;
-			my ($out, $err) = ('', '');
-			my $h = IPC::Run::start(
-				[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'ON_ERROR_STOP=0' ],
-				'<', \$sql, '>', \$out, '2>', \$err,
-				IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
-			push @writers, { h => $h, out => \$out, name => $name };
+			my $h = psql_start($name, $sql);
+			push @writers, { h => $h, name => $name };
 		}
-		my ($bulk_out, $bulk_err) = ('', '');
 		my $bulk_sql = "COPY t (who, v) FROM PROGRAM 'for i in \$(seq 1 400); do echo \"bulk	[\$i,1,2,3]\"; done';\n"
 		  . "DELETE FROM t WHERE who = 'first' AND id % 7 = $round;\nVACUUM t;\n"
 		  . "CREATE INDEX IF NOT EXISTS t_more ON t USING vectron (v vector_cosine_ops);\nDROP INDEX t_more;\n";
-		my $bulk = IPC::Run::start(
-			[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'ON_ERROR_STOP=0' ],
-			'<', \$bulk_sql, '>', \$bulk_out, '2>', \$bulk_err,
-			IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
+		my $bulk = psql_start("bulk$worker", $bulk_sql);
 		usleep(50_000 + int(rand(300_000)));
 		$kill{$what}->();
 		for my $w (@writers, { h => $bulk })
@@ -107,8 +115,10 @@ for my $round (1 .. $rounds)
 		is($found, '0|0|0', "round $round: the index agrees with its table after kill of $what");
 		for my $w (@writers)
 		{
-			my @ids = grep { /^\d+$/ } split /\n/, ${ $w->{out} };
+			my @ids = grep { /^\d+$/ } split /\n/, slurp_file("$dir/$w->{name}.out");
 			my $have = @ids ? until_ok("SELECT count(*) FROM t WHERE id IN (" . join(',', @ids) . ")") : 0;
+			$told += @ids;
+			note "$w->{name} last heard: ", (split /\n/, slurp_file("$dir/$w->{name}.err"))[-1] // 'nothing';
 			is($have, scalar(@ids), "round $round: all " . @ids . " rows $w->{name} was told of are there");
 		}
 		my $lost = until_ok(q{
@@ -118,6 +128,7 @@ for my $round (1 .. $rounds)
 		is($lost, '0', "round $round: every row is found by its own vector");
 	}
 }
+cmp_ok($told, '>', 0, "clients were told of $told rows");
 
 # Commits that were never durable here must not leave entries that come to mean
 # other rows: asynchronous commit, crash, and the same TIDs used again.
