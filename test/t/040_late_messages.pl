@@ -1,0 +1,70 @@
+# A put or a delete that the network keeps back until after VACUUM and the reuse
+# of its TID changes nothing (laws W5 and W6).
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use HoldingProxy;
+use VectronCluster;
+
+my $cluster = VectronCluster->new;
+my $proxy = HoldingProxy->new(substr($cluster->endpoint('proxy'), 5), substr($cluster->endpoint('worker1'), 5));
+$cluster->start_pd;
+$cluster->start_worker(1, '--advertise', $cluster->endpoint('proxy'));
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'\nautovacuum = off\njit = off\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION vectron;
+	CREATE TABLE t (id int, v vector(2));
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops);
+	INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(1, 20) n;
+});
+my $agrees = q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')};
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'before');
+
+# A put whose transaction gives up, aborts, and is forgotten
+$proxy->hold('put');
+my ($status, $out, $err) = $node->psql('postgres',
+	"SET vectron.write_timeout = '700ms';\nINSERT INTO t VALUES (100, '[1000,1000]')");
+isnt($status, 0, 'a transaction whose put is not answered fails within its deadline');
+is($proxy->held, 1, 'its put is still on its way');
+my $tid = $node->safe_psql('postgres', q{VACUUM t; INSERT INTO t VALUES (101, '[5,-5]') RETURNING ctid});
+is($tid, '(0,21)', 'VACUUM frees its TID and another row takes it');
+is($proxy->release, 1, 'now the late put arrives');
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'and changes nothing');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SET vectron.verify_scan = on; SELECT id FROM t ORDER BY v <-> '[5,-5]' LIMIT 1}),
+	'101', 'the row is found by its own vector');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[1000,1000]' LIMIT 1}),
+	'20', 'and not by the other one');
+
+# A delete of a VACUUM that gives up
+$node->safe_psql('postgres', q{DELETE FROM t WHERE id = 101});
+$proxy->hold('delete');
+($status, $out, $err) = $node->psql('postgres', "SET vectron.write_timeout = '700ms';\nVACUUM t");
+isnt($status, 0, 'a VACUUM whose delete is not answered fails');
+is($proxy->held, 1, 'its delete is still on its way');
+$tid = $node->safe_psql('postgres', q{VACUUM t; INSERT INTO t VALUES (102, '[7,-7]') RETURNING ctid});
+is($tid, '(0,21)', 'the next VACUUM frees the TID and another row takes it');
+is($proxy->release, 1, 'now the late delete arrives');
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'and changes nothing');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[7,-7]' LIMIT 1}),
+	'102', 'the new row is still there');
+
+# A transaction in progress over a VACUUM sends again with the newer fence
+my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
+	'<', \(my $in = "BEGIN;\nINSERT INTO t VALUES (103, '[9,-9]');\nSELECT 'inserted';\n"), '>', \(my $said = ''), '2>', \(my $complained = ''));
+$session->pump until $said =~ /inserted/;
+$node->safe_psql('postgres', q{DELETE FROM t WHERE id = 3; VACUUM t});
+$in .= "COMMIT;\nSET enable_seqscan = off;\nSELECT id FROM t ORDER BY v <-> '[9,-9]' LIMIT 1;\n\\q\n";
+$session->finish;
+like($said, qr/103/, 'an insert that was running during VACUUM commits and is found') or diag $complained;
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'after');
+
+$node->stop;
+$proxy->stop;
+done_testing();
