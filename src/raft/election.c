@@ -67,10 +67,16 @@ raft_become_follower(Raft *raft, uint64_t term, uint64_t leader)
 }
 
 /*
- * May this replica campaign?  A voter may.  So may one that was a voter until a
- * configuration that is not committed yet: its log can be longer than that of
- * all who would have to elect somebody else, and then it is the only one who can
- * finish the change.
+ * May this replica campaign?  A voter may.  Two others may too, because their
+ * log can be longer than that of everybody who would have to elect somebody else;
+ * without them a group with a quorum alive could stand still for ever:
+ *
+ *	- one that was a voter until a configuration that is not committed yet;
+ *	- one whose vote was asked for by somebody with a shorter log, who knows a
+ *	  configuration in which we vote.
+ *
+ * Safety does not depend on who campaigns, only on who is counted; a leader that
+ * is no voter does not count itself and leaves after its first commit.
  */
 bool
 raft_promotable(const Raft *raft)
@@ -80,6 +86,8 @@ raft_promotable(const Raft *raft)
 	uint64_t	conf_index;
 
 	if (raft_is_voter(raft, raft->opt.id))
+		return true;
+	if (raft->asked && raft->log.conf.n > 0)
 		return true;
 	if (raft->log.conf_index <= raft->commit)
 		return false;
@@ -262,6 +270,8 @@ raft_handle_vote(Raft *raft, const RaftMessage *m)
 	{
 		resp.term = raft->term;
 		resp.flags = RAFT_FLAG_REJECT;
+		if (!up_to_date && !raft_is_voter(raft, raft->opt.id))
+			raft->asked = true;
 	}
 	if (RAFT_BUG(3))
 		raft_queue(raft, &resp);

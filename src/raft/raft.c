@@ -559,6 +559,7 @@ raft_step(Raft *raft, const RaftMessage *m)
 			raft_become_follower(raft, raft->term, m->from);
 		raft->leader = m->from;
 		raft->election_elapsed = 0;
+		raft->asked = false;
 	}
 
 	switch (m->type)

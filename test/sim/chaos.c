@@ -828,6 +828,32 @@ ailing(Sim *sim, Group *group, uint64_t *who)
 	return NULL;
 }
 
+/* How everybody stands, for whoever reads the trace. */
+static void
+trace_group(Sim *sim, uint32_t g)
+{
+	for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+	{
+		const Replica *r = &sim->groups[g].replicas[i];
+		const RaftConf *conf;
+		RaftStatus	s;
+		char		members[300] = "";
+		int			n = 0;
+
+		if (!r->exists || r->raft == NULL)
+			continue;
+		raft_get_status(r->raft, &s);
+		conf = raft_get_conf(r->raft);
+		for (uint32_t k = 0; k < conf->n && n < 260; k++)
+			n += snprintf(members + n, sizeof(members) - (size_t) n, " %llu/%x",
+						  LLU(conf->members[k].id), conf->members[k].roles);
+		sim_trace(sim, "g%u %llu store=%u %s term=%llu commit=%llu log=%llu..%llu durable=%llu conf=%llu%s%s",
+				  g, LLU(r->id), r->store, raft_role_name(s.role), LLU(s.term), LLU(s.commit),
+				  LLU(s.base + 1), LLU(s.last), LLU(s.stable), LLU(s.conf_index),
+				  conf->joint ? " joint" : "", members);
+	}
+}
+
 /* Grows as long as something is replicated, applied or answered. */
 static uint64_t
 progress(const Sim *sim)
@@ -838,7 +864,8 @@ progress(const Sim *sim)
 	{
 		sum += sim->groups[g].committed_last + sim->groups[g].finished;
 		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
-			sum += sim->groups[g].replicas[i].sm_applied;
+			sum += sim->groups[g].replicas[i].sm_applied +
+				disk_last(&sim->groups[g].replicas[i].disk);
 	}
 	return sum;
 }
@@ -885,6 +912,8 @@ check_liveness(Sim *sim)
 			return;
 		}
 	}
+	if (!sim->failed && g < sim->opt.groups)
+		trace_group(sim, g);
 	sim_fail(sim, "[liveness] group %u replica %llu: %s", g, LLU(who), words);
 }
 

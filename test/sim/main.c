@@ -5,6 +5,8 @@
  *
  *		sim --seed N --runs M		random worlds, seeds N .. N+M-1
  *		sim --seed N --trace		one world, its whole conversation as text
+ *		sim --scenarios DIR			text scenarios against their golden traces
+ *		sim --scenarios DIR --update	write the golden traces anew
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
  *
  * The last line of each is "P passed, F failed, S skipped".  Exit code 1: a
@@ -156,6 +158,7 @@ static int
 usage(void)
 {
 	fputs("usage: sim --seed N [--runs M | --trace]\n"
+		  "       sim --scenarios DIR [--update]\n"
 		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n", stderr);
 	return 2;
 }
@@ -165,7 +168,9 @@ main(int argc, char **argv)
 {
 	uint64_t	seed = 1;
 	uint64_t	runs = 1;
+	const char *scenarios = NULL;
 	bool		trace = false;
+	bool		update = false;
 	bool		zoo = false;
 	bool		have_runs = false;
 	int			bug = 0;
@@ -176,6 +181,8 @@ main(int argc, char **argv)
 
 		if (strcmp(argv[i], "--trace") == 0)
 			trace = true;
+		else if (strcmp(argv[i], "--update") == 0)
+			update = true;
 		else if (strcmp(argv[i], "--zoo") == 0)
 			zoo = true;
 		else if (value == NULL)
@@ -189,11 +196,15 @@ main(int argc, char **argv)
 		}
 		else if (strcmp(argv[i], "--bug") == 0)
 			bug = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--scenarios") == 0)
+			scenarios = argv[++i];
 		else
 			return usage();
 	}
 	if (zoo)
 		return zoo_run(bug, seed, have_runs ? runs : 5000);
+	if (scenarios != NULL)
+		return scenario_run_all(scenarios, update);
 #ifdef RAFT_BUGS
 	raft_bug = bug;
 #endif

@@ -12,6 +12,7 @@
  *	  disk.c		what survives a crash
  *	  oracle.c		what must be true, looked at after every event
  *	  chaos.c		clients, membership, faults, and the end when all is well
+ *	  scenario.c	text scenarios with golden traces
  *	  zoo.c			deliberate bugs, each to be caught
  *	  main.c		the program
  *
@@ -382,7 +383,8 @@ extern void chaos_fault(Sim *sim);
 extern void chaos_finish(Sim *sim, Replica *r, const Pending *p);
 extern void chaos_run(Sim *sim);
 
-/* zoo.c */
+/* scenario.c, zoo.c */
+extern int	scenario_run_all(const char *path, bool update);
 extern int	zoo_run(int only, uint64_t first_seed, uint64_t budget);
 
 #endif							/* SIM_SIM_H */
