@@ -1,0 +1,831 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_read.c
+ *	  Listings that are whole or fail, and scans that are merged, complete and
+ *	  free of repeats whatever happens in between.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fake_cluster.h"
+
+static VtError err;
+
+typedef struct Setup
+{
+	World		w;
+	Fake		a;
+	Fake		b;
+	Watch		watch;
+	Client	   *client;
+} Setup;
+
+static void
+set_up(Setup *s, uint32_t nshards, uint32_t records)
+{
+	world_init(&s->w, nshards);
+	world_fill(&s->w, records, 42);
+	fake_start(&s->a, &s->w);
+	fake_start(&s->b, &s->w);
+	for (uint32_t i = 0; i < nshards; i++)
+		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
+	s->client = client_for(s->a.endpoint, NULL, &s->watch);
+}
+
+static void
+tear_down(Setup *s)
+{
+	client_end(s->client, &s->watch);
+	fake_stop(&s->a);
+	fake_stop(&s->b);
+	world_free(&s->w);
+}
+
+/* -- Listings -------------------------------------------------------------- */
+
+/* List all; the status of the end, and how many came. */
+static VtStatus
+list_all(Setup *s, bool vectors, const ClientMarks *marks, size_t *n)
+{
+	ClientList *list;
+	WireListItem item;
+	VtStatus	status = client_list_open(s->client, &s->w.generation, &s->w.owner, marks, vectors,
+										  in_ms(LONG_MS), &list, &err);
+
+	*n = 0;
+	assert_int_equal(status, VT_OK);
+	for (;;)
+	{
+		status = client_list_next(list, in_ms(LONG_MS), &item, &err);
+		if (status != VT_OK || item.id.len == 0)
+			break;
+		(*n)++;
+		pthread_mutex_lock(&s->w.lock);
+		{
+			FakeRecord *r = shard_record(world_place(&s->w, item.id), item.id);
+
+			assert_non_null(r);
+			assert_int_equal(item.version, r->version);
+			assert_int_equal(item.dim, vectors ? DIM : 0);
+			if (vectors)
+				assert_memory_equal(item.vector, r->vector, sizeof(r->vector));
+		}
+		pthread_mutex_unlock(&s->w.lock);
+	}
+	/* The end stays the end. */
+	assert_int_equal(client_list_next(list, in_ms(LONG_MS), &item, &err), status);
+	assert_int_equal(item.id.len, 0);
+	client_list_close(list);
+	return status;
+}
+
+static void
+a_listing_is_whole(void **state)
+{
+	static const uint32_t pages[] = {1, 7, 100000};
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 5, 300);
+	for (int i = 0; i < 3; i++)
+	{
+		s.w.page = pages[i];
+		assert_int_equal(list_all(&s, i == 1, NULL, &n), VT_OK);
+		assert_int_equal(n, 300);
+	}
+	tear_down(&s);
+}
+
+static void
+an_empty_generation_lists_nothing(void **state)
+{
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 3, 0);
+	assert_int_equal(list_all(&s, true, NULL, &n), VT_OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(world_count(&s.w, WIRE_LIST), 3);
+	tear_down(&s);
+}
+
+static void
+a_listing_that_lies_is_refused(void **state)
+{
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 3, 90);
+	/* A count that does not match, on any shard's last page. */
+	s.w.page = 1000;
+	for (int after = 0; after < 3; after++)
+	{
+		world_trick(&s.w, WIRE_LIST, after, WRONG_TOTAL, VT_OK);
+		assert_int_equal(list_all(&s, false, NULL, &n), VT_CORRUPT);
+		assert_true(n < 90 || after == 2);
+		assert_non_null(strstr(err.msg, "shard 10"));
+	}
+	/* A record that belongs elsewhere. */
+	world_trick(&s.w, WIRE_LIST, 1, FOREIGN_RECORD, VT_OK);
+	assert_int_equal(list_all(&s, false, NULL, &n), VT_CORRUPT);
+	tear_down(&s);
+}
+
+static void
+a_first_page_is_asked_for_again(void **state)
+{
+	static const Trick kinds[] = {
+		{WIRE_LIST, 0, LEAVE_HOLE, VT_OK}, {WIRE_LIST, 0, OTHER_LIFE, VT_OK},
+		{WIRE_LIST, 0, CLOSE_BEFORE, VT_OK}, {WIRE_LIST, 0, CLOSE_AFTER, VT_OK},
+		{WIRE_LIST, 0, BAD_CHECKSUM, VT_OK}, {WIRE_LIST, 0, REFUSE, VT_BUSY},
+		{WIRE_LIST, 0, REFUSE, VT_BEHIND}, {WIRE_LIST, 0, REFUSE, VT_NOT_LEADER},
+		{WIRE_LIST, 0, REFUSE, VT_WRONG_SHARD},
+	};
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 3, 90);
+	s.w.page = 1000;			/* one page a shard: every page is a first page */
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+		for (int after = 0; after < 3; after++)
+		{
+			world_trick(&s.w, WIRE_LIST, after, kinds[k].what, kinds[k].status);
+			assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+			assert_int_equal(n, 90);
+			assert_int_equal(s.w.ntricks, 0);
+		}
+	tear_down(&s);
+}
+
+/* In its middle a stream cannot be entered again: the caller starts over. */
+static void
+a_broken_stream_ends_the_listing(void **state)
+{
+	static const Trick kinds[] = {
+		{WIRE_LIST, 0, LEAVE_HOLE, VT_OK}, {WIRE_LIST, 0, CLOSE_BEFORE, VT_OK},
+		{WIRE_LIST, 0, CLOSE_AFTER, VT_OK}, {WIRE_LIST, 0, BAD_CHECKSUM, VT_OK},
+		{WIRE_LIST, 0, REFUSE, VT_LEASE_GONE}, {WIRE_LIST, 0, REFUSE, VT_WRONG_SHARD},
+	};
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 1, 60);
+	s.w.page = 10;
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+		for (int after = 1; after < 6; after++)
+		{
+			world_trick(&s.w, WIRE_LIST, after, kinds[k].what, kinds[k].status);
+			assert_int_equal(list_all(&s, false, NULL, &n), VT_LEASE_GONE);
+			assert_int_equal(n, after * 10);
+			/* Beginning again helps. */
+			assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+			assert_int_equal(n, 60);
+		}
+	/* A refusal at the door does not move the stream. */
+	world_trick(&s.w, WIRE_LIST, 3, REFUSE, VT_BUSY);
+	assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+	assert_int_equal(n, 60);
+	tear_down(&s);
+}
+
+static void
+a_listing_older_than_its_mark_is_refused(void **state)
+{
+	Setup		s;
+	ClientMark	mark = {100, 1, 1000};
+	ClientMarks marks = {.n = 1, .items = &mark};
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 1, 20);
+	assert_int_equal(list_all(&s, false, &marks, &n), VT_PROTOCOL);
+	mark.index = s.w.shards[0].index;
+	assert_int_equal(list_all(&s, false, &marks, &n), VT_OK);
+	assert_int_equal(n, 20);
+	/* A mark of another life of the shard says nothing about this one. */
+	mark.index = 1000;
+	mark.incarnation = 7;
+	assert_int_equal(list_all(&s, false, &marks, &n), VT_OK);
+	tear_down(&s);
+}
+
+static void
+a_listing_left_early_lets_go(void **state)
+{
+	Setup		s;
+	ClientList *list;
+	WireListItem item;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 2, 100);
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+	for (int i = 0; i < 10; i++)
+		assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
+	client_list_close(list);
+	assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+	assert_int_equal(n, 100);
+	assert_int_equal(s.w.closes, 1);
+	assert_int_equal(s.w.cancels, 1);
+	assert_int_equal(world_count(&s.w, WIRE_HELLO), 2);
+
+	/* One that is never closed goes with its client. */
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
+	tear_down(&s);
+}
+
+/* -- Scans ----------------------------------------------------------------- */
+
+/* The whole order, by looking at every record. */
+typedef struct Truth
+{
+	size_t		n;
+	double	   *distances;
+	FakeRecord *records;
+} Truth;
+
+static Truth
+truth_of(World *w, const float *query)
+{
+	Truth		t = {0, vt_alloc(sizeof(double) * (world_records(w) + 1)),
+		vt_alloc(sizeof(FakeRecord) * (world_records(w) + 1))};
+
+	for (uint32_t i = 0; i < w->nshards; i++)
+		for (size_t k = 0; k < w->shards[i].n; k++)
+		{
+			const FakeRecord *r = &w->shards[i].records[k];
+			double		d = vec_distance(VEC_L2, query, r->vector, DIM);
+			size_t		j = t.n++;
+
+			for (; j > 0 && (t.distances[j - 1] > d ||
+							 (t.distances[j - 1] == d &&
+							  bytes_compare(bytes_of(t.records[j - 1].id, t.records[j - 1].id_len),
+											bytes_of(r->id, r->id_len)) > 0)); j--)
+			{
+				t.distances[j] = t.distances[j - 1];
+				t.records[j] = t.records[j - 1];
+			}
+			t.distances[j] = d;
+			t.records[j] = *r;
+		}
+	return t;
+}
+
+static void
+truth_free(Truth *t)
+{
+	free(t->distances);
+	free(t->records);
+}
+
+static const float query[DIM] = {1, 2, 0, 3};
+
+static ClientScan *
+scan_open(Setup *s, uint32_t batch, const ClientMarks *marks)
+{
+	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = query,
+		.dim = DIM, .batch = batch, .ef = 100, .consistency = WIRE_AT_MARK, .marks = marks};
+	ClientScan *scan;
+
+	assert_ok(client_scan_open(s->client, &search, in_ms(LONG_MS), &scan, &err));
+	return scan;
+}
+
+/* The next n hits are those of the truth from *at; n = 0: to the very end. */
+static void
+assert_hits(ClientScan *scan, const Truth *t, size_t *at, size_t n)
+{
+	ClientHit	hit;
+	bool		found;
+
+	for (size_t i = 0; n == 0 || i < n; i++)
+	{
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+		if (!found)
+			break;
+		assert_true(*at < t->n);
+		assert_true(hit.distance == t->distances[*at]);
+		assert_true(bytes_equal(hit.id, bytes_of(t->records[*at].id, t->records[*at].id_len)));
+		assert_false(hit.late);
+		(*at)++;
+	}
+	if (n == 0)
+	{
+		assert_int_equal(*at, t->n);
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+		assert_false(found);
+	}
+}
+
+static void
+shards_are_merged_by_distance_and_id(void **state)
+{
+	static const uint32_t nshards[] = {1, 2, 7};
+	static const uint32_t batches[] = {1, 10, 1000};
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+		for (int j = 0; j < 3; j++)
+		{
+			Setup		s;
+			Truth		t;
+			ClientScan *scan;
+			ClientScanStats stats;
+			size_t		at = 0;
+
+			/* 4^4 vectors for 400 records: ties everywhere. */
+			set_up(&s, nshards[i], 400);
+			t = truth_of(&s.w, query);
+			scan = scan_open(&s, batches[j], NULL);
+			assert_hits(scan, &t, &at, 0);
+			client_scan_stats(scan, &stats);
+			assert_int_equal(stats.hits, 400);
+			assert_int_equal(stats.late, 0);
+			if (batches[j] == 1000)
+				assert_int_equal(stats.batches, nshards[i]);
+			client_scan_close(scan);
+			truth_free(&t);
+			tear_down(&s);
+		}
+}
+
+static void
+the_first_batch_is_one_question_a_shard(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientScan *scan;
+	size_t		at = 0;
+
+	(void) state;
+	set_up(&s, 4, 200);
+	t = truth_of(&s.w, query);
+	scan = scan_open(&s, 10, NULL);
+	assert_hits(scan, &t, &at, 10);
+	assert_int_equal(world_count(&s.w, WIRE_SEARCH), 4);
+	client_scan_close(scan);
+	/* Leaving early tells the workers, without waiting. */
+	for (int i = 0; i < 2; i++)
+	{
+		const char *reply;
+
+		assert_ok(client_control_at(s.client, i ? s.a.endpoint : s.b.endpoint, "{}", in_ms(LONG_MS), &reply, &err));
+	}
+	assert_int_equal(s.w.closes, 4);
+	truth_free(&t);
+	tear_down(&s);
+}
+
+static void
+an_empty_generation_has_no_hits(void **state)
+{
+	Setup		s;
+	ClientScan *scan;
+	Truth		t;
+	size_t		at = 0;
+
+	(void) state;
+	set_up(&s, 3, 0);
+	t = truth_of(&s.w, query);
+	scan = scan_open(&s, 10, NULL);
+	assert_hits(scan, &t, &at, 0);
+	truth_free(&t);
+	tear_down(&s);				/* frees the scan */
+}
+
+/* Whatever passes, at every place of the scan: the same hits, each once. */
+static void
+a_scan_survives_what_passes(void **state)
+{
+	static const Trick kinds[] = {
+		{WIRE_SEARCH, 0, CLOSE_BEFORE, VT_OK}, {WIRE_SEARCH, 0, CLOSE_AFTER, VT_OK},
+		{WIRE_SEARCH, 0, CLOSE_IN_MIDDLE, VT_OK}, {WIRE_SEARCH, 0, BAD_CHECKSUM, VT_OK},
+		{WIRE_SEARCH, 0, STALE_FIRST, VT_OK}, {WIRE_SEARCH, 0, LEAVE_HOLE, VT_OK},
+		{WIRE_SEARCH, 0, OTHER_LIFE, VT_OK}, {WIRE_SEARCH, 0, EMPTY_BATCH, VT_OK},
+		{WIRE_SEARCH, 0, REPEAT_BATCH, VT_OK}, {WIRE_SEARCH, 0, NO_LEASE, VT_OK},
+		{WIRE_SEARCH, 0, SHUFFLED, VT_OK},
+		{WIRE_SEARCH, 0, REFUSE, VT_BUSY}, {WIRE_SEARCH, 0, REFUSE, VT_BEHIND},
+		{WIRE_SEARCH, 0, REFUSE, VT_NOT_LEADER}, {WIRE_SEARCH, 0, REFUSE, VT_WRONG_SHARD},
+		{WIRE_SEARCH, 0, REFUSE, VT_STOPPING},
+	};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+	{
+		Setup		s;
+		Truth		t;
+
+		set_up(&s, 3, 300);
+		t = truth_of(&s.w, query);
+		for (int after = 0; after < 9; after++)
+		{
+			ClientScan *scan = scan_open(&s, 5, NULL);
+			size_t		at = 0;
+
+			world_trick(&s.w, WIRE_SEARCH, after, kinds[k].what, kinds[k].status);
+			assert_hits(scan, &t, &at, 0);
+			assert_int_equal(s.w.ntricks, 0);
+			client_scan_close(scan);
+		}
+		truth_free(&t);
+		tear_down(&s);
+	}
+}
+
+static void
+a_lost_lease_goes_on_by_exclusion(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientScan *scan;
+	size_t		at = 0;
+
+	(void) state;
+	set_up(&s, 1, 200);
+	t = truth_of(&s.w, query);
+	scan = scan_open(&s, 20, NULL);
+	assert_hits(scan, &t, &at, 20);
+	pthread_mutex_lock(&s.w.lock);
+	leases_drop(&s.w, -1);
+	pthread_mutex_unlock(&s.w.lock);
+	assert_hits(scan, &t, &at, 1);
+	assert_int_equal(s.w.last_nexcluded, 20);
+	assert_hits(scan, &t, &at, 0);
+	client_scan_close(scan);
+	truth_free(&t);
+	tear_down(&s);
+}
+
+/*
+ * A worker that was started again gives the same numbers to other leases: a
+ * lease of the old connection must not be asked for on the new one.
+ */
+static void
+a_lease_is_not_carried_to_another_connection(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientScan *scan;
+	ClientScan *other;
+	size_t		at = 0;
+	size_t		other_at = 0;
+
+	(void) state;
+	set_up(&s, 1, 200);
+	t = truth_of(&s.w, query);
+	scan = scan_open(&s, 20, NULL);
+	assert_hits(scan, &t, &at, 20);
+	world_trick(&s.w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
+	{
+		const char *reply;
+
+		assert_ok(client_control(s.client, "{}", in_ms(LONG_MS), &reply, &err));
+	}
+	s.w.lease_ids = 0;
+	other = scan_open(&s, 50, NULL);
+	assert_hits(other, &t, &other_at, 50);	/* its lease is number 1 again */
+	assert_hits(scan, &t, &at, 0);
+	assert_hits(other, &t, &other_at, 0);
+	client_scan_close(scan);
+	client_scan_close(other);
+	truth_free(&t);
+	tear_down(&s);
+}
+
+static void
+two_scans_and_a_listing_go_side_by_side(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientScan *one;
+	ClientScan *two;
+	ClientList *list;
+	WireListItem item;
+	size_t		at_one = 0;
+	size_t		at_two = 0;
+
+	(void) state;
+	set_up(&s, 3, 240);
+	t = truth_of(&s.w, query);
+	one = scan_open(&s, 5, NULL);
+	two = scan_open(&s, 30, NULL);
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, true, in_ms(LONG_MS), &list, &err));
+	for (int i = 0; i < 240; i++)
+	{
+		assert_hits(one, &t, &at_one, 1);
+		assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
+		assert_true(item.id.len > 0);
+		if (i % 2)
+			assert_hits(two, &t, &at_two, 2);
+	}
+	assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
+	assert_int_equal(item.id.len, 0);
+	assert_hits(one, &t, &at_one, 0);
+	assert_hits(two, &t, &at_two, 0);
+	client_list_close(list);
+	truth_free(&t);
+	tear_down(&s);
+}
+
+/* A record put after its neighbourhood was returned comes late, and says so. */
+static void
+a_nearer_hit_that_comes_later_is_marked(void **state)
+{
+	Setup		s;
+	ClientScan *scan;
+	ClientHit	hit;
+	bool		found;
+	ClientScanStats stats;
+	uint32_t	late = 0;
+	size_t		n = 0;
+
+	(void) state;
+	set_up(&s, 2, 100);
+	scan = scan_open(&s, 10, NULL);
+	for (int i = 0; i < 40; i++, n++)
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+	pthread_mutex_lock(&s.w.lock);
+	shard_put(world_place(&s.w, bytes_str("new")), bytes_str("new"), (const uint8_t *) query);
+	leases_drop(&s.w, -1);
+	pthread_mutex_unlock(&s.w.lock);
+	for (;; n++)
+	{
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+		if (!found)
+			break;
+		late += hit.late;
+		assert_int_equal(hit.late, bytes_equal(hit.id, bytes_str("new")));
+	}
+	assert_int_equal(late, 1);
+	assert_int_equal(n, 101);
+	client_scan_stats(scan, &stats);
+	assert_int_equal(stats.late, 1);
+	client_scan_close(scan);
+	tear_down(&s);
+}
+
+/* Both shards become two in the middle of the scan; ids keep their hashes. */
+static void
+a_scan_goes_on_over_a_split(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientScan *scan;
+	size_t		at = 0;
+
+	(void) state;
+	for (size_t before = 0; before < 60; before += 7)
+	{
+		set_up(&s, 2, 300);
+		t = truth_of(&s.w, query);
+		scan = scan_open(&s, 10, NULL);
+		at = 0;
+		if (before)
+			assert_hits(scan, &t, &at, before);
+		pthread_mutex_lock(&s.w.lock);
+		for (uint32_t i = 0; i < 2; i++)
+		{
+			FakeShard  *from = &s.w.shards[i];
+			FakeShard  *to = &s.w.shards[2 + i];
+			uint64_t	middle = from->desc.first + (from->desc.last - from->desc.first) / 3;
+			size_t		kept = 0;
+
+			world_shard(&s.w, 2 + i, 102 + i, middle + 1, from->desc.last);
+			to->home = i ? &s.a : &s.b;
+			to->index = from->index;
+			from->desc.last = middle;
+			from->desc.range_ver = 2;
+			for (size_t k = 0; k < from->n; k++)
+			{
+				FakeRecord	r = from->records[k];
+				Bytes		id = bytes_of(r.id, r.id_len);
+
+				if (wire_place(&from->desc, id) <= middle)
+					from->records[kept++] = r;
+				else
+					shard_put(to, id, (const uint8_t *) r.vector);
+			}
+			from->n = kept;
+		}
+		s.w.nshards = 4;
+		s.w.route_version = 2;
+		pthread_mutex_unlock(&s.w.lock);
+		assert_hits(scan, &t, &at, 0);
+		client_scan_close(scan);
+		truth_free(&t);
+		tear_down(&s);
+	}
+}
+
+static void
+marks_are_kept_by_every_answer(void **state)
+{
+	Setup		s;
+	Truth		t;
+	ClientMark	mark = {100, 1, 1};
+	ClientMarks marks = {.n = 1, .items = &mark};
+	ClientScan *scan;
+	ClientHit	hit;
+	bool		found;
+	size_t		at = 0;
+
+	(void) state;
+	set_up(&s, 1, 60);
+	t = truth_of(&s.w, query);
+	mark.index = s.w.shards[0].index;
+	scan = scan_open(&s, 5, &marks);
+	assert_hits(scan, &t, &at, 0);
+	client_scan_close(scan);
+
+	/* Nobody has applied it: the call waits, and fails. */
+	mark.index++;
+	scan = scan_open(&s, 5, &marks);
+	assert_int_equal(client_scan_next(scan, in_ms(40), &hit, &found, &err), VT_BEHIND);
+	assert_false(found);
+	/* Until somebody has. */
+	pthread_mutex_lock(&s.w.lock);
+	s.w.shards[0].index++;
+	pthread_mutex_unlock(&s.w.lock);
+	at = 0;
+	assert_hits(scan, &t, &at, 0);
+	client_scan_close(scan);
+
+	/* A newer route than ours is known elsewhere: it is asked for. */
+	marks.route_version = 1;
+	scan = scan_open(&s, 5, &marks);
+	client_scan_close(scan);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 1);
+	marks.route_version = 2;
+	scan = scan_open(&s, 5, &marks);
+	client_scan_close(scan);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 2);
+	truth_free(&t);
+	tear_down(&s);
+}
+
+static void
+definite_errors_end_a_scan(void **state)
+{
+	static const Trick kinds[] = {
+		{WIRE_SEARCH, 0, REFUSE, VT_NOT_OWNER}, {WIRE_SEARCH, 0, REFUSE, VT_VERSION},
+		{WIRE_SEARCH, 0, FOREIGN_RECORD, VT_CORRUPT},
+	};
+	Setup		s;
+	ClientScan *scan;
+	ClientHit	hit;
+	bool		found;
+	ClientSearch search;
+
+	(void) state;
+	set_up(&s, 2, 100);
+	for (size_t k = 0; k < 3; k++)
+	{
+		scan = scan_open(&s, 5, NULL);
+		world_trick(&s.w, WIRE_SEARCH, 1, kinds[k].what, kinds[k].status);
+		assert_int_equal(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err), kinds[k].status);
+		assert_non_null(strstr(err.msg, "shard 10"));
+		client_scan_close(scan);
+	}
+	/* A worker that promises more and gives nothing does not hold us for ever. */
+	for (int i = 0; i < 20; i++)
+		world_trick(&s.w, WIRE_SEARCH, 0, EMPTY_BATCH, VT_OK);
+	scan = scan_open(&s, 5, NULL);
+	assert_int_equal(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err), VT_PROTOCOL);
+	client_scan_close(scan);
+	s.w.ntricks = 0;
+
+	memset(&search, 0, sizeof(search));
+	search.generation = s.w.generation;
+	search.query = query;
+	search.dim = DIM - 1;
+	search.batch = 1;
+	assert_int_equal(client_scan_open(s.client, &search, in_ms(LONG_MS), &scan, &err), VT_INVALID);
+	tear_down(&s);
+}
+
+/* Interrupted at any wait, the scan goes on where it was. */
+static void
+a_cancelled_scan_is_never_confused(void **state)
+{
+	Setup		s;
+	Truth		t;
+
+	(void) state;
+	set_up(&s, 3, 300);
+	s.a.drip = true;			/* b does not, so answers come in pieces and at once */
+	t = truth_of(&s.w, query);
+	for (int i = 0; i < 30; i++)
+	{
+		ClientScan *scan = scan_open(&s, 2, NULL);
+		ClientHit	hit;
+		bool		found;
+		size_t		at = 0;
+		int			cancelled = 0;
+
+		while (at < 40)
+		{
+			VtStatus	status;
+
+			s.watch.waits_left = cancelled < 5 ? i : -1;
+			s.watch.then = VT_CANCELLED;
+			status = client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err);
+			if (status == VT_CANCELLED)
+			{
+				cancelled++;
+				continue;
+			}
+			assert_int_equal(status, VT_OK);
+			assert_true(found);
+			assert_true(hit.distance == t.distances[at]);
+			assert_true(bytes_equal(hit.id, bytes_of(t.records[at].id, t.records[at].id_len)));
+			at++;
+		}
+		s.watch.waits_left = -1;
+		client_scan_close(scan);
+	}
+	truth_free(&t);
+	tear_down(&s);
+}
+
+/* Random trouble by seed: the hits are always those of the truth. */
+static void
+random_trouble_changes_nothing(void **state)
+{
+	static const Mischief kinds[] = {CLOSE_BEFORE, CLOSE_AFTER, CLOSE_IN_MIDDLE, BAD_CHECKSUM, STALE_FIRST,
+		LEAVE_HOLE, OTHER_LIFE, EMPTY_BATCH, REPEAT_BATCH, NO_LEASE, SHUFFLED, REFUSE};
+	static const VtStatus passing[] = {VT_BUSY, VT_BEHIND, VT_NOT_LEADER, VT_WRONG_SHARD, VT_LEASE_GONE};
+
+	(void) state;
+	for (uint64_t seed = 1; seed <= 20; seed++)
+	{
+		Prng		prng = {seed};
+		Setup		s;
+		Truth		t;
+		ClientScan *scan;
+		size_t		at = 0;
+
+		set_up(&s, 1 + prng_below(&prng, 5), 250);
+		t = truth_of(&s.w, query);
+		scan = scan_open(&s, 1 + prng_below(&prng, 20), NULL);
+		for (int i = 0; i < 10; i++)
+		{
+			Mischief	what = kinds[prng_below(&prng, sizeof(kinds) / sizeof(kinds[0]))];
+			VtStatus	status = passing[prng_below(&prng, 5)];
+
+			/* A lease that is gone is told only to who has one. */
+			if (what == REFUSE && status == VT_LEASE_GONE)
+				what = NO_LEASE;
+			world_trick(&s.w, WIRE_SEARCH, (int) prng_below(&prng, 4), what, status);
+		}
+		while (at < t.n)
+		{
+			size_t		n = 1 + prng_below(&prng, 40);
+
+			assert_hits(scan, &t, &at, n < t.n - at ? n : t.n - at);
+			if (prng_below(&prng, 3) == 0)
+			{
+				pthread_mutex_lock(&s.w.lock);
+				leases_drop(&s.w, -1);
+				pthread_mutex_unlock(&s.w.lock);
+			}
+		}
+		assert_hits(scan, &t, &at, 0);
+		client_scan_close(scan);
+		truth_free(&t);
+		tear_down(&s);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_listing_is_whole),
+		cmocka_unit_test(an_empty_generation_lists_nothing),
+		cmocka_unit_test(a_listing_that_lies_is_refused),
+		cmocka_unit_test(a_first_page_is_asked_for_again),
+		cmocka_unit_test(a_broken_stream_ends_the_listing),
+		cmocka_unit_test(a_listing_older_than_its_mark_is_refused),
+		cmocka_unit_test(a_listing_left_early_lets_go),
+		cmocka_unit_test(shards_are_merged_by_distance_and_id),
+		cmocka_unit_test(the_first_batch_is_one_question_a_shard),
+		cmocka_unit_test(an_empty_generation_has_no_hits),
+		cmocka_unit_test(a_scan_survives_what_passes),
+		cmocka_unit_test(a_lost_lease_goes_on_by_exclusion),
+		cmocka_unit_test(a_lease_is_not_carried_to_another_connection),
+		cmocka_unit_test(two_scans_and_a_listing_go_side_by_side),
+		cmocka_unit_test(a_nearer_hit_that_comes_later_is_marked),
+		cmocka_unit_test(a_scan_goes_on_over_a_split),
+		cmocka_unit_test(marks_are_kept_by_every_answer),
+		cmocka_unit_test(definite_errors_end_a_scan),
+		cmocka_unit_test(a_cancelled_scan_is_never_confused),
+		cmocka_unit_test(random_trouble_changes_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
