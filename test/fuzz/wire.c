@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * wire.c
+ *	  Fuzzer of every decoder of src/wire.
+ *
+ * The first byte of the input chooses the message.  What a decoder accepts must
+ * be written again byte for byte; see wire_messages.h.
+ *
+ *	   clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc -o fuzz_wire \
+ *		   test/fuzz/wire.c src/wire/[a-z]*.c src/base/bytes.c src/base/status.c \
+ *		   src/base/hash.c -lxxhash -lcrypto
+ *	   ./fuzz_wire -max_total_time=60
+ *
+ * With -DFUZZ_SAMPLES it is a program that writes a first corpus, one file for
+ * each message, into the folder it is given; with -DFUZZ_REPLAY one that runs
+ * the inputs it is given, for a compiler without a fuzzer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+
+#include "wire_messages.h"
+
+int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	Buf			out = {0};
+	Bytes		in;
+
+	if (size < 1)
+		return 0;
+	in = bytes_of(data + 1, size - 1);
+	if (wire_messages[data[0] % WIRE_MESSAGES].recode(in, &out) == VT_OK &&
+		!bytes_equal(in, buf_bytes(&out)))
+		abort();
+	buf_free(&out);
+	return 0;
+}
+
+#if defined(FUZZ_SAMPLES)
+int
+main(int argc, char **argv)
+{
+	for (size_t i = 0; argc == 2 && i < WIRE_MESSAGES; i++)
+	{
+		Buf			out = {0};
+		char		path[4096];
+		FILE	   *file;
+
+		buf_put_u8(&out, (uint8_t) i);
+		wire_messages[i].sample(&out);
+		snprintf(path, sizeof(path), "%s/%s", argv[1], wire_messages[i].name);
+		file = fopen(path, "wb");
+		if (!file || fwrite(out.data, 1, out.len, file) != out.len || fclose(file) != 0)
+			return 1;
+		buf_free(&out);
+	}
+	return argc != 2;
+}
+#elif defined(FUZZ_REPLAY)
+int
+main(int argc, char **argv)
+{
+	static uint8_t input[1 << 20];
+
+	for (int i = 1; i < argc; i++)
+	{
+		FILE	   *file = fopen(argv[i], "rb");
+
+		if (!file)
+			return 1;
+		LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), file));
+		fclose(file);
+	}
+	return 0;
+}
+#endif

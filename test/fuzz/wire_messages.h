@@ -1,0 +1,468 @@
+/*-------------------------------------------------------------------------
+ *
+ * wire_messages.h
+ *	  One sample of every message, and a way to read it and write it again.
+ *
+ * Shared by the golden bytes, the tests of the decoders and the fuzzer.  A
+ * recoder decodes everything there is in a message, walks its lists, and
+ * encodes what it understood: whatever a decoder accepts must come out byte for
+ * byte as it came in, so nothing is guessed, skipped or lost.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WIRE_MESSAGES_H
+#define WIRE_MESSAGES_H
+
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "wire/wire.h"
+
+typedef struct WireMessage
+{
+	const char *name;
+	void		(*sample) (Buf *out);
+	VtStatus	(*recode) (Bytes in, Buf *out);
+} WireMessage;
+
+/* Bytes that are easy to see in a dump: 10 11 12 ... */
+static inline VtId
+sample_id(uint8_t first)
+{
+	VtId		id;
+
+	for (int i = 0; i < 16; i++)
+		id.b[i] = (uint8_t) (first + i);
+	return id;
+}
+
+static inline WireOwner
+sample_owner(void)
+{
+	WireOwner	owner = {0x0102030405060708, sample_id(0x20), 16384};
+
+	return owner;
+}
+
+static inline WireRoute
+sample_route(void)
+{
+	WireRoute	route = {sample_id(0x10), 0x1122334455667788, 3, sample_owner(), 30000};
+
+	return route;
+}
+
+static const float sample_vector[3] = {1.0f, -2.5f, 0.0f};
+
+/* -- Frame ----------------------------------------------------------------- */
+
+static inline void
+sample_frame(Buf *out)
+{
+	wire_frame_put(out, WIRE_REQUEST, WIRE_CONTROL, 0x0A0B0C0D0E0F1011, bytes_str("{\"op\":\"status\"}"));
+}
+
+static inline VtStatus
+recode_frame(Bytes in, Buf *out)
+{
+	WireHeader	header;
+	Bytes		payload;
+	VtStatus	status;
+
+	if (in.len < WIRE_HEADER_SIZE)
+		return VT_PROTOCOL;
+	status = wire_header_get(in.data, &header, NULL);
+	if (status != VT_OK)
+		return status;
+	payload = bytes_of(in.data + WIRE_HEADER_SIZE, in.len - WIRE_HEADER_SIZE);
+	status = wire_payload_check(in.data, &header, payload, NULL);
+	if (status == VT_OK)
+		wire_frame_put(out, header.kind, header.type, header.request, payload);
+	return status;
+}
+
+static inline void
+sample_hello(Buf *out)
+{
+	WireHello	hello = {1, 2, WIRE_ROLE_WORKER, sample_id(0x30), 7, 1700000000000000, 5,
+		sample_id(0x40), bytes_str("0123456789abcdef0123456789ABCDEF")};
+
+	wire_hello_put(out, &hello);
+}
+
+static inline VtStatus
+recode_hello(Bytes in, Buf *out)
+{
+	WireHello	hello;
+	VtStatus	status = wire_hello_get(in, &hello);
+
+	if (status == VT_OK)
+		wire_hello_put(out, &hello);
+	return status;
+}
+
+static inline void
+sample_auth(Buf *out)
+{
+	VtId		own = sample_id(0x40);
+	VtId		other = sample_id(0x50);
+	uint8_t		proof[WIRE_PROOF_SIZE];
+
+	wire_auth_proof(bytes_str("secret"), WIRE_ROLE_GATEWAY, &own, &other, proof);
+	wire_auth_put(out, bytes_of(proof, sizeof(proof)));
+}
+
+static inline VtStatus
+recode_auth(Bytes in, Buf *out)
+{
+	Bytes		proof;
+	VtStatus	status = wire_auth_get(in, &proof);
+
+	if (status == VT_OK)
+		wire_auth_put(out, proof);
+	return status;
+}
+
+/* -- Writes ---------------------------------------------------------------- */
+
+static inline WireWrite
+sample_write(WireWriteType type)
+{
+	WireWrite	write = {.type = type, .route = sample_route(), .fence = 9, .timeline = 2,
+		.lsn = 0x0000000116B374D8};
+
+	if (type == WRITE_RAISE)
+		write.fence_to = 10;
+	return write;
+}
+
+static inline void
+sample_put(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_PUT);
+	size_t		begin = wire_write_begin(out, &write);
+	uint8_t		tid[WIRE_TID_SIZE];
+	WireRecord	record = {0};
+
+	wire_tid_put(tid, 0x01020304, 0x0506);
+	record.id = bytes_of(tid, sizeof(tid));
+	record.dim = 3;
+	record.vector = (const uint8_t *) sample_vector;
+	wire_record_put(out, WRITE_PUT, &record);
+	record.id = bytes_str("name");
+	record.attributes = bytes_str("AT");
+	record.metadata = bytes_str("{}");
+	wire_record_put(out, WRITE_PUT, &record);
+	wire_write_end(out, begin, 2);
+}
+
+static inline void
+sample_delete(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_DELETE);
+	size_t		begin = wire_write_begin(out, &write);
+	WireRecord	record = {.id = bytes_str("name"), .version = 77};
+
+	wire_record_put(out, WRITE_DELETE, &record);
+	wire_write_end(out, begin, 1);
+}
+
+static inline void
+sample_raise(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_RAISE);
+
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+}
+
+static inline void
+sample_ingest(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_INGEST_BEGIN);
+
+	write.session = 4;
+	write.sequence = 5;
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+}
+
+static inline VtStatus
+recode_write(Bytes in, Buf *out)
+{
+	WireWrite	write;
+	WireRecord	record;
+	size_t		at = 0;
+	size_t		begin;
+	uint32_t	n = 0;
+	VtStatus	status = wire_write_get(in, &write, NULL);
+
+	if (status != VT_OK)
+		return status;
+	begin = wire_write_begin(out, &write);
+	while (wire_record_next(&write, &at, &record))
+	{
+		wire_record_put(out, write.type, &record);
+		n++;
+	}
+	wire_write_end(out, begin, n);
+	return status;
+}
+
+static inline void
+sample_write_result(Buf *out)
+{
+	WireWriteResult result = {123456789, 500, 1};
+
+	wire_write_result_put(out, &result);
+}
+
+static inline VtStatus
+recode_write_result(Bytes in, Buf *out)
+{
+	WireWriteResult result;
+	VtStatus	status = wire_write_result_get(in, &result);
+
+	if (status == VT_OK)
+		wire_write_result_put(out, &result);
+	return status;
+}
+
+static inline void
+sample_reply(Buf *out)
+{
+	WireReply	reply = {VT_BUSY, 0x1122334455667788, 2, 3, 0, UINT64_MAX / 2, 1000, 9, 250,
+		bytes_str("too many requests")};
+
+	wire_reply_put(out, &reply);
+	buf_put(out, "body", 4);
+}
+
+static inline VtStatus
+recode_reply(Bytes in, Buf *out)
+{
+	WireReply	reply;
+	Bytes		body;
+	VtStatus	status = wire_reply_get(in, &reply, &body);
+
+	if (status == VT_OK)
+	{
+		wire_reply_put(out, &reply);
+		buf_put(out, body.data, body.len);
+	}
+	return status;
+}
+
+/* -- Reads ----------------------------------------------------------------- */
+
+static inline void
+sample_search(Buf *out)
+{
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_AT_MARK, .mark = 55,
+		.flags = SEARCH_EXACT, .k = 10, .ef = 100, .lease = 0, .route_version = 4, .nexcluded = 2,
+		.dim = 3, .vector = (const uint8_t *) sample_vector};
+	Buf			ids = {0};
+
+	wire_id_put(&ids, bytes_str("name"));
+	wire_id_put(&ids, bytes_str("other"));
+	search.excluded = buf_bytes(&ids);
+	wire_search_put(out, &search);
+	buf_free(&ids);
+}
+
+static inline VtStatus
+recode_search(Bytes in, Buf *out)
+{
+	WireSearch	search;
+	Buf			ids = {0};
+	Bytes		id;
+	size_t		at = 0;
+	VtStatus	status = wire_search_get(in, &search, NULL);
+
+	if (status != VT_OK)
+		return status;
+	while (wire_id_next(search.excluded, &at, &id))
+		wire_id_put(&ids, id);
+	search.excluded = buf_bytes(&ids);
+	wire_search_put(out, &search);
+	buf_free(&ids);
+	return status;
+}
+
+static inline void
+sample_search_result(Buf *out)
+{
+	WireSearchResult result = {.lease = 8, .exhausted = 0, .exact = 1, .distances = 2000, .hops = 40};
+	size_t		begin = wire_search_result_begin(out, &result);
+	WireHit		hit = {0.5, 77, bytes_str("name")};
+
+	wire_hit_put(out, &hit);
+	hit.distance = 1.25;
+	hit.id = bytes_str("other");
+	wire_hit_put(out, &hit);
+	wire_search_result_end(out, begin, 2);
+}
+
+static inline VtStatus
+recode_search_result(Bytes in, Buf *out)
+{
+	WireSearchResult result;
+	WireHit		hit;
+	size_t		at = 0;
+	size_t		begin;
+	uint32_t	n = 0;
+	VtStatus	status = wire_search_result_get(in, &result);
+
+	if (status != VT_OK)
+		return status;
+	begin = wire_search_result_begin(out, &result);
+	while (wire_hit_next(&result, &at, &hit))
+	{
+		wire_hit_put(out, &hit);
+		n++;
+	}
+	wire_search_result_end(out, begin, n);
+	return status;
+}
+
+static inline void
+sample_list(Buf *out)
+{
+	WireList	list = {sample_route(), 55, 6, LIST_VECTORS, 1 << 20};
+
+	wire_list_put(out, &list);
+}
+
+static inline VtStatus
+recode_list(Bytes in, Buf *out)
+{
+	WireList	list;
+	VtStatus	status = wire_list_get(in, &list, NULL);
+
+	if (status == VT_OK)
+		wire_list_put(out, &list);
+	return status;
+}
+
+static inline void
+sample_list_result(Buf *out)
+{
+	WireListResult result = {.lease = 6, .last = 1, .total = 1002};
+	size_t		begin = wire_list_result_begin(out, &result);
+	WireListItem item = {bytes_str("name"), 77, 3, (const uint8_t *) sample_vector};
+
+	wire_list_item_put(out, &item);
+	item.dim = 0;
+	wire_list_item_put(out, &item);
+	wire_list_result_end(out, begin, 2);
+}
+
+static inline VtStatus
+recode_list_result(Bytes in, Buf *out)
+{
+	WireListResult result;
+	WireListItem item;
+	size_t		at = 0;
+	size_t		begin;
+	uint32_t	n = 0;
+	VtStatus	status = wire_list_result_get(in, &result);
+
+	if (status != VT_OK)
+		return status;
+	begin = wire_list_result_begin(out, &result);
+	while (wire_list_item_next(&result, &at, &item))
+	{
+		wire_list_item_put(out, &item);
+		n++;
+	}
+	wire_list_result_end(out, begin, n);
+	return status;
+}
+
+static inline void
+sample_read(Buf *out)
+{
+	WireRead	read = {sample_route()};
+
+	wire_read_put(out, &read);
+}
+
+static inline VtStatus
+recode_read(Bytes in, Buf *out)
+{
+	WireRead	read;
+	VtStatus	status = wire_read_get(in, &read, NULL);
+
+	if (status == VT_OK)
+		wire_read_put(out, &read);
+	return status;
+}
+
+static inline void
+sample_read_result(Buf *out)
+{
+	WireReadResult result = {60000, 12};
+
+	wire_read_result_put(out, &result);
+}
+
+static inline VtStatus
+recode_read_result(Bytes in, Buf *out)
+{
+	WireReadResult result;
+	VtStatus	status = wire_read_result_get(in, &result);
+
+	if (status == VT_OK)
+		wire_read_result_put(out, &result);
+	return status;
+}
+
+/* -- Descriptor ------------------------------------------------------------ */
+
+static inline void
+sample_desc(Buf *out)
+{
+	WireShardDesc desc = {.generation = sample_id(0x10), .owner = sample_owner(),
+		.shard = 0x1122334455667788, .incarnation = 1, .first = 0x4000000000000000,
+		.last = 0x7fffffffffffffff, .conf_ver = 2, .range_ver = 3, .parent = 5, .base_index = 6,
+		.hash_kind = HASH_XXH3_64, .hash_seed = 0xFEDCBA9876543210, .dim = 784, .metric = 3,
+		.element = 1, .m = 16, .ef_construction = 200, .nreplicas = 2,
+		.replicas = {{1, 11, 1}, {2, 12, 2}}};
+
+	wire_desc_put(out, &desc);
+}
+
+static inline VtStatus
+recode_desc(Bytes in, Buf *out)
+{
+	Cursor		c = cursor_of(in);
+	WireShardDesc desc;
+	VtStatus	status = wire_desc_get(&c, &desc);
+
+	if (status == VT_OK && !cursor_done(&c))
+		status = VT_PROTOCOL;
+	if (status == VT_OK)
+		wire_desc_put(out, &desc);
+	return status;
+}
+
+static const WireMessage wire_messages[] = {
+	{"frame", sample_frame, recode_frame},
+	{"hello", sample_hello, recode_hello},
+	{"auth", sample_auth, recode_auth},
+	{"write_put", sample_put, recode_write},
+	{"write_delete", sample_delete, recode_write},
+	{"write_raise", sample_raise, recode_write},
+	{"write_ingest", sample_ingest, recode_write},
+	{"write_result", sample_write_result, recode_write_result},
+	{"reply", sample_reply, recode_reply},
+	{"search", sample_search, recode_search},
+	{"search_result", sample_search_result, recode_search_result},
+	{"list", sample_list, recode_list},
+	{"list_result", sample_list_result, recode_list_result},
+	{"read", sample_read, recode_read},
+	{"read_result", sample_read_result, recode_read_result},
+	{"desc", sample_desc, recode_desc},
+};
+
+#define WIRE_MESSAGES (sizeof(wire_messages) / sizeof(wire_messages[0]))
+
+#endif							/* WIRE_MESSAGES_H */

@@ -1,0 +1,614 @@
+/*-------------------------------------------------------------------------
+ *
+ * wire_codec.c
+ *	  Decoders against what they must take and what they must not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../fuzz/wire_messages.h"
+#include "base/prng.h"
+
+static VtError err;
+
+/* Decode a private copy of exactly this size, so that reading past its end shows. */
+static VtStatus
+recode_copy(const WireMessage *m, const uint8_t *data, size_t len, Buf *out)
+{
+	uint8_t    *copy = vt_alloc(len);
+	VtStatus	status;
+
+	if (len)
+		memcpy(copy, data, len);
+	buf_clear(out);
+	status = m->recode(bytes_of(copy, len), out);
+	if (status == VT_OK)
+		assert_true(bytes_equal(bytes_of(data, len), buf_bytes(out)));
+	else
+		assert_true(status == VT_PROTOCOL || status == VT_VERSION);
+	free(copy);
+	return status;
+}
+
+static void
+messages_come_out_as_they_went_in(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		Buf			in = {0};
+		Buf			out = {0};
+
+		wire_messages[i].sample(&in);
+		assert_int_equal(recode_copy(&wire_messages[i], in.data, in.len, &out), VT_OK);
+		buf_free(&in);
+		buf_free(&out);
+	}
+}
+
+/* A reply's body is whatever follows its head. */
+static size_t
+open_tail(const WireMessage *m)
+{
+	return strcmp(m->name, "reply") == 0 ? 4 : 0;
+}
+
+static void
+messages_cut_anywhere_are_refused(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		Buf			in = {0};
+		Buf			out = {0};
+
+		wire_messages[i].sample(&in);
+		for (size_t len = 0; len < in.len - open_tail(&wire_messages[i]); len++)
+			assert_int_equal(recode_copy(&wire_messages[i], in.data, len, &out), VT_PROTOCOL);
+		buf_free(&in);
+		buf_free(&out);
+	}
+}
+
+static void
+messages_with_something_behind_are_refused(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		Buf			in = {0};
+		Buf			out = {0};
+
+		if (open_tail(&wire_messages[i]))
+			continue;
+		wire_messages[i].sample(&in);
+		buf_put_u8(&in, 0);
+		assert_int_equal(recode_copy(&wire_messages[i], in.data, in.len, &out), VT_PROTOCOL);
+		buf_free(&in);
+		buf_free(&out);
+	}
+}
+
+/* Each bit, then some bytes at random: refused, or understood as what it is. */
+static void
+damaged_messages_never_confuse(void **state)
+{
+	Prng		prng = {1};
+	size_t		refused = 0;
+
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		Buf			in = {0};
+		Buf			out = {0};
+
+		wire_messages[i].sample(&in);
+		for (size_t bit = 0; bit < in.len * 8; bit++)
+		{
+			in.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
+			if (recode_copy(&wire_messages[i], in.data, in.len, &out) != VT_OK)
+				refused++;
+			else
+				assert_string_not_equal(wire_messages[i].name, "frame");
+			in.data[bit / 8] ^= (uint8_t) (1 << bit % 8);
+		}
+		for (int round = 0; round < 2000; round++)
+		{
+			Buf			bad = {0};
+
+			buf_put(&bad, in.data, in.len);
+			for (uint32_t n = 1 + prng_below(&prng, 6); n > 0; n--)
+				bad.data[prng_below(&prng, (uint32_t) bad.len)] = (uint8_t) prng_next(&prng);
+			recode_copy(&wire_messages[i], bad.data, bad.len - prng_below(&prng, 2), &out);
+			buf_free(&bad);
+		}
+		buf_free(&in);
+		buf_free(&out);
+	}
+	assert_true(refused > 1000);
+}
+
+/* -- Frames ---------------------------------------------------------------- */
+
+static void
+frames_of_another_kind_are_told_apart(void **state)
+{
+	static const struct
+	{
+		size_t		at;
+		uint8_t		byte;
+		VtStatus	status;
+	}			changes[] = {
+		{0, 'v', VT_PROTOCOL},	/* magic */
+		{4, 2, VT_VERSION}, {4, 0x7B, VT_VERSION}, {4, 0, VT_VERSION},
+		{5, 0, VT_PROTOCOL}, {5, 5, VT_PROTOCOL},	/* kind */
+		{6, 99, VT_PROTOCOL}, {7, 1, VT_PROTOCOL},	/* type */
+		{19, 2, VT_PROTOCOL},	/* length over the limit */
+		{20, 1, VT_VERSION},	/* flags */
+	};
+	Buf			frame = {0};
+	WireHeader	header;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+	{
+		buf_clear(&frame);
+		sample_frame(&frame);
+		assert_int_equal(wire_header_get(frame.data, &header, &err), VT_OK);
+		frame.data[changes[i].at] = changes[i].byte;
+		assert_int_equal(wire_header_get(frame.data, &header, &err), changes[i].status);
+		assert_int_equal(err.code, changes[i].status);
+	}
+	buf_free(&frame);
+}
+
+static void
+a_frame_written_in_place_is_the_same(void **state)
+{
+	Buf			one = {0};
+	Buf			two = {0};
+	size_t		begin;
+	WireHeader	header;
+
+	(void) state;
+	buf_put(&one, "before", 6);
+	buf_put(&two, "before", 6);
+	wire_frame_put(&one, WIRE_REPLY, WIRE_LIST, 9, bytes_str("payload"));
+	begin = wire_frame_begin(&two, WIRE_REPLY, WIRE_LIST, 9);
+	buf_put(&two, "payload", 7);
+	wire_frame_end(&two, begin);
+	assert_true(bytes_equal(buf_bytes(&one), buf_bytes(&two)));
+	assert_int_equal(wire_header_get(one.data + 6, &header, NULL), VT_OK);
+	assert_int_equal(header.kind, WIRE_REPLY);
+	assert_int_equal(header.type, WIRE_LIST);
+	assert_int_equal(header.request, 9);
+	assert_int_equal(header.length, 7);
+	/* The checksum covers the header: a reply moved to another request is damage. */
+	one.data[6 + 8]++;
+	assert_int_equal(wire_header_get(one.data + 6, &header, NULL), VT_OK);
+	assert_int_equal(wire_payload_check(one.data + 6, &header, bytes_str("payload"), NULL), VT_PROTOCOL);
+	buf_free(&one);
+	buf_free(&two);
+}
+
+/* -- Write commands -------------------------------------------------------- */
+
+/* A put of n records of so many dimensions with one number everywhere. */
+static void
+put_of(Buf *out, uint32_t n, uint32_t dim, size_t id_len, float number)
+{
+	WireWrite	write = sample_write(WRITE_PUT);
+	size_t		begin;
+	uint8_t    *id = vt_alloc0(id_len + 1);
+	float	   *vector = vt_alloc(sizeof(float) * (dim + 1));
+
+	buf_clear(out);
+	begin = wire_write_begin(out, &write);
+	for (uint32_t i = 0; i < dim; i++)
+		vector[i] = number;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		WireRecord	record = {.id = bytes_of(id, id_len), .dim = dim, .vector = (const uint8_t *) vector};
+
+		wire_record_put(out, WRITE_PUT, &record);
+	}
+	wire_write_end(out, begin, n);
+	free(id);
+	free(vector);
+}
+
+static void
+write_commands_are_checked_whole(void **state)
+{
+	Buf			in = {0};
+	WireWrite	write;
+
+	(void) state;
+	put_of(&in, 3, 16000, WIRE_ID_MAX, 1);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_OK);
+	assert_int_equal(write.nrecords, 3);
+	put_of(&in, 3, 16001, 4, 1);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	put_of(&in, 3, 0, 4, 1);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	put_of(&in, 0, 4, 4, 1);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+
+	/* Numbers that are none. */
+	put_of(&in, 2, 4, 4, INFINITY);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	put_of(&in, 2, 4, 4, -INFINITY);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	put_of(&in, 2, 4, 4, NAN);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	put_of(&in, 2, 4, 4, -3.4e38f);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_OK);
+
+	/* One byte more than the limit. */
+	put_of(&in, 66, 15000, 4, 1);
+	assert_true(in.len < WIRE_COMMAND_MAX);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_OK);
+	put_of(&in, 70, 15000, 4, 1);
+	assert_true(in.len > WIRE_COMMAND_MAX);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	buf_free(&in);
+}
+
+static void
+write_commands_have_the_parts_of_their_type(void **state)
+{
+	Buf			in = {0};
+	WireWrite	write = sample_write(WRITE_RAISE);
+	WireWrite	got;
+
+	(void) state;
+	write.fence_to = 0;
+	wire_write_end(&in, wire_write_begin(&in, &write), 0);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+	buf_clear(&in);
+	write.type = WRITE_DELETE;
+	wire_write_end(&in, wire_write_begin(&in, &write), 0);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+
+	/* Mixed dimensions. */
+	buf_clear(&in);
+	write.type = WRITE_PUT;
+	{
+		size_t		begin = wire_write_begin(&in, &write);
+		WireRecord	record = {.id = bytes_str("x"), .dim = 3, .vector = (const uint8_t *) sample_vector};
+
+		wire_record_put(&in, WRITE_PUT, &record);
+		record.dim = 2;
+		wire_record_put(&in, WRITE_PUT, &record);
+		wire_write_end(&in, begin, 2);
+	}
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+
+	/* Newer than we are: not the same as damaged. */
+	buf_clear(&in);
+	sample_put(&in);
+	in.data[0] = WIRE_WRITE_FORMAT + 1;
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
+	in.data[0] = '{';
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
+	in.data[0] = WIRE_WRITE_FORMAT;
+	in.data[1] = WRITE_OWNER + 1;
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
+	buf_free(&in);
+}
+
+static void
+a_command_is_stamped_again_in_place(void **state)
+{
+	Buf			in = {0};
+	WireWrite	before;
+	WireWrite	after;
+	WireRoute	route = sample_route();
+
+	(void) state;
+	sample_put(&in);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &before, NULL), VT_OK);
+	route.shard = 5;
+	route.range_ver = 6;
+	route.deadline_ms = 7;
+	wire_write_restamp(in.data, in.len, &route, 8);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &after, NULL), VT_OK);
+	assert_int_equal(after.route.shard, 5);
+	assert_int_equal(after.route.range_ver, 6);
+	assert_int_equal(after.route.deadline_ms, 7);
+	assert_int_equal(after.fence, 8);
+	assert_true(wire_owner_equal(&after.route.owner, &before.route.owner));
+	assert_true(after.lsn == before.lsn && after.timeline == before.timeline);
+	assert_true(bytes_equal(after.records, before.records));
+	buf_free(&in);
+}
+
+static void
+owners_differ_in_every_part(void **state)
+{
+	WireOwner	a = sample_owner();
+	WireOwner	b = a;
+
+	(void) state;
+	assert_true(wire_owner_equal(&a, &b));
+	b.system++;
+	assert_false(wire_owner_equal(&a, &b));
+	b = a;
+	b.incarnation.b[15]++;
+	assert_false(wire_owner_equal(&a, &b));
+	b = a;
+	b.database++;
+	assert_false(wire_owner_equal(&a, &b));
+}
+
+/* -- Searches and lists ---------------------------------------------------- */
+
+/* A search with these excluded bytes and this count. */
+static VtStatus
+search_with(Bytes excluded, uint32_t n, uint32_t flags, uint32_t k, Bytes filter, float number)
+{
+	float		vector[2] = {number, 1};
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_EVENTUAL, .flags = flags, .k = k,
+		.filter = filter, .nexcluded = n, .excluded = excluded, .dim = 2,
+		.vector = (const uint8_t *) vector};
+	WireSearch	got;
+	Buf			in = {0};
+	VtStatus	status;
+
+	wire_search_put(&in, &search);
+	status = wire_search_get(buf_bytes(&in), &got, &err);
+	buf_free(&in);
+	return status;
+}
+
+static void
+searches_are_checked(void **state)
+{
+	Buf			ids = {0};
+	Bytes		none = {0};
+
+	(void) state;
+	wire_id_put(&ids, bytes_str("a"));
+	wire_id_put(&ids, bytes_str("b"));
+	assert_int_equal(search_with(buf_bytes(&ids), 2, 0, 1, none, 0), VT_OK);
+	assert_int_equal(search_with(buf_bytes(&ids), 1, 0, 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(buf_bytes(&ids), 3, 0, 1, none, 0), VT_PROTOCOL);
+	/* Something behind the last id: as many bytes as were announced are read. */
+	buf_put_u8(&ids, 9);
+	assert_int_equal(search_with(buf_bytes(&ids), 2, 0, 1, none, 0), VT_PROTOCOL);
+	/* An id of no bytes. */
+	buf_clear(&ids);
+	buf_put_u16(&ids, 0);
+	assert_int_equal(search_with(buf_bytes(&ids), 1, 0, 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(buf_bytes(&ids), 0, 0, 1, none, 0), VT_PROTOCOL);
+
+	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX, none, 0), VT_OK);
+	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX + 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(none, 0, SEARCH_EXACT | SEARCH_CLOSE, 1, none, 0), VT_OK);
+	assert_int_equal(search_with(none, 0, 4, 1, none, 0), VT_PROTOCOL);
+	/* A filter is for a later version, and is not left out in silence. */
+	assert_int_equal(search_with(none, 0, 0, 1, bytes_str("f"), 0), VT_VERSION);
+	assert_int_equal(search_with(none, 0, 0, 1, none, NAN), VT_PROTOCOL);
+	buf_free(&ids);
+}
+
+/* Distances may be anything a kernel gives. */
+static void
+hits_keep_their_distances(void **state)
+{
+	static const double distances[] = {0, -0.0, -1e300, INFINITY, 1e-310};
+	WireSearchResult result = {.exhausted = 1};
+	WireHit		hit;
+	Buf			in = {0};
+	size_t		begin = wire_search_result_begin(&in, &result);
+	size_t		at = 0;
+
+	(void) state;
+	for (int i = 0; i < 5; i++)
+	{
+		hit = (WireHit) {distances[i], (uint64_t) i, bytes_str("id")};
+		wire_hit_put(&in, &hit);
+	}
+	hit.distance = NAN;
+	wire_hit_put(&in, &hit);
+	wire_search_result_end(&in, begin, 6);
+	assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_OK);
+	for (int i = 0; i < 5; i++)
+	{
+		assert_true(wire_hit_next(&result, &at, &hit));
+		assert_memory_equal(&hit.distance, &distances[i], sizeof(double));
+	}
+	assert_true(wire_hit_next(&result, &at, &hit));
+	assert_true(isnan(hit.distance));
+	assert_false(wire_hit_next(&result, &at, &hit));
+
+	/* One less is announced than comes, and one more. */
+	wire_search_result_end(&in, begin, 5);
+	assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_PROTOCOL);
+	wire_search_result_end(&in, begin, 7);
+	assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_PROTOCOL);
+	buf_free(&in);
+}
+
+static void
+page_sizes_are_bounded(void **state)
+{
+	WireList	list = {.route = sample_route(), .limit_bytes = WIRE_PAYLOAD_MAX / 2};
+	WireList	got;
+	Buf			in = {0};
+
+	(void) state;
+	wire_list_put(&in, &list);
+	assert_int_equal(wire_list_get(buf_bytes(&in), &got, NULL), VT_OK);
+	buf_clear(&in);
+	list.limit_bytes++;
+	wire_list_put(&in, &list);
+	assert_int_equal(wire_list_get(buf_bytes(&in), &got, NULL), VT_PROTOCOL);
+	buf_free(&in);
+}
+
+/* -- Descriptors, places, ids ---------------------------------------------- */
+
+static VtStatus
+desc_with(void (*change) (WireShardDesc *desc))
+{
+	WireShardDesc desc;
+	Buf			in = {0};
+	Cursor		c;
+	VtStatus	status;
+
+	sample_desc(&in);
+	c = cursor_of(buf_bytes(&in));
+	assert_int_equal(wire_desc_get(&c, &desc), VT_OK);
+	change(&desc);
+	buf_clear(&in);
+	wire_desc_put(&in, &desc);
+	c = cursor_of(buf_bytes(&in));
+	status = wire_desc_get(&c, &desc);
+	buf_free(&in);
+	return status;
+}
+
+static void nothing(WireShardDesc *d) { (void) d; }
+static void no_dim(WireShardDesc *d) { d->dim = 0; }
+static void large_dim(WireShardDesc *d) { d->dim = 16001; }
+static void backwards(WireShardDesc *d) { d->first = d->last + 1; }
+static void other_hash(WireShardDesc *d) { d->hash_kind = 2; }
+static void other_metric(WireShardDesc *d) { d->metric = 5; }
+static void no_metric(WireShardDesc *d) { d->metric = 0; }
+static void other_element(WireShardDesc *d) { d->element = 2; }
+static void quantized(WireShardDesc *d) { d->quantization = 1; }
+static void other_role(WireShardDesc *d) { d->replicas[1].role = 3; }
+
+static void
+descriptors_are_checked(void **state)
+{
+	Buf			in = {0};
+	Cursor		c;
+	WireShardDesc desc;
+
+	(void) state;
+	assert_int_equal(desc_with(nothing), VT_OK);
+	assert_int_equal(desc_with(no_dim), VT_PROTOCOL);
+	assert_int_equal(desc_with(large_dim), VT_PROTOCOL);
+	assert_int_equal(desc_with(backwards), VT_PROTOCOL);
+	/* What we do not know is newer, and is not guessed. */
+	assert_int_equal(desc_with(other_hash), VT_VERSION);
+	assert_int_equal(desc_with(other_metric), VT_VERSION);
+	assert_int_equal(desc_with(no_metric), VT_VERSION);
+	assert_int_equal(desc_with(other_element), VT_VERSION);
+	assert_int_equal(desc_with(quantized), VT_VERSION);
+	assert_int_equal(desc_with(other_role), VT_VERSION);
+
+	sample_desc(&in);
+	in.data[0] = WIRE_DESC_FORMAT + 1;
+	c = cursor_of(buf_bytes(&in));
+	assert_int_equal(wire_desc_get(&c, &desc), VT_VERSION);
+	buf_free(&in);
+}
+
+/* Where ids lie is a format: these numbers never change. */
+static void
+places_are_for_ever(void **state)
+{
+	WireShardDesc desc = {.hash_seed = 0};
+	uint8_t		tid[WIRE_TID_SIZE];
+
+	(void) state;
+	wire_tid_put(tid, 1, 2);
+	assert_true(wire_place(&desc, bytes_str("vectron")) == UINT64_C(0x53CF0E346ABA0ACC));
+	assert_true(wire_place(&desc, bytes_of(tid, sizeof(tid))) == UINT64_C(0xAF6050A91790B578));
+	desc.hash_seed = UINT64_C(0xFEDCBA9876543210);
+	assert_true(wire_place(&desc, bytes_of(tid, sizeof(tid))) == UINT64_C(0x625F17F8C6B792E6));
+}
+
+static void
+tids_sort_as_the_heap_does(void **state)
+{
+	static const struct
+	{
+		uint32_t	block;
+		uint16_t	offset;
+	}			tids[] = {{0, 1}, {0, 255}, {0, 256}, {1, 1}, {255, 9}, {256, 1}, {65536, 1}, {UINT32_MAX, UINT16_MAX}};
+	uint8_t		last[WIRE_TID_SIZE] = {0};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(tids) / sizeof(tids[0]); i++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+		uint32_t	block;
+		uint16_t	offset;
+
+		wire_tid_put(id, tids[i].block, tids[i].offset);
+		assert_true(memcmp(last, id, sizeof(id)) < 0);
+		assert_true(wire_tid_get(bytes_of(id, sizeof(id)), &block, &offset));
+		assert_int_equal(block, tids[i].block);
+		assert_int_equal(offset, tids[i].offset);
+		assert_false(wire_tid_get(bytes_of(id, 5), &block, &offset));
+		memcpy(last, id, sizeof(id));
+	}
+}
+
+/* -- Proof of the secret --------------------------------------------------- */
+
+static void
+a_proof_is_for_one_prover_and_one_meeting(void **state)
+{
+	VtId		a = sample_id(1);
+	VtId		b = sample_id(2);
+	Bytes		secret = bytes_str("secret");
+	uint8_t		proof[WIRE_PROOF_SIZE];
+	Bytes		p = bytes_of(proof, sizeof(proof));
+
+	(void) state;
+	wire_auth_proof(secret, WIRE_ROLE_WORKER, &a, &b, proof);
+	assert_true(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, p));
+	assert_false(wire_auth_check(bytes_str("Secret"), WIRE_ROLE_WORKER, &a, &b, p));
+	assert_false(wire_auth_check(secret, WIRE_ROLE_PD, &a, &b, p));
+	/* Sent back to who made it, it proves nothing. */
+	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &b, &a, p));
+	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &a, p));
+	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, bytes_of(proof, 31)));
+	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, bytes_of(NULL, 0)));
+	for (size_t i = 0; i < sizeof(proof); i++)
+	{
+		proof[i] ^= 0x80;
+		assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, p));
+		proof[i] ^= 0x80;
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(messages_come_out_as_they_went_in),
+		cmocka_unit_test(messages_cut_anywhere_are_refused),
+		cmocka_unit_test(messages_with_something_behind_are_refused),
+		cmocka_unit_test(damaged_messages_never_confuse),
+		cmocka_unit_test(frames_of_another_kind_are_told_apart),
+		cmocka_unit_test(a_frame_written_in_place_is_the_same),
+		cmocka_unit_test(write_commands_are_checked_whole),
+		cmocka_unit_test(write_commands_have_the_parts_of_their_type),
+		cmocka_unit_test(a_command_is_stamped_again_in_place),
+		cmocka_unit_test(owners_differ_in_every_part),
+		cmocka_unit_test(searches_are_checked),
+		cmocka_unit_test(hits_keep_their_distances),
+		cmocka_unit_test(page_sizes_are_bounded),
+		cmocka_unit_test(descriptors_are_checked),
+		cmocka_unit_test(places_are_for_ever),
+		cmocka_unit_test(tids_sort_as_the_heap_does),
+		cmocka_unit_test(a_proof_is_for_one_prover_and_one_meeting),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * wire_golden.c
+ *	  The exact bytes of every message, as kept in test/golden.
+ *
+ * A format that has been released is read for ever, so these files change only
+ * together with a version.  `wire_golden --write` writes them; run it from the
+ * top of the tree, look at the difference, and say in the commit how old meets
+ * new.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../fuzz/wire_messages.h"
+
+static void
+path_of(const WireMessage *m, char *out, size_t size)
+{
+	snprintf(out, size, "test/golden/wire_%s.hex", m->name);
+}
+
+/* Hex digits; the rest of a line after # is comment. */
+static Buf
+read_hex(const char *path)
+{
+	FILE	   *file = fopen(path, "r");
+	Buf			out = {0};
+	int			high = -1;
+	int			c;
+
+	if (!file)
+		fail_msg("%s cannot be read; tests run from the top of the tree", path);
+	while ((c = fgetc(file)) != EOF)
+	{
+		int			digit;
+
+		if (c == '#')
+			while (c != EOF && c != '\n')
+				c = fgetc(file);
+		if (!isxdigit(c))
+			continue;
+		digit = isdigit(c) ? c - '0' : tolower(c) - 'a' + 10;
+		if (high < 0)
+			high = digit;
+		else
+		{
+			buf_put_u8(&out, (uint8_t) (high << 4 | digit));
+			high = -1;
+		}
+	}
+	fclose(file);
+	assert_int_equal(high, -1);
+	return out;
+}
+
+static int
+write_all(void)
+{
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		Buf			bytes = {0};
+		char		path[128];
+		FILE	   *file;
+
+		path_of(&wire_messages[i], path, sizeof(path));
+		file = fopen(path, "w");
+		if (!file)
+			return 1;
+		wire_messages[i].sample(&bytes);
+		fprintf(file, "# %s, %zu bytes; the fields are those of docs/wire.md\n", wire_messages[i].name, bytes.len);
+		for (size_t k = 0; k < bytes.len; k++)
+			fprintf(file, "%02x%s", bytes.data[k], k % 16 == 15 || k + 1 == bytes.len ? "\n" : k % 8 == 7 ? "  " : " ");
+		if (fclose(file) != 0)
+			return 1;
+		buf_free(&bytes);
+	}
+	return 0;
+}
+
+static void
+messages_are_written_as_ever(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		char		path[128];
+		Buf			golden;
+		Buf			now = {0};
+
+		path_of(&wire_messages[i], path, sizeof(path));
+		golden = read_hex(path);
+		wire_messages[i].sample(&now);
+		if (!bytes_equal(buf_bytes(&golden), buf_bytes(&now)))
+			fail_msg("%s is written otherwise than in %s", wire_messages[i].name, path);
+		buf_free(&golden);
+		buf_free(&now);
+	}
+}
+
+static void
+messages_are_read_as_ever(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < WIRE_MESSAGES; i++)
+	{
+		char		path[128];
+		Buf			golden;
+		Buf			again = {0};
+
+		path_of(&wire_messages[i], path, sizeof(path));
+		golden = read_hex(path);
+		assert_int_equal(wire_messages[i].recode(buf_bytes(&golden), &again), VT_OK);
+		assert_true(bytes_equal(buf_bytes(&golden), buf_bytes(&again)));
+		buf_free(&golden);
+		buf_free(&again);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(messages_are_written_as_ever),
+		cmocka_unit_test(messages_are_read_as_ever),
+	};
+
+	if (argc == 2 && strcmp(argv[1], "--write") == 0)
+		return write_all();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
