@@ -124,6 +124,10 @@ check-sim: $(BUILD)/sim
 ## make check           every test; check-quick in two minutes; check-long goes on
 check check-quick check-long check-bare:
 	./run $(subst check-quick,check --quick,$(subst check-long,check --long,$(subst check-bare,check --bare,$@)))
+## make check-laws      each law broken by its switch makes a named test fail
+check-laws:
+	sh test/harness/laws.sh
+
 ## make demo            the demonstration
 demo:
 	./run demo

@@ -42,6 +42,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/breaks.h"
+
 #include "index.h"
 
 typedef struct PendingEntry
@@ -492,7 +494,8 @@ on_xact_event(XactEvent event, void *arg pg_attribute_unused())
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			flush_all(true);
+			if (!vt_broken("W4-commit"))
+				flush_all(true);
 			write_through = true;
 			break;
 		case XACT_EVENT_PRE_PREPARE:
@@ -534,6 +537,8 @@ on_subxact_event(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 				entry->subid = parent;
 			else
 				entry->done = true;
+			if (event == SUBXACT_EVENT_ABORT_SUB && vt_broken("W2-outer"))
+				group->n = 0;
 		}
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 			group_compact(group);

@@ -30,6 +30,8 @@
 
 #include <stdlib.h>
 
+#include "base/breaks.h"
+
 /* The fence in force just before the entry at index. */
 static uint64_t
 fence_at(const Shard *shard, uint64_t index)
@@ -65,14 +67,15 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 
 	if (!vt_id_equal(&write->route.generation, &shard->desc.generation))
 		verdict.status = VT_UNKNOWN_GENERATION;
-	else if (!wire_owner_equal(&write->route.owner, &shard->desc.owner))
+	else if (!wire_owner_equal(&write->route.owner, &shard->desc.owner) && !vt_broken("W7-owner"))
 		verdict.status = VT_NOT_OWNER;
 	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
 			 !records_in_range(shard, write))
 		verdict.status = VT_WRONG_SHARD;
 	else if (write->type == WRITE_OWNER)
 		verdict.status = VT_INVALID;
-	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence)
+	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence &&
+			 !vt_broken("W6-fence"))
 		verdict.status = VT_FENCED;
 	return verdict;
 }
@@ -121,7 +124,9 @@ delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, WireWrit
 
 	while (wire_record_next(write, &at, &record))
 	{
-		if (record.version == 0 || records_version(shard->records, record.id) != record.version)
+		uint64_t	there = records_version(shard->records, record.id);
+
+		if (there == 0 || (there != record.version && !vt_broken("W5-version")))
 			continue;
 		row_key(&key, record.id);
 		store_batch_delete(batch, buf_bytes(&key));

@@ -185,6 +185,9 @@ fi
 if grep -q '^CREATE ACCESS METHOD' sql/vectron--*.sql && [ $mode != quick ]; then
 	part demo 90 one timeout -k 20 180 sh demo/demo.sh
 fi
+if [ $mode != quick ]; then
+	part laws 180 tap sh test/harness/laws.sh
+fi
 if [ $mode = long ]; then
 	part asan 900 one make -s BUILD="$BUILD" asan
 	part tsan 900 one make -s BUILD="$BUILD" tsan

@@ -9,6 +9,7 @@ HoldingProxy - stands between gateways and a worker, and can hold messages back
 
   my $proxy = HoldingProxy->new($listen_path, $worker_path);
   $proxy->hold('put');          # the next put, of any connection
+  $proxy->copy('delete');       # or let it pass and keep a copy
   ...
   $proxy->wait_held;
   $proxy->release;              # sends it to the worker now, on a connection of its own
@@ -73,6 +74,7 @@ sub ask
 }
 
 sub hold { my ($self, $what) = @_; return $self->ask("hold $write_type{$what}"); }
+sub copy { my ($self, $what) = @_; return $self->ask("copy $write_type{$what}"); }
 sub held { my ($self) = @_; return $self->ask('held'); }
 sub release { my ($self) = @_; return $self->ask('release'); }
 
@@ -106,7 +108,7 @@ sub serve
 {
 	my ($server, $to, $command, $answer) = @_;
 	my $select = IO::Select->new($server, $command);
-	my (%peer, %from_gateway, %buffer, $hello, $hold, @held);
+	my (%peer, %from_gateway, %buffer, $hello, $hold, $copy, @held);
 
 	$answer->autoflush(1);
 	$SIG{PIPE} = 'IGNORE';
@@ -127,7 +129,7 @@ sub serve
 			elsif ($fh == $command)
 			{
 				my $line = readline($command) // return;
-				if ($line =~ /^hold (\d+)/) { $hold = $1; print {$answer} "1\n"; }
+				if ($line =~ /^(hold|copy) (\d+)/) { ($hold, $copy) = ($2, $1 eq 'copy'); print {$answer} "1\n"; }
 				elsif ($line =~ /^held/) { print {$answer} scalar(@held), "\n"; }
 				elsif ($line =~ /^release/)
 				{
@@ -182,7 +184,7 @@ sub serve
 					{
 						push @held, $frame;
 						undef $hold;
-						next;
+						next unless $copy;
 					}
 					write_all($to_peer, $frame);
 				}

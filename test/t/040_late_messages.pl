@@ -55,6 +55,14 @@ is($node->safe_psql('postgres', $agrees), '0|0|0', 'and changes nothing');
 is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[7,-7]' LIMIT 1}),
 	'102', 'the new row is still there');
 
+# A delete that arrives twice: once in time, once after the TID was used again
+$node->safe_psql('postgres', q{DELETE FROM t WHERE id = 102});
+$proxy->copy('delete');
+$tid = $node->safe_psql('postgres', q{VACUUM t; INSERT INTO t VALUES (104, '[8,-8]') RETURNING ctid});
+is($tid, '(0,21)', 'VACUUM frees a TID and another row takes it');
+is($proxy->release, 1, 'now its delete arrives again');
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'and the new row stays');
+
 # A transaction in progress over a VACUUM sends again with the newer fence
 my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
 	'<', \(my $in = "BEGIN;\nINSERT INTO t VALUES (103, '[9,-9]');\nSELECT 'inserted';\n"), '>', \(my $said = ''), '2>', \(my $complained = ''));
