@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_records.c
+ *	  Records in memory: scans are ordered, whole and without repetition, also
+ *	  while a writer is at work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/worker/records.h"
+#include "base/prng.h"
+#include "wire/wire.h"
+
+#define DIM 4
+
+static void
+vector_of(uint32_t n, uint8_t out[DIM * 4])
+{
+	Prng		prng = {n};
+
+	for (int i = 0; i < DIM; i++)
+	{
+		float		x = (float) prng_double(&prng);
+		uint32_t	bits;
+
+		memcpy(&bits, &x, sizeof(bits));
+		put_le32(out + 4 * i, bits);
+	}
+}
+
+static Bytes
+id_of(uint32_t n, uint8_t out[WIRE_TID_SIZE])
+{
+	wire_tid_put(out, n, 1);
+	return bytes_of(out, WIRE_TID_SIZE);
+}
+
+static void
+put(Records *records, uint32_t n, uint64_t version, uint32_t vector)
+{
+	uint8_t		id[WIRE_TID_SIZE];
+	uint8_t		v[DIM * 4];
+
+	vector_of(vector, v);
+	records_put(records, id_of(n, id), version, v);
+}
+
+static void
+in_order_and_whole(void **state)
+{
+	Records    *records = records_new(VEC_L2, DIM);
+	uint8_t		query[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	Buf			excluded = {0};
+	bool		seen[3000] = {false};
+	RecordScan *scan;
+	double		distance;
+	double		last = -1;
+	uint64_t	version;
+	Bytes		got;
+	uint32_t	block;
+	uint16_t	offset;
+	uint32_t	last_block = 0;
+	int			n = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < 3000; i++)
+		put(records, i, i + 1, i / 3);	/* three of each: ties */
+	for (uint32_t i = 0; i < 3000; i += 5)
+		records_delete(records, id_of(i, id));
+	for (uint32_t i = 1; i < 3000; i += 5)
+		put(records, i, 10000 + i, i + 7);
+	for (uint32_t i = 2; i < 3000; i += 5)
+		wire_id_put(&excluded, id_of(i, id));
+	assert_int_equal(records_count(records), 2400);
+
+	vector_of(77, query);
+	scan = record_scan_open(records, query, buf_bytes(&excluded));
+	while (record_scan_next(scan, &distance, &version, &got))
+	{
+		assert_true(wire_tid_get(got, &block, &offset));
+		assert_true(distance > last || (distance == last && block > last_block));
+		assert_false(seen[block]);
+		assert_true(block % 5 != 0 && block % 5 != 2);
+		assert_int_equal(version, block % 5 == 1 ? 10000 + block : block + 1);
+		seen[block] = true;
+		last = distance;
+		last_block = block;
+		n++;
+	}
+	assert_int_equal(n, 1800);
+	record_scan_close(scan);
+	buf_free(&excluded);
+	records_free(records);
+}
+
+/* A zero vector has no cosine: NaN, and last. */
+static void
+nan_is_last(void **state)
+{
+	Records    *records = records_new(VEC_COSINE, DIM);
+	uint8_t		zero[DIM * 4] = {0};
+	uint8_t		query[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+	int			n = 0;
+
+	(void) state;
+	records_put(records, id_of(5, id), 1, zero);
+	for (uint32_t i = 10; i < 20; i++)
+		put(records, i, i, i);
+	vector_of(3, query);
+	scan = record_scan_open(records, query, bytes_of(NULL, 0));
+	while (record_scan_next(scan, &distance, &version, &got))
+		assert_int_equal(isnan(distance) != 0, ++n == 11);
+	assert_int_equal(n, 11);
+	record_scan_close(scan);
+	records_free(records);
+}
+
+/* -- With a writer --------------------------------------------------------- */
+
+#define STEADY 500				/* ids 0.. are always live; versions change */
+#define COMING 500				/* ids after them come and go */
+
+typedef struct Shared
+{
+	Records    *records;
+	atomic_bool stop;
+	uint64_t	version;
+} Shared;
+
+static void *
+writer(void *arg)
+{
+	Shared	   *shared = (Shared *) arg;
+	Prng		prng = {99};
+	bool		there[COMING] = {false};
+	uint8_t		id[WIRE_TID_SIZE];
+
+	while (!atomic_load(&shared->stop))
+	{
+		uint32_t	n = prng_below(&prng, STEADY + COMING);
+
+		if (n < STEADY)
+			put(shared->records, n, ++shared->version, prng_below(&prng, 1000));
+		else if (there[n - STEADY])
+		{
+			records_delete(shared->records, id_of(n, id));
+			there[n - STEADY] = false;
+		}
+		else
+		{
+			put(shared->records, n, ++shared->version, prng_below(&prng, 1000));
+			there[n - STEADY] = true;
+		}
+	}
+	return NULL;
+}
+
+static void
+whole_beside_a_writer(void **state)
+{
+	Shared		shared = {records_new(VEC_L2, DIM), false, STEADY};
+	pthread_t	thread;
+	uint8_t		query[DIM * 4];
+
+	(void) state;
+	for (uint32_t i = 0; i < STEADY; i++)
+		put(shared.records, i, i + 1, i);
+	assert_int_equal(pthread_create(&thread, NULL, writer, &shared), 0);
+	for (int round = 0; round < 300; round++)
+	{
+		bool		seen[STEADY + COMING] = {false};
+		RecordScan *scan;
+		double		distance;
+		uint64_t	version;
+		Bytes		got;
+		uint32_t	block;
+		uint16_t	offset;
+		int			steady = 0;
+
+		vector_of((uint32_t) round, query);
+		scan = record_scan_open(shared.records, query, bytes_of(NULL, 0));
+		while (record_scan_next(scan, &distance, &version, &got))
+		{
+			assert_true(wire_tid_get(got, &block, &offset));
+			assert_true(block < STEADY + COMING);
+			assert_false(seen[block]);
+			seen[block] = true;
+			steady += block < STEADY;
+		}
+		record_scan_close(scan);
+		assert_int_equal(steady, STEADY);
+	}
+	atomic_store(&shared.stop, true);
+	pthread_join(thread, NULL);
+	records_free(shared.records);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_order_and_whole),
+		cmocka_unit_test(nan_is_last),
+		cmocka_unit_test(whole_beside_a_writer),
+	};
+
+	return cmocka_run_group_tests_name("worker_records", tests, NULL, NULL);
+}
