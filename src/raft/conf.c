@@ -199,8 +199,7 @@ check_promotion(Raft *raft, const RaftMember *new)
 		return VT_OK;
 	if (now == NULL || (now->roles & RAFT_FILTERED) != 0)
 		return VT_BEHIND;
-	if (raft->opt.promote_max_lag != UINT64_MAX &&
-		pr->match + raft->opt.promote_max_lag < log_last(&raft->log))
+	if (log_last(&raft->log) - pr->match > raft->opt.promote_max_lag)
 		return VT_BEHIND;
 	return VT_OK;
 }

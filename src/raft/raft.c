@@ -17,6 +17,9 @@
 /* Messages waiting for the disk; beyond it new ones count as lost. */
 #define QUEUE_LIMIT 4096
 
+/* Terms and indexes stay far below where a sum of them could wrap. */
+#define NUMBER_LIMIT (UINT64_C(1) << 62)
+
 #ifdef RAFT_BUGS
 int			raft_bug;
 #endif
@@ -403,6 +406,8 @@ check_message(const Raft *raft, const RaftMessage *m, size_t *confs)
 	if (m->group != raft->opt.group || m->to != raft->opt.id || m->from == 0 ||
 		m->from == raft->opt.id)
 		return VT_PROTOCOL;
+	if (m->term >= NUMBER_LIMIT || m->index >= NUMBER_LIMIT || m->commit >= NUMBER_LIMIT)
+		return VT_PROTOCOL;
 	if (m->n > 0 && m->type != RAFT_APP)
 		return VT_PROTOCOL;
 	for (uint32_t i = 0; i < m->n; i++)
@@ -424,7 +429,8 @@ check_message(const Raft *raft, const RaftMessage *m, size_t *confs)
 			return term <= m->term ? VT_OK : VT_PROTOCOL;
 		case RAFT_SNAP:
 			if (m->snapshot == NULL || raft_conf_check(&m->snapshot->conf, NULL) != VT_OK ||
-				m->snapshot->term > m->term || m->snapshot->conf_index > m->snapshot->index)
+				m->snapshot->term > m->term || m->snapshot->index >= NUMBER_LIMIT ||
+				m->snapshot->conf_index > m->snapshot->index)
 				return VT_PROTOCOL;
 			return VT_OK;
 		case RAFT_APP_RESP:

@@ -149,13 +149,16 @@ static VtStatus
 take_entries(Raft *raft, const RaftMessage *m)
 {
 	RaftLog    *log = &raft->log;
+	uint64_t	before;
 	uint32_t	i = 0;
 
 	while (i < m->n && m->entries[i].index <= log_last(log) &&
 		   (m->entries[i].index <= log->base ||
 			log_matches(log, m->entries[i].index, m->entries[i].term)))
 		i++;
-	if (i < m->n && m->entries[i].index <= raft->commit)
+	if (i < m->n && (m->entries[i].index <= raft->commit ||
+					 (log_term(log, m->entries[i].index - 1, &before) &&
+					  before > m->entries[i].term)))
 		return VT_CORRUPT;		/* contradicts what is committed */
 	if (i < m->n && m->entries[i].index <= log_last(log))
 	{

@@ -32,7 +32,7 @@ raft_transfer(Raft *raft, uint64_t to)
 	if (raft->transfer_to == to)
 		return VT_OK;
 	pr = raft_peer(raft, to);
-	if (pr->match + raft->opt.transfer_max_lag < log_last(&raft->log))
+	if (log_last(&raft->log) - pr->match > raft->opt.transfer_max_lag)
 		return VT_BEHIND;
 	status = raft_reserve(raft, 0, 0);
 	if (status != VT_OK)
