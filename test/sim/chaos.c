@@ -1,25 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * chaos.c
- *	  What happens to the world: clients, membership, faults; and the end.
+ *	  What happens to the world: clients and faults.
  *
  * Each seed draws its own swarm: how many stores and groups, which faults and
  * how often, and limits down to one message or one entry.  Most seeds lack some
  * faults altogether, since a fault that is always on hides what happens
  * without it.
  *
- * After the safety phase everything is repaired, except perhaps some stores that
- * are frozen for good so that a quorum is still left.  Then every group must
- * elect a leader, write, read and converge within a bounded time.
+ * Changes of members are in members.c, the end when all is repaired in calm.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "sim.h"
 
 #define LLU(x) ((unsigned long long) (x))
-
-/* Election timeouts that the repaired world may rest without getting further. */
-#define LIVENESS_TIMEOUTS 40
 
 static uint32_t
 one_of(Sim *sim, const uint32_t *values, uint32_t n)
@@ -131,8 +126,8 @@ chaos_options(Sim *sim)
 
 /* -- Choosing replicas --------------------------------------------------------------- */
 
-static Replica *
-any_replica(Sim *sim, Group *group, bool leader)
+Replica *
+chaos_any_replica(Sim *sim, Group *group, bool leader)
 {
 	Replica    *found = NULL;
 	uint32_t	n = 0;
@@ -160,7 +155,7 @@ pick_store(Sim *sim)
 	Replica    *r = NULL;
 
 	if (sim_below(sim, 2) == 0)
-		r = any_replica(sim, &sim->groups[sim_below(sim, sim->opt.groups)], true);
+		r = chaos_any_replica(sim, &sim->groups[sim_below(sim, sim->opt.groups)], true);
 	return r != NULL ? r->store : sim_below(sim, sim->opt.stores);
 }
 
@@ -296,7 +291,7 @@ void
 chaos_client(Sim *sim, Replica *old_leader)
 {
 	Group	   *group = &sim->groups[sim_below(sim, sim->opt.groups)];
-	Replica    *r = any_replica(sim, group, sim_below(sim, 10) != 0);
+	Replica    *r = chaos_any_replica(sim, group, sim_below(sim, 10) != 0);
 
 	if (old_leader != NULL)
 	{
@@ -325,14 +320,14 @@ chaos_client(Sim *sim, Replica *old_leader)
 
 /* -- The network's moods ------------------------------------------------------------------ */
 
-static void
-heal(Sim *sim)
+void
+chaos_heal(Sim *sim)
 {
 	memset(sim->cut, 0, sizeof(sim->cut));
 }
 
-static void
-cut_network(Sim *sim)
+void
+chaos_cut_network(Sim *sim)
 {
 	uint32_t	n = sim->opt.stores;
 	uint32_t	side = sim_below(sim, 1u << n);
@@ -342,7 +337,7 @@ cut_network(Sim *sim)
 	switch (sim_below(sim, 5))
 	{
 		case 0:
-			heal(sim);
+			chaos_heal(sim);
 			return;
 		case 1:
 			/* In two. */
@@ -352,7 +347,7 @@ cut_network(Sim *sim)
 			break;
 		case 2:
 			/* One hears nobody, or nobody hears it. */
-			heal(sim);
+			chaos_heal(sim);
 			for (uint32_t i = 0; i < n; i++)
 				if (i != a && sim_below(sim, 4) != 0)
 				{
@@ -365,7 +360,7 @@ cut_network(Sim *sim)
 			break;
 		case 3:
 			/* One is alone. */
-			heal(sim);
+			chaos_heal(sim);
 			for (uint32_t i = 0; i < n; i++)
 				if (i != a)
 					sim->cut[i][a] = sim->cut[a][i] = true;
@@ -378,142 +373,6 @@ cut_network(Sim *sim)
 			break;
 	}
 	sim->counts.partitions++;
-}
-
-/* -- Membership --------------------------------------------------------------------------- */
-
-static bool
-remove_member(RaftConf *conf, uint32_t at)
-{
-	memmove(&conf->members[at], &conf->members[at + 1],
-			(conf->n - at - 1) * sizeof(RaftMember));
-	conf->n--;
-	memset(&conf->members[conf->n], 0, sizeof(RaftMember));
-	return true;
-}
-
-static uint32_t
-count_role(const RaftConf *conf, uint8_t role)
-{
-	uint32_t	n = 0;
-
-	for (uint32_t i = 0; i < conf->n; i++)
-		n += (conf->members[i].roles & role) != 0;
-	return n;
-}
-
-/* One to three learners, on any stores. */
-static bool
-add_learners(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
-{
-	uint32_t	n = 1 + sim_below(sim, 3);
-
-	if (conf->n + n > 8 || group->replicas_n + n > SIM_MAX_REPLICAS)
-		return false;
-	for (uint32_t i = 0; i < n; i++)
-	{
-		Replica    *r = sim_create_replica(sim, g, sim_below(sim, sim->opt.stores), false);
-		RaftMember *m = &conf->members[conf->n++];
-
-		memset(m, 0, sizeof(*m));
-		m->id = r->id;
-		m->node = r->store + 1;
-		m->roles = RAFT_LEARNER;
-		if (sim_below(sim, 6) == 0)
-		{
-			m->roles |= RAFT_FILTERED;
-			m->hash_lo = 1;
-			m->hash_hi = UINT64_MAX / 2;
-		}
-	}
-	return true;
-}
-
-/* Turn conf into something else; false: nothing came to mind. */
-static bool
-change_conf(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
-{
-	uint32_t	at = sim_below(sim, conf->n);
-	RaftMember *m = &conf->members[at];
-
-	switch (sim_below(sim, 7))
-	{
-		case 0:
-		case 1:
-			return add_learners(sim, group, g, conf);
-		case 2:
-			if (m->roles != RAFT_LEARNER)
-				return false;
-			m->roles = RAFT_VOTER;
-			sim->counts.learners_promoted++;
-			return true;
-		case 3:
-			return remove_member(conf, at) && count_role(conf, RAFT_VOTER) > 0;
-		case 4:
-			if (m->roles != RAFT_VOTER || count_role(conf, RAFT_VOTER) == 1)
-				return false;
-			m->roles = RAFT_LEARNER;
-			return true;
-		default:
-			/* All unfiltered learners become voters, some others leave. */
-			for (uint32_t i = 0; i < conf->n; i++)
-				if (conf->members[i].roles == RAFT_LEARNER)
-					conf->members[i].roles = RAFT_VOTER;
-			for (uint32_t k = 1 + sim_below(sim, 3); k > 0 && conf->n > 1; k--)
-				remove_member(conf, sim_below(sim, conf->n));
-			return count_role(conf, RAFT_VOTER) > 0;
-	}
-}
-
-static void
-change_members_of(Sim *sim, uint32_t g, Replica *r)
-{
-	Group	   *group = &sim->groups[g];
-	uint32_t	known = group->replicas_n;
-	RaftStatus	status;
-	RaftConf	target;
-	VtStatus	result;
-
-	raft_get_status(r->raft, &status);
-	target = *raft_get_conf(r->raft);
-	if (target.joint)
-	{
-		/* Asking while joint must be refused; ask for anything. */
-		uint32_t	only = sim_below(sim, target.n);
-
-		target.joint = false;
-		for (uint32_t i = 0; i < target.n; i++)
-			target.members[i].roles = i == only || sim_below(sim, 2) == 0 ? RAFT_VOTER : RAFT_LEARNER;
-	}
-	else if (!change_conf(sim, group, g, &target))
-		return;
-	for (uint32_t i = 0; i < target.n; i++)
-		if ((target.members[i].roles & RAFT_FILTERED) == 0)
-			target.members[i].hash_lo = target.members[i].hash_hi = 0;
-	result = raft_propose_conf(r->raft, &target, status.conf_index, NULL);
-	sim_trace(sim, "g%u %llu propose conf of %u members: %s", g, LLU(r->id), target.n,
-			  vt_status_words(result));
-	if (result == VT_OK)
-		sim->counts.conf_changes++;
-	for (uint32_t i = known; result != VT_OK && i < group->replicas_n; i++)
-		sim_destroy_replica(sim, &group->replicas[i]);
-}
-
-/* Often twice at once: the second must wait for the first. */
-static void
-change_members(Sim *sim)
-{
-	uint32_t	g = sim_below(sim, sim->opt.groups);
-	Replica    *r = any_replica(sim, &sim->groups[g], true);
-
-	if (r == NULL)
-		return;
-	change_members_of(sim, g, r);
-	if (sim_below(sim, 3) == 0)
-		change_members_of(sim, g, r);
-	if (sim->opt.cut_weight > 0 && sim_below(sim, 4) == 0)
-		cut_network(sim);
-	sim_settle(sim, r);
 }
 
 /* -- Faults -------------------------------------------------------------------------------- */
@@ -590,7 +449,7 @@ fault_at_store(Sim *sim, uint32_t pick)
 	pick -= o->crash_weight;
 	if (pick < o->cut_weight)
 	{
-		cut_network(sim);
+		chaos_cut_network(sim);
 		sim_trace(sim, "network changes");
 		return;
 	}
@@ -606,7 +465,7 @@ fault_at_replica(Sim *sim, uint32_t pick)
 	SimOptions *o = &sim->opt;
 	Group	   *group = &sim->groups[sim_below(sim, o->groups)];
 	bool		transfer = pick < o->transfer_weight;
-	Replica    *r = any_replica(sim, group, transfer);
+	Replica    *r = chaos_any_replica(sim, group, transfer);
 
 	if (r == NULL)
 		return;
@@ -653,279 +512,6 @@ chaos_fault(Sim *sim)
 	else if (pick < at_stores + at_replicas)
 		fault_at_replica(sim, pick - at_stores);
 	else
-		change_members(sim);
+		chaos_change_members(sim);
 }
 
-/* -- The end: all is repaired ------------------------------------------------------------------ */
-
-static bool
-has_quorum(const Sim *sim, const Group *group, const RaftConf *conf)
-{
-	for (int half = 0; half <= (conf->joint ? 1 : 0); half++)
-	{
-		uint8_t		role = half == 0 ? RAFT_VOTER : RAFT_VOTER_OLD;
-		uint32_t	n = 0;
-		uint32_t	up = 0;
-
-		for (uint32_t i = 0; i < conf->n; i++)
-		{
-			const Replica *r = &group->replicas[conf->members[i].id - 1];
-
-			if ((conf->members[i].roles & role) == 0)
-				continue;
-			n++;
-			up += r->exists && !sim->stores[r->store].frozen;
-		}
-		if (n > 0 && up <= n / 2)
-			return false;
-	}
-	return true;
-}
-
-/*
- * May a store stay away for good?  Not if any configuration that some replica
- * may still count with would lose its quorum.
- */
-static bool
-quorums_remain(const Sim *sim)
-{
-	for (uint32_t g = 0; g < sim->opt.groups; g++)
-	{
-		const Group *group = &sim->groups[g];
-
-		for (uint32_t i = 0; i < group->replicas_n; i++)
-		{
-			const Replica *r = &group->replicas[i];
-
-			if (!r->exists || r->raft == NULL || raft_get_conf(r->raft)->n == 0)
-				continue;
-			if (!has_quorum(sim, group, raft_get_conf(r->raft)))
-				return false;
-		}
-		/* Whoever is elected must be able to go on. */
-		for (size_t i = 0; i < group->confs_n; i++)
-			if (i + 2 >= group->confs_n && !has_quorum(sim, group, &group->confs[i]))
-				return false;
-	}
-	return true;
-}
-
-/*
- * Leave some stores away for good.  What is still on the network is lost with
- * them: it may hold a configuration that nobody else knows any more.
- */
-static void
-freeze_stores(Sim *sim)
-{
-	bool		any = false;
-
-	for (uint32_t k = 0; k < 2 && sim_below(sim, 2) == 0; k++)
-	{
-		uint32_t	store = sim_below(sim, sim->opt.stores);
-
-		sim->stores[store].frozen = true;
-		if (quorums_remain(sim))
-			any = true;
-		else
-			sim->stores[store].frozen = false;
-	}
-	if (!any)
-		return;
-	for (size_t i = 0; i < sim->heap_n; i++)
-		if (sim->heap[i].type == EVENT_DELIVER)
-		{
-			free(sim->heap[i].packet);
-			sim->heap[i].packet = NULL;
-			sim->heap[i].type = EVENT_NOTHING;
-		}
-	for (uint32_t i = 0; i < sim->opt.stores; i++)
-		if (sim->stores[i].frozen)
-		{
-			sim_trace(sim, "store %u is frozen", i);
-			sim_crash(sim, i);
-			sim->counts.frozen_stores++;
-		}
-}
-
-static void
-repair(Sim *sim)
-{
-	heal(sim);
-	sim->calm = true;
-	sim->memory.fail_in = 0;
-	for (uint32_t i = 0; i < sim->opt.stores; i++)
-	{
-		sim->stores[i].tick_time = TICK_TIME;
-		sim->stores[i].paused_until = 0;
-		sim_restart(sim, i);
-	}
-	freeze_stores(sim);
-	for (uint32_t g = 0; g < sim->opt.groups; g++)
-	{
-		sim->groups[g].finished = 0;
-		sim->groups[g].reads_finished = 0;
-	}
-	/* Delays of the safety phase must not stretch the calm one. */
-	if (sim->opt.delay > 100)
-		sim->opt.delay = 100;
-	if (sim->opt.disk_delay > 100)
-		sim->opt.disk_delay = 100;
-	if (sim->opt.apply_delay > 100)
-		sim->opt.apply_delay = 100;
-	sim->opt.client_every = 500;
-	sim_trace(sim, "all is repaired");
-}
-
-/* What is missing?  NULL: this group is well. */
-static const char *
-ailing(Sim *sim, Group *group, uint64_t *who)
-{
-	Replica    *leader = NULL;
-	RaftStatus	status = {0};
-	const RaftConf *conf;
-
-	*who = 0;
-	for (uint32_t i = 0; i < group->replicas_n; i++)
-	{
-		Replica    *r = &group->replicas[i];
-		RaftStatus	s;
-
-		if (!r->exists || r->raft == NULL)
-			continue;
-		raft_get_status(r->raft, &s);
-		if (s.role == RAFT_LEADER && (leader == NULL || s.term > status.term))
-		{
-			leader = r;
-			status = s;
-		}
-	}
-	if (leader == NULL)
-		return "no leader";
-	*who = leader->id;
-	if (!status.term_committed)
-		return "leader has committed nothing";
-	if (group->finished <= 6)
-		return "no operations finish";
-	if (group->reads_finished <= 2)
-		return "no reads finish";
-	conf = raft_get_conf(leader->raft);
-	if (conf->joint || status.conf_index > status.commit)
-		return "configuration does not settle";
-	if (status.commit != status.last || leader->sm_applied != status.last)
-		return "leader does not apply its log";
-	for (uint32_t i = 0; i < conf->n; i++)
-	{
-		Replica    *r = &group->replicas[conf->members[i].id - 1];
-
-		*who = r->id;
-		if (!r->exists)
-			return "a member was destroyed";
-		if (sim->stores[r->store].frozen)
-			continue;
-		if (r->sm_applied != status.last)
-			return "a member does not catch up";
-	}
-	return NULL;
-}
-
-/* How everybody stands, for whoever reads the trace. */
-static void
-trace_group(Sim *sim, uint32_t g)
-{
-	for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
-	{
-		const Replica *r = &sim->groups[g].replicas[i];
-		const RaftConf *conf;
-		RaftStatus	s;
-		char		members[300] = "";
-		int			n = 0;
-
-		if (!r->exists || r->raft == NULL)
-			continue;
-		raft_get_status(r->raft, &s);
-		conf = raft_get_conf(r->raft);
-		for (uint32_t k = 0; k < conf->n && n < 260; k++)
-			n += snprintf(members + n, sizeof(members) - (size_t) n, " %llu/%x",
-						  LLU(conf->members[k].id), conf->members[k].roles);
-		sim_trace(sim, "g%u %llu store=%u %s term=%llu commit=%llu log=%llu..%llu durable=%llu conf=%llu%s%s",
-				  g, LLU(r->id), r->store, raft_role_name(s.role), LLU(s.term), LLU(s.commit),
-				  LLU(s.base + 1), LLU(s.last), LLU(s.stable), LLU(s.conf_index),
-				  conf->joint ? " joint" : "", members);
-	}
-}
-
-/* Grows as long as something is replicated, applied or answered. */
-static uint64_t
-progress(const Sim *sim)
-{
-	uint64_t	sum = 0;
-
-	for (uint32_t g = 0; g < sim->opt.groups; g++)
-	{
-		sum += sim->groups[g].committed_last + sim->groups[g].finished;
-		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
-			sum += sim->groups[g].replicas[i].sm_applied +
-				disk_last(&sim->groups[g].replicas[i].disk);
-	}
-	return sum;
-}
-
-static void
-check_liveness(Sim *sim)
-{
-	uint64_t	timeouts = 0;
-	uint64_t	limit;
-	uint64_t	next_look = 0;
-	uint64_t	reached = 0;
-	const char *words = "nothing happens";
-	uint32_t	g = 0;
-	uint64_t	who = 0;
-
-	for (uint32_t i = 0; i < sim->opt.groups; i++)
-	{
-		uint64_t	one = LIVENESS_TIMEOUTS * (uint64_t) sim->groups[i].options.election_ticks;
-
-		if (timeouts < one * TICK_TIME)
-			timeouts = one * TICK_TIME;
-	}
-	limit = sim->now + timeouts;
-	while (sim->now < limit && sim_step(sim))
-	{
-		if (sim->now < next_look)
-			continue;
-		next_look = sim->now + TICK_TIME;
-		if (progress(sim) > reached)
-		{
-			/* A long log through a window of one entry takes its time. */
-			reached = progress(sim);
-			limit = sim->now + timeouts;
-		}
-		for (g = 0; g < sim->opt.groups; g++)
-		{
-			words = ailing(sim, &sim->groups[g], &who);
-			if (words != NULL)
-				break;
-		}
-		if (g == sim->opt.groups)
-		{
-			sim->counts.liveness++;
-			return;
-		}
-	}
-	if (!sim->failed && g < sim->opt.groups)
-		trace_group(sim, g);
-	sim_fail(sim, "[liveness] group %u replica %llu: %s", g, LLU(who), words);
-}
-
-void
-chaos_run(Sim *sim)
-{
-	chaos_options(sim);
-	while (sim->counts.events < sim->opt.events && sim_step(sim))
-		continue;
-	if (!sim->failed)
-	{
-		repair(sim);
-		check_liveness(sim);
-	}
-}

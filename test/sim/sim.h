@@ -8,10 +8,14 @@
  * the real one, messages and entries go through its codec, and memory comes from
  * an allocator that can fail.
  *
- *	  world.c		the event loop; stores, replicas, network
+ *	  world.c		the event loop; stores and replicas
  *	  disk.c		what survives a crash
  *	  oracle.c		what must be true, looked at after every event
- *	  chaos.c		clients, membership, faults, and the end when all is well
+ *	  net.c			messages on the wire
+ *	  settle.c		the caller's loop
+ *	  chaos.c		clients and faults
+ *	  members.c		changes of members
+ *	  calm.c		the end, when all is repaired
  *	  scenario.c	text scenarios with golden traces
  *	  zoo.c			deliberate bugs, each to be caught
  *	  main.c		the program
@@ -358,9 +362,19 @@ extern Replica *sim_create_replica(Sim *sim, uint32_t group, uint32_t store, boo
 extern void sim_destroy_replica(Sim *sim, Replica *r);
 extern void sim_crash(Sim *sim, uint32_t store);
 extern void sim_restart(Sim *sim, uint32_t store);
-extern void sim_settle(Sim *sim, Replica *r);
+extern void sim_schedule_for(Sim *sim, Replica *r, EventType type, uint64_t delay, uint64_t arg,
+							 uint64_t arg2);
 extern uint64_t sim_entry_hash(uint8_t type, const uint8_t *data, size_t len);
+
+/* net.c */
 extern void sim_format_message(const RaftMessage *m, char *out, size_t size);
+extern void sim_send(Sim *sim, Replica *r, const RaftMessage *m);
+
+/* settle.c */
+extern void sim_settle(Sim *sim, Replica *r);
+extern bool sim_crash_point(Sim *sim, Replica *r);
+extern void sim_start_disk(Sim *sim, uint32_t store);
+extern void sim_finish_pending(Sim *sim, Replica *r);
 
 /* oracle.c */
 extern void oracle_start(Sim *sim, Group *group);
@@ -381,6 +395,12 @@ extern void chaos_options(Sim *sim);
 extern void chaos_client(Sim *sim, Replica *old_leader);
 extern void chaos_fault(Sim *sim);
 extern void chaos_finish(Sim *sim, Replica *r, const Pending *p);
+extern Replica *chaos_any_replica(Sim *sim, Group *group, bool leader);
+extern void chaos_heal(Sim *sim);
+extern void chaos_cut_network(Sim *sim);
+
+/* members.c, calm.c */
+extern void chaos_change_members(Sim *sim);
 extern void chaos_run(Sim *sim);
 
 /* scenario.c, zoo.c */

@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * world.c
- *	  The event loop: stores and their replicas, the disk's writer, the network.
+ *	  The event loop: stores and their replicas, and the disk's writer.
  *
  * A store is a process with one disk.  When it crashes, all of its replicas lose
  * what is volatile; of the jobs on their way to the disk some first part stays,
  * and the state machines fall back to somewhere between checkpoint and applied.
  *
- * sim_settle() is the caller's loop of raft.h, with a chance of a crash between
- * any two of its steps.
+ * What a replica asks for is done in settle.c; messages are in net.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,63 +91,6 @@ sim_entry_hash(uint8_t type, const uint8_t *data, size_t len)
 	return prng_mix(hash_checksum(bytes_of(data, len)) + type);
 }
 
-void
-sim_format_message(const RaftMessage *m, char *out, size_t size)
-{
-	int			n = snprintf(out, size, "%llu>%llu %s term=%llu", LLU(m->from), LLU(m->to),
-							 raft_message_name(m->type), LLU(m->term));
-
-#define ADD(...) n += snprintf(out + n, size - (size_t) n, __VA_ARGS__)
-	switch (m->type)
-	{
-		case RAFT_APP:
-			ADD(" after=%llu/%llu commit=%llu", LLU(m->index), LLU(m->log_term), LLU(m->commit));
-			for (uint32_t i = 0; i < m->n && (size_t) n + 60 < size; i++)
-			{
-				if (i == 3 && m->n > 4)
-				{
-					ADD(" ..%llu", LLU(m->entries[m->n - 1].index));
-					break;
-				}
-				ADD(" %llu/%llu%s", LLU(m->entries[i].index), LLU(m->entries[i].term),
-					m->entries[i].type == RAFT_NOOP ? "noop" :
-					m->entries[i].type == RAFT_CONF ? "conf" : "");
-			}
-			break;
-		case RAFT_APP_RESP:
-			if ((m->flags & RAFT_FLAG_REJECT) != 0)
-				ADD(" reject=%llu hint=%llu/%llu", LLU(m->index), LLU(m->hint), LLU(m->log_term));
-			else
-				ADD(" index=%llu", LLU(m->index));
-			break;
-		case RAFT_HEARTBEAT:
-			ADD(" commit=%llu read=%llu%s", LLU(m->commit), LLU(m->read_seq),
-				(m->flags & RAFT_FLAG_QUIET) != 0 ? " quiet" : "");
-			break;
-		case RAFT_HEARTBEAT_RESP:
-			ADD(" read=%llu", LLU(m->read_seq));
-			break;
-		case RAFT_PREVOTE:
-		case RAFT_VOTE:
-			ADD(" last=%llu/%llu%s", LLU(m->index), LLU(m->log_term),
-				(m->flags & RAFT_FLAG_TRANSFER) != 0 ? " transfer" : "");
-			break;
-		case RAFT_PREVOTE_RESP:
-		case RAFT_VOTE_RESP:
-			ADD(" %s", (m->flags & RAFT_FLAG_REJECT) != 0 ? "refused" : "granted");
-			break;
-		case RAFT_SNAP:
-			ADD(" at=%llu/%llu", LLU(m->snapshot->index), LLU(m->snapshot->term));
-			break;
-		case RAFT_PEER_GONE:
-			ADD(" conf=%llu", LLU(m->index));
-			break;
-		default:
-			break;
-	}
-#undef ADD
-}
-
 /* -- Memory that can fail ----------------------------------------------------------- */
 
 static void *
@@ -226,301 +168,13 @@ pop_event(Sim *sim)
 	return top;
 }
 
-static void
-schedule_for(Sim *sim, Replica *r, EventType type, uint64_t delay, uint64_t arg, uint64_t arg2)
+void
+sim_schedule_for(Sim *sim, Replica *r, EventType type, uint64_t delay, uint64_t arg, uint64_t arg2)
 {
 	sim_schedule(sim, delay, (Event) {
 		.type = type, .store = r->store, .epoch = sim->stores[r->store].epoch, .replica = r,
 		.arg = arg, .arg2 = arg2
 	});
-}
-
-/* -- Network ------------------------------------------------------------------------------ */
-
-static void
-deliver_later(Sim *sim, uint32_t store, const Packet *packet)
-{
-	uint64_t	delay = sim_delay(sim, sim->opt.delay);
-	Packet	   *copy = must(malloc(sizeof(Packet) + packet->len));
-
-	if (sim_chance(sim, sim->opt.late))
-		delay += sim_below(sim, 60 * TICK_TIME);
-	memcpy(copy, packet, sizeof(Packet) + packet->len);
-	sim_schedule(sim, delay, (Event) {.type = EVENT_DELIVER, .store = store, .packet = copy});
-}
-
-/* A message on the wire: encoded, checked, perhaps lost, perhaps doubled. */
-static void
-send_message(Sim *sim, Replica *r, const RaftMessage *m)
-{
-	Group	   *group = &sim->groups[r->group];
-	size_t		len = raft_message_size(m);
-	Packet	   *packet = must(malloc(sizeof(Packet) + len));
-	Replica    *to = m->to <= group->replicas_n ? &group->replicas[m->to - 1] : NULL;
-
-	packet->group = r->group;
-	packet->from_store = r->store;
-	packet->on_its_way = sim_chance(sim, 500);
-	packet->from = m->from;
-	packet->to = m->to;
-	packet->len = len;
-	raft_message_encode(m, packet->bytes);
-	sim_note(sim, hash_checksum(bytes_of(packet->bytes, len)));
-	if (m->type == RAFT_PREVOTE)
-		sim->counts.prevotes++;
-	if (sim->trace != NULL)
-	{
-		char		text[600];
-
-		sim_format_message(m, text, sizeof(text));
-		sim_trace(sim, "g%u send %s", r->group, text);
-	}
-
-	if (to == NULL || !to->exists)
-		;
-	else if (sim->cut[r->store][to->store] || sim_chance(sim, sim->opt.drop))
-	{
-		sim->counts.dropped++;
-		if (m->type == RAFT_SNAP)
-		{
-			sim->counts.snapshots_lost++;
-			schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, sim->opt.delay), m->to, 2);
-		}
-	}
-	else
-	{
-		deliver_later(sim, to->store, packet);
-		if (sim_chance(sim, sim->opt.duplicate))
-		{
-			sim->counts.doubled++;
-			deliver_later(sim, to->store, packet);
-		}
-		if (m->type == RAFT_SNAP)
-			schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, 4 * sim->opt.delay), m->to, 1);
-	}
-	free(packet);
-}
-
-/* -- The caller's loop ------------------------------------------------------------------------ */
-
-static bool
-crash_point(Sim *sim, Replica *r)
-{
-	if (!sim_chance(sim, sim->opt.crash_point))
-		return false;
-	sim->counts.crash_points++;
-	sim_crash(sim, r->store);
-	sim_schedule(sim, sim_delay(sim, 20 * TICK_TIME),
-				 (Event) {.type = EVENT_RESTART, .store = r->store});
-	return true;
-}
-
-static void
-send_messages(Sim *sim, Replica *r, const RaftReady *rd)
-{
-	for (size_t i = 0; i < rd->messages_n && !sim->failed; i++)
-	{
-		oracle_sending(sim, r, &rd->messages[i]);
-		send_message(sim, r, &rd->messages[i]);
-	}
-}
-
-static void
-start_disk(Sim *sim, uint32_t store)
-{
-	Store	   *s = &sim->stores[store];
-	uint64_t	delay = sim_delay(sim, sim->opt.disk_delay);
-
-	if (s->disk_busy || s->jobs == NULL)
-		return;
-	if (sim_chance(sim, sim->opt.disk_stall))
-		delay += sim_below(sim, 40 * TICK_TIME);
-	s->disk_busy = true;
-	sim_schedule(sim, delay, (Event) {.type = EVENT_DISK, .store = store, .epoch = s->epoch});
-}
-
-static void
-start_write(Sim *sim, Replica *r, const RaftReady *rd)
-{
-	Store	   *s = &sim->stores[r->store];
-	DiskJob    *job;
-
-	if (rd->seq == 0)
-		return;
-	oracle_appended(sim, r, rd);
-	if (rd->truncate_from != 0)
-		sim->counts.truncations++;
-	sim_trace(sim, "g%u %llu write seq=%llu term=%llu vote=%llu%s entries=%zu last=%llu",
-			  r->group, LLU(r->id), LLU(rd->seq), LLU(rd->hard.term), LLU(rd->hard.vote),
-			  rd->snapshot != NULL ? " install" : "", rd->append_n, LLU(rd->hard.last_index));
-	job = disk_job_new(r, rd);
-	*s->jobs_tail = job;
-	s->jobs_tail = &job->next;
-	start_disk(sim, r->store);
-}
-
-static void
-queue_committed(Sim *sim, Replica *r, const RaftReady *rd)
-{
-	for (size_t i = 0; i < rd->committed_n; i++)
-	{
-		const RaftEntry *e = &rd->committed[i];
-		RaftEntry	read = {0};
-		Applying   *slot;
-
-		if (r->queue_n == r->queue_size)
-		{
-			r->queue_size = r->queue_size == 0 ? 16 : r->queue_size * 2;
-			r->queue = must(realloc(r->queue, r->queue_size * sizeof(Applying)));
-		}
-		slot = &r->queue[r->queue_n++];
-		slot->index = e->index;
-		slot->term = e->term;
-		if (e->size > 0 && e->data == NULL)
-		{
-			uint64_t	fail_in = sim->memory.fail_in;
-
-			/* Not resident: the log on disk must have it [P4]. */
-			sim->memory.fail_in = 0;
-			if (disk_read_entry(&r->disk, e->index, true, &sim->memory.vtable, &read) != VT_OK)
-				sim_fail(sim, "[7] group %u replica %llu is to apply %llu, which is not on disk",
-						 r->group, LLU(r->id), LLU(e->index));
-			sim->memory.fail_in = fail_in;
-			e = &read;
-		}
-		slot->hash = sim_entry_hash(e->type, e->data != NULL ? e->data->data : NULL, e->size);
-		raft_buf_release(read.data);
-	}
-	if (r->queue_n > 0 && !r->apply_scheduled)
-	{
-		r->apply_scheduled = true;
-		schedule_for(sim, r, EVENT_APPLY, sim_delay(sim, sim->opt.apply_delay), 0, 0);
-	}
-}
-
-/* Operations whose index has been applied are done. */
-static void
-finish_pending(Sim *sim, Replica *r)
-{
-	size_t		kept = 0;
-
-	for (size_t i = 0; i < r->pending_n; i++)
-	{
-		Pending    *p = &r->pending[i];
-
-		if (p->is_read ? p->index != 0 && (p->index <= r->sm_applied || SIM_BUG(15)) :
-			p->index <= r->sm_applied)
-			chaos_finish(sim, r, p);
-		else
-			r->pending[kept++] = *p;
-	}
-	r->pending_n = kept;
-}
-
-static void
-take_reads(Sim *sim, Replica *r, const RaftReady *rd)
-{
-	for (size_t i = 0; i < rd->reads_n; i++)
-	{
-		size_t		k = 0;
-
-		while (k < r->pending_n &&
-			   !(r->pending[k].is_read && r->pending[k].cookie == rd->reads[i].cookie &&
-				 r->pending[k].index == 0))
-			k++;
-		if (k == r->pending_n)
-		{
-			sim_fail(sim, "group %u replica %llu answers a read nobody asked", r->group, LLU(r->id));
-			return;
-		}
-		if (rd->reads[i].index == 0)
-		{
-			sim->counts.reads_failed++;
-			r->pending[k] = r->pending[--r->pending_n];
-		}
-		else
-			r->pending[k].index = rd->reads[i].index;
-	}
-	finish_pending(sim, r);
-}
-
-static void
-take_requests(Sim *sim, Replica *r, const RaftReady *rd)
-{
-	for (size_t i = 0; i < rd->snapshots_to_n; i++)
-		schedule_for(sim, r, EVENT_SNAPSHOT, sim_delay(sim, 2 * sim->opt.delay),
-					 rd->snapshots_to[i], 0);
-	if (rd->fetch.first != 0)
-	{
-		sim->counts.fetches++;
-		schedule_for(sim, r, EVENT_FETCH, sim_delay(sim, sim->opt.disk_delay), rd->fetch.first,
-					 rd->fetch.last);
-	}
-	if (rd->role_changed)
-		sim_trace(sim, "g%u %llu is %s term=%llu leader=%llu", r->group, LLU(r->id),
-				  raft_role_name(rd->role), LLU(rd->term), LLU(rd->leader));
-}
-
-/*
- * Do what the replica asks for, until it asks for nothing more.
- */
-void
-sim_settle(Sim *sim, Replica *r)
-{
-	RaftReady	rd;
-	bool		messages_first;
-	int			rounds = 0;
-
-	if (r->raft == NULL || sim->failed)
-		return;
-	if (sim_chance(sim, sim->opt.lazy_ready))
-	{
-		/* Other events come in before the loop gets round to this replica. */
-		oracle_look(sim, r, !raft_has_ready(r->raft));
-		if (!r->ready_scheduled)
-		{
-			r->ready_scheduled = true;
-			schedule_for(sim, r, EVENT_READY, sim_delay(sim, sim->opt.delay), 0, 0);
-		}
-		return;
-	}
-	while (raft_has_ready(r->raft) && !sim->failed)
-	{
-		if (++rounds > 1000)
-		{
-			sim_fail(sim, "group %u replica %llu never comes to rest", r->group, LLU(r->id));
-			return;
-		}
-		if (raft_ready(r->raft, &rd) != VT_OK)
-			continue;			/* no memory this time */
-		messages_first = sim_chance(sim, 500);
-		if (crash_point(sim, r))
-			return;
-		if (messages_first)
-		{
-			send_messages(sim, r, &rd);
-			if (crash_point(sim, r))
-				return;
-		}
-		start_write(sim, r, &rd);
-		if (!messages_first)
-		{
-			if (crash_point(sim, r))
-				return;
-			send_messages(sim, r, &rd);
-		}
-		queue_committed(sim, r, &rd);
-		take_requests(sim, r, &rd);
-		take_reads(sim, r, &rd);
-		if (rd.gone)
-		{
-			oracle_gone(sim, r);
-			sim->counts.peers_gone++;
-			sim_destroy_replica(sim, r);
-			return;
-		}
-	}
-	oracle_look(sim, r, true);
 }
 
 /* -- Replicas and stores -------------------------------------------------------------------------- */
@@ -651,7 +305,12 @@ sim_crash(Sim *sim, uint32_t store)
 	sim_trace(sim, "store %u crashes, %u of %u writes survive", store, kept, jobs);
 	sim_note(sim, store + 1000);
 	for (uint32_t i = 0; i < kept; i++)
+	{
+		DiskJob    *job = s->jobs;
+
 		finish_job(sim, s);
+		disk_job_free(job);
+	}
 	while (s->jobs != NULL)
 	{
 		DiskJob    *job = s->jobs;
@@ -824,7 +483,7 @@ on_disk(Sim *sim, const Event *event)
 		(void) raft_persisted(r->raft, seq);
 		sim_settle(sim, r);
 		if (s->epoch == epoch)
-			start_disk(sim, event->store);
+			sim_start_disk(sim, event->store);
 		return;
 	}
 	if (sim_chance(sim, sim->opt.disk_error))
@@ -847,7 +506,7 @@ on_disk(Sim *sim, const Event *event)
 
 		finish_job(sim, s);
 		disk_job_free(job);
-		if (crash_point(sim, r) || r->raft == NULL)
+		if (sim_crash_point(sim, r) || r->raft == NULL)
 			return;
 		if (done.install && r->sm_applied < done.snapshot.index)
 		{
@@ -868,7 +527,7 @@ on_disk(Sim *sim, const Event *event)
 		if (s->epoch != epoch)
 			return;
 	}
-	start_disk(sim, event->store);
+	sim_start_disk(sim, event->store);
 }
 
 static void
@@ -891,11 +550,11 @@ on_apply(Sim *sim, const Event *event)
 	if (raft_applied(r->raft, r->sm_applied) != VT_OK)
 		sim_fail(sim, "group %u replica %llu does not know that it handed out %llu", r->group,
 				 LLU(r->id), LLU(r->sm_applied));
-	finish_pending(sim, r);
+	sim_finish_pending(sim, r);
 	if (r->queue_n > 0)
 	{
 		r->apply_scheduled = true;
-		schedule_for(sim, r, EVENT_APPLY, sim_delay(sim, sim->opt.apply_delay), 0, 0);
+		sim_schedule_for(sim, r, EVENT_APPLY, sim_delay(sim, sim->opt.apply_delay), 0, 0);
 	}
 	sim_settle(sim, r);
 }
