@@ -241,6 +241,7 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 	Bytes		key;
 	Bytes		fence;
 	VtId		boot = store_boot_id();
+	uint8_t		number[8];
 	VtStatus	status;
 
 	pthread_mutex_lock(&shard->checkpoint_lock);
@@ -258,10 +259,20 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 		buf_clear(&last);
 		buf_put(&last, key.data, key.len);
 	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
 	store_iter_close(iter);
 	buf_put_u64(&value, *index);
 	buf_put_id(&value, &boot);
 	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
+
+	/*
+	 * From now on the applied index is believed (load_position), so it must be
+	 * of this boot: one that survived a power loss may stand beyond holes that
+	 * replay has not filled yet.
+	 */
+	put_le64(number, *index);
+	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
 	if (status == VT_OK)
 		status = store_write(shard->rows, batch, true, err);
 	buf_free(&last);
