@@ -67,13 +67,13 @@ raft_become_follower(Raft *raft, uint64_t term, uint64_t leader)
 }
 
 /*
- * May this replica campaign?  A voter may.  Two others may too, because their
- * log can be longer than that of everybody who would have to elect somebody else;
- * without them a group with a quorum alive could stand still for ever:
- *
- *	- one that was a voter until a configuration that is not committed yet;
- *	- one whose vote was asked for by somebody with a shorter log, who knows a
- *	  configuration in which we vote.
+ * May this replica campaign?  A voter may.  So may one that does not vote in its
+ * own configuration but whose vote was asked for by somebody with a shorter log:
+ * that one counts with a configuration in which we do vote, and cannot be
+ * elected without us.  It happens to a voter on its way out that alone has the
+ * last entry of the change, and to a learner that was ahead of all voters when
+ * the leader died.  Without this a group whose majorities are alive could stand
+ * still for ever.
  *
  * Safety does not depend on who campaigns, only on who is counted; a leader that
  * is no voter does not count itself and leaves after its first commit.
@@ -81,19 +81,9 @@ raft_become_follower(Raft *raft, uint64_t term, uint64_t leader)
 bool
 raft_promotable(const Raft *raft)
 {
-	const RaftMember *before;
-	RaftConf	conf;
-	uint64_t	conf_index;
-
 	if (raft_is_voter(raft, raft->opt.id))
 		return true;
-	if (raft->asked && raft->log.conf.n > 0)
-		return true;
-	if (raft->log.conf_index <= raft->commit)
-		return false;
-	log_conf_at(&raft->log, raft->log.conf_index - 1, &conf, &conf_index);
-	before = raft_conf_find(&conf, raft->opt.id);
-	return before != NULL && (before->roles & (RAFT_VOTER | RAFT_VOTER_OLD)) != 0;
+	return raft->asked && raft->log.conf.n > 0 && !RAFT_BUG(42);
 }
 
 static void

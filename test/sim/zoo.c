@@ -58,6 +58,8 @@ static const ZooBug bugs[] = {
 	{39, "heartbeat's commit not clipped to match"},
 	{40, "leader counts itself before its own write"},
 	{41, "voters changed in one step"},
+	{42, "who does not vote any more may never campaign"},
+	{44, "reads not counted again when the quorum shrinks"},
 };
 
 #ifdef RAFT_BUGS
