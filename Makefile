@@ -106,7 +106,7 @@ unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-unit-programs: $(UNIT_PROGRAMS)
+unit-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so
 sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The Raft simulator and the linearizability checker.
@@ -114,6 +114,11 @@ $(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) $(BUILD)
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 $(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+
+# The file layer that loses power, for test/t/050_power_loss.pl.
+$(BUILD)/powerloss.so: test/crash/powerloss.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
 
 ## make check-sim SEED=n RUNS=m   more seeds of the simulator
 SEED ?= 1

@@ -39,7 +39,8 @@ main(int argc, char **argv)
 {
 	int			signals = daemon_block_signals();
 	StoreDirectory directory;
-	StoreOptions store_options = {0};
+	StoreOptions log_options = {0};
+	StoreOptions row_options = {.replayed = true};
 	ReplicaHostOptions host_options = {0};
 	Store	   *log;
 	Store	   *rows;
@@ -66,10 +67,10 @@ main(int argc, char **argv)
 	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
 		return fail(&err);
 	snprintf(path, sizeof(path), "%s/log", get("data")->text);
-	if (store_open(path, &store_options, &log, &err) != VT_OK)
+	if (store_open(path, &log_options, &log, &err) != VT_OK)
 		return fail(&err);
 	snprintf(path, sizeof(path), "%s/catalog", get("data")->text);
-	if (store_open(path, &store_options, &rows, &err) != VT_OK)
+	if (store_open(path, &row_options, &rows, &err) != VT_OK)
 		return fail(&err);
 	if (replica_host_start(log, &host_options, &host, &err) != VT_OK ||
 		pd_start(rows, host, get("listen")->text, daemon_boot_epoch(), &pd, &err) != VT_OK)

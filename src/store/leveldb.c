@@ -3,9 +3,10 @@
  * leveldb.c
  *	  The only file that includes LevelDB.
  *
- * Checksums are verified on every read and at open (paranoid checks: without
- * them LevelDB skips damaged log records silently).  Compression is off:
- * vectors do not compress and log entries are short-lived.
+ * Checksums are verified on every read, and at open too (paranoid checks),
+ * unless the store says that what a log loses is replayed: without them LevelDB
+ * skips damaged log records silently.  Compression is off: vectors do not
+ * compress and log entries are short-lived.
  *
  *-------------------------------------------------------------------------
  */
@@ -61,7 +62,7 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	store->path = vt_strdup(path);
 	store->options = leveldb_options_create();
 	leveldb_options_set_create_if_missing(store->options, !options->must_exist);
-	leveldb_options_set_paranoid_checks(store->options, 1);
+	leveldb_options_set_paranoid_checks(store->options, !options->replayed);
 	leveldb_options_set_compression(store->options, leveldb_no_compression);
 	leveldb_options_set_max_open_files(store->options, 256);
 	leveldb_options_set_write_buffer_size(store->options, options->write_buffer ?

@@ -32,6 +32,14 @@ typedef struct StoreOptions
 {
 	size_t		write_buffer;	/* bytes; 0 = 32 MiB */
 	bool		must_exist;		/* else created when absent */
+
+	/*
+	 * What is not durable here is replayed from elsewhere (rows, from the Raft
+	 * log).  Then a damaged end of LevelDB's log, which a power loss leaves, is
+	 * dropped, records after it may be kept, and law S3 makes that right.
+	 * Otherwise it is VT_CORRUPT.
+	 */
+	bool		replayed;
 } StoreOptions;
 
 /* path's parent must exist.  VT_IO, VT_CORRUPT (checksums are on). */

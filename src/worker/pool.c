@@ -1,10 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * pool.c
- *	  The service threads and their queue.
+ *	  The service threads and their queues.
  *
  * nng's callbacks only put requests here (law T1).  Raft has threads of its
- * own, so searches never run where it does.
+ * own, so searches never run where it does; a request that had to wait for an
+ * index comes back through pool_put().
+ *
+ * Two queues.  What is short (writes up to the proposal, index reads, control)
+ * goes to the door thread and never waits behind a search; searches and
+ * listings go to the search threads.  Both are bounded together: beyond that a
+ * request is answered VT_BUSY at once.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +20,7 @@
 #include "base/clock.h"
 #include "private.h"
 
-#define QUEUE_MAX 8192
+#define QUEUED_MAX 8192
 
 void
 request_free(Request *request)
@@ -26,14 +32,111 @@ request_free(Request *request)
 	free(request);
 }
 
+/* Refuse at the door, with the head that belongs to the type. */
+static void
+turn_away(Request *request, VtStatus status)
+{
+	if (request->type == WIRE_CONTROL)
+	{
+		char	   *text = status_refusal_json(status);
+
+		net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
+		free(text);
+	}
+	else
+	{
+		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = 50};
+		Buf			out = {0};
+
+		wire_reply_put(&out, &reply);
+		net_reply_frame(request->conn, request->type, request->request, buf_bytes(&out));
+		buf_free(&out);
+	}
+	request_free(request);
+}
+
+static RequestQueue *
+queue_of(Worker *worker, WireType type)
+{
+	return type == WIRE_SEARCH || type == WIRE_LIST ? &worker->searches : &worker->door;
+}
+
+static void
+queue_add(RequestQueue *queue, Request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+	pthread_cond_signal(&queue->ready);
+}
+
+static Request *
+queue_take(RequestQueue *queue)
+{
+	Request    *request = queue->first;
+
+	if (request)
+	{
+		queue->first = request->next;
+		if (!queue->first)
+			queue->end = &queue->first;
+	}
+	return request;
+}
+
+/* A request that waited elsewhere goes on; it was counted when it came. */
+void
+pool_put(Worker *worker, Request *request)
+{
+	bool		stopping;
+
+	pthread_mutex_lock(&worker->lock);
+	stopping = worker->stopping;
+	if (!stopping)
+	{
+		worker->queued++;
+		queue_add(queue_of(worker, request->type), request);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	if (stopping)
+		turn_away(request, VT_STOPPING);
+}
+
+/* The asker has lost interest: drop the request if nobody works on it yet. */
+static void
+cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
+{
+	RequestQueue *queue = queue_of(worker, type);
+	Request    *found = NULL;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Request **p = &queue->first; *p; p = &(*p)->next)
+	{
+		Request    *request = *p;
+
+		if (request->request != id || net_conn_id(request->conn) != conn)
+			continue;
+		found = request;
+		*p = request->next;
+		if (!*p)
+			queue->end = p;
+		worker->queued--;
+		break;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	if (found)
+		request_free(found);
+}
+
 void
 pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	Worker	   *worker = (Worker *) arg;
 	Request    *request;
-	bool		full;
+	VtStatus	refused = VT_OK;
 
-	/* Work that was cancelled ends by its deadline; its reply is dropped. */
+	if (header->kind == WIRE_CANCEL)
+		cancel(worker, header->type, net_conn_id(conn), header->request);
 	if (header->kind != WIRE_REQUEST)
 		return;
 	request = vt_alloc0(sizeof(Request));
@@ -45,52 +148,59 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	request->received_us = clock_now_us();
 	request->worker = worker;
 	pthread_mutex_lock(&worker->lock);
-	full = worker->queued >= QUEUE_MAX || worker->stopping;
-	if (!full)
+	if (worker->stopping)
+		refused = VT_STOPPING;
+	else if (worker->queued >= QUEUED_MAX)
+		refused = VT_BUSY;
+	else
 	{
-		*worker->queue_end = request;
-		worker->queue_end = &request->next;
 		worker->queued++;
-		pthread_cond_signal(&worker->ready);
+		queue_add(queue_of(worker, request->type), request);
 	}
 	pthread_mutex_unlock(&worker->lock);
-	if (full)
-	{
-		WireReply	reply = {.status = VT_BUSY, .last = UINT64_MAX, .retry_after_ms = 50};
-		Buf			out = {0};
-
-		wire_reply_put(&out, &reply);
-		net_reply_frame(conn, header->type, header->request, buf_bytes(&out));
-		buf_free(&out);
-		request_free(request);
-	}
+	if (refused != VT_OK)
+		turn_away(request, refused);
 }
 
-static void *
-pool_main(void *arg)
+static void
+run(Worker *worker, RequestQueue *queue)
 {
-	Worker	   *worker = (Worker *) arg;
-
 	for (;;)
 	{
 		Request    *request;
 
 		pthread_mutex_lock(&worker->lock);
-		while (!worker->queue && !worker->stopping)
-			pthread_cond_wait(&worker->ready, &worker->lock);
-		request = worker->queue;
+		while (!queue->first && !worker->stopping)
+			pthread_cond_wait(&queue->ready, &worker->lock);
+		request = queue_take(queue);
 		if (request)
-		{
-			worker->queue = request->next;
 			worker->queued--;
-			if (!worker->queue)
-				worker->queue_end = &worker->queue;
-		}
 		pthread_mutex_unlock(&worker->lock);
 		if (!request)
-			return NULL;
-		serve(worker, request);
+			return;
+		if (request->then)
+			request->then(request, request->index);
+		else
+			serve(worker, request);
 	}
+}
+
+static void *
+door_main(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+
+	run(worker, &worker->door);
+	return NULL;
+}
+
+static void *
+search_main(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+
+	run(worker, &worker->searches);
+	return NULL;
 }
 
 void
@@ -98,11 +208,11 @@ pool_start(Worker *worker)
 {
 	long		cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-	worker->npool = worker->options.threads ? worker->options.threads :
-		(uint32_t) (cores > 2 ? cores : 2);
+	worker->npool = 1 + (worker->options.threads ? worker->options.threads :
+						 (uint32_t) (cores > 2 ? cores : 2));
 	worker->pool = vt_alloc(sizeof(pthread_t) * worker->npool);
 	for (uint32_t i = 0; i < worker->npool; i++)
-		if (pthread_create(&worker->pool[i], NULL, pool_main, worker) != 0)
+		if (pthread_create(&worker->pool[i], NULL, i == 0 ? door_main : search_main, worker) != 0)
 			vt_assert_fail("pthread_create", __FILE__, __LINE__);
 }
 
@@ -111,7 +221,8 @@ pool_stop(Worker *worker)
 {
 	pthread_mutex_lock(&worker->lock);
 	worker->stopping = true;
-	pthread_cond_broadcast(&worker->ready);
+	pthread_cond_broadcast(&worker->door.ready);
+	pthread_cond_broadcast(&worker->searches.ready);
 	pthread_mutex_unlock(&worker->lock);
 	for (uint32_t i = 0; i < worker->npool; i++)
 		pthread_join(worker->pool[i], NULL);

@@ -3,8 +3,8 @@
  * private.h
  *	  What the files of worker share.
  *
- * Locks: worker->lock guards the list of shards, the lease table and the queue,
- * each held for a moment and never together with another.
+ * Locks: worker->lock guards the list of shards, the lease table and the queues;
+ * it is held for a moment and never together with another.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +17,11 @@
 
 #define WORKER_VERSION "1.0"
 
+struct Request;
+
+/* What to do with a request when this replica has applied index. */
+typedef void (*RequestThen) (struct Request *request, uint64_t index);
+
 /* A request on its way through the service threads. */
 typedef struct Request
 {
@@ -28,7 +33,18 @@ typedef struct Request
 	int64_t		received_us;
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
+
+	/* It waited for an index and goes on; NULL = it is new */
+	RequestThen then;
+	uint64_t	index;
 } Request;
+
+typedef struct RequestQueue
+{
+	Request    *first;
+	Request   **end;
+	pthread_cond_t ready;
+} RequestQueue;
 
 /* State a client comes back to: a scan or a listing of one shard. */
 typedef struct Lease
@@ -60,14 +76,14 @@ struct Worker
 	int64_t		started_us;
 
 	pthread_mutex_t lock;
-	pthread_cond_t ready;
 	Shard	   *shards;
 	Lease	   *leases;
+	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
 	uint64_t	lease_ids;
 	size_t		nleases;
-	Request    *queue;
-	Request   **queue_end;
-	size_t		queued;
+	RequestQueue door;			/* short requests */
+	RequestQueue searches;
+	size_t		queued;			/* in both */
 	bool		stopping;
 
 	pthread_t  *pool;
@@ -89,6 +105,7 @@ extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, V
 /* pool.c */
 extern void pool_start(Worker *worker);
 extern void pool_stop(Worker *worker);
+extern void pool_put(Worker *worker, Request *request);
 extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
 extern void request_free(Request *request);
 
@@ -101,11 +118,13 @@ extern Lease *lease_take(Worker *worker, uint64_t id, uint64_t conn);
 extern void lease_put_back(Worker *worker, Lease *lease, bool keep);
 extern void lease_drop_conn(Worker *worker, uint64_t conn);
 extern void lease_expire(Worker *worker, int64_t now_us, bool all);
+extern void lease_bury(Worker *worker);
 
 /* house.c */
 extern void *house_main(void *worker);
 
 /* status.c */
 extern char *status_json(Worker *worker);	/* free() it */
+extern char *status_refusal_json(VtStatus status);	/* the same */
 
 #endif							/* WORKER_PRIVATE_H */

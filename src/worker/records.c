@@ -43,7 +43,7 @@ struct Records
 	_Atomic(Chunk *) *chunks;	/* CHUNKS_MAX pointers, pages touched as needed */
 	atomic_uint_fast32_t used;	/* slots handed out so far */
 	atomic_uint_fast64_t live;
-	atomic_uint_fast64_t superseded;	/* puts that replaced a live record */
+	atomic_uint_fast64_t superseding;	/* odd while a version replaces another */
 
 	/* The map; changed by the apply thread, read by it without the lock */
 	pthread_mutex_t map_lock;
@@ -266,7 +266,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
 	/*
 	 * Under the lock a reader of the map sees the old version or the new one,
 	 * never both and never neither.  A scan's pass does not take it: it looks
-	 * at superseded before and after (record_scan_open).
+	 * at superseding before and after (record_scan_open).
 	 */
 	pthread_mutex_lock(&records->map_lock);
 	if (records->map_used + 1 > records->map_size / 2)
@@ -275,13 +275,16 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
 	if (records->map[place] == NONE)
 		records->map_used++;
 	if (old != NONE)
-		atomic_fetch_add(&records->superseded, 1);
+		atomic_fetch_add(&records->superseding, 1);
 	atomic_store_explicit(&s->version, version, memory_order_release);
 	records->map[place] = slot;
 	if (slot >= atomic_load(&records->used))
 		atomic_store_explicit(&records->used, slot + 1, memory_order_release);
 	if (old != NONE)
+	{
 		slot_die(records, old);
+		atomic_fetch_add(&records->superseding, 1);
+	}
 	else
 		atomic_fetch_add(&records->live, 1);
 	pthread_mutex_unlock(&records->map_lock);
@@ -478,7 +481,7 @@ record_scan_open(Records *records, const uint8_t *query, Bytes excluded)
 {
 	RecordScan *scan = vt_alloc0(sizeof(RecordScan));
 	IdSet		out = {0};
-	uint64_t	superseded;
+	uint64_t	superseding;
 	size_t		at = 0;
 	Bytes		id;
 
@@ -498,9 +501,9 @@ record_scan_open(Records *records, const uint8_t *query, Bytes excluded)
 	 * A record that is superseded during the pass may be seen in neither slot.
 	 * That is rare: try again, at last with the map locked.
 	 */
-	superseded = atomic_load(&records->superseded);
+	superseding = atomic_load(&records->superseding);
 	scan_pass(scan, &out);
-	if (atomic_load(&records->superseded) != superseded)
+	if (superseding % 2 != 0 || atomic_load(&records->superseding) != superseding)
 	{
 		pthread_mutex_lock(&records->map_lock);
 		scan_pass(scan, &out);

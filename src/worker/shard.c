@@ -50,7 +50,7 @@ read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
 VtStatus
 shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
 {
-	StoreOptions options = {.write_buffer = 8 << 20};
+	StoreOptions options = {.write_buffer = 8 << 20, .replayed = true};
 	char		path[4096];
 	Store	   *rows;
 	WireShardDesc there;
@@ -180,7 +180,7 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 VtStatus
 shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, VtError *err)
 {
-	StoreOptions options = {.write_buffer = 32 << 20, .must_exist = true};
+	StoreOptions options = {.write_buffer = 32 << 20, .must_exist = true, .replayed = true};
 	Shard	   *shard = vt_alloc0(sizeof(Shard));
 	char		path[4096];
 	VtStatus	status;

@@ -60,6 +60,19 @@ status_shards(Worker *worker)
 }
 
 char *
+status_refusal_json(VtStatus status)
+{
+	json_t	   *reply = json_object();
+	char	   *text;
+
+	json_object_set_new(reply, "status", json_integer(status));
+	json_object_set_new(reply, "message", json_string(vt_status_words(status)));
+	text = json_dumps(reply, JSON_COMPACT);
+	json_decref(reply);
+	return text;
+}
+
+char *
 status_json(Worker *worker)
 {
 	json_t	   *reply = json_object();

@@ -147,7 +147,7 @@ tap() {
 	chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
 	as_pg env PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
 		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
-		VECTRON_POWERLOSS="$PG_ROOT/work/powerloss.so" \
+		VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
 		$limit prove -v -I "$pgxs/../test/perl" -I perl $(cd test && ls t/*.pl)
 	code=$?
 	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/tap.server" 2>/dev/null

@@ -11,7 +11,7 @@ export BUILD DEFINES
 . test/harness/pg.sh
 passed=0 failed=0
 mkdir -p "$BUILD"
-make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all >"$BUILD/build.log" 2>&1 || {
+make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD/powerloss.so" >"$BUILD/build.log" 2>&1 || {
 	cat "$BUILD/build.log"
 	exit 1
 }
@@ -20,6 +20,7 @@ pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
 mkdir "$PG_ROOT/work/perl"
 cp -r test/t "$PG_ROOT/work/"
 cp test/perl/* "$PG_ROOT/work/perl/"
+cp "$BUILD/powerloss.so" "$PG_ROOT/work/"
 chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
 
 # The regression test, without its expected output's help: run it, look at the diff.
@@ -47,6 +48,7 @@ while read -r law test words; do
 		as_pg env VECTRON_BREAK="$law" PG_REGRESS="$pgxs/../test/regress/pg_regress" \
 			TESTDATADIR="$PG_ROOT/work/tmp_check" TESTLOGDIR="$PG_ROOT/work/tmp_check/log" \
 			TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=60 \
+			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
 			prove -v -I "$pgxs/../test/perl" -I perl "$test" >"$log" 2>&1
 		grep -q "^not ok .*$words" "$log" && seen=yes || seen= ;;
 	esac
