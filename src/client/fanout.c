@@ -114,7 +114,7 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 				continue;		/* it was not sent */
 			status = request_wait(client, request, deadline_us, err);
 			if (status == VT_TIMEOUT)
-				unanswered(&fan->shards[i], err);
+				status = unanswered(&retry, &fan->shards[i], err);
 			if (status != VT_OK)
 				break;
 			advice = answer_get(request, &fan->shards[i].desc, true, &fan->answers[i]);

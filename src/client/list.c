@@ -153,7 +153,7 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 			ask_page(list, conn, &list->ahead, deadline_us);
 			status = request_wait(list->client, &list->ahead, deadline_us, err);
 			if (status == VT_TIMEOUT)
-				unanswered(shard, err);
+				status = unanswered(&retry, shard, err);
 			if (status != VT_OK)
 				return status;
 			advice = answer_get(&list->ahead, &shard->desc, true, &answer);
@@ -209,7 +209,7 @@ next_page(ClientList *list, int64_t deadline_us, VtError *err)
 		}
 		status = request_wait(list->client, &list->ahead, deadline_us, err);
 		if (status == VT_TIMEOUT)
-			unanswered(shard, err);
+			status = unanswered(&retry, shard, err);
 		if (status != VT_OK)
 			return status;
 		advice = answer_get(&list->ahead, &shard->desc, true, &answer);

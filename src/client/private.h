@@ -155,8 +155,11 @@ extern void retry_note_failure(Retry *retry, VtStatus status, const VtError *err
  */
 extern VtStatus retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err);
 
-/* Words for a shard that was silent until the deadline, or made no sense. */
-extern VtStatus unanswered(const ClientShard *shard, VtError *err);
+/*
+ * A shard was silent until the deadline: that, or why the attempt before failed,
+ * which says more.
+ */
+extern VtStatus unanswered(const Retry *retry, const ClientShard *shard, VtError *err);
 extern VtStatus malformed(const ClientShard *shard, VtError *err);
 
 /* A status that says "not now" or "not here" rather than "no". */

@@ -113,6 +113,9 @@ void
 retry_note(Retry *retry, Advice advice, const Answer *answer)
 {
 	retry->last = answer->err;
+	/* A worker's word on a generation must never look like PD's. */
+	if (retry->last.code == VT_UNKNOWN_GENERATION || retry->last.code == VT_GONE)
+		retry->last.code = VT_UNAVAILABLE;
 	if (advice == ADVICE_REFRESH)
 		retry->refresh = true;
 	if (answer->head.retry_after_ms > retry->after_ms)
@@ -159,8 +162,14 @@ retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
 }
 
 VtStatus
-unanswered(const ClientShard *shard, VtError *err)
+unanswered(const Retry *retry, const ClientShard *shard, VtError *err)
 {
+	if (retry->tries > 0)
+	{
+		if (err)
+			*err = retry->last;
+		return retry->last.code;
+	}
 	return vt_fail(err, VT_TIMEOUT, "shard %" PRIu64 " at %s did not answer in time",
 				   shard->desc.shard, shard->endpoint);
 }

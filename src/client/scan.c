@@ -476,7 +476,7 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 				continue;
 			status = request_wait(scan->client, &s->request, deadline_us, err);
 			if (status == VT_TIMEOUT)
-				unanswered(&s->shard, err);
+				status = unanswered(&retry, &s->shard, err);
 			if (status == VT_OK)
 				status = stream_answer(scan, s, &retry, &pause, err);
 		}

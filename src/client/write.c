@@ -229,7 +229,7 @@ run_round(Writing *w, VtError *err)
 	{
 		if (clock_now_us() >= w->writer->deadline_us)
 		{
-			status = unanswered(busy->shard, err);
+			status = unanswered(&w->retry, busy->shard, err);
 			break;
 		}
 		status = pump(w->client, w->writer->deadline_us, err);

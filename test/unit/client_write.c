@@ -259,6 +259,12 @@ only_pd_says_that_a_generation_is_gone(void **state)
 		/* It is forgotten, so PD is asked at once the next time. */
 		assert_int_equal(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err), no[i]);
 	}
+	/* PD knows it, a worker insists: not a definite no, however long it lasts. */
+	s.w.route_status = VT_OK;
+	for (int i = 0; i < 60; i++)
+		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, no[i % 2]);
+	s.writer.deadline_us = in_ms(40);
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_UNAVAILABLE);
 	batch_free(&b);
 	tear_down(&s);
 }
@@ -501,9 +507,12 @@ reading_gives_marks_fence_and_counts(void **state)
 	for (int i = 0; i < 4; i++)
 	{
 		/* A part of an answer, or one from another life, does not count. */
+		uint32_t	before = world_count(&s.w, WIRE_READ_INDEX);
+
 		world_trick(&s.w, WIRE_READ_INDEX, i, kinds[i], VT_OK);
 		assert_ok(client_read_index(s.client, &s.w.generation, &s.w.owner, in_ms(LONG_MS), &marks,
 									&records, &unindexed, &err));
+		assert_true(world_count(&s.w, WIRE_READ_INDEX) > before + 4);
 		assert_int_equal(records, 100);
 		assert_int_equal(unindexed, 4);
 		assert_int_equal(marks.fence, 12);

@@ -61,6 +61,7 @@ typedef enum Mischief
 	OTHER_TYPE,					/* the right id, the wrong type */
 	LEAVE_HOLE,					/* the answer covers one hash less */
 	OTHER_LIFE,					/* another incarnation of the shard */
+	OLD_VIEW,					/* answered at an index before any mark */
 	WRONG_TOTAL,				/* a listing that counts one more */
 	FOREIGN_RECORD,				/* an item or hit of another shard */
 	EMPTY_BATCH,				/* no hits, and not exhausted */
@@ -135,7 +136,8 @@ typedef struct World
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
 	uint32_t	closes;			/* of leases */
-	uint64_t	last_nexcluded;
+	uint64_t	last_nexcluded;	/* of the last search */
+	uint64_t	last_mark;
 	uint64_t	lease_ids;
 	FakeLease	leases[64];
 } World;
@@ -485,7 +487,7 @@ put_head(Buf *out, const FakeShard *s, VtStatus status, Mischief what, uint64_t 
 		head.first = s->desc.first;
 		head.last = s->desc.last - (what == LEAVE_HOLE);
 		head.fence = s->fence;
-		head.applied = applied;
+		head.applied = what == OLD_VIEW ? 0 : applied;
 	}
 	if (status != VT_OK)
 		head.message = bytes_str("as the test wants");
@@ -639,6 +641,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 		put_head(out, s, VT_OK, what, s->index);
 		return;
 	}
+	w->last_mark = search->consistency == WIRE_AT_MARK ? search->mark : 0;
 	if (search->consistency == WIRE_AT_MARK && s->index < search->mark)
 	{
 		put_head(out, s, VT_BEHIND, what, s->index);
