@@ -8,8 +8,9 @@
  *		sim --scenarios DIR			text scenarios against their golden traces
  *		sim --scenarios DIR --update	write the golden traces anew
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
+ *		sim --bench					how fast the core alone is
  *
- * The last line of each is "P passed, F failed, S skipped".  Exit code 1: a
+ * The last line of the others is "P passed, F failed, S skipped".  Exit code 1: a
  * violation, or a run that exercised nothing.
  *
  *-------------------------------------------------------------------------
@@ -159,6 +160,7 @@ usage(void)
 {
 	fputs("usage: sim --seed N [--runs M | --trace]\n"
 		  "       sim --scenarios DIR [--update]\n"
+		  "       sim --bench\n"
 		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n", stderr);
 	return 2;
 }
@@ -181,6 +183,8 @@ main(int argc, char **argv)
 
 		if (strcmp(argv[i], "--trace") == 0)
 			trace = true;
+		else if (strcmp(argv[i], "--bench") == 0)
+			return bench_run();
 		else if (strcmp(argv[i], "--update") == 0)
 			update = true;
 		else if (strcmp(argv[i], "--zoo") == 0)

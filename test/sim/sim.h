@@ -18,6 +18,7 @@
  *	  calm.c		the end, when all is repaired
  *	  scenario.c	text scenarios with golden traces
  *	  zoo.c			deliberate bugs, each to be caught
+ *	  bench.c		how fast the core alone is
  *	  main.c		the program
  *
  * Three layers of knowledge: the core's own (volatile), the Disk (what a crash
@@ -403,8 +404,9 @@ extern void chaos_cut_network(Sim *sim);
 extern void chaos_change_members(Sim *sim);
 extern void chaos_run(Sim *sim);
 
-/* scenario.c, zoo.c */
+/* scenario.c, zoo.c, bench.c */
 extern int	scenario_run_all(const char *path, bool update);
 extern int	zoo_run(int only, uint64_t first_seed, uint64_t budget);
+extern int	bench_run(void);
 
 #endif							/* SIM_SIM_H */
