@@ -54,10 +54,19 @@ records_in_range(const Shard *shard, const WireWrite *write)
 
 		if (place < shard->desc.first || place > shard->desc.last)
 			return false;
-		if (write->type == WRITE_PUT && record.dim != shard->desc.dim)
-			return false;
 	}
 	return true;
+}
+
+/* All records of a command have one dimension: its decoder saw to that. */
+static bool
+dimensions_fit(const Shard *shard, const WireWrite *write)
+{
+	WireRecord	record;
+	size_t		at = 0;
+
+	return write->type != WRITE_PUT || !wire_record_next(write, &at, &record) ||
+		record.dim == shard->desc.dim;
 }
 
 Verdict
@@ -72,7 +81,7 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
 			 !records_in_range(shard, write))
 		verdict.status = VT_WRONG_SHARD;
-	else if (write->type == WRITE_OWNER)
+	else if (write->type == WRITE_OWNER || !dimensions_fit(shard, write))
 		verdict.status = VT_INVALID;
 	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence &&
 			 !vt_broken("W6-fence"))

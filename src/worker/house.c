@@ -22,6 +22,7 @@
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define CALL_TIMEOUT_MS 5000
 #define RETRY_MS 200
+#define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
 static void
 look_around(Worker *worker)
@@ -42,6 +43,7 @@ look_around(Worker *worker)
 			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
 	}
 	lease_expire(worker, clock_now_us(), false);
+	lease_bury(worker);
 }
 
 /* Ask PD; NULL when it did not answer or refused (logged once per cause). */
@@ -182,26 +184,26 @@ do_task(Worker *worker, json_t *task)
 		log_warn("placement driver gave a task this worker does not know: %s", what ? what : "?");
 }
 
+/* Report, and do what comes back.  *settling: report again soon. */
 static void
-beat(Worker *worker, NetPeer *peer, VtStatus *last)
+beat(Worker *worker, NetPeer *peer, VtStatus *last, bool *settling)
 {
 	json_t	   *question = json_object();
 	json_t	   *shards = status_shards(worker);
 	json_t	   *answer;
 	json_t	   *task;
 	size_t		i;
-	bool		settling = false;
 	struct statvfs disk;
 
-	/* A shard without a leader yet is reported again at once. */
+	*settling = false;
 	json_array_foreach(shards, i, task)
 	{
-		settling |= !json_is_true(json_object_get(task, "leader"));
+		*settling |= !json_is_true(json_object_get(task, "leader"));
 	}
 	json_object_set_new(question, "op", json_string("heartbeat"));
 	json_object_set_new(question, "store", status_u64(worker->store_id));
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
-	json_object_set_new(question, "wait_ms", json_integer(settling ? 0 : BEAT_WAIT_MS));
+	json_object_set_new(question, "wait_ms", json_integer(*settling ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "shards", shards);
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
@@ -232,6 +234,7 @@ house_main(void *arg)
 	NetPeer    *peer;
 	VtStatus	last = VT_OK;
 	bool		registered = false;
+	bool		settling = false;
 
 	memset(&options, 0, sizeof(options));
 	options.endpoint = worker->options.pd;
@@ -240,13 +243,13 @@ house_main(void *arg)
 	options.store = worker->store_id;
 	options.boot_epoch = worker->options.boot_epoch;
 	peer = net_peer_new(&options);
-	while (!nap(worker, last == VT_OK ? 0 : RETRY_MS))
+	while (!nap(worker, last != VT_OK ? RETRY_MS : settling ? SETTLE_MS : 0))
 	{
 		look_around(worker);
 		if (!registered)
 			registered = register_with_pd(worker, peer, &last);
 		if (registered)
-			beat(worker, peer, &last);
+			beat(worker, peer, &last, &settling);
 	}
 	net_peer_free(peer);
 	return NULL;

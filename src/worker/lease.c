@@ -107,8 +107,6 @@ lease_put_back(Worker *worker, Lease *lease, bool keep)
 static void
 drop_where(Worker *worker, uint64_t conn, int64_t before_us, bool all)
 {
-	Lease	   *gone = NULL;
-
 	pthread_mutex_lock(&worker->lock);
 	for (Lease **p = &worker->leases; *p;)
 	{
@@ -126,20 +124,33 @@ drop_where(Worker *worker, uint64_t conn, int64_t before_us, bool all)
 		{
 			*p = l->next;
 			worker->nleases--;
-			l->next = gone;
-			gone = l;
+			l->next = worker->dead_leases;
+			worker->dead_leases = l;
 		}
 	}
 	pthread_mutex_unlock(&worker->lock);
-	while (gone)
-	{
-		Lease	   *l = gone;
+}
 
-		gone = l->next;
+/* Free those that were dropped: not in nng's callbacks, it may take a while. */
+void
+lease_bury(Worker *worker)
+{
+	Lease	   *dead;
+
+	pthread_mutex_lock(&worker->lock);
+	dead = worker->dead_leases;
+	worker->dead_leases = NULL;
+	pthread_mutex_unlock(&worker->lock);
+	while (dead)
+	{
+		Lease	   *l = dead;
+
+		dead = l->next;
 		lease_free(l);
 	}
 }
 
+/* In an nng callback. */
 void
 lease_drop_conn(Worker *worker, uint64_t conn)
 {

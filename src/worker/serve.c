@@ -68,6 +68,27 @@ refuse(Request *request, VtStatus status, const char *words)
 }
 
 /*
+ * May the shard be asked?  Not before its log has been replayed, and never if
+ * the log ends before what its rows have seen: then acknowledged writes are
+ * lost, and new ones would be taken for old.
+ */
+static VtStatus
+shard_is_whole(Shard *shard)
+{
+	ReplicaStatus replica;
+
+	if (atomic_load(&shard->whole))
+		return VT_OK;
+	replica_status(shard->replica, &replica);
+	if (!replica.serving)
+		return VT_BUSY;
+	if (replica.applied < shard->newest)
+		return VT_CORRUPT;
+	atomic_store(&shard->whole, true);
+	return VT_OK;
+}
+
+/*
  * Find the shard a request names and check that it is the asker's.  False: the
  * request has been answered.
  */
@@ -88,9 +109,11 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = VT_WRONG_SHARD;
 	else if (clock_now_us() - request->received_us > (int64_t) route->deadline_ms * 1000)
 		status = VT_TIMEOUT;
+	else
+		status = shard_is_whole(shard);
 	if (status == VT_OK)
 		return true;
-	refuse(request, status, NULL);
+	refuse(request, status, status == VT_CORRUPT ? "the shard's log ends before its rows: acknowledged writes are lost" : NULL);
 	return false;
 }
 
@@ -158,46 +181,38 @@ serve_write(Worker *worker, Request *request)
 
 /* -- Reads ----------------------------------------------------------------- */
 
+/* On a thread of Raft's: the work itself goes back to the service threads. */
+static void
+on_read(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Request    *request = (Request *) arg;
+
+	(void) reply;
+	if (status != VT_OK)
+	{
+		refuse(request, status, NULL);
+		return;
+	}
+	request->index = index;
+	pool_put(request->worker, request);
+}
+
 /*
  * Call then(request, index) when this replica has applied everything that was
  * acknowledged before now.
  */
-typedef void (*Then) (Request *request, uint64_t index);
-
-typedef struct Reading
-{
-	Request    *request;
-	Then		then;
-} Reading;
-
 static void
-on_read(void *arg, VtStatus status, uint64_t index, Bytes reply)
-{
-	Reading		reading = *(Reading *) arg;
-
-	(void) reply;
-	free(arg);
-	if (status != VT_OK)
-		refuse(reading.request, status, NULL);
-	else
-		reading.then(reading.request, index);
-}
-
-static void
-when_current(Request *request, Then then)
+when_current(Request *request, RequestThen then)
 {
 	uint64_t	index;
-	Reading    *reading;
 
 	if (replica_read_now(request->shard->replica, &index))
 	{
 		then(request, index);
 		return;
 	}
-	reading = vt_alloc(sizeof(Reading));
-	reading->request = request;
-	reading->then = then;
-	replica_read(request->shard->replica, on_read, reading);
+	request->then = then;
+	replica_read(request->shard->replica, on_read, request);
 }
 
 static void
@@ -270,9 +285,10 @@ begin_search(Request *request, uint64_t index)
 	Shard	   *shard = request->shard;
 
 	/* Decoded before; this copy of it points into the same payload. */
-	if (wire_search_get(buf_bytes(&request->payload), &search, NULL) != VT_OK)
+	if (wire_search_get(buf_bytes(&request->payload), &search, NULL) != VT_OK ||
+		(search.consistency == WIRE_AT_MARK && index < search.mark))
 	{
-		refuse(request, VT_PROTOCOL, NULL);
+		refuse(request, VT_BEHIND, NULL);
 		return;
 	}
 	atomic_fetch_add(&shard->users, 1);
@@ -327,11 +343,11 @@ serve_search(Worker *worker, Request *request)
 	if (search.consistency == WIRE_AT_MARK)
 	{
 		replica_status(request->shard->replica, &replica);
-		if (!replica.serving || replica.applied < search.mark)
-			refuse(request, VT_BEHIND, NULL);
-		else
+		if (replica.applied >= search.mark)
+		{
 			begin_search(request, replica.applied);
-		return;
+			return;
+		}
 	}
 	when_current(request, begin_search);
 }
@@ -401,6 +417,7 @@ begin_list(Request *request, uint64_t index)
 	Lease	   *lease;
 	Shard	   *shard = request->shard;
 
+	/* Decoded before; this copy of it points into the same payload. */
 	if (wire_list_get(buf_bytes(&request->payload), &list, NULL) != VT_OK || index < list.mark)
 	{
 		refuse(request, VT_BEHIND, NULL);

@@ -16,10 +16,10 @@
  */
 #include "shard.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 static void
 path_of(char *out, size_t size, const char *directory, uint64_t id)
@@ -47,6 +47,20 @@ read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
 	return status;
 }
 
+/* A directory's entries are durable after this. */
+static VtStatus
+sync_directory(const char *directory, VtError *err)
+{
+	int			fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	VtStatus	status = VT_OK;
+
+	if (fd < 0 || fsync(fd) < 0)
+		status = vt_fail_errno(err, VT_IO, "could not sync \"%s\"", directory);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
 VtStatus
 shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
 {
@@ -63,7 +77,8 @@ shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
 	status = read_descriptor(rows, &there, err);
 	if (status == VT_OK)
 	{
-		if (!vt_id_equal(&there.generation, &desc->generation) || there.replicas[0].replica != desc->replicas[0].replica)
+		if (!vt_id_equal(&there.generation, &desc->generation) ||
+			there.replicas[0].replica != desc->replicas[0].replica)
 			status = vt_fail(err, VT_EXISTS, "shard %llu exists with another descriptor",
 							 (unsigned long long) desc->shard);
 	}
@@ -79,7 +94,7 @@ shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
 		store_batch_free(batch);
 	}
 	store_close(rows);
-	return status;
+	return status == VT_OK ? sync_directory(directory, err) : status;
 }
 
 /* Load the raises of the fence. */
@@ -102,6 +117,7 @@ load_raises(Shard *shard, VtError *err)
 		shard->raises = vt_realloc(shard->raises, sizeof(FenceRaise) * (shard->nraises + 1));
 		shard->raises[shard->nraises].index = get_be64(key.data + 1);
 		shard->raises[shard->nraises++].fence = get_le64(value.data);
+		shard->newest = shard->raises[shard->nraises - 1].index;
 	}
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
@@ -127,8 +143,11 @@ load_records(Shard *shard, VtError *err)
 		if (status == VT_OK && row.dim != shard->desc.dim)
 			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
 							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
-		if (status == VT_OK)
-			records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector);
+		if (status != VT_OK)
+			break;
+		records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector);
+		if (row.index > shard->newest)
+			shard->newest = row.index;
 	}
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);

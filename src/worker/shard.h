@@ -33,6 +33,14 @@ typedef struct Shard
 	atomic_int	users;			/* requests that hold it */
 	char	   *path;
 
+	/*
+	 * The highest log index that a row or raise bore at open.  Nothing is served
+	 * before the log has been replayed beyond it; a log that ends below it has
+	 * lost what was acknowledged.
+	 */
+	uint64_t	newest;
+	atomic_bool whole;			/* that has happened */
+
 	/* The apply thread's; fence is read by anyone */
 	FenceRaise *raises;			/* in order of index */
 	size_t		nraises;

@@ -92,6 +92,22 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
 	return status;
 }
 
+/*
+ * A directory whose creation was cut off has no descriptor yet, and its group
+ * was not founded (worker_create_shard's order): PD will ask again.
+ */
+static bool
+is_unfinished(Worker *worker, uint64_t id)
+{
+	char		path[4096];
+	Buf			state = {0};
+	bool		founded = log_load_state(worker->log, id, &state, NULL) != VT_NOT_FOUND;
+
+	buf_free(&state);
+	snprintf(path, sizeof(path), "%s/%016llx/CURRENT", worker->shards_path, (unsigned long long) id);
+	return !founded && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static VtStatus
 open_all(Worker *worker, VtError *err)
 {
@@ -111,7 +127,7 @@ open_all(Worker *worker, VtError *err)
 
 		if (entry->d_name[0] == '.' || *end != '\0')
 			continue;
-		status = worker_open_shard(worker, id, err);
+		status = is_unfinished(worker, id) ? VT_NOT_FOUND : worker_open_shard(worker, id, err);
 		if (status == VT_NOT_FOUND)
 		{
 			log_info("shard=%s was not founded yet", entry->d_name);
@@ -159,9 +175,11 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 
 	worker->options = *options;
 	worker->started_us = clock_now_us();
-	worker->queue_end = &worker->queue;
+	worker->door.end = &worker->door.first;
+	worker->searches.end = &worker->searches.first;
 	pthread_mutex_init(&worker->lock, NULL);
-	pthread_cond_init(&worker->ready, NULL);
+	pthread_cond_init(&worker->door.ready, NULL);
+	pthread_cond_init(&worker->searches.ready, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);
 	worker->shards_path = vt_strdup(path);
@@ -207,6 +225,7 @@ worker_stop(Worker *worker)
 	replica_host_stop(worker->host);
 	net_server_stop(worker->server);
 	lease_expire(worker, 0, true);
+	lease_bury(worker);
 	while (worker->shards)
 	{
 		Shard	   *shard = worker->shards;
