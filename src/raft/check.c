@@ -126,6 +126,7 @@ check_log(const RaftLog *log, VtError *err)
 		REQUIRE(entry->term >= term);
 		REQUIRE(entry->data == NULL || entry->data->len == entry->size);
 		REQUIRE(entry->size == 0 || entry->data != NULL || i <= log->stable);
+		REQUIRE(i > log->evicted || entry->data == NULL || entry->type == RAFT_CONF);
 		term = entry->term;
 		bytes += entry->size;
 		resident += entry->data != NULL ? entry->size : 0;

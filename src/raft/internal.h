@@ -87,6 +87,7 @@ typedef struct RaftLog
 
 	uint64_t	bytes;			/* payloads, whether resident or not */
 	uint64_t	resident_bytes;
+	uint64_t	evicted;		/* up to here only configurations are resident */
 } RaftLog;
 
 extern uint64_t log_last(const RaftLog *log);

@@ -180,6 +180,8 @@ log_truncate(RaftLog *log, uint64_t from)
 	}
 	if (log->stable > log->emitted)
 		log->stable = log->emitted;
+	if (log->evicted >= from)
+		log->evicted = from - 1;
 	for (size_t i = 0; i < log->writes_n; i++)
 		if (log->writes[i].last >= from && !RAFT_BUG(12))
 			log->writes[i].last = from - 1;
@@ -204,6 +206,7 @@ log_reset(RaftLog *log, const RaftSnapshot *snapshot)
 	log->stable = snapshot->index;
 	log->emitted = snapshot->index;
 	log->truncate_from = 0;
+	log->evicted = snapshot->index;
 	for (size_t i = 0; i < log->writes_n; i++)
 		log->writes[i].last = snapshot->index;
 	if (!RAFT_BUG(21))
@@ -268,9 +271,11 @@ log_evict(RaftLog *log, uint64_t index)
 {
 	if (index > log->stable)
 		index = log->stable;
-	for (uint64_t i = log->base + 1; i <= index; i++)
+	if (log->evicted < log->base)
+		log->evicted = log->base;
+	while (log->evicted < index)
 	{
-		RaftEntry  *entry = log_entry(log, i);
+		RaftEntry  *entry = log_entry(log, ++log->evicted);
 
 		if (entry->type == RAFT_CONF || entry->data == NULL)
 			continue;
@@ -290,6 +295,8 @@ log_restore(RaftLog *log, uint64_t index, RaftBuf *data)
 		return;
 	entry->data = raft_buf_ref(data);
 	log->resident_bytes += entry->size;
+	if (log->evicted >= index)
+		log->evicted = index - 1;
 }
 
 /*

@@ -566,6 +566,7 @@ raft_step(Raft *raft, const RaftMessage *m)
 		raft->leader = m->from;
 		raft->election_elapsed = 0;
 		raft->asked = false;
+		raft->gone = false;
 	}
 
 	switch (m->type)

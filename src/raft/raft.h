@@ -454,7 +454,10 @@ extern VtStatus raft_compact(Raft *raft, uint64_t index);
  */
 extern void raft_evict(Raft *raft, uint64_t index);
 
-/* The answer to rd.fetch: entries with payload, as stored.  May be fewer. */
+/*
+ * The answer to rd.fetch: entries with payload, as stored.  May be fewer; none at
+ * all is asked for again with the next heartbeat.
+ */
 extern VtStatus raft_fetched(Raft *raft, const RaftEntry *entries, size_t n);
 
 /*

@@ -122,7 +122,9 @@ raft_fetched(Raft *raft, const RaftEntry *entries, size_t n)
 		if (log_matches(&raft->log, entries[i].index, entries[i].term) &&
 			entries[i].index > raft->log.base)
 			log_restore(&raft->log, entries[i].index, entries[i].data);
-	raft->fetch_first = 0;
+	/* Nothing came: asked again with the next heartbeat. */
+	if (n > 0)
+		raft->fetch_first = 0;
 	return VT_OK;
 }
 
