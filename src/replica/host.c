@@ -82,10 +82,29 @@ host_write(ReplicaHost *host, WriteJob *job)
 	pthread_mutex_unlock(&host->writer_lock);
 }
 
+/* Tell whoever waits for a job that is durable, and free it. */
+static void
+job_finish(ReplicaHost *host, WriteJob *job)
+{
+	store_batch_free(job->batch);
+	if (job->seq)
+		host_event(host, EVENT_PERSISTED, job->replica, job->seq);
+	if (job->base)
+		host_event(host, EVENT_BASE_DURABLE, job->replica, job->base);
+	if (job->finished)
+	{
+		pthread_mutex_lock(&host->writer_lock);
+		*job->finished = true;
+		pthread_cond_broadcast(&host->writer_done);
+		pthread_mutex_unlock(&host->writer_lock);
+	}
+	free(job);
+}
+
 /*
- * The writer: take all jobs there are and write each group's batch, synced.
- * LevelDB logs batches in order, but a log that fills up is closed without a
- * sync, so a synced batch after an unsynced one would prove nothing.
+ * The writer: take all jobs there are and write them as one batch, with one
+ * sync for all groups.  While it waits for the disk the next jobs gather.
+ * Their order is kept, so a group's jobs become durable in the order of seq.
  */
 static void *
 writer_main(void *arg)
@@ -95,6 +114,7 @@ writer_main(void *arg)
 	for (;;)
 	{
 		WriteJob   *jobs;
+		VtError		err = {0};
 
 		pthread_mutex_lock(&host->writer_lock);
 		while (!host->jobs && !host->writer_stop)
@@ -106,27 +126,16 @@ writer_main(void *arg)
 		if (!jobs)
 			return NULL;
 
+		for (WriteJob *job = jobs->next; job; job = job->next)
+			store_batch_append(jobs->batch, job->batch);
+		if (store_write(host->log, jobs->batch, !vt_broken("S1-sync"), &err) != VT_OK)
+			host_die("write the Raft log", &err);
 		while (jobs)
 		{
 			WriteJob   *job = jobs;
-			VtError		err = {0};
 
 			jobs = job->next;
-			if (store_write(host->log, job->batch, !vt_broken("S1-sync"), &err) != VT_OK)
-				host_die("write the Raft log", &err);
-			store_batch_free(job->batch);
-			if (job->seq)
-				host_event(host, EVENT_PERSISTED, job->replica, job->seq);
-			if (job->base)
-				host_event(host, EVENT_BASE_DURABLE, job->replica, job->base);
-			if (job->finished)
-			{
-				pthread_mutex_lock(&host->writer_lock);
-				*job->finished = true;
-				pthread_cond_broadcast(&host->writer_done);
-				pthread_mutex_unlock(&host->writer_lock);
-			}
-			free(job);
+			job_finish(host, job);
 		}
 	}
 }

@@ -177,6 +177,12 @@ store_batch_delete(StoreBatch *batch, Bytes key)
 	leveldb_writebatch_delete(batch->batch, (const char *) key.data, key.len);
 }
 
+void
+store_batch_append(StoreBatch *batch, const StoreBatch *more)
+{
+	leveldb_writebatch_append(batch->batch, more->batch);
+}
+
 VtStatus
 store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 {

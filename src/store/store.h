@@ -61,6 +61,9 @@ extern void store_batch_clear(StoreBatch *batch);
 extern void store_batch_put(StoreBatch *batch, Bytes key, Bytes value);
 extern void store_batch_delete(StoreBatch *batch, Bytes key);
 
+/* Everything of more behind what is in batch. */
+extern void store_batch_append(StoreBatch *batch, const StoreBatch *more);
+
 /* All of a batch or nothing of it; see conventions 2 and 3. */
 extern VtStatus store_write(Store *store, StoreBatch *batch, bool sync, VtError *err);
 
