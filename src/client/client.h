@@ -137,6 +137,10 @@ typedef struct ClientMarks
 	uint64_t	route_version;
 } ClientMarks;
 
+/*
+ * A call that gives marks overwrites *marks (which may be NULL), also when it
+ * fails: then only fence may be of use.  Freeing empty ones is fine.
+ */
 extern void client_marks_free(ClientMarks *marks);
 
 /* What every write carries. */
@@ -161,7 +165,8 @@ typedef struct ClientRecord
  * Put n records: grouped by shard, sent to all shards at once in commands of
  * at most 1 MiB, several in flight, retried where the answer was not definite
  * or the route was old.  done[i] (may be NULL) is set when record i is
- * acknowledged, also when the call fails.
+ * acknowledged, also when the call fails.  Ids are distinct within a call:
+ * commands to one shard may be applied in any order.
  *
  * VT_FENCED: some shard has a higher fence (in marks->fence); the caller looks
  * at its heap (law W6) and sends again what is not done with the new one.
@@ -172,7 +177,8 @@ extern VtStatus client_put(Client *client, const ClientWriter *writer, const Cli
 
 /*
  * Delete (id, version) pairs, only where the version still matches.  *hits
- * counts those that did.  Same contract; VT_FENCED is an error for VACUUM.
+ * counts those that did; a hit whose answer was lost is not among them.  Same
+ * contract; VT_FENCED is an error for VACUUM.
  */
 extern VtStatus client_delete(Client *client, const ClientWriter *writer,
 							  const ClientRecord *records, size_t n, uint64_t *hits,
