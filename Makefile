@@ -106,7 +106,7 @@ unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-unit-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so
+test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so
 sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The Raft simulator and the linearizability checker.

@@ -158,7 +158,7 @@ sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1"
 }
 
-part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all unit-programs sim-programs || {
+part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all test-programs sim-programs || {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit 1
 }
