@@ -42,6 +42,10 @@ while read -r law test words; do
 	case "$law" in '' | '#'*) continue ;; esac
 	log=$BUILD/$law.log
 	case "$test" in
+	unit:*) unit=$BUILD/unit/${test#unit:}
+		make -s BUILD="$BUILD" DEFINES="$DEFINES" "$unit" >"$log" 2>&1
+		VECTRON_BREAK="$law" "$unit" >>"$log" 2>&1
+		grep -q "FAILED  \] $words" "$log" && seen=yes || seen= ;;
 	regress:*) run_regress "$law" "${test#regress:}" >"$log" 2>&1
 		grep -q 'FAILED' "$log" && seen=yes || seen= ;;
 	*) rm -rf "$PG_ROOT/work/tmp_check"
