@@ -77,29 +77,31 @@ lot_delete(Relation index, const VectronMeta *meta, Lot *lot, uint64 fence)
 	lot->n = 0;
 }
 
-/* Steps 2 and 3; frees the marks. */
-static void
-vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
-			   uint64 fence, ClientMarks *marks, IndexBulkDeleteCallback callback,
-			   void *state)
+/*
+ * Step 2 and 3 once: list everything, delete what is dead.  False: the shard
+ * gave the listing up (it was idle too long), so it has to begin again.
+ */
+static pg_noinline bool
+vacuum_pass(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
+			uint64 fence, const ClientMarks *marks, IndexBulkDeleteCallback callback,
+			void *state, Lot *lot)
 {
 	Relation	index = info->index;
-	Lot		   *lot = palloc(sizeof(Lot));
 	ClientList *volatile list = NULL;
-	VtError		err = {0};
-	VtStatus	status;
 	volatile double live = 0;
+	volatile bool whole = false;
 
 	lot->n = 0;
 	PG_TRY();
 	{
 		ClientList *opened = NULL;
+		VtError		err = {0};
+		VtStatus	status;
 
 		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
 								  cluster_deadline(vectron_write_timeout), &opened, &err);
 		list = opened;
-		cluster_check(status, &err, "could not list the entries of", index);
-		for (;;)
+		while (status == VT_OK)
 		{
 			WireListItem item;
 			ItemPointerData tid;
@@ -108,9 +110,13 @@ vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const Vectro
 
 			vacuum_delay_point();
 			status = client_list_next(list, cluster_deadline(vectron_write_timeout), &item, &err);
-			cluster_check(status, &err, "could not list the entries of", index);
-			if (item.id.len == 0)
+			if (status != VT_OK)
 				break;
+			if (item.id.len == 0)
+			{
+				whole = true;
+				break;
+			}
 			if (!wire_tid_get(item.id, &block, &offset))
 				ereport(ERROR,
 						(errcode(ERRCODE_INDEX_CORRUPTED),
@@ -132,15 +138,37 @@ vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const Vectro
 			if (lot->n == LOT)
 				lot_delete(index, meta, lot, fence);
 		}
+		if (status != VT_LEASE_GONE)
+			cluster_check(status, &err, "could not list the entries of", index);
 		lot_delete(index, meta, lot, fence);
 	}
 	PG_FINALLY();
 	{
 		client_list_close(list);
-		client_marks_free(marks);
 	}
 	PG_END_TRY();
 	stats->num_index_tuples = live;
+	return whole;
+}
+
+/* Steps 2 and 3; frees the marks. */
+static void
+vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
+			   uint64 fence, ClientMarks *marks, IndexBulkDeleteCallback callback,
+			   void *state)
+{
+	Lot		   *lot = palloc(sizeof(Lot));
+
+	PG_TRY();
+	{
+		while (!vacuum_pass(info, stats, meta, fence, marks, callback, state, lot))
+			CHECK_FOR_INTERRUPTS();
+	}
+	PG_FINALLY();
+	{
+		client_marks_free(marks);
+	}
+	PG_END_TRY();
 	pfree(lot);
 }
 
