@@ -81,7 +81,7 @@ lot_delete(Relation index, const VectronMeta *meta, Lot *lot, uint64 fence)
  * Step 2 and 3 once: list everything, delete what is dead.  False: the shard
  * gave the listing up (it was idle too long), so it has to begin again.
  */
-static pg_noinline bool
+static bool
 vacuum_pass(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
 			uint64 fence, const ClientMarks *marks, IndexBulkDeleteCallback callback,
 			void *state, Lot *lot)
@@ -151,24 +151,24 @@ vacuum_pass(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMe
 	return whole;
 }
 
-/* Steps 2 and 3; frees the marks. */
+/*
+ * Steps 2 and 3.  The client's marks are moved into our memory first, which an
+ * error gives back.
+ */
 static void
 vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
 			   uint64 fence, ClientMarks *marks, IndexBulkDeleteCallback callback,
 			   void *state)
 {
 	Lot		   *lot = palloc(sizeof(Lot));
+	ClientMarks ours = *marks;
 
-	PG_TRY();
-	{
-		while (!vacuum_pass(info, stats, meta, fence, marks, callback, state, lot))
-			CHECK_FOR_INTERRUPTS();
-	}
-	PG_FINALLY();
-	{
-		client_marks_free(marks);
-	}
-	PG_END_TRY();
+	ours.items = palloc(sizeof(ClientMark) * Max(marks->n, 1));
+	memcpy(ours.items, marks->items, sizeof(ClientMark) * marks->n);
+	client_marks_free(marks);
+	while (!vacuum_pass(info, stats, meta, fence, &ours, callback, state, lot))
+		CHECK_FOR_INTERRUPTS();
+	pfree(ours.items);
 	pfree(lot);
 }
 
