@@ -77,77 +77,93 @@ lot_delete(Relation index, const VectronMeta *meta, Lot *lot, uint64 fence)
 	lot->n = 0;
 }
 
+/* What one pass over a listing needs. */
+typedef struct Pass
+{
+	IndexVacuumInfo *info;
+	IndexBulkDeleteResult *stats;
+	const VectronMeta *meta;
+	uint64		fence;
+	IndexBulkDeleteCallback callback;
+	void	   *state;
+	Lot		   *lot;
+	ClientList *list;
+} Pass;
+
 /*
- * Step 2 and 3 once: list everything, delete what is dead.  False: the shard
- * gave the listing up (it was idle too long), so it has to begin again.
+ * Walk the listing and delete what is dead.  False: the shard gave the listing
+ * up (it was idle too long), so it has to begin again.
  */
 static bool
-vacuum_pass(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const VectronMeta *meta,
-			uint64 fence, const ClientMarks *marks, IndexBulkDeleteCallback callback,
-			void *state, Lot *lot)
+pass_walk(Pass *pass)
 {
-	Relation	index = info->index;
-	ClientList *volatile list = NULL;
-	volatile double live = 0;
-	volatile bool whole = false;
+	Relation	index = pass->info->index;
+	Lot		   *lot = pass->lot;
+	double		live = 0;
 
 	lot->n = 0;
-	PG_TRY();
+	for (;;)
 	{
-		ClientList *opened = NULL;
+		WireListItem item;
+		ItemPointerData tid;
 		VtError		err = {0};
 		VtStatus	status;
+		uint32_t	block;
+		uint16_t	offset;
 
-		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
-								  cluster_deadline(vectron_write_timeout), &opened, &err);
-		list = opened;
-		while (status == VT_OK)
+		vacuum_delay_point();
+		status = client_list_next(pass->list, cluster_deadline(vectron_write_timeout), &item, &err);
+		if (status == VT_LEASE_GONE)
+			return false;
+		cluster_check(status, &err, "could not list the entries of", index);
+		if (item.id.len == 0)
+			break;
+		if (!wire_tid_get(item.id, &block, &offset))
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" holds an entry that is no tuple identifier",
+							RelationGetRelationName(index)),
+					 errhint("REINDEX it.")));
+		ItemPointerSet(&tid, block, offset);
+		if (!pass->callback(&tid, pass->state))
 		{
-			WireListItem item;
-			ItemPointerData tid;
-			uint32_t	block;
-			uint16_t	offset;
-
-			vacuum_delay_point();
-			status = client_list_next(list, cluster_deadline(vectron_write_timeout), &item, &err);
-			if (status != VT_OK)
-				break;
-			if (item.id.len == 0)
-			{
-				whole = true;
-				break;
-			}
-			if (!wire_tid_get(item.id, &block, &offset))
-				ereport(ERROR,
-						(errcode(ERRCODE_INDEX_CORRUPTED),
-						 errmsg("index \"%s\" holds an entry that is no tuple identifier",
-								RelationGetRelationName(index)),
-						 errhint("REINDEX it.")));
-			ItemPointerSet(&tid, block, offset);
-			if (!callback(&tid, state))
-			{
-				live++;
-				continue;
-			}
-			memcpy(lot->ids[lot->n], item.id.data, WIRE_TID_SIZE);
-			lot->records[lot->n].id = bytes_of(lot->ids[lot->n], WIRE_TID_SIZE);
-			lot->records[lot->n].version = item.version;
-			lot->records[lot->n].vector = NULL;
-			lot->n++;
-			stats->tuples_removed++;
-			if (lot->n == LOT)
-				lot_delete(index, meta, lot, fence);
+			live++;
+			continue;
 		}
-		if (status != VT_LEASE_GONE)
-			cluster_check(status, &err, "could not list the entries of", index);
-		lot_delete(index, meta, lot, fence);
+		memcpy(lot->ids[lot->n], item.id.data, WIRE_TID_SIZE);
+		lot->records[lot->n].id = bytes_of(lot->ids[lot->n], WIRE_TID_SIZE);
+		lot->records[lot->n].version = item.version;
+		lot->records[lot->n].vector = NULL;
+		lot->n++;
+		pass->stats->tuples_removed++;
+		if (lot->n == LOT)
+			lot_delete(index, pass->meta, lot, pass->fence);
+	}
+	lot_delete(index, pass->meta, lot, pass->fence);
+	pass->stats->num_index_tuples = live;
+	return true;
+}
+
+/* Steps 2 and 3 once; what pass_walk() says. */
+static bool
+vacuum_pass(Pass *pass, const ClientMarks *marks)
+{
+	const VectronMeta *meta = pass->meta;
+	VtError		err = {0};
+	volatile bool whole = false;
+
+	cluster_check(client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
+								   cluster_deadline(vectron_write_timeout), &pass->list, &err),
+				  &err, "could not list the entries of", pass->info->index);
+	PG_TRY();
+	{
+		whole = pass_walk(pass);
 	}
 	PG_FINALLY();
 	{
-		client_list_close(list);
+		client_list_close(pass->list);
 	}
 	PG_END_TRY();
-	stats->num_index_tuples = live;
 	return whole;
 }
 
@@ -162,11 +178,19 @@ vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const Vectro
 {
 	Lot		   *lot = palloc(sizeof(Lot));
 	ClientMarks ours = *marks;
+	Pass		pass;
 
 	ours.items = palloc(sizeof(ClientMark) * Max(marks->n, 1));
 	memcpy(ours.items, marks->items, sizeof(ClientMark) * marks->n);
 	client_marks_free(marks);
-	while (!vacuum_pass(info, stats, meta, fence, &ours, callback, state, lot))
+	pass.info = info;
+	pass.stats = stats;
+	pass.meta = meta;
+	pass.fence = fence;
+	pass.callback = callback;
+	pass.state = state;
+	pass.lot = lot;
+	while (!vacuum_pass(&pass, &ours))
 		CHECK_FOR_INTERRUPTS();
 	pfree(ours.items);
 	pfree(lot);
