@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "service.h"
 
@@ -31,6 +32,11 @@ answer(Question *q, VtStatus status, json_t *body, const char *message)
 	if (status != VT_OK)
 		json_object_set_new(body, "message", json_string(message ? message : vt_status_words(status)));
 	text = json_dumps(body, JSON_COMPACT);
+	if (strlen(text) > WIRE_PAYLOAD_MAX)
+	{
+		free(text);
+		text = vt_strdup("{\"status\":19,\"message\":\"the answer is larger than a frame\"}");
+	}
 	net_reply_frame(q->conn, WIRE_CONTROL, q->request, bytes_str(text));
 	free(text);
 	json_decref(body);

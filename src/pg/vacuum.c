@@ -114,7 +114,10 @@ pass_walk(Pass *pass)
 		vacuum_delay_point();
 		status = client_list_next(pass->list, cluster_deadline(vectron_write_timeout), &item, &err);
 		if (status == VT_LEASE_GONE)
+		{
+			pass->stats->tuples_removed -= lot->n;
 			return false;
+		}
 		cluster_check(status, &err, "could not list the entries of", index);
 		if (item.id.len == 0)
 			break;
