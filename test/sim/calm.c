@@ -132,6 +132,7 @@ repair(Sim *sim)
 	if (sim->opt.apply_delay > 100)
 		sim->opt.apply_delay = 100;
 	sim->opt.client_every = 500;
+	sim_hasten(sim, 10 * TICK_TIME);
 	sim_trace(sim, "all is repaired");
 }
 
@@ -206,10 +207,11 @@ trace_group(Sim *sim, uint32_t g)
 		for (uint32_t k = 0; k < conf->n && n < 260; k++)
 			n += snprintf(members + n, sizeof(members) - (size_t) n, " %llu/%x",
 						  LLU(conf->members[k].id), conf->members[k].roles);
-		sim_trace(sim, "g%u %llu store=%u %s term=%llu commit=%llu log=%llu..%llu durable=%llu conf=%llu%s%s",
-				  g, LLU(r->id), r->store, raft_role_name(s.role), LLU(s.term), LLU(s.commit),
-				  LLU(s.base + 1), LLU(s.last), LLU(s.stable), LLU(s.conf_index),
-				  conf->joint ? " joint" : "", members);
+		sim_trace(sim, "g%u %llu store=%u %s term=%llu log=%llu..%llu durable=%llu commit=%llu "
+				  "out=%llu applied=%llu machine=%llu conf=%llu%s%s", g, LLU(r->id), r->store,
+				  raft_role_name(s.role), LLU(s.term), LLU(s.base + 1), LLU(s.last),
+				  LLU(s.stable), LLU(s.commit), LLU(s.handed_out), LLU(s.applied),
+				  LLU(r->sm_applied), LLU(s.conf_index), conf->joint ? " joint" : "", members);
 	}
 }
 

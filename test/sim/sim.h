@@ -363,6 +363,7 @@ extern Replica *sim_create_replica(Sim *sim, uint32_t group, uint32_t store, boo
 extern void sim_destroy_replica(Sim *sim, Replica *r);
 extern void sim_crash(Sim *sim, uint32_t store);
 extern void sim_restart(Sim *sim, uint32_t store);
+extern void sim_hasten(Sim *sim, uint64_t delay);
 extern void sim_schedule_for(Sim *sim, Replica *r, EventType type, uint64_t delay, uint64_t arg,
 							 uint64_t arg2);
 extern uint64_t sim_entry_hash(uint8_t type, const uint8_t *data, size_t len);

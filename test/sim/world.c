@@ -124,8 +124,8 @@ before(const Event *a, const Event *b)
 	return a->time != b->time ? a->time < b->time : a->order < b->order;
 }
 
-void
-sim_schedule(Sim *sim, uint64_t delay, Event event)
+static void
+insert_event(Sim *sim, Event event)
 {
 	size_t		at = sim->heap_n++;
 
@@ -134,14 +134,38 @@ sim_schedule(Sim *sim, uint64_t delay, Event event)
 		sim->heap_size = sim->heap_size == 0 ? 256 : sim->heap_size * 2;
 		sim->heap = must(realloc(sim->heap, sim->heap_size * sizeof(Event)));
 	}
-	event.time = sim->now + delay;
-	event.order = sim->order++;
 	while (at > 0 && before(&event, &sim->heap[(at - 1) / 2]))
 	{
 		sim->heap[at] = sim->heap[(at - 1) / 2];
 		at = (at - 1) / 2;
 	}
 	sim->heap[at] = event;
+}
+
+void
+sim_schedule(Sim *sim, uint64_t delay, Event event)
+{
+	event.time = sim->now + delay;
+	event.order = sim->order++;
+	insert_event(sim, event);
+}
+
+/* Nothing that is planned comes later than this. */
+void
+sim_hasten(Sim *sim, uint64_t delay)
+{
+	size_t		n = sim->heap_n;
+
+	/* Events before i are a heap already; one by one the others join it. */
+	sim->heap_n = 0;
+	for (size_t i = 0; i < n; i++)
+	{
+		Event		event = sim->heap[i];
+
+		if (event.time > sim->now + delay)
+			event.time = sim->now + delay;
+		insert_event(sim, event);
+	}
 }
 
 static Event
