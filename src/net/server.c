@@ -479,8 +479,10 @@ house_main(void *arg)
 const char *
 endpoint_path(const char *endpoint, VtError *err)
 {
-	if (strncmp(endpoint, "unix:", 5) == 0 && endpoint[5] != '\0' &&
-		strlen(endpoint + 5) < sizeof(((struct sockaddr_un *) 0)->sun_path))
+	size_t		len = strlen(endpoint);
+
+	if (len > 5 && len - 5 < sizeof(((struct sockaddr_un *) 0)->sun_path) &&
+		strncmp(endpoint, "unix:", 5) == 0)
 		return endpoint + 5;
 	if (strncmp(endpoint, "tcp:", 4) == 0)
 		vt_fail(err, VT_INVALID, "endpoint \"%s\": tcp is not supported before TLS is", endpoint);
