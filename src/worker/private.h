@@ -12,6 +12,7 @@
 #define WORKER_PRIVATE_H
 
 #include "net/net.h"
+#include "scan.h"
 #include "shard.h"
 #include "worker.h"
 
@@ -58,6 +59,7 @@ typedef struct Lease
 	bool		condemned;		/* free it when the thread is done */
 
 	RecordScan *scan;			/* a search */
+	uint64_t	counted;		/* distances told to the client so far */
 	StoreIter  *iter;			/* a listing */
 	bool		vectors;
 	uint64_t	listed;

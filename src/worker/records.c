@@ -7,17 +7,21 @@
  * heads of CHUNK slots.  The id map is an open-addressing table from id to the
  * slot of its newest version.
  *
+ * Dead slots wait for the readers of their time by epochs.  Who enters in epoch
+ * e is counted in inside[e % 2]; what dies in e waits in waiting[e % 2].  The
+ * epoch may become e + 1 when nobody of e - 1 is inside any more; then what died
+ * in e - 1 is out of sight: who entered in e found it dead.
+ *
  *-------------------------------------------------------------------------
  */
 #include "records.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/breaks.h"
 #include "base/hash.h"
-#include "wire/wire.h"
 
 #define CHUNK 1024
 #define CHUNKS_MAX (1u << 21)
@@ -36,6 +40,13 @@ typedef struct Chunk
 	float		vectors[];		/* CHUNK x dim */
 } Chunk;
 
+typedef struct SlotList
+{
+	uint32_t   *slots;
+	uint32_t	n;
+	uint32_t	room;
+} SlotList;
+
 struct Records
 {
 	VecMetric	metric;
@@ -44,7 +55,10 @@ struct Records
 	_Atomic(Chunk *) *chunks;	/* CHUNKS_MAX pointers, pages touched as needed */
 	atomic_uint_fast32_t used;	/* slots handed out so far */
 	atomic_uint_fast64_t live;
-	atomic_uint_fast64_t superseding;	/* odd while a version replaces another */
+
+	/* Twice the moves (records_moves), odd while one is under way */
+	atomic_uint_fast64_t moving;
+	atomic_uint_fast32_t moves[RECORDS_MOVES_KEPT];
 
 	/* The map; changed by the apply thread, read by it without the lock */
 	pthread_mutex_t map_lock;
@@ -53,13 +67,10 @@ struct Records
 	uint32_t	map_used;		/* entries, dead marks included */
 
 	/* Dead slots: waiting for the readers of their time, then free to use */
-	pthread_rwlock_t readers;	/* held for reading by every scan */
-	uint32_t   *waiting;
-	uint32_t	nwaiting;
-	uint32_t	waiting_room;
-	uint32_t   *ready;
-	uint32_t	nready;
-	uint32_t	ready_room;
+	atomic_uint_fast32_t epoch;
+	atomic_uint_fast32_t inside[2];
+	SlotList	waiting[2];
+	SlotList	ready;
 };
 
 #define MAP_DEAD (UINT32_MAX - 1)
@@ -102,7 +113,6 @@ records_new(VecMetric metric, uint32_t dim)
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
 	pthread_mutex_init(&records->map_lock, NULL);
-	pthread_rwlock_init(&records->readers, NULL);
 	return records;
 }
 
@@ -120,10 +130,10 @@ records_free(Records *records)
 		free(atomic_load(&records->chunks[i]));
 	free(records->chunks);
 	free(records->map);
-	free(records->waiting);
-	free(records->ready);
+	free(records->waiting[0].slots);
+	free(records->waiting[1].slots);
+	free(records->ready.slots);
 	pthread_mutex_destroy(&records->map_lock);
-	pthread_rwlock_destroy(&records->readers);
 	free(records);
 }
 
@@ -192,36 +202,41 @@ records_version(Records *records, Bytes id)
 }
 
 static void
-push(uint32_t **array, uint32_t *n, uint32_t *room, uint32_t slot)
+push(SlotList *list, uint32_t slot)
 {
-	if (*n == *room)
+	if (list->n == list->room)
 	{
-		*room = *room ? *room * 2 : 64;
-		*array = vt_realloc(*array, sizeof(uint32_t) * *room);
+		list->room = list->room ? list->room * 2 : 64;
+		list->slots = vt_realloc(list->slots, sizeof(uint32_t) * list->room);
 	}
-	(*array)[(*n)++] = slot;
+	list->slots[list->n++] = slot;
 }
 
-/*
- * A slot to write into.  Dead ones become ready when, at some moment after
- * their death, no scan was under way.
- */
+/* Go on by an epoch if nobody of the last one is inside. */
+static void
+epoch_advance(Records *records)
+{
+	uint32_t	epoch = (uint32_t) atomic_load(&records->epoch);
+	SlotList   *old = &records->waiting[(epoch + 1) % 2];
+
+	if (atomic_load(&records->inside[(epoch + 1) % 2]) != 0)
+		return;
+	while (old->n > 0)
+		push(&records->ready, old->slots[--old->n]);
+	atomic_store(&records->epoch, epoch + 1);
+}
+
+/* A slot to write into. */
 static uint32_t
 slot_take(Records *records)
 {
 	uint32_t	slot;
 	uint32_t	chunk;
 
-	if (records->nready == 0 && records->nwaiting >= CHUNK &&
-		pthread_rwlock_trywrlock(&records->readers) == 0)
-	{
-		pthread_rwlock_unlock(&records->readers);
-		while (records->nwaiting > 0)
-			push(&records->ready, &records->nready, &records->ready_room,
-				 records->waiting[--records->nwaiting]);
-	}
-	if (records->nready > 0)
-		return records->ready[--records->nready];
+	if (records->ready.n == 0 && records->waiting[0].n + records->waiting[1].n > 0)
+		epoch_advance(records);
+	if (records->ready.n > 0)
+		return records->ready.slots[--records->ready.n];
 
 	slot = (uint32_t) atomic_load(&records->used);
 	chunk = slot / CHUNK;
@@ -241,7 +256,7 @@ static void
 slot_die(Records *records, uint32_t slot)
 {
 	atomic_store_explicit(&slot_of(records, slot)->version, 0, memory_order_release);
-	push(&records->waiting, &records->nwaiting, &records->waiting_room, slot);
+	push(&records->waiting[atomic_load(&records->epoch) % 2], slot);
 }
 
 void
@@ -266,8 +281,8 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
 
 	/*
 	 * Under the lock a reader of the map sees the old version or the new one,
-	 * never both and never neither.  A scan's pass does not take it: it looks
-	 * at superseding before and after (record_scan_open).
+	 * never both and never neither.  Who walks the slots does not take it: the
+	 * move tells where to look again.
 	 */
 	pthread_mutex_lock(&records->map_lock);
 	if (records->map_used + 1 > records->map_size / 2)
@@ -276,15 +291,18 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
 	if (records->map[place] == NONE)
 		records->map_used++;
 	if (old != NONE)
-		atomic_fetch_add(&records->superseding, 1);
+		atomic_fetch_add(&records->moving, 1);
 	atomic_store_explicit(&s->version, version, memory_order_release);
 	records->map[place] = slot;
 	if (slot >= atomic_load(&records->used))
 		atomic_store_explicit(&records->used, slot + 1, memory_order_release);
 	if (old != NONE)
 	{
+		uint64_t	move = atomic_load(&records->moving) / 2;
+
 		slot_die(records, old);
-		atomic_fetch_add(&records->superseding, 1);
+		atomic_store(&records->moves[move % RECORDS_MOVES_KEPT], slot);
+		atomic_fetch_add(&records->moving, 1);
 	}
 	else
 		atomic_fetch_add(&records->live, 1);
@@ -320,271 +338,92 @@ records_bytes(const Records *records)
 	return used * (sizeof(Slot) + 16 + sizeof(float) * records->dim) + records->map_size * 4ull;
 }
 
-/* -- Scans ----------------------------------------------------------------- */
-
-/* A set of ids, copied. */
-typedef struct IdSet
+VecMetric
+records_metric(const Records *records)
 {
-	Buf			bytes;			/* the ids, one after the other */
-	struct IdSetEntry
-	{
-		uint64_t	hash;
-		uint32_t	at;			/* in bytes */
-		uint32_t	len;		/* 0 = empty */
-	}		   *table;
-	uint32_t	size;			/* 0 or a power of two */
-	uint32_t	n;
-} IdSet;
-
-static struct IdSetEntry *
-id_set_find(const IdSet *set, Bytes id, uint64_t hash)
-{
-	for (uint32_t i = (uint32_t) hash & (set->size - 1);; i = (i + 1) & (set->size - 1))
-	{
-		struct IdSetEntry *e = &set->table[i];
-
-		if (e->len == 0 || (e->hash == hash &&
-							bytes_equal(bytes_of(set->bytes.data + e->at, e->len), id)))
-			return e;
-	}
+	return records->metric;
 }
 
-static bool
-id_set_has(const IdSet *set, Bytes id)
+uint32_t
+records_dim(const Records *records)
 {
-	return set->n > 0 && id_set_find(set, id, hash_checksum(id))->len != 0;
+	return records->dim;
 }
 
-/* False: it was there. */
-static bool
-id_set_add(IdSet *set, Bytes id)
+/* -- Readers --------------------------------------------------------------- */
+
+uint32_t
+records_enter(Records *records)
 {
-	uint64_t	hash = hash_checksum(id);
-	struct IdSetEntry *e;
-
-	if (2 * (set->n + 1) > set->size)
-	{
-		struct IdSetEntry *old = set->table;
-		uint32_t	old_size = set->size;
-
-		set->size = old_size ? 2 * old_size : 64;
-		set->table = vt_alloc0(sizeof(*set->table) * set->size);
-		for (uint32_t i = 0; i < old_size; i++)
-			if (old[i].len)
-				*id_set_find(set, bytes_of(set->bytes.data + old[i].at, old[i].len), old[i].hash) = old[i];
-		free(old);
-	}
-	e = id_set_find(set, id, hash);
-	if (e->len)
-		return false;
-	e->hash = hash;
-	e->at = (uint32_t) set->bytes.len;
-	e->len = (uint32_t) id.len;
-	buf_put(&set->bytes, id.data, id.len);
-	set->n++;
-	return true;
-}
-
-static void
-id_set_free(IdSet *set)
-{
-	buf_free(&set->bytes);
-	free(set->table);
-}
-
-typedef struct Candidate
-{
-	double		distance;
-	uint64_t	version;
-	uint32_t	slot;
-} Candidate;
-
-struct RecordScan
-{
-	Records    *records;
-	float	   *query;
-	Candidate  *heap;			/* the nearest on top */
-	size_t		n;
-	uint64_t	distances;
-	IdSet		returned;		/* each id comes at most once */
-};
-
-/* (distance, id); NaN is last. */
-static bool
-before(const RecordScan *scan, const Candidate *a, const Candidate *b)
-{
-	bool		a_nan = a->distance != a->distance;
-	bool		b_nan = b->distance != b->distance;
-
-	if (a_nan != b_nan)
-		return b_nan;
-	if (!a_nan && a->distance != b->distance)
-		return a->distance < b->distance;
-	return bytes_compare(id_of(scan->records, a->slot), id_of(scan->records, b->slot)) < 0;
-}
-
-static void
-sift_down(RecordScan *scan, size_t at)
-{
-	Candidate	moving = scan->heap[at];
-
 	for (;;)
 	{
-		size_t		child = 2 * at + 1;
+		uint32_t	epoch = (uint32_t) atomic_load(&records->epoch);
 
-		if (child >= scan->n)
-			break;
-		if (child + 1 < scan->n && before(scan, &scan->heap[child + 1], &scan->heap[child]))
-			child++;
-		if (!before(scan, &scan->heap[child], &moving))
-			break;
-		scan->heap[at] = scan->heap[child];
-		at = child;
+		atomic_fetch_add(&records->inside[epoch % 2], 1);
+		if (atomic_load(&records->epoch) == epoch)
+			return epoch;
+		atomic_fetch_sub(&records->inside[epoch % 2], 1);
 	}
-	scan->heap[at] = moving;
-}
-
-static void
-sift_up(RecordScan *scan, size_t at)
-{
-	while (at > 0 && before(scan, &scan->heap[at], &scan->heap[(at - 1) / 2]))
-	{
-		Candidate	t = scan->heap[at];
-
-		scan->heap[at] = scan->heap[(at - 1) / 2];
-		scan->heap[(at - 1) / 2] = t;
-		at = (at - 1) / 2;
-	}
-}
-
-/* Collect what is live, without the map's lock or with it. */
-static void
-scan_pass(RecordScan *scan, const IdSet *excluded)
-{
-	Records    *records = scan->records;
-	uint32_t	used = (uint32_t) atomic_load_explicit(&records->used, memory_order_acquire);
-
-	scan->heap = vt_realloc(scan->heap, sizeof(Candidate) * ((size_t) used + 1));
-	scan->n = 0;
-	for (uint32_t i = 0; i < used; i++)
-	{
-		uint64_t	version = atomic_load_explicit(&slot_of(records, i)->version, memory_order_acquire);
-
-		if (version == 0 || id_set_has(excluded, id_of(records, i)))
-			continue;
-		scan->heap[scan->n].version = version;
-		scan->heap[scan->n++].slot = i;
-	}
-}
-
-RecordScan *
-record_scan_open(Records *records, const uint8_t *query, Bytes excluded)
-{
-	RecordScan *scan = vt_alloc0(sizeof(RecordScan));
-	IdSet		out = {0};
-	uint64_t	superseding;
-	size_t		at = 0;
-	Bytes		id;
-
-	scan->records = records;
-	scan->query = vt_alloc(sizeof(float) * records->dim);
-	for (uint32_t i = 0; i < records->dim; i++)
-	{
-		uint32_t	bits = get_le32(query + 4 * (size_t) i);
-
-		memcpy(&scan->query[i], &bits, sizeof(bits));
-	}
-	while (wire_id_next(excluded, &at, &id))
-		id_set_add(&out, id);
-	pthread_rwlock_rdlock(&records->readers);
-
-	/*
-	 * A record that is superseded during the pass may be seen in neither slot.
-	 * That is rare: try again, at last with the map locked.
-	 */
-	superseding = atomic_load(&records->superseding);
-	scan_pass(scan, &out);
-	if (superseding % 2 != 0 || atomic_load(&records->superseding) != superseding)
-	{
-		pthread_mutex_lock(&records->map_lock);
-		scan_pass(scan, &out);
-		pthread_mutex_unlock(&records->map_lock);
-	}
-	id_set_free(&out);
-	for (size_t i = 0; i < scan->n; i++)
-		scan->heap[i].distance = vec_distance(records->metric, scan->query,
-											  vector_of(records, scan->heap[i].slot), records->dim);
-	scan->distances = scan->n;
-	for (size_t i = scan->n / 2; i-- > 0;)
-		sift_down(scan, i);
-	return scan;
-}
-
-/*
- * A candidate that is no longer the live version of its record: put the
- * current one in its place, with its distance, if there is one.
- */
-static void
-scan_replace(RecordScan *scan, const Candidate *stale)
-{
-	Records    *records = scan->records;
-	Candidate	now = {0};
-	uint32_t	place;
-
-	pthread_mutex_lock(&records->map_lock);
-	now.slot = map_find(records, id_of(records, stale->slot), &place);
-	if (now.slot != NONE)
-		now.version = atomic_load(&slot_of(records, now.slot)->version);
-	pthread_mutex_unlock(&records->map_lock);
-	if (now.slot == NONE)
-		return;
-	now.distance = vec_distance(records->metric, scan->query, vector_of(records, now.slot), records->dim);
-	scan->distances++;
-	scan->heap[scan->n] = now;	/* there is room: one was taken off */
-	sift_up(scan, scan->n++);
-}
-
-bool
-record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id)
-{
-	while (scan->n > 0)
-	{
-		Candidate	top = scan->heap[0];
-		Bytes		top_id = id_of(scan->records, top.slot);
-
-		scan->heap[0] = scan->heap[--scan->n];
-		if (scan->n > 0)
-			sift_down(scan, 0);
-		if (atomic_load_explicit(&slot_of(scan->records, top.slot)->version, memory_order_acquire) != top.version)
-		{
-			if (!vt_broken("S5-replace"))
-				scan_replace(scan, &top);
-			continue;
-		}
-		if (!id_set_add(&scan->returned, top_id))
-			continue;
-		*distance = top.distance;
-		*version = top.version;
-		*id = top_id;			/* no slot is reused while a scan is open */
-		return true;
-	}
-	return false;
-}
-
-uint64_t
-record_scan_distances(const RecordScan *scan)
-{
-	return scan->distances;
 }
 
 void
-record_scan_close(RecordScan *scan)
+records_leave(Records *records, uint32_t entered)
 {
-	if (!scan)
-		return;
-	pthread_rwlock_unlock(&scan->records->readers);
-	id_set_free(&scan->returned);
-	free(scan->heap);
-	free(scan->query);
-	free(scan);
+	atomic_fetch_sub(&records->inside[entered % 2], 1);
+}
+
+uint32_t
+records_slots(const Records *records)
+{
+	return (uint32_t) atomic_load_explicit(&records->used, memory_order_acquire);
+}
+
+uint64_t
+records_slot_version(const Records *records, uint32_t slot)
+{
+	return atomic_load_explicit(&slot_of(records, slot)->version, memory_order_acquire);
+}
+
+const float *
+records_slot_vector(const Records *records, uint32_t slot)
+{
+	return vector_of(records, slot);
+}
+
+Bytes
+records_slot_id(const Records *records, uint32_t slot)
+{
+	return id_of(records, slot);
+}
+
+bool
+records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version)
+{
+	uint32_t	place;
+
+	pthread_mutex_lock(&records->map_lock);
+	*slot = map_find(records, id, &place);
+	if (*slot != NONE)
+		*version = records_slot_version(records, *slot);
+	pthread_mutex_unlock(&records->map_lock);
+	return *slot != NONE;
+}
+
+uint64_t
+records_moves(const Records *records)
+{
+	uint64_t	moving;
+
+	while ((moving = atomic_load(&records->moving)) % 2 != 0)
+		sched_yield();
+	return moving / 2;
+}
+
+bool
+records_move(const Records *records, uint64_t move, uint32_t *slot)
+{
+	*slot = (uint32_t) atomic_load(&records->moves[move % RECORDS_MOVES_KEPT]);
+
+	/* Not yet overwritten, nor about to be */
+	return atomic_load(&records->moving) / 2 < move + RECORDS_MOVES_KEPT;
 }

@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * records.h
- *	  Private to worker: a shard's records in memory, and exact search.
+ *	  Private to worker: a shard's records in memory.
  *
  * Law S5: the map from id to slot is the only truth of what is live.  A slot is
  * one version of one record; it is written once, published, and dies when the
- * record is deleted or superseded.
+ * record is deleted or superseded.  (slot, version) never comes twice: versions
+ * are log indexes, and a slot is used again for later ones only.
  *
  * Threads.  One apply thread at a time changes the records; any number of
- * searches read them without a lock: a slot's vector and id are complete
- * before its version becomes non-zero.  A dead slot is used again only after a
- * moment without any search or scan under way.
+ * readers look at them without a lock: a slot's vector and id are complete
+ * before its version becomes non-zero.  Who looks at vectors and ids does so
+ * between records_enter() and records_leave(); a dead slot is used again only
+ * when everybody who entered before its death has left.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,10 +23,11 @@
 #include "vec/vec.h"
 
 typedef struct Records Records;
-typedef struct RecordScan RecordScan;
 
 extern Records *records_new(VecMetric metric, uint32_t dim);
 extern void records_free(Records *records);
+extern VecMetric records_metric(const Records *records);
+extern uint32_t records_dim(const Records *records);
 
 /* -- The apply thread ------------------------------------------------------ */
 
@@ -42,17 +45,29 @@ extern void records_delete(Records *records, Bytes id);
 extern uint64_t records_count(const Records *records);
 extern uint64_t records_bytes(const Records *records);
 
-/*
- * A scan in order of (distance, id) over everything that was live when it
- * began.  What dies meanwhile is left out; what is superseded meanwhile comes
- * with its current version.  excluded ids (encoded as in a search message)
- * are left out.
- */
-extern RecordScan *record_scan_open(Records *records, const uint8_t *query, Bytes excluded);
+/* Keep slots from being used again; for a short while.  Pass on what it gives. */
+extern uint32_t records_enter(Records *records);
+extern void records_leave(Records *records, uint32_t entered);
 
-/* The next record; false = none is left.  id lives as long as the scan. */
-extern bool record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id);
-extern uint64_t record_scan_distances(const RecordScan *scan);
-extern void record_scan_close(RecordScan *scan);
+/* Slots handed out so far: 0 .. n - 1. */
+extern uint32_t records_slots(const Records *records);
+
+/* Version in a slot, 0 = dead; fine without having entered. */
+extern uint64_t records_slot_version(const Records *records, uint32_t slot);
+extern const float *records_slot_vector(const Records *records, uint32_t slot);
+extern Bytes records_slot_id(const Records *records, uint32_t slot);
+
+/* Slot and version of the live record of an id; false = none. */
+extern bool records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version);
+
+/*
+ * A walk over the slots while versions supersede each other may see a record
+ * in neither of its slots.  records_moves() counts those changes; the slots
+ * that came new with the moves from..to are in records_move(), as long as they
+ * are not more than RECORDS_MOVES_KEPT ago (false: walk again).
+ */
+#define RECORDS_MOVES_KEPT 4096
+extern uint64_t records_moves(const Records *records);
+extern bool records_move(const Records *records, uint64_t move, uint32_t *slot);
 
 #endif							/* WORKER_RECORDS_H */

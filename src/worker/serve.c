@@ -245,7 +245,7 @@ serve_read(Worker *worker, Request *request)
 
 /* The next k hits of a lease; ends the request and puts the lease back. */
 static void
-answer_search(Request *request, Lease *lease, uint32_t k, uint64_t distances)
+answer_search(Request *request, Lease *lease, uint32_t k)
 {
 	WireReply	head = reply_head(lease->shard, VT_OK);
 	WireSearchResult result;
@@ -266,7 +266,8 @@ answer_search(Request *request, Lease *lease, uint32_t k, uint64_t distances)
 	result.lease = more ? lease->id : 0;
 	result.exhausted = !more;
 	result.exact = 1;
-	result.distances = (uint32_t) distances;
+	result.distances = (uint32_t) (record_scan_distances(lease->scan) - lease->counted);
+	lease->counted += result.distances;
 	begin = wire_search_result_begin(&body, &result);
 	buf_put(&body, hits.data, hits.len);
 	wire_search_result_end(&body, begin, n);
@@ -294,8 +295,8 @@ begin_search(Request *request, uint64_t index)
 	atomic_fetch_add(&shard->users, 1);
 	lease = lease_new(request->worker, shard, net_conn_id(request->conn));
 	lease->applied = index;
-	lease->scan = record_scan_open(shard->records, search.vector, search.excluded);
-	answer_search(request, lease, search.k, record_scan_distances(lease->scan));
+	lease->scan = record_scan_open(shard->records, search.vector, search.excluded, search.k);
+	answer_search(request, lease, search.k);
 }
 
 static void
@@ -332,7 +333,7 @@ serve_search(Worker *worker, Request *request)
 			refuse(request, VT_LEASE_GONE, NULL);
 		}
 		else
-			answer_search(request, lease, search.k, 0);
+			answer_search(request, lease, search.k);
 		return;
 	}
 	if (search.dim != request->shard->desc.dim || search.k == 0)

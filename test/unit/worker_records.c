@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/worker/records.h"
+#include "../../src/worker/scan.h"
 #include "base/prng.h"
 #include "wire/wire.h"
 
@@ -86,7 +86,7 @@ in_order_and_whole(void **state)
 	assert_int_equal(records_count(records), 2400);
 
 	vector_of(77, query);
-	scan = record_scan_open(records, query, buf_bytes(&excluded));
+	scan = record_scan_open(records, query, buf_bytes(&excluded), 10);
 	while (record_scan_next(scan, &distance, &version, &got))
 	{
 		assert_true(wire_tid_get(got, &block, &offset));
@@ -124,11 +124,57 @@ nan_is_last(void **state)
 	for (uint32_t i = 10; i < 20; i++)
 		put(records, i, i, i);
 	vector_of(3, query);
-	scan = record_scan_open(records, query, bytes_of(NULL, 0));
+	scan = record_scan_open(records, query, bytes_of(NULL, 0), 10);
 	while (record_scan_next(scan, &distance, &version, &got))
 		assert_int_equal(isnan(distance) != 0, ++n == 11);
 	assert_int_equal(n, 11);
 	record_scan_close(scan);
+	records_free(records);
+}
+
+/* Memory follows what is live, also while somebody is in the middle of a scan. */
+static void
+dead_slots_are_used_again(void **state)
+{
+	Records    *records = records_new(VEC_L2, DIM);
+	uint8_t		query[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+	uint32_t	entered;
+	uint32_t	slots;
+	int			n = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < 1000; i++)
+		put(records, i, i + 1, i);
+	vector_of(7, query);
+	scan = record_scan_open(records, query, bytes_of(NULL, 0), 10);
+	assert_true(record_scan_next(scan, &distance, &version, &got));
+	for (uint32_t i = 0; i < 50000; i++)
+		put(records, i % 1000, 2000 + i, i);
+	assert_true(records_slots(records) < 1100);
+	while (record_scan_next(scan, &distance, &version, &got))
+		n++;
+	assert_int_equal(n, 999);
+	record_scan_close(scan);
+
+	/* Not what somebody may be looking at. */
+	entered = records_enter(records);
+	slots = records_slots(records);
+	for (uint32_t i = 0; i < 5000; i++)
+		put(records, i % 1000, 100000 + i, i);
+	assert_true(records_slots(records) >= slots + 4000);
+	records_leave(records, entered);
+	slots = records_slots(records);
+	for (uint32_t i = 0; i < 1000; i++)
+		records_delete(records, id_of(i, id));
+	assert_int_equal(records_count(records), 0);
+	for (uint32_t i = 0; i < 4000; i++)
+		put(records, i, 200000 + i, i);
+	assert_int_equal(records_slots(records), slots);
 	records_free(records);
 }
 
@@ -195,7 +241,7 @@ whole_beside_a_writer(void **state)
 		int			steady = 0;
 
 		vector_of((uint32_t) round, query);
-		scan = record_scan_open(shared.records, query, bytes_of(NULL, 0));
+		scan = record_scan_open(shared.records, query, bytes_of(NULL, 0), 1 + (uint32_t) round % 300);
 		while (record_scan_next(scan, &distance, &version, &got))
 		{
 			assert_true(wire_tid_get(got, &block, &offset));
@@ -218,6 +264,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_order_and_whole),
 		cmocka_unit_test(nan_is_last),
+		cmocka_unit_test(dead_slots_are_used_again),
 		cmocka_unit_test(whole_beside_a_writer),
 	};
 
