@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw.h
+ *	  Nearest neighbours in memory: a graph that is searched while it grows.
+ *
+ * Conventions
+ *
+ * 1. A *slot* is one version of one vector: dense, uint32_t, below
+ *	  HNSW_MAX_SLOTS.  Its vector and label are written once, before anybody can
+ *	  find it, and never change.  The *label* is the caller's; nothing is
+ *	  assumed about it but that equal distances are ordered by it.
+ * 2. The life of a slot:
+ *
+ *		free -> reserved -> added -> linked
+ *					|		  |        |
+ *					|		  +--------+--> dead --> (grace) --> free
+ *					+--> free (given back)
+ *
+ *	  An *added* slot is found by every search that begins afterwards: searches
+ *	  scan the waiting slots exactly, then walk the graph.  Linking moves it into
+ *	  the graph; it is found at every moment in between.  Whoever adds should see
+ *	  to it that the queue stays short (HnswStats.waiting).
+ * 3. What a search returns.  Every hit was live at some moment of the search.
+ *	  A vector that was live from before the search until after it is never lost
+ *	  because of what other threads do.  One that is replaced meanwhile
+ *	  (hnsw_replace) comes once, in its old version or in its new one, with the
+ *	  distance of the version that comes.  What is added meanwhile does not come.
+ * 4. Threads.  Every function may be called by any thread at any time, but for
+ *	  hnsw_create, hnsw_destroy and hnsw_check (graph at rest), and a cursor is
+ *	  used by one thread at a time.  Searches and cursors take no lock.
+ * 5. Slots seen in hits are not used again before the guard under which they
+ *	  were seen is left (hnsw_enter).  A cursor is a guard of its own.
+ * 6. Distances in hits are those of vec_distance(), hits are ordered by
+ *	  (distance, label, slot); NaN comes last.  Walks use faster numbers.
+ * 7. Vectors are dim finite floats; the caller has checked that.
+ * 8. Memory: sizes follow from options the caller has validated; what can fail
+ *	  for lack of memory fails in hnsw_reserve.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HNSW_H
+#define HNSW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "vec/vec.h"
+
+#define HNSW_MAX_SLOTS (UINT32_C(1) << 30)
+#define HNSW_NO_SLOT UINT32_MAX
+#define HNSW_MIN_M 2
+#define HNSW_MAX_M 128
+#define HNSW_MAX_EF 100000
+
+typedef struct Hnsw Hnsw;
+typedef struct HnswCursor HnswCursor;
+
+/* On disk one day: never renumber. */
+typedef enum HnswCodes
+{
+	HNSW_CODES_NONE = 0,		/* walk on the floats */
+	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the floats; L1 stays on floats */
+} HnswCodes;
+
+typedef struct HnswOptions
+{
+	uint32_t	dim;			/* 1 to VEC_MAX_DIM */
+	VecMetric	metric;
+	uint32_t	m;				/* links per node above the ground level, twice that on it */
+	uint32_t	ef_construction;	/* candidates looked at when linking; at least m is used */
+	HnswCodes	codes;
+	uint32_t	max_slots;		/* hnsw_reserve says VT_FULL beyond; 0 = HNSW_MAX_SLOTS */
+	uint64_t	seed;			/* levels are a function of (seed, label) */
+
+	/* Told of every change of the memory held, in bytes; NULL = nobody. */
+	void		(*account) (void *arg, int64_t bytes);
+	void	   *account_arg;
+} HnswOptions;
+
+/* VT_INVALID with a sentence when an option is out of range. */
+extern VtStatus hnsw_create(const HnswOptions *options, Hnsw **h, VtError *err);
+extern void hnsw_destroy(Hnsw *h);	/* NULL is fine; no cursor or guard may be left */
+
+/* -- Changing -------------------------------------------------------------- */
+
+/*
+ * A free slot, for the caller alone, to note beside it whatever belongs to it.
+ * VT_FULL, VT_NOMEM.
+ */
+extern VtStatus hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err);
+extern void hnsw_unreserve(Hnsw *h, uint32_t slot);
+
+/* Publish a reserved slot: from now on it is found.  The vector is copied. */
+extern void hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector);
+
+/*
+ * Publish a reserved slot as the new version of a live one, which dies: a
+ * search sees one of the two.  Two threads may not replace or delete the same
+ * slot at once.
+ */
+extern void hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label,
+						 const float *vector);
+
+/* A live slot dies.  False: it was not live. */
+extern bool hnsw_delete(Hnsw *h, uint32_t slot);
+
+/*
+ * Take the slot that has waited longest into the graph; costs about what two
+ * to five searches with ef_construction do.  False: none waits.  Slots that
+ * died while waiting are passed over.
+ */
+extern bool hnsw_link_next(Hnsw *h);
+
+/*
+ * Repair the graph around dead slots and make them free again, at most about
+ * `steps` nodes looked at in this call; false: nothing is left to do now.  One
+ * thread at a time does it, others get false.  Begins when the share of dead
+ * slots is worth a pass (or any is, with `eager`); never necessary for right
+ * results.
+ */
+extern bool hnsw_repair(Hnsw *h, uint32_t steps, bool eager);
+
+/* -- Looking --------------------------------------------------------------- */
+
+/*
+ * Between enter and leave no slot that can still be found is used again.
+ * Guards are cheap; a long one only delays reuse.
+ */
+extern uint32_t hnsw_enter(Hnsw *h);
+extern void hnsw_leave(Hnsw *h, uint32_t guard);
+
+/* Of a slot that is added or linked, dead or not, under a guard. */
+extern const float *hnsw_vector(const Hnsw *h, uint32_t slot);
+extern uint64_t hnsw_label(const Hnsw *h, uint32_t slot);
+extern bool hnsw_live(const Hnsw *h, uint32_t slot);
+
+typedef struct HnswHit
+{
+	double		distance;		/* vec_distance(metric, query, vector) */
+	uint64_t	label;
+	uint32_t	slot;
+} HnswHit;
+
+/* What a search cost, added up by the functions that take one. */
+typedef struct HnswCost
+{
+	uint64_t	distances;		/* vectors or codes compared while walking or scanning */
+	uint64_t	refined;		/* exact distances computed at the end */
+	uint64_t	hops;			/* nodes whose links were read */
+	uint64_t	exact;			/* times the exact scan stood in for the graph */
+} HnswCost;
+
+/*
+ * May this slot be a hit?  Called by the searching thread, for some slots more
+ * than once, in no order.
+ */
+typedef bool (*HnswFilter) (void *arg, uint64_t label, uint32_t slot);
+
+typedef struct HnswSearch
+{
+	const float *query;			/* dim floats; a cursor copies them */
+	uint32_t	k;				/* hits wanted; for a cursor, a hint */
+	uint32_t	ef;				/* candidates kept while walking; at least k is used */
+	HnswFilter	filter;			/* NULL = all pass */
+	void	   *filter_arg;
+	HnswCost   *cost;			/* may be NULL */
+} HnswSearch;
+
+/*
+ * The k nearest, about: hits has room for k.  Returns how many, fewer than k
+ * only when no more were live and passed.
+ */
+extern uint32_t hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits);
+
+/* The k nearest, exactly: compares the query with every live vector. */
+extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits);
+
+/*
+ * A search that goes on.  Each call of next returns the next n hits or fewer,
+ * ordered within the call, none twice.  Fewer than n are returned only when
+ * everything has come that was live all the time and passes: read to its end,
+ * a cursor returns it all.  From call to call the order is that of the walk: a
+ * later hit can be nearer than an earlier one.
+ *
+ * A cursor holds about n / 6 bytes for a graph of n slots, and keeps slots that
+ * die from being used again until it is closed.
+ */
+extern HnswCursor *hnsw_cursor_open(Hnsw *h, const HnswSearch *search);
+extern uint32_t hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n);
+extern void hnsw_cursor_close(HnswCursor *cursor);
+
+/* -- Knowing --------------------------------------------------------------- */
+
+typedef struct HnswStats
+{
+	uint64_t	live;			/* added or linked, not dead */
+	uint64_t	waiting;		/* added, not yet in the graph */
+	uint64_t	linked;			/* in the graph, dead ones included */
+	uint64_t	dead;			/* not yet free again */
+	uint64_t	free;			/* slots to use again */
+	uint64_t	used;			/* slots ever handed out */
+	uint64_t	bytes;			/* memory in use for slots, links, codes and queues */
+	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
+	uint64_t	link_distances; /* vectors compared while linking */
+	uint64_t	repaired;		/* nodes whose links a repair has rewritten */
+	int			levels;			/* 0 = empty graph */
+} HnswStats;
+
+/* Numbers of about now; other threads may be at work. */
+extern void hnsw_stats(const Hnsw *h, HnswStats *stats);
+
+typedef struct HnswReport
+{
+	uint64_t	nodes;			/* linked, not dead */
+	uint64_t	links;			/* on the ground level */
+	uint64_t	unreachable;	/* live and linked, but no walk from the entry finds it */
+	uint64_t	no_inlink;		/* live and linked, nobody's neighbour */
+	char		first[200];		/* what is wrong, the first of it; empty = nothing */
+} HnswReport;
+
+/*
+ * Is the graph what it should be?  Nobody may change it meanwhile.  False: a
+ * rule is broken, report->first says which.  Unreachable nodes break no rule,
+ * they are counted.
+ */
+extern bool hnsw_check(const Hnsw *h, HnswReport *report);
+
+/* Which instructions the walk uses: "plain", "avx2", "avx512", "avx512vnni". */
+extern const char *hnsw_cpu_name(void);
+
+#endif							/* HNSW_H */
