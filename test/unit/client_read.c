@@ -709,7 +709,7 @@ definite_errors_end_a_scan(void **state)
 	scan = scan_open(&s, 5, NULL);
 	assert_int_equal(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err), VT_PROTOCOL);
 	client_scan_close(scan);
-	s.w.ntricks = 0;
+	forget_tricks(&s.w);
 
 	memset(&search, 0, sizeof(search));
 	search.generation = s.w.generation;

@@ -241,6 +241,15 @@ world_count(World *w, WireType type)
 	return n;
 }
 
+/* No more tricks. */
+static inline void
+forget_tricks(World *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->ntricks = 0;
+	pthread_mutex_unlock(&w->lock);
+}
+
 /* Under the lock: the trick for this request, if there is one. */
 static inline Trick
 take_trick(World *w, WireType type)
