@@ -18,7 +18,7 @@ static Setting settings[] = {
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
 	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
 	{.name = "pd", .help = "endpoint of the placement driver"},
-	{.name = "threads", .help = "threads that serve requests, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
+	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
@@ -71,7 +71,7 @@ main(int argc, char **argv)
 	options.listen = get("listen")->text;
 	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.listen;
 	options.pd = get("pd")->text;
-	options.threads = (uint32_t) get("threads")->number;
+	options.search_threads = (uint32_t) get("search_threads")->number;
 	options.memory_limit = (uint64_t) get("memory_limit")->number << 20;
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
 	options.boot_epoch = daemon_boot_epoch();

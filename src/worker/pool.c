@@ -208,7 +208,7 @@ pool_start(Worker *worker)
 {
 	long		cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-	worker->npool = 1 + (worker->options.threads ? worker->options.threads :
+	worker->npool = 1 + (worker->options.search_threads ? worker->options.search_threads :
 						 (uint32_t) (cores > 2 ? cores : 2));
 	worker->pool = vt_alloc(sizeof(pthread_t) * worker->npool);
 	for (uint32_t i = 0; i < worker->npool; i++)

@@ -126,7 +126,8 @@ extern void lease_bury(Worker *worker);
 extern void *house_main(void *worker);
 
 /* status.c */
-extern char *status_json(Worker *worker);	/* free() it */
-extern char *status_refusal_json(VtStatus status);	/* the same */
+/* The answer to a control question; free() it. */
+extern char *status_answer_json(Worker *worker, Bytes question);
+extern char *status_refusal_json(VtStatus status);
 
 #endif							/* WORKER_PRIVATE_H */

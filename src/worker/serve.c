@@ -476,7 +476,7 @@ serve_list(Worker *worker, Request *request)
 static void
 serve_control(Worker *worker, Request *request)
 {
-	char	   *text = status_json(worker);
+	char	   *text = status_answer_json(worker, buf_bytes(&request->payload));
 
 	net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
 	free(text);

@@ -59,25 +59,38 @@ status_shards(Worker *worker)
 	return list;
 }
 
-char *
-status_refusal_json(VtStatus status)
+/* Text of an answer, which is given up. */
+static char *
+text_of(json_t *reply)
 {
-	json_t	   *reply = json_object();
-	char	   *text;
+	char	   *text = json_dumps(reply, JSON_COMPACT);
 
-	json_object_set_new(reply, "status", json_integer(status));
-	json_object_set_new(reply, "message", json_string(vt_status_words(status)));
-	text = json_dumps(reply, JSON_COMPACT);
 	json_decref(reply);
 	return text;
 }
 
 char *
-status_json(Worker *worker)
+status_refusal_json(VtStatus status)
 {
 	json_t	   *reply = json_object();
-	char	   *text;
 
+	json_object_set_new(reply, "status", json_integer(status));
+	json_object_set_new(reply, "message", json_string(vt_status_words(status)));
+	return text_of(reply);
+}
+
+char *
+status_answer_json(Worker *worker, Bytes question)
+{
+	json_t	   *asked = json_loadb((const char *) question.data, question.len, 0, NULL);
+	const char *op = json_string_value(json_object_get(asked, "op"));
+	bool		known = op && strcmp(op, "status") == 0;
+	json_t	   *reply;
+
+	json_decref(asked);
+	if (!known)
+		return status_refusal_json(VT_INVALID);
+	reply = json_object();
 	json_object_set_new(reply, "status", json_integer(VT_OK));
 	json_object_set_new(reply, "store", status_u64(worker->store_id));
 	json_object_set_new(reply, "cluster", status_id(&worker->cluster));
@@ -85,7 +98,5 @@ status_json(Worker *worker)
 	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - worker->started_us) / 1000));
 	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(reply, "shards", status_shards(worker));
-	text = json_dumps(reply, JSON_COMPACT);
-	json_decref(reply);
-	return text;
+	return text_of(reply);
 }

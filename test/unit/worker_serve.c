@@ -52,7 +52,7 @@ start(Place *place)
 	vt_id_random(&options.data_id);
 	options.listen = options.advertise = place->endpoint;
 	options.pd = place->pd;
-	options.threads = 2;
+	options.search_threads = 2;
 	options.boot_epoch = 1;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("worker: %s", vt_error_words(&err));
@@ -205,6 +205,20 @@ ask(Gateway *g, WireType type, const Buf *payload)
 		assert_int_equal(wire_reply_get(buf_bytes(&g->payload), &g->head, &g->body), VT_OK);
 	} while (g->head.status == VT_BUSY);
 	return g->head.status;
+}
+
+/* A question in JSON; the answer lives until the next. */
+static const char *
+control(Gateway *g, const char *text)
+{
+	Buf			payload = {0};
+
+	buf_put(&payload, text, strlen(text));
+	send_frame(g, WIRE_REQUEST, WIRE_CONTROL, ++g->requests, &payload);
+	assert_int_equal(read_frame(g), g->requests);
+	buf_put_u8(&g->payload, 0);
+	buf_free(&payload);
+	return (const char *) g->payload.data;
 }
 
 static WireRoute
@@ -483,6 +497,11 @@ fences_and_refusals(void **state)
 	assert_int_equal(ask(&g, WIRE_SEARCH, &rubbish), VT_PROTOCOL);
 	assert_int_equal(ask(&g, WIRE_LIST, &rubbish), VT_PROTOCOL);
 	assert_int_equal(ask(&g, WIRE_READ_INDEX, &rubbish), VT_PROTOCOL);
+
+	assert_non_null(strstr(control(&g, "{\"op\":\"status\"}"), "\"status\":0"));
+	assert_non_null(strstr(control(&g, "{\"op\":\"status\"}"), "\"records\":\"1\""));
+	assert_non_null(strstr(control(&g, "{\"op\":\"dance\"}"), "\"status\":2"));
+	assert_non_null(strstr(control(&g, "{\"op\":"), "\"status\":2"));
 	buf_free(&rubbish);
 	assert_int_equal(count(&g, place), 1);
 	hang_up(&g);
