@@ -147,7 +147,7 @@ fmt:
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined unit
 tsan:
-	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread unit
+	TSAN_OPTIONS="suppressions=$(CURDIR)/test/lint/tsan.supp" $(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread unit
 
 clean:
 	rm -rf $(BUILD)
