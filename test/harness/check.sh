@@ -158,6 +158,17 @@ sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1"
 }
 
+# The checker of histories, itself checked against histories known good and bad.
+lins() {
+	$limit "$BUILD/lin" --fuzz 20000 | tail -n 1 | sed 's/^/# against brute force: /'
+	$limit "$BUILD/lin" --known test/lin/histories
+}
+
+# Bugs put into the Raft core one by one: the simulator must catch each.
+zoo() {
+	make -s -j2 BUILD="$BUILD/zoo" DEFINES=-DRAFT_BUGS "$BUILD/zoo/sim" && $limit "$BUILD/zoo/sim" --zoo
+}
+
 part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all test-programs sim-programs || {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit 1
@@ -167,9 +178,13 @@ part unit 90 tap units
 if [ -x "$BUILD/sim" ]; then
 	case $mode in
 	quick) part sim 30 sim sims 100 ;;
-	full) part sim 240 sim sims 2000 ;;
+	full) part sim 240 sim sims 20000 ;;
 	long) part sim 3600 sim sims 50000 ;;
 	esac
+fi
+if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then
+	part lin 60 sim lins
+	part zoo 120 sim zoo
 fi
 pg_tree || {
 	echo "$passed passed, $((failed + 1)) failed, $skipped skipped"
