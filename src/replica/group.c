@@ -95,7 +95,40 @@ read_index(Replica *replica, Event *event)
 	waiter->arg = event->arg;
 	status = raft_read(replica->raft, (uint64_t) (uintptr_t) waiter);
 	if (status != VT_OK)
+	{
 		answer(waiter, status, 0, bytes_of(NULL, 0));
+		return;
+	}
+	*replica->asked_end = waiter;
+	replica->asked_end = &waiter->next;
+}
+
+/* The core has answered: it mostly answers the oldest first. */
+static void
+forget_asked(Replica *replica, const Waiter *waiter)
+{
+	for (Waiter **p = &replica->asked; *p; p = &(*p)->next)
+		if (*p == waiter)
+		{
+			*p = waiter->next;
+			if (!*p)
+				replica->asked_end = p;
+			return;
+		}
+}
+
+/* The core will answer no more: do it for it. */
+void
+group_fail_asked(Replica *replica, VtStatus status)
+{
+	while (replica->asked)
+	{
+		Waiter	   *waiter = replica->asked;
+
+		replica->asked = waiter->next;
+		answer(waiter, status, 0, bytes_of(NULL, 0));
+	}
+	replica->asked_end = &replica->asked;
 }
 
 /*
@@ -110,7 +143,7 @@ compact(Replica *replica, uint64_t index)
 	uint8_t    *bytes;
 	WriteJob   *job;
 
-	if (index <= replica->stored_base || raft_snapshot_at(replica->raft, index, &base) != VT_OK)
+	if (replica->gone || index <= replica->stored_base || raft_snapshot_at(replica->raft, index, &base) != VT_OK)
 	{
 		replica->checkpointing = false;
 		return;
@@ -130,9 +163,12 @@ compact(Replica *replica, uint64_t index)
 static void
 base_durable(Replica *replica, uint64_t index)
 {
-	WriteJob   *job = vt_alloc0(sizeof(WriteJob));
+	WriteJob   *job;
 
 	replica->checkpointing = false;
+	if (replica->gone)
+		return;
+	job = vt_alloc0(sizeof(WriteJob));
 	job->replica = replica;
 	job->batch = store_batch_new();
 	for (uint64_t i = replica->stored_base + 1; i <= index; i++)
@@ -171,7 +207,9 @@ group_handle(Replica *replica, Event *event)
 			base_durable(replica, event->number);
 			break;
 		case EVENT_CLOSE:
+			replica->gone = true;
 			atomic_store(&replica->serving_from, 0);
+			group_fail_asked(replica, VT_UNAVAILABLE);
 			group_fail_waiters(replica, VT_UNAVAILABLE, true);
 			pthread_mutex_lock(&replica->lock);
 			replica->closed = true;
@@ -252,6 +290,7 @@ take_reads(Replica *replica, const RaftReady *rd)
 	{
 		Waiter	   *waiter = (Waiter *) (uintptr_t) rd->reads[i].cookie;
 
+		forget_asked(replica, waiter);
 		waiter->index = rd->reads[i].index;
 		if (waiter->index == 0)
 		{

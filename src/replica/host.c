@@ -207,6 +207,22 @@ unlink_replica(ReplicaHost *host, Replica *replica)
 		}
 }
 
+/* What came after the order to stop is answered by whoever gave it. */
+static void
+give_back(ReplicaHost *host, Event *events)
+{
+	Event	  **end = &events;
+
+	pthread_mutex_lock(&host->inbox_lock);
+	while (*end)
+		end = &(*end)->next;
+	*end = host->inbox;
+	if (!host->inbox && events)
+		host->inbox_end = end;
+	host->inbox = events;
+	pthread_mutex_unlock(&host->inbox_lock);
+}
+
 static void *
 raft_main(void *arg)
 {
@@ -226,6 +242,7 @@ raft_main(void *arg)
 			events = event->next;
 			if (event->kind == EVENT_STOP)
 			{
+				give_back(host, events);
 				free(event);
 				return NULL;
 			}
@@ -236,10 +253,14 @@ raft_main(void *arg)
 				raft_campaign(event->replica->raft);
 				mark_dirty(event->replica);
 			}
+			else if (event->kind == EVENT_CLOSE)
+			{
+				/* Whoever waits for this may free the replica at once. */
+				unlink_replica(host, event->replica);
+				group_handle(event->replica, event);
+			}
 			else
 			{
-				if (event->kind == EVENT_CLOSE)
-					unlink_replica(host, event->replica);
 				group_handle(event->replica, event);
 				mark_dirty(event->replica);
 			}
@@ -356,7 +377,10 @@ replica_free(Replica *replica)
 		raft_buf_release(item->data);
 		free(item);
 	}
-	group_fail_waiters(replica, VT_STOPPING, true);
+
+	/* What was proposed may be in the log by now, and be applied after a start. */
+	group_fail_asked(replica, VT_UNAVAILABLE);
+	group_fail_waiters(replica, VT_UNAVAILABLE, true);
 	raft_close(replica->raft);
 	pthread_mutex_destroy(&replica->lock);
 	pthread_cond_destroy(&replica->idle);
@@ -378,6 +402,21 @@ replica_host_stop(ReplicaHost *host)
 				host->options.apply_threads);
 	stop_thread(&host->io_lock, &host->io_ready, &host->io_stop, &host->io_thread, 1);
 
+	while (host->inbox)
+	{
+		Event	   *event = host->inbox;
+
+		host->inbox = event->next;
+		if (event->kind == EVENT_OPEN)
+		{
+			event->replica->next = host->replicas;
+			host->replicas = event->replica;
+		}
+		if (event->done)
+			event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
+		raft_buf_release(event->command);
+		free(event);
+	}
 	while (host->replicas)
 	{
 		Replica    *replica = host->replicas;
@@ -388,16 +427,6 @@ replica_host_stop(ReplicaHost *host)
 		if (replica->machine.checkpoint(replica->machine.state, &index, &err) != VT_OK)
 			host_die("write a checkpoint", &err);
 		replica_free(replica);
-	}
-	while (host->inbox)
-	{
-		Event	   *event = host->inbox;
-
-		host->inbox = event->next;
-		if (event->done)
-			event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
-		raft_buf_release(event->command);
-		free(event);
 	}
 	free(host->io_queue);
 	free(host->apply_pool);
@@ -587,6 +616,21 @@ load_entry(void *arg, uint64_t index, Bytes bytes)
 	return VT_OK;
 }
 
+/* Delete what a crash left below the base of a group's log. */
+static VtStatus
+drop_below_base(ReplicaHost *host, uint64_t group, uint64_t base, VtError *err)
+{
+	StoreBatch *batch = store_batch_new();
+	uint64_t	found;
+	VtStatus	status = log_batch_drop_up_to(host->log, batch, group, base, &found, err);
+
+	if (status == VT_OK && found > 0)
+		write_and_wait(host, batch);
+	else
+		store_batch_free(batch);
+	return status;
+}
+
 VtStatus
 replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachine *machine,
 			 uint64_t applied, Replica **out, VtError *err)
@@ -613,6 +657,8 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	if (status == VT_OK)
 		status = log_load_entries(host->log, group, stored.base.index + 1, stored.hard.last_index,
 								  load_entry, &loading, err);
+	if (status == VT_OK)
+		status = drop_below_base(host, group, stored.base.index, err);
 	if (status == VT_OK && raft_conf_find(&stored.base.conf, id) == NULL)
 		status = vt_fail(err, VT_CORRUPT, "Raft group %llu is not stored here for replica %llu",
 						 (unsigned long long) group, (unsigned long long) id);
@@ -649,6 +695,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	replica->log_bytes = loading.bytes;
 	replica->proposals_end = &replica->proposals;
 	replica->items_end = &replica->items;
+	replica->asked_end = &replica->asked;
 	atomic_store(&replica->applied, applied);
 	pthread_mutex_init(&replica->lock, NULL);
 	pthread_cond_init(&replica->idle, NULL);
@@ -676,8 +723,6 @@ replica_destroy(Replica *replica, VtError *err)
 	uint64_t	group = replica->group;
 	uint64_t	id = replica->id;
 	StoreBatch *batch = store_batch_new();
-	uint64_t	first = replica->stored_base + 1;
-	uint64_t	last = replica->stored_last;
 
 	(void) err;
 
@@ -695,9 +740,9 @@ replica_destroy(Replica *replica, VtError *err)
 		pthread_cond_wait(&host->io_idle, &host->io_lock);
 	pthread_mutex_unlock(&host->io_lock);
 
-	last = replica->stored_last > last ? replica->stored_last : last;
+	/* The raft thread writes nothing of it any more, so these stand still. */
 	log_batch_tombstone(batch, group, id);
-	for (uint64_t i = first; i <= last; i++)
+	for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
 		log_batch_drop(batch, group, i);
 	write_and_wait(host, batch);
 

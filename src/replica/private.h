@@ -90,6 +90,9 @@ struct Replica
 	uint64_t	log_bytes;		/* written since the last checkpoint */
 	bool		checkpointing;
 	bool		dirty;
+	bool		gone;			/* being destroyed: nothing of it is written any more */
+	Waiter	   *asked;			/* reads the core has not answered, oldest first */
+	Waiter	  **asked_end;
 
 	/* Published by the raft thread and the apply threads */
 	atomic_uint_fast64_t applied;
@@ -172,6 +175,7 @@ extern void host_run(ReplicaHost *host, Replica *replica);
 extern void group_handle(Replica *replica, Event *event);
 extern void group_duties(Replica *replica);
 extern void group_fail_waiters(Replica *replica, VtStatus status, bool all);
+extern void group_fail_asked(Replica *replica, VtStatus status);
 
 /* apply.c */
 extern void *apply_main(void *host);

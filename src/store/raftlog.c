@@ -58,6 +58,31 @@ log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index)
 	store_batch_delete(batch, key_of(key, 'L', group, &index));
 }
 
+VtStatus
+log_batch_drop_up_to(Store *store, StoreBatch *batch, uint64_t group, uint64_t last,
+					 uint64_t *found, VtError *err)
+{
+	uint8_t		from[KEY_MAX];
+	uint8_t		to[KEY_MAX];
+	uint64_t	first = 0;
+	uint64_t	after = last + 1;
+	StoreIter  *iter = store_iter_open(store, key_of(from, 'L', group, &first),
+									   key_of(to, 'L', group, &after));
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status;
+
+	*found = 0;
+	while (store_iter_next(iter, &key, &value))
+	{
+		store_batch_delete(batch, key);
+		(*found)++;
+	}
+	status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	return status;
+}
+
 void
 log_batch_tombstone(StoreBatch *batch, uint64_t group, uint64_t replica)
 {

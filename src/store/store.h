@@ -118,6 +118,13 @@ extern void log_batch_base(StoreBatch *batch, uint64_t group, Bytes base);
 extern void log_batch_entry(StoreBatch *batch, uint64_t group, uint64_t index, Bytes entry);
 extern void log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index);
 
+/*
+ * Drop the entries up to and including last that are still there: a crash comes
+ * between a new base and the deletions that follow it.  *found says how many.
+ */
+extern VtStatus log_batch_drop_up_to(Store *store, StoreBatch *batch, uint64_t group,
+									 uint64_t last, uint64_t *found, VtError *err);
+
 /* Forget a group's state and base, and remember that this replica is gone. */
 extern void log_batch_tombstone(StoreBatch *batch, uint64_t group, uint64_t replica);
 
