@@ -355,6 +355,7 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 	StoreBatch *batch = store_batch_new();
 	Buf			value = {0};
 	VtId		boot = store_boot_id();
+	uint8_t		number[8];
 	VtStatus	status;
 
 	pthread_mutex_lock(&catalog->lock);
@@ -364,6 +365,14 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 	buf_put_u64(&value, *index);
 	buf_put_id(&value, &boot);
 	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
+
+	/*
+	 * From now on the applied index is believed (replay_from), so it must be of
+	 * this boot: one that survived a power loss may stand beyond holes that
+	 * replay has not filled yet.
+	 */
+	put_le64(number, *index);
+	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
 	if (status == VT_OK)
 		status = store_write(catalog->rows, batch, true, err);
 	buf_free(&value);
