@@ -3,8 +3,8 @@
  * lease.c
  *	  Scans and listings that a client will come back to.
  *
- * A lease belongs to one connection and goes with it, or after a minute
- * without use.  A client whose lease is gone starts again with what it has
+ * A lease belongs to one connection and goes with it, or when the request that
+ * used it last is cancelled, or after a minute without use.  A client whose lease is gone starts again with what it has
  * already returned excluded, so nothing is lost with it.
  *
  *-------------------------------------------------------------------------
@@ -39,15 +39,18 @@ unlink_lease(Worker *worker, Lease *lease)
 		}
 }
 
-/* A new lease that the caller works with; takes over the hold on shard. */
+/* A new lease on the request's shard, which the caller works with. */
 Lease *
-lease_new(Worker *worker, Shard *shard, uint64_t conn)
+lease_new(const Request *request)
 {
+	Worker	   *worker = request->worker;
 	Lease	   *lease = vt_alloc0(sizeof(Lease));
 	Lease	   *oldest = NULL;
 
-	lease->conn = conn;
-	lease->shard = shard;
+	atomic_fetch_add(&request->shard->users, 1);
+	lease->conn = net_conn_id(request->conn);
+	lease->request = request->request;
+	lease->shard = request->shard;
 	lease->busy = true;
 	lease->used_us = clock_now_us();
 	pthread_mutex_lock(&worker->lock);
@@ -71,8 +74,10 @@ lease_new(Worker *worker, Shard *shard, uint64_t conn)
 
 /* Find one of this connection's and work with it; NULL = gone. */
 Lease *
-lease_take(Worker *worker, uint64_t id, uint64_t conn)
+lease_take(const Request *request, uint64_t id)
 {
+	Worker	   *worker = request->worker;
+	uint64_t	conn = net_conn_id(request->conn);
 	Lease	   *found = NULL;
 
 	pthread_mutex_lock(&worker->lock);
@@ -80,6 +85,7 @@ lease_take(Worker *worker, uint64_t id, uint64_t conn)
 		if (l->id == id && l->conn == conn && !l->busy)
 		{
 			l->busy = true;
+			l->request = request->request;
 			found = l;
 			break;
 		}
@@ -155,6 +161,34 @@ void
 lease_drop_conn(Worker *worker, uint64_t conn)
 {
 	drop_where(worker, conn, 0, false);
+}
+
+/*
+ * The client has dropped the answer to this request, so it does not know how
+ * far the lease has moved, or that there is one.  In an nng callback.
+ */
+void
+lease_cancel(Worker *worker, uint64_t conn, uint64_t request)
+{
+	pthread_mutex_lock(&worker->lock);
+	for (Lease **p = &worker->leases; *p; p = &(*p)->next)
+	{
+		Lease	   *l = *p;
+
+		if (l->conn != conn || l->request != request)
+			continue;
+		if (l->busy)
+			l->condemned = true;
+		else
+		{
+			*p = l->next;
+			worker->nleases--;
+			l->next = worker->dead_leases;
+			worker->dead_leases = l;
+		}
+		break;
+	}
+	pthread_mutex_unlock(&worker->lock);
 }
 
 void

@@ -102,7 +102,7 @@ pool_put(Worker *worker, Request *request)
 		turn_away(request, VT_STOPPING);
 }
 
-/* The asker has lost interest: drop the request if nobody works on it yet. */
+/* The asker has lost interest: drop the request, or what it left behind. */
 static void
 cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 {
@@ -126,6 +126,8 @@ cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 	pthread_mutex_unlock(&worker->lock);
 	if (found)
 		request_free(found);
+	else
+		lease_cancel(worker, conn, id);
 }
 
 void

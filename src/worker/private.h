@@ -53,6 +53,7 @@ typedef struct Lease
 	struct Lease *next;
 	uint64_t	id;
 	uint64_t	conn;			/* connection it belongs to */
+	uint64_t	request;		/* that used it last */
 	Shard	   *shard;			/* held */
 	int64_t		used_us;
 	bool		busy;			/* a thread works with it */
@@ -115,10 +116,11 @@ extern void request_free(Request *request);
 extern void serve(Worker *worker, Request *request);
 
 /* lease.c */
-extern Lease *lease_new(Worker *worker, Shard *shard, uint64_t conn);	/* busy */
-extern Lease *lease_take(Worker *worker, uint64_t id, uint64_t conn);
+extern Lease *lease_new(const Request *request);	/* busy */
+extern Lease *lease_take(const Request *request, uint64_t id);
 extern void lease_put_back(Worker *worker, Lease *lease, bool keep);
 extern void lease_drop_conn(Worker *worker, uint64_t conn);
+extern void lease_cancel(Worker *worker, uint64_t conn, uint64_t request);
 extern void lease_expire(Worker *worker, int64_t now_us, bool all);
 extern void lease_bury(Worker *worker);
 

@@ -292,8 +292,7 @@ begin_search(Request *request, uint64_t index)
 		refuse(request, VT_BEHIND, NULL);
 		return;
 	}
-	atomic_fetch_add(&shard->users, 1);
-	lease = lease_new(request->worker, shard, net_conn_id(request->conn));
+	lease = lease_new(request);
 	lease->applied = index;
 	lease->scan = record_scan_open(shard->records, search.vector, search.excluded, search.k);
 	answer_search(request, lease, search.k);
@@ -317,7 +316,7 @@ serve_search(Worker *worker, Request *request)
 		return;
 	if (search.lease)
 	{
-		lease = lease_take(worker, search.lease, net_conn_id(request->conn));
+		lease = lease_take(request, search.lease);
 		if (search.flags & SEARCH_CLOSE)
 		{
 			WireReply	head = reply_head(request->shard, VT_OK);
@@ -424,8 +423,7 @@ begin_list(Request *request, uint64_t index)
 		refuse(request, VT_BEHIND, NULL);
 		return;
 	}
-	atomic_fetch_add(&shard->users, 1);
-	lease = lease_new(request->worker, shard, net_conn_id(request->conn));
+	lease = lease_new(request);
 	lease->applied = index;
 	lease->vectors = (list.flags & LIST_VECTORS) != 0;
 	lease->iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
@@ -452,7 +450,7 @@ serve_list(Worker *worker, Request *request)
 		when_current(request, begin_list);
 		return;
 	}
-	lease = lease_take(worker, list.lease, net_conn_id(request->conn));
+	lease = lease_take(request, list.lease);
 	if (list.flags & LIST_CLOSE)
 	{
 		WireReply	head = reply_head(request->shard, VT_OK);

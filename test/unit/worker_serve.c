@@ -568,6 +568,16 @@ scans_end_when_nothing_is_left(void **state)
 	assert_int_equal(search(&g, &s, &found), VT_OK);
 	s.flags = 0;
 	assert_int_equal(search(&g, &s, &found), VT_LEASE_GONE);
+
+	/* It ends when the request that used it last is cancelled. */
+	s = question(place, vector, 1);
+	assert_int_equal(search(&g, &s, &found), VT_OK);
+	s.lease = found.lease;
+	assert_int_equal(search(&g, &s, &found), VT_OK);
+	send_frame(&g, WIRE_CANCEL, WIRE_SEARCH, g.requests - 1, &(Buf) {0});
+	assert_int_equal(search(&g, &s, &found), VT_OK);
+	send_frame(&g, WIRE_CANCEL, WIRE_SEARCH, g.requests, &(Buf) {0});
+	assert_int_equal(search(&g, &s, &found), VT_LEASE_GONE);
 	hang_up(&other);
 	hang_up(&g);
 }
