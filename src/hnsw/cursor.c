@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * cursor.c
+ *	  A search that goes on.
+ *
+ * It keeps what a search throws away: candidates that fell out of the pool or
+ * never got in go to a heap.  The next call fills the pool from the heap and
+ * walks on.  When the walk has nothing left, slots it never came to (the graph
+ * may have lost some, and twins of passed-by nodes) are measured one by one;
+ * so a cursor read to its end is a full scan.
+ *
+ * Each slot is visited once, and what is superseded meanwhile is shown by the
+ * slot that stood for it when the cursor was opened: nothing comes twice.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/hits.h"
+#include "hnsw/walk.h"
+
+struct HnswCursor
+{
+	Hnsw	   *h;
+	uint32_t	guard;
+	uint32_t	ef;
+	uint32_t	used;			/* when it was opened */
+	float	   *query;
+	Query		prepared;
+	Visited		visited;
+	Pool		pool;
+	Heap		discards;
+	Walk		walk;
+	HnswCost   *cost;
+	bool		swept;			/* the slots the walk missed are in the heap */
+};
+
+HnswCursor *
+hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
+{
+	HnswCursor *cursor = vt_alloc0(sizeof(HnswCursor));
+	Walk	   *walk = &cursor->walk;
+
+	cursor->h = h;
+	cursor->guard = hnsw_enter(h);
+	cursor->ef = search->ef > search->k ? search->ef : search->k;
+	if (cursor->ef == 0)
+		cursor->ef = 1;
+	cursor->query = vt_alloc(sizeof(float) * h->opt.dim);
+	memcpy(cursor->query, search->query, sizeof(float) * h->opt.dim);
+	cursor->cost = search->cost;
+	query_init(h, &cursor->prepared);
+	query_set(h, &cursor->prepared, cursor->query);
+
+	walk->h = h;
+	walk->query = &cursor->prepared;
+	walk->visited = &cursor->visited;
+	walk->pool = &cursor->pool;
+	walk->discards = &cursor->discards;
+	walk->filter = search->filter;
+	walk->filter_arg = search->filter_arg;
+	pool_begin(&cursor->pool, cursor->ef);
+	walk_start(walk);
+	cursor->used = atomic_load_explicit(&h->used, memory_order_acquire);
+	return cursor;
+}
+
+/* The pool as full as it can be. */
+static void
+fill(HnswCursor *cursor)
+{
+	Pool	   *pool = &cursor->pool;
+
+	/* An entry that is no hit, once expanded, has done what it was for. */
+	while (cursor->discards.n > 0 && pool->n - pool->passed_by < pool->want)
+	{
+		Entry		e = heap_pop(&cursor->discards);
+
+		if ((e & ENTRY_FLAGS) != ENTRY_FLAGS)
+			walk_insert(&cursor->walk, e);
+	}
+}
+
+/* What the walk never came to, as entries that lead nowhere. */
+static void
+sweep(HnswCursor *cursor)
+{
+	Hnsw	   *h = cursor->h;
+	Walk	   *walk = &cursor->walk;
+
+	cursor->swept = true;
+	for (uint32_t slot = 0; slot < cursor->used; slot++)
+	{
+		const uint8_t *row;
+		float		score;
+
+		if (visited_has(&cursor->visited, slot) ||
+			graph_stand_in(h, slot, walk->start) == NO_SLOT ||
+			(walk->filter && !walk->filter(walk->filter_arg, graph_meta(h, slot)->label, slot)))
+			continue;
+		visited_add(&cursor->visited, slot);
+		row = graph_row(h, slot);
+		query_score(h, walk->query, &slot, &row, 1, &score);
+		walk->distances++;
+		heap_push(&cursor->discards, entry_make(score, slot, ENTRY_EXPANDED));
+	}
+}
+
+/* Take up to n hits out of the pool, the best by exact distance. */
+static uint32_t
+emit(HnswCursor *cursor, HnswHit *hits, uint32_t n)
+{
+	Hnsw	   *h = cursor->h;
+	Walk	   *walk = &cursor->walk;
+	Pool	   *pool = &cursor->pool;
+	uint32_t	slack = n / 2 > 10 ? n / 2 : 10;
+	uint32_t	look = n > UINT32_MAX - slack ? UINT32_MAX : n + slack;
+	HnswHit    *found = vt_alloc(sizeof(HnswHit) * (pool->n + 1));
+	uint32_t   *places = vt_alloc(sizeof(uint32_t) * (pool->n + 1));
+	HnswHit		last;
+	uint32_t	nfound = 0;
+	uint32_t	nhits = 0;
+	uint32_t	kept = 0;
+	uint32_t	seen;
+
+	/* Measure the first of the pool; keep the best n of them. */
+	for (seen = 0; seen < pool->n && nfound < look; seen++)
+	{
+		Entry		e = pool->e[seen];
+		uint32_t	slot = entry_slot(e);
+		uint32_t	shown;
+
+		if (e & ENTRY_PASS_BY || (shown = graph_stand_in(h, slot, walk->start)) == NO_SLOT ||
+			(shown != slot && walk->filter &&
+			 !walk->filter(walk->filter_arg, graph_meta(h, shown)->label, shown)))
+			continue;
+		found[nfound] = hits_make(h, cursor->query, shown);
+		places[nfound++] = seen;
+	}
+	for (uint32_t i = 0; i < nfound; i++)
+		hits_keep(hits, &nhits, n, &found[i]);
+	hits_sort(hits, nhits);
+	if (nhits > 0)
+		last = hits[nhits - 1];
+
+	/* The others stay in the pool, and what was not looked at. */
+	for (uint32_t i = 0; i < nfound; i++)
+		if (nhits > 0 && hits_compare(&found[i], &last) > 0)
+			pool->e[kept++] = pool->e[places[i]];
+	for (; seen < pool->n; seen++)
+		pool->e[kept++] = pool->e[seen];
+	pool->n = kept;
+	pool->at = 0;
+	pool->passed_by = 0;
+	for (uint32_t i = 0; i < kept; i++)
+		pool->passed_by += (pool->e[i] & ENTRY_PASS_BY) != 0;
+	if (cursor->cost)
+		cursor->cost->refined += nfound;
+	free(found);
+	free(places);
+	return nhits;
+}
+
+uint32_t
+hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
+{
+	Walk	   *walk = &cursor->walk;
+	Pool	   *pool = &cursor->pool;
+	uint32_t	got = 0;
+
+	/* A walk that keeps fewer candidates than are wanted finds poor ones. */
+	if (n > cursor->ef && n <= HNSW_MAX_EF)
+		cursor->ef = n;
+	pool->want = cursor->ef;
+	while (got < n)
+	{
+		fill(cursor);
+		walk_run(walk);
+		if (pool->n > 0)
+			got += emit(cursor, hits + got, n - got);
+		else if (cursor->discards.n == 0)
+		{
+			if (cursor->swept)
+				break;
+			sweep(cursor);
+		}
+	}
+	if (got > 0)
+		hits_sort(hits, got);
+	if (cursor->cost)
+	{
+		cursor->cost->distances += walk->distances;
+		cursor->cost->hops += walk->hops;
+	}
+	walk->distances = 0;
+	walk->hops = 0;
+	return got;
+}
+
+void
+hnsw_cursor_close(HnswCursor *cursor)
+{
+	if (cursor == NULL)
+		return;
+	hnsw_leave(cursor->h, cursor->guard);
+	query_free(&cursor->prepared);
+	visited_free(&cursor->visited);
+	free(cursor->pool.e);
+	free(cursor->discards.e);
+	free(cursor->query);
+	free(cursor);
+}

@@ -1,0 +1,400 @@
+/*-------------------------------------------------------------------------
+ *
+ * graph.h
+ *	  Private to hnsw: how slots lie in memory, and who may touch what.
+ *
+ * Memory.  Slots live in chunks that never move.  A chunk is one mapping and
+ * holds, section after section, what belongs to its slots:
+ *
+ *		vectors | codes | ground links | Life | Meta
+ *
+ * so that what is needed at different times lies apart and each row can be
+ * aligned.  Address of a row = chunk + offset of the section + row * stride.
+ * Floats are padded with zeros to a multiple of 16, so kernels have no tail.
+ *
+ * Links.  A list is an array of slots ended by HNSW_NO_SLOT or by its length;
+ * each is stored with release and read with acquire, so who sees a slot sees
+ * its vector.  Lists change under the node's lock and are read without it: a
+ * reader may meet a list half old, half new, which costs a detour, not a wrong
+ * answer.  Two locks of nodes are never held at once.
+ *
+ * Reuse.  Whoever follows links or reads the queue is inside a guard
+ * (epoch.c).  A slot is free again only when no link, queue place or version
+ * chain leads to it and every guard that could have seen one is left.  Nobody
+ * links to a dead slot: who looked before it died is inside a guard, too.
+ *
+ * Life.fate says what a slot is worth: unpublished, live, dead, or superseded
+ * by another slot.  Life.born is its place in the queue of all slots ever
+ * added.  A search remembers the queue's end when it begins; what is born
+ * later is not part of it, except as stand-in for what was superseded
+ * meanwhile (graph_stand_in).
+ *
+ * Twins.  A vector equal to one in the graph is not linked: it hangs behind it
+ * in a chain (Meta.twin), so a thousand equal vectors are no trap in the graph.
+ * A twin has no links and nobody links to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HNSW_GRAPH_H
+#define HNSW_GRAPH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hnsw/hnsw.h"
+#include "hnsw/kernels.h"
+
+#define NO_SLOT HNSW_NO_SLOT
+#define MAX_LEVEL 30
+
+/* Life.fate; from FATE_SUPERSEDED on: by slot fate - FATE_SUPERSEDED */
+enum
+{
+	FATE_NONE,
+	FATE_LIVE,
+	FATE_DEAD,
+	FATE_SUPERSEDED
+};
+
+typedef struct Life
+{
+	atomic_uint fate;
+	float		inv_norm;		/* 1 / |vector|, 0 for the zero vector; cosine on floats */
+	atomic_ullong born;
+} Life;
+
+typedef enum SlotState
+{
+	SLOT_FREE,
+	SLOT_RESERVED,
+	SLOT_ADDED,
+	SLOT_LINKED,
+	SLOT_TWIN,					/* linked, as a twin */
+	SLOT_RETIRED				/* nothing leads here, waiting for its grace */
+} SlotState;
+
+typedef struct Meta
+{
+	uint64_t	label;
+	_Atomic(atomic_uint *) upper;	/* lists of m links, level 1 first; NULL on the ground */
+	atomic_uint twin;			/* next equal vector, or NO_SLOT */
+	uint32_t	prev;			/* the version this one superseded, or NO_SLOT; h->lock */
+	atomic_uchar state;			/* SlotState */
+	atomic_uchar level;
+	atomic_uchar lock;			/* of the links and of the head of the twins */
+} Meta;
+
+/* Behind the codes of a row. */
+typedef struct CodeParams
+{
+	float		scale;			/* number = scale * code + offset */
+	float		offset;
+	float		sum;			/* of the codes */
+	float		norm;			/* of the numbers the codes stand for: L2 squared; cosine 1 / norm */
+} CodeParams;
+
+/* The queue of slots to link; entries that are done hold NO_SLOT. */
+typedef struct Ring
+{
+	struct Ring *older;			/* kept until the end: readers may be in it */
+	uint64_t	mask;
+	atomic_uint slots[];
+} Ring;
+
+/* What a slot or ring waits for before it is used again. */
+typedef struct Limbo
+{
+	uint32_t	slot;
+	uint64_t	epoch;
+} Limbo;
+
+typedef struct SlotList
+{
+	uint32_t   *slots;
+	uint32_t	n;
+	uint32_t	room;
+} SlotList;
+
+#define GUARDS_PER_BLOCK 64
+
+typedef struct Guard
+{
+	_Alignas(64) atomic_ullong epoch;	/* 0 = free */
+} Guard;
+
+typedef struct GuardBlock
+{
+	Guard		guards[GUARDS_PER_BLOCK];
+	_Atomic(struct GuardBlock *) next;
+} GuardBlock;
+
+typedef struct Ctx Ctx;
+
+#define CTX_PLACES 64
+#define INFLIGHT_PLACES 64
+
+/* The entry point as one word: level << 32 | slot. */
+#define NO_ENTRY UINT64_MAX
+
+/* Where a repair stands. */
+typedef enum RepairPhase
+{
+	REPAIR_IDLE,
+	REPAIR_GRACE,				/* links to the batch may still appear */
+	REPAIR_PROMOTE,				/* twins take the place of nodes of the batch */
+	REPAIR_SWEEP				/* removing the links */
+} RepairPhase;
+
+struct Hnsw
+{
+	HnswOptions opt;
+
+	/* Layout; constant */
+	const Kernels *kernels;
+	uint32_t	dim16;			/* floats of a row: dim rounded up to 16 */
+	uint32_t	dim64;			/* bytes a code kernel reads */
+	uint32_t	m0;
+	bool		coded;
+	uint32_t	shift;			/* a chunk has 1 << shift slots */
+	uint32_t	mask;
+	size_t		code_stride;
+	size_t		code_params;	/* offset of CodeParams in a row of codes */
+	size_t		vec_off;		/* sections of a chunk */
+	size_t		code_off;
+	size_t		link_off;
+	size_t		life_off;
+	size_t		meta_off;
+	size_t		chunk_size;
+	size_t		slot_bytes;		/* of a slot in all sections */
+	double		level_factor;
+	_Atomic(uint8_t *) *chunks;
+	uint32_t	nchunks_max;
+
+	/* Read by all, changed by some */
+	_Alignas(64) atomic_ullong entry;
+	atomic_uint used;			/* slots ever handed out */
+	atomic_ullong head;			/* queue: everything before is done */
+	atomic_ullong tail;			/* queue: end */
+	_Atomic(Ring *) ring;
+	atomic_ullong dead;			/* published, not live, not yet free */
+	atomic_ullong twins;
+	atomic_ullong live;
+	atomic_ullong linked;
+	atomic_ullong link_distances;
+	atomic_ullong repaired;
+	atomic_llong bytes;
+	atomic_uint inflight[INFLIGHT_PLACES];	/* slots being linked */
+
+	/* Changing slots and the queue */
+	_Alignas(64) pthread_mutex_t lock;
+	uint64_t	claim;			/* next queue place to link */
+	SlotList	free;
+	Limbo	   *limbo;			/* a queue in an array, by epoch */
+	size_t		limbo_at;
+	size_t		limbo_n;
+	size_t		limbo_room;
+	SlotList	died;			/* dead linked slots, not yet in a repair */
+
+	/* Repair; who holds repair_lock */
+	pthread_mutex_t repair_lock;
+	RepairPhase phase;
+	SlotList	batch;
+	uint8_t    *in_batch;		/* a bit for each slot below batch_used */
+	uint32_t	batch_used;
+	uint64_t	batch_epoch;
+	uint32_t	sweep_at;
+	atomic_ullong sweep_best;	/* highest node outside the batch, as entry; linkers raise it */
+
+	/* Guards and scratch memory */
+	_Alignas(64) atomic_ullong epoch;
+	GuardBlock	guards;
+	_Atomic(Ctx *) ctx[CTX_PLACES];
+};
+
+/* -- Addresses ------------------------------------------------------------- */
+
+static inline uint8_t *
+graph_chunk(const Hnsw *h, uint32_t slot)
+{
+	return atomic_load_explicit(&h->chunks[slot >> h->shift], memory_order_acquire);
+}
+
+static inline float *
+graph_vector(const Hnsw *h, uint32_t slot)
+{
+	return (float *) (graph_chunk(h, slot) + h->vec_off) + (size_t) (slot & h->mask) * h->dim16;
+}
+
+static inline uint8_t *
+graph_codes(const Hnsw *h, uint32_t slot)
+{
+	return graph_chunk(h, slot) + h->code_off + (size_t) (slot & h->mask) * h->code_stride;
+}
+
+static inline const CodeParams *
+graph_code_params(const Hnsw *h, const uint8_t *codes)
+{
+	return (const CodeParams *) (codes + h->code_params);
+}
+
+/* What a walk compares: a row of codes or of floats. */
+static inline const uint8_t *
+graph_row(const Hnsw *h, uint32_t slot)
+{
+	return h->coded ? graph_codes(h, slot) : (const uint8_t *) graph_vector(h, slot);
+}
+
+static inline atomic_uint *
+graph_ground(const Hnsw *h, uint32_t slot)
+{
+	return (atomic_uint *) (graph_chunk(h, slot) + h->link_off) + (size_t) (slot & h->mask) * h->m0;
+}
+
+static inline Life *
+graph_life(const Hnsw *h, uint32_t slot)
+{
+	return (Life *) (graph_chunk(h, slot) + h->life_off) + (slot & h->mask);
+}
+
+static inline Meta *
+graph_meta(const Hnsw *h, uint32_t slot)
+{
+	return (Meta *) (graph_chunk(h, slot) + h->meta_off) + (slot & h->mask);
+}
+
+/* The links of a node on a level and how many there can be; NULL: none. */
+static inline atomic_uint *
+graph_links(const Hnsw *h, uint32_t slot, int level, uint32_t *limit)
+{
+	Meta	   *meta;
+	atomic_uint *upper;
+
+	if (level == 0)
+	{
+		*limit = h->m0;
+		return graph_ground(h, slot);
+	}
+	*limit = h->opt.m;
+	meta = graph_meta(h, slot);
+	if (atomic_load_explicit(&meta->level, memory_order_acquire) < level)
+		return NULL;
+	upper = atomic_load_explicit(&meta->upper, memory_order_acquire);
+	return upper ? upper + (size_t) (level - 1) * h->opt.m : NULL;
+}
+
+/* Copy a list; returns its length. */
+static inline uint32_t
+graph_copy_links(const Hnsw *h, uint32_t slot, int level, uint32_t *out)
+{
+	uint32_t	limit;
+	atomic_uint *links = graph_links(h, slot, level, &limit);
+	uint32_t	n = 0;
+
+	if (links == NULL)
+		return 0;
+	while (n < limit)
+	{
+		uint32_t	to = atomic_load_explicit(&links[n], memory_order_acquire);
+
+		if (to == NO_SLOT)
+			break;
+		out[n++] = to;
+	}
+	return n;
+}
+
+static inline uint32_t
+graph_fate(const Hnsw *h, uint32_t slot)
+{
+	return atomic_load_explicit(&graph_life(h, slot)->fate, memory_order_acquire);
+}
+
+/*
+ * The slot that stands for this one in a search that began at queue place
+ * `start`: itself while it lives, the version that superseded it since then;
+ * NO_SLOT when it is dead or born later.  What superseded it before is found
+ * by itself.
+ */
+static inline uint32_t
+graph_stand_in(const Hnsw *h, uint32_t slot, uint64_t start)
+{
+	const Life *life = graph_life(h, slot);
+	uint32_t	fate = atomic_load_explicit(&life->fate, memory_order_acquire);
+
+	if (fate == FATE_NONE || atomic_load_explicit(&life->born, memory_order_relaxed) >= start)
+		return NO_SLOT;
+	while (fate >= FATE_SUPERSEDED)
+	{
+		slot = fate - FATE_SUPERSEDED;
+		life = graph_life(h, slot);
+		fate = atomic_load_explicit(&life->fate, memory_order_acquire);
+		if (atomic_load_explicit(&life->born, memory_order_relaxed) < start)
+			return NO_SLOT;
+	}
+	return fate == FATE_LIVE ? slot : NO_SLOT;
+}
+
+/* -- slots.c --------------------------------------------------------------- */
+
+extern void slot_list_push(SlotList *list, uint32_t slot);
+
+/* Nothing leads to the slot any more: free after its grace.  Under h->lock. */
+extern void graph_retire(Hnsw *h, uint32_t slot);
+
+/* Make free what has had its grace.  Under h->lock. */
+extern void graph_reclaim(Hnsw *h);
+
+extern void graph_account(Hnsw *h, int64_t bytes);
+
+static inline void
+graph_lock_node(Meta *meta)
+{
+	for (int spins = 0; atomic_exchange_explicit(&meta->lock, 1, memory_order_acquire); spins++)
+		if (spins > 64)
+			sched_yield();
+}
+
+static inline void
+graph_unlock_node(Meta *meta)
+{
+	atomic_store_explicit(&meta->lock, 0, memory_order_release);
+}
+
+/* -- epoch.c --------------------------------------------------------------- */
+
+/* Slots that nothing leads to from now on wait for this epoch to pass. */
+extern uint64_t epoch_next(Hnsw *h);
+
+/* The oldest epoch a guard is in; UINT64_MAX when there is none. */
+extern uint64_t epoch_oldest(Hnsw *h);
+extern void epoch_destroy(Hnsw *h);
+
+/* -- link.c ---------------------------------------------------------------- */
+
+/* Make an entry word name this node if it stands higher. */
+extern void link_raise(atomic_ullong *entry, uint32_t slot, int level);
+
+/* A twin whose node is dead becomes a node; what hangs behind it stays there. */
+extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);
+
+/*
+ * Choose up to limit of n candidates as neighbours: nearest first, none that is
+ * nearer to a chosen one than to the node itself.  candidates: score and slot,
+ * ordered.  Returns how many are in out.
+ */
+typedef struct Candidate
+{
+	float		score;
+	uint32_t	slot;
+} Candidate;
+
+extern uint32_t link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n,
+							uint32_t limit, uint32_t *out);
+
+/* The same from slots in any order, for the node `from`. */
+extern uint32_t link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots,
+								 uint32_t n, uint32_t limit, uint32_t *out);
+
+#endif							/* HNSW_GRAPH_H */

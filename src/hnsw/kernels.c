@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernels.c
+ *	  The kernels in plain C, and which ones this CPU runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/kernels.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hnsw/hnsw.h"
+
+#define LANES 16
+
+#define FLOAT_KERNEL(name, term) \
+static void \
+name(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out) \
+{ \
+	for (uint32_t r = 0; r < n; r++) \
+	{ \
+		const float *row = (const float *) rows[r]; \
+		float		lanes[LANES] = {0}; \
+		float		sum = 0; \
+ \
+		for (uint32_t i = 0; i < dim; i += LANES) \
+			for (int j = 0; j < LANES; j++) \
+			{ \
+				float		a = query[i + j]; \
+				float		b = row[i + j]; \
+ \
+				lanes[j] += (term); \
+			} \
+		for (int j = 0; j < LANES; j++) \
+			sum += lanes[j]; \
+		out[r] = sum; \
+	} \
+}
+
+FLOAT_KERNEL(l2_plain, (a - b) * (a - b))
+FLOAT_KERNEL(dot_plain, a * b)
+FLOAT_KERNEL(l1_plain, fabsf(a - b))
+
+static void
+code_plain(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+{
+	for (uint32_t r = 0; r < n; r++)
+	{
+		int32_t		high = 0;
+		int32_t		low = 0;
+
+		for (uint32_t i = 0; i < len; i++)
+		{
+			high += query->high[i] * rows[r][i];
+			low += query->low[i] * rows[r][i];
+		}
+		out[r] = query->high_scale * (float) high + query->low_scale * (float) low;
+	}
+}
+
+const Kernels kernels_plain = {"plain", l2_plain, dot_plain, l1_plain, code_plain};
+
+const Kernels *
+kernels_by_name(const char *name)
+{
+#ifdef __x86_64__
+	if (strcmp(name, "avx2") == 0)
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kernels_avx2 : NULL;
+	if (strcmp(name, "avx512") == 0)
+		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+			__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512dq") ?
+			&kernels_avx512 : NULL;
+#endif
+	return strcmp(name, "plain") == 0 ? &kernels_plain : NULL;
+}
+
+const Kernels *
+kernels_choose(void)
+{
+	static const char *const names[] = {"avx512", "avx2", "plain"};
+	const char *wish = getenv("VECTRON_CPU");
+	const Kernels *k = wish ? kernels_by_name(wish) : NULL;
+
+	for (size_t i = 0; k == NULL; i++)
+		k = kernels_by_name(names[i]);
+	return k;
+}
+
+const char *
+hnsw_cpu_name(void)
+{
+	return kernels_choose()->name;
+}

@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernels_avx2.c
+ *	  The kernels in AVX2 with fused multiply-add.
+ *
+ * Codes times seven-bit query parts: two products of at most 255 * 63 fit the
+ * 16 bits in which maddubs adds them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/kernels.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX2_INLINE static inline __attribute__((target("avx2,fma"), always_inline))
+
+typedef __m256 (*Step) (__m256 sum, __m256 a, __m256 b);
+
+AVX2_INLINE __m256
+l2_step(__m256 sum, __m256 a, __m256 b)
+{
+	__m256		d = _mm256_sub_ps(a, b);
+
+	return _mm256_fmadd_ps(d, d, sum);
+}
+
+AVX2_INLINE __m256
+dot_step(__m256 sum, __m256 a, __m256 b)
+{
+	return _mm256_fmadd_ps(a, b, sum);
+}
+
+AVX2_INLINE __m256
+l1_step(__m256 sum, __m256 a, __m256 b)
+{
+	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, b)));
+}
+
+AVX2_INLINE float
+fold(__m256 eight)
+{
+	__m128		four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+	__m128		two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+AVX2_INLINE void
+float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
+		   float *out)
+{
+	uint32_t	r = 0;
+
+	for (; r + 4 <= n; r += 4)
+	{
+		const float *a = (const float *) rows[r];
+		const float *b = (const float *) rows[r + 1];
+		const float *c = (const float *) rows[r + 2];
+		const float *d = (const float *) rows[r + 3];
+		const uint8_t *const *next = rows + (r + 8 <= n ? r + 4 : n - 4);
+		__m256		sa = _mm256_setzero_ps();
+		__m256		sb = sa;
+		__m256		sc = sa;
+		__m256		sd = sa;
+		__m256		ta = sa;
+		__m256		tb = sa;
+		__m256		tc = sa;
+		__m256		td = sa;
+
+		for (uint32_t i = 0; i < dim; i += 16)
+		{
+			__m256		q = _mm256_load_ps(query + i);
+			__m256		p = _mm256_load_ps(query + i + 8);
+
+			for (int j = 0; j < 4; j++)
+				_mm_prefetch((const char *) (next[j] + 4 * (size_t) i), _MM_HINT_T0);
+			sa = step(sa, q, _mm256_load_ps(a + i));
+			sb = step(sb, q, _mm256_load_ps(b + i));
+			sc = step(sc, q, _mm256_load_ps(c + i));
+			sd = step(sd, q, _mm256_load_ps(d + i));
+			ta = step(ta, p, _mm256_load_ps(a + i + 8));
+			tb = step(tb, p, _mm256_load_ps(b + i + 8));
+			tc = step(tc, p, _mm256_load_ps(c + i + 8));
+			td = step(td, p, _mm256_load_ps(d + i + 8));
+		}
+		out[r] = fold(_mm256_add_ps(sa, ta));
+		out[r + 1] = fold(_mm256_add_ps(sb, tb));
+		out[r + 2] = fold(_mm256_add_ps(sc, tc));
+		out[r + 3] = fold(_mm256_add_ps(sd, td));
+	}
+	for (; r < n; r++)
+	{
+		const float *a = (const float *) rows[r];
+		__m256		s0 = _mm256_setzero_ps();
+		__m256		s1 = s0;
+
+		for (uint32_t i = 0; i < dim; i += 16)
+		{
+			s0 = step(s0, _mm256_load_ps(query + i), _mm256_load_ps(a + i));
+			s1 = step(s1, _mm256_load_ps(query + i + 8), _mm256_load_ps(a + i + 8));
+		}
+		out[r] = fold(_mm256_add_ps(s0, s1));
+	}
+}
+
+AVX2 static void
+l2_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(l2_step, query, rows, n, dim, out);
+}
+
+AVX2 static void
+dot_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(dot_step, query, rows, n, dim, out);
+}
+
+AVX2 static void
+l1_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(l1_step, query, rows, n, dim, out);
+}
+
+AVX2_INLINE __m256i
+code_step(__m256i sum, __m256i codes, __m256i part)
+{
+	return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, part),
+												   _mm256_set1_epi16(1)));
+}
+
+AVX2_INLINE int32_t
+fold_int(__m256i eight)
+{
+	__m128i		four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+	__m128i		two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+
+	return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+AVX2 static void
+code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+{
+	uint32_t	r = 0;
+
+	for (; r < n; r += 2)
+	{
+		const uint8_t *a = rows[r];
+		const uint8_t *b = rows[r + 1 < n ? r + 1 : r];
+		const uint8_t *na = rows[r + 3 < n ? r + 2 : r];
+		const uint8_t *nb = rows[r + 3 < n ? r + 3 : r];
+		__m256i		ha = _mm256_setzero_si256();
+		__m256i		hb = ha;
+		__m256i		la = ha;
+		__m256i		lb = ha;
+
+		for (uint32_t i = 0; i < len; i += 32)
+		{
+			__m256i		high = _mm256_load_si256((const __m256i *) (query->high + i));
+			__m256i		low = _mm256_load_si256((const __m256i *) (query->low + i));
+			__m256i		x = _mm256_loadu_si256((const __m256i *) (a + i));
+			__m256i		y = _mm256_loadu_si256((const __m256i *) (b + i));
+
+			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
+			ha = code_step(ha, x, high);
+			la = code_step(la, x, low);
+			hb = code_step(hb, y, high);
+			lb = code_step(lb, y, low);
+		}
+		out[r] = query->high_scale * (float) fold_int(ha) + query->low_scale * (float) fold_int(la);
+		if (r + 1 < n)
+			out[r + 1] = query->high_scale * (float) fold_int(hb) +
+				query->low_scale * (float) fold_int(lb);
+	}
+}
+
+const Kernels kernels_avx2 = {"avx2", l2_avx2, dot_avx2, l1_avx2, code_avx2};
+
+#endif							/* __x86_64__ */

@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernels_avx512.c
+ *	  The kernels in AVX-512; codes with VNNI's multiply-and-add of bytes.
+ *
+ * While four rows are summed, the same lines of the next four are asked for,
+ * one request for each load: the requests come at the pace of the work and do
+ * not pile up in the few buffers for misses.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/kernels.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma")))
+#define AVX512_INLINE static inline __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma"), always_inline))
+
+typedef __m512 (*Step) (__m512 sum, __m512 a, __m512 b);
+
+AVX512_INLINE __m512
+l2_step(__m512 sum, __m512 a, __m512 b)
+{
+	__m512		d = _mm512_sub_ps(a, b);
+
+	return _mm512_fmadd_ps(d, d, sum);
+}
+
+AVX512_INLINE __m512
+dot_step(__m512 sum, __m512 a, __m512 b)
+{
+	return _mm512_fmadd_ps(a, b, sum);
+}
+
+AVX512_INLINE __m512
+l1_step(__m512 sum, __m512 a, __m512 b)
+{
+	return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(a, b)));
+}
+
+AVX512_INLINE void
+float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
+		   float *out)
+{
+	uint32_t	r = 0;
+
+	for (; r + 4 <= n; r += 4)
+	{
+		const float *a = (const float *) rows[r];
+		const float *b = (const float *) rows[r + 1];
+		const float *c = (const float *) rows[r + 2];
+		const float *d = (const float *) rows[r + 3];
+		const uint8_t *const *next = rows + (r + 8 <= n ? r + 4 : n - 4);
+		__m512		sa = _mm512_setzero_ps();
+		__m512		sb = sa;
+		__m512		sc = sa;
+		__m512		sd = sa;
+
+		for (uint32_t i = 0; i < dim; i += 16)
+		{
+			__m512		q = _mm512_load_ps(query + i);
+
+			_mm_prefetch((const char *) (next[0] + 4 * (size_t) i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[1] + 4 * (size_t) i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[2] + 4 * (size_t) i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[3] + 4 * (size_t) i), _MM_HINT_T0);
+			sa = step(sa, q, _mm512_load_ps(a + i));
+			sb = step(sb, q, _mm512_load_ps(b + i));
+			sc = step(sc, q, _mm512_load_ps(c + i));
+			sd = step(sd, q, _mm512_load_ps(d + i));
+		}
+		out[r] = _mm512_reduce_add_ps(sa);
+		out[r + 1] = _mm512_reduce_add_ps(sb);
+		out[r + 2] = _mm512_reduce_add_ps(sc);
+		out[r + 3] = _mm512_reduce_add_ps(sd);
+	}
+	for (; r < n; r++)
+	{
+		const float *a = (const float *) rows[r];
+		__m512		s0 = _mm512_setzero_ps();
+		__m512		s1 = s0;
+		uint32_t	i = 0;
+
+		for (; i + 32 <= dim; i += 32)
+		{
+			s0 = step(s0, _mm512_load_ps(query + i), _mm512_load_ps(a + i));
+			s1 = step(s1, _mm512_load_ps(query + i + 16), _mm512_load_ps(a + i + 16));
+		}
+		if (i < dim)
+			s0 = step(s0, _mm512_load_ps(query + i), _mm512_load_ps(a + i));
+		out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+	}
+}
+
+AVX512 static void
+l2_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(l2_step, query, rows, n, dim, out);
+}
+
+AVX512 static void
+dot_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(dot_step, query, rows, n, dim, out);
+}
+
+AVX512 static void
+l1_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
+{
+	float_rows(l1_step, query, rows, n, dim, out);
+}
+
+AVX512_INLINE __m128i
+quarter(__m512i x)
+{
+	__m256i		y = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+
+	return _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+}
+
+/* The sums of four registers, in four lanes. */
+AVX512_INLINE __m128
+four_sums(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+	return _mm_cvtepi32_ps(_mm_hadd_epi32(_mm_hadd_epi32(quarter(a), quarter(b)),
+										  _mm_hadd_epi32(quarter(c), quarter(d))));
+}
+
+AVX512 static void
+code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+{
+	const __m128 high_scale = _mm_set1_ps(query->high_scale);
+	const __m128 low_scale = _mm_set1_ps(query->low_scale);
+
+	for (uint32_t r = 0; r < n; r += 4)
+	{
+		/* The last rows are computed again rather than one by one. */
+		uint32_t	left = n - r < 4 ? n - r : 4;
+		const uint8_t *a = rows[r];
+		const uint8_t *b = rows[r + (left > 1 ? 1 : 0)];
+		const uint8_t *c = rows[r + (left > 2 ? 2 : 0)];
+		const uint8_t *d = rows[r + (left > 3 ? 3 : 0)];
+		const uint8_t *na = rows[r + 4 < n ? r + 4 : r];
+		const uint8_t *nb = rows[r + 5 < n ? r + 5 : r];
+		const uint8_t *nc = rows[r + 6 < n ? r + 6 : r];
+		const uint8_t *nd = rows[r + 7 < n ? r + 7 : r];
+		__m512i		ha = _mm512_setzero_si512();
+		__m512i		hb = ha;
+		__m512i		hc = ha;
+		__m512i		hd = ha;
+		__m512i		la = ha;
+		__m512i		lb = ha;
+		__m512i		lc = ha;
+		__m512i		ld = ha;
+		float		four[4];
+		__m128		sums;
+
+		for (uint32_t i = 0; i < len; i += 64)
+		{
+			__m512i		high = _mm512_load_si512(query->high + i);
+			__m512i		low = _mm512_load_si512(query->low + i);
+			__m512i		x = _mm512_loadu_si512(a + i);
+
+			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
+			ha = _mm512_dpbusd_epi32(ha, x, high);
+			la = _mm512_dpbusd_epi32(la, x, low);
+			x = _mm512_loadu_si512(b + i);
+			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
+			hb = _mm512_dpbusd_epi32(hb, x, high);
+			lb = _mm512_dpbusd_epi32(lb, x, low);
+			x = _mm512_loadu_si512(c + i);
+			_mm_prefetch((const char *) (nc + i), _MM_HINT_T0);
+			hc = _mm512_dpbusd_epi32(hc, x, high);
+			lc = _mm512_dpbusd_epi32(lc, x, low);
+			x = _mm512_loadu_si512(d + i);
+			_mm_prefetch((const char *) (nd + i), _MM_HINT_T0);
+			hd = _mm512_dpbusd_epi32(hd, x, high);
+			ld = _mm512_dpbusd_epi32(ld, x, low);
+		}
+		sums = _mm_add_ps(_mm_mul_ps(high_scale, four_sums(ha, hb, hc, hd)),
+						  _mm_mul_ps(low_scale, four_sums(la, lb, lc, ld)));
+		if (left == 4)
+			_mm_storeu_ps(out + r, sums);
+		else
+		{
+			_mm_storeu_ps(four, sums);
+			for (uint32_t i = 0; i < left; i++)
+				out[r + i] = four[i];
+		}
+	}
+}
+
+const Kernels kernels_avx512 = {"avx512", l2_avx512, dot_avx512, l1_avx512, code_avx512};
+
+#endif							/* __x86_64__ */

@@ -1,0 +1,231 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  Codes, and scores against rows.
+ *
+ * A code row: each number is scale * code + offset, with the scale and offset
+ * of its own vector, codes from 0 to 255.  Needs no training, and loses
+ * nothing when the numbers are bytes.
+ *
+ * A query has two parts of seven bits, high and low: with the high part alone
+ * the query would be rounded more coarsely than the rows.  The inner product
+ * of a query q and the numbers x = s c + o of a row is
+ *
+ *		s * (high_scale * <high, c> + low_scale * <low, c>) + o * sum(q)
+ *
+ * A stored row becomes a query of the same kind: code = 4 * high + low, and
+ * its offset is one more term.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/query.h"
+
+#include <math.h>
+
+void
+query_init(const Hnsw *h, Query *query)
+{
+	size_t		floats = sizeof(float) * h->dim16;
+	size_t		bytes = h->coded ? h->dim64 : 0;
+	uint8_t    *block = aligned_alloc(64, (floats + 2 * bytes + 63) / 64 * 64);
+
+	Assert(block != NULL);
+	memset(block, 0, floats + 2 * bytes);
+	memset(query, 0, sizeof(*query));
+	query->vec = (float *) block;
+	query->high = (int8_t *) block + floats;
+	query->low = query->high + bytes;
+}
+
+void
+query_free(Query *query)
+{
+	free(query->vec);
+}
+
+/* Split the floats into two rounded parts. */
+static void
+split(const Hnsw *h, Query *query)
+{
+	uint32_t	dim = h->opt.dim;
+	float		most = 0;
+	float		sum = 0;
+	float		norm = 0;
+	float		high_inverse;
+	float		low_inverse;
+
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		float		x = fabsf(query->vec[i]);
+
+		most = x > most ? x : most;
+	}
+	query->high_scale = most / CODE_QUERY_MAX;
+	query->low_scale = query->high_scale / (2 * CODE_QUERY_MAX);
+	high_inverse = most > 0 ? 1 / query->high_scale : 0;
+	low_inverse = most > 0 ? 1 / query->low_scale : 0;
+	/* Numbers so small that their inverse is not finite are as good as zero. */
+	if (!isfinite(low_inverse))
+		high_inverse = low_inverse = 0;
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		float		x = query->vec[i];
+		float		high = rintf(x * high_inverse);
+		float		low = rintf((x - high * query->high_scale) * low_inverse);
+
+		low = low > CODE_QUERY_MAX ? CODE_QUERY_MAX : low < -CODE_QUERY_MAX ? -CODE_QUERY_MAX : low;
+		query->high[i] = (int8_t) high;
+		query->low[i] = (int8_t) low;
+		sum += x;
+		norm += x * x;
+	}
+	query->sum = sum;
+	query->norm = norm;
+	query->inv_norm = 1;
+	query->offset = 0;
+}
+
+void
+query_set(const Hnsw *h, Query *query, const float *vector)
+{
+	if (h->opt.metric == VEC_COSINE)
+		vec_normalize(query->vec, vector, h->opt.dim);
+	else
+		memcpy(query->vec, vector, sizeof(float) * h->opt.dim);
+	if (h->coded)
+		split(h, query);
+}
+
+void
+query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
+{
+	const uint8_t *codes;
+	const CodeParams *params;
+
+	if (!h->coded)
+	{
+		const Life *life = graph_life(h, slot);
+		const float *vector = graph_vector(h, slot);
+		float		factor = h->opt.metric == VEC_COSINE ? life->inv_norm : 1;
+
+		for (uint32_t i = 0; i < h->dim16; i++)
+			query->vec[i] = vector[i] * factor;
+		return;
+	}
+	codes = graph_codes(h, slot);
+	params = graph_code_params(h, codes);
+	for (uint32_t i = 0; i < h->opt.dim; i++)
+	{
+		query->high[i] = (int8_t) (codes[i] >> 2);
+		query->low[i] = (int8_t) (codes[i] & 3);
+	}
+	query->high_scale = 4 * params->scale;
+	query->low_scale = params->scale;
+	query->offset = params->offset;
+	query->sum = params->scale * params->sum + params->offset * (float) h->opt.dim;
+	query->norm = params->norm;
+	query->inv_norm = h->opt.metric == VEC_COSINE ? params->norm : 1;
+}
+
+void
+query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint8_t *const *rows,
+			uint32_t n, float *scores)
+{
+	if (!h->coded)
+	{
+		switch (h->opt.metric)
+		{
+			case VEC_L2:
+				h->kernels->l2(query->vec, rows, n, h->dim16, scores);
+				break;
+			case VEC_L1:
+				h->kernels->l1(query->vec, rows, n, h->dim16, scores);
+				break;
+			case VEC_IP:
+				h->kernels->dot(query->vec, rows, n, h->dim16, scores);
+				for (uint32_t i = 0; i < n; i++)
+					scores[i] = -scores[i];
+				break;
+			case VEC_COSINE:
+				h->kernels->dot(query->vec, rows, n, h->dim16, scores);
+				for (uint32_t i = 0; i < n; i++)
+					scores[i] *= -graph_life(h, slots[i])->inv_norm;
+				break;
+		}
+	}
+	else
+	{
+		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale};
+
+		h->kernels->code(&code, rows, n, h->dim64, scores);
+		for (uint32_t i = 0; i < n; i++)
+		{
+			const CodeParams *p = graph_code_params(h, rows[i]);
+
+			/* <q - offset, s c> + o sum(q) + offset * sum(s c) */
+			float		dot = p->scale * (scores[i] + query->offset * p->sum) +
+				p->offset * query->sum;
+
+			if (h->opt.metric == VEC_L2)
+				scores[i] = query->norm + p->norm - 2 * dot;
+			else if (h->opt.metric == VEC_IP)
+				scores[i] = -dot;
+			else
+				scores[i] = -dot * query->inv_norm * p->norm;
+		}
+	}
+
+	/* Sums of huge numbers overflow; what has no order comes last. */
+	for (uint32_t i = 0; i < n; i++)
+		scores[i] = scores[i] == scores[i] ? scores[i] : INFINITY;
+}
+
+void
+query_encode(const Hnsw *h, const float *vector, uint8_t *codes)
+{
+	uint32_t	dim = h->opt.dim;
+	CodeParams *params = (CodeParams *) (codes + h->code_params);
+	float		least = vector[0];
+	float		most = vector[0];
+	float		inverse;
+	double		sum = 0;
+	double		squares = 0;
+	double		norm;
+
+	for (uint32_t i = 1; i < dim; i++)
+	{
+		least = vector[i] < least ? vector[i] : least;
+		most = vector[i] > most ? vector[i] : most;
+	}
+	params->offset = least;
+	params->scale = most / 255 - least / 255;
+	inverse = params->scale > 0 ? 1 / params->scale : 0;
+	if (!isfinite(inverse))
+		inverse = 0;
+	for (uint32_t i = 0; i < dim; i++)
+	{
+		float		code = rintf((vector[i] - least) * inverse);
+
+		codes[i] = (uint8_t) (code > 255 ? 255 : code > 0 ? code : 0);
+	}
+	memset(codes + dim, 0, h->code_params - dim);
+	{
+		uint64_t	n = 0;
+		uint64_t	n2 = 0;
+
+		for (uint32_t i = 0; i < dim; i++)
+		{
+			n += codes[i];
+			n2 += (uint32_t) codes[i] * codes[i];
+		}
+		sum = (double) n;
+		squares = (double) n2;
+	}
+	norm = (double) params->scale * params->scale * squares +
+		2.0 * params->scale * params->offset * sum + (double) params->offset * params->offset * dim;
+	params->sum = (float) sum;
+	if (h->opt.metric == VEC_COSINE)
+		params->norm = norm > 0 ? (float) (1 / sqrt(norm)) : 0;
+	else
+		params->norm = (float) norm;
+}

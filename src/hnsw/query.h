@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.h
+ *	  Private to hnsw: a vector made ready to be compared with many rows.
+ *
+ * Scores are floats that order as the metric does, smaller is nearer: squared
+ * L2, minus the inner product, minus the cosine, L1.  On codes they are those
+ * of the numbers the codes stand for; norms are taken from the codes too, so
+ * that rounding does not shift one against the other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HNSW_QUERY_H
+#define HNSW_QUERY_H
+
+#include "hnsw/graph.h"
+
+/* One block of memory, aligned; made once for a graph's dimensions. */
+typedef struct Query
+{
+	float	   *vec;			/* dim16 floats; of length 1 for cosine */
+	int8_t	   *high;			/* dim64 bytes each: the query in two parts of 7 bits */
+	int8_t	   *low;
+
+	float		high_scale;		/* number = high_scale * high + low_scale * low + offset */
+	float		low_scale;
+	float		sum;			/* of the numbers */
+	float		norm;			/* squared */
+	float		inv_norm;		/* cosine: what the row's own 1 / norm is multiplied with */
+	float		offset;			/* of a query made from codes */
+} Query;
+
+extern void query_init(const Hnsw *h, Query *query);
+extern void query_free(Query *query);
+
+/* From floats, unaligned. */
+extern void query_set(const Hnsw *h, Query *query, const float *vector);
+
+/* From a slot of the graph: the vector its row stands for. */
+extern void query_set_slot(const Hnsw *h, Query *query, uint32_t slot);
+
+/* scores[i] of rows[i], the row of slots[i]. */
+extern void query_score(const Hnsw *h, const Query *query, const uint32_t *slots,
+						const uint8_t *const *rows, uint32_t n, float *scores);
+
+/* The codes of a vector, with their parameters. */
+extern void query_encode(const Hnsw *h, const float *vector, uint8_t *codes);
+
+#endif							/* HNSW_QUERY_H */

@@ -1,0 +1,502 @@
+/*-------------------------------------------------------------------------
+ *
+ * slots.c
+ *	  A graph's memory, and the life of its slots.
+ *
+ * Everything that changes what a slot is worth (add, replace, delete, retire)
+ * happens under h->lock, in an order that searches without the lock can rely
+ * on; see graph.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/graph.h"
+
+#include <math.h>
+#include <sys/mman.h>
+
+#include "hnsw/ctx.h"
+#include "hnsw/query.h"
+
+#define CHUNK_BYTES ((size_t) 16 << 20)
+#define CHUNK_SHIFT_MIN 6
+#define CHUNK_SHIFT_MAX 16
+#define HUGE_PAGE ((size_t) 2 << 20)
+#define RING_FIRST 1024
+
+static size_t
+round_up(size_t x, size_t to)
+{
+	return (x + to - 1) / to * to;
+}
+
+/* Where the sections of a chunk lie. */
+static void
+lay_out(Hnsw *h)
+{
+	const HnswOptions *opt = &h->opt;
+	size_t		vec_row;
+	size_t		at = 0;
+	size_t		slots;
+
+	h->dim16 = (uint32_t) round_up(opt->dim, 16);
+	h->dim64 = (uint32_t) round_up(opt->dim, 64);
+	h->m0 = 2 * opt->m;
+	h->coded = opt->codes == HNSW_CODES_INT8 && opt->metric != VEC_L1;
+	vec_row = sizeof(float) * h->dim16;
+	if (h->coded)
+	{
+		size_t		row;
+
+		h->code_params = round_up(opt->dim, 4);
+		/* Kernels read dim64 bytes, and nothing of the next row. */
+		row = h->code_params + sizeof(CodeParams);
+		if (row < h->dim64)
+			row = h->dim64;
+		h->code_stride = round_up(row, opt->dim >= 512 ? 64 : 16);
+	}
+	h->slot_bytes = vec_row + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
+	h->shift = CHUNK_SHIFT_MIN;
+	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
+		h->shift++;
+	slots = (size_t) 1 << h->shift;
+	h->mask = (uint32_t) slots - 1;
+
+	h->vec_off = at;
+	at += vec_row * slots;
+	h->code_off = at;
+	at = round_up(at + h->code_stride * slots, 128);
+	h->link_off = at;
+	at = round_up(at + sizeof(uint32_t) * h->m0 * slots, 64);
+	h->life_off = at;
+	at = round_up(at + sizeof(Life) * slots, 64);
+	h->meta_off = at;
+	at += sizeof(Meta) * slots;
+	h->chunk_size = round_up(at, HUGE_PAGE);
+}
+
+VtStatus
+hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
+{
+	Hnsw	   *h;
+
+	*out = NULL;
+	if (options->dim < 1 || options->dim > VEC_MAX_DIM)
+		return vt_fail(err, VT_INVALID, "vectors have 1 to %d dimensions, not %u", VEC_MAX_DIM,
+					   options->dim);
+	if (!vec_metric_valid(options->metric))
+		return vt_fail(err, VT_INVALID, "unrecognized metric %u", (unsigned) options->metric);
+	if (options->m < HNSW_MIN_M || options->m > HNSW_MAX_M)
+		return vt_fail(err, VT_INVALID, "m is from %d to %d, not %u", HNSW_MIN_M, HNSW_MAX_M,
+					   options->m);
+	if (options->ef_construction > HNSW_MAX_EF)
+		return vt_fail(err, VT_INVALID, "ef_construction is at most %d, not %u", HNSW_MAX_EF,
+					   options->ef_construction);
+	if (options->codes != HNSW_CODES_NONE && options->codes != HNSW_CODES_INT8)
+		return vt_fail(err, VT_INVALID, "unrecognized kind of codes %u", (unsigned) options->codes);
+	if (options->max_slots > HNSW_MAX_SLOTS)
+		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
+
+	h = aligned_alloc(64, round_up(sizeof(Hnsw), 64));
+	Assert(h != NULL);
+	memset(h, 0, sizeof(*h));
+	h->opt = *options;
+	if (h->opt.max_slots == 0)
+		h->opt.max_slots = HNSW_MAX_SLOTS;
+	if (h->opt.ef_construction < h->opt.m)
+		h->opt.ef_construction = h->opt.m;
+	h->kernels = kernels_choose();
+	h->level_factor = 1 / log((double) h->opt.m);
+	lay_out(h);
+	h->nchunks_max = (uint32_t) (((uint64_t) h->opt.max_slots + h->mask) >> h->shift);
+	h->chunks = vt_alloc0(sizeof(*h->chunks) * h->nchunks_max);
+	atomic_init(&h->entry, NO_ENTRY);
+	atomic_init(&h->sweep_best, NO_ENTRY);
+	for (int i = 0; i < INFLIGHT_PLACES; i++)
+		atomic_init(&h->inflight[i], NO_SLOT);
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_init(&h->repair_lock, NULL);
+	atomic_init(&h->epoch, 1);
+	*out = h;
+	return VT_OK;
+}
+
+void
+hnsw_destroy(Hnsw *h)
+{
+	uint32_t	used;
+	Ring	   *ring;
+
+	if (h == NULL)
+		return;
+	Assert(epoch_oldest(h) == UINT64_MAX);
+	used = atomic_load(&h->used);
+	for (uint32_t slot = 0; slot < used; slot++)
+		free(atomic_load(&graph_meta(h, slot)->upper));
+	for (uint32_t i = 0; i < h->nchunks_max && atomic_load(&h->chunks[i]); i++)
+		munmap(atomic_load(&h->chunks[i]), h->chunk_size);
+	for (ring = atomic_load(&h->ring); ring;)
+	{
+		Ring	   *older = ring->older;
+
+		free(ring);
+		ring = older;
+	}
+	for (int i = 0; i < CTX_PLACES; i++)
+		ctx_free(atomic_load(&h->ctx[i]));
+	graph_account(h, -atomic_load(&h->bytes));
+	epoch_destroy(h);
+	free(h->chunks);
+	free(h->free.slots);
+	free(h->limbo);
+	free(h->died.slots);
+	free(h->batch.slots);
+	free(h->in_batch);
+	pthread_mutex_destroy(&h->lock);
+	pthread_mutex_destroy(&h->repair_lock);
+	free(h);
+}
+
+void
+graph_account(Hnsw *h, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&h->bytes, bytes, memory_order_relaxed);
+	if (h->opt.account)
+		h->opt.account(h->opt.account_arg, bytes);
+}
+
+void
+slot_list_push(SlotList *list, uint32_t slot)
+{
+	if (list->n == list->room)
+	{
+		list->room = list->room ? list->room * 2 : 64;
+		list->slots = vt_realloc(list->slots, sizeof(uint32_t) * list->room);
+	}
+	list->slots[list->n++] = slot;
+}
+
+/* A mapping that begins on a huge page. */
+static uint8_t *
+map_chunk(size_t size, bool huge)
+{
+	size_t		room = size + HUGE_PAGE;
+	uint8_t    *p = mmap(NULL, room, PROT_READ | PROT_WRITE,
+						 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t		skip;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	skip = round_up((uintptr_t) p, HUGE_PAGE) - (uintptr_t) p;
+	if (skip)
+		munmap(p, skip);
+	if (room - skip > size)
+		munmap(p + skip + size, room - skip - size);
+#ifdef MADV_HUGEPAGE
+	if (huge)
+		(void) madvise(p + skip, size, MADV_HUGEPAGE);
+#endif
+	return p + skip;
+}
+
+VtStatus
+hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
+{
+	VtStatus	status = VT_OK;
+	uint32_t	used;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->free.n == 0 && h->limbo_n >= 64)
+		graph_reclaim(h);
+	used = atomic_load_explicit(&h->used, memory_order_relaxed);
+	if (h->free.n == 0 && used == h->opt.max_slots)
+		graph_reclaim(h);
+	if (h->free.n > 0)
+		*slot = h->free.slots[--h->free.n];
+	else if (used == h->opt.max_slots)
+		status = vt_fail(err, VT_FULL, "the graph has all its %u slots in use", used);
+	else
+	{
+		uint32_t	chunk = used >> h->shift;
+
+		/* The first chunk is one of many small graphs: small pages. */
+		if ((used & h->mask) == 0)
+		{
+			uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
+
+			if (fresh)
+				atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
+			else
+				status = vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph",
+									   h->chunk_size);
+		}
+		if (status == VT_OK)
+		{
+			*slot = used;
+			graph_account(h, (int64_t) h->slot_bytes);
+			atomic_store_explicit(&h->used, used + 1, memory_order_release);
+		}
+	}
+	if (status == VT_OK)
+	{
+		Meta	   *meta = graph_meta(h, *slot);
+
+		meta->prev = NO_SLOT;
+		atomic_store_explicit(&meta->twin, NO_SLOT, memory_order_relaxed);
+		atomic_store_explicit(&meta->state, SLOT_RESERVED, memory_order_release);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return status;
+}
+
+void
+hnsw_unreserve(Hnsw *h, uint32_t slot)
+{
+	pthread_mutex_lock(&h->lock);
+	Assert(atomic_load(&graph_meta(h, slot)->state) == SLOT_RESERVED);
+	atomic_store(&graph_meta(h, slot)->state, SLOT_FREE);
+	slot_list_push(&h->free, slot);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Level l with probability m^-l, the same for a label in every run. */
+static int
+level_of(const Hnsw *h, uint64_t label)
+{
+	uint64_t	z = label + h->opt.seed + UINT64_C(0x9e3779b97f4a7c15);
+	double		u;
+	int			level;
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	z ^= z >> 31;
+	u = (double) ((z >> 11) + 1) * 0x1.0p-53;
+	level = (int) (-log(u) * h->level_factor);
+	return level < MAX_LEVEL ? level : MAX_LEVEL;
+}
+
+/* All of a slot but its fate and its place in the queue. */
+static void
+write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+{
+	float	   *row = graph_vector(h, slot);
+	Life	   *life = graph_life(h, slot);
+	Meta	   *meta = graph_meta(h, slot);
+	atomic_uint *links = graph_ground(h, slot);
+
+	Assert(atomic_load(&meta->state) == SLOT_RESERVED);
+	memcpy(row, vector, sizeof(float) * h->opt.dim);
+	memset(row + h->opt.dim, 0, sizeof(float) * (h->dim16 - h->opt.dim));
+	if (h->coded)
+		query_encode(h, row, graph_codes(h, slot));
+	if (h->opt.metric == VEC_COSINE)
+	{
+		double		norm = vec_norm(row, h->opt.dim);
+		float		inverse = (float) (1 / norm);
+
+		life->inv_norm = norm > 0 && isfinite(inverse) ? inverse : 0;
+	}
+	for (uint32_t i = 0; i < h->m0; i++)
+		atomic_store_explicit(&links[i], NO_SLOT, memory_order_relaxed);
+	meta->label = label;
+	atomic_store_explicit(&meta->level, (unsigned char) level_of(h, label), memory_order_relaxed);
+}
+
+static void
+ring_grow(Hnsw *h, Ring *old)
+{
+	uint64_t	size = old ? 2 * (old->mask + 1) : RING_FIRST;
+	Ring	   *ring = vt_alloc(sizeof(Ring) + sizeof(atomic_uint) * size);
+
+	ring->older = old;
+	ring->mask = size - 1;
+	for (uint64_t i = 0; i < size; i++)
+		atomic_init(&ring->slots[i], NO_SLOT);
+	if (old)
+		for (uint64_t i = atomic_load(&h->head); i < atomic_load(&h->tail); i++)
+			atomic_init(&ring->slots[i & ring->mask], atomic_load(&old->slots[i & old->mask]));
+	graph_account(h, (int64_t) (sizeof(Ring) + sizeof(atomic_uint) * size));
+	atomic_store_explicit(&h->ring, ring, memory_order_release);
+}
+
+static void
+publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
+{
+	Life	   *life = graph_life(h, slot);
+	Meta	   *meta = graph_meta(h, slot);
+	Ring	   *ring;
+	uint64_t	place;
+
+	write_slot(h, slot, label, vector);
+
+	pthread_mutex_lock(&h->lock);
+	place = atomic_load_explicit(&h->tail, memory_order_relaxed);
+	ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
+	if (ring == NULL || place - atomic_load_explicit(&h->head, memory_order_relaxed) > ring->mask)
+	{
+		ring_grow(h, ring);
+		ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
+	}
+	atomic_store_explicit(&life->born, place, memory_order_relaxed);
+	atomic_store_explicit(&meta->state, SLOT_ADDED, memory_order_relaxed);
+	atomic_store_explicit(&life->fate, FATE_LIVE, memory_order_release);
+	if (old == NO_SLOT)
+		atomic_fetch_add(&h->live, 1);
+	else
+	{
+		Assert(graph_fate(h, old) == FATE_LIVE);
+		meta->prev = old;
+		atomic_store_explicit(&graph_life(h, old)->fate, FATE_SUPERSEDED + slot,
+							  memory_order_release);
+		atomic_fetch_add(&h->dead, 1);
+		if (atomic_load(&graph_meta(h, old)->state) >= SLOT_LINKED)
+			slot_list_push(&h->died, old);
+	}
+	atomic_store_explicit(&ring->slots[place & ring->mask], slot, memory_order_release);
+	atomic_store_explicit(&h->tail, place + 1, memory_order_seq_cst);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void
+hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+{
+	publish(h, NO_SLOT, slot, label, vector);
+}
+
+void
+hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
+{
+	publish(h, old, slot, label, vector);
+}
+
+bool
+hnsw_delete(Hnsw *h, uint32_t slot)
+{
+	bool		live;
+
+	pthread_mutex_lock(&h->lock);
+	live = graph_fate(h, slot) == FATE_LIVE;
+	if (live)
+	{
+		atomic_store_explicit(&graph_life(h, slot)->fate, FATE_DEAD, memory_order_release);
+		atomic_fetch_sub(&h->live, 1);
+		atomic_fetch_add(&h->dead, 1);
+		if (atomic_load(&graph_meta(h, slot)->state) >= SLOT_LINKED)
+			slot_list_push(&h->died, slot);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return live;
+}
+
+/* Take a dead slot out of the chain of versions it stands in. */
+static void
+leave_versions(Hnsw *h, uint32_t slot)
+{
+	uint32_t	fate = graph_fate(h, slot);
+	uint32_t	prev = graph_meta(h, slot)->prev;
+
+	if (prev != NO_SLOT)
+		atomic_store_explicit(&graph_life(h, prev)->fate, fate, memory_order_release);
+	if (fate >= FATE_SUPERSEDED)
+		graph_meta(h, fate - FATE_SUPERSEDED)->prev = prev;
+	graph_meta(h, slot)->prev = NO_SLOT;
+}
+
+void
+graph_retire(Hnsw *h, uint32_t slot)
+{
+	Meta	   *meta = graph_meta(h, slot);
+
+	leave_versions(h, slot);
+	atomic_store_explicit(&meta->state, SLOT_RETIRED, memory_order_relaxed);
+	if (h->limbo_at + h->limbo_n == h->limbo_room)
+	{
+		if (h->limbo_at > 0 && h->limbo_at >= h->limbo_room / 2)
+			memmove(h->limbo, h->limbo + h->limbo_at, sizeof(Limbo) * h->limbo_n);
+		else
+		{
+			Limbo	   *grown = vt_alloc(sizeof(Limbo) * (2 * h->limbo_n + 64));
+
+			if (h->limbo_n)
+				memcpy(grown, h->limbo + h->limbo_at, sizeof(Limbo) * h->limbo_n);
+			free(h->limbo);
+			h->limbo = grown;
+			h->limbo_room = 2 * h->limbo_n + 64;
+		}
+		h->limbo_at = 0;
+	}
+	h->limbo[h->limbo_at + h->limbo_n].slot = slot;
+	h->limbo[h->limbo_at + h->limbo_n].epoch = epoch_next(h);
+	h->limbo_n++;
+}
+
+void
+graph_reclaim(Hnsw *h)
+{
+	uint64_t	oldest;
+
+	if (h->limbo_n == 0)
+		return;
+	oldest = epoch_oldest(h);
+	while (h->limbo_n > 0 && h->limbo[h->limbo_at].epoch < oldest)
+	{
+		uint32_t	slot = h->limbo[h->limbo_at].slot;
+		Meta	   *meta = graph_meta(h, slot);
+		atomic_uint *upper = atomic_load_explicit(&meta->upper, memory_order_relaxed);
+
+		if (upper)
+		{
+			graph_account(h, -(int64_t) (sizeof(atomic_uint) * h->opt.m * atomic_load(&meta->level)));
+			atomic_store_explicit(&meta->upper, NULL, memory_order_relaxed);
+			free(upper);
+		}
+		atomic_store_explicit(&graph_life(h, slot)->fate, FATE_NONE, memory_order_relaxed);
+		atomic_store_explicit(&meta->state, SLOT_FREE, memory_order_relaxed);
+		slot_list_push(&h->free, slot);
+		atomic_fetch_sub(&h->dead, 1);
+		h->limbo_at++;
+		h->limbo_n--;
+	}
+	if (h->limbo_n == 0)
+		h->limbo_at = 0;
+}
+
+const float *
+hnsw_vector(const Hnsw *h, uint32_t slot)
+{
+	return graph_vector(h, slot);
+}
+
+uint64_t
+hnsw_label(const Hnsw *h, uint32_t slot)
+{
+	return graph_meta(h, slot)->label;
+}
+
+bool
+hnsw_live(const Hnsw *h, uint32_t slot)
+{
+	return graph_fate(h, slot) == FATE_LIVE;
+}
+
+void
+hnsw_stats(const Hnsw *hc, HnswStats *stats)
+{
+	Hnsw	   *h = (Hnsw *) hc;
+	uint64_t	entry;
+
+	memset(stats, 0, sizeof(*stats));
+	pthread_mutex_lock(&h->lock);
+	stats->live = atomic_load(&h->live);
+	stats->waiting = atomic_load(&h->tail) - atomic_load(&h->head);
+	stats->linked = atomic_load(&h->linked);
+	stats->dead = atomic_load(&h->dead);
+	stats->free = h->free.n;
+	stats->used = atomic_load(&h->used);
+	stats->bytes = (uint64_t) atomic_load(&h->bytes);
+	stats->bytes_reserved = ((stats->used + h->mask) >> h->shift) * h->chunk_size;
+	stats->link_distances = atomic_load(&h->link_distances);
+	stats->repaired = atomic_load(&h->repaired);
+	entry = atomic_load(&h->entry);
+	stats->levels = entry == NO_ENTRY ? 0 : (int) (entry >> 32) + 1;
+	pthread_mutex_unlock(&h->lock);
+}

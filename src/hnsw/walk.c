@@ -1,0 +1,313 @@
+/*-------------------------------------------------------------------------
+ *
+ * walk.c
+ *	  From the entry point to the neighbourhood of a query.
+ *
+ * Algorithms 2 and 5 of Malkov and Yashunin, "Efficient and robust approximate
+ * nearest neighbor search using Hierarchical Navigable Small World graphs",
+ * with one ordered pool in the place of two heaps.  A step takes the nearest
+ * node that is not expanded, gathers those of its links that were not visited,
+ * scores them in one call and puts the good ones into the pool.  The walk ends
+ * when the best `want` of the pool are expanded.
+ *
+ * Dead and filtered slots lead on but are no hits: they are kept in the pool
+ * on top of the `want`, so they do not crowd the others out.
+ *
+ * A hop waits for memory three times: for the links, for the first lines of
+ * the rows, for the rest.  Links are asked for when a node enters the pool,
+ * first lines while links are gathered, the rest by the kernel.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/walk.h"
+
+/*
+ * Passed-by entries beyond this many times the wanted ones (and some) push
+ * each other out; a search that then finds too little scans.
+ */
+#define PASS_BY_FACTOR 32
+#define PASS_BY_FLOOR 1024
+
+/* Linking keeps this many entries of one score: more are equal vectors. */
+#define EQUAL_MAX 4
+
+static inline void
+prefetch_lines(const void *p, int lines)
+{
+	for (int i = 0; i < lines; i++)
+		__builtin_prefetch((const char *) p + 64 * (size_t) i);
+}
+
+/* Is the slot no hit of this walk? */
+static inline bool
+passes_by(const Walk *walk, uint32_t slot)
+{
+	const Hnsw *h = walk->h;
+
+	if (walk->linking)
+		return atomic_load_explicit(&h->dead, memory_order_relaxed) != 0 &&
+			graph_fate(h, slot) != FATE_LIVE;
+	if ((atomic_load_explicit(&h->dead, memory_order_relaxed) != 0 ||
+		 atomic_load_explicit(&h->tail, memory_order_relaxed) != walk->start) &&
+		graph_stand_in(h, slot, walk->start) == NO_SLOT)
+		return true;
+	return walk->filter && !walk->filter(walk->filter_arg, graph_meta(h, slot)->label, slot);
+}
+
+/* The last entry gives way. */
+static inline void
+drop_last(Walk *walk)
+{
+	Pool	   *pool = walk->pool;
+	Entry		last = pool->e[--pool->n];
+
+	if (last & ENTRY_PASS_BY)
+		pool->passed_by--;
+	if (walk->discards)
+		heap_push(walk->discards, last);
+}
+
+/* Entries the pool holds at most now. */
+static inline uint32_t
+pool_limit(const Pool *pool)
+{
+	uint32_t	most = PASS_BY_FACTOR * pool->want + PASS_BY_FLOOR;
+
+	return pool->want + (pool->passed_by < most ? pool->passed_by : most);
+}
+
+void
+walk_insert(Walk *walk, Entry e)
+{
+	Pool	   *pool = walk->pool;
+	uint32_t	low = 0;
+	uint32_t	len = pool->n;
+
+	/* The first entry not below e, without a branch that cannot be foretold. */
+	while (len > 0)
+	{
+		uint32_t	half = len / 2;
+
+		if (pool->e[low + half] < e)
+		{
+			low += len - half;
+			len = half;
+		}
+		else
+			len = half;
+	}
+	if (walk->linking && low + EQUAL_MAX <= pool->n &&
+		pool->e[low + EQUAL_MAX - 1] >> 32 == e >> 32)
+		return;
+	if (walk->linking && low >= EQUAL_MAX && pool->e[low - EQUAL_MAX] >> 32 == e >> 32)
+		return;
+	if (e & ENTRY_PASS_BY)
+		pool->passed_by++;
+	if (pool->n == pool->room)
+		pool_grow(pool);
+	memmove(pool->e + low + 1, pool->e + low, sizeof(Entry) * (pool->n - low));
+	pool->e[low] = e;
+	pool->n++;
+	if (low < pool->at)
+		pool->at = low;
+	while (pool->n > pool_limit(pool))
+		drop_last(walk);
+}
+
+/* A scored slot: into the pool if it is good enough. */
+static inline void
+consider(Walk *walk, uint32_t slot, float score)
+{
+	Pool	   *pool = walk->pool;
+	Entry		e = entry_make(score, slot, 0);
+
+	if (pool->n >= pool_limit(pool) && e >= pool->e[pool->n - 1])
+	{
+		if (walk->discards)
+			heap_push(walk->discards, passes_by(walk, slot) ? e | ENTRY_PASS_BY : e);
+		return;
+	}
+	if (walk->level == 0)
+		prefetch_lines(graph_ground(walk->h, slot), 2);
+	if (passes_by(walk, slot))
+		e |= ENTRY_PASS_BY;
+	walk_insert(walk, e);
+}
+
+void
+walk_offer(Walk *walk, const uint32_t *slots, uint32_t n)
+{
+	const Hnsw *h = walk->h;
+	uint32_t	fresh[WALK_BATCH];
+	const uint8_t *rows[WALK_BATCH];
+	float		scores[WALK_BATCH];
+	uint32_t	nfresh = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	slot = slots[i];
+
+		if (!visited_add(walk->visited, slot))
+			continue;
+		fresh[nfresh] = slot;
+		rows[nfresh] = graph_row(h, slot);
+		if (nfresh < 4)
+			prefetch_lines(rows[nfresh], 4);
+		nfresh++;
+	}
+	if (nfresh == 0)
+		return;
+	query_score(h, walk->query, fresh, rows, nfresh, scores);
+	walk->distances += nfresh;
+	for (uint32_t i = 0; i < nfresh; i++)
+		consider(walk, fresh[i], scores[i]);
+}
+
+static float
+score_one(Walk *walk, uint32_t slot)
+{
+	const uint8_t *row = graph_row(walk->h, slot);
+	float		score;
+
+	query_score(walk->h, walk->query, &slot, &row, 1, &score);
+	walk->distances++;
+	return score;
+}
+
+Entry
+walk_descend(Walk *walk, uint64_t entry, int to)
+{
+	const Hnsw *h = walk->h;
+	Entry		best = entry_make(score_one(walk, (uint32_t) entry), (uint32_t) entry, 0);
+	uint32_t	links[HNSW_MAX_M];
+	const uint8_t *rows[HNSW_MAX_M];
+	float		scores[HNSW_MAX_M];
+
+	for (int level = (int) (entry >> 32); level > to; level--)
+		for (bool moved = true; moved;)
+		{
+			uint32_t	n = graph_copy_links(h, entry_slot(best), level, links);
+
+			moved = false;
+			walk->hops++;
+			for (uint32_t i = 0; i < n; i++)
+			{
+				rows[i] = graph_row(h, links[i]);
+				prefetch_lines(rows[i], 2);
+			}
+			query_score(h, walk->query, links, rows, n, scores);
+			walk->distances += n;
+			for (uint32_t i = 0; i < n; i++)
+			{
+				Entry		e = entry_make(scores[i], links[i], 0);
+
+				if (e < best)
+				{
+					best = e;
+					moved = true;
+				}
+			}
+		}
+	return best;
+}
+
+/* The twins of a node that is a hit come with its score. */
+static void
+offer_twins(Walk *walk, Entry e)
+{
+	uint32_t	twin = atomic_load_explicit(&graph_meta(walk->h, entry_slot(e))->twin,
+											memory_order_acquire);
+	Pool	   *pool = walk->pool;
+
+	for (; twin != NO_SLOT;
+		 twin = atomic_load_explicit(&graph_meta(walk->h, twin)->twin, memory_order_acquire))
+	{
+		Entry		t = (e & ~(Entry) UINT32_MAX) | (Entry) twin << 2 | ENTRY_EXPANDED;
+
+		if (!walk->discards && pool->n >= pool_limit(pool) && t >= pool->e[pool->n - 1])
+			break;
+		if (!visited_add(walk->visited, twin))
+			continue;
+		if (passes_by(walk, twin))
+			t |= ENTRY_PASS_BY;
+		walk_insert(walk, t);
+	}
+}
+
+void
+walk_run(Walk *walk)
+{
+	const Hnsw *h = walk->h;
+	Pool	   *pool = walk->pool;
+
+	while (pool->at < pool->n)
+	{
+		Entry		e = pool->e[pool->at];
+		uint32_t	links[2 * HNSW_MAX_M];
+		uint32_t	n;
+
+		if (e & ENTRY_EXPANDED)
+		{
+			pool->at++;
+			continue;
+		}
+		pool->e[pool->at++] |= ENTRY_EXPANDED;
+		walk->hops++;
+		if (!walk->linking && atomic_load_explicit(&h->twins, memory_order_relaxed) != 0)
+			offer_twins(walk, e);
+		n = graph_copy_links(h, entry_slot(e), walk->level, links);
+		walk_offer(walk, links, n);
+	}
+}
+
+/* The slots that wait to be linked; free() the answer. */
+static uint32_t *
+waiting_slots(Walk *walk, uint32_t *n)
+{
+	Hnsw	   *h = walk->h;
+	uint64_t	head = atomic_load_explicit(&h->head, memory_order_acquire);
+	uint32_t   *slots = NULL;
+	const Ring *ring;
+
+	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
+	ring = atomic_load_explicit(&h->ring, memory_order_acquire);
+	*n = 0;
+	if (head < walk->start)
+		slots = vt_alloc(sizeof(uint32_t) * (walk->start - head));
+	for (uint64_t i = head; i < walk->start; i++)
+	{
+		uint32_t	slot = atomic_load_explicit(&ring->slots[i & ring->mask], memory_order_acquire);
+
+		if (slot != NO_SLOT)
+			slots[(*n)++] = slot;
+	}
+	return slots;
+}
+
+void
+walk_start(Walk *walk)
+{
+	Hnsw	   *h = walk->h;
+	uint32_t	nwaiting;
+
+	/*
+	 * The queue is read before the graph: what leaves it meanwhile is in the
+	 * graph by then.  It is measured after the walk, or its slots would take
+	 * the places of those that lead through the graph.
+	 */
+	uint32_t   *waiting = waiting_slots(walk, &nwaiting);
+	uint64_t	entry = atomic_load_explicit(&h->entry, memory_order_acquire);
+
+	visited_begin(walk->visited, atomic_load_explicit(&h->used, memory_order_acquire));
+	if (entry != NO_ENTRY)
+	{
+		uint32_t	slot = entry_slot(walk_descend(walk, entry, 0));
+
+		walk_offer(walk, &slot, 1);
+		walk_run(walk);
+	}
+	for (uint32_t at = 0; at < nwaiting; at += WALK_BATCH)
+		walk_offer(walk, waiting + at, nwaiting - at < WALK_BATCH ? nwaiting - at : WALK_BATCH);
+	free(waiting);
+	walk_run(walk);
+}
