@@ -119,7 +119,7 @@ check_twins(Check *check, uint32_t slot)
 			return;
 		}
 		check->hangs[twin] = 1;
-		if (memcmp(graph_vector(h, slot), graph_vector(h, twin), sizeof(float) * h->opt.dim) != 0)
+		if (!graph_same_row(h, slot, twin))
 			complain(check, "twin %u does not equal slot %u", twin, slot);
 		twin = atomic_load(&graph_meta(h, twin)->twin);
 	}

@@ -67,10 +67,8 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 static void
 fill(HnswCursor *cursor)
 {
-	Pool	   *pool = &cursor->pool;
-
 	/* An entry that is no hit, once expanded, has done what it was for. */
-	while (cursor->discards.n > 0 && pool->n - pool->passed_by < pool->want)
+	while (cursor->discards.n > 0 && walk_has_room(&cursor->walk))
 	{
 		Entry		e = heap_pop(&cursor->discards);
 

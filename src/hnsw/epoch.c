@@ -7,8 +7,10 @@
  * with the epoch that ends then.  It may be used again when no guard is in
  * that epoch or an older one: who enters later does not find it.
  *
- * All operations on epochs are sequentially consistent: a guard entered after
- * the oldest epoch was computed reads links as they were left by then.
+ * Why a guard that the search for the oldest one has missed does no harm: after
+ * it has noted its epoch, it changes the epoch's word (by nothing).  If that
+ * comes before the stamp in the word's history, who stamped sees the guard; if
+ * after, the guard sees all that was done before the stamp.
  *
  * Guards stand in blocks that are added when all are taken and stay until the
  * end.
@@ -75,6 +77,7 @@ hnsw_enter(Hnsw *h)
 	 * The epoch may have moved before ours could be seen.  An older one only
 	 * holds more back than it has to.
 	 */
+	atomic_fetch_add(&h->epoch, 0);
 	return guard;
 }
 

@@ -29,9 +29,10 @@
  * later is not part of it, except as stand-in for what was superseded
  * meanwhile (graph_stand_in).
  *
- * Twins.  A vector equal to one in the graph is not linked: it hangs behind it
- * in a chain (Meta.twin), so a thousand equal vectors are no trap in the graph.
- * A twin has no links and nobody links to it.
+ * Twins.  A slot whose row equals one in the graph (the same vector, or the
+ * same codes) is not linked: it hangs behind it in a chain (Meta.twin), so a
+ * thousand equal rows are no trap in the graph.  A twin has no links and nobody
+ * links to it.
  *
  *-------------------------------------------------------------------------
  */
@@ -79,7 +80,7 @@ typedef struct Meta
 {
 	uint64_t	label;
 	_Atomic(atomic_uint *) upper;	/* lists of m links, level 1 first; NULL on the ground */
-	atomic_uint twin;			/* next equal vector, or NO_SLOT */
+	atomic_uint twin;			/* next equal row, or NO_SLOT */
 	uint32_t	prev;			/* the version this one superseded, or NO_SLOT; h->lock */
 	atomic_uchar state;			/* SlotState */
 	atomic_uchar level;
@@ -246,6 +247,14 @@ graph_row(const Hnsw *h, uint32_t slot)
 	return h->coded ? graph_codes(h, slot) : (const uint8_t *) graph_vector(h, slot);
 }
 
+/* Can no walk tell the two apart? */
+static inline bool
+graph_same_row(const Hnsw *h, uint32_t a, uint32_t b)
+{
+	return memcmp(graph_row(h, a), graph_row(h, b),
+				  h->coded ? h->code_params + sizeof(CodeParams) : sizeof(float) * h->dim16) == 0;
+}
+
 static inline atomic_uint *
 graph_ground(const Hnsw *h, uint32_t slot)
 {
@@ -340,8 +349,11 @@ graph_stand_in(const Hnsw *h, uint32_t slot, uint64_t start)
 
 extern void slot_list_push(SlotList *list, uint32_t slot);
 
-/* Nothing leads to the slot any more: free after its grace.  Under h->lock. */
-extern void graph_retire(Hnsw *h, uint32_t slot);
+/*
+ * No link leads to the slot any more: free after its grace.  graced: whoever
+ * saw it alive has left since.  Under h->lock.
+ */
+extern void graph_retire(Hnsw *h, uint32_t slot, bool graced);
 
 /* Make free what has had its grace.  Under h->lock. */
 extern void graph_reclaim(Hnsw *h);

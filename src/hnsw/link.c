@@ -17,7 +17,7 @@
  * among its candidates.  A node can therefore have links before its own list
  * is written: writing merges.
  *
- * A vector that equals one in the graph becomes its twin; see graph.h.
+ * A slot whose row equals one in the graph becomes its twin; see graph.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -226,7 +226,6 @@ static bool
 become_twin(Hnsw *h, Walk *walk, uint32_t slot)
 {
 	const Pool *pool = walk->pool;
-	size_t		bytes = sizeof(float) * h->opt.dim;
 	const uint8_t *row = graph_row(h, slot);
 	float		self;
 
@@ -237,7 +236,7 @@ become_twin(Hnsw *h, Walk *walk, uint32_t slot)
 		Meta	   *meta;
 
 		if (pool->e[i] & ENTRY_PASS_BY || other == slot || entry_score(pool->e[i]) != self ||
-			memcmp(graph_vector(h, slot), graph_vector(h, other), bytes) != 0)
+			!graph_same_row(h, slot, other))
 			continue;
 		meta = graph_meta(h, other);
 		if (atomic_load(&meta->state) == SLOT_TWIN)
@@ -431,7 +430,7 @@ hnsw_link_next(Hnsw *h)
 			slot_list_push(&h->died, slot);
 	}
 	else
-		graph_retire(h, slot);
+		graph_retire(h, slot, false);
 
 	/* Only now it leaves the queue: a search finds it here or there. */
 	ring = atomic_load(&h->ring);

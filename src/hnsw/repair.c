@@ -243,7 +243,7 @@ end_batch(Hnsw *h)
 		if (atomic_load(&graph_meta(h, slot)->state) == SLOT_TWIN)
 			atomic_fetch_sub(&h->twins, 1);
 		atomic_fetch_sub(&h->linked, 1);
-		graph_retire(h, slot);
+		graph_retire(h, slot, true);
 	}
 	h->batch.n = 0;
 	pthread_mutex_unlock(&h->lock);

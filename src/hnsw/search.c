@@ -167,14 +167,19 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 	uint32_t	want = search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
 	uint32_t	n = 0;
 	uint32_t	measured = 0;
+	Entry		last = 0;
 
-	for (uint32_t i = 0; i < pool->n && measured < want; i++)
+	/* Those whose scores are equal are measured together. */
+	for (uint32_t i = 0; i < pool->n; i++)
 	{
 		uint32_t	slot = entry_slot(pool->e[i]);
 		HnswHit		hit;
 
 		if (pool->e[i] & ENTRY_PASS_BY)
 			continue;
+		if (measured >= want && pool->e[i] >> 32 != last >> 32)
+			break;
+		last = pool->e[i];
 		if (h->coded && i + 4 < pool->n)
 			for (uint32_t line = 0; line < h->dim16 / 16; line++)
 				__builtin_prefetch(graph_vector(h, entry_slot(pool->e[i + 4])) + 16 * (size_t) line);

@@ -387,7 +387,12 @@ hnsw_delete(Hnsw *h, uint32_t slot)
 	return live;
 }
 
-/* Take a dead slot out of the chain of versions it stands in. */
+/*
+ * Take a dead slot out of the chain of versions it stands in.  Only when every
+ * guard under which it was live is left: such a search shows what superseded
+ * it, and would show that once more in the place of an older version if this
+ * link were missing.
+ */
 static void
 leave_versions(Hnsw *h, uint32_t slot)
 {
@@ -396,18 +401,15 @@ leave_versions(Hnsw *h, uint32_t slot)
 
 	if (prev != NO_SLOT)
 		atomic_store_explicit(&graph_life(h, prev)->fate, fate, memory_order_release);
-	if (fate >= FATE_SUPERSEDED)
+	if (fate >= FATE_SUPERSEDED && graph_meta(h, fate - FATE_SUPERSEDED)->prev == slot)
 		graph_meta(h, fate - FATE_SUPERSEDED)->prev = prev;
 	graph_meta(h, slot)->prev = NO_SLOT;
 }
 
-void
-graph_retire(Hnsw *h, uint32_t slot)
+/* The slot waits until the guards of now are left. */
+static void
+limbo_push(Hnsw *h, uint32_t slot)
 {
-	Meta	   *meta = graph_meta(h, slot);
-
-	leave_versions(h, slot);
-	atomic_store_explicit(&meta->state, SLOT_RETIRED, memory_order_relaxed);
 	if (h->limbo_at + h->limbo_n == h->limbo_room)
 	{
 		if (h->limbo_at > 0 && h->limbo_at >= h->limbo_room / 2)
@@ -430,6 +432,15 @@ graph_retire(Hnsw *h, uint32_t slot)
 }
 
 void
+graph_retire(Hnsw *h, uint32_t slot, bool graced)
+{
+	if (graced || graph_meta(h, slot)->prev == NO_SLOT)
+		leave_versions(h, slot);
+	atomic_store_explicit(&graph_meta(h, slot)->state, SLOT_RETIRED, memory_order_relaxed);
+	limbo_push(h, slot);
+}
+
+void
 graph_reclaim(Hnsw *h)
 {
 	uint64_t	oldest;
@@ -443,6 +454,16 @@ graph_reclaim(Hnsw *h)
 		Meta	   *meta = graph_meta(h, slot);
 		atomic_uint *upper = atomic_load_explicit(&meta->upper, memory_order_relaxed);
 
+		h->limbo_at++;
+		h->limbo_n--;
+		if (meta->prev != NO_SLOT)
+		{
+			/* An older version leads here until now: one more grace. */
+			leave_versions(h, slot);
+			limbo_push(h, slot);
+			continue;
+		}
+		leave_versions(h, slot);
 		if (upper)
 		{
 			graph_account(h, -(int64_t) (sizeof(atomic_uint) * h->opt.m * atomic_load(&meta->level)));
@@ -453,8 +474,6 @@ graph_reclaim(Hnsw *h)
 		atomic_store_explicit(&meta->state, SLOT_FREE, memory_order_relaxed);
 		slot_list_push(&h->free, slot);
 		atomic_fetch_sub(&h->dead, 1);
-		h->limbo_at++;
-		h->limbo_n--;
 	}
 	if (h->limbo_n == 0)
 		h->limbo_at = 0;

@@ -28,9 +28,6 @@
 #define PASS_BY_FACTOR 32
 #define PASS_BY_FLOOR 1024
 
-/* Linking keeps this many entries of one score: more are equal vectors. */
-#define EQUAL_MAX 4
-
 static inline void
 prefetch_lines(const void *p, int lines)
 {
@@ -67,13 +64,27 @@ drop_last(Walk *walk)
 		heap_push(walk->discards, last);
 }
 
+static inline uint32_t
+pass_by_most(const Pool *pool)
+{
+	return PASS_BY_FACTOR * pool->want + PASS_BY_FLOOR;
+}
+
 /* Entries the pool holds at most now. */
 static inline uint32_t
 pool_limit(const Pool *pool)
 {
-	uint32_t	most = PASS_BY_FACTOR * pool->want + PASS_BY_FLOOR;
+	uint32_t	most = pass_by_most(pool);
 
 	return pool->want + (pool->passed_by < most ? pool->passed_by : most);
+}
+
+bool
+walk_has_room(const Walk *walk)
+{
+	const Pool *pool = walk->pool;
+
+	return pool->n - pool->passed_by < pool->want && pool->n < pool->want + pass_by_most(pool);
 }
 
 void
@@ -96,11 +107,6 @@ walk_insert(Walk *walk, Entry e)
 		else
 			len = half;
 	}
-	if (walk->linking && low + EQUAL_MAX <= pool->n &&
-		pool->e[low + EQUAL_MAX - 1] >> 32 == e >> 32)
-		return;
-	if (walk->linking && low >= EQUAL_MAX && pool->e[low - EQUAL_MAX] >> 32 == e >> 32)
-		return;
 	if (e & ENTRY_PASS_BY)
 		pool->passed_by++;
 	if (pool->n == pool->room)

@@ -22,7 +22,7 @@ typedef struct Walk
 
 	uint64_t	start;			/* queue's end when the walk began */
 	int			level;
-	bool		linking;		/* every live slot counts; equal vectors are passed over */
+	bool		linking;		/* every live slot counts */
 	HnswFilter	filter;
 	void	   *filter_arg;
 
@@ -44,5 +44,8 @@ extern void walk_run(Walk *walk);
 extern void walk_start(Walk *walk);
 
 extern void walk_insert(Walk *walk, Entry e);
+
+/* Would an entry, whichever, find a place without another giving way? */
+extern bool walk_has_room(const Walk *walk);
 
 #endif							/* HNSW_WALK_H */

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_corners.c
+ *	  Corners of the graph: what only goes wrong when several rare things meet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw_given.h"
+
+static bool
+label_is_rare(void *arg, uint64_t label, uint32_t slot)
+{
+	(void) arg;
+	(void) slot;
+	return label % 500 == 3;
+}
+
+static bool
+label_is_some(void *arg, uint64_t label, uint32_t slot)
+{
+	(void) arg;
+	(void) slot;
+	return label % 50 == 3;
+}
+
+/*
+ * One record changes twice while a cursor is open, and the version between is
+ * never linked: the last version comes once, though two old ones lead to it.
+ */
+static void
+cursor_shows_one_version(void **state)
+{
+	float	   *rows = clustered(21, 1000);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);
+	HnswSearch	s = {.query = rows, .k = 1, .ef = 1};
+	float		far[DIM];
+	uint32_t	slots[3];
+	uint32_t	seen = 0;
+	HnswHit		hits[16];
+	HnswCursor *cursor;
+	uint32_t	n;
+	VtError		err;
+
+	(void) state;
+	for (int i = 0; i < DIM; i++)
+		far[i] = 50;
+	for (uint32_t i = 0; i < 1000; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	slots[0] = add(h, 5000, far);
+	link_all(h);
+	assert_int_equal(hnsw_reserve(h, &slots[1], &err), VT_OK);
+	hnsw_replace(h, slots[0], slots[1], 5000, rows);
+	cursor = hnsw_cursor_open(h, &s);
+	assert_int_equal(hnsw_reserve(h, &slots[2], &err), VT_OK);
+	hnsw_replace(h, slots[1], slots[2], 5000, rows + DIM);
+	link_all(h);
+	while (hnsw_repair(h, 1000, true))
+		;
+	while ((n = hnsw_cursor_next(cursor, hits, 16)) > 0)
+		for (uint32_t i = 0; i < n; i++)
+			if (hits[i].label == 5000)
+			{
+				assert_int_equal(hits[i].slot, slots[2]);
+				seen++;
+			}
+	assert_int_equal(seen, 1);
+	hnsw_cursor_close(cursor);
+
+	/* Once nobody looks any more, the versions between are free again. */
+	while (hnsw_repair(h, 1000, true))
+		;
+	(void) hnsw_repair(h, 1000, true);
+	{
+		HnswStats	stats;
+
+		hnsw_stats(h, &stats);
+		assert_int_equal(stats.dead, 0);
+		assert_int_equal(stats.live, 1001);
+	}
+	assert_sound(h);
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/* A cursor comes to its end however much it has to pass by. */
+static void
+cursor_passes_by_many(void **state)
+{
+	float	   *rows = clustered(22, 20000);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswSearch	s = {.query = rows, .k = 10, .ef = 40, .filter = label_is_rare};
+	HnswHit		hits[16];
+	HnswCursor *cursor;
+	uint32_t	n;
+	uint32_t	total = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < 20000; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	for (int pass = 0; pass < 2; pass++)
+	{
+		total = 0;
+		s.filter = pass == 0 ? label_is_rare : label_is_some;
+		cursor = hnsw_cursor_open(h, &s);
+		while ((n = hnsw_cursor_next(cursor, hits, 16)) > 0)
+			total += n;
+		assert_int_equal(total, pass == 0 ? 20000 / 500 : 20000 / 50);
+		hnsw_cursor_close(cursor);
+	}
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/*
+ * 1 500 vectors so alike that their codes are the same: no trap either, and
+ * each can be reached.
+ */
+static void
+equal_codes_are_no_trap(void **state)
+{
+	float	   *rows = clustered(23, 600);
+	float	   *alike = clustered(24, 1);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	uint32_t	least = 0;
+	uint32_t	most = 0;
+	HnswReport	report;
+	HnswHit		hits[1600];
+
+	(void) state;
+	for (uint32_t i = 1; i < DIM; i++)
+	{
+		least = alike[i] < alike[least] ? i : least;
+		most = alike[i] > alike[most] ? i : most;
+	}
+	for (uint32_t i = 0; i < 300; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	for (uint32_t i = 0; i < 1500; i++)
+	{
+		float		row[DIM];
+
+		memcpy(row, alike, sizeof(row));
+		for (uint32_t j = 0; j < DIM; j++)
+			if (j != least && j != most)
+				row[j] += (float) i * 1e-7f;
+		add(h, 10000 + i, row);
+	}
+	for (uint32_t i = 300; i < 600; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	assert_sound(h);
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+	for (uint32_t i = 0; i < 600; i++)
+	{
+		assert_int_equal(search(h, rows + (size_t) i * DIM, 1, 64, hits), 1);
+		assert_int_equal(hits[0].label, i);
+	}
+	assert_int_equal(search(h, alike, 1500, 1600, hits), 1500);
+	for (uint32_t i = 0; i < 1500; i++)
+		assert_true(hits[i].label >= 10000);
+	hnsw_destroy(h);
+	free(rows);
+	free(alike);
+}
+
+/*
+ * Vectors of ones and zeros: distances are few, many are equal, and those that
+ * share one are different vectors.
+ */
+static void
+few_distances_are_enough(void **state)
+{
+	enum {BITS = 6000};
+	float	   *rows = malloc(BITS * DIM * sizeof(float));
+	Prng		prng = {31};
+
+	(void) state;
+	assert_non_null(rows);
+	for (uint32_t i = 0; i < BITS * DIM; i++)
+		rows[i] = (float) prng_below(&prng, 2);
+	for (int codes = HNSW_CODES_NONE; codes <= HNSW_CODES_INT8; codes++)
+	{
+		Hnsw	   *h = create(VEC_L2, (HnswCodes) codes);
+		HnswReport	report;
+		int			right = 0;
+
+		for (uint32_t i = 0; i < BITS; i++)
+			add(h, i, rows + (size_t) i * DIM);
+		link_all(h);
+		assert_sound(h);
+		assert_true(hnsw_check(h, &report));
+		assert_int_equal(report.unreachable, 0);
+		for (int q = 0; q < QUERIES; q++)
+		{
+			float		query[DIM];
+			HnswHit		truth[K];
+			HnswHit		hits[K];
+
+			for (int i = 0; i < DIM; i++)
+				query[i] = (float) prng_below(&prng, 2);
+			nearest(VEC_L2, rows, BITS, query, NULL, K, truth);
+			assert_int_equal(search(h, query, K, 100, hits), K);
+			for (int i = 0; i < K; i++)
+				right += hits[i].distance <= truth[K - 1].distance;
+		}
+		if (right < QUERIES * K * 95 / 100)
+			fail_msg("coding %d: recall %d of %d", codes, right, QUERIES * K);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cursor_shows_one_version),
+		cmocka_unit_test(cursor_passes_by_many),
+		cmocka_unit_test(equal_codes_are_no_trap),
+		cmocka_unit_test(few_distances_are_enough),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
