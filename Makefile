@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	demo lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -114,6 +114,24 @@ $(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) $(BUILD)
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 $(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+
+# The benchmarks.  hnswlib stands beside us when its headers are installed.
+BENCH_ARGS ?=
+RIVAL = $(if $(wildcard /usr/include/hnswlib/hnswlib.h),-DHAVE_HNSWLIB)
+RIVAL_VERSION = $(shell dpkg-query -W -f '$${Version}' libhnswlib-dev 2>/dev/null || echo unknown)
+$(BUILD)/obj/test/bench/hnsw/report.o: DEFINES += $(if $(RIVAL),-DRIVAL_VERSION='"$(RIVAL_VERSION)"')
+$(BUILD)/obj/test/bench/hnsw/%.o: test/bench/hnsw/%.cc
+	@mkdir -p $(@D)
+	g++ -std=c++14 -O3 -march=native $(RIVAL) -MMD -MP -c -o $@ $<
+$(BUILD)/hnsw_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/hnsw/*.c)) \
+		$(BUILD)/obj/test/bench/hnsw/rival_hnswlib.o $(foreach m,$(LIBS_hnsw),$(call lib,$(m)))
+	g++ $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+$(BUILD)/vec_bench: $(BUILD)/obj/test/bench/vec_bench.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+
+## make bench           recall and speed beside hnswlib; DATA=dir adds sets, BENCH_ARGS modes
+bench: $(BUILD)/hnsw_bench
+	$(BUILD)/hnsw_bench --demo demo --out $(BUILD)/bench $(if $(DATA),--data "$(DATA)") $(BENCH_ARGS)
 
 # The file layer that loses power, for test/t/050_power_loss.pl.
 $(BUILD)/powerloss.so: test/crash/powerloss.c

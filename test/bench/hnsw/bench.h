@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * bench.h
+ *	  What the parts of hnsw_bench share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "engine.h"
+#include "set.h"
+
+#define K 10
+#define MAX_POINTS 24
+
+/* One ef of one engine. */
+typedef struct Point
+{
+	uint32_t	ef;
+	double		recall;
+	double		qps;			/* the best round */
+	double		p50_us;			/* of that round */
+	double		p95_us;
+	double		p99_us;
+	double		distances;		/* a query; 0 = not counted */
+} Point;
+
+typedef struct Curve
+{
+	const Engine *engine;
+	double		build_s;
+	uint32_t	build_threads;
+	double		cpu_s;			/* processor time of the build */
+	double		memory;			/* bytes a vector, resident */
+	Point		points[MAX_POINTS];
+	uint32_t	n;
+} Curve;
+
+typedef struct Settings
+{
+	uint32_t	m;
+	uint32_t	ef_construction;
+	uint32_t	threads;		/* of the build */
+	uint32_t	rounds;
+	uint32_t	limit;			/* rows of a set at most; 0 = all */
+	const char *out;			/* folder for JSON and SVG; NULL: none */
+	int			argc;
+	char	  **argv;
+} Settings;
+
+/* Seconds this process has used the processor, and bytes it holds in memory. */
+extern double usage_cpu_s(void);
+extern double usage_rss(void);
+
+/* Queries a second at a recall, between the measured points; 0: not reached. */
+extern double curve_qps_at(const Curve *curve, double recall);
+
+/* All queries once: recall, speed, latencies; keeps the better of point and this. */
+extern void point_measure(const Set *set, const Engine *engine, void *index, Point *point);
+
+/* -- report.c -------------------------------------------------------------- */
+
+extern void report_machine(const Settings *settings);
+extern void report_set(const Set *set);
+extern void report_curves(const Set *set, const Curve *curves, uint32_t n);
+extern void report_write(const Settings *settings, const Set *set, const Curve *curves, uint32_t n);
+
+/* -- modes.c: each prints its own lines ------------------------------------ */
+
+extern void mode_insert(const Settings *settings, const Set *set);
+extern void mode_filter(const Settings *settings, const Set *set);
+extern void mode_churn(const Settings *settings, const Set *set);
+extern void mode_threads(const Settings *settings, const Set *set);
+
+#endif							/* BENCH_H */

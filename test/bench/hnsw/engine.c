@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * engine.c
+ *	  Our own engines: the graph on floats, on codes, and the exact scan.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "engine.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "hnsw/hnsw.h"
+
+typedef struct Index
+{
+	Hnsw	   *h;
+	HnswCost	cost;
+} Index;
+
+struct Hnsw *
+engine_graph(void *index)
+{
+	return ((Index *) index)->h;
+}
+
+static void *
+link_all(void *arg)
+{
+	while (hnsw_link_next(arg))
+		;
+	return NULL;
+}
+
+/* Rows are added a little ahead of those that are linked. */
+typedef struct Feed
+{
+	Hnsw	   *h;
+	const Plan *plan;
+	pthread_mutex_t lock;
+	uint32_t	next;
+} Feed;
+
+static void *
+feed(void *arg)
+{
+	enum {SOME = 64};
+	Feed	   *f = arg;
+
+	for (;;)
+	{
+		uint32_t	from;
+		VtError		err;
+
+		pthread_mutex_lock(&f->lock);
+		from = f->next;
+		f->next += SOME;
+		pthread_mutex_unlock(&f->lock);
+		if (from >= f->plan->n)
+			break;
+		for (uint32_t i = from; i < from + SOME && i < f->plan->n; i++)
+		{
+			uint32_t	slot;
+
+			if (hnsw_reserve(f->h, &slot, &err) != VT_OK)
+				abort();
+			hnsw_add(f->h, slot, i, f->plan->base + (size_t) i * f->plan->dim);
+		}
+		for (uint32_t i = 0; i < SOME; i++)
+			hnsw_link_next(f->h);
+	}
+	return link_all(f->h);
+}
+
+static void *
+build(const Plan *plan, HnswCodes codes)
+{
+	HnswOptions options = {
+		.dim = plan->dim, .metric = (VecMetric) plan->metric, .m = plan->m,
+		.ef_construction = plan->ef_construction, .codes = codes, .seed = 1
+	};
+	Index	   *index = vt_alloc0(sizeof(Index));
+	Feed		f = {.plan = plan, .lock = PTHREAD_MUTEX_INITIALIZER};
+	pthread_t	threads[64];
+	VtError		err;
+
+	if (hnsw_create(&options, &index->h, &err) != VT_OK)
+		abort();
+	f.h = index->h;
+	for (uint32_t i = 1; i < plan->threads; i++)
+		if (pthread_create(&threads[i], NULL, feed, &f) != 0)
+			abort();
+	feed(&f);
+	for (uint32_t i = 1; i < plan->threads; i++)
+		pthread_join(threads[i], NULL);
+	return index;
+}
+
+static void *
+build_float(const Plan *plan)
+{
+	return build(plan, HNSW_CODES_NONE);
+}
+
+static void *
+build_int8(const Plan *plan)
+{
+	return build(plan, HNSW_CODES_INT8);
+}
+
+static uint32_t
+take_rows(const HnswHit *hits, uint32_t n, uint32_t *rows)
+{
+	for (uint32_t i = 0; i < n; i++)
+		rows[i] = (uint32_t) hits[i].label;
+	return n;
+}
+
+static uint32_t
+search(void *arg, const float *query, uint32_t k, uint32_t ef, uint32_t *rows)
+{
+	Index	   *index = arg;
+	HnswHit		hits[1000];
+	HnswSearch	s = {.query = query, .k = k < 1000 ? k : 1000, .ef = ef, .cost = &index->cost};
+
+	return take_rows(hits, hnsw_search(index->h, &s, hits), rows);
+}
+
+static uint32_t
+scan(void *arg, const float *query, uint32_t k, uint32_t ef, uint32_t *rows)
+{
+	Index	   *index = arg;
+	HnswHit		hits[1000];
+	HnswSearch	s = {.query = query, .k = k < 1000 ? k : 1000, .cost = &index->cost};
+
+	(void) ef;
+	return take_rows(hits, hnsw_scan_exact(index->h, &s, hits), rows);
+}
+
+static uint64_t
+distances(void *arg)
+{
+	return ((Index *) arg)->cost.distances;
+}
+
+static void
+destroy(void *arg)
+{
+	Index	   *index = arg;
+
+	hnsw_destroy(index->h);
+	free(index);
+}
+
+/* The scan needs no links. */
+static void *
+build_exact(const Plan *plan)
+{
+	HnswOptions options = {
+		.dim = plan->dim, .metric = (VecMetric) plan->metric, .m = plan->m, .seed = 1
+	};
+	Index	   *index = vt_alloc0(sizeof(Index));
+	VtError		err;
+
+	if (hnsw_create(&options, &index->h, &err) != VT_OK)
+		abort();
+	for (uint32_t i = 0; i < plan->n; i++)
+	{
+		uint32_t	slot;
+
+		if (hnsw_reserve(index->h, &slot, &err) != VT_OK)
+			abort();
+		hnsw_add(index->h, slot, i, plan->base + (size_t) i * plan->dim);
+	}
+	return index;
+}
+
+const Engine engine_float = {"vectron float", false, build_float, search, distances, destroy};
+const Engine engine_int8 = {"vectron int8", false, build_int8, search, distances, destroy};
+const Engine engine_exact = {"exact scan", true, build_exact, scan, distances, destroy};

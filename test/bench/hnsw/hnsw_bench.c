@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_bench.c
+ *	  Recall against speed: our graph, beside hnswlib and the exact scan.
+ *
+ *	  hnsw_bench [options] [mode ...]
+ *		--data DIR	sets in the folders of DIR, or DIR itself
+ *		--set NAME	only this one
+ *		--demo DIR	the demonstration's files
+ *		--out DIR	JSON and SVG go there
+ *		--m N --efc N --threads N --rounds N --limit N
+ *		--engines LIST	of hnswlib,float,int8,exact
+ *	  modes: curves (usual), threads, insert, filter, churn
+ *
+ * Searches run one at a time, by one thread.  Every point is measured in several
+ * rounds, engine after engine within each, and the best round counts: what
+ * other work on the machine takes away hits all alike.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+double
+usage_cpu_s(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		(double) (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+double
+usage_rss(void)
+{
+	FILE	   *in = fopen("/proc/self/statm", "r");
+	double		pages = 0;
+
+	if (in)
+	{
+		if (fscanf(in, "%*s %lf", &pages) != 1)
+			pages = 0;
+		fclose(in);
+	}
+	return pages * (double) sysconf(_SC_PAGESIZE);
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double) ts.tv_sec * 1e6 + (double) ts.tv_nsec / 1e3;
+}
+
+void
+point_measure(const Set *set, const Engine *engine, void *index, Point *point)
+{
+	/* A scan of all takes long: some queries tell enough. */
+	uint32_t	nq = engine->exact && set->nqueries > 50 ? 50 : set->nqueries;
+	double	   *us = vt_alloc(sizeof(double) * nq);
+	uint32_t   *rows = vt_alloc(sizeof(uint32_t) * K * nq);
+	uint32_t   *got = vt_alloc(sizeof(uint32_t) * nq);
+	uint64_t	before = engine->distances ? engine->distances(index) : 0;
+	double		begin = now_us();
+	double		last = begin;
+	double		qps;
+
+	for (uint32_t q = 0; q < nq; q++)
+	{
+		double		now;
+
+		got[q] = engine->search(index, set->queries + (size_t) q * set->dim, K, point->ef,
+								rows + (size_t) q * K);
+		now = now_us();
+		us[q] = now - last;
+		last = now;
+	}
+	qps = nq / (last - begin) * 1e6;
+	if (point->recall == 0)
+	{
+		uint64_t	hits = 0;
+
+		for (uint32_t q = 0; q < nq; q++)
+			hits += set_hits(set, q, rows + (size_t) q * K, got[q]);
+		point->recall = (double) hits / K / nq;
+		if (engine->distances)
+			point->distances = (double) (engine->distances(index) - before) / nq;
+	}
+	if (qps > point->qps)
+	{
+		qsort(us, nq, sizeof(double), compare_doubles);
+		point->qps = qps;
+		point->p50_us = us[nq / 2];
+		point->p95_us = us[nq * 95 / 100];
+		point->p99_us = us[nq * 99 / 100];
+	}
+	free(us);
+	free(rows);
+	free(got);
+}
+
+double
+curve_qps_at(const Curve *curve, double recall)
+{
+	double		best = 0;
+
+	for (uint32_t i = 0; i < curve->n; i++)
+	{
+		const Point *b = &curve->points[i];
+		const Point *a = i ? b - 1 : NULL;
+
+		if (b->recall < recall)
+			continue;
+		if (b->qps > best)
+			best = b->qps;
+		if (a && a->recall < recall)
+		{
+			double		part = (recall - a->recall) / (b->recall - a->recall);
+			double		qps = a->qps + part * (b->qps - a->qps);
+
+			if (qps > best)
+				best = qps;
+		}
+	}
+	return best;
+}
+
+static void
+mode_curves(const Settings *settings, const Set *set, const Engine *const *engines, uint32_t n)
+{
+	static const uint32_t efs[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400};
+	Plan		plan = {set->base, set->n, set->dim, (int) set->metric, settings->m,
+		settings->ef_construction, settings->threads};
+	Curve	   *curves = vt_alloc0(sizeof(Curve) * n);
+	void	  **indexes = vt_alloc0(sizeof(void *) * n);
+
+	for (uint32_t e = 0; e < n; e++)
+	{
+		Curve	   *curve = &curves[e];
+		double		rss = usage_rss();
+		double		cpu = usage_cpu_s();
+		double		begin = now_us();
+
+		curve->engine = engines[e];
+		curve->build_threads = engines[e]->exact ? 1 : settings->threads;
+		indexes[e] = engines[e]->build(&plan);
+		curve->build_s = (now_us() - begin) / 1e6;
+		curve->cpu_s = usage_cpu_s() - cpu;
+		curve->memory = (usage_rss() - rss) / set->n;
+		curve->n = engines[e]->exact ? 1 : sizeof(efs) / sizeof(efs[0]);
+		for (uint32_t i = 0; i < curve->n; i++)
+			curve->points[i].ef = engines[e]->exact ? set->n : efs[i];
+	}
+	for (uint32_t round = 0; round < settings->rounds; round++)
+		for (uint32_t i = 0; i < sizeof(efs) / sizeof(efs[0]); i++)
+			for (uint32_t e = 0; e < n; e++)
+				if (i < curves[e].n)
+					point_measure(set, engines[e], indexes[e], &curves[e].points[i]);
+	report_curves(set, curves, n);
+	report_write(settings, set, curves, n);
+	for (uint32_t e = 0; e < n; e++)
+		engines[e]->destroy(indexes[e]);
+	free(indexes);
+	free(curves);
+}
+
+/* -- Sets ------------------------------------------------------------------ */
+
+typedef struct Run
+{
+	Settings	settings;
+	const Engine *engines[8];
+	uint32_t	nengines;
+	const char *modes[8];
+	uint32_t	nmodes;
+	const char *only;
+	uint32_t	sets;			/* that were run */
+} Run;
+
+static void
+run_set(Run *run, Set *set)
+{
+	if (set == NULL)
+		return;
+	run->sets++;
+	report_set(set);
+	for (uint32_t i = 0; i < run->nmodes; i++)
+	{
+		const char *mode = run->modes[i];
+
+		if (strcmp(mode, "curves") == 0)
+			mode_curves(&run->settings, set, run->engines, run->nengines);
+		else if (strcmp(mode, "insert") == 0)
+			mode_insert(&run->settings, set);
+		else if (strcmp(mode, "filter") == 0)
+			mode_filter(&run->settings, set);
+		else if (strcmp(mode, "churn") == 0)
+			mode_churn(&run->settings, set);
+		else if (strcmp(mode, "threads") == 0)
+			mode_threads(&run->settings, set);
+		fflush(stdout);
+	}
+	set_free(set);
+}
+
+static bool
+wanted(const Run *run, const char *name)
+{
+	return run->only == NULL || strcmp(run->only, name) == 0;
+}
+
+static void
+run_folder(Run *run, const char *folder)
+{
+	DIR		   *dir = opendir(folder);
+	uint32_t	before = run->sets;
+	struct dirent *entry;
+
+	if (dir == NULL)
+	{
+		fprintf(stderr, "hnsw_bench: could not open \"%s\"\n", folder);
+		exit(2);
+	}
+	while ((entry = readdir(dir)) != NULL)
+	{
+		char		path[600];
+
+		if (entry->d_name[0] == '.' || !wanted(run, entry->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		run_set(run, set_read(path, run->settings.limit));
+	}
+	closedir(dir);
+	if (run->sets == before)
+		run_set(run, set_read(folder, run->settings.limit));
+}
+
+static uint32_t
+number(const char *text)
+{
+	char	   *end;
+	unsigned long x = text ? strtoul(text, &end, 10) : 0;
+
+	if (text == NULL || *end || x > 100000000)
+	{
+		fprintf(stderr, "hnsw_bench: \"%s\" is no number\n", text ? text : "");
+		exit(2);
+	}
+	return (uint32_t) x;
+}
+
+static void
+take_engines(Run *run, const char *list)
+{
+	const Engine *rival = engine_hnswlib();
+
+	run->nengines = 0;
+	if (rival && strstr(list, "hnswlib"))
+		run->engines[run->nengines++] = rival;
+	if (strstr(list, "float"))
+		run->engines[run->nengines++] = &engine_float;
+	if (strstr(list, "int8"))
+		run->engines[run->nengines++] = &engine_int8;
+	if (strstr(list, "exact"))
+		run->engines[run->nengines++] = &engine_exact;
+}
+
+int
+main(int argc, char **argv)
+{
+	Run			run = {.settings = {.m = 16, .ef_construction = 200, .threads = 1, .rounds = 3,
+			.argc = argc, .argv = argv}};
+	const char *data = NULL;
+	const char *demo = NULL;
+
+	take_engines(&run, "hnswlib,float,int8,exact");
+	for (int i = 1; i < argc; i++)
+	{
+		const char *arg = argv[i];
+		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (strncmp(arg, "--", 2) != 0)
+		{
+			if (run.nmodes < 8)
+				run.modes[run.nmodes++] = arg;
+			continue;
+		}
+		i++;
+		if (strcmp(arg, "--data") == 0)
+			data = value;
+		else if (strcmp(arg, "--set") == 0)
+			run.only = value;
+		else if (strcmp(arg, "--demo") == 0)
+			demo = value;
+		else if (strcmp(arg, "--out") == 0)
+			run.settings.out = value;
+		else if (strcmp(arg, "--engines") == 0 && value)
+			take_engines(&run, value);
+		else if (strcmp(arg, "--m") == 0)
+			run.settings.m = number(value);
+		else if (strcmp(arg, "--efc") == 0)
+			run.settings.ef_construction = number(value);
+		else if (strcmp(arg, "--threads") == 0)
+			run.settings.threads = number(value);
+		else if (strcmp(arg, "--rounds") == 0)
+			run.settings.rounds = number(value);
+		else if (strcmp(arg, "--limit") == 0)
+			run.settings.limit = number(value);
+		else
+		{
+			fprintf(stderr, "hnsw_bench: unknown option %s\n", arg);
+			return 2;
+		}
+	}
+	if (run.nmodes == 0)
+		run.modes[run.nmodes++] = "curves";
+	if (run.settings.threads < 1 || run.settings.threads > 64)
+		run.settings.threads = 1;
+	report_machine(&run.settings);
+	if (demo && wanted(&run, "demo-films"))
+		run_set(&run, set_demo(demo));
+	if (wanted(&run, "generated-64"))
+		run_set(&run, set_generate("generated-64", VEC_L2, 64,
+								   run.settings.limit ? run.settings.limit : 20000, 1000, 1));
+	if (wanted(&run, "generated-256"))
+		run_set(&run, set_generate("generated-256", VEC_COSINE, 256,
+								   run.settings.limit ? run.settings.limit : 20000, 1000, 2));
+	if (data)
+		run_folder(&run, data);
+	return 0;
+}
