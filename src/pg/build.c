@@ -10,6 +10,13 @@
  * work and then do it with all threads; wait until every vector is in the
  * graph; then compare the number of records with the number of tuples sent.
  *
+ * A concurrent build comes here in a transaction of its own, with a snapshot; no
+ * writer sees the index before that transaction has committed, so no entry is
+ * in the generation but ours.  What the snapshot did not see is added by
+ * PostgreSQL afterwards: it lists the index through ambulkdelete, which raises
+ * the fence on the way, and calls aminsert for the rest.  VACUUM is locked out
+ * all the while.
+ *
  * Phases of pg_stat_progress_create_index: scan (blocks done of total), send
  * (the last batch), build (tuples done of total), sync.
  *
@@ -218,7 +225,7 @@ build_wait(BuildState *build)
 
 /* What cannot be right, or not yet, is refused before anything is made. */
 static void
-build_refuse(Relation heap, Relation index, IndexInfo *info, const VectronMeta *meta)
+build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 {
 	const char *what = NULL;
 	const char *hint = NULL;
@@ -229,8 +236,6 @@ build_refuse(Relation heap, Relation index, IndexInfo *info, const VectronMeta *
 		what = "unlogged tables yet", hint = "Use ALTER TABLE ... SET LOGGED.";
 	else if (heap->rd_rel->relam != HEAP_TABLE_AM_OID)
 		what = "tables of another access method than heap", hint = "Use a heap table.";
-	else if (info->ii_Concurrent)
-		what = "concurrent builds yet", hint = "Leave CONCURRENTLY out.";
 	if (what)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -258,7 +263,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	memset(&build, 0, sizeof(build));
 	build.index = index;
 	meta_describe(index, &build.meta);
-	build_refuse(heap, index, info, &build.meta);
+	build_refuse(heap, index, &build.meta);
 	vt_id_random(&build.meta.generation);
 	meta_create(index, MAIN_FORKNUM, &build.meta);
 

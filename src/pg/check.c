@@ -222,7 +222,12 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	pending_flush();
 	heap = table_open(heap_oid, ShareUpdateExclusiveLock);
 	index = monitor_open_index(index_oid, AccessShareLock);
-	meta_read(index, &meta);
+	if (!index->rd_index->indisvalid || !meta_read_built(index, &meta))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" is not valid", RelationGetRelationName(index)),
+				 errdetail("It is being built or dropped concurrently, or that has failed."),
+				 errhint("If it failed, REINDEX or DROP it.")));
 	if (meta.state == VECTRON_STALE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -90,6 +90,7 @@ typedef struct VectronMeta
 /* meta.c */
 extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
 extern void meta_read(Relation index, VectronMeta *out);
+extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);
 extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);
 extern void meta_describe(Relation index, VectronMeta *out);
@@ -123,7 +124,7 @@ extern XLogRecPtr wal_flush_all(void);
 /* pending.c (laws W2, W4, W6) */
 extern void pending_setup(void);
 extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-						const float *vector);
+						const float *vector, bool validating);
 extern void pending_flush(void);
 extern void pending_note_fence(const VtId *generation, uint64 fence);
 extern uint64 pending_known_fence(const VtId *generation);

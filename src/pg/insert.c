@@ -13,11 +13,14 @@
  * Called for each new tuple that is not a heap-only one.  Nothing is sent
  * before the buffer is full or the transaction commits, except the creation of
  * the collection on the first write of a generation.
+ *
+ * The last step of a concurrent build calls it too, for tuples of other
+ * transactions; ii_Concurrent tells.
  */
 bool
 vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
 		 IndexUniqueCheck check_unique pg_attribute_unused(),
-		 bool index_unchanged pg_attribute_unused(), IndexInfo *info pg_attribute_unused())
+		 bool index_unchanged pg_attribute_unused(), IndexInfo *info)
 {
 	VectronMeta meta;
 	const float *vector;
@@ -34,7 +37,7 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("expected %u dimensions, not %d", meta.dim, dim)));
 	if (meta_ensure_live(index, &meta))
-		pending_add(index, heap, &meta, tid, vector);
+		pending_add(index, heap, &meta, tid, vector, info->ii_Concurrent);
 	if (to_free)
 		pfree(to_free);
 	return false;

@@ -111,6 +111,29 @@ meta_read(Relation index, VectronMeta *out)
 }
 
 /*
+ * The same, if there is a metapage: an index that is built concurrently is in
+ * the catalog before it has one.
+ */
+bool
+meta_read_built(Relation index, VectronMeta *out)
+{
+	Buffer		buffer;
+	bool		built;
+
+	if (RelationGetNumberOfBlocks(index) == 0)
+		return false;
+	buffer = ReadBuffer(index, 0);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	built = !PageIsNew(BufferGetPage(buffer));
+	if (built)
+		memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
+	UnlockReleaseBuffer(buffer);
+	if (built)
+		meta_check(index, out);
+	return built;
+}
+
+/*
  * Change the page under its lock, if it is still the generation and state that
  * the change is meant for.  *meta becomes what the page says afterwards.
  * Returns whether the change was made.

@@ -93,7 +93,14 @@ vectron_index_meta(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	meta_read(index, &meta);
+	if (!meta_read_built(index, &meta))
+	{
+		index_close(index, AccessShareLock);
+		memset(nulls, true, sizeof(nulls));
+		nulls[1] = false;
+		values[1] = CStringGetTextDatum("not built");
+		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	}
 	index_close(index, AccessShareLock);
 	vt_id_format(&meta.generation, generation);
 	values[0] = CStringGetTextDatum(generation);

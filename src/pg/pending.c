@@ -51,6 +51,7 @@ typedef struct PendingEntry
 	ItemPointerData tid;
 	SubTransactionId subid;
 	uint64		stamp;			/* fence it will be sent with */
+	bool		validating;		/* of a tuple of another, committed transaction */
 	bool		done;			/* acknowledged */
 	float	   *vector;			/* dim of its group, in pending_context */
 } PendingEntry;
@@ -161,10 +162,13 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
 /*
  * Take an entry.  The vector is copied.  May flush, and then fail as a flush
  * does: the entry is kept all the same.
+ *
+ * validating: the tuple is not ours, but one that the snapshot of a concurrent
+ * build shows and its index lacks.
  */
 void
 pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-			const float *vector)
+			const float *vector, bool validating)
 {
 	PendingGroup *group = group_of(index, heap, meta);
 	Size		bytes = sizeof(float) * group->dim;
@@ -183,12 +187,13 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	entry->tid = *tid;
 	entry->subid = GetCurrentSubTransactionId();
 	entry->stamp = pending_known_fence(&group->generation);
+	entry->validating = validating;
 	entry->done = false;
 	entry->vector = copy;
 
 	pending_bytes += bytes + sizeof(PendingEntry);
 	wrote = true;
-	if (XLogRecPtrIsInvalid(XactLastRecEnd))
+	if (validating || XLogRecPtrIsInvalid(XactLastRecEnd))
 		lsn_unknown = true;
 	else if (XactLastRecEnd > pending_lsn)
 		pending_lsn = XactLastRecEnd;
@@ -294,6 +299,17 @@ group_restamp(PendingGroup *group, uint64 fence, bool at_end)
 
 			if (entry->done || entry->stamp >= fence)
 				continue;
+
+			/*
+			 * A concurrent build keeps VACUUM out, so its last step meets no
+			 * newer fence; if it did, the TID might mean anything by now.
+			 */
+			if (entry->validating)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("index \"%s\" was vacuumed while it was built concurrently",
+								RelationGetRelationName(index)),
+						 errhint("Drop the index and build it again.")));
 			if (entry_is_current(heap, info, estate, slot, group, entry))
 				entry->stamp = fence;
 			else
