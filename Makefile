@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim coverage valgrind demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -129,8 +129,9 @@ $(BUILD)/hnsw_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/hnsw/
 $(BUILD)/vec_bench: $(BUILD)/obj/test/bench/vec_bench.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 
-## make bench           recall and speed beside hnswlib; DATA=dir adds sets, BENCH_ARGS modes
-bench: $(BUILD)/hnsw_bench
+## make bench           recall and speed beside hnswlib; DATA=dir adds sets, BENCH_ARGS modes; the Raft core alone
+bench: $(BUILD)/hnsw_bench $(BUILD)/sim
+	$(BUILD)/sim --bench
 	$(BUILD)/hnsw_bench --demo demo --out $(BUILD)/bench $(if $(DATA),--data "$(DATA)") $(BENCH_ARGS)
 
 # The file layer that loses power, for test/t/050_power_loss.pl.
@@ -138,11 +139,21 @@ $(BUILD)/powerloss.so: test/crash/powerloss.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
 
-## make check-sim SEED=n RUNS=m   more seeds of the simulator
-SEED ?= 1
+## make check-sim RUNS=m          more seeds of the simulator, on from the last one; SEED=n: from there
+SEED ?=
 RUNS ?= 1000
 check-sim: $(BUILD)/sim
-	$(BUILD)/sim --seed $(SEED) --runs $(RUNS)
+	$(if $(SEED),$(BUILD)/sim --seed $(SEED) --runs $(RUNS),BUILD="$(BUILD)" sh test/harness/seeds.sh $(RUNS))
+
+## make coverage        lines and branches of src/raft that its tests run; above 95 % each
+coverage:
+	BUILD="$(BUILD)" sh test/harness/coverage.sh
+## make valgrind        the unit tests of src/raft, all scenarios and a few worlds under valgrind
+VALGRIND = valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,possible
+valgrind: $(filter $(BUILD)/unit/raft_%,$(UNIT_PROGRAMS)) $(BUILD)/sim
+	@for t in $(filter $(BUILD)/unit/raft_%,$^); do echo "== $$t"; $(VALGRIND) $$t || exit 1; done
+	$(VALGRIND) $(BUILD)/sim --scenarios test/sim/scenarios
+	$(VALGRIND) $(BUILD)/sim --seed 1 --runs 20
 
 ## make check           every test; check-quick in two minutes; check-long goes on
 check check-quick check-long check-bare:

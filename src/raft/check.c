@@ -158,7 +158,8 @@ check_leader(const Raft *raft, VtError *err)
 	uint64_t	bytes = 0;
 
 	REQUIRE(raft->leader == raft->opt.id);
-	REQUIRE(raft->term_start > raft->log.base || raft->commit >= raft->term_start);
+	REQUIRE(raft->term_start <= raft->log.base ||
+			log_matches(&raft->log, raft->term_start, raft->term));
 	for (uint64_t i = raft->commit + 1; i <= log_last(&raft->log); i++)
 		bytes += log_entry(&raft->log, i)->size;
 	REQUIRE(bytes == raft->uncommitted_bytes);

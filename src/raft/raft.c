@@ -184,7 +184,9 @@ check_stored(const RaftStored *s, size_t *confs, VtError *err)
 		term = s->entries[i].term;
 		*confs += s->entries[i].type == RAFT_CONF;
 	}
-	if (s->hard.term == 0 && s->n == 0 && s->hard.vote == 0)
+	if (s->hard.term == 0 && s->hard.vote != 0)
+		return vt_fail(err, VT_CORRUPT, "there is a vote but no term it was given in");
+	if (s->hard.term == 0 && s->n == 0)
 		return s->applied == s->base.index ? VT_OK :
 			vt_fail(err, VT_CORRUPT, "a state machine was found without its log");
 	if (s->hard.term < term)

@@ -158,6 +158,11 @@ sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1"
 }
 
+# Seeds nobody ran in this build folder yet.
+more_sims() {
+	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit env BUILD="$BUILD" sh test/harness/seeds.sh "$1"
+}
+
 # The checker of histories, itself checked against histories known good and bad.
 lins() {
 	$limit "$BUILD/lin" --fuzz 20000 | tail -n 1 | sed 's/^/# against brute force: /'
@@ -179,7 +184,7 @@ if [ -x "$BUILD/sim" ]; then
 	case $mode in
 	quick) part sim 30 sim sims 100 ;;
 	full) part sim 240 sim sims 20000 ;;
-	long) part sim 3600 sim sims 50000 ;;
+	long) part sim 3600 sim more_sims 50000 ;;
 	esac
 fi
 if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then

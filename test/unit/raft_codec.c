@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "base/prng.h"
 #include "raft/raft.h"
 
@@ -280,6 +281,140 @@ layouts_do_not_change(void **state)
 	assert_int_equal(bytes[29], 1);
 }
 
+/* The sum over these bytes is right again. */
+static void
+sum_again(uint8_t *bytes, size_t len)
+{
+	put_le64(bytes, hash_checksum(bytes_of(bytes + 8, len - 8)));
+}
+
+/* This byte has another value, and the sum over the first summed bytes agrees. */
+static void
+expect_byte_refused(uint8_t *bytes, size_t len, size_t summed, size_t at, uint8_t value,
+					VtStatus (*decode) (const uint8_t *, size_t), VtStatus want)
+{
+	uint8_t		kept = bytes[at];
+
+	bytes[at] = value;
+	sum_again(bytes, summed);
+	assert_int_equal(decode(bytes, len), want);
+	bytes[at] = kept;
+	sum_again(bytes, summed);
+	assert_int_equal(decode(bytes, len), VT_OK);
+	assert_int_equal(live_bytes, 0);
+}
+
+/*
+ * What a newer version wrote has a right sum too: versions, kinds, flags and
+ * reserved bytes we do not know are refused, never skipped.
+ */
+static void
+unknown_content_is_refused(void **state)
+{
+	RaftHardState hard = {.term = 5, .vote = 2};
+	RaftSnapshot snapshot = some_snapshot();
+	RaftEntry	entry = {.index = 9, .term = 2, .type = RAFT_COMMAND, .size = 5};
+	RaftMessage m = some_message(RAFT_HEARTBEAT);
+	uint8_t		bytes[512];
+	size_t		len;
+
+	(void) state;
+	entry.data = raft_buf_new(&allocator, "abcde", 5);
+	raft_entry_encode(&entry, bytes);
+	len = raft_entry_size(&entry);
+	raft_buf_release(entry.data);
+	expect_byte_refused(bytes, len, len, 28, 0, try_entry, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 28, RAFT_CONF + 1, try_entry, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 29, 2, try_entry, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 30, 1, try_entry, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 31, 1, try_entry, VT_VERSION);
+
+	raft_hard_state_encode(&hard, bytes);
+	len = RAFT_HARD_STATE_SIZE;
+	expect_byte_refused(bytes, len, len, 8, 2, try_hard_state, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 15, 1, try_hard_state, VT_VERSION);
+
+	raft_snapshot_encode(&snapshot, bytes);
+	len = raft_snapshot_size(&snapshot);
+	expect_byte_refused(bytes, len, len, 8, 2, try_snapshot, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 9, 1, try_snapshot, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 72, 2, try_snapshot, VT_VERSION);	/* of the configuration */
+	expect_byte_refused(bytes, len, len, 73, 2, try_snapshot, VT_PROTOCOL); /* joint: 0 or 1 */
+	expect_byte_refused(bytes, len, len, 74, RAFT_MAX_MEMBERS + 1, try_snapshot, VT_PROTOCOL);
+	expect_byte_refused(bytes, len, len, 74, 2, try_snapshot, VT_PROTOCOL); /* members: there are 3 */
+	expect_byte_refused(bytes, len, len, 72 + 4 + 39, 1, try_snapshot, VT_PROTOCOL);
+
+	raft_message_encode(&m, bytes);
+	len = raft_message_size(&m);
+	expect_byte_refused(bytes, len, len, 12, 2, try_message, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 13, 0, try_message, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 13, RAFT_PEER_GONE + 1, try_message, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 14, 8, try_message, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 15, 1, try_message, VT_VERSION);
+	expect_byte_refused(bytes, len, len, 88, 1, try_message, VT_PROTOCOL);	/* entries in a heartbeat */
+	expect_byte_refused(bytes, len, len, 13, RAFT_SNAP, try_message, VT_PROTOCOL);	/* without one */
+}
+
+/* A message says how many entries and bytes follow; both are compared. */
+static void
+counts_must_agree(void **state)
+{
+	RaftMessage m = some_message(RAFT_APP);
+	RaftEntry	entry = {.index = 6, .term = 3, .type = RAFT_NOOP};
+	uint8_t		bytes[512];
+	uint8_t		conf[3] = {1, 0, 0};
+	RaftConf	decoded;
+	size_t		len;
+
+	(void) state;
+	m.entries = &entry;
+	m.n = 1;
+	len = raft_message_size(&m);
+	raft_message_encode(&m, bytes);
+	expect_byte_refused(bytes, len, 96, 88, 2, try_message, VT_PROTOCOL);	/* entries */
+	expect_byte_refused(bytes, len, 96, 90, 2, try_message, VT_PROTOCOL);	/* 131 073 of them */
+	expect_byte_refused(bytes, len, 96, 88, 0, try_message, VT_PROTOCOL);	/* a body of nothing */
+	expect_byte_refused(bytes, len, 96, 92, 31, try_message, VT_PROTOCOL);	/* bytes */
+
+	/* Room for two, but what follows the first is not a whole one. */
+	memset(bytes + len, 0, 40);
+	bytes[92] = 32 + 8;
+	sum_again(bytes, 96);
+	assert_int_equal(try_message(bytes, len + 8), VT_PROTOCOL);
+	bytes[88] = 2;
+	bytes[92] = 32 + 32;
+	sum_again(bytes, 96);
+	assert_int_equal(try_message(bytes, len + 32), VT_CORRUPT);
+	assert_int_equal(live_bytes, 0);
+
+	assert_int_equal(raft_conf_decode(bytes_of(conf, 3), &decoded), VT_PROTOCOL);
+}
+
+/* More than any message may have: refused before memory is asked for. */
+static void
+too_many_entries_are_refused(void **state)
+{
+	RaftMessage m = some_message(RAFT_APP);
+	size_t		n = RAFT_MAX_MESSAGE_ENTRIES + 1;
+	size_t		len;
+	RaftEntry  *entries = calloc(n, sizeof(RaftEntry));
+	uint8_t    *bytes;
+
+	(void) state;
+	for (size_t i = 0; i < n; i++)
+		entries[i] = (RaftEntry) {.index = 6 + i, .term = 3, .type = RAFT_NOOP};
+	m.entries = entries;
+	m.n = (uint32_t) n;
+	len = raft_message_size(&m);
+	bytes = malloc(len);
+	raft_message_encode(&m, bytes);
+	largest = 0;
+	assert_int_equal(try_message(bytes, len), VT_PROTOCOL);
+	assert_int_equal(largest, 0);
+	free(bytes);
+	free(entries);
+}
+
 /* Random bytes, and good ones with several bytes replaced. */
 static void
 noise_is_harmless(void **state)
@@ -349,6 +484,22 @@ conf_rules(void **state)
 	bad = conf;
 	bad.members[0].id = 0;
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
+	bad = conf;
+	bad.n = RAFT_MAX_MEMBERS + 1;
+	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
+	bad = conf;
+	bad.members[0].roles = 0;
+	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
+	bad = conf;
+	bad.members[0].hash_lo = 8;
+	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
+	bad = conf;
+	bad.members[0].roles |= RAFT_FILTERED;	/* a voter has everything */
+	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
+	bad = conf;
+	bad.members[0].roles = RAFT_VOTER;
+	bad.members[1].roles = RAFT_LEARNER;	/* joint, and nobody votes in the old one */
+	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
 }
 
 int
@@ -360,6 +511,9 @@ main(void)
 		cmocka_unit_test(stored_objects_notice_damage),
 		cmocka_unit_test(an_entry_without_payload_can_be_asked_for),
 		cmocka_unit_test(layouts_do_not_change),
+		cmocka_unit_test(unknown_content_is_refused),
+		cmocka_unit_test(counts_must_agree),
+		cmocka_unit_test(too_many_entries_are_refused),
 		cmocka_unit_test(noise_is_harmless),
 		cmocka_unit_test(conf_rules),
 	};
