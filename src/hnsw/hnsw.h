@@ -208,6 +208,9 @@ typedef struct HnswStats
 	int			levels;			/* 0 = empty graph */
 } HnswStats;
 
+/* Slots added that are not in the graph yet; takes no lock. */
+extern uint64_t hnsw_waiting(const Hnsw *h);
+
 /* Numbers of about now; other threads may be at work. */
 extern void hnsw_stats(const Hnsw *h, HnswStats *stats);
 

@@ -497,6 +497,15 @@ hnsw_live(const Hnsw *h, uint32_t slot)
 	return graph_fate(h, slot) == FATE_LIVE;
 }
 
+uint64_t
+hnsw_waiting(const Hnsw *h)
+{
+	/* In this order the difference is never negative. */
+	uint64_t	head = atomic_load(&h->head);
+
+	return atomic_load(&h->tail) - head;
+}
+
 void
 hnsw_stats(const Hnsw *hc, HnswStats *stats)
 {

@@ -89,16 +89,17 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	return verdict;
 }
 
-static void
+static VtStatus
 put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index,
-			WireWriteResult *result)
+			WireWriteResult *result, VtError *err)
 {
 	Buf			key = {0};
 	Buf			value = {0};
 	WireRecord	record;
 	size_t		at = 0;
+	VtStatus	status = VT_OK;
 
-	while (wire_record_next(write, &at, &record))
+	while (status == VT_OK && wire_record_next(write, &at, &record))
 	{
 		StoreRow	row;
 
@@ -118,10 +119,15 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 		buf_clear(&value);
 		row_put(&value, &row);
 		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
-		records_put(shard->records, record.id, index, record.vector);
+		status = records_put(shard->records, record.id, index, record.vector, err);
+		if (atomic_load(&shard->ingesting))
+			atomic_fetch_add(&shard->backlog, 1);
 	}
 	buf_free(&key);
 	buf_free(&value);
+	if (shard->on_waiting)
+		shard->on_waiting(shard->on_waiting_arg);
+	return status;
 }
 
 static void
@@ -206,7 +212,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 		switch (write.type)
 		{
 			case WRITE_PUT:
-				put_records(shard, batch, &write, command->index, &result);
+				status = put_records(shard, batch, &write, command->index, &result, err);
 				break;
 			case WRITE_DELETE:
 				delete_records(shard, batch, &write, &result);
@@ -222,7 +228,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 				break;
 		}
 	wire_write_result_put(&command->reply, &result);
-	return VT_OK;
+	return status;
 }
 
 VtStatus

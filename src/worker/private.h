@@ -11,6 +11,7 @@
 #ifndef WORKER_PRIVATE_H
 #define WORKER_PRIVATE_H
 
+#include "indexer.h"
 #include "net/net.h"
 #include "scan.h"
 #include "shard.h"
@@ -60,7 +61,8 @@ typedef struct Lease
 	bool		condemned;		/* free it when the thread is done */
 
 	RecordScan *scan;			/* a search */
-	uint64_t	counted;		/* distances told to the client so far */
+	uint64_t	told_distances; /* to the client, so far */
+	uint64_t	told_hops;
 	StoreIter  *iter;			/* a listing */
 	bool		vectors;
 	uint64_t	listed;
@@ -91,6 +93,7 @@ struct Worker
 
 	pthread_t  *pool;
 	uint32_t	npool;
+	Indexer    *indexer;
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 

@@ -3,139 +3,150 @@
  * records.c
  *	  A shard's records in memory.
  *
- * Slots live in chunks that never move; a chunk holds the vectors and the
- * heads of CHUNK slots.  The id map is an open-addressing table from id to the
- * slot of its newest version.
- *
- * Dead slots wait for the readers of their time by epochs.  Who enters in epoch
- * e is counted in inside[e % 2]; what dies in e waits in waiting[e % 2].  The
- * epoch may become e + 1 when nobody of e - 1 is inside any more; then what died
- * in e - 1 is out of sight: who entered in e found it dead.
+ * The graph hands out slots and says when one may be used again; a head for
+ * each lies here, in chunks that never move: the first has FIRST heads, each
+ * further one twice as many as the one before.  The id map is an
+ * open-addressing table from id to the slot of its newest version.
  *
  *-------------------------------------------------------------------------
  */
 #include "records.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "base/hash.h"
 
-#define CHUNK 1024
-#define CHUNKS_MAX (1u << 21)
-#define NONE UINT32_MAX
+#define FIRST_SHIFT 8
+#define FIRST (1u << FIRST_SHIFT)
+#define CHUNKS (31 - FIRST_SHIFT)	/* enough for HNSW_MAX_SLOTS */
+#define MAP_FIRST 1024
+#define MAP_DEAD (UINT32_MAX - 1)
+#define NONE HNSW_NO_SLOT
 
-typedef struct Slot
+/* Ids up to this long need no memory of their own. */
+#define ID_INLINE 8
+
+typedef struct Head
 {
 	atomic_uint_fast64_t version;	/* 0 = dead or not yet published */
+	union
+	{
+		uint8_t		here[ID_INLINE];
+		uint8_t    *elsewhere;	/* malloc'd; until the slot is used again */
+	}			id;
 	uint32_t	id_len;
-	uint8_t    *id;				/* malloc'd; valid while the slot is not reused */
-} Slot;
-
-typedef struct Chunk
-{
-	Slot		slots[CHUNK];
-	float		vectors[];		/* CHUNK x dim */
-} Chunk;
-
-typedef struct SlotList
-{
-	uint32_t   *slots;
-	uint32_t	n;
-	uint32_t	room;
-} SlotList;
+} Head;
 
 struct Records
 {
-	VecMetric	metric;
-	uint32_t	dim;
-
-	_Atomic(Chunk *) *chunks;	/* CHUNKS_MAX pointers, pages touched as needed */
-	atomic_uint_fast32_t used;	/* slots handed out so far */
+	RecordsOptions opt;
+	Hnsw	   *graph;
+	float	   *vector;			/* of the apply thread: dim floats, aligned */
 	atomic_uint_fast64_t live;
+	atomic_llong graph_bytes;
+	atomic_llong own_bytes;
 
-	/* Twice the moves (records_moves), odd while one is under way */
-	atomic_uint_fast64_t moving;
-	atomic_uint_fast32_t moves[RECORDS_MOVES_KEPT];
+	_Atomic(Head *) chunks[CHUNKS];
+	uint32_t	nheads;			/* slots seen so far; the apply thread's */
 
 	/* The map; changed by the apply thread, read by it without the lock */
 	pthread_mutex_t map_lock;
-	uint32_t   *map;			/* slot or NONE */
+	uint32_t   *map;			/* slot, NONE or MAP_DEAD */
 	uint32_t	map_size;		/* a power of two */
 	uint32_t	map_used;		/* entries, dead marks included */
-
-	/* Dead slots: waiting for the readers of their time, then free to use */
-	atomic_uint_fast32_t epoch;
-	atomic_uint_fast32_t inside[2];
-	SlotList	waiting[2];
-	SlotList	ready;
 };
 
-#define MAP_DEAD (UINT32_MAX - 1)
-
-static Chunk *
-chunk_of(const Records *records, uint32_t slot)
+/* Chunk k holds the slots from FIRST * (2^k - 1) on, FIRST * 2^k of them. */
+static int
+chunk_of(uint32_t slot)
 {
-	return atomic_load_explicit(&records->chunks[slot / CHUNK], memory_order_acquire);
+	return 31 - __builtin_clz(slot + FIRST) - FIRST_SHIFT;
 }
 
-static Slot *
-slot_of(const Records *records, uint32_t slot)
+static Head *
+head_of(const Records *records, uint32_t slot)
 {
-	return &chunk_of(records, slot)->slots[slot % CHUNK];
-}
+	int			k = chunk_of(slot);
 
-static float *
-vector_of(const Records *records, uint32_t slot)
-{
-	return chunk_of(records, slot)->vectors + (size_t) (slot % CHUNK) * records->dim;
+	return atomic_load_explicit(&records->chunks[k], memory_order_acquire) + (slot + FIRST - (FIRST << k));
 }
 
 static Bytes
-id_of(const Records *records, uint32_t slot)
+id_of(const Head *head)
 {
-	Slot	   *s = slot_of(records, slot);
-
-	return bytes_of(s->id, s->id_len);
+	return bytes_of(head->id_len > ID_INLINE ? head->id.elsewhere : head->id.here, head->id_len);
 }
 
-Records *
-records_new(VecMetric metric, uint32_t dim)
+/* Ids in their order give labels in their order; equal ones when they begin alike. */
+static uint64_t
+label_of(Bytes id)
+{
+	uint8_t		first[8] = {0};
+
+	memcpy(first, id.data, id.len < sizeof(first) ? id.len : sizeof(first));
+	return get_be64(first);
+}
+
+static void
+on_graph_memory(void *arg, int64_t bytes)
+{
+	atomic_fetch_add_explicit(&((Records *) arg)->graph_bytes, bytes, memory_order_relaxed);
+}
+
+VtStatus
+records_new(const RecordsOptions *options, Records **out, VtError *err)
 {
 	Records    *records = vt_alloc0(sizeof(Records));
+	HnswOptions graph = {
+		.dim = options->dim,
+		.metric = options->metric,
+		.m = options->m,
+		.ef_construction = options->ef_construction,
+		.codes = options->codes,
+		.seed = options->seed,
+		.account = on_graph_memory,
+		.account_arg = records,
+	};
+	VtStatus	status;
 
-	records->metric = metric;
-	records->dim = dim;
-	records->chunks = vt_alloc0(sizeof(*records->chunks) * CHUNKS_MAX);
-	records->map_size = 1024;
+	records->opt = *options;
+	pthread_mutex_init(&records->map_lock, NULL);
+	records->map_size = MAP_FIRST;
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
-	pthread_mutex_init(&records->map_lock, NULL);
-	return records;
+	atomic_store(&records->own_bytes, (long long) (sizeof(uint32_t) * records->map_size));
+	status = hnsw_create(&graph, &records->graph, err);
+	if (status != VT_OK)
+	{
+		records_free(records);
+		return status;
+	}
+	records->vector = vt_alloc(sizeof(float) * options->dim);
+	*out = records;
+	return VT_OK;
 }
 
 void
 records_free(Records *records)
 {
-	uint32_t	used;
-
 	if (!records)
 		return;
-	used = (uint32_t) atomic_load(&records->used);
-	for (uint32_t i = 0; i < used; i++)
-		free(slot_of(records, i)->id);
-	for (uint32_t i = 0; i * CHUNK < used; i++)
-		free(atomic_load(&records->chunks[i]));
-	free(records->chunks);
+	for (uint32_t slot = 0; slot < records->nheads; slot++)
+		if (head_of(records, slot)->id_len > ID_INLINE)
+			free(head_of(records, slot)->id.elsewhere);
+	for (int k = 0; k < CHUNKS; k++)
+		free(atomic_load(&records->chunks[k]));
+	hnsw_destroy(records->graph);
 	free(records->map);
-	free(records->waiting[0].slots);
-	free(records->waiting[1].slots);
-	free(records->ready.slots);
+	free(records->vector);
 	pthread_mutex_destroy(&records->map_lock);
 	free(records);
 }
+
+/* -- The map --------------------------------------------------------------- */
 
 /* Position of an id in the map; *place is where it would be put. */
 static uint32_t
@@ -158,7 +169,7 @@ map_find(const Records *records, Bytes id, uint32_t *place)
 			if (free_place == NONE)
 				free_place = i;
 		}
-		else if (bytes_equal(id_of(records, slot), id))
+		else if (bytes_equal(id_of(head_of(records, slot)), id))
 		{
 			*place = i;
 			return slot;
@@ -166,18 +177,20 @@ map_find(const Records *records, Bytes id, uint32_t *place)
 	}
 }
 
-/* Twice the size, without dead marks. */
+/* A table with room, without dead marks. */
 static void
 map_grow(Records *records)
 {
 	uint32_t	old_size = records->map_size;
 	uint32_t   *old = records->map;
-	uint32_t	live = (uint32_t) atomic_load(&records->live);
+	uint64_t	live = atomic_load(&records->live);
 
 	while (records->map_size < 4 * (live + 1))
 		records->map_size *= 2;
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
+	atomic_fetch_add(&records->own_bytes, (long long) sizeof(uint32_t) *
+					 ((long long) records->map_size - (long long) old_size));
 	records->map_used = 0;
 	for (uint32_t i = 0; i < old_size; i++)
 	{
@@ -185,7 +198,7 @@ map_grow(Records *records)
 
 		if (old[i] == NONE || old[i] == MAP_DEAD)
 			continue;
-		map_find(records, id_of(records, old[i]), &place);
+		map_find(records, id_of(head_of(records, old[i])), &place);
 		records->map[place] = old[i];
 		records->map_used++;
 	}
@@ -198,91 +211,66 @@ records_version(Records *records, Bytes id)
 	uint32_t	place;
 	uint32_t	slot = map_find(records, id, &place);
 
-	return slot == NONE ? 0 : atomic_load(&slot_of(records, slot)->version);
+	return slot == NONE ? 0 : atomic_load(&head_of(records, slot)->version);
 }
 
-static void
-push(SlotList *list, uint32_t slot)
+/* -- Changing -------------------------------------------------------------- */
+
+/* The head of a slot that was just reserved, with its id. */
+static Head *
+head_fill(Records *records, uint32_t slot, Bytes id)
 {
-	if (list->n == list->room)
+	int			k = chunk_of(slot);
+	Head	   *head;
+
+	if (!atomic_load(&records->chunks[k]))
+		atomic_store_explicit(&records->chunks[k], vt_alloc0(sizeof(Head) * (FIRST << k)),
+							  memory_order_release);
+	if (slot >= records->nheads)
 	{
-		list->room = list->room ? list->room * 2 : 64;
-		list->slots = vt_realloc(list->slots, sizeof(uint32_t) * list->room);
+		atomic_fetch_add(&records->own_bytes, (long long) sizeof(Head) * (slot + 1 - records->nheads));
+		records->nheads = slot + 1;
 	}
-	list->slots[list->n++] = slot;
+	head = head_of(records, slot);
+	if (head->id_len > ID_INLINE)
+	{
+		atomic_fetch_sub(&records->own_bytes, head->id_len);
+		free(head->id.elsewhere);
+	}
+	head->id_len = (uint32_t) id.len;
+	if (id.len > ID_INLINE)
+	{
+		head->id.elsewhere = vt_alloc(id.len);
+		memcpy(head->id.elsewhere, id.data, id.len);
+		atomic_fetch_add(&records->own_bytes, (long long) id.len);
+	}
+	else
+		memcpy(head->id.here, id.data, id.len);
+	return head;
 }
 
-/* Go on by an epoch if nobody of the last one is inside. */
-static void
-epoch_advance(Records *records)
-{
-	uint32_t	epoch = (uint32_t) atomic_load(&records->epoch);
-	SlotList   *old = &records->waiting[(epoch + 1) % 2];
-
-	if (atomic_load(&records->inside[(epoch + 1) % 2]) != 0)
-		return;
-	while (old->n > 0)
-		push(&records->ready, old->slots[--old->n]);
-	atomic_store(&records->epoch, epoch + 1);
-}
-
-/* A slot to write into. */
-static uint32_t
-slot_take(Records *records)
+VtStatus
+records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, VtError *err)
 {
 	uint32_t	slot;
-	uint32_t	chunk;
-
-	if (records->ready.n == 0 && records->waiting[0].n + records->waiting[1].n > 0)
-		epoch_advance(records);
-	if (records->ready.n > 0)
-		return records->ready.slots[--records->ready.n];
-
-	slot = (uint32_t) atomic_load(&records->used);
-	chunk = slot / CHUNK;
-	Assert(chunk < CHUNKS_MAX);
-	if (slot % CHUNK == 0)
-	{
-		size_t		size = sizeof(Chunk) + sizeof(float) * CHUNK * records->dim;
-		Chunk	   *fresh = vt_alloc(size);
-
-		memset(fresh->slots, 0, sizeof(fresh->slots));
-		atomic_store_explicit(&records->chunks[chunk], fresh, memory_order_release);
-	}
-	return slot;
-}
-
-static void
-slot_die(Records *records, uint32_t slot)
-{
-	atomic_store_explicit(&slot_of(records, slot)->version, 0, memory_order_release);
-	push(&records->waiting[atomic_load(&records->epoch) % 2], slot);
-}
-
-void
-records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
-{
-	uint32_t	slot = slot_take(records);
-	Slot	   *s = slot_of(records, slot);
-	float	   *out = vector_of(records, slot);
 	uint32_t	place;
 	uint32_t	old;
+	Head	   *head;
+	VtStatus	status = hnsw_reserve(records->graph, &slot, err);
 
-	for (uint32_t i = 0; i < records->dim; i++)
+	if (status != VT_OK)
+		return status;
+	head = head_fill(records, slot, id);
+	for (uint32_t i = 0; i < records->opt.dim; i++)
 	{
 		uint32_t	bits = get_le32(vector + 4 * (size_t) i);
 
-		memcpy(&out[i], &bits, sizeof(bits));
+		memcpy(&records->vector[i], &bits, sizeof(bits));
 	}
-	free(s->id);
-	s->id = vt_alloc(id.len);
-	s->id_len = (uint32_t) id.len;
-	memcpy(s->id, id.data, id.len);
 
 	/*
-	 * Under the lock a reader of the map sees the old version or the new one,
-	 * never both and never neither.  Who walks the slots does not take it: the
-	 * move tells where to look again.
+	 * A search meets the old version or the new one in the graph, never both
+	 * and never neither; a reader of the map the same, by the lock.
 	 */
 	pthread_mutex_lock(&records->map_lock);
 	if (records->map_used + 1 > records->map_size / 2)
@@ -290,23 +278,19 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
 	old = map_find(records, id, &place);
 	if (records->map[place] == NONE)
 		records->map_used++;
-	if (old != NONE)
-		atomic_fetch_add(&records->moving, 1);
-	atomic_store_explicit(&s->version, version, memory_order_release);
-	records->map[place] = slot;
-	if (slot >= atomic_load(&records->used))
-		atomic_store_explicit(&records->used, slot + 1, memory_order_release);
-	if (old != NONE)
-	{
-		uint64_t	move = atomic_load(&records->moving) / 2;
-
-		slot_die(records, old);
-		atomic_store(&records->moves[move % RECORDS_MOVES_KEPT], slot);
-		atomic_fetch_add(&records->moving, 1);
-	}
+	atomic_store_explicit(&head->version, version, memory_order_release);
+	if (old == NONE || vt_broken("S5-supersede"))
+		hnsw_add(records->graph, slot, label_of(id), records->vector);
 	else
+	{
+		hnsw_replace(records->graph, old, slot, label_of(id), records->vector);
+		atomic_store_explicit(&head_of(records, old)->version, 0, memory_order_release);
+	}
+	records->map[place] = slot;
+	if (old == NONE)
 		atomic_fetch_add(&records->live, 1);
 	pthread_mutex_unlock(&records->map_lock);
+	return VT_OK;
 }
 
 void
@@ -319,9 +303,24 @@ records_delete(Records *records, Bytes id)
 	slot = map_find(records, id, &place);
 	Assert(slot != NONE);
 	records->map[place] = MAP_DEAD;
-	slot_die(records, slot);
+	atomic_store_explicit(&head_of(records, slot)->version, 0, memory_order_release);
+	hnsw_delete(records->graph, slot);
 	pthread_mutex_unlock(&records->map_lock);
 	atomic_fetch_sub(&records->live, 1);
+}
+
+/* -- Looking --------------------------------------------------------------- */
+
+VecMetric
+records_metric(const Records *records)
+{
+	return records->opt.metric;
+}
+
+uint32_t
+records_dim(const Records *records)
+{
+	return records->opt.dim;
 }
 
 uint64_t
@@ -333,67 +332,43 @@ records_count(const Records *records)
 uint64_t
 records_bytes(const Records *records)
 {
-	uint64_t	used = atomic_load(&records->used);
-
-	return used * (sizeof(Slot) + 16 + sizeof(float) * records->dim) + records->map_size * 4ull;
+	return (uint64_t) (atomic_load(&records->graph_bytes) + atomic_load(&records->own_bytes));
 }
 
-VecMetric
-records_metric(const Records *records)
+uint64_t
+records_waiting(const Records *records)
 {
-	return records->metric;
+	return hnsw_waiting(records->graph);
 }
 
-uint32_t
-records_dim(const Records *records)
+Hnsw *
+records_graph(const Records *records)
 {
-	return records->dim;
+	return records->graph;
 }
-
-/* -- Readers --------------------------------------------------------------- */
 
 uint32_t
 records_enter(Records *records)
 {
-	for (;;)
-	{
-		uint32_t	epoch = (uint32_t) atomic_load(&records->epoch);
-
-		atomic_fetch_add(&records->inside[epoch % 2], 1);
-		if (atomic_load(&records->epoch) == epoch)
-			return epoch;
-		atomic_fetch_sub(&records->inside[epoch % 2], 1);
-	}
+	return hnsw_enter(records->graph);
 }
 
 void
 records_leave(Records *records, uint32_t entered)
 {
-	atomic_fetch_sub(&records->inside[entered % 2], 1);
-}
-
-uint32_t
-records_slots(const Records *records)
-{
-	return (uint32_t) atomic_load_explicit(&records->used, memory_order_acquire);
+	hnsw_leave(records->graph, entered);
 }
 
 uint64_t
 records_slot_version(const Records *records, uint32_t slot)
 {
-	return atomic_load_explicit(&slot_of(records, slot)->version, memory_order_acquire);
-}
-
-const float *
-records_slot_vector(const Records *records, uint32_t slot)
-{
-	return vector_of(records, slot);
+	return atomic_load_explicit(&head_of(records, slot)->version, memory_order_acquire);
 }
 
 Bytes
 records_slot_id(const Records *records, uint32_t slot)
 {
-	return id_of(records, slot);
+	return id_of(head_of(records, slot));
 }
 
 bool
@@ -407,23 +382,4 @@ records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version)
 		*version = records_slot_version(records, *slot);
 	pthread_mutex_unlock(&records->map_lock);
 	return *slot != NONE;
-}
-
-uint64_t
-records_moves(const Records *records)
-{
-	uint64_t	moving;
-
-	while ((moving = atomic_load(&records->moving)) % 2 != 0)
-		sched_yield();
-	return moving / 2;
-}
-
-bool
-records_move(const Records *records, uint64_t move, uint32_t *slot)
-{
-	*slot = (uint32_t) atomic_load(&records->moves[move % RECORDS_MOVES_KEPT]);
-
-	/* Not yet overwritten, nor about to be */
-	return atomic_load(&records->moving) / 2 < move + RECORDS_MOVES_KEPT;
 }

@@ -3,16 +3,22 @@
  * records.h
  *	  Private to worker: a shard's records in memory.
  *
- * Law S5: the map from id to slot is the only truth of what is live.  A slot is
- * one version of one record; it is written once, published, and dies when the
- * record is deleted or superseded.  (slot, version) never comes twice: versions
- * are log indexes, and a slot is used again for later ones only.
+ * Vectors and links are in a graph (src/hnsw); here is what belongs to a slot
+ * of it beside them, the record's id and version, and the map from id to slot.
  *
- * Threads.  One apply thread at a time changes the records; any number of
- * readers look at them without a lock: a slot's vector and id are complete
- * before its version becomes non-zero.  Who looks at vectors and ids does so
- * between records_enter() and records_leave(); a dead slot is used again only
- * when everybody who entered before its death has left.
+ * Law S5: that map is the only truth of what is live.  A slot is one version of
+ * one record; it is written once, published, and dies when the record is
+ * deleted or superseded.  (slot, version) never comes twice: versions are log
+ * indexes, and a slot is used again for later ones only.
+ *
+ * The graph's label of a slot is the beginning of the id, as a number whose
+ * order is the order of ids: all of it for the id of a heap tuple.
+ *
+ * Threads.  One apply thread at a time changes the records; index threads take
+ * them into the graph; any number of readers look at them without a lock.  Who
+ * looks at vectors and ids does so between records_enter() and records_leave();
+ * a dead slot is used again only when everybody who entered before its death
+ * has left.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,11 +26,22 @@
 #define WORKER_RECORDS_H
 
 #include "base/bytes.h"
-#include "vec/vec.h"
+#include "hnsw/hnsw.h"
 
 typedef struct Records Records;
 
-extern Records *records_new(VecMetric metric, uint32_t dim);
+typedef struct RecordsOptions
+{
+	VecMetric	metric;
+	uint32_t	dim;
+	uint32_t	m;
+	uint32_t	ef_construction;
+	HnswCodes	codes;
+	uint64_t	seed;			/* of the levels of the graph */
+} RecordsOptions;
+
+/* VT_INVALID when an option is out of range. */
+extern VtStatus records_new(const RecordsOptions *options, Records **out, VtError *err);
 extern void records_free(Records *records);
 extern VecMetric records_metric(const Records *records);
 extern uint32_t records_dim(const Records *records);
@@ -34,8 +51,13 @@ extern uint32_t records_dim(const Records *records);
 /* Version (log index) of the live record; 0 = none. */
 extern uint64_t records_version(Records *records, Bytes id);
 
-/* Insert or supersede.  vector: dim little-endian floats, unaligned. */
-extern void records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector);
+/*
+ * Insert or supersede; searchable when it returns.  vector: dim little-endian
+ * floats, unaligned.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
+ * changed, and the shard cannot go on: what is committed must be applied.
+ */
+extern VtStatus records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
+							VtError *err);
 
 /* Remove the live record; it must be there. */
 extern void records_delete(Records *records, Bytes id);
@@ -45,29 +67,21 @@ extern void records_delete(Records *records, Bytes id);
 extern uint64_t records_count(const Records *records);
 extern uint64_t records_bytes(const Records *records);
 
+/* Searched, but not yet in the graph: each costs every search a distance. */
+extern uint64_t records_waiting(const Records *records);
+
+/* The graph, to search it, to take what waits into it, to mend it. */
+extern Hnsw *records_graph(const Records *records);
+
 /* Keep slots from being used again; for a short while.  Pass on what it gives. */
 extern uint32_t records_enter(Records *records);
 extern void records_leave(Records *records, uint32_t entered);
 
-/* Slots handed out so far: 0 .. n - 1. */
-extern uint32_t records_slots(const Records *records);
-
 /* Version in a slot, 0 = dead; fine without having entered. */
 extern uint64_t records_slot_version(const Records *records, uint32_t slot);
-extern const float *records_slot_vector(const Records *records, uint32_t slot);
 extern Bytes records_slot_id(const Records *records, uint32_t slot);
 
 /* Slot and version of the live record of an id; false = none. */
 extern bool records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version);
-
-/*
- * A walk over the slots while versions supersede each other may see a record
- * in neither of its slots.  records_moves() counts those changes; the slots
- * that came new with the moves from..to are in records_move(), as long as they
- * are not more than RECORDS_MOVES_KEPT ago (false: walk again).
- */
-#define RECORDS_MOVES_KEPT 4096
-extern uint64_t records_moves(const Records *records);
-extern bool records_move(const Records *records, uint64_t move, uint32_t *slot);
 
 #endif							/* WORKER_RECORDS_H */

@@ -3,15 +3,15 @@
  * scan.c
  *	  Scanning all records, nearest first, without keeping them all.
  *
- * A pass looks at every live record that was not returned yet and keeps the
- * nearest ones; they are handed out one by one; then comes another pass, which
- * keeps four times as many.  So a client that wants ten rows costs one pass
- * and little memory, and one that wants all of them a handful of passes.
+ * A pass asks the graph for the nearest records that were not returned yet;
+ * they are handed out one by one; then comes another pass, which asks for four
+ * times as many.  So a client that wants ten rows costs one walk and little
+ * memory, and one that wants all of them a handful of passes.  When a walk
+ * would look at about as much as there is, the pass compares the query with
+ * every vector instead; so does the last one, and a scan ends when a pass has
+ * left nothing out (rule R1).
  *
- * A pass runs beside the apply thread, without a lock.  A record that is
- * superseded meanwhile may be met in neither slot: the moves that happened
- * during the pass are looked at afterwards, until there are no new ones.  At
- * emit each candidate is checked against the map: one that was superseded is
+ * At emit each candidate is checked against the map: one that was superseded is
  * replaced by its current version with its distance, never just dropped (law
  * S5).
  *
@@ -20,6 +20,9 @@
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* qsort_r */
+#endif
 #include "scan.h"
 
 #include <stdlib.h>
@@ -28,32 +31,42 @@
 #include "idset.h"
 #include "wire/wire.h"
 
-#define KEEP_MIN 128
 #define KEEP_GROWS 4
+
+/* A walk keeps its candidates in one ordered array: beyond this, scan. */
+#define WALK_MAX 2048
+
+/* Distances a walk computes for each record it keeps, about. */
+#define WALK_COST 12
+
+/* Room for records that come while a pass looks. */
+#define SPARE 64
 
 typedef struct Candidate
 {
 	double		distance;
-	uint64_t	version;
+	uint64_t	version;		/* 0 = died while it was found */
 	uint32_t	slot;
 	uint32_t	id_len;
-	size_t		id_at;			/* in ids, once it is there */
+	size_t		id_at;			/* in ids */
 } Candidate;
 
 struct RecordScan
 {
 	Records    *records;
 	float	   *query;
+	uint32_t	ef;
+	bool		exact;
 	IdSet		seen;			/* excluded, or returned */
-	uint64_t	distances;
+	HnswCost	cost;
 
 	/* What the last pass found, nearest first, from at on */
 	Candidate  *found;
-	size_t		n;
-	size_t		at;
-	size_t		keep;			/* at most so many in a pass */
-	size_t		room;
+	uint32_t	n;
+	uint32_t	at;
+	uint32_t	keep;			/* at most so many in a pass */
 	bool		all;			/* the last pass left nothing out */
+	bool		walked;			/* some pass was a walk */
 
 	/* Replacements of superseded candidates; few */
 	Candidate  *late;
@@ -77,161 +90,95 @@ compare(double a, Bytes a_id, double b, Bytes b_id)
 	return bytes_compare(a_id, b_id);
 }
 
-/* While in a pass: ids are still in their slots. */
-static int
-compare_slots(const RecordScan *scan, const Candidate *a, const Candidate *b)
-{
-	return compare(a->distance, records_slot_id(scan->records, a->slot),
-				   b->distance, records_slot_id(scan->records, b->slot));
-}
-
 static Bytes
 id_of(const RecordScan *scan, const Candidate *c)
 {
 	return bytes_of(scan->ids.data + c->id_at, c->id_len);
 }
 
-static double
-distance_to(RecordScan *scan, uint32_t slot)
+static int
+compare_candidates(const RecordScan *scan, const Candidate *a, const Candidate *b)
 {
-	scan->distances++;
-	return vec_distance(records_metric(scan->records), scan->query,
-						records_slot_vector(scan->records, slot), records_dim(scan->records));
+	return compare(a->distance, id_of(scan, a), b->distance, id_of(scan, b));
 }
 
 /* -- A pass ---------------------------------------------------------------- */
 
-/* found[0..n) is a heap with the farthest on top. */
-static void
-sift_down(RecordScan *scan, size_t at)
-{
-	Candidate	moving = scan->found[at];
-
-	for (;;)
-	{
-		size_t		child = 2 * at + 1;
-
-		if (child >= scan->n)
-			break;
-		if (child + 1 < scan->n && compare_slots(scan, &scan->found[child + 1], &scan->found[child]) > 0)
-			child++;
-		if (compare_slots(scan, &scan->found[child], &moving) <= 0)
-			break;
-		scan->found[at] = scan->found[child];
-		at = child;
-	}
-	scan->found[at] = moving;
-}
-
-static void
-add_found(RecordScan *scan, const Candidate *c)
-{
-	size_t		at = scan->n;
-
-	if (scan->n == scan->room)
-	{
-		scan->room = scan->room ? scan->room * 2 : KEEP_MIN;
-		scan->found = vt_realloc(scan->found, sizeof(Candidate) * scan->room);
-	}
-	for (scan->n++; at > 0 && compare_slots(scan, c, &scan->found[(at - 1) / 2]) > 0; at = (at - 1) / 2)
-		scan->found[at] = scan->found[(at - 1) / 2];
-	scan->found[at] = *c;
-}
-
-static void
-look_at(RecordScan *scan, uint32_t slot)
-{
-	Candidate	c = {.slot = slot, .version = records_slot_version(scan->records, slot)};
-
-	if (c.version == 0)
-		return;
-	c.distance = distance_to(scan, slot);
-	if (scan->n == scan->keep && compare_slots(scan, &c, &scan->found[0]) >= 0)
-	{
-		scan->all = false;
-		return;
-	}
-	if (idset_has(&scan->seen, records_slot_id(scan->records, slot)))
-		return;
-	if (scan->n < scan->keep)
-	{
-		add_found(scan, &c);
-		return;
-	}
-	scan->all = false;
-	scan->found[0] = c;
-	sift_down(scan, 0);
-}
-
-/* Look at what came new meanwhile; false = too much did. */
 static bool
-follow_moves(RecordScan *scan, uint64_t from)
+is_new(void *arg, uint64_t label, uint32_t slot)
 {
-	uint64_t	until;
+	const RecordScan *scan = (const RecordScan *) arg;
 
-	while ((until = records_moves(scan->records)) != from)
-		for (; from < until; from++)
-		{
-			uint32_t	slot;
-
-			if (!records_move(scan->records, from, &slot))
-				return false;
-			look_at(scan, slot);
-		}
-	return true;
+	(void) label;
+	return !idset_has(&scan->seen, records_slot_id(scan->records, slot));
 }
 
-/* Turn the heap into a list, nearest first, and copy the ids. */
-static void
-settle(RecordScan *scan)
+static int
+candidate_sorter(const void *a, const void *b, void *scan)
 {
-	size_t		n = scan->n;
+	return compare_candidates((const RecordScan *) scan, (const Candidate *) a, (const Candidate *) b);
+}
 
-	while (scan->n > 1)
-	{
-		Candidate	farthest = scan->found[0];
-
-		scan->found[0] = scan->found[--scan->n];
-		sift_down(scan, 0);
-		scan->found[scan->n] = farthest;
-	}
-	scan->n = n;
-	buf_clear(&scan->ids);
-	for (size_t i = 0; i < n; i++)
-	{
-		Bytes		id = records_slot_id(scan->records, scan->found[i].slot);
-
-		scan->found[i].id_at = scan->ids.len;
-		scan->found[i].id_len = (uint32_t) id.len;
-		buf_put(&scan->ids, id.data, id.len);
-	}
+/* Labels order ids by their first bytes only: put ties between longer ones right. */
+static void
+settle_ties(RecordScan *scan)
+{
+	for (uint32_t i = 1; i < scan->n; i++)
+		if (compare_candidates(scan, &scan->found[i - 1], &scan->found[i]) > 0)
+		{
+			qsort_r(scan->found, scan->n, sizeof(Candidate), candidate_sorter, scan);
+			return;
+		}
 }
 
 static void
 pass(RecordScan *scan)
 {
-	uint32_t	entered = records_enter(scan->records);
-	bool		whole = false;
+	Records    *records = scan->records;
+	uint64_t	live = records_count(records);
+	uint32_t	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
+	bool		exact = scan->exact || keep > WALK_MAX ||
+		live <= (uint64_t) WALK_COST * (keep > scan->ef ? keep : scan->ef);
+	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
+	HnswSearch	search = {
+		.query = scan->query,
+		.k = keep,
+		.ef = scan->ef,
+		.filter = scan->seen.n > 0 ? is_new : NULL,
+		.filter_arg = scan,
+		.cost = &scan->cost,
+	};
+	uint32_t	entered = records_enter(records);
 
-	while (!whole)
+	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
+		hnsw_search(records_graph(records), &search, hits);
+	scan->at = 0;
+	scan->nlate = 0;
+	scan->all = scan->n < keep;
+	scan->walked |= !exact;
+	buf_clear(&scan->ids);
+	scan->found = vt_realloc(scan->found, sizeof(Candidate) * keep);
+	for (uint32_t i = 0; i < scan->n; i++)
 	{
-		uint64_t	moves = records_moves(scan->records);
-		uint32_t	slots = records_slots(scan->records);
+		Candidate  *c = &scan->found[i];
+		Bytes		id = records_slot_id(records, hits[i].slot);
 
-		scan->n = scan->at = scan->nlate = 0;
-		scan->all = true;
-		for (uint32_t slot = 0; slot < slots; slot++)
-			look_at(scan, slot);
-		whole = follow_moves(scan, moves);
+		c->distance = hits[i].distance;
+		c->slot = hits[i].slot;
+		c->version = records_slot_version(records, c->slot);
+		c->id_at = scan->ids.len;
+		c->id_len = (uint32_t) id.len;
+		buf_put(&scan->ids, id.data, id.len);
 	}
-	settle(scan);
-	records_leave(scan->records, entered);
+	records_leave(records, entered);
+	settle_ties(scan);
+	free(hits);
 }
 
 /* -- Handing out ----------------------------------------------------------- */
 
 RecordScan *
-record_scan_open(Records *records, const uint8_t *query, Bytes excluded, uint32_t expected)
+record_scan_open(Records *records, const RecordScanOptions *options)
 {
 	RecordScan *scan = vt_alloc0(sizeof(RecordScan));
 	uint32_t	dim = records_dim(records);
@@ -239,16 +186,18 @@ record_scan_open(Records *records, const uint8_t *query, Bytes excluded, uint32_
 	Bytes		id;
 
 	scan->records = records;
+	scan->ef = options->ef < HNSW_MAX_EF ? options->ef : HNSW_MAX_EF;
+	scan->exact = options->exact;
+	scan->keep = options->expected > 0 ? options->expected : 1;
 	scan->query = vt_alloc(sizeof(float) * dim);
 	for (uint32_t i = 0; i < dim; i++)
 	{
-		uint32_t	bits = get_le32(query + 4 * (size_t) i);
+		uint32_t	bits = get_le32(options->query + 4 * (size_t) i);
 
 		memcpy(&scan->query[i], &bits, sizeof(bits));
 	}
-	while (wire_id_next(excluded, &at, &id))
+	while (wire_id_next(options->excluded, &at, &id))
 		idset_add(&scan->seen, id);
-	scan->keep = expected > KEEP_MIN ? expected : KEEP_MIN;
 	pass(scan);
 	return scan;
 }
@@ -262,7 +211,12 @@ replace(RecordScan *scan, const Candidate *stale)
 	bool		live = records_find(scan->records, id_of(scan, stale), &now.slot, &now.version);
 
 	if (live)
-		now.distance = distance_to(scan, now.slot);
+	{
+		scan->cost.refined++;
+		now.distance = vec_distance(records_metric(scan->records), scan->query,
+									hnsw_vector(records_graph(scan->records), now.slot),
+									records_dim(scan->records));
+	}
 	records_leave(scan->records, entered);
 	if (!live || vt_broken("S5-replace"))
 		return;
@@ -281,13 +235,10 @@ take(RecordScan *scan, Candidate *out)
 	size_t		best = scan->nlate;
 
 	for (size_t i = 0; i < scan->nlate; i++)
-		if (best == scan->nlate || compare(scan->late[i].distance, id_of(scan, &scan->late[i]),
-										   scan->late[best].distance, id_of(scan, &scan->late[best])) < 0)
+		if (best == scan->nlate || compare_candidates(scan, &scan->late[i], &scan->late[best]) < 0)
 			best = i;
 	if (best < scan->nlate &&
-		(scan->at == scan->n || compare(scan->late[best].distance, id_of(scan, &scan->late[best]),
-										scan->found[scan->at].distance,
-										id_of(scan, &scan->found[scan->at])) < 0))
+		(scan->at == scan->n || compare_candidates(scan, &scan->late[best], &scan->found[scan->at]) < 0))
 	{
 		*out = scan->late[best];
 		scan->late[best] = scan->late[--scan->nlate];
@@ -308,14 +259,13 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 	{
 		while (take(scan, &c))
 		{
-			if (idset_has(&scan->seen, id_of(scan, &c)))
-				continue;
-			if (records_slot_version(scan->records, c.slot) != c.version)
+			if (c.version == 0 || records_slot_version(scan->records, c.slot) != c.version)
 			{
 				replace(scan, &c);
 				continue;
 			}
-			idset_add(&scan->seen, id_of(scan, &c));
+			if (!idset_add(&scan->seen, id_of(scan, &c)))
+				continue;
 			*distance = c.distance;
 			*version = c.version;
 			*id = id_of(scan, &c);
@@ -323,15 +273,21 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 		}
 		if (scan->all)
 			return false;
-		scan->keep *= KEEP_GROWS;
+		scan->keep = scan->keep > UINT32_MAX / KEEP_GROWS ? UINT32_MAX : scan->keep * KEEP_GROWS;
 		pass(scan);
 	}
 }
 
-uint64_t
-record_scan_distances(const RecordScan *scan)
+const HnswCost *
+record_scan_cost(const RecordScan *scan)
 {
-	return scan->distances;
+	return &scan->cost;
+}
+
+bool
+record_scan_is_exact(const RecordScan *scan)
+{
+	return !scan->walked;
 }
 
 void

@@ -12,23 +12,33 @@
 
 typedef struct RecordScan RecordScan;
 
+typedef struct RecordScanOptions
+{
+	const uint8_t *query;		/* dim little-endian floats, copied */
+	Bytes		excluded;		/* ids to leave out, encoded as in a search message */
+	uint32_t	expected;		/* how many records will probably be asked for */
+	uint32_t	ef;				/* candidates kept while walking the graph */
+	bool		exact;			/* by comparing with every vector, from the beginning */
+} RecordScanOptions;
+
 /*
- * A scan in order of (distance, id).  query: dim little-endian floats; excluded
- * ids (encoded as in a search message) are left out; expected: how many
- * records will probably be asked for.
+ * A scan that comes to all records in passes: the nearest, then the nearest of
+ * the rest, and so on.  Within a pass the order is that of (distance, id) among
+ * what the graph finds; a later pass may bring a record nearer than one that
+ * came before, unless the scan is exact.  The last pass is exact.
  *
  * Every record that is live from beginning to end is returned exactly once,
  * with a version that was live when it was returned.  One that is superseded
  * meanwhile may come late; one that is inserted meanwhile may come or not.
  */
-extern RecordScan *record_scan_open(Records *records, const uint8_t *query, Bytes excluded,
-									uint32_t expected);
+extern RecordScan *record_scan_open(Records *records, const RecordScanOptions *options);
 
 /* The next record; false = none is left.  id lives until the next call. */
 extern bool record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id);
 
-/* Distances computed so far. */
-extern uint64_t record_scan_distances(const RecordScan *scan);
+/* What it has cost so far, and whether all passes so far were exact. */
+extern const HnswCost *record_scan_cost(const RecordScan *scan);
+extern bool record_scan_is_exact(const RecordScan *scan);
 extern void record_scan_close(RecordScan *scan);
 
 #endif							/* WORKER_SCAN_H */

@@ -57,14 +57,19 @@ finish(Request *request, const WireReply *head, const Buf *body)
 }
 
 static void
-refuse(Request *request, VtStatus status, const char *words)
+refuse_for(Request *request, VtStatus status, const char *words, uint32_t retry_after_ms)
 {
 	WireReply	reply = reply_head(request->shard, status);
 
 	reply.message = bytes_str(words ? words : vt_status_words(status));
-	if (status == VT_BUSY || status == VT_NOT_LEADER)
-		reply.retry_after_ms = 10;
+	reply.retry_after_ms = retry_after_ms;
 	finish(request, &reply, NULL);
+}
+
+static void
+refuse(Request *request, VtStatus status, const char *words)
+{
+	refuse_for(request, status, words, status == VT_BUSY || status == VT_NOT_LEADER ? 10 : 0);
 }
 
 /*
@@ -137,7 +142,7 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	buf_free(&body);
 }
 
-/* May new data come in?  Deletes, raises and markers always may. */
+/* May new data come in at all?  Deletes, raises and markers always may. */
 static const char *
 no_room(Worker *worker)
 {
@@ -154,7 +159,6 @@ serve_write(Worker *worker, Request *request)
 	WireWrite	write;
 	VtError		err = {0};
 	VtStatus	status = wire_write_get(buf_bytes(&request->payload), &write, &err);
-	const char *full;
 
 	if (status != VT_OK)
 	{
@@ -163,11 +167,21 @@ serve_write(Worker *worker, Request *request)
 	}
 	if (!find_shard(worker, request, &write.route))
 		return;
-	full = write.type == WRITE_PUT ? no_room(worker) : NULL;
-	if (full)
+	if (write.type == WRITE_PUT)
 	{
-		refuse(request, VT_FULL, full);
-		return;
+		const char *full = no_room(worker);
+		uint32_t	wait_ms = full ? 0 : indexer_wait_ms(worker->indexer, request->shard);
+
+		if (full)
+		{
+			refuse(request, VT_FULL, full);
+			return;
+		}
+		if (wait_ms > 0)
+		{
+			refuse_for(request, VT_BUSY, "the shard's graph has to catch up first", wait_ms);
+			return;
+		}
 	}
 	/* A fence too low now will be too low at apply: fences only rise. */
 	if ((write.type == WRITE_PUT || write.type == WRITE_DELETE) &&
@@ -219,7 +233,8 @@ static void
 answer_read(Request *request, uint64_t index)
 {
 	WireReply	head = reply_head(request->shard, VT_OK);
-	WireReadResult result = {records_count(request->shard->records), 0};
+	WireReadResult result = {records_count(request->shard->records),
+		records_waiting(request->shard->records)};
 	Buf			body = {0};
 
 	head.applied = index;
@@ -249,6 +264,7 @@ answer_search(Request *request, Lease *lease, uint32_t k)
 {
 	WireReply	head = reply_head(lease->shard, VT_OK);
 	WireSearchResult result;
+	const HnswCost *cost = record_scan_cost(lease->scan);
 	Buf			hits = {0};
 	Buf			body = {0};
 	uint32_t	n = 0;
@@ -265,9 +281,11 @@ answer_search(Request *request, Lease *lease, uint32_t k)
 	memset(&result, 0, sizeof(result));
 	result.lease = more ? lease->id : 0;
 	result.exhausted = !more;
-	result.exact = 1;
-	result.distances = (uint32_t) (record_scan_distances(lease->scan) - lease->counted);
-	lease->counted += result.distances;
+	result.exact = record_scan_is_exact(lease->scan);
+	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
+	result.hops = (uint32_t) (cost->hops - lease->told_hops);
+	lease->told_distances += result.distances;
+	lease->told_hops += result.hops;
 	begin = wire_search_result_begin(&body, &result);
 	buf_put(&body, hits.data, hits.len);
 	wire_search_result_end(&body, begin, n);
@@ -282,6 +300,7 @@ static void
 begin_search(Request *request, uint64_t index)
 {
 	WireSearch	search;
+	RecordScanOptions options;
 	Lease	   *lease;
 	Shard	   *shard = request->shard;
 
@@ -294,7 +313,12 @@ begin_search(Request *request, uint64_t index)
 	}
 	lease = lease_new(request);
 	lease->applied = index;
-	lease->scan = record_scan_open(shard->records, search.vector, search.excluded, search.k);
+	options.query = search.vector;
+	options.excluded = search.excluded;
+	options.expected = search.k;
+	options.ef = search.ef;
+	options.exact = (search.flags & SEARCH_EXACT) != 0;
+	lease->scan = record_scan_open(shard->records, &options);
 	answer_search(request, lease, search.k);
 }
 

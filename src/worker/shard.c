@@ -147,7 +147,8 @@ load_records(Shard *shard, VtError *err)
 							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
 		if (status != VT_OK)
 			break;
-		records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector);
+		status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
+							 row.vector, err);
 		if (row.index > shard->newest)
 			shard->newest = row.index;
 	}
@@ -155,6 +156,22 @@ load_records(Shard *shard, VtError *err)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
 	return status;
+}
+
+static VtStatus
+make_records(Shard *shard, VtError *err)
+{
+	const WireShardDesc *desc = &shard->desc;
+	RecordsOptions options = {
+		.metric = (VecMetric) desc->metric,
+		.dim = desc->dim,
+		.m = desc->m,
+		.ef_construction = desc->ef_construction,
+		.codes = HNSW_CODES_NONE,
+		.seed = desc->shard,
+	};
+
+	return records_new(&options, &shard->records, err);
 }
 
 /*
@@ -217,9 +234,10 @@ shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, Vt
 	if (status == VT_OK)
 	{
 		shard->replica_id = shard->desc.replicas[0].replica;
-		shard->records = records_new((VecMetric) shard->desc.metric, shard->desc.dim);
-		status = load_raises(shard, err);
+		status = make_records(shard, err);
 	}
+	if (status == VT_OK)
+		status = load_raises(shard, err);
 	if (status == VT_OK)
 		status = load_position(shard, replay, err);
 	if (status == VT_OK)
@@ -230,6 +248,7 @@ shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, Vt
 		return status;
 	}
 	shard->applied = *replay;
+	atomic_store(&shard->backlog, records_waiting(shard->records));
 	*out = shard;
 	return VT_OK;
 }

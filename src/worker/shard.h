@@ -48,6 +48,11 @@ typedef struct Shard
 	uint64_t	applied;
 	atomic_bool ingesting;
 
+	/* Taking vectors into the graph */
+	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
+	void	   *on_waiting_arg;
+	atomic_uint_fast64_t backlog;	/* of the waiting: loaded at open or by an ingest */
+
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
 } Shard;

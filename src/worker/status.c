@@ -51,7 +51,7 @@ status_shards(Worker *worker)
 		json_object_set_new(row, "applied", status_u64(replica.applied));
 		json_object_set_new(row, "fence", status_u64(atomic_load(&s->fence)));
 		json_object_set_new(row, "records", status_u64(records_count(s->records)));
-		json_object_set_new(row, "unindexed", status_u64(0));
+		json_object_set_new(row, "unindexed", status_u64(records_waiting(s->records)));
 		json_object_set_new(row, "bytes", status_u64(records_bytes(s->records)));
 		json_array_append_new(list, row);
 	}

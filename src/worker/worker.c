@@ -55,6 +55,8 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 
 	if (status != VT_OK)
 		return status;
+	shard->on_waiting = indexer_wake;
+	shard->on_waiting_arg = worker->indexer;
 	machine = shard_machine(shard);
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
@@ -190,7 +192,10 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status == VT_OK)
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 	if (status == VT_OK)
+	{
+		worker->indexer = indexer_start(worker, options->index_threads);
 		status = open_all(worker, err);
+	}
 	if (status != VT_OK)
 		return status;
 
@@ -223,6 +228,7 @@ worker_stop(Worker *worker)
 	pthread_join(worker->house, NULL);
 	pool_stop(worker);
 	replica_host_stop(worker->host);
+	indexer_stop(worker->indexer);
 	net_server_stop(worker->server);
 	lease_expire(worker, 0, true);
 	lease_bury(worker);

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,14 +53,42 @@ put(Records *records, uint32_t n, uint64_t version, uint32_t vector)
 	uint8_t		id[WIRE_TID_SIZE];
 	uint8_t		v[DIM * 4];
 
+	VtError		err = {0};
+
 	vector_of(vector, v);
-	records_put(records, id_of(n, id), version, v);
+	assert_int_equal(records_put(records, id_of(n, id), version, v, &err), VT_OK);
+}
+
+static Records *
+new_records(VecMetric metric)
+{
+	RecordsOptions options = {.metric = metric, .dim = DIM, .m = 8, .ef_construction = 40};
+	Records    *records;
+	VtError		err = {0};
+
+	assert_int_equal(records_new(&options, &records, &err), VT_OK);
+	return records;
+}
+
+static RecordScan *
+open_scan(Records *records, const uint8_t *query, Bytes excluded, uint32_t expected, bool exact)
+{
+	RecordScanOptions options = {query, excluded, expected, 20, exact};
+
+	return record_scan_open(records, &options);
+}
+
+static void
+link_all(Records *records)
+{
+	while (hnsw_link_next(records_graph(records)))
+		;
 }
 
 static void
 in_order_and_whole(void **state)
 {
-	Records    *records = records_new(VEC_L2, DIM);
+	Records    *records = new_records(VEC_L2);
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
 	Buf			excluded = {0};
@@ -85,8 +114,9 @@ in_order_and_whole(void **state)
 		wire_id_put(&excluded, id_of(i, id));
 	assert_int_equal(records_count(records), 2400);
 
+	link_all(records);
 	vector_of(77, query);
-	scan = record_scan_open(records, query, buf_bytes(&excluded), 10);
+	scan = open_scan(records, query, buf_bytes(&excluded), 10, true);
 	while (record_scan_next(scan, &distance, &version, &got))
 	{
 		assert_true(wire_tid_get(got, &block, &offset));
@@ -100,6 +130,7 @@ in_order_and_whole(void **state)
 		n++;
 	}
 	assert_int_equal(n, 1800);
+	assert_true(record_scan_is_exact(scan));
 	record_scan_close(scan);
 	buf_free(&excluded);
 	records_free(records);
@@ -109,7 +140,7 @@ in_order_and_whole(void **state)
 static void
 nan_is_last(void **state)
 {
-	Records    *records = records_new(VEC_COSINE, DIM);
+	Records    *records = new_records(VEC_COSINE);
 	uint8_t		zero[DIM * 4] = {0};
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
@@ -117,14 +148,15 @@ nan_is_last(void **state)
 	double		distance;
 	uint64_t	version;
 	Bytes		got;
+	VtError		err = {0};
 	int			n = 0;
 
 	(void) state;
-	records_put(records, id_of(5, id), 1, zero);
+	assert_int_equal(records_put(records, id_of(5, id), 1, zero, &err), VT_OK);
 	for (uint32_t i = 10; i < 20; i++)
 		put(records, i, i, i);
 	vector_of(3, query);
-	scan = record_scan_open(records, query, bytes_of(NULL, 0), 10);
+	scan = open_scan(records, query, bytes_of(NULL, 0), 10, false);
 	while (record_scan_next(scan, &distance, &version, &got))
 		assert_int_equal(isnan(distance) != 0, ++n == 11);
 	assert_int_equal(n, 11);
@@ -132,30 +164,53 @@ nan_is_last(void **state)
 	records_free(records);
 }
 
+static uint64_t
+slots_used(const Records *records)
+{
+	HnswStats	stats;
+
+	hnsw_stats(records_graph(records), &stats);
+	return stats.used;
+}
+
+/* Index threads at work: what waits is linked, what died is let go. */
+static void
+tidy(Records *records)
+{
+	link_all(records);
+	while (hnsw_repair(records_graph(records), 1000, true))
+		;
+}
+
 /* Memory follows what is live, also while somebody is in the middle of a scan. */
 static void
 dead_slots_are_used_again(void **state)
 {
-	Records    *records = records_new(VEC_L2, DIM);
+	Records    *records = new_records(VEC_L2);
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
 	RecordScan *scan;
 	double		distance;
 	uint64_t	version;
+	uint64_t	slots;
 	Bytes		got;
 	uint32_t	entered;
-	uint32_t	slots;
 	int			n = 0;
 
 	(void) state;
 	for (uint32_t i = 0; i < 1000; i++)
 		put(records, i, i + 1, i);
+	tidy(records);
 	vector_of(7, query);
-	scan = record_scan_open(records, query, bytes_of(NULL, 0), 10);
+	scan = open_scan(records, query, bytes_of(NULL, 0), 10, false);
 	assert_true(record_scan_next(scan, &distance, &version, &got));
-	for (uint32_t i = 0; i < 50000; i++)
+	for (uint32_t i = 0; i < 20000; i++)
+	{
 		put(records, i % 1000, 2000 + i, i);
-	assert_true(records_slots(records) < 1100);
+		if (i % 100 == 99)
+			tidy(records);
+	}
+	assert_true(slots_used(records) < 2000);
 	while (record_scan_next(scan, &distance, &version, &got))
 		n++;
 	assert_int_equal(n, 999);
@@ -163,18 +218,104 @@ dead_slots_are_used_again(void **state)
 
 	/* Not what somebody may be looking at. */
 	entered = records_enter(records);
-	slots = records_slots(records);
-	for (uint32_t i = 0; i < 5000; i++)
+	slots = slots_used(records);
+	for (uint32_t i = 0; i < 3000; i++)
 		put(records, i % 1000, 100000 + i, i);
-	assert_true(records_slots(records) >= slots + 4000);
+	tidy(records);
+	assert_true(slots_used(records) >= slots + 2000);
 	records_leave(records, entered);
-	slots = records_slots(records);
+	tidy(records);
+	slots = slots_used(records);
 	for (uint32_t i = 0; i < 1000; i++)
 		records_delete(records, id_of(i, id));
 	assert_int_equal(records_count(records), 0);
-	for (uint32_t i = 0; i < 4000; i++)
+	tidy(records);
+	for (uint32_t i = 0; i < 2000; i++)
 		put(records, i, 200000 + i, i);
-	assert_int_equal(records_slots(records), slots);
+	assert_int_equal(slots_used(records), slots);
+	records_free(records);
+}
+
+/* Walks come to everything too, nearly in order, and say that they walked. */
+static void
+walks_are_whole(void **state)
+{
+	Records    *records = new_records(VEC_L2);
+	uint8_t		query[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	bool		seen[5000] = {false};
+	RecordScan *scan;
+	RecordScan *truth;
+	double		distance;
+	double		nearest;
+	uint64_t	version;
+	Bytes		got;
+	uint32_t	block;
+	uint16_t	offset;
+	int			n = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < 5000; i++)
+		put(records, i, i + 1, i);
+	for (uint32_t i = 0; i < 4500; i++)
+		hnsw_link_next(records_graph(records));
+	assert_int_equal(records_waiting(records), 500);
+	for (uint32_t i = 0; i < 5000; i += 10)
+		records_delete(records, id_of(i, id));
+	vector_of(1234567, query);
+	truth = open_scan(records, query, bytes_of(NULL, 0), 1, true);
+	assert_true(record_scan_next(truth, &nearest, &version, &got));
+	record_scan_close(truth);
+	scan = open_scan(records, query, bytes_of(NULL, 0), 10, false);
+	while (record_scan_next(scan, &distance, &version, &got))
+	{
+		assert_true(wire_tid_get(got, &block, &offset));
+		assert_false(seen[block]);
+		assert_true(block % 10 != 0 && version == block + 1);
+		assert_true(n > 0 || distance == nearest);
+		seen[block] = true;
+		n++;
+	}
+	assert_int_equal(n, 4500);
+	assert_false(record_scan_is_exact(scan));
+	assert_true(record_scan_cost(scan)->hops > 0);
+	record_scan_close(scan);
+	records_free(records);
+}
+
+/* Ids that begin alike share a label; among equal distances they come in order. */
+static void
+long_ids_in_order(void **state)
+{
+	Records    *records = new_records(VEC_L2);
+	uint8_t		v[DIM * 4];
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+	char		last[32] = "";
+	int			n = 0;
+
+	(void) state;
+	vector_of(1, v);
+	for (uint32_t i = 0; i < 500; i++)
+	{
+		char		id[32];
+		VtError		err = {0};
+
+		snprintf(id, sizeof(id), "collection/%05u", i * 7919 % 500);
+		assert_int_equal(records_put(records, bytes_str(id), i + 1, v, &err), VT_OK);
+	}
+	link_all(records);
+	scan = open_scan(records, v, bytes_of(NULL, 0), 600, false);
+	while (record_scan_next(scan, &distance, &version, &got))
+	{
+		assert_int_equal(got.len, 16);
+		assert_true(n++ == 0 || memcmp(got.data, last, 16) > 0);
+		memcpy(last, got.data, 16);
+	}
+	assert_int_equal(n, 500);
+	record_scan_close(scan);
 	records_free(records);
 }
 
@@ -218,17 +359,31 @@ writer(void *arg)
 	return NULL;
 }
 
+static void *
+link_and_mend(void *arg)
+{
+	Shared	   *shared = (Shared *) arg;
+
+	while (!atomic_load(&shared->stop))
+		if (!hnsw_link_next(records_graph(shared->records)))
+			hnsw_repair(records_graph(shared->records), 100, true);
+	return NULL;
+}
+
 static void
 whole_beside_a_writer(void **state)
 {
-	Shared		shared = {records_new(VEC_L2, DIM), false, STEADY};
+	Shared		shared = {new_records(VEC_L2), false, STEADY};
 	pthread_t	thread;
+	pthread_t	linker;
+	HnswReport	report;
 	uint8_t		query[DIM * 4];
 
 	(void) state;
 	for (uint32_t i = 0; i < STEADY; i++)
 		put(shared.records, i, i + 1, i);
 	assert_int_equal(pthread_create(&thread, NULL, writer, &shared), 0);
+	assert_int_equal(pthread_create(&linker, NULL, link_and_mend, &shared), 0);
 	for (int round = 0; round < 300; round++)
 	{
 		bool		seen[STEADY + COMING] = {false};
@@ -241,7 +396,7 @@ whole_beside_a_writer(void **state)
 		int			steady = 0;
 
 		vector_of((uint32_t) round, query);
-		scan = record_scan_open(shared.records, query, bytes_of(NULL, 0), 1 + (uint32_t) round % 300);
+		scan = open_scan(shared.records, query, bytes_of(NULL, 0), 1 + (uint32_t) round % 300, false);
 		while (record_scan_next(scan, &distance, &version, &got))
 		{
 			assert_true(wire_tid_get(got, &block, &offset));
@@ -255,6 +410,10 @@ whole_beside_a_writer(void **state)
 	}
 	atomic_store(&shared.stop, true);
 	pthread_join(thread, NULL);
+	pthread_join(linker, NULL);
+	link_all(shared.records);
+	if (!hnsw_check(records_graph(shared.records), &report))
+		fail_msg("%s", report.first);
 	records_free(shared.records);
 }
 
@@ -265,6 +424,8 @@ main(void)
 		cmocka_unit_test(in_order_and_whole),
 		cmocka_unit_test(nan_is_last),
 		cmocka_unit_test(dead_slots_are_used_again),
+		cmocka_unit_test(walks_are_whole),
+		cmocka_unit_test(long_ids_in_order),
 		cmocka_unit_test(whole_beside_a_writer),
 	};
 

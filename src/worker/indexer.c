@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * indexer.c
+ *	  The threads that take vectors into the graphs.
+ *
+ * Half of the threads work as long as something waits; the others join them
+ * when a shard has a backlog (it was just opened, or is being loaded in bulk)
+ * or when writers have to stay away.  They are niced, so searches and writes
+ * go first.  What to do is found by looking at the shards one after the other,
+ * a few vectors of each at a time; a thread that finds nothing to link mends,
+ * and sleeps when there is nothing to mend either.
+ *
+ * A shard is held (users) only while a thread works on it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "indexer.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "private.h"
+
+#define NICE 10
+#define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
+#define MEND_SLICE 512			/* nodes looked at in one go */
+#define MEND_PAUSE_MS 500		/* look for something to mend, though nobody called */
+
+/* What may wait in a shard: about half of what a walk costs to compare with. */
+#define HOT_BYTES (1u << 20)
+#define HOT_MIN 64
+#define WAIT_MAX_MS 200
+#define LINK_US_FIRST 300		/* a guess until the first was linked */
+
+typedef struct IndexThread
+{
+	Indexer    *indexer;
+	uint32_t	number;
+	pthread_t	thread;
+} IndexThread;
+
+struct Indexer
+{
+	Worker	   *worker;
+	IndexThread *threads;
+	uint32_t	n;
+	uint32_t	always;			/* the first so many work whenever something waits */
+	uint64_t	turn;			/* id of the shard looked at last; worker->lock */
+	atomic_uint link_us;		/* what linking a vector took lately, by one thread */
+
+	/* Who finds nothing to do sleeps until calls has moved */
+	pthread_mutex_t lock;
+	pthread_cond_t called;
+	atomic_uint calls;
+	atomic_uint sleeping;
+	atomic_bool stopping;
+};
+
+static uint64_t
+hot_limit(const Shard *shard)
+{
+	uint64_t	limit = HOT_BYTES / (sizeof(float) * shard->desc.dim);
+
+	return limit > HOT_MIN ? limit : HOT_MIN;
+}
+
+/* What waits beyond the backlog of the start and of bulk loads. */
+static uint64_t
+freshly_waiting(const Shard *shard)
+{
+	uint64_t	waiting = records_waiting(shard->records);
+	uint64_t	backlog = atomic_load(&shard->backlog);
+
+	return waiting > backlog ? waiting - backlog : 0;
+}
+
+uint32_t
+indexer_wait_ms(const Indexer *indexer, const Shard *shard)
+{
+	uint64_t	fresh = freshly_waiting(shard);
+	uint64_t	limit = hot_limit(shard);
+	uint64_t	ms;
+
+	if (fresh < limit || atomic_load(&shard->ingesting))
+		return 0;
+	ms = (fresh - limit / 2) * atomic_load(&indexer->link_us) / indexer->n / 1000;
+	return ms < 1 ? 1 : ms > WAIT_MAX_MS ? WAIT_MAX_MS : (uint32_t) ms;
+}
+
+/* Should every thread help with this shard? */
+static bool
+is_pressing(const Shard *shard)
+{
+	return atomic_load(&shard->backlog) > 0 || freshly_waiting(shard) > hot_limit(shard) / 2;
+}
+
+/*
+ * The next shard after the last one, in the order of the list, where something
+ * waits; held.  NULL = nowhere, or not for this thread.
+ */
+static Shard *
+next_shard(Indexer *indexer, bool helper)
+{
+	Worker	   *worker = indexer->worker;
+	Shard	   *first = NULL;
+	Shard	   *found = NULL;
+	bool		past = false;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s && !found; s = s->next)
+	{
+		bool		fits = records_waiting(s->records) > 0 && (!helper || is_pressing(s));
+
+		if (fits && past)
+			found = s;
+		else if (fits && !first)
+			first = s;
+		past |= s->desc.shard == indexer->turn;
+	}
+	if (!found)
+		found = first;
+	if (found)
+	{
+		indexer->turn = found->desc.shard;
+		atomic_fetch_add(&found->users, 1);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return found;
+}
+
+/* One vector less to be ashamed of. */
+static void
+shrink_backlog(Shard *shard)
+{
+	uint64_t	backlog = atomic_load(&shard->backlog);
+
+	while (backlog > 0 && !atomic_compare_exchange_weak(&shard->backlog, &backlog, backlog - 1))
+		;
+}
+
+static void
+link_some(Indexer *indexer, Shard *shard)
+{
+	int64_t		begin = clock_now_us();
+	uint32_t	n = 0;
+
+	while (n < LINK_SLICE && hnsw_link_next(records_graph(shard->records)))
+	{
+		shrink_backlog(shard);
+		n++;
+	}
+	if (n > 0)
+	{
+		uint32_t	took = (uint32_t) ((clock_now_us() - begin) / n);
+		uint32_t	before = atomic_load(&indexer->link_us);
+
+		atomic_store(&indexer->link_us, (3 * before + took) / 4);
+	}
+	else
+		/* Others have the last ones in hand: the backlog is theirs. */
+		atomic_store(&shard->backlog, 0);
+}
+
+/* The shards there are now, each held; free() the array. */
+static Shard **
+hold_all(Worker *worker, size_t *n)
+{
+	Shard	  **all;
+
+	*n = 0;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+		++*n;
+	all = vt_alloc(sizeof(Shard *) * (*n + 1));
+	*n = 0;
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		atomic_fetch_add(&s->users, 1);
+		all[(*n)++] = s;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return all;
+}
+
+/* Mend a little in each shard; false = nothing to mend anywhere. */
+static bool
+mend_some(Indexer *indexer)
+{
+	size_t		n;
+	Shard	  **all = hold_all(indexer->worker, &n);
+	bool		more = false;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		more |= hnsw_repair(records_graph(all[i]->records), MEND_SLICE, false);
+		worker_release_shard(all[i]);
+	}
+	free(all);
+	return more;
+}
+
+/* Sleep until somebody has called since `calls` was read, or it is time to look. */
+static void
+wait_for_call(Indexer *indexer, unsigned calls)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += MEND_PAUSE_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&indexer->lock);
+	atomic_fetch_add(&indexer->sleeping, 1);
+	if (!atomic_load(&indexer->stopping) && atomic_load(&indexer->calls) == calls)
+		pthread_cond_timedwait(&indexer->called, &indexer->lock, &until);
+	atomic_fetch_sub(&indexer->sleeping, 1);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+void
+indexer_wake(void *arg)
+{
+	Indexer    *indexer = (Indexer *) arg;
+
+	atomic_fetch_add(&indexer->calls, 1);
+	if (atomic_load(&indexer->sleeping) == 0)
+		return;
+	pthread_mutex_lock(&indexer->lock);
+	pthread_cond_broadcast(&indexer->called);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+static void *
+index_main(void *arg)
+{
+	IndexThread *self = (IndexThread *) arg;
+	Indexer    *indexer = self->indexer;
+	bool		helper = self->number >= indexer->always;
+
+	/* Best effort: without it the threads only compete harder. */
+	(void) setpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid), NICE);
+	while (!atomic_load(&indexer->stopping))
+	{
+		unsigned	calls = atomic_load(&indexer->calls);
+		Shard	   *shard = next_shard(indexer, helper);
+
+		if (shard)
+		{
+			link_some(indexer, shard);
+			worker_release_shard(shard);
+		}
+		else if (helper || !mend_some(indexer))
+			wait_for_call(indexer, calls);
+	}
+	return NULL;
+}
+
+Indexer *
+indexer_start(Worker *worker, uint32_t threads)
+{
+	Indexer    *indexer = vt_alloc0(sizeof(Indexer));
+	long		cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	indexer->worker = worker;
+	indexer->n = threads ? threads : (uint32_t) (cores > 1 ? cores : 1);
+	indexer->always = indexer->n > 1 ? indexer->n / 2 : 1;
+	atomic_store(&indexer->link_us, LINK_US_FIRST);
+	pthread_mutex_init(&indexer->lock, NULL);
+	pthread_cond_init(&indexer->called, NULL);
+	indexer->threads = vt_alloc0(sizeof(IndexThread) * indexer->n);
+	for (uint32_t i = 0; i < indexer->n; i++)
+	{
+		indexer->threads[i].indexer = indexer;
+		indexer->threads[i].number = i;
+		if (pthread_create(&indexer->threads[i].thread, NULL, index_main, &indexer->threads[i]) != 0)
+			vt_assert_fail("pthread_create", __FILE__, __LINE__);
+	}
+	return indexer;
+}
+
+void
+indexer_stop(Indexer *indexer)
+{
+	atomic_store(&indexer->stopping, true);
+	indexer_wake(indexer);
+	for (uint32_t i = 0; i < indexer->n; i++)
+		pthread_join(indexer->threads[i].thread, NULL);
+	pthread_mutex_destroy(&indexer->lock);
+	pthread_cond_destroy(&indexer->called);
+	free(indexer->threads);
+	free(indexer);
+}

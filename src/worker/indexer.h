@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * indexer.h
+ *	  Private to worker: the threads that take vectors into the graphs.
+ *
+ * A vector that was applied is searchable at once: it waits in the hot tier,
+ * which every search compares with one by one.  These threads link the waiting
+ * ones into the graph, and mend the graph around what has died.  None of it is
+ * needed for right answers, only for fast ones.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_INDEXER_H
+#define WORKER_INDEXER_H
+
+#include <stdint.h>
+
+typedef struct Indexer Indexer;
+struct Shard;
+struct Worker;
+
+/* threads: 0 = as many as cores. */
+extern Indexer *indexer_start(struct Worker *worker, uint32_t threads);
+extern void indexer_stop(Indexer *indexer);
+
+/* There may be something to do for this Indexer.  Any thread, cheap, never waits. */
+extern void indexer_wake(void *indexer);
+
+/*
+ * Admission: how long a put for this shard should stay away because too much
+ * waits already, in ms; 0 = it may come in.  Does not count what was loaded
+ * at the start or by a bulk load.
+ */
+extern uint32_t indexer_wait_ms(const Indexer *indexer, const struct Shard *shard);
+
+#endif							/* WORKER_INDEXER_H */
