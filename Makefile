@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim coverage valgrind demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim coverage valgrind fuzz demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -154,6 +154,11 @@ valgrind: $(filter $(BUILD)/unit/raft_%,$(UNIT_PROGRAMS)) $(BUILD)/sim
 	@for t in $(filter $(BUILD)/unit/raft_%,$^); do echo "== $$t"; $(VALGRIND) $$t || exit 1; done
 	$(VALGRIND) $(BUILD)/sim --scenarios test/sim/scenarios
 	$(VALGRIND) $(BUILD)/sim --seed 1 --runs 20
+
+## make fuzz            every decoder fed with damaged input; FUZZ_SECONDS each (30), needs clang
+FUZZ_SECONDS ?= 30
+fuzz:
+	BUILD="$(BUILD)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh test/harness/fuzz.sh
 
 ## make check           every test; check-quick in two minutes; check-long goes on
 check check-quick check-long check-bare:

@@ -8,14 +8,9 @@
  * What a decoder accepts must be written again byte for byte.  An accepted
  * message is stepped into a replica, which must stay sound whatever it says.
  *
- *	   clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc -o fuzz_raft \
- *		   test/fuzz/raft.c src/raft/[a-z]*.c src/base/bytes.c src/base/status.c \
- *		   src/base/hash.c -lxxhash -lcrypto
- *	   ./fuzz_raft -max_total_time=60
- *
- * With -DFUZZ_SAMPLES it is a program that writes a first corpus into the folder
- * it is given; with -DFUZZ_REPLAY one that runs the inputs it is given, for a
- * compiler without a fuzzer.
+ * `make fuzz` builds and runs it.  With -DFUZZ_SAMPLES it is a program that
+ * writes a first corpus into the folder it is given; with -DFUZZ_REPLAY one that
+ * runs the inputs it is given, for a compiler without a fuzzer.
  *
  *-------------------------------------------------------------------------
  */

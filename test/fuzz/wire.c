@@ -6,14 +6,10 @@
  * The first byte of the input chooses the message.  What a decoder accepts must
  * be written again byte for byte; see wire_messages.h.
  *
- *	   clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc -o fuzz_wire \
- *		   test/fuzz/wire.c src/wire/[a-z]*.c src/base/bytes.c src/base/status.c \
- *		   src/base/hash.c -lxxhash -lcrypto
- *	   ./fuzz_wire -max_total_time=60
- *
- * With -DFUZZ_SAMPLES it is a program that writes a first corpus, one file for
- * each message, into the folder it is given; with -DFUZZ_REPLAY one that runs
- * the inputs it is given, for a compiler without a fuzzer.
+ * `make fuzz` builds and runs it.  With -DFUZZ_SAMPLES it is a program that
+ * writes a first corpus, one file for each message, into the folder it is given;
+ * with -DFUZZ_REPLAY one that runs the inputs it is given, for a compiler without
+ * a fuzzer.
  *
  *-------------------------------------------------------------------------
  */

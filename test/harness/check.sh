@@ -174,6 +174,11 @@ zoo() {
 	make -s -j2 BUILD="$BUILD/zoo" DEFINES=-DRAFT_BUGS "$BUILD/zoo/sim" && $limit "$BUILD/zoo/sim" --zoo
 }
 
+# A short look; make fuzz takes its time.
+fuzz() {
+	FUZZ_SECONDS=$1 $limit sh test/harness/fuzz.sh
+}
+
 part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" all test-programs sim-programs || {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit 1
@@ -190,6 +195,10 @@ fi
 if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then
 	part lin 60 sim lins
 	part zoo 120 sim zoo
+	case $mode in
+	full) part fuzz 60 sim fuzz 5 ;;
+	long) part fuzz 600 sim fuzz 240 ;;
+	esac
 fi
 pg_tree || {
 	echo "$passed passed, $((failed + 1)) failed, $skipped skipped"

@@ -1,0 +1,63 @@
+#!/bin/sh
+# The fuzzers of test/fuzz, one after the other: make fuzz.
+#
+#	fuzz.sh [NAME ...]	all, or those named; FUZZ_SECONDS=n each (30)
+#
+# test/fuzz/<module>.c is linked with src/<module> and built three times: as a
+# program that writes one valid input of each kind, as a fuzzer, and, when there is
+# no clang with a fuzzer, as one that runs those inputs as they are.  What a run
+# finds worth keeping stays in $BUILD/fuzz/<module>/corpus and is where the next
+# one begins; an input that breaks something stays beside it as crash-*.
+# Ends with "N passed, N failed, N skipped".
+set -u
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-build}
+SECONDS_EACH=${FUZZ_SECONDS:-30}
+CLANG=${CLANG:-$(command -v clang-14 || command -v clang || true)}
+passed=0 failed=0 skipped=0
+names=${*:-$(ls test/fuzz/*.c | sed 's|.*/||; s|\.c$||')}
+
+for name in $names; do
+	dir=$BUILD/fuzz/$name
+	sources="test/fuzz/$name.c $(ls src/"$name"/[a-z]*.c) src/base/bytes.c src/base/status.c src/base/hash.c"
+	mkdir -p "$dir/corpus"
+	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
+	# shellcheck disable=SC2086
+	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lcrypto ||
+		! "$dir/samples" "$dir/corpus"; then
+		echo "not ok - $name: no first inputs"
+		failed=$((failed + 1))
+		continue
+	fi
+	# shellcheck disable=SC2086
+	if [ -n "$CLANG" ] && "$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		-o "$dir/fuzzer" $sources -lxxhash -lcrypto 2>"$dir/build.log"; then
+		"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
+			-artifact_prefix="$dir/" -print_final_stats=1 "$dir/corpus" >"$dir/log" 2>&1
+		status=$?
+		words="$(sed -n 's/^stat::number_of_executed_units: //p' "$dir/log") inputs in $SECONDS_EACH s, $(ls "$dir/corpus" | wc -l) kept"
+	elif gcc $flags -DFUZZ_REPLAY -fsanitize=address,undefined -fno-sanitize-recover=all \
+		-o "$dir/replay" $sources -lxxhash -lcrypto; then
+		echo "# $name: no clang with a fuzzer (clang, libclang-rt-14-dev), only the corpus is run"
+		"$dir/replay" "$dir"/corpus/* >"$dir/log" 2>&1
+		status=$?
+		words="$(ls "$dir/corpus" | wc -l) inputs, nothing new"
+		if [ $status -eq 0 ]; then
+			echo "skipped - $name: $words"
+			skipped=$((skipped + 1))
+			continue
+		fi
+	else
+		status=1 words="does not build"
+	fi
+	if [ $status -eq 0 ]; then
+		echo "ok - $name: $words"
+		passed=$((passed + 1))
+	else
+		tail -n 40 "$dir/log"
+		echo "not ok - $name: $words"
+		failed=$((failed + 1))
+	fi
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
