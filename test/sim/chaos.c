@@ -32,6 +32,8 @@ static void
 draw_limits(Sim *sim, RaftOptions *o)
 {
 	raft_options_init(o);
+	if (!shrink_keeps_limits(sim))
+		return;
 	o->election_ticks = ONE_OF(sim, 5, 10, 10, 20);
 	o->heartbeat_ticks = ONE_OF(sim, 1, 2, 3);
 	o->max_entry_bytes = 400;
@@ -113,6 +115,7 @@ chaos_options(Sim *sim)
 	sim->opt.groups = ONE_OF(sim, 1, 1, 1, 2, 3);
 	sim->opt.events = ONE_OF(sim, 1500, 3000, 6000);
 	draw_faults(sim);
+	shrink_options(sim);
 	for (uint32_t i = 0; i < sim->opt.stores; i++)
 		sim->stores[i].tick_time = sim->opt.skew ? TICK_TIME / 2 + sim_below(sim, TICK_TIME * 3 / 2) :
 			TICK_TIME;
@@ -183,7 +186,10 @@ propose(Sim *sim, Group *group, Replica *r)
 	uint64_t	first = 0;
 	uint64_t	term = 0;
 	uint64_t	fail_in = sim->memory.fail_in;
+	uint64_t	bytes = 0;
+	RaftStatus	before;
 
+	raft_get_status(r->raft, &before);
 	sim->memory.fail_in = 0;
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -193,6 +199,7 @@ propose(Sim *sim, Group *group, Replica *r)
 		commands[i] = raft_buf_new(&sim->memory.vtable, NULL, len);
 		memset(commands[i]->data, (int) op, len);
 		put_le64(commands[i]->data, op);
+		bytes += len;
 	}
 	sim->memory.fail_in = fail_in;
 	if (raft_propose(r->raft, commands, n, &first, &term) == VT_OK)
@@ -200,6 +207,10 @@ propose(Sim *sim, Group *group, Replica *r)
 		sim_trace(sim, "g%u %llu propose %llu..%llu", r->group, LLU(r->id), LLU(first),
 				  LLU(first + n - 1));
 		sim->counts.proposed += n;
+		if (before.uncommitted_bytes > 0 &&
+			before.uncommitted_bytes + bytes > group->options.max_uncommitted_bytes)
+			sim_fail(sim, "[13] group %u leader %llu takes %llu bytes on top of %llu that are not committed",
+					 r->group, LLU(r->id), LLU(bytes), LLU(before.uncommitted_bytes));
 		for (uint32_t i = 0; i < n; i++)
 		{
 			Pending    *p = add_pending(r);

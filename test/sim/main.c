@@ -5,6 +5,8 @@
  *
  *		sim --seed N --runs M		random worlds, seeds N .. N+M-1
  *		sim --seed N --trace		one world, its whole conversation as text
+ *			--variant V, --max-events E, --without KIND,...
+ *								... or one made smaller after a failure (shrink.c)
  *		sim --scenarios DIR			text scenarios against their golden traces
  *		sim --scenarios DIR --update	write the golden traces anew
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
@@ -45,43 +47,11 @@ add_counts(SimCounts *sum, const SimCounts *one)
 #undef X
 }
 
-static Sim *
-run_world(uint64_t seed, FILE *trace)
-{
-	Sim		   *sim = sim_new(seed, trace);
-
-	current_seed = seed;
-	chaos_run(sim);
-	return sim;
-}
-
-/* The last lines of the conversation of a world that failed. */
-static void
-print_tail(uint64_t seed, int lines)
-{
-	FILE	   *file = tmpfile();
-	char		line[1024];
-	long		total = 0;
-	long		n = 0;
-
-	if (file == NULL)
-		return;
-	sim_free(run_world(seed, file));
-	rewind(file);
-	while (fgets(line, sizeof(line), file) != NULL)
-		total++;
-	rewind(file);
-	while (fgets(line, sizeof(line), file) != NULL)
-		if (n++ >= total - lines)
-			fputs(line, stdout);
-	fclose(file);
-}
-
 /* The same seed must give the same world [27]. */
 static bool
 replays(uint64_t seed, uint64_t digest, SimCounts *sum)
 {
-	Sim		   *sim = run_world(seed, NULL);
+	Sim		   *sim = sim_run((SimWorld) {.seed = seed}, NULL);
 	bool		same = sim->digest == digest;
 
 	sim_free(sim);
@@ -94,7 +64,7 @@ replays(uint64_t seed, uint64_t digest, SimCounts *sum)
 static bool
 leaks(Sim *sim)
 {
-	uint64_t	seed = sim->seed;
+	uint64_t	seed = sim->world.seed;
 	int64_t		live;
 
 	for (uint32_t g = 0; g < sim->opt.groups; g++)
@@ -118,14 +88,19 @@ run_seeds(uint64_t first, uint64_t runs)
 
 	for (uint64_t seed = first; seed < first + runs; seed++)
 	{
-		Sim		   *sim = run_world(seed, NULL);
-		bool		bad = sim->failed;
+		SimWorld	world = {.seed = seed};
+		Sim		   *sim;
+		bool		bad;
 
+		current_seed = seed;
+		sim = sim_run(world, NULL);
+		bad = sim->failed;
 		add_counts(&sum, &sim->counts);
 		if (bad)
 		{
 			printf("seed %llu: %s\n", LLU(seed), sim->violation);
-			print_tail(seed, failed == 0 ? 60 : 0);
+			if (failed == 0)
+				shrink_show(shrink(world), 120);
 		}
 		else
 			bad = leaks(sim) || (seed % 50 == 0 && !replays(seed, sim->digest, &sum));
@@ -158,7 +133,7 @@ run_seeds(uint64_t first, uint64_t runs)
 static int
 usage(void)
 {
-	fputs("usage: sim --seed N [--runs M | --trace]\n"
+	fputs("usage: sim --seed N [--runs M | --trace [--variant V] [--max-events E] [--without KIND,...]]\n"
 		  "       sim --scenarios DIR [--update]\n"
 		  "       sim --bench\n"
 		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n", stderr);
@@ -168,7 +143,7 @@ usage(void)
 int
 main(int argc, char **argv)
 {
-	uint64_t	seed = 1;
+	SimWorld	world = {.seed = 1};
 	uint64_t	runs = 1;
 	const char *scenarios = NULL;
 	bool		trace = false;
@@ -192,7 +167,16 @@ main(int argc, char **argv)
 		else if (value == NULL)
 			return usage();
 		else if (strcmp(argv[i], "--seed") == 0)
-			seed = strtoull(argv[++i], NULL, 0);
+			world.seed = strtoull(argv[++i], NULL, 0);
+		else if (strcmp(argv[i], "--variant") == 0)
+			world.variant = (uint32_t) strtoul(argv[++i], NULL, 0);
+		else if (strcmp(argv[i], "--max-events") == 0)
+			world.max_events = (uint32_t) strtoul(argv[++i], NULL, 0);
+		else if (strcmp(argv[i], "--without") == 0)
+		{
+			if (!shrink_parse(argv[++i], &world.without))
+				return usage();
+		}
 		else if (strcmp(argv[i], "--runs") == 0)
 		{
 			runs = strtoull(argv[++i], NULL, 0);
@@ -206,7 +190,7 @@ main(int argc, char **argv)
 			return usage();
 	}
 	if (zoo)
-		return zoo_run(bug, seed, have_runs ? runs : 5000);
+		return zoo_run(bug, world.seed, have_runs ? runs : 5000);
 	if (scenarios != NULL)
 		return scenario_run_all(scenarios, update);
 #ifdef RAFT_BUGS
@@ -215,12 +199,12 @@ main(int argc, char **argv)
 	signal(SIGABRT, on_abort);
 	if (trace)
 	{
-		Sim		   *sim = run_world(seed, stdout);
+		Sim		   *sim = sim_run(world, stdout);
 		bool		bad = sim->failed;
 
 		printf("%s\n", bad ? sim->violation : "no violation");
 		sim_free(sim);
 		return bad;
 	}
-	return run_seeds(seed, runs);
+	return run_seeds(world.seed, runs);
 }

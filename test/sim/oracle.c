@@ -202,7 +202,7 @@ oracle_reopened(Sim *sim, Replica *r)
 	}
 	r->seen_commit = 0;
 	r->seen_term = 0;
-	r->seen_conf = 0;
+	r->seen_conf = r->judged_conf = 0;
 	r->seen_quorum = 0;
 	r->lead_term = 0;
 }
@@ -444,6 +444,7 @@ committed(Sim *sim, Replica *r, const RaftStatus *status, uint64_t index)
 		if (raft_conf_decode(bytes_of(entry->data->data, entry->data->len), &conf) != VT_OK)
 			abort();
 		c.conf_index = index;
+		confs_committed(sim, r, &group->confs[group->confs_n - 1], &conf);
 		add_conf(group, index, &conf);
 		if (conf.joint)
 			sim->counts.joint_committed++;
@@ -508,6 +509,7 @@ oracle_look(Sim *sim, Replica *r, bool drained)
 		const RaftEntry *entry = raft_get_entry(r->raft, status.commit);
 
 		look_at_leader(sim, r, &status);
+		confs_pending(sim, r, &status);
 		/* At once: the next event may change the configuration. */
 		if (entry != NULL && status.commit > r->seen_quorum &&
 			status.commit > sim->groups[r->group].committed_last)
@@ -517,7 +519,12 @@ oracle_look(Sim *sim, Replica *r, bool drained)
 		}
 	}
 	if (drained && !sim->failed)
+	{
 		look_at_commit(sim, r, &status);
+		if (status.conf_index != r->judged_conf)
+			confs_intersect(sim, r);
+		r->judged_conf = status.conf_index;
+	}
 }
 
 /*

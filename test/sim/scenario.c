@@ -10,19 +10,23 @@
  *
  *	cluster V [learners=L] [base=I] [NAME=VALUE ...]
  *							replicas 1..V vote; limits as in RaftOptions
+ *	elect N					campaign and settle, told in one line
  *	tick N [COUNT]			campaign N			forget N
- *	propose N WORD ...		read N COOKIE		transfer N TO
+ *	propose N WORD ...		read N COOKIE ...	transfer N TO
  *	conf N voters=A,B learners=C		(creates replicas that do not exist)
  *	deliver [A>B] [TYPE]	messages on their way now
- *	drop [A>B] [TYPE]		lose them
+ *	drop [A>B] [TYPE]		lose them			double [A>B] [TYPE]
+ *	reverse					what was sent last comes first
  *	persist N [COUNT]		writes under way become durable
  *	settle					persist, deliver and apply until nothing moves
  *	cut A B					heal				(what is sent meanwhile is lost)
+ *	cut A>B					one way
  *	crash N [KEEP]			restart N			(KEEP writes survive)
  *	compact N INDEX			evict N
  *	snapshot A B			A sends B a snapshot of what it applied
  *	failed A B				that snapshot did not arrive
- *	status [N]				log N
+ *	unreachable A B			A is told that messages to B were dropped
+ *	status [N]				log N				peer A B (what A knows of B)
  *
  * --update writes the files anew; the change is then reviewed like code.
  *
@@ -292,6 +296,56 @@ move_flying(Story *story, const char *link, const char *type, bool lose)
 	return any;
 }
 
+/* Another copy of what is on its way, behind it. */
+static void
+double_flying(Story *story, const char *link, const char *type)
+{
+	Flying	   *last = NULL;
+
+	if (link != NULL && strchr(link, '>') == NULL)
+	{
+		type = link;
+		link = NULL;
+	}
+	for (Flying *f = story->flying; f != NULL; f = f->next)
+		last = f;
+	for (Flying *f = story->flying; f != NULL; f = f->next)
+	{
+		if (matches(f, link, type))
+		{
+			Flying	   *copy = malloc(sizeof(Flying) + f->len);
+
+			if (copy == NULL)
+				abort();
+			memcpy(copy, f, sizeof(Flying) + f->len);
+			copy->next = NULL;
+			*story->tail = copy;
+			story->tail = &copy->next;
+		}
+		if (f == last)
+			break;
+	}
+}
+
+static void
+reverse_flying(Story *story)
+{
+	Flying	   *f = story->flying;
+
+	story->flying = NULL;
+	while (f != NULL)
+	{
+		Flying	   *next = f->next;
+
+		f->next = story->flying;
+		story->flying = f;
+		f = next;
+	}
+	story->tail = &story->flying;
+	while (*story->tail != NULL)
+		story->tail = &(*story->tail)->next;
+}
+
 static void
 settle(Story *story)
 {
@@ -352,6 +406,9 @@ set_option(RaftOptions *o, const char *word)
 		{"max_message_bytes", offsetof(RaftOptions, max_message_bytes), false},
 		{"max_inflight_messages", offsetof(RaftOptions, max_inflight_messages), false},
 		{"max_uncommitted_bytes", offsetof(RaftOptions, max_uncommitted_bytes), true},
+		{"max_inflight_bytes", offsetof(RaftOptions, max_inflight_bytes), true},
+		{"max_apply_bytes", offsetof(RaftOptions, max_apply_bytes), true},
+		{"max_reads", offsetof(RaftOptions, max_reads), false},
 		{"transfer_max_lag", offsetof(RaftOptions, transfer_max_lag), true},
 		{"promote_max_lag", offsetof(RaftOptions, promote_max_lag), true},
 	};
@@ -545,6 +602,42 @@ compact(Story *story, Replica *r, uint64_t index)
 	say_status(story, "refused", status);
 }
 
+/* How a story begins that is not about elections. */
+static void
+elect(Story *story, Replica *r)
+{
+	FILE	   *out = story->out;
+	char	   *said = NULL;
+	size_t		size = 0;
+	RaftStatus	status;
+
+	story->out = open_memstream(&said, &size);
+	if (story->out == NULL)
+		abort();
+	(void) raft_campaign(r->raft);
+	take_all(story, r);
+	settle(story);
+	fclose(story->out);
+	free(said);
+	story->out = out;
+	raft_get_status(r->raft, &status);
+	say(story, "%llu is %s of term %llu, commit=%llu", LLU(r->id), raft_role_name(status.role),
+		LLU(status.term), LLU(status.commit));
+}
+
+static void
+say_peer(Story *story, Replica *r, uint64_t id)
+{
+	static const char *const states[] = {"probed", "replicated to", "sent a snapshot"};
+	RaftPeer	p;
+
+	if (raft_get_peer(r->raft, id, &p))
+		say(story, "%llu is %s: match=%llu next=%llu inflight=%u, %llu bytes", LLU(id), states[p.state],
+			LLU(p.match), LLU(p.next), p.inflight_messages, LLU(p.inflight_bytes));
+	else
+		say(story, "%llu knows nothing of %llu", LLU(r->id), LLU(id));
+}
+
 /* Commands that need a replica that is up; false: no such command. */
 static bool
 run_at_replica(Story *story, Replica *r, char **words, int n)
@@ -562,12 +655,19 @@ run_at_replica(Story *story, Replica *r, char **words, int n)
 	}
 	else if (strcmp(verb, "campaign") == 0)
 		(void) raft_campaign(r->raft);
+	else if (strcmp(verb, "elect") == 0)
+		elect(story, r);
+	else if (strcmp(verb, "peer") == 0)
+		say_peer(story, r, number);
 	else if (strcmp(verb, "forget") == 0)
 		raft_forget_leader(r->raft);
 	else if (strcmp(verb, "propose") == 0)
 		propose_words(story, r, words, n);
 	else if (strcmp(verb, "read") == 0)
-		say_status(story, "refused", raft_read(r->raft, number));
+	{
+		for (int i = 2; i < n; i++)
+			say_status(story, "refused", raft_read(r->raft, strtoull(words[i], NULL, 10)));
+	}
 	else if (strcmp(verb, "transfer") == 0)
 		say_status(story, "refused", raft_transfer(r->raft, number));
 	else if (strcmp(verb, "unreachable") == 0)
@@ -616,8 +716,15 @@ run_line(Story *story, const char *line)
 	else if (strcmp(words[0], "deliver") == 0 || strcmp(words[0], "drop") == 0)
 		(void) move_flying(story, n > 1 ? words[1] : NULL, n > 2 ? words[2] : NULL,
 						   strcmp(words[0], "drop") == 0);
+	else if (strcmp(words[0], "double") == 0)
+		double_flying(story, n > 1 ? words[1] : NULL, n > 2 ? words[2] : NULL);
+	else if (strcmp(words[0], "reverse") == 0)
+		reverse_flying(story);
 	else if (strcmp(words[0], "settle") == 0)
 		settle(story);
+	else if (strcmp(words[0], "cut") == 0 && n == 2 && strchr(words[1], '>') != NULL)
+		story->cut[strtoull(words[1], NULL, 10) % SIM_MAX_REPLICAS]
+			[strtoull(strchr(words[1], '>') + 1, NULL, 10) % SIM_MAX_REPLICAS] = true;
 	else if (strcmp(words[0], "cut") == 0 && n > 2)
 	{
 		uint64_t	a = strtoull(words[1], NULL, 10) % SIM_MAX_REPLICAS;
@@ -647,7 +754,7 @@ static void
 start_story(Story *story, FILE *out)
 {
 	memset(story, 0, sizeof(*story));
-	story->sim = sim_new(1, NULL);
+	story->sim = sim_new((SimWorld) {.seed = 1}, NULL);
 	story->sim->calm = true;
 	story->sim->opt.groups = 1;
 	story->sim->opt.stores = SIM_MAX_STORES;

@@ -11,12 +11,14 @@
  *	  world.c		the event loop; stores and replicas
  *	  disk.c		what survives a crash
  *	  oracle.c		what must be true, looked at after every event
+ *	  confs.c		... of configurations
  *	  net.c			messages on the wire
  *	  settle.c		the caller's loop
  *	  chaos.c		clients and faults
  *	  members.c		changes of members
  *	  calm.c		the end, when all is repaired
  *	  scenario.c	text scenarios with golden traces
+ *	  shrink.c		a smaller world with the same violation
  *	  zoo.c			deliberate bugs, each to be caught
  *	  bench.c		how fast the core alone is
  *	  main.c		the program
@@ -153,6 +155,7 @@ typedef struct Replica
 	uint64_t	seen_commit;
 	uint64_t	seen_term;
 	uint64_t	seen_conf;
+	uint64_t	judged_conf;	/* index of the one held against all others */
 	uint64_t	seen_quorum;	/* commit index whose quorum was looked at */
 	uint64_t	lead_term;		/* led in this term, with a log up to lead_last */
 	uint64_t	lead_last;
@@ -315,6 +318,19 @@ typedef struct SimOptions
 	bool		skew;
 } SimOptions;
 
+/*
+ * Which world: a seed, and how it differs from the world of that seed alone.
+ * without is a set of faults (bits by shrink.c's table) that do not happen here;
+ * variant draws other chances under the same options.
+ */
+typedef struct SimWorld
+{
+	uint64_t	seed;
+	uint32_t	without;
+	uint32_t	variant;
+	uint32_t	max_events;		/* of the safety phase; 0: as drawn */
+} SimWorld;
+
 typedef struct SimAllocator
 {
 	RaftAllocator vtable;
@@ -325,7 +341,7 @@ typedef struct SimAllocator
 
 struct Sim
 {
-	uint64_t	seed;
+	SimWorld	world;
 	Prng		prng;
 	SimOptions	opt;
 	SimAllocator memory;
@@ -349,7 +365,7 @@ struct Sim
 };
 
 /* world.c */
-extern Sim *sim_new(uint64_t seed, FILE *trace);
+extern Sim *sim_new(SimWorld world, FILE *trace);
 extern void sim_free(Sim *sim);
 extern bool sim_step(Sim *sim); /* false: no event left */
 extern void sim_fail(Sim *sim, const char *fmt,...) __attribute__((format(printf, 2, 3)));
@@ -392,6 +408,11 @@ extern void oracle_gone(Sim *sim, Replica *r);
 extern const Committed *oracle_at(const Group *group, uint64_t index);
 extern void oracle_free(Group *group);
 
+/* confs.c */
+extern void confs_committed(Sim *sim, Replica *r, const RaftConf *before, const RaftConf *conf);
+extern void confs_pending(Sim *sim, Replica *r, const RaftStatus *status);
+extern void confs_intersect(Sim *sim, Replica *r);
+
 /* chaos.c */
 extern void chaos_options(Sim *sim);
 extern void chaos_client(Sim *sim, Replica *old_leader);
@@ -404,6 +425,14 @@ extern void chaos_cut_network(Sim *sim);
 /* members.c, calm.c */
 extern void chaos_change_members(Sim *sim);
 extern void chaos_run(Sim *sim);
+
+/* shrink.c */
+extern Sim *sim_run(SimWorld world, FILE *trace);
+extern void shrink_options(Sim *sim);
+extern bool shrink_keeps_limits(const Sim *sim);
+extern bool shrink_parse(const char *names, uint32_t *without);
+extern SimWorld shrink(SimWorld world);
+extern void shrink_show(SimWorld world, int lines);
 
 /* scenario.c, zoo.c, bench.c */
 extern int	scenario_run_all(const char *path, bool update);

@@ -696,12 +696,12 @@ sim_step(Sim *sim)
 /* -- Beginning and end -------------------------------------------------------------------------------- */
 
 Sim *
-sim_new(uint64_t seed, FILE *trace)
+sim_new(SimWorld world, FILE *trace)
 {
 	Sim		   *sim = must(calloc(1, sizeof(Sim)));
 
-	sim->seed = seed;
-	sim->prng.state = prng_mix(seed + 0x517cc1b727220a95);
+	sim->world = world;
+	sim->prng.state = prng_mix(world.seed + 0x517cc1b727220a95);
 	sim->trace = trace;
 	sim->memory.vtable = (RaftAllocator) {sim_alloc, sim_release, &sim->memory};
 	for (uint32_t i = 0; i < SIM_MAX_STORES; i++)
