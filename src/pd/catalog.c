@@ -11,6 +11,9 @@
  *	   c <generation id>	CatalogCollection
  *	   a					applied index; only in LevelDB
  *
+ * In a command an empty value takes the row of that key away; only collections
+ * ever go.
+ *
  *-------------------------------------------------------------------------
  */
 #include "catalog.h"
@@ -136,7 +139,7 @@ command_collection(Buf *out, const CatalogCollection *c)
 	buf_put_u64(&value, c->xid);
 	buf_put_u64(&value, c->route_version);
 	buf_put_u64(&value, (uint64_t) c->created_us);
-	buf_put_u64(&value, (uint64_t) c->dropped_us);
+	buf_put_u64(&value, (uint64_t) c->unused_us);
 	put_text(&value, c->label);
 	buf_put_u32(&value, c->nshards);
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -146,6 +149,16 @@ command_collection(Buf *out, const CatalogCollection *c)
 	}
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
+}
+
+void
+command_forget(Buf *out, const VtId *generation)
+{
+	uint8_t		key[17] = {'c'};
+	Buf			nothing = {0};
+
+	memcpy(key + 1, generation->b, 16);
+	add_row(out, bytes_of(key, sizeof(key)), &nothing);
 }
 
 void
@@ -173,7 +186,7 @@ get_collection(Cursor *c)
 	out->xid = cursor_u64(c);
 	out->route_version = cursor_u64(c);
 	out->created_us = (int64_t) cursor_u64(c);
-	out->dropped_us = (int64_t) cursor_u64(c);
+	out->unused_us = (int64_t) cursor_u64(c);
 	get_text(c, out->label, sizeof(out->label));
 	out->nshards = cursor_u32(c);
 	if (out->nshards > cursor_left(c))
@@ -187,7 +200,6 @@ get_collection(Cursor *c)
 			c->failed = true;
 		out->shards[i].bootstrapped = cursor_u8(c) != 0;
 	}
-	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
 	return out;
 }
 
@@ -225,12 +237,30 @@ catalog_collection(Catalog *catalog, const VtId *generation)
 
 #define GROW(array, n) ((array) = vt_realloc((array), sizeof(*(array)) * ((n) + 1)))
 
+/* A collection is gone for good; that it was never there is fine (law S3). */
+static bool
+forget_row(Catalog *catalog, Bytes key)
+{
+	if (key.len != 17 || key.data[0] != 'c')
+		return false;
+	for (size_t i = 0; i < catalog->ncollections; i++)
+		if (memcmp(catalog->collections[i]->generation.b, key.data + 1, 16) == 0)
+		{
+			catalog_collection_free(catalog->collections[i]);
+			catalog->collections[i] = catalog->collections[--catalog->ncollections];
+			break;
+		}
+	return true;
+}
+
 /* Take one row into memory. */
 static bool
 take_row(Catalog *catalog, Bytes key, Bytes value)
 {
 	Cursor		c = cursor_of(value);
 
+	if (key.len > 0 && value.len == 0)
+		return forget_row(catalog, key);
 	if (key.len == 0 || cursor_u8(&c) != PD_COMMAND_FORMAT)
 		return false;
 	switch (key.data[0])
@@ -322,7 +352,10 @@ apply_command(Catalog *catalog, StoreBatch *batch, Bytes command, VtError *err)
 
 		if (c.failed || !take_row(catalog, key, value))
 			return vt_fail(err, VT_VERSION, "a catalog command holds a row this program does not know");
-		store_batch_put(batch, key, value);
+		if (value.len > 0)
+			store_batch_put(batch, key, value);
+		else
+			store_batch_delete(batch, key);
 	}
 	return c.failed ? vt_fail(err, VT_CORRUPT, "a catalog command is malformed") : VT_OK;
 }

@@ -28,7 +28,8 @@
 typedef enum CollectionState
 {
 	COLLECTION_LIVE = 1,
-	COLLECTION_HIDDEN = 2		/* dropped; its data is kept */
+	COLLECTION_HIDDEN = 2,		/* dropped; its data is kept */
+	COLLECTION_DOOMED = 3		/* its data is being deleted, shard by shard; no way back */
 } CollectionState;
 
 /* A worker. */
@@ -61,16 +62,20 @@ typedef struct CatalogCollection
 	CollectionState state;
 	uint32_t	dim;
 	uint8_t		metric;
-	uint8_t		quantization;	/* kept in the shards' descriptors */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	uint32_t	replicas_wanted;
 	uint64_t	xid;
 	uint64_t	route_version;
 	int64_t		created_us;
-	int64_t		dropped_us;
+
+	/*
+	 * Since when nobody needs it, 0 = somebody does: live, a sweep found it
+	 * unused first; hidden, it was dropped.
+	 */
+	int64_t		unused_us;
 	char		label[160];
-	uint32_t	nshards;
+	uint32_t	nshards;		/* doomed: those whose data may still be there */
 	CatalogShard *shards;		/* owned */
 } CatalogCollection;
 
@@ -110,6 +115,7 @@ extern void command_meta(Buf *out, const CatalogMeta *meta);
 extern void command_store(Buf *out, const CatalogStore *store);
 extern void command_lease(Buf *out, const CatalogLease *lease);
 extern void command_collection(Buf *out, const CatalogCollection *collection);
+extern void command_forget(Buf *out, const VtId *generation);	/* a collection's row goes */
 
 extern void catalog_collection_free(CatalogCollection *collection);
 

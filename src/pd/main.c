@@ -15,6 +15,7 @@
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "keep_dropped", .help = "seconds that the data of a dropped index is kept; less when a disk is short", .fallback = "86400", .low = 0, .high = 100 * 86400},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -42,6 +43,7 @@ main(int argc, char **argv)
 	StoreOptions log_options = {0};
 	StoreOptions row_options = {.replayed = true};
 	ReplicaHostOptions host_options = {0};
+	PdOptions	options = {0};
 	Store	   *log;
 	Store	   *rows;
 	ReplicaHost *host;
@@ -72,8 +74,11 @@ main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/catalog", get("data")->text);
 	if (store_open(path, &row_options, &rows, &err) != VT_OK)
 		return fail(&err);
+	options.listen = get("listen")->text;
+	options.boot_epoch = daemon_boot_epoch();
+	options.keep_dropped_us = get("keep_dropped")->number * INT64_C(1000000);
 	if (replica_host_start(log, &host_options, &host, &err) != VT_OK ||
-		pd_start(rows, host, get("listen")->text, daemon_boot_epoch(), &pd, &err) != VT_OK)
+		pd_start(rows, host, &options, &pd, &err) != VT_OK)
 		return fail(&err);
 	log_info("ready on %s", get("listen")->text);
 

@@ -20,9 +20,16 @@
 
 typedef struct Pd Pd;
 
+typedef struct PdOptions
+{
+	const char *listen;			/* endpoint */
+	uint64_t	boot_epoch;
+	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */
+} PdOptions;
+
 /* rows and host stay the caller's and outlive the PD. */
-extern VtStatus pd_start(Store *rows, ReplicaHost *host, const char *endpoint,
-						 uint64_t boot_epoch, Pd **out, VtError *err);
+extern VtStatus pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out,
+						 VtError *err);
 extern void pd_stop(Pd *pd);
 
 #endif							/* PD_H */

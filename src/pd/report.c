@@ -38,8 +38,8 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "metric", json_string(metric_name(c->metric)));
 		json_object_set_new(row, "m", json_integer(c->m));
 		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
-		json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
-		json_object_set_new(row, "state", json_string(c->state != COLLECTION_LIVE ? "hidden" :
+		json_object_set_new(row, "state", json_string(c->state == COLLECTION_DOOMED ? "doomed" :
+													  c->state == COLLECTION_HIDDEN ? "hidden" :
 													  collection_is_up(c) ? "live" : "creating"));
 		json_object_set_new(row, "nshards", json_integer(c->nshards));
 		json_object_set_new(row, "replicas_wanted", json_integer(c->replicas_wanted));
@@ -50,7 +50,7 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "unindexed", json_u64(unindexed));
 		json_object_set_new(row, "bytes", json_u64(bytes));
 		json_object_set_new(row, "created_us", json_integer(c->created_us));
-		json_object_set_new(row, "dropped_us", json_integer(c->dropped_us));
+		json_object_set_new(row, "dropped_us", json_integer(c->state == COLLECTION_LIVE ? 0 : c->unused_us));
 		json_array_append_new(list, row);
 	}
 	json_object_set_new(reply, "collections", list);
@@ -126,7 +126,7 @@ op_shards(Pd *pd, Question *q)
 			json_object_set_new(row, "unindexed", json_u64(report ? report->unindexed : 0));
 			json_object_set_new(row, "bytes", json_u64(report ? report->bytes : 0));
 			json_object_set_new(row, "state",
-								json_string(c->state == COLLECTION_HIDDEN ? "dropped" :
+								json_string(c->state != COLLECTION_LIVE ? "dropped" :
 											!shard->bootstrapped ? "creating" :
 											store_is_up(pd, store_id) ? "up" : "down"));
 			json_array_append_new(list, row);

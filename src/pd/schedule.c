@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * schedule.c
- *	  Where shards go.
+ *	  Where shards go, and when they go for good.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,4 +36,19 @@ schedule_interval(size_t i, size_t n, uint64_t *first, uint64_t *last)
 	}
 	*first = width * i;
 	*last = i + 1 == n ? UINT64_MAX : width * (i + 1) - 1;
+}
+
+size_t
+schedule_delete(const Kept *kept, size_t n, int64_t now_us, int64_t keep_us)
+{
+	size_t		best = n;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		bool		due = now_us - kept[i].since_us >= keep_us || kept[i].disk_short;
+
+		if (due && (best == n || kept[i].since_us < kept[best].since_us))
+			best = i;
+	}
+	return best;
 }

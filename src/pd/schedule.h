@@ -8,6 +8,7 @@
 #ifndef PD_SCHEDULE_H
 #define PD_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,5 +28,19 @@ extern void schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *
 
 /* Interval i of n equal parts of the hash space, both ends included. */
 extern void schedule_interval(size_t i, size_t n, uint64_t *first, uint64_t *last);
+
+/* A dropped collection whose data is still kept. */
+typedef struct Kept
+{
+	int64_t		since_us;		/* when it was dropped */
+	bool		disk_short;		/* a disk with its data is, and nothing there is being deleted */
+} Kept;
+
+/*
+ * The collection whose data goes next: one kept for longer than keep_us, or, of
+ * those on a disk that is short, the one dropped first.  n = none.  A clock that
+ * was set back makes nothing go earlier.
+ */
+extern size_t schedule_delete(const Kept *kept, size_t n, int64_t now_us, int64_t keep_us);
 
 #endif							/* PD_SCHEDULE_H */

@@ -54,7 +54,7 @@ on_proposed(void *arg, VtStatus status, uint64_t index, Bytes reply)
 }
 
 /* Propose a command and wait until it is applied. */
-static VtStatus
+VtStatus
 commit(Pd *pd, const Buf *command)
 {
 	Proposal	proposal = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK};
@@ -161,7 +161,7 @@ op_register(Pd *pd, Question *q)
 }
 
 /* The shard with this id in the catalog. */
-static CatalogShard *
+CatalogShard *
 find_shard(Pd *pd, uint64_t id, CatalogCollection **collection)
 {
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
@@ -236,14 +236,27 @@ tasks_of(Pd *pd, uint64_t store)
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
 		{
+			CollectionState state = pd->catalog->collections[i]->state;
 			CatalogShard *shard = &pd->catalog->collections[i]->shards[j];
 			json_t	   *task;
 
-			if (shard->bootstrapped || shard->desc.replicas[0].store != store)
+			if (shard->desc.replicas[0].store != store)
 				continue;
-			task = json_object();
-			json_object_set_new(task, "task", json_string("create_shard"));
-			json_object_set_new(task, "desc", json_desc(&shard->desc));
+			if (state == COLLECTION_DOOMED)
+			{
+				task = json_object();
+				json_object_set_new(task, "task", json_string("drop_shard"));
+				json_object_set_new(task, "shard", json_u64(shard->desc.shard));
+				json_object_set_new(task, "replica", json_u64(shard->desc.replicas[0].replica));
+			}
+			else if (state == COLLECTION_LIVE && !shard->bootstrapped)
+			{
+				task = json_object();
+				json_object_set_new(task, "task", json_string("create_shard"));
+				json_object_set_new(task, "desc", json_desc(&shard->desc));
+			}
+			else
+				continue;
 			json_array_append_new(tasks, task);
 		}
 	if (json_array_size(tasks) > 0)
@@ -300,6 +313,7 @@ op_heartbeat(Pd *pd, Question *q)
 	beat->at_us = clock_now_us();
 	get_u64(q->body, "disk_free", &beat->disk_free);
 	get_u64(q->body, "memory", &beat->memory);
+	beat->disk_short = json_is_true(json_object_get(q->body, "disk_short"));
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
 	json_array_foreach(shards, i, shard)
 	{
@@ -310,6 +324,11 @@ op_heartbeat(Pd *pd, Question *q)
 			refuse(q, status, "heartbeat: a report could not be recorded");
 			return;
 		}
+	}
+	if (drops_take(pd, store, json_object_get(q->body, "dropped")) != VT_OK)
+	{
+		refuse(q, VT_UNAVAILABLE, "heartbeat: what was dropped could not be recorded");
+		return;
 	}
 	tasks = tasks_of(pd, store);
 	if (tasks || wait_ms == 0)
@@ -398,7 +417,6 @@ json_route(Pd *pd, const CatalogCollection *c)
 	json_object_set_new(route, "metric", json_string(metric_name(c->metric)));
 	json_object_set_new(route, "m", json_integer(c->m));
 	json_object_set_new(route, "ef_construction", json_integer(c->ef_construction));
-	json_object_set_new(route, "quantization", json_string(quantization_name(c->quantization)));
 	json_object_set_new(route, "route_version", json_u64(c->route_version));
 	json_object_set_new(route, "state", json_string("live"));
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -471,7 +489,6 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 		desc->dim = c->dim;
 		desc->metric = c->metric;
 		desc->element = 1;
-		desc->quantization = c->quantization;
 		desc->m = c->m;
 		desc->ef_construction = c->ef_construction;
 		desc->nreplicas = 1;
@@ -494,15 +511,13 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 	int64_t		replicas;
 	const char *label = json_string_value(json_object_get(body, "label"));
 	const char *metric = json_string_value(json_object_get(body, "metric"));
-	const char *quantization = json_string_value(json_object_get(body, "quantization"));
 
 	memset(c, 0, sizeof(*c));
 	if (!get_id(body, "generation", &c->generation) || vt_id_is_zero(&c->generation) ||
 		!get_owner(body, &c->owner) || !get_int(body, "dim", 1, 16000, &dim) ||
 		!get_int(body, "m", 2, 100, &m) || !get_int(body, "ef_construction", 4, 1000, &ef) ||
 		!get_int(body, "shards", 0, SHARDS_MAX, shards) || !get_int(body, "replicas", 0, 9, &replicas) ||
-		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric) ||
-		!quantization_number(quantization ? quantization : "none", &c->quantization))
+		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric))
 		return false;
 	c->dim = (uint32_t) dim;
 	c->m = (uint16_t) m;
@@ -559,7 +574,7 @@ op_create(Pd *pd, Question *q)
 	else if (known->state != COLLECTION_LIVE)
 		refuse(q, VT_GONE, "the generation was dropped");
 	else if (known->dim != c.dim || known->metric != c.metric || known->m != c.m ||
-			 known->ef_construction != c.ef_construction || known->quantization != c.quantization)
+			 known->ef_construction != c.ef_construction)
 		refuse(q, VT_EXISTS, "the generation exists with other properties");
 	else if (collection_is_up(known))
 		answer_route(pd, q, known);
@@ -584,50 +599,6 @@ op_route(Pd *pd, Question *q)
 		refuse(q, VT_GONE, "the generation was dropped");
 	else
 		answer_route(pd, q, c);
-}
-
-/* drop_collection and undrop_collection */
-static void
-op_drop(Pd *pd, Question *q, CollectionState to)
-{
-	VtId		generation;
-	WireOwner	owner;
-	CatalogCollection *c;
-	CatalogCollection changed;
-	Buf			command = {0};
-	VtStatus	status;
-
-	if (!get_id(q->body, "generation", &generation) || !get_owner(q->body, &owner))
-	{
-		refuse(q, VT_INVALID, "members are missing or malformed");
-		return;
-	}
-	c = catalog_collection(pd->catalog, &generation);
-	if (!c && to == COLLECTION_HIDDEN)
-	{
-		answer(q, VT_OK, NULL, NULL);
-		return;
-	}
-	if (!c)
-	{
-		refuse(q, VT_UNKNOWN_GENERATION, "this cluster does not know the generation");
-		return;
-	}
-	if (!wire_owner_equal(&c->owner, &owner))
-	{
-		refuse(q, VT_NOT_OWNER, "the generation belongs to another server or database");
-		return;
-	}
-	changed = *c;
-	changed.state = to;
-	changed.dropped_us = to == COLLECTION_HIDDEN ? clock_wall_us() : 0;
-	changed.route_version++;
-	command_begin(&command);
-	command_collection(&command, &changed);
-	status = commit(pd, &command);
-	buf_free(&command);
-	log_info("%s \"%s\"", to == COLLECTION_HIDDEN ? "dropped" : "brought back", changed.label);
-	answer(q, status, NULL, NULL);
 }
 
 /* -- The service thread ---------------------------------------------------- */
@@ -660,6 +631,10 @@ handle(Pd *pd, Question *q)
 		op_drop(pd, q, COLLECTION_HIDDEN);
 	else if (strcmp(op, "undrop_collection") == 0)
 		op_drop(pd, q, COLLECTION_LIVE);
+	else if (strcmp(op, "owned") == 0)
+		op_owned(pd, q);
+	else if (strcmp(op, "unused") == 0)
+		op_unused(pd, q);
 	else if (strcmp(op, "collections") == 0)
 		op_collections(pd, q);
 	else if (strcmp(op, "workers") == 0)
@@ -703,9 +678,14 @@ look_again(Pd *pd)
 		{
 			get_id(q->body, "generation", &generation);
 			c = catalog_collection(pd->catalog, &generation);
-			if (c && collection_is_up(c))
+			if (c && c->state == COLLECTION_LIVE && collection_is_up(c))
 			{
 				answer_route(pd, q, c);
+				continue;
+			}
+			if (!c || c->state != COLLECTION_LIVE)
+			{
+				refuse(q, VT_GONE, "the generation was dropped");
 				continue;
 			}
 			if (now >= q->until_us)
@@ -758,6 +738,8 @@ service_main(void *arg)
 		pthread_mutex_unlock(&pd->lock);
 		if (q)
 			handle(pd, q);
+		if (is_leader(pd))
+			drops_look(pd);
 		due = look_again(pd);
 	}
 	return NULL;
@@ -836,8 +818,7 @@ found_cluster(Pd *pd, VtError *err)
 }
 
 VtStatus
-pd_start(Store *rows, ReplicaHost *host, const char *endpoint, uint64_t boot_epoch, Pd **out,
-		 VtError *err)
+pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out, VtError *err)
 {
 	Pd		   *pd = vt_alloc0(sizeof(Pd));
 	NetServerOptions net;
@@ -846,6 +827,7 @@ pd_start(Store *rows, ReplicaHost *host, const char *endpoint, uint64_t boot_epo
 	VtStatus	status;
 
 	pd->host = host;
+	pd->keep_dropped_us = options->keep_dropped_us;
 	pd->started_us = clock_now_us();
 	pd->queue_end = &pd->queue;
 	pthread_mutex_init(&pd->lock, NULL);
@@ -865,10 +847,10 @@ pd_start(Store *rows, ReplicaHost *host, const char *endpoint, uint64_t boot_epo
 	if (status != VT_OK)
 		return status;
 	memset(&net, 0, sizeof(net));
-	net.endpoint = endpoint;
+	net.endpoint = options->listen;
 	net.role = WIRE_ROLE_PD;
 	net.cluster = pd->catalog->meta.cluster;
-	net.boot_epoch = boot_epoch;
+	net.boot_epoch = options->boot_epoch;
 	net.handler.frame = on_frame;
 	net.handler.closed = on_closed;
 	net.handler.arg = pd;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * service.h
- *	  Private to pd: what service.c, members.c and report.c share.
+ *	  Private to pd: what service.c, drop.c, members.c and report.c share.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,6 +44,7 @@ typedef struct Beat
 	int64_t		at_us;
 	uint64_t	disk_free;
 	uint64_t	memory;
+	bool		disk_short;		/* it will soon refuse new data */
 	char		version[32];
 } Beat;
 
@@ -54,6 +55,7 @@ struct Pd
 	Replica    *replica;
 	NetServer  *server;
 	int64_t		started_us;
+	int64_t		keep_dropped_us;
 
 	pthread_t	thread;
 	pthread_mutex_t lock;
@@ -69,6 +71,7 @@ struct Pd
 	size_t		nreports;
 	Beat	   *beats;
 	size_t		nbeats;
+	int64_t		drops_due_us;	/* next look for what is to be deleted */
 };
 
 /* members.c: reading questions, making answers */
@@ -91,10 +94,19 @@ extern json_t *json_owner(const WireOwner *owner);
 extern json_t *json_desc(const WireShardDesc *desc);
 
 /* service.c */
+extern VtStatus commit(Pd *pd, const Buf *command);
+extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 extern Beat *beat_of(Pd *pd, uint64_t store);
 extern bool store_is_up(Pd *pd, uint64_t store);
 extern Report *report_of(Pd *pd, uint64_t shard);
 extern bool collection_is_up(const CatalogCollection *c);
+
+/* drop.c */
+extern void op_drop(Pd *pd, Question *q, CollectionState to);
+extern void op_owned(Pd *pd, Question *q);
+extern void op_unused(Pd *pd, Question *q);
+extern VtStatus drops_take(Pd *pd, uint64_t store, json_t *dropped);
+extern void drops_look(Pd *pd);
 
 /* report.c */
 extern void op_collections(Pd *pd, Question *q);

@@ -751,3 +751,20 @@ replica_destroy(Replica *replica, VtError *err)
 	replica_free(replica);
 	return VT_OK;
 }
+
+VtStatus
+replica_forget(ReplicaHost *host, uint64_t group, uint64_t replica, VtError *err)
+{
+	StoreBatch *batch = store_batch_new();
+	uint64_t	found;
+	VtStatus	status = log_batch_drop_up_to(host->log, batch, group, UINT64_MAX - 1, &found, err);
+
+	if (status != VT_OK)
+	{
+		store_batch_free(batch);
+		return status;
+	}
+	log_batch_tombstone(batch, group, replica);
+	write_and_wait(host, batch);
+	return VT_OK;
+}

@@ -95,6 +95,13 @@ extern VtStatus replica_open(ReplicaHost *host, uint64_t group, uint64_t replica
 /* Forget the group and leave a tombstone.  The machine is not called again. */
 extern VtStatus replica_destroy(Replica *replica, VtError *err);
 
+/*
+ * The same for a group that is not open here, or was never founded: whatever
+ * the log has of it goes, and this replica can never be created again.  Fine to
+ * be asked twice.
+ */
+extern VtStatus replica_forget(ReplicaHost *host, uint64_t group, uint64_t replica, VtError *err);
+
 /* status VT_OK: committed and applied at index, and the machine said this. */
 typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes reply);
 

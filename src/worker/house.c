@@ -166,8 +166,29 @@ desc_from_hex(const char *hex, WireShardDesc *out)
 	return ok;
 }
 
+/* *again: it could not be done yet; PD will ask for it again. */
 static void
-do_task(Worker *worker, json_t *task)
+drop_shard(Worker *worker, json_t *task, bool *again)
+{
+	const char *shard = json_string_value(json_object_get(task, "shard"));
+	const char *replica = json_string_value(json_object_get(task, "replica"));
+	uint64_t	id = shard ? strtoull(shard, NULL, 10) : 0;
+	VtError		err = {0};
+	VtStatus	status = worker_drop_shard(worker, id, replica ? strtoull(replica, NULL, 10) : 0, &err);
+
+	if (status == VT_OK)
+	{
+		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
+		worker->dropped[worker->ndropped++] = id;
+		return;
+	}
+	*again = true;
+	if (status != VT_BUSY)
+		log_error("shard=%llu could not be dropped: %s", (unsigned long long) id, vt_error_words(&err));
+}
+
+static void
+do_task(Worker *worker, json_t *task, bool *again)
 {
 	const char *what = json_string_value(json_object_get(task, "task"));
 	WireShardDesc desc;
@@ -180,42 +201,53 @@ do_task(Worker *worker, json_t *task)
 			log_error("shard=%llu could not be made: %s", (unsigned long long) desc.shard,
 					  vt_error_words(&err));
 	}
+	else if (what && strcmp(what, "drop_shard") == 0)
+		drop_shard(worker, task, again);
 	else
 		log_warn("placement driver gave a task this worker does not know: %s", what ? what : "?");
 }
 
-/* Report, and do what comes back.  *settling: report again soon. */
-static void
-beat(Worker *worker, NetPeer *peer, VtStatus *last, bool *settling)
+/* Report, and do what comes back.  Returns in how many ms to report again. */
+static int
+beat(Worker *worker, NetPeer *peer, VtStatus *last)
 {
 	json_t	   *question = json_object();
 	json_t	   *shards = status_shards(worker);
+	json_t	   *dropped = json_array();
 	json_t	   *answer;
 	json_t	   *task;
 	size_t		i;
 	struct statvfs disk;
+	uint64_t	disk_free;
+	bool		settling = false;
+	bool		again = false;
 
-	*settling = false;
 	json_array_foreach(shards, i, task)
 	{
-		*settling |= !json_is_true(json_object_get(task, "leader"));
+		settling |= !json_is_true(json_object_get(task, "leader"));
 	}
+	for (i = 0; i < worker->ndropped; i++)
+		json_array_append_new(dropped, status_u64(worker->dropped[i]));
+	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
 	json_object_set_new(question, "op", json_string("heartbeat"));
 	json_object_set_new(question, "store", status_u64(worker->store_id));
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
-	json_object_set_new(question, "wait_ms", json_integer(*settling ? 0 : BEAT_WAIT_MS));
+	json_object_set_new(question, "wait_ms", json_integer(settling ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "shards", shards);
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
-	json_object_set_new(question, "disk_free",
-						status_u64(statvfs(worker->options.data, &disk) == 0 ?
-								   (uint64_t) disk.f_bavail * disk.f_frsize : 0));
+	json_object_set_new(question, "dropped", dropped);
+	json_object_set_new(question, "disk_free", status_u64(disk_free));
+	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
 	answer = ask(peer, question, CALL_TIMEOUT_MS + BEAT_WAIT_MS, last);
+	if (answer)
+		worker->ndropped = 0;
 	json_array_foreach(json_object_get(answer, "tasks"), i, task)
 	{
-		do_task(worker, task);
+		do_task(worker, task, &again);
 	}
 	json_decref(answer);
+	return again ? RETRY_MS : settling ? SETTLE_MS : 0;
 }
 
 static bool
@@ -234,7 +266,7 @@ house_main(void *arg)
 	NetPeer    *peer;
 	VtStatus	last = VT_OK;
 	bool		registered = false;
-	bool		settling = false;
+	int			pause_ms = 0;
 
 	memset(&options, 0, sizeof(options));
 	options.endpoint = worker->options.pd;
@@ -243,13 +275,13 @@ house_main(void *arg)
 	options.store = worker->store_id;
 	options.boot_epoch = worker->options.boot_epoch;
 	peer = net_peer_new(&options);
-	while (!nap(worker, last != VT_OK ? RETRY_MS : settling ? SETTLE_MS : 0))
+	while (!nap(worker, last != VT_OK ? RETRY_MS : pause_ms))
 	{
 		look_around(worker);
 		if (!registered)
 			registered = register_with_pd(worker, peer, &last);
 		if (registered)
-			beat(worker, peer, &last, &settling);
+			pause_ms = beat(worker, peer, &last);
 	}
 	net_peer_free(peer);
 	return NULL;

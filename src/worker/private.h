@@ -82,6 +82,7 @@ struct Worker
 
 	pthread_mutex_t lock;
 	Shard	   *shards;
+	Shard	   *leaving;		/* being dropped: found by nobody, held by some still */
 	Lease	   *leases;
 	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
 	uint64_t	lease_ids;
@@ -97,6 +98,10 @@ struct Worker
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 
+	/* The house thread's: shards dropped since PD was last told */
+	uint64_t   *dropped;
+	size_t		ndropped;
+
 	/* What the house thread sees, for admission */
 	atomic_bool disk_low;
 	atomic_uint_fast64_t memory;
@@ -107,6 +112,10 @@ extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern void worker_release_shard(Shard *shard);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err);
+
+/* drop.c */
+extern VtStatus worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
+extern VtStatus worker_finish_drops(Worker *worker, VtError *err);
 
 /* pool.c */
 extern void pool_start(Worker *worker);

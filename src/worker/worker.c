@@ -40,10 +40,7 @@ worker_release_shard(Shard *shard)
 	atomic_fetch_sub(&shard->users, 1);
 }
 
-/*
- * Open a shard whose directory exists.  VT_NOT_FOUND: its Raft group was never
- * founded, which PD will ask for again.
- */
+/* Open a shard whose directory and Raft group exist. */
 VtStatus
 worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 {
@@ -78,6 +75,7 @@ VtStatus
 worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
 {
 	Shard	   *there = worker_find_shard(worker, desc->shard);
+	bool		dead;
 	VtStatus	status;
 
 	if (there)
@@ -85,7 +83,11 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
 		worker_release_shard(there);
 		return VT_OK;
 	}
-	status = shard_create(worker->shards_path, desc, err);
+	status = log_has_tombstone(worker->log, desc->shard, desc->replicas[0].replica, &dead, err);
+	if (status == VT_OK && dead)
+		return vt_fail(err, VT_GONE, "it was dropped here");
+	if (status == VT_OK)
+		status = shard_create(worker->shards_path, desc, err);
 	if (status == VT_OK)
 		status = replica_create(worker->host, desc->shard, desc->replicas[0].replica,
 								worker->store_id, desc->base_index, err);
@@ -95,19 +97,18 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
 }
 
 /*
- * A directory whose creation was cut off has no descriptor yet, and its group
- * was not founded (worker_create_shard's order): PD will ask again.
+ * A directory without a Raft group: its creation was cut off before the group
+ * was founded (worker_create_shard's order), or its deletion before the
+ * directory went (drop.c).  PD will ask again for the one or the other.
  */
 static bool
-is_unfinished(Worker *worker, uint64_t id)
+is_founded(Worker *worker, uint64_t id)
 {
-	char		path[4096];
 	Buf			state = {0};
 	bool		founded = log_load_state(worker->log, id, &state, NULL) != VT_NOT_FOUND;
 
 	buf_free(&state);
-	snprintf(path, sizeof(path), "%s/%016llx/CURRENT", worker->shards_path, (unsigned long long) id);
-	return !founded && access(path, F_OK) < 0 && errno == ENOENT;
+	return founded;
 }
 
 static VtStatus
@@ -129,12 +130,10 @@ open_all(Worker *worker, VtError *err)
 
 		if (entry->d_name[0] == '.' || *end != '\0')
 			continue;
-		status = is_unfinished(worker, id) ? VT_NOT_FOUND : worker_open_shard(worker, id, err);
-		if (status == VT_NOT_FOUND)
-		{
-			log_info("shard=%s was not founded yet", entry->d_name);
-			status = VT_OK;
-		}
+		if (is_founded(worker, id))
+			status = worker_open_shard(worker, id, err);
+		else
+			log_info("shard=%s has no Raft group: not founded yet, or being dropped", entry->d_name);
 	}
 	closedir(dir);
 	return status;
@@ -192,6 +191,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status == VT_OK)
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 	if (status == VT_OK)
+		status = worker_finish_drops(worker, err);
+	if (status == VT_OK)
 	{
 		worker->indexer = indexer_start(worker, options->index_threads);
 		status = open_all(worker, err);
@@ -232,13 +233,15 @@ worker_stop(Worker *worker)
 	net_server_stop(worker->server);
 	lease_expire(worker, 0, true);
 	lease_bury(worker);
-	while (worker->shards)
+	while (worker->shards || worker->leaving)
 	{
-		Shard	   *shard = worker->shards;
+		Shard	  **from = worker->shards ? &worker->shards : &worker->leaving;
+		Shard	   *shard = *from;
 
-		worker->shards = shard->next;
+		*from = shard->next;
 		shard_close(shard);
 	}
+	free(worker->dropped);
 	store_close(worker->log);
 	close(worker->wake_fd);
 	free(worker->shards_path);

@@ -78,7 +78,7 @@ collection_of(uint64_t n, uint64_t version)
 	c.xid = version;
 	c.route_version = version;
 	c.created_us = -5;
-	c.dropped_us = (int64_t) version;
+	c.unused_us = (int64_t) version;
 	snprintf(c.label, sizeof(c.label), "postgres.public.t%llu_v", (unsigned long long) n);
 	c.nshards = (uint32_t) (version % 4);
 	c.shards = vt_alloc0(sizeof(CatalogShard) * (c.nshards + 1));
@@ -114,7 +114,7 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 
 	command_begin(out);
 	while (rows-- > 0)
-		switch (prng_below(prng, 4))
+		switch (prng_below(prng, 5))
 		{
 			case 0:
 				{
@@ -143,6 +143,13 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 
 					command_collection(out, &c);
 					free(c.shards);
+					break;
+				}
+			case 4:
+				{
+					VtId		generation = id_of(2000 + prng_below(prng, 4));
+
+					command_forget(out, &generation);
 					break;
 				}
 		}
@@ -427,6 +434,8 @@ static void
 what_is_not_known_stops_it(void **state)
 {
 	static const char *const rows[][2] = {
+		{"M", ""},				/* only collections may go */
+		{"c", ""},
 		{"z", "\001"},			/* a kind of row from the future */
 		{"M", "\002"},			/* another format */
 		{"M", "\001short"},
@@ -558,6 +567,23 @@ shards_are_spread(void **state)
 	}
 }
 
+/* What was dropped goes when it was kept long enough, or its disk is short. */
+static void
+dropped_data_goes_in_time(void **state)
+{
+	Kept		kept[4] = {{100, false}, {50, false}, {70, false}, {60, true}};
+
+	(void) state;
+	assert_int_equal(schedule_delete(kept, 0, 1000, 10), 0);
+	assert_int_equal(schedule_delete(kept, 3, 149, 100), 3);	/* none is due */
+	assert_int_equal(schedule_delete(kept, 3, 150, 100), 1);
+	assert_int_equal(schedule_delete(kept, 3, 1000, 100), 1);	/* the oldest first */
+	assert_int_equal(schedule_delete(kept, 4, 149, 100), 3);	/* a short disk does not wait */
+	assert_int_equal(schedule_delete(kept, 4, 150, 100), 1);
+	assert_int_equal(schedule_delete(kept, 3, 20, 100), 3);	/* the clock was set back */
+	assert_int_equal(schedule_delete(kept, 1, 100, 0), 0);	/* kept for no time */
+}
+
 int
 main(void)
 {
@@ -569,6 +595,7 @@ main(void)
 		TEST(what_is_not_known_stops_it),
 		cmocka_unit_test(intervals_tile),
 		cmocka_unit_test(shards_are_spread),
+		cmocka_unit_test(dropped_data_goes_in_time),
 	};
 
 	return cmocka_run_group_tests_name("pd_catalog", tests, NULL, NULL);

@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * drop.c
+ *	  How a collection ends (law W8): unused, hidden, doomed, gone.
+ *
+ *	   live		a sweep of its owner found it unused: the time is noted, and only a
+ *				second sweep, an interval later, drops it.  A sweep that finds it
+ *				used again clears the note.
+ *	   hidden	dropped, by such a sweep or by the owner's own word after the
+ *				commit of a DROP.  No route leads to it; its data is kept
+ *				(keep_dropped), and undrop brings it back.
+ *	   doomed	kept long enough, or its disk is short.  There is no way back:
+ *				its workers are told to delete their shards until each has said
+ *				that it did.
+ *	   gone		the last shard is deleted, and so is the row.  Ids are never used
+ *				again, so nothing that comes late can mean another collection.
+ *
+ * Each step is one command in the log, and each is asked for or looked at again
+ * until it has been done, so a crash of anybody in between only delays it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/breaks.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "schedule.h"
+#include "service.h"
+
+#define LOOK_US (1 * INT64_C(1000000))
+
+/* The changed collection as it will be in this state. */
+static CatalogCollection
+in_state(const CatalogCollection *c, CollectionState state, int64_t unused_us)
+{
+	CatalogCollection changed = *c;
+
+	changed.state = state;
+	changed.unused_us = unused_us;
+	if (state != c->state)
+		changed.route_version++;
+	return changed;
+}
+
+static VtStatus
+commit_collection(Pd *pd, const CatalogCollection *changed)
+{
+	Buf			command = {0};
+	VtStatus	status;
+
+	command_begin(&command);
+	command_collection(&command, changed);
+	status = commit(pd, &command);
+	buf_free(&command);
+	return status;
+}
+
+/* drop_collection (to hidden) and undrop_collection (to live) */
+void
+op_drop(Pd *pd, Question *q, CollectionState to)
+{
+	VtId		generation;
+	WireOwner	owner;
+	CatalogCollection *c;
+	CatalogCollection changed;
+	VtStatus	status;
+
+	if (!get_id(q->body, "generation", &generation) || !get_owner(q->body, &owner))
+	{
+		refuse(q, VT_INVALID, "members are missing or malformed");
+		return;
+	}
+	c = catalog_collection(pd->catalog, &generation);
+	if (c && !wire_owner_equal(&c->owner, &owner))
+		refuse(q, VT_NOT_OWNER, "the generation belongs to another server or database");
+	else if (!c && to == COLLECTION_LIVE)
+		refuse(q, VT_UNKNOWN_GENERATION, "this cluster does not know the generation");
+	else if (c && c->state == COLLECTION_DOOMED && to == COLLECTION_LIVE)
+		refuse(q, VT_GONE, "the generation was dropped too long ago: its data is being deleted");
+	else if (!c || c->state == to || c->state == COLLECTION_DOOMED)
+		answer(q, VT_OK, NULL, NULL);	/* said twice: the first time counts */
+	else
+	{
+		changed = in_state(c, to, to == COLLECTION_HIDDEN ? clock_wall_us() : 0);
+		status = commit_collection(pd, &changed);
+		log_info("%s \"%s\"", to == COLLECTION_HIDDEN ? "dropped" : "brought back", changed.label);
+		answer(q, status, NULL, NULL);
+	}
+}
+
+static bool
+is_of(const CatalogCollection *c, const WireOwner *owner)
+{
+	return c->owner.system == owner->system &&
+		vt_id_equal(&c->owner.incarnation, &owner->incarnation) &&
+		(owner->database == 0 || c->owner.database == owner->database);
+}
+
+/*
+ * What lives here of one owner, or with database 0 of all databases of one
+ * incarnation, and which transaction made it: what a sweep begins with.
+ */
+void
+op_owned(Pd *pd, Question *q)
+{
+	WireOwner	owner;
+	json_t	   *reply;
+	json_t	   *list;
+
+	if (!get_owner(q->body, &owner))
+	{
+		refuse(q, VT_INVALID, "owned: owner is missing or malformed");
+		return;
+	}
+	list = json_array();
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[i];
+		json_t	   *row;
+
+		if (c->state != COLLECTION_LIVE || !is_of(c, &owner))
+			continue;
+		row = json_object();
+		json_object_set_new(row, "generation", json_id(&c->generation));
+		json_object_set_new(row, "database", json_integer(c->owner.database));
+		json_object_set_new(row, "xid", json_u64(c->xid));
+		json_object_set_new(row, "unused", json_boolean(c->unused_us != 0));
+		json_object_set_new(row, "label", json_string(c->label));
+		json_array_append_new(list, row);
+	}
+	reply = json_object();
+	json_object_set_new(reply, "owned", list);
+	answer(q, VT_OK, reply, NULL);
+}
+
+/* Is it among the generations of the list? */
+static bool
+is_listed(json_t *generations, const VtId *generation)
+{
+	char		hex[VT_ID_TEXT];
+	size_t		i;
+	json_t	   *item;
+
+	vt_id_format(generation, hex);
+	json_array_foreach(generations, i, item)
+	{
+		if (json_is_string(item) && strcmp(json_string_value(item), hex) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The result of a sweep of one database: which of its collections no index
+ * needs.  Found unused for the first time is noted; an interval later it drops.
+ */
+void
+op_unused(Pd *pd, Question *q)
+{
+	WireOwner	owner;
+	int64_t		interval_ms;
+	json_t	   *generations = json_object_get(q->body, "generations");
+	json_t	   *noted = json_array();
+	json_t	   *dropped = json_array();
+	int64_t		now = clock_wall_us();
+	bool		changes = false;
+	Buf			command = {0};
+	VtStatus	status = VT_OK;
+	json_t	   *reply;
+
+	if (!get_owner(q->body, &owner) || owner.database == 0 || !json_is_array(generations) ||
+		!get_int(q->body, "interval_ms", 0, INT64_C(100) * 86400 * 1000, &interval_ms))
+	{
+		json_decref(noted);
+		json_decref(dropped);
+		refuse(q, VT_INVALID, "unused: members are missing or malformed");
+		return;
+	}
+	command_begin(&command);
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[i];
+		CatalogCollection changed = in_state(c, c->state, 0);
+		bool		unused;
+
+		if (c->state != COLLECTION_LIVE || !is_of(c, &owner))
+			continue;
+		unused = is_listed(generations, &c->generation);
+		if (unused && ((c->unused_us != 0 && now - c->unused_us >= interval_ms * 1000) || vt_broken("W8-twice")))
+		{
+			changed = in_state(c, COLLECTION_HIDDEN, now);
+			json_array_append_new(dropped, json_id(&c->generation));
+			log_info("dropped \"%s\": two sweeps found that no index needs it", c->label);
+		}
+		else if (unused)
+		{
+			json_array_append_new(noted, json_id(&c->generation));
+			if (c->unused_us != 0)
+				continue;
+			changed.unused_us = now;
+		}
+		else if (c->unused_us == 0)
+			continue;
+		command_collection(&command, &changed);
+		changes = true;
+	}
+	if (changes)
+		status = commit(pd, &command);
+	buf_free(&command);
+	reply = json_object();
+	json_object_set_new(reply, "noted", noted);
+	json_object_set_new(reply, "dropped", dropped);
+	answer(q, status, reply, NULL);
+}
+
+static void
+forget_report(Pd *pd, uint64_t shard)
+{
+	Report	   *report = report_of(pd, shard);
+
+	if (report)
+		*report = pd->reports[--pd->nreports];
+}
+
+/* One shard of a doomed collection is deleted; with the last one the row goes. */
+static VtStatus
+shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
+{
+	CatalogCollection changed = *c;
+	Buf			command = {0};
+	uint32_t	n = 0;
+	VtStatus	status;
+
+	changed.shards = vt_alloc(sizeof(CatalogShard) * c->nshards);
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (c->shards[i].desc.shard != shard)
+			changed.shards[n++] = c->shards[i];
+	changed.nshards = n;
+	command_begin(&command);
+	if (n > 0)
+		command_collection(&command, &changed);
+	else
+		command_forget(&command, &c->generation);
+	status = commit(pd, &command);
+	if (status == VT_OK)
+		forget_report(pd, shard);
+	if (status == VT_OK && n == 0)
+		log_info("deleted all of \"%s\"", changed.label);
+	buf_free(&command);
+	free(changed.shards);
+	return status;
+}
+
+/* A heartbeat says which shards this store has deleted. */
+VtStatus
+drops_take(Pd *pd, uint64_t store, json_t *dropped)
+{
+	size_t		i;
+	json_t	   *item;
+	VtStatus	status = VT_OK;
+
+	json_array_foreach(dropped, i, item)
+	{
+		const char *text = json_string_value(item);
+		CatalogCollection *c;
+		CatalogShard *shard = text ? find_shard(pd, strtoull(text, NULL, 10), &c) : NULL;
+
+		if (shard && c->state == COLLECTION_DOOMED && shard->desc.replicas[0].store == store)
+			status = shard_is_gone(pd, c, shard->desc.shard);
+		if (status != VT_OK)
+			break;
+	}
+	return status;
+}
+
+/* Does a store whose disk is short hold data of it, with no deletion under way there? */
+static bool
+frees_a_short_disk(Pd *pd, const CatalogCollection *c)
+{
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		uint64_t	store = c->shards[i].desc.replicas[0].store;
+		Beat	   *beat = beat_of(pd, store);
+		bool		under_way = false;
+
+		if (!beat || !beat->disk_short)
+			continue;
+		for (size_t j = 0; j < pd->catalog->ncollections && !under_way; j++)
+		{
+			const CatalogCollection *other = pd->catalog->collections[j];
+
+			for (uint32_t k = 0; other->state == COLLECTION_DOOMED && k < other->nshards; k++)
+				under_way |= other->shards[k].desc.replicas[0].store == store;
+		}
+		if (!under_way)
+			return true;
+	}
+	return false;
+}
+
+/* Has a dropped collection been kept long enough?  One each time. */
+void
+drops_look(Pd *pd)
+{
+	size_t		n = pd->catalog->ncollections;
+	int64_t		now = clock_now_us();
+	Kept	   *kept;
+	CatalogCollection **which;
+	size_t		nkept = 0;
+	size_t		next;
+
+	if (now < pd->drops_due_us)
+		return;
+	pd->drops_due_us = now + LOOK_US;
+	kept = vt_alloc(sizeof(Kept) * (n + 1));
+	which = vt_alloc(sizeof(CatalogCollection *) * (n + 1));
+	for (size_t i = 0; i < n; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[i];
+
+		if (c->state != COLLECTION_HIDDEN)
+			continue;
+		kept[nkept].since_us = c->unused_us;
+		kept[nkept].disk_short = frees_a_short_disk(pd, c);
+		which[nkept++] = c;
+	}
+	next = schedule_delete(kept, nkept, clock_wall_us(), pd->keep_dropped_us);
+	if (next < nkept)
+	{
+		CatalogCollection changed = in_state(which[next], COLLECTION_DOOMED, which[next]->unused_us);
+
+		log_info("deleting the data of \"%s\"%s", changed.label,
+				 kept[next].disk_short ? ": a disk is short" : "");
+		if (commit_collection(pd, &changed) == VT_OK)
+			pd->drops_due_us = now;	/* there may be more */
+	}
+	free(which);
+	free(kept);
+}

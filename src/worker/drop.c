@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * drop.c
+ *	  The end of a shard: its group, its memory, its files.
+ *
+ * PD asks for it until it hears that it was done, so every step may be met half
+ * done, and the order makes each state one that a start can live with:
+ *
+ *	1.	The shard leaves the list: no request finds it.  Those that hold it, and
+ *		the scans that clients left behind, end or expire first.
+ *	2.	A tombstone for its replica and the end of its Raft log, in one synced
+ *		batch.  From here on it cannot be opened or founded again.
+ *	3.	Its directory is renamed to <id>.dropped, which no start opens, and
+ *		removed.  A start removes what a crash left of one.
+ *
+ * All on the house thread, or before it begins.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "private.h"
+
+#define SUFFIX ".dropped"
+
+/*
+ * Take the shard out of the list of those that are served.  NULL: it is not
+ * open.  *other: it is, as another replica, and stays.
+ */
+static Shard *
+take_out(Worker *worker, uint64_t id, uint64_t replica, bool *other)
+{
+	Shard	   *shard = NULL;
+
+	*other = false;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard **p = &worker->shards; *p; p = &(*p)->next)
+	{
+		if ((*p)->desc.shard != id)
+			continue;
+		*other = (*p)->replica_id != replica;
+		if (*other)
+			break;
+		shard = *p;
+		*p = shard->next;
+		shard->next = worker->leaving;
+		worker->leaving = shard;
+		break;
+	}
+	for (Shard *s = worker->leaving; s && !shard; s = s->next)
+		if (s->desc.shard == id)
+			shard = s;
+	pthread_mutex_unlock(&worker->lock);
+	return shard;
+}
+
+static void
+unlink_leaving(Worker *worker, Shard *shard)
+{
+	pthread_mutex_lock(&worker->lock);
+	for (Shard **p = &worker->leaving; *p; p = &(*p)->next)
+		if (*p == shard)
+		{
+			*p = shard->next;
+			break;
+		}
+	pthread_mutex_unlock(&worker->lock);
+}
+
+static VtStatus
+sync_shards(Worker *worker, VtError *err)
+{
+	int			fd = open(worker->shards_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	VtStatus	status = VT_OK;
+
+	if (fd < 0 || fsync(fd) < 0)
+		status = vt_fail_errno(err, VT_IO, "could not sync \"%s\"", worker->shards_path);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
+/* Remove a directory that bears the suffix. */
+static VtStatus
+remove_dropped(const char *path, VtError *err)
+{
+	VtStatus	status = store_destroy(path, err);
+
+	if (status == VT_OK && rmdir(path) < 0 && errno != ENOENT)
+		status = vt_fail_errno(err, VT_IO, "could not remove \"%s\"", path);
+	return status;
+}
+
+/* Step 3. */
+static VtStatus
+remove_files(Worker *worker, uint64_t id, VtError *err)
+{
+	char		path[4096];
+	char		dropped[4096 + sizeof(SUFFIX)];
+	VtStatus	status;
+
+	snprintf(path, sizeof(path), "%s/%016llx", worker->shards_path, (unsigned long long) id);
+	snprintf(dropped, sizeof(dropped), "%s" SUFFIX, path);
+	if (rename(path, dropped) < 0 && errno != ENOENT)
+		return vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
+	status = sync_shards(worker, err);
+	if (status == VT_OK && access(dropped, F_OK) == 0)
+		status = remove_dropped(dropped, err);
+	return status;
+}
+
+/*
+ * Drop a replica of a shard, also one that is not or no longer here.  VT_BUSY:
+ * somebody still holds it; try again.
+ */
+VtStatus
+worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+{
+	Shard	   *shard;
+	bool		other;
+	VtStatus	status;
+
+	if (id == 0 || replica == 0)
+		return vt_fail(err, VT_INVALID, "the task names no shard and replica");
+	shard = take_out(worker, id, replica, &other);
+	if (other)
+		return vt_fail(err, VT_INVALID, "the shard is here as another replica than %llu",
+					   (unsigned long long) replica);
+	if (shard && atomic_load(&shard->users) > 0)
+		return VT_BUSY;
+	if (shard)
+	{
+		status = replica_destroy(shard->replica, err);
+		if (status != VT_OK)
+			return status;
+		unlink_leaving(worker, shard);
+		shard_close(shard);
+	}
+	else
+	{
+		status = replica_forget(worker->host, id, replica, err);
+		if (status != VT_OK)
+			return status;
+	}
+	status = remove_files(worker, id, err);
+	if (status == VT_OK)
+		log_info("shard=%llu dropped", (unsigned long long) id);
+	return status;
+}
+
+/* At start: what a crash left of a step 3. */
+VtStatus
+worker_finish_drops(Worker *worker, VtError *err)
+{
+	DIR		   *dir = opendir(worker->shards_path);
+	struct dirent *entry;
+	VtStatus	status = VT_OK;
+
+	if (!dir)
+		return errno == ENOENT ? VT_OK :
+			vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);
+	while (status == VT_OK && (entry = readdir(dir)) != NULL)
+	{
+		size_t		len = strlen(entry->d_name);
+		char		path[4096];
+
+		if (len <= strlen(SUFFIX) || strcmp(entry->d_name + len - strlen(SUFFIX), SUFFIX) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", worker->shards_path, entry->d_name);
+		status = remove_dropped(path, err);
+	}
+	closedir(dir);
+	return status;
+}

@@ -1,0 +1,344 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_drop.c
+ *	  The end of a shard, and every state that a crash can leave of one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../src/worker/private.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "scratch.h"
+
+static Worker *
+start(void)
+{
+	static char listen[128];
+	static char pd[128];
+	WorkerOptions options = {0};
+	VtError		err = {0};
+	Worker	   *worker;
+
+	snprintf(listen, sizeof(listen), "unix:%s", scratch_path("w"));
+	snprintf(pd, sizeof(pd), "unix:%s", scratch_path("nobody"));
+	options.data = scratch;
+	options.listen = listen;
+	options.advertise = listen;
+	options.pd = pd;
+	options.search_threads = 1;
+	options.index_threads = 1;
+	vt_id_random(&options.data_id);
+	if (worker_start(&options, &worker, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	return worker;
+}
+
+static WireShardDesc
+desc_of(uint64_t shard, uint64_t replica)
+{
+	WireShardDesc desc;
+
+	memset(&desc, 0, sizeof(desc));
+	memset(desc.generation.b, (int) shard, sizeof(desc.generation.b));
+	desc.owner.system = 5;
+	desc.shard = shard;
+	desc.incarnation = 1;
+	desc.last = UINT64_MAX;
+	desc.conf_ver = desc.range_ver = 1;
+	desc.hash_kind = HASH_XXH3_64;
+	desc.dim = 2;
+	desc.metric = VEC_L2;
+	desc.element = 1;
+	desc.m = 16;
+	desc.ef_construction = 100;
+	desc.nreplicas = 1;
+	desc.replicas[0].store = 1;
+	desc.replicas[0].replica = replica;
+	desc.replicas[0].role = 1;
+	return desc;
+}
+
+static VtStatus
+create(Worker *worker, uint64_t shard, uint64_t replica)
+{
+	WireShardDesc desc = desc_of(shard, replica);
+
+	return worker_create_shard(worker, &desc, NULL);
+}
+
+typedef struct Written
+{
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool		finished;
+	VtStatus	status;
+} Written;
+
+static void
+on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Written    *written = (Written *) arg;
+
+	(void) index;
+	(void) reply;
+	pthread_mutex_lock(&written->lock);
+	written->status = status;
+	written->finished = true;
+	pthread_cond_signal(&written->done);
+	pthread_mutex_unlock(&written->lock);
+}
+
+/* Put one record into a shard, through its log. */
+static void
+put(Worker *worker, uint64_t shard, uint8_t id)
+{
+	Shard	   *s = worker_find_shard(worker, shard);
+	float		vector[2] = {id, 1};
+	WireWrite	write;
+	WireRecord	record;
+	Buf			command = {0};
+	ReplicaStatus replica = {0};
+	size_t		begin;
+
+	assert_non_null(s);
+	while (!replica.serving)
+	{
+		usleep(1000);
+		replica_status(s->replica, &replica);
+	}
+	memset(&write, 0, sizeof(write));
+	memset(&record, 0, sizeof(record));
+	write.type = WRITE_PUT;
+	write.route.generation = s->desc.generation;
+	write.route.owner = s->desc.owner;
+	write.route.shard = shard;
+	write.route.range_ver = 1;
+	record.id = bytes_of(&id, 1);
+	record.dim = 2;
+	record.vector = (const uint8_t *) vector;
+	begin = wire_write_begin(&command, &write);
+	wire_record_put(&command, WRITE_PUT, &record);
+	wire_write_end(&command, begin, 1);
+	{
+		Written		written = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK};
+
+		replica_propose(s->replica, buf_bytes(&command), on_written, &written);
+		pthread_mutex_lock(&written.lock);
+		while (!written.finished)
+			pthread_cond_wait(&written.done, &written.lock);
+		pthread_mutex_unlock(&written.lock);
+		assert_int_equal(written.status, VT_OK);
+	}
+	buf_free(&command);
+	worker_release_shard(s);
+}
+
+static bool
+is_there(const char *name)
+{
+	char		path[96];
+
+	snprintf(path, sizeof(path), "shards/%s", name);
+	return access(scratch_path(path), F_OK) == 0;
+}
+
+/* What the log store knows of a group; the worker is down. */
+static void
+look_at_log(uint64_t group, uint64_t replica, bool *founded, bool *dead, uint64_t *entries)
+{
+	StoreOptions options = {.must_exist = true};
+	StoreBatch *batch = store_batch_new();
+	Buf			state = {0};
+	Store	   *log;
+
+	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
+	*founded = log_load_state(log, group, &state, NULL) == VT_OK;
+	assert_int_equal(log_has_tombstone(log, group, replica, dead, NULL), VT_OK);
+	assert_int_equal(log_batch_drop_up_to(log, batch, group, UINT64_MAX - 1, entries, NULL), VT_OK);
+	store_batch_free(batch);
+	buf_free(&state);
+	store_close(log);
+}
+
+static bool
+is_open(Worker *worker, uint64_t shard)
+{
+	Shard	   *found = worker_find_shard(worker, shard);
+
+	if (found)
+		worker_release_shard(found);
+	return found != NULL;
+}
+
+/* The index threads may hold it for a moment. */
+static void
+drop(Worker *worker, uint64_t shard, uint64_t replica)
+{
+	VtError		err = {0};
+	VtStatus	status;
+
+	while ((status = worker_drop_shard(worker, shard, replica, &err)) == VT_BUSY)
+		usleep(1000);
+	if (status != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+}
+
+/* -- Tests ----------------------------------------------------------------- */
+
+static void
+nothing_is_left_and_nothing_comes_back(void **state)
+{
+	Worker	   *worker = start();
+	bool		founded;
+	bool		dead;
+	uint64_t	entries;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	assert_int_equal(create(worker, 8, 80), VT_OK);
+	for (uint8_t i = 1; i < 20; i++)
+	{
+		put(worker, 7, i);
+		put(worker, 8, i);
+	}
+	drop(worker, 7, 70);
+	assert_false(is_open(worker, 7));
+	assert_false(is_there("0000000000000007"));
+	assert_false(is_there("0000000000000007.dropped"));
+
+	/* Told again, and told of what never was. */
+	drop(worker, 7, 70);
+	drop(worker, 9, 90);
+
+	/* A task to create that comes late. */
+	assert_int_equal(create(worker, 7, 70), VT_GONE);
+	assert_int_equal(create(worker, 9, 90), VT_GONE);
+	assert_false(is_there("0000000000000007"));
+	assert_false(is_there("0000000000000009"));
+
+	/* Another replica's end is not this one's; neither is nobody's. */
+	assert_int_equal(worker_drop_shard(worker, 8, 81, NULL), VT_INVALID);
+	assert_int_equal(worker_drop_shard(worker, 8, 0, NULL), VT_INVALID);
+	assert_true(is_open(worker, 8));
+	put(worker, 8, 20);
+	worker_stop(worker);
+
+	look_at_log(7, 70, &founded, &dead, &entries);
+	assert_false(founded);
+	assert_true(dead);
+	assert_int_equal(entries, 0);
+
+	worker = start();
+	assert_false(is_open(worker, 7));
+	assert_true(is_open(worker, 8));
+	put(worker, 8, 21);
+	worker_stop(worker);
+}
+
+static void
+who_holds_a_shard_ends_first(void **state)
+{
+	Worker	   *worker = start();
+	Shard	   *held;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	put(worker, 7, 1);
+	held = worker_find_shard(worker, 7);
+	assert_int_equal(worker_drop_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_false(is_open(worker, 7));	/* nobody else gets it */
+	assert_int_equal(worker_drop_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_true(is_there("0000000000000007"));
+	worker_release_shard(held);
+	drop(worker, 7, 70);
+	assert_false(is_there("0000000000000007"));
+
+	/* Stopped while somebody held it: the next start has it again. */
+	assert_int_equal(create(worker, 8, 80), VT_OK);
+	put(worker, 8, 1);
+	held = worker_find_shard(worker, 8);
+	assert_int_equal(worker_drop_shard(worker, 8, 80, NULL), VT_BUSY);
+	worker_release_shard(held);
+	worker_stop(worker);
+	worker = start();
+	assert_true(is_open(worker, 8));
+	drop(worker, 8, 80);
+	worker_stop(worker);
+}
+
+/* Died between the tombstone and the directory. */
+static void
+a_directory_without_its_group(void **state)
+{
+	Worker	   *worker = start();
+	StoreOptions options = {.must_exist = true};
+	StoreBatch *batch = store_batch_new();
+	Store	   *log;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	put(worker, 7, 1);
+	worker_stop(worker);
+	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
+	log_batch_tombstone(batch, 7, 70);
+	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
+	store_batch_free(batch);
+	store_close(log);
+
+	worker = start();
+	assert_false(is_open(worker, 7));
+	assert_true(is_there("0000000000000007"));
+	drop(worker, 7, 70);
+	assert_false(is_there("0000000000000007"));
+	worker_stop(worker);
+}
+
+/* Died in the middle of removing files: some are gone, CURRENT among them or not. */
+static void
+a_directory_in_pieces(void **state)
+{
+	(void) state;
+	for (int current = 0; current < 2; current++)
+	{
+		Worker	   *worker = start();
+		char		command[512];
+
+		assert_int_equal(create(worker, 7 + current, 70), VT_OK);
+		put(worker, 7 + current, 1);
+		worker_stop(worker);
+		snprintf(command, sizeof(command), "cd '%s/shards' && mv 000000000000000%d 000000000000000%d.dropped && "
+				 "rm 000000000000000%d.dropped/%s", scratch, 7 + current, 7 + current, 7 + current,
+				 current ? "CURRENT" : "MANIFEST*");
+		assert_int_equal(system(command), 0);
+
+		worker = start();
+		assert_false(is_open(worker, 7 + current));
+		assert_false(is_there(current ? "0000000000000008.dropped" : "0000000000000007.dropped"));
+		drop(worker, 7 + current, 70);
+		worker_stop(worker);
+	}
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(nothing_is_left_and_nothing_comes_back),
+		TEST(who_holds_a_shard_ends_first),
+		TEST(a_directory_without_its_group),
+		TEST(a_directory_in_pieces),
+	};
+
+	return cmocka_run_group_tests_name("worker_drop", tests, NULL, NULL);
+}
