@@ -278,7 +278,7 @@ CREATE OPERATOR CLASS vector_l1_ops
 -- An index's own state, from its metapage: works without the cluster.
 CREATE FUNCTION vectron.index_meta(index regclass,
 		OUT generation text, OUT state text, OUT dimensions integer, OUT m integer,
-		OUT ef_construction integer, OUT quantization text, OUT stale_since timestamptz, OUT stale_reason text)
+		OUT ef_construction integer, OUT stale_since timestamptz, OUT stale_reason text)
 	AS 'MODULE_PATHNAME', 'vectron_index_meta' LANGUAGE C STRICT;
 
 -- A report of the placement driver, as JSON: collections, workers, shards or
@@ -318,7 +318,7 @@ CREATE VIEW vectron.indexes AS
 		   CASE WHEN (r ->> 'status')::integer OPERATOR(pg_catalog.<>) 0 THEN 'unreachable: ' || (r ->> 'message')
 				WHEN m.state OPERATOR(pg_catalog.=) ANY ('{empty,not built}') THEN 'not needed yet'
 				ELSE coalesce(c.state, 'unknown to the cluster') END AS cluster_state,
-		   m.generation, m.dimensions, m.m, m.ef_construction, m.quantization, c.nshards AS shards,
+		   m.generation, m.dimensions, m.m, m.ef_construction, c.nshards AS shards,
 		   c.under_replicated, c.records, c.unindexed, c.bytes, m.stale_since, m.stale_reason
 	FROM pg_catalog.pg_class i
 		JOIN pg_catalog.pg_am a ON a.oid OPERATOR(pg_catalog.=) i.relam AND a.amname OPERATOR(pg_catalog.=) 'vectron'
@@ -341,3 +341,21 @@ COMMENT ON FUNCTION vectron.check_index(regclass) IS
 CREATE FUNCTION vectron.index_size(index regclass) RETURNS bigint
 	LANGUAGE sql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT coalesce(bytes, 0) FROM vectron.indexes i WHERE i.index = index_size.index $$;
+
+---------------------------------------------------------------------------
+-- What dropped indexes leave in the cluster
+---------------------------------------------------------------------------
+
+-- One look for collections of this database, and of databases that are gone,
+-- that no index needs.  The background does the same every sweep_interval.
+CREATE FUNCTION vectron.sweep(OUT generation text, OUT index text, OUT outcome text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'vectron_sweep' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.sweep() FROM PUBLIC;
+COMMENT ON FUNCTION vectron.sweep() IS
+	'noted: unused at a first look; dropped: unused again vectron.sweep_interval later';
+
+-- Bring a dropped generation back while the cluster still keeps its data.
+CREATE FUNCTION vectron.undrop(generation text) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_undrop' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.undrop(text) FROM PUBLIC;

@@ -188,8 +188,7 @@ cluster_client(void)
 	client_epoch++;
 	identity_forget();
 
-	if (cluster_is_embedded())
-		supervisor_wake();
+	supervisor_wake();
 	memset(&options, 0, sizeof(options));
 	options.pd_endpoints = endpoints;
 	options.role = WIRE_ROLE_GATEWAY;

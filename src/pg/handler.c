@@ -201,6 +201,7 @@ index_setup(void)
 {
 	options_setup();
 	pending_setup();
+	drops_setup();
 	supervisor_setup();
 	next_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = on_executor_start;

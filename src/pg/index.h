@@ -45,7 +45,6 @@ typedef struct VectronOptions
 	int			ef_construction;
 	int			shards;			/* 0 = default */
 	int			replicas;		/* 0 = default */
-	WireQuantization quantization;
 } VectronOptions;
 
 /*
@@ -81,7 +80,7 @@ typedef struct VectronMeta
 	uint16		metric;			/* VecMetric */
 	uint16		m;
 	uint16		ef_construction;
-	uint16		quantization;	/* WireQuantization */
+	uint16		reserved;
 	uint32		shards;			/* wanted; 0 = default */
 	uint32		replicas;
 	int64		stale_since;	/* TimestampTz, 0 = not stale */
@@ -91,6 +90,7 @@ typedef struct VectronMeta
 /* meta.c */
 extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
 extern void meta_read(Relation index, VectronMeta *out);
+extern bool meta_read_file(RelFileNode file, VectronMeta *out);
 extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);
 extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);
@@ -166,6 +166,8 @@ extern bool vectron_fallback_scan;
 extern bool vectron_strict_order;
 extern bool vectron_verify_scan;
 extern int	vectron_max_scan_tuples;
+extern int	vectron_sweep_interval;
+extern bool vectron_drop_intents;
 extern void options_setup(void);
 extern const VectronOptions *options_of(Relation index);
 
@@ -175,6 +177,13 @@ extern Relation monitor_open_index(Oid oid, LOCKMODE lock);
 /* supervisor.c */
 extern void supervisor_setup(void);
 extern void supervisor_wake(void);
+
+/* drops.c, sweep.c (law W8) */
+extern void drops_setup(void);
+extern char *drops_directory(void);
+extern uint64 drops_waiting(void);
+extern void drops_send(void);
+extern bool sweep_xid_may_run(uint64 xid);
 
 /* Everything of the access method that _PG_init() starts (handler.c) */
 extern void index_setup(void);

@@ -13,6 +13,7 @@
 
 #include "json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool
@@ -29,4 +30,73 @@ json_member_text(const char *text, const char *member, char *out, size_t size)
 	}
 	json_decref(json);
 	return ok;
+}
+
+static bool
+take_text(char *out, size_t size, const char *text)
+{
+	if (strlen(text) >= size)
+		return false;
+	memcpy(out, text, strlen(text) + 1);
+	return true;
+}
+
+static bool
+take_owned(json_t *row, JsonOwned *out)
+{
+	const char *generation;
+	const char *label;
+	const char *xid;
+	json_int_t	database;
+	int			unused;
+	char	   *end;
+
+	if (json_unpack(row, "{s:s, s:s, s:s, s:I, s:b}", "generation", &generation, "label", &label,
+					"xid", &xid, "database", &database, "unused", &unused) != 0 ||
+		database < 0 || database > UINT32_MAX || xid[0] < '0' || xid[0] > '9' ||
+		!take_text(out->generation, sizeof(out->generation), generation) ||
+		!take_text(out->label, sizeof(out->label), label))
+		return false;
+	out->database = (uint32_t) database;
+	out->xid = strtoull(xid, &end, 10);
+	out->unused = unused != 0;
+	return *end == '\0';
+}
+
+bool
+json_owned(const char *text, JsonOwned **out, size_t *n)
+{
+	json_t	   *json = json_loads(text, 0, NULL);
+	json_t	   *list = json_object_get(json, "owned");
+	bool		ok = json_is_array(list);
+
+	*n = ok ? json_array_size(list) : 0;
+	*out = calloc(*n + 1, sizeof(JsonOwned));
+	ok = ok && *out;
+	for (size_t i = 0; ok && i < *n; i++)
+		ok = take_owned(json_array_get(list, i), &(*out)[i]);
+	if (!ok)
+	{
+		free(*out);
+		*out = NULL;
+	}
+	json_decref(json);
+	return ok;
+}
+
+bool
+json_list_has(const char *text, const char *member, const char *wanted)
+{
+	json_t	   *json = json_loads(text, 0, NULL);
+	json_t	   *list = json_object_get(json, member);
+	bool		has = false;
+
+	for (size_t i = 0; !has && i < json_array_size(list); i++)
+	{
+		const char *item = json_string_value(json_array_get(list, i));
+
+		has = item && strcmp(item, wanted) == 0;
+	}
+	json_decref(json);
+	return has;
 }

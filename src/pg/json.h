@@ -10,8 +10,28 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The text member of a JSON object; false when it is not there or too long. */
 extern bool json_member_text(const char *text, const char *member, char *out, size_t size);
+
+/* A collection in PD's answer to "owned". */
+typedef struct JsonOwned
+{
+	char		generation[33];
+	char		label[160];
+	uint32_t	database;
+	uint64_t	xid;
+	bool		unused;			/* an earlier sweep found it so */
+} JsonOwned;
+
+/*
+ * The list of an "owned" answer, allocated with malloc(); false when it makes no
+ * sense.
+ */
+extern bool json_owned(const char *text, JsonOwned **out, size_t *n);
+
+/* Is text in the list of texts that is a member of a JSON object? */
+extern bool json_list_has(const char *json, const char *member, const char *text);
 
 #endif							/* VECTRON_PG_JSON_H */

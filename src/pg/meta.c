@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/smgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -133,6 +134,48 @@ meta_read_built(Relation index, VectronMeta *out)
 	return built;
 }
 
+/* Is this page laid out as meta_page_init() does it, and no other page can be? */
+static bool
+meta_page_is(Page page)
+{
+	PageHeader	header = (PageHeader) page;
+	VectronMeta *meta = meta_of_page(page);
+
+	return !PageIsNew(page) && PageGetPageSize(page) == BLCKSZ && header->pd_special == BLCKSZ &&
+		header->pd_upper == BLCKSZ &&
+		header->pd_lower == (char *) meta + sizeof(*meta) - (char *) page &&
+		meta->magic == VECTRON_META_MAGIC && meta->version == VECTRON_META_VERSION;
+}
+
+/*
+ * The metapage in a file of this database, if it is a vectron index's.  The
+ * caller has its relation locked against everybody.  What is on disk is looked
+ * at first, so that no damaged page of another relation is read through the
+ * buffers, which would raise an error.
+ */
+bool
+meta_read_file(RelFileNode file, VectronMeta *out)
+{
+	SMgrRelation smgr = smgropen(file, InvalidBackendId);
+	PGAlignedBlock block;
+	Buffer		buffer;
+	bool		ours;
+
+	if (!smgrexists(smgr, MAIN_FORKNUM) || smgrnblocks(smgr, MAIN_FORKNUM) == 0)
+		return false;
+	smgrread(smgr, MAIN_FORKNUM, 0, block.data);
+	if (!PageIsVerifiedExtended(block.data, 0, 0) ||
+		(!PageIsNew(block.data) && !meta_page_is(block.data)))
+		return false;
+	buffer = ReadBufferWithoutRelcache(file, MAIN_FORKNUM, 0, RBM_NORMAL, NULL, true);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	ours = meta_page_is(BufferGetPage(buffer));
+	if (ours)
+		memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
+	UnlockReleaseBuffer(buffer);
+	return ours;
+}
+
 /*
  * Change the page under its lock, if it is still the generation and state that
  * the change is meant for.  *meta becomes what the page says afterwards.
@@ -195,7 +238,6 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 		create.metric = (VecMetric) live.metric;
 		create.m = live.m;
 		create.ef_construction = live.ef_construction;
-		create.quantization = (WireQuantization) live.quantization;
 		create.shards = live.shards;
 		create.replicas = live.replicas;
 		create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
@@ -267,7 +309,6 @@ meta_describe(Relation index, VectronMeta *out)
 	out->metric = (uint16) meta_metric(index);
 	out->m = (uint16) (options ? options->m : VECTRON_DEFAULT_M);
 	out->ef_construction = (uint16) (options ? options->ef_construction : VECTRON_DEFAULT_EF_CONSTRUCTION);
-	out->quantization = (uint16) (options ? options->quantization : QUANTIZATION_INT8);
 	out->shards = options ? options->shards : 0;
 	out->replicas = options ? options->replicas : 0;
 }

@@ -25,14 +25,10 @@ bool		vectron_fallback_scan;
 bool		vectron_strict_order;
 bool		vectron_verify_scan;
 int			vectron_max_scan_tuples;
+int			vectron_sweep_interval;
+bool		vectron_drop_intents;
 
 static relopt_kind vectron_relopts;
-
-static relopt_enum_elt_def quantizations[] = {
-	{"none", QUANTIZATION_NONE},
-	{"int8", QUANTIZATION_INT8},
-	{(const char *) NULL}
-};
 
 void
 options_setup(void)
@@ -47,10 +43,6 @@ options_setup(void)
 					  0, 0, VECTRON_MAX_SHARDS, AccessExclusiveLock);
 	add_int_reloption(vectron_relopts, "replicas", "Replicas of each shard, 0 = the cluster's default",
 					  0, 0, 9, AccessExclusiveLock);
-	add_enum_reloption(vectron_relopts, "quantization",
-					   "What a search walks on; its order is by exact distance either way",
-					   quantizations, QUANTIZATION_INT8, "Valid values are \"none\" and \"int8\".",
-					   AccessExclusiveLock);
 
 	DefineCustomStringVariable("vectron.pd_endpoints",
 							   "Where the placement drivers listen.",
@@ -95,6 +87,14 @@ options_setup(void)
 							"Rows after which a scan ends early, 0 = never.",
 							NULL, &vectron_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.sweep_interval",
+							"How often the cluster is searched for indexes that no longer exist, 0 = never.",
+							"What two sweeps this far apart find unused is dropped.",
+							&vectron_sweep_interval, 3600, 0, 100 * 86400, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("vectron.drop_intents",
+							 "Tell the cluster of dropped indexes at once; off: only sweeps find them.",
+							 NULL, &vectron_drop_intents, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("vectron");
 }
 
@@ -106,7 +106,6 @@ vtoptions(Datum reloptions, bool validate)
 		{"ef_construction", RELOPT_TYPE_INT, offsetof(VectronOptions, ef_construction)},
 		{"shards", RELOPT_TYPE_INT, offsetof(VectronOptions, shards)},
 		{"replicas", RELOPT_TYPE_INT, offsetof(VectronOptions, replicas)},
-		{"quantization", RELOPT_TYPE_ENUM, offsetof(VectronOptions, quantization)},
 	};
 	bytea	   *result = (bytea *) build_reloptions(reloptions, validate, vectron_relopts,
 													sizeof(VectronOptions), table, lengthof(table));

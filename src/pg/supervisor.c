@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * supervisor.c
- *	  The background worker that keeps the embedded cluster running.
+ *	  The background worker that keeps the embedded cluster running, and has
+ *	  somebody sweep up after dropped indexes.
  *
  * With vectron.pd_endpoints empty, one placement driver and one worker run
  * under the data directory: from server start when vectron is preloaded, else
@@ -13,6 +14,10 @@
  * that was killed (which makes PostgreSQL restart its processes) finds them
  * running and adopts them: whoever answers on the socket is the daemon, and the
  * socket tells its process id.
+ *
+ * It also starts, now and then, the short process of sweep.c: when a transaction
+ * has left word of what it dropped, and every vectron.sweep_interval.  That is
+ * needed with an outside cluster too.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,6 +69,14 @@ static Daemon daemons[DAEMONS] = {
 	{.name = "worker", .socket = 2},
 };
 
+/* The sweeping process (law W8) */
+#define FIRST_SWEEP_US (60 * INT64CONST(1000000))	/* after the start, at the latest */
+static BackgroundWorkerHandle *sweeper;
+static int64_t sweep_due_us;	/* 0 = not known yet */
+static uint64 drops_tried;		/* what the last one was started for */
+static int64_t drops_not_before_us;
+static int	drops_backoff_ms;
+
 /* Take the lock that makes one supervisor; -1 = somebody has it. */
 static int
 supervisor_lock(void)
@@ -102,15 +115,19 @@ fill_worker(BackgroundWorker *worker)
 }
 
 /*
- * Called by a backend about to use the embedded cluster: make sure that a
- * supervisor runs or is on its way.
+ * Called by a backend about to use the cluster: make sure that a supervisor runs
+ * or is on its way.  An embedded cluster cannot do without; with an outside one
+ * it only sweeps, which can wait.
  */
 void
 supervisor_wake(void)
 {
 	BackgroundWorker worker;
 	int			lock;
+	bool		needed = cluster_is_embedded();
 
+	if ((!IsUnderPostmaster || RecoveryInProgress() || IsBinaryUpgrade) && !needed)
+		return;
 	if (!IsUnderPostmaster || RecoveryInProgress() || IsBinaryUpgrade)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -120,7 +137,7 @@ supervisor_wake(void)
 		return;
 	close(lock);
 	fill_worker(&worker);
-	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL) && needed)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker slot is free for the vectron supervisor"),
@@ -290,6 +307,55 @@ daemons_stop(void)
 	}
 }
 
+/* Start the sweeping process if there is something for it to do. */
+static void
+sweeper_look(void)
+{
+	int64_t		now = clock_now_us();
+	int64_t		interval_us = (int64_t) vectron_sweep_interval * 1000000;
+	BackgroundWorker worker;
+	bool		full;
+	uint64		drops;
+	pid_t		pid;
+
+	if (sweeper && GetBackgroundWorkerPid(sweeper, &pid) != BGWH_STOPPED)
+		return;
+	if (sweeper)
+		pfree(sweeper);
+	sweeper = NULL;
+
+	if (sweep_due_us == 0)
+		sweep_due_us = now + Min(interval_us, FIRST_SWEEP_US);
+	if (sweep_due_us > now + interval_us)
+		sweep_due_us = now + interval_us;	/* the interval was made shorter */
+	full = interval_us > 0 && now >= sweep_due_us;
+	drops = drops_waiting();
+	if (drops != drops_tried)
+		drops_backoff_ms = drops_not_before_us = 0;
+	if (!full && (drops == 0 || now < drops_not_before_us))
+		return;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "vectron", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "vectron_sweeper_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "vectron sweeper", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "vectron sweeper", BGW_MAXLEN);
+	worker.bgw_main_arg = BoolGetDatum(full);
+	worker.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&worker, &sweeper))
+		return;					/* no slot is free now */
+	if (full)
+		sweep_due_us = now + interval_us;
+
+	/* What does not get done is tried again later each time. */
+	drops_tried = drops;
+	drops_backoff_ms = drops_backoff_ms ? Min(2 * drops_backoff_ms, BACKOFF_MAX_MS) : LOOK_MS;
+	drops_not_before_us = now + (int64_t) drops_backoff_ms * 1000;
+}
+
 static void
 on_child_end(SIGNAL_ARGS)
 {
@@ -331,6 +397,7 @@ vectron_supervisor_main(Datum arg)
 		}
 		else
 			daemons_stop();
+		sweeper_look();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 daemons[0].backoff_ms || daemons[1].backoff_ms ? 100 : LOOK_MS,
 						 PG_WAIT_EXTENSION);

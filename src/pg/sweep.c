@@ -1,0 +1,518 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.c
+ *	  Finding collections that no index needs any more (law W8).
+ *
+ * Nothing tells us for certain that an index is gone: its DROP may have run in a
+ * session that crashed, its transaction may have rolled back after the first
+ * write, its database may be dropped.  So from time to time each database is
+ * looked at, and what it owns in the cluster is compared with what its catalog
+ * has.  In this order, which is what makes it a proof:
+ *
+ *	1.	Ask PD what lives there of this system, incarnation and database, and
+ *		which transaction made each.
+ *	2.	Leave out what a transaction made that still runs or is prepared.
+ *	3.	Take a fresh snapshot and read the metapage of every vectron index it
+ *		shows, each locked conditionally, so that nobody is in the middle of
+ *		replacing it.  Anything that fails ends the look, and it counts for
+ *		nothing.
+ *	4.	What was left in step 2 and not met in step 3 is unused.  A transaction
+ *		that could make it used again would have to be one that still runs, and
+ *		would hold a lock we met or be left out.  Tell PD; it drops what a second
+ *		look, vectron.sweep_interval later, finds unused again.
+ *
+ * Who does it: a process for the whole server, connected to no database, which
+ * sends drops (drops.c), reports what belonged to databases that are gone, and
+ * then starts a short session in one database after the other.  It never
+ * enters templates or databases that allow no connections.  Or a person, with
+ * vectron.sweep().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/breaks.h"
+
+#include "index.h"
+#include "json.h"
+
+PG_FUNCTION_INFO_V1(vectron_sweep);
+PG_FUNCTION_INFO_V1(vectron_undrop);
+
+PGDLLEXPORT void vectron_sweeper_main(Datum full);
+PGDLLEXPORT void vectron_sweep_database_main(Datum database);
+
+/* A session in a database gives way: DROP DATABASE waits 5 s for it. */
+#define SESSION_MS 1500
+
+/* A collection of ours in the cluster. */
+typedef struct Owned
+{
+	char		generation[VT_ID_TEXT];
+	char		label[160];
+	uint32		database;
+	bool		marked;			/* an earlier look found it unused */
+	bool		provable;		/* who made it has ended */
+	bool		used;
+} Owned;
+
+typedef struct OwnedList
+{
+	Owned	   *items;
+	int			n;
+} OwnedList;
+
+/* What a look of one database came to. */
+typedef struct Outcome
+{
+	const Owned *owned;
+	bool		dropped;		/* else noted */
+} Outcome;
+
+/* May the transaction still commit?  Also true when that is not known. */
+bool
+sweep_xid_may_run(uint64 xid)
+{
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	if (vt_broken("W8-xid"))
+		return false;
+	if (xid < FirstNormalTransactionId || xid >= next)
+		return true;
+	return next - xid < PG_INT32_MAX && TransactionIdIsInProgress((TransactionId) xid);
+}
+
+static char *
+owner_json(const WireOwner *owner)
+{
+	char		incarnation[VT_ID_TEXT];
+
+	vt_id_format(&owner->incarnation, incarnation);
+	return psprintf("{\"system\":\"" UINT64_FORMAT "\",\"incarnation\":\"%s\",\"database\":%u}",
+					owner->system, incarnation, owner->database);
+}
+
+static const char *
+ask(const char *request, int timeout_ms)
+{
+	const char *reply;
+	VtError		err = {0};
+
+	cluster_check(client_control(cluster_client(), request, cluster_deadline(timeout_ms), &reply, &err),
+				  &err, "could not sweep", NULL);
+	return reply;
+}
+
+/* Steps 1 and 2. */
+static OwnedList
+sweep_owned(const WireOwner *owner, int timeout_ms)
+{
+	const char *reply = ask(psprintf("{\"op\":\"owned\",\"owner\":%s}", owner_json(owner)), timeout_ms);
+	JsonOwned  *rows;
+	size_t		n;
+	OwnedList	list;
+
+	if (!json_owned(reply, &rows, &n))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the placement driver's answer to a sweep makes no sense")));
+	list.n = (int) n;
+	list.items = palloc_extended(sizeof(Owned) * (n + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO | MCXT_ALLOC_NO_OOM);
+	for (int i = 0; list.items && i < list.n; i++)
+	{
+		Owned	   *owned = &list.items[i];
+
+		strlcpy(owned->generation, rows[i].generation, sizeof(owned->generation));
+		strlcpy(owned->label, rows[i].label, sizeof(owned->label));
+		owned->database = rows[i].database;
+		owned->marked = rows[i].unused;
+		owned->provable = !sweep_xid_may_run(rows[i].xid);
+	}
+	free(rows);
+	if (list.items == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return list;
+}
+
+/* Access methods whose indexes are ours, under whatever names. */
+static List *
+our_access_methods(Snapshot snapshot)
+{
+	Relation	catalog = table_open(AccessMethodRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	List	   *found = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_am	am = (Form_pg_am) GETSTRUCT(tuple);
+
+		if (am->amtype == AMTYPE_INDEX && GetIndexAmRoutine(am->amhandler)->ambuild == vtbuild)
+			found = lappend_oid(found, am->oid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+static List *
+our_indexes(Snapshot snapshot)
+{
+	List	   *methods = our_access_methods(snapshot);
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *found = NIL;
+
+	if (methods == NIL)
+		return NIL;
+	catalog = table_open(RelationRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, snapshot, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class class = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (class->relkind == RELKIND_INDEX && list_member_oid(methods, class->relam))
+			found = lappend_oid(found, class->oid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Step 3 for one index. */
+static void
+note_used(Oid oid, OwnedList *list)
+{
+	Relation	index;
+	VectronMeta meta;
+	char		generation[VT_ID_TEXT];
+
+	if (!ConditionalLockRelationOid(oid, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on index with OID %u", oid),
+				 errdetail("A look at a database counts only when every vectron index could be read."),
+				 errhint("Try again when nobody builds, drops or truncates it.")));
+	index = try_relation_open(oid, NoLock);
+	if (index == NULL)
+	{
+		UnlockRelationOid(oid, AccessShareLock);
+		return;					/* dropped since the snapshot */
+	}
+	if (meta_read_built(index, &meta))
+	{
+		vt_id_format(&meta.generation, generation);
+		for (int i = 0; i < list->n; i++)
+			if (strcmp(list->items[i].generation, generation) == 0)
+				list->items[i].used = true;
+	}
+	relation_close(index, AccessShareLock);
+}
+
+/* Step 4: tell PD what is unused of one database; a list of Outcome. */
+static List *
+report_unused(const WireOwner *owner, const OwnedList *list, int timeout_ms)
+{
+	StringInfoData request;
+	List	   *outcomes = NIL;
+	const char *reply;
+	bool		worth = false;
+	bool		first = true;
+
+	initStringInfo(&request);
+	appendStringInfo(&request, "{\"op\":\"unused\",\"owner\":%s,\"interval_ms\":" INT64_FORMAT ",\"generations\":[",
+					 owner_json(owner), (int64) vectron_sweep_interval * 1000);
+	for (int i = 0; i < list->n; i++)
+	{
+		const Owned *owned = &list->items[i];
+
+		if (owned->database != owner->database)
+			continue;
+		worth |= owned->marked;
+		if (owned->used || !owned->provable)
+			continue;
+		worth = true;
+		appendStringInfo(&request, "%s\"%s\"", first ? "" : ",", owned->generation);
+		first = false;
+	}
+	appendStringInfoString(&request, "]}");
+	if (!worth)
+		return NIL;
+	reply = ask(request.data, timeout_ms);
+	for (int i = 0; i < list->n; i++)
+	{
+		const Owned *owned = &list->items[i];
+		bool		dropped = json_list_has(reply, "dropped", owned->generation);
+
+		if (dropped || json_list_has(reply, "noted", owned->generation))
+		{
+			Outcome    *outcome = palloc(sizeof(Outcome));
+
+			outcome->owned = owned;
+			outcome->dropped = dropped;
+			outcomes = lappend(outcomes, outcome);
+		}
+	}
+	return outcomes;
+}
+
+/* One look at the database we are connected to. */
+static List *
+sweep_database(int timeout_ms)
+{
+	const WireOwner *owner = identity_owner();
+	OwnedList	list = sweep_owned(owner, timeout_ms);
+	Snapshot	snapshot;
+	ListCell   *lc;
+
+	if (list.n == 0)
+		return NIL;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	foreach(lc, our_indexes(snapshot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		note_used(lfirst_oid(lc), &list);
+	}
+	UnregisterSnapshot(snapshot);
+	return report_unused(owner, &list, timeout_ms);
+}
+
+/*
+ * Databases that own something, each once.  What belonged to a database that is
+ * gone is reported here and now: nobody can need it.  The others are returned,
+ * if they may be entered.
+ */
+static List *
+sweep_databases(List **outcomes)
+{
+	WireOwner	owner = *identity_owner();
+	OwnedList	list;
+	List	   *seen = NIL;
+	List	   *enter = NIL;
+	Relation	catalog;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	owner.database = InvalidOid;	/* of all */
+	list = sweep_owned(&owner, vectron_read_timeout);
+
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, snapshot, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		bool		owns = false;
+
+		for (int i = 0; i < list.n; i++)
+			owns |= list.items[i].database == database->oid;
+		if (owns)
+			seen = lappend_oid(seen, database->oid);
+		if (owns && database->datallowconn && !database->datistemplate)
+			enter = lappend_oid(enter, database->oid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	UnregisterSnapshot(snapshot);
+
+	for (int i = 0; i < list.n; i++)
+	{
+		if (list_member_oid(seen, list.items[i].database))
+			continue;
+		seen = lappend_oid(seen, list.items[i].database);
+		owner.database = list.items[i].database;
+		*outcomes = list_concat(*outcomes, report_unused(&owner, &list, vectron_read_timeout));
+	}
+	return enter;
+}
+
+/* -- The background ---------------------------------------------------------- */
+
+static void
+log_outcomes(List *outcomes)
+{
+	ListCell   *lc;
+
+	foreach(lc, outcomes)
+	{
+		Outcome    *outcome = (Outcome *) lfirst(lc);
+
+		if (outcome->dropped)
+			ereport(LOG,
+					(errmsg("dropped the data of vectron index \"%s\", which no longer exists",
+							outcome->owned->label)));
+	}
+}
+
+/* A session in one database. */
+static void
+start_session(Oid database)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "vectron", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "vectron_sweep_database_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "vectron sweep of a database", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "vectron sweep", BGW_MAXLEN);
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker slot is free to sweep a database"),
+				 errhint("Raise max_worker_processes.")));
+	(void) WaitForBackgroundWorkerShutdown(handle);
+	pfree(handle);
+}
+
+void
+vectron_sweep_database_main(Datum database)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("vectron.write_timeout", "1500ms", PGC_USERSET, PGC_S_OVERRIDE);
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "vectron sweep");
+	log_outcomes(sweep_database(SESSION_MS));
+	CommitTransactionCommand();
+	proc_exit(0);
+}
+
+/*
+ * Send drops; full: sweep as well.  An error ends the process, and the
+ * supervisor starts another one later.
+ */
+void
+vectron_sweeper_main(Datum full)
+{
+	MemoryContext context;
+	List	   *databases = NIL;
+	List	   *outcomes = NIL;
+	ListCell   *lc;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "vectron sweeper", ALLOCSET_DEFAULT_SIZES);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+	drops_send();
+	if (DatumGetBool(full))
+		databases = sweep_databases(&outcomes);
+	log_outcomes(outcomes);
+	CommitTransactionCommand();
+	foreach(lc, databases)
+		start_session(lfirst_oid(lc));
+	proc_exit(0);
+}
+
+/* -- By hand ----------------------------------------------------------------- */
+
+static void
+put_outcomes(ReturnSetInfo *result, List *outcomes)
+{
+	ListCell   *lc;
+
+	foreach(lc, outcomes)
+	{
+		Outcome    *outcome = (Outcome *) lfirst(lc);
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = CStringGetTextDatum(outcome->owned->generation);
+		values[1] = CStringGetTextDatum(outcome->owned->label);
+		values[2] = CStringGetTextDatum(outcome->dropped ? "dropped" : "noted");
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/*
+ * One look, here and now: at this database, and for databases that are gone.
+ * (generation, index, outcome): noted the first time, dropped the second.
+ */
+Datum
+vectron_sweep(PG_FUNCTION_ARGS)
+{
+	List	   *outcomes = NIL;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to sweep the cluster")));
+
+	/* What this transaction dropped is gone for us, and may come back. */
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("vectron.sweep() cannot run in a transaction that has written")));
+	InitMaterializedSRF(fcinfo, 0);
+	drops_send();
+	(void) sweep_databases(&outcomes);
+	outcomes = list_concat(outcomes, sweep_database(vectron_read_timeout));
+	put_outcomes((ReturnSetInfo *) fcinfo->resultinfo, outcomes);
+	return (Datum) 0;
+}
+
+/* Bring back a dropped generation of this database whose data is still kept. */
+Datum
+vectron_undrop(PG_FUNCTION_ARGS)
+{
+	char	   *generation = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	VtId		id;
+	const char *reply;
+	VtError		err = {0};
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to bring back a dropped index")));
+	if (!vt_id_parse(generation, &id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid generation \"%s\"", generation)));
+	vt_id_format(&id, generation);
+	cluster_check(client_control(cluster_client(),
+								 psprintf("{\"op\":\"undrop_collection\",\"generation\":\"%s\",\"owner\":%s}",
+										  generation, owner_json(identity_owner())),
+								 cluster_deadline(vectron_write_timeout), &reply, &err),
+				  &err, "could not bring back the generation", NULL);
+	PG_RETURN_VOID();
+}
