@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_stream.c
+ *	  Streams and their completions (law T1).
+ *
+ * A reply larger than the socket's buffer is sent by several completions, and
+ * while one is under way others are queued.  Whoever reads slowly must find
+ * every frame whole and in order all the same.  And a connection may be closed
+ * while its frame is being looked at.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "net/net.h"
+
+#define REPLIES 24
+#define LARGE (3u << 20)
+#define PATIENCE_S 60			/* a silent server is a failure, not a wait */
+#define BLOCKING 1000			/* a question whose handler waits for the close */
+
+static sem_t handling;
+static sem_t closed;
+
+/* What the n-th reply holds; sizes from nothing to many socket buffers. */
+static uint32_t
+reply_size(uint64_t n)
+{
+	static const uint32_t sizes[] = {300000, 0, 1, LARGE, 17, LARGE / 2, 65536, 4095};
+
+	return sizes[n % 8];
+}
+
+static void
+reply_fill(uint8_t *out, uint32_t size, uint64_t n)
+{
+	for (uint32_t i = 0; i < size; i++)
+		out[i] = (uint8_t) (n * 131 + i * 7 + i / 251);
+}
+
+static void
+on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	uint32_t	size = reply_size(header->request);
+	uint8_t    *bytes = vt_alloc(size + 1);
+
+	(void) arg;
+	(void) payload;
+	if (header->request == BLOCKING)
+	{
+		sem_post(&handling);
+		sem_wait(&closed);
+	}
+	reply_fill(bytes, size, header->request);
+	net_reply_frame(conn, header->type, header->request, bytes_of(bytes, size));
+	free(bytes);
+}
+
+static void
+on_closed(void *arg, NetConn *conn)
+{
+	(void) arg;
+	(void) conn;
+	sem_post(&closed);
+}
+
+typedef struct Place
+{
+	char		directory[64];
+	char		endpoint[96];
+	NetServer  *server;
+} Place;
+
+static int
+set_up(void **state)
+{
+	Place	   *place = vt_alloc0(sizeof(Place));
+	NetServerOptions options;
+	VtError		err = {0};
+
+	net_block_signals();
+	sem_init(&handling, 0, 0);
+	sem_init(&closed, 0, 0);
+	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-net.XXXXXX");
+	if (!mkdtemp(place->directory))
+		return -1;
+	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/s", place->directory);
+	memset(&options, 0, sizeof(options));
+	options.endpoint = place->endpoint;
+	options.role = WIRE_ROLE_WORKER;
+	options.handler.frame = on_frame;
+	options.handler.closed = on_closed;
+	if (net_server_start(&options, &place->server, &err) != VT_OK)
+		fail_msg("server: %s", vt_error_words(&err));
+	*state = place;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	Place	   *place = *state;
+	int			rc;
+
+	net_server_stop(place->server);
+	rc = rmdir(place->directory);
+	free(place);
+	sem_destroy(&handling);
+	sem_destroy(&closed);
+	return rc;
+}
+
+static void
+ask(int fd, WireType type, uint64_t request, Bytes payload)
+{
+	Buf			frame = {0};
+
+	wire_frame_put(&frame, WIRE_REQUEST, type, request, payload);
+	assert_int_equal(write(fd, frame.data, frame.len), frame.len);
+	buf_free(&frame);
+}
+
+/* False: nothing more comes. */
+static bool
+read_fully(int fd, uint8_t *out, size_t n)
+{
+	while (n > 0)
+	{
+		ssize_t		got = read(fd, out, n);
+
+		if (got <= 0)
+			return false;
+		out += got;
+		n -= (size_t) got;
+	}
+	return true;
+}
+
+static bool
+read_frame(int fd, WireHeader *header, Buf *payload)
+{
+	uint8_t		head[WIRE_HEADER_SIZE];
+
+	if (!read_fully(fd, head, sizeof(head)) || wire_header_get(head, header, NULL) != VT_OK)
+		return false;
+	buf_clear(payload);
+	buf_reserve(payload, header->length + 1);
+	payload->len = header->length;
+	return read_fully(fd, payload->data, header->length) &&
+		wire_payload_check(head, header, buf_bytes(payload), NULL) == VT_OK;
+}
+
+/* Connect and greet. */
+static int
+dial(const Place *place)
+{
+	struct timeval patience = {PATIENCE_S, 0};
+	struct sockaddr_un addr;
+	WireHello	hello = {.version_low = WIRE_VERSION, .version_high = WIRE_VERSION,
+						 .role = WIRE_ROLE_CTL};
+	WireHeader	header;
+	Buf			payload = {0};
+	int			fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	memset(&addr, 0, sizeof(addr));
+	addr.sun_family = AF_UNIX;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", place->endpoint + 5);
+	assert_int_equal(connect(fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	wire_hello_put(&payload, &hello);
+	ask(fd, WIRE_HELLO, 1, buf_bytes(&payload));
+	assert_true(read_frame(fd, &header, &payload));
+	buf_free(&payload);
+	return fd;
+}
+
+static void
+replies_taken_in_pieces_are_whole_and_in_order(void **state)
+{
+	Place	   *place = *state;
+	int			fd = dial(place);
+	uint8_t    *expected = vt_alloc(LARGE);
+	WireHeader	header;
+	Buf			payload = {0};
+
+	/* All questions before the first answer is read: sends meet a full socket. */
+	for (uint64_t n = 0; n < REPLIES; n++)
+		ask(fd, WIRE_CONTROL, n, bytes_str("{}"));
+	for (uint64_t n = 0; n < REPLIES; n++)
+	{
+		uint32_t	size = reply_size(n);
+
+		if (!read_frame(fd, &header, &payload))
+			fail_msg("reply %llu is damaged or does not come", (unsigned long long) n);
+		assert_int_equal(header.request, n);
+		assert_int_equal(header.length, size);
+		reply_fill(expected, size, n);
+		assert_memory_equal(payload.data, expected, size);
+	}
+	buf_free(&payload);
+	free(expected);
+	close(fd);
+}
+
+static void
+a_server_stops_while_a_frame_is_handled(void **state)
+{
+	Place	   *place = *state;
+	int			fd = dial(place);
+
+	ask(fd, WIRE_CONTROL, BLOCKING, bytes_str("{}"));
+	sem_wait(&handling);
+	net_server_stop(place->server);
+	place->server = NULL;
+	close(fd);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(replies_taken_in_pieces_are_whole_and_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_server_stops_while_a_frame_is_handled, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
