@@ -35,6 +35,8 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "base/breaks.h"
+
 #include "index.h"
 
 #define PHASE_SCAN 2
@@ -232,8 +234,6 @@ build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 
 	if (heap->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		what = "temporary tables", hint = "Use a permanent table.";
-	else if (heap->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		what = "unlogged tables yet", hint = "Use ALTER TABLE ... SET LOGGED.";
 	else if (heap->rd_rel->relam != HEAP_TABLE_AM_OID)
 		what = "tables of another access method than heap", hint = "Use a heap table.";
 	if (what)
@@ -296,12 +296,19 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	return result;
 }
 
-/* The init fork of an unlogged index; vtbuild() has refused before this. */
+/*
+ * The init fork of an unlogged index, which becomes its only fork after a crash.
+ * Its generation is zero: the entries made before the crash must not come back
+ * with it, since the table begins again at its first TID.  The first write gives
+ * it a generation of its own (meta_ensure_live).
+ */
 void
 vtbuildempty(Relation index)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("vectron indexes do not support unlogged tables yet"),
-			 errdetail("Index \"%s\".", RelationGetRelationName(index))));
+	VectronMeta meta;
+
+	meta_describe(index, &meta);
+	if (vt_broken("W1-zero"))
+		memset(&meta.generation, 1, sizeof(meta.generation));
+	meta_create(index, INIT_FORKNUM, &meta);
 }

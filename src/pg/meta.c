@@ -12,6 +12,10 @@
  * first write is sent, and LIVE -> STALE after a definite refusal.  Both are
  * flushed before anybody acts on them.
  *
+ * The page of an unlogged index is not logged.  After a crash it is that of the
+ * init fork, with generation zero, which belongs to nobody: the first write
+ * then gives it a random one.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -208,6 +212,31 @@ meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *t
 }
 
 /*
+ * An unlogged index after a crash: give it a generation, whoever comes first.
+ * *meta is brought up to date.
+ */
+static void
+meta_begin_life(Relation index, VectronMeta *meta)
+{
+	Buffer		buffer = ReadBuffer(index, 0);
+	VectronMeta *there;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	there = meta_of_page(BufferGetPage(buffer));
+	if (vt_id_is_zero(&there->generation))
+	{
+		GenericXLogState *state = GenericXLogStart(index);
+		VtId		generation;
+
+		vt_id_random(&generation);
+		meta_of_page(GenericXLogRegisterBuffer(state, buffer, 0))->generation = generation;
+		GenericXLogFinish(state);
+	}
+	memcpy(meta, meta_of_page(BufferGetPage(buffer)), sizeof(*meta));
+	UnlockReleaseBuffer(buffer);
+}
+
+/*
  * Before the first write of a generation: create its collection, then log
  * LIVE and flush, then return so that the caller may send (law W1).  *meta is
  * brought up to date.  False: the index is stale, go on without it.
@@ -219,6 +248,8 @@ meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *t
 bool
 meta_ensure_live(Relation index, VectronMeta *meta)
 {
+	if (vt_id_is_zero(&meta->generation))
+		meta_begin_life(index, meta);
 	if (meta->state == VECTRON_EMPTY)
 	{
 		VectronMeta live = *meta;

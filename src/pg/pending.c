@@ -4,8 +4,8 @@
  *	  Index entries of a transaction on their way to the cluster.
  *
  * aminsert leaves a copy of its vector here; entries go out together when the
- * buffer is full, before an own scan, before a parallel plan and at PRE_COMMIT
- * (laws W2, W4).  The rules, each of which once lost somebody's rows:
+ * buffer is full, before an own scan, before a parallel plan and at PRE_COMMIT or
+ * PRE_PREPARE (laws W2, W4).  The rules, each of which once lost somebody's rows:
  *
  * 1. Entries are kept per generation, with all that a flush needs.  A flush
  *	  opens no relation on its normal path.  After TRUNCATE or REINDEX in the
@@ -20,8 +20,8 @@
  *	  vacuumed.  A newer stamp is given only to an entry whose heap tuple is
  *	  still the one it was made for, with that vector, inserted by this
  *	  transaction and not undone: else the TID may mean another row by now.
- * 5. After our PRE_COMMIT callback has run, aminsert writes through: another
- *	  extension's callback may still insert.
+ * 5. After our PRE_COMMIT or PRE_PREPARE callback has run, aminsert writes
+ *	  through: another extension's callback may still insert.
  * 6. Nothing is sent after an abort, ever, and nothing calls out or allocates
  *	  in COMMIT and ABORT callbacks.
  *
@@ -86,8 +86,7 @@ static HTAB *groups;			/* in pending_context */
 static Size pending_bytes;
 static XLogRecPtr pending_lsn;	/* end of WAL of the heap tuples */
 static bool lsn_unknown;		/* some tuple's WAL position is not known */
-static bool wrote;				/* this transaction sent or holds entries */
-static bool write_through;		/* PRE_COMMIT has run */
+static bool write_through;		/* PRE_COMMIT or PRE_PREPARE has run */
 static HTAB *fences;
 
 static HTAB *
@@ -192,11 +191,13 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	entry->vector = copy;
 
 	pending_bytes += bytes + sizeof(PendingEntry);
-	wrote = true;
-	if (validating || XLogRecPtrIsInvalid(XactLastRecEnd))
-		lsn_unknown = true;
-	else if (XactLastRecEnd > pending_lsn)
-		pending_lsn = XactLastRecEnd;
+	if (heap->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED)
+	{
+		if (validating || XLogRecPtrIsInvalid(XactLastRecEnd))
+			lsn_unknown = true;
+		else if (XactLastRecEnd > pending_lsn)
+			pending_lsn = XactLastRecEnd;
+	}
 
 	if (write_through || pending_bytes > (Size) vectron_insert_buffer * 1024)
 		pending_flush();
@@ -457,10 +458,13 @@ flush_all(bool at_end)
 	if (pending_bytes == 0)
 		return;
 
-	/* Law W3: nothing is sent whose heap tuple could be lost in a crash. */
+	/*
+	 * Law W3: nothing is sent whose heap tuple could be lost in a crash, and the
+	 * generation not with it, as that of an unlogged table is.
+	 */
 	if (lsn_unknown)
 		wal_flush_all();
-	else
+	else if (!XLogRecPtrIsInvalid(pending_lsn))
 		wal_flush_own(pending_lsn);
 
 	deadline = cluster_deadline(vectron_write_timeout);
@@ -500,7 +504,6 @@ pending_end(void)
 	pending_bytes = 0;
 	pending_lsn = InvalidXLogRecPtr;
 	lsn_unknown = false;
-	wrote = false;
 	write_through = false;
 }
 
@@ -510,16 +513,10 @@ on_xact_event(XactEvent event, void *arg pg_attribute_unused())
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
 			if (!vt_broken("W4-commit"))
 				flush_all(true);
 			write_through = true;
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			if (wrote)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has written to a vectron index"),
-						 errhint("Use COMMIT.")));
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
