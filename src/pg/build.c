@@ -265,6 +265,8 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	meta_describe(index, &build.meta);
 	build_refuse(heap, index, &build.meta);
 	vt_id_random(&build.meta.generation);
+	if (vt_broken("W1-generation"))
+		memset(&build.meta.generation, 1 + RelationGetRelid(index) % 251, sizeof(VtId));
 	meta_create(index, MAIN_FORKNUM, &build.meta);
 
 	build.room = Max(1, BATCH_BYTES / (int) (sizeof(float) * build.meta.dim));

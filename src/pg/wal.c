@@ -16,6 +16,8 @@
 #include "access/xlog_internal.h"
 #include "access/xlogdefs.h"
 
+#include "base/breaks.h"
+
 #include "index.h"
 
 /*
@@ -50,6 +52,8 @@ wal_flush_all(void)
 void
 wal_flush_own(XLogRecPtr lsn)
 {
+	if (vt_broken("W3-put"))
+		return;
 	if (XLogRecPtrIsInvalid(lsn))
 		wal_flush_all();
 	else

@@ -10,6 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "base/breaks.h"
 #include "store/store.h"
 
 #include <leveldb/c.h>
@@ -193,6 +194,11 @@ store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
 	if (!words)
 		return VT_OK;
+	if (vt_broken("S4-write"))
+	{
+		leveldb_free(words);
+		return VT_OK;
+	}
 	atomic_store(&store->failed, true);
 	return fail(err, store, "write to", words);
 }

@@ -14,13 +14,19 @@
  *
  *	   <hash of path>	"<length> <path>\n"
  *
+ * And it can make one write fail, as on a full disk: the next write to a file
+ * whose path contains the text in VECTRON_FAIL_WRITE_FILE fails with ENOSPC, and
+ * the file is removed, so that the writes after it succeed again.
+ *
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +34,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+ssize_t		write(int fd, const void *data, size_t n);
 int			fsync(int fd);
 int			fdatasync(int fd);
 int			rename(const char *from, const char *to);
@@ -72,22 +79,62 @@ note(const char *path, long long length)
 	((int (*) (const char *, const char *)) real("rename")) (temporary, name);
 }
 
-static void
-synced(int fd)
+/* The path of an open regular file; false if it is something else. */
+static bool
+path_of(int fd, char path[4096], long long *length)
 {
 	char		link[64];
-	char		path[4096];
 	struct stat st;
 	ssize_t		n;
 
-	if (!getenv("VECTRON_POWERLOSS") || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
+	n = readlink(link, path, 4095);
 	if (n <= 0)
-		return;
+		return false;
 	path[n] = '\0';
-	note(path, (long long) st.st_size);
+	*length = (long long) st.st_size;
+	return true;
+}
+
+static void
+synced(int fd)
+{
+	char		path[4096];
+	long long	length;
+
+	if (getenv("VECTRON_POWERLOSS") && path_of(fd, path, &length))
+		note(path, length);
+}
+
+/* Is this the write that has to fail? */
+static bool
+write_fails(int fd)
+{
+	const char *name = getenv("VECTRON_FAIL_WRITE_FILE");
+	char		path[4096];
+	char		text[256];
+	long long	length;
+	FILE	   *file;
+	bool		fails;
+
+	if (!name || access(name, F_OK) != 0 || !path_of(fd, path, &length) || !(file = fopen(name, "r")))
+		return false;
+	fails = fgets(text, sizeof(text), file) != NULL && strstr(path, text) != NULL;
+	fclose(file);
+	return fails && ((int (*) (const char *)) real("unlink")) (name) == 0;
+}
+
+ssize_t
+write(int fd, const void *data, size_t n)
+{
+	if (write_fails(fd))
+	{
+		errno = ENOSPC;
+		return -1;
+	}
+	return ((ssize_t (*) (int, const void *, size_t)) real("write")) (fd, data, n);
 }
 
 int

@@ -1,0 +1,82 @@
+# What the cluster hears of is in WAL, on disk, before (law W3): after a crash of
+# PostgreSQL no entry names a tuple that never was, and no row that came back lacks
+# its entry.
+#
+# Nobody but us flushes WAL in these servers: the processes that do it unasked are
+# stopped, and stay so until they are killed with the rest.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VectronCluster;
+
+my $cluster = VectronCluster->new;
+$cluster->start_pd;
+$cluster->start_worker(1);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'\nautovacuum = off\njit = off\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION vectron;
+	CREATE TABLE t (id int, v vector(2));
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops);
+	INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(1, 20) n;
+	CHECKPOINT;
+});
+my $agrees = q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')};
+my $nearest = q{SET enable_seqscan = off; SET vectron.verify_scan = on; SELECT id FROM t ORDER BY v <-> '%s' LIMIT 1};
+
+# Stop whoever writes WAL on his own.
+sub freeze
+{
+	my @writers = split /\n/, $node->safe_psql('postgres',
+		q{SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walwriter', 'checkpointer', 'background writer')});
+	is(kill('STOP', @writers), 3, 'nobody writes WAL unasked');
+	return @writers;
+}
+
+# kill -9, also of those who cannot notice; then a start, when all are gone.
+sub crash
+{
+	my (@frozen) = @_;
+	my @all = split /\n/, $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity});
+	push @all, (split /\n/, PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	$node->kill9;
+	kill 'KILL', @frozen;
+	$cluster->wait_until('the server is gone', sub { return !grep { kill 0, $_ } @all; });
+	$node->start;
+}
+
+# A put of a transaction that never ends
+my @frozen = freeze();
+my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
+	'<', \(my $in = "BEGIN;\nINSERT INTO t VALUES (100, '[1000,1000]') RETURNING ctid;\nSET enable_seqscan = off;\n"
+		. "SELECT id FROM t ORDER BY v <-> '[1000,1000]' LIMIT 1;\nSELECT 'sent';\n"),
+	'>', \(my $said = ''), '2>', \(my $complained = ''));
+$session->pump until $said =~ /sent/ || !$session->pumpable;
+like($said, qr/\A\(0,21\)\n100\nsent/, 'an entry was sent by a transaction in progress') or diag $complained;
+crash(@frozen);
+eval { $session->kill_kill; };
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'after a crash no entry names a tuple that never was');
+is($node->safe_psql('postgres', q{INSERT INTO t VALUES (101, NULL) RETURNING ctid <> '(0,21)'}), 't',
+	'its line pointer is not free before VACUUM');
+is($node->safe_psql('postgres', sprintf($nearest, '[1000,1000]')), '20', 'and nothing is found there');
+
+# A deletion whose commit is not on disk, and a VACUUM that believes it
+@frozen = freeze();
+my ($status, $out, $err) = $node->psql('postgres', q{
+	SET synchronous_commit = off;
+	DELETE FROM t WHERE id = 7;
+	VACUUM (TRUNCATE off) t;
+	SELECT count(*) FROM t WHERE id = 7;
+	SELECT entries FROM vectron.check_index('t_v')});
+is($out, "0\n19", 'VACUUM has taken the entry of a deleted row') or diag $err;
+crash(@frozen);
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'after a crash no row that came back lacks its entry');
+
+$node->stop;
+done_testing();
