@@ -102,6 +102,7 @@ typedef struct ClientCreate
 	VecMetric	metric;
 	uint16_t	m;
 	uint16_t	ef_construction;
+	WireQuantization quantization;
 	uint32_t	shards;			/* 0 = one per worker */
 	uint32_t	replicas;		/* 0 = the cluster's default */
 	uint64_t	xid;			/* 64-bit transaction id that creates it */

@@ -314,7 +314,7 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 	snprintf(xid, sizeof(xid), "%" PRIu64, create->xid);
 	/* The answer should be on its way before we stop listening. */
 	wait_ms = wait_ms > 60000 ? 60000 : wait_ms - wait_ms / 10;
-	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:i, s:i, s:I, s:I, s:s, s:s, s:I}",
+	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:i, s:i, s:s, s:I, s:I, s:s, s:s, s:I}",
 					 "op", "create_collection",
 					 "generation", generation,
 					 "owner", "system", system, "incarnation", incarnation,
@@ -323,6 +323,7 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 					 "metric", vec_metric_name(create->metric),
 					 "m", (int) create->m,
 					 "ef_construction", (int) create->ef_construction,
+					 "quantization", create->quantization == QUANTIZATION_INT8 ? "int8" : "none",
 					 "shards", (json_int_t) create->shards,
 					 "replicas", (json_int_t) create->replicas,
 					 "xid", xid,

@@ -200,6 +200,7 @@ get_collection(Cursor *c)
 			c->failed = true;
 		out->shards[i].bootstrapped = cursor_u8(c) != 0;
 	}
+	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
 	return out;
 }
 

@@ -62,6 +62,7 @@ typedef struct CatalogCollection
 	CollectionState state;
 	uint32_t	dim;
 	uint8_t		metric;
+	uint8_t		quantization;	/* kept in the shards' descriptors */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	uint32_t	replicas_wanted;

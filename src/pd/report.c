@@ -38,6 +38,7 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "metric", json_string(metric_name(c->metric)));
 		json_object_set_new(row, "m", json_integer(c->m));
 		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
+		json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
 		json_object_set_new(row, "state", json_string(c->state == COLLECTION_DOOMED ? "doomed" :
 													  c->state == COLLECTION_HIDDEN ? "hidden" :
 													  collection_is_up(c) ? "live" : "creating"));

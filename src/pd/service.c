@@ -417,6 +417,7 @@ json_route(Pd *pd, const CatalogCollection *c)
 	json_object_set_new(route, "metric", json_string(metric_name(c->metric)));
 	json_object_set_new(route, "m", json_integer(c->m));
 	json_object_set_new(route, "ef_construction", json_integer(c->ef_construction));
+	json_object_set_new(route, "quantization", json_string(quantization_name(c->quantization)));
 	json_object_set_new(route, "route_version", json_u64(c->route_version));
 	json_object_set_new(route, "state", json_string("live"));
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -489,6 +490,7 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 		desc->dim = c->dim;
 		desc->metric = c->metric;
 		desc->element = 1;
+		desc->quantization = c->quantization;
 		desc->m = c->m;
 		desc->ef_construction = c->ef_construction;
 		desc->nreplicas = 1;
@@ -511,13 +513,15 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 	int64_t		replicas;
 	const char *label = json_string_value(json_object_get(body, "label"));
 	const char *metric = json_string_value(json_object_get(body, "metric"));
+	const char *quantization = json_string_value(json_object_get(body, "quantization"));
 
 	memset(c, 0, sizeof(*c));
 	if (!get_id(body, "generation", &c->generation) || vt_id_is_zero(&c->generation) ||
 		!get_owner(body, &c->owner) || !get_int(body, "dim", 1, 16000, &dim) ||
 		!get_int(body, "m", 2, 100, &m) || !get_int(body, "ef_construction", 4, 1000, &ef) ||
 		!get_int(body, "shards", 0, SHARDS_MAX, shards) || !get_int(body, "replicas", 0, 9, &replicas) ||
-		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric))
+		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric) ||
+		!quantization_number(quantization ? quantization : "none", &c->quantization))
 		return false;
 	c->dim = (uint32_t) dim;
 	c->m = (uint16_t) m;
@@ -574,7 +578,7 @@ op_create(Pd *pd, Question *q)
 	else if (known->state != COLLECTION_LIVE)
 		refuse(q, VT_GONE, "the generation was dropped");
 	else if (known->dim != c.dim || known->metric != c.metric || known->m != c.m ||
-			 known->ef_construction != c.ef_construction)
+			 known->ef_construction != c.ef_construction || known->quantization != c.quantization)
 		refuse(q, VT_EXISTS, "the generation exists with other properties");
 	else if (collection_is_up(known))
 		answer_route(pd, q, known);

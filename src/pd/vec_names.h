@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * vec_names.h
- *	  Private to pd: metrics by name.  PD knows no vectors; the numbers are
- *	  those of the wire.
+ *	  Private to pd: metrics and quantizations by name.  PD knows no vectors;
+ *	  the numbers are those of the wire.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,6 +30,21 @@ metric_number(const char *name, uint8_t *out)
 			*out = i;
 			return true;
 		}
+	return false;
+}
+
+static inline const char *
+quantization_name(uint8_t quantization)
+{
+	return quantization == 0 ? "none" : quantization == 1 ? "int8" : "?";
+}
+
+static inline bool
+quantization_number(const char *name, uint8_t *out)
+{
+	for (*out = 0; *out <= 1; ++*out)
+		if (strcmp(name, quantization_name(*out)) == 0)
+			return true;
 	return false;
 }
 

@@ -45,6 +45,7 @@ typedef struct VectronOptions
 	int			ef_construction;
 	int			shards;			/* 0 = default */
 	int			replicas;		/* 0 = default */
+	WireQuantization quantization;
 } VectronOptions;
 
 /*
@@ -80,7 +81,7 @@ typedef struct VectronMeta
 	uint16		metric;			/* VecMetric */
 	uint16		m;
 	uint16		ef_construction;
-	uint16		reserved;
+	uint16		quantization;	/* WireQuantization */
 	uint32		shards;			/* wanted; 0 = default */
 	uint32		replicas;
 	int64		stale_since;	/* TimestampTz, 0 = not stale */

@@ -269,6 +269,7 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 		create.metric = (VecMetric) live.metric;
 		create.m = live.m;
 		create.ef_construction = live.ef_construction;
+		create.quantization = (WireQuantization) live.quantization;
 		create.shards = live.shards;
 		create.replicas = live.replicas;
 		create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
@@ -343,6 +344,7 @@ meta_describe(Relation index, VectronMeta *out)
 	out->metric = (uint16) meta_metric(index);
 	out->m = (uint16) (options ? options->m : VECTRON_DEFAULT_M);
 	out->ef_construction = (uint16) (options ? options->ef_construction : VECTRON_DEFAULT_EF_CONSTRUCTION);
+	out->quantization = (uint16) (options ? options->quantization : QUANTIZATION_INT8);
 	out->shards = options ? options->shards : 0;
 	out->replicas = options ? options->replicas : 0;
 }

@@ -80,15 +80,15 @@ monitor_open_index(Oid oid, LOCKMODE lock)
 	return index;
 }
 
-/* (generation, state, dim, m, ef_construction, stale_since, stale_reason) */
+/* (generation, state, dim, m, ef_construction, quantization, stale_since, stale_reason) */
 Datum
 vectron_index_meta(PG_FUNCTION_ARGS)
 {
 	Relation	index = monitor_open_index(PG_GETARG_OID(0), AccessShareLock);
 	VectronMeta meta;
 	TupleDesc	desc;
-	Datum		values[7];
-	bool		nulls[7] = {false};
+	Datum		values[8];
+	bool		nulls[8] = {false};
 	char		generation[VT_ID_TEXT];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -109,8 +109,9 @@ vectron_index_meta(PG_FUNCTION_ARGS)
 	values[2] = Int32GetDatum((int32) meta.dim);
 	values[3] = Int32GetDatum(meta.m);
 	values[4] = Int32GetDatum(meta.ef_construction);
-	values[5] = TimestampTzGetDatum(meta.stale_since);
-	values[6] = CStringGetTextDatum(meta.stale_reason);
-	nulls[5] = nulls[6] = meta.state != VECTRON_STALE;
+	values[5] = CStringGetTextDatum(meta.quantization == QUANTIZATION_INT8 ? "int8" : "none");
+	values[6] = TimestampTzGetDatum(meta.stale_since);
+	values[7] = CStringGetTextDatum(meta.stale_reason);
+	nulls[6] = nulls[7] = meta.state != VECTRON_STALE;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -30,6 +30,12 @@ bool		vectron_drop_intents;
 
 static relopt_kind vectron_relopts;
 
+static relopt_enum_elt_def quantizations[] = {
+	{"none", QUANTIZATION_NONE},
+	{"int8", QUANTIZATION_INT8},
+	{(const char *) NULL}
+};
+
 void
 options_setup(void)
 {
@@ -43,6 +49,10 @@ options_setup(void)
 					  0, 0, VECTRON_MAX_SHARDS, AccessExclusiveLock);
 	add_int_reloption(vectron_relopts, "replicas", "Replicas of each shard, 0 = the cluster's default",
 					  0, 0, 9, AccessExclusiveLock);
+	add_enum_reloption(vectron_relopts, "quantization",
+					   "What a search walks on; its order is by exact distance either way",
+					   quantizations, QUANTIZATION_INT8, "Valid values are \"none\" and \"int8\".",
+					   AccessExclusiveLock);
 
 	DefineCustomStringVariable("vectron.pd_endpoints",
 							   "Where the placement drivers listen.",
@@ -106,6 +116,7 @@ vtoptions(Datum reloptions, bool validate)
 		{"ef_construction", RELOPT_TYPE_INT, offsetof(VectronOptions, ef_construction)},
 		{"shards", RELOPT_TYPE_INT, offsetof(VectronOptions, shards)},
 		{"replicas", RELOPT_TYPE_INT, offsetof(VectronOptions, replicas)},
+		{"quantization", RELOPT_TYPE_ENUM, offsetof(VectronOptions, quantization)},
 	};
 	bytea	   *result = (bytea *) build_reloptions(reloptions, validate, vectron_relopts,
 													sizeof(VectronOptions), table, lengthof(table));

@@ -78,7 +78,7 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 		return VT_PROTOCOL;
 	/* Numbers of a kind we do not know: newer than we are, never to be guessed. */
 	if (out->hash_kind != HASH_XXH3_64 || out->metric < 1 || out->metric > METRIC_LAST ||
-		out->element != ELEMENT_FLOAT32 || out->quantization != 0)
+		out->element != ELEMENT_FLOAT32 || out->quantization > QUANTIZATION_INT8)
 		return VT_VERSION;
 	for (int i = 0; i < out->nreplicas; i++)
 	{

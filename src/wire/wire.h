@@ -378,6 +378,14 @@ extern VtStatus wire_read_result_get(Bytes body, WireReadResult *out);
  */
 #define WIRE_DESC_FORMAT 1
 #define WIRE_REPLICAS_MAX 9
+
+/* How a worker walks its graph; the vectors themselves are always kept in full. */
+typedef enum WireQuantization
+{
+	QUANTIZATION_NONE = 0,		/* on the vectors */
+	QUANTIZATION_INT8 = 1		/* on 8-bit codes of them */
+} WireQuantization;
+
 typedef struct WireReplica
 {
 	uint64_t	store;
@@ -402,7 +410,7 @@ typedef struct WireShardDesc
 	uint32_t	dim;
 	uint8_t		metric;			/* VecMetric */
 	uint8_t		element;		/* VecElement */
-	uint8_t		quantization;	/* 0 none */
+	uint8_t		quantization;	/* WireQuantization */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	uint8_t		nreplicas;

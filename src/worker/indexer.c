@@ -62,7 +62,8 @@ struct Indexer
 static uint64_t
 hot_limit(const Shard *shard)
 {
-	uint64_t	limit = HOT_BYTES / (sizeof(float) * shard->desc.dim);
+	uint64_t	limit = HOT_BYTES / (shard->desc.quantization == QUANTIZATION_INT8 ?
+								 shard->desc.dim : sizeof(float) * shard->desc.dim);
 
 	return limit > HOT_MIN ? limit : HOT_MIN;
 }

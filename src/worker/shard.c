@@ -23,6 +23,9 @@
 
 #include "base/breaks.h"
 
+/* Below this codes save neither memory nor time. */
+#define CODES_DIM_MIN 32
+
 static void
 path_of(char *out, size_t size, const char *directory, uint64_t id)
 {
@@ -167,7 +170,8 @@ make_records(Shard *shard, VtError *err)
 		.dim = desc->dim,
 		.m = desc->m,
 		.ef_construction = desc->ef_construction,
-		.codes = HNSW_CODES_NONE,
+		.codes = desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ?
+			HNSW_CODES_INT8 : HNSW_CODES_NONE,
 		.seed = desc->shard,
 	};
 

@@ -486,7 +486,8 @@ static void other_hash(WireShardDesc *d) { d->hash_kind = 2; }
 static void other_metric(WireShardDesc *d) { d->metric = 5; }
 static void no_metric(WireShardDesc *d) { d->metric = 0; }
 static void other_element(WireShardDesc *d) { d->element = 2; }
-static void quantized(WireShardDesc *d) { d->quantization = 1; }
+static void quantized(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8; }
+static void other_quantization(WireShardDesc *d) { d->quantization = 2; }
 static void other_role(WireShardDesc *d) { d->replicas[1].role = 3; }
 
 static void
@@ -506,7 +507,8 @@ descriptors_are_checked(void **state)
 	assert_int_equal(desc_with(other_metric), VT_VERSION);
 	assert_int_equal(desc_with(no_metric), VT_VERSION);
 	assert_int_equal(desc_with(other_element), VT_VERSION);
-	assert_int_equal(desc_with(quantized), VT_VERSION);
+	assert_int_equal(desc_with(quantized), VT_OK);
+	assert_int_equal(desc_with(other_quantization), VT_VERSION);
 	assert_int_equal(desc_with(other_role), VT_VERSION);
 
 	sample_desc(&in);
