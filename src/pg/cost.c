@@ -42,11 +42,12 @@ path_is_possible(const IndexPath *path)
 	if (vectron_fallback_scan && cluster_believed_down())
 		return false;
 
-	/* W7: a stale index is not chosen. */
+	/* W7: a stale index, or one that will turn out to be, is not chosen. */
 	index = index_open(path->indexinfo->indexoid, NoLock);
 	meta_read(index, &meta);
 	index_close(index, NoLock);
-	possible = meta.state != VECTRON_STALE;
+	possible = meta.state == VECTRON_EMPTY ||
+		(meta.state == VECTRON_LIVE && identity_may_be_ours(&meta.owner));
 	return possible;
 }
 

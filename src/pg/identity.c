@@ -53,6 +53,8 @@ typedef struct Marker
 
 static WireOwner owner;			/* valid if owner_known */
 static bool owner_known = false;
+static VtId kept;				/* the incarnation that lies here; valid if kept_known */
+static bool kept_known = false;
 
 /* Relative to the data directory, the working directory of every backend. */
 char *
@@ -417,9 +419,42 @@ identity_is_ours(const WireOwner *other)
 	return wire_owner_equal(identity_owner(), other);
 }
 
+/*
+ * For the planner, which makes no call (R5): may an index with this owner be
+ * ours?  False is certain.  Before the first use of the cluster it is judged by
+ * what lies here: a directory that is a copy, or was promoted, will be given
+ * another incarnation.  The files are only ever replaced whole, so no lock.
+ */
+bool
+identity_may_be_ours(const WireOwner *other)
+{
+	if (owner_known)
+		return wire_owner_equal(&owner, other);
+	if (other->system != GetSystemIdentifier() || other->database != MyDatabaseId)
+		return false;
+	if (!kept_known)
+	{
+		Lease		lease;
+		Marker		marker;
+		bool		copied = false;
+
+		memset(&kept, 0, sizeof(kept));
+		if (marker_read(&marker, &copied) && !copied)
+		{
+			lease_read(&lease);
+			if (vt_id_equal(&lease.marker, &marker.id) && lease.system == other->system &&
+				lease.timeline == GetWALInsertionTimeLine())
+				kept = lease.incarnation;
+		}
+		kept_known = true;
+	}
+	return vt_id_equal(&kept, &other->incarnation);
+}
+
 /* Ask again next time. */
 void
 identity_forget(void)
 {
 	owner_known = false;
+	kept_known = false;
 }

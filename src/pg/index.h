@@ -101,6 +101,7 @@ extern VecMetric meta_metric(Relation index);
 /* identity.c: who this server is to the cluster (law W7) */
 extern const WireOwner *identity_owner(void);
 extern bool identity_is_ours(const WireOwner *owner);
+extern bool identity_may_be_ours(const WireOwner *owner);
 extern void identity_forget(void);
 extern char *identity_directory(void);
 extern VtId identity_marker(void);

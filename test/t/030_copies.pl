@@ -26,6 +26,7 @@ my $near = q{SELECT id FROM t ORDER BY v <-> '[50.1,50]' LIMIT 1};
 # CREATE DATABASE ... TEMPLATE
 $node->safe_psql('postgres', 'CREATE DATABASE clone TEMPLATE origin');
 is($node->safe_psql('clone', $near), '50', 'a copied database answers');
+is($node->safe_psql('clone', "SET enable_seqscan = off; $near"), '50', 'whatever the planner would like');
 is($node->safe_psql('clone', "INSERT INTO t VALUES (1000, '[50.1,50]'); $near"), '1000', 'and takes writes');
 is($node->safe_psql('clone', q{SELECT state FROM vectron.index_meta('t_v')}), 'stale', 'without the index, which is stale');
 like($node->safe_psql('clone', q{SELECT stale_reason FROM vectron.indexes}), qr/\S/, 'and says why');
@@ -43,7 +44,7 @@ my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'copy');
 $copy->append_conf('postgresql.conf', "unix_socket_directories = '" . $copy->host . "'\n");
 $copy->start;
-is($copy->safe_psql('origin', $near), '50', 'a started base backup answers');
+is($copy->safe_psql('origin', "SET enable_seqscan = off; $near"), '50', 'a started base backup answers');
 is($copy->safe_psql('origin', "INSERT INTO t VALUES (2000, '[50.1,50]'); $near"), '2000', 'and takes writes');
 is($copy->safe_psql('origin', q{SELECT state FROM vectron.index_meta('t_v')}), 'stale', 'its index is stale');
 like(slurp_file($copy->logfile), qr/is a copy: its vectron data was set aside/, 'its torn store is set aside');
@@ -63,6 +64,8 @@ $node->wait_for_catchup($standby);
 is($standby->safe_psql('origin', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[60.1,60]' LIMIT 1}), '3000',
 	'a standby answers by exact scans');
 $standby->promote;
+is($standby->safe_psql('origin', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[60.1,60]' LIMIT 1}), '3000',
+	'promoted, it answers as before');
 is($standby->safe_psql('origin', q{INSERT INTO t VALUES (4000, '[70.1,70]'); SELECT id FROM t ORDER BY v <-> '[70.1,70]' LIMIT 1}), '4000',
 	'promoted, it takes writes');
 is($standby->safe_psql('origin', q{SELECT state FROM vectron.index_meta('t_v')}), 'stale', 'with a stale index');
