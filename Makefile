@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim coverage valgrind fuzz demo bench lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim coverage valgrind fuzz demo bench bench-sql lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -117,6 +117,8 @@ $(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)
 
 # The benchmarks.  hnswlib stands beside us when its headers are installed.
 BENCH_ARGS ?=
+SQL_ARGS ?=
+PGVECTOR ?=
 RIVAL = $(if $(wildcard /usr/include/hnswlib/hnswlib.h),-DHAVE_HNSWLIB)
 RIVAL_VERSION = $(shell dpkg-query -W -f '$${Version}' libhnswlib-dev 2>/dev/null || echo unknown)
 $(BUILD)/obj/test/bench/hnsw/report.o: DEFINES += $(if $(RIVAL),-DRIVAL_VERSION='"$(RIVAL_VERSION)"')
@@ -129,10 +131,23 @@ $(BUILD)/hnsw_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/hnsw/
 $(BUILD)/vec_bench: $(BUILD)/obj/test/bench/vec_bench.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 
-## make bench           recall and speed beside hnswlib; DATA=dir adds sets, BENCH_ARGS modes; the Raft core alone
+$(BUILD)/sync_count.so: test/bench/sql/sync_count.c test/bench/sql/sync_count.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -lm
+$(BUILD)/obj/test/bench/sql/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
+$(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,$(wildcard test/bench/sql/*.c))) \
+		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lxxhash -lm
+
+## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
+##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes
 bench: $(BUILD)/hnsw_bench $(BUILD)/sim
 	$(BUILD)/sim --bench
 	$(BUILD)/hnsw_bench --demo demo --out $(BUILD)/bench $(if $(DATA),--data "$(DATA)") $(BENCH_ARGS)
+	$(MAKE) bench-sql
+bench-sql: all $(BUILD)/sql_bench $(BUILD)/sync_count.so
+	BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/bench/sql/run.sh $(if $(PGVECTOR),--pgvector "$(PGVECTOR)") \
+		$(if $(DATA),--data "$(DATA)") $(SQL_ARGS)
 
 # The file layer that loses power, for test/t/050_power_loss.pl.
 $(BUILD)/powerloss.so: test/crash/powerloss.c
