@@ -145,8 +145,10 @@ bench: $(BUILD)/hnsw_bench $(BUILD)/sim
 	$(BUILD)/sim --bench
 	$(BUILD)/hnsw_bench --demo demo --out $(BUILD)/bench $(if $(DATA),--data "$(DATA)") $(BENCH_ARGS)
 	$(MAKE) bench-sql
-bench-sql: all $(BUILD)/sql_bench $(BUILD)/sync_count.so
-	BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/bench/sql/run.sh $(if $(PGVECTOR),--pgvector "$(PGVECTOR)") \
+# PGXS has a variable DATA of its own: what it makes must not see ours.
+bench-sql: $(BUILD)/sql_bench $(BUILD)/sync_count.so
+	env -u MAKEFLAGS -u MFLAGS -u DATA $(MAKE) -s BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" all
+	env -u MAKEFLAGS -u MFLAGS -u DATA BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/bench/sql/run.sh $(if $(PGVECTOR),--pgvector "$(PGVECTOR)") \
 		$(if $(DATA),--data "$(DATA)") $(SQL_ARGS)
 
 # The file layer that loses power, for test/t/050_power_loss.pl.

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * net.h
- *	  Frames over nng streams: the daemons' side of every connection.
+ *	  Frames over streams of bytes: the daemons' side of every connection.
  *
  * Conventions
  *
@@ -10,7 +10,9 @@
  *	  partial completion is continued before anything else.  Callbacks move
  *	  frames between bounded queues and nothing more.
  * 3. A server's frame handler runs in such a callback: it must only look at the
- *	  header, take the payload and queue it.  Budget 50 us.
+ *	  header, take the payload and queue it.  Budget 50 us.  A polled server
+ *	  has no nng and no threads: the threads that serve move the frames too, in
+ *	  net_server_poll(), and the handler runs there, as shortly.
  * 4. The first frame in both directions is HELLO; net answers it, and closes
  *	  connections of another cluster, version or user.  A damaged frame closes
  *	  the connection.
@@ -46,6 +48,7 @@ typedef struct NetServerOptions
 	VtId		cluster;		/* zero = not known yet; see net_server_set_identity */
 	uint64_t	store;
 	uint64_t	boot_epoch;
+	bool		polled;			/* the caller's threads move the frames */
 	NetHandler	handler;
 } NetServerOptions;
 
@@ -56,8 +59,23 @@ typedef struct NetServerOptions
 extern VtStatus net_server_start(const NetServerOptions *options, NetServer **out, VtError *err);
 extern void net_server_set_identity(NetServer *server, const VtId *cluster, uint64_t store);
 
-/* Close all connections and remove the socket file; waits for callbacks. */
+/*
+ * Close all connections and remove the socket file; waits for callbacks and
+ * until no connection is referred to.  Of a polled server nobody may be in
+ * net_server_poll() any more.
+ */
 extern void net_server_stop(NetServer *server);
+
+/*
+ * A polled server: wait until something can be moved, and move it.  The handler
+ * may be called several times meanwhile, in this thread; when the call returns,
+ * the connection is free for other threads.  At least one thread should always
+ * be here, or soon: others' frames, cancels among them, are read by nobody else.
+ */
+extern void net_server_poll(NetServer *server);
+
+/* Make one thread return from net_server_poll(), now or when it next comes. */
+extern void net_server_wake(NetServer *server);
 
 extern NetConn *net_conn_ref(NetConn *conn);
 extern void net_conn_release(NetConn *conn);

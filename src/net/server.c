@@ -1,85 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * server.c
- *	  Listening, connections, frames in and out (law T1).
+ *	  A server and its connections: greeting, frames in, replies out.
  *
- * A connection is kept alive by references: one of the server's list, one for
- * each aio that may still call back, one for each reply that is being made.
- * nng forbids freeing a stream or aio in its own callback, so a connection
- * whose last reference goes is put on the server's list of the dead, which a
- * housekeeping thread empties.
+ * What carries the bytes is behind NetCarrier: nng streams, or plain sockets.
+ * Here is what both have in common: who may speak, what a frame is, when
+ * replies are too many.
  *
  *-------------------------------------------------------------------------
  */
 #include "net/net.h"
 
-#include <nng/nng.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/breaks.h"
 #include "private.h"
 
-#define READ_CHUNK (64 << 10)
 #define OUT_BYTES_MAX (256u << 20)	/* unread replies of one connection */
-
-typedef struct OutFrame
-{
-	struct OutFrame *next;
-	Buf			frame;
-} OutFrame;
-
-struct NetConn
-{
-	NetServer  *server;
-	NetConn    *next;			/* in server->conns or server->dead */
-	uint64_t	id;
-	nng_stream *stream;
-	atomic_int	refs;
-	WireRole	role;
-	bool		greeted;
-
-	/* The receive under way; only its callback touches these */
-	nng_aio    *recv_aio;
-	Buf			in;				/* bytes received, not yet taken */
-
-	/* The send under way, and what waits; lock.  closed goes before any use of the stream. */
-	pthread_mutex_t lock;
-	nng_aio    *send_aio;
-	OutFrame   *out;
-	OutFrame  **out_end;
-	size_t		out_bytes;
-	size_t		sent;			/* of out's first frame */
-	bool		sending;
-	bool		closed;
-};
-
-struct NetServer
-{
-	NetServerOptions options;
-	char	   *path;
-	nng_stream_listener *listener;
-	nng_aio    *accept_aio;
-
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	VtId		cluster;
-	uint64_t	store;
-	NetConn    *conns;
-	NetConn    *dead;
-	uint64_t	ids;
-	int			alive;			/* connections not yet freed */
-	bool		accepting;		/* the accept aio is under way */
-	bool		stopping;
-	pthread_t	house;
-};
 
 void
 net_block_signals(void)
@@ -88,6 +29,55 @@ net_block_signals(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
+/* -- Connections ----------------------------------------------------------- */
+
+NetConn *
+conn_new(NetServer *server, size_t size, int refs)
+{
+	NetConn    *conn = vt_alloc0(size);
+
+	conn->server = server;
+	conn->out_end = &conn->out;
+	pthread_mutex_init(&conn->lock, NULL);
+	atomic_store(&conn->refs, refs);
+	return conn;
+}
+
+void
+conn_join(NetConn *conn)
+{
+	NetServer  *server = conn->server;
+
+	pthread_mutex_lock(&server->lock);
+	conn->id = ++server->ids;
+	conn->next = server->conns;
+	server->conns = conn;
+	server->alive++;
+	pthread_mutex_unlock(&server->lock);
+}
+
+void
+conn_free(NetConn *conn)
+{
+	NetServer  *server = conn->server;
+
+	while (conn->out)
+	{
+		OutFrame   *f = conn->out;
+
+		conn->out = f->next;
+		buf_free(&f->frame);
+		free(f);
+	}
+	buf_free(&conn->in);
+	pthread_mutex_destroy(&conn->lock);
+	free(conn);
+	pthread_mutex_lock(&server->lock);
+	server->alive--;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
 }
 
 NetConn *
@@ -100,15 +90,8 @@ net_conn_ref(NetConn *conn)
 void
 net_conn_release(NetConn *conn)
 {
-	NetServer  *server = conn->server;
-
-	if (atomic_fetch_sub(&conn->refs, 1) > 1)
-		return;
-	pthread_mutex_lock(&server->lock);
-	conn->next = server->dead;
-	server->dead = conn;
-	pthread_cond_broadcast(&server->changed);
-	pthread_mutex_unlock(&server->lock);
+	if (atomic_fetch_sub(&conn->refs, 1) == 1)
+		conn->server->carrier->gone(conn);
 }
 
 WireRole
@@ -123,8 +106,7 @@ net_conn_id(const NetConn *conn)
 	return conn->id;
 }
 
-/* End a connection; its aios come back with an error. */
-static void
+void
 conn_close(NetConn *conn)
 {
 	NetServer  *server = conn->server;
@@ -137,7 +119,7 @@ conn_close(NetConn *conn)
 	pthread_mutex_unlock(&conn->lock);
 	if (!first)
 		return;
-	nng_stream_close(conn->stream);
+	server->carrier->cut(conn);
 	if (conn->greeted)
 		server->options.handler.closed(server->options.handler.arg, conn);
 
@@ -154,39 +136,12 @@ conn_close(NetConn *conn)
 		net_conn_release(conn);
 }
 
-/* Start a send of what is queued; under conn->lock. */
-static void
-send_next(NetConn *conn)
+/* -- Replies --------------------------------------------------------------- */
+
+void
+conn_sent(NetConn *conn, size_t bytes)
 {
-	nng_iov		iov[8];
-	unsigned	n = 0;
-	size_t		skip = conn->sent;
-
-	for (OutFrame *f = conn->out; f && n < 8; f = f->next)
-	{
-		iov[n].iov_buf = f->frame.data + skip;
-		iov[n].iov_len = f->frame.len - skip;
-		skip = 0;
-		n++;
-	}
-	if (n == 0 || conn->closed)
-		return;
-	conn->sending = true;
-	net_conn_ref(conn);
-	nng_aio_set_iov(conn->send_aio, n, iov);
-	nng_stream_send(conn->stream, conn->send_aio);
-}
-
-static void
-on_sent(void *arg)
-{
-	NetConn    *conn = (NetConn *) arg;
-	int			rc = nng_aio_result(conn->send_aio);
-	size_t		count = rc == 0 ? nng_aio_count(conn->send_aio) : 0;
-
-	pthread_mutex_lock(&conn->lock);
-	conn->sending = false;
-	conn->sent += count;
+	conn->sent += bytes;
 	if (vt_broken("T1-partial") && conn->sent > 0 && conn->out)
 		conn->sent = conn->out->frame.len;
 	while (conn->out && conn->sent >= conn->out->frame.len)
@@ -201,18 +156,13 @@ on_sent(void *arg)
 		buf_free(&f->frame);
 		free(f);
 	}
-	if (rc == 0)
-		send_next(conn);
-	pthread_mutex_unlock(&conn->lock);
-	if (rc != 0)
-		conn_close(conn);
-	net_conn_release(conn);
 }
 
 void
 net_reply(NetConn *conn, Buf *frame)
 {
 	OutFrame   *f = vt_alloc0(sizeof(OutFrame));
+	bool		first;
 	bool		full;
 
 	f->frame = *frame;
@@ -228,11 +178,12 @@ net_reply(NetConn *conn, Buf *frame)
 			conn_close(conn);
 		return;
 	}
+	first = conn->out == NULL;
 	conn->out_bytes += f->frame.len;
 	*conn->out_end = f;
 	conn->out_end = &f->next;
-	if (!conn->sending)
-		send_next(conn);
+	if (first)
+		conn->server->carrier->send(conn);
 	pthread_mutex_unlock(&conn->lock);
 }
 
@@ -244,6 +195,8 @@ net_reply_frame(NetConn *conn, WireType type, uint64_t request, Bytes payload)
 	wire_frame_put(&frame, WIRE_REPLY, type, request, payload);
 	net_reply(conn, &frame);
 }
+
+/* -- Frames in ------------------------------------------------------------- */
 
 static bool
 hello_answer(NetConn *conn, const WireHeader *header, Bytes payload)
@@ -295,9 +248,26 @@ role_may(WireRole role, WireType type)
 	}
 }
 
-/* Take whole frames from the front of conn->in; false = close it. */
-static bool
-take_frames(NetConn *conn)
+void
+conn_reserve(NetConn *conn)
+{
+	WireHeader	header;
+
+	if (conn->in.len >= WIRE_HEADER_SIZE && wire_header_get(conn->in.data, &header, NULL) == VT_OK)
+	{
+		size_t		whole = WIRE_HEADER_SIZE + (size_t) header.length;
+
+		if (whole > conn->in.len + READ_CHUNK)
+		{
+			buf_reserve(&conn->in, whole - conn->in.len);
+			return;
+		}
+	}
+	buf_reserve(&conn->in, READ_CHUNK);
+}
+
+bool
+conn_take_frames(NetConn *conn)
 {
 	NetServer  *server = conn->server;
 	size_t		at = 0;
@@ -311,10 +281,7 @@ take_frames(NetConn *conn)
 		if (wire_header_get(head, &header, NULL) != VT_OK)
 			return false;
 		if (conn->in.len - at < WIRE_HEADER_SIZE + (size_t) header.length)
-		{
-			buf_reserve(&conn->in, WIRE_HEADER_SIZE + (size_t) header.length);
 			break;
-		}
 		payload = bytes_of(conn->in.data + at + WIRE_HEADER_SIZE, header.length);
 		if (wire_payload_check(head, &header, payload, NULL) != VT_OK)
 			return false;
@@ -344,150 +311,7 @@ take_frames(NetConn *conn)
 	return true;
 }
 
-/*
- * Start a receive.  False: the connection is closed.  nng would take a receive
- * on a closed stream and never call back.
- */
-static bool
-receive_next(NetConn *conn)
-{
-	nng_iov		iov;
-	bool		open;
-
-	buf_reserve(&conn->in, READ_CHUNK);
-	iov.iov_buf = conn->in.data + conn->in.len;
-	iov.iov_len = conn->in.size - conn->in.len;
-	pthread_mutex_lock(&conn->lock);
-	open = !conn->closed;
-	if (open)
-	{
-		nng_aio_set_iov(conn->recv_aio, 1, &iov);
-		nng_stream_recv(conn->stream, conn->recv_aio);
-	}
-	pthread_mutex_unlock(&conn->lock);
-	return open;
-}
-
-static void
-on_received(void *arg)
-{
-	NetConn    *conn = (NetConn *) arg;
-	int			rc = nng_aio_result(conn->recv_aio);
-
-	if (rc == 0)
-	{
-		conn->in.len += nng_aio_count(conn->recv_aio);
-		if (take_frames(conn) && receive_next(conn))
-			return;
-	}
-	conn_close(conn);
-	net_conn_release(conn);
-}
-
-static void
-conn_free(NetConn *conn)
-{
-	nng_aio_stop(conn->recv_aio);
-	nng_aio_stop(conn->send_aio);
-	nng_aio_free(conn->recv_aio);
-	nng_aio_free(conn->send_aio);
-	nng_stream_free(conn->stream);
-	while (conn->out)
-	{
-		OutFrame   *f = conn->out;
-
-		conn->out = f->next;
-		buf_free(&f->frame);
-		free(f);
-	}
-	buf_free(&conn->in);
-	pthread_mutex_destroy(&conn->lock);
-	free(conn);
-}
-
-/* Without TLS a unix socket is open to our own user only, and to root. */
-static bool
-peer_is_ours(nng_stream *stream)
-{
-	uint64_t	uid;
-
-	return nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
-		(uid == (uint64_t) geteuid() || uid == 0);
-}
-
-static void
-on_accepted(void *arg)
-{
-	NetServer  *server = (NetServer *) arg;
-	int			rc = nng_aio_result(server->accept_aio);
-	nng_stream *stream = rc == 0 ? (nng_stream *) nng_aio_get_output(server->accept_aio, 0) : NULL;
-	bool		stopping;
-
-	if (stream && !peer_is_ours(stream))
-	{
-		nng_stream_free(stream);
-		stream = NULL;
-	}
-	if (stream)
-	{
-		NetConn    *conn = vt_alloc0(sizeof(NetConn));
-
-		conn->server = server;
-		conn->stream = stream;
-		conn->out_end = &conn->out;
-		pthread_mutex_init(&conn->lock, NULL);
-		atomic_store(&conn->refs, 2);	/* the list's and the receive's */
-		if (nng_aio_alloc(&conn->recv_aio, on_received, conn) != 0 ||
-			nng_aio_alloc(&conn->send_aio, on_sent, conn) != 0)
-			vt_assert_fail("nng_aio_alloc", __FILE__, __LINE__);
-		pthread_mutex_lock(&server->lock);
-		conn->id = ++server->ids;
-		conn->next = server->conns;
-		server->conns = conn;
-		server->alive++;
-		pthread_mutex_unlock(&server->lock);
-		if (!receive_next(conn))
-			net_conn_release(conn);
-	}
-	pthread_mutex_lock(&server->lock);
-	stopping = server->stopping || rc == NNG_ECLOSED || rc == NNG_ECANCELED;
-	if (stopping)
-	{
-		server->accepting = false;
-		pthread_cond_broadcast(&server->changed);
-	}
-	pthread_mutex_unlock(&server->lock);
-	if (!stopping)
-		nng_stream_listener_accept(server->listener, server->accept_aio);
-}
-
-/* Free what nobody refers to any more. */
-static void *
-house_main(void *arg)
-{
-	NetServer  *server = (NetServer *) arg;
-
-	pthread_mutex_lock(&server->lock);
-	for (;;)
-	{
-		NetConn    *dead = server->dead;
-
-		if (dead)
-		{
-			server->dead = dead->next;
-			pthread_mutex_unlock(&server->lock);
-			conn_free(dead);
-			pthread_mutex_lock(&server->lock);
-			server->alive--;
-			continue;
-		}
-		if (server->stopping && server->alive == 0 && !server->accepting)
-			break;
-		pthread_cond_wait(&server->changed, &server->lock);
-	}
-	pthread_mutex_unlock(&server->lock);
-	return NULL;
-}
+/* -- Listening ------------------------------------------------------------- */
 
 const char *
 endpoint_path(const char *endpoint, VtError *err)
@@ -521,11 +345,13 @@ somebody_answers(const char *path)
 	return answers;
 }
 
-static VtStatus
-nng_failed(VtError *err, const char *doing, const char *endpoint, int rc)
+static void
+server_free(NetServer *server)
 {
-	return vt_fail(err, rc == NNG_EADDRINUSE ? VT_BUSY : VT_IO, "could not %s %s: %s", doing,
-				   endpoint, nng_strerror(rc));
+	pthread_mutex_destroy(&server->lock);
+	pthread_cond_destroy(&server->changed);
+	free(server->path);
+	free(server);
 }
 
 VtStatus
@@ -533,9 +359,7 @@ net_server_start(const NetServerOptions *options, NetServer **out, VtError *err)
 {
 	const char *path = endpoint_path(options->endpoint, err);
 	NetServer  *server;
-	char		url[160];
-	mode_t		mask;
-	int			rc;
+	VtStatus	status;
 
 	if (!path)
 		return VT_INVALID;
@@ -545,31 +369,18 @@ net_server_start(const NetServerOptions *options, NetServer **out, VtError *err)
 
 	server = vt_alloc0(sizeof(NetServer));
 	server->options = *options;
+	server->carrier = options->polled ? &net_sockets : &net_streams;
 	server->cluster = options->cluster;
 	server->store = options->store;
 	server->path = vt_strdup(path);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
-	snprintf(url, sizeof(url), "ipc://%s", path);
-	mask = umask(0177);			/* the socket file is made 0600 */
-	rc = nng_stream_listener_alloc(&server->listener, url);
-	if (rc == 0)
-		rc = nng_stream_listener_listen(server->listener);
-	umask(mask);
-	if (rc == 0)
-		rc = nng_aio_alloc(&server->accept_aio, on_accepted, server);
-	if (rc != 0)
+	status = server->carrier->start(server, err);
+	if (status != VT_OK)
 	{
-		if (server->listener)
-			nng_stream_listener_free(server->listener);
-		free(server->path);
-		free(server);
-		return nng_failed(err, "listen on", options->endpoint, rc);
+		server_free(server);
+		return status;
 	}
-	server->accepting = true;
-	if (pthread_create(&server->house, NULL, house_main, server) != 0)
-		vt_assert_fail("pthread_create", __FILE__, __LINE__);
-	nng_stream_listener_accept(server->listener, server->accept_aio);
 	*out = server;
 	return VT_OK;
 }
@@ -591,7 +402,7 @@ net_server_stop(NetServer *server)
 	pthread_mutex_lock(&server->lock);
 	server->stopping = true;
 	pthread_mutex_unlock(&server->lock);
-	nng_stream_listener_close(server->listener);
+	server->carrier->stop_accepting(server);
 	for (;;)
 	{
 		NetConn    *conn;
@@ -600,20 +411,13 @@ net_server_stop(NetServer *server)
 		conn = server->conns;
 		if (conn)
 			net_conn_ref(conn);
-		pthread_cond_broadcast(&server->changed);
 		pthread_mutex_unlock(&server->lock);
 		if (!conn)
 			break;
 		conn_close(conn);
 		net_conn_release(conn);
 	}
-	pthread_join(server->house, NULL);
-	nng_aio_stop(server->accept_aio);
-	nng_aio_free(server->accept_aio);
-	nng_stream_listener_free(server->listener);
+	server->carrier->stop(server);
 	unlink(server->path);
-	pthread_mutex_destroy(&server->lock);
-	pthread_cond_destroy(&server->changed);
-	free(server->path);
-	free(server);
+	server_free(server);
 }

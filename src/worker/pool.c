@@ -1,16 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * pool.c
- *	  The service threads and their queues.
+ *	  The service threads: they move the frames of gateways and serve them.
  *
- * nng's callbacks only put requests here (law T1).  Raft has threads of its
- * own, so searches never run where it does; a request that had to wait for an
- * index comes back through pool_put().
+ * All are alike.  Each waits in net_server_poll(), reads what came, gives the
+ * connection free, and serves what it read, so that a request wakes one thread
+ * and no other.  Raft has threads of its own, so searches never run where it
+ * does.
  *
- * Two queues.  What is short (writes up to the proposal, index reads, control)
- * goes to the door thread and never waits behind a search; searches and
- * listings go to the search threads.  Both are bounded together: beyond that a
- * request is answered VT_BUSY at once.
+ * Searches and listings may take long.  At most search_threads are under way at
+ * a time, which is one fewer than there are threads: somebody always reads, and
+ * what is short (writes up to the proposal, index reads, control, cancels)
+ * never waits behind a search.  What finds no room waits in a queue that is
+ * looked at first when a search ends.  A request that had to wait for an index
+ * comes back through pool_put(), by the same queue.
+ *
+ * The queues are bounded together: beyond that a request is answered VT_BUSY.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,10 +60,16 @@ turn_away(Request *request, VtStatus status)
 	request_free(request);
 }
 
+static bool
+is_long(WireType type)
+{
+	return type == WIRE_SEARCH || type == WIRE_LIST;
+}
+
 static RequestQueue *
 queue_of(Worker *worker, WireType type)
 {
-	return type == WIRE_SEARCH || type == WIRE_LIST ? &worker->searches : &worker->door;
+	return is_long(type) ? &worker->searches : &worker->door;
 }
 
 static void
@@ -67,7 +78,6 @@ queue_add(RequestQueue *queue, Request *request)
 	request->next = NULL;
 	*queue->end = request;
 	queue->end = &request->next;
-	pthread_cond_signal(&queue->ready);
 }
 
 static Request *
@@ -84,58 +94,83 @@ queue_take(RequestQueue *queue)
 	return request;
 }
 
-/* A request that waited elsewhere goes on; it was counted when it came. */
-void
-pool_put(Worker *worker, Request *request)
+/* Let a request wait for a thread; false = there is no room. */
+static bool
+put_in_queue(Worker *worker, Request *request, bool bounded)
 {
-	bool		stopping;
+	VtStatus	refused = VT_OK;
 
 	pthread_mutex_lock(&worker->lock);
-	stopping = worker->stopping;
-	if (!stopping)
+	if (worker->stopping)
+		refused = VT_STOPPING;
+	else if (bounded && worker->queued >= QUEUED_MAX)
+		refused = VT_BUSY;
+	else
 	{
 		worker->queued++;
 		queue_add(queue_of(worker, request->type), request);
 	}
 	pthread_mutex_unlock(&worker->lock);
-	if (stopping)
-		turn_away(request, VT_STOPPING);
+	if (refused != VT_OK)
+		turn_away(request, refused);
+	return refused == VT_OK;
 }
 
-/* The asker has lost interest: drop the request, or what it left behind. */
-static void
-cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
+/* A request that waited elsewhere goes on; it was counted when it came. */
+void
+pool_put(Worker *worker, Request *request)
 {
-	RequestQueue *queue = queue_of(worker, type);
-	Request    *found = NULL;
+	if (put_in_queue(worker, request, false))
+		net_server_wake(worker->server);
+}
 
-	pthread_mutex_lock(&worker->lock);
+/* What this thread has read and not served yet, in the order of coming. */
+static _Thread_local RequestQueue taken;
+
+/* Take the request of a connection out of a queue; NULL = it is not there. */
+static Request *
+queue_find(RequestQueue *queue, uint64_t conn, uint64_t id)
+{
 	for (Request **p = &queue->first; *p; p = &(*p)->next)
 	{
 		Request    *request = *p;
 
 		if (request->request != id || net_conn_id(request->conn) != conn)
 			continue;
-		found = request;
 		*p = request->next;
 		if (!*p)
 			queue->end = p;
-		worker->queued--;
-		break;
+		return request;
 	}
-	pthread_mutex_unlock(&worker->lock);
+	return NULL;
+}
+
+/* The asker has lost interest: drop the request, or what it left behind. */
+static void
+cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
+{
+	Request    *found = queue_find(&taken, conn, id);
+
+	if (!found)
+	{
+		pthread_mutex_lock(&worker->lock);
+		found = queue_find(queue_of(worker, type), conn, id);
+		if (found)
+			worker->queued--;
+		pthread_mutex_unlock(&worker->lock);
+	}
 	if (found)
 		request_free(found);
 	else
 		lease_cancel(worker, conn, id);
 }
 
+/* In net_server_poll(), on the thread that will serve it or queue it. */
 void
 pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	Worker	   *worker = (Worker *) arg;
 	Request    *request;
-	VtStatus	refused = VT_OK;
 
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
@@ -149,59 +184,104 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	memset(payload, 0, sizeof(*payload));
 	request->received_us = clock_now_us();
 	request->worker = worker;
-	pthread_mutex_lock(&worker->lock);
-	if (worker->stopping)
-		refused = VT_STOPPING;
-	else if (worker->queued >= QUEUED_MAX)
-		refused = VT_BUSY;
-	else
-	{
-		worker->queued++;
-		queue_add(queue_of(worker, request->type), request);
-	}
-	pthread_mutex_unlock(&worker->lock);
-	if (refused != VT_OK)
-		turn_away(request, refused);
+	queue_add(&taken, request);
 }
 
 static void
-run(Worker *worker, RequestQueue *queue)
+run(Worker *worker, Request *request)
 {
-	for (;;)
+	if (request->then)
+		request->then(request, request->index);
+	else
+		serve(worker, request);
+}
+
+/*
+ * The next request of the queues.  *searching: the caller counts as one who
+ * searches, before and after; what is short comes first and needs no room.
+ */
+static Request *
+next_of_queues(Worker *worker, bool *searching)
+{
+	Request    *request;
+
+	pthread_mutex_lock(&worker->lock);
+	request = queue_take(&worker->door);
+	if (!request && worker->searches.first && (*searching || worker->searching < worker->npool - 1))
+	{
+		worker->searching += !*searching;
+		*searching = true;
+		request = queue_take(&worker->searches);
+	}
+	if (request)
+		worker->queued--;
+	else if (*searching)
+	{
+		worker->searching--;
+		*searching = false;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return request;
+}
+
+static bool
+begin_searching(Worker *worker)
+{
+	bool		room;
+
+	pthread_mutex_lock(&worker->lock);
+	room = worker->searching < worker->npool - 1 && !worker->stopping;
+	worker->searching += room;
+	pthread_mutex_unlock(&worker->lock);
+	return room;
+}
+
+/*
+ * Serve what was read: what is short at once, then one search.  Further ones,
+ * of a gateway that asks several shards at a time, are for other threads.
+ */
+static void
+serve_taken(Worker *worker, bool *searching)
+{
+	Request    *own = NULL;
+	Request    *request;
+
+	while ((request = queue_take(&taken)) != NULL)
+	{
+		if (!is_long(request->type))
+			run(worker, request);
+		else if (!own && begin_searching(worker))
+		{
+			own = request;
+			*searching = true;
+		}
+		else if (put_in_queue(worker, request, true))
+			net_server_wake(worker->server);
+	}
+	if (own)
+		run(worker, own);
+}
+
+static void *
+pool_main(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+	bool		searching = false;
+	bool		stopping = false;
+
+	taken.end = &taken.first;
+	while (!stopping)
 	{
 		Request    *request;
 
+		net_server_poll(worker->server);
+		serve_taken(worker, &searching);
+		while ((request = next_of_queues(worker, &searching)) != NULL)
+			run(worker, request);
 		pthread_mutex_lock(&worker->lock);
-		while (!queue->first && !worker->stopping)
-			pthread_cond_wait(&queue->ready, &worker->lock);
-		request = queue_take(queue);
-		if (request)
-			worker->queued--;
+		stopping = worker->stopping;
 		pthread_mutex_unlock(&worker->lock);
-		if (!request)
-			return;
-		if (request->then)
-			request->then(request, request->index);
-		else
-			serve(worker, request);
 	}
-}
-
-static void *
-door_main(void *arg)
-{
-	Worker	   *worker = (Worker *) arg;
-
-	run(worker, &worker->door);
-	return NULL;
-}
-
-static void *
-search_main(void *arg)
-{
-	Worker	   *worker = (Worker *) arg;
-
-	run(worker, &worker->searches);
 	return NULL;
 }
 
@@ -214,7 +294,7 @@ pool_start(Worker *worker)
 						 (uint32_t) (cores > 2 ? cores : 2));
 	worker->pool = vt_alloc(sizeof(pthread_t) * worker->npool);
 	for (uint32_t i = 0; i < worker->npool; i++)
-		if (pthread_create(&worker->pool[i], NULL, i == 0 ? door_main : search_main, worker) != 0)
+		if (pthread_create(&worker->pool[i], NULL, pool_main, worker) != 0)
 			vt_assert_fail("pthread_create", __FILE__, __LINE__);
 }
 
@@ -223,9 +303,9 @@ pool_stop(Worker *worker)
 {
 	pthread_mutex_lock(&worker->lock);
 	worker->stopping = true;
-	pthread_cond_broadcast(&worker->door.ready);
-	pthread_cond_broadcast(&worker->searches.ready);
 	pthread_mutex_unlock(&worker->lock);
+	for (uint32_t i = 0; i < worker->npool; i++)
+		net_server_wake(worker->server);
 	for (uint32_t i = 0; i < worker->npool; i++)
 		pthread_join(worker->pool[i], NULL);
 	free(worker->pool);

@@ -45,7 +45,6 @@ typedef struct RequestQueue
 {
 	Request    *first;
 	Request   **end;
-	pthread_cond_t ready;
 } RequestQueue;
 
 /* State a client comes back to: a scan or a listing of one shard. */
@@ -90,6 +89,7 @@ struct Worker
 	RequestQueue door;			/* short requests */
 	RequestQueue searches;
 	size_t		queued;			/* in both */
+	uint32_t	searching;		/* threads that serve long requests */
 	bool		stopping;
 
 	pthread_t  *pool;

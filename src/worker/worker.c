@@ -179,8 +179,6 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	worker->door.end = &worker->door.first;
 	worker->searches.end = &worker->searches.first;
 	pthread_mutex_init(&worker->lock, NULL);
-	pthread_cond_init(&worker->door.ready, NULL);
-	pthread_cond_init(&worker->searches.ready, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);
 	worker->shards_path = vt_strdup(path);
@@ -206,6 +204,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	net.cluster = worker->cluster;
 	net.store = worker->store_id;
 	net.boot_epoch = options->boot_epoch;
+	net.polled = true;
 	net.handler.frame = pool_take_frame;
 	net.handler.closed = on_closed;
 	net.handler.arg = worker;
