@@ -87,16 +87,30 @@ on_sent(void *arg)
 	net_conn_release(conn);
 }
 
-static void
+/*
+ * Start a receive; false when the connection was closed meanwhile.  nng 1.5.2
+ * never ends a receive that begins on a closed stream, so it begins under the
+ * lock under which a connection becomes closed.
+ */
+static bool
 receive_next(StreamConn *sc)
 {
+	NetConn    *conn = &sc->base;
 	nng_iov		iov;
+	bool		begun;
 
-	conn_reserve(&sc->base);
-	iov.iov_buf = sc->base.in.data + sc->base.in.len;
-	iov.iov_len = sc->base.in.size - sc->base.in.len;
-	nng_aio_set_iov(sc->recv_aio, 1, &iov);
-	nng_stream_recv(sc->stream, sc->recv_aio);
+	conn_reserve(conn);
+	iov.iov_buf = conn->in.data + conn->in.len;
+	iov.iov_len = conn->in.size - conn->in.len;
+	pthread_mutex_lock(&conn->lock);
+	begun = !conn->closed;
+	if (begun)
+	{
+		nng_aio_set_iov(sc->recv_aio, 1, &iov);
+		nng_stream_recv(sc->stream, sc->recv_aio);
+	}
+	pthread_mutex_unlock(&conn->lock);
+	return begun;
 }
 
 static void
@@ -109,11 +123,8 @@ on_received(void *arg)
 	if (rc == 0)
 	{
 		conn->in.len += nng_aio_count(sc->recv_aio);
-		if (conn_take_frames(conn))
-		{
-			receive_next(sc);
+		if (conn_take_frames(conn) && receive_next(sc))
 			return;
-		}
 	}
 	conn_close(conn);
 	net_conn_release(conn);
@@ -184,7 +195,8 @@ on_accepted(void *arg)
 			nng_aio_alloc(&sc->send_aio, on_sent, sc) != 0)
 			vt_assert_fail("nng_aio_alloc", __FILE__, __LINE__);
 		conn_join(&sc->base);
-		receive_next(sc);
+		if (!receive_next(sc))
+			net_conn_release(&sc->base);
 	}
 	pthread_mutex_lock(&server->lock);
 	stopping = server->stopping || rc == NNG_ECLOSED || rc == NNG_ECANCELED;

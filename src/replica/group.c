@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * group.c
- *	  One group on the raft thread: events in, duties out.
+ *	  One group, stepped: events in, duties out.
  *
  * group_duties() is the caller's loop of raft.h, in its order.
  *
@@ -217,7 +217,6 @@ group_handle(Replica *replica, Event *event)
 			pthread_mutex_unlock(&replica->lock);
 			break;
 		case EVENT_OPEN:
-		case EVENT_STOP:
 			break;
 	}
 }

@@ -3,10 +3,15 @@
  * host.c
  *	  The host: its threads, the inbox of the raft thread, the log writer.
  *
- * The raft thread owns every core.  Whatever happens elsewhere comes to it as
- * an event, it lets the groups concerned do their duties, and goes on.  What
- * has to be written goes to the writer as jobs; while one write is under way
- * the next jobs gather, so one sync serves many groups and many proposals.
+ * Whatever happens comes into the inbox as an event.  Whoever brought it then
+ * tries to become the stepper: it handles all events there are, lets the groups
+ * concerned do their duties, and goes on.  Who finds the place taken may leave,
+ * since the stepper looks into the inbox once more after it has let go.  So a
+ * core is stepped by one thread at a time, and an event never waits for another
+ * thread to wake up; the raft thread is left with the ticks.
+ *
+ * What has to be written goes to the writer as jobs; while one write is under
+ * way the next jobs gather, so one sync serves many groups and many proposals.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,27 +53,33 @@ buf_free_sized(void *state, void *p, size_t size)
 	free(p);
 }
 
-/* Put an event into the inbox and wake the raft thread. */
+/* Put an event into the inbox; step_all() must follow. */
 static void
-post(ReplicaHost *host, Event *event)
+push(ReplicaHost *host, Event *event)
 {
 	event->next = NULL;
 	pthread_mutex_lock(&host->inbox_lock);
 	*host->inbox_end = event;
 	host->inbox_end = &event->next;
-	pthread_cond_signal(&host->inbox_ready);
 	pthread_mutex_unlock(&host->inbox_lock);
 }
 
-void
-host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
+static void
+push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
 {
 	Event	   *event = vt_alloc0(sizeof(Event));
 
 	event->kind = kind;
 	event->replica = replica;
 	event->number = number;
-	post(host, event);
+	push(host, event);
+}
+
+void
+host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
+{
+	push_event(host, kind, replica, number);
+	step_all(host);
 }
 
 void
@@ -78,19 +89,19 @@ host_write(ReplicaHost *host, WriteJob *job)
 	pthread_mutex_lock(&host->writer_lock);
 	*host->jobs_end = job;
 	host->jobs_end = &job->next;
-	pthread_cond_signal(&host->writer_ready);
 	pthread_mutex_unlock(&host->writer_lock);
+	pthread_cond_signal(&host->writer_ready);
 }
 
-/* Tell whoever waits for a job that is durable, and free it. */
+/* Tell whoever waits for a job that is durable, and free it; step_all() must follow. */
 static void
 job_finish(ReplicaHost *host, WriteJob *job)
 {
 	store_batch_free(job->batch);
 	if (job->seq)
-		host_event(host, EVENT_PERSISTED, job->replica, job->seq);
+		push_event(host, EVENT_PERSISTED, job->replica, job->seq);
 	if (job->base)
-		host_event(host, EVENT_BASE_DURABLE, job->replica, job->base);
+		push_event(host, EVENT_BASE_DURABLE, job->replica, job->base);
 	if (job->finished)
 	{
 		pthread_mutex_lock(&host->writer_lock);
@@ -137,6 +148,7 @@ writer_main(void *arg)
 			jobs = job->next;
 			job_finish(host, job);
 		}
+		step_all(host);
 	}
 }
 
@@ -148,8 +160,8 @@ host_run(ReplicaHost *host, Replica *replica)
 	replica->run_next = NULL;
 	*host->run_end = replica;
 	host->run_end = &replica->run_next;
-	pthread_cond_signal(&host->apply_ready);
 	pthread_mutex_unlock(&host->apply_lock);
+	pthread_cond_signal(&host->apply_ready);
 }
 
 static void
@@ -168,34 +180,6 @@ tick_all(ReplicaHost *host)
 	}
 }
 
-/* Take everything from the inbox; wait for the next tick if it is empty. */
-static Event *
-take_events(ReplicaHost *host, int64_t tick_at, bool *stopping)
-{
-	Event	   *events;
-
-	pthread_mutex_lock(&host->inbox_lock);
-	while (!host->inbox)
-	{
-		int64_t		left = tick_at - clock_now_us();
-		struct timespec until;
-
-		if (left <= 0)
-			break;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += left % 1000000 * 1000;
-		until.tv_sec += left / 1000000 + until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&host->inbox_ready, &host->inbox_lock, &until);
-	}
-	events = host->inbox;
-	host->inbox = NULL;
-	host->inbox_end = &host->inbox;
-	*stopping = host->stopping;
-	pthread_mutex_unlock(&host->inbox_lock);
-	return events;
-}
-
 static void
 unlink_replica(ReplicaHost *host, Replica *replica)
 {
@@ -207,82 +191,148 @@ unlink_replica(ReplicaHost *host, Replica *replica)
 		}
 }
 
-/* What came after the order to stop is answered by whoever gave it. */
-static void
-give_back(ReplicaHost *host, Event *events)
+static Event *
+take_events(ReplicaHost *host)
 {
-	Event	  **end = &events;
+	Event	   *events;
 
 	pthread_mutex_lock(&host->inbox_lock);
-	while (*end)
-		end = &(*end)->next;
-	*end = host->inbox;
-	if (!host->inbox && events)
-		host->inbox_end = end;
-	host->inbox = events;
+	events = host->inbox;
+	host->inbox = NULL;
+	host->inbox_end = &host->inbox;
 	pthread_mutex_unlock(&host->inbox_lock);
+	return events;
 }
 
-static void *
-raft_main(void *arg)
+static void
+handle(ReplicaHost *host, Event *event)
 {
-	ReplicaHost *host = (ReplicaHost *) arg;
-	int64_t		tick_at = clock_now_us() + TICK_MS * 1000;
-
-	for (;;)
+	switch (event->kind)
 	{
-		bool		stopping;
-		Event	   *events = take_events(host, tick_at, &stopping);
-		bool		again;
+		case EVENT_OPEN:
+			event->replica->next = host->replicas;
+			host->replicas = event->replica;
+			raft_campaign(event->replica->raft);
+			mark_dirty(event->replica);
+			break;
+		case EVENT_CLOSE:
+			/* Whoever waits for this may free the replica at once. */
+			unlink_replica(host, event->replica);
+			group_handle(event->replica, event);
+			break;
+		default:
+			group_handle(event->replica, event);
+			mark_dirty(event->replica);
+			break;
+	}
+	free(event);
+}
 
+static void
+do_duties(ReplicaHost *host)
+{
+	bool		again;
+
+	do
+	{
+		again = false;
+		for (Replica *r = host->replicas; r; r = r->next)
+			if (r->dirty)
+			{
+				r->dirty = false;
+				group_duties(r);
+				again |= r->dirty;
+			}
+	} while (again);
+}
+
+/* Handle all there is, and what that brings; the step lock is held. */
+static void
+step_held(ReplicaHost *host)
+{
+	Event	   *events;
+
+	while (!host->stopped && (events = take_events(host)) != NULL)
+	{
 		while (events)
 		{
 			Event	   *event = events;
 
 			events = event->next;
-			if (event->kind == EVENT_STOP)
-			{
-				give_back(host, events);
-				free(event);
-				return NULL;
-			}
-			if (event->kind == EVENT_OPEN)
-			{
-				event->replica->next = host->replicas;
-				host->replicas = event->replica;
-				raft_campaign(event->replica->raft);
-				mark_dirty(event->replica);
-			}
-			else if (event->kind == EVENT_CLOSE)
-			{
-				/* Whoever waits for this may free the replica at once. */
-				unlink_replica(host, event->replica);
-				group_handle(event->replica, event);
-			}
-			else
-			{
-				group_handle(event->replica, event);
-				mark_dirty(event->replica);
-			}
-			free(event);
+			handle(host, event);
 		}
-		if (clock_now_us() >= tick_at)
-		{
-			tick_all(host);
-			tick_at = clock_now_us() + TICK_MS * 1000;
-		}
-		do
-		{
-			again = false;
-			for (Replica *r = host->replicas; r; r = r->next)
-				if (r->dirty)
-				{
-					r->dirty = false;
-					group_duties(r);
-					again |= r->dirty;
-				}
-		} while (again);
+		do_duties(host);
 	}
+}
+
+static bool
+inbox_is_empty(ReplicaHost *host)
+{
+	bool		empty;
+
+	pthread_mutex_lock(&host->inbox_lock);
+	empty = host->inbox == NULL;
+	pthread_mutex_unlock(&host->inbox_lock);
+	return empty;
+}
+
+/*
+ * See to it that what is in the inbox is handled: here, or by the thread that
+ * holds the step lock.  That may be this one, further up: a core's duties bring
+ * events too.
+ */
+void
+step_all(ReplicaHost *host)
+{
+	bool		done = false;
+
+	while (!done && pthread_mutex_trylock(&host->step_lock) == 0)
+	{
+		step_held(host);
+		done = host->stopped;
+		pthread_mutex_unlock(&host->step_lock);
+		/* Who came since the last look found the lock taken and left. */
+		done = done || inbox_is_empty(host);
+	}
+}
+
+/* The raft thread: ticks. */
+static void *
+raft_main(void *arg)
+{
+	ReplicaHost *host = (ReplicaHost *) arg;
+	struct timespec tick_at;
+	bool		stopping = false;
+
+	clock_gettime(CLOCK_MONOTONIC, &tick_at);
+	while (!stopping)
+	{
+		struct timespec now;
+
+		tick_at.tv_nsec += TICK_MS * 1000000;
+		tick_at.tv_sec += tick_at.tv_nsec / 1000000000;
+		tick_at.tv_nsec %= 1000000000;
+		pthread_mutex_lock(&host->inbox_lock);
+		while (!host->stopping &&
+			   pthread_cond_timedwait(&host->stop_asked, &host->inbox_lock, &tick_at) == 0)
+			;
+		stopping = host->stopping;
+		pthread_mutex_unlock(&host->inbox_lock);
+		if (stopping)
+			break;
+		pthread_mutex_lock(&host->step_lock);
+		tick_all(host);
+		do_duties(host);
+		step_held(host);
+		pthread_mutex_unlock(&host->step_lock);
+		step_all(host);
+		/* Ticks that were missed are not made up for. */
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec > tick_at.tv_sec ||
+			(now.tv_sec == tick_at.tv_sec && now.tv_nsec > tick_at.tv_nsec + TICK_MS * 1000000))
+			tick_at = now;
+	}
+	return NULL;
 }
 
 static void
@@ -331,11 +381,12 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	vt_id_random(&seed);
 	host->seeds = get_le64(seed.b);
 
+	pthread_mutex_init(&host->step_lock, NULL);
 	pthread_mutex_init(&host->inbox_lock, NULL);
 	pthread_mutex_init(&host->writer_lock, NULL);
 	pthread_mutex_init(&host->apply_lock, NULL);
 	pthread_mutex_init(&host->io_lock, NULL);
-	cond_init(&host->inbox_ready);
+	cond_init(&host->stop_asked);
 	cond_init(&host->writer_ready);
 	cond_init(&host->writer_done);
 	cond_init(&host->apply_ready);
@@ -392,11 +443,12 @@ replica_host_stop(ReplicaHost *host)
 {
 	if (!host)
 		return;
-	pthread_mutex_lock(&host->inbox_lock);
-	host->stopping = true;
-	pthread_mutex_unlock(&host->inbox_lock);
-	host_event(host, EVENT_STOP, NULL, 0);
-	pthread_join(host->raft_thread, NULL);
+
+	/* No core is stepped any more; what still comes stays in the inbox. */
+	pthread_mutex_lock(&host->step_lock);
+	host->stopped = true;
+	pthread_mutex_unlock(&host->step_lock);
+	stop_thread(&host->inbox_lock, &host->stop_asked, &host->stopping, &host->raft_thread, 1);
 	stop_thread(&host->writer_lock, &host->writer_ready, &host->writer_stop, &host->writer_thread, 1);
 	stop_thread(&host->apply_lock, &host->apply_ready, &host->apply_stop, host->apply_pool,
 				host->options.apply_threads);
@@ -445,7 +497,8 @@ post_question(Replica *replica, EventKind kind, RaftBuf *command, ReplicaDone do
 	event->command = command;
 	event->done = done;
 	event->arg = arg;
-	post(replica->host, event);
+	push(replica->host, event);
+	step_all(replica->host);
 }
 
 void
@@ -704,13 +757,15 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	return VT_OK;
 }
 
-/* Wait until the raft thread has seen everything sent to it before now. */
+/* Wait until everything in the inbox before now has been handled. */
 static void
 close_round(Replica *replica)
 {
 	pthread_mutex_lock(&replica->lock);
 	replica->closed = false;
+	pthread_mutex_unlock(&replica->lock);
 	host_event(replica->host, EVENT_CLOSE, replica, 0);
+	pthread_mutex_lock(&replica->lock);
 	while (!replica->closed)
 		pthread_cond_wait(&replica->idle, &replica->lock);
 	pthread_mutex_unlock(&replica->lock);
@@ -726,7 +781,7 @@ replica_destroy(Replica *replica, VtError *err)
 
 	(void) err;
 
-	/* The raft thread lets go of it, then the apply and io threads. */
+	/* The steppers let go of it, then the apply and io threads. */
 	close_round(replica);
 	pthread_mutex_lock(&replica->lock);
 	while (replica->queued)
@@ -740,7 +795,7 @@ replica_destroy(Replica *replica, VtError *err)
 		pthread_cond_wait(&host->io_idle, &host->io_lock);
 	pthread_mutex_unlock(&host->io_lock);
 
-	/* The raft thread writes nothing of it any more, so these stand still. */
+	/* Nothing of it is written any more, so these stand still. */
 	log_batch_tombstone(batch, group, id);
 	for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
 		log_batch_drop(batch, group, i);

@@ -3,9 +3,10 @@
  * private.h
  *	  What host.c, group.c and apply.c share.
  *
- * Locks, in the order they may be taken: host->inbox_lock; replica->lock;
- * host->writer_lock; host->apply_lock.  None is held while a core is stepped,
- * LevelDB is called, or a done callback runs.
+ * Locks, in the order they may be taken: host->step_lock; host->inbox_lock;
+ * replica->lock; host->writer_lock; host->apply_lock.  None but the step lock is
+ * held while a core is stepped or a done callback runs, and none at all while
+ * LevelDB is called.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +18,7 @@
 
 #include "replica/replica.h"
 
-/* What is sent to the raft thread. */
+/* What the cores are told. */
 typedef enum EventKind
 {
 	EVENT_PROPOSE,
@@ -27,8 +28,7 @@ typedef enum EventKind
 	EVENT_CHECKPOINTED,			/* number = index */
 	EVENT_BASE_DURABLE,			/* number = index */
 	EVENT_OPEN,
-	EVENT_CLOSE,
-	EVENT_STOP
+	EVENT_CLOSE
 } EventKind;
 
 typedef struct Event
@@ -78,12 +78,12 @@ typedef struct WriteJob
 struct Replica
 {
 	ReplicaHost *host;
-	Replica    *next;			/* in host->replicas; raft thread's */
+	Replica    *next;			/* in host->replicas; the stepper's */
 	uint64_t	group;
 	uint64_t	id;
 	ReplicaMachine machine;
 
-	/* The raft thread's */
+	/* The stepper's */
 	Raft	   *raft;
 	uint64_t	stored_last;	/* highest index in the store */
 	uint64_t	stored_base;	/* L keys up to here are gone or going */
@@ -94,7 +94,7 @@ struct Replica
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
 
-	/* Published by the raft thread and the apply threads */
+	/* Published by the stepper and the apply threads */
 	atomic_uint_fast64_t applied;
 	atomic_uint_fast64_t term;
 	atomic_uint_fast64_t serving_from;	/* first index of this leader's term; 0 = not leader */
@@ -122,14 +122,16 @@ struct ReplicaHost
 	RaftAllocator allocator;
 	atomic_uint_fast64_t inflight_bytes;
 
-	/* Inbox of the raft thread */
+	/* Events that no stepper has taken yet */
 	pthread_mutex_t inbox_lock;
-	pthread_cond_t inbox_ready;
+	pthread_cond_t stop_asked;
 	Event	   *inbox;
 	Event	  **inbox_end;
-	bool		stopping;
+	bool		stopping;		/* the raft thread shall end */
 
-	/* The raft thread's */
+	/* The stepper's: whoever holds the lock */
+	pthread_mutex_t step_lock;
+	bool		stopped;		/* no core is stepped any more */
 	Replica    *replicas;
 	uint64_t	seeds;
 
@@ -167,11 +169,13 @@ struct ReplicaHost
 /* A failure that must stop the process (laws S4, P8). */
 extern void host_die(const char *doing, const VtError *err) __attribute__((noreturn));
 
+/* Tell the cores something, and step them unless another thread does. */
 extern void host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
+extern void step_all(ReplicaHost *host);
 extern void host_write(ReplicaHost *host, WriteJob *job);
 extern void host_run(ReplicaHost *host, Replica *replica);
 
-/* group.c, on the raft thread */
+/* group.c, with the step lock held */
 extern void group_handle(Replica *replica, Event *event);
 extern void group_duties(Replica *replica);
 extern void group_fail_waiters(Replica *replica, VtStatus status, bool all);

@@ -5,8 +5,8 @@
  *
  * A ReplicaHost owns the shared Raft log and the threads that serve it:
  *
- *	   raft thread		steps the cores, hands out their duties; never touches
- *						LevelDB
+ *	   raft thread		ticks.  A core is stepped by whoever brings it news, one
+ *						thread at a time; none touches LevelDB meanwhile
  *	   log writer		one synced batch per cycle for all groups
  *	   apply threads	a run queue of groups; call the state machines
  *	   io thread		checkpoints and log truncation
@@ -16,8 +16,9 @@
  * Conventions
  *
  * 1. Any thread may call; nothing blocks except open, create, destroy and stop.
- * 2. A done callback comes exactly once, on an apply thread or the raft thread.
- *	  It must be short: fill in an answer and hand it on.
+ * 2. A done callback comes exactly once, on an apply thread or on one that
+ *	  steps the cores, the caller's own perhaps.  It must be short and take no
+ *	  lock under which this module is called: fill in an answer and hand it on.
  * 3. Acknowledged means durable on a majority and applied here (law S1).
  * 4. A write that fails stops the process with a log line (laws S4, P8).
  * 5. Only groups with this one voter are opened today; peers come with the
