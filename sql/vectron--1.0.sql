@@ -278,7 +278,8 @@ CREATE OPERATOR CLASS vector_l1_ops
 -- An index's own state, from its metapage: works without the cluster.
 CREATE FUNCTION vectron.index_meta(index regclass,
 		OUT generation text, OUT state text, OUT dimensions integer, OUT m integer,
-		OUT ef_construction integer, OUT quantization text, OUT stale_since timestamptz, OUT stale_reason text)
+		OUT ef_construction integer, OUT quantization text, OUT stale_since timestamptz, OUT stale_reason text,
+		OUT unreachable_since timestamptz)
 	AS 'MODULE_PATHNAME', 'vectron_index_meta' LANGUAGE C STRICT;
 
 -- A report of the placement driver, as JSON: collections, workers, shards or
@@ -319,9 +320,14 @@ CREATE VIEW vectron.indexes AS
 				WHEN m.state OPERATOR(pg_catalog.=) ANY ('{empty,not built}') THEN 'not needed yet'
 				ELSE coalesce(c.state, 'unknown to the cluster') END AS cluster_state,
 		   m.generation, m.dimensions, m.m, m.ef_construction, m.quantization, c.nshards AS shards,
-		   c.under_replicated, c.records, c.unindexed, c.bytes, m.stale_since, m.stale_reason
+		   c.under_replicated, c.records, c.unindexed, c.bytes, m.stale_since, m.stale_reason,
+		   coalesce(m.unreachable_since, CASE WHEN (r ->> 'status')::integer OPERATOR(pg_catalog.<>) 0
+				THEN pg_catalog.now() END) AS unreachable_since,
+		   pg_catalog.age(t.relfrozenxid) AS table_xid_age
 	FROM pg_catalog.pg_class i
 		JOIN pg_catalog.pg_am a ON a.oid OPERATOR(pg_catalog.=) i.relam AND a.amname OPERATOR(pg_catalog.=) 'vectron'
+		JOIN pg_catalog.pg_index x ON x.indexrelid OPERATOR(pg_catalog.=) i.oid
+		JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) x.indrelid
 		CROSS JOIN report
 		CROSS JOIN LATERAL vectron.index_meta(i.oid::regclass) m
 		LEFT JOIN collections c ON c.generation OPERATOR(pg_catalog.=) m.generation

@@ -32,6 +32,9 @@
 /* How long a failure to reach the cluster keeps the planner away from it. */
 #define DOWN_US (5 * INT64CONST(1000000))
 
+/* Timeouts at least this long say something when they pass. */
+#define TELLING_MS 1000
+
 static Client *client;
 static char *client_endpoints;	/* what it was opened with */
 static char *client_secret;
@@ -300,15 +303,33 @@ hint_of(VtStatus status)
 	}
 }
 
+/*
+ * Nobody answered: remember it, for the planner of this session and of others.
+ * With a timeout that is too short for anybody to answer nothing is learnt.
+ */
+void
+cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *owner)
+{
+	if (status != VT_UNAVAILABLE && status != VT_TIMEOUT)
+		return;
+	down_until = clock_now_us() + DOWN_US;
+	if (status == VT_UNAVAILABLE ||
+		(vectron_read_timeout >= TELLING_MS && vectron_write_timeout >= TELLING_MS))
+		health_note_failure(generation, owner);
+}
+
 /* Raise what the cluster said.  doing is a phrase such as "could not search". */
 void
 cluster_error(VtStatus status, const VtError *err, const char *doing, Relation index)
 {
 	const char *hint = hint_of(status);
+	VectronMeta meta;
 
 	cluster_rethrow();
-	if (status == VT_UNAVAILABLE || status == VT_TIMEOUT)
-		down_until = clock_now_us() + DOWN_US;
+	if (index == NULL)
+		cluster_note_failure(status, NULL, NULL);
+	else if (meta_read_built(index, &meta) && meta.state == VECTRON_LIVE)
+		cluster_note_failure(status, &meta.generation, &meta.owner);
 	if (index)
 		ereport(ERROR,
 				(errcode(sqlstate_of(status)),
@@ -336,9 +357,28 @@ cluster_check(VtStatus status, const VtError *err, const char *doing, Relation i
 	cluster_error(status, &plain, doing, index);
 }
 
+/* The same for a generation whose relation is not open. */
+void
+cluster_check_generation(VtStatus status, const VtError *err, const char *doing,
+						 const VtId *generation, const WireOwner *owner)
+{
+	char		text[VT_ID_TEXT];
+	const char *hint = hint_of(status);
+
+	if (status == VT_OK)
+		return;
+	cluster_rethrow();
+	cluster_note_failure(status, generation, owner);
+	vt_id_format(generation, text);
+	ereport(ERROR,
+			(errcode(sqlstate_of(status)),
+			 errmsg("%s the shards of generation %s: %s", doing, text, vt_error_words(err)),
+			 hint ? errhint("%s", hint) : 0));
+}
+
 /* For the planner, which makes no call (R5). */
 bool
-cluster_believed_down(void)
+cluster_believed_down(const VtId *generation)
 {
-	return down_until != 0 && clock_now_us() < down_until;
+	return (down_until != 0 && clock_now_us() < down_until) || health_is_down(generation);
 }

@@ -39,15 +39,13 @@ path_is_possible(const IndexPath *path)
 		return false;
 	if (RecoveryInProgress())
 		return false;
-	if (vectron_fallback_scan && cluster_believed_down())
-		return false;
-
 	/* W7: a stale index, or one that will turn out to be, is not chosen. */
 	index = index_open(path->indexinfo->indexoid, NoLock);
 	meta_read(index, &meta);
 	index_close(index, NoLock);
 	possible = meta.state == VECTRON_EMPTY ||
-		(meta.state == VECTRON_LIVE && identity_may_be_ours(&meta.owner));
+		(meta.state == VECTRON_LIVE && identity_may_be_ours(&meta.owner) &&
+		 !(vectron_fallback_scan && cluster_believed_down(&meta.generation)));
 	return possible;
 }
 

@@ -115,10 +115,20 @@ extern void cluster_error(VtStatus status, const VtError *err, const char *doing
 						  Relation index) pg_attribute_noreturn();
 extern void cluster_check(VtStatus status, const VtError *err, const char *doing,
 						  Relation index);
+extern void cluster_check_generation(VtStatus status, const VtError *err, const char *doing,
+									 const VtId *generation, const WireOwner *owner);
+extern void cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *owner);
 extern void cluster_rethrow(void);
 extern bool cluster_is_embedded(void);
 extern char *cluster_endpoint(int n);
-extern bool cluster_believed_down(void);
+extern bool cluster_believed_down(const VtId *generation);
+
+/* health.c */
+extern void health_note_failure(const VtId *generation, const WireOwner *owner);
+extern bool health_is_down(const VtId *generation);
+extern bool health_down_since(const VtId *generation, TimestampTz *since);
+extern bool health_any_down(void);
+extern void health_probe(void);
 
 /* wal.c (law W3) */
 extern void wal_flush_own(XLogRecPtr lsn);

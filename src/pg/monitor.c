@@ -52,6 +52,7 @@ vectron_report(PG_FUNCTION_ARGS)
 	{
 		StringInfoData out;
 
+		cluster_note_failure(status, NULL, NULL);
 		initStringInfo(&out);
 		appendStringInfo(&out, "{\"status\":%d,\"message\":", (int) status);
 		/* Words of ours: printable, but a quote or backslash must not break it. */
@@ -80,15 +81,16 @@ monitor_open_index(Oid oid, LOCKMODE lock)
 	return index;
 }
 
-/* (generation, state, dim, m, ef_construction, quantization, stale_since, stale_reason) */
+/* (generation, state, dim, m, ef_construction, quantization, stale_since, stale_reason, unreachable_since) */
 Datum
 vectron_index_meta(PG_FUNCTION_ARGS)
 {
 	Relation	index = monitor_open_index(PG_GETARG_OID(0), AccessShareLock);
 	VectronMeta meta;
 	TupleDesc	desc;
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	Datum		values[9];
+	bool		nulls[9] = {false};
+	TimestampTz down_since = 0;
 	char		generation[VT_ID_TEXT];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -113,5 +115,7 @@ vectron_index_meta(PG_FUNCTION_ARGS)
 	values[6] = TimestampTzGetDatum(meta.stale_since);
 	values[7] = CStringGetTextDatum(meta.stale_reason);
 	nulls[6] = nulls[7] = meta.state != VECTRON_STALE;
+	nulls[8] = meta.state != VECTRON_LIVE || !health_down_since(&meta.generation, &down_since);
+	values[8] = TimestampTzGetDatum(down_since);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

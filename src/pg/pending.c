@@ -435,15 +435,7 @@ group_flush(PendingGroup *group, int64_t deadline, bool at_end)
 			group_give_up(group, &err);
 			break;
 		}
-		if (status != VT_OK)
-		{
-			char		generation[VT_ID_TEXT];
-
-			vt_id_format(&group->generation, generation);
-			cluster_check(status, &err,
-						  psprintf("could not write to the shards of generation %s", generation),
-						  NULL);
-		}
+		cluster_check_generation(status, &err, "could not write to", &group->generation, &group->owner);
 	}
 	group_compact(group);
 }

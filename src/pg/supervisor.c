@@ -16,7 +16,8 @@
  * socket tells its process id.
  *
  * It also starts, now and then, the short process of sweep.c: when a transaction
- * has left word of what it dropped, and every vectron.sweep_interval.  That is
+ * has left word of what it dropped, when something could not be reached, and
+ * every vectron.sweep_interval.  That is
  * needed with an outside cluster too.
  *
  *-------------------------------------------------------------------------
@@ -71,11 +72,13 @@ static Daemon daemons[DAEMONS] = {
 
 /* The sweeping process (law W8) */
 #define FIRST_SWEEP_US (60 * INT64CONST(1000000))	/* after the start, at the latest */
+#define PROBE_US (3 * INT64CONST(1000000))
 static BackgroundWorkerHandle *sweeper;
 static int64_t sweep_due_us;	/* 0 = not known yet */
 static uint64 drops_tried;		/* what the last one was started for */
 static int64_t drops_not_before_us;
 static int	drops_backoff_ms;
+static int64_t probe_not_before_us;	/* for who could not be reached (health.c) */
 
 /* Take the lock that makes one supervisor; -1 = somebody has it. */
 static int
@@ -316,6 +319,7 @@ sweeper_look(void)
 	BackgroundWorker worker;
 	bool		full;
 	uint64		drops;
+	bool		probe;
 	pid_t		pid;
 
 	if (sweeper && GetBackgroundWorkerPid(sweeper, &pid) != BGWH_STOPPED)
@@ -332,7 +336,8 @@ sweeper_look(void)
 	drops = drops_waiting();
 	if (drops != drops_tried)
 		drops_backoff_ms = drops_not_before_us = 0;
-	if (!full && (drops == 0 || now < drops_not_before_us))
+	probe = now >= probe_not_before_us && health_any_down();
+	if (!full && !probe && (drops == 0 || now < drops_not_before_us))
 		return;
 
 	memset(&worker, 0, sizeof(worker));
@@ -349,6 +354,8 @@ sweeper_look(void)
 		return;					/* no slot is free now */
 	if (full)
 		sweep_due_us = now + interval_us;
+
+	probe_not_before_us = now + PROBE_US;
 
 	/* What does not get done is tried again later each time. */
 	drops_tried = drops;

@@ -417,7 +417,7 @@ vectron_sweep_database_main(Datum database)
 }
 
 /*
- * Send drops; full: sweep as well.  An error ends the process, and the
+ * See who can be reached again, send drops; full: sweep as well.  An error ends the process, and the
  * supervisor starts another one later.
  */
 void
@@ -434,6 +434,7 @@ vectron_sweeper_main(Datum full)
 	context = AllocSetContextCreate(TopMemoryContext, "vectron sweeper", ALLOCSET_DEFAULT_SIZES);
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
+	health_probe();
 	drops_send();
 	if (DatumGetBool(full))
 		databases = sweep_databases(&outcomes);
