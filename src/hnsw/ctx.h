@@ -81,18 +81,14 @@ visited_add(Visited *v, uint32_t slot)
 	size_t		word = slot >> 6;
 	uint64_t	bit = UINT64_C(1) << (slot & 63);
 
+	uint64_t	seen;
+
 	if (__builtin_expect(word >= v->words, 0))
 		visited_grow(v, word);
-	if (v->tags[word] != v->tag)
-	{
-		v->tags[word] = v->tag;
-		v->bits[word] = bit;
-		return true;
-	}
-	if (v->bits[word] & bit)
-		return false;
-	v->bits[word] |= bit;
-	return true;
+	seen = v->tags[word] == v->tag ? v->bits[word] : 0;
+	v->tags[word] = v->tag;
+	v->bits[word] = seen | bit;
+	return !(seen & bit);
 }
 
 static inline bool

@@ -162,6 +162,7 @@ struct Hnsw
 	uint32_t	mask;
 	size_t		code_stride;
 	size_t		code_params;	/* offset of CodeParams in a row of codes */
+	uint32_t	row_lines;		/* of the caches: what a walk reads of a row */
 	size_t		vec_off;		/* sections of a chunk */
 	size_t		code_off;
 	size_t		link_off;

@@ -61,7 +61,49 @@ code_plain(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint3
 	}
 }
 
-const Kernels kernels_plain = {"plain", l2_plain, dot_plain, l1_plain, code_plain};
+static Split
+split_plain(const float *vector, uint32_t len, int8_t *high, int8_t *low)
+{
+	Split		split;
+	float		most = 0;
+	float		high_inverse;
+	float		low_inverse;
+	float		sums[LANES] = {0};
+	float		norms[LANES] = {0};
+
+	for (uint32_t i = 0; i < len; i++)
+		most = fabsf(vector[i]) > most ? fabsf(vector[i]) : most;
+	split_scales(&split, most, &high_inverse, &low_inverse);
+	for (uint32_t i = 0; i < len; i++)
+	{
+		float		x = vector[i];
+		float		h = rintf(x * high_inverse);
+		float		l = rintf((x - h * split.high_scale) * low_inverse);
+
+		l = l > CODE_QUERY_MAX ? CODE_QUERY_MAX : l < -CODE_QUERY_MAX ? -CODE_QUERY_MAX : l;
+		high[i] = (int8_t) h;
+		low[i] = (int8_t) l;
+		sums[i % LANES] += x;
+		norms[i % LANES] += x * x;
+	}
+	split.sum = split_fold(sums);
+	split.norm = split_fold(norms);
+	return split;
+}
+
+static void
+unpack_plain(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
+{
+	for (uint32_t i = 0; i < len; i++)
+	{
+		high[i] = (int8_t) (codes[i] >> 2);
+		low[i] = (int8_t) (codes[i] & 3);
+	}
+}
+
+const Kernels kernels_plain = {
+	"plain", l2_plain, dot_plain, l1_plain, code_plain, split_plain, unpack_plain
+};
 
 const Kernels *
 kernels_by_name(const char *name)

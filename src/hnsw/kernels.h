@@ -5,7 +5,8 @@
  *
  * A kernel compares a query with n rows anywhere in memory, four at a time so
  * that the query's registers are shared, and asks for the next four while it
- * works.  Results order neighbours while walking; what callers get is computed
+ * works: the requests come at the pace of the work and do not pile up in the
+ * few buffers for misses.  Results order neighbours while walking; what callers get is computed
  * by vec_distance() in the end.  So the float kernels may round as they like;
  * the code kernel adds integers and gives the same on every CPU.
  *
@@ -33,10 +34,26 @@ typedef struct CodeQuery
 	const int8_t *low;
 	float		high_scale;
 	float		low_scale;
+	uint32_t	row_bytes;		/* to ask for of the next rows: what stands behind the codes, too */
 } CodeQuery;
 
 typedef void (*CodeKernel) (const CodeQuery *query, const uint8_t *const *rows, uint32_t n,
 							uint32_t len, float *out);
+
+/* A vector as a query on codes: number = high_scale * high + low_scale * low, about. */
+typedef struct Split
+{
+	float		high_scale;
+	float		low_scale;
+	float		sum;			/* of the numbers */
+	float		norm;			/* squared */
+} Split;
+
+/* len floats, a multiple of 16, into two parts of as many bytes. */
+typedef Split (*SplitKernel) (const float *vector, uint32_t len, int8_t *high, int8_t *low);
+
+/* len codes, a multiple of 64: code = 4 * high + low. */
+typedef void (*UnpackKernel) (const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low);
 
 typedef struct Kernels
 {
@@ -45,11 +62,36 @@ typedef struct Kernels
 	FloatKernel dot;
 	FloatKernel l1;
 	CodeKernel	code;
+	SplitKernel split;
+	UnpackKernel unpack;
 } Kernels;
+
+/* How a split begins and ends on every CPU; inverses of 0: numbers so small are zero. */
+static inline void
+split_scales(Split *split, float most, float *high_inverse, float *low_inverse)
+{
+	split->high_scale = most / CODE_QUERY_MAX;
+	split->low_scale = split->high_scale / (2 * CODE_QUERY_MAX);
+	*high_inverse = 1 / split->high_scale;
+	*low_inverse = 1 / split->low_scale;
+	if (!(*low_inverse <= 3.4e38f))
+		*high_inverse = *low_inverse = 0;
+}
+
+/* Sixteen partial sums folded in one order. */
+static inline float
+split_fold(float lanes[16])
+{
+	for (int width = 8; width > 0; width /= 2)
+		for (int i = 0; i < width; i++)
+			lanes[i] += lanes[i + width];
+	return lanes[0];
+}
 
 extern const Kernels kernels_plain;
 #ifdef __x86_64__
 extern const Kernels kernels_avx2;
+extern Split split_avx2(const float *vector, uint32_t len, int8_t *high, int8_t *low);
 extern const Kernels kernels_avx512;
 #endif
 
@@ -58,6 +100,9 @@ extern const Kernels kernels_avx512;
  * for less.
  */
 extern const Kernels *kernels_choose(void);
+
+/* The row to ask for while row r is summed. */
+#define KERNEL_NEXT(rows, n, r) ((rows)[(r) + 4 < (n) ? (r) + 4 : (n) - 1])
 
 /* By name; NULL when there is none or this CPU cannot run it.  For tests. */
 extern const Kernels *kernels_by_name(const char *name);

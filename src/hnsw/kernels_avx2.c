@@ -60,7 +60,7 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 		const float *b = (const float *) rows[r + 1];
 		const float *c = (const float *) rows[r + 2];
 		const float *d = (const float *) rows[r + 3];
-		const uint8_t *const *next = rows + (r + 8 <= n ? r + 4 : n - 4);
+		const uint8_t *next[4];
 		__m256		sa = _mm256_setzero_ps();
 		__m256		sb = sa;
 		__m256		sc = sa;
@@ -70,6 +70,8 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 		__m256		tc = sa;
 		__m256		td = sa;
 
+		for (uint32_t j = 0; j < 4; j++)
+			next[j] = KERNEL_NEXT(rows, n, r + j);
 		for (uint32_t i = 0; i < dim; i += 16)
 		{
 			__m256		q = _mm256_load_ps(query + i);
@@ -149,8 +151,8 @@ code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32
 	{
 		const uint8_t *a = rows[r];
 		const uint8_t *b = rows[r + 1 < n ? r + 1 : r];
-		const uint8_t *na = rows[r + 3 < n ? r + 2 : r];
-		const uint8_t *nb = rows[r + 3 < n ? r + 3 : r];
+		const uint8_t *na = KERNEL_NEXT(rows, n, r);
+		const uint8_t *nb = KERNEL_NEXT(rows, n, r + 1);
 		__m256i		ha = _mm256_setzero_si256();
 		__m256i		hb = ha;
 		__m256i		la = ha;
@@ -170,6 +172,11 @@ code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32
 			hb = code_step(hb, y, high);
 			lb = code_step(lb, y, low);
 		}
+		for (uint32_t i = len; i < query->row_bytes; i += 64)
+		{
+			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
+		}
 		out[r] = query->high_scale * (float) fold_int(ha) + query->low_scale * (float) fold_int(la);
 		if (r + 1 < n)
 			out[r + 1] = query->high_scale * (float) fold_int(hb) +
@@ -177,6 +184,99 @@ code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32
 	}
 }
 
-const Kernels kernels_avx2 = {"avx2", l2_avx2, dot_avx2, l1_avx2, code_avx2};
+/* No fused multiply-add: the parts are those of plain C. */
+#define AVX2_ONLY __attribute__((target("avx2")))
+#define AVX2_ONLY_INLINE static inline __attribute__((target("avx2"), always_inline))
+
+/* Eight floats that are whole numbers from -128 to 127, as bytes. */
+AVX2_ONLY_INLINE void
+store_bytes(int8_t *out, __m256 a, __m256 b)
+{
+	__m256i		words = _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+
+	words = _mm256_permute4x64_epi64(words, 0xd8);
+	_mm_store_si128((__m128i *) out, _mm_packs_epi16(_mm256_castsi256_si128(words),
+													 _mm256_extracti128_si256(words, 1)));
+}
+
+typedef struct Parts
+{
+	__m256		high;
+	__m256		low;
+} Parts;
+
+AVX2_ONLY_INLINE Parts
+split_step(__m256 x, float high_inverse, float high_scale, float low_inverse)
+{
+	const __m256 limit = _mm256_set1_ps(CODE_QUERY_MAX);
+	Parts		p;
+	__m256		rest;
+
+	p.high = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(high_inverse)),
+							 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	rest = _mm256_sub_ps(x, _mm256_mul_ps(p.high, _mm256_set1_ps(high_scale)));
+	p.low = _mm256_round_ps(_mm256_mul_ps(rest, _mm256_set1_ps(low_inverse)),
+							_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	p.low = _mm256_min_ps(_mm256_max_ps(p.low, _mm256_sub_ps(_mm256_setzero_ps(), limit)), limit);
+	return p;
+}
+
+AVX2_ONLY Split
+split_avx2(const float *vector, uint32_t len, int8_t *high, int8_t *low)
+{
+	const __m256 sign = _mm256_set1_ps(-0.0f);
+	__m256		most = _mm256_setzero_ps();
+	__m256		sums[2] = {most, most};
+	__m256		norms[2] = {most, most};
+	float		lanes[16];
+	float		high_inverse;
+	float		low_inverse;
+	Split		split;
+
+	for (uint32_t i = 0; i < len; i += 8)
+		most = _mm256_max_ps(most, _mm256_andnot_ps(sign, _mm256_load_ps(vector + i)));
+	_mm256_storeu_ps(lanes, most);
+	for (int i = 1; i < 8; i++)
+		lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
+	split_scales(&split, lanes[0], &high_inverse, &low_inverse);
+	for (uint32_t i = 0; i < len; i += 16)
+	{
+		__m256		x = _mm256_load_ps(vector + i);
+		__m256		y = _mm256_load_ps(vector + i + 8);
+		Parts		a = split_step(x, high_inverse, split.high_scale, low_inverse);
+		Parts		b = split_step(y, high_inverse, split.high_scale, low_inverse);
+
+		store_bytes(high + i, a.high, b.high);
+		store_bytes(low + i, a.low, b.low);
+		sums[0] = _mm256_add_ps(sums[0], x);
+		sums[1] = _mm256_add_ps(sums[1], y);
+		norms[0] = _mm256_add_ps(norms[0], _mm256_mul_ps(x, x));
+		norms[1] = _mm256_add_ps(norms[1], _mm256_mul_ps(y, y));
+	}
+	_mm256_storeu_ps(lanes, sums[0]);
+	_mm256_storeu_ps(lanes + 8, sums[1]);
+	split.sum = split_fold(lanes);
+	_mm256_storeu_ps(lanes, norms[0]);
+	_mm256_storeu_ps(lanes + 8, norms[1]);
+	split.norm = split_fold(lanes);
+	return split;
+}
+
+AVX2_ONLY static void
+unpack_avx2(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
+{
+	for (uint32_t i = 0; i < len; i += 32)
+	{
+		__m256i		x = _mm256_loadu_si256((const __m256i *) (codes + i));
+
+		_mm256_store_si256((__m256i *) (high + i),
+						   _mm256_and_si256(_mm256_srli_epi16(x, 2), _mm256_set1_epi8(63)));
+		_mm256_store_si256((__m256i *) (low + i), _mm256_and_si256(x, _mm256_set1_epi8(3)));
+	}
+}
+
+const Kernels kernels_avx2 = {
+	"avx2", l2_avx2, dot_avx2, l1_avx2, code_avx2, split_avx2, unpack_avx2
+};
 
 #endif							/* __x86_64__ */

@@ -3,10 +3,6 @@
  * kernels_avx512.c
  *	  The kernels in AVX-512; codes with VNNI's multiply-and-add of bytes.
  *
- * While four rows are summed, the same lines of the next four are asked for,
- * one request for each load: the requests come at the pace of the work and do
- * not pile up in the few buffers for misses.
- *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/kernels.h"
@@ -52,12 +48,14 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 		const float *b = (const float *) rows[r + 1];
 		const float *c = (const float *) rows[r + 2];
 		const float *d = (const float *) rows[r + 3];
-		const uint8_t *const *next = rows + (r + 8 <= n ? r + 4 : n - 4);
+		const uint8_t *next[4];
 		__m512		sa = _mm512_setzero_ps();
 		__m512		sb = sa;
 		__m512		sc = sa;
 		__m512		sd = sa;
 
+		for (uint32_t j = 0; j < 4; j++)
+			next[j] = KERNEL_NEXT(rows, n, r + j);
 		for (uint32_t i = 0; i < dim; i += 16)
 		{
 			__m512		q = _mm512_load_ps(query + i);
@@ -142,10 +140,10 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 		const uint8_t *b = rows[r + (left > 1 ? 1 : 0)];
 		const uint8_t *c = rows[r + (left > 2 ? 2 : 0)];
 		const uint8_t *d = rows[r + (left > 3 ? 3 : 0)];
-		const uint8_t *na = rows[r + 4 < n ? r + 4 : r];
-		const uint8_t *nb = rows[r + 5 < n ? r + 5 : r];
-		const uint8_t *nc = rows[r + 6 < n ? r + 6 : r];
-		const uint8_t *nd = rows[r + 7 < n ? r + 7 : r];
+		const uint8_t *na = KERNEL_NEXT(rows, n, r);
+		const uint8_t *nb = KERNEL_NEXT(rows, n, r + 1);
+		const uint8_t *nc = KERNEL_NEXT(rows, n, r + 2);
+		const uint8_t *nd = KERNEL_NEXT(rows, n, r + 3);
 		__m512i		ha = _mm512_setzero_si512();
 		__m512i		hb = ha;
 		__m512i		hc = ha;
@@ -179,6 +177,13 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 			hd = _mm512_dpbusd_epi32(hd, x, high);
 			ld = _mm512_dpbusd_epi32(ld, x, low);
 		}
+		for (uint32_t i = len; i < query->row_bytes; i += 64)
+		{
+			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (nc + i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (nd + i), _MM_HINT_T0);
+		}
 		sums = _mm_add_ps(_mm_mul_ps(high_scale, four_sums(ha, hb, hc, hd)),
 						  _mm_mul_ps(low_scale, four_sums(la, lb, lc, ld)));
 		if (left == 4)
@@ -192,6 +197,20 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 	}
 }
 
-const Kernels kernels_avx512 = {"avx512", l2_avx512, dot_avx512, l1_avx512, code_avx512};
+AVX512 static void
+unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
+{
+	for (uint32_t i = 0; i < len; i += 64)
+	{
+		__m512i		x = _mm512_loadu_si512(codes + i);
+
+		_mm512_store_si512(high + i, _mm512_and_si512(_mm512_srli_epi16(x, 2), _mm512_set1_epi8(63)));
+		_mm512_store_si512(low + i, _mm512_and_si512(x, _mm512_set1_epi8(3)));
+	}
+}
+
+const Kernels kernels_avx512 = {
+	"avx512", l2_avx512, dot_avx512, l1_avx512, code_avx512, split_avx2, unpack_avx512
+};
 
 #endif							/* __x86_64__ */

@@ -43,48 +43,6 @@ query_free(Query *query)
 	free(query->vec);
 }
 
-/* Split the floats into two rounded parts. */
-static void
-split(const Hnsw *h, Query *query)
-{
-	uint32_t	dim = h->opt.dim;
-	float		most = 0;
-	float		sum = 0;
-	float		norm = 0;
-	float		high_inverse;
-	float		low_inverse;
-
-	for (uint32_t i = 0; i < dim; i++)
-	{
-		float		x = fabsf(query->vec[i]);
-
-		most = x > most ? x : most;
-	}
-	query->high_scale = most / CODE_QUERY_MAX;
-	query->low_scale = query->high_scale / (2 * CODE_QUERY_MAX);
-	high_inverse = most > 0 ? 1 / query->high_scale : 0;
-	low_inverse = most > 0 ? 1 / query->low_scale : 0;
-	/* Numbers so small that their inverse is not finite are as good as zero. */
-	if (!isfinite(low_inverse))
-		high_inverse = low_inverse = 0;
-	for (uint32_t i = 0; i < dim; i++)
-	{
-		float		x = query->vec[i];
-		float		high = rintf(x * high_inverse);
-		float		low = rintf((x - high * query->high_scale) * low_inverse);
-
-		low = low > CODE_QUERY_MAX ? CODE_QUERY_MAX : low < -CODE_QUERY_MAX ? -CODE_QUERY_MAX : low;
-		query->high[i] = (int8_t) high;
-		query->low[i] = (int8_t) low;
-		sum += x;
-		norm += x * x;
-	}
-	query->sum = sum;
-	query->norm = norm;
-	query->inv_norm = 1;
-	query->offset = 0;
-}
-
 void
 query_set(const Hnsw *h, Query *query, const float *vector)
 {
@@ -93,7 +51,16 @@ query_set(const Hnsw *h, Query *query, const float *vector)
 	else
 		memcpy(query->vec, vector, sizeof(float) * h->opt.dim);
 	if (h->coded)
-		split(h, query);
+	{
+		Split		split = h->kernels->split(query->vec, h->dim16, query->high, query->low);
+
+		query->high_scale = split.high_scale;
+		query->low_scale = split.low_scale;
+		query->sum = split.sum;
+		query->norm = split.norm;
+		query->inv_norm = 1;
+		query->offset = 0;
+	}
 }
 
 void
@@ -114,11 +81,10 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 	}
 	codes = graph_codes(h, slot);
 	params = graph_code_params(h, codes);
-	for (uint32_t i = 0; i < h->opt.dim; i++)
-	{
-		query->high[i] = (int8_t) (codes[i] >> 2);
-		query->low[i] = (int8_t) (codes[i] & 3);
-	}
+	h->kernels->unpack(codes, h->dim64, query->high, query->low);
+	/* Behind the codes are their parameters. */
+	memset(query->high + h->opt.dim, 0, h->dim64 - h->opt.dim);
+	memset(query->low + h->opt.dim, 0, h->dim64 - h->opt.dim);
 	query->high_scale = 4 * params->scale;
 	query->low_scale = params->scale;
 	query->offset = params->offset;
@@ -155,7 +121,8 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 	}
 	else
 	{
-		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale};
+		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale,
+			(uint32_t) (h->code_params + sizeof(CodeParams))};
 
 		h->kernels->code(&code, rows, n, h->dim64, scores);
 		for (uint32_t i = 0; i < n; i++)
@@ -178,6 +145,26 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 	/* Sums of huge numbers overflow; what has no order comes last. */
 	for (uint32_t i = 0; i < n; i++)
 		scores[i] = scores[i] == scores[i] ? scores[i] : INFINITY;
+}
+
+float
+query_error(const Hnsw *h, const Query *query, uint32_t slot, float score)
+{
+	const CodeParams *params;
+	float		deviation;
+	float		dim = (float) h->opt.dim;
+
+	params = graph_code_params(h, graph_codes(h, slot));
+	deviation = params->scale * 0.2887f;	/* of one number: 1 / sqrt(12) */
+	switch (h->opt.metric)
+	{
+		case VEC_L2:
+			return 8 * deviation * sqrtf(score > 0 ? score : 0) + dim * deviation * deviation;
+		case VEC_COSINE:
+			return 4 * deviation * params->norm;
+		default:
+			return 4 * deviation * sqrtf(query->norm);
+	}
 }
 
 void

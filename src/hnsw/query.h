@@ -43,6 +43,13 @@ extern void query_set_slot(const Hnsw *h, Query *query, uint32_t slot);
 extern void query_score(const Hnsw *h, const Query *query, const uint32_t *slots,
 						const uint8_t *const *rows, uint32_t n, float *scores);
 
+/*
+ * How far a score by codes may be off, as good as always.  Rounding moves each
+ * number of a row by a part of the step between codes, in no direction; four
+ * times the deviation of their sum is allowed for.
+ */
+extern float query_error(const Hnsw *h, const Query *query, uint32_t slot, float score);
+
 /* The codes of a vector, with their parameters. */
 extern void query_encode(const Hnsw *h, const float *vector, uint8_t *codes);
 

@@ -158,18 +158,42 @@ scan_is_cheaper(Hnsw *h, const HnswSearch *search, uint32_t ef)
 	return used * (FILTER_COST + share) < NODE_COST * ef / share;
 }
 
-/* Exact distances of the best of the pool. */
+static inline void
+prefetch_vector(const Hnsw *h, uint32_t slot)
+{
+	const float *vector = graph_vector(h, slot);
+
+	for (uint32_t i = 0; i < h->dim16; i += 16)
+		__builtin_prefetch(vector + i);
+}
+
+/* What a score would be without rounding. */
+static double
+exact_score(const Hnsw *h, double distance)
+{
+	if (h->opt.metric == VEC_L2)
+		return distance * distance;
+	return h->opt.metric == VEC_COSINE ? distance - 1 : distance;
+}
+
+/*
+ * Exact distances of the best of the pool: with codes, of so many that no other
+ * can be nearer than the k-th, as far as scores can be trusted (query_error);
+ * floats are rounded so little that a few more than k do.
+ */
 static uint32_t
 refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 {
 	Hnsw	   *h = walk->h;
 	const Pool *pool = walk->pool;
-	uint32_t	want = search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
+	uint32_t	most = h->coded ? 4 * search->k + 100 : search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
+	uint32_t	ahead = h->dim16 >= 512 ? 1 : 4;
 	uint32_t	n = 0;
 	uint32_t	measured = 0;
 	Entry		last = 0;
 
-	/* Those whose scores are equal are measured together. */
+	for (uint32_t i = 0; h->coded && i < ahead && i < pool->n; i++)
+		prefetch_vector(h, entry_slot(pool->e[i]));
 	for (uint32_t i = 0; i < pool->n; i++)
 	{
 		uint32_t	slot = entry_slot(pool->e[i]);
@@ -177,12 +201,19 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 
 		if (pool->e[i] & ENTRY_PASS_BY)
 			continue;
-		if (measured >= want && pool->e[i] >> 32 != last >> 32)
-			break;
+
+		/* Equal scores are measured together. */
+		if (n == search->k && pool->e[i] >> 32 != last >> 32)
+		{
+			float		score = entry_score(pool->e[i]);
+
+			if (measured >= most || (h->coded &&
+									 score - query_error(h, walk->query, slot, score) > exact_score(h, hits[0].distance)))
+				break;
+		}
 		last = pool->e[i];
-		if (h->coded && i + 4 < pool->n)
-			for (uint32_t line = 0; line < h->dim16 / 16; line++)
-				__builtin_prefetch(graph_vector(h, entry_slot(pool->e[i + 4])) + 16 * (size_t) line);
+		if (h->coded && i + ahead < pool->n)
+			prefetch_vector(h, entry_slot(pool->e[i + ahead]));
 		slot = graph_stand_in(h, slot, walk->start);
 		if (slot == NO_SLOT)
 			continue;

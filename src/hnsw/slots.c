@@ -20,6 +20,10 @@
 #define CHUNK_BYTES ((size_t) 16 << 20)
 #define CHUNK_SHIFT_MIN 6
 #define CHUNK_SHIFT_MAX 16
+#define PAGE ((size_t) 4096)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25		/* Linux 6.1; refused before, without harm */
+#endif
 #define HUGE_PAGE ((size_t) 2 << 20)
 #define RING_FIRST 1024
 
@@ -54,6 +58,7 @@ lay_out(Hnsw *h)
 			row = h->dim64;
 		h->code_stride = round_up(row, opt->dim >= 512 ? 64 : 16);
 	}
+	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : vec_row, 64) / 64);
 	h->slot_bytes = vec_row + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
 	h->shift = CHUNK_SHIFT_MIN;
 	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
@@ -71,7 +76,7 @@ lay_out(Hnsw *h)
 	at = round_up(at + sizeof(Life) * slots, 64);
 	h->meta_off = at;
 	at += sizeof(Meta) * slots;
-	h->chunk_size = round_up(at, HUGE_PAGE);
+	h->chunk_size = round_up(at, PAGE);
 }
 
 VtStatus
@@ -198,6 +203,16 @@ map_chunk(size_t size, bool huge)
 	return p + skip;
 }
 
+/* A mapping in use moves to huge pages, if the system can do that now. */
+static void
+make_huge(uint8_t *chunk, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+	(void) madvise(chunk, size, MADV_HUGEPAGE);
+#endif
+	(void) madvise(chunk, size, MADV_COLLAPSE);
+}
+
 VtStatus
 hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 {
@@ -218,11 +233,13 @@ hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 	{
 		uint32_t	chunk = used >> h->shift;
 
-		/* The first chunk is one of many small graphs: small pages. */
+		/* The first chunk is one of many small graphs: small pages at first. */
 		if ((used & h->mask) == 0)
 		{
 			uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
 
+			if (chunk == 1)
+				make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
 			if (fresh)
 				atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
 			else

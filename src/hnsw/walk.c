@@ -13,9 +13,9 @@
  * Dead and filtered slots lead on but are no hits: they are kept in the pool
  * on top of the `want`, so they do not crowd the others out.
  *
- * A hop waits for memory three times: for the links, for the first lines of
- * the rows, for the rest.  Links are asked for when a node enters the pool,
- * first lines while links are gathered, the rest by the kernel.
+ * A hop waits for memory: for the links, then for the rows.  Links are asked for
+ * when a node enters the pool; short rows while links are gathered, of long ones
+ * only the first lines, and the kernel goes on at the pace of its work.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,11 +28,22 @@
 #define PASS_BY_FACTOR 32
 #define PASS_BY_FLOOR 1024
 
+/* Rows of so many lines are asked for all at once, longer ones by the kernels. */
+#define SHORT_ROW 5
+
 static inline void
 prefetch_lines(const void *p, int lines)
 {
 	for (int i = 0; i < lines; i++)
 		__builtin_prefetch((const char *) p + 64 * (size_t) i);
+}
+
+/* Into the nearest cache but one, which has room for more requests at once. */
+static inline void
+prefetch_lines_l2(const void *p, uint32_t lines)
+{
+	for (uint32_t i = 0; i < lines; i++)
+		__builtin_prefetch((const char *) p + 64 * (size_t) i, 0, 2);
 }
 
 /* Is the slot no hit of this walk? */
@@ -99,13 +110,8 @@ walk_insert(Walk *walk, Entry e)
 	{
 		uint32_t	half = len / 2;
 
-		if (pool->e[low + half] < e)
-		{
-			low += len - half;
-			len = half;
-		}
-		else
-			len = half;
+		low += (len - half) & -(uint32_t) (pool->e[low + half] < e);
+		len = half;
 	}
 	if (e & ENTRY_PASS_BY)
 		pool->passed_by++;
@@ -118,6 +124,16 @@ walk_insert(Walk *walk, Entry e)
 		pool->at = low;
 	while (pool->n > pool_limit(pool))
 		drop_last(walk);
+}
+
+static inline void
+prefetch_links(const Walk *walk, uint32_t slot)
+{
+	if (walk->level > 0)
+		return;
+	prefetch_lines(graph_ground(walk->h, slot), 2);
+	if (walk->twins)
+		prefetch_lines(graph_meta(walk->h, slot), 1);
 }
 
 /* A scored slot: into the pool if it is good enough. */
@@ -133,8 +149,7 @@ consider(Walk *walk, uint32_t slot, float score)
 			heap_push(walk->discards, passes_by(walk, slot) ? e | ENTRY_PASS_BY : e);
 		return;
 	}
-	if (walk->level == 0)
-		prefetch_lines(graph_ground(walk->h, slot), 2);
+	prefetch_links(walk, slot);
 	if (passes_by(walk, slot))
 		e |= ENTRY_PASS_BY;
 	walk_insert(walk, e);
@@ -151,18 +166,19 @@ walk_offer(Walk *walk, const uint32_t *slots, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++)
 	{
-		uint32_t	slot = slots[i];
-
-		if (!visited_add(walk->visited, slot))
-			continue;
-		fresh[nfresh] = slot;
-		rows[nfresh] = graph_row(h, slot);
-		if (nfresh < 4)
-			prefetch_lines(rows[nfresh], 4);
-		nfresh++;
+		fresh[nfresh] = slots[i];
+		nfresh += visited_add(walk->visited, slots[i]);
 	}
 	if (nfresh == 0)
 		return;
+	for (uint32_t i = 0; i < nfresh; i++)
+	{
+		rows[i] = graph_row(h, fresh[i]);
+		if (h->row_lines <= SHORT_ROW)
+			prefetch_lines_l2(rows[i], h->row_lines);
+		else if (i < 4)
+			prefetch_lines(rows[i], 4);
+	}
 	query_score(h, walk->query, fresh, rows, nfresh, scores);
 	walk->distances += nfresh;
 	for (uint32_t i = 0; i < nfresh; i++)
@@ -246,6 +262,7 @@ walk_run(Walk *walk)
 	const Hnsw *h = walk->h;
 	Pool	   *pool = walk->pool;
 
+	walk->twins = !walk->linking && atomic_load_explicit(&h->twins, memory_order_relaxed) != 0;
 	while (pool->at < pool->n)
 	{
 		Entry		e = pool->e[pool->at];
@@ -259,7 +276,7 @@ walk_run(Walk *walk)
 		}
 		pool->e[pool->at++] |= ENTRY_EXPANDED;
 		walk->hops++;
-		if (!walk->linking && atomic_load_explicit(&h->twins, memory_order_relaxed) != 0)
+		if (walk->twins)
 			offer_twins(walk, e);
 		n = graph_copy_links(h, entry_slot(e), walk->level, links);
 		walk_offer(walk, links, n);

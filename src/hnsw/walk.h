@@ -23,6 +23,7 @@ typedef struct Walk
 	uint64_t	start;			/* queue's end when the walk began */
 	int			level;
 	bool		linking;		/* every live slot counts */
+	bool		twins;			/* there are some, and they count */
 	HnswFilter	filter;
 	void	   *filter_arg;
 

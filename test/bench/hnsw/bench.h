@@ -49,6 +49,7 @@ typedef struct Settings
 	uint32_t	rounds;
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
+	const char *keep;			/* folder for hnswlib's indexes; NULL: built each time */
 	int			argc;
 	char	  **argv;
 } Settings;

@@ -24,6 +24,9 @@ typedef struct Plan
 	uint32_t	m;
 	uint32_t	ef_construction;
 	uint32_t	threads;
+
+	/* A file in which a rival may keep what it built, for the next run; NULL: none. */
+	const char *keep;
 } Plan;
 
 typedef struct Engine

@@ -10,6 +10,8 @@
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
  *		--engines LIST	of hnswlib,float,int8,exact
+ *		--keep DIR	hnswlib's index is kept there and read the next time;
+ *					its build time is not one then
  *	  modes: curves (usual), threads, insert, filter, churn
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
@@ -147,10 +149,17 @@ mode_curves(const Settings *settings, const Set *set, const Engine *const *engin
 {
 	static const uint32_t efs[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400};
 	Plan		plan = {set->base, set->n, set->dim, (int) set->metric, settings->m,
-		settings->ef_construction, settings->threads};
+		settings->ef_construction, settings->threads, NULL};
+	char		keep[700];
 	Curve	   *curves = vt_alloc0(sizeof(Curve) * n);
 	void	  **indexes = vt_alloc0(sizeof(void *) * n);
 
+	if (settings->keep)
+	{
+		snprintf(keep, sizeof(keep), "%s/%s-%u-%u-%u.hnswlib", settings->keep, set->name, set->n,
+				 settings->m, settings->ef_construction);
+		plan.keep = keep;
+	}
 	for (uint32_t e = 0; e < n; e++)
 	{
 		Curve	   *curve = &curves[e];
@@ -311,6 +320,8 @@ main(int argc, char **argv)
 			demo = value;
 		else if (strcmp(arg, "--out") == 0)
 			run.settings.out = value;
+		else if (strcmp(arg, "--keep") == 0)
+			run.settings.keep = value;
 		else if (strcmp(arg, "--engines") == 0 && value)
 			take_engines(&run, value);
 		else if (strcmp(arg, "--m") == 0)

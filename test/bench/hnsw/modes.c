@@ -23,7 +23,7 @@ static Plan
 plan_of(const Settings *settings, const Set *set, uint32_t n)
 {
 	Plan		plan = {set->base, n, set->dim, (int) set->metric, settings->m,
-		settings->ef_construction, settings->threads};
+		settings->ef_construction, settings->threads, NULL};
 
 	return plan;
 }

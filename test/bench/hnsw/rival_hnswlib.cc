@@ -13,6 +13,7 @@
 #ifdef HAVE_HNSWLIB
 
 #include <hnswlib/hnswlib.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -72,6 +73,11 @@ build(const Plan *plan)
 		index->space = new hnswlib::InnerProductSpace(plan->dim);
 	else
 		index->space = new hnswlib::L2Space(plan->dim);
+	if (plan->keep && access(plan->keep, R_OK) == 0)
+	{
+		index->graph = new hnswlib::HierarchicalNSW<float>(index->space, plan->keep);
+		return index;
+	}
 	index->graph = new hnswlib::HierarchicalNSW<float>(index->space, plan->n, plan->m,
 													   plan->ef_construction);
 	auto		work = [&] {
@@ -86,6 +92,8 @@ build(const Plan *plan)
 	work();
 	for (auto &thread : threads)
 		thread.join();
+	if (plan->keep)
+		index->graph->saveIndex(plan->keep);
 	return index;
 }
 

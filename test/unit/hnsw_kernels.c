@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_kernels.c
+ *	  The kernels of every CPU against those in plain C: what is made of
+ *	  integers is the same to the last bit, sums of floats nearly so.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "hnsw/kernels.h"
+
+#define MOST 1024
+#define ROWS 11
+
+static const char *const names[] = {"avx2", "avx512"};
+
+/* Rows of codes or floats, a query in two parts, and the same as floats. */
+typedef struct Given
+{
+	_Alignas(64) uint8_t codes[ROWS][MOST];
+	_Alignas(64) float floats[ROWS][MOST];
+	_Alignas(64) float vector[MOST];
+	_Alignas(64) int8_t high[MOST];
+	_Alignas(64) int8_t low[MOST];
+	const uint8_t *code_rows[ROWS];
+	const uint8_t *float_rows[ROWS];
+} Given;
+
+/* extreme: every number the largest there is, so that sums overflow if any can. */
+static Given *
+given(uint64_t seed, float size, int extreme)
+{
+	Given	   *g = aligned_alloc(64, sizeof(Given));
+	Prng		prng = {seed};
+
+	assert_non_null(g);
+	for (int i = 0; i < MOST; i++)
+	{
+		g->vector[i] = (float) (prng_double(&prng) * 2 - 1) * size;
+		g->high[i] = extreme ? CODE_QUERY_MAX * extreme : (int8_t) prng_below(&prng, 127) - CODE_QUERY_MAX;
+		g->low[i] = extreme ? CODE_QUERY_MAX * extreme : (int8_t) prng_below(&prng, 127) - CODE_QUERY_MAX;
+		for (int r = 0; r < ROWS; r++)
+		{
+			g->codes[r][i] = extreme ? 255 : (uint8_t) prng_below(&prng, 256);
+			g->floats[r][i] = (float) (prng_double(&prng) * 2 - 1) * size;
+		}
+	}
+	for (int r = 0; r < ROWS; r++)
+	{
+		g->code_rows[r] = g->codes[r];
+		g->float_rows[r] = (const uint8_t *) g->floats[r];
+	}
+	return g;
+}
+
+static void
+codes_are_equal(void **state)
+{
+	(void) state;
+	for (size_t c = 0; c < sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = kernels_by_name(names[c]);
+
+		for (int extreme = -1; k && extreme <= 1; extreme++)
+		{
+			Given	   *g = given(1 + (uint64_t) (extreme + 1), 1, extreme);
+			CodeQuery	query = {g->high, g->low, 0.37f, 0.0029f, 0};
+
+			for (uint32_t len = 64; len <= MOST; len += 64)
+				for (uint32_t n = 1; n <= ROWS; n++)
+				{
+					float		plain[ROWS];
+					float		fast[ROWS + 1];
+
+					query.row_bytes = len + n;
+					fast[n] = 12345;
+					kernels_plain.code(&query, g->code_rows, n, len, plain);
+					k->code(&query, g->code_rows, n, len, fast);
+					assert_memory_equal(plain, fast, sizeof(float) * n);
+					assert_true(fast[n] == 12345);
+				}
+			free(g);
+		}
+	}
+}
+
+static void
+unpacked_codes_are_equal(void **state)
+{
+	Given	   *g = given(5, 1, 0);
+	_Alignas(64) int8_t high[MOST];
+	_Alignas(64) int8_t low[MOST];
+
+	(void) state;
+	for (size_t c = 0; c <= sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = c ? kernels_by_name(names[c - 1]) : &kernels_plain;
+
+		if (k == NULL)
+			continue;
+		memset(high, -1, sizeof(high));
+		memset(low, -1, sizeof(low));
+		k->unpack(g->codes[0], MOST - 64, high, low);
+		for (int i = 0; i < MOST - 64; i++)
+			assert_int_equal(4 * high[i] + low[i], g->codes[0][i]);
+		assert_int_equal(high[MOST - 64], -1);
+	}
+	free(g);
+}
+
+/* A split says how near it comes, and is the same everywhere. */
+static void
+splits_are_equal(void **state)
+{
+	static const float sizes[] = {1, 255, 1e-3f, 1e-30f, 1e-42f, 1e17f, 0};
+
+	(void) state;
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+	{
+		Given	   *g = given(9 + s, sizes[s], 0);
+		_Alignas(64) int8_t high[MOST];
+		_Alignas(64) int8_t low[MOST];
+
+		for (uint32_t len = 16; len <= MOST; len += 16)
+		{
+			Split		plain;
+
+			memset(&plain, 0, sizeof(plain));
+			plain = kernels_plain.split(g->vector, len, high, low);
+			for (uint32_t i = 0; i < len && sizes[s] > 1e-20f; i++)
+			{
+				float		back = plain.high_scale * high[i] + plain.low_scale * low[i];
+
+				assert_in_range(high[i] + 128, 128 - CODE_QUERY_MAX, 128 + CODE_QUERY_MAX);
+				assert_true(fabsf(back - g->vector[i]) <= 0.51f * plain.low_scale);
+			}
+			for (size_t c = 0; c < sizeof(names) / sizeof(names[0]); c++)
+			{
+				const Kernels *k = kernels_by_name(names[c]);
+				Split		fast;
+
+				if (k == NULL)
+					continue;
+				fast = k->split(g->vector, len, g->high, g->low);
+				assert_memory_equal(&plain, &fast, sizeof(plain));
+				assert_memory_equal(high, g->high, len);
+				assert_memory_equal(low, g->low, len);
+			}
+		}
+		free(g);
+	}
+}
+
+static void
+floats_are_near(void **state)
+{
+	Given	   *g = given(20, 1, 0);
+
+	(void) state;
+	for (size_t c = 0; c < sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = kernels_by_name(names[c]);
+
+		for (uint32_t len = 16; k && len <= MOST; len += 16)
+			for (uint32_t n = 1; n <= ROWS; n++)
+			{
+				FloatKernel plain[] = {kernels_plain.l2, kernels_plain.dot, kernels_plain.l1};
+				FloatKernel fast[] = {k->l2, k->dot, k->l1};
+
+				for (int m = 0; m < 3; m++)
+				{
+					float		a[ROWS];
+					float		b[ROWS + 1];
+
+					b[n] = 12345;
+					plain[m] (g->vector, g->float_rows, n, len, a);
+					fast[m] (g->vector, g->float_rows, n, len, b);
+					for (uint32_t i = 0; i < n; i++)
+						assert_true(fabsf(a[i] - b[i]) < 1e-5f * (float) len);
+					assert_true(b[n] == 12345);
+				}
+			}
+	}
+	free(g);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(codes_are_equal),
+		cmocka_unit_test(unpacked_codes_are_equal),
+		cmocka_unit_test(splits_are_equal),
+		cmocka_unit_test(floats_are_near),
+	};
+
+	return cmocka_run_group_tests_name("hnsw_kernels", tests, NULL, NULL);
+}
