@@ -7,8 +7,9 @@
  *				second sweep, an interval later, drops it.  A sweep that finds it
  *				used again clears the note.
  *	   hidden	dropped, by such a sweep or by the owner's own word after the
- *				commit of a DROP.  No route leads to it; its data is kept
- *				(keep_dropped), and undrop brings it back.
+ *				commit of a DROP.  No route leads to it; its workers close it, so that
+ *				it takes no memory; its data is kept (keep_dropped), and undrop
+ *				brings it back.
  *	   doomed	kept long enough, or its disk is short.  There is no way back:
  *				its workers are told to delete their shards until each has said
  *				that it did.
@@ -216,15 +217,6 @@ op_unused(Pd *pd, Question *q)
 	answer(q, status, reply, NULL);
 }
 
-static void
-forget_report(Pd *pd, uint64_t shard)
-{
-	Report	   *report = report_of(pd, shard);
-
-	if (report)
-		*report = pd->reports[--pd->nreports];
-}
-
 /* One shard of a doomed collection is deleted; with the last one the row goes. */
 static VtStatus
 shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
@@ -245,8 +237,6 @@ shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
 	else
 		command_forget(&command, &c->generation);
 	status = commit(pd, &command);
-	if (status == VT_OK)
-		forget_report(pd, shard);
 	if (status == VT_OK && n == 0)
 		log_info("deleted all of \"%s\"", changed.label);
 	buf_free(&command);

@@ -227,6 +227,27 @@ take_report(Pd *pd, uint64_t store, json_t *body)
 	return VT_OK;
 }
 
+/*
+ * What is to be done with a shard that its worker has, or should have: a hidden
+ * one is closed, so that it takes no memory, and opened when it was brought
+ * back.  (One that was never founded is created, which is another matter.)
+ */
+static const char *
+shard_task(Pd *pd, CollectionState state, const CatalogShard *shard)
+{
+	bool		open = report_of(pd, shard->desc.shard) != NULL;
+
+	switch (state)
+	{
+		case COLLECTION_HIDDEN:
+			return open ? "close_shard" : NULL;
+		case COLLECTION_DOOMED:
+			return "drop_shard";
+		default:
+			return shard->bootstrapped && !open ? "open_shard" : NULL;
+	}
+}
+
 /* What this store has to do; NULL = nothing. */
 static json_t *
 tasks_of(Pd *pd, uint64_t store)
@@ -238,14 +259,16 @@ tasks_of(Pd *pd, uint64_t store)
 		{
 			CollectionState state = pd->catalog->collections[i]->state;
 			CatalogShard *shard = &pd->catalog->collections[i]->shards[j];
+			const char *what;
 			json_t	   *task;
 
 			if (shard->desc.replicas[0].store != store)
 				continue;
-			if (state == COLLECTION_DOOMED)
+			what = shard_task(pd, state, shard);
+			if (what)
 			{
 				task = json_object();
-				json_object_set_new(task, "task", json_string("drop_shard"));
+				json_object_set_new(task, "task", json_string(what));
 				json_object_set_new(task, "shard", json_u64(shard->desc.shard));
 				json_object_set_new(task, "replica", json_u64(shard->desc.replicas[0].replica));
 			}
@@ -282,6 +305,17 @@ park(Pd *pd, Question *q, int64_t wait_ms)
 	q->until_us = clock_now_us() + (wait_us < PARK_MAX_US ? wait_us : PARK_MAX_US);
 	q->next = pd->parked;
 	pd->parked = q;
+}
+
+/* Shards that the store's heartbeat of this moment did not mention are not open. */
+static void
+forget_reports(Pd *pd, uint64_t store, int64_t beat_us)
+{
+	for (size_t i = 0; i < pd->nreports;)
+		if (pd->reports[i].store == store && pd->reports[i].at_us < beat_us)
+			pd->reports[i] = pd->reports[--pd->nreports];
+		else
+			i++;
 }
 
 static void
@@ -325,6 +359,7 @@ op_heartbeat(Pd *pd, Question *q)
 			return;
 		}
 	}
+	forget_reports(pd, store, beat->at_us);
 	if (drops_take(pd, store, json_object_get(q->body, "dropped")) != VT_OK)
 	{
 		refuse(q, VT_UNAVAILABLE, "heartbeat: what was dropped could not be recorded");

@@ -771,17 +771,12 @@ close_round(Replica *replica)
 	pthread_mutex_unlock(&replica->lock);
 }
 
-VtStatus
-replica_destroy(Replica *replica, VtError *err)
+/* The steppers let go of it, then the apply and io threads. */
+static void
+let_go(Replica *replica)
 {
 	ReplicaHost *host = replica->host;
-	uint64_t	group = replica->group;
-	uint64_t	id = replica->id;
-	StoreBatch *batch = store_batch_new();
 
-	(void) err;
-
-	/* The steppers let go of it, then the apply and io threads. */
 	close_round(replica);
 	pthread_mutex_lock(&replica->lock);
 	while (replica->queued)
@@ -794,17 +789,45 @@ replica_destroy(Replica *replica, VtError *err)
 	while (host->io_busy == replica)
 		pthread_cond_wait(&host->io_idle, &host->io_lock);
 	pthread_mutex_unlock(&host->io_lock);
+}
 
-	/* Nothing of it is written any more, so these stand still. */
-	log_batch_tombstone(batch, group, id);
-	for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
-		log_batch_drop(batch, group, i);
-	write_and_wait(host, batch);
+/* Write a batch as its last word, and free it. */
+static void
+finish_with(Replica *replica, StoreBatch *batch)
+{
+	write_and_wait(replica->host, batch);
 
 	/* What the writer reported before is in the inbox: let it pass. */
 	close_round(replica);
 	replica_free(replica);
+}
+
+VtStatus
+replica_destroy(Replica *replica, VtError *err)
+{
+	StoreBatch *batch = store_batch_new();
+
+	(void) err;
+	let_go(replica);
+
+	/* Nothing of it is written any more, so these stand still. */
+	log_batch_tombstone(batch, replica->group, replica->id);
+	for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
+		log_batch_drop(batch, replica->group, i);
+	finish_with(replica, batch);
 	return VT_OK;
+}
+
+void
+replica_close(Replica *replica)
+{
+	VtError		err = {0};
+	uint64_t	index;
+
+	let_go(replica);
+	if (replica->machine.checkpoint(replica->machine.state, &index, &err) != VT_OK)
+		host_die("write a checkpoint", &err);
+	finish_with(replica, store_batch_new());
 }
 
 VtStatus

@@ -97,7 +97,13 @@ extern VtStatus replica_open(ReplicaHost *host, uint64_t group, uint64_t replica
 extern VtStatus replica_destroy(Replica *replica, VtError *err);
 
 /*
- * The same for a group that is not open here, or was never founded: whatever
+ * Checkpoint and close: the group and its log stay, and replica_open() brings it
+ * back.  The machine is not called again; whoever waits gets VT_UNAVAILABLE.
+ */
+extern void replica_close(Replica *replica);
+
+/*
+ * As replica_destroy(), for a group that is not open here, or was never founded: whatever
  * the log has of it goes, and this replica can never be created again.  Fine to
  * be asked twice.
  */

@@ -1,9 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * drop.c
- *	  The end of a shard: its group, its memory, its files.
+ *	  The end of a shard: its memory first, then its group and its files.
  *
- * PD asks for it until it hears that it was done, so every step may be met half
+ * While its collection is hidden a shard is closed: nothing of it is in memory,
+ * everything on disk, and it can be opened again.  (A start opens it, too, until
+ * PD says again that it is to be closed.)
+ *
+ * Then it is dropped.  PD asks for it until it hears that it was done, so every step may be met half
  * done, and the order makes each state one that a start can live with:
  *
  *	1.	The shard leaves the list: no request finds it.  Those that hold it, and
@@ -118,6 +122,80 @@ remove_files(Worker *worker, uint64_t id, VtError *err)
 }
 
 /*
+ * Take a shard out and wait for nobody: VT_OK with *out NULL when it is not open,
+ * VT_BUSY while somebody holds it.
+ */
+static VtStatus
+take_unused(Worker *worker, uint64_t id, uint64_t replica, Shard **out, VtError *err)
+{
+	bool		other;
+
+	*out = NULL;
+	if (id == 0 || replica == 0)
+		return vt_fail(err, VT_INVALID, "the task names no shard and replica");
+	*out = take_out(worker, id, replica, &other);
+	if (other)
+		return vt_fail(err, VT_INVALID, "the shard is here as another replica than %llu",
+					   (unsigned long long) replica);
+	return *out && atomic_load(&(*out)->users) > 0 ? VT_BUSY : VT_OK;
+}
+
+/* Free what a closed replica has left. */
+static void
+close_taken(Worker *worker, Shard *shard)
+{
+	unlink_leaving(worker, shard);
+	shard_close(shard);
+}
+
+/* Close a shard, which stays on disk.  VT_BUSY: somebody still holds it; try again. */
+VtStatus
+worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+{
+	Shard	   *shard;
+	VtStatus	status = take_unused(worker, id, replica, &shard, err);
+
+	if (status != VT_OK || !shard)
+		return status;
+	replica_close(shard->replica);
+	close_taken(worker, shard);
+	log_info("shard=%llu closed", (unsigned long long) id);
+	return VT_OK;
+}
+
+/* Open a shard that was closed.  It is never founded anew. */
+VtStatus
+worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
+{
+	Shard	   *there = worker_find_shard(worker, id);
+	Shard	   *back = NULL;
+
+	if (there)
+	{
+		worker_release_shard(there);
+		return VT_OK;
+	}
+
+	/* It was about to be closed. */
+	pthread_mutex_lock(&worker->lock);
+	for (Shard **p = &worker->leaving; *p && !back; p = &(*p)->next)
+		if ((*p)->desc.shard == id)
+		{
+			back = *p;
+			*p = back->next;
+			back->next = worker->shards;
+			worker->shards = back;
+			break;
+		}
+	pthread_mutex_unlock(&worker->lock);
+	if (back)
+		return VT_OK;
+	if (!worker_has_group(worker, id))
+		return vt_fail(err, VT_NOT_FOUND, "the shard is not here");
+	return worker_open_shard(worker, id, err);
+}
+
+/*
  * Drop a replica of a shard, also one that is not or no longer here.  VT_BUSY:
  * somebody still holds it; try again.
  */
@@ -125,24 +203,16 @@ VtStatus
 worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 {
 	Shard	   *shard;
-	bool		other;
-	VtStatus	status;
+	VtStatus	status = take_unused(worker, id, replica, &shard, err);
 
-	if (id == 0 || replica == 0)
-		return vt_fail(err, VT_INVALID, "the task names no shard and replica");
-	shard = take_out(worker, id, replica, &other);
-	if (other)
-		return vt_fail(err, VT_INVALID, "the shard is here as another replica than %llu",
-					   (unsigned long long) replica);
-	if (shard && atomic_load(&shard->users) > 0)
-		return VT_BUSY;
+	if (status != VT_OK)
+		return status;
 	if (shard)
 	{
 		status = replica_destroy(shard->replica, err);
 		if (status != VT_OK)
 			return status;
-		unlink_leaving(worker, shard);
-		shard_close(shard);
+		close_taken(worker, shard);
 	}
 	else
 	{

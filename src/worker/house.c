@@ -22,6 +22,7 @@
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define CALL_TIMEOUT_MS 5000
 #define RETRY_MS 200
+#define COMPLAIN_US (30 * INT64_C(1000000))	/* between log lines about tasks that fail */
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
 static void
@@ -166,25 +167,43 @@ desc_from_hex(const char *hex, WireShardDesc *out)
 	return ok;
 }
 
-/* *again: it could not be done yet; PD will ask for it again. */
-static void
-drop_shard(Worker *worker, json_t *task, bool *again)
+static uint64_t
+member_u64(json_t *task, const char *name)
 {
-	const char *shard = json_string_value(json_object_get(task, "shard"));
-	const char *replica = json_string_value(json_object_get(task, "replica"));
-	uint64_t	id = shard ? strtoull(shard, NULL, 10) : 0;
-	VtError		err = {0};
-	VtStatus	status = worker_drop_shard(worker, id, replica ? strtoull(replica, NULL, 10) : 0, &err);
+	const char *text = json_string_value(json_object_get(task, name));
 
-	if (status == VT_OK)
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/*
+ * Close, open or drop a shard that is there.  *again: it could not be done yet;
+ * PD will ask for it again.
+ */
+static void
+do_shard_task(Worker *worker, const char *what, json_t *task, bool *again)
+{
+	uint64_t	id = member_u64(task, "shard");
+	uint64_t	replica = member_u64(task, "replica");
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (strcmp(what, "close_shard") == 0)
+		status = worker_close_shard(worker, id, replica, &err);
+	else if (strcmp(what, "open_shard") == 0)
+		status = worker_reopen_shard(worker, id, &err);
+	else
+		status = worker_drop_shard(worker, id, replica, &err);
+	if (status == VT_OK && strcmp(what, "drop_shard") == 0)
 	{
 		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
 		worker->dropped[worker->ndropped++] = id;
-		return;
 	}
-	*again = true;
-	if (status != VT_BUSY)
-		log_error("shard=%llu could not be dropped: %s", (unsigned long long) id, vt_error_words(&err));
+	*again |= status != VT_OK;
+	if (status != VT_OK && status != VT_BUSY && clock_now_us() > worker->complain_us)
+	{
+		worker->complain_us = clock_now_us() + COMPLAIN_US;
+		log_error("shard=%llu: %s: %s", (unsigned long long) id, what, vt_error_words(&err));
+	}
 }
 
 static void
@@ -201,8 +220,9 @@ do_task(Worker *worker, json_t *task, bool *again)
 			log_error("shard=%llu could not be made: %s", (unsigned long long) desc.shard,
 					  vt_error_words(&err));
 	}
-	else if (what && strcmp(what, "drop_shard") == 0)
-		drop_shard(worker, task, again);
+	else if (what && (strcmp(what, "close_shard") == 0 || strcmp(what, "open_shard") == 0 ||
+					  strcmp(what, "drop_shard") == 0))
+		do_shard_task(worker, what, task, again);
 	else
 		log_warn("placement driver gave a task this worker does not know: %s", what ? what : "?");
 }

@@ -81,7 +81,7 @@ struct Worker
 
 	pthread_mutex_t lock;
 	Shard	   *shards;
-	Shard	   *leaving;		/* being dropped: found by nobody, held by some still */
+	Shard	   *leaving;		/* being closed: found by nobody, held by some still */
 	Lease	   *leases;
 	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
 	uint64_t	lease_ids;
@@ -101,6 +101,7 @@ struct Worker
 	/* The house thread's: shards dropped since PD was last told */
 	uint64_t   *dropped;
 	size_t		ndropped;
+	int64_t		complain_us;	/* next time that a failing task is logged */
 
 	/* What the house thread sees, for admission */
 	atomic_bool disk_low;
@@ -110,10 +111,13 @@ struct Worker
 /* worker.c */
 extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern void worker_release_shard(Shard *shard);
+extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err);
 
 /* drop.c */
+extern VtStatus worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
+extern VtStatus worker_reopen_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_finish_drops(Worker *worker, VtError *err);
 

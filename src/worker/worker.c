@@ -101,8 +101,8 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
  * was founded (worker_create_shard's order), or its deletion before the
  * directory went (drop.c).  PD will ask again for the one or the other.
  */
-static bool
-is_founded(Worker *worker, uint64_t id)
+bool
+worker_has_group(Worker *worker, uint64_t id)
 {
 	Buf			state = {0};
 	bool		founded = log_load_state(worker->log, id, &state, NULL) != VT_NOT_FOUND;
@@ -130,7 +130,7 @@ open_all(Worker *worker, VtError *err)
 
 		if (entry->d_name[0] == '.' || *end != '\0')
 			continue;
-		if (is_founded(worker, id))
+		if (worker_has_group(worker, id))
 			status = worker_open_shard(worker, id, err);
 		else
 			log_info("shard=%s has no Raft group: not founded yet, or being dropped", entry->d_name);

@@ -100,6 +100,29 @@ isnt($status, 0, 'but none that never was');
 $node->safe_psql('postgres', q{SELECT vectron.sweep()});
 is($node->safe_psql('postgres', q{SELECT generation, outcome FROM vectron.sweep()}), "$g|dropped", 'and if no index needs it, it is swept');
 
+# -- Brought back -----------------------------------------------------------------
+
+# As if an index that is needed had been dropped: word of it is forged.
+$g = generation_of($node, 'q_v');
+my ($system, $incarnation, $database) = split /\|/, $node->safe_psql('postgres', qq{SELECT c.owner ->> 'system', c.owner ->> 'incarnation', c.owner ->> 'database'
+	FROM json_to_recordset(vectron.report('collections')::json -> 'collections') AS c(generation text, owner json) WHERE c.generation = '$g'});
+my $xid = $node->safe_psql('postgres', 'CREATE TABLE anyone (); SELECT xmin FROM pg_class WHERE relname = $$anyone$$');
+PostgreSQL::Test::Utils::append_to_file($node->data_dir . "/vectron/drops/$xid", "$g $system $incarnation $database\n");
+becomes($node, $g, 'hidden', 'an index that is needed is dropped by a mistake');
+my $shards_open = q{SELECT count(*) FROM vectron.shards WHERE role <> 'unknown' AND state = 'dropped'};
+ok($node->poll_query_until('postgres', "SELECT ($shards_open) = 0"), 'what is hidden takes no memory');
+# A route that a session had still leads to nothing.
+($status, $out, $err) = $node->psql('postgres', q{SET vectron.fallback_scan = off; SET enable_seqscan = off; SELECT id FROM q ORDER BY v <-> '[1,1]' LIMIT 1});
+like($err, qr/was dropped.*HINT/s, 'a search says what has happened');
+($status, $out, $err) = $node->psql('postgres', q{INSERT INTO q VALUES (99, '[1,1]')});
+like($err, qr/was dropped.*HINT/s, 'and a write');
+$cluster->kill9('worker1');
+$cluster->start_worker(1);
+ok($node->poll_query_until('postgres', "SELECT ($shards_open) = 0 AND (SELECT count(*) FROM vectron.workers WHERE state = 'up') = 1"), 'neither does it after the worker was started again');
+$node->safe_psql('postgres', "SELECT vectron.undrop('$g')");
+is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('q_v')}), '60|0|0|0', 'brought back, it is whole');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT id FROM q ORDER BY v <-> '[7.2,7]' LIMIT 1}), '7', 'and answers');
+
 # -- For good --------------------------------------------------------------------
 
 my $shards = $cluster->data('worker1') . '/shards';

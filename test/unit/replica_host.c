@@ -811,6 +811,74 @@ a_failed_write_ends_the_process(void **state)
 	machine_free(m);
 }
 
+/*
+ * Closed while proposals, reads and checkpoints are under way, and opened again:
+ * every question has one answer, and what was acknowledged is there.
+ */
+static void
+closed_is_not_destroyed(void **state)
+{
+	Fixture		f = {0};
+	uint64_t	stands = BASE;
+	uint64_t	acknowledged = BASE;
+	uint64_t	commands = 0;
+
+	(void) state;
+	start(&f);
+	found(&f, GROUP, REPLICA);
+	for (int round = 0; round < 60; round++)
+	{
+		Machine    *m = machine_new(stands);
+		Question	q[64] = {0};
+		Replica    *r = open_group(&f, GROUP, REPLICA, m, stands);
+
+		if (round % 3 != 2)
+			assert_true(wait_until_serving(r) >= acknowledged);
+		for (int i = 0; i < 64; i++)
+		{
+			if (i % 8 == 7)
+				replica_read(r, on_done, &q[i]);
+			else
+				replica_propose(r, bytes_str("a command"), on_done, &q[i]);
+			if (i % 16 == 3)
+				replica_checkpoint(r);
+		}
+		if (round % 3 == 0)
+			wait_for(q, 64);
+		replica_close(r);
+		pthread_mutex_lock(&m->lock);
+		m->dead = true;
+		pthread_mutex_unlock(&m->lock);
+		wait_for(q, 64);
+		for (int i = 0; i < 64; i++)
+		{
+			assert_int_equal(q[i].calls, 1);
+			assert_true(q[i].status == VT_OK || q[i].status == VT_UNAVAILABLE ||
+						q[i].status == VT_NOT_LEADER);
+			if (q[i].status == VT_OK && i % 8 != 7)
+			{
+				commands++;
+				acknowledged = q[i].index > acknowledged ? q[i].index : acknowledged;
+			}
+		}
+		stands = m->applied;
+		assert_true(stands >= acknowledged);
+		machine_free(m);
+	}
+	assert_true(commands >= 20 * 56);
+	stop(&f);
+
+	/* And after a start. */
+	start(&f);
+	{
+		Machine    *m = machine_new(stands);
+
+		assert_true(wait_until_serving(open_group(&f, GROUP, REPLICA, m, stands)) >= acknowledged);
+		stop(&f);
+		machine_free(m);
+	}
+}
+
 int
 main(void)
 {
@@ -821,6 +889,7 @@ main(void)
 		TEST(replay_begins_where_the_machine_stands),
 		TEST(a_checkpoint_cuts_the_log),
 		TEST(destroyed_is_destroyed),
+		TEST(closed_is_not_destroyed),
 		TEST(a_gap_in_the_log_is_damage),
 		TEST(too_much_and_too_large),
 		TEST(stopping_in_the_middle),

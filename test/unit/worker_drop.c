@@ -276,6 +276,77 @@ who_holds_a_shard_ends_first(void **state)
 	worker_stop(worker);
 }
 
+static uint64_t
+records_of(Worker *worker, uint64_t shard)
+{
+	Shard	   *s = worker_find_shard(worker, shard);
+	uint64_t	n;
+
+	assert_non_null(s);
+	n = records_count(s->records);
+	worker_release_shard(s);
+	return n;
+}
+
+static void
+close_it(Worker *worker, uint64_t shard, uint64_t replica)
+{
+	VtStatus	status;
+
+	while ((status = worker_close_shard(worker, shard, replica, NULL)) == VT_BUSY)
+		usleep(1000);
+	assert_int_equal(status, VT_OK);
+}
+
+/* Closed, a shard takes no memory, and comes back with everything. */
+static void
+closed_and_opened_again(void **state)
+{
+	Worker	   *worker = start();
+	Shard	   *held;
+	uint8_t		n = 0;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	for (int round = 0; round < 5; round++)
+	{
+		put(worker, 7, ++n);
+		close_it(worker, 7, 70);
+		close_it(worker, 7, 70);	/* told again */
+		assert_false(is_open(worker, 7));
+		assert_true(is_there("0000000000000007"));
+		assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+		assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+		assert_int_equal(records_of(worker, 7), n);
+	}
+
+	/* Brought back before the last one let go. */
+	held = worker_find_shard(worker, 7);
+	assert_int_equal(worker_close_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+	assert_true(is_open(worker, 7));
+	worker_release_shard(held);
+	put(worker, 7, ++n);
+
+	/* What was never founded is not founded by opening it. */
+	assert_int_not_equal(worker_reopen_shard(worker, 9, NULL), VT_OK);
+	assert_false(is_there("0000000000000009"));
+
+	/* A start has it again; dropped while closed, it is gone. */
+	close_it(worker, 7, 70);
+	worker_stop(worker);
+	worker = start();
+	assert_int_equal(records_of(worker, 7), n);
+	close_it(worker, 7, 70);
+	drop(worker, 7, 70);
+	assert_false(is_there("0000000000000007"));
+	assert_int_not_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+	worker_stop(worker);
+	worker = start();
+	assert_false(is_open(worker, 7));
+	worker_stop(worker);
+}
+
 /* Died between the tombstone and the directory. */
 static void
 a_directory_without_its_group(void **state)
@@ -336,6 +407,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_is_left_and_nothing_comes_back),
 		TEST(who_holds_a_shard_ends_first),
+		TEST(closed_and_opened_again),
 		TEST(a_directory_without_its_group),
 		TEST(a_directory_in_pieces),
 	};
