@@ -13,6 +13,7 @@ HoldingProxy - stands between gateways and a worker, and can hold messages back
   ...
   $proxy->wait_held;
   $proxy->release;              # sends it to the worker now, on a connection of its own
+  $proxy->damage('reply', 'flip'); # the next reply after a greeting
   $proxy->stop;
 
 =head1 DESCRIPTION
@@ -22,6 +23,9 @@ byte 6, length at byte 16; a write command has its type at byte 1 of the payload
 message that is held is not answered; whoever sent it gives up in its own time.  When
 it is released the worker gets it late, after everything that happened meanwhile, as
 from a network that kept it.
+
+A message that is damaged has its last byte changed (flip), its version (version), its
+length (long), or is cut off in the middle, and the connection closed (cut).
 
 =cut
 
@@ -75,6 +79,8 @@ sub ask
 
 sub hold { my ($self, $what) = @_; return $self->ask("hold $write_type{$what}"); }
 sub copy { my ($self, $what) = @_; return $self->ask("copy $write_type{$what}"); }
+sub damage { my ($self, $what, $how) = @_; return $self->ask("damage $what $how"); }
+sub damaged { my ($self) = @_; return $self->ask('damaged'); }
 sub held { my ($self) = @_; return $self->ask('held'); }
 sub release { my ($self) = @_; return $self->ask('release'); }
 
@@ -108,7 +114,27 @@ sub serve
 {
 	my ($server, $to, $command, $answer) = @_;
 	my $select = IO::Select->new($server, $command);
-	my (%peer, %from_gateway, %buffer, $hello, $hold, $copy, @held);
+	my (%peer, %from_gateway, %greeted, %buffer, $hello, $hold, $copy, @held);
+	my ($damage, $how, $damaged) = ('', '', 0);
+
+	# Forward bytes that begin with a frame, or what is made of them; false: no more of this.
+	my $forward = sub {
+		my ($what, $fh, $bytes) = @_;
+		if ($damage eq $what)
+		{
+			($damage, $damaged) = ('', $damaged + 1);
+			substr($bytes, -1) = chr(ord(substr($bytes, -1)) ^ 0xff) if $how eq 'flip';
+			substr($bytes, 4, 1) = chr(99) if $how eq 'version';
+			substr($bytes, 16, 4) = pack('V', 1 << 30) if $how eq 'long';
+			if ($how eq 'cut')
+			{
+				write_all($fh, substr $bytes, 0, length($bytes) / 2);
+				return 0;
+			}
+		}
+		write_all($fh, $bytes);
+		return 1;
+	};
 
 	$answer->autoflush(1);
 	$SIG{PIPE} = 'IGNORE';
@@ -130,6 +156,8 @@ sub serve
 			{
 				my $line = readline($command) // return;
 				if ($line =~ /^(hold|copy) (\d+)/) { ($hold, $copy) = ($2, $1 eq 'copy'); print {$answer} "1\n"; }
+				elsif ($line =~ /^damage (\w+) (\w+)/) { ($damage, $how) = ($1, $2); print {$answer} "1\n"; }
+				elsif ($line =~ /^damaged/) { print {$answer} "$damaged\n"; }
 				elsif ($line =~ /^held/) { print {$answer} scalar(@held), "\n"; }
 				elsif ($line =~ /^release/)
 				{
@@ -157,23 +185,28 @@ sub serve
 				my $to_peer = $peer{$number} or next;
 				my $bytes = '';
 				my $read = sysread $fh, $bytes, 1 << 20;
-				if (!$read)
-				{
+				my $drop = sub {
 					foreach my $end ($fh, $to_peer)
 					{
-						delete @$_{ fileno $end } for \%peer, \%from_gateway, \%buffer;
+						delete @$_{ fileno $end } for \%peer, \%from_gateway, \%greeted, \%buffer;
 						$select->remove($end);
 						close $end;
 					}
+				};
+				if (!$read)
+				{
+					$drop->();
 					next;
 				}
 				if (!$from_gateway{$number})
 				{
-					write_all($to_peer, $bytes);
+					# The first answer is that to a greeting.
+					if (!$greeted{$number}++) { write_all($to_peer, $bytes); }
+					elsif (!$forward->('reply', $to_peer, $bytes)) { $drop->(); }
 					next;
 				}
 				$buffer{$number} .= $bytes;
-				while (length($buffer{$number}) >= 32)
+				while (length($buffer{$number} // '') >= 32)
 				{
 					my $length = 32 + unpack 'V', substr($buffer{$number}, 16, 4);
 					last if length($buffer{$number}) < $length;
@@ -186,7 +219,8 @@ sub serve
 						undef $hold;
 						next unless $copy;
 					}
-					write_all($to_peer, $frame);
+					if ($type == HELLO) { write_all($to_peer, $frame); }
+					elsif (!$forward->('request', $to_peer, $frame)) { $drop->(); last; }
 				}
 			}
 		}
