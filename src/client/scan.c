@@ -9,8 +9,10 @@
  * caller hopes to need; later ones are asked for when a stream runs dry, and
  * grow.
  *
- * A worker keeps the state of a stream under a lease, on one connection.  If
- * the lease, the connection or the answer to a pull is lost, nobody knows how
+ * Most scans end within their first batch, so a worker keeps nothing for it
+ * and there is nothing to close: one message each way.  The second question
+ * begins anew, with what came excluded.  From then on the worker keeps the state
+ * of the stream under a lease, on one connection.  If the lease, the connection or the answer to a pull is lost, nobody knows how
  * far the worker's state has moved: it is left behind, and the next question
  * begins anew with the ids that the stream has given so far (returned or still
  * in hand) excluded.  The ids are kept as the message carries them.  If the
@@ -334,7 +336,7 @@ stream_ask(ClientScan *scan, Stream *s, int64_t deadline_us, Retry *retry, VtErr
 	question.route = route_of(&s->shard.desc, &scan->owner, deadline_us);
 	question.consistency = s->consistency;
 	question.mark = s->mark;
-	question.flags = s->exact ? SEARCH_EXACT : 0;
+	question.flags = (s->exact ? SEARCH_EXACT : 0) | (s->seen.n == 0 ? SEARCH_ONCE : 0);
 	question.k = s->k;
 	question.ef = scan->ef;
 	question.lease = s->lease;

@@ -36,6 +36,8 @@
 #define TELLING_MS 1000
 
 static Client *client;
+static WaitEventSet *wait_set;	/* latch, postmaster, and the client's descriptor */
+static int	wait_fd = -1;		/* that descriptor */
 static char *client_endpoints;	/* what it was opened with */
 static char *client_secret;
 static uint64 client_epoch = 0;	/* tells one client from the next */
@@ -66,6 +68,38 @@ interrupts_pass(void)
 	return !error_caught;
 }
 
+/* Before the client's descriptor is closed: another may get its number. */
+static void
+forget_wait_set(void)
+{
+	if (wait_set)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+	wait_fd = -1;
+}
+
+/*
+ * Wait for the client's descriptor to be readable, which is what a client
+ * mostly waits for.  The set is kept: making one costs more system calls than
+ * all the rest of a search.
+ */
+static int
+wait_readable(int fd, long timeout_ms)
+{
+	WaitEvent	event;
+
+	if (fd != wait_fd)
+	{
+		forget_wait_set();
+		wait_set = CreateWaitEventSet(TopMemoryContext, 3);
+		AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, fd, NULL, NULL);
+		wait_fd = fd;
+	}
+	return WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0 ? event.events : 0;
+}
+
 static VtStatus
 backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_write,
 			 int64_t until_us)
@@ -73,6 +107,7 @@ backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_
 	for (;;)
 	{
 		int64_t		left_us = until_us - clock_now_us();
+		long		left_ms;
 		int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
 		int			rc;
 
@@ -80,12 +115,16 @@ backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_
 			return VT_CANCELLED;
 		if (left_us <= 0)
 			return VT_TIMEOUT;
+		left_ms = (long) Min((left_us + 999) / 1000, 1000 * 3600);
 		if (want_read)
 			events |= WL_SOCKET_READABLE;
 		if (want_write)
 			events |= WL_SOCKET_WRITEABLE;
-		rc = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd,
-							   (long) Min((left_us + 999) / 1000, 1000 * 3600), PG_WAIT_EXTENSION);
+		if (fd >= 0 && want_read && !want_write)
+			rc = wait_readable(fd, left_ms);
+		else
+			rc = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd, left_ms,
+								   PG_WAIT_EXTENSION);
 		if (rc & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		if (rc & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE))
@@ -186,6 +225,7 @@ cluster_client(void)
 
 	if (client && same_text(endpoints, client_endpoints))
 		return client;
+	forget_wait_set();
 	client_close(client);
 	client = NULL;
 	client_epoch++;

@@ -4,8 +4,10 @@
  *	  Index scans: rows by distance, batch by batch, until none is left.
  *
  * The planner comes here for exactly one ORDER BY distance on the vector
- * column (R1).  The first batch is as large as ef_search; the executor takes
- * rows from it, hides what its snapshot does not see or a filter does not
+ * column (R1).  The first batch is as large as ef_search, or somewhat larger
+ * than what the last scans of the index took in this backend, which is mostly
+ * their LIMIT: whatever is not asked for is neither measured exactly nor sent.
+ * The executor takes rows from it, hides what its snapshot does not see or a filter does not
  * pass, and comes back.  Later batches exclude what was returned and end with
  * an exact scan of the rest, so a scan ends only when no row is left.
  *
@@ -33,6 +35,8 @@
 #include "index.h"
 #include "vector.h"
 
+#define FIRST_BATCH_SPARE 8		/* for rows that the snapshot does not see */
+
 typedef struct VectronScan
 {
 	/* What is asked */
@@ -46,6 +50,7 @@ typedef struct VectronScan
 	uint64		epoch;			/* of the client it belongs to */
 	BlockNumber blocks;			/* of the table, after the snapshot (R4) */
 	uint64		returned;
+	uint64		taken;			/* returned, and those that were left out */
 
 	/* vectron.verify_scan */
 	IndexInfo  *info;
@@ -57,14 +62,41 @@ typedef struct VectronScan
 	MemoryContextCallback on_reset;
 } VectronScan;
 
+/* What the last scans took, of which index. */
+static VtId usual_generation;
+static uint32 usual_taken;
+
+/* A scan took so many; fewer than usual lowers the expectation slowly. */
+static void
+note_taken(const VtId *generation, uint64 taken)
+{
+	uint32		faded = vt_id_equal(generation, &usual_generation) ? usual_taken - usual_taken / 8 : 0;
+
+	usual_generation = *generation;
+	usual_taken = (uint32) Max(Min(taken, PG_INT32_MAX), faded);
+}
+
+static uint32
+first_batch(const VtId *generation)
+{
+	uint64		expected = (uint64) usual_taken + usual_taken / 4 + FIRST_BATCH_SPARE;
+
+	if (!vt_id_equal(generation, &usual_generation))
+		return vectron_ef_search;
+	return (uint32) Min(expected, (uint64) vectron_ef_search);
+}
+
 static void
 scan_forget(VectronScan *vs)
 {
+	if (vs->scan)
+		note_taken(&vs->meta.generation, vs->taken);
 	if (vs->scan && vs->epoch == cluster_epoch())
 		client_scan_close(vs->scan);
 	vs->scan = NULL;
 	vs->started = false;
 	vs->returned = 0;
+	vs->taken = 0;
 }
 
 static void
@@ -175,7 +207,7 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	search.owner = vs->meta.owner;
 	search.query = vs->query;
 	search.dim = vs->meta.dim;
-	search.batch = vectron_ef_search;
+	search.batch = first_batch(&vs->meta.generation);
 	search.ef = vectron_ef_search;
 	search.consistency = WIRE_LINEARIZABLE;
 	vs->epoch = cluster_epoch();
@@ -275,6 +307,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 		cluster_check(status, &err, "could not search", scan->indexRelation);
 		if (!found)
 			return false;
+		vs->taken++;
 		if (!wire_tid_get(hit.id, &block, &offset))
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),

@@ -117,7 +117,7 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 		return vt_fail(err, VT_PROTOCOL, "search has %u dimensions", out->dim);
 	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
 	if (!cursor_done(&c) || consistency < WIRE_AT_MARK || consistency > WIRE_EVENTUAL ||
-		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE)))
+		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE)))
 		return vt_fail(err, VT_PROTOCOL, "search is malformed");
 	out->consistency = (WireConsistency) consistency;
 	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)

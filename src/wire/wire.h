@@ -252,6 +252,7 @@ typedef enum WireConsistency
 
 #define SEARCH_EXACT 0x1		/* scan every live record */
 #define SEARCH_CLOSE 0x2		/* forget the scan state named by lease */
+#define SEARCH_ONCE 0x4			/* keep no state: more, if it is wanted, is asked for anew */
 
 /* WIRE_SEARCH */
 typedef struct WireSearch

@@ -258,9 +258,9 @@ serve_read(Worker *worker, Request *request)
 
 /* -- Searches -------------------------------------------------------------- */
 
-/* The next k hits of a lease; ends the request and puts the lease back. */
+/* The next k hits of a lease; ends the request and puts the lease back, if it is to be kept. */
 static void
-answer_search(Request *request, Lease *lease, uint32_t k)
+answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 {
 	WireReply	head = reply_head(lease->shard, VT_OK);
 	WireSearchResult result;
@@ -279,7 +279,8 @@ answer_search(Request *request, Lease *lease, uint32_t k)
 		n++;
 	}
 	memset(&result, 0, sizeof(result));
-	result.lease = more ? lease->id : 0;
+	keep = keep && more;
+	result.lease = keep ? lease->id : 0;
 	result.exhausted = !more;
 	result.exact = record_scan_is_exact(lease->scan);
 	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
@@ -290,7 +291,7 @@ answer_search(Request *request, Lease *lease, uint32_t k)
 	buf_put(&body, hits.data, hits.len);
 	wire_search_result_end(&body, begin, n);
 	head.applied = lease->applied;
-	lease_put_back(request->worker, lease, more);
+	lease_put_back(request->worker, lease, keep);
 	finish(request, &head, &body);
 	buf_free(&body);
 	buf_free(&hits);
@@ -319,7 +320,7 @@ begin_search(Request *request, uint64_t index)
 	options.ef = search.ef;
 	options.exact = (search.flags & SEARCH_EXACT) != 0;
 	lease->scan = record_scan_open(shard->records, &options);
-	answer_search(request, lease, search.k);
+	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE));
 }
 
 static void
@@ -356,7 +357,7 @@ serve_search(Worker *worker, Request *request)
 			refuse(request, VT_LEASE_GONE, NULL);
 		}
 		else
-			answer_search(request, lease, search.k);
+			answer_search(request, lease, search.k, true);
 		return;
 	}
 	if (search.dim != request->shard->desc.dim || search.k == 0)

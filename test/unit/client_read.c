@@ -354,6 +354,19 @@ shards_are_merged_by_distance_and_id(void **state)
 		}
 }
 
+/* What was sent to the workers before has been served afterwards. */
+static void
+talk_to_both(Setup *s)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const char *reply;
+
+		assert_ok(client_control_at(s->client, i ? s->a.endpoint : s->b.endpoint, "{}", in_ms(LONG_MS),
+									&reply, &err));
+	}
+}
+
 static void
 the_first_batch_is_one_question_a_shard(void **state)
 {
@@ -369,13 +382,16 @@ the_first_batch_is_one_question_a_shard(void **state)
 	assert_hits(scan, &t, &at, 10);
 	assert_int_equal(world_count(&s.w, WIRE_SEARCH), 4);
 	client_scan_close(scan);
-	/* Leaving early tells the workers, without waiting. */
-	for (int i = 0; i < 2; i++)
-	{
-		const char *reply;
+	/* Nothing was kept for it, so there is nothing to close. */
+	talk_to_both(&s);
+	assert_int_equal(s.w.closes, 0);
 
-		assert_ok(client_control_at(s.client, i ? s.a.endpoint : s.b.endpoint, "{}", in_ms(LONG_MS), &reply, &err));
-	}
+	/* Beyond it the workers keep state; leaving early tells them, without waiting. */
+	at = 0;
+	scan = scan_open(&s, 10, NULL);
+	assert_hits(scan, &t, &at, 100);
+	client_scan_close(scan);
+	talk_to_both(&s);
 	assert_int_equal(s.w.closes, 4);
 	truth_free(&t);
 	tear_down(&s);
@@ -450,11 +466,14 @@ a_lost_lease_goes_on_by_exclusion(void **state)
 	t = truth_of(&s.w, query);
 	scan = scan_open(&s, 20, NULL);
 	assert_hits(scan, &t, &at, 20);
+	assert_hits(scan, &t, &at, 1);
+	assert_int_equal(s.w.last_nexcluded, 20);	/* nothing is kept for a first batch */
+	assert_hits(scan, &t, &at, 39);
 	pthread_mutex_lock(&s.w.lock);
 	leases_drop(&s.w, -1);
 	pthread_mutex_unlock(&s.w.lock);
 	assert_hits(scan, &t, &at, 1);
-	assert_int_equal(s.w.last_nexcluded, 20);
+	assert_int_equal(s.w.last_nexcluded, 60);
 	assert_hits(scan, &t, &at, 0);
 	client_scan_close(scan);
 	truth_free(&t);
@@ -479,7 +498,7 @@ a_lease_is_not_carried_to_another_connection(void **state)
 	set_up(&s, 1, 200);
 	t = truth_of(&s.w, query);
 	scan = scan_open(&s, 20, NULL);
-	assert_hits(scan, &t, &at, 20);
+	assert_hits(scan, &t, &at, 60);
 	world_trick(&s.w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
 	{
 		const char *reply;
@@ -488,7 +507,7 @@ a_lease_is_not_carried_to_another_connection(void **state)
 	}
 	s.w.lease_ids = 0;
 	other = scan_open(&s, 50, NULL);
-	assert_hits(other, &t, &other_at, 50);	/* its lease is number 1 again */
+	assert_hits(other, &t, &other_at, 51);	/* its lease has the number again */
 	assert_hits(scan, &t, &at, 0);
 	assert_hits(other, &t, &other_at, 0);
 	client_scan_close(scan);

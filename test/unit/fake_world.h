@@ -665,7 +665,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	}
 	put_head(out, s, VT_OK, what, l->applied);
 	result.exhausted = what != EMPTY_BATCH && l->n - l->next <= search->k;
-	result.lease = result.exhausted || what == NO_LEASE ? 0 : l->id;
+	result.lease = result.exhausted || what == NO_LEASE || (search->flags & SEARCH_ONCE) ? 0 : l->id;
 	result.exact = 1;
 	result.distances = 1;
 	begin = wire_search_result_begin(out, &result);

@@ -558,6 +558,14 @@ scans_end_when_nothing_is_left(void **state)
 	assert_int_equal(n, 490);
 	buf_free(&excluded);
 
+	/* Nothing is kept for who wants no more; with what came excluded it goes on. */
+	s = question(place, vector, 7);
+	s.flags = SEARCH_ONCE;
+	assert_int_equal(search(&g, &s, &found), VT_OK);
+	assert_int_equal(found.nhits, 7);
+	assert_int_equal(found.lease, 0);
+	assert_int_equal(found.exhausted, 0);
+
 	/* A scan belongs to its connection, and ends when it is closed. */
 	s = question(place, vector, 1);
 	assert_int_equal(search(&g, &s, &found), VT_OK);
