@@ -203,6 +203,7 @@ index_setup(void)
 	pending_setup();
 	drops_setup();
 	supervisor_setup();
+	plan_setup();
 	next_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = on_executor_start;
 }

@@ -186,6 +186,9 @@ extern const VectronOptions *options_of(Relation index);
 /* monitor.c */
 extern Relation monitor_open_index(Oid oid, LOCKMODE lock);
 
+/* plan.c */
+extern void plan_setup(void);
+
 /* supervisor.c */
 extern void supervisor_setup(void);
 extern void supervisor_wake(void);

@@ -393,8 +393,8 @@ searches_are_checked(void **state)
 
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX, none, 0), VT_OK);
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX + 1, none, 0), VT_PROTOCOL);
-	assert_int_equal(search_with(none, 0, SEARCH_EXACT | SEARCH_CLOSE, 1, none, 0), VT_OK);
-	assert_int_equal(search_with(none, 0, 4, 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(none, 0, SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE, 1, none, 0), VT_OK);
+	assert_int_equal(search_with(none, 0, 8, 1, none, 0), VT_PROTOCOL);
 	/* A filter is for a later version, and is not left out in silence. */
 	assert_int_equal(search_with(none, 0, 0, 1, bytes_str("f"), 0), VT_VERSION);
 	assert_int_equal(search_with(none, 0, 0, 1, none, NAN), VT_PROTOCOL);

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.c
+ *	  A distance nobody reads is not computed.
+ *
+ * In "SELECT id FROM t ORDER BY v <-> $1 LIMIT 10" the distance is a column of
+ * the index scan that is thrown away at the top of the plan.  The scan comes in
+ * order and needs it for nothing, yet the executor computes it for each row,
+ * and for that fetches the vector from its TOAST table: for ten rows of 784
+ * dimensions, two fifths of what the query costs a backend.
+ *
+ * So where a SELECT is an index scan of ours, alone or under a plain LIMIT, and
+ * such a column is thrown away, it becomes a NULL.  Everything that might look
+ * at it (ties, sorting, merging, locking, a subquery's caller) means another
+ * node above the scan, and then the plan stays as it is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/amapi.h"
+#include "catalog/pg_class.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/plannodes.h"
+#include "optimizer/planner.h"
+#include "utils/syscache.h"
+
+#include "index.h"
+
+static planner_hook_type planner_before = NULL;
+
+static bool
+is_ours(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+	Oid			am = InvalidOid;
+	IndexAmRoutine *routine;
+	bool		ours;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+		ReleaseSysCache(tuple);
+	}
+	routine = OidIsValid(am) ? GetIndexAmRoutineByAmId(am, true) : NULL;
+	ours = routine && routine->amgettuple == vtgettuple;
+	if (routine)
+		pfree(routine);
+	return ours;
+}
+
+/* Does the node above hand column resno on to somebody who sees it? */
+static bool
+is_seen(const Plan *above, AttrNumber resno)
+{
+	ListCell   *cell;
+
+	foreach(cell, above->targetlist)
+	{
+		const TargetEntry *entry = lfirst_node(TargetEntry, cell);
+		const Var  *var = (const Var *) entry->expr;
+
+		if (!IsA(var, Var) || var->varno != OUTER_VAR || (var->varattno == resno && !entry->resjunk))
+			return true;
+	}
+	return false;
+}
+
+static void
+drop_distances(IndexScan *scan, const Plan *above)
+{
+	ListCell   *cell;
+
+	foreach(cell, scan->scan.plan.targetlist)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (entry->resjunk && list_member(scan->indexorderbyorig, entry->expr) &&
+			!(above && is_seen(above, entry->resno)))
+			entry->expr = (Expr *) makeNullConst(exprType((Node *) entry->expr), -1, InvalidOid);
+	}
+}
+
+static PlannedStmt *
+plan(Query *query, const char *text, int options, ParamListInfo params)
+{
+	PlannedStmt *stmt = planner_before ? planner_before(query, text, options, params) :
+		standard_planner(query, text, options, params);
+	Plan	   *top = stmt->planTree;
+	Plan	   *scan = top;
+
+	if (stmt->commandType != CMD_SELECT || stmt->rowMarks != NIL || top == NULL)
+		return stmt;
+	if (IsA(top, Limit) && ((Limit *) top)->limitOption == LIMIT_OPTION_COUNT)
+		scan = top->lefttree;
+	if (scan && IsA(scan, IndexScan) && ((IndexScan *) scan)->indexorderbyorig != NIL &&
+		is_ours(((IndexScan *) scan)->indexid))
+		drop_distances((IndexScan *) scan, scan == top ? NULL : top);
+	return stmt;
+}
+
+void
+plan_setup(void)
+{
+	planner_before = planner_hook;
+	planner_hook = plan;
+}
