@@ -343,6 +343,22 @@ CREATE FUNCTION vectron.check_index(index regclass,
 COMMENT ON FUNCTION vectron.check_index(regclass) IS
 	'missing: visible rows without entry; extra: entries without line pointer; wrong: entries with another vector than their row';
 
+-- What scans of vectron indexes did since the server's start; needs vectron in
+-- shared_preload_libraries.
+CREATE FUNCTION vectron.stat_search(
+		OUT scans bigint, OUT asked bigint, OUT batches bigint, OUT exact_batches bigint,
+		OUT distances bigint, OUT rows bigint, OUT late bigint, OUT skipped bigint,
+		OUT ended_early bigint)
+	AS 'MODULE_PATHNAME', 'vectron_stat_search' LANGUAGE C STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION vectron.stat_search() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION vectron.stat_search() TO pg_monitor;
+CREATE VIEW vectron.stat_search AS SELECT * FROM vectron.stat_search();
+COMMENT ON VIEW vectron.stat_search IS 'what scans of vectron indexes did since the start of the server';
+GRANT SELECT ON vectron.stat_search TO pg_monitor;
+CREATE FUNCTION vectron.stat_search_reset() RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_stat_search_reset' LANGUAGE C STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION vectron.stat_search_reset() FROM PUBLIC;
+
 -- Bytes the cluster uses for an index; NULL when it cannot be asked.
 CREATE FUNCTION vectron.index_size(index regclass) RETURNS bigint
 	LANGUAGE sql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -140,9 +140,42 @@ typedef struct ClientMarks
 
 /*
  * A call that gives marks overwrites *marks (which may be NULL), also when it
- * fails: then only fence may be of use.  Freeing empty ones is fine.
+ * fails: then only fence may be of use, but for client_put(), whose marks cover
+ * what done[] says.  Freeing empty ones is fine.
  */
 extern void client_marks_free(ClientMarks *marks);
+
+/*
+ * What a server remembers of marks, in memory that its processes share (R3).
+ *
+ * A mark is known when it covers everything this server was acknowledged in
+ * that life of that shard.  The table has a fixed room: what was longest unused
+ * makes way, and is unknown from then on.  Unknown means: ask by ReadIndex.
+ *
+ * The caller locks: note and learn exclude everybody, reads exclude those two.
+ */
+typedef struct ClientMarkTable ClientMarkTable;
+extern size_t client_mark_table_size(uint32_t room);
+extern ClientMarkTable *client_mark_table_init(void *memory, uint32_t room);
+
+/* A writer was acknowledged; before anybody may count on seeing it. */
+extern void client_mark_note(ClientMarkTable *table, const VtId *generation,
+							 const ClientMarks *marks);
+
+/*
+ * The known marks of a route's shards, into items, which has room for all of
+ * them; returns how many.  When *route_version comes back higher than the
+ * route's, the route is too old for any scan.  The ticket is for learning.
+ */
+extern uint32_t client_mark_read(ClientMarkTable *table, const ClientCollection *route,
+								 ClientMark *items, uint64_t *route_version, uint64_t *ticket);
+
+/*
+ * A scan that read before has been answered, by ReadIndex where it had no mark.
+ * Its marks become known, unless something was forgotten since it read.
+ */
+extern void client_mark_learn(ClientMarkTable *table, const VtId *generation, uint64_t ticket,
+							  const ClientMarks *answered);
 
 /* What every write carries. */
 typedef struct ClientWriter
@@ -262,6 +295,9 @@ extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int
 extern VtStatus client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit,
 								 bool *found, VtError *err);
 extern void client_scan_stats(const ClientScan *scan, ClientScanStats *out);
+
+/* Where the shards stood that have answered so far; free with client_marks_free(). */
+extern void client_scan_marks(const ClientScan *scan, ClientMarks *out);
 
 /* Frees everything and tells the workers to forget the scan; never waits. */
 extern void client_scan_close(ClientScan *scan);

@@ -612,6 +612,17 @@ client_scan_stats(const ClientScan *scan, ClientScanStats *out)
 }
 
 void
+client_scan_marks(const ClientScan *scan, ClientMarks *out)
+{
+	marks_reset(out);
+	out->route_version = scan->route_version;
+	for (uint32_t i = 0; i < scan->n; i++)
+		if (scan->streams[i].consistency == WIRE_AT_MARK)
+			marks_note(out, scan->streams[i].shard.desc.shard, scan->streams[i].shard.desc.incarnation,
+					   scan->streams[i].mark);
+}
+
+void
 client_scan_close(ClientScan *scan)
 {
 	Client	   *client;

@@ -200,6 +200,7 @@ void
 index_setup(void)
 {
 	options_setup();
+	shared_setup();
 	pending_setup();
 	drops_setup();
 	supervisor_setup();

@@ -134,6 +134,28 @@ extern void health_probe(void);
 extern void wal_flush_own(XLogRecPtr lsn);
 extern XLogRecPtr wal_flush_all(void);
 
+/* shared.c (R3): what needs vectron to be preloaded */
+typedef enum ScanCount
+{
+	SCAN_STARTED,
+	SCAN_ASKED,					/* some leader was asked where it stands, by ReadIndex */
+	SCAN_BATCHES,
+	SCAN_EXACT_BATCHES,
+	SCAN_DISTANCES,
+	SCAN_ROWS,
+	SCAN_LATE,					/* returned late, or left out by strict_order */
+	SCAN_SKIPPED,				/* left out by strict_order */
+	SCAN_ENDED_EARLY,			/* by max_scan_tuples */
+	SCAN_COUNTS
+} ScanCount;
+
+extern void shared_setup(void);
+extern bool marks_are_shared(void);
+extern void marks_keep(const VtId *generation, const ClientMarks *marks);
+extern bool marks_recall(const ClientCollection *route, ClientMarks *marks, uint64 *ticket);
+extern void marks_learn(const VtId *generation, uint64 ticket, const ClientMarks *answered);
+extern void scan_count(ScanCount what, uint64 n);
+
 /* pending.c (laws W2, W4, W6) */
 extern void pending_setup(void);
 extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
@@ -167,6 +189,11 @@ extern bool vtgettuple(IndexScanDesc scan, ScanDirection direction);
 extern void vtendscan(IndexScanDesc scan);
 
 /* Settings (options.c) */
+enum
+{
+	CONSISTENCY_SERVER,			/* every write this server was acknowledged */
+	CONSISTENCY_LINEARIZABLE
+};
 extern char *vectron_pd_endpoints;
 extern char *vectron_secret_file;
 extern char *vectron_embedded_directory;
@@ -178,6 +205,8 @@ extern bool vectron_fallback_scan;
 extern bool vectron_strict_order;
 extern bool vectron_verify_scan;
 extern int	vectron_max_scan_tuples;
+extern int	vectron_consistency;
+extern int	vectron_mark_entries;
 extern int	vectron_sweep_interval;
 extern bool vectron_drop_intents;
 extern void options_setup(void);

@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -25,10 +26,18 @@ bool		vectron_fallback_scan;
 bool		vectron_strict_order;
 bool		vectron_verify_scan;
 int			vectron_max_scan_tuples;
+int			vectron_consistency;
+int			vectron_mark_entries;
 int			vectron_sweep_interval;
 bool		vectron_drop_intents;
 
 static relopt_kind vectron_relopts;
+
+static const struct config_enum_entry consistencies[] = {
+	{"server", CONSISTENCY_SERVER, false},
+	{"linearizable", CONSISTENCY_LINEARIZABLE, false},
+	{NULL, 0, false}
+};
 
 static relopt_enum_elt_def quantizations[] = {
 	{"none", QUANTIZATION_NONE},
@@ -97,6 +106,18 @@ options_setup(void)
 							"Rows after which a scan ends early, 0 = never.",
 							NULL, &vectron_max_scan_tuples, 0, 0, INT_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable("vectron.consistency",
+							 "What a search must see: every write of this server, or whatever the leaders hold.",
+							 "server needs no question to the leaders when vectron is preloaded; linearizable asks them each time.",
+							 &vectron_consistency, CONSISTENCY_SERVER, consistencies, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	/* One that is PGC_POSTMASTER cannot be defined later. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("vectron.mark_entries",
+								"Shards of which the server remembers what it has written.",
+								"Of the others a search asks the leaders first.",
+								&vectron_mark_entries, 8192, 8, 1 << 24, PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
 	DefineCustomIntVariable("vectron.sweep_interval",
 							"How often the cluster is searched for indexes that no longer exist, 0 = never.",
 							"What two sweeps this far apart find unused is dropped.",

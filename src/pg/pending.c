@@ -388,6 +388,9 @@ group_send(PendingGroup *group, uint64 stamp, int64_t deadline, uint64 *fence, V
 	for (int i = 0; i < n; i++)
 		if (done[i])
 			group->entries[which[i]].done = true;
+	/* Before the commit record, and also of what a failed call got through (R3). */
+	if (!vt_broken("R3-flush"))
+		marks_keep(&group->generation, &marks);
 	*fence = marks.fence;
 	client_marks_free(&marks);
 	pfree(which);

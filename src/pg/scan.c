@@ -12,7 +12,8 @@
  * an exact scan of the rest, so a scan ends only when no row is left.
  *
  * A scan sees every write this server was acknowledged (R3): every batch is
- * read at or after an index asked of the leader after the snapshot was taken.
+ * read at or after the mark of its shard, which is looked up after the snapshot
+ * was taken, or, where it is not known, asked of the leader then.
  * The state of the index is read again here, after the snapshot, since it may
  * have become stale after the plan was made (W7).
  *
@@ -51,6 +52,9 @@ typedef struct VectronScan
 	BlockNumber blocks;			/* of the table, after the snapshot (R4) */
 	uint64		returned;
 	uint64		taken;			/* returned, and those that were left out */
+	uint64		skipped;		/* by vectron.strict_order */
+	bool		asks;			/* some mark was not known: to be learned, with */
+	uint64		ticket;
 
 	/* vectron.verify_scan */
 	IndexInfo  *info;
@@ -92,11 +96,24 @@ scan_forget(VectronScan *vs)
 	if (vs->scan)
 		note_taken(&vs->meta.generation, vs->taken);
 	if (vs->scan && vs->epoch == cluster_epoch())
+	{
+		ClientScanStats stats;
+
+		client_scan_stats(vs->scan, &stats);
+		scan_count(SCAN_BATCHES, stats.batches);
+		scan_count(SCAN_EXACT_BATCHES, stats.exact_batches);
+		scan_count(SCAN_DISTANCES, stats.distances);
+		scan_count(SCAN_ROWS, vs->returned);
+		scan_count(SCAN_LATE, stats.late);
+		scan_count(SCAN_SKIPPED, vs->skipped);
 		client_scan_close(vs->scan);
+	}
 	vs->scan = NULL;
 	vs->started = false;
+	vs->asks = false;
 	vs->returned = 0;
 	vs->taken = 0;
+	vs->skipped = 0;
 }
 
 static void
@@ -168,12 +185,35 @@ vtrescan(IndexScanDesc scan, ScanKey keys pg_attribute_unused(), int nkeys, Scan
 	vs->have_query = false;
 }
 
+/*
+ * Look up the marks that the scan is to be read at (R3); after the snapshot.
+ * search borrows *marks, whose items are palloc'd.
+ */
+static VtStatus
+scan_recall(VectronScan *vs, ClientSearch *search, ClientMarks *marks, VtError *err)
+{
+	const ClientCollection *route;
+	VtStatus	status;
+
+	if (!marks_are_shared() || vectron_consistency == CONSISTENCY_LINEARIZABLE)
+		return VT_OK;
+	status = client_route(cluster_client(), &search->generation, false,
+						  cluster_deadline(vectron_read_timeout), &route, err);
+	if (status != VT_OK)
+		return status;
+	vs->asks = !marks_recall(route, marks, &vs->ticket);
+	search->consistency = WIRE_AT_MARK;
+	search->marks = marks;
+	return VT_OK;
+}
+
 /* The first call after a rescan: ask the cluster. */
 static void
 scan_start(IndexScanDesc scan, VectronScan *vs)
 {
 	Relation	index = scan->indexRelation;
 	ClientSearch search;
+	ClientMarks marks = {0};
 	VtError		err = {0};
 	VtStatus	status;
 
@@ -210,15 +250,32 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	search.batch = first_batch(&vs->meta.generation);
 	search.ef = vectron_ef_search;
 	search.consistency = WIRE_LINEARIZABLE;
-	vs->epoch = cluster_epoch();
-	status = client_scan_open(cluster_client(), &search, cluster_deadline(vectron_read_timeout),
-							  &vs->scan, &err);
+	status = scan_recall(vs, &search, &marks, &err);
+	if (status == VT_OK)
+		status = client_scan_open(cluster_client(), &search, cluster_deadline(vectron_read_timeout),
+								  &vs->scan, &err);
 	if (status != VT_OK)
 		vs->scan = NULL;
 	vs->epoch = cluster_epoch();
 	if (cluster_refused(status))
 		meta_set_stale(index, &vs->meta.generation, vt_error_words(&err));
 	cluster_check(status, &err, "could not search", index);
+	if (marks.items)
+		pfree(marks.items);
+	scan_count(SCAN_STARTED, 1);
+	scan_count(SCAN_ASKED, vs->asks || search.consistency == WIRE_LINEARIZABLE);
+}
+
+/* The first answers are there: what was asked of leaders is known from now on. */
+static void
+scan_learn(VectronScan *vs)
+{
+	ClientMarks answered;
+
+	client_scan_marks(vs->scan, &answered);
+	marks_learn(&vs->meta.generation, vs->ticket, &answered);
+	client_marks_free(&answered);
+	vs->asks = false;
 }
 
 /*
@@ -302,9 +359,14 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 		bool		found = false;
 
 		if (vectron_max_scan_tuples > 0 && vs->returned >= (uint64) vectron_max_scan_tuples)
+		{
+			scan_count(SCAN_ENDED_EARLY, 1);
 			return false;
+		}
 		status = client_scan_next(vs->scan, cluster_deadline(vectron_read_timeout), &hit, &found, &err);
 		cluster_check(status, &err, "could not search", scan->indexRelation);
+		if (vs->asks)
+			scan_learn(vs);
 		if (!found)
 			return false;
 		vs->taken++;
@@ -315,7 +377,10 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 							RelationGetRelationName(scan->indexRelation)),
 					 errhint("REINDEX it.")));
 		if (hit.late && vectron_strict_order)
+		{
+			vs->skipped++;
 			continue;
+		}
 		if (block >= vs->blocks || !OffsetNumberIsValid(offset))
 			continue;
 		ItemPointerSet(&scan->xs_heaptid, block, offset);

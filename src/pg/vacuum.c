@@ -13,6 +13,7 @@
  *		that are complete and counted.
  *	3.	Flush WAL up to now (W3), then delete what the callback calls dead, each
  *		by its version as listed, under the new fence; wait for all of it.
+ *	4.	Store marks that cover the listing and the deletes (R3).
  *
  * Anything short of that is an error: VACUUM fails, the line pointers stay
  * dead, and nothing is wrong.
@@ -200,6 +201,28 @@ vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const Vectro
 	pfree(lot);
 }
 
+/*
+ * A replica that has not applied what the listing saw and what was deleted may
+ * still hold entries of TIDs that the heap is about to free: no scan may be
+ * answered by it any more (R3).
+ */
+static void
+vacuum_mark(Relation index, const VectronMeta *meta)
+{
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (!marks_are_shared() || vt_broken("R3-vacuum"))
+		return;
+	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
+							   cluster_deadline(vectron_write_timeout), &marks, NULL, NULL, &err);
+	if (status == VT_OK)
+		marks_keep(&meta->generation, &marks);
+	client_marks_free(&marks);
+	cluster_check(status, &err, "could not mark the end of a vacuum of", index);
+}
+
 IndexBulkDeleteResult *
 vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDeleteCallback callback,
 			 void *state)
@@ -237,6 +260,7 @@ vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDel
 	pending_note_fence(&meta.generation, fence);
 
 	vacuum_entries(info, stats, &meta, fence, &marks, callback, state);
+	vacuum_mark(info->index, &meta);
 	return stats;
 }
 

@@ -14,6 +14,7 @@ HoldingProxy - stands between gateways and a worker, and can hold messages back
   $proxy->wait_held;
   $proxy->release;              # sends it to the worker now, on a connection of its own
   $proxy->damage('reply', 'flip'); # the next reply after a greeting
+  $proxy->lead_to($path);       # to another worker from now on; hangs up on everybody
   $proxy->stop;
 
 =head1 DESCRIPTION
@@ -81,6 +82,7 @@ sub hold { my ($self, $what) = @_; return $self->ask("hold $write_type{$what}");
 sub copy { my ($self, $what) = @_; return $self->ask("copy $write_type{$what}"); }
 sub damage { my ($self, $what, $how) = @_; return $self->ask("damage $what $how"); }
 sub damaged { my ($self) = @_; return $self->ask('damaged'); }
+sub lead_to { my ($self, $path) = @_; return $self->ask("to $path"); }
 sub held { my ($self) = @_; return $self->ask('held'); }
 sub release { my ($self) = @_; return $self->ask('release'); }
 
@@ -158,6 +160,17 @@ sub serve
 				if ($line =~ /^(hold|copy) (\d+)/) { ($hold, $copy) = ($2, $1 eq 'copy'); print {$answer} "1\n"; }
 				elsif ($line =~ /^damage (\w+) (\w+)/) { ($damage, $how) = ($1, $2); print {$answer} "1\n"; }
 				elsif ($line =~ /^damaged/) { print {$answer} "$damaged\n"; }
+				elsif ($line =~ /^to (.*)/)
+				{
+					$to = $1;
+					foreach my $end (grep { $_ != $server && $_ != $command } $select->handles)
+					{
+						$select->remove($end);
+						close $end;
+					}
+					(%peer, %from_gateway, %greeted, %buffer) = ();
+					print {$answer} "1\n";
+				}
 				elsif ($line =~ /^held/) { print {$answer} scalar(@held), "\n"; }
 				elsif ($line =~ /^release/)
 				{
@@ -181,7 +194,8 @@ sub serve
 			}
 			else
 			{
-				my $number = fileno $fh;
+				# It was hung up on a moment ago.
+				my $number = fileno $fh // next;
 				my $to_peer = $peer{$number} or next;
 				my $bytes = '';
 				my $read = sysread $fh, $bytes, 1 << 20;

@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * marks.c
+ *	  What a server remembers of marks (rule R3).
+ *
+ * One table for all processes of a server.  An entry says of one life of one
+ * shard up to which index a replica must have applied the log to answer for
+ * everything this server was acknowledged; one more entry for each generation
+ * says which version of the route those writes went by.  So there are no
+ * pointers, only buckets of eight; a bucket that is full gives up an entry that
+ * nobody used for a while.
+ *
+ * Three rules make "known" true:
+ *
+ * 1. A writer raises the index of an entry but never makes it known: others may
+ *	  have been acknowledged more before the entry was made.
+ * 2. Only a reader makes it known, with an answer by ReadIndex that it asked for
+ *	  after it had looked here.  What was acknowledged before it asked is in the
+ *	  answer, what comes after it raises the entry.
+ * 3. Unless something was forgotten meanwhile: then a writer's mark may have
+ *	  come and gone, higher than the answer.
+ *
+ * The generation's entry follows the same rules with route versions for indexes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/breaks.h"
+#include "private.h"
+
+#define WAYS 8
+
+typedef struct MarkEntry
+{
+	VtId		generation;
+	uint64_t	shard;			/* 0 = the generation's own entry */
+	uint64_t	incarnation;
+	uint64_t	index;			/* the generation's: route version */
+	bool		taken;
+	bool		known;
+	bool		used;			/* since an eviction passed by; readers set it too */
+} MarkEntry;
+
+struct ClientMarkTable
+{
+	uint32_t	buckets;
+	uint64_t	evictions;
+	MarkEntry	entries[];		/* buckets x WAYS */
+};
+
+static uint32_t
+buckets_for(uint32_t room)
+{
+	return room < WAYS ? 1 : (room + WAYS - 1) / WAYS;
+}
+
+size_t
+client_mark_table_size(uint32_t room)
+{
+	return sizeof(ClientMarkTable) + sizeof(MarkEntry) * WAYS * buckets_for(room);
+}
+
+ClientMarkTable *
+client_mark_table_init(void *memory, uint32_t room)
+{
+	ClientMarkTable *table = (ClientMarkTable *) memory;
+
+	memset(table, 0, client_mark_table_size(room));
+	table->buckets = buckets_for(room);
+	return table;
+}
+
+/* The first of the entries among which this one would be. */
+static MarkEntry *
+bucket_of(ClientMarkTable *table, const VtId *generation, uint64_t shard)
+{
+	uint64_t	mixed = (get_le64(generation->b) ^ shard) * UINT64_C(0x9E3779B97F4A7C15);
+
+	return &table->entries[(mixed >> 32) % table->buckets * WAYS];
+}
+
+static MarkEntry *
+find(ClientMarkTable *table, const VtId *generation, uint64_t shard)
+{
+	MarkEntry  *bucket = bucket_of(table, generation, shard);
+
+	for (int i = 0; i < WAYS; i++)
+	{
+		MarkEntry  *e = &bucket[i];
+
+		if (e->taken && e->shard == shard && vt_id_equal(&e->generation, generation))
+		{
+			/* Written beside other readers, and mostly there already. */
+			if (!__atomic_load_n(&e->used, __ATOMIC_RELAXED))
+				__atomic_store_n(&e->used, true, __ATOMIC_RELAXED);
+			return e;
+		}
+	}
+	return NULL;
+}
+
+/* A place for an entry that is not there: free, or made so. */
+static MarkEntry *
+make(ClientMarkTable *table, const VtId *generation, uint64_t shard, uint64_t incarnation)
+{
+	MarkEntry  *bucket = bucket_of(table, generation, shard);
+	MarkEntry  *place = NULL;
+
+	for (int i = 0; i < WAYS && !place; i++)
+		if (!bucket[i].taken)
+			place = &bucket[i];
+	if (!place)
+	{
+		/* The first that is unused; all others have had their chance. */
+		for (int i = 0; i < WAYS; i++)
+		{
+			if (!place && !bucket[i].used)
+				place = &bucket[i];
+			else
+				bucket[i].used = false;
+		}
+		if (!place)
+			place = &bucket[table->evictions % WAYS];
+		table->evictions++;
+	}
+	memset(place, 0, sizeof(*place));
+	place->generation = *generation;
+	place->shard = shard;
+	place->incarnation = incarnation;
+	place->taken = true;
+	place->used = true;
+	return place;
+}
+
+/*
+ * The entry to be raised.  Of another life it says nothing about this one: it
+ * begins anew, unknown.
+ */
+static MarkEntry *
+entry_of(ClientMarkTable *table, const VtId *generation, uint64_t shard, uint64_t incarnation)
+{
+	MarkEntry  *e = find(table, generation, shard);
+
+	if (!e)
+		return make(table, generation, shard, incarnation);
+	if (e->incarnation != incarnation)
+	{
+		e->incarnation = incarnation;
+		e->index = 0;
+		e->known = false;
+		table->evictions++;
+	}
+	return e;
+}
+
+static void
+raise_entry(MarkEntry *e, uint64_t index)
+{
+	if (index > e->index)
+		e->index = index;
+	if (vt_broken("R3-fill"))
+		e->known = true;
+}
+
+void
+client_mark_note(ClientMarkTable *table, const VtId *generation, const ClientMarks *marks)
+{
+	if (marks->n == 0)
+		return;
+	for (uint32_t i = 0; i < marks->n; i++)
+	{
+		const ClientMark *mark = &marks->items[i];
+
+		raise_entry(entry_of(table, generation, mark->shard, mark->incarnation), mark->index);
+	}
+	raise_entry(entry_of(table, generation, 0, 0), marks->route_version);
+}
+
+uint32_t
+client_mark_read(ClientMarkTable *table, const ClientCollection *route, ClientMark *items,
+				 uint64_t *route_version, uint64_t *ticket)
+{
+	const MarkEntry *e = find(table, &route->generation, 0);
+	uint32_t	n = 0;
+
+	*ticket = table->evictions;
+	*route_version = e ? e->index : 0;
+	if (!e || !e->known || e->index > route->route_version)
+		return 0;
+	for (uint32_t i = 0; i < route->nshards; i++)
+	{
+		const WireShardDesc *desc = &route->shards[i].desc;
+
+		e = find(table, &route->generation, desc->shard);
+		if (!e || !e->known || e->incarnation != desc->incarnation)
+			continue;
+		items[n].shard = desc->shard;
+		items[n].incarnation = e->incarnation;
+		items[n++].index = e->index;
+	}
+	return n;
+}
+
+/* There and of the asked life?  Then it is known; false when it is not there. */
+static bool
+learn_entry(ClientMarkTable *table, const VtId *generation, const ClientMark *mark)
+{
+	MarkEntry  *e = find(table, generation, mark->shard);
+
+	if (!e)
+		return false;
+	if (e->incarnation != mark->incarnation)
+	{
+		/* Two lives: the next one to ask will see which it is. */
+		e->taken = false;
+		table->evictions++;
+		return true;
+	}
+	if (!e->known && mark->index > e->index)
+		e->index = mark->index;
+	e->known = true;
+	return true;
+}
+
+void
+client_mark_learn(ClientMarkTable *table, const VtId *generation, uint64_t ticket,
+				  const ClientMarks *answered)
+{
+	const ClientMark route = {.index = answered->route_version};
+	bool		missing[SHARDS_MAX + 1];
+
+	if ((table->evictions != ticket && !vt_broken("R3-evict")) || answered->n > SHARDS_MAX)
+		return;
+
+	/* First what is there, since making room for the rest may forget it. */
+	for (uint32_t i = 0; i <= answered->n; i++)
+		missing[i] = !learn_entry(table, generation, i < answered->n ? &answered->items[i] : &route);
+	for (uint32_t i = 0; i <= answered->n; i++)
+	{
+		const ClientMark *mark = i < answered->n ? &answered->items[i] : &route;
+
+		if (missing[i])
+		{
+			MarkEntry  *e = make(table, generation, mark->shard, mark->incarnation);
+
+			e->index = mark->index;
+			e->known = true;
+		}
+	}
+}
