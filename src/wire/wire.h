@@ -62,7 +62,8 @@ typedef enum WireType
 	WIRE_SEARCH = 11,
 	WIRE_LIST = 12,
 	WIRE_READ_INDEX = 13,		/* a WireRead: fence and mark, linearizable */
-	WIRE_RAFT = 20				/* reserved for peers */
+	WIRE_RAFT = 20,				/* a WireRaft, one way, between stores */
+	WIRE_CHUNK = 21				/* a WireChunk of a snapshot, between stores */
 } WireType;
 
 typedef struct WireHeader
@@ -371,6 +372,51 @@ typedef struct WireReadResult
 
 extern void wire_read_result_put(Buf *out, const WireReadResult *result);
 extern VtStatus wire_read_result_get(Bytes body, WireReadResult *out);
+
+/*
+ * Raft messages from one store to another, of any groups: begin, then put each.
+ * They may be lost, doubled and reordered.
+ */
+typedef struct WireRaft
+{
+	uint64_t	store;			/* that sent it */
+	Bytes		messages;
+} WireRaft;
+
+extern void wire_raft_begin(Buf *out, uint64_t store);	/* out is empty */
+
+/* Room for a message that is encoded in place; until the next call. */
+extern uint8_t *wire_raft_room(Buf *out, size_t len);
+extern void wire_raft_put(Buf *out, Bytes message);
+extern VtStatus wire_raft_get(Bytes payload, WireRaft *out);
+extern bool wire_raft_next(const WireRaft *raft, size_t *at, Bytes *message);
+
+/*
+ * A part of a snapshot.  Chunks of a stream are asked and answered one by one;
+ * the answer names the next one wanted, so a stream goes on where a broken
+ * connection left it.  The last one carries the Raft message that offers it.
+ */
+typedef struct WireChunk
+{
+	uint64_t	group;
+	uint64_t	to;				/* replica */
+	uint64_t	stream;			/* random, not 0: one reading of one state machine */
+	uint32_t	seq;			/* from 0 */
+	bool		last;
+	Bytes		message;		/* with the last chunk */
+	Bytes		data;			/* the state machine's */
+} WireChunk;
+
+typedef struct WireChunkResult
+{
+	VtStatus	status;
+	uint32_t	next;			/* seq wanted next */
+} WireChunkResult;
+
+extern void wire_chunk_put(Buf *out, const WireChunk *chunk);
+extern VtStatus wire_chunk_get(Bytes payload, WireChunk *out);
+extern void wire_chunk_result_put(Buf *out, const WireChunkResult *result);
+extern VtStatus wire_chunk_result_get(Bytes payload, WireChunkResult *out);
 
 /*
  * A shard's descriptor: PD's catalog, the shard's metadata in LevelDB, routes.

@@ -444,6 +444,71 @@ recode_desc(Bytes in, Buf *out)
 	return status;
 }
 
+/* -- Between stores --------------------------------------------------------- */
+
+static inline void
+sample_raft(Buf *out)
+{
+	wire_raft_begin(out, 4);
+	wire_raft_put(out, bytes_str("a message"));
+	wire_raft_put(out, bytes_str("another"));
+}
+
+static inline VtStatus
+recode_raft(Bytes in, Buf *out)
+{
+	WireRaft	raft;
+	Bytes		message;
+	size_t		at = 0;
+	VtStatus	status = wire_raft_get(in, &raft);
+
+	if (status != VT_OK)
+		return status;
+	wire_raft_begin(out, raft.store);
+	while (wire_raft_next(&raft, &at, &message))
+		wire_raft_put(out, message);
+	return status;
+}
+
+static inline void
+sample_chunk(Buf *out)
+{
+	WireChunk	chunk = {.group = 7, .to = 12, .stream = 0x1122334455667789, .seq = 3, .last = true,
+		.message = bytes_str("the offer"), .data = bytes_str("keys and values")};
+
+	wire_chunk_put(out, &chunk);
+}
+
+static inline VtStatus
+recode_chunk(Bytes in, Buf *out)
+{
+	WireChunk	chunk;
+	VtStatus	status = wire_chunk_get(in, &chunk);
+
+	if (status == VT_OK)
+		wire_chunk_put(out, &chunk);
+	return status;
+}
+
+static inline void
+sample_chunk_result(Buf *out)
+{
+	WireChunkResult result = {VT_BUSY, 4};
+
+	wire_chunk_result_put(out, &result);
+}
+
+static inline VtStatus
+recode_chunk_result(Bytes in, Buf *out)
+{
+	WireChunkResult result;
+	VtStatus	status = wire_chunk_result_get(in, &result);
+
+	if (status == VT_OK)
+		wire_chunk_result_put(out, &result);
+	return status;
+}
+
 static const WireMessage wire_messages[] = {
 	{"frame", sample_frame, recode_frame},
 	{"hello", sample_hello, recode_hello},
@@ -461,6 +526,9 @@ static const WireMessage wire_messages[] = {
 	{"read", sample_read, recode_read},
 	{"read_result", sample_read_result, recode_read_result},
 	{"desc", sample_desc, recode_desc},
+	{"raft", sample_raft, recode_raft},
+	{"chunk", sample_chunk, recode_chunk},
+	{"chunk_result", sample_chunk_result, recode_chunk_result},
 };
 
 #define WIRE_MESSAGES (sizeof(wire_messages) / sizeof(wire_messages[0]))
