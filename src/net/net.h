@@ -80,6 +80,7 @@ extern void net_server_wake(NetServer *server);
 extern NetConn *net_conn_ref(NetConn *conn);
 extern void net_conn_release(NetConn *conn);
 extern WireRole net_conn_role(const NetConn *conn);
+extern uint64_t net_conn_store(const NetConn *conn);	/* 0 unless a worker's */
 extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
 
 /*
@@ -115,6 +116,35 @@ extern void net_peer_free(NetPeer *peer);
  */
 extern VtStatus net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms,
 							  Buf *reply, VtError *err);
+
+/*
+ * Send a one-way frame; nobody answers.  After any failure the connection is
+ * closed.
+ */
+extern VtStatus net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms);
+extern VtStatus net_peer_redial(NetPeer *peer, int timeout_ms);
+extern bool net_peer_connected(const NetPeer *peer);
+
+/* The last time it was dialled nobody listened there. */
+extern bool net_peer_refused(const NetPeer *peer);
+
+/* What another thread waits for here ends, and nothing more is sent; then free it. */
+extern void net_peer_abort(NetPeer *peer);
+
+/*
+ * A one-way street to a store for WIRE_RAFT: frames leave in order and may be
+ * lost.  refused() is told, on the link's thread, when a dial finds that nobody
+ * listens.
+ */
+typedef struct NetLink NetLink;
+
+extern NetLink *net_link_new(const NetPeerOptions *options,
+							 void (*refused) (void *arg, uint64_t tag), void *arg, uint64_t tag);
+extern void net_link_free(NetLink *link);
+extern void net_link_send(NetLink *link, Buf *payload);	/* takes it; never waits */
+
+/* Is anybody there?  Dials anew; asked when the other side's connection broke. */
+extern void net_link_probe(NetLink *link);
 
 /* Block every signal in this thread and its children; before the first nng call. */
 extern void net_block_signals(void);

@@ -22,6 +22,7 @@ struct NetPeer
 	nng_stream *stream;
 	nng_aio    *aio;
 	uint64_t	requests;
+	bool		refused;		/* nobody listened when it was dialled last */
 };
 
 NetPeer *
@@ -152,6 +153,7 @@ dial(NetPeer *peer, int64_t until, VtError *err)
 			peer->stream = (nng_stream *) nng_aio_get_output(peer->aio, 0);
 		nng_stream_dialer_free(dialer);
 	}
+	peer->refused = rc == NNG_ECONNREFUSED || rc == NNG_ENOENT;
 	if (rc != 0)
 		return failed(peer, err, rc);
 
@@ -181,4 +183,52 @@ net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, Buf *
 	if (status != VT_OK)
 		hang_up(peer);
 	return status;
+}
+
+VtStatus
+net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms)
+{
+	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
+	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, NULL);
+	Buf			frame = {0};
+
+	if (status == VT_OK)
+	{
+		wire_frame_put(&frame, WIRE_ONEWAY, type, ++peer->requests, payload);
+		status = move(peer, true, frame.data, frame.len, until, NULL);
+		buf_free(&frame);
+	}
+	if (status != VT_OK)
+		hang_up(peer);
+	return status;
+}
+
+VtStatus
+net_peer_redial(NetPeer *peer, int timeout_ms)
+{
+	VtStatus	status;
+
+	hang_up(peer);
+	status = dial(peer, clock_now_us() + (int64_t) timeout_ms * 1000, NULL);
+	if (status != VT_OK)
+		hang_up(peer);
+	return status;
+}
+
+bool
+net_peer_connected(const NetPeer *peer)
+{
+	return peer->stream != NULL;
+}
+
+bool
+net_peer_refused(const NetPeer *peer)
+{
+	return peer->refused;
+}
+
+void
+net_peer_abort(NetPeer *peer)
+{
+	nng_aio_stop(peer->aio);
 }

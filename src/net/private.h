@@ -57,6 +57,7 @@ struct NetConn
 	uint64_t	id;
 	atomic_int	refs;
 	WireRole	role;
+	uint64_t	store;			/* as it says; 0 unless a worker */
 	bool		greeted;
 
 	/* Bytes received, not yet taken; whoever receives */

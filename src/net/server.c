@@ -101,6 +101,12 @@ net_conn_role(const NetConn *conn)
 }
 
 uint64_t
+net_conn_store(const NetConn *conn)
+{
+	return conn->store;
+}
+
+uint64_t
 net_conn_id(const NetConn *conn)
 {
 	return conn->id;
@@ -226,6 +232,7 @@ hello_answer(NetConn *conn, const WireHeader *header, Bytes payload)
 	net_reply_frame(conn, WIRE_HELLO, header->request, buf_bytes(&out));
 	buf_free(&out);
 	conn->role = theirs.role;
+	conn->store = theirs.store;
 	conn->greeted = true;
 	return true;
 }
@@ -243,6 +250,9 @@ role_may(WireRole role, WireType type)
 		case WIRE_LIST:
 		case WIRE_READ_INDEX:
 			return role == WIRE_ROLE_GATEWAY || role == WIRE_ROLE_CTL;
+		case WIRE_RAFT:
+		case WIRE_CHUNK:
+			return role == WIRE_ROLE_WORKER;
 		default:
 			return false;
 	}
@@ -290,8 +300,9 @@ conn_take_frames(NetConn *conn)
 			if (!hello_answer(conn, &header, payload))
 				return false;
 		}
-		else if (header.kind == WIRE_CANCEL || (header.kind == WIRE_REQUEST &&
-												role_may(conn->role, header.type)))
+		else if (header.kind == WIRE_CANCEL ||
+				 (header.kind == (header.type == WIRE_RAFT ? WIRE_ONEWAY : WIRE_REQUEST) &&
+				  role_may(conn->role, header.type)))
 		{
 			Buf			copy = {0};
 

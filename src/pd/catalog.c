@@ -418,7 +418,9 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 ReplicaMachine
 catalog_machine(Catalog *catalog)
 {
-	ReplicaMachine machine = {machine_apply, machine_checkpoint, catalog};
+	ReplicaMachine machine = {
+		.apply = machine_apply, .checkpoint = machine_checkpoint, .state = catalog
+	};
 
 	return machine;
 }

@@ -863,6 +863,7 @@ pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out, VtE
 	NetServerOptions net;
 	ReplicaMachine machine;
 	uint64_t	applied;
+	RaftConf	alone = {.n = 1, .members = {{.id = 1, .node = 1, .roles = RAFT_VOTER}}};
 	VtStatus	status;
 
 	pd->host = host;
@@ -875,7 +876,7 @@ pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out, VtE
 	if (status == VT_OK)
 	{
 		machine = catalog_machine(pd->catalog);
-		status = replica_create(host, PD_GROUP, 1, 1, 0, err);
+		status = replica_create(host, PD_GROUP, 1, &alone, 0, err);
 		if (status == VT_OK || status == VT_EXISTS)
 			status = replica_open(host, PD_GROUP, 1, &machine, applied, &pd->replica, err);
 	}

@@ -14,6 +14,9 @@
 #include "base/log.h"
 #include "private.h"
 
+#define LOG_KEPT 4				/* log of lagging peers, in checkpoints' worth */
+#define RESIDENT_BYTES (32u << 20)
+
 /* Answer, outside every lock. */
 static void
 answer(Waiter *waiter, VtStatus status, uint64_t index, Bytes reply)
@@ -132,6 +135,22 @@ group_fail_asked(Replica *replica, VtStatus status)
 }
 
 /*
+ * A leader keeps what live peers have not got yet, within a bound: behind that
+ * they get a snapshot.
+ */
+static uint64_t
+compaction_point(const Replica *replica, uint64_t durable)
+{
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	if (status.role == RAFT_LEADER && status.min_match < durable &&
+		status.log_bytes < LOG_KEPT * replica->host->options.checkpoint_bytes)
+		return status.min_match;
+	return durable;
+}
+
+/*
  * The machine is durable up to index: make that the base of the log.  First
  * the base is made durable, then the core forgets, then the store (P7).
  */
@@ -143,7 +162,8 @@ compact(Replica *replica, uint64_t index)
 	uint8_t    *bytes;
 	WriteJob   *job;
 
-	if (replica->gone || index <= replica->stored_base || raft_snapshot_at(replica->raft, index, &base) != VT_OK)
+	index = compaction_point(replica, index);
+	if (replica->gone || replica->install_seq || index <= replica->stored_base || raft_snapshot_at(replica->raft, index, &base) != VT_OK)
 	{
 		replica->checkpointing = false;
 		return;
@@ -166,7 +186,7 @@ base_durable(Replica *replica, uint64_t index)
 	WriteJob   *job;
 
 	replica->checkpointing = false;
-	if (replica->gone)
+	if (replica->gone || index <= replica->stored_base)
 		return;
 	job = vt_alloc0(sizeof(WriteJob));
 	job->replica = replica;
@@ -178,6 +198,48 @@ base_durable(Replica *replica, uint64_t index)
 		log_warn("group=%llu could not forget its log up to %llu; the next checkpoint tries again",
 				 (unsigned long long) replica->group, (unsigned long long) index);
 	host_write(replica->host, job);
+}
+
+/*
+ * A Ready is durable.  One that installs a snapshot is so only when the machine
+ * has taken its state over, and those after it wait for that, too.
+ */
+static void
+persisted(Replica *replica, uint64_t seq)
+{
+	if (replica->install_seq && seq >= replica->install_seq)
+	{
+		if (replica->held_seq == 0)
+			snapshot_install(replica);
+		replica->held_seq = seq;
+		return;
+	}
+	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
+		;
+}
+
+/* Payloads that live peers still need stay, within a bound. */
+static uint64_t
+eviction_point(const Replica *replica, uint64_t applied)
+{
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	if (status.role == RAFT_LEADER && status.min_match < applied && status.resident_bytes < RESIDENT_BYTES)
+		return status.min_match;
+	return applied;
+}
+
+static void
+change(Replica *replica, Event *event)
+{
+	RaftConf	target;
+	uint64_t	index;
+	VtStatus	status;
+
+	memcpy(&target, event->payload.data, sizeof(target));
+	status = raft_propose_conf(replica->raft, &target, event->number, &index);
+	event->done(event->arg, status, status == VT_OK ? index : 0, bytes_of(NULL, 0));
 }
 
 void
@@ -192,13 +254,12 @@ group_handle(Replica *replica, Event *event)
 			read_index(replica, event);
 			break;
 		case EVENT_PERSISTED:
-			while (raft_persisted(replica->raft, event->number) == VT_NOMEM)
-				;
+			persisted(replica, event->number);
 			break;
 		case EVENT_APPLIED:
 			while (raft_applied(replica->raft, event->number) == VT_NOMEM)
 				;
-			raft_evict(replica->raft, event->number);
+			raft_evict(replica->raft, eviction_point(replica, event->number));
 			break;
 		case EVENT_CHECKPOINTED:
 			compact(replica, event->number);
@@ -206,8 +267,21 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_BASE_DURABLE:
 			base_durable(replica, event->number);
 			break;
+		case EVENT_SNAP:
+			peers_staged(replica->host, buf_bytes(&event->payload));
+			break;
+		case EVENT_CHANGE:
+			change(replica, event);
+			break;
+		case EVENT_TRANSFER:
+			event->done(event->arg, raft_transfer(replica->raft, event->number), 0, bytes_of(NULL, 0));
+			break;
+		case EVENT_ERRAND:
+			snapshot_errand(replica, event->errand);
+			break;
 		case EVENT_CLOSE:
 			replica->gone = true;
+			snapshot_forget_all(replica);
 			atomic_store(&replica->serving_from, 0);
 			group_fail_asked(replica, VT_UNAVAILABLE);
 			group_fail_waiters(replica, VT_UNAVAILABLE, true);
@@ -217,6 +291,8 @@ group_handle(Replica *replica, Event *event)
 			pthread_mutex_unlock(&replica->lock);
 			break;
 		case EVENT_OPEN:
+		case EVENT_MESSAGES:
+		case EVENT_NODE_DOWN:
 			break;
 	}
 }
@@ -228,10 +304,23 @@ write_ready(Replica *replica, const RaftReady *rd)
 	WriteJob   *job = vt_alloc0(sizeof(WriteJob));
 	uint8_t		state[RAFT_HARD_STATE_SIZE];
 
-	Assert(rd->snapshot == NULL);	/* sent by peers only */
 	job->replica = replica;
 	job->batch = store_batch_new();
 	job->seq = rd->seq;
+	if (rd->snapshot)
+	{
+		size_t		size = raft_snapshot_size(rd->snapshot);
+		uint8_t    *bytes = vt_alloc(size);
+
+		for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
+			log_batch_drop(job->batch, replica->group, i);
+		raft_snapshot_encode(rd->snapshot, bytes);
+		log_batch_base(job->batch, replica->group, bytes_of(bytes, size));
+		free(bytes);
+		replica->stored_base = replica->stored_last = rd->snapshot->index;
+		replica->installing = *rd->snapshot;
+		replica->install_seq = rd->seq;
+	}
 	if (rd->truncate_from)
 	{
 		for (uint64_t i = rd->truncate_from; i <= replica->stored_last; i++)
@@ -321,6 +410,10 @@ publish_role(Replica *replica, const RaftReady *rd)
 	raft_get_status(replica->raft, &status);
 	atomic_store(&replica->term, rd->term);
 	atomic_store(&replica->sole_voter, is_sole_voter(replica));
+	atomic_store(&replica->leader, rd->leader);
+	if (rd->leader)
+		atomic_store(&replica->current, true);
+	peers_publish(replica);
 	if (rd->role == RAFT_LEADER)
 	{
 		/* Its term's first entry is the last of the log at this moment. */
@@ -355,7 +448,16 @@ group_duties(Replica *replica)
 		if (rd.role_changed)
 			publish_role(replica, &rd);
 		for (size_t i = 0; i < rd.messages_n; i++)
-			raft_report_unreachable(replica->raft, rd.messages[i].to);
+			if (rd.messages[i].type == RAFT_SNAP)
+				snapshot_message(replica, &rd.messages[i]);
+			else
+				peers_send(replica, &rd.messages[i]);
+		for (size_t i = 0; i < rd.snapshots_to_n; i++)
+			snapshot_wanted(replica, rd.snapshots_to[i]);
+		if (rd.fetch.first)
+			snapshot_fetch(replica, &rd.fetch);
+		if (rd.gone)
+			atomic_store(&replica->told_gone, true);
 		if (rd.seq != 0)
 			write_ready(replica, &rd);
 		if (rd.committed_n > 0)

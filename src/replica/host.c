@@ -29,6 +29,7 @@
 #include "private.h"
 
 #define TICK_MS 50
+#define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
 
 void
 host_die(const char *doing, const VtError *err)
@@ -73,6 +74,27 @@ push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
 	event->replica = replica;
 	event->number = number;
 	push(host, event);
+}
+
+void
+host_post(ReplicaHost *host, Event *event)
+{
+	push(host, event);
+	step_all(host);
+}
+
+/*
+ * Messages from peers come in where nothing may be done but move them (law T1):
+ * the raft thread steps the cores.
+ */
+void
+host_post_later(ReplicaHost *host, Event *event)
+{
+	push(host, event);
+	pthread_mutex_lock(&host->inbox_lock);
+	host->called = true;
+	pthread_mutex_unlock(&host->inbox_lock);
+	pthread_cond_signal(&host->raft_ready);
 }
 
 void
@@ -173,22 +195,15 @@ mark_dirty(Replica *replica)
 static void
 tick_all(ReplicaHost *host)
 {
+	bool		publish = ++host->ticks % PUBLISH_TICKS == 0;
+
 	for (Replica *r = host->replicas; r; r = r->next)
 	{
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
 			mark_dirty(r);
+		if (publish && atomic_load(&r->serving_from) != 0)
+			peers_publish(r);
 	}
-}
-
-static void
-unlink_replica(ReplicaHost *host, Replica *replica)
-{
-	for (Replica **p = &host->replicas; *p; p = &(*p)->next)
-		if (*p == replica)
-		{
-			*p = replica->next;
-			return;
-		}
 }
 
 static Event *
@@ -204,20 +219,47 @@ take_events(ReplicaHost *host)
 	return events;
 }
 
+/*
+ * Should a replica that was just opened stand for election at once?  Alone it
+ * need not wait for anybody; in a group that was just founded the first voter
+ * begins, so that not all do.
+ */
+static bool
+begins(const Replica *replica)
+{
+	const RaftConf *conf = raft_get_conf(replica->raft);
+	RaftStatus	status;
+	uint64_t	first = 0;
+	uint32_t	voters = 0;
+
+	raft_get_status(replica->raft, &status);
+	for (uint32_t i = 0; i < conf->n; i++)
+		if (conf->members[i].roles & RAFT_VOTER)
+			first = voters++ == 0 ? conf->members[i].id : first;
+	return first == replica->id && (voters == 1 || status.term == 0);
+}
+
 static void
 handle(ReplicaHost *host, Event *event)
 {
 	switch (event->kind)
 	{
 		case EVENT_OPEN:
-			event->replica->next = host->replicas;
-			host->replicas = event->replica;
-			raft_campaign(event->replica->raft);
+			peers_add(host, event->replica);
+			peers_publish(event->replica);
+			if (begins(event->replica))
+				raft_campaign(event->replica->raft);
 			mark_dirty(event->replica);
+			break;
+		case EVENT_MESSAGES:
+			peers_receive(host, buf_bytes(&event->payload));
+			break;
+		case EVENT_NODE_DOWN:
+			peers_node_down(host, event->number);
 			break;
 		case EVENT_CLOSE:
 			/* Whoever waits for this may free the replica at once. */
-			unlink_replica(host, event->replica);
+			peers_remove(host, event->replica);
 			group_handle(event->replica, event);
 			break;
 		default:
@@ -225,6 +267,7 @@ handle(ReplicaHost *host, Event *event)
 			mark_dirty(event->replica);
 			break;
 	}
+	buf_free(&event->payload);
 	free(event);
 }
 
@@ -244,6 +287,7 @@ do_duties(ReplicaHost *host)
 				again |= r->dirty;
 			}
 	} while (again);
+	peers_flush(host);
 }
 
 /* Handle all there is, and what that brings; the step lock is held. */
@@ -296,43 +340,62 @@ step_all(ReplicaHost *host)
 	}
 }
 
-/* The raft thread: ticks. */
+static void
+add_ms(struct timespec *t, int ms)
+{
+	t->tv_nsec += ms * 1000000;
+	t->tv_sec += t->tv_nsec / 1000000000;
+	t->tv_nsec %= 1000000000;
+}
+
+static bool
+is_later(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+/* The raft thread: ticks, and messages from peers. */
 static void *
 raft_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
 	struct timespec tick_at;
-	bool		stopping = false;
 
 	clock_gettime(CLOCK_MONOTONIC, &tick_at);
-	while (!stopping)
+	add_ms(&tick_at, TICK_MS);
+	for (;;)
 	{
 		struct timespec now;
+		bool		stopping;
 
-		tick_at.tv_nsec += TICK_MS * 1000000;
-		tick_at.tv_sec += tick_at.tv_nsec / 1000000000;
-		tick_at.tv_nsec %= 1000000000;
 		pthread_mutex_lock(&host->inbox_lock);
-		while (!host->stopping &&
-			   pthread_cond_timedwait(&host->stop_asked, &host->inbox_lock, &tick_at) == 0)
+		while (!host->stopping && !host->called &&
+			   pthread_cond_timedwait(&host->raft_ready, &host->inbox_lock, &tick_at) == 0)
 			;
 		stopping = host->stopping;
+		host->called = false;
 		pthread_mutex_unlock(&host->inbox_lock);
 		if (stopping)
-			break;
+			return NULL;
+		clock_gettime(CLOCK_MONOTONIC, &now);
 		pthread_mutex_lock(&host->step_lock);
-		tick_all(host);
-		do_duties(host);
+		if (is_later(&now, &tick_at))
+		{
+			tick_all(host);
+			do_duties(host);
+
+			/* Ticks that were missed are not made up for. */
+			add_ms(&tick_at, TICK_MS);
+			if (is_later(&now, &tick_at))
+			{
+				tick_at = now;
+				add_ms(&tick_at, TICK_MS);
+			}
+		}
 		step_held(host);
 		pthread_mutex_unlock(&host->step_lock);
 		step_all(host);
-		/* Ticks that were missed are not made up for. */
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec > tick_at.tv_sec ||
-			(now.tv_sec == tick_at.tv_sec && now.tv_nsec > tick_at.tv_nsec + TICK_MS * 1000000))
-			tick_at = now;
 	}
-	return NULL;
 }
 
 static void
@@ -346,8 +409,8 @@ cond_init(pthread_cond_t *cond)
 	pthread_condattr_destroy(&attr);
 }
 
-static void
-start_thread(pthread_t *thread, void *(*run) (void *), void *arg)
+void
+host_start_thread(pthread_t *thread, void *(*run) (void *), void *arg)
 {
 	int			rc = pthread_create(thread, NULL, run, arg);
 
@@ -370,6 +433,7 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	(void) err;
 	host->log = log;
 	host->options = *options;
+	atomic_store(&host->node, options->node);
 	if (host->options.apply_threads == 0)
 		host->options.apply_threads = 2;
 	if (host->options.checkpoint_bytes == 0)
@@ -386,7 +450,7 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	pthread_mutex_init(&host->writer_lock, NULL);
 	pthread_mutex_init(&host->apply_lock, NULL);
 	pthread_mutex_init(&host->io_lock, NULL);
-	cond_init(&host->stop_asked);
+	cond_init(&host->raft_ready);
 	cond_init(&host->writer_ready);
 	cond_init(&host->writer_done);
 	cond_init(&host->apply_ready);
@@ -396,12 +460,13 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	host->jobs_end = &host->jobs;
 	host->run_end = &host->run;
 
-	start_thread(&host->writer_thread, writer_main, host);
-	start_thread(&host->raft_thread, raft_main, host);
-	start_thread(&host->io_thread, io_main, host);
+	host_start_thread(&host->writer_thread, writer_main, host);
+	host_start_thread(&host->raft_thread, raft_main, host);
+	host_start_thread(&host->io_thread, io_main, host);
+	errands_start(host);
 	host->apply_pool = vt_alloc(sizeof(pthread_t) * host->options.apply_threads);
 	for (uint32_t i = 0; i < host->options.apply_threads; i++)
-		start_thread(&host->apply_pool[i], apply_main, host);
+		host_start_thread(&host->apply_pool[i], apply_main, host);
 	*out = host;
 	return VT_OK;
 }
@@ -432,6 +497,7 @@ replica_free(Replica *replica)
 	/* What was proposed may be in the log by now, and be applied after a start. */
 	group_fail_asked(replica, VT_UNAVAILABLE);
 	group_fail_waiters(replica, VT_UNAVAILABLE, true);
+	snapshot_forget_all(replica);
 	raft_close(replica->raft);
 	pthread_mutex_destroy(&replica->lock);
 	pthread_cond_destroy(&replica->idle);
@@ -448,7 +514,10 @@ replica_host_stop(ReplicaHost *host)
 	pthread_mutex_lock(&host->step_lock);
 	host->stopped = true;
 	pthread_mutex_unlock(&host->step_lock);
-	stop_thread(&host->inbox_lock, &host->stop_asked, &host->stopping, &host->raft_thread, 1);
+	stop_thread(&host->inbox_lock, &host->raft_ready, &host->stopping, &host->raft_thread, 1);
+	for (Replica *r = host->replicas; r; r = r->next)
+		errands_cancel(r);
+	errands_stop(host);
 	stop_thread(&host->writer_lock, &host->writer_ready, &host->writer_stop, &host->writer_thread, 1);
 	stop_thread(&host->apply_lock, &host->apply_ready, &host->apply_stop, host->apply_pool,
 				host->options.apply_threads);
@@ -466,7 +535,10 @@ replica_host_stop(ReplicaHost *host)
 		}
 		if (event->done)
 			event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
+		if (event->errand)
+			errand_free(event->errand);
 		raft_buf_release(event->command);
+		buf_free(&event->payload);
 		free(event);
 	}
 	while (host->replicas)
@@ -480,6 +552,10 @@ replica_host_stop(ReplicaHost *host)
 			host_die("write a checkpoint", &err);
 		replica_free(replica);
 	}
+	for (size_t i = 0; i < host->noutboxes; i++)
+		buf_free(&host->outboxes[i].messages);
+	free(host->outboxes);
+	free(host->groups);
 	free(host->io_queue);
 	free(host->apply_pool);
 	free(host);
@@ -497,8 +573,7 @@ post_question(Replica *replica, EventKind kind, RaftBuf *command, ReplicaDone do
 	event->command = command;
 	event->done = done;
 	event->arg = arg;
-	push(replica->host, event);
-	step_all(replica->host);
+	host_post(replica->host, event);
 }
 
 void
@@ -526,6 +601,34 @@ replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
 		return;
 	}
 	post_question(replica, EVENT_PROPOSE, buf, done, arg);
+}
+
+void
+replica_change(Replica *replica, const RaftConf *target, uint64_t conf_index, ReplicaDone done,
+			   void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = EVENT_CHANGE;
+	event->replica = replica;
+	event->number = conf_index;
+	buf_put(&event->payload, target, sizeof(*target));
+	event->done = done;
+	event->arg = arg;
+	host_post(replica->host, event);
+}
+
+void
+replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = EVENT_TRANSFER;
+	event->replica = replica;
+	event->number = to;
+	event->done = done;
+	event->arg = arg;
+	host_post(replica->host, event);
 }
 
 void
@@ -557,6 +660,9 @@ replica_status(const Replica *replica, ReplicaStatus *out)
 	out->applied = atomic_load(&replica->applied);
 	out->leader = from != 0;
 	out->serving = from != 0 && out->applied >= from;
+	out->leader_replica = atomic_load(&replica->leader);
+	out->current = atomic_load(&replica->current);
+	out->gone = atomic_load(&replica->told_gone);
 }
 
 void
@@ -595,7 +701,7 @@ put_base(StoreBatch *batch, uint64_t group, const RaftSnapshot *base)
 }
 
 VtStatus
-replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t node,
+replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, const RaftConf *founders,
 			   uint64_t base_index, VtError *err)
 {
 	Buf			old = {0};
@@ -618,14 +724,20 @@ replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t nod
 					   (unsigned long long) replica, (unsigned long long) group);
 
 	memset(&base, 0, sizeof(base));
-	base.index = base_index;
-	base.conf_index = base_index;
-	base.conf.n = 1;
-	base.conf.members[0].id = replica;
-	base.conf.members[0].node = node;
-	base.conf.members[0].roles = RAFT_VOTER;
 	memset(&hard, 0, sizeof(hard));
-	hard.last_index = base_index;
+	if (founders)
+	{
+		if (!raft_conf_find(founders, replica))
+			return vt_fail(err, VT_INVALID, "replica %llu is no founder of Raft group %llu",
+						   (unsigned long long) replica, (unsigned long long) group);
+		status = raft_conf_check(founders, err);
+		if (status != VT_OK)
+			return status;
+		base.index = base_index;
+		base.conf_index = base_index;
+		base.conf = *founders;
+		hard.last_index = base_index;
+	}
 	raft_hard_state_encode(&hard, state);
 	batch = store_batch_new();
 	put_base(batch, group, &base);
@@ -667,6 +779,18 @@ load_entry(void *arg, uint64_t index, Bytes bytes)
 	loading->bytes += entry->size;
 	loading->n++;
 	return VT_OK;
+}
+
+VtStatus
+replica_stored_base(ReplicaHost *host, uint64_t group, RaftSnapshot *out, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = log_load_base(host->log, group, &value, err);
+
+	if (status == VT_OK)
+		status = raft_snapshot_decode(buf_bytes(&value), out);
+	buf_free(&value);
+	return status;
 }
 
 /* Delete what a crash left below the base of a group's log. */
@@ -712,9 +836,6 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 								  load_entry, &loading, err);
 	if (status == VT_OK)
 		status = drop_below_base(host, group, stored.base.index, err);
-	if (status == VT_OK && raft_conf_find(&stored.base.conf, id) == NULL)
-		status = vt_fail(err, VT_CORRUPT, "Raft group %llu is not stored here for replica %llu",
-						 (unsigned long long) group, (unsigned long long) id);
 	if (status == VT_OK)
 	{
 		stored.entries = loading.entries;
@@ -779,9 +900,10 @@ let_go(Replica *replica)
 
 	close_round(replica);
 	pthread_mutex_lock(&replica->lock);
-	while (replica->queued)
+	while (replica->queued || replica->staging)
 		pthread_cond_wait(&replica->idle, &replica->lock);
 	pthread_mutex_unlock(&replica->lock);
+	errands_cancel(replica);
 	pthread_mutex_lock(&host->io_lock);
 	for (size_t i = 0; i < host->io_n; i++)
 		if (host->io_queue[i] == replica)

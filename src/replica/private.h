@@ -27,6 +27,12 @@ typedef enum EventKind
 	EVENT_APPLIED,				/* number = index */
 	EVENT_CHECKPOINTED,			/* number = index */
 	EVENT_BASE_DURABLE,			/* number = index */
+	EVENT_MESSAGES,				/* payload: a WireRaft; no replica */
+	EVENT_SNAP,					/* payload: a Raft message whose data is staged */
+	EVENT_NODE_DOWN,			/* number = node; no replica */
+	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
+	EVENT_TRANSFER,				/* number = replica */
+	EVENT_ERRAND,				/* errand: it has come back */
 	EVENT_OPEN,
 	EVENT_CLOSE
 } EventKind;
@@ -38,9 +44,69 @@ typedef struct Event
 	Replica    *replica;
 	uint64_t	number;
 	RaftBuf    *command;		/* PROPOSE */
+	Buf			payload;
+	struct Errand *errand;
 	ReplicaDone done;
 	void	   *arg;
 } Event;
+
+/*
+ * Slow work for a replica, away from the raft thread; it comes back there as
+ * an EVENT_ERRAND.  Owned by its queue, then by whoever runs it, then by the
+ * event.
+ */
+typedef enum ErrandKind
+{
+	ERRAND_FETCH,				/* entries first..last from the log */
+	ERRAND_INSTALL,				/* the snapshot `base`, which the log begins with now */
+	ERRAND_OPEN,				/* a snapshot for peer `to` */
+	ERRAND_SEND					/* stream it */
+} ErrandKind;
+
+typedef struct Errand
+{
+	struct Errand *next;
+	ErrandKind	kind;
+	Replica    *replica;
+
+	/* FETCH */
+	uint64_t	first;
+	uint64_t	last;
+	RaftEntry  *entries;
+	size_t		n;
+
+	/* INSTALL */
+	uint64_t	id;				/* of the stream */
+	uint64_t	index;			/* also OPEN: where the snapshot stands */
+
+	/* OPEN, SEND */
+	uint64_t	to;
+	uint64_t	node;
+	void	   *stream;
+	Buf			message;
+	bool		ok;
+} Errand;
+
+/* A snapshot for a peer: being opened, waiting for its message, or being sent. */
+typedef struct Sending
+{
+	struct Sending *next;
+	uint64_t	to;
+	Errand	   *opened;			/* while it waits for its message */
+} Sending;
+
+typedef struct ErrandQueue
+{
+	ReplicaHost *host;
+	pthread_mutex_t lock;
+	pthread_cond_t ready;
+	pthread_cond_t idle;
+	Errand	   *first;
+	Errand	  **end;
+	Replica    *busy;			/* whose errand is being run */
+	bool		stop;
+	pthread_t	thread;
+} ErrandQueue;
 
 /* A proposal or read that waits for its index. */
 typedef struct Waiter
@@ -91,6 +157,17 @@ struct Replica
 	bool		checkpointing;
 	bool		dirty;
 	bool		gone;			/* being destroyed: nothing of it is written any more */
+	Replica    *hash_next;		/* in host->groups */
+	bool		fetching;
+	Sending    *sending;
+	uint64_t	install_seq;	/* the Ready that installs a snapshot; 0: none */
+	uint64_t	held_seq;		/* durable, but not to be reported before that is done */
+	RaftSnapshot installing;	/* valid while install_seq */
+	struct
+	{
+		uint64_t	id;
+		uint64_t	node;
+	}			heard[RAFT_MAX_MEMBERS];	/* where replicas were heard from, latest first */
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
 
@@ -99,6 +176,10 @@ struct Replica
 	atomic_uint_fast64_t term;
 	atomic_uint_fast64_t serving_from;	/* first index of this leader's term; 0 = not leader */
 	atomic_bool sole_voter;
+	atomic_uint_fast64_t leader;	/* replica; 0 = not known */
+	atomic_bool current;		/* has led or followed since it was opened */
+	atomic_bool told_gone;
+	atomic_bool cancelled;		/* being destroyed: errands end early */
 
 	/* Protected by lock */
 	pthread_mutex_t lock;
@@ -109,11 +190,20 @@ struct Replica
 	ApplyItem  *items;
 	ApplyItem **items_end;
 	bool		queued;			/* in the run queue, or being applied */
+	bool		staging;		/* a chunk is being taken */
+	ReplicaMembers members;
 	bool		closed;
 
 	/* In the run queue; host->apply_lock */
 	Replica    *run_next;
 };
+
+/* Messages for a node that leave at the end of the cycle. */
+typedef struct Outbox
+{
+	uint64_t	node;
+	Buf			messages;
+} Outbox;
 
 struct ReplicaHost
 {
@@ -121,19 +211,32 @@ struct ReplicaHost
 	ReplicaHostOptions options;
 	RaftAllocator allocator;
 	atomic_uint_fast64_t inflight_bytes;
+	atomic_uint_fast64_t node;
+	atomic_uint_fast64_t inbox_bytes;	/* of messages not yet stepped */
+	atomic_uint_fast64_t dropped;	/* messages, for want of room */
 
 	/* Events that no stepper has taken yet */
 	pthread_mutex_t inbox_lock;
-	pthread_cond_t stop_asked;
+	pthread_cond_t raft_ready;	/* the raft thread shall end, or step */
 	Event	   *inbox;
 	Event	  **inbox_end;
+	bool		called;			/* there is something for the raft thread */
 	bool		stopping;		/* the raft thread shall end */
 
 	/* The stepper's: whoever holds the lock */
 	pthread_mutex_t step_lock;
 	bool		stopped;		/* no core is stepped any more */
 	Replica    *replicas;
+	Replica   **groups;			/* the same by group: hash chains */
+	size_t		ngroups;		/* chains, a power of two */
+	size_t		nreplicas;
+	Outbox	   *outboxes;
+	size_t		noutboxes;
 	uint64_t	seeds;
+	uint32_t	ticks;
+
+	ErrandQueue quick;
+	ErrandQueue slow;
 
 	/* The writer */
 	pthread_mutex_t writer_lock;
@@ -174,6 +277,40 @@ extern void host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint
 extern void step_all(ReplicaHost *host);
 extern void host_write(ReplicaHost *host, WriteJob *job);
 extern void host_run(ReplicaHost *host, Replica *replica);
+
+extern void host_post(ReplicaHost *host, Event *event);
+
+/* The same, but for the raft thread: the caller must not step. */
+extern void host_post_later(ReplicaHost *host, Event *event);
+extern void host_start_thread(pthread_t *thread, void *(*run) (void *), void *arg);
+
+/* peers.c, with the step lock held */
+extern void peers_add(ReplicaHost *host, Replica *replica);
+extern void peers_remove(ReplicaHost *host, Replica *replica);
+extern uint64_t peers_node(const Replica *replica, uint64_t id);
+extern void peers_send(Replica *replica, const RaftMessage *message);
+extern void peers_flush(ReplicaHost *host);
+extern void peers_receive(ReplicaHost *host, Bytes payload);
+extern void peers_staged(ReplicaHost *host, Bytes message);
+extern void peers_node_down(ReplicaHost *host, uint64_t node);
+extern void peers_publish(Replica *replica);
+
+/* snapshot.c, with the step lock held */
+extern void snapshot_wanted(Replica *replica, uint64_t to);
+extern void snapshot_message(Replica *replica, const RaftMessage *message);
+extern void snapshot_install(Replica *replica);
+extern void snapshot_fetch(Replica *replica, const RaftFetch *fetch);
+extern void snapshot_errand(Replica *replica, Errand *errand);
+extern void snapshot_forget_all(Replica *replica);
+
+/* errand.c */
+extern void errands_start(ReplicaHost *host);
+extern void errands_stop(ReplicaHost *host);
+extern void errand_put(ErrandQueue *queue, Errand *errand);
+extern void errand_free(Errand *errand);
+
+/* No errand of this replica is waiting or being run when it returns. */
+extern void errands_cancel(Replica *replica);
 
 /* group.c, with the step lock held */
 extern void group_handle(Replica *replica, Event *event);

@@ -10,8 +10,11 @@
  *	   log writer		one synced batch per cycle for all groups
  *	   apply threads	a run queue of groups; call the state machines
  *	   io thread		checkpoints and log truncation
+ *	   quick errands	old log entries for slow peers; installing snapshots
+ *	   slow errands		reading and sending snapshots
  *
- * A Replica is one group's replica with its state machine.
+ * A Replica is one group's replica with its state machine.  Peers are reached
+ * through two functions of the caller's (ReplicaTransport).
  *
  * Conventions
  *
@@ -21,8 +24,7 @@
  *	  lock under which this module is called: fill in an answer and hand it on.
  * 3. Acknowledged means durable on a majority and applied here (law S1).
  * 4. A write that fails stops the process with a log line (laws S4, P8).
- * 5. Only groups with this one voter are opened today; peers come with the
- *	  replication work, behind this same header.
+ * 5. Without a transport only groups with this one voter can be served.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +33,7 @@
 
 #include "raft/raft.h"
 #include "store/store.h"
+#include "wire/wire.h"
 
 typedef struct ReplicaHost ReplicaHost;
 typedef struct Replica Replica;
@@ -58,11 +61,49 @@ typedef struct ReplicaMachine
 
 	/* Make everything applied so far durable; *index is what is covered. */
 	VtStatus	(*checkpoint) (void *state, uint64_t *index, VtError *err);
+
+	/*
+	 * Snapshots, on an errand thread, beside apply; NULL in a machine that never
+	 * has peers.  open pins the state as of *index, read appends about `bytes`
+	 * of it to out and says when that was the last.
+	 */
+	VtStatus	(*snapshot_open) (void *state, void **stream, uint64_t *index, VtError *err);
+	VtStatus	(*snapshot_read) (void *stream, size_t bytes, Buf *out, bool *last, VtError *err);
+	void		(*snapshot_close) (void *stream);
+
+	/*
+	 * Take a chunk of a snapshot that a peer sends, beside the state in force.
+	 * Chunks of a stream come in order from 0; *next is the one wanted, whatever
+	 * came.  When the last has come all of it is durable.  On any thread, one at
+	 * a time for a replica.
+	 */
+	VtStatus	(*stage) (void *state, const WireChunk *chunk, uint32_t *next, VtError *err);
+
+	/*
+	 * Put a staged stream, which stands at index, in the place of the state.
+	 * Nothing is applied meanwhile.  After a crash the machine, when opened,
+	 * finds that the base of its log names this stream, and does the same.
+	 */
+	VtStatus	(*install) (void *state, uint64_t stream, uint64_t index, VtError *err);
 	void	   *state;
 } ReplicaMachine;
 
+/* How messages reach other stores; a node is a store's number. */
+typedef struct ReplicaTransport
+{
+	/* Send a WireRaft or lose it; never waits.  Takes *messages. */
+	void		(*send) (void *arg, uint64_t node, Buf *messages);
+
+	/* Send a WireChunk and wait for the answer. */
+	VtStatus	(*chunk) (void *arg, uint64_t node, Bytes chunk, WireChunkResult *result,
+						  VtError *err);
+	void	   *arg;
+} ReplicaTransport;
+
 typedef struct ReplicaHostOptions
 {
+	ReplicaTransport transport; /* all zero: no peers */
+	uint64_t	node;			/* this store; see replica_host_set_node() */
 	uint32_t	apply_threads;	/* 0 = 2 */
 	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
 	uint64_t	max_inflight_bytes; /* proposals accepted and not applied, all groups; 0 = 256 MiB */
@@ -75,14 +116,36 @@ extern VtStatus replica_host_start(Store *log, const ReplicaHostOptions *options
 /* Close all replicas: checkpoint each, stop the threads. */
 extern void replica_host_stop(ReplicaHost *host);
 
+/* The number of this store, once it is known. */
+extern void replica_host_set_node(ReplicaHost *host, uint64_t node);
+
+/* A WireRaft from a peer; takes *messages.  Never waits; too much is dropped. */
+extern void replica_host_receive(ReplicaHost *host, Buf *messages);
+
 /*
- * Found a group with one voter, once in the life of the cluster: base_index is
- * where its log begins.  Durable on return.  VT_EXISTS when the group is there
+ * A store is known to be dead (its connection was reset and a new one refused):
+ * followers of leaders there elect at once instead of waiting.  A hint: when
+ * it is wrong, only an election is wasted.
+ */
+extern void replica_host_node_down(ReplicaHost *host, uint64_t node);
+
+/*
+ * Make this store's replica of a group.  founders: the group is founded with
+ * these voters, base_index is where its log begins; every founder is told the
+ * same, once in the life of the cluster.  NULL: the group exists, this replica
+ * waits for its leader.  Durable on return.  VT_EXISTS when the group is there
  * already (with the same replica: fine to open it); VT_DENIED for a replica id
  * that was destroyed here.
  */
-extern VtStatus replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t node,
-							   uint64_t base_index, VtError *err);
+extern VtStatus replica_create(ReplicaHost *host, uint64_t group, uint64_t replica,
+							   const RaftConf *founders, uint64_t base_index, VtError *err);
+
+/*
+ * The base of a group's log as it is stored, before the group is opened.  A
+ * machine that stands before it was about to install the stream with that id.
+ */
+extern VtStatus replica_stored_base(ReplicaHost *host, uint64_t group, RaftSnapshot *out,
+									VtError *err);
 
 /*
  * Open a group that was created.  applied is where the machine stands after
@@ -131,17 +194,54 @@ extern void replica_read(Replica *replica, ReplicaDone done, void *arg);
  */
 extern bool replica_read_now(Replica *replica, uint64_t *index);
 
+/*
+ * Change the members to target, computed from the configuration at conf_index
+ * (raft_propose_conf).  done: VT_OK when the change is under way.
+ */
+extern void replica_change(Replica *replica, const RaftConf *target, uint64_t conf_index,
+						   ReplicaDone done, void *arg);
+
+/* Hand leadership to a voter; done: VT_OK when that is under way. */
+extern void replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg);
+
+/*
+ * A chunk of a snapshot for this replica.  *result is the answer, also when
+ * the chunk is refused.
+ */
+extern void replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result);
+
 typedef struct ReplicaStatus
 {
 	uint64_t	group;
 	uint64_t	replica;
 	uint64_t	term;
 	uint64_t	applied;
+	uint64_t	leader_replica; /* as this one knows; 0 = none */
 	bool		leader;
 	bool		serving;		/* leader, and has applied an entry of its term */
+	bool		current;		/* leader, or has heard from one since it was opened */
+	bool		gone;			/* a leader says it is no member */
 } ReplicaStatus;
 
 extern void replica_status(const Replica *replica, ReplicaStatus *out);
+
+typedef struct ReplicaMember
+{
+	RaftMember	member;
+	uint64_t	match;			/* as the leader knows; else 0 */
+	bool		active;			/* heard from lately, as the leader knows */
+} ReplicaMember;
+
+/* Who belongs to the group, as of about now. */
+typedef struct ReplicaMembers
+{
+	uint64_t	conf_index;
+	bool		joint;
+	uint32_t	n;
+	ReplicaMember members[RAFT_MAX_MEMBERS];
+} ReplicaMembers;
+
+extern void replica_members(Replica *replica, ReplicaMembers *out);
 
 /* Ask for a checkpoint soon. */
 extern void replica_checkpoint(Replica *replica);

@@ -115,7 +115,9 @@ remove_files(Worker *worker, uint64_t id, VtError *err)
 	snprintf(dropped, sizeof(dropped), "%s" SUFFIX, path);
 	if (rename(path, dropped) < 0 && errno != ENOENT)
 		return vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
-	status = sync_shards(worker, err);
+	status = shard_finish_install(worker->shards_path, id, 0, err);
+	if (status == VT_OK)
+		status = sync_shards(worker, err);
 	if (status == VT_OK && access(dropped, F_OK) == 0)
 		status = remove_dropped(dropped, err);
 	return status;
@@ -172,7 +174,7 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 
 	if (there)
 	{
-		worker_release_shard(there);
+		shard_release(there);
 		return VT_OK;
 	}
 

@@ -22,7 +22,6 @@
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define CALL_TIMEOUT_MS 5000
 #define RETRY_MS 200
-#define COMPLAIN_US (30 * INT64_C(1000000))	/* between log lines about tasks that fail */
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
 static void
@@ -34,7 +33,7 @@ look_around(Worker *worker)
 
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
-		memory += records_bytes(s->records);
+		memory += shard_figures(s).bytes;
 	pthread_mutex_unlock(&worker->lock);
 	atomic_store(&worker->memory, memory);
 	if (statvfs(worker->options.data, &disk) == 0)
@@ -130,6 +129,7 @@ register_with_pd(Worker *worker, NetPeer *peer, VtStatus *last)
 			worker->cluster = id;
 			keep_identity(worker);
 			net_server_set_identity(worker->server, &worker->cluster, worker->store_id);
+			replica_host_set_node(worker->host, worker->store_id);
 			log_info("store=%s registered", store);
 			ok = true;
 		}
@@ -138,93 +138,24 @@ register_with_pd(Worker *worker, NetPeer *peer, VtStatus *last)
 	return ok;
 }
 
-static int
-hex_value(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* A descriptor in hex; false = malformed. */
-static bool
-desc_from_hex(const char *hex, WireShardDesc *out)
-{
-	Buf			bytes = {0};
-	Cursor		c;
-	bool		ok = hex != NULL;
-
-	for (; ok && hex[0]; hex += 2)
-	{
-		int			high = hex_value(hex[0]);
-		int			low = high < 0 ? -1 : hex_value(hex[1]);
-
-		ok = low >= 0;
-		if (ok)
-			buf_put_u8(&bytes, (uint8_t) (high << 4 | low));
-	}
-	c = cursor_of(buf_bytes(&bytes));
-	ok = ok && wire_desc_get(&c, out) == VT_OK && cursor_done(&c) && out->nreplicas == 1;
-	buf_free(&bytes);
-	return ok;
-}
-
-static uint64_t
-member_u64(json_t *task, const char *name)
-{
-	const char *text = json_string_value(json_object_get(task, name));
-
-	return text ? strtoull(text, NULL, 10) : 0;
-}
-
-/*
- * Close, open or drop a shard that is there.  *again: it could not be done yet;
- * PD will ask for it again.
- */
+/* PD's list of stores, when it is newer than ours. */
 static void
-do_shard_task(Worker *worker, const char *what, json_t *task, bool *again)
+take_peers(Worker *worker, json_t *answer)
 {
-	uint64_t	id = member_u64(task, "shard");
-	uint64_t	replica = member_u64(task, "replica");
-	VtError		err = {0};
-	VtStatus	status;
+	const char *version = json_string_value(json_object_get(answer, "peers_version"));
+	json_t	   *row;
+	size_t		i;
 
-	if (strcmp(what, "close_shard") == 0)
-		status = worker_close_shard(worker, id, replica, &err);
-	else if (strcmp(what, "open_shard") == 0)
-		status = worker_reopen_shard(worker, id, &err);
-	else
-		status = worker_drop_shard(worker, id, replica, &err);
-	if (status == VT_OK && strcmp(what, "drop_shard") == 0)
+	json_array_foreach(json_object_get(answer, "peers"), i, row)
 	{
-		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
-		worker->dropped[worker->ndropped++] = id;
-	}
-	*again |= status != VT_OK;
-	if (status != VT_OK && status != VT_BUSY && clock_now_us() > worker->complain_us)
-	{
-		worker->complain_us = clock_now_us() + COMPLAIN_US;
-		log_error("shard=%llu: %s: %s", (unsigned long long) id, what, vt_error_words(&err));
-	}
-}
+		const char *store = json_string_value(json_object_get(row, "store"));
+		const char *endpoint = json_string_value(json_object_get(row, "endpoint"));
 
-static void
-do_task(Worker *worker, json_t *task, bool *again)
-{
-	const char *what = json_string_value(json_object_get(task, "task"));
-	WireShardDesc desc;
-	VtError		err = {0};
-
-	if (what && strcmp(what, "create_shard") == 0 &&
-		desc_from_hex(json_string_value(json_object_get(task, "desc")), &desc))
-	{
-		if (worker_create_shard(worker, &desc, &err) != VT_OK)
-			log_error("shard=%llu could not be made: %s", (unsigned long long) desc.shard,
-					  vt_error_words(&err));
+		if (store && endpoint)
+			peers_note(worker, strtoull(store, NULL, 10), endpoint);
 	}
-	else if (what && (strcmp(what, "close_shard") == 0 || strcmp(what, "open_shard") == 0 ||
-					  strcmp(what, "drop_shard") == 0))
-		do_shard_task(worker, what, task, again);
-	else
-		log_warn("placement driver gave a task this worker does not know: %s", what ? what : "?");
+	if (version)
+		worker->peers_version = strtoull(version, NULL, 10);
 }
 
 /* Report, and do what comes back.  Returns in how many ms to report again. */
@@ -244,7 +175,7 @@ beat(Worker *worker, NetPeer *peer, VtStatus *last)
 
 	json_array_foreach(shards, i, task)
 	{
-		settling |= !json_is_true(json_object_get(task, "leader"));
+		settling |= !json_is_true(json_object_get(task, "settled"));
 	}
 	for (i = 0; i < worker->ndropped; i++)
 		json_array_append_new(dropped, status_u64(worker->dropped[i]));
@@ -259,12 +190,14 @@ beat(Worker *worker, NetPeer *peer, VtStatus *last)
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
 	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
+	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
 	answer = ask(peer, question, CALL_TIMEOUT_MS + BEAT_WAIT_MS, last);
 	if (answer)
 		worker->ndropped = 0;
+	take_peers(worker, answer);
 	json_array_foreach(json_object_get(answer, "tasks"), i, task)
 	{
-		do_task(worker, task, &again);
+		task_do(worker, task, &again);
 	}
 	json_decref(answer);
 	return again ? RETRY_MS : settling ? SETTLE_MS : 0;

@@ -70,16 +70,16 @@ hot_limit(const Shard *shard)
 
 /* What waits beyond the backlog of the start and of bulk loads. */
 static uint64_t
-freshly_waiting(const Shard *shard)
+freshly_waiting(Shard *shard)
 {
-	uint64_t	waiting = records_waiting(shard->records);
+	uint64_t	waiting = shard_figures(shard).waiting;
 	uint64_t	backlog = atomic_load(&shard->backlog);
 
 	return waiting > backlog ? waiting - backlog : 0;
 }
 
 uint32_t
-indexer_wait_ms(const Indexer *indexer, const Shard *shard)
+indexer_wait_ms(const Indexer *indexer, Shard *shard)
 {
 	uint64_t	fresh = freshly_waiting(shard);
 	uint64_t	limit = hot_limit(shard);
@@ -93,7 +93,7 @@ indexer_wait_ms(const Indexer *indexer, const Shard *shard)
 
 /* Should every thread help with this shard? */
 static bool
-is_pressing(const Shard *shard)
+is_pressing(Shard *shard)
 {
 	return atomic_load(&shard->backlog) > 0 || freshly_waiting(shard) > hot_limit(shard) / 2;
 }
@@ -113,7 +113,7 @@ next_shard(Indexer *indexer, bool helper)
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s && !found; s = s->next)
 	{
-		bool		fits = records_waiting(s->records) > 0 && (!helper || is_pressing(s));
+		bool		fits = shard_figures(s).waiting > 0 && (!helper || is_pressing(s));
 
 		if (fits && past)
 			found = s;
@@ -126,7 +126,8 @@ next_shard(Indexer *indexer, bool helper)
 	if (found)
 	{
 		indexer->turn = found->desc.shard;
-		atomic_fetch_add(&found->users, 1);
+		if (!shard_hold(found))
+			found = NULL;
 	}
 	pthread_mutex_unlock(&worker->lock);
 	return found;
@@ -179,8 +180,8 @@ hold_all(Worker *worker, size_t *n)
 	*n = 0;
 	for (Shard *s = worker->shards; s; s = s->next)
 	{
-		atomic_fetch_add(&s->users, 1);
-		all[(*n)++] = s;
+		if (shard_hold(s))
+			all[(*n)++] = s;
 	}
 	pthread_mutex_unlock(&worker->lock);
 	return all;
@@ -197,7 +198,7 @@ mend_some(Indexer *indexer)
 	for (size_t i = 0; i < n; i++)
 	{
 		more |= hnsw_repair(records_graph(all[i]->records), MEND_SLICE, false);
-		worker_release_shard(all[i]);
+		shard_release(all[i]);
 	}
 	free(all);
 	return more;
@@ -251,7 +252,7 @@ index_main(void *arg)
 		if (shard)
 		{
 			link_some(indexer, shard);
-			worker_release_shard(shard);
+			shard_release(shard);
 		}
 		else if (helper || !mend_some(indexer))
 			wait_for_call(indexer, calls);

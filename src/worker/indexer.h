@@ -31,6 +31,6 @@ extern void indexer_wake(void *indexer);
  * waits already, in ms; 0 = it may come in.  Does not count what was loaded
  * at the start or by a bulk load.
  */
-extern uint32_t indexer_wait_ms(const Indexer *indexer, const struct Shard *shard);
+extern uint32_t indexer_wait_ms(const Indexer *indexer, struct Shard *shard);
 
 #endif							/* WORKER_INDEXER_H */

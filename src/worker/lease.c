@@ -22,7 +22,7 @@ lease_free(Lease *lease)
 {
 	record_scan_close(lease->scan);
 	store_iter_close(lease->iter);
-	worker_release_shard(lease->shard);
+	shard_release(lease->shard);
 	free(lease);
 }
 
@@ -111,19 +111,20 @@ lease_put_back(Worker *worker, Lease *lease, bool keep)
 
 /* End those that match; busy ones end when their thread is done. */
 static void
-drop_where(Worker *worker, uint64_t conn, int64_t before_us, bool all)
+drop_where(Worker *worker, uint64_t conn, const Shard *shard, int64_t before_us, bool all)
 {
 	pthread_mutex_lock(&worker->lock);
 	for (Lease **p = &worker->leases; *p;)
 	{
 		Lease	   *l = *p;
-		bool		match = all || (conn ? l->conn == conn : l->used_us < before_us);
+		bool		match = all || (conn ? l->conn == conn : shard ? l->shard == shard :
+									l->used_us < before_us);
 
 		if (!match)
 			p = &l->next;
 		else if (l->busy)
 		{
-			l->condemned = conn != 0 || all;
+			l->condemned = conn != 0 || shard || all;
 			p = &l->next;
 		}
 		else
@@ -160,7 +161,15 @@ lease_bury(Worker *worker)
 void
 lease_drop_conn(Worker *worker, uint64_t conn)
 {
-	drop_where(worker, conn, 0, false);
+	drop_where(worker, conn, NULL, 0, false);
+}
+
+/* All scans of a shard, at once. */
+void
+lease_drop_shard(Worker *worker, const Shard *shard)
+{
+	drop_where(worker, 0, shard, 0, false);
+	lease_bury(worker);
 }
 
 /*
@@ -194,5 +203,5 @@ lease_cancel(Worker *worker, uint64_t conn, uint64_t request)
 void
 lease_expire(Worker *worker, int64_t now_us, bool all)
 {
-	drop_where(worker, 0, now_us - LEASE_IDLE_US, all);
+	drop_where(worker, 0, NULL, now_us - LEASE_IDLE_US, all);
 }

@@ -31,7 +31,7 @@ void
 request_free(Request *request)
 {
 	if (request->shard)
-		worker_release_shard(request->shard);
+		shard_release(request->shard);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);
 	free(request);
@@ -48,6 +48,15 @@ turn_away(Request *request, VtStatus status)
 		net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
 		free(text);
 	}
+	else if (request->type == WIRE_CHUNK)
+	{
+		WireChunkResult result = {.status = status};
+		Buf			out = {0};
+
+		wire_chunk_result_put(&out, &result);
+		net_reply_frame(request->conn, request->type, request->request, buf_bytes(&out));
+		buf_free(&out);
+	}
 	else
 	{
 		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = 50};
@@ -63,7 +72,7 @@ turn_away(Request *request, VtStatus status)
 static bool
 is_long(WireType type)
 {
-	return type == WIRE_SEARCH || type == WIRE_LIST;
+	return type == WIRE_SEARCH || type == WIRE_LIST || type == WIRE_CHUNK;
 }
 
 static RequestQueue *
@@ -174,6 +183,8 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
+	if (header->kind == WIRE_ONEWAY)
+		replica_host_receive(worker->host, payload);
 	if (header->kind != WIRE_REQUEST)
 		return;
 	request = vt_alloc0(sizeof(Request));

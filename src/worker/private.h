@@ -47,6 +47,8 @@ typedef struct RequestQueue
 	Request   **end;
 } RequestQueue;
 
+typedef struct WorkerPeer WorkerPeer;
+
 /* State a client comes back to: a scan or a listing of one shard. */
 typedef struct Lease
 {
@@ -92,6 +94,11 @@ struct Worker
 	uint32_t	searching;		/* threads that serve long requests */
 	bool		stopping;
 
+	/* Where other workers are */
+	pthread_mutex_t peers_lock;
+	WorkerPeer *peers;
+	uint64_t	peers_version;	/* of PD's list; the house thread's */
+
 	pthread_t  *pool;
 	uint32_t	npool;
 	Indexer    *indexer;
@@ -110,10 +117,11 @@ struct Worker
 
 /* worker.c */
 extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
-extern void worker_release_shard(Shard *shard);
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
-extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err);
+/* found: with the replicas in desc; else the group exists and will be heard from. */
+extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
+									bool found, VtError *err);
 
 /* drop.c */
 extern VtStatus worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
@@ -135,10 +143,22 @@ extern void serve(Worker *worker, Request *request);
 extern Lease *lease_new(const Request *request);	/* busy */
 extern Lease *lease_take(const Request *request, uint64_t id);
 extern void lease_put_back(Worker *worker, Lease *lease, bool keep);
+extern void lease_drop_shard(Worker *worker, const Shard *shard);
 extern void lease_drop_conn(Worker *worker, uint64_t conn);
 extern void lease_cancel(Worker *worker, uint64_t conn, uint64_t request);
 extern void lease_expire(Worker *worker, int64_t now_us, bool all);
 extern void lease_bury(Worker *worker);
+
+/* peers.c */
+extern ReplicaTransport peers_transport(Worker *worker);
+extern void peers_note(Worker *worker, uint64_t store, const char *endpoint);
+extern void peers_lost(Worker *worker, uint64_t store);
+extern void peers_stop(Worker *worker);
+extern void peers_free(Worker *worker);
+
+/* task.c: what PD gives to do */
+struct json_t;
+extern void task_do(Worker *worker, const struct json_t *task, bool *again);
 
 /* house.c */
 extern void *house_main(void *worker);

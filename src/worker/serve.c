@@ -85,10 +85,10 @@ shard_is_whole(Shard *shard)
 	if (atomic_load(&shard->whole))
 		return VT_OK;
 	replica_status(shard->replica, &replica);
-	if (!replica.serving)
+	if (replica.leader ? !replica.serving : !replica.current)
 		return VT_BUSY;
 	if (replica.applied < shard->newest)
-		return VT_CORRUPT;
+		return replica.leader ? VT_CORRUPT : VT_BUSY;
 	atomic_store(&shard->whole, true);
 	return VT_OK;
 }
@@ -106,6 +106,8 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 	request->shard = shard;
 	if (!shard)
 		status = VT_WRONG_SHARD;
+	else if (atomic_load(&shard->installing))
+		status = VT_BUSY;
 	else if (!vt_id_equal(&shard->desc.generation, &route->generation))
 		status = VT_UNKNOWN_GENERATION;
 	else if (!wire_owner_equal(&shard->desc.owner, &route->owner) && !vt_broken("W7-owner"))
@@ -373,6 +375,11 @@ serve_search(Worker *worker, Request *request)
 			begin_search(request, replica.applied);
 			return;
 		}
+		if (!replica.leader)
+		{
+			refuse(request, VT_BEHIND, NULL);
+			return;
+		}
 	}
 	when_current(request, begin_search);
 }
@@ -494,6 +501,31 @@ serve_list(Worker *worker, Request *request)
 		answer_list(request, lease, list.limit_bytes);
 }
 
+/* -- Snapshots from peers --------------------------------------------------- */
+
+static void
+serve_chunk(Worker *worker, Request *request)
+{
+	WireChunk	chunk;
+	WireChunkResult result = {0};
+	Buf			out = {0};
+	Shard	   *shard = NULL;
+
+	result.status = wire_chunk_get(buf_bytes(&request->payload), &chunk);
+	if (result.status == VT_OK)
+		shard = worker_find_shard(worker, chunk.group);
+	if (result.status == VT_OK && (!shard || shard->replica_id != chunk.to))
+		result.status = VT_NOT_FOUND;
+	if (result.status == VT_OK)
+		replica_stage(shard->replica, &chunk, &result);
+	if (shard)
+		shard_release(shard);
+	wire_chunk_result_put(&out, &result);
+	net_reply_frame(request->conn, WIRE_CHUNK, request->request, buf_bytes(&out));
+	buf_free(&out);
+	request_free(request);
+}
+
 /* -- Control --------------------------------------------------------------- */
 
 static void
@@ -522,6 +554,9 @@ serve(Worker *worker, Request *request)
 			break;
 		case WIRE_READ_INDEX:
 			serve_read(worker, request);
+			break;
+		case WIRE_CHUNK:
+			serve_chunk(worker, request);
 			break;
 		case WIRE_CONTROL:
 			serve_control(worker, request);

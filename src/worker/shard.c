@@ -6,6 +6,7 @@
  * Keys of a shard's LevelDB (docs/disk.md has examples):
  *
  *	   d			descriptor
+ *	   i			id of the replica that this is
  *	   a			applied index, in every batch
  *	   k			checkpoint: index, boot id of the machine
  *	   f <index>	a raise of the fence by the entry at index
@@ -26,8 +27,8 @@
 /* Below this codes save neither memory nor time. */
 #define CODES_DIM_MIN 32
 
-static void
-path_of(char *out, size_t size, const char *directory, uint64_t id)
+void
+shard_path(char *out, size_t size, const char *directory, uint64_t id)
 {
 	snprintf(out, size, "%s/%016llx", directory, (unsigned long long) id);
 }
@@ -53,8 +54,8 @@ read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
 }
 
 /* A directory's entries are durable after this. */
-static VtStatus
-sync_directory(const char *directory, VtError *err)
+VtStatus
+shard_sync_directory(const char *directory, VtError *err)
 {
 	int			fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	VtStatus	status = VT_OK;
@@ -66,24 +67,41 @@ sync_directory(const char *directory, VtError *err)
 	return status;
 }
 
+/* The replica's own id; VT_NOT_FOUND: an unfinished shard. */
+static VtStatus
+read_replica_id(Store *rows, uint64_t *out, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(rows, bytes_of("i", 1), &value, err);
+
+	if (status == VT_OK && value.len != 8)
+		status = vt_fail(err, VT_CORRUPT, "a shard's replica id is damaged");
+	if (status == VT_OK)
+		*out = get_le64(value.data);
+	buf_free(&value);
+	return status;
+}
+
 VtStatus
-shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
+shard_create(const char *directory, const WireShardDesc *desc, uint64_t replica, VtError *err)
 {
 	StoreOptions options = {.write_buffer = 8 << 20, .replayed = true};
 	char		path[4096];
 	Store	   *rows;
 	WireShardDesc there;
+	uint64_t	there_replica;
 	VtStatus	status;
 
-	path_of(path, sizeof(path), directory, desc->shard);
+	shard_path(path, sizeof(path), directory, desc->shard);
 	status = store_open(path, &options, &rows, err);
 	if (status != VT_OK)
 		return status;
 	status = read_descriptor(rows, &there, err);
 	if (status == VT_OK)
+		status = read_replica_id(rows, &there_replica, err);
+	if (status == VT_OK)
 	{
-		if (!vt_id_equal(&there.generation, &desc->generation) ||
-			there.replicas[0].replica != desc->replicas[0].replica)
+		if (!vt_id_equal(&there.generation, &desc->generation) || there_replica != replica)
 			status = vt_fail(err, VT_EXISTS, "shard %llu exists with another descriptor",
 							 (unsigned long long) desc->shard);
 	}
@@ -91,15 +109,18 @@ shard_create(const char *directory, const WireShardDesc *desc, VtError *err)
 	{
 		StoreBatch *batch = store_batch_new();
 		Buf			value = {0};
+		uint8_t		number[8];
 
 		wire_desc_put(&value, desc);
+		put_le64(number, replica);
 		store_batch_put(batch, bytes_of("d", 1), buf_bytes(&value));
+		store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
 		status = store_write(rows, batch, true, err);
 		buf_free(&value);
 		store_batch_free(batch);
 	}
 	store_close(rows);
-	return status == VT_OK ? sync_directory(directory, err) : status;
+	return status == VT_OK ? shard_sync_directory(directory, err) : status;
 }
 
 /* Load the raises of the fence. */
@@ -220,39 +241,72 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 }
 
 VtStatus
-shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, VtError *err)
+shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err)
 {
 	StoreOptions options = {.write_buffer = 32 << 20, .must_exist = true, .replayed = true};
-	Shard	   *shard = vt_alloc0(sizeof(Shard));
 	char		path[4096];
-	VtStatus	status;
 
-	path_of(path, sizeof(path), directory, id);
-	shard->path = vt_strdup(path);
-	pthread_mutex_init(&shard->checkpoint_lock, NULL);
-	status = store_open(path, &options, &shard->rows, err);
+	shard_path(path, sizeof(path), directory, id);
+	return store_open(path, &options, out, err);
+}
+
+VtStatus
+shard_load(Shard *shard, uint64_t *replay, VtError *err)
+{
+	WireShardDesc desc;
+	uint64_t	replica;
+	VtStatus	status = read_descriptor(shard->rows, &desc, err);
+
 	if (status == VT_OK)
-		status = read_descriptor(shard->rows, &shard->desc, err);
-	if (status == VT_OK && !vec_metric_valid(shard->desc.metric))
-		status = vt_fail(err, VT_VERSION, "shard %llu has an unrecognized metric", (unsigned long long) id);
-	if (status == VT_OK)
+		status = read_replica_id(shard->rows, &replica, err);
+	if (status == VT_OK && shard->replica_id == 0)
 	{
-		shard->replica_id = shard->desc.replicas[0].replica;
-		status = make_records(shard, err);
+		shard->desc = desc;
+		shard->replica_id = replica;
 	}
+	else if (status == VT_OK && (desc.shard != shard->desc.shard || replica != shard->replica_id ||
+								 !vt_id_equal(&desc.generation, &shard->desc.generation)))
+		status = vt_fail(err, VT_CORRUPT, "what was read is not shard %llu",
+						 (unsigned long long) shard->desc.shard);
+	if (status == VT_OK && !vec_metric_valid(shard->desc.metric))
+		status = vt_fail(err, VT_VERSION, "shard %llu has an unrecognized metric",
+						 (unsigned long long) shard->desc.shard);
+	if (status == VT_OK)
+		status = make_records(shard, err);
 	if (status == VT_OK)
 		status = load_raises(shard, err);
 	if (status == VT_OK)
 		status = load_position(shard, replay, err);
 	if (status == VT_OK)
 		status = load_records(shard, err);
+	if (status == VT_OK)
+	{
+		shard->applied = *replay;
+		atomic_store(&shard->backlog, records_waiting(shard->records));
+	}
+	return status;
+}
+
+VtStatus
+shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, VtError *err)
+{
+	Shard	   *shard = vt_alloc0(sizeof(Shard));
+	VtStatus	status;
+
+	shard->directory = vt_strdup(directory);
+	pthread_mutex_init(&shard->checkpoint_lock, NULL);
+	pthread_mutex_init(&shard->files_lock, NULL);
+	pthread_mutex_init(&shard->content_lock, NULL);
+	pthread_mutex_init(&shard->gate_lock, NULL);
+	pthread_cond_init(&shard->gate, NULL);
+	status = shard_open_rows(directory, id, &shard->rows, err);
+	if (status == VT_OK)
+		status = shard_load(shard, replay, err);
 	if (status != VT_OK)
 	{
 		shard_close(shard);
 		return status;
 	}
-	shard->applied = *replay;
-	atomic_store(&shard->backlog, records_waiting(shard->records));
 	*out = shard;
 	return VT_OK;
 }
@@ -263,11 +317,52 @@ shard_close(Shard *shard)
 	if (!shard)
 		return;
 	records_free(shard->records);
+	store_close(shard->staged);
 	store_close(shard->rows);
 	pthread_mutex_destroy(&shard->checkpoint_lock);
+	pthread_mutex_destroy(&shard->files_lock);
+	pthread_mutex_destroy(&shard->content_lock);
+	pthread_mutex_destroy(&shard->gate_lock);
+	pthread_cond_destroy(&shard->gate);
 	free(shard->raises);
-	free(shard->path);
+	free(shard->directory);
 	free(shard);
+}
+
+bool
+shard_hold(Shard *shard)
+{
+	atomic_fetch_add(&shard->users, 1);
+	if (!atomic_load(&shard->installing))
+		return true;
+	shard_release(shard);
+	return false;
+}
+
+void
+shard_release(Shard *shard)
+{
+	if (atomic_fetch_sub(&shard->users, 1) > 1 || !atomic_load(&shard->installing))
+		return;
+	pthread_mutex_lock(&shard->gate_lock);
+	pthread_cond_broadcast(&shard->gate);
+	pthread_mutex_unlock(&shard->gate_lock);
+}
+
+ShardFigures
+shard_figures(Shard *shard)
+{
+	ShardFigures figures = {0};
+
+	pthread_mutex_lock(&shard->content_lock);
+	if (shard->records)
+	{
+		figures.records = records_count(shard->records);
+		figures.waiting = records_waiting(shard->records);
+		figures.bytes = records_bytes(shard->records);
+	}
+	pthread_mutex_unlock(&shard->content_lock);
+	return figures;
 }
 
 /*
@@ -280,14 +375,12 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 	Shard	   *shard = (Shard *) state;
 	StoreBatch *batch = store_batch_new();
 	StoreIter  *iter;
-	Buf			value = {0};
 	Buf			last = {0};
 	Bytes		key;
 	Bytes		fence;
-	VtId		boot = store_boot_id();
-	uint8_t		number[8];
 	VtStatus	status;
 
+	pthread_mutex_lock(&shard->files_lock);
 	pthread_mutex_lock(&shard->checkpoint_lock);
 	*index = shard->applied;
 	pthread_mutex_unlock(&shard->checkpoint_lock);
@@ -306,29 +399,50 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
-	buf_put_u64(&value, *index);
+	if (status == VT_OK)
+		status = shard_write_marker(shard->rows, batch, *index, err);
+	pthread_mutex_unlock(&shard->files_lock);
+	buf_free(&last);
+	store_batch_free(batch);
+	return status;
+}
+
+/*
+ * With the marker the applied index is believed (load_position), so it must be
+ * of this boot: one that survived a power loss may stand beyond holes that
+ * replay has not filled yet.
+ */
+VtStatus
+shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err)
+{
+	VtId		boot = store_boot_id();
+	Buf			value = {0};
+	uint8_t		number[8];
+	VtStatus	status;
+
+	buf_put_u64(&value, index);
 	buf_put_id(&value, &boot);
 	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
-
-	/*
-	 * From now on the applied index is believed (load_position), so it must be
-	 * of this boot: one that survived a power loss may stand beyond holes that
-	 * replay has not filled yet.
-	 */
-	put_le64(number, *index);
+	put_le64(number, index);
 	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
-	if (status == VT_OK)
-		status = store_write(shard->rows, batch, true, err);
-	buf_free(&last);
+	status = store_write(rows, batch, true, err);
 	buf_free(&value);
-	store_batch_free(batch);
 	return status;
 }
 
 ReplicaMachine
 shard_machine(Shard *shard)
 {
-	ReplicaMachine machine = {shard_apply, shard_checkpoint, shard};
+	ReplicaMachine machine = {
+		.apply = shard_apply,
+		.checkpoint = shard_checkpoint,
+		.snapshot_open = shard_snapshot_open,
+		.snapshot_read = shard_snapshot_read,
+		.snapshot_close = shard_snapshot_close,
+		.stage = shard_stage,
+		.install = shard_install,
+		.state = shard,
+	};
 
 	return machine;
 }

@@ -22,6 +22,11 @@ typedef struct FenceRaise
 	uint64_t	fence;
 } FenceRaise;
 
+/*
+ * A shard.  rows and records may be replaced while it is open, when a snapshot
+ * is installed: whoever uses them holds the shard (shard_hold), or only wants
+ * figures (shard_figures).  Apply needs neither, it rests meanwhile.
+ */
 typedef struct Shard
 {
 	struct Shard *next;
@@ -30,8 +35,21 @@ typedef struct Shard
 	Store	   *rows;
 	Records    *records;
 	Replica    *replica;		/* NULL until the group is open */
-	atomic_int	users;			/* requests that hold it */
-	char	   *path;
+	char	   *directory;		/* that its own lies in */
+
+	/* Holding it */
+	atomic_int	users;			/* requests, leases, threads that hold it */
+	atomic_bool installing;		/* nobody new may */
+	pthread_mutex_t gate_lock;	/* for the wait until nobody does */
+	pthread_cond_t gate;
+	void		(*quiesce) (void *arg, struct Shard *shard);	/* make holders let go */
+	void	   *quiesce_arg;
+
+	/* A snapshot on its way in; one chunk at a time (replica_stage) */
+	Store	   *staged;
+	uint64_t	staged_stream;
+	uint32_t	staged_next;	/* chunk wanted */
+	bool		staged_whole;
 
 	/*
 	 * The highest log index that a row or raise bore at open.  Nothing is served
@@ -55,13 +73,17 @@ typedef struct Shard
 
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
+	pthread_mutex_t files_lock; /* held by a checkpoint and by an installation */
+	pthread_mutex_t content_lock;	/* guards records for shard_figures() */
 } Shard;
 
 /*
- * Make a shard's directory and write its descriptor, durably.  Doing it again
- * with the same descriptor is fine; with another one it is VT_EXISTS.
+ * Make a shard's directory and write its descriptor and the id of the replica
+ * it is, durably.  Doing it again with the same is fine; with others it is
+ * VT_EXISTS.
  */
-extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, VtError *err);
+extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, uint64_t replica,
+							 VtError *err);
 
 /*
  * Open a shard that was created: rows are loaded into memory.  *replay is
@@ -71,6 +93,19 @@ extern VtStatus shard_open(const char *directory, uint64_t id, Shard **out, uint
 						   VtError *err);
 extern void shard_close(Shard *shard);
 
+/* Use rows and records until released; false while a snapshot is installed. */
+extern bool shard_hold(Shard *shard);
+extern void shard_release(Shard *shard);
+
+typedef struct ShardFigures
+{
+	uint64_t	records;
+	uint64_t	waiting;		/* not in the graph yet */
+	uint64_t	bytes;
+} ShardFigures;
+
+extern ShardFigures shard_figures(Shard *shard);
+
 extern ReplicaMachine shard_machine(Shard *shard);
 
 /* What the state machine says to a decoded command at this index; pure. */
@@ -79,6 +114,34 @@ typedef struct Verdict
 	VtStatus	status;
 	uint64_t	fence;			/* in force at this index */
 } Verdict;
+
+/* -- shard.c and transfer.c share these ------------------------------------ */
+
+extern void shard_path(char *out, size_t size, const char *directory, uint64_t id);
+extern VtStatus shard_sync_directory(const char *directory, VtError *err);
+
+/* Read everything from shard->rows; see shard_open(). */
+extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
+
+/* The marker of law S2, and the applied index with it; synced. */
+extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err);
+extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
+
+/* -- transfer.c: snapshots to and from peers -------------------------------- */
+
+extern VtStatus shard_snapshot_open(void *shard, void **stream, uint64_t *index, VtError *err);
+extern VtStatus shard_snapshot_read(void *stream, size_t bytes, Buf *out, bool *last, VtError *err);
+extern void shard_snapshot_close(void *stream);
+extern VtStatus shard_stage(void *shard, const WireChunk *chunk, uint32_t *next, VtError *err);
+extern VtStatus shard_install(void *shard, uint64_t stream, uint64_t index, VtError *err);
+
+/*
+ * Before a shard is opened: if the base of its log is a snapshot that was staged
+ * and not yet put in place, do that; remove what else was staged.  stream 0:
+ * the base is no snapshot of a peer's.
+ */
+extern VtStatus shard_finish_install(const char *directory, uint64_t id, uint64_t stream,
+									 VtError *err);
 
 extern Verdict shard_decide(const Shard *shard, const WireWrite *write, uint64_t index);
 

@@ -31,6 +31,40 @@ status_id(const VtId *id)
 	return json_string(vt_id_is_zero(id) ? "" : hex);
 }
 
+static const char *
+role_of(const Shard *shard, const ReplicaStatus *replica, const ReplicaMembers *members)
+{
+	if (replica->leader)
+		return "leader";
+	for (uint32_t i = 0; i < members->n; i++)
+		if (members->members[i].member.id == shard->replica_id &&
+			(members->members[i].member.roles & (RAFT_VOTER | RAFT_VOTER_OLD)))
+			return "follower";
+	return replica->gone ? "gone" : "learner";
+}
+
+/* As the leader sees them. */
+static json_t *
+json_members(const ReplicaMembers *members)
+{
+	json_t	   *list = json_array();
+
+	for (uint32_t i = 0; i < members->n; i++)
+	{
+		const ReplicaMember *m = &members->members[i];
+		json_t	   *row = json_object();
+
+		json_object_set_new(row, "replica", status_u64(m->member.id));
+		json_object_set_new(row, "store", status_u64(m->member.node));
+		json_object_set_new(row, "role", json_string(m->member.roles & RAFT_VOTER ? "voter" :
+													 m->member.roles & RAFT_LEARNER ? "learner" : "leaving"));
+		json_object_set_new(row, "match", status_u64(m->match));
+		json_object_set_new(row, "active", json_boolean(m->active));
+		json_array_append_new(list, row);
+	}
+	return list;
+}
+
 json_t *
 status_shards(Worker *worker)
 {
@@ -40,19 +74,27 @@ status_shards(Worker *worker)
 	for (Shard *s = worker->shards; s; s = s->next)
 	{
 		json_t	   *row = json_object();
+		ShardFigures figures = shard_figures(s);
 		ReplicaStatus replica;
+		ReplicaMembers members;
 
 		replica_status(s->replica, &replica);
+		replica_members(s->replica, &members);
 		json_object_set_new(row, "shard", status_u64(s->desc.shard));
 		json_object_set_new(row, "incarnation", status_u64(s->desc.incarnation));
 		json_object_set_new(row, "replica", status_u64(s->replica_id));
 		json_object_set_new(row, "term", status_u64(replica.term));
 		json_object_set_new(row, "leader", json_boolean(replica.serving));
+		json_object_set_new(row, "role", json_string(role_of(s, &replica, &members)));
+		json_object_set_new(row, "settled", json_boolean(replica.leader ? replica.serving : replica.current));
+		json_object_set_new(row, "conf_index", status_u64(members.conf_index));
+		if (replica.leader)
+			json_object_set_new(row, "members", json_members(&members));
 		json_object_set_new(row, "applied", status_u64(replica.applied));
 		json_object_set_new(row, "fence", status_u64(atomic_load(&s->fence)));
-		json_object_set_new(row, "records", status_u64(records_count(s->records)));
-		json_object_set_new(row, "unindexed", status_u64(records_waiting(s->records)));
-		json_object_set_new(row, "bytes", status_u64(records_bytes(s->records)));
+		json_object_set_new(row, "records", status_u64(figures.records));
+		json_object_set_new(row, "unindexed", status_u64(figures.waiting));
+		json_object_set_new(row, "bytes", status_u64(figures.bytes));
 		json_array_append_new(list, row);
 	}
 	pthread_mutex_unlock(&worker->lock);

@@ -34,10 +34,11 @@ worker_find_shard(Worker *worker, uint64_t id)
 	return found;
 }
 
-void
-worker_release_shard(Shard *shard)
+/* Make whoever holds the shard let go of it: leases, above all. */
+static void
+quiesce(void *arg, Shard *shard)
 {
-	atomic_fetch_sub(&shard->users, 1);
+	lease_drop_shard((Worker *) arg, shard);
 }
 
 /* Open a shard whose directory and Raft group exist. */
@@ -46,14 +47,21 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 {
 	Shard	   *shard;
 	ReplicaMachine machine;
+	RaftSnapshot base;
 	uint64_t	replay;
 	int64_t		begin = clock_now_us();
-	VtStatus	status = shard_open(worker->shards_path, id, &shard, &replay, err);
+	VtStatus	status = replica_stored_base(worker->host, id, &base, err);
 
+	if (status == VT_OK)
+		status = shard_finish_install(worker->shards_path, id, base.id, err);
+	if (status == VT_OK)
+		status = shard_open(worker->shards_path, id, &shard, &replay, err);
 	if (status != VT_OK)
 		return status;
 	shard->on_waiting = indexer_wake;
 	shard->on_waiting_arg = worker->indexer;
+	shard->quiesce = quiesce;
+	shard->quiesce_arg = worker;
 	machine = shard_machine(shard);
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
@@ -66,31 +74,54 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	worker->shards = shard;
 	pthread_mutex_unlock(&worker->lock);
 	log_info("shard=%llu open, %llu records in %lld ms, replay from %llu", (unsigned long long) id,
-			 (unsigned long long) records_count(shard->records),
+			 (unsigned long long) shard_figures(shard).records,
 			 (long long) ((clock_now_us() - begin) / 1000), (unsigned long long) replay);
 	return VT_OK;
 }
 
+/* The founders of a shard's group, by its descriptor. */
+static RaftConf
+founders_of(const WireShardDesc *desc)
+{
+	RaftConf	conf;
+
+	memset(&conf, 0, sizeof(conf));
+	for (int i = 0; i < desc->nreplicas; i++)
+	{
+		uint32_t	at = conf.n++;
+
+		for (; at > 0 && conf.members[at - 1].id > desc->replicas[i].replica; at--)
+			conf.members[at] = conf.members[at - 1];
+		memset(&conf.members[at], 0, sizeof(conf.members[at]));
+		conf.members[at].id = desc->replicas[i].replica;
+		conf.members[at].node = desc->replicas[i].store;
+		conf.members[at].roles = desc->replicas[i].role == 2 ? RAFT_LEARNER : RAFT_VOTER;
+	}
+	return conf;
+}
+
 VtStatus
-worker_create_shard(Worker *worker, const WireShardDesc *desc, VtError *err)
+worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica, bool found,
+					VtError *err)
 {
 	Shard	   *there = worker_find_shard(worker, desc->shard);
+	RaftConf	founders = founders_of(desc);
 	bool		dead;
 	VtStatus	status;
 
 	if (there)
 	{
-		worker_release_shard(there);
+		shard_release(there);
 		return VT_OK;
 	}
-	status = log_has_tombstone(worker->log, desc->shard, desc->replicas[0].replica, &dead, err);
+	status = log_has_tombstone(worker->log, desc->shard, replica, &dead, err);
 	if (status == VT_OK && dead)
 		return vt_fail(err, VT_GONE, "it was dropped here");
 	if (status == VT_OK)
-		status = shard_create(worker->shards_path, desc, err);
+		status = shard_create(worker->shards_path, desc, replica, err);
 	if (status == VT_OK)
-		status = replica_create(worker->host, desc->shard, desc->replicas[0].replica,
-								worker->store_id, desc->base_index, err);
+		status = replica_create(worker->host, desc->shard, replica, found ? &founders : NULL,
+								desc->base_index, err);
 	if (status == VT_OK || status == VT_EXISTS)
 		status = worker_open_shard(worker, desc->shard, err);
 	return status;
@@ -162,6 +193,8 @@ static void
 on_closed(void *arg, NetConn *conn)
 {
 	lease_drop_conn((Worker *) arg, net_conn_id(conn));
+	if (net_conn_role(conn) == WIRE_ROLE_WORKER)
+		peers_lost((Worker *) arg, net_conn_store(conn));
 }
 
 VtStatus
@@ -179,6 +212,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	worker->door.end = &worker->door.first;
 	worker->searches.end = &worker->searches.first;
 	pthread_mutex_init(&worker->lock, NULL);
+	pthread_mutex_init(&worker->peers_lock, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);
 	worker->shards_path = vt_strdup(path);
@@ -187,7 +221,12 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status == VT_OK)
 		status = load_identity(worker, err);
 	if (status == VT_OK)
+	{
+		host_options.transport = peers_transport(worker);
+		host_options.node = worker->store_id;
+		host_options.checkpoint_bytes = options->checkpoint_bytes;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
+	}
 	if (status == VT_OK)
 		status = worker_finish_drops(worker, err);
 	if (status == VT_OK)
@@ -227,6 +266,7 @@ worker_stop(Worker *worker)
 		log_warn("could not wake the housekeeping thread");
 	pthread_join(worker->house, NULL);
 	pool_stop(worker);
+	peers_stop(worker);
 	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);
 	net_server_stop(worker->server);
@@ -241,6 +281,7 @@ worker_stop(Worker *worker)
 		shard_close(shard);
 	}
 	free(worker->dropped);
+	peers_free(worker);
 	store_close(worker->log);
 	close(worker->wake_fd);
 	free(worker->shards_path);

@@ -153,7 +153,7 @@ stop(Fixture *f)
 static Replica *
 open_group(Fixture *f, uint64_t group, uint64_t replica, Machine *m, uint64_t applied)
 {
-	ReplicaMachine machine = {machine_apply, machine_checkpoint, m};
+	ReplicaMachine machine = {.apply = machine_apply, .checkpoint = machine_checkpoint, .state = m};
 	Replica    *out = NULL;
 	VtError		err = {0};
 
@@ -166,7 +166,7 @@ static VtStatus
 open_refused(Fixture *f, uint64_t applied, VtError *err)
 {
 	Machine    *m = machine_new(applied);
-	ReplicaMachine machine = {machine_apply, machine_checkpoint, m};
+	ReplicaMachine machine = {.apply = machine_apply, .checkpoint = machine_checkpoint, .state = m};
 	Replica    *out = NULL;
 	VtStatus	status = replica_open(f->host, GROUP, REPLICA, &machine, applied, &out, err);
 
@@ -244,8 +244,9 @@ static void
 found(Fixture *f, uint64_t group, uint64_t replica)
 {
 	VtError		err = {0};
+	RaftConf	alone = {.n = 1, .members = {{.id = replica, .node = 1, .roles = RAFT_VOTER}}};
 
-	if (replica_create(f->host, group, replica, 1, BASE, &err) != VT_OK)
+	if (replica_create(f->host, group, replica, &alone, BASE, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 }
 
@@ -541,7 +542,7 @@ destroyed_is_destroyed(void **state)
 		int			acknowledged = 0;
 
 		found(&f, GROUP, REPLICA + round);
-		assert_int_equal(replica_create(f.host, GROUP, REPLICA + round, 1, BASE, &err), VT_EXISTS);
+		assert_int_equal(replica_create(f.host, GROUP, REPLICA + round, NULL, BASE, &err), VT_EXISTS);
 		r = open_group(&f, GROUP, REPLICA + round, m, BASE);
 		if (round % 3 != 2)
 			wait_until_serving(r);
@@ -570,7 +571,7 @@ destroyed_is_destroyed(void **state)
 		}
 		assert_true(round % 3 != 0 || acknowledged == 64);
 
-		assert_int_equal(replica_create(f.host, GROUP, REPLICA + round, 1, BASE, &err), VT_DENIED);
+		assert_int_equal(replica_create(f.host, GROUP, REPLICA + round, NULL, BASE, &err), VT_DENIED);
 		assert_int_equal(count_keys(f.log, 'H', GROUP, NULL), 0);
 		assert_int_equal(count_keys(f.log, 'S', GROUP, NULL), 0);
 		assert_int_equal(count_keys(f.log, 'L', GROUP, NULL), 0);
@@ -581,7 +582,7 @@ destroyed_is_destroyed(void **state)
 
 	/* And after a start. */
 	start(&f);
-	assert_int_equal(replica_create(f.host, GROUP, REPLICA + 3, 1, BASE, &err), VT_DENIED);
+	assert_int_equal(replica_create(f.host, GROUP, REPLICA + 3, NULL, BASE, &err), VT_DENIED);
 	found(&f, GROUP, REPLICA + 1000);
 	stop(&f);
 }

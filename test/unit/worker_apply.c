@@ -170,7 +170,7 @@ fresh(void)
 
 	snprintf(path, sizeof(path), "%s/%016llx", directory, (unsigned long long) desc.shard);
 	store_destroy(path, &err);
-	assert_int_equal(shard_create(directory, &desc, &err), VT_OK);
+	assert_int_equal(shard_create(directory, &desc, desc.replicas[0].replica, &err), VT_OK);
 }
 
 /* -- The model ------------------------------------------------------------- */

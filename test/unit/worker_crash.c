@@ -366,7 +366,7 @@ live_and_die(void **state)
 		snprintf(w.directory, sizeof(w.directory), "/tmp/vectron-crash.XXXXXX");
 		assert_non_null(mkdtemp(w.directory));
 		snprintf(w.path, sizeof(w.path), "%s/%016llx", w.directory, (unsigned long long) desc.shard);
-		assert_int_equal(shard_create(w.directory, &desc, &err), VT_OK);
+		assert_int_equal(shard_create(w.directory, &desc, desc.replicas[0].replica, &err), VT_OK);
 		open_shard(&w);
 		for (int step = 0; step < 80; step++)
 		{

@@ -73,7 +73,7 @@ create(Worker *worker, uint64_t shard, uint64_t replica)
 {
 	WireShardDesc desc = desc_of(shard, replica);
 
-	return worker_create_shard(worker, &desc, NULL);
+	return worker_create_shard(worker, &desc, replica, true, NULL);
 }
 
 typedef struct Written
@@ -140,7 +140,7 @@ put(Worker *worker, uint64_t shard, uint8_t id)
 		assert_int_equal(written.status, VT_OK);
 	}
 	buf_free(&command);
-	worker_release_shard(s);
+	shard_release(s);
 }
 
 static bool
@@ -176,7 +176,7 @@ is_open(Worker *worker, uint64_t shard)
 	Shard	   *found = worker_find_shard(worker, shard);
 
 	if (found)
-		worker_release_shard(found);
+		shard_release(found);
 	return found != NULL;
 }
 
@@ -259,7 +259,7 @@ who_holds_a_shard_ends_first(void **state)
 	assert_false(is_open(worker, 7));	/* nobody else gets it */
 	assert_int_equal(worker_drop_shard(worker, 7, 70, NULL), VT_BUSY);
 	assert_true(is_there("0000000000000007"));
-	worker_release_shard(held);
+	shard_release(held);
 	drop(worker, 7, 70);
 	assert_false(is_there("0000000000000007"));
 
@@ -268,7 +268,7 @@ who_holds_a_shard_ends_first(void **state)
 	put(worker, 8, 1);
 	held = worker_find_shard(worker, 8);
 	assert_int_equal(worker_drop_shard(worker, 8, 80, NULL), VT_BUSY);
-	worker_release_shard(held);
+	shard_release(held);
 	worker_stop(worker);
 	worker = start();
 	assert_true(is_open(worker, 8));
@@ -284,7 +284,7 @@ records_of(Worker *worker, uint64_t shard)
 
 	assert_non_null(s);
 	n = records_count(s->records);
-	worker_release_shard(s);
+	shard_release(s);
 	return n;
 }
 
@@ -325,7 +325,7 @@ closed_and_opened_again(void **state)
 	assert_int_equal(worker_close_shard(worker, 7, 70, NULL), VT_BUSY);
 	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
 	assert_true(is_open(worker, 7));
-	worker_release_shard(held);
+	shard_release(held);
 	put(worker, 7, ++n);
 
 	/* What was never founded is not founded by opening it. */

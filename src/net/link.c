@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * link.c
+ *	  A one-way street to a peer: frames that may be lost, sent by a thread.
+ *
+ * What is queued leaves in order over one connection, which is dialled when
+ * there is something to send and again after a failure, after a pause that
+ * doubles.  While there is no connection nothing is kept: whoever uses a link
+ * (Raft) sends again what still matters.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/prng.h"
+#include "private.h"
+
+#define QUEUE_BYTES (64u << 20)
+#define SEND_MS 5000
+#define DIAL_MS 1000
+#define PAUSE_MIN_MS 20
+#define PAUSE_MAX_MS 500
+
+typedef struct LinkFrame
+{
+	struct LinkFrame *next;
+	Buf			payload;
+} LinkFrame;
+
+struct NetLink
+{
+	NetPeer    *peer;
+	void		(*refused) (void *arg, uint64_t tag);
+	void	   *arg;
+	uint64_t	tag;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	LinkFrame  *queue;
+	LinkFrame **end;
+	size_t		bytes;
+	bool		probe;			/* is anybody there?  Dial anew. */
+	bool		stop;
+
+	int64_t		dial_after;		/* the thread's */
+	int			pause_ms;
+	Prng		prng;
+	pthread_t	thread;
+};
+
+static void
+drop_all(NetLink *link)
+{
+	while (link->queue)
+	{
+		LinkFrame  *f = link->queue;
+
+		link->queue = f->next;
+		buf_free(&f->payload);
+		free(f);
+	}
+	link->end = &link->queue;
+	link->bytes = 0;
+}
+
+/* The connection is gone, or there was none: wait before the next attempt. */
+static void
+failed(NetLink *link)
+{
+	link->pause_ms = link->pause_ms ? 2 * link->pause_ms : PAUSE_MIN_MS;
+	if (link->pause_ms > PAUSE_MAX_MS)
+		link->pause_ms = PAUSE_MAX_MS;
+	link->dial_after = clock_now_us() +
+		1000 * (link->pause_ms / 2 + (int64_t) prng_below(&link->prng, (uint32_t) link->pause_ms / 2 + 1));
+	if (net_peer_refused(link->peer) && link->refused)
+		link->refused(link->arg, link->tag);
+}
+
+/* Send one frame, or answer the question whether anybody is there. */
+static void
+work(NetLink *link, bool probe, LinkFrame *f)
+{
+	VtStatus	status = VT_OK;
+
+	if (probe)
+		status = net_peer_redial(link->peer, DIAL_MS);
+	else if (net_peer_connected(link->peer) || clock_now_us() >= link->dial_after)
+		status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
+	else
+		return;					/* lost: it is too early to dial */
+	if (status == VT_OK)
+		link->pause_ms = 0;
+	else
+		failed(link);
+}
+
+static void *
+link_main(void *arg)
+{
+	NetLink    *link = (NetLink *) arg;
+
+	pthread_mutex_lock(&link->lock);
+	while (!link->stop)
+	{
+		bool		probe = link->probe;
+		LinkFrame  *f = link->queue;
+
+		if (!probe && !f)
+		{
+			pthread_cond_wait(&link->changed, &link->lock);
+			continue;
+		}
+		link->probe = false;
+		if (!probe)
+		{
+			link->queue = f->next;
+			if (!link->queue)
+				link->end = &link->queue;
+			link->bytes -= f->payload.len;
+		}
+		pthread_mutex_unlock(&link->lock);
+		work(link, probe, f);
+		if (!probe)
+		{
+			buf_free(&f->payload);
+			free(f);
+		}
+		pthread_mutex_lock(&link->lock);
+	}
+	pthread_mutex_unlock(&link->lock);
+	return NULL;
+}
+
+NetLink *
+net_link_new(const NetPeerOptions *options, void (*refused) (void *arg, uint64_t tag), void *arg,
+			 uint64_t tag)
+{
+	NetLink    *link = vt_alloc0(sizeof(NetLink));
+	VtId		seed;
+
+	link->peer = net_peer_new(options);
+	link->refused = refused;
+	link->arg = arg;
+	link->tag = tag;
+	link->end = &link->queue;
+	vt_id_random(&seed);
+	link->prng.state = get_le64(seed.b);
+	pthread_mutex_init(&link->lock, NULL);
+	pthread_cond_init(&link->changed, NULL);
+	if (pthread_create(&link->thread, NULL, link_main, link) != 0)
+		vt_assert_fail("pthread_create", __FILE__, __LINE__);
+	return link;
+}
+
+void
+net_link_send(NetLink *link, Buf *payload)
+{
+	LinkFrame  *f = vt_alloc0(sizeof(LinkFrame));
+
+	f->payload = *payload;
+	memset(payload, 0, sizeof(*payload));
+	pthread_mutex_lock(&link->lock);
+	if (link->bytes + f->payload.len > QUEUE_BYTES)
+	{
+		buf_free(&f->payload);
+		free(f);
+	}
+	else
+	{
+		link->bytes += f->payload.len;
+		*link->end = f;
+		link->end = &f->next;
+		pthread_cond_signal(&link->changed);
+	}
+	pthread_mutex_unlock(&link->lock);
+}
+
+void
+net_link_probe(NetLink *link)
+{
+	pthread_mutex_lock(&link->lock);
+	link->probe = true;
+	pthread_cond_signal(&link->changed);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void
+net_link_free(NetLink *link)
+{
+	if (!link)
+		return;
+	pthread_mutex_lock(&link->lock);
+	link->stop = true;
+	pthread_cond_signal(&link->changed);
+	pthread_mutex_unlock(&link->lock);
+	net_peer_abort(link->peer);
+	pthread_join(link->thread, NULL);
+	drop_all(link);
+	net_peer_free(link->peer);
+	pthread_mutex_destroy(&link->lock);
+	pthread_cond_destroy(&link->changed);
+	free(link);
+}

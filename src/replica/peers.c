@@ -1,0 +1,298 @@
+/*-------------------------------------------------------------------------
+ *
+ * peers.c
+ *	  Messages to and from other stores; on the raft thread.
+ *
+ * What the cores of a cycle have to say is gathered by node and leaves at the
+ * end of it: one frame carries messages of many groups.  Where a replica lives
+ * stands in the configuration; of one that is in none (it was removed, or we
+ * were not told yet) we know where it was heard from.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/prng.h"
+#include "private.h"
+
+#define OUT_BYTES (1u << 20)	/* a frame is sent before the cycle ends */
+#define INBOX_BYTES (64u << 20)
+#define PUBLISH_TICKS 10
+
+/* -- Groups by number ------------------------------------------------------ */
+
+static Replica **
+chain_of(ReplicaHost *host, uint64_t group)
+{
+	return &host->groups[prng_mix(group) & (host->ngroups - 1)];
+}
+
+void
+peers_add(ReplicaHost *host, Replica *replica)
+{
+	Replica   **chain;
+
+	replica->next = host->replicas;
+	host->replicas = replica;
+	if (++host->nreplicas > host->ngroups)
+	{
+		host->ngroups = host->ngroups ? 2 * host->ngroups : 64;
+		free(host->groups);
+		host->groups = vt_alloc0(sizeof(Replica *) * host->ngroups);
+		for (Replica *r = replica->next; r; r = r->next)
+		{
+			chain = chain_of(host, r->group);
+			r->hash_next = *chain;
+			*chain = r;
+		}
+	}
+	chain = chain_of(host, replica->group);
+	replica->hash_next = *chain;
+	*chain = replica;
+}
+
+void
+peers_remove(ReplicaHost *host, Replica *replica)
+{
+	for (Replica **p = &host->replicas; *p; p = &(*p)->next)
+		if (*p == replica)
+		{
+			*p = replica->next;
+			host->nreplicas--;
+			break;
+		}
+	for (Replica **p = host->ngroups ? chain_of(host, replica->group) : NULL; p && *p; p = &(*p)->hash_next)
+		if (*p == replica)
+		{
+			*p = replica->hash_next;
+			break;
+		}
+}
+
+static Replica *
+find(ReplicaHost *host, uint64_t group)
+{
+	Replica    *replica = host->ngroups ? *chain_of(host, group) : NULL;
+
+	while (replica && replica->group != group)
+		replica = replica->hash_next;
+	return replica;
+}
+
+/* -- Where a replica lives ------------------------------------------------- */
+
+uint64_t
+peers_node(const Replica *replica, uint64_t id)
+{
+	const RaftMember *member = raft_conf_find(raft_get_conf(replica->raft), id);
+
+	if (member && member->node)
+		return member->node;
+	for (int i = 0; i < RAFT_MAX_MEMBERS && replica->heard[i].id; i++)
+		if (replica->heard[i].id == id)
+			return replica->heard[i].node;
+	return 0;
+}
+
+static void
+note_heard(Replica *replica, uint64_t id, uint64_t node)
+{
+	int			i = 0;
+
+	if (replica->heard[0].id == id && replica->heard[0].node == node)
+		return;
+	while (i < RAFT_MAX_MEMBERS - 1 && replica->heard[i].id && replica->heard[i].id != id)
+		i++;
+	memmove(&replica->heard[1], &replica->heard[0], sizeof(replica->heard[0]) * (size_t) i);
+	replica->heard[0].id = id;
+	replica->heard[0].node = node;
+}
+
+/* -- Out ------------------------------------------------------------------- */
+
+static void
+send_outbox(ReplicaHost *host, Outbox *box)
+{
+	if (box->messages.len == 0)
+		return;
+	host->options.transport.send(host->options.transport.arg, box->node, &box->messages);
+	buf_free(&box->messages);
+}
+
+void
+peers_send(Replica *replica, const RaftMessage *message)
+{
+	ReplicaHost *host = replica->host;
+	uint64_t	node = peers_node(replica, message->to);
+	size_t		size = raft_message_size(message);
+	Outbox	   *box = NULL;
+
+	if (!host->options.transport.send || node == 0)
+	{
+		raft_report_unreachable(replica->raft, message->to);
+		return;
+	}
+	for (size_t i = 0; i < host->noutboxes && !box; i++)
+		if (host->outboxes[i].node == node)
+			box = &host->outboxes[i];
+	if (!box)
+	{
+		host->outboxes = vt_realloc(host->outboxes, sizeof(Outbox) * (host->noutboxes + 1));
+		box = &host->outboxes[host->noutboxes++];
+		memset(box, 0, sizeof(*box));
+		box->node = node;
+	}
+	if (box->messages.len > 0 && box->messages.len + size > OUT_BYTES)
+		send_outbox(host, box);
+	if (box->messages.len == 0)
+		wire_raft_begin(&box->messages, atomic_load(&host->node));
+	raft_message_encode(message, wire_raft_room(&box->messages, size));
+}
+
+void
+peers_flush(ReplicaHost *host)
+{
+	for (size_t i = 0; i < host->noutboxes; i++)
+		send_outbox(host, &host->outboxes[i]);
+}
+
+/* -- In -------------------------------------------------------------------- */
+
+void
+replica_host_receive(ReplicaHost *host, Buf *messages)
+{
+	Event	   *event;
+
+	if (atomic_fetch_add(&host->inbox_bytes, messages->len) > INBOX_BYTES)
+	{
+		atomic_fetch_sub(&host->inbox_bytes, messages->len);
+		atomic_fetch_add(&host->dropped, 1);
+		return;
+	}
+	event = vt_alloc0(sizeof(Event));
+	event->kind = EVENT_MESSAGES;
+	event->payload = *messages;
+	memset(messages, 0, sizeof(*messages));
+	host_post_later(host, event);
+}
+
+/*
+ * Step one message.  What does not decode, finds no memory or no replica here
+ * is lost on the way.  A snapshot is stepped only when its data is staged.
+ */
+static void
+step(ReplicaHost *host, Bytes bytes, uint64_t node, bool staged)
+{
+	RaftMessage message;
+	Replica    *replica;
+
+	if (raft_message_decode(bytes, &host->allocator, &message) != VT_OK)
+		return;
+	replica = find(host, message.group);
+	if (replica && !replica->gone && message.to == replica->id && (message.type == RAFT_SNAP) == staged)
+	{
+		if (node)
+			note_heard(replica, message.from, node);
+		if (raft_step(replica->raft, &message) == VT_PROTOCOL)
+			log_warn("group=%llu: replica %llu sent a message no correct replica sends",
+					 (unsigned long long) replica->group, (unsigned long long) message.from);
+		replica->dirty = true;
+	}
+	raft_message_free(&message, &host->allocator);
+}
+
+void
+peers_receive(ReplicaHost *host, Bytes payload)
+{
+	WireRaft	raft;
+	size_t		at = 0;
+	Bytes		bytes;
+
+	atomic_fetch_sub(&host->inbox_bytes, payload.len);
+	if (wire_raft_get(payload, &raft) != VT_OK)
+		return;
+	while (wire_raft_next(&raft, &at, &bytes))
+		step(host, bytes, raft.store, false);
+}
+
+void
+peers_staged(ReplicaHost *host, Bytes message)
+{
+	step(host, message, 0, true);
+}
+
+void
+replica_host_node_down(ReplicaHost *host, uint64_t node)
+{
+	host_event(host, EVENT_NODE_DOWN, NULL, node);
+}
+
+void
+peers_node_down(ReplicaHost *host, uint64_t node)
+{
+	for (Replica *r = host->replicas; r; r = r->next)
+	{
+		RaftStatus	status;
+
+		raft_get_status(r->raft, &status);
+		if (status.role == RAFT_LEADER || status.leader == 0 || status.leader == r->id ||
+			peers_node(r, status.leader) != node)
+			continue;
+		raft_forget_leader(r->raft);
+		raft_campaign(r->raft);
+		r->dirty = true;
+	}
+}
+
+/* -- Telling others -------------------------------------------------------- */
+
+/* What replica_members() answers. */
+void
+peers_publish(Replica *replica)
+{
+	const RaftConf *conf = raft_get_conf(replica->raft);
+	ReplicaMembers members;
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	memset(&members, 0, sizeof(members));
+	members.conf_index = status.conf_index;
+	members.joint = conf->joint;
+	members.n = conf->n;
+	for (uint32_t i = 0; i < conf->n; i++)
+	{
+		RaftPeer	peer;
+
+		members.members[i].member = conf->members[i];
+		if (conf->members[i].id == replica->id)
+		{
+			members.members[i].match = status.stable;
+			members.members[i].active = true;
+		}
+		else if (raft_get_peer(replica->raft, conf->members[i].id, &peer))
+		{
+			members.members[i].match = peer.match;
+			members.members[i].active = peer.active;
+		}
+	}
+	pthread_mutex_lock(&replica->lock);
+	replica->members = members;
+	pthread_mutex_unlock(&replica->lock);
+}
+
+void
+replica_members(Replica *replica, ReplicaMembers *out)
+{
+	pthread_mutex_lock(&replica->lock);
+	*out = replica->members;
+	pthread_mutex_unlock(&replica->lock);
+}
+
+void
+replica_host_set_node(ReplicaHost *host, uint64_t node)
+{
+	atomic_store(&host->node, node);
+}

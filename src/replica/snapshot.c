@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * snapshot.c
+ *	  Snapshots to and from peers, and old entries for slow ones; on the raft
+ *	  thread, but for replica_stage().
+ *
+ * Sending.  The core names a peer that is too far behind for the log.  An
+ * errand pins the machine's state (OPEN), the core describes it and makes the
+ * message that offers it, another errand streams the data with that message in
+ * its last chunk (SEND).  One at a time for a peer.
+ *
+ * Receiving.  Chunks are staged beside the state in force, durably, before the
+ * message in the last one is stepped.  If the core takes the snapshot, its
+ * next Ready makes it the base of the log; that is written first; then the
+ * machine puts the staged state in its place; then the core is told that the
+ * Ready is durable [P5].  A crash in between is finished when the machine is
+ * opened: the base names the stream.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/prng.h"
+#include "private.h"
+
+static Errand *
+errand_new(Replica *replica, ErrandKind kind)
+{
+	Errand	   *errand = vt_alloc0(sizeof(Errand));
+
+	errand->kind = kind;
+	errand->replica = replica;
+	return errand;
+}
+
+/* -- Sending --------------------------------------------------------------- */
+
+static Sending *
+find_sending(Replica *replica, uint64_t to)
+{
+	Sending    *sending = replica->sending;
+
+	while (sending && sending->to != to)
+		sending = sending->next;
+	return sending;
+}
+
+static void
+forget_sending(Replica *replica, uint64_t to)
+{
+	for (Sending **p = &replica->sending; *p; p = &(*p)->next)
+		if ((*p)->to == to)
+		{
+			Sending    *sending = *p;
+
+			*p = sending->next;
+			if (sending->opened)
+				errand_free(sending->opened);
+			free(sending);
+			return;
+		}
+}
+
+void
+snapshot_forget_all(Replica *replica)
+{
+	while (replica->sending)
+		forget_sending(replica, replica->sending->to);
+}
+
+void
+snapshot_wanted(Replica *replica, uint64_t to)
+{
+	const ReplicaTransport *transport = &replica->host->options.transport;
+	Sending    *sending;
+	Errand	   *errand;
+	uint64_t	node = peers_node(replica, to);
+
+	if (!transport->chunk || !replica->machine.snapshot_open || node == 0 || find_sending(replica, to))
+		return;
+	sending = vt_alloc0(sizeof(Sending));
+	sending->to = to;
+	sending->next = replica->sending;
+	replica->sending = sending;
+	errand = errand_new(replica, ERRAND_OPEN);
+	errand->to = to;
+	errand->node = node;
+	errand_put(&replica->host->slow, errand);
+}
+
+/* The state is pinned: offer it, if it is still wanted. */
+static void
+opened(Replica *replica, Errand *errand)
+{
+	Sending    *sending = find_sending(replica, errand->to);
+	RaftSnapshot snapshot;
+	VtId		id;
+
+	vt_id_random(&id);
+	if (errand->ok && sending && raft_snapshot_at(replica->raft, errand->index, &snapshot) == VT_OK)
+	{
+		errand->id = get_le64(id.b) | 1;
+		snapshot.id = errand->id;
+		if (raft_send_snapshot(replica->raft, errand->to, &snapshot) == VT_OK)
+		{
+			sending->opened = errand;	/* until its message is there */
+			return;
+		}
+	}
+	forget_sending(replica, errand->to);
+	errand_free(errand);
+}
+
+void
+snapshot_message(Replica *replica, const RaftMessage *message)
+{
+	Sending    *sending = find_sending(replica, message->to);
+	Errand	   *errand = sending ? sending->opened : NULL;
+	size_t		size = raft_message_size(message);
+
+	if (!errand || message->snapshot->id != errand->id)
+	{
+		raft_report_snapshot(replica->raft, message->to, false);
+		return;
+	}
+	buf_reserve(&errand->message, size);
+	raft_message_encode(message, errand->message.data);
+	errand->message.len = size;
+	errand->kind = ERRAND_SEND;
+	sending->opened = NULL;
+	errand_put(&replica->host->slow, errand);
+}
+
+/* -- Old entries ----------------------------------------------------------- */
+
+void
+snapshot_fetch(Replica *replica, const RaftFetch *fetch)
+{
+	Errand	   *errand;
+
+	if (replica->fetching)
+		return;
+	replica->fetching = true;
+	errand = errand_new(replica, ERRAND_FETCH);
+	errand->first = fetch->first;
+	errand->last = fetch->last;
+	errand_put(&replica->host->quick, errand);
+}
+
+/* -- Receiving ------------------------------------------------------------- */
+
+void
+replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
+{
+	VtError		err = {0};
+	bool		taken;
+
+	memset(result, 0, sizeof(*result));
+	pthread_mutex_lock(&replica->lock);
+	taken = !replica->staging && !replica->closed && replica->machine.stage;
+	if (taken)
+		replica->staging = true;
+	pthread_mutex_unlock(&replica->lock);
+	if (!taken)
+	{
+		result->status = VT_BUSY;
+		return;
+	}
+	result->status = replica->machine.stage(replica->machine.state, chunk, &result->next, &err);
+	if (result->status != VT_OK)
+		log_warn("group=%llu: could not take a snapshot: %s", (unsigned long long) replica->group,
+				 vt_error_words(&err));
+	else if (chunk->last && result->next == chunk->seq + 1)
+	{
+		Event	   *event = vt_alloc0(sizeof(Event));
+
+		event->kind = EVENT_SNAP;
+		event->replica = replica;
+		buf_put(&event->payload, chunk->message.data, chunk->message.len);
+		host_post(replica->host, event);
+	}
+	pthread_mutex_lock(&replica->lock);
+	replica->staging = false;
+	pthread_cond_broadcast(&replica->idle);
+	pthread_mutex_unlock(&replica->lock);
+}
+
+/* The log is durable with the snapshot as its base. */
+void
+snapshot_install(Replica *replica)
+{
+	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
+
+	errand->id = replica->installing.id;
+	errand->index = replica->installing.index;
+	errand_put(&replica->host->quick, errand);
+}
+
+static void
+installed(Replica *replica)
+{
+	uint64_t	seq = replica->held_seq;
+
+	log_info("group=%llu: snapshot at %llu installed", (unsigned long long) replica->group,
+			 (unsigned long long) replica->installing.index);
+	replica->install_seq = 0;
+	replica->held_seq = 0;
+	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
+		;
+}
+
+/* -- Errands that have come back ------------------------------------------- */
+
+void
+snapshot_errand(Replica *replica, Errand *errand)
+{
+	switch (errand->kind)
+	{
+		case ERRAND_FETCH:
+			replica->fetching = false;
+			if (!replica->gone)
+				(void) raft_fetched(replica->raft, errand->entries, errand->n);
+			break;
+		case ERRAND_INSTALL:
+			if (!replica->gone)
+				installed(replica);
+			break;
+		case ERRAND_OPEN:
+			if (!replica->gone)
+			{
+				opened(replica, errand);
+				return;
+			}
+			break;
+		case ERRAND_SEND:
+			if (!replica->gone)
+				raft_report_snapshot(replica->raft, errand->to, errand->ok);
+			forget_sending(replica, errand->to);
+			break;
+	}
+	errand_free(errand);
+}

@@ -1,0 +1,226 @@
+/*-------------------------------------------------------------------------
+ *
+ * task.c
+ *	  What the placement driver gives a worker to do; on the house thread.
+ *
+ * PD gives a task again until a heartbeat shows that it is done, so each may
+ * be met half done or done, and none is kept here.  The members of a group and
+ * its leader are changed through its Raft, which refuses what was computed from
+ * an older configuration.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "private.h"
+
+#define COMPLAIN_US (30 * INT64_C(1000000))	/* between log lines about tasks that fail */
+
+static uint64_t
+get_number(const json_t *task, const char *name)
+{
+	const char *text = json_string_value(json_object_get(task, name));
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static int
+hex_value(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A descriptor in hex; false = malformed. */
+static bool
+desc_from_hex(const char *hex, WireShardDesc *out)
+{
+	Buf			bytes = {0};
+	Cursor		c;
+	bool		ok = hex != NULL;
+
+	for (; ok && hex[0]; hex += 2)
+	{
+		int			high = hex_value(hex[0]);
+		int			low = high < 0 ? -1 : hex_value(hex[1]);
+
+		ok = low >= 0;
+		if (ok)
+			buf_put_u8(&bytes, (uint8_t) (high << 4 | low));
+	}
+	c = cursor_of(buf_bytes(&bytes));
+	ok = ok && wire_desc_get(&c, out) == VT_OK && cursor_done(&c) && out->nreplicas >= 1;
+	buf_free(&bytes);
+	return ok;
+}
+
+/*
+ * Close, open or drop a shard that is there.  *again: it could not be done yet;
+ * PD will ask for it again.
+ */
+static void
+do_shard_task(Worker *worker, const char *what, const json_t *task, bool *again)
+{
+	uint64_t	id = get_number(task, "shard");
+	uint64_t	replica = get_number(task, "replica");
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (strcmp(what, "close_shard") == 0)
+		status = worker_close_shard(worker, id, replica, &err);
+	else if (strcmp(what, "open_shard") == 0)
+		status = worker_reopen_shard(worker, id, &err);
+	else
+		status = worker_drop_shard(worker, id, replica, &err);
+	if (status == VT_OK && strcmp(what, "drop_shard") == 0)
+	{
+		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
+		worker->dropped[worker->ndropped++] = id;
+	}
+	*again |= status != VT_OK;
+	if (status != VT_OK && status != VT_BUSY && clock_now_us() > worker->complain_us)
+	{
+		worker->complain_us = clock_now_us() + COMPLAIN_US;
+		log_error("shard=%llu: %s: %s", (unsigned long long) id, what, vt_error_words(&err));
+	}
+}
+
+/*
+ * Our replica of a shard in its descriptor: the one the task names, or the one
+ * that lives in this store.
+ */
+static uint64_t
+own_replica(const Worker *worker, const json_t *task, const WireShardDesc *desc)
+{
+	uint64_t	replica = get_number(task, "replica");
+
+	for (int i = 0; i < desc->nreplicas && replica == 0; i++)
+		if (desc->replicas[i].store == worker->store_id)
+			replica = desc->replicas[i].replica;
+	return replica;
+}
+
+static void
+create_shard(Worker *worker, const json_t *task)
+{
+	WireShardDesc desc;
+	VtError		err = {0};
+	uint64_t	replica;
+	bool		found = !json_is_false(json_object_get(task, "bootstrap"));
+
+	if (!desc_from_hex(json_string_value(json_object_get(task, "desc")), &desc) ||
+		(replica = own_replica(worker, task, &desc)) == 0)
+		log_error("placement driver gave a shard to make that is malformed or not of this store");
+	else if (worker_create_shard(worker, &desc, replica, found, &err) != VT_OK)
+		log_error("shard=%llu could not be made: %s", (unsigned long long) desc.shard,
+				  vt_error_words(&err));
+}
+
+typedef struct Asked
+{
+	uint64_t	shard;
+	const char *what;
+} Asked;
+
+static void
+on_asked(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Asked	   *asked = (Asked *) arg;
+
+	(void) reply;
+	if (status == VT_OK)
+		log_info("shard=%llu: %s is under way, at %llu", (unsigned long long) asked->shard, asked->what,
+				 (unsigned long long) index);
+	else
+		log_info("shard=%llu: %s was refused: %s", (unsigned long long) asked->shard, asked->what,
+				 vt_status_words(status));
+	free(asked);
+}
+
+static Asked *
+asked_new(uint64_t shard, const char *what)
+{
+	Asked	   *asked = vt_alloc0(sizeof(Asked));
+
+	asked->shard = shard;
+	asked->what = what;
+	return asked;
+}
+
+/* Members in a task; false = malformed.  Raft checks the rest. */
+static bool
+get_members(const json_t *task, RaftConf *out)
+{
+	json_t	   *members = json_object_get(task, "members");
+	json_t	   *row;
+	size_t		i;
+
+	memset(out, 0, sizeof(*out));
+	if (json_array_size(members) == 0 || json_array_size(members) > RAFT_MAX_MEMBERS)
+		return false;
+	json_array_foreach(members, i, row)
+	{
+		const char *role = json_string_value(json_object_get(row, "role"));
+		uint64_t	id = get_number(row, "replica");
+		uint32_t	at = out->n++;
+
+		for (; at > 0 && out->members[at - 1].id > id; at--)
+			out->members[at] = out->members[at - 1];
+		memset(&out->members[at], 0, sizeof(out->members[at]));
+		out->members[at].id = id;
+		out->members[at].node = get_number(row, "store");
+		out->members[at].roles = role && strcmp(role, "learner") == 0 ? RAFT_LEARNER : RAFT_VOTER;
+	}
+	return true;
+}
+
+static void
+change_members(Worker *worker, const json_t *task)
+{
+	Shard	   *shard = worker_find_shard(worker, get_number(task, "shard"));
+	RaftConf	target;
+
+	if (!shard)
+		return;
+	if (get_members(task, &target))
+		replica_change(shard->replica, &target, get_number(task, "conf_index"), on_asked,
+					   asked_new(shard->desc.shard, "a change of members"));
+	else
+		log_error("shard=%llu: the members in a task are malformed",
+				  (unsigned long long) shard->desc.shard);
+	shard_release(shard);
+}
+
+static void
+transfer_leader(Worker *worker, const json_t *task)
+{
+	Shard	   *shard = worker_find_shard(worker, get_number(task, "shard"));
+
+	if (!shard)
+		return;
+	replica_transfer(shard->replica, get_number(task, "replica"), on_asked,
+					 asked_new(shard->desc.shard, "handing leadership over"));
+	shard_release(shard);
+}
+
+void
+task_do(Worker *worker, const json_t *task, bool *again)
+{
+	const char *what = json_string_value(json_object_get(task, "task"));
+
+	if (!what)
+		what = "?";
+	if (strcmp(what, "create_shard") == 0)
+		create_shard(worker, task);
+	else if (strcmp(what, "close_shard") == 0 || strcmp(what, "open_shard") == 0 ||
+			 strcmp(what, "drop_shard") == 0)
+		do_shard_task(worker, what, task, again);
+	else if (strcmp(what, "change_members") == 0)
+		change_members(worker, task);
+	else if (strcmp(what, "transfer_leader") == 0)
+		transfer_leader(worker, task);
+	else
+		log_warn("placement driver gave a task this worker does not know: %s", what);
+}

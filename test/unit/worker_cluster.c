@@ -1,0 +1,340 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_cluster.c
+ *	  Three workers, each a process, with a replica each of one shard: what was
+ *	  acknowledged is there after any of them was killed, wherever it is asked.
+ *
+ * There is no placement driver: the shard is made by hand, and each worker is
+ * told where the others are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker_gateway.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/prng.h"
+
+#define NODES 3
+#define PATIENCE_US (120 * INT64_C(1000000))
+
+typedef struct Node
+{
+	Place		place;
+	pid_t		pid;			/* 0 = dead */
+	bool		connected;
+	Gateway		gateway;
+} Node;
+
+static Node nodes[NODES + 1];
+static char directory[64];
+
+/* -- Processes ------------------------------------------------------------- */
+
+static VtStatus
+run_worker(int number)
+{
+	Place	   *place = &nodes[number].place;
+	WorkerOptions options;
+	VtError		err = {0};
+	VtStatus	status;
+
+	memset(&options, 0, sizeof(options));
+	options.data = place->data;
+	memset(options.data_id.b, number, 16);
+	options.listen = options.advertise = place->endpoint;
+	options.pd = place->pd;
+	options.search_threads = 2;
+	options.boot_epoch = 1;
+	options.checkpoint_bytes = 16384;
+	status = worker_start(&options, &place->worker, &err);
+	if (status == VT_OK)
+	{
+		place->worker->store_id = (uint64_t) number;
+		replica_host_set_node(place->worker->host, (uint64_t) number);
+		for (int i = 1; i <= NODES; i++)
+			peers_note(place->worker, (uint64_t) i, nodes[i].place.endpoint);
+		status = worker_create_shard(place->worker, &place->desc, 100 + (uint64_t) number, true, &err);
+	}
+	if (status != VT_OK)
+		fprintf(stderr, "worker %d: %s\n", number, vt_error_words(&err));
+	return status;
+}
+
+/* Returns when it listens. */
+static void
+start(int number)
+{
+	Node	   *node = &nodes[number];
+	int			ready[2];
+	char		byte = 0;
+
+	assert_int_equal(pipe(ready), 0);
+	node->pid = fork();
+	if (node->pid == 0)
+	{
+		close(ready[0]);
+		if (run_worker(number) == VT_OK && write(ready[1], "r", 1) == 1)
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_true(node->pid > 0);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+}
+
+static void
+disconnect(int number)
+{
+	if (nodes[number].connected)
+		hang_up(&nodes[number].gateway);
+	nodes[number].connected = false;
+}
+
+static void
+kill_it(int number)
+{
+	disconnect(number);
+	assert_int_equal(kill(nodes[number].pid, SIGKILL), 0);
+	assert_int_equal(waitpid(nodes[number].pid, NULL, 0), nodes[number].pid);
+	nodes[number].pid = 0;
+}
+
+static int
+set_up(void **state)
+{
+	(void) state;
+	log_setup("test", LOG_LEVEL_ERROR);
+	memset(nodes, 0, sizeof(nodes));
+	snprintf(directory, sizeof(directory), "/tmp/vectron-three.XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	for (int i = 1; i <= NODES; i++)
+	{
+		Place	   *place = &nodes[i].place;
+		WireShardDesc *desc = &place->desc;
+
+		snprintf(place->directory, sizeof(place->directory), "%.40s", directory);
+		snprintf(place->data, sizeof(place->data), "%.40s/data%d", directory, i);
+		snprintf(place->endpoint, sizeof(place->endpoint), "unix:%.40s/w%d", directory, i);
+		snprintf(place->pd, sizeof(place->pd), "unix:%.40s/pd", directory);
+		if (mkdir(place->data, 0700) != 0)
+			return -1;
+		memset(desc->generation.b, 7, 16);
+		desc->owner.system = 42;
+		desc->shard = SHARD;
+		desc->incarnation = 3;
+		desc->last = UINT64_MAX;
+		desc->conf_ver = desc->range_ver = 1;
+		desc->hash_kind = HASH_XXH3_64;
+		desc->dim = DIM;
+		desc->metric = VEC_L2;
+		desc->element = VEC_FLOAT32;
+		desc->m = 16;
+		desc->ef_construction = 40;
+		desc->nreplicas = NODES;
+		for (int k = 0; k < NODES; k++)
+		{
+			desc->replicas[k].store = (uint64_t) k + 1;
+			desc->replicas[k].replica = 101 + (uint64_t) k;
+			desc->replicas[k].role = 1;
+		}
+	}
+	for (int i = 1; i <= NODES; i++)
+		start(i);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	char		command[128];
+
+	(void) state;
+	for (int i = 1; i <= NODES; i++)
+		if (nodes[i].pid)
+			kill_it(i);
+	snprintf(command, sizeof(command), "rm -rf '%s'", directory);
+	return system(command);
+}
+
+/* -- Asking ---------------------------------------------------------------- */
+
+static void
+pause_ms(int ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
+static Gateway *
+gateway_to(int number)
+{
+	if (!nodes[number].connected)
+		dial(&nodes[number].gateway, &nodes[number].place);
+	nodes[number].connected = true;
+	return &nodes[number].gateway;
+}
+
+/*
+ * Write ids first..first + n - 1 at whoever leads; *leader is where.  The
+ * outcome of a try that was not acknowledged is not known, and the next one
+ * writes the same.
+ */
+static uint64_t
+put_somewhere(uint32_t first, uint32_t n, int *leader)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	VtStatus	status = VT_OK;
+
+	for (int i = *leader;; i = i % NODES + 1)
+	{
+		Change		c = {WRITE_PUT, route(&nodes[1].place), 0, 0, first, n, 0, DIM};
+		WireWriteResult result;
+
+		if (nodes[i].pid)
+			status = change(gateway_to(i), &c, &result);
+		if (nodes[i].pid && status == VT_OK)
+		{
+			assert_int_equal(result.done, n);
+			*leader = i;
+			return result.index;
+		}
+		if (clock_now_us() > until)
+			fail_msg("nobody takes a write: %s", vt_status_words(status));
+		pause_ms(5);
+	}
+}
+
+/* A worker that has applied mark finds exactly the ids below n. */
+static void
+has_all(int number, uint64_t mark, uint32_t n)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint8_t		vector[DIM * 4];
+	bool	   *seen = vt_alloc0(n);
+	uint32_t	found = 0;
+	WireSearch	s;
+	WireSearchResult result;
+	WireHit		hit;
+	VtStatus	status;
+
+	vector_of(0, vector);
+	s = question(&nodes[number].place, vector, 1000);
+	s.consistency = WIRE_AT_MARK;
+	s.mark = mark;
+	do
+	{
+		size_t		at = 0;
+
+		status = search(gateway_to(number), &s, &result);
+		if (status == VT_BEHIND || status == VT_LEASE_GONE)
+		{
+			/* It is on its way, or has just installed a snapshot: begin anew. */
+			if (clock_now_us() > until)
+				fail_msg("worker %d stays behind %llu", number, (unsigned long long) mark);
+			pause_ms(5);
+			memset(seen, 0, n);
+			found = 0;
+			s.lease = 0;
+			result.exhausted = false;
+			continue;
+		}
+		assert_int_equal(status, VT_OK);
+		while (wire_hit_next(&result, &at, &hit))
+		{
+			uint32_t	id = number_of(hit.id);
+
+			assert_true(id < n && !seen[id]);
+			seen[id] = true;
+			found++;
+		}
+		s.lease = result.lease;
+	} while (!result.exhausted);
+	assert_int_equal(found, n);
+	free(seen);
+}
+
+/* -- Stories --------------------------------------------------------------- */
+
+static void
+leaders_are_killed(void **state)
+{
+	int			leader = 1;
+	uint32_t	n = 0;
+	uint64_t	mark = 0;
+
+	(void) state;
+	for (int round = 0; round < 5; round++)
+	{
+		int			dead;
+
+		for (int i = 0; i < 10; i++, n += 5)
+			mark = put_somewhere(n, 5, &leader);
+		dead = leader;
+		kill_it(dead);
+		leader = leader % NODES + 1;
+		for (int i = 0; i < 10; i++, n += 5)
+			mark = put_somewhere(n, 5, &leader);
+		for (int i = 1; i <= NODES; i++)
+			if (i != dead)
+				has_all(i, mark, n);
+		start(dead);
+	}
+	for (int i = 1; i <= NODES; i++)
+		has_all(i, mark, n);
+}
+
+/* Away until the log it needs is gone; then killed again while it catches up. */
+static void
+one_was_away_for_long(void **state)
+{
+	Prng		prng = {11};
+	int			leader = 1;
+	int			away;
+	uint32_t	n = 0;
+	uint64_t	mark = 0;
+
+	(void) state;
+	for (int round = 0; round < 4; round++)
+	{
+		mark = put_somewhere(n, 1, &leader);
+		n++;
+		away = leader % NODES + 1;
+		kill_it(away);
+		for (int i = 0; i < 40; i++, n += 50)
+			mark = put_somewhere(n, 50, &leader);
+		for (int i = 0; i < round; i++)
+		{
+			start(away);
+			pause_ms((int) prng_below(&prng, 300));
+			kill_it(away);
+		}
+		start(away);
+		for (int i = 0; i < 5; i++, n += 50)
+			mark = put_somewhere(n, 50, &leader);
+		has_all(away, mark, n);
+
+		/* And what it holds is durable. */
+		kill_it(away);
+		start(away);
+		has_all(away, mark, n);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests_name("worker_cluster", tests, NULL, NULL);
+}

@@ -1,0 +1,291 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_transfer.c
+ *	  A shard's state from one replica to another: all of it, in place of what
+ *	  was there, whatever a crash leaves in the middle.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../src/worker/shard.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "scratch.h"
+
+#define DIM 4
+#define SHARD 9
+#define CHUNK 2000				/* bytes: many chunks */
+
+static WireShardDesc
+desc_of_shard(void)
+{
+	WireShardDesc desc;
+
+	memset(&desc, 0, sizeof(desc));
+	memset(desc.generation.b, 5, 16);
+	desc.shard = SHARD;
+	desc.incarnation = 1;
+	desc.last = UINT64_MAX;
+	desc.conf_ver = desc.range_ver = 1;
+	desc.hash_kind = HASH_XXH3_64;
+	desc.dim = DIM;
+	desc.metric = VEC_L2;
+	desc.element = VEC_FLOAT32;
+	desc.m = 8;
+	desc.ef_construction = 40;
+	desc.nreplicas = 1;
+	desc.replicas[0].store = 1;
+	desc.replicas[0].replica = 11;
+	desc.replicas[0].role = 1;
+	return desc;
+}
+
+static const char *
+place(const char *name)
+{
+	const char *path = scratch_path(name);
+
+	mkdir(path, 0700);
+	return path;
+}
+
+static Shard *
+open_at(const char *directory, uint64_t *replay)
+{
+	Shard	   *shard;
+	VtError		err = {0};
+
+	if (shard_open(directory, SHARD, &shard, replay, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	return shard;
+}
+
+static Shard *
+make_at(const char *directory, uint64_t replica)
+{
+	WireShardDesc desc = desc_of_shard();
+	VtError		err = {0};
+	uint64_t	replay;
+
+	assert_int_equal(shard_create(directory, &desc, replica, &err), VT_OK);
+	return open_at(directory, &replay);
+}
+
+/* Put ids first..first + n - 1, one command each, from index on. */
+static void
+fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
+{
+	for (uint32_t i = 0; i < n; i++, index++)
+	{
+		WireWrite	write;
+		WireRecord	record;
+		ReplicaCommand command;
+		Buf			bytes = {0};
+		uint8_t		id[WIRE_TID_SIZE];
+		uint8_t		vector[DIM * 4] = {0};
+		size_t		begin;
+		VtError		err = {0};
+
+		memset(&write, 0, sizeof(write));
+		memset(&record, 0, sizeof(record));
+		memset(&command, 0, sizeof(command));
+		write.type = WRITE_PUT;
+		write.route.generation = shard->desc.generation;
+		write.route.shard = SHARD;
+		write.route.range_ver = 1;
+		wire_tid_put(id, first + i, 1);
+		put_le32(vector, first + i);
+		record.id = bytes_of(id, sizeof(id));
+		record.dim = DIM;
+		record.vector = vector;
+		begin = wire_write_begin(&bytes, &write);
+		wire_record_put(&bytes, WRITE_PUT, &record);
+		wire_write_end(&bytes, begin, 1);
+		command.index = index;
+		command.term = 1;
+		command.bytes = buf_bytes(&bytes);
+		assert_int_equal(shard_apply(shard, &command, 1, index, &err), VT_OK);
+		assert_int_equal(command.status, VT_OK);
+		buf_free(&command.reply);
+		buf_free(&bytes);
+	}
+}
+
+/* Send `chunks` of a snapshot of one to another, UINT32_MAX: all; where it stands. */
+static uint64_t
+send(Shard *from, Shard *to, uint64_t stream, uint32_t chunks)
+{
+	void	   *out;
+	uint64_t	index;
+	uint32_t	next = 0;
+	bool		last = false;
+	VtError		err = {0};
+
+	assert_int_equal(shard_snapshot_open(from, &out, &index, &err), VT_OK);
+	fill(from, 90000, 3, index + 1);	/* after it was pinned: not part of it */
+	for (uint32_t seq = 0; !last && seq < chunks; seq++)
+	{
+		WireChunk	chunk = {.group = SHARD, .to = 12, .stream = stream, .seq = seq};
+		Buf			data = {0};
+
+		assert_int_equal(shard_snapshot_read(out, CHUNK, &data, &last, &err), VT_OK);
+		chunk.data = buf_bytes(&data);
+		chunk.last = last;
+		assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_OK);
+		assert_int_equal(next, seq + 1);
+		if (seq % 3 == 0)
+			assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_OK);	/* twice: once */
+		assert_int_equal(next, seq + 1);
+		buf_free(&data);
+	}
+	assert_true(chunks < UINT32_MAX || next > 3);
+	shard_snapshot_close(out);
+	return index;
+}
+
+static void
+holds(Shard *shard, uint32_t first, uint32_t n)
+{
+	assert_int_equal(records_count(shard->records), n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+
+		wire_tid_put(id, first + i, 1);
+		assert_true(records_version(shard->records, bytes_of(id, sizeof(id))) > 0);
+	}
+}
+
+static void
+in_place_of_what_was_there(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	uint64_t	replay;
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 300, 1);
+	fill(to, 5000, 50, 1);
+	index = send(from, to, 77, UINT32_MAX);
+	assert_int_equal(index, 300);
+	holds(to, 5000, 50);		/* not before it is installed */
+	assert_int_equal(shard_install(to, 78, index, &err), VT_NOT_FOUND);
+	assert_int_equal(shard_install(to, 77, index, &err), VT_OK);
+	holds(to, 0, 300);
+	assert_int_equal(to->replica_id, 12);
+
+	/* It goes on from there, and is all there after a start. */
+	fill(to, 300, 10, index + 1);
+	holds(to, 0, 310);
+	shard_close(to);
+	to = open_at(place("b"), &replay);
+	holds(to, 0, 310);
+	assert_int_equal(to->replica_id, 12);
+	assert_true(replay == index || replay == index + 10);
+	shard_close(to);
+	shard_close(from);
+}
+
+/* Two streams: the later one counts, and only whole. */
+static void
+streams_do_not_mix(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	WireChunk	chunk = {.group = SHARD, .to = 12, .stream = 1, .seq = 4};
+	uint32_t	next = 0;
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 200, 1);
+	send(from, to, 1, 4);
+	assert_int_equal(shard_install(to, 1, 200, &err), VT_NOT_FOUND);
+	index = send(from, to, 2, UINT32_MAX);
+	assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_LEASE_GONE);
+	assert_int_equal(shard_install(to, 2, index, &err), VT_OK);
+	assert_int_equal(records_count(to->records), 203);
+
+	/* What no snapshot has is refused. */
+	chunk.stream = 3;
+	chunk.seq = 0;
+	chunk.data = bytes_str("rubbish");
+	assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_PROTOCOL);
+	shard_close(to);
+	shard_close(from);
+}
+
+/* The base of the log names a stream that was staged: a start puts it in place. */
+static void
+a_crash_in_the_middle(void **state)
+{
+	const char *b = place("b");
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(b, 12);
+	char		path[300];
+	char		old[300];
+	uint64_t	replay;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 100, 1);
+	fill(to, 5000, 50, 1);
+	send(from, to, 5, UINT32_MAX);
+	shard_close(to);
+
+	/* Before the base was written it is not taken, and removed. */
+	assert_int_equal(shard_finish_install(b, SHARD, 0, &err), VT_OK);
+	to = open_at(b, &replay);
+	holds(to, 5000, 50);
+
+	/* After it was written; */
+	send(from, to, 6, UINT32_MAX);
+	shard_close(to);
+	assert_int_equal(shard_finish_install(b, SHARD, 6, &err), VT_OK);
+	to = open_at(b, &replay);
+	assert_int_equal(records_count(to->records), 103);
+
+	/* between the two renames; */
+	send(from, to, 7, UINT32_MAX);
+	shard_close(to);
+	snprintf(path, sizeof(path), "%s/%016x", b, SHARD);
+	snprintf(old, sizeof(old), "%s/%016x.old", b, SHARD);
+	assert_int_equal(rename(path, old), 0);
+	assert_int_equal(shard_finish_install(b, SHARD, 7, &err), VT_OK);
+	assert_int_equal(access(old, F_OK), -1);
+	to = open_at(b, &replay);
+	assert_int_equal(records_count(to->records), 103);
+	assert_int_equal(replay, 106);
+	shard_close(to);
+
+	/* and when all was done. */
+	assert_int_equal(shard_finish_install(b, SHARD, 7, &err), VT_OK);
+	to = open_at(b, &replay);
+	assert_int_equal(records_count(to->records), 103);
+	shard_close(to);
+	shard_close(from);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(in_place_of_what_was_there, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(streams_do_not_mix, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
+	};
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests_name("worker_transfer", tests, NULL, NULL);
+}
