@@ -85,6 +85,7 @@ command_meta(Buf *out, const CatalogMeta *meta)
 	buf_put_u8(&value, PD_COMMAND_FORMAT);
 	buf_put_id(&value, &meta->cluster);
 	buf_put_u64(&value, meta->next_id);
+	buf_put_u64(&value, meta->peers_version);
 	add_row(out, bytes_of("M", 1), &value);
 	buf_free(&value);
 }
@@ -99,6 +100,7 @@ command_store(Buf *out, const CatalogStore *store)
 	buf_put_u8(&value, PD_COMMAND_FORMAT);
 	buf_put_u64(&value, store->id);
 	buf_put_id(&value, &store->data_id);
+	buf_put_u8(&value, store->draining);
 	put_text(&value, store->endpoint);
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
@@ -144,8 +146,17 @@ command_collection(Buf *out, const CatalogCollection *c)
 	buf_put_u32(&value, c->nshards);
 	for (uint32_t i = 0; i < c->nshards; i++)
 	{
-		wire_desc_put(&value, &c->shards[i].desc);
-		buf_put_u8(&value, c->shards[i].bootstrapped);
+		const CatalogShard *shard = &c->shards[i];
+
+		wire_desc_put(&value, &shard->desc);
+		buf_put_u64(&value, shard->conf_index);
+		buf_put_u8(&value, shard->bootstrapped);
+		buf_put_u16(&value, shard->seen);
+		buf_put_u8(&value, (uint8_t) shard->plan.kind);
+		buf_put_u64(&value, shard->plan.add_store);
+		buf_put_u64(&value, shard->plan.add_replica);
+		buf_put_u64(&value, shard->plan.remove);
+		buf_put_u8(&value, shard->plan.add_seen);
 	}
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
@@ -196,9 +207,20 @@ get_collection(Cursor *c)
 	out->shards = vt_alloc0(sizeof(CatalogShard) * (out->nshards ? out->nshards : 1));
 	for (uint32_t i = 0; i < out->nshards; i++)
 	{
-		if (wire_desc_get(c, &out->shards[i].desc) != VT_OK)
+		CatalogShard *shard = &out->shards[i];
+
+		if (wire_desc_get(c, &shard->desc) != VT_OK)
 			c->failed = true;
-		out->shards[i].bootstrapped = cursor_u8(c) != 0;
+		shard->conf_index = cursor_u64(c);
+		shard->bootstrapped = cursor_u8(c) != 0;
+		shard->seen = cursor_u16(c);
+		shard->plan.kind = (PlanKind) cursor_u8(c);
+		shard->plan.add_store = cursor_u64(c);
+		shard->plan.add_replica = cursor_u64(c);
+		shard->plan.remove = cursor_u64(c);
+		shard->plan.add_seen = cursor_u8(c) != 0;
+		if (shard->plan.kind > PLAN_DRAIN)
+			c->failed = true;
 	}
 	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
 	return out;
@@ -206,13 +228,31 @@ get_collection(Cursor *c)
 
 /* -- Finding --------------------------------------------------------------- */
 
+/* Place of a store, or where it would be. */
+static size_t
+store_place(const Catalog *catalog, uint64_t id)
+{
+	size_t		low = 0;
+	size_t		high = catalog->nstores;
+
+	while (low < high)
+	{
+		size_t		middle = low + (high - low) / 2;
+
+		if (catalog->stores[middle]->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 CatalogStore *
 catalog_store(Catalog *catalog, uint64_t id)
 {
-	for (size_t i = 0; i < catalog->nstores; i++)
-		if (catalog->stores[i]->id == id)
-			return catalog->stores[i];
-	return NULL;
+	size_t		place = store_place(catalog, id);
+
+	return place < catalog->nstores && catalog->stores[place]->id == id ? catalog->stores[place] : NULL;
 }
 
 CatalogLease *
@@ -269,6 +309,7 @@ take_row(Catalog *catalog, Bytes key, Bytes value)
 		case 'M':
 			catalog->meta.cluster = cursor_id(&c);
 			catalog->meta.next_id = cursor_u64(&c);
+			catalog->meta.peers_version = cursor_u64(&c);
 			return cursor_done(&c);
 		case 's':
 			{
@@ -278,14 +319,19 @@ take_row(Catalog *catalog, Bytes key, Bytes value)
 				memset(&row, 0, sizeof(row));
 				row.id = cursor_u64(&c);
 				row.data_id = cursor_id(&c);
+				row.draining = cursor_u8(&c) != 0;
 				get_text(&c, row.endpoint, sizeof(row.endpoint));
 				if (!cursor_done(&c))
 					return false;
 				store = catalog_store(catalog, row.id);
 				if (!store)
 				{
+					size_t		place = store_place(catalog, row.id);
+
 					GROW(catalog->stores, catalog->nstores);
-					store = catalog->stores[catalog->nstores++] = vt_alloc0(sizeof(row));
+					memmove(catalog->stores + place + 1, catalog->stores + place,
+							sizeof(CatalogStore *) * (catalog->nstores++ - place));
+					store = catalog->stores[place] = vt_alloc0(sizeof(row));
 				}
 				*store = row;
 				return true;

@@ -19,6 +19,7 @@
 
 #include <pthread.h>
 
+#include "plan.h"
 #include "replica/replica.h"
 #include "wire/wire.h"
 
@@ -37,6 +38,7 @@ typedef struct CatalogStore
 {
 	uint64_t	id;
 	VtId		data_id;		/* of its data directory */
+	bool		draining;		/* its replicas are to move to others */
 	char		endpoint[128];
 } CatalogStore;
 
@@ -51,8 +53,20 @@ typedef struct CatalogLease
 
 typedef struct CatalogShard
 {
+	/*
+	 * Its replicas are those of the configuration at conf_index, the newest that
+	 * a leader has reported as committed; before the first report, the founders.
+	 */
 	WireShardDesc desc;
+	uint64_t	conf_index;
 	bool		bootstrapped;	/* its first leader has reported: never again */
+
+	/*
+	 * Bit i: desc.replicas[i] has been reported by its store.  Such a one is
+	 * never made again: an empty one in its place would not know what it voted.
+	 */
+	uint16_t	seen;
+	Plan		plan;			/* under way; kind 0 = none */
 } CatalogShard;
 
 typedef struct CatalogCollection
@@ -85,6 +99,7 @@ typedef struct CatalogMeta
 {
 	VtId		cluster;
 	uint64_t	next_id;		/* high half random per founding, never reused */
+	uint64_t	peers_version;	/* of the set of stores and their endpoints */
 } CatalogMeta;
 
 typedef struct Catalog
@@ -92,7 +107,7 @@ typedef struct Catalog
 	Store	   *rows;
 	pthread_mutex_t lock;
 	CatalogMeta meta;
-	CatalogStore **stores;
+	CatalogStore **stores;		/* by id */
 	size_t		nstores;
 	CatalogLease **leases;
 	size_t		nleases;

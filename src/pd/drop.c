@@ -54,7 +54,7 @@ commit_collection(Pd *pd, const CatalogCollection *changed)
 
 	command_begin(&command);
 	command_collection(&command, changed);
-	status = commit(pd, &command);
+	status = pd->commit(pd, &command);
 	buf_free(&command);
 	return status;
 }
@@ -209,7 +209,7 @@ op_unused(Pd *pd, Question *q)
 		changes = true;
 	}
 	if (changes)
-		status = commit(pd, &command);
+		status = pd->commit(pd, &command);
 	buf_free(&command);
 	reply = json_object();
 	json_object_set_new(reply, "noted", noted);
@@ -217,9 +217,28 @@ op_unused(Pd *pd, Question *q)
 	answer(q, status, reply, NULL);
 }
 
-/* One shard of a doomed collection is deleted; with the last one the row goes. */
+/* A doomed shard without its replica on this store; true: it has none left. */
+static bool
+without_replica(CatalogShard *shard, uint64_t store)
+{
+	WireShardDesc *desc = &shard->desc;
+	uint8_t		n = 0;
+
+	for (int i = 0; i < desc->nreplicas; i++)
+		if (desc->replicas[i].store != store)
+			desc->replicas[n++] = desc->replicas[i];
+	desc->nreplicas = n;
+	if (shard->plan.add_store == store)
+		memset(&shard->plan, 0, sizeof(shard->plan));
+	return n == 0 && shard->plan.add_replica == 0;
+}
+
+/*
+ * A store has deleted its replica of a shard of a doomed collection; the shard
+ * goes with its last replica, the row with its last shard.
+ */
 static VtStatus
-shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
+replica_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard, uint64_t store)
 {
 	CatalogCollection changed = *c;
 	Buf			command = {0};
@@ -228,15 +247,18 @@ shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
 
 	changed.shards = vt_alloc(sizeof(CatalogShard) * c->nshards);
 	for (uint32_t i = 0; i < c->nshards; i++)
-		if (c->shards[i].desc.shard != shard)
-			changed.shards[n++] = c->shards[i];
+	{
+		changed.shards[n] = c->shards[i];
+		if (c->shards[i].desc.shard != shard || !without_replica(&changed.shards[n], store))
+			n++;
+	}
 	changed.nshards = n;
 	command_begin(&command);
 	if (n > 0)
 		command_collection(&command, &changed);
 	else
 		command_forget(&command, &c->generation);
-	status = commit(pd, &command);
+	status = pd->commit(pd, &command);
 	if (status == VT_OK && n == 0)
 		log_info("deleted all of \"%s\"", changed.label);
 	buf_free(&command);
@@ -246,7 +268,7 @@ shard_is_gone(Pd *pd, CatalogCollection *c, uint64_t shard)
 
 /* A heartbeat says which shards this store has deleted. */
 VtStatus
-drops_take(Pd *pd, uint64_t store, json_t *dropped)
+drops_take(Pd *pd, Beat *beat, json_t *dropped)
 {
 	size_t		i;
 	json_t	   *item;
@@ -255,36 +277,46 @@ drops_take(Pd *pd, uint64_t store, json_t *dropped)
 	json_array_foreach(dropped, i, item)
 	{
 		const char *text = json_string_value(item);
+		uint64_t	id = text ? strtoull(text, NULL, 10) : 0;
 		CatalogCollection *c;
-		CatalogShard *shard = text ? find_shard(pd, strtoull(text, NULL, 10), &c) : NULL;
+		CatalogShard *shard = find_shard(pd, id, &c);
+		uint64_t	replica;
 
-		if (shard && c->state == COLLECTION_DOOMED && shard->desc.replicas[0].store == store)
-			status = shard_is_gone(pd, c, shard->desc.shard);
+		if (shard && c->state == COLLECTION_DOOMED && !report_in(beat, id) &&
+			operate_has_replica(shard, beat->store, &replica))
+			status = replica_is_gone(pd, c, id, beat->store);
 		if (status != VT_OK)
 			break;
 	}
 	return status;
 }
 
+/* Has a collection data on this store? */
+static bool
+has_data_on(const CatalogCollection *c, uint64_t store)
+{
+	uint64_t	replica;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (operate_has_replica(&c->shards[i], store, &replica))
+			return true;
+	return false;
+}
+
 /* Does a store whose disk is short hold data of it, with no deletion under way there? */
 static bool
 frees_a_short_disk(Pd *pd, const CatalogCollection *c)
 {
-	for (uint32_t i = 0; i < c->nshards; i++)
+	for (size_t i = 0; i < pd->nbeats; i++)
 	{
-		uint64_t	store = c->shards[i].desc.replicas[0].store;
-		Beat	   *beat = beat_of(pd, store);
+		uint64_t	store = pd->beats[i]->store;
 		bool		under_way = false;
 
-		if (!beat || !beat->disk_short)
+		if (!pd->beats[i]->disk_short || !has_data_on(c, store))
 			continue;
 		for (size_t j = 0; j < pd->catalog->ncollections && !under_way; j++)
-		{
-			const CatalogCollection *other = pd->catalog->collections[j];
-
-			for (uint32_t k = 0; other->state == COLLECTION_DOOMED && k < other->nshards; k++)
-				under_way |= other->shards[k].desc.replicas[0].store == store;
-		}
+			under_way = pd->catalog->collections[j]->state == COLLECTION_DOOMED &&
+				has_data_on(pd->catalog->collections[j], store);
 		if (!under_way)
 			return true;
 	}
@@ -296,7 +328,7 @@ void
 drops_look(Pd *pd)
 {
 	size_t		n = pd->catalog->ncollections;
-	int64_t		now = clock_now_us();
+	int64_t		now = pd->now_us;
 	Kept	   *kept;
 	CatalogCollection **which;
 	size_t		nkept = 0;
@@ -317,7 +349,7 @@ drops_look(Pd *pd)
 		kept[nkept].disk_short = frees_a_short_disk(pd, c);
 		which[nkept++] = c;
 	}
-	next = schedule_delete(kept, nkept, clock_wall_us(), pd->keep_dropped_us);
+	next = schedule_delete(kept, nkept, clock_wall_us(), pd->options.keep_dropped_us);
 	if (next < nkept)
 	{
 		CatalogCollection changed = in_state(which[next], COLLECTION_DOOMED, which[next]->unused_us);

@@ -25,6 +25,9 @@ typedef struct PdOptions
 	const char *listen;			/* endpoint */
 	uint64_t	boot_epoch;
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */
+	int64_t		down_after_us;	/* silence after which a store's replicas are replaced */
+	uint32_t	default_replicas;	/* of a collection that wants no number */
+	uint32_t	replicas_max;	/* never more than this */
 } PdOptions;
 
 /* rows and host stay the caller's and outlive the PD. */

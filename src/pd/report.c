@@ -5,9 +5,47 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/clock.h"
 #include "service.h"
 #include "vec_names.h"
+
+/* Voters that its owner wants, also when we cannot make so many. */
+static uint32_t
+replicas_asked(Pd *pd, const CatalogCollection *c)
+{
+	return c->replicas_wanted ? c->replicas_wanted : pd->options.default_replicas;
+}
+
+static uint32_t
+voters_up(Pd *pd, const CatalogShard *shard)
+{
+	uint32_t	n = 0;
+
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const WireReplica *r = &shard->desc.replicas[i];
+
+		n += r->role == ROLE_VOTER &&
+			replica_health(pd, r->store, shard->desc.shard, r->replica, shard->seen >> i & 1) == HEALTH_UP;
+	}
+	return n;
+}
+
+/* The report that says most of a shard: its leader's, else that of who has applied most. */
+static Report *
+fullest(Pd *pd, const CatalogShard *shard)
+{
+	uint64_t	store;
+	Report	   *best = leader_of(pd, shard, &store);
+
+	for (int i = 0; i < shard->desc.nreplicas && store == 0; i++)
+	{
+		Report	   *report = report_of(pd, shard->desc.replicas[i].store, shard->desc.shard);
+
+		if (report && (!best || report->applied > best->applied))
+			best = report;
+	}
+	return best;
+}
 
 void
 op_collections(Pd *pd, Question *q)
@@ -22,14 +60,16 @@ op_collections(Pd *pd, Question *q)
 		uint64_t	records = 0;
 		uint64_t	unindexed = 0;
 		uint64_t	bytes = 0;
+		bool		whole = true;
 
 		for (uint32_t j = 0; j < c->nshards; j++)
 		{
-			Report	   *report = report_of(pd, c->shards[j].desc.shard);
+			Report	   *report = fullest(pd, &c->shards[j]);
 
 			records += report ? report->records : 0;
 			unindexed += report ? report->unindexed : 0;
 			bytes += report ? report->bytes : 0;
+			whole &= voters_up(pd, &c->shards[j]) >= replicas_asked(pd, c);
 		}
 		json_object_set_new(row, "generation", json_id(&c->generation));
 		json_object_set_new(row, "owner", json_owner(&c->owner));
@@ -43,9 +83,9 @@ op_collections(Pd *pd, Question *q)
 													  c->state == COLLECTION_HIDDEN ? "hidden" :
 													  collection_is_up(c) ? "live" : "creating"));
 		json_object_set_new(row, "nshards", json_integer(c->nshards));
-		json_object_set_new(row, "replicas_wanted", json_integer(c->replicas_wanted));
+		json_object_set_new(row, "replicas_wanted", json_integer(replicas_asked(pd, c)));
 		json_object_set_new(row, "under_replicated",
-							json_boolean(c->replicas_wanted > 1 || (c->replicas_wanted == 0 && pd->catalog->nstores > 1)));
+							json_boolean(!whole));
 		json_object_set_new(row, "xid", json_u64(c->xid));
 		json_object_set_new(row, "records", json_u64(records));
 		json_object_set_new(row, "unindexed", json_u64(unindexed));
@@ -56,6 +96,21 @@ op_collections(Pd *pd, Question *q)
 	}
 	json_object_set_new(reply, "collections", list);
 	answer(q, VT_OK, reply, NULL);
+}
+
+/* "suspect" is silent, "down" so long that its replicas are made anew elsewhere. */
+static const char *
+store_state(Pd *pd, const CatalogStore *store)
+{
+	switch (store_health(pd, store))
+	{
+		case HEALTH_UP:
+			return store->draining ? "draining" : "up";
+		case HEALTH_SUSPECT:
+			return "suspect";
+		default:
+			return "down";
+	}
 }
 
 void
@@ -69,23 +124,23 @@ op_workers(Pd *pd, Question *q)
 		CatalogStore *store = pd->catalog->stores[i];
 		Beat	   *beat = beat_of(pd, store->id);
 		json_t	   *row = json_object();
-		uint64_t	shards = 0;
+		uint64_t	leaders = 0;
 		uint64_t	records = 0;
 		uint64_t	bytes = 0;
 
-		for (size_t j = 0; j < pd->nreports; j++)
-			if (pd->reports[j].store == store->id)
-			{
-				shards++;
-				records += pd->reports[j].records;
-				bytes += pd->reports[j].bytes;
-			}
+		for (size_t j = 0; beat && j < beat->nreports; j++)
+		{
+			leaders += beat->reports[j].leader;
+			records += beat->reports[j].records;
+			bytes += beat->reports[j].bytes;
+		}
 		json_object_set_new(row, "store", json_u64(store->id));
 		json_object_set_new(row, "endpoint", json_string(store->endpoint));
-		json_object_set_new(row, "state", json_string(store_is_up(pd, store->id) ? "up" : "down"));
+		json_object_set_new(row, "state", json_string(store_state(pd, store)));
 		json_object_set_new(row, "last_heartbeat_ms",
-							json_integer(beat ? (clock_now_us() - beat->at_us) / 1000 : -1));
-		json_object_set_new(row, "shards", json_u64(shards));
+							json_integer(beat ? (pd->now_us - beat->at_us) / 1000 : -1));
+		json_object_set_new(row, "shards", json_u64(beat ? beat->nreports : 0));
+		json_object_set_new(row, "leaders", json_u64(leaders));
 		json_object_set_new(row, "records", json_u64(records));
 		json_object_set_new(row, "bytes", json_u64(bytes));
 		json_object_set_new(row, "disk_free", json_u64(beat ? beat->disk_free : 0));
@@ -97,6 +152,50 @@ op_workers(Pd *pd, Question *q)
 	answer(q, VT_OK, reply, NULL);
 }
 
+/* One replica of a shard, as a row. */
+static json_t *
+replica_row(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const WireReplica *r,
+			bool seen)
+{
+	CatalogStore *home = catalog_store(pd->catalog, r->store);
+	Report	   *report = report_of(pd, r->store, shard->desc.shard);
+	uint64_t	leads;
+	Report	   *leader = leader_of(pd, shard, &leads);
+	Health		health = replica_health(pd, r->store, shard->desc.shard, r->replica, seen);
+	uint64_t	match = 0;
+	json_t	   *row = json_object();
+
+	if (report && report->replica != r->replica)
+		report = NULL;
+	for (uint32_t i = 0; leader && i < leader->nmembers; i++)
+		if (leader->members[i].replica.replica == r->replica)
+			match = leader->members[i].match;
+	json_object_set_new(row, "shard", json_u64(shard->desc.shard));
+	json_object_set_new(row, "generation", json_id(&c->generation));
+	json_object_set_new(row, "label", json_string(c->label));
+	json_object_set_new(row, "first", json_u64(shard->desc.first));
+	json_object_set_new(row, "last", json_u64(shard->desc.last));
+	json_object_set_new(row, "store", json_u64(r->store));
+	json_object_set_new(row, "endpoint", json_string(home ? home->endpoint : ""));
+	json_object_set_new(row, "replica", json_u64(r->replica));
+	json_object_set_new(row, "role", json_string(r->role == ROLE_LEARNER ? "learner" :
+												 leader && leader == report ? "leader" :
+												 report ? "follower" : "unknown"));
+	json_object_set_new(row, "term", json_u64(report ? report->term : 0));
+	json_object_set_new(row, "match", json_u64(match));
+	json_object_set_new(row, "applied", json_u64(report ? report->applied : 0));
+	json_object_set_new(row, "records", json_u64(report ? report->records : 0));
+	json_object_set_new(row, "unindexed", json_u64(report ? report->unindexed : 0));
+	json_object_set_new(row, "bytes", json_u64(report ? report->bytes : 0));
+	json_object_set_new(row, "state",
+						json_string(c->state != COLLECTION_LIVE ? "dropped" :
+									!shard->bootstrapped || !seen ? "creating" :
+									r->replica == shard->plan.remove ? "leaving" :
+									health == HEALTH_UP ? "up" : "down"));
+	return row;
+}
+
+/* One row for each replica, also one that is still to be made. */
 void
 op_shards(Pd *pd, Question *q)
 {
@@ -106,31 +205,19 @@ op_shards(Pd *pd, Question *q)
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
 		{
-			CatalogCollection *c = pd->catalog->collections[i];
-			CatalogShard *shard = &c->shards[j];
-			uint64_t	store_id = shard->desc.replicas[0].store;
-			CatalogStore *store = catalog_store(pd->catalog, store_id);
-			Report	   *report = report_of(pd, shard->desc.shard);
-			json_t	   *row = json_object();
+			const CatalogCollection *c = pd->catalog->collections[i];
+			const CatalogShard *shard = &c->shards[j];
+			WireReplica arriving = {shard->plan.add_store, shard->plan.add_replica, ROLE_LEARNER};
 
-			json_object_set_new(row, "shard", json_u64(shard->desc.shard));
-			json_object_set_new(row, "generation", json_id(&c->generation));
-			json_object_set_new(row, "label", json_string(c->label));
-			json_object_set_new(row, "first", json_u64(shard->desc.first));
-			json_object_set_new(row, "last", json_u64(shard->desc.last));
-			json_object_set_new(row, "store", json_u64(store_id));
-			json_object_set_new(row, "endpoint", json_string(store ? store->endpoint : ""));
-			json_object_set_new(row, "role", json_string(!report ? "unknown" : report->leader ? "leader" : "follower"));
-			json_object_set_new(row, "term", json_u64(report ? report->term : 0));
-			json_object_set_new(row, "applied", json_u64(report ? report->applied : 0));
-			json_object_set_new(row, "records", json_u64(report ? report->records : 0));
-			json_object_set_new(row, "unindexed", json_u64(report ? report->unindexed : 0));
-			json_object_set_new(row, "bytes", json_u64(report ? report->bytes : 0));
-			json_object_set_new(row, "state",
-								json_string(c->state != COLLECTION_LIVE ? "dropped" :
-											!shard->bootstrapped ? "creating" :
-											store_is_up(pd, store_id) ? "up" : "down"));
-			json_array_append_new(list, row);
+			for (int k = 0; k < shard->desc.nreplicas; k++)
+			{
+				if (shard->desc.replicas[k].replica == arriving.replica)
+					arriving.replica = 0;
+				json_array_append_new(list, replica_row(pd, c, shard, &shard->desc.replicas[k],
+														shard->seen >> k & 1));
+			}
+			if (arriving.replica)
+				json_array_append_new(list, replica_row(pd, c, shard, &arriving, shard->plan.add_seen));
 		}
 	json_object_set_new(reply, "shards", list);
 	answer(q, VT_OK, reply, NULL);
@@ -147,6 +234,6 @@ op_status(Pd *pd, Question *q)
 	json_object_set_new(reply, "role", json_string(status.leader ? "leader" : "follower"));
 	json_object_set_new(reply, "term", json_u64(status.term));
 	json_object_set_new(reply, "applied", json_u64(status.applied));
-	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - pd->started_us) / 1000));
+	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));
 	answer(q, VT_OK, reply, NULL);
 }

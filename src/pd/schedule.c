@@ -7,19 +7,61 @@
  */
 #include "schedule.h"
 
+#include <string.h>
+
+static bool
+is_among(const uint64_t *stores, size_t n, uint64_t store)
+{
+	for (size_t i = 0; i < n; i++)
+		if (stores[i] == store)
+			return true;
+	return false;
+}
+
+/* The emptiest store that is not among those given already. */
+static Candidate *
+emptiest(Candidate *candidates, size_t ncandidates, const uint64_t *given, size_t ngiven)
+{
+	Candidate  *best = NULL;
+
+	for (size_t j = 0; j < ncandidates; j++)
+	{
+		Candidate  *c = &candidates[j];
+
+		if (!is_among(given, ngiven, c->store) &&
+			(!best || c->replicas < best->replicas ||
+			 (c->replicas == best->replicas && c->store < best->store)))
+			best = c;
+	}
+	return best;
+}
+
 void
-schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n)
+schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n, size_t r)
 {
 	for (size_t i = 0; i < n; i++)
 	{
-		Candidate  *best = &candidates[0];
+		uint64_t   *mine = stores + i * r;
+		Candidate  *first = emptiest(candidates, ncandidates, mine, 0);
+		size_t		where = 0;
 
-		for (size_t j = 1; j < ncandidates; j++)
-			if (candidates[j].shards < best->shards ||
-				(candidates[j].shards == best->shards && candidates[j].store < best->store))
-				best = &candidates[j];
-		stores[i] = best->store;
-		best->shards++;
+		first->replicas++;
+		mine[0] = first->store;
+		for (size_t k = 1; k < r; k++)
+		{
+			Candidate  *next = emptiest(candidates, ncandidates, mine, k);
+
+			next->replicas++;
+			mine[k] = next->store;
+			if (next->firsts < first->firsts)
+			{
+				first = next;
+				where = k;
+			}
+		}
+		first->firsts++;
+		mine[where] = mine[0];
+		mine[0] = first->store;
 	}
 }
 

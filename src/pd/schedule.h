@@ -12,19 +12,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A worker that may take shards, and how many it has. */
+/* A worker that may take replicas, how many it has, and of how many it is the first. */
 typedef struct Candidate
 {
 	uint64_t	store;
-	uint64_t	shards;
+	uint64_t	replicas;
+	uint64_t	firsts;
 } Candidate;
 
 /*
- * Choose a store for each of n shards: the one with the fewest, the lowest id
- * among equals, counting what was just given.  candidates is changed.
- * Demands ncandidates > 0.
+ * Choose stores for n shards of r replicas each, no two of a shard on one store:
+ * those with the fewest replicas, the lowest id among equals, counting what was
+ * just given.  stores[i * r] is the first of shard i: of its stores the one that
+ * is first least often.  candidates is changed.  Demands 0 < r <= ncandidates.
  */
-extern void schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n);
+extern void schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n,
+						   size_t r);
 
 /* Interval i of n equal parts of the hash space, both ends included. */
 extern void schedule_interval(size_t i, size_t n, uint64_t *first, uint64_t *last);

@@ -1,7 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * service.h
- *	  Private to pd: what service.c, drop.c, members.c and report.c share.
+ *	  Private to pd: what its files share.
+ *
+ * service.c is the thread; stores.c, collections.c, drop.c and report.c are the
+ * questions; heard.c keeps what heartbeats say; operate.c moves replicas;
+ * change.c puts decisions into the log; members.c reads and writes JSON.
+ *
+ * All of it runs on the service thread.  Time is pd->now_us, read once for each
+ * event, so that a test can be the clock.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +20,8 @@
 #include "catalog.h"
 #include "pd.h"
 
+#define SUSPECT_AFTER_US (10 * INT64_C(1000000))	/* a store this silent is not up */
+
 /* A question, in the queue or parked. */
 typedef struct Question
 {
@@ -23,21 +32,43 @@ typedef struct Question
 	int64_t		until_us;		/* parked: answer by then */
 } Question;
 
-/* What heartbeats say of a shard; not in the log. */
+/* What a leader says of a member of its group. */
+typedef struct ReportMember
+{
+	WireReplica replica;
+	uint64_t	match;
+	bool		active;
+} ReportMember;
+
+/* What a store says of one of its replicas; not in the log. */
 typedef struct Report
 {
 	uint64_t	shard;
-	uint64_t	store;
+	uint64_t	replica;
 	uint64_t	term;
 	uint64_t	applied;
 	uint64_t	records;
 	uint64_t	unindexed;
 	uint64_t	bytes;
 	bool		leader;
-	int64_t		at_us;
+	bool		learner;
+
+	/* The group's configuration in force here */
+	bool		says_conf;
+	uint64_t	conf_index;
+	bool		joint;			/* it is one of a change under way, or not committed yet */
+	uint32_t	nmembers;		/* a leader's */
+	ReportMember members[WIRE_REPLICAS_MAX];
 } Report;
 
-/* What heartbeats say of a store; not in the log. */
+/* A shard that a store should have and does not report, and since when. */
+typedef struct Missing
+{
+	uint64_t	shard;
+	int64_t		since_us;
+} Missing;
+
+/* What a store said last; not in the log. */
 typedef struct Beat
 {
 	uint64_t	store;
@@ -46,7 +77,27 @@ typedef struct Beat
 	uint64_t	memory;
 	bool		disk_short;		/* it will soon refuse new data */
 	char		version[32];
+	Report	   *reports;		/* by shard; owned */
+	size_t		nreports;
+	Missing    *missing;		/* by shard; owned */
+	size_t		nmissing;
 } Beat;
+
+/* Where a shard is in the catalog. */
+typedef struct ShardPlace
+{
+	uint64_t	shard;
+	uint32_t	collection;
+	uint32_t	place;
+} ShardPlace;
+
+/* A task given a moment ago is not given again at once. */
+#define TOLD 1024
+typedef struct Told
+{
+	uint64_t	what;			/* a hash of store and task */
+	int64_t		at_us;
+} Told;
 
 struct Pd
 {
@@ -55,7 +106,10 @@ struct Pd
 	Replica    *replica;
 	NetServer  *server;
 	int64_t		started_us;
-	int64_t		keep_dropped_us;
+	PdOptions	options;
+
+	/* Propose a command and wait until it is applied */
+	VtStatus	(*commit) (struct Pd *pd, const Buf *command);
 
 	pthread_t	thread;
 	pthread_mutex_t lock;
@@ -66,12 +120,17 @@ struct Pd
 	bool		stopping;
 
 	/* The service thread's */
+	int64_t		now_us;
+	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
-	Report	   *reports;
-	size_t		nreports;
-	Beat	   *beats;
+	Beat	  **beats;			/* by store */
 	size_t		nbeats;
+	ShardPlace *places;			/* by shard, of the catalog at places_at */
+	size_t		nplaces;
+	uint64_t	places_at;
+	Told		told[TOLD];
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
+	int64_t		plans_due_us;	/* next look at the plans */
 };
 
 /* members.c: reading questions, making answers */
@@ -93,19 +152,76 @@ extern json_t *json_id(const VtId *id);
 extern json_t *json_owner(const WireOwner *owner);
 extern json_t *json_desc(const WireShardDesc *desc);
 
+/* change.c: rows that a decision changes, put into one command */
+typedef struct Changes
+{
+	CatalogMeta meta;			/* as it will be */
+	bool		meta_changed;
+	CatalogCollection **collections;	/* deep copies, to be changed */
+	size_t		n;
+} Changes;
+
+extern void changes_begin(Pd *pd, Changes *changes);
+
+/* The copy of a collection, made at the first call. */
+extern CatalogCollection *changes_of(Changes *changes, const CatalogCollection *collection);
+extern CatalogShard *changes_of_shard(Changes *changes, const CatalogCollection *collection,
+									  const CatalogShard *shard);
+extern uint64_t changes_next_id(Changes *changes);
+extern bool changes_any(const Changes *changes);
+
+/* Commit what was changed, if anything; frees the copies. */
+extern VtStatus changes_commit(Pd *pd, Changes *changes);
+extern void changes_drop(Changes *changes);
+
 /* service.c */
-extern VtStatus commit(Pd *pd, const Buf *command);
+extern bool is_leader(Pd *pd);
+extern void park(Pd *pd, Question *q, int64_t wait_ms);
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
+
+/* heard.c */
 extern Beat *beat_of(Pd *pd, uint64_t store);
+extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
+extern void beat_take_missing(Pd *pd, Beat *beat);
+extern void beats_free(Pd *pd);
+extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);
-extern Report *report_of(Pd *pd, uint64_t shard);
+extern Health store_health(Pd *pd, const CatalogStore *store);
+extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
+extern Report *report_in(Beat *beat, uint64_t shard);
+extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
+
+/* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
+extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
+
+/* stores.c */
+extern void op_register(Pd *pd, Question *q);
+extern void op_heartbeat(Pd *pd, Question *q);
+extern void op_drain(Pd *pd, Question *q, bool draining);
+extern bool heartbeat_again(Pd *pd, Question *q);
+extern VtStatus register_store(Pd *pd, json_t *body, json_t **reply, VtError *err);
+extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);
+extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
+
+/* operate.c */
+extern void plans_look(Pd *pd);
+extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
+extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
+
+/* collections.c */
+extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
+extern void op_create(Pd *pd, Question *q);
+extern void op_route(Pd *pd, Question *q);
+extern bool create_again(Pd *pd, Question *q);
 extern bool collection_is_up(const CatalogCollection *c);
+extern uint32_t replicas_wanted(const Pd *pd, const CatalogCollection *c);
+extern bool reports_are_in(Pd *pd);
 
 /* drop.c */
 extern void op_drop(Pd *pd, Question *q, CollectionState to);
 extern void op_owned(Pd *pd, Question *q);
 extern void op_unused(Pd *pd, Question *q);
-extern VtStatus drops_take(Pd *pd, uint64_t store, json_t *dropped);
+extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
 extern void drops_look(Pd *pd);
 
 /* report.c */

@@ -221,7 +221,12 @@ daemon_start(Daemon *daemon)
 	argv[n++] = cluster_endpoint(daemon->socket);
 	argv[n++] = "--death-fd";
 	argv[n++] = psprintf("%d", DEATH_FD);
-	if (daemon->socket != 1)
+	if (daemon->socket == 1)
+	{
+		argv[n++] = "--default-replicas";
+		argv[n++] = "1";
+	}
+	else
 	{
 		argv[n++] = "--pd";
 		argv[n++] = cluster_endpoint(1);

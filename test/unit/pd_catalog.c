@@ -102,6 +102,9 @@ collection_of(uint64_t n, uint64_t version)
 		desc->replicas[0].replica = 500 + i;
 		desc->replicas[0].store = 1 + i;
 		c.shards[i].bootstrapped = version % 3 == 0;
+		c.shards[i].conf_index = version + i;
+		c.shards[i].seen = (uint16_t) (version % 2);
+		c.shards[i].plan = (Plan) {(PlanKind) (version % 5), 7, 700 + version, 500 + i, version % 2 == 0};
 	}
 	return c;
 }
@@ -118,7 +121,7 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 		{
 			case 0:
 				{
-					CatalogMeta meta = {id_of(1), version};
+					CatalogMeta meta = {id_of(1), version, version + 1};
 
 					command_meta(out, &meta);
 					break;
@@ -308,6 +311,10 @@ rows_survive(void **state)
 		assert_true(got->shards[i].desc.last == c.shards[i].desc.last);
 		assert_int_equal(got->shards[i].desc.replicas[0].replica, 500 + i);
 		assert_false(got->shards[i].bootstrapped);
+		assert_int_equal(got->shards[i].conf_index, 7 + i);
+		assert_int_equal(got->shards[i].seen, 1);
+		assert_int_equal(got->shards[i].plan.kind, PLAN_SHRINK - 1);
+		assert_int_equal(got->shards[i].plan.add_replica, 707);
 	}
 	close_place(&p);
 	free(c.shards);
@@ -521,38 +528,61 @@ shards_are_spread(void **state)
 	for (int round = 0; round < 500; round++)
 	{
 		Candidate	candidates[12];
-		uint64_t	before[12];
-		uint64_t	stores[200];
-		uint64_t	again[200];
 		Candidate	copy[12];
+		uint64_t	before[12];
+		uint64_t	stores[1000];
+		uint64_t	again[1000];
 		size_t		n = 1 + prng_below(&prng, 12);
 		size_t		shards = 1 + prng_below(&prng, 200);
-		uint64_t	low = UINT64_MAX;
+		size_t		r = 1 + prng_below(&prng, n < 5 ? (uint32_t) n : 5);
 		uint64_t	given = 0;
 
 		for (size_t i = 0; i < n; i++)
 		{
 			candidates[i].store = 100 - i;
-			candidates[i].shards = before[i] = prng_below(&prng, 20);
+			candidates[i].replicas = before[i] = prng_below(&prng, 20);
+			candidates[i].firsts = 0;
 		}
 		memcpy(copy, candidates, sizeof(copy));
-		schedule_place(candidates, n, stores, shards);
+		schedule_place(candidates, n, stores, shards, r);
+		for (size_t s = 0; s < shards; s++)
+			for (size_t a = 0; a < r; a++)
+				for (size_t b = 0; b < a; b++)
+					assert_true(stores[s * r + a] != stores[s * r + b]);
 		for (size_t i = 0; i < n; i++)
 		{
 			uint64_t	mine = 0;
+			uint64_t	firsts = 0;
 
-			for (size_t s = 0; s < shards; s++)
+			for (size_t s = 0; s < shards * r; s++)
+			{
 				mine += stores[s] == candidates[i].store;
-			assert_int_equal(candidates[i].shards, before[i] + mine);
+				firsts += s % r == 0 && stores[s] == candidates[i].store;
+			}
+			assert_int_equal(candidates[i].replicas, before[i] + mine);
+			assert_int_equal(candidates[i].firsts, firsts);
 			given += mine;
-			low = candidates[i].shards < low ? candidates[i].shards : low;
 		}
-		assert_int_equal(given, shards);
+		assert_int_equal(given, shards * r);
 
-		/* Whoever got one stands at most one above the lowest. */
-		for (size_t i = 0; i < n; i++)
-			if (candidates[i].shards > before[i])
-				assert_true(candidates[i].shards <= low + 1);
+		/* With one replica each, whoever got one stands at most one above the lowest. */
+		for (size_t i = 0; i < n && r == 1; i++)
+			for (size_t j = 0; j < n; j++)
+				if (candidates[i].replicas > before[i])
+					assert_true(candidates[i].replicas <= candidates[j].replicas + 1);
+
+		/* From an even start all have an even share, of first places too. */
+		if (round % 2)
+		{
+			for (size_t i = 0; i < n; i++)
+				candidates[i].replicas = candidates[i].firsts = 0;
+			schedule_place(candidates, n, again, shards, r);
+			for (size_t i = 0; i < n; i++)
+			{
+				assert_in_range(candidates[i].replicas, shards * r / n, shards * r / n + 1);
+				assert_in_range(candidates[i].firsts, 0, shards / n + 1 + (r > 1));
+			}
+		}
 
 		/* The order of the candidates makes no difference. */
 		for (size_t i = 0; i < n / 2; i++)
@@ -562,8 +592,8 @@ shards_are_spread(void **state)
 			copy[i] = copy[n - 1 - i];
 			copy[n - 1 - i] = c;
 		}
-		schedule_place(copy, n, again, shards);
-		assert_memory_equal(stores, again, sizeof(uint64_t) * shards);
+		schedule_place(copy, n, again, shards, r);
+		assert_memory_equal(stores, again, sizeof(uint64_t) * shards * r);
 	}
 }
 

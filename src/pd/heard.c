@@ -1,0 +1,304 @@
+/*-------------------------------------------------------------------------
+ *
+ * heard.c
+ *	  What heartbeats say: who is alive, which replicas there are, who leads.
+ *
+ * A heartbeat tells everything a store has, so the last one replaces what was
+ * heard before.  None of it is in the log: a driver that has just begun to lead
+ * knows nothing, and counts a store's silence from then on, not from the
+ * beginning of time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "service.h"
+
+/* Place of a store in pd->beats, or where it would be. */
+static size_t
+beat_place(Pd *pd, uint64_t store)
+{
+	size_t		low = 0;
+	size_t		high = pd->nbeats;
+
+	while (low < high)
+	{
+		size_t		middle = low + (high - low) / 2;
+
+		if (pd->beats[middle]->store < store)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+Beat *
+beat_of(Pd *pd, uint64_t store)
+{
+	size_t		place = beat_place(pd, store);
+
+	return place < pd->nbeats && pd->beats[place]->store == store ? pd->beats[place] : NULL;
+}
+
+void
+beats_free(Pd *pd)
+{
+	for (size_t i = 0; i < pd->nbeats; i++)
+	{
+		free(pd->beats[i]->reports);
+		free(pd->beats[i]->missing);
+		free(pd->beats[i]);
+	}
+	free(pd->beats);
+	pd->beats = NULL;
+	pd->nbeats = 0;
+}
+
+/* -- Reading --------------------------------------------------------------- */
+
+/* *leaves: it is a member only until the change under way is done. */
+static bool
+read_member(json_t *body, ReportMember *out, bool *leaves)
+{
+	const char *role = json_string_value(json_object_get(body, "role"));
+
+	memset(out, 0, sizeof(*out));
+	if (!get_u64(body, "replica", &out->replica.replica) || !get_u64(body, "store", &out->replica.store) ||
+		!get_u64(body, "match", &out->match) || !role ||
+		out->replica.replica == 0 || out->replica.store == 0)
+		return false;
+	if (strcmp(role, "voter") == 0)
+		out->replica.role = ROLE_VOTER;
+	else if (strcmp(role, "learner") == 0)
+		out->replica.role = ROLE_LEARNER;
+	else if (strcmp(role, "leaving") == 0)
+		*leaves = true;
+	else
+		return false;
+	out->active = json_is_true(json_object_get(body, "active"));
+	return true;
+}
+
+static bool
+read_report(json_t *body, Report *out)
+{
+	json_t	   *members = json_object_get(body, "members");
+	const char *role = json_string_value(json_object_get(body, "role"));
+	size_t		i;
+	json_t	   *member;
+
+	memset(out, 0, sizeof(*out));
+	if (!get_u64(body, "shard", &out->shard) || !get_u64(body, "replica", &out->replica) ||
+		!get_u64(body, "term", &out->term) ||
+		!get_u64(body, "applied", &out->applied) || !get_u64(body, "records", &out->records) ||
+		!get_u64(body, "unindexed", &out->unindexed) || !get_u64(body, "bytes", &out->bytes))
+		return false;
+	out->leader = json_is_true(json_object_get(body, "leader"));
+	out->learner = role && strcmp(role, "learner") == 0;
+	out->says_conf = json_object_get(body, "conf_index") != NULL;
+	if (out->says_conf && !get_u64(body, "conf_index", &out->conf_index))
+		return false;
+	/* What has been applied here was committed before. */
+	out->joint = json_is_true(json_object_get(body, "joint")) || out->conf_index > out->applied;
+	if (json_array_size(members) > WIRE_REPLICAS_MAX)
+		return false;
+	json_array_foreach(members, i, member)
+	{
+		if (!read_member(member, &out->members[out->nmembers++], &out->joint))
+			return false;
+	}
+	return true;
+}
+
+static int
+report_compare(const void *a, const void *b)
+{
+	uint64_t	x = ((const Report *) a)->shard;
+	uint64_t	y = ((const Report *) b)->shard;
+
+	return x < y ? -1 : x > y;
+}
+
+Beat *
+beat_take(Pd *pd, uint64_t store, json_t *body)
+{
+	json_t	   *shards = json_object_get(body, "shards");
+	const char *version = json_string_value(json_object_get(body, "version"));
+	size_t		n = json_array_size(shards);
+	Report	   *reports = vt_alloc0(sizeof(Report) * (n + 1));
+	Beat	   *beat;
+	size_t		i;
+	json_t	   *shard;
+
+	json_array_foreach(shards, i, shard)
+	{
+		if (!read_report(shard, &reports[i]))
+		{
+			free(reports);
+			return NULL;
+		}
+	}
+	qsort(reports, n, sizeof(Report), report_compare);
+	beat = beat_of(pd, store);
+	if (!beat)
+	{
+		size_t		place = beat_place(pd, store);
+
+		pd->beats = vt_realloc(pd->beats, sizeof(Beat *) * (pd->nbeats + 1));
+		memmove(pd->beats + place + 1, pd->beats + place, sizeof(Beat *) * (pd->nbeats - place));
+		beat = pd->beats[place] = vt_alloc0(sizeof(Beat));
+		pd->nbeats++;
+		beat->store = store;
+	}
+	beat->at_us = pd->now_us;
+	beat->disk_free = beat->memory = 0;
+	get_u64(body, "disk_free", &beat->disk_free);
+	get_u64(body, "memory", &beat->memory);
+	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
+	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
+	free(beat->reports);
+	beat->reports = reports;
+	beat->nreports = n;
+	return beat;
+}
+
+static int
+missing_compare(const void *a, const void *b)
+{
+	uint64_t	x = ((const Missing *) a)->shard;
+	uint64_t	y = ((const Missing *) b)->shard;
+
+	return x < y ? -1 : x > y;
+}
+
+static Missing *
+missing_of(Beat *beat, uint64_t shard)
+{
+	Missing		key = {.shard = shard};
+
+	return beat && beat->nmissing ?
+		bsearch(&key, beat->missing, beat->nmissing, sizeof(Missing), missing_compare) : NULL;
+}
+
+/* What the heartbeat did not mention; of what it did not mention before, since then. */
+void
+beat_take_missing(Pd *pd, Beat *beat)
+{
+	Missing    *now = NULL;
+	size_t		n = 0;
+
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			const CatalogCollection *c = pd->catalog->collections[i];
+			uint64_t	shard = c->shards[j].desc.shard;
+			uint64_t	replica;
+			Missing    *before;
+
+			if (c->state != COLLECTION_LIVE || report_in(beat, shard) ||
+				!operate_has_replica(&c->shards[j], beat->store, &replica))
+				continue;
+			before = missing_of(beat, shard);
+			now = vt_realloc(now, sizeof(Missing) * (n + 1));
+			now[n++] = (Missing) {shard, before ? before->since_us : pd->now_us};
+		}
+	if (n > 0)
+		qsort(now, n, sizeof(Missing), missing_compare);
+	free(beat->missing);
+	beat->missing = now;
+	beat->nmissing = n;
+}
+
+/* -- Asking ---------------------------------------------------------------- */
+
+Report *
+report_in(Beat *beat, uint64_t shard)
+{
+	Report		key = {.shard = shard};
+
+	return beat && beat->nreports ?
+		bsearch(&key, beat->reports, beat->nreports, sizeof(Report), report_compare) : NULL;
+}
+
+Report *
+report_of(Pd *pd, uint64_t store, uint64_t shard)
+{
+	return report_in(beat_of(pd, store), shard);
+}
+
+bool
+store_is_up(Pd *pd, uint64_t store)
+{
+	Beat	   *beat = beat_of(pd, store);
+
+	return beat && pd->now_us - beat->at_us < SUSPECT_AFTER_US;
+}
+
+/* Does another directory, registered later, listen where this store did? */
+bool
+store_is_superseded(Pd *pd, const CatalogStore *store)
+{
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+		if (pd->catalog->stores[i]->id > store->id &&
+			strcmp(pd->catalog->stores[i]->endpoint, store->endpoint) == 0)
+			return true;
+	return false;
+}
+
+Health
+store_health(Pd *pd, const CatalogStore *store)
+{
+	Beat	   *beat = beat_of(pd, store->id);
+	int64_t		since = beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
+	Health		health = plan_health(pd->now_us - since, SUSPECT_AFTER_US, pd->options.down_after_us);
+
+	/* An empty disk is a new store: what the old one had is gone with it. */
+	if (health == HEALTH_SUSPECT && store_is_superseded(pd, store))
+		return HEALTH_DOWN;
+	if (health == HEALTH_UP && !beat)
+		return HEALTH_SUSPECT;	/* we have only just begun to listen */
+	return health;
+}
+
+/*
+ * A replica is as healthy as its store; but a store that is up and has for long
+ * not mentioned it any more has lost it.
+ */
+Health
+replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen)
+{
+	CatalogStore *home = catalog_store(pd->catalog, store);
+	Health		health = home ? store_health(pd, home) : HEALTH_DOWN;
+	Beat	   *beat = beat_of(pd, store);
+	Report	   *report = report_in(beat, shard);
+	Missing    *missing = missing_of(beat, shard);
+
+	if (health != HEALTH_UP || (report && report->replica == replica))
+		return health;
+	return seen && missing && pd->now_us - missing->since_us >= pd->options.down_after_us ?
+		HEALTH_DOWN : HEALTH_SUSPECT;
+}
+
+Report *
+leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store)
+{
+	Report	   *best = NULL;
+
+	*store = 0;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		uint64_t	at = shard->desc.replicas[i].store;
+		Report	   *report = store_is_up(pd, at) ? report_of(pd, at, shard->desc.shard) : NULL;
+
+		if (report && report->leader && report->replica == shard->desc.replicas[i].replica &&
+			(!best || report->term > best->term))
+		{
+			best = report;
+			*store = at;
+		}
+	}
+	return best;
+}

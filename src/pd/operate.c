@@ -1,0 +1,447 @@
+/*-------------------------------------------------------------------------
+ *
+ * operate.c
+ *	  Moving replicas: plans begun, ended and turned into tasks for workers.
+ *
+ * What the catalog knows for certain and what stores say now make the picture
+ * that plan.c decides on.  A plan's beginning and end are commands in the log;
+ * the steps in between are tasks in the answers to heartbeats, each the same
+ * until a report shows that it was done.
+ *
+ * A replica that is neither a member of its group nor on its way to become one
+ * is deleted where it is reported, but only when it knows no newer configuration
+ * than the catalog: else it may be a member that we have not heard of yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "service.h"
+
+#define LOOK_US 200000
+#define TELL_AGAIN_US 500000
+#define PLANS_PER_STORE 2
+#define PLANS_MAX 64
+
+/* -- The picture ----------------------------------------------------------- */
+
+/* Which replica of the shard the catalog has on this store. */
+bool
+operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].store == store)
+		{
+			*replica = shard->desc.replicas[i].replica;
+			return true;
+		}
+	*replica = shard->plan.add_replica;
+	return shard->plan.add_replica != 0 && shard->plan.add_store == store;
+}
+
+static void
+picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out)
+{
+	uint64_t	store;
+	Report	   *leader = leader_of(pd, shard, &store);
+
+	memset(out, 0, sizeof(*out));
+	out->shard = shard->desc.shard;
+	out->wanted = replicas_wanted(pd, c);
+	out->settled = shard->bootstrapped && leader && leader->nmembers > 0 && !leader->joint &&
+		leader->conf_index == shard->conf_index;
+	out->leader = leader ? leader->replica : 0;
+	out->plan = shard->plan;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const WireReplica *r = &shard->desc.replicas[i];
+		CatalogStore *home = catalog_store(pd->catalog, r->store);
+		PlanMember *m = &out->members[out->n++];
+
+		m->replica = r->replica;
+		m->store = r->store;
+		m->voter = r->role == ROLE_VOTER;
+		m->draining = home && home->draining;
+		m->health = replica_health(pd, r->store, shard->desc.shard, r->replica, shard->seen >> i & 1);
+		for (uint32_t j = 0; leader && j < leader->nmembers; j++)
+			if (leader->members[j].replica.replica == r->replica)
+			{
+				m->active = leader->members[j].active;
+				m->match = leader->members[j].match;
+			}
+		out->holders[out->nholders++] = r->store;
+	}
+	if (shard->plan.add_replica)
+		out->arriving = replica_health(pd, shard->plan.add_store, shard->desc.shard,
+									   shard->plan.add_replica, shard->plan.add_seen);
+}
+
+/* Stores that still have a replica of it which is no member. */
+static void
+picture_leavers(Pd *pd, const CatalogShard *shard, PlanShard *out)
+{
+	for (size_t i = 0; i < pd->nbeats && out->nholders < 2 * WIRE_REPLICAS_MAX; i++)
+	{
+		uint64_t	replica;
+
+		if (report_in(pd->beats[i], shard->desc.shard) &&
+			!operate_has_replica(shard, pd->beats[i]->store, &replica))
+			out->holders[out->nholders++] = pd->beats[i]->store;
+	}
+}
+
+static int
+store_compare(const void *a, const void *b)
+{
+	uint64_t	x = ((const PlanStore *) a)->store;
+	uint64_t	y = ((const PlanStore *) b)->store;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One more replica, that is there or arrives, on a store. */
+static void
+count(PlanStore *stores, size_t n, uint64_t store, bool arrives)
+{
+	PlanStore	key = {.store = store};
+	PlanStore  *found = bsearch(&key, stores, n, sizeof(PlanStore), store_compare);
+
+	if (found)
+	{
+		found->replicas++;
+		found->arriving += arrives;
+	}
+}
+
+/* Stores, by id as in the catalog, and how much each has or is to have. */
+static PlanStore *
+picture_stores(Pd *pd, uint32_t *plans)
+{
+	size_t		n = pd->catalog->nstores;
+	PlanStore  *stores = vt_alloc0(sizeof(PlanStore) * (n + 1));
+
+	*plans = 0;
+	for (size_t i = 0; i < n; i++)
+	{
+		CatalogStore *store = pd->catalog->stores[i];
+		Beat	   *beat = beat_of(pd, store->id);
+
+		stores[i].store = store->id;
+		stores[i].health = store_health(pd, store);
+		stores[i].takes = stores[i].health == HEALTH_UP && !store->draining && beat && !beat->disk_short;
+	}
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			const CatalogShard *shard = &pd->catalog->collections[i]->shards[j];
+			bool		is_member = false;
+
+			for (int k = 0; k < shard->desc.nreplicas; k++)
+			{
+				bool		arrives = shard->desc.replicas[k].replica == shard->plan.add_replica;
+
+				count(stores, n, shard->desc.replicas[k].store, arrives);
+				is_member |= arrives;
+			}
+			if (shard->plan.add_replica && !is_member)
+				count(stores, n, shard->plan.add_store, true);
+			*plans += shard->plan.kind != PLAN_NONE;
+		}
+	return stores;
+}
+
+/* -- Beginning and ending plans -------------------------------------------- */
+
+static const char *
+plan_words(PlanKind kind)
+{
+	switch (kind)
+	{
+		case PLAN_REPAIR:
+			return "replaces a lost replica";
+		case PLAN_GROW:
+			return "gets one more replica";
+		case PLAN_SHRINK:
+			return "loses a replica too many";
+		case PLAN_DRAIN:
+			return "leaves a store that is to be emptied";
+		default:
+			return "is left as it is";
+	}
+}
+
+/* A shard that needs something, to be served in order of urgency. */
+typedef struct Need
+{
+	CatalogCollection *collection;
+	CatalogShard *shard;
+	PlanShard	picture;
+	int			urgency;
+} Need;
+
+static int
+need_compare(const void *a, const void *b)
+{
+	const Need *x = (const Need *) a;
+	const Need *y = (const Need *) b;
+
+	if (x->urgency != y->urgency)
+		return x->urgency < y->urgency ? -1 : 1;
+	return x->picture.shard < y->picture.shard ? -1 : x->picture.shard > y->picture.shard;
+}
+
+/* Begin the plans that are needed most, as far as the limits go. */
+static void
+begin_plans(Pd *pd, Need *needs, size_t n, Changes *changes)
+{
+	PlanLimits	limits = {PLANS_PER_STORE, PLANS_MAX};
+	size_t		nstores = pd->catalog->nstores;
+	uint32_t	plans;
+	PlanStore  *stores = picture_stores(pd, &plans);
+	bool		brake = plan_brake(stores, nstores);
+
+	qsort(needs, n, sizeof(Need), need_compare);
+	for (size_t i = 0; i < n && plans < limits.plans; i++)
+	{
+		Need	   *need = &needs[i];
+		Plan		plan;
+
+		picture_leavers(pd, need->shard, &need->picture);
+		if (!plan_choose(&need->picture, stores, nstores, &limits, brake, &plan))
+			continue;
+		if (plan.add_store)
+		{
+			plan.add_replica = changes_next_id(changes);
+			count(stores, nstores, plan.add_store, true);
+		}
+		changes_of_shard(changes, need->collection, need->shard)->plan = plan;
+		plans++;
+		log_info("shard=%" PRIu64 " %s: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,
+				 need->picture.shard, plan_words(plan.kind), plan.add_replica, plan.add_store, plan.remove);
+	}
+	free(stores);
+}
+
+/* Could a shard in this state need a plan?  Cheap, and never wrongly false. */
+static bool
+may_need(const PlanShard *shard)
+{
+	uint32_t	voters = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		if (shard->members[i].health == HEALTH_DOWN || shard->members[i].draining || !shard->members[i].voter)
+			return true;
+		voters++;
+	}
+	return voters != shard->wanted;
+}
+
+/* End plans that are done, begin what is needed. */
+void
+plans_look(Pd *pd)
+{
+	Need	   *needs = NULL;
+	size_t		n = 0;
+	Changes		changes;
+
+	if (pd->now_us < pd->plans_due_us || !reports_are_in(pd))
+		return;
+	pd->plans_due_us = pd->now_us + LOOK_US;
+	changes_begin(pd, &changes);
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			CatalogCollection *c = pd->catalog->collections[i];
+			CatalogShard *shard = &c->shards[j];
+			PlanShard	picture;
+			Step		step;
+
+			if (c->state != COLLECTION_LIVE || !shard->bootstrapped)
+				continue;
+			picture_shard(pd, c, shard, &picture);
+			if (shard->plan.kind == PLAN_NONE)
+			{
+				if (!picture.settled || !may_need(&picture))
+					continue;
+				needs = vt_realloc(needs, sizeof(Need) * (n + 1));
+				needs[n++] = (Need) {c, shard, picture, plan_urgency(&picture)};
+				continue;
+			}
+			step = plan_step(&picture);
+			if (step.kind != STEP_END && step.kind != STEP_UNDO)
+				continue;
+			shard = changes_of_shard(&changes, c, shard);
+			if (step.kind == STEP_UNDO)
+				shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};
+			else
+				memset(&shard->plan, 0, sizeof(shard->plan));
+			log_info("shard=%" PRIu64 " %s", picture.shard,
+					 step.kind == STEP_UNDO ? "undoes its change of replicas" : "has its replicas");
+		}
+	if (n > 0)
+		begin_plans(pd, needs, n, &changes);
+	free(needs);
+	if (changes_any(&changes))
+		pd->plans_due_us = pd->now_us;	/* there may be more */
+	changes_commit(pd, &changes);
+}
+
+/* -- Tasks ----------------------------------------------------------------- */
+
+static json_t *
+task_of(const char *what, uint64_t shard)
+{
+	json_t	   *task = json_object();
+
+	json_object_set_new(task, "task", json_string(what));
+	json_object_set_new(task, "shard", json_u64(shard));
+	return task;
+}
+
+/* Give a task, unless it was given a moment ago; takes it. */
+static void
+give(Pd *pd, uint64_t store, json_t *task, json_t *tasks)
+{
+	char	   *text = json_dumps(task, JSON_COMPACT | JSON_SORT_KEYS);
+	uint64_t	what = hash_place(bytes_str(text), store);
+	Told	   *told = &pd->told[what % TOLD];
+
+	free(text);
+	if (told->what == what && pd->now_us - told->at_us < TELL_AGAIN_US)
+	{
+		json_decref(task);
+		return;
+	}
+	told->what = what;
+	told->at_us = pd->now_us;
+	json_array_append_new(tasks, task);
+}
+
+static void
+give_create(Pd *pd, uint64_t store, const CatalogShard *shard, uint64_t replica, bool bootstrap,
+			json_t *tasks)
+{
+	json_t	   *task = task_of("create_shard", shard->desc.shard);
+
+	json_object_set_new(task, "desc", json_desc(&shard->desc));
+	json_object_set_new(task, "replica", json_u64(replica));
+	json_object_set_new(task, "bootstrap", json_boolean(bootstrap));
+	give(pd, store, task, tasks);
+}
+
+static void
+give_plain(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks)
+{
+	json_t	   *task = task_of(what, shard);
+
+	json_object_set_new(task, "replica", json_u64(replica));
+	give(pd, store, task, tasks);
+}
+
+/* What the leader of a shard with a plan is to do. */
+static void
+give_step(Pd *pd, uint64_t store, const CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
+{
+	PlanShard	picture;
+	Step		step;
+	json_t	   *task;
+	json_t	   *members;
+
+	picture_shard(pd, c, shard, &picture);
+	step = plan_step(&picture);
+	if (step.kind == STEP_TRANSFER)
+	{
+		task = task_of("transfer_leader", shard->desc.shard);
+		json_object_set_new(task, "replica", json_u64(step.replica));
+		give(pd, store, task, tasks);
+	}
+	if (step.kind != STEP_CHANGE)
+		return;
+	task = task_of("change_members", shard->desc.shard);
+	members = json_array();
+	for (uint32_t i = 0; i < step.n; i++)
+	{
+		json_t	   *member = json_object();
+
+		json_object_set_new(member, "replica", json_u64(step.members[i].replica));
+		json_object_set_new(member, "store", json_u64(step.members[i].store));
+		json_object_set_new(member, "role", json_string(step.members[i].role == ROLE_VOTER ? "voter" : "learner"));
+		json_array_append_new(members, member);
+	}
+	json_object_set_new(task, "conf_index", json_u64(shard->conf_index));
+	json_object_set_new(task, "members", members);
+	give(pd, store, task, tasks);
+}
+
+/*
+ * Is this replica still to be made?  Not when its store has reported it once,
+ * and not when it is a learner that no plan wants any more.
+ */
+static bool
+is_to_be_made(const CatalogShard *shard, uint64_t replica)
+{
+	if (shard->plan.add_replica == replica)
+		return !shard->plan.add_seen;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].replica == replica)
+			return shard->desc.replicas[i].role == ROLE_VOTER && !(shard->seen >> i & 1);
+	return false;
+}
+
+static void
+tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
+{
+	Report	   *report = report_in(beat, shard->desc.shard);
+	uint64_t	leads;
+	uint64_t	replica;
+	bool		ours = operate_has_replica(shard, beat->store, &replica);
+
+	if (c->state == COLLECTION_DOOMED)
+	{
+		if (ours)
+			give_plain(pd, beat->store, "drop_shard", shard->desc.shard, replica, tasks);
+		return;
+	}
+	if (report && shard->bootstrapped && (!ours || report->replica != replica))
+	{
+		if (report->says_conf && report->conf_index <= shard->conf_index)
+			give_plain(pd, beat->store, "drop_shard", shard->desc.shard, report->replica, tasks);
+		return;
+	}
+	if (c->state == COLLECTION_HIDDEN)
+	{
+		if (ours && report)
+			give_plain(pd, beat->store, "close_shard", shard->desc.shard, replica, tasks);
+		return;
+	}
+	if (ours && !report)
+	{
+		/* A group is founded once [cluster-hazards 14]. */
+		if (!shard->bootstrapped || is_to_be_made(shard, replica))
+			give_create(pd, beat->store, shard, replica, !shard->bootstrapped, tasks);
+		else
+			give_plain(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
+		return;
+	}
+	if (report && report->leader && shard->plan.kind != PLAN_NONE &&
+		leader_of(pd, shard, &leads) == report)
+		give_step(pd, beat->store, c, shard, tasks);
+}
+
+/* Everything a store has to do now. */
+void
+tasks_for(Pd *pd, Beat *beat, json_t *tasks)
+{
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	{
+		const CatalogCollection *c = pd->catalog->collections[i];
+
+		for (uint32_t j = 0; j < c->nshards; j++)
+			tasks_of_shard(pd, beat, c, &c->shards[j], tasks);
+	}
+}

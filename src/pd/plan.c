@@ -1,0 +1,322 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.c
+ *	  How a shard's replicas change: what is needed, and the next step to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "plan.h"
+
+#include <string.h>
+
+Health
+plan_health(int64_t silent_us, int64_t suspect_us, int64_t down_us)
+{
+	return silent_us < suspect_us ? HEALTH_UP : silent_us < down_us ? HEALTH_SUSPECT : HEALTH_DOWN;
+}
+
+static const PlanMember *
+member_of(const PlanShard *shard, uint64_t replica)
+{
+	for (uint32_t i = 0; replica && i < shard->n; i++)
+		if (shard->members[i].replica == replica)
+			return &shard->members[i];
+	return NULL;
+}
+
+/* Voters that are not lost. */
+static uint32_t
+voters_left(const PlanShard *shard)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+		n += shard->members[i].voter && shard->members[i].health != HEALTH_DOWN;
+	return n;
+}
+
+static uint32_t
+voters(const PlanShard *shard)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+		n += shard->members[i].voter;
+	return n;
+}
+
+/* -- Steps ----------------------------------------------------------------- */
+
+static Step
+step_of(StepKind kind, uint64_t replica)
+{
+	Step		step;
+
+	memset(&step, 0, sizeof(step));
+	step.kind = kind;
+	step.replica = replica;
+	return step;
+}
+
+/* The members as they are, one of them as another role, one of them gone. */
+static Step
+change(const PlanShard *shard, uint64_t promote, uint64_t leave)
+{
+	Step		step = step_of(STEP_CHANGE, 0);
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (m->replica == leave)
+			continue;
+		step.members[step.n].store = m->store;
+		step.members[step.n].replica = m->replica;
+		step.members[step.n++].role = m->voter || m->replica == promote ? ROLE_VOTER : ROLE_LEARNER;
+	}
+	return step;
+}
+
+static Step
+add_learner(const PlanShard *shard)
+{
+	Step		step = change(shard, 0, 0);
+
+	if (step.n == WIRE_REPLICAS_MAX)
+		return step_of(STEP_END, 0);
+	step.members[step.n].store = shard->plan.add_store;
+	step.members[step.n].replica = shard->plan.add_replica;
+	step.members[step.n++].role = ROLE_LEARNER;
+	return step;
+}
+
+/* The voter that is to lead instead of one that leaves; NULL = none is fit. */
+static const PlanMember *
+next_leader(const PlanShard *shard, uint64_t leaves)
+{
+	const PlanMember *best = NULL;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (m->voter && m->replica != leaves && m->active && m->health == HEALTH_UP &&
+			(!best || (m->draining != best->draining ? best->draining : m->match > best->match)))
+			best = m;
+	}
+	return best;
+}
+
+/* A member is to leave; the plan brings nobody, or has brought them. */
+static Step
+remove_step(const PlanShard *shard)
+{
+	const PlanMember *leaves = member_of(shard, shard->plan.remove);
+	const PlanMember *next;
+
+	if (!leaves)
+		return step_of(STEP_END, 0);
+	if (leaves->voter && leaves->health != HEALTH_DOWN && voters_left(shard) <= shard->wanted)
+	{
+		/* Whoever was to take its place is lost by now, or more are wanted. */
+		const PlanMember *added = member_of(shard, shard->plan.add_replica);
+
+		if (!added || added->health == HEALTH_DOWN)
+			return step_of(STEP_END, 0);
+	}
+	if (leaves->replica != shard->leader)
+		return change(shard, 0, leaves->replica);
+	next = next_leader(shard, leaves->replica);
+	return next ? step_of(STEP_TRANSFER, next->replica) : step_of(STEP_WAIT, 0);
+}
+
+/* Is what the plan was made for no longer so? */
+static bool
+is_needless(const PlanShard *shard)
+{
+	const PlanMember *leaves = member_of(shard, shard->plan.remove);
+
+	switch (shard->plan.kind)
+	{
+		case PLAN_REPAIR:
+			return !leaves || leaves->health == HEALTH_UP;
+		case PLAN_DRAIN:
+			return !leaves || (!leaves->draining && leaves->health == HEALTH_UP);
+		case PLAN_GROW:
+			return voters(shard) >= shard->wanted;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Has the store that the plan chose another member by now?  A change that was
+ * asked for by an earlier plan may be made after that plan was dropped.
+ */
+static bool
+is_taken(const PlanShard *shard)
+{
+	for (uint32_t i = 0; i < shard->n; i++)
+		if (shard->members[i].store == shard->plan.add_store &&
+			shard->members[i].replica != shard->plan.add_replica)
+			return true;
+	return false;
+}
+
+Step
+plan_step(const PlanShard *shard)
+{
+	const Plan *plan = &shard->plan;
+	const PlanMember *added = member_of(shard, plan->add_replica);
+	const PlanMember *leaves = member_of(shard, plan->remove);
+	const PlanMember *leader = member_of(shard, shard->leader);
+
+	if (!shard->settled)
+		return step_of(STEP_WAIT, 0);
+	if (plan->add_replica == 0 || (added && added->voter))
+		return remove_step(shard);
+	if (shard->arriving == HEALTH_DOWN || is_needless(shard) || is_taken(shard))
+		return step_of(added ? STEP_UNDO : STEP_END, 0);
+	if (!added)
+		return plan->add_seen ? add_learner(shard) : step_of(STEP_CREATE, 0);
+	if (!added->active || !leader || added->match + PLAN_CAUGHT_UP < leader->match)
+		return step_of(STEP_WAIT, 0);
+	if (leaves && leaves->replica == shard->leader)
+	{
+		const PlanMember *next = next_leader(shard, leaves->replica);
+
+		/* A sole voter has nobody to hand over to before the new one votes. */
+		return next ? step_of(STEP_TRANSFER, next->replica) : change(shard, added->replica, 0);
+	}
+	return change(shard, added->replica, leaves ? leaves->replica : 0);
+}
+
+/* -- What is needed -------------------------------------------------------- */
+
+static bool
+is_holder(const PlanShard *shard, uint64_t store)
+{
+	for (uint32_t i = 0; i < shard->nholders; i++)
+		if (shard->holders[i] == store)
+			return true;
+	return false;
+}
+
+/* The store for one more replica: of those that may take it, the one with the fewest. */
+static const PlanStore *
+candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanLimits *limits)
+{
+	const PlanStore *best = NULL;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const PlanStore *s = &stores[i];
+
+		if (!s->takes || s->health != HEALTH_UP || s->arriving >= limits->per_store ||
+			is_holder(shard, s->store))
+			continue;
+		if (!best || s->replicas < best->replicas ||
+			(s->replicas == best->replicas && s->store < best->store))
+			best = s;
+	}
+	return best;
+}
+
+/* The voter that can best be spared: not the leader, on the fullest store. */
+static const PlanMember *
+spare(const PlanShard *shard, const PlanStore *stores, size_t n)
+{
+	const PlanMember *best = NULL;
+	uint64_t	best_load = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+		uint64_t	load = m->draining ? UINT32_MAX : 0;
+
+		if (!m->voter || m->replica == shard->leader)
+			continue;
+		for (size_t j = 0; j < n; j++)
+			if (stores[j].store == m->store)
+				load += stores[j].replicas;
+		if (!best || load > best_load)
+		{
+			best = m;
+			best_load = load;
+		}
+	}
+	return best;
+}
+
+static bool
+plan_to(Plan *out, PlanKind kind, const PlanStore *to, const PlanMember *leaves)
+{
+	memset(out, 0, sizeof(*out));
+	out->kind = kind;
+	out->add_store = to ? to->store : 0;
+	out->remove = leaves ? leaves->replica : 0;
+	return true;
+}
+
+bool
+plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
+			const PlanLimits *limits, bool brake, Plan *out)
+{
+	const PlanStore *to;
+	const PlanMember *lost = NULL;
+	const PlanMember *draining = NULL;
+
+	if (!shard->settled || shard->plan.kind != PLAN_NONE)
+		return false;
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (!m->voter)
+			return plan_to(out, PLAN_SHRINK, NULL, m);	/* left over from a plan that was undone */
+		if (m->health == HEALTH_DOWN && !lost)
+			lost = m;
+		if (m->draining && m->health != HEALTH_DOWN && (!draining || draining->replica == shard->leader))
+			draining = m;
+	}
+	if (lost && voters(shard) > shard->wanted)
+		return plan_to(out, PLAN_SHRINK, NULL, lost);
+	if (!lost && voters(shard) > shard->wanted && spare(shard, stores, nstores))
+		return plan_to(out, PLAN_SHRINK, NULL, spare(shard, stores, nstores));
+	if (lost && brake)
+		return false;
+	to = candidate(shard, stores, nstores, limits);
+	if (!to || shard->n == WIRE_REPLICAS_MAX)
+		return false;
+	if (lost)
+		return plan_to(out, PLAN_REPAIR, to, lost);
+	if (voters(shard) < shard->wanted)
+		return plan_to(out, PLAN_GROW, to, NULL);
+	if (draining)
+		return plan_to(out, PLAN_DRAIN, to, draining);
+	return false;
+}
+
+int
+plan_urgency(const PlanShard *shard)
+{
+	int			left = (int) voters_left(shard);
+	int			majority = (int) voters(shard) / 2 + 1;
+
+	return left < (int) voters(shard) ? left - majority : 100 + left;
+}
+
+bool
+plan_brake(const PlanStore *stores, size_t n)
+{
+	size_t		holding = 0;
+	size_t		silent = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (stores[i].replicas > stores[i].arriving)
+		{
+			holding++;
+			silent += stores[i].health != HEALTH_UP;
+		}
+	return silent > 1 && silent * 3 > holding;
+}

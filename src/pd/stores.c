@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * stores.c
+ *	  Workers: registration, heartbeats, and what a heartbeat teaches for good.
+ *
+ * Three things of a heartbeat go into the log, all in one command: that a group
+ * has been founded (its leader has reported), who its members are now (a leader's
+ * word, only forward by the index of the configuration), and that a replica
+ * exists (its store has reported it).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service.h"
+
+VtStatus
+register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
+{
+	uint64_t	id;
+	VtId		data_id;
+	VtId		cluster;
+	const char *endpoint = json_string_value(json_object_get(body, "endpoint"));
+	CatalogStore store;
+	CatalogMeta meta = pd->catalog->meta;
+	CatalogStore *known;
+	Buf			command = {0};
+	VtStatus	status = VT_OK;
+
+	memset(&store, 0, sizeof(store));
+	if (!get_u64(body, "store", &id) || !get_id(body, "data_id", &data_id) ||
+		!get_id(body, "cluster", &cluster) || !endpoint || strlen(endpoint) >= sizeof(store.endpoint) ||
+		vt_id_is_zero(&data_id))
+		return vt_fail(err, VT_INVALID, "register: members are missing or malformed");
+	if (!vt_id_is_zero(&cluster) && !vt_id_equal(&cluster, &meta.cluster))
+		return vt_fail(err, VT_DENIED, "the worker belongs to another cluster");
+	known = id ? catalog_store(pd->catalog, id) : NULL;
+	if (id && (!known || !vt_id_equal(&known->data_id, &data_id)))
+		return vt_fail(err, VT_DENIED, "store %" PRIu64 " is not this data directory", id);
+	/* A worker that registered and died before it kept its number asks again. */
+	for (size_t i = 0; !known && i < pd->catalog->nstores; i++)
+		if (vt_id_equal(&pd->catalog->stores[i]->data_id, &data_id))
+			known = pd->catalog->stores[i];
+	store.id = known ? known->id : meta.next_id++;
+	store.data_id = data_id;
+	store.draining = known && known->draining;
+	memcpy(store.endpoint, endpoint, strlen(endpoint) + 1);
+	if (!known || strcmp(known->endpoint, store.endpoint) != 0)
+	{
+		meta.peers_version++;
+		command_begin(&command);
+		command_meta(&command, &meta);
+		command_store(&command, &store);
+		status = pd->commit(pd, &command);
+		buf_free(&command);
+		if (status != VT_OK)
+			return vt_fail(err, status, "the store could not be recorded");
+		log_info("store=%" PRIu64 " registered at %s", store.id, store.endpoint);
+	}
+	*reply = json_object();
+	json_object_set_new(*reply, "cluster", json_id(&meta.cluster));
+	json_object_set_new(*reply, "store", json_u64(store.id));
+	return VT_OK;
+}
+
+void
+op_register(Pd *pd, Question *q)
+{
+	VtError		err = {0};
+	json_t	   *reply = NULL;
+	VtStatus	status = register_store(pd, q->body, &reply, &err);
+
+	if (status == VT_OK)
+		answer(q, VT_OK, reply, NULL);
+	else
+		refuse(q, status, "%s", vt_error_words(&err));
+}
+
+/* -- What a heartbeat teaches ---------------------------------------------- */
+
+/* Which of a shard's replicas is this?  -1 = none. */
+static int
+place_of(const CatalogShard *shard, uint64_t store, uint64_t replica)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].store == store && shard->desc.replicas[i].replica == replica)
+			return i;
+	return -1;
+}
+
+/* The members that a leader reports take the place of those we know. */
+static void
+take_members(CatalogShard *shard, const Report *report)
+{
+	CatalogShard old = *shard;
+
+	shard->conf_index = report->conf_index;
+	shard->desc.conf_ver++;
+	shard->desc.nreplicas = (uint8_t) report->nmembers;
+	shard->seen = 0;
+	for (uint32_t i = 0; i < report->nmembers; i++)
+	{
+		const WireReplica *r = &report->members[i].replica;
+		int			was = place_of(&old, r->store, r->replica);
+
+		shard->desc.replicas[i] = *r;
+		if ((was >= 0 && (old.seen >> was & 1)) || report->members[i].match > 0 ||
+			(r->replica == old.plan.add_replica && old.plan.add_seen))
+			shard->seen |= (uint16_t) (1u << i);
+	}
+}
+
+/* A report of one replica, as far as it says something for good. */
+static void
+learn(Changes *changes, CatalogCollection *collection, CatalogShard *shard, uint64_t store,
+	  const Report *report)
+{
+	int			place = place_of(shard, store, report->replica);
+	bool		is_new = place >= 0 && !(shard->seen >> place & 1);
+	bool		arrives = shard->plan.add_replica == report->replica &&
+		shard->plan.add_store == store && !shard->plan.add_seen;
+	bool		founds = report->leader && !shard->bootstrapped;
+	bool		moves = report->leader && report->nmembers > 0 && !report->joint &&
+		report->conf_index > shard->conf_index;
+
+	if (!is_new && !arrives && !founds && !moves)
+		return;
+	shard = changes_of_shard(changes, collection, shard);
+	if (is_new)
+		shard->seen |= (uint16_t) (1u << place);
+	if (arrives)
+		shard->plan.add_seen = true;
+	if (founds)
+		shard->bootstrapped = true;
+	if (moves)
+		take_members(shard, report);
+}
+
+VtStatus
+heartbeat_take(Pd *pd, json_t *body, VtError *err)
+{
+	uint64_t	store;
+	int64_t		wait_ms;
+	Beat	   *beat;
+	Changes		changes;
+	VtStatus	status;
+
+	if (!get_u64(body, "store", &store) || !get_int(body, "wait_ms", 0, 60000, &wait_ms) ||
+		!catalog_store(pd->catalog, store))
+		return vt_fail(err, VT_DENIED, "heartbeat of a store that is not registered");
+	beat = beat_take(pd, store, body);
+	if (!beat)
+		return vt_fail(err, VT_INVALID, "heartbeat: a report is malformed");
+	changes_begin(pd, &changes);
+	for (size_t i = 0; i < beat->nreports; i++)
+	{
+		CatalogCollection *collection;
+		CatalogShard *shard = find_shard(pd, beat->reports[i].shard, &collection);
+
+		if (shard && collection->state != COLLECTION_DOOMED)
+			learn(&changes, collection, shard, store, &beat->reports[i]);
+	}
+	status = changes_commit(pd, &changes);
+	beat_take_missing(pd, beat);
+	if (status != VT_OK)
+		return vt_fail(err, status, "heartbeat: a report could not be recorded");
+	status = drops_take(pd, beat, json_object_get(body, "dropped"));
+	if (status != VT_OK)
+		return vt_fail(err, VT_UNAVAILABLE, "heartbeat: what was dropped could not be recorded");
+	return VT_OK;
+}
+
+/* Where all stores are; for a worker that knows an older list. */
+static void
+add_peers(Pd *pd, json_t *reply)
+{
+	json_t	   *peers = json_array();
+
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	{
+		json_t	   *peer = json_object();
+
+		json_object_set_new(peer, "store", json_u64(pd->catalog->stores[i]->id));
+		json_object_set_new(peer, "endpoint", json_string(pd->catalog->stores[i]->endpoint));
+		json_array_append_new(peers, peer);
+	}
+	json_object_set_new(reply, "peers", peers);
+	json_object_set_new(reply, "peers_version", json_u64(pd->catalog->meta.peers_version));
+}
+
+json_t *
+heartbeat_answer(Pd *pd, json_t *body)
+{
+	json_t	   *tasks = json_array();
+	json_t	   *reply;
+	uint64_t	store = 0;
+	uint64_t	peers_version;
+	bool		knows_peers;
+	Beat	   *beat;
+
+	get_u64(body, "store", &store);
+	/* A worker that says no version does not ask for peers. */
+	knows_peers = !get_u64(body, "peers_version", &peers_version) ||
+		peers_version == pd->catalog->meta.peers_version;
+	beat = beat_of(pd, store);
+	if (beat)
+		tasks_for(pd, beat, tasks);
+	if (json_array_size(tasks) == 0 && knows_peers)
+	{
+		json_decref(tasks);
+		return NULL;
+	}
+	reply = json_object();
+	json_object_set_new(reply, "tasks", tasks);
+	if (!knows_peers)
+		add_peers(pd, reply);
+	return reply;
+}
+
+static json_t *
+nothing_to_do(void)
+{
+	json_t	   *reply = json_object();
+
+	json_object_set_new(reply, "tasks", json_array());
+	return reply;
+}
+
+void
+op_heartbeat(Pd *pd, Question *q)
+{
+	VtError		err = {0};
+	int64_t		wait_ms = 0;
+	json_t	   *reply;
+	VtStatus	status = heartbeat_take(pd, q->body, &err);
+
+	if (status != VT_OK)
+	{
+		refuse(q, status, "%s", vt_error_words(&err));
+		return;
+	}
+	get_int(q->body, "wait_ms", 0, 60000, &wait_ms);
+	reply = heartbeat_answer(pd, q->body);
+	if (reply || wait_ms == 0)
+		answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
+	else
+		park(pd, q, wait_ms);
+}
+
+/* A parked heartbeat; false = it goes on waiting. */
+bool
+heartbeat_again(Pd *pd, Question *q)
+{
+	json_t	   *reply = heartbeat_answer(pd, q->body);
+
+	if (!reply && pd->now_us < q->until_us)
+		return false;
+	answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
+	return true;
+}
+
+/* -- Emptying a store ------------------------------------------------------ */
+
+/* drain, undrain */
+void
+op_drain(Pd *pd, Question *q, bool draining)
+{
+	uint64_t	id;
+	CatalogStore *known;
+	CatalogStore changed;
+	Buf			command = {0};
+	VtStatus	status = VT_OK;
+
+	if (!get_u64(q->body, "store", &id) || !(known = catalog_store(pd->catalog, id)))
+	{
+		refuse(q, VT_NOT_FOUND, "there is no such store");
+		return;
+	}
+	if (known->draining != draining)
+	{
+		changed = *known;
+		changed.draining = draining;
+		command_begin(&command);
+		command_store(&command, &changed);
+		status = pd->commit(pd, &command);
+		buf_free(&command);
+		log_info("store=%" PRIu64 " %s", id, draining ? "is to be emptied" : "takes replicas again");
+	}
+	answer(q, status, NULL, NULL);
+}

@@ -1,0 +1,457 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_operate.c
+ *	  Replicas are made, lost, replaced, added and moved: the placement driver's
+ *	  own code against a model of workers (pd_world.h).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+/* A cluster with all its workers registered and heard of. */
+static PdWorld *
+cluster(uint64_t seed, uint32_t nstores)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+
+	world_begin(w, seed, nstores);
+	run_seconds(w, 3);
+	return w;
+}
+
+static void
+end(PdWorld *w)
+{
+	world_end(w);
+	free(w);
+}
+
+static uint32_t
+replicas_on(PdWorld *w, uint32_t i)
+{
+	return w->stores[i].n;
+}
+
+/* Leaders, replicas: nobody has more than his share. */
+static void
+a_collection_is_spread(void **state)
+{
+	PdWorld    *w = cluster(1, 4);
+	CatalogCollection *c = create(w, 8, 3);
+
+	(void) state;
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		assert_int_equal(c->shards[i].desc.nreplicas, 3);
+		for (int a = 0; a < 3; a++)
+			for (int b = 0; b < a; b++)
+				assert_true(c->shards[i].desc.replicas[a].store != c->shards[i].desc.replicas[b].store);
+	}
+	settle(w, 3, 10);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(replicas_on(w, i), 6);
+	assert_int_equal(w->changes, 0);
+	end(w);
+}
+
+static void
+fewer_workers_than_wanted_grow_later(void **state)
+{
+	PdWorld    *w = cluster(2, 1);
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 1, 10);
+	for (uint32_t i = 1; i < 3; i++)
+	{
+		snprintf(w->stores[i].endpoint, sizeof(w->stores[i].endpoint), "unix:/w%u", i);
+		vt_id_random(&w->stores[i].data_id);
+		w->stores[i].alive = true;
+		w->nstores++;
+		settle(w, i + 1, 60);
+	}
+	run_seconds(w, 30);
+	assert_int_equal(w->dropped, 0);
+	end(w);
+}
+
+static void
+a_restart_moves_nothing(void **state)
+{
+	PdWorld    *w = cluster(3, 5);
+
+	(void) state;
+	create(w, 8, 3);
+	settle(w, 3, 10);
+	store_dies(w, 2);
+	run_seconds(w, 50);			/* less than down_after */
+	w->stores[2].alive = true;
+	run_seconds(w, 120);
+	assert_int_equal(unsettled(w, 3, true), 0);
+	assert_int_equal(w->changes, 0);
+	assert_int_equal(w->created, 24);
+	end(w);
+}
+
+static void
+a_lost_store_is_replaced(void **state)
+{
+	PdWorld    *w = cluster(4, 5);
+	uint32_t	had;
+
+	(void) state;
+	create(w, 8, 3);
+	settle(w, 3, 10);
+	had = replicas_on(w, 2);
+	assert_true(had > 0);
+	store_dies(w, 2);
+	run_seconds(w, 55);
+	assert_int_equal(w->created, 24);
+	settle(w, 3, 90);
+	assert_int_equal(w->created, 24 + had);
+
+	/* It comes back too late: what it had is deleted, nothing else moves. */
+	w->stores[2].alive = true;
+	run_seconds(w, 60);
+	assert_int_equal(replicas_on(w, 2), 0);
+	assert_int_equal(w->dropped, had);
+	assert_int_equal(unsettled(w, 3, true), 0);
+	end(w);
+}
+
+/* An empty disk is another store; the old one will not be back, whatever down_after says. */
+static void
+an_empty_disk_is_filled_at_once(void **state)
+{
+	PdWorld    *w = cluster(5, 3);
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	store_is_replaced(w, 1);
+	settle(w, 3, 45);
+	assert_int_equal(replicas_on(w, 1), 4);
+	end(w);
+}
+
+/* A founder loses its disk before it has reported [cluster-hazards 14]. */
+static void
+a_founder_wiped_before_it_spoke(void **state)
+{
+	for (uint32_t victim = 0; victim < 3; victim++)
+	{
+		PdWorld    *w = cluster(60 + victim, 3);
+		CatalogCollection *c = create(w, 2, 3);
+		uint64_t	old = w->stores[victim].id;
+
+		(void) state;
+		store_is_replaced(w, victim);
+		settle(w, 3, 60);
+		for (uint32_t i = 0; i < 2; i++)
+		{
+			c = w->pd.catalog->collections[0];
+			for (int k = 0; k < 3; k++)
+				assert_true(c->shards[i].desc.replicas[k].store != old);
+		}
+		end(w);
+	}
+}
+
+/* A founder that is late finds the group founded, and gets an empty replica. */
+static void
+a_late_founder_waits_for_the_leader(void **state)
+{
+	PdWorld    *w = cluster(7, 3);
+	json_t	   *tasks = json_array();
+	json_t	   *task;
+	size_t		i;
+
+	(void) state;
+	create(w, 2, 3);
+	store_dies(w, 0);
+	run_seconds(w, 5);
+	assert_true(w->pd.catalog->collections[0]->shards[0].bootstrapped);
+	tasks_for(&w->pd, beat_of(&w->pd, w->stores[0].id), tasks);
+	assert_int_equal(json_array_size(tasks), 2);
+	json_array_foreach(tasks, i, task)
+	{
+		assert_true(json_is_false(json_object_get(task, "bootstrap")));
+	}
+	json_decref(tasks);
+	w->stores[0].alive = true;
+	settle(w, 3, 10);
+	assert_int_equal(w->changes, 0);
+	end(w);
+}
+
+/* A store that is up and no longer has what it had: never made again, but replaced. */
+static void
+a_replica_that_was_lost_is_not_made_again(void **state)
+{
+	PdWorld    *w = cluster(8, 4);
+	WStore	   *s;
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	s = &w->stores[0];
+	assert_true(s->n > 0);
+	s->lost = s->replicas[0].replica;
+	s->replicas[0] = s->replicas[--s->n];
+	settle(w, 3, 90);
+	end(w);
+}
+
+static void
+a_store_is_drained(void **state)
+{
+	PdWorld    *w = cluster(9, 4);
+	CatalogStore changed;
+	Buf			command = {0};
+
+	(void) state;
+	create(w, 8, 3);
+	settle(w, 3, 10);
+	changed = *catalog_store(w->pd.catalog, w->stores[1].id);
+	changed.draining = true;
+	command_begin(&command);
+	command_store(&command, &changed);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	for (int i = 0; i < 120 && replicas_on(w, 1) > 0; i++)
+		run_seconds(w, 1);
+	assert_int_equal(replicas_on(w, 1), 0);
+	settle(w, 3, 30);
+	assert_true(w->transfers > 0);
+	end(w);
+}
+
+/* The only replica of a shard moves, too. */
+static void
+a_store_with_sole_replicas_is_drained(void **state)
+{
+	PdWorld    *w = cluster(10, 2);
+	CatalogStore changed;
+	Buf			command = {0};
+
+	(void) state;
+	create(w, 4, 1);
+	settle(w, 1, 10);
+	changed = *catalog_store(w->pd.catalog, w->stores[0].id);
+	changed.draining = true;
+	command_begin(&command);
+	command_store(&command, &changed);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	for (int i = 0; i < 120 && replicas_on(w, 0) > 0; i++)
+		run_seconds(w, 1);
+	assert_int_equal(replicas_on(w, 0), 0);
+	settle(w, 1, 30);
+	end(w);
+}
+
+/* Half of the cluster is away: nobody copies everything to the rest. */
+static void
+mass_failure_moves_nothing(void **state)
+{
+	PdWorld    *w = cluster(11, 9);
+
+	(void) state;
+	create(w, 12, 3);
+	settle(w, 3, 10);
+	for (uint32_t i = 0; i < 4; i++)
+		store_dies(w, i);
+	run_seconds(w, 300);
+	assert_int_equal(w->created, 36);
+	for (uint32_t i = 0; i < 4; i++)
+		w->stores[i].alive = true;
+	settle(w, 3, 30);
+	assert_int_equal(w->changes, 0);
+	end(w);
+}
+
+/* A driver that has just begun counts silence from its beginning. */
+static void
+a_new_driver_waits_for_reports(void **state)
+{
+	PdWorld    *w = cluster(12, 5);
+
+	(void) state;
+	create(w, 8, 3);
+	settle(w, 3, 10);
+	store_dies(w, 0);
+	run_seconds(w, 50);
+	pd_end(w);
+	pd_begin(w);
+	run_seconds(w, 50);			/* 100 s of silence, but only 50 were heard */
+	assert_int_equal(w->created, 24);
+	settle(w, 3, 60);
+	end(w);
+}
+
+/* How many replicas are on their way to one store. */
+static uint32_t
+arriving(PdWorld *w, uint64_t store)
+{
+	uint32_t	n = 0;
+
+	for (size_t i = 0; i < w->pd.catalog->ncollections; i++)
+		for (uint32_t j = 0; j < w->pd.catalog->collections[i]->nshards; j++)
+			n += w->pd.catalog->collections[i]->shards[j].plan.add_store == store;
+	return n;
+}
+
+static void
+a_store_is_not_flooded(void **state)
+{
+	PdWorld    *w = cluster(13, 4);
+	uint32_t	most = 0;
+
+	(void) state;
+	create(w, 30, 3);
+	settle(w, 3, 10);
+	store_is_replaced(w, 2);
+	for (int i = 0; i < 1200 && unsettled(w, 3, false) > 0; i++)
+	{
+		tick(w);
+		for (uint32_t k = 0; k < 4; k++)
+			most = arriving(w, w->stores[k].id) > most && w->stores[k].id ? arriving(w, w->stores[k].id) : most;
+	}
+	settle(w, 3, 1);
+	assert_in_range(most, 1, 2);
+	end(w);
+}
+
+/* -- Anything may happen --------------------------------------------------- */
+
+/* One disaster at a time, so that nothing is lost for good. */
+static void
+disaster(PdWorld *w, uint32_t *down)
+{
+	uint32_t	i = prng_below(&w->prng, w->nstores);
+
+	switch (prng_below(&w->prng, 6))
+	{
+		case 0:
+		case 1:
+			pd_end(w);
+			pd_begin(w);
+			break;
+		case 2:
+			w->loss = prng_below(&w->prng, 40);
+			w->delay_ms = prng_below(&w->prng, 2000);
+			break;
+		case 3:
+			if (*down < w->nstores)
+			{
+				/* With its disk, or without when everything else is well. */
+				if (unsettled(w, 3, false) <= w->pd.catalog->collections[0]->nshards && prng_below(&w->prng, 3) > 0)
+					w->stores[*down].alive = true;
+				*down = w->stores[*down].alive ? w->nstores : *down;
+			}
+			else
+			{
+				store_dies(w, i);
+				*down = i;
+			}
+			break;
+		case 4:
+			if (*down == w->nstores && unsettled(w, 3, false) == 0)
+				store_is_replaced(w, i);
+			break;
+		case 5:
+			if (w->stores[i].id)
+			{
+				CatalogStore changed = *catalog_store(w->pd.catalog, w->stores[i].id);
+				Buf			command = {0};
+
+				changed.draining = !changed.draining;
+				command_begin(&command);
+				command_store(&command, &changed);
+				world_commit(&w->pd, &command);
+				buf_free(&command);
+			}
+			break;
+	}
+}
+
+static uint64_t
+chaos(uint64_t seed)
+{
+	PdWorld    *w = cluster(seed, 5 + seed % 3);
+	uint32_t	down = w->nstores;
+	uint64_t	trace;
+	Buf			command = {0};
+
+	create(w, 6 + seed % 5, 3);
+	settle(w, 3, 20);
+	for (int round = 0; round < 25; round++)
+	{
+		disaster(w, &down);
+		run_seconds(w, (int) prng_below(&w->prng, 60));
+	}
+	w->loss = 0;
+	w->delay_ms = 50;
+	if (down < w->nstores)
+		w->stores[down].alive = true;
+	for (size_t i = 0; i < w->pd.catalog->nstores; i++)
+	{
+		CatalogStore changed = *w->pd.catalog->stores[i];
+
+		changed.draining = false;
+		command_begin(&command);
+		command_store(&command, &changed);
+		world_commit(&w->pd, &command);
+	}
+	buf_free(&command);
+	settle(w, 3, 600);
+	trace = w->trace;
+	end(w);
+	return trace;
+}
+
+static void
+all_is_well_in_the_end(void **state)
+{
+	const char *seeds = getenv("VECTRON_PD_SEEDS");
+	uint64_t	n = seeds ? strtoull(seeds, NULL, 10) : 12;
+
+	(void) state;
+	for (uint64_t seed = 1; seed <= n; seed++)
+	{
+		print_message("seed %" PRIu64 "\n", seed);
+		chaos(seed);
+	}
+}
+
+static void
+a_seed_decides_everything(void **state)
+{
+	(void) state;
+	assert_true(chaos(5) == chaos(5));
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(a_collection_is_spread),
+		TEST(fewer_workers_than_wanted_grow_later),
+		TEST(a_restart_moves_nothing),
+		TEST(a_lost_store_is_replaced),
+		TEST(an_empty_disk_is_filled_at_once),
+		TEST(a_founder_wiped_before_it_spoke),
+		TEST(a_late_founder_waits_for_the_leader),
+		TEST(a_replica_that_was_lost_is_not_made_again),
+		TEST(a_store_is_drained),
+		TEST(a_store_with_sole_replicas_is_drained),
+		TEST(mass_failure_moves_nothing),
+		TEST(a_new_driver_waits_for_reports),
+		TEST(a_store_is_not_flooded),
+		TEST(all_is_well_in_the_end),
+		TEST(a_seed_decides_everything),
+	};
+
+	return cmocka_run_group_tests_name("pd_operate", tests, NULL, NULL);
+}
