@@ -22,9 +22,15 @@
 
 #include "index.h"
 
-/* Costs in units of a sequential page read. */
-#define ROUND_TRIP_COST 2.0
-#define DISTANCE_OPERATORS 8	/* cpu_operator_cost of a distance of 100 dimensions */
+/*
+ * In units of a sequential page read, about 10 us.  A distance is counted as if
+ * of 100 dimensions, whatever it has, since the sort it competes with counts one
+ * operator for it, whatever it has.  A row beyond the first batch is measured
+ * again, excluded from the next and merged.
+ */
+#define ROUND_TRIP_COST 20.0
+#define DISTANCE_OPERATORS 8
+#define ROW_COST 0.1
 
 /* May this path be used at all? */
 static bool
@@ -50,7 +56,8 @@ path_is_possible(const IndexPath *path)
 }
 
 void
-vtcostestimate(PlannerInfo *root pg_attribute_unused(), IndexPath *path, double loop_count,
+vtcostestimate(PlannerInfo *root pg_attribute_unused(), IndexPath *path,
+			   double loop_count pg_attribute_unused(),
 			   Cost *startup, Cost *total, Selectivity *selectivity, double *correlation,
 			   double *pages)
 {
@@ -74,10 +81,8 @@ vtcostestimate(PlannerInfo *root pg_attribute_unused(), IndexPath *path, double 
 	visited = Min(tuples, vectron_ef_search * Max(1.0, log(tuples)));
 	per_distance = cpu_operator_cost * DISTANCE_OPERATORS;
 	*startup = ROUND_TRIP_COST + visited * per_distance;
-	*total = *startup + tuples * (per_distance + cpu_index_tuple_cost);
+	*total = *startup + tuples * (per_distance + ROW_COST);
 
 	/* Virtual pages: what a graph in PostgreSQL's pages would take. */
 	*pages = Max(1.0, tuples * 512 / BLCKSZ);
-	if (loop_count > 1)
-		*total = Max(*total, *startup);
 }
