@@ -201,7 +201,7 @@ Datum
 vectron_check_index(PG_FUNCTION_ARGS)
 {
 	Oid			index_oid = PG_GETARG_OID(0);
-	Oid			heap_oid = IndexGetRelation(index_oid, false);
+	Oid			heap_oid = IndexGetRelation(index_oid, true);
 	Relation	heap;
 	Relation	index;
 	VectronMeta meta;
@@ -215,6 +215,10 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	bool		nulls[8] = {false};
 	int64		entries = 0;
 
+	if (!OidIsValid(heap_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation with OID %u is not an index", index_oid)));
 	if (!pg_class_ownercheck(heap_oid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(heap_oid));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)

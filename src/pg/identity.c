@@ -328,6 +328,7 @@ lease_ask(Lease *lease)
 	char		got[VT_ID_TEXT];
 	char		cluster[VT_ID_TEXT];
 	VtError		err = {0};
+	VtStatus	status;
 
 	vt_id_format(&lease->incarnation, incarnation);
 	vt_id_format(&lease->marker, holder);
@@ -335,9 +336,15 @@ lease_ask(Lease *lease)
 					   "\"holder\":\"%s\",\"timeline\":%u}",
 					   lease->system, vt_id_is_zero(&lease->incarnation) ? "" : incarnation,
 					   holder, lease->timeline);
-	cluster_check(client_control(cluster_client(), request,
-								 cluster_deadline(vectron_write_timeout), &reply, &err),
-				  &err, "could not get this server's lease from the placement driver", NULL);
+	status = client_control(cluster_client(), request, cluster_deadline(vectron_write_timeout), &reply,
+							&err);
+	if (status == VT_NOT_OWNER)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the placement driver does not know this server: %s", vt_error_words(&err)),
+				 errhint("Check vectron.pd_endpoints. If the cluster has lost its data, or the server is to move to this one, remove \"%s/incarnation\" and REINDEX.",
+						 identity_directory())));
+	cluster_check(status, &err, "could not get this server's lease from the placement driver", NULL);
 
 	if (!json_member_text(reply, "incarnation", got, sizeof(got)) ||
 		!json_member_text(reply, "cluster", cluster, sizeof(cluster)) ||

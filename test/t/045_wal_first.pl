@@ -78,5 +78,33 @@ is($out, "0\n19", 'VACUUM has taken the entry of a deleted row') or diag $err;
 crash(@frozen);
 is($node->safe_psql('postgres', $agrees), '0|0|0', 'after a crash no row that came back lacks its entry');
 
+# The insert position stands right behind the header of a page that holds nothing
+# yet: there is nothing to flush up to there, and XLogFlush() refuses.  VACUUM is
+# stopped on its way to a delete, and WAL is filled up to such a place.
+@frozen = freeze();
+$node->safe_psql('postgres', 'DELETE FROM t WHERE id = 9');
+kill 'STOP', $cluster->pid('worker1');
+$session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') . ' application_name=waits', '-c', 'VACUUM t' ],
+	'>', \($said = ''), '2>', \($complained = ''));
+$node->poll_query_until('postgres', q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE application_name = 'waits'});
+is($node->safe_psql('postgres', q{
+	CREATE FUNCTION in_page() RETURNS int LANGUAGE sql AS $$ SELECT ((pg_current_wal_insert_lsn() - '0/0') % 8192)::int $$;
+	DO $$
+	DECLARE
+		room int;
+	BEGIN
+		FOR i IN 0..100000 LOOP
+			room := 8192 - in_page();
+			EXIT WHEN room = 8192 - 24;
+			PERFORM pg_logical_emit_message(false, '', repeat('x', greatest(0, least(room, 8000) - 8 * (i % 20))));
+		END LOOP;
+	END $$;
+	SELECT in_page()}), '24', 'the insert position is behind a page header');
+kill 'CONT', $cluster->pid('worker1');
+$session->finish;
+is($complained, '', 'VACUUM flushes WAL all the same');
+is($node->safe_psql('postgres', $agrees), '0|0|0', 'and does its work');
+kill 'CONT', @frozen;
+
 $node->stop;
 done_testing();
