@@ -442,7 +442,7 @@ group_duties(Replica *replica)
 	{
 		if (raft_ready(replica->raft, &rd) != VT_OK)
 		{
-			replica->dirty = true;	/* no memory: at the next tick */
+			host_mark_dirty(replica);	/* no memory: with the next step */
 			return;
 		}
 		if (rd.role_changed)

@@ -186,10 +186,14 @@ host_run(ReplicaHost *host, Replica *replica)
 	pthread_cond_signal(&host->apply_ready);
 }
 
-static void
-mark_dirty(Replica *replica)
+void
+host_mark_dirty(Replica *replica)
 {
+	if (replica->dirty || replica->gone)
+		return;
 	replica->dirty = true;
+	replica->dirty_next = replica->host->dirty;
+	replica->host->dirty = replica;
 }
 
 static void
@@ -200,7 +204,7 @@ tick_all(ReplicaHost *host)
 	for (Replica *r = host->replicas; r; r = r->next)
 	{
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
-			mark_dirty(r);
+			host_mark_dirty(r);
 		if (publish && atomic_load(&r->serving_from) != 0)
 			peers_publish(r);
 	}
@@ -249,7 +253,7 @@ handle(ReplicaHost *host, Event *event)
 			peers_publish(event->replica);
 			if (begins(event->replica))
 				raft_campaign(event->replica->raft);
-			mark_dirty(event->replica);
+			host_mark_dirty(event->replica);
 			break;
 		case EVENT_MESSAGES:
 			peers_receive(host, buf_bytes(&event->payload));
@@ -264,29 +268,28 @@ handle(ReplicaHost *host, Event *event)
 			break;
 		default:
 			group_handle(event->replica, event);
-			mark_dirty(event->replica);
+			host_mark_dirty(event->replica);
 			break;
 	}
 	buf_free(&event->payload);
 	free(event);
 }
 
+/* One that is marked anew meanwhile has its turn with the next step. */
 static void
 do_duties(ReplicaHost *host)
 {
-	bool		again;
+	Replica    *dirty = host->dirty;
 
-	do
+	host->dirty = NULL;
+	while (dirty)
 	{
-		again = false;
-		for (Replica *r = host->replicas; r; r = r->next)
-			if (r->dirty)
-			{
-				r->dirty = false;
-				group_duties(r);
-				again |= r->dirty;
-			}
-	} while (again);
+		Replica    *replica = dirty;
+
+		dirty = replica->dirty_next;
+		replica->dirty = false;
+		group_duties(replica);
+	}
 	peers_flush(host);
 }
 

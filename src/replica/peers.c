@@ -64,6 +64,12 @@ peers_remove(ReplicaHost *host, Replica *replica)
 			host->nreplicas--;
 			break;
 		}
+	for (Replica **p = &host->dirty; *p; p = &(*p)->dirty_next)
+		if (*p == replica)
+		{
+			*p = replica->dirty_next;
+			break;
+		}
 	for (Replica **p = host->ngroups ? chain_of(host, replica->group) : NULL; p && *p; p = &(*p)->hash_next)
 		if (*p == replica)
 		{
@@ -199,7 +205,7 @@ step(ReplicaHost *host, Bytes bytes, uint64_t node, bool staged)
 		if (raft_step(replica->raft, &message) == VT_PROTOCOL)
 			log_warn("group=%llu: replica %llu sent a message no correct replica sends",
 					 (unsigned long long) replica->group, (unsigned long long) message.from);
-		replica->dirty = true;
+		host_mark_dirty(replica);
 	}
 	raft_message_free(&message, &host->allocator);
 }
@@ -243,7 +249,7 @@ peers_node_down(ReplicaHost *host, uint64_t node)
 			continue;
 		raft_forget_leader(r->raft);
 		raft_campaign(r->raft);
-		r->dirty = true;
+		host_mark_dirty(r);
 	}
 }
 

@@ -155,7 +155,8 @@ struct Replica
 	uint64_t	stored_base;	/* L keys up to here are gone or going */
 	uint64_t	log_bytes;		/* written since the last checkpoint */
 	bool		checkpointing;
-	bool		dirty;
+	bool		dirty;			/* in host->dirty */
+	Replica    *dirty_next;
 	bool		gone;			/* being destroyed: nothing of it is written any more */
 	Replica    *hash_next;		/* in host->groups */
 	bool		fetching;
@@ -227,6 +228,7 @@ struct ReplicaHost
 	pthread_mutex_t step_lock;
 	bool		stopped;		/* no core is stepped any more */
 	Replica    *replicas;
+	Replica    *dirty;			/* those whose cores may have duties */
 	Replica   **groups;			/* the same by group: hash chains */
 	size_t		ngroups;		/* chains, a power of two */
 	size_t		nreplicas;
@@ -278,6 +280,7 @@ extern void step_all(ReplicaHost *host);
 extern void host_write(ReplicaHost *host, WriteJob *job);
 extern void host_run(ReplicaHost *host, Replica *replica);
 
+extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
 extern void host_post(ReplicaHost *host, Event *event);
 
 /* The same, but for the raft thread: the caller must not step. */
