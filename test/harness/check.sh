@@ -130,7 +130,7 @@ isolation() {
 	inputs isolation specs
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
 	tests=$(cd test/specs && ls *.spec | sed 's/\.spec$//')
-	pg_init isolation </dev/null
+	echo "shared_preload_libraries = 'vectron'" | pg_init isolation
 	pg_start isolation
 	as_pg $limit "$pgxs/../test/isolation/pg_isolation_regress" --inputdir=out/isolation \
 		--outputdir=out/isolation --bindir="$PG_BIN" --host="$PG_ROOT/work/isolation.s" --user=postgres \

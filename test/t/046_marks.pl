@@ -110,6 +110,24 @@ like(nearest('[203,0]', q{SET vectron.read_timeout = '1s';}), qr/failed: .*has n
 lead_to('worker1');
 is(nearest('[203,0]'), 203, 'the leader does');
 
+# What vectron.check_index() says of an index that is behind its table
+$node->safe_psql('postgres', q{DELETE FROM t WHERE id IN (11, 12, 14); VACUUM t; INSERT INTO t (id, v) VALUES (204, '[204,0]'), (205, '[205,0]')});
+my $check = q{SELECT entries, tuples, missing, extra, wrong, first_missing, first_extra, first_wrong FROM vectron.check_index('t_v')};
+my $tids = $node->safe_psql('postgres', q{SELECT string_agg(ctid::text, ' ' ORDER BY id) FROM t WHERE id > 200});
+my @tids = split / /, $tids;
+is($node->safe_psql('postgres', $check), '22|22|0|0|0|||', 'the index agrees with the table');
+lead_to('behind2');
+is($node->safe_psql('postgres', $check), "20|22|3|1|2|$tids[0]|(0,14)|$tids[3]",
+	'three rows were inserted, one line pointer is free, two were used again');
+lead_to('worker1');
+
+# A scan that a setting ends
+counts();
+nearest('[9,9]', 'SET vectron.max_scan_tuples = 1;');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SET vectron.max_scan_tuples = 3;
+	SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '[9,9]' LIMIT 1000) s}), '3', 'a scan may be ended early');
+is($node->safe_psql('postgres', 'SELECT rows, ended_early FROM vectron.stat_search'), '4|1', 'which is counted');
+
 # Writers that read their own and each other's rows, while marks come and go
 $node->safe_psql('postgres', 'CREATE TABLE w (id bigserial PRIMARY KEY, v vector(2)); CREATE INDEX w_v ON w USING vectron (v vector_l2_ops)');
 my $files = PostgreSQL::Test::Utils::tempdir();
