@@ -2,16 +2,18 @@
 # Break one law after the other and see that its test fails: make check-laws.
 #
 # The list is test/laws.txt.  A test that passes with its law broken is a hole in
-# the tests, and fails here.  Ends with one line as ./run check does.
+# the tests, and fails here.  Two laws at a time; their logs are <n>-<law>.log in
+# build/laws.  Ends with one line as ./run check does.
 set -u
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}/laws
 DEFINES=-DVT_BREAKS
 export BUILD DEFINES
 . test/harness/pg.sh
-passed=0 failed=0
 mkdir -p "$BUILD"
-make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD/powerloss.so" >"$BUILD/build.log" 2>&1 || {
+rm -f "$BUILD"/*.log "$BUILD"/*.pid "$BUILD/results"
+units=$(sed -n 's|^[A-Z].*unit:\([a-z_]*\).*|'"$BUILD"'/unit/\1|p' test/laws.txt | sort -u)
+make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD/powerloss.so" $units >"$BUILD/build.log" 2>&1 || {
 	cat "$BUILD/build.log"
 	exit 1
 }
@@ -25,44 +27,68 @@ chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
 
 # The regression test, without its expected output's help: run it, look at the diff.
 run_regress() {
-	name=law$passed$failed
+	name=law$1
 	mkdir -p "$PG_ROOT/work/$name.out/expected"
 	cp -r test/sql "$PG_ROOT/work/$name.out/sql"
 	cp expected/*.out "$PG_ROOT/work/$name.out/expected/"
 	chown -R "$PG_USER" "$PG_ROOT/work/$name.out"
 	pg_init "$name" </dev/null
-	VECTRON_BREAK=$1 pg_start "$name"
+	VECTRON_BREAK=$2 pg_start "$name"
 	as_pg "$pgxs/../test/regress/pg_regress" --inputdir="$name.out" --outputdir="$name.out" \
 		--bindir="$PG_BIN" --host="$PG_ROOT/work/$name.s" --user=postgres --dbname=regression \
-		--load-extension=vectron "$2" 2>&1
+		--load-extension=vectron "$3" 2>&1
 	pg_stop "$name"
 }
 
-while read -r law test words; do
-	case "$law" in '' | '#'*) continue ;; esac
-	log=$BUILD/$law.log
+# A unit program; with its law broken it may run without end after it has failed.
+run_unit() {
+	{
+		VECTRON_BREAK=$1 sh -c 'echo $$ >"$0"; exec "$1"' "$log.pid" "$2"
+		echo '# ended'
+	} >"$log" 2>&1 &
+	looks=0
+	until grep -q -e "FAILED  \] $words" -e '^# ended' "$log" || [ $looks -ge 600 ]; do
+		sleep 0.1
+		looks=$((looks + 1))
+	done
+	kill -9 "$(cat "$log.pid")" 2>/dev/null
+	wait
+}
+
+# law N LAW TEST WORDS
+law() {
+	n=$1 law=$2 test=$3 words=$4
+	log=$BUILD/$n-$law.log
 	case "$test" in
-	unit:*) unit=$BUILD/unit/${test#unit:}
-		make -s BUILD="$BUILD" DEFINES="$DEFINES" "$unit" >"$log" 2>&1
-		VECTRON_BREAK="$law" "$unit" >>"$log" 2>&1
+	unit:*) run_unit "$law" "$BUILD/unit/${test#unit:}"
 		grep -q "FAILED  \] $words" "$log" && seen=yes || seen= ;;
-	regress:*) run_regress "$law" "${test#regress:}" >"$log" 2>&1
+	regress:*) run_regress "$n" "$law" "${test#regress:}" >"$log" 2>&1
 		grep -q 'FAILED' "$log" && seen=yes || seen= ;;
-	*) rm -rf "$PG_ROOT/work/tmp_check"
+	*) data=$PG_ROOT/work/law$n
+		as_pg mkdir "$data"
 		as_pg env VECTRON_BREAK="$law" PG_REGRESS="$pgxs/../test/regress/pg_regress" \
-			TESTDATADIR="$PG_ROOT/work/tmp_check" TESTLOGDIR="$PG_ROOT/work/tmp_check/log" \
+			TESTDIR="$data" TESTDATADIR="$data" TESTLOGDIR="$data/log" \
 			TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=60 \
 			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
 			prove -v -I "$pgxs/../test/perl" -I perl "$test" >"$log" 2>&1
+		rm -rf "$data"
 		grep -q "^not ok .*$words" "$log" && seen=yes || seen= ;;
 	esac
 	if [ -n "$seen" ]; then
-		passed=$((passed + 1))
 		echo "ok - $law broken: $test fails"
 	else
-		failed=$((failed + 1))
 		echo "not ok - $law broken, and $test did not notice (see $log)"
-	fi
+	fi | tee -a "$BUILD/results"
+}
+
+n=0
+while read -r law test words; do
+	case "$law" in '' | '#'*) continue ;; esac
+	n=$((n + 1))
+	law $n "$law" "$test" "$words" </dev/null &
+	[ $((n % 2)) -eq 1 ] || wait
 done <test/laws.txt
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+wait
+failed=$(grep -c '^not ok' "$BUILD/results")
+echo "$(grep -c '^ok' "$BUILD/results") passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ] && [ "$(wc -l <"$BUILD/results")" -eq $n ]
