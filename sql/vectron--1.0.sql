@@ -377,6 +377,21 @@ REVOKE ALL ON FUNCTION vectron.sweep() FROM PUBLIC;
 COMMENT ON FUNCTION vectron.sweep() IS
 	'noted: unused at a first look; dropped: unused again vectron.sweep_interval later';
 
+-- Everything the cluster holds, of whichever server; what is hidden can be
+-- brought back by its own server.
+CREATE VIEW vectron.collections AS
+	SELECT c.generation, c.label AS index, c.state, c.owner ->> 'system' AS system_identifier,
+		   c.owner ->> 'incarnation' AS incarnation, (c.owner ->> 'database')::oid AS database,
+		   c.nshards AS shards, c.records, c.bytes,
+		   pg_catalog.to_timestamp(c.created_us OPERATOR(pg_catalog./) 1000000.0) AS created,
+		   CASE WHEN c.dropped_us OPERATOR(pg_catalog.>) 0
+				THEN pg_catalog.to_timestamp(c.dropped_us OPERATOR(pg_catalog./) 1000000.0) END AS dropped
+	FROM pg_catalog.json_to_recordset(vectron.report('collections')::json -> 'collections') AS
+		c(generation text, label text, state text, owner json, nshards integer, records bigint,
+		  bytes bigint, created_us bigint, dropped_us bigint);
+COMMENT ON VIEW vectron.collections IS 'what the cluster holds, of this server and others, dropped or not';
+GRANT SELECT ON vectron.collections TO pg_monitor;
+
 -- Bring a dropped generation back while the cluster still keeps its data.
 CREATE FUNCTION vectron.undrop(generation text) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_undrop' LANGUAGE C STRICT;

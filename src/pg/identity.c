@@ -53,8 +53,7 @@ typedef struct Marker
 
 static WireOwner owner;			/* valid if owner_known */
 static bool owner_known = false;
-static VtId kept;				/* the incarnation that lies here; valid if kept_known */
-static bool kept_known = false;
+static VtId kept;				/* the incarnation that lay here last */
 
 /* Relative to the data directory, the working directory of every backend. */
 char *
@@ -435,27 +434,25 @@ identity_is_ours(const WireOwner *other)
 bool
 identity_may_be_ours(const WireOwner *other)
 {
+	Lease		lease;
+	Marker		marker;
+	bool		copied = false;
+
 	if (owner_known)
 		return wire_owner_equal(&owner, other);
 	if (other->system != GetSystemIdentifier() || other->database != MyDatabaseId)
 		return false;
-	if (!kept_known)
-	{
-		Lease		lease;
-		Marker		marker;
-		bool		copied = false;
+	if (vt_id_equal(&kept, &other->incarnation) && !vt_id_is_zero(&kept))
+		return true;
 
-		memset(&kept, 0, sizeof(kept));
-		if (marker_read(&marker, &copied) && !copied)
-		{
-			lease_read(&lease);
-			if (vt_id_equal(&lease.marker, &marker.id) && lease.system == other->system &&
-				lease.timeline == GetWALInsertionTimeLine())
-				kept = lease.incarnation;
-		}
-		kept_known = true;
-	}
-	return vt_id_equal(&kept, &other->incarnation);
+	/* Another session may have leased one since: look each time. */
+	if (!marker_read(&marker, &copied) || copied)
+		return false;
+	lease_read(&lease);
+	if (vt_id_equal(&lease.marker, &marker.id) && lease.system == other->system &&
+		lease.timeline == GetWALInsertionTimeLine())
+		kept = lease.incarnation;
+	return vt_id_equal(&kept, &other->incarnation) && !vt_id_is_zero(&kept);
 }
 
 /* Ask again next time. */
@@ -463,5 +460,5 @@ void
 identity_forget(void)
 {
 	owner_known = false;
-	kept_known = false;
+	memset(&kept, 0, sizeof(kept));
 }

@@ -84,19 +84,15 @@ json_owned(const char *text, JsonOwned **out, size_t *n)
 	return ok;
 }
 
-bool
-json_list_has(const char *text, const char *member, const char *wanted)
+void
+json_list_each(const char *text, const char *member, void (*each) (void *arg, const char *text),
+			   void *arg)
 {
 	json_t	   *json = json_loads(text, 0, NULL);
 	json_t	   *list = json_object_get(json, member);
-	bool		has = false;
 
-	for (size_t i = 0; !has && i < json_array_size(list); i++)
-	{
-		const char *item = json_string_value(json_array_get(list, i));
-
-		has = item && strcmp(item, wanted) == 0;
-	}
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_is_string(json_array_get(list, i)))
+			each(arg, json_string_value(json_array_get(list, i)));
 	json_decref(json);
-	return has;
 }

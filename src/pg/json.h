@@ -31,7 +31,11 @@ typedef struct JsonOwned
  */
 extern bool json_owned(const char *text, JsonOwned **out, size_t *n);
 
-/* Is text in the list of texts that is a member of a JSON object? */
-extern bool json_list_has(const char *json, const char *member, const char *text);
+/*
+ * Call each() for every text of the list that is a member of a JSON object.  It
+ * must not raise.
+ */
+extern void json_list_each(const char *json, const char *member,
+						   void (*each) (void *arg, const char *text), void *arg);
 
 #endif							/* VECTRON_PG_JSON_H */

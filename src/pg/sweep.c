@@ -82,6 +82,7 @@ typedef struct Owned
 	bool		marked;			/* an earlier look found it unused */
 	bool		provable;		/* who made it has ended */
 	bool		used;
+	const char *outcome;		/* "noted" or "dropped" by this look, or NULL */
 } Owned;
 
 typedef struct OwnedList
@@ -89,13 +90,6 @@ typedef struct OwnedList
 	Owned	   *items;
 	int			n;
 } OwnedList;
-
-/* What a look of one database came to. */
-typedef struct Outcome
-{
-	const Owned *owned;
-	bool		dropped;		/* else noted */
-} Outcome;
 
 /* May the transaction still commit?  Also true when that is not known. */
 bool
@@ -239,9 +233,29 @@ note_used(Oid oid, OwnedList *list)
 	relation_close(index, AccessShareLock);
 }
 
-/* Step 4: tell PD what is unused of one database; a list of Outcome. */
+static void
+note_outcome(OwnedList *list, const char *generation, const char *outcome)
+{
+	for (int i = 0; i < list->n; i++)
+		if (strcmp(list->items[i].generation, generation) == 0)
+			list->items[i].outcome = outcome;
+}
+
+static void
+each_noted(void *arg, const char *generation)
+{
+	note_outcome((OwnedList *) arg, generation, "noted");
+}
+
+static void
+each_dropped(void *arg, const char *generation)
+{
+	note_outcome((OwnedList *) arg, generation, "dropped");
+}
+
+/* Step 4: tell PD what is unused of one database; a list of Owned. */
 static List *
-report_unused(const WireOwner *owner, const OwnedList *list, int timeout_ms)
+report_unused(const WireOwner *owner, OwnedList *list, int timeout_ms)
 {
 	StringInfoData request;
 	List	   *outcomes = NIL;
@@ -269,20 +283,11 @@ report_unused(const WireOwner *owner, const OwnedList *list, int timeout_ms)
 	if (!worth)
 		return NIL;
 	reply = ask(request.data, timeout_ms);
+	json_list_each(reply, "noted", each_noted, list);
+	json_list_each(reply, "dropped", each_dropped, list);
 	for (int i = 0; i < list->n; i++)
-	{
-		const Owned *owned = &list->items[i];
-		bool		dropped = json_list_has(reply, "dropped", owned->generation);
-
-		if (dropped || json_list_has(reply, "noted", owned->generation))
-		{
-			Outcome    *outcome = palloc(sizeof(Outcome));
-
-			outcome->owned = owned;
-			outcome->dropped = dropped;
-			outcomes = lappend(outcomes, outcome);
-		}
-	}
+		if (list->items[i].database == owner->database && list->items[i].outcome)
+			outcomes = lappend(outcomes, &list->items[i]);
 	return outcomes;
 }
 
@@ -366,12 +371,12 @@ log_outcomes(List *outcomes)
 
 	foreach(lc, outcomes)
 	{
-		Outcome    *outcome = (Outcome *) lfirst(lc);
+		const Owned *owned = (const Owned *) lfirst(lc);
 
-		if (outcome->dropped)
+		if (strcmp(owned->outcome, "dropped") == 0)
 			ereport(LOG,
 					(errmsg("dropped the data of vectron index \"%s\", which no longer exists",
-							outcome->owned->label)));
+							owned->label)));
 	}
 }
 
@@ -454,13 +459,13 @@ put_outcomes(ReturnSetInfo *result, List *outcomes)
 
 	foreach(lc, outcomes)
 	{
-		Outcome    *outcome = (Outcome *) lfirst(lc);
+		const Owned *owned = (const Owned *) lfirst(lc);
 		Datum		values[3];
 		bool		nulls[3] = {false};
 
-		values[0] = CStringGetTextDatum(outcome->owned->generation);
-		values[1] = CStringGetTextDatum(outcome->owned->label);
-		values[2] = CStringGetTextDatum(outcome->dropped ? "dropped" : "noted");
+		values[0] = CStringGetTextDatum(owned->generation);
+		values[1] = CStringGetTextDatum(owned->label);
+		values[2] = CStringGetTextDatum(owned->outcome);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }

@@ -137,7 +137,7 @@ is($node->safe_psql('postgres', q{SELECT sum(shards) FROM vectron.workers}), $no
 	'the worker reports no others');
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('q_v')}), '60|0|0|0', 'what lives is whole');
 
-# The worker dies in the middle of it, again and again.
+# Workers and driver die in the middle of it, again and again.
 my $seed = $ENV{VECTRON_SEED} // int(rand(1000000));
 note "VECTRON_SEED=$seed";
 srand($seed);
@@ -146,12 +146,26 @@ for my $round (1 .. $ENV{VECTRON_ROUNDS} // 3)
 	$node->safe_psql('postgres', 'CREATE TABLE k (id int, v vector(2)); ' . fill('k')
 		  . ' CREATE INDEX k_v ON k USING vectron (v vector_l2_ops) WITH (shards = 12); DROP TABLE k;');
 	Time::HiRes::usleep(1_000_000 + int(rand(2_500_000)));
-	$cluster->kill9('worker1');
-	$cluster->start_worker(1);
+	my @who = (['worker1'], ['pd'], ['worker1', 'pd'])[ $round % 3 ]->@*;
+	note "round $round: @who";
+	$cluster->kill9($_) for @who;
+	$cluster->start_pd('--keep-dropped', '0') if grep { $_ eq 'pd' } @who;
+	$cluster->start_worker(1) if grep { $_ eq 'worker1' } @who;
 	ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM vectron.shards WHERE index LIKE '%k_v'}),
 		"round $round: every shard is dropped in the end");
 	is(directories(), $node->safe_psql('postgres', 'SELECT count(*) FROM vectron.shards'), "round $round: nothing is left of them");
 }
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('q_v')}), '60|0|0|0', 'and what lives is still whole');
 $node->stop;
+
+# -- With no configuration at all -------------------------------------------------
+
+my $plain = PostgreSQL::Test::Cluster->new('plain');
+$plain->init;
+$plain->start;
+$plain->safe_psql('postgres', 'CREATE EXTENSION vectron');
+$g = filled_table($plain, 'a');
+$plain->safe_psql('postgres', 'DROP TABLE a');
+becomes($plain, $g, 'hidden', 'a session that had not loaded the library drops a table, and is heard');
+$plain->stop;
 done_testing();

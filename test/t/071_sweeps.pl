@@ -14,7 +14,7 @@ $cluster->start_pd('--keep-dropped', '3600');
 $cluster->start_worker(1);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'\n"
 	  . "autovacuum = off\nmax_prepared_transactions = 5\nshared_preload_libraries = 'vectron'\n"
 	  . "vectron.sweep_interval = 0\nvectron.drop_intents = off\nlog_min_messages = log\n");
@@ -95,5 +95,25 @@ becomes($node, $here, 'hidden', 'and another');
 is(state_of($node, $running), 'live', 'and leaves what is needed');
 $node->safe_psql('postgres', 'DROP DATABASE clone');
 
+# A copy of the data directory, in the same cluster, is another server: what it
+# drops, sweeps, or finds in its copied folder, is not the original's.
+$node->append_conf('postgresql.conf', "vectron.sweep_interval = 0\nvectron.drop_intents = on\n");
+$node->reload;
+$node->backup('copy');
+my $copy = PostgreSQL::Test::Cluster->new('copy');
+$copy->init_from_backup($node, 'copy');
+$copy->append_conf('postgresql.conf', "unix_socket_directories = '" . $copy->host . "'\n");
+my ($system, $incarnation, $database) = split /\|/, $node->safe_psql('postgres', qq{SELECT c.owner ->> 'system', c.owner ->> 'incarnation', c.owner ->> 'database'
+	FROM json_to_recordset(vectron.report('collections')::json -> 'collections') AS c(generation text, owner json) WHERE c.generation = '$running'});
+my $xid = $node->safe_psql('postgres', q{SELECT xmin FROM pg_class WHERE relname = 'u'});
+my $word = $copy->data_dir . "/vectron/drops/$xid";
+mkdir $copy->data_dir . '/vectron/drops';
+PostgreSQL::Test::Utils::append_to_file($word, "$running $system $incarnation $database\n");
+$copy->start;
+is($copy->safe_psql('postgres', q{SELECT count(*) FROM u; DROP TABLE w; TRUNCATE u; SELECT vectron.sweep(); SELECT vectron.sweep()}), '50', 'a copy drops and sweeps');
+ok($copy->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_ls_dir('vectron/drops')}), 'and forgets what it found in its folder');
+is(state_of($node, $_), 'live', 'the original keeps what it has') for $running, $prepared;
+is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('u_v')}), '50|0|0|0', 'whole');
+$copy->stop;
 $node->stop;
 done_testing();
