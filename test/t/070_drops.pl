@@ -4,7 +4,6 @@
 
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -62,25 +61,12 @@ my @gs = map { filled_table($node, "s.t$_") } 1 .. 3;
 $node->safe_psql('postgres', 'DROP SCHEMA s CASCADE');
 becomes($node, $_, 'hidden', 'DROP SCHEMA CASCADE') for @gs;
 
-# A file that moves keeps its generation.
-my $tablespace = abs_path(PostgreSQL::Test::Utils::tempdir());
-$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");
-$g = filled_table($node, 'c');
-$node->safe_psql('postgres', 'ALTER INDEX c_v SET TABLESPACE elsewhere');
-my $dropped = filled_table($node, 'd');
-$node->safe_psql('postgres', 'DROP TABLE d');
-becomes($node, $dropped, 'hidden', 'what was dropped later is gone');
-is(state_of($node, $g), 'live', 'an index that moved to another tablespace lives');
-is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('c_v')}), '50|0|0|0', 'with all its entries');
-$node->safe_psql('postgres', 'BEGIN; ALTER INDEX c_v SET TABLESPACE pg_default; DROP INDEX c_v; COMMIT');
-becomes($node, $g, 'hidden', 'moved and dropped at once is dropped');
-
 # Prepared: nothing before COMMIT PREPARED.
 $g = filled_table($node, 'p');
 my $kept = filled_table($node, 'q');
 $node->safe_psql('postgres', q{BEGIN; DROP TABLE p; PREPARE TRANSACTION 'p'});
 $node->safe_psql('postgres', q{BEGIN; DROP TABLE q; PREPARE TRANSACTION 'q'});
-$dropped = filled_table($node, 'd');
+my $dropped = filled_table($node, 'd');
 $node->safe_psql('postgres', 'DROP TABLE d');
 becomes($node, $dropped, 'hidden', 'others are dropped meanwhile');
 is(state_of($node, $g), 'live', 'a prepared DROP has not happened');

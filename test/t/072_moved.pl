@@ -1,0 +1,30 @@
+# A file that moves to another tablespace is deleted where it was; the generation
+# it holds lives on (law W8).
+
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Generations;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "autovacuum = off\nshared_preload_libraries = 'vectron'\nvectron.sweep_interval = 0\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION vectron');
+
+my $tablespace = abs_path(PostgreSQL::Test::Utils::tempdir());
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");
+my $g = filled_table($node, 'c');
+$node->safe_psql('postgres', 'ALTER INDEX c_v SET TABLESPACE elsewhere');
+my $dropped = filled_table($node, 'd');
+$node->safe_psql('postgres', 'DROP TABLE d');
+becomes($node, $dropped, 'hidden', 'what was dropped later is gone');
+is(state_of($node, $g), 'live', 'an index that moved to another tablespace lives');
+is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('c_v')}), '50|0|0|0', 'with all its entries');
+$node->safe_psql('postgres', 'BEGIN; ALTER INDEX c_v SET TABLESPACE pg_default; DROP INDEX c_v; COMMIT');
+becomes($node, $g, 'hidden', 'moved and dropped at once is dropped');
+$node->stop;
+done_testing();
