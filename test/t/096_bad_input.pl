@@ -187,7 +187,7 @@ for my $junk ('drops/18446744073709551615', 'drops/0', 'drops/nonsense', 'drops/
 	mkdir "$folder/down";
 	PostgreSQL::Test::Utils::append_to_file("$folder/$junk", "this is not\nwhat you think\0it is\n");
 }
-is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.sweep()}), '2', 'files of drops that make no sense are no drops');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.sweep() WHERE index = 'public.t_v'}), '0', 'files of drops that make no sense are no drops');
 is($node->safe_psql('postgres', q{SELECT cluster_state FROM vectron.indexes WHERE index = 't_v'::regclass}), 'live', 'and harm nobody');
 foreach my $file ('incarnation', 'marker')
 {
