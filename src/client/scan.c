@@ -31,6 +31,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "base/hash.h"
 #include "private.h"
 
@@ -63,6 +64,7 @@ typedef struct Stream
 	uint32_t	n;
 	uint32_t	room;
 	bool		exhausted;
+	bool		answered;		/* at mark or later */
 
 	/* The next question */
 	uint32_t	k;
@@ -391,6 +393,7 @@ stream_take(ClientScan *scan, Stream *s, const Answer *answer, VtError *err)
 	s->lease = result.lease;
 	s->lease_conn = s->request.conn_serial;
 	/* Later batches are never older than this one. */
+	s->answered = true;
 	if (s->consistency == WIRE_LINEARIZABLE)
 		s->consistency = WIRE_AT_MARK;
 	if (s->consistency == WIRE_AT_MARK && answer->head.applied > s->mark)
@@ -418,7 +421,8 @@ stream_answer(ClientScan *scan, Stream *s, Retry *retry, bool *pause, VtError *e
 	Advice		advice = answer_get(&s->request, &s->shard.desc, true, &answer);
 	VtStatus	status = VT_OK;
 
-	if (advice == ADVICE_DONE && s->consistency == WIRE_AT_MARK && answer.head.applied < s->mark)
+	if (advice == ADVICE_DONE && s->consistency == WIRE_AT_MARK && answer.head.applied < s->mark &&
+		!vt_broken("R3-answer"))
 	{
 		answer.head.status = VT_BEHIND;
 		vt_fail(&answer.err, VT_BEHIND, "shard %" PRIu64 " at %s answered at %" PRIu64 ", before the mark %" PRIu64,
@@ -617,7 +621,7 @@ client_scan_marks(const ClientScan *scan, ClientMarks *out)
 	marks_reset(out);
 	out->route_version = scan->route_version;
 	for (uint32_t i = 0; i < scan->n; i++)
-		if (scan->streams[i].consistency == WIRE_AT_MARK)
+		if (scan->streams[i].answered && scan->streams[i].consistency == WIRE_AT_MARK)
 			marks_note(out, scan->streams[i].shard.desc.shard, scan->streams[i].shard.desc.incarnation,
 					   scan->streams[i].mark);
 }

@@ -648,6 +648,7 @@ marks_are_kept_by_every_answer(void **state)
 	Truth		t;
 	ClientMark	mark = {100, 1, 1};
 	ClientMarks marks = {.n = 1, .items = &mark};
+	ClientMarks answered;
 	ClientScan *scan;
 	ClientHit	hit;
 	bool		found;
@@ -659,9 +660,24 @@ marks_are_kept_by_every_answer(void **state)
 	t = truth_of(&s.w, query);
 	mark.index = s.w.shards[0].index;
 	scan = scan_open(&s, 5, &marks);
+	client_scan_marks(scan, &answered);
+	assert_int_equal(answered.n, 0);	/* nobody has answered yet */
 	assert_hits(scan, &t, &at, 1);
 	assert_int_equal(s.w.last_mark, mark.index);
 	assert_hits(scan, &t, &at, 0);
+	client_scan_close(scan);
+
+	/* Asked by ReadIndex for want of a mark, it says where the shard stood. */
+	scan = scan_open(&s, 5, NULL);
+	at = 0;
+	assert_hits(scan, &t, &at, 1);
+	client_scan_marks(scan, &answered);
+	assert_int_equal(answered.n, 1);
+	assert_int_equal(answered.items[0].shard, 100);
+	assert_int_equal(answered.items[0].incarnation, 1);
+	assert_int_equal(answered.items[0].index, mark.index);
+	assert_int_equal(answered.route_version, 1);
+	client_marks_free(&answered);
 	client_scan_close(scan);
 
 	/* An answer from before the mark is none, even if it says that it is one. */
