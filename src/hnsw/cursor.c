@@ -55,6 +55,7 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	walk->visited = &cursor->visited;
 	walk->pool = &cursor->pool;
 	walk->discards = &cursor->discards;
+	walk->set = search->set;
 	walk->filter = search->filter;
 	walk->filter_arg = search->filter_arg;
 	pool_begin(&cursor->pool, cursor->ef);
@@ -91,8 +92,7 @@ sweep(HnswCursor *cursor)
 		float		score;
 
 		if (visited_has(&cursor->visited, slot) ||
-			graph_stand_in(h, slot, walk->start) == NO_SLOT ||
-			(walk->filter && !walk->filter(walk->filter_arg, graph_meta(h, slot)->label, slot)))
+			walk_stand_in(walk, slot) == NO_SLOT || !walk_filter(walk, slot))
 			continue;
 		visited_add(&cursor->visited, slot);
 		row = graph_row(h, slot);
@@ -126,9 +126,8 @@ emit(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 		uint32_t	slot = entry_slot(e);
 		uint32_t	shown;
 
-		if (e & ENTRY_PASS_BY || (shown = graph_stand_in(h, slot, walk->start)) == NO_SLOT ||
-			(shown != slot && walk->filter &&
-			 !walk->filter(walk->filter_arg, graph_meta(h, shown)->label, shown)))
+		if (e & ENTRY_PASS_BY || (shown = walk_stand_in(walk, slot)) == NO_SLOT ||
+			(shown != slot && !walk_filter(walk, shown)))
 			continue;
 		found[nfound] = hits_make(h, cursor->query, shown);
 		places[nfound++] = seen;

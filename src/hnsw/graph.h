@@ -6,7 +6,7 @@
  * Memory.  Slots live in chunks that never move.  A chunk is one mapping and
  * holds, section after section, what belongs to its slots:
  *
- *		vectors | codes | ground links | Life | Meta
+ *		vectors | codes | ground links | Life | heads | Meta
  *
  * so that what is needed at different times lies apart and each row can be
  * aligned.  Address of a row = chunk + offset of the section + row * stride.
@@ -132,6 +132,7 @@ typedef struct GuardBlock
 } GuardBlock;
 
 typedef struct Ctx Ctx;
+typedef struct Connect Connect;
 
 #define CTX_PLACES 64
 #define INFLIGHT_PLACES 64
@@ -167,6 +168,7 @@ struct Hnsw
 	size_t		code_off;
 	size_t		link_off;
 	size_t		life_off;
+	size_t		head_off;
 	size_t		meta_off;
 	size_t		chunk_size;
 	size_t		slot_bytes;		/* of a slot in all sections */
@@ -208,6 +210,9 @@ struct Hnsw
 	uint64_t	batch_epoch;
 	uint32_t	sweep_at;
 	atomic_ullong sweep_best;	/* highest node outside the batch, as entry; linkers raise it */
+	Connect    *connect;		/* the pass under way; NULL: none */
+	bool		connect_due;	/* lists have been rewritten since the last */
+	uint64_t	connected;		/* nodes at the last */
 
 	/* Guards and scratch memory */
 	_Alignas(64) atomic_ullong epoch;
@@ -315,6 +320,33 @@ graph_copy_links(const Hnsw *h, uint32_t slot, int level, uint32_t *out)
 	return n;
 }
 
+/*
+ * A bit for each slot: twins hang behind it, or did once.  So whoever only wants
+ * to know need not read its Meta.
+ */
+static inline atomic_uchar *
+graph_heads(const Hnsw *h, uint32_t slot)
+{
+	return (atomic_uchar *) (graph_chunk(h, slot) + h->head_off) + ((slot & h->mask) >> 3);
+}
+
+static inline bool
+graph_is_head(const Hnsw *h, uint32_t slot)
+{
+	return atomic_load_explicit(graph_heads(h, slot), memory_order_acquire) >> (slot & 7) & 1;
+}
+
+static inline void
+graph_set_head(const Hnsw *h, uint32_t slot, bool head)
+{
+	if (head)
+		atomic_fetch_or_explicit(graph_heads(h, slot), (unsigned char) (1 << (slot & 7)),
+								 memory_order_release);
+	else
+		atomic_fetch_and_explicit(graph_heads(h, slot), (unsigned char) ~(1 << (slot & 7)),
+								  memory_order_release);
+}
+
 static inline uint32_t
 graph_fate(const Hnsw *h, uint32_t slot)
 {
@@ -383,6 +415,15 @@ extern uint64_t epoch_next(Hnsw *h);
 /* The oldest epoch a guard is in; UINT64_MAX when there is none. */
 extern uint64_t epoch_oldest(Hnsw *h);
 extern void epoch_destroy(Hnsw *h);
+
+/* -- connect.c, under repair_lock ------------------------------------------ */
+
+/* Begin a pass; false: none is due. */
+extern bool connect_begin(Hnsw *h);
+
+/* Go on with it, at most about `steps` nodes looked at; false: it is done. */
+extern bool connect_some(Hnsw *h, Ctx *ctx, uint32_t steps);
+extern void connect_end(Hnsw *h);
 
 /* -- link.c ---------------------------------------------------------------- */
 

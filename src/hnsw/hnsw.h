@@ -56,6 +56,7 @@
 
 typedef struct Hnsw Hnsw;
 typedef struct HnswCursor HnswCursor;
+typedef struct HnswSet HnswSet;
 
 /* On disk one day: never renumber. */
 typedef enum HnswCodes
@@ -114,11 +115,12 @@ extern bool hnsw_delete(Hnsw *h, uint32_t slot);
 extern bool hnsw_link_next(Hnsw *h);
 
 /*
- * Repair the graph around dead slots and make them free again, at most about
- * `steps` nodes looked at in this call; false: nothing is left to do now.  One
- * thread at a time does it, others get false.  Begins when the share of dead
- * slots is worth a pass (or any is, with `eager`); never necessary for right
- * results.
+ * Repair the graph around dead slots and make them free again, and link once
+ * more what no walk comes to; at most about `steps` nodes looked at in this
+ * call; false: nothing is left to do now.  One thread at a time does it, others
+ * get false.  Begins when the share of dead slots is worth a pass (or any is,
+ * with `eager`), or when the graph has grown by half; never necessary for right
+ * results, but by and by walks find more.
  */
 extern bool hnsw_repair(Hnsw *h, uint32_t steps, bool eager);
 
@@ -149,7 +151,8 @@ typedef struct HnswCost
 	uint64_t	distances;		/* vectors or codes compared while walking or scanning */
 	uint64_t	refined;		/* exact distances computed at the end */
 	uint64_t	hops;			/* nodes whose links were read */
-	uint64_t	exact;			/* times the exact scan stood in for the graph */
+	uint64_t	exact;			/* times everything that passes was measured instead */
+	uint64_t	looked;			/* slots a filter or set was asked about on the way to others */
 } HnswCost;
 
 /*
@@ -166,13 +169,41 @@ typedef struct HnswSearch
 	HnswFilter	filter;			/* NULL = all pass */
 	void	   *filter_arg;
 	HnswCost   *cost;			/* may be NULL */
+	const HnswSet *set;			/* only its members, of those only what passes; NULL = all */
 } HnswSearch;
+
+/*
+ * Slots that may be hits, for one search or many: costs a search far less than
+ * a filter, and says how few they are, so that a search can choose its way.
+ *
+ * One thread fills a set, before any search uses it.  A set is a guard of its
+ * own: close it before long.  It names versions; one that supersedes a member
+ * later stands for it.
+ */
+extern HnswSet *hnsw_set_open(Hnsw *h);
+extern void hnsw_set_close(HnswSet *set);
+
+/* A slot seen under a guard that is entered still, or under the set's own. */
+extern void hnsw_set_add(HnswSet *set, uint32_t slot);
+
+/* Every live slot that passes. */
+extern void hnsw_set_add_passing(HnswSet *set, HnswFilter filter, void *arg);
+extern uint32_t hnsw_set_size(const HnswSet *set);
 
 /*
  * The k nearest, about: hits has room for k.  Returns how many, fewer than k
  * only when no more were live and passed.
  */
 extern uint32_t hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits);
+
+/*
+ * The ef with which searches for k, 1 to HNSW_MAX_EF / 10, find this share of the
+ * true neighbours, on the average of queries that are like the vectors: tried
+ * with some of them.  Takes as long as a few thousand searches; the answer holds
+ * until the number of vectors, or what they are like, has changed by a third or
+ * so.  More than 8 k, and than 600, is never said to be needed.
+ */
+extern uint32_t hnsw_calibrate(Hnsw *h, uint32_t k, double recall);
 
 /* The k nearest, exactly: compares the query with every live vector. */
 extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits);
@@ -204,7 +235,7 @@ typedef struct HnswStats
 	uint64_t	bytes;			/* memory in use for slots, links, codes and queues */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */
-	uint64_t	repaired;		/* nodes whose links a repair has rewritten */
+	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */
 	int			levels;			/* 0 = empty graph */
 } HnswStats;
 

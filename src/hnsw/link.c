@@ -247,6 +247,7 @@ become_twin(Hnsw *h, Walk *walk, uint32_t slot)
 							  atomic_load_explicit(&meta->twin, memory_order_relaxed),
 							  memory_order_relaxed);
 		atomic_store_explicit(&meta->twin, slot, memory_order_release);
+		graph_set_head(h, other, true);
 		graph_unlock_node(meta);
 		return true;
 	}
@@ -375,6 +376,7 @@ become_node(Hnsw *h, uint32_t slot)
 void
 link_promote(Hnsw *h, Ctx *ctx, uint32_t slot)
 {
+	graph_set_head(h, slot, true);
 	(void) link_slot(h, ctx, slot, true);
 	pthread_mutex_lock(&h->lock);
 	become_node(h, slot);

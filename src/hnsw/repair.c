@@ -66,6 +66,7 @@ begin_batch(Hnsw *h, bool eager)
 	pthread_mutex_unlock(&h->lock);
 	if (!begin)
 		return false;
+	connect_end(h);				/* the lists it has followed are about to change */
 	h->in_batch = vt_alloc0((size_t) h->batch_used / 8 + 1);
 	for (uint32_t i = 0; i < h->batch.n; i++)
 		set_in_batch(h, h->batch.slots[i], true);
@@ -250,6 +251,7 @@ end_batch(Hnsw *h)
 	free(h->in_batch);
 	h->in_batch = NULL;
 	h->phase = REPAIR_IDLE;
+	h->connect_due = true;
 }
 
 /* Mend the next nodes; true: that was the last. */
@@ -270,6 +272,25 @@ sweep(Hnsw *h, Ctx *ctx, uint32_t steps)
 	return h->sweep_at >= used;
 }
 
+/* While there is nothing to mend: nodes no walk comes to are linked once more. */
+static bool
+connect(Hnsw *h, uint32_t steps)
+{
+	uint32_t	guard;
+	Ctx		   *ctx;
+
+	if (h->connect == NULL && !connect_begin(h))
+		return false;
+	guard = hnsw_enter(h);
+	ctx = ctx_take(h);
+	if (!connect_some(h, ctx, steps))
+		connect_end(h);
+	atomic_fetch_add_explicit(&h->link_distances, ctx->distances, memory_order_relaxed);
+	ctx_give(h, ctx);
+	hnsw_leave(h, guard);
+	return true;
+}
+
 static bool
 repair_some(Hnsw *h, uint32_t steps, bool eager)
 {
@@ -282,7 +303,7 @@ repair_some(Hnsw *h, uint32_t steps, bool eager)
 	pthread_mutex_unlock(&h->lock);
 
 	if (h->phase == REPAIR_IDLE && !begin_batch(h, eager))
-		return false;
+		return connect(h, steps);
 	if (h->phase == REPAIR_GRACE)
 	{
 		if (epoch_oldest(h) <= h->batch_epoch)

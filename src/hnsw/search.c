@@ -7,11 +7,12 @@
  * codes.  The first of them, some more than k, are measured exactly and
  * ordered by that.
  *
- * With a filter the share that passes decides how: a walk has to pass by
- * ef / share nodes, each of them a dozen distances; a scan asks the filter
- * about every slot and measures those that pass.  The share comes from a
- * sample.  Whatever the walk finds, if it is fewer than k although more could
- * be there, the scan has the last word.
+ * With a filter or a set the share that passes decides how.  Where most pass, a
+ * walk keeps what does not beside the hits, and so becomes longer by 1 / share.
+ * Where fewer do, it goes from hit to hit through what is none (walk.c).  Where
+ * few do, all of them are measured.  The share of a filter comes from a sample.
+ * Whatever a walk finds, if it is fewer than k although more could be there,
+ * measuring all has the last word.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,9 +23,26 @@
 
 #define SAMPLE 256
 
-/* What a filter call costs, in distances; distances of a node that is expanded. */
-#define FILTER_COST 0.1
-#define NODE_COST 12.0
+/*
+ * What things cost, in distances of a walk: to expand a node; to measure rows in
+ * their order, many at once; to ask a set or a filter while walking; to ask a
+ * filter about slots in their order.
+ */
+#define NODE_COST 16.0
+#define ROW_COST 0.7
+#define SET_COST 0.09
+#define FILTER_COST 0.5
+#define SCAN_FILTER_COST 0.1
+
+/* A hop through what is no hit must lead to so many hits. */
+#define THROUGH_LEAST 3.0
+
+typedef enum Way
+{
+	WAY_WALK,
+	WAY_THROUGH,
+	WAY_ALL
+} Way;
 
 int
 hits_compare(const void *pa, const void *pb)
@@ -100,18 +118,21 @@ hits_sort(HnswHit *hits, uint32_t n)
 static uint32_t
 scan(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 {
-	uint64_t	start = atomic_load_explicit(&h->tail, memory_order_acquire);
+	Walk		what = {.h = h, .start = atomic_load_explicit(&h->tail, memory_order_acquire),
+		.set = search->set, .filter = search->filter, .filter_arg = search->filter_arg};
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 	uint32_t	n = 0;
 	uint64_t	distances = 0;
 
 	for (uint32_t slot = 0; slot < used; slot++)
 	{
-		uint32_t	shown = graph_stand_in(h, slot, start);
+		uint32_t	shown;
 		HnswHit		hit;
 
-		if (shown == NO_SLOT ||
-			(search->filter && !search->filter(search->filter_arg, graph_meta(h, shown)->label, shown)))
+		if (search->set && (slot = set_next(search->set, slot)) >= used)
+			break;
+		shown = walk_stand_in(&what, slot);
+		if (shown == NO_SLOT || !walk_filter(&what, shown))
 			continue;
 		hit = hits_make(h, search->query, shown);
 		distances++;
@@ -133,16 +154,20 @@ hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	return n;
 }
 
-/* Does so little pass the filter that a scan is cheaper than a walk? */
-static bool
-scan_is_cheaper(Hnsw *h, const HnswSearch *search, uint32_t ef)
+/* The share of live slots that may be hits, about. */
+static double
+share_of(Hnsw *h, const HnswSearch *search)
 {
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 	uint32_t	step = used / SAMPLE + 1;
 	uint32_t	live = 0;
 	uint32_t	pass = 0;
-	double		share;
+	double		share = 1;
 
+	if (search->set)
+		share = (double) search->set->size / ((double) atomic_load(&h->live) + 1);
+	if (search->filter == NULL)
+		return share < 1 ? share : 1;
 	for (uint64_t i = (uint64_t) step * 7 % (used + 1), k = 0; k < SAMPLE && k < used; k++)
 	{
 		uint32_t	slot = (uint32_t) ((i + k * step) % used);
@@ -152,10 +177,34 @@ scan_is_cheaper(Hnsw *h, const HnswSearch *search, uint32_t ef)
 		live++;
 		pass += search->filter(search->filter_arg, graph_meta(h, slot)->label, slot);
 	}
-	if (live == 0)
-		return false;
-	share = ((double) pass + 0.5) / (live + 1);
-	return used * (FILTER_COST + share) < NODE_COST * ef / share;
+	share *= ((double) pass + 0.5) / (live + 1);
+	return share < 1 ? share : 1;
+}
+
+static Way
+choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
+{
+	double		share;
+	double		ask = (search->set ? SET_COST : 0) + (search->filter ? FILTER_COST : 0);
+	double		lists = (double) h->opt.m * h->opt.m;	/* links of links, those that are many times there once */
+	double		walk;
+	double		through;
+	double		all;
+
+	if (search->filter == NULL && search->set == NULL)
+		return WAY_WALK;
+	share = share_of(h, search);
+	if (share <= 0)
+		return WAY_ALL;
+	walk = NODE_COST * ef / share;
+	through = ef * (NODE_COST + ask * fmin(1.7 * lists, h->opt.m / share));
+	if (share * lists < THROUGH_LEAST)
+		through = INFINITY;
+	all = search->set ? ROW_COST * search->set->size :
+		atomic_load_explicit(&h->used, memory_order_relaxed) * (SCAN_FILTER_COST + share);
+	if (all < walk && all < through)
+		return WAY_ALL;
+	return through < walk ? WAY_THROUGH : WAY_WALK;
 }
 
 static inline void
@@ -214,11 +263,8 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 		last = pool->e[i];
 		if (h->coded && i + ahead < pool->n)
 			prefetch_vector(h, entry_slot(pool->e[i + ahead]));
-		slot = graph_stand_in(h, slot, walk->start);
-		if (slot == NO_SLOT)
-			continue;
-		if (slot != entry_slot(pool->e[i]) && search->filter &&
-			!search->filter(search->filter_arg, graph_meta(h, slot)->label, slot))
+		slot = walk_stand_in(walk, slot);
+		if (slot == NO_SLOT || (slot != entry_slot(pool->e[i]) && !walk_filter(walk, slot)))
 			continue;
 		hit = hits_make(h, search->query, slot);
 		measured++;
@@ -234,38 +280,49 @@ uint32_t
 hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 {
 	uint32_t	ef = search->ef > search->k ? search->ef : search->k;
+	bool		part = search->filter || search->set;
 	uint32_t	guard;
 	uint32_t	n = 0;
-	bool		exact;
+	Ctx		   *ctx;
+	Way			way;
 
 	if (search->k == 0)
 		return 0;
 	guard = hnsw_enter(h);
-	exact = search->filter && scan_is_cheaper(h, search, ef);
-	if (!exact)
+	ctx = ctx_take(h);
+	query_set(h, &ctx->query, search->query);
+	way = choose_way(h, search, ef);
+	for (;;)
 	{
-		Ctx		   *ctx = ctx_take(h);
 		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited,
-			.pool = &ctx->pool, .filter = search->filter, .filter_arg = search->filter_arg};
+			.pool = &ctx->pool, .through = way == WAY_THROUGH, .set = search->set,
+			.filter = search->filter, .filter_arg = search->filter_arg};
 
-		query_set(h, &ctx->query, search->query);
 		pool_begin(walk.pool, ef);
-		walk_start(&walk);
+		if (way == WAY_ALL)
+			walk_all(&walk);
+		else
+			walk_start(&walk);
 		n = refine(&walk, search, hits);
 		if (search->cost)
 		{
 			search->cost->distances += walk.distances;
 			search->cost->hops += walk.hops;
+			search->cost->looked += walk.looked;
+			search->cost->exact += way == WAY_ALL;
 		}
-		ctx_give(h, ctx);
-		exact = n < search->k && (search->filter || n < atomic_load(&h->live));
+		if (n == search->k || (!part && n >= atomic_load(&h->live)))
+			break;
+		if (way == WAY_ALL)
+		{
+			/* Some died since they were kept, others had given way to them. */
+			if (walk.distances > walk.pool->n)
+				n = scan(h, search, hits);
+			break;
+		}
+		way = WAY_ALL;
 	}
-	if (exact)
-	{
-		n = scan(h, search, hits);
-		if (search->cost)
-			search->cost->exact++;
-	}
+	ctx_give(h, ctx);
 	hnsw_leave(h, guard);
 	return n;
 }

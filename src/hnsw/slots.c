@@ -74,6 +74,8 @@ lay_out(Hnsw *h)
 	at = round_up(at + sizeof(uint32_t) * h->m0 * slots, 64);
 	h->life_off = at;
 	at = round_up(at + sizeof(Life) * slots, 64);
+	h->head_off = at;
+	at = round_up(at + slots / 8, 64);
 	h->meta_off = at;
 	at += sizeof(Meta) * slots;
 	h->chunk_size = round_up(at, PAGE);
@@ -148,6 +150,7 @@ hnsw_destroy(Hnsw *h)
 	}
 	for (int i = 0; i < CTX_PLACES; i++)
 		ctx_free(atomic_load(&h->ctx[i]));
+	connect_end(h);
 	graph_account(h, -atomic_load(&h->bytes));
 	epoch_destroy(h);
 	free(h->chunks);
@@ -258,6 +261,7 @@ hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 		Meta	   *meta = graph_meta(h, *slot);
 
 		meta->prev = NO_SLOT;
+		graph_set_head(h, *slot, false);
 		atomic_store_explicit(&meta->twin, NO_SLOT, memory_order_relaxed);
 		atomic_store_explicit(&meta->state, SLOT_RESERVED, memory_order_release);
 	}

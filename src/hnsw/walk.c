@@ -11,7 +11,8 @@
  * when the best `want` of the pool are expanded.
  *
  * Dead and filtered slots lead on but are no hits: they are kept in the pool
- * on top of the `want`, so they do not crowd the others out.
+ * on top of the `want`, so they do not crowd the others out.  Where most are no
+ * hits, a walk `through` does not measure them, but goes on to the hits behind.
  *
  * A hop waits for memory: for the links, then for the rows.  Links are asked for
  * when a node enters the pool; short rows while links are gathered, of long ones
@@ -30,6 +31,9 @@
 
 /* Rows of so many lines are asked for all at once, longer ones by the kernels. */
 #define SHORT_ROW 5
+
+/* Members a walk through a set begins with, besides the nearest node. */
+#define SEEDS 16
 
 static inline void
 prefetch_lines(const void *p, int lines)
@@ -55,11 +59,13 @@ passes_by(const Walk *walk, uint32_t slot)
 	if (walk->linking)
 		return atomic_load_explicit(&h->dead, memory_order_relaxed) != 0 &&
 			graph_fate(h, slot) != FATE_LIVE;
+	if (walk->set && !set_has(walk->set, slot))
+		return true;
 	if ((atomic_load_explicit(&h->dead, memory_order_relaxed) != 0 ||
 		 atomic_load_explicit(&h->tail, memory_order_relaxed) != walk->start) &&
-		graph_stand_in(h, slot, walk->start) == NO_SLOT)
+		walk_stand_in(walk, slot) == NO_SLOT)
 		return true;
-	return walk->filter && !walk->filter(walk->filter_arg, graph_meta(h, slot)->label, slot);
+	return !walk_filter(walk, slot);
 }
 
 /* The last entry gives way. */
@@ -155,13 +161,34 @@ consider(Walk *walk, uint32_t slot, float score)
 	walk_insert(walk, e);
 }
 
+/* Slots that have just been marked as visited: score them, keep the good ones. */
+static void
+measure(Walk *walk, const uint32_t *slots, uint32_t n)
+{
+	const Hnsw *h = walk->h;
+	const uint8_t *rows[WALK_BATCH];
+	float		scores[WALK_BATCH];
+
+	if (n == 0)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		rows[i] = graph_row(h, slots[i]);
+		if (h->row_lines <= SHORT_ROW)
+			prefetch_lines_l2(rows[i], h->row_lines);
+		else if (i < 4)
+			prefetch_lines(rows[i], 4);
+	}
+	query_score(h, walk->query, slots, rows, n, scores);
+	walk->distances += n;
+	for (uint32_t i = 0; i < n; i++)
+		consider(walk, slots[i], scores[i]);
+}
+
 void
 walk_offer(Walk *walk, const uint32_t *slots, uint32_t n)
 {
-	const Hnsw *h = walk->h;
 	uint32_t	fresh[WALK_BATCH];
-	const uint8_t *rows[WALK_BATCH];
-	float		scores[WALK_BATCH];
 	uint32_t	nfresh = 0;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -169,20 +196,78 @@ walk_offer(Walk *walk, const uint32_t *slots, uint32_t n)
 		fresh[nfresh] = slots[i];
 		nfresh += visited_add(walk->visited, slots[i]);
 	}
-	if (nfresh == 0)
-		return;
-	for (uint32_t i = 0; i < nfresh; i++)
+	measure(walk, fresh, nfresh);
+}
+
+/* Is the node, or one of its twins, a hit of this walk? */
+static bool
+node_passes(const Walk *walk, uint32_t slot)
+{
+	if (!passes_by(walk, slot))
+		return true;
+	if (!walk->twins || !graph_is_head(walk->h, slot))
+		return false;
+	while ((slot = atomic_load_explicit(&graph_meta(walk->h, slot)->twin, memory_order_acquire)) != NO_SLOT)
+		if (!passes_by(walk, slot))
+			return true;
+	return false;
+}
+
+/*
+ * Where few are hits: those among the links, and if they are few, those among the
+ * links of links that are none.  So the walk goes from hit to hit, and what is
+ * none costs a look at its links.  More than half of m at a time find little
+ * more and cost much.
+ */
+static void
+offer_through(Walk *walk, const uint32_t *links, uint32_t n)
+{
+	const Hnsw *h = walk->h;
+	uint32_t	fresh[WALK_BATCH];
+	uint32_t	others[2 * HNSW_MAX_M];
+	uint32_t	nfresh = 0;
+	uint32_t	nothers = 0;
+	bool		plain_set = walk->set && !walk->twins;	/* bits tell it all */
+
+	walk->looked += n;
+	for (uint32_t i = 0; i < n; i++)
 	{
-		rows[i] = graph_row(h, fresh[i]);
-		if (h->row_lines <= SHORT_ROW)
-			prefetch_lines_l2(rows[i], h->row_lines);
-		else if (i < 4)
-			prefetch_lines(rows[i], 4);
+		if (visited_has(walk->visited, links[i]))
+			continue;
+		if (node_passes(walk, links[i]))
+		{
+			visited_add(walk->visited, links[i]);
+			fresh[nfresh++] = links[i];
+		}
+		else
+		{
+			others[nothers++] = links[i];
+			prefetch_lines(graph_ground(h, links[i]), 2);
+		}
 	}
-	query_score(h, walk->query, fresh, rows, nfresh, scores);
-	walk->distances += nfresh;
-	for (uint32_t i = 0; i < nfresh; i++)
-		consider(walk, fresh[i], scores[i]);
+	for (uint32_t i = 0; i < nothers && nfresh < h->opt.m / 2; i++)
+	{
+		const atomic_uint *second = graph_ground(h, others[i]);
+
+		/* Looked through once, whichever node led here. */
+		visited_add(walk->visited, others[i]);
+		for (uint32_t j = 0; j < h->m0 && nfresh < WALK_BATCH; j++)
+		{
+			uint32_t	to = atomic_load_explicit(&second[j], memory_order_acquire);
+
+			if (to == NO_SLOT)
+				break;
+			walk->looked++;
+			if (plain_set && !set_has(walk->set, to))
+				continue;
+			if (!visited_has(walk->visited, to) && node_passes(walk, to))
+			{
+				visited_add(walk->visited, to);
+				fresh[nfresh++] = to;
+			}
+		}
+	}
+	measure(walk, fresh, nfresh);
 }
 
 static float
@@ -279,7 +364,10 @@ walk_run(Walk *walk)
 		if (walk->twins)
 			offer_twins(walk, e);
 		n = graph_copy_links(h, entry_slot(e), walk->level, links);
-		walk_offer(walk, links, n);
+		if (walk->through)
+			offer_through(walk, links, n);
+		else
+			walk_offer(walk, links, n);
 	}
 }
 
@@ -307,6 +395,55 @@ waiting_slots(Walk *walk, uint32_t *n)
 	return slots;
 }
 
+/*
+ * Some members of the set, from all over it: where no hit is near the query,
+ * links of links may not lead to one.
+ */
+static void
+offer_seeds(Walk *walk)
+{
+	uint32_t	seeds[SEEDS];
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < SEEDS; i++)
+	{
+		uint32_t	slot = set_next(walk->set, (uint32_t) ((uint64_t) walk->set->nbits * i / SEEDS));
+
+		/* What is not in the graph leads nowhere. */
+		if (slot != NO_SLOT &&
+			atomic_load_explicit(&graph_meta(walk->h, slot)->state, memory_order_acquire) == SLOT_LINKED)
+			seeds[n++] = slot;
+	}
+	walk_offer(walk, seeds, n);
+}
+
+void
+walk_all(Walk *walk)
+{
+	Hnsw	   *h = walk->h;
+	uint32_t	some[WALK_BATCH];
+	uint32_t	n = 0;
+	uint32_t	used;
+
+	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
+	used = atomic_load_explicit(&h->used, memory_order_acquire);
+	visited_begin(walk->visited, used);
+	for (uint32_t slot = 0; slot < used; slot++)
+	{
+		if (walk->set && (slot = set_next(walk->set, slot)) >= used)
+			break;
+		if (walk_stand_in(walk, slot) == NO_SLOT || !walk_filter(walk, slot))
+			continue;
+		some[n++] = slot;
+		if (n == WALK_BATCH)
+		{
+			walk_offer(walk, some, n);
+			n = 0;
+		}
+	}
+	walk_offer(walk, some, n);
+}
+
 void
 walk_start(Walk *walk)
 {
@@ -327,6 +464,8 @@ walk_start(Walk *walk)
 		uint32_t	slot = entry_slot(walk_descend(walk, entry, 0));
 
 		walk_offer(walk, &slot, 1);
+		if (walk->through && walk->set)
+			offer_seeds(walk);
 		walk_run(walk);
 	}
 	for (uint32_t at = 0; at < nwaiting; at += WALK_BATCH)

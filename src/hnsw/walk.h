@@ -10,6 +10,7 @@
 #define HNSW_WALK_H
 
 #include "hnsw/ctx.h"
+#include "hnsw/set.h"
 
 typedef struct Walk
 {
@@ -24,12 +25,31 @@ typedef struct Walk
 	int			level;
 	bool		linking;		/* every live slot counts */
 	bool		twins;			/* there are some, and they count */
+	bool		through;		/* what is no hit is not measured, but looked through */
+	const HnswSet *set;
 	HnswFilter	filter;
 	void	   *filter_arg;
 
 	uint64_t	distances;
 	uint64_t	hops;
+	uint64_t	looked;
 } Walk;
+
+/* What a search shows for a slot, NO_SLOT for nothing; the filter is asked apart. */
+static inline uint32_t
+walk_stand_in(const Walk *walk, uint32_t slot)
+{
+	if (walk->set == NULL)
+		return graph_stand_in(walk->h, slot, walk->start);
+	return set_has(walk->set, slot) ? set_stand_in(walk->set, slot) : NO_SLOT;
+}
+
+static inline bool
+walk_filter(const Walk *walk, uint32_t slot)
+{
+	return walk->filter == NULL ||
+		walk->filter(walk->filter_arg, graph_meta(walk->h, slot)->label, slot);
+}
 
 /* Greedily from the entry point down to level `to`. */
 extern Entry walk_descend(Walk *walk, uint64_t entry, int to);
@@ -43,6 +63,9 @@ extern void walk_run(Walk *walk);
 
 /* From the entry point, and over the waiting slots: how a search begins. */
 extern void walk_start(Walk *walk);
+
+/* Instead of walking: measure all that may be a hit. */
+extern void walk_all(Walk *walk);
 
 extern void walk_insert(Walk *walk, Entry e);
 

@@ -211,6 +211,59 @@ few_distances_are_enough(void **state)
 	free(rows);
 }
 
+/*
+ * In tight groups far apart lists lose the last link to a node now and then; a
+ * repair finds those and links them once more, while others die as well.
+ */
+static void
+lost_nodes_are_linked_again(void **state)
+{
+	enum {GROUPS = 100, MEMBERS = 80};
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 4, .ef_construction = 20, .seed = 3};
+	Hnsw	   *h;
+	HnswReport	report;
+	Prng		prng = {5};
+	float		centres[GROUPS][DIM];
+	VtError		err;
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (int g = 0; g < GROUPS; g++)
+		for (int i = 0; i < DIM; i++)
+			centres[g][i] = (float) prng_double(&prng) * 100;
+	for (uint32_t row = 0; row < GROUPS * MEMBERS; row++)
+	{
+		float		vector[DIM];
+
+		for (int i = 0; i < DIM; i++)
+			vector[i] = centres[row % GROUPS][i] + (float) prng_double(&prng);
+		add(h, row, vector);
+	}
+	link_all(h);
+	assert_true(hnsw_check(h, &report));
+	assert_true(report.unreachable > 0);
+	while (hnsw_repair(h, 500, false))
+		;
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.nodes, GROUPS * MEMBERS);
+	assert_int_equal(report.unreachable, 0);
+
+	/* Small batches of dead: mended each time, and what mending loses. */
+	for (uint32_t slot = 0; slot < GROUPS * MEMBERS; slot += 3)
+	{
+		assert_true(hnsw_delete(h, slot));
+		if (slot % 600 == 0)
+			while (hnsw_repair(h, 500, true))
+				;
+	}
+	while (hnsw_repair(h, 500, true))
+		;
+	assert_sound(h);
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+	hnsw_destroy(h);
+}
+
 int
 main(void)
 {
@@ -219,6 +272,7 @@ main(void)
 		cmocka_unit_test(cursor_passes_by_many),
 		cmocka_unit_test(equal_codes_are_no_trap),
 		cmocka_unit_test(few_distances_are_enough),
+		cmocka_unit_test(lost_nodes_are_linked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

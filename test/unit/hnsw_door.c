@@ -246,6 +246,41 @@ deleted_is_hidden_at_once(void **state)
 	free(rows);
 }
 
+/* Calibrated searches find what they should; asking for more costs more. */
+static void
+calibrated_to_a_recall(void **state)
+{
+	float	   *rows = clustered(61, 8000);
+
+	(void) state;
+	for (int codes = HNSW_CODES_NONE; codes <= HNSW_CODES_INT8; codes++)
+	{
+		HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 5, .ef_construction = 40,
+			.codes = (HnswCodes) codes, .seed = 7};
+		Hnsw	   *h;
+		VtError		err;
+		uint32_t	some;
+		uint32_t	most;
+
+		assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+		assert_int_equal(hnsw_calibrate(h, K, 0.99), K);
+		for (uint32_t i = 0; i < 8000; i++)
+			add(h, i, rows + (size_t) i * DIM);
+		link_all(h);
+		some = hnsw_calibrate(h, K, 0.90);
+		most = hnsw_calibrate(h, K, 0.99);
+		assert_true(some >= K && most > some && most <= 600);
+		assert_true(recall(h, VEC_L2, rows, 8000, NULL, some) >= 0.87);
+		assert_true(recall(h, VEC_L2, rows, 8000, NULL, some) < 0.99);
+		assert_true(recall(h, VEC_L2, rows, 8000, NULL, most) >= 0.98);
+
+		/* Even all of them are too few for certainty that cannot be. */
+		assert_true(hnsw_calibrate(h, K, 1.1) >= 550);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
 /* The new version is found at its place, the old one nowhere, linked or not. */
 static void
 replaced_comes_once(void **state)
@@ -560,6 +595,7 @@ main(void)
 		cmocka_unit_test(equal_vectors_are_no_trap),
 		cmocka_unit_test(filter_starves_nobody),
 		cmocka_unit_test(deleted_is_hidden_at_once),
+		cmocka_unit_test(calibrated_to_a_recall),
 		cmocka_unit_test(replaced_comes_once),
 		cmocka_unit_test(cursor_returns_all_once),
 		cmocka_unit_test(random_life_keeps_the_books),

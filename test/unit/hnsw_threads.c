@@ -270,6 +270,41 @@ look_for(uint32_t label, const uint8_t *before)
 		complain("lost", label);
 }
 
+static bool
+is_of_class(void *arg, uint64_t label, uint32_t slot)
+{
+	(void) slot;
+	return class_of(label) == class_of(*(uint32_t *) arg);
+}
+
+/* In a set: whoever was there when it was filled comes, as many as are wanted. */
+static void
+look_in_set(uint32_t label, const uint8_t *before)
+{
+	HnswSet    *set = hnsw_set_open(h);
+	HnswSearch	s = {.query = old_rows[label], .k = LABELS, .ef = LABELS, .set = set};
+	HnswHit		hits[LABELS];
+	uint8_t		seen[LABELS] = {0};
+	uint32_t	n;
+
+	hnsw_set_add_passing(set, is_of_class, &label);
+	if (label % 3 == 0)
+		s.k = s.ef = 8;
+	n = hnsw_search(h, &s, hits);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		judge(&hits[i], s.query, before);
+		if (class_of(hits[i].label) != class_of(label))
+			complain("no member", hits[i].label);
+		if (hits[i].label < LABELS && seen[hits[i].label]++)
+			complain("twice in one answer of a set", hits[i].label);
+	}
+	for (uint32_t i = 0; i < LABELS && s.k == LABELS; i++)
+		if (before[i] != UNBORN && class_of(i) == class_of(label) && class_of(i) != DIES && !seen[i])
+			complain("missed in a set", i);
+	hnsw_set_close(set);
+}
+
 static void *
 search_often(void *arg)
 {
@@ -283,6 +318,8 @@ search_often(void *arg)
 		note_phases(before);
 		if (i % 8 == 0)
 			look_for(prng_below(&prng, LABELS), before);
+		else if (i % 8 == 1)
+			look_in_set(prng_below(&prng, LABELS), before);
 		else
 			look_near(prng_below(&prng, LABELS), before);
 		hnsw_leave(h, guard);

@@ -23,7 +23,7 @@ typedef struct Point
 {
 	uint32_t	ef;
 	double		recall;
-	double		qps;			/* the best round */
+	double		qps;			/* of processor time, the best round */
 	double		p50_us;			/* of that round */
 	double		p95_us;
 	double		p99_us;
@@ -50,6 +50,8 @@ typedef struct Settings
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
 	const char *keep;			/* folder for hnswlib's indexes; NULL: built each time */
+	const Engine *ours[2];		/* what modes other than curves run on */
+	uint32_t	nours;
 	int			argc;
 	char	  **argv;
 } Settings;
@@ -57,6 +59,12 @@ typedef struct Settings
 /* Seconds this process has used the processor, and bytes it holds in memory. */
 extern double usage_cpu_s(void);
 extern double usage_rss(void);
+
+/*
+ * Time of the processor this thread has had: what threads take from each other
+ * by their work shows in it, what others on the machine take does not.
+ */
+extern double thread_us(void);
 
 /* Queries a second at a recall, between the measured points; 0: not reached. */
 extern double curve_qps_at(const Curve *curve, double recall);

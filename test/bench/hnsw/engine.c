@@ -93,6 +93,8 @@ build(const Plan *plan, HnswCodes codes)
 	feed(&f);
 	for (uint32_t i = 1; i < plan->threads; i++)
 		pthread_join(threads[i], NULL);
+	while (hnsw_repair(index->h, 100000, false))
+		;
 	return index;
 }
 

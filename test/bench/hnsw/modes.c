@@ -17,8 +17,6 @@
 
 #define EF 80
 
-static const Engine *const ours[] = {&engine_float, &engine_int8};
-
 static Plan
 plan_of(const Settings *settings, const Set *set, uint32_t n)
 {
@@ -55,7 +53,7 @@ search_on(void *arg)
 {
 	Searcher   *s = arg;
 	uint64_t	goal = s->searches;
-	int64_t		begin = clock_now_us();
+	double		begin = thread_us();
 	uint64_t	done = 0;
 	HnswHit		hits[K];
 
@@ -66,7 +64,7 @@ search_on(void *arg)
 
 		hnsw_search(s->h, &search, hits);
 	}
-	s->us = (double) (clock_now_us() - begin);
+	s->us = thread_us() - begin;
 	s->searches = done;
 	return NULL;
 }
@@ -97,10 +95,10 @@ mode_threads(const Settings *settings, const Set *set)
 {
 	Plan		plan = plan_of(settings, set, set->n);
 
-	printf("\nsearch by two threads, ef %d\n%-15s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
-	for (int e = 0; e < 2; e++)
+	printf("\nsearch by two threads, ef %d, searches a second of processor time\n%-15s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
+	for (uint32_t e = 0; e < settings->nours; e++)
 	{
-		void	   *index = ours[e]->build(&plan);
+		void	   *index = settings->ours[e]->build(&plan);
 		double		best[2] = {0, 0};
 
 		for (uint32_t round = 0; round < settings->rounds; round++)
@@ -110,8 +108,8 @@ mode_threads(const Settings *settings, const Set *set)
 
 				best[t - 1] = qps > best[t - 1] ? qps : best[t - 1];
 			}
-		printf("%-15s %9.0f %9.0f %7.2fx\n", ours[e]->name, best[0], best[1], best[1] / best[0]);
-		ours[e]->destroy(index);
+		printf("%-15s %9.0f %9.0f %7.2fx\n", settings->ours[e]->name, best[0], best[1], best[1] / best[0]);
+		settings->ours[e]->destroy(index);
 	}
 }
 
@@ -123,11 +121,11 @@ mode_insert(const Settings *settings, const Set *set)
 	uint32_t	half = set->n / 2;
 	Plan		plan = plan_of(settings, set, half);
 
-	printf("\none thread searches (ef %d) while another inserts the second half of the rows\n"
+	printf("\none thread searches (ef %d, a second of processor time) while another inserts the second half\n"
 		   "%-15s %9s %9s %9s %8s %10s\n", EF, "engine", "half", "meanwhile", "all", "loss", "inserts/s");
-	for (int e = 0; e < 2; e++)
+	for (uint32_t e = 0; e < settings->nours; e++)
 	{
-		void	   *index = ours[e]->build(&plan);
+		void	   *index = settings->ours[e]->build(&plan);
 		Hnsw	   *h = engine_graph(index);
 		double		before = search_rate(set, h, 1, 20000);
 		atomic_int	stop = 0;
@@ -153,9 +151,9 @@ mode_insert(const Settings *settings, const Set *set)
 		rate = (double) s.searches / s.us * 1e6;
 		/* A larger graph is slower by itself: compare with the middle of both. */
 		quiet = (before + after) / 2;
-		printf("%-15s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", ours[e]->name, before, rate, after,
+		printf("%-15s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", settings->ours[e]->name, before, rate, after,
 			   100 * (1 - rate / quiet), (set->n - half) / spent * 1e6);
-		ours[e]->destroy(index);
+		settings->ours[e]->destroy(index);
 	}
 }
 
@@ -195,8 +193,13 @@ choose_rows(const Set *set, double share, bool by_class, uint8_t *bits)
 	return pass;
 }
 
+/*
+ * as_set: what passes is put into a set once, as for a predicate that comes
+ * often or an index that knows the rows; else the search asks for each row.
+ */
 static void
-filter_line(const Set *set, Hnsw *h, const char *name, double share, bool by_class, double free_qps)
+filter_line(const Set *set, Hnsw *h, const char *name, double share, bool by_class, bool as_set,
+			double free_qps)
 {
 	uint8_t    *bits = vt_alloc(set->n / 8 + 1);
 	uint32_t	pass = choose_rows(set, share, by_class, bits);
@@ -206,45 +209,58 @@ filter_line(const Set *set, Hnsw *h, const char *name, double share, bool by_cla
 	uint64_t	wanted = 0;
 	double		best = 0;
 	HnswCost	cost = {0};
+	HnswSet    *members = NULL;
+	HnswSearch	s = {.k = K, .ef = EF, .filter = is_allowed, .filter_arg = &allowed};
 
 	if (pass == 0)
 	{
 		free(bits);
 		return;
 	}
+	if (as_set)
+	{
+		s.set = members = hnsw_set_open(h);
+		hnsw_set_add_passing(members, is_allowed, &allowed);
+		s.filter = NULL;
+	}
 	for (int round = 0; round < 3; round++)
 	{
-		int64_t		begin = clock_now_us();
+		double		begin = thread_us();
 		double		qps;
 
 		memset(&cost, 0, sizeof(cost));
 		for (uint32_t q = 0; q < nq; q++)
 		{
 			HnswHit		hits[K];
-			HnswSearch	s = {.query = set->queries + (size_t) q * set->dim, .k = K, .ef = EF,
-				.filter = is_allowed, .filter_arg = &allowed, .cost = &cost};
 
+			s.query = set->queries + (size_t) q * set->dim;
+			s.cost = &cost;
 			hnsw_search(h, &s, hits);
 		}
-		qps = nq / (double) (clock_now_us() - begin) * 1e6;
+		qps = nq / (thread_us() - begin) * 1e6;
 		best = qps > best ? qps : best;
 	}
 	for (uint32_t q = 0; q < nq && q < 200; q++)
 	{
 		HnswHit		hits[K];
 		HnswHit		truth[K];
-		HnswSearch	s = {.query = set->queries + (size_t) q * set->dim, .k = K, .ef = EF,
-			.filter = is_allowed, .filter_arg = &allowed};
-		uint32_t	n = hnsw_search(h, &s, hits);
-		uint32_t	want = hnsw_scan_exact(h, &s, truth);
+		uint32_t	n;
+		uint32_t	want;
 
+		s.query = set->queries + (size_t) q * set->dim;
+		s.cost = NULL;
+		n = hnsw_search(h, &s, hits);
+		want = hnsw_scan_exact(h, &s, truth);
 		wanted += want;
 		for (uint32_t i = 0; i < n; i++)
 			right += want > 0 && hits[i].distance <= truth[want - 1].distance;
 	}
-	printf("%-15s %-8s %8.2f%% %8.4f %9.0f %7.2fx %10.0f %7.0f%%\n", name, by_class ? "class" : "random",
-		   100.0 * pass / set->n, (double) right / (double) wanted, best, best / free_qps,
-		   (double) cost.distances / nq, 100.0 * (double) cost.exact / nq);
+	printf("%-15s %-6s %-6s %8.2f%% %8.4f %9.0f %7.2fx %10.0f %8.0f %7.0f%%\n", name,
+		   by_class ? "class" : "random", as_set ? "set" : "filter", 100.0 * pass / set->n,
+		   (double) right / (double) wanted, best, best / free_qps, (double) cost.distances / nq,
+		   (double) cost.looked / nq, 100.0 * (double) cost.exact / nq);
+	fflush(stdout);
+	hnsw_set_close(members);
 	free(bits);
 }
 
@@ -254,11 +270,11 @@ mode_filter(const Settings *settings, const Set *set)
 	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
 	Plan		plan = plan_of(settings, set, set->n);
 
-	printf("\nfilters, ef %d; speed as part of the unfiltered\n%-15s %-8s %9s %8s %9s %8s %10s %8s\n", EF,
-		   "engine", "filter", "pass", "recall", "QPS", "of free", "distances", "scans");
-	for (int e = 0; e < 2; e++)
+	printf("\nfilters, ef %d; speed as part of the unfiltered\n%-15s %-6s %-6s %9s %8s %9s %8s %10s %8s %8s\n",
+		   EF, "engine", "rows", "as", "pass", "recall", "QPS", "of free", "distances", "looked", "all");
+	for (uint32_t e = 0; e < settings->nours; e++)
 	{
-		void	   *index = ours[e]->build(&plan);
+		void	   *index = settings->ours[e]->build(&plan);
 		Hnsw	   *h = engine_graph(index);
 		double		free_qps = 0;
 
@@ -268,14 +284,14 @@ mode_filter(const Settings *settings, const Set *set)
 
 			free_qps = qps > free_qps ? qps : free_qps;
 		}
-		printf("%-15s %-8s %9s %8s %9.0f\n", ours[e]->name, "none", "100%", "", free_qps);
+		printf("%-15s %-6s %-6s %9s %8s %9.0f\n", settings->ours[e]->name, "all", "none", "100%", "", free_qps);
 		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
 		{
-			filter_line(set, h, ours[e]->name, shares[i], false, free_qps);
-			if (set->classes)
-				filter_line(set, h, ours[e]->name, shares[i], true, free_qps);
+			for (int as_set = 1; as_set >= 0; as_set--)
+				for (int by_class = 0; by_class <= (set->classes != NULL); by_class++)
+					filter_line(set, h, settings->ours[e]->name, shares[i], by_class, as_set, free_qps);
 		}
-		ours[e]->destroy(index);
+		settings->ours[e]->destroy(index);
 	}
 }
 

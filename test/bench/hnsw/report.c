@@ -53,7 +53,7 @@ report_machine(const Settings *settings)
 		printf(" %s", settings->argv[i]);
 	printf("\nmachine    %s, %s %s; our kernels: %s\n", cpu, name.sysname, name.release, hnsw_cpu_name());
 	printf("compilers  ours %s -O2; rival: hnswlib %s -O3 -march=native\n", __VERSION__, RIVAL_VERSION);
-	printf("settings   m %u, ef_construction %u, %u build threads, recall@%d, one thread searches, best of %u rounds\n",
+	printf("settings   m %u, ef_construction %u, %u build threads, recall@%d, one thread searches, QPS of processor time, best of %u rounds\n",
 		   settings->m, settings->ef_construction, settings->threads, K, settings->rounds);
 }
 
@@ -221,6 +221,44 @@ write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
 	fprintf(out, "</svg>\n");
 }
 
+/* The table of docs/performance.md. */
+static void
+write_table(FILE *out, const Set *set, const Curve *curves, uint32_t n)
+{
+	const Curve *rival = NULL;
+
+	fprintf(out, "**%s**: %u x %u, %s\n\n| engine | build, s of processor | bytes a vector |", set->name, set->n,
+			set->dim, vec_metric_name(set->metric));
+	for (size_t t = 0; t < TARGETS; t++)
+		fprintf(out, " %.3f |", targets[t]);
+	fprintf(out, "\n|---|---|---|");
+	for (size_t t = 0; t < TARGETS; t++)
+		fprintf(out, "---|");
+	fprintf(out, "\n");
+	for (uint32_t e = 0; e < n; e++)
+		if (strcmp(curves[e].engine->name, "hnswlib") == 0)
+			rival = &curves[e];
+	for (uint32_t e = 0; e < n; e++)
+	{
+		if (curves[e].engine->exact)
+			continue;
+		fprintf(out, "| %s | %.1f | %.0f |", curves[e].engine->name, curves[e].cpu_s, curves[e].memory);
+		for (size_t t = 0; t < TARGETS; t++)
+		{
+			double		qps = curve_qps_at(&curves[e], targets[t]);
+			double		base = rival ? curve_qps_at(rival, targets[t]) : 0;
+
+			if (qps == 0)
+				fprintf(out, " - |");
+			else if (base > 0 && rival != &curves[e])
+				fprintf(out, " %.0f (%.2fx) |", qps, qps / base);
+			else
+				fprintf(out, " %.0f |", qps);
+		}
+		fprintf(out, "\n");
+	}
+}
+
 void
 report_write(const Settings *settings, const Set *set, const Curve *curves, uint32_t n)
 {
@@ -231,6 +269,11 @@ report_write(const Settings *settings, const Set *set, const Curve *curves, uint
 	if ((out = open_file(settings, set, "json")) != NULL)
 	{
 		write_json(out, settings, set, curves, n);
+		fclose(out);
+	}
+	if ((out = open_file(settings, set, "md")) != NULL)
+	{
+		write_table(out, set, curves, n);
 		fclose(out);
 	}
 	if ((out = open_file(settings, set, "svg")) != NULL)

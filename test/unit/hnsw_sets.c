@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_sets.c
+ *	  Searches that may return members of a set only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw_given.h"
+
+#define ROWS 6000
+
+static const uint32_t one_of[] = {1, 2, 7, 30, 200, 2000};
+
+/* A label passes when it can be divided. */
+static bool
+divides(void *arg, uint64_t label, uint32_t slot)
+{
+	(void) slot;
+	return label % *(const uint32_t *) arg == 0;
+}
+
+/*
+ * Whatever share is in the set, hits are members, k come whenever k are there,
+ * and they are about the nearest.
+ */
+static void
+members_only(VecMetric metric, HnswCodes codes)
+{
+	float	   *rows = clustered(31, ROWS);
+	uint8_t    *gone = calloc(1, ROWS);
+	float	   *queries = clustered(77, QUERIES);
+	Hnsw	   *h = create(metric, codes);
+
+	assert_non_null(gone);
+	for (uint32_t i = 0; i < ROWS; i++)
+	{
+		uint32_t	slot = add(h, i, rows + (size_t) i * DIM);
+
+		if (i % 11 == 5)
+		{
+			gone[i] = 1;
+			assert_true(hnsw_delete(h, slot));
+		}
+	}
+	link_all(h);
+	for (size_t c = 0; c < sizeof(one_of) / sizeof(one_of[0]); c++)
+	{
+		uint32_t	divisor = one_of[c];
+		HnswSet    *set = hnsw_set_open(h);
+		uint8_t    *out = malloc(ROWS);
+		uint32_t	size = 0;
+		int			right = 0;
+		int			wanted = 0;
+
+		assert_non_null(out);
+		for (uint32_t i = 0; i < ROWS; i++)
+			size += !(out[i] = gone[i] || i % divisor != 0);
+		hnsw_set_add_passing(set, divides, &divisor);
+		assert_int_equal(hnsw_set_size(set), size);
+		for (int q = 0; q < QUERIES; q++)
+		{
+			const float *query = queries + q * DIM;
+			HnswSearch	s = {.query = query, .k = K, .ef = 60, .set = set};
+			HnswHit		truth[K];
+			HnswHit		hits[K];
+			uint32_t	want = nearest(metric, rows, ROWS, query, out, K, truth);
+
+			assert_int_equal(hnsw_search(h, &s, hits), want);
+			assert_hits(h, metric, query, hits, want);
+			for (uint32_t i = 0; i < want; i++)
+			{
+				assert_false(out[hits[i].label]);
+				right += hits[i].distance <= truth[want - 1].distance;
+			}
+			wanted += (int) want;
+			assert_int_equal(hnsw_scan_exact(h, &s, hits), want);
+			for (uint32_t i = 0; i < want; i++)
+				assert_int_equal(hits[i].label, truth[i].label);
+
+			/* A filter says the same as the set. */
+			s.set = NULL;
+			s.filter = divides;
+			s.filter_arg = &divisor;
+			assert_int_equal(hnsw_search(h, &s, hits), want);
+			for (uint32_t i = 0; i < want; i++)
+				assert_false(out[hits[i].label]);
+		}
+		assert_true(right >= wanted * 0.95);
+		hnsw_set_close(set);
+		free(out);
+	}
+	hnsw_destroy(h);
+	free(queries);
+	free(gone);
+	free(rows);
+}
+
+static void
+members_only_on_floats(void **state)
+{
+	(void) state;
+	members_only(VEC_L2, HNSW_CODES_NONE);
+}
+
+static void
+members_only_on_codes(void **state)
+{
+	(void) state;
+	members_only(VEC_COSINE, HNSW_CODES_INT8);
+	members_only(VEC_L2, HNSW_CODES_INT8);
+}
+
+/* A set that lies on the far side of everything is found all the same. */
+static void
+far_members_are_found(void **state)
+{
+	float	   *rows = clustered(41, ROWS);
+	float		query[DIM];
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswSet    *set;
+	HnswHit		truth[K];
+	HnswHit		hits[K];
+	uint8_t    *out = calloc(1, ROWS);
+	HnswSearch	s = {.query = query, .k = K, .ef = 60};
+
+	(void) state;
+	assert_non_null(out);
+	for (uint32_t i = 0; i < ROWS; i++)
+		for (int d = 0; d < DIM; d++)
+			rows[(size_t) i * DIM + d] += i < 5000 ? 0 : 100;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	set = hnsw_set_open(h);
+	for (uint32_t i = 0; i < ROWS; i++)
+		if (i >= 5000)
+			hnsw_set_add(set, i);
+		else
+			out[i] = 1;
+	memcpy(query, rows, sizeof(query));
+	s.set = set;
+	assert_int_equal(hnsw_search(h, &s, hits), K);
+	assert_int_equal(nearest(VEC_L2, rows, ROWS, query, out, K, truth), K);
+	for (int i = 0; i < K; i++)
+		assert_true(hits[i].label >= 5000);
+	assert_true(hits[0].distance == truth[0].distance);
+	hnsw_set_close(set);
+	hnsw_destroy(h);
+	free(out);
+	free(rows);
+}
+
+/* Of equal vectors, those in the set come, whichever of them is the node. */
+static void
+twins_are_members_by_themselves(void **state)
+{
+	float	   *rows = clustered(43, ROWS);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);
+	HnswSet    *set;
+	HnswHit		hits[20];
+	HnswSearch	s = {.query = rows, .k = 5, .ef = 60};
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) (i / 100 * 100) * DIM + (i % 100 < 50 ? 0 : (size_t) (i % 100) * DIM));
+	link_all(h);
+	assert_sound(h);
+	set = hnsw_set_open(h);
+	for (uint32_t i = 0; i < ROWS; i++)
+		if (i % 10 == 7)
+			hnsw_set_add(set, i);
+	s.set = set;
+	for (uint32_t group = 0; group < ROWS / 100; group++)
+	{
+		s.query = rows + (size_t) group * 100 * DIM;
+		assert_int_equal(hnsw_search(h, &s, hits), 5);
+		for (uint32_t i = 0; i < 5; i++)
+		{
+			assert_true(hits[i].distance == 0);
+			assert_int_equal(hits[i].label, group * 100 + 10 * i + 7);
+		}
+	}
+	hnsw_set_close(set);
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/*
+ * Members that are superseded while the set is open are stood for by their new
+ * version, once, though several versions may be members; deleted ones are gone.
+ */
+static void
+later_versions_stand_for_members(void **state)
+{
+	float	   *rows = clustered(47, 3000);
+	float	   *later = clustered(48, 3000);
+	uint32_t   *slots = malloc(3000 * sizeof(*slots));
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswSet    *set;
+	HnswSearch	s = {.query = rows, .k = 1000, .ef = 1000};
+	HnswHit    *hits = malloc(1000 * sizeof(*hits));
+	uint8_t    *seen = calloc(1, 3000);
+	uint32_t	n = 0;
+	uint32_t	got;
+	HnswCursor *cursor;
+
+	(void) state;
+	assert_non_null(slots);
+	assert_non_null(hits);
+	assert_non_null(seen);
+	for (uint32_t i = 0; i < 3000; i++)
+		slots[i] = add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	set = hnsw_set_open(h);
+	for (uint32_t i = 0; i < 600; i++)
+		hnsw_set_add(set, slots[i]);
+	for (uint32_t i = 0; i < 600; i += 2)
+	{
+		VtError		err;
+		uint32_t	slot;
+
+		assert_int_equal(hnsw_reserve(h, &slot, &err), VT_OK);
+		hnsw_replace(h, slots[i], slot, i, later + (size_t) i * DIM);
+		slots[i] = slot;
+		if (i % 6 == 0)
+			hnsw_set_add(set, slot);
+		if (i % 4 == 0)
+		{
+			assert_int_equal(hnsw_reserve(h, &slot, &err), VT_OK);
+			hnsw_replace(h, slots[i], slot, i, rows + (size_t) i * DIM);
+			slots[i] = slot;
+		}
+	}
+	for (uint32_t i = 1; i < 600; i += 100)
+		assert_true(hnsw_delete(h, slots[i]));
+	link_all(h);
+
+	/* A repair in between must leave what the set names. */
+	for (int i = 0; i < 10; i++)
+		hnsw_repair(h, 100000, true);
+	s.set = set;
+	got = hnsw_search(h, &s, hits);
+	assert_int_equal(got, 594);
+	assert_hits(h, VEC_L2, rows, hits, got);
+	for (uint32_t i = 0; i < got; i++)
+	{
+		assert_false(seen[hits[i].label]++);
+		assert_int_equal(hits[i].slot, slots[hits[i].label]);
+	}
+	memset(seen, 0, 3000);
+	s.k = 50;
+	s.ef = 50;
+	cursor = hnsw_cursor_open(h, &s);
+	while ((got = hnsw_cursor_next(cursor, hits, 100)) > 0)
+		for (uint32_t i = 0; i < got; i++, n++)
+		{
+			assert_false(seen[hits[i].label]++);
+			assert_int_equal(hits[i].slot, slots[hits[i].label]);
+		}
+	assert_int_equal(n, 594);
+	hnsw_cursor_close(cursor);
+	hnsw_set_close(set);
+	while (hnsw_repair(h, 100000, true))
+		;
+	assert_sound(h);
+	hnsw_destroy(h);
+	free(seen);
+	free(hits);
+	free(slots);
+	free(later);
+	free(rows);
+}
+
+/* The longest lists there are. */
+static void
+wide_lists(void **state)
+{
+	float	   *rows = clustered(59, 4000);
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = HNSW_MAX_M, .ef_construction = 150, .seed = 7};
+	Hnsw	   *h;
+	VtError		err;
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < 4000; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	for (uint32_t divisor = 1; divisor < 60; divisor += 3)
+	{
+		HnswSet    *set = hnsw_set_open(h);
+		HnswSearch	s = {.query = rows + DIM, .k = K, .ef = 20, .set = set};
+		HnswHit		hits[K];
+
+		hnsw_set_add_passing(set, divides, &divisor);
+		assert_int_equal(hnsw_search(h, &s, hits), K);
+		assert_hits(h, VEC_L2, s.query, hits, K);
+		for (int i = 0; i < K; i++)
+			assert_int_equal(hits[i].label % divisor, 0);
+		hnsw_set_close(set);
+	}
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/* An empty set, and one with fewer members than are wanted. */
+static void
+small_sets(void **state)
+{
+	float	   *rows = clustered(53, 500);
+	Hnsw	   *h = create(VEC_IP, HNSW_CODES_INT8);
+	HnswSet    *set = hnsw_set_open(h);
+	HnswHit		hits[K];
+	HnswSearch	s = {.query = rows, .k = K, .ef = 50, .set = set};
+
+	(void) state;
+	assert_int_equal(hnsw_search(h, &s, hits), 0);
+	for (uint32_t i = 0; i < 500; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	assert_int_equal(hnsw_search(h, &s, hits), 0);
+	hnsw_set_add(set, 499);
+	hnsw_set_add(set, 3);
+	hnsw_set_add(set, 3);
+	assert_int_equal(hnsw_set_size(set), 2);
+	assert_int_equal(hnsw_search(h, &s, hits), 2);
+	link_all(h);
+	assert_int_equal(hnsw_search(h, &s, hits), 2);
+	assert_true(hits[0].label + hits[1].label == 502);
+	hnsw_set_close(set);
+	hnsw_set_close(NULL);
+	hnsw_destroy(h);
+	free(rows);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(members_only_on_floats),
+		cmocka_unit_test(members_only_on_codes),
+		cmocka_unit_test(far_members_are_found),
+		cmocka_unit_test(twins_are_members_by_themselves),
+		cmocka_unit_test(later_versions_stand_for_members),
+		cmocka_unit_test(wide_lists),
+		cmocka_unit_test(small_sets),
+	};
+
+	return cmocka_run_group_tests_name("hnsw_sets", tests, NULL, NULL);
+}
