@@ -20,7 +20,7 @@ srand($seed);
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "synchronous_commit = on\nlog_min_messages = log\nautovacuum = off\n"
-	  . "shared_preload_libraries = 'vectron'\nrestart_after_crash = on\n");
+	  . "shared_preload_libraries = 'vectron'\nrestart_after_crash = on\nvectron.sweep_interval = 0\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;
@@ -145,6 +145,12 @@ for my $round (1 .. $rounds)
 	is(until_ok(q{SELECT missing, extra, wrong FROM vectron.check_index('a_v')}), '0|0|0',
 		"round $round: crash under asynchronous commit leaves no entry of another row");
 }
+
+# Of all that was made and cut off on the way, only what an index needs is left (law W8).
+is(until_ok(q{SELECT FROM vectron.sweep(); SELECT FROM vectron.sweep();
+	SELECT count(*) FROM vectron.collections c WHERE state = 'live' AND NOT EXISTS (SELECT FROM vectron.indexes i WHERE i.generation = c.generation)}), '0',
+	'two sweeps later nothing lives that no index needs');
+is(until_ok(q{SELECT count(*) FROM vectron.indexes WHERE state = 'live' AND cluster_state <> 'live'}), '0', 'and everything that one does');
 
 # With the cluster gone, what needs it fails in time and what does not, works.
 $node->append_conf('postgresql.conf', "vectron.pd_endpoints = 'unix:" . $node->basedir . "/nobody'\n"
