@@ -396,3 +396,9 @@ GRANT SELECT ON vectron.collections TO pg_monitor;
 CREATE FUNCTION vectron.undrop(generation text) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_undrop' LANGUAGE C STRICT;
 REVOKE ALL ON FUNCTION vectron.undrop(text) FROM PUBLIC;
+
+-- Drop everything of another incarnation of this server: of its life before a
+-- promotion or a restored backup, or of a copy.  Only when that is gone for good.
+CREATE FUNCTION vectron.retire(incarnation text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'vectron_retire' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.retire(text) FROM PUBLIC;

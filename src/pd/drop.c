@@ -217,6 +217,47 @@ op_unused(Pd *pd, Question *q)
 	answer(q, status, reply, NULL);
 }
 
+/*
+ * A person says that an incarnation of a server is gone for good: everything
+ * that lives of it is dropped.  No sweep does that, since its owner may be alive.
+ */
+void
+op_retire(Pd *pd, Question *q)
+{
+	WireOwner	owner = {0};
+	json_t	   *dropped = json_array();
+	int64_t		now = clock_wall_us();
+	Buf			command = {0};
+	VtStatus	status = VT_OK;
+	json_t	   *reply;
+
+	if (!get_u64(q->body, "system", &owner.system) ||
+		!get_id(q->body, "incarnation", &owner.incarnation) || vt_id_is_zero(&owner.incarnation))
+	{
+		json_decref(dropped);
+		refuse(q, VT_INVALID, "retire: members are missing or malformed");
+		return;
+	}
+	command_begin(&command);
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[i];
+		CatalogCollection changed = in_state(c, COLLECTION_HIDDEN, now);
+
+		if (c->state != COLLECTION_LIVE || !is_of(c, &owner))
+			continue;
+		command_collection(&command, &changed);
+		json_array_append_new(dropped, json_id(&c->generation));
+	}
+	if (json_array_size(dropped) > 0)
+		status = pd->commit(pd, &command);
+	log_info("retired an incarnation: dropped %zu collections", json_array_size(dropped));
+	buf_free(&command);
+	reply = json_object();
+	json_object_set_new(reply, "dropped", dropped);
+	answer(q, status, reply, NULL);
+}
+
 /* A doomed shard without its replica on this store; true: it has none left. */
 static bool
 without_replica(CatalogShard *shard, uint64_t store)

@@ -218,6 +218,8 @@ handle(Pd *pd, Question *q, bool leads)
 		op_owned(pd, q);
 	else if (strcmp(op, "unused") == 0)
 		op_unused(pd, q);
+	else if (strcmp(op, "retire") == 0)
+		op_retire(pd, q);
 	else if (strcmp(op, "drain") == 0 || strcmp(op, "undrain") == 0)
 		op_drain(pd, q, op[0] == 'd');
 	else if (strcmp(op, "collections") == 0)

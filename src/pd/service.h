@@ -221,6 +221,7 @@ extern bool reports_are_in(Pd *pd);
 extern void op_drop(Pd *pd, Question *q, CollectionState to);
 extern void op_owned(Pd *pd, Question *q);
 extern void op_unused(Pd *pd, Question *q);
+extern void op_retire(Pd *pd, Question *q);
 extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
 extern void drops_look(Pd *pd);
 

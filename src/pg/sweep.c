@@ -66,6 +66,7 @@
 
 PG_FUNCTION_INFO_V1(vectron_sweep);
 PG_FUNCTION_INFO_V1(vectron_undrop);
+PG_FUNCTION_INFO_V1(vectron_retire);
 
 PGDLLEXPORT void vectron_sweeper_main(Datum full);
 PGDLLEXPORT void vectron_sweep_database_main(Datum database);
@@ -521,4 +522,43 @@ vectron_undrop(PG_FUNCTION_ARGS)
 								 cluster_deadline(vectron_write_timeout), &reply, &err),
 				  &err, "could not bring back the generation", NULL);
 	PG_RETURN_VOID();
+}
+
+static void
+count_dropped(void *arg, const char *generation pg_attribute_unused())
+{
+	(*(int64 *) arg)++;
+}
+
+/*
+ * Drop everything of an earlier life of this server, or of a copy of it, that
+ * is gone for good; returns how many.
+ */
+Datum
+vectron_retire(PG_FUNCTION_ARGS)
+{
+	char	   *incarnation = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const WireOwner *owner;
+	VtId		id;
+	int64		n = 0;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to retire an incarnation")));
+	if (!vt_id_parse(incarnation, &id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid incarnation \"%s\"", incarnation)));
+	owner = identity_owner();
+	if (vt_id_equal(&id, &owner->incarnation))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("incarnation \"%s\" is this server's own", incarnation),
+				 errhint("DROP its indexes.")));
+	vt_id_format(&id, incarnation);
+	json_list_each(ask(psprintf("{\"op\":\"retire\",\"system\":\"" UINT64_FORMAT "\",\"incarnation\":\"%s\"}",
+								owner->system, incarnation), vectron_write_timeout),
+				   "dropped", count_dropped, &n);
+	PG_RETURN_INT64(n);
 }

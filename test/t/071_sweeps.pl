@@ -114,6 +114,18 @@ is($copy->safe_psql('postgres', q{SELECT count(*) FROM u; DROP TABLE w; TRUNCATE
 ok($copy->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_ls_dir('vectron/drops')}), 'and forgets what it found in its folder');
 is(state_of($node, $_), 'live', 'the original keeps what it has') for $running, $prepared;
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('u_v')}), '50|0|0|0', 'whole');
+
+# What a server that is gone left behind is for a person to say.
+my $left = filled_table($copy, 'z');
+my $gone = $copy->safe_psql('postgres', qq{SELECT incarnation FROM vectron.collections WHERE generation = '$left'});
+isnt($gone, $incarnation, 'it has an incarnation of its own');
+($status, $out, $err) = $copy->psql('postgres', "SELECT vectron.retire('$gone')");
+like($err, qr/is this server's own/, 'which it cannot retire itself');
 $copy->stop;
+$node->safe_psql('postgres', 'SELECT vectron.sweep(); SELECT vectron.sweep()');
+is(state_of($node, $left), 'live', 'no sweep touches what another incarnation has');
+is($node->safe_psql('postgres', "SELECT vectron.retire('$gone')"), '1', 'retired, it is dropped');
+is(state_of($node, $left), 'hidden', 'as any other');
+is(state_of($node, $running), 'live', 'and nothing else is');
 $node->stop;
 done_testing();
