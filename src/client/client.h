@@ -79,7 +79,12 @@ extern VtStatus client_control_at(Client *client, const char *endpoint, const ch
 typedef struct ClientShard
 {
 	WireShardDesc desc;
-	char		endpoint[128];	/* of the leader as last heard */
+	char		endpoint[128];	/* where to ask next: the leader as last heard */
+
+	/* Where its replicas are; the first is the leader as PD knew it */
+	uint32_t	nplaces;
+	char		places[WIRE_REPLICAS_MAX][128];
+	uint32_t	misses;			/* tries that led nowhere since the route came from PD */
 } ClientShard;
 
 typedef struct ClientCollection
@@ -89,6 +94,7 @@ typedef struct ClientCollection
 	uint32_t	dim;
 	VecMetric	metric;
 	uint64_t	route_version;
+	uint32_t	replicas_wanted;	/* of each shard; 0 = PD does not say */
 	uint32_t	nshards;		/* sorted by interval; they tile the space */
 	ClientShard *shards;
 } ClientCollection;

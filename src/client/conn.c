@@ -560,6 +560,7 @@ request_begin(Client *client, Conn *conn, Request *request, WireType type, Buf *
 	request->conn_serial = conn->serial;
 	request->done = false;
 	request->definite = false;
+	request->until_us = 0;
 	memcpy(request->endpoint, conn->endpoint, sizeof(request->endpoint));
 	request->next = conn->requests;
 	conn->requests = request;
@@ -658,16 +659,33 @@ pump(Client *client, int64_t until_us, VtError *err)
 	return VT_OK;
 }
 
+void
+request_expire(Request *request)
+{
+	request_drop(request);
+	request->done = true;
+	request->definite = false;
+	request->status = vt_fail(&request->err, VT_TIMEOUT, "%s: did not answer in time", request->endpoint);
+}
+
 VtStatus
 request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err)
 {
+	int64_t		until = request->until_us && request->until_us < deadline_us ? request->until_us : deadline_us;
+
 	while (!request->done)
 	{
+		int64_t		now = clock_now_us();
 		VtStatus	status;
 
-		if (clock_now_us() >= deadline_us)
+		if (now >= deadline_us)
 			return vt_fail(err, VT_TIMEOUT, "%s did not answer in time", request->endpoint);
-		status = pump(client, deadline_us, err);
+		if (now >= until)
+		{
+			request_expire(request);
+			break;
+		}
+		status = pump(client, until, err);
 		if (status != VT_OK && status != VT_TIMEOUT)
 			return status;
 	}

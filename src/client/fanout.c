@@ -63,13 +63,14 @@ send_all(Client *client, FanOut *fan, const bool *answered, const WireOwner *own
 					*err = failure;
 				return failure.code;
 			}
-			retry_note_failure(retry, failure.code, &failure);
+			retry_note_lost(client, retry, &fan->shards[i], failure.code, &failure);
 			continue;
 		}
 		route = route_of(&fan->shards[i].desc, owner, deadline_us);
 		frame = request_begin(client, conn, request, type, &out);
 		encode(out, &route, arg);
 		request_send(request, frame);
+		request->until_us = try_until(retry, &fan->shards[i], deadline_us);
 	}
 	return VT_OK;
 }
@@ -98,7 +99,7 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 			answered = vt_alloc0(sizeof(bool) * fan->n);
 		}
 		for (uint32_t i = 0; i < fan->n; i++)
-			memcpy(fan->shards[i].endpoint, route->shards[i].endpoint, ENDPOINT_SIZE);
+			shard_take_places(&fan->shards[i], &route->shards[i]);
 
 		retry.refresh = false;
 		status = send_all(client, fan, answered, owner, type, encode, arg, deadline_us, &retry, err);
@@ -132,7 +133,7 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 				status = fan->answers[i].head.status;
 			}
 			else
-				retry_note(&retry, advice, &fan->answers[i]);
+				retry_note(client, &retry, &fan->shards[i], advice, &fan->answers[i]);
 		}
 		if (status != VT_OK || left == 0)
 			break;

@@ -85,7 +85,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 }
 
 static void
-ask_page(ClientList *list, Conn *conn, Request *request, int64_t deadline_us)
+ask_page(ClientList *list, Conn *conn, Request *request, const Retry *retry, int64_t deadline_us)
 {
 	WireList	question;
 	Buf		   *out;
@@ -100,6 +100,7 @@ ask_page(ClientList *list, Conn *conn, Request *request, int64_t deadline_us)
 	frame = request_begin(list->client, conn, request, WIRE_LIST, &out);
 	wire_list_put(out, &question);
 	request_send(request, frame);
+	request->until_us = try_until(retry, &list->shards[list->current], deadline_us);
 }
 
 /* The answer to list->ahead is VT_OK: is it what we asked for?  Then it is the page. */
@@ -107,6 +108,7 @@ static VtStatus
 take_page(ClientList *list, const Answer *answer, int64_t deadline_us, VtError *err)
 {
 	const ClientShard *shard = &list->shards[list->current];
+	const Retry fresh = {0};
 	Request		spare = list->here;
 	Conn	   *conn;
 
@@ -127,7 +129,7 @@ take_page(ClientList *list, const Answer *answer, int64_t deadline_us, VtError *
 	list->lease_conn = list->here.conn_serial;
 	conn = list->page.last ? NULL : conn_by_serial(list->client, list->lease_conn);
 	if (conn)
-		ask_page(list, conn, &list->ahead, deadline_us);
+		ask_page(list, conn, &list->ahead, &fresh, deadline_us);
 	return VT_OK;
 }
 
@@ -150,7 +152,7 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 		retry.refresh = false;
 		if (conn)
 		{
-			ask_page(list, conn, &list->ahead, deadline_us);
+			ask_page(list, conn, &list->ahead, &retry, deadline_us);
 			status = request_wait(list->client, &list->ahead, deadline_us, err);
 			if (status == VT_TIMEOUT)
 				status = unanswered(&retry, shard, err);
@@ -165,10 +167,10 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 					*err = answer.err;
 				return answer.head.status;
 			}
-			retry_note(&retry, advice, &answer);
+			retry_note(list->client, &retry, shard, advice, &answer);
 		}
 		else if (status_is_passing(failure.code))
-			retry_note_failure(&retry, failure.code, &failure);
+			retry_note_lost(list->client, &retry, shard, failure.code, &failure);
 		else
 		{
 			if (err)
@@ -182,7 +184,7 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 			return status;
 		if (!route_same_shape(route, list->shards, list->n))
 			return vt_fail(err, VT_LEASE_GONE, "the shards changed during the listing");
-		memcpy(shard->endpoint, route->shards[list->current].endpoint, ENDPOINT_SIZE);
+		shard_take_places(shard, &route->shards[list->current]);
 	}
 }
 
@@ -205,7 +207,7 @@ next_page(ClientList *list, int64_t deadline_us, VtError *err)
 			if (!conn)
 				return vt_fail(err, VT_LEASE_GONE, "shard %" PRIu64 " at %s: the connection was lost during the listing",
 							   shard->desc.shard, shard->endpoint);
-			ask_page(list, conn, &list->ahead, deadline_us);
+			ask_page(list, conn, &list->ahead, &retry, deadline_us);
 		}
 		status = request_wait(list->client, &list->ahead, deadline_us, err);
 		if (status == VT_TIMEOUT)
@@ -225,7 +227,7 @@ next_page(ClientList *list, int64_t deadline_us, VtError *err)
 		}
 		/* It was refused at the door, so the stream has not moved. */
 		list->ahead.done = false;
-		retry_note(&retry, advice, &answer);
+		retry_note(list->client, &retry, shard, advice, &answer);
 		status = retry_wait(list->client, &retry, deadline_us, err);
 		if (status != VT_OK)
 			return status;

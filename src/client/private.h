@@ -69,6 +69,7 @@ struct Request
 	uint64_t	conn_serial;	/* which connection it went out on */
 	uint64_t	id;
 	WireType	type;
+	int64_t		until_us;		/* then it has led nowhere; 0 = the call's deadline */
 	char		endpoint[ENDPOINT_SIZE];
 
 	/* When done: VT_OK and the reply's payload, or why there is none */
@@ -109,7 +110,16 @@ extern void request_drop(Request *request);
  */
 extern VtStatus pump(Client *client, int64_t until_us, VtError *err);
 
-/* Until done or the deadline (VT_TIMEOUT and words); the request is not dropped. */
+/*
+ * A request that nobody answered in the time of one try: given up, and done with
+ * VT_TIMEOUT.
+ */
+extern void request_expire(Request *request);
+
+/*
+ * Until done or the deadline (VT_TIMEOUT and words); the request is not dropped.
+ * Done is also what has outlived its try.
+ */
 extern VtStatus request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err);
 
 /* -- request.c ------------------------------------------------------------- */
@@ -125,6 +135,7 @@ typedef enum Advice
 
 typedef struct Answer
 {
+	const char *asked;			/* the request's endpoint */
 	WireReply	head;
 	Bytes		body;			/* in the request's reply */
 	VtError		err;			/* words with shard and endpoint */
@@ -143,11 +154,25 @@ typedef struct Retry
 	uint32_t	tries;
 	uint32_t	after_ms;		/* the server's wish */
 	bool		refresh;
+	bool		hop;			/* another replica may answer at once */
+	bool		replicated;		/* there are others to ask */
 	VtError		last;			/* why the last attempt failed */
 } Retry;
 
-extern void retry_note(Retry *retry, Advice advice, const Answer *answer);
+/* An answer that was none, or (below) no answer, outside of shards. */
 extern void retry_note_failure(Retry *retry, VtStatus status, const VtError *err);
+
+/*
+ * A shard gave no answer that counts: the next try goes to its next replica,
+ * where there is one, and to PD when all have been tried.
+ */
+extern void retry_note(Client *client, Retry *retry, const ClientShard *shard, Advice advice,
+					   const Answer *answer);
+extern void retry_note_lost(Client *client, Retry *retry, const ClientShard *shard,
+							VtStatus status, const VtError *err);
+
+/* When one try of a question to this shard ends. */
+extern int64_t try_until(const Retry *retry, const ClientShard *shard, int64_t deadline_us);
 
 /*
  * Wait before the next attempt, answering sockets meanwhile.  At the deadline:
@@ -181,6 +206,15 @@ extern void marks_reset(ClientMarks *marks);
 
 /* Which shard of a route owns an id. */
 extern uint32_t route_place(const ClientCollection *route, Bytes id);
+
+/*
+ * Nothing came of asking a shard at an endpoint: turn to its next replica.  True
+ * when each of them has had its turn since PD was asked.
+ */
+extern bool route_miss(Client *client, const ClientShard *shard, const char *endpoint);
+
+/* Take over where the replicas of a shard are, and whom to ask next. */
+extern void shard_take_places(ClientShard *to, const ClientShard *from);
 
 /* Same shards with the same intervals?  Endpoints may differ. */
 extern bool route_same_shape(const ClientCollection *route, const ClientShard *shards, uint32_t n);

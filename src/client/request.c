@@ -20,6 +20,9 @@
 
 #define BACKOFF_FIRST_US 4000
 #define BACKOFF_LAST_US 500000
+#define BACKOFF_LAST_REPLICATED_US 100000	/* an election takes less than a second */
+#define HOP_PAUSE_US 2000
+#define TRY_US 2000000			/* of one replica among several; doubles with each round */
 
 bool
 status_is_passing(VtStatus status)
@@ -70,6 +73,7 @@ answer_get(const Request *request, const WireShardDesc *desc, bool covering, Ans
 
 	Assert(request->done);
 	memset(out, 0, sizeof(*out));
+	out->asked = request->endpoint;
 	if (request->status != VT_OK)
 	{
 		vt_fail(&out->err, request->status, "shard %" PRIu64 " at %s", desc->shard,
@@ -110,19 +114,6 @@ answer_get(const Request *request, const WireShardDesc *desc, bool covering, Ans
 }
 
 void
-retry_note(Retry *retry, Advice advice, const Answer *answer)
-{
-	retry->last = answer->err;
-	/* A worker's word on a generation must never look like PD's. */
-	if (retry->last.code == VT_UNKNOWN_GENERATION || retry->last.code == VT_GONE)
-		retry->last.code = VT_UNAVAILABLE;
-	if (advice == ADVICE_REFRESH)
-		retry->refresh = true;
-	if (answer->head.retry_after_ms > retry->after_ms)
-		retry->after_ms = answer->head.retry_after_ms;
-}
-
-void
 retry_note_failure(Retry *retry, VtStatus status, const VtError *err)
 {
 	retry->last = *err;
@@ -130,22 +121,78 @@ retry_note_failure(Retry *retry, VtStatus status, const VtError *err)
 	retry->refresh = true;
 }
 
+/* Turn to the next replica of a shard; PD is asked when all have been tried. */
+static void
+turn(Client *client, Retry *retry, const ClientShard *shard, const char *endpoint)
+{
+	retry->replicated = true;
+	if (route_miss(client, shard, endpoint))
+		retry->refresh = true;
+	else
+		retry->hop = true;
+}
+
+void
+retry_note(Client *client, Retry *retry, const ClientShard *shard, Advice advice, const Answer *answer)
+{
+	VtStatus	status = answer->head.status;
+
+	retry->last = answer->err;
+	/* A worker's word on a generation must never look like PD's. */
+	if (retry->last.code == VT_UNKNOWN_GENERATION || retry->last.code == VT_GONE)
+		retry->last.code = VT_UNAVAILABLE;
+	if (answer->head.retry_after_ms > retry->after_ms)
+		retry->after_ms = answer->head.retry_after_ms;
+	if (shard->nplaces <= 1)
+		retry->refresh |= advice == ADVICE_REFRESH;
+	else if (status != VT_BUSY)
+	{
+		turn(client, retry, shard, answer->asked);
+		/* The route itself may be old. */
+		retry->refresh |= status == VT_WRONG_SHARD || status == VT_UNKNOWN_GENERATION || status == VT_GONE;
+	}
+}
+
+void
+retry_note_lost(Client *client, Retry *retry, const ClientShard *shard, VtStatus status,
+				const VtError *err)
+{
+	retry->last = *err;
+	retry->last.code = status;
+	if (shard->nplaces <= 1)
+		retry->refresh = true;
+	else
+		turn(client, retry, shard, shard->endpoint);
+}
+
+int64_t
+try_until(const Retry *retry, const ClientShard *shard, int64_t deadline_us)
+{
+	int64_t		until = clock_now_us() + ((int64_t) TRY_US << (retry->tries < 6 ? retry->tries : 6));
+
+	return shard->nplaces <= 1 || until > deadline_us ? 0 : until;
+}
+
 VtStatus
 retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
 {
+	int64_t		last = retry->replicated ? BACKOFF_LAST_REPLICATED_US : BACKOFF_LAST_US;
 	int64_t		pause = BACKOFF_FIRST_US;
 	int64_t		now = clock_now_us();
+	bool		hops = retry->hop && !retry->refresh;
 	int64_t		until;
 
 	/* Half of it at random, so that many backends do not come back at once. */
-	for (uint32_t i = 0; i < retry->tries && pause < BACKOFF_LAST_US; i++)
+	for (uint32_t i = 0; i < retry->tries && pause < last; i++)
 		pause *= 2;
-	pause = pause < BACKOFF_LAST_US ? pause : BACKOFF_LAST_US;
+	pause = hops ? HOP_PAUSE_US : pause < last ? pause : last;
 	pause = pause / 2 + prng_below(&client->prng, (uint32_t) (pause / 2));
 	if (pause < (int64_t) retry->after_ms * 1000)
 		pause = (int64_t) retry->after_ms * 1000;
 	until = deadline_us - now > pause ? now + pause : deadline_us;
-	retry->tries++;
+	if (!hops)
+		retry->tries++;
+	retry->hop = false;
 	retry->after_ms = 0;
 	while ((now = clock_now_us()) < until)
 	{

@@ -16,10 +16,13 @@
 
 #include "private.h"
 
+#define REFRESH_PAUSE_US 1000000
+
 struct RouteEntry
 {
 	RouteEntry *next;
 	ClientCollection route;
+	int64_t		refresh_after_us;	/* PD was out of reach: not before this */
 };
 
 static RouteEntry **
@@ -145,16 +148,46 @@ shards_agree(const ClientCollection *route)
 	return false;
 }
 
+/* The replicas of a shard, the leader first; a PD that names none knows one. */
+static bool
+read_places(json_t *object, ClientShard *out)
+{
+	json_t	   *replicas = json_object_get(object, "replicas");
+	const char *endpoint = json_string_value(json_object_get(object, "endpoint"));
+	size_t		n = json_array_size(replicas);
+
+	if (!endpoint || strlen(endpoint) >= ENDPOINT_SIZE || n > WIRE_REPLICAS_MAX)
+		return false;
+	memcpy(out->endpoint, endpoint, strlen(endpoint) + 1);
+	memcpy(out->places[0], endpoint, strlen(endpoint) + 1);
+	out->nplaces = 1;
+	for (size_t i = 0; i < n; i++)
+	{
+		const char *place = json_string_value(json_object_get(json_array_get(replicas, i), "endpoint"));
+
+		if (!place || strlen(place) >= ENDPOINT_SIZE)
+			return false;
+		if (place[0] == '\0' || strcmp(place, endpoint) == 0 || out->nplaces == WIRE_REPLICAS_MAX)
+			continue;
+		memcpy(out->places[out->nplaces++], place, strlen(place) + 1);
+	}
+	return true;
+}
+
 static bool
 read_route(json_t *object, ClientCollection *out)
 {
 	json_t	   *owner = json_object_get(object, "owner");
 	json_t	   *database = json_object_get(owner, "database");
 	json_t	   *dim = json_object_get(object, "dim");
+	json_t	   *wanted = json_object_get(object, "replicas_wanted");
 	json_t	   *shards = json_object_get(object, "shards");
 	size_t		n = json_array_size(shards);
 
 	memset(out, 0, sizeof(*out));
+	if (json_is_integer(wanted) && json_integer_value(wanted) > 0)
+		out->replicas_wanted = json_integer_value(wanted) < WIRE_REPLICAS_MAX ?
+			(uint32_t) json_integer_value(wanted) : WIRE_REPLICAS_MAX;
 	if (!read_id(object, "generation", &out->generation) ||
 		!read_u64(owner, "system", &out->owner.system) ||
 		!read_id(owner, "incarnation", &out->owner.incarnation) || !json_is_integer(database) ||
@@ -171,11 +204,9 @@ read_route(json_t *object, ClientCollection *out)
 	for (size_t i = 0; i < n; i++)
 	{
 		json_t	   *shard = json_array_get(shards, i);
-		const char *endpoint = json_string_value(json_object_get(shard, "endpoint"));
 
-		if (!endpoint || strlen(endpoint) >= ENDPOINT_SIZE || !read_desc(shard, &out->shards[i].desc))
+		if (!read_places(shard, &out->shards[i]) || !read_desc(shard, &out->shards[i].desc))
 			return false;
-		memcpy(out->shards[i].endpoint, endpoint, strlen(endpoint) + 1);
 	}
 	qsort(out->shards, n, sizeof(ClientShard), shard_compare);
 	out->metric = (VecMetric) out->shards[0].desc.metric;
@@ -246,12 +277,17 @@ route_again(Client *client, const VtId *generation, const Retry *retry, int64_t 
 	VtError		failure = {0};
 	VtStatus	status;
 
-	if (!entry || !retry->refresh)
+	if (!entry || !retry->refresh || clock_now_us() < entry->refresh_after_us)
 		return client_route(client, generation, false, deadline_us, out, err);
 	status = client_route(client, generation, true, soon < deadline_us ? soon : deadline_us, out,
 						  &failure);
 	if (status != VT_OK && status_is_passing(status))
+	{
+		/* Other replicas may answer: not each round of them waits for PD. */
+		if (retry->replicated)
+			entry->refresh_after_us = clock_now_us() + REFRESH_PAUSE_US;
 		return client_route(client, generation, false, deadline_us, out, err);
+	}
 	if (status != VT_OK && err)
 		*err = failure;
 	return status;
@@ -276,6 +312,36 @@ route_place(const ClientCollection *route, Bytes id)
 			high = middle;
 	}
 	return low;
+}
+
+bool
+route_miss(Client *client, const ClientShard *shard, const char *endpoint)
+{
+	RouteEntry *entry = *find(client, &shard->desc.generation);
+
+	for (uint32_t i = 0; entry && i < entry->route.nshards; i++)
+	{
+		ClientShard *known = &entry->route.shards[i];
+		uint32_t	at = 0;
+
+		if (known->desc.shard != shard->desc.shard)
+			continue;
+		if (strcmp(known->endpoint, endpoint) != 0)
+			return false;		/* another question has turned away from it already */
+		while (at < known->nplaces && strcmp(known->places[at], known->endpoint) != 0)
+			at++;
+		memcpy(known->endpoint, known->places[(at + 1) % known->nplaces], ENDPOINT_SIZE);
+		return ++known->misses % known->nplaces == 0;
+	}
+	return true;
+}
+
+void
+shard_take_places(ClientShard *to, const ClientShard *from)
+{
+	memcpy(to->endpoint, from->endpoint, sizeof(to->endpoint));
+	memcpy(to->places, from->places, sizeof(to->places));
+	to->nplaces = from->nplaces;
 }
 
 bool

@@ -325,7 +325,7 @@ stream_ask(ClientScan *scan, Stream *s, int64_t deadline_us, Retry *retry, VtErr
 		s->lease = 0;
 		if (status_is_passing(failure.code))
 		{
-			retry_note_failure(retry, failure.code, &failure);
+			retry_note_lost(scan->client, retry, &s->shard, failure.code, &failure);
 			return VT_OK;
 		}
 		if (err)
@@ -357,6 +357,7 @@ stream_ask(ClientScan *scan, Stream *s, int64_t deadline_us, Retry *retry, VtErr
 	frame = request_begin(scan->client, conn, &s->request, WIRE_SEARCH, &out);
 	wire_search_put(out, &question);
 	request_send(&s->request, frame);
+	s->request.until_us = try_until(retry, &s->shard, deadline_us);
 	return VT_OK;
 }
 
@@ -444,7 +445,7 @@ stream_answer(ClientScan *scan, Stream *s, Retry *retry, bool *pause, VtError *e
 		/* Only a refusal at the door leaves the worker's state where it was. */
 		if (answer.head.status != VT_BUSY)
 			s->lease = 0;
-		retry_note(retry, advice, &answer);
+		retry_note(scan->client, retry, &s->shard, advice, &answer);
 		*pause = true;
 	}
 	s->request.done = false;
@@ -507,7 +508,7 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 				streams_rebuild(scan, route);
 			else
 				for (uint32_t i = 0; i < scan->n; i++)
-					memcpy(scan->streams[i].shard.endpoint, route->shards[i].endpoint, ENDPOINT_SIZE);
+					shard_take_places(&scan->streams[i].shard, &route->shards[i]);
 			free(now);
 		}
 	}

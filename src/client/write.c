@@ -121,7 +121,7 @@ send_command(Writing *w, Target *t, Command *command)
 	{
 		t->stopped = true;
 		if (status_is_passing(failure.code))
-			retry_note_failure(&w->retry, failure.code, &failure);
+			retry_note_lost(w->client, &w->retry, t->shard, failure.code, &failure);
 		else
 			fail(w, failure.code, &failure);
 		return;
@@ -150,6 +150,7 @@ send_command(Writing *w, Target *t, Command *command)
 	command->n = t->next - command->from;
 	wire_write_end(out, begin, (uint32_t) command->n);
 	request_send(&command->request, frame);
+	command->request.until_us = try_until(&w->retry, t->shard, w->writer->deadline_us);
 }
 
 static void
@@ -184,15 +185,18 @@ take_answer(Writing *w, Target *t, Command *command)
 			break;
 		default:
 			t->stopped = true;
-			retry_note(&w->retry, advice, &answer);
+			retry_note(w->client, &w->retry, t->shard, advice, &answer);
 			break;
 	}
 	request_drop(&command->request);
 }
 
-/* Send what there is room for; returns a target that has commands under way. */
+/*
+ * Send what there is room for; returns a target that has commands under way.
+ * *soonest: when the first of their tries ends.
+ */
 static Target *
-send_and_take(Writing *w)
+send_and_take(Writing *w, int64_t *soonest)
 {
 	Target	   *busy = NULL;
 
@@ -204,12 +208,17 @@ send_and_take(Writing *w)
 		{
 			Command    *command = &t->commands[i];
 
+			if (command->n > 0 && !command->request.done && command->request.until_us &&
+				clock_now_us() >= command->request.until_us)
+				request_expire(&command->request);
 			if (command->n > 0 && command->request.done)
 				take_answer(w, t, command);
 			if (command->n == 0 && t->next < t->end && !t->stopped && w->failed == VT_OK)
 				send_command(w, t, command);
 			if (command->n > 0)
 				busy = t;
+			if (command->n > 0 && command->request.until_us && command->request.until_us < *soonest)
+				*soonest = command->request.until_us;
 		}
 	}
 	return busy;
@@ -221,18 +230,19 @@ run_round(Writing *w, VtError *err)
 {
 	VtStatus	status = VT_OK;
 	Target	   *busy;
+	int64_t		soonest;
 
 	w->settled = 0;
 	w->retry.refresh = false;
 	group(w);
-	while ((busy = send_and_take(w)) != NULL)
+	while (soonest = w->writer->deadline_us, (busy = send_and_take(w, &soonest)) != NULL)
 	{
 		if (clock_now_us() >= w->writer->deadline_us)
 		{
 			status = unanswered(&w->retry, busy->shard, err);
 			break;
 		}
-		status = pump(w->client, w->writer->deadline_us, err);
+		status = pump(w->client, soonest, err);
 		if (status != VT_OK && status != VT_TIMEOUT)
 			break;
 		status = VT_OK;

@@ -92,7 +92,10 @@ struct Fake;
 typedef struct FakeShard
 {
 	WireShardDesc desc;
-	struct Fake *home;
+	struct Fake *home;			/* the leader */
+	struct Fake *followers[3];	/* have the same, but lag behind */
+	uint64_t	lag;			/* of their applied index */
+	struct Fake *told;			/* whom PD thinks the leader; NULL = home */
 	FakeRecord *records;
 	size_t		n;
 	uint64_t	index;
@@ -135,6 +138,7 @@ typedef struct World
 
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
+	uint32_t	at_followers;	/* requests that met one */
 	uint32_t	closes;			/* of leases */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
@@ -270,11 +274,20 @@ take_trick(World *w, WireType type)
 	return trick;
 }
 
+static inline bool
+is_follower(const FakeShard *s, const struct Fake *fake)
+{
+	for (int i = 0; i < 3; i++)
+		if (s->followers[i] == fake && fake)
+			return true;
+	return false;
+}
+
 static inline FakeShard *
 world_find(World *w, const Fake *home, uint64_t shard)
 {
 	for (uint32_t i = 0; i < w->nshards; i++)
-		if (w->shards[i].desc.shard == shard && w->shards[i].home == home)
+		if (w->shards[i].desc.shard == shard && (w->shards[i].home == home || is_follower(&w->shards[i], home)))
 			return &w->shards[i];
 	return NULL;
 }
@@ -447,6 +460,25 @@ put_text(Buf *out, const char *fmt,...)
 }
 
 static inline void
+put_replicas(const FakeShard *s, const Fake *told, Buf *out)
+{
+	const Fake *all[4] = {s->home, s->followers[0], s->followers[1], s->followers[2]};
+	const char *comma = "";
+
+	if (!s->followers[0])
+		return;
+	put_text(out, ",\"replicas\":[");
+	for (int i = 0; i < 4; i++)
+		if (all[i])
+		{
+			put_text(out, "%s{\"store\":\"%d\",\"replica\":\"%d\",\"role\":\"voter\",\"endpoint\":\"%s\",\"leader\":%s}",
+					 comma, i + 1, i + 1, all[i]->endpoint, all[i] == told ? "true" : "false");
+			comma = ",";
+		}
+	put_text(out, "]");
+}
+
+static inline void
 put_route(World *w, Buf *out)
 {
 	char		generation[VT_ID_TEXT];
@@ -467,14 +499,16 @@ put_route(World *w, Buf *out)
 	for (uint32_t i = w->nshards; i-- > 0;)	/* backwards: the client sorts */
 	{
 		Buf			desc = {0};
+		const Fake *told = w->shards[i].told ? w->shards[i].told : w->shards[i].home;
 
 		if (w->route_with_hole && i == 1)
 			continue;
 		wire_desc_put(&desc, &w->shards[i].desc);
 		put_text(out, "{\"desc\":\"");
 		put_hex(out, desc.data, desc.len);
-		put_text(out, "\",\"endpoint\":\"%s\"}%s", w->shards[i].home ? w->shards[i].home->endpoint : "unix:/none",
-				 i ? "," : "");
+		put_text(out, "\",\"endpoint\":\"%s\"", told ? told->endpoint : "unix:/none");
+		put_replicas(&w->shards[i], told, out);
+		put_text(out, "}%s", i ? "," : "");
 		buf_free(&desc);
 	}
 	put_text(out, "]}}");
@@ -767,6 +801,20 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 		lease_end(l);
 }
 
+/* A follower answers searches at a mark it has, and sends everything else away. */
+static inline void
+answer_as_follower(World *w, FakeShard *s, int fd, WireType type, const WireSearch *search,
+				   Mischief what, Buf *out)
+{
+	w->at_followers++;
+	s->index -= s->lag;
+	if (type != WIRE_SEARCH || search->consistency == WIRE_LINEARIZABLE)
+		put_head(out, s, VT_NOT_LEADER, what, s->index);
+	else
+		answer_search(w, s, fd, search, what, out);
+	s->index += s->lag;
+}
+
 /* The answer to a data request; under the lock. */
 static inline void
 answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtStatus status,
@@ -800,6 +848,8 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		put_head(out, s, VT_WRONG_SHARD, what, 0);
 	else if (!wire_owner_equal(&route.owner, &w->owner))
 		put_head(out, s, VT_NOT_OWNER, what, 0);
+	else if (is_follower(s, fake))
+		answer_as_follower(w, s, fd, type, &search, what, out);
 	else if (type == WIRE_WRITE)
 		answer_write(s, &write, what, out);
 	else if (type == WIRE_SEARCH)
