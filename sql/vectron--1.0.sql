@@ -291,20 +291,21 @@ GRANT EXECUTE ON FUNCTION vectron.report(text) TO pg_monitor;
 
 CREATE VIEW vectron.workers AS
 	SELECT w.store, w.endpoint, w.state, w.last_heartbeat_ms, w.shards, w.records, w.bytes,
-		   w.disk_free, w.memory, w.version
+		   w.disk_free, w.memory, w.version, w.leaders
 	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'workers') AS
 		w(store numeric, endpoint text, state text, last_heartbeat_ms bigint, shards bigint,
-		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text);
+		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text,
+		  leaders bigint);
 COMMENT ON VIEW vectron.workers IS 'workers known to the placement driver';
 
 CREATE VIEW vectron.shards AS
 	SELECT s.shard, s.generation, s.label AS index, s.first, s.last, s.store, s.endpoint, s.role,
-		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes
+		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes, s.replica, s.match
 	FROM pg_catalog.json_to_recordset(vectron.report('shards')::json -> 'shards') AS
 		s(shard numeric, generation text, label text, first numeric, last numeric, store numeric,
 		  endpoint text, role text, state text, term bigint, applied bigint, records bigint,
-		  unindexed bigint, bytes bigint);
-COMMENT ON VIEW vectron.shards IS 'shards, the hash interval each covers, and who holds it';
+		  unindexed bigint, bytes bigint, replica numeric, match bigint);
+COMMENT ON VIEW vectron.shards IS 'replicas of shards, the hash interval each covers, where it is and how far';
 
 CREATE VIEW vectron.indexes AS
 	WITH report AS MATERIALIZED (

@@ -12,8 +12,7 @@
 #include "base/settings.h"
 #include "pd.h"
 
-/* Workers host groups with one voter. */
-#define PD_REPLICAS_MAX 1
+#define PD_REPLICAS_MAX 5
 
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},

@@ -236,6 +236,24 @@ meta_begin_life(Relation index, VectronMeta *meta)
 	UnlockReleaseBuffer(buffer);
 }
 
+/* The cluster has made the collection: with as many replicas as are wanted? */
+static void
+warn_of_few_replicas(Relation index, const VtId *generation)
+{
+	const ClientCollection *route;
+	VtError		err = {0};
+
+	if (client_route(cluster_client(), generation, false, cluster_deadline(vectron_write_timeout),
+					 &route, &err) != VT_OK || route->shards[0].desc.nreplicas >= route->replicas_wanted)
+		return;
+	ereport(WARNING,
+			(errmsg("index \"%s\" has %d of %u wanted replicas of each shard",
+					RelationGetRelationName(index), route->shards[0].desc.nreplicas,
+					route->replicas_wanted),
+			 errdetail("There are not more workers up."),
+			 errhint("The others are made when workers join; vectron.indexes shows it as under_replicated until then.")));
+}
+
 /*
  * Before the first write of a generation: create its collection, then log
  * LIVE and flush, then return so that the caller may send (law W1).  *meta is
@@ -277,6 +295,7 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 		cluster_check(client_create(cluster_client(), &create,
 									cluster_deadline(vectron_write_timeout), &err),
 					  &err, "could not create the shards of", index);
+		warn_of_few_replicas(index, &live.generation);
 		pfree(label);
 		if (vt_broken("W1-live"))
 			*meta = live;

@@ -57,7 +57,7 @@ options_setup(void)
 	add_int_reloption(vectron_relopts, "shards", "Shards of the index, 0 = one for each worker",
 					  0, 0, VECTRON_MAX_SHARDS, AccessExclusiveLock);
 	add_int_reloption(vectron_relopts, "replicas", "Replicas of each shard, 0 = the cluster's default",
-					  0, 0, 9, AccessExclusiveLock);
+					  0, 0, 5, AccessExclusiveLock);
 	add_enum_reloption(vectron_relopts, "quantization",
 					   "What a search walks on; its order is by exact distance either way",
 					   quantizations, QUANTIZATION_INT8, "Valid values are \"none\" and \"int8\".",
@@ -149,11 +149,6 @@ vtoptions(Datum reloptions, bool validate)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("ef_construction must be greater than or equal to 2 * m")));
-		if (options->replicas > 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("replicas above 1 are not supported yet"),
-					 errhint("Leave the option out: the index is shown as under-replicated.")));
 	}
 	return result;
 }

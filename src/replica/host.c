@@ -203,10 +203,11 @@ tick_all(ReplicaHost *host)
 
 	for (Replica *r = host->replicas; r; r = r->next)
 	{
-		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
-			host_mark_dirty(r);
+		/* Before the tick: one of a leader's may begin to listen to its peers anew. */
 		if (publish && atomic_load(&r->serving_from) != 0)
 			peers_publish(r);
+		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
+			host_mark_dirty(r);
 	}
 }
 

@@ -88,6 +88,7 @@ status_shards(Worker *worker)
 		json_object_set_new(row, "role", json_string(role_of(s, &replica, &members)));
 		json_object_set_new(row, "settled", json_boolean(replica.leader ? replica.serving : replica.current));
 		json_object_set_new(row, "conf_index", status_u64(members.conf_index));
+		json_object_set_new(row, "joint", json_boolean(members.joint));
 		if (replica.leader)
 			json_object_set_new(row, "members", json_members(&members));
 		json_object_set_new(row, "applied", status_u64(replica.applied));

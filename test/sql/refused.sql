@@ -10,7 +10,7 @@ CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (m = 1);
 CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (m = 101);
 CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (ef_construction = 3);
 CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (m = 16, ef_construction = 31);
-CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (replicas = 3);
+CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (replicas = 6);
 CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (quantization = int8_only);
 CREATE INDEX ON r USING vectron (v vector_l2_ops) WITH (nonsense = 1);
 CREATE TEMPORARY TABLE t (v vector(3));
