@@ -393,6 +393,16 @@ CREATE VIEW vectron.collections AS
 COMMENT ON VIEW vectron.collections IS 'what the cluster holds, of this server and others, dropped or not';
 GRANT SELECT ON vectron.collections TO pg_monitor;
 
+-- Empty a worker before it leaves for good.
+CREATE FUNCTION vectron.drain_worker(store numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_drain_worker' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.drain_worker(numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.drain_worker(numeric) IS 'moves the replicas of a worker to others, so that it can be stopped for good';
+CREATE FUNCTION vectron.undrain_worker(store numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_undrain_worker' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.undrain_worker(numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.undrain_worker(numeric) IS 'lets a drained worker take replicas again';
+
 -- Bring a dropped generation back while the cluster still keeps its data.
 CREATE FUNCTION vectron.undrop(generation text) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_undrop' LANGUAGE C STRICT;

@@ -17,12 +17,15 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "index.h"
 
 PG_FUNCTION_INFO_V1(vectron_report);
 PG_FUNCTION_INFO_V1(vectron_index_meta);
+PG_FUNCTION_INFO_V1(vectron_drain_worker);
+PG_FUNCTION_INFO_V1(vectron_undrain_worker);
 
 /*
  * Ask PD one of the questions that change nothing; the answer is JSON.  When
@@ -66,6 +69,38 @@ vectron_report(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text(out.data));
 	}
 	PG_RETURN_TEXT_P(cstring_to_text(reply));
+}
+
+/* A worker's replicas are to move to others, or may come to it again. */
+static void
+drain(Numeric store, const char *op)
+{
+	const char *reply;
+	VtError		err = {0};
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to drain a worker")));
+	cluster_check(client_control(cluster_client(),
+								 psprintf("{\"op\":\"%s\",\"store\":\"%s\"}", op,
+										  DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(store)))),
+								 cluster_deadline(vectron_write_timeout), &reply, &err),
+				  &err, "could not drain the worker", NULL);
+}
+
+Datum
+vectron_drain_worker(PG_FUNCTION_ARGS)
+{
+	drain(PG_GETARG_NUMERIC(0), "drain");
+	PG_RETURN_VOID();
+}
+
+Datum
+vectron_undrain_worker(PG_FUNCTION_ARGS)
+{
+	drain(PG_GETARG_NUMERIC(0), "undrain");
+	PG_RETURN_VOID();
 }
 
 /* Open an index of ours, or complain. */
