@@ -86,7 +86,6 @@ static bool
 read_report(json_t *body, Report *out)
 {
 	json_t	   *members = json_object_get(body, "members");
-	const char *role = json_string_value(json_object_get(body, "role"));
 	size_t		i;
 	json_t	   *member;
 
@@ -97,7 +96,7 @@ read_report(json_t *body, Report *out)
 		!get_u64(body, "unindexed", &out->unindexed) || !get_u64(body, "bytes", &out->bytes))
 		return false;
 	out->leader = json_is_true(json_object_get(body, "leader"));
-	out->learner = role && strcmp(role, "learner") == 0;
+	out->leaving = json_is_true(json_object_get(body, "leaving"));
 	out->says_conf = json_object_get(body, "conf_index") != NULL;
 	if (out->says_conf && !get_u64(body, "conf_index", &out->conf_index))
 		return false;

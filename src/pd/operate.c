@@ -419,10 +419,10 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 			give_plain(pd, beat->store, "close_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
-	if (ours && !report)
+	if (ours && (!report || report->leaving))
 	{
 		/* A group is founded once [cluster-hazards 14]. */
-		if (!shard->bootstrapped || is_to_be_made(shard, replica))
+		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)))
 			give_create(pd, beat->store, shard, replica, !shard->bootstrapped, tasks);
 		else
 			give_plain(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);

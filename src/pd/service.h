@@ -51,7 +51,7 @@ typedef struct Report
 	uint64_t	unindexed;
 	uint64_t	bytes;
 	bool		leader;
-	bool		learner;
+	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
 
 	/* The group's configuration in force here */
 	bool		says_conf;

@@ -163,7 +163,7 @@ static int
 beat(Worker *worker, NetPeer *peer, VtStatus *last)
 {
 	json_t	   *question = json_object();
-	json_t	   *shards = status_shards(worker);
+	json_t	   *shards = status_shards(worker, true);
 	json_t	   *dropped = json_array();
 	json_t	   *answer;
 	json_t	   *task;

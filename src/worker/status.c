@@ -65,13 +65,10 @@ json_members(const ReplicaMembers *members)
 	return list;
 }
 
-json_t *
-status_shards(Worker *worker)
+static void
+add_shards(json_t *list, Shard *first, bool leaving)
 {
-	json_t	   *list = json_array();
-
-	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s; s = s->next)
+	for (Shard *s = first; s; s = s->next)
 	{
 		json_t	   *row = json_object();
 		ShardFigures figures = shard_figures(s);
@@ -84,7 +81,8 @@ status_shards(Worker *worker)
 		json_object_set_new(row, "incarnation", status_u64(s->desc.incarnation));
 		json_object_set_new(row, "replica", status_u64(s->replica_id));
 		json_object_set_new(row, "term", status_u64(replica.term));
-		json_object_set_new(row, "leader", json_boolean(replica.serving));
+		json_object_set_new(row, "leader", json_boolean(replica.serving && !leaving));
+		json_object_set_new(row, "leaving", json_boolean(leaving));
 		json_object_set_new(row, "role", json_string(role_of(s, &replica, &members)));
 		json_object_set_new(row, "settled", json_boolean(replica.leader ? replica.serving : replica.current));
 		json_object_set_new(row, "conf_index", status_u64(members.conf_index));
@@ -98,6 +96,17 @@ status_shards(Worker *worker)
 		json_object_set_new(row, "bytes", status_u64(figures.bytes));
 		json_array_append_new(list, row);
 	}
+}
+
+json_t *
+status_shards(Worker *worker, bool with_leaving)
+{
+	json_t	   *list = json_array();
+
+	pthread_mutex_lock(&worker->lock);
+	add_shards(list, worker->shards, false);
+	if (with_leaving)
+		add_shards(list, worker->leaving, true);
 	pthread_mutex_unlock(&worker->lock);
 	return list;
 }
@@ -140,6 +149,6 @@ status_answer_json(Worker *worker, Bytes question)
 	json_object_set_new(reply, "version", json_string(WORKER_VERSION));
 	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - worker->started_us) / 1000));
 	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
-	json_object_set_new(reply, "shards", status_shards(worker));
+	json_object_set_new(reply, "shards", status_shards(worker, false));
 	return text_of(reply);
 }

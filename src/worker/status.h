@@ -14,6 +14,8 @@
 
 extern json_t *status_u64(uint64_t v);	/* as a decimal string */
 extern json_t *status_id(const VtId *id);
-extern json_t *status_shards(Worker *worker);
+
+/* with_leaving: also what is being closed or dropped; for the house thread alone. */
+extern json_t *status_shards(Worker *worker, bool with_leaving);
 
 #endif							/* WORKER_STATUS_H */
