@@ -16,6 +16,9 @@ VectronCluster - placement driver and workers for a test, started by hand
 
 =head1 DESCRIPTION
 
+An index that names no number of replicas has one, so that it is not under-replicated
+where a test starts few workers.
+
 Daemons are named C<pd>, C<worker1>, C<worker2> and so on.  A start returns when the
 daemon says that it is ready, a stop when it has ended.  Data and logs outlive a
 daemon, so starting it again is a restart.  What a test leaves running is killed
@@ -72,7 +75,7 @@ sub start_pd
 {
 	my ($self, @options) = @_;
 	return $self->start('pd', 'vectron-pd', '--data', $self->data('pd'),
-		'--listen', $self->pd_endpoint, @options);
+		'--listen', $self->pd_endpoint, '--default-replicas', 1, @options);
 }
 
 sub start_worker

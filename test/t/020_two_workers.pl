@@ -9,7 +9,7 @@ use Test::More;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
-$cluster->start_pd('--default-replicas', 1);
+$cluster->start_pd;
 $cluster->start_worker(1);
 $cluster->start_worker(2);
 
@@ -64,7 +64,7 @@ ok($node->poll_query_until('postgres', "SELECT missing = 0 AND wrong = 0 AND ext
 
 # The placement driver is killed and comes back.
 $cluster->kill9('pd');
-$cluster->start_pd('--default-replicas', 1);
+$cluster->start_pd;
 is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM four ORDER BY v <-> '[1,1,1,1,1,1]' LIMIT 5) s}),
 	'5', 'a placement driver that was killed knows everything again');
 $node->stop;

@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
-$cluster->start_pd('--default-replicas', 1);
+$cluster->start_pd;
 $cluster->start_worker($_) for 1 .. 2;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -94,7 +94,7 @@ is($node->safe_psql('postgres', $near), '50', 'a restarted server reads, too');
 
 # -- It is back -------------------------------------------------------------------
 
-$cluster->start_pd('--default-replicas', 1);
+$cluster->start_pd;
 $cluster->start_worker($_) for 1 .. 2;
 ok($node->poll_query_until('postgres', q{SELECT bool_and(unreachable_since IS NULL) FROM vectron.indexes}), 'it is found to be back, with nobody asking');
 like($node->safe_psql('postgres', $plan), qr/Index Scan/, 'and the index serves again');
