@@ -12,7 +12,8 @@
  *
  * Others may link meanwhile: a pass judges only nodes that were in the graph
  * when it began, and a link too many does no harm.  hnsw_repair() makes a pass
- * when the graph has grown by half since the last, and after it has mended.
+ * when the graph has grown by an eighth since the last, or has grown and stands
+ * still now, and after it has mended.
  *
  *-------------------------------------------------------------------------
  */
@@ -58,9 +59,12 @@ connect_begin(Hnsw *h)
 {
 	uint64_t	linked = atomic_load(&h->linked);
 	uint64_t	entry = atomic_load(&h->entry);
+	bool		grown = 8 * linked >= 9 * h->connected && linked > h->connected;
+	bool		settled = linked != h->connected && linked == h->connect_seen;
 	Connect    *c;
 
-	if (entry == NO_ENTRY || (!h->connect_due && 2 * linked < 3 * h->connected))
+	h->connect_seen = linked;
+	if (entry == NO_ENTRY || (!h->connect_due && !grown && !settled))
 		return false;
 	h->connect_due = false;
 	h->connected = linked;

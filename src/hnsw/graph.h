@@ -213,6 +213,7 @@ struct Hnsw
 	Connect    *connect;		/* the pass under way; NULL: none */
 	bool		connect_due;	/* lists have been rewritten since the last */
 	uint64_t	connected;		/* nodes at the last */
+	uint64_t	connect_seen;	/* nodes when a pass was last thought of */
 
 	/* Guards and scratch memory */
 	_Alignas(64) atomic_ullong epoch;

@@ -119,7 +119,7 @@ extern bool hnsw_link_next(Hnsw *h);
  * more what no walk comes to; at most about `steps` nodes looked at in this
  * call; false: nothing is left to do now.  One thread at a time does it, others
  * get false.  Begins when the share of dead slots is worth a pass (or any is,
- * with `eager`), or when the graph has grown by half; never necessary for right
+ * with `eager`), or when the graph has grown enough; never necessary for right
  * results, but by and by walks find more.
  */
 extern bool hnsw_repair(Hnsw *h, uint32_t steps, bool eager);

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_connect.c
+ *	  What no walk comes to is linked once more: every vector is found by itself.
+ *
+ * Tight groups and few links are what loses nodes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "base/prng.h"
+#include "hnsw/hnsw.h"
+
+#define DIM 4
+#define N 3000
+
+static float vectors[N][DIM];
+
+static void
+add(Hnsw *h, Prng *prng, uint32_t i)
+{
+	uint32_t	slot;
+	VtError		err = {0};
+
+	for (int k = 0; k < DIM; k++)
+		vectors[i][k] = (float) (i % 30 * 100 * (k == 0) + prng_double(prng));
+	assert_int_equal(hnsw_reserve(h, &slot, &err), VT_OK);
+	hnsw_add(h, slot, i, vectors[i]);
+	assert_true(hnsw_link_next(h));
+}
+
+static uint32_t
+missed(Hnsw *h, uint32_t n)
+{
+	uint32_t	misses = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		HnswHit		hit[20];
+		HnswSearch	search = {.query = vectors[i], .k = 20, .ef = 20};
+
+		misses += hnsw_search(h, &search, hit) == 0 || hit[0].label != i;
+	}
+	return misses;
+}
+
+static void
+mend(Hnsw *h)
+{
+	/* Twice: a graph that stands still is seen by the second. */
+	for (int i = 0; i < 2; i++)
+		while (hnsw_repair(h, 100, false))
+			;
+}
+
+static void
+found_again(void **state)
+{
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 2, .ef_construction = 10, .seed = 3};
+	Prng		prng = {9};
+	HnswReport	report;
+	Hnsw	   *h;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < N - 50; i++)
+		add(h, &prng, i);
+	assert_true(hnsw_check(h, &report));
+	assert_true(report.unreachable > 0);
+	assert_true(missed(h, N - 50) > 0);
+	mend(h);
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+
+	/* A few more, less than an eighth: seen to when they stop coming. */
+	for (uint32_t i = N - 50; i < N; i++)
+		add(h, &prng, i);
+	mend(h);
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+	hnsw_destroy(h);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(found_again),
+	};
+
+	return cmocka_run_group_tests_name("hnsw_connect", tests, NULL, NULL);
+}
