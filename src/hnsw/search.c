@@ -31,7 +31,7 @@
 #define NODE_COST 16.0
 #define ROW_COST 0.7
 #define SET_COST 0.09
-#define FILTER_COST 0.5
+#define FILTER_COST 0.8
 #define SCAN_FILTER_COST 0.1
 
 /* A hop through what is no hit must lead to so many hits. */
