@@ -81,7 +81,6 @@ propose(Replica *replica, Event *event)
 	}
 	waiter->index = index;
 	waiter->term = term;
-	replica->log_bytes += bytes;
 	pthread_mutex_lock(&replica->lock);
 	*replica->proposals_end = waiter;
 	replica->proposals_end = &waiter->next;
@@ -135,19 +134,26 @@ group_fail_asked(Replica *replica, VtStatus status)
 }
 
 /*
- * A leader keeps what live peers have not got yet, within a bound: behind that
- * they get a snapshot.
+ * Where the log may begin when the machine is durable up to here.  In a group
+ * with peers it goes back to the checkpoint before: one that was away for a
+ * moment, or lags behind a new leader, is not to need a snapshot for that.  A
+ * leader keeps what live peers have not got yet, within a bound.
  */
 static uint64_t
-compaction_point(const Replica *replica, uint64_t durable)
+compaction_point(Replica *replica, uint64_t durable)
 {
+	uint64_t	before = replica->checkpoint;
+	uint64_t	point = durable;
 	RaftStatus	status;
 
+	replica->checkpoint = durable;
+	if (raft_get_conf(replica->raft)->n > 1 && before < point)
+		point = before;
 	raft_get_status(replica->raft, &status);
-	if (status.role == RAFT_LEADER && status.min_match < durable &&
+	if (status.role == RAFT_LEADER && status.min_match < point &&
 		status.log_bytes < LOG_KEPT * replica->host->options.checkpoint_bytes)
-		return status.min_match;
-	return durable;
+		point = status.min_match;
+	return point;
 }
 
 /*
@@ -163,7 +169,8 @@ compact(Replica *replica, uint64_t index)
 	WriteJob   *job;
 
 	index = compaction_point(replica, index);
-	if (replica->gone || replica->install_seq || index <= replica->stored_base || raft_snapshot_at(replica->raft, index, &base) != VT_OK)
+	if (replica->gone || replica->install_seq || index <= replica->stored_base ||
+		raft_snapshot_at(replica->raft, index, &base) != VT_OK)
 	{
 		replica->checkpointing = false;
 		return;
@@ -337,6 +344,7 @@ write_ready(Replica *replica, const RaftReady *rd)
 		log_batch_entry(job->batch, replica->group, entry->index, bytes_of(bytes, size));
 		free(bytes);
 		replica->stored_last = entry->index;
+		replica->log_bytes += size;
 	}
 	raft_hard_state_encode(&rd->hard, state);
 	log_batch_state(job->batch, replica->group, bytes_of(state, sizeof(state)));

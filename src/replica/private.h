@@ -155,6 +155,7 @@ struct Replica
 	uint64_t	stored_base;	/* L keys up to here are gone or going */
 	uint64_t	log_bytes;		/* written since the last checkpoint */
 	bool		checkpointing;
+	uint64_t	checkpoint;		/* where the machine was durable at the last one */
 	bool		dirty;			/* in host->dirty */
 	Replica    *dirty_next;
 	bool		gone;			/* being destroyed: nothing of it is written any more */

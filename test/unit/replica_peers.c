@@ -598,6 +598,35 @@ a_snapshot_for_one_that_was_away(void **state)
 	world_end();
 }
 
+/* Whoever follows forgets its log, too, nobody asking, but not to the very end. */
+static void
+a_follower_forgets(void **state)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	last = 0;
+
+	(void) state;
+	world_begin(3, 7);
+	for (uint32_t i = 0; i < 200; i++)
+		last = write_one(i);
+	await_agreement(last);
+	for (int i = 1; i <= 3; i++)
+	{
+		RaftSnapshot base = {0};
+		VtError		err = {0};
+
+		while (base.index == 0)
+		{
+			if (clock_now_us() > until)
+				fail_msg("node %d keeps its log for ever", i);
+			assert_int_equal(replica_stored_base(nodes[i].host, GROUP, &base, &err), VT_OK);
+			pause_ms(5);
+		}
+		assert_true(base.index < last);
+	}
+	world_end();
+}
+
 static void
 change_to(const RaftConf *target)
 {
@@ -727,6 +756,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(three_agree, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_leader_cut_off, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_for_one_that_was_away, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_follower_forgets, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_joins_and_one_leaves, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(come_and_go, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_death_is_told, scratch_make, scratch_remove),
