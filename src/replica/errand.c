@@ -3,9 +3,10 @@
  * errand.c
  *	  Slow work away from the raft thread.
  *
- * Two queues, a thread each: what a peer or the log waits for (entries from
- * the log, installing a snapshot) is not to stand behind the sending of a
- * snapshot.  A finished errand goes back to the raft thread as an event.
+ * Three queues, a thread each: entries from the log for a peer that waits are
+ * not to stand behind a snapshot that is installed, which may take minutes, nor
+ * either behind one that is sent.  A finished errand goes back to the stepper
+ * as an event.
  *
  *-------------------------------------------------------------------------
  */
@@ -260,8 +261,9 @@ queue_start(ReplicaHost *host, ErrandQueue *queue)
 void
 errands_start(ReplicaHost *host)
 {
-	queue_start(host, &host->quick);
-	queue_start(host, &host->slow);
+	queue_start(host, &host->fetches);
+	queue_start(host, &host->installs);
+	queue_start(host, &host->sends);
 }
 
 static void
@@ -288,13 +290,16 @@ queue_stop(ErrandQueue *queue)
 void
 errands_stop(ReplicaHost *host)
 {
-	queue_stop(&host->quick);
-	queue_stop(&host->slow);
+	queue_stop(&host->fetches);
+	queue_stop(&host->installs);
+	queue_stop(&host->sends);
 }
 
-static void
-queue_cancel(ErrandQueue *queue, Replica *replica)
+Errand *
+errands_take(ErrandQueue *queue, const Replica *replica)
 {
+	Errand	   *taken = NULL;
+
 	pthread_mutex_lock(&queue->lock);
 	for (Errand **p = &queue->first; *p;)
 	{
@@ -308,8 +313,26 @@ queue_cancel(ErrandQueue *queue, Replica *replica)
 		*p = errand->next;
 		if (!*p)
 			queue->end = p;
+		errand->next = taken;
+		taken = errand;
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return taken;
+}
+
+static void
+queue_cancel(ErrandQueue *queue, Replica *replica)
+{
+	Errand	   *taken = errands_take(queue, replica);
+
+	while (taken)
+	{
+		Errand	   *errand = taken;
+
+		taken = errand->next;
 		errand_free(errand);
 	}
+	pthread_mutex_lock(&queue->lock);
 	while (queue->busy == replica)
 		pthread_cond_wait(&queue->idle, &queue->lock);
 	pthread_mutex_unlock(&queue->lock);
@@ -319,6 +342,7 @@ void
 errands_cancel(Replica *replica)
 {
 	atomic_store(&replica->cancelled, true);
-	queue_cancel(&replica->host->quick, replica);
-	queue_cancel(&replica->host->slow, replica);
+	queue_cancel(&replica->host->fetches, replica);
+	queue_cancel(&replica->host->installs, replica);
+	queue_cancel(&replica->host->sends, replica);
 }

@@ -214,6 +214,8 @@ base_durable(Replica *replica, uint64_t index)
 static void
 persisted(Replica *replica, uint64_t seq)
 {
+	if (replica->gone)
+		return;					/* whoever opens it finds what the log says */
 	if (replica->install_seq && seq >= replica->install_seq)
 	{
 		if (replica->held_seq == 0)
@@ -275,7 +277,7 @@ group_handle(Replica *replica, Event *event)
 			base_durable(replica, event->number);
 			break;
 		case EVENT_SNAP:
-			peers_staged(replica->host, buf_bytes(&event->payload));
+			snapshot_staged(replica, buf_bytes(&event->payload), event->number);
 			break;
 		case EVENT_CHANGE:
 			change(replica, event);
@@ -473,6 +475,7 @@ group_duties(Replica *replica)
 		if (rd.reads_n > 0)
 			take_reads(replica, &rd);
 	}
+	snapshot_forget_unsent(replica);
 	if (replica->log_bytes > replica->host->options.checkpoint_bytes && !replica->checkpointing)
 	{
 		replica->checkpointing = true;

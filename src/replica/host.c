@@ -294,14 +294,25 @@ do_duties(ReplicaHost *host)
 	peers_flush(host);
 }
 
-/* Handle all there is, and what that brings; the step lock is held. */
+/*
+ * Handle all there is, and what that brings; the step lock is held.  A tick
+ * that is due comes first: where events never end nobody else gets the lock.
+ */
 static void
 step_held(ReplicaHost *host)
 {
-	Event	   *events;
-
-	while (!host->stopped && (events = take_events(host)) != NULL)
+	while (!host->stopped)
 	{
+		Event	   *events;
+
+		if (atomic_exchange(&host->tick_due, false))
+		{
+			tick_all(host);
+			do_duties(host);
+		}
+		events = take_events(host);
+		if (!events)
+			break;
 		while (events)
 		{
 			Event	   *event = events;
@@ -314,14 +325,14 @@ step_held(ReplicaHost *host)
 }
 
 static bool
-inbox_is_empty(ReplicaHost *host)
+nothing_to_step(ReplicaHost *host)
 {
 	bool		empty;
 
 	pthread_mutex_lock(&host->inbox_lock);
 	empty = host->inbox == NULL;
 	pthread_mutex_unlock(&host->inbox_lock);
-	return empty;
+	return empty && !atomic_load(&host->tick_due);
 }
 
 /*
@@ -340,7 +351,7 @@ step_all(ReplicaHost *host)
 		done = host->stopped;
 		pthread_mutex_unlock(&host->step_lock);
 		/* Who came since the last look found the lock taken and left. */
-		done = done || inbox_is_empty(host);
+		done = done || nothing_to_step(host);
 	}
 }
 
@@ -382,11 +393,9 @@ raft_main(void *arg)
 		if (stopping)
 			return NULL;
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		pthread_mutex_lock(&host->step_lock);
 		if (is_later(&now, &tick_at))
 		{
-			tick_all(host);
-			do_duties(host);
+			atomic_store(&host->tick_due, true);
 
 			/* Ticks that were missed are not made up for. */
 			add_ms(&tick_at, TICK_MS);
@@ -396,8 +405,6 @@ raft_main(void *arg)
 				add_ms(&tick_at, TICK_MS);
 			}
 		}
-		step_held(host);
-		pthread_mutex_unlock(&host->step_lock);
 		step_all(host);
 	}
 }
@@ -514,8 +521,12 @@ replica_host_stop(ReplicaHost *host)
 	if (!host)
 		return;
 
-	/* No core is stepped any more; what still comes stays in the inbox. */
+	/*
+	 * What was asked before is handled: an asker may hold what an installation
+	 * waits for.  Then no core is stepped any more; what comes stays in the inbox.
+	 */
 	pthread_mutex_lock(&host->step_lock);
+	step_held(host);
 	host->stopped = true;
 	pthread_mutex_unlock(&host->step_lock);
 	stop_thread(&host->inbox_lock, &host->raft_ready, &host->stopping, &host->raft_thread, 1);

@@ -185,12 +185,21 @@ replica_host_receive(ReplicaHost *host, Buf *messages)
 	host_post_later(host, event);
 }
 
+static void
+step(Replica *replica, const RaftMessage *message)
+{
+	if (raft_step(replica->raft, message) == VT_PROTOCOL)
+		log_warn("group=%llu: replica %llu sent a message no correct replica sends",
+				 (unsigned long long) replica->group, (unsigned long long) message->from);
+	host_mark_dirty(replica);
+}
+
 /*
- * Step one message.  What does not decode, finds no memory or no replica here
- * is lost on the way.  A snapshot is stepped only when its data is staged.
+ * One message.  What does not decode, finds no memory or no replica here is
+ * lost on the way.  A snapshot is stepped only when its data is staged.
  */
 static void
-step(ReplicaHost *host, Bytes bytes, uint64_t node, bool staged)
+receive(ReplicaHost *host, Bytes bytes, uint64_t node)
 {
 	RaftMessage message;
 	Replica    *replica;
@@ -198,14 +207,10 @@ step(ReplicaHost *host, Bytes bytes, uint64_t node, bool staged)
 	if (raft_message_decode(bytes, &host->allocator, &message) != VT_OK)
 		return;
 	replica = find(host, message.group);
-	if (replica && !replica->gone && message.to == replica->id && (message.type == RAFT_SNAP) == staged)
+	if (replica && !replica->gone && message.to == replica->id && message.type != RAFT_SNAP)
 	{
-		if (node)
-			note_heard(replica, message.from, node);
-		if (raft_step(replica->raft, &message) == VT_PROTOCOL)
-			log_warn("group=%llu: replica %llu sent a message no correct replica sends",
-					 (unsigned long long) replica->group, (unsigned long long) message.from);
-		host_mark_dirty(replica);
+		note_heard(replica, message.from, node);
+		step(replica, &message);
 	}
 	raft_message_free(&message, &host->allocator);
 }
@@ -221,13 +226,22 @@ peers_receive(ReplicaHost *host, Bytes payload)
 	if (wire_raft_get(payload, &raft) != VT_OK)
 		return;
 	while (wire_raft_next(&raft, &at, &bytes))
-		step(host, bytes, raft.store, false);
+		receive(host, bytes, raft.store);
 }
 
+/* A snapshot whose data is staged, as this stream and no other. */
 void
-peers_staged(ReplicaHost *host, Bytes message)
+peers_staged(Replica *replica, Bytes bytes, uint64_t stream)
 {
-	step(host, message, 0, true);
+	const RaftAllocator *allocator = &replica->host->allocator;
+	RaftMessage message;
+
+	if (raft_message_decode(bytes, allocator, &message) != VT_OK)
+		return;
+	if (message.type == RAFT_SNAP && message.group == replica->group && message.to == replica->id &&
+		message.snapshot->id == stream)
+		step(replica, &message);
+	raft_message_free(&message, allocator);
 }
 
 void

@@ -28,7 +28,7 @@ typedef enum EventKind
 	EVENT_CHECKPOINTED,			/* number = index */
 	EVENT_BASE_DURABLE,			/* number = index */
 	EVENT_MESSAGES,				/* payload: a WireRaft; no replica */
-	EVENT_SNAP,					/* payload: a Raft message whose data is staged */
+	EVENT_SNAP,					/* payload: a Raft message whose data is staged; number = stream */
 	EVENT_NODE_DOWN,			/* number = node; no replica */
 	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
 	EVENT_TRANSFER,				/* number = replica */
@@ -193,6 +193,8 @@ struct Replica
 	ApplyItem **items_end;
 	bool		queued;			/* in the run queue, or being applied */
 	bool		staging;		/* a chunk is being taken */
+	uint64_t	staged;			/* a whole stream: the core decides, or it is being installed */
+	uint32_t	staged_chunks;
 	ReplicaMembers members;
 	bool		closed;
 
@@ -237,9 +239,11 @@ struct ReplicaHost
 	size_t		noutboxes;
 	uint64_t	seeds;
 	uint32_t	ticks;
+	atomic_bool tick_due;		/* the raft thread asks for one */
 
-	ErrandQueue quick;
-	ErrandQueue slow;
+	ErrandQueue fetches;
+	ErrandQueue installs;
+	ErrandQueue sends;
 
 	/* The writer */
 	pthread_mutex_t writer_lock;
@@ -295,7 +299,7 @@ extern uint64_t peers_node(const Replica *replica, uint64_t id);
 extern void peers_send(Replica *replica, const RaftMessage *message);
 extern void peers_flush(ReplicaHost *host);
 extern void peers_receive(ReplicaHost *host, Bytes payload);
-extern void peers_staged(ReplicaHost *host, Bytes message);
+extern void peers_staged(Replica *replica, Bytes message, uint64_t stream);
 extern void peers_node_down(ReplicaHost *host, uint64_t node);
 extern void peers_publish(Replica *replica);
 
@@ -305,6 +309,8 @@ extern void snapshot_message(Replica *replica, const RaftMessage *message);
 extern void snapshot_install(Replica *replica);
 extern void snapshot_fetch(Replica *replica, const RaftFetch *fetch);
 extern void snapshot_errand(Replica *replica, Errand *errand);
+extern void snapshot_staged(Replica *replica, Bytes message, uint64_t stream);
+extern void snapshot_forget_unsent(Replica *replica);
 extern void snapshot_forget_all(Replica *replica);
 
 /* errand.c */
@@ -312,6 +318,9 @@ extern void errands_start(ReplicaHost *host);
 extern void errands_stop(ReplicaHost *host);
 extern void errand_put(ErrandQueue *queue, Errand *errand);
 extern void errand_free(Errand *errand);
+
+/* Take those of a replica's that nobody has begun out of a queue; a list. */
+extern Errand *errands_take(ErrandQueue *queue, const Replica *replica);
 
 /* No errand of this replica is waiting or being run when it returns. */
 extern void errands_cancel(Replica *replica);

@@ -10,8 +10,8 @@
  *	   log writer		one synced batch per cycle for all groups
  *	   apply threads	a run queue of groups; call the state machines
  *	   io thread		checkpoints and log truncation
- *	   quick errands	old log entries for slow peers; installing snapshots
- *	   slow errands		reading and sending snapshots
+ *	   errands			a thread each: old log entries for slow peers; installing
+ *						snapshots; reading and sending them
  *
  * A Replica is one group's replica with its state machine.  Peers are reached
  * through two functions of the caller's (ReplicaTransport).

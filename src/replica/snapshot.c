@@ -14,7 +14,9 @@
  * next Ready makes it the base of the log; that is written first; then the
  * machine puts the staged state in its place; then the core is told that the
  * Ready is durable [P5].  A crash in between is finished when the machine is
- * opened: the base names the stream.
+ * opened: the base names the stream.  From the last chunk until all that is
+ * decided no other stream is taken (Replica.staged): it would replace the state
+ * that the log may have as its base by then.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,6 +66,24 @@ forget_sending(Replica *replica, uint64_t to)
 		}
 }
 
+/*
+ * The message of a snapshot comes in the Ready after raft_send_snapshot().  If
+ * it did not, the peer wants none any more, or we do not lead: let go of the
+ * state that was pinned for it.
+ */
+void
+snapshot_forget_unsent(Replica *replica)
+{
+	Sending    *next;
+
+	for (Sending *sending = replica->sending; sending; sending = next)
+	{
+		next = sending->next;
+		if (sending->opened)
+			forget_sending(replica, sending->to);
+	}
+}
+
 void
 snapshot_forget_all(Replica *replica)
 {
@@ -88,7 +108,7 @@ snapshot_wanted(Replica *replica, uint64_t to)
 	errand = errand_new(replica, ERRAND_OPEN);
 	errand->to = to;
 	errand->node = node;
-	errand_put(&replica->host->slow, errand);
+	errand_put(&replica->host->sends, errand);
 }
 
 /* The state is pinned: offer it, if it is still wanted. */
@@ -131,7 +151,7 @@ snapshot_message(Replica *replica, const RaftMessage *message)
 	errand->message.len = size;
 	errand->kind = ERRAND_SEND;
 	sending->opened = NULL;
-	errand_put(&replica->host->slow, errand);
+	errand_put(&replica->host->sends, errand);
 }
 
 /* -- Old entries ----------------------------------------------------------- */
@@ -147,28 +167,46 @@ snapshot_fetch(Replica *replica, const RaftFetch *fetch)
 	errand = errand_new(replica, ERRAND_FETCH);
 	errand->first = fetch->first;
 	errand->last = fetch->last;
-	errand_put(&replica->host->quick, errand);
+	errand_put(&replica->host->fetches, errand);
 }
 
 /* -- Receiving ------------------------------------------------------------- */
+
+/* May a chunk be given to the machine?  *result says why not. */
+static bool
+begin_staging(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
+{
+	bool		taken;
+
+	memset(result, 0, sizeof(*result));
+	pthread_mutex_lock(&replica->lock);
+	taken = !replica->staging && !replica->staged && !replica->closed && replica->machine.stage;
+	if (taken)
+		replica->staging = true;
+	else if (replica->staged == chunk->stream)
+		result->next = replica->staged_chunks;	/* sent again: the answer was lost */
+	else
+		result->status = VT_BUSY;
+	pthread_mutex_unlock(&replica->lock);
+	return taken;
+}
+
+static void
+set_staged(Replica *replica, uint64_t stream, uint32_t chunks)
+{
+	pthread_mutex_lock(&replica->lock);
+	replica->staged = stream;
+	replica->staged_chunks = chunks;
+	pthread_mutex_unlock(&replica->lock);
+}
 
 void
 replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 {
 	VtError		err = {0};
-	bool		taken;
 
-	memset(result, 0, sizeof(*result));
-	pthread_mutex_lock(&replica->lock);
-	taken = !replica->staging && !replica->closed && replica->machine.stage;
-	if (taken)
-		replica->staging = true;
-	pthread_mutex_unlock(&replica->lock);
-	if (!taken)
-	{
-		result->status = VT_BUSY;
+	if (!begin_staging(replica, chunk, result))
 		return;
-	}
 	result->status = replica->machine.stage(replica->machine.state, chunk, &result->next, &err);
 	if (result->status != VT_OK)
 		log_warn("group=%llu: could not take a snapshot: %s", (unsigned long long) replica->group,
@@ -179,6 +217,8 @@ replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 
 		event->kind = EVENT_SNAP;
 		event->replica = replica;
+		event->number = chunk->stream;
+		set_staged(replica, chunk->stream, result->next);
 		buf_put(&event->payload, chunk->message.data, chunk->message.len);
 		host_post(replica->host, event);
 	}
@@ -188,15 +228,44 @@ replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 	pthread_mutex_unlock(&replica->lock);
 }
 
-/* The log is durable with the snapshot as its base. */
+/* All of a stream is staged: does the core want it? */
+void
+snapshot_staged(Replica *replica, Bytes message, uint64_t stream)
+{
+	RaftStatus	status = {0};
+
+	if (!replica->gone)
+	{
+		peers_staged(replica, message, stream);
+		raft_get_status(replica->raft, &status);
+	}
+	if (!status.installing)
+		set_staged(replica, 0, 0);
+}
+
+/*
+ * The log is durable with the snapshot as its base.  The machine waits until
+ * nobody uses its state: what waits for an index that is skipped now, or for
+ * its turn to be sent, would never let go of it.
+ */
 void
 snapshot_install(Replica *replica)
 {
 	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
+	Errand	   *sends = errands_take(&replica->host->sends, replica);
 
+	while (sends)
+	{
+		Errand	   *send = sends;
+
+		sends = send->next;
+		send->ok = false;
+		snapshot_errand(replica, send);
+	}
+	group_fail_waiters(replica, VT_NOT_LEADER, false);
 	errand->id = replica->installing.id;
 	errand->index = replica->installing.index;
-	errand_put(&replica->host->quick, errand);
+	errand_put(&replica->host->installs, errand);
 }
 
 static void
@@ -208,6 +277,7 @@ installed(Replica *replica)
 			 (unsigned long long) replica->installing.index);
 	replica->install_seq = 0;
 	replica->held_seq = 0;
+	set_staged(replica, 0, 0);
 	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
 		;
 }
@@ -222,7 +292,10 @@ snapshot_errand(Replica *replica, Errand *errand)
 		case ERRAND_FETCH:
 			replica->fetching = false;
 			if (!replica->gone)
+			{
 				(void) raft_fetched(replica->raft, errand->entries, errand->n);
+				group_duties(replica);	/* send them before they are evicted again */
+			}
 			break;
 		case ERRAND_INSTALL:
 			if (!replica->gone)
