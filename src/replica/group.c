@@ -285,6 +285,9 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_TRANSFER:
 			event->done(event->arg, raft_transfer(replica->raft, event->number), 0, bytes_of(NULL, 0));
 			break;
+		case EVENT_CEASE:
+			snapshot_cease(replica);
+			break;
 		case EVENT_ERRAND:
 			snapshot_errand(replica, event->errand);
 			break;

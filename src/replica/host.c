@@ -681,6 +681,12 @@ replica_status(const Replica *replica, ReplicaStatus *out)
 }
 
 void
+replica_cease_sending(Replica *replica)
+{
+	host_event(replica->host, EVENT_CEASE, replica, 0);
+}
+
+void
 replica_checkpoint(Replica *replica)
 {
 	io_ask(replica->host, replica);

@@ -32,6 +32,7 @@ typedef enum EventKind
 	EVENT_NODE_DOWN,			/* number = node; no replica */
 	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
 	EVENT_TRANSFER,				/* number = replica */
+	EVENT_CEASE,				/* no snapshot that waits is sent */
 	EVENT_ERRAND,				/* errand: it has come back */
 	EVENT_OPEN,
 	EVENT_CLOSE
@@ -310,6 +311,7 @@ extern void snapshot_install(Replica *replica);
 extern void snapshot_fetch(Replica *replica, const RaftFetch *fetch);
 extern void snapshot_errand(Replica *replica, Errand *errand);
 extern void snapshot_staged(Replica *replica, Bytes message, uint64_t stream);
+extern void snapshot_cease(Replica *replica);
 extern void snapshot_forget_unsent(Replica *replica);
 extern void snapshot_forget_all(Replica *replica);
 

@@ -243,6 +243,9 @@ typedef struct ReplicaMembers
 
 extern void replica_members(Replica *replica, ReplicaMembers *out);
 
+/* Let go of the machine's state that is pinned for snapshots not yet being sent. */
+extern void replica_cease_sending(Replica *replica);
+
 /* Ask for a checkpoint soon. */
 extern void replica_checkpoint(Replica *replica);
 

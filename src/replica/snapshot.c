@@ -243,15 +243,10 @@ snapshot_staged(Replica *replica, Bytes message, uint64_t stream)
 		set_staged(replica, 0, 0);
 }
 
-/*
- * The log is durable with the snapshot as its base.  The machine waits until
- * nobody uses its state: what waits for an index that is skipped now, or for
- * its turn to be sent, would never let go of it.
- */
+/* Let go of the state that is pinned for snapshots nobody has begun to send. */
 void
-snapshot_install(Replica *replica)
+snapshot_cease(Replica *replica)
 {
-	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
 	Errand	   *sends = errands_take(&replica->host->sends, replica);
 
 	while (sends)
@@ -262,6 +257,19 @@ snapshot_install(Replica *replica)
 		send->ok = false;
 		snapshot_errand(replica, send);
 	}
+}
+
+/*
+ * The log is durable with the snapshot as its base.  The machine waits until
+ * nobody uses its state: what waits for an index that is skipped now, or for
+ * its turn to be sent, would never let go of it.
+ */
+void
+snapshot_install(Replica *replica)
+{
+	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
+
+	snapshot_cease(replica);
 	group_fail_waiters(replica, VT_NOT_LEADER, false);
 	errand->id = replica->installing.id;
 	errand->index = replica->installing.index;

@@ -62,6 +62,8 @@ take_out(Worker *worker, uint64_t id, uint64_t replica, bool *other)
 	for (Shard *s = worker->leaving; s && !shard; s = s->next)
 		if (s->desc.shard == id)
 			shard = s;
+	if (shard)
+		atomic_store(&shard->leaving, true);
 	pthread_mutex_unlock(&worker->lock);
 	return shard;
 }
@@ -139,7 +141,10 @@ take_unused(Worker *worker, uint64_t id, uint64_t replica, Shard **out, VtError 
 	if (other)
 		return vt_fail(err, VT_INVALID, "the shard is here as another replica than %llu",
 					   (unsigned long long) replica);
-	return *out && atomic_load(&(*out)->users) > 0 ? VT_BUSY : VT_OK;
+	if (!*out || atomic_load(&(*out)->users) == 0)
+		return VT_OK;
+	replica_cease_sending((*out)->replica);
+	return VT_BUSY;
 }
 
 /* Free what a closed replica has left. */
@@ -187,6 +192,7 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 			*p = back->next;
 			back->next = worker->shards;
 			worker->shards = back;
+			atomic_store(&back->leaving, false);
 			break;
 		}
 	pthread_mutex_unlock(&worker->lock);

@@ -113,7 +113,8 @@ next_shard(Indexer *indexer, bool helper)
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s && !found; s = s->next)
 	{
-		bool		fits = shard_figures(s).waiting > 0 && (!helper || is_pressing(s));
+		bool		fits = !atomic_load(&s->installing) && shard_figures(s).waiting > 0 &&
+			(!helper || is_pressing(s));
 
 		if (fits && past)
 			found = s;

@@ -100,7 +100,7 @@ send_messages(void *arg, uint64_t node, Buf *messages)
 	WorkerPeer *peer;
 
 	pthread_mutex_lock(&worker->peers_lock);
-	peer = find(worker, node);
+	peer = worker->peers_stopped ? NULL : find(worker, node);
 	if (peer)
 	{
 		if (!peer->link)
@@ -122,22 +122,24 @@ send_chunk(void *arg, uint64_t node, Bytes chunk, WireChunkResult *result, VtErr
 	Worker	   *worker = (Worker *) arg;
 	WorkerPeer *peer;
 	NetPeer    *chunks = NULL;
+	NetPeer    *old = NULL;
 	Buf			reply = {0};
 	VtStatus	status;
 
 	pthread_mutex_lock(&worker->peers_lock);
-	peer = find(worker, node);
+	peer = worker->peers_stopped ? NULL : find(worker, node);
 	if (peer && (!peer->chunks || peer->moved))
 	{
 		NetPeerOptions options = options_for(worker, peer->endpoint);
 
-		net_peer_free(peer->chunks);
+		old = peer->chunks;
 		peer->chunks = net_peer_new(&options);
 		peer->moved = false;
 	}
 	if (peer)
 		chunks = peer->chunks;
 	pthread_mutex_unlock(&worker->peers_lock);
+	net_peer_free(old);
 	if (!chunks)
 		return vt_fail(err, VT_UNAVAILABLE, "nobody said where store %llu is",
 					   (unsigned long long) node);
@@ -171,15 +173,33 @@ peers_lost(Worker *worker, uint64_t store)
 	pthread_mutex_unlock(&worker->peers_lock);
 }
 
-/* What others wait for on connections to peers ends. */
+/*
+ * Before the host ends: nothing is sent any more, what waits for a peer's answer
+ * ends, and so do the links' threads, which tell the host who is dead.
+ */
 void
 peers_stop(Worker *worker)
 {
+	NetLink    *link;
+
 	pthread_mutex_lock(&worker->peers_lock);
+	worker->peers_stopped = true;
 	for (WorkerPeer *peer = worker->peers; peer; peer = peer->next)
 		if (peer->chunks)
 			net_peer_abort(peer->chunks);
 	pthread_mutex_unlock(&worker->peers_lock);
+	do
+	{
+		link = NULL;
+		pthread_mutex_lock(&worker->peers_lock);
+		for (WorkerPeer *peer = worker->peers; peer && !link; peer = peer->next)
+		{
+			link = peer->link;
+			peer->link = NULL;
+		}
+		pthread_mutex_unlock(&worker->peers_lock);
+		net_link_free(link);	/* waits for its thread, which may be stepping cores */
+	} while (link);
 }
 
 /* Once nobody sends any more. */
@@ -191,7 +211,6 @@ peers_free(Worker *worker)
 		WorkerPeer *peer = worker->peers;
 
 		worker->peers = peer->next;
-		net_link_free(peer->link);
 		net_peer_free(peer->chunks);
 		free(peer->endpoint);
 		free(peer);

@@ -97,6 +97,7 @@ struct Worker
 	/* Where other workers are */
 	pthread_mutex_t peers_lock;
 	WorkerPeer *peers;
+	bool		peers_stopped;
 	uint64_t	peers_version;	/* of PD's list; the house thread's */
 
 	pthread_t  *pool;

@@ -516,6 +516,8 @@ serve_chunk(Worker *worker, Request *request)
 		shard = worker_find_shard(worker, chunk.group);
 	if (result.status == VT_OK && (!shard || shard->replica_id != chunk.to))
 		result.status = VT_NOT_FOUND;
+	if (result.status == VT_OK && atomic_load(&worker->disk_low))
+		result.status = VT_FULL;	/* before the log, too, finds no room */
 	if (result.status == VT_OK)
 		replica_stage(shard->replica, &chunk, &result);
 	if (shard)

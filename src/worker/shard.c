@@ -195,8 +195,16 @@ make_records(Shard *shard, VtError *err)
 			HNSW_CODES_INT8 : HNSW_CODES_NONE,
 		.seed = desc->shard,
 	};
+	Records    *records;
+	VtStatus	status = records_new(&options, &records, err);
 
-	return records_new(&options, &shard->records, err);
+	if (status == VT_OK)
+	{
+		pthread_mutex_lock(&shard->content_lock);
+		shard->records = records;
+		pthread_mutex_unlock(&shard->content_lock);
+	}
+	return status;
 }
 
 /*

@@ -40,6 +40,7 @@ typedef struct Shard
 	/* Holding it */
 	atomic_int	users;			/* requests, leases, threads that hold it */
 	atomic_bool installing;		/* nobody new may */
+	atomic_bool leaving;		/* about to be closed: no snapshot of it is sent */
 	pthread_mutex_t gate_lock;	/* for the wait until nobody does */
 	pthread_cond_t gate;
 	void		(*quiesce) (void *arg, struct Shard *shard);	/* make holders let go */

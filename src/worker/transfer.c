@@ -66,6 +66,11 @@ shard_snapshot_open(void *state, void **stream, uint64_t *index, VtError *err)
 
 	if (!shard_hold(shard))
 		return vt_fail(err, VT_BUSY, "a snapshot is being installed here");
+	if (atomic_load(&shard->leaving))
+	{
+		shard_release(shard);
+		return vt_fail(err, VT_BUSY, "the shard is being closed here");
+	}
 	out = vt_alloc0(sizeof(Outgoing));
 	out->shard = shard;
 	out->iter = store_iter_open(shard->rows, bytes_of("a", 1), bytes_of("w", 1));
@@ -90,8 +95,8 @@ shard_snapshot_read(void *stream, size_t bytes, Buf *buf, bool *last, VtError *e
 	Bytes		key;
 	Bytes		value;
 
-	if (atomic_load(&out->shard->installing))
-		return vt_fail(err, VT_BUSY, "a snapshot is being installed here");
+	if (atomic_load(&out->shard->installing) || atomic_load(&out->shard->leaving))
+		return vt_fail(err, VT_BUSY, "the shard is being replaced or closed here");
 	buf_put(buf, out->next.data, out->next.len);
 	buf_clear(&out->next);
 	while (buf->len < bytes)
@@ -352,11 +357,15 @@ shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 	uint64_t	stands;
 	VtStatus	status;
 
-	if (shard->staged_stream != stream || !shard->staged_whole)
-		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
-					   (unsigned long long) id);
 	pthread_mutex_lock(&shard->files_lock);
 	close_gate(shard);
+	if (shard->staged_stream != stream || !shard->staged_whole)
+	{
+		atomic_store(&shard->installing, false);
+		pthread_mutex_unlock(&shard->files_lock);
+		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
+					   (unsigned long long) id);
+	}
 	let_go(shard);
 	store_close(shard->staged);
 	shard->staged = NULL;

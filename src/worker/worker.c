@@ -119,9 +119,10 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 		return vt_fail(err, VT_GONE, "it was dropped here");
 	if (status == VT_OK)
 		status = shard_create(worker->shards_path, desc, replica, err);
-	if (status == VT_OK)
-		status = replica_create(worker->host, desc->shard, replica, found ? &founders : NULL,
-								desc->base_index, err);
+	if (status != VT_OK)
+		return status;			/* VT_EXISTS: as another replica, which stays closed */
+	status = replica_create(worker->host, desc->shard, replica, found ? &founders : NULL,
+							desc->base_index, err);
 	if (status == VT_OK || status == VT_EXISTS)
 		status = worker_open_shard(worker, desc->shard, err);
 	return status;
@@ -142,11 +143,26 @@ worker_has_group(Worker *worker, uint64_t id)
 	return founded;
 }
 
+/*
+ * The shard whose directory this is, or is to be: a crash may have come when the
+ * old one was out of the way and a snapshot not yet in its place.  0: no shard's.
+ */
+static uint64_t
+shard_of_name(const char *name)
+{
+	char	   *end;
+	uint64_t	id = strtoull(name, &end, 16);
+
+	return end - name == 16 && (*end == '\0' || strncmp(end, ".in.", 4) == 0) ? id : 0;
+}
+
 static VtStatus
 open_all(Worker *worker, VtError *err)
 {
 	DIR		   *dir;
 	struct dirent *entry;
+	uint64_t   *ids = NULL;
+	size_t		n = 0;
 	VtStatus	status = VT_OK;
 
 	if (mkdir(worker->shards_path, 0700) < 0 && errno != EEXIST)
@@ -154,19 +170,30 @@ open_all(Worker *worker, VtError *err)
 	dir = opendir(worker->shards_path);
 	if (!dir)
 		return vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);
-	while (status == VT_OK && (entry = readdir(dir)) != NULL)
-	{
-		char	   *end;
-		uint64_t	id = strtoull(entry->d_name, &end, 16);
 
-		if (entry->d_name[0] == '.' || *end != '\0')
+	/* First all names: opening a shard may rename directories. */
+	while ((entry = readdir(dir)) != NULL)
+	{
+		uint64_t	id = shard_of_name(entry->d_name);
+		size_t		i = 0;
+
+		while (i < n && ids[i] != id)
+			i++;
+		if (id == 0 || i < n)
 			continue;
-		if (worker_has_group(worker, id))
-			status = worker_open_shard(worker, id, err);
-		else
-			log_info("shard=%s has no Raft group: not founded yet, or being dropped", entry->d_name);
+		ids = vt_realloc(ids, sizeof(uint64_t) * (n + 1));
+		ids[n++] = id;
 	}
 	closedir(dir);
+	for (size_t i = 0; i < n && status == VT_OK; i++)
+	{
+		if (worker_has_group(worker, ids[i]))
+			status = worker_open_shard(worker, ids[i], err);
+		else
+			log_info("shard=%llu has no Raft group: not founded yet, or being dropped",
+					 (unsigned long long) ids[i]);
+	}
+	free(ids);
 	return status;
 }
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker_drop.c
- *	  The end of a shard, and every state that a crash can leave of one.
+ *	  The end of a shard and of a worker, and every state that a crash can
+ *	  leave of one.
  *
  *-------------------------------------------------------------------------
  */
@@ -332,8 +333,12 @@ closed_and_opened_again(void **state)
 	assert_int_not_equal(worker_reopen_shard(worker, 9, NULL), VT_OK);
 	assert_false(is_there("0000000000000009"));
 
-	/* A start has it again; dropped while closed, it is gone. */
+	/* Closed, it is not opened as another replica. */
 	close_it(worker, 7, 70);
+	assert_int_equal(create(worker, 7, 71), VT_EXISTS);
+	assert_false(is_open(worker, 7));
+
+	/* A start has it again; dropped while closed, it is gone. */
 	worker_stop(worker);
 	worker = start();
 	assert_int_equal(records_of(worker, 7), n);
@@ -400,6 +405,70 @@ a_directory_in_pieces(void **state)
 	}
 }
 
+/* Died when a snapshot was about to take the place of what was there. */
+static void
+a_snapshot_on_its_way(void **state)
+{
+	Worker	   *worker = start();
+	StoreOptions options = {.must_exist = true};
+	StoreBatch *batch = store_batch_new();
+	Buf			value = {0};
+	RaftSnapshot base;
+	Store	   *log;
+	char		command[512];
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	for (uint8_t i = 1; i < 5; i++)
+		put(worker, 7, i);
+	worker_stop(worker);
+	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
+	assert_int_equal(log_load_base(log, 7, &value, NULL), VT_OK);
+	assert_int_equal(raft_snapshot_decode(buf_bytes(&value), &base), VT_OK);
+	base.id = 0x4711;
+	buf_clear(&value);
+	buf_reserve(&value, raft_snapshot_size(&base));
+	raft_snapshot_encode(&base, value.data);
+	log_batch_base(batch, 7, bytes_of(value.data, raft_snapshot_size(&base)));
+	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
+	store_batch_free(batch);
+	store_close(log);
+	buf_free(&value);
+	snprintf(command, sizeof(command), "cd '%s/shards' && mv 0000000000000007 0000000000000007.in.0000000000004711 "
+			 "&& cp -r 0000000000000007.in.0000000000004711 0000000000000007.old", scratch);
+	assert_int_equal(system(command), 0);
+
+	worker = start();
+	assert_true(is_open(worker, 7));
+	assert_int_equal(records_of(worker, 7), 4);
+	assert_false(is_there("0000000000000007.old"));
+	assert_false(is_there("0000000000000007.in.0000000000004711"));
+	put(worker, 7, 5);
+	worker_stop(worker);
+}
+
+/*
+ * A peer's connection ends with our server, and then nobody is to tell a host
+ * that is gone that the peer is dead.
+ */
+static void
+stopped_beside_a_dead_peer(void **state)
+{
+	Worker	   *worker = start();
+	ReplicaTransport transport = peers_transport(worker);
+	NetPeerOptions options = {.endpoint = worker->options.listen, .role = WIRE_ROLE_WORKER, .store = 2};
+	NetPeer    *peer = net_peer_new(&options);
+	Buf			message = {0};
+
+	(void) state;
+	peers_note(worker, 2, worker->options.pd);	/* where nobody is */
+	wire_raft_begin(&message, 1);
+	transport.send(worker, 2, &message);
+	assert_int_equal(net_peer_redial(peer, 5000), VT_OK);
+	worker_stop(worker);
+	net_peer_free(peer);
+}
+
 int
 main(void)
 {
@@ -410,6 +479,8 @@ main(void)
 		TEST(closed_and_opened_again),
 		TEST(a_directory_without_its_group),
 		TEST(a_directory_in_pieces),
+		TEST(a_snapshot_on_its_way),
+		TEST(stopped_beside_a_dead_peer),
 	};
 
 	return cmocka_run_group_tests_name("worker_drop", tests, NULL, NULL);
