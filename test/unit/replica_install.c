@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_install.c
+ *	  Moments that come seldom: in the middle of an installation, and where
+ *	  events never end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica_world.h"
+
+/* Stop one that follows, and let the others go on until their logs do not reach back to it. */
+static int
+leave_behind(uint64_t *last)
+{
+	int			away;
+
+	*last = write_one(0);
+	await_agreement(*last);
+	away = await_leader() % 3 + 1;
+	node_stop(away, true);
+	for (uint32_t i = 0; i < 400; i++)
+		*last = write_one(i);
+	return away;
+}
+
+/*
+ * While the log has a snapshot as its base that the machine has not put in
+ * place, no other may take the place of what is staged.
+ */
+static void
+what_is_staged_stays(void **state)
+{
+	WireChunk	chunk = {.group = GROUP, .stream = 4711};
+	WireChunkResult result;
+	uint64_t	last = 0;
+	Machine    *m;
+	int			away;
+
+	(void) state;
+	world_begin(3, 8);
+	away = leave_behind(&last);
+	m = &nodes[away].machine;
+	m->hold = true;
+	node_start(away);
+	node_open(away, NULL);
+	pthread_mutex_lock(&m->lock);
+	while (!m->held)
+		pthread_cond_wait(&m->changed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+
+	chunk.to = (uint64_t) away * 10;
+	chunk.data = bytes_str("x");
+	replica_stage(nodes[away].replica, &chunk, &result);
+	assert_int_equal(result.status, VT_BUSY);
+
+	/* The last chunk once more, since its answer may have been lost. */
+	chunk.stream = m->stream;
+	chunk.seq = sizeof(m->staged) - 1;
+	chunk.last = true;
+	replica_stage(nodes[away].replica, &chunk, &result);
+	assert_int_equal(result.status, VT_OK);
+	assert_int_equal(result.next, chunk.seq + 1);
+
+	pthread_mutex_lock(&m->lock);
+	m->hold = false;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+	await_agreement(last);
+	assert_int_equal(m->installs, 1);
+	world_end();
+}
+
+/* Give a node a snapshot of another's state, as its leader would. */
+static void
+stage_by_hand(int from, int to, uint64_t stream)
+{
+	Machine    *m = &nodes[from].machine;
+	RaftSnapshot snapshot;
+	RaftMessage message;
+	ReplicaStatus leader;
+	WireChunkResult result;
+	uint8_t		bytes[16];
+	uint8_t		encoded[4096];
+
+	replica_status(nodes[from].replica, &leader);
+	pthread_mutex_lock(&m->lock);
+	put_le64(bytes, m->applied);
+	put_le64(bytes + 8, m->state);
+	pthread_mutex_unlock(&m->lock);
+	memset(&snapshot, 0, sizeof(snapshot));
+	snapshot.index = get_le64(bytes);
+	snapshot.term = leader.term;
+	snapshot.conf = conf_of(3);
+	snapshot.id = stream;
+	memset(&message, 0, sizeof(message));
+	message.type = RAFT_SNAP;
+	message.group = GROUP;
+	message.from = (uint64_t) from * 10;
+	message.to = (uint64_t) to * 10;
+	message.term = leader.term;
+	message.index = snapshot.index;
+	message.log_term = snapshot.term;
+	message.snapshot = &snapshot;
+	assert_true(raft_message_size(&message) <= sizeof(encoded));
+	raft_message_encode(&message, encoded);
+	for (uint32_t i = 0; i < sizeof(bytes); i++)
+	{
+		WireChunk	chunk = {.group = GROUP, .to = message.to, .stream = stream, .seq = i};
+
+		chunk.data = bytes_of(bytes + i, 1);
+		chunk.last = i + 1 == sizeof(bytes);
+		if (chunk.last)
+			chunk.message = bytes_of(encoded, raft_message_size(&message));
+		replica_stage(nodes[to].replica, &chunk, &result);
+		assert_int_equal(result.status, VT_OK);
+		assert_int_equal(result.next, i + 1);
+	}
+}
+
+/* Closed while the log's new base is on its way to the disk: the next life installs. */
+static void
+closed_before_it_is_installed(void **state)
+{
+	uint64_t	last = 0;
+	int			leader;
+	int			away;
+
+	(void) state;
+	world_begin(3, 9);
+	for (uint64_t round = 1; round <= 10; round++)
+	{
+		Machine    *m;
+
+		last = write_one(0);
+		await_agreement(last);
+		leader = await_leader();
+		away = leader % 3 + 1;
+		m = &nodes[away].machine;
+		pthread_mutex_lock(&net.lock);
+		for (int i = 1; i <= 3; i++)
+			net.cut[away][i] = net.cut[i][away] = true;
+		pthread_mutex_unlock(&net.lock);
+		for (uint32_t i = 0; i < 5; i++)
+			last = write_one(i);
+		stage_by_hand(await_leader(), away, round);
+		pthread_mutex_lock(&net.lock);
+		nodes[away].up = false;
+		pthread_mutex_unlock(&net.lock);
+		replica_close(nodes[away].replica);
+		pthread_mutex_lock(&m->lock);
+		m->closed = true;
+		pthread_mutex_unlock(&m->lock);
+		replica_host_stop(nodes[away].host);
+		store_close(nodes[away].log);
+		node_start(away);
+		node_open(away, NULL);
+		pthread_mutex_lock(&net.lock);
+		memset(net.cut, 0, sizeof(net.cut));
+		pthread_mutex_unlock(&net.lock);
+		last = write_one(1);
+		await_agreement(last);
+	}
+	world_end();
+}
+
+/* -- A host that is never at rest ------------------------------------------- */
+
+typedef struct Storm
+{
+	Node	   *node;
+	pthread_t	thread;
+	atomic_bool stop;
+	atomic_bool over;
+} Storm;
+
+/* Each answer asks anew, before the stepper has come to the end of its events. */
+static void
+on_answered(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Storm	   *storm = (Storm *) arg;
+
+	(void) status;
+	(void) index;
+	(void) reply;
+	if (atomic_load(&storm->stop))
+		atomic_store(&storm->over, true);
+	else
+		replica_transfer(storm->node->replica, 1, on_answered, storm);
+}
+
+static void *
+storm_main(void *arg)
+{
+	on_answered(arg, VT_OK, 0, bytes_str(""));
+	return NULL;
+}
+
+/* Time goes on, and so a leader is found, though events never end. */
+static void
+time_goes_on(void **state)
+{
+	static Storm storms[4];
+	uint64_t	last;
+
+	(void) state;
+	world_begin(3, 10);
+	last = write_one(0);
+	await_agreement(last);
+	for (int i = 1; i <= 3; i++)
+		node_stop(i, false);
+	for (int i = 1; i <= 3; i++)
+	{
+		node_start(i);
+		node_open(i, NULL);
+		memset(&storms[i], 0, sizeof(storms[i]));
+		storms[i].node = &nodes[i];
+		assert_int_equal(pthread_create(&storms[i].thread, NULL, storm_main, &storms[i]), 0);
+	}
+	(void) await_leader();
+	for (int i = 1; i <= 3; i++)
+		atomic_store(&storms[i].stop, true);
+	for (int i = 1; i <= 3; i++)
+	{
+		while (!atomic_load(&storms[i].over))
+			pause_ms(1);
+		pthread_join(storms[i].thread, NULL);
+	}
+	last = write_one(1);
+	await_agreement(last);
+	world_end();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_is_staged_stays, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(closed_before_it_is_installed, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(time_goes_on, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests_name("replica_install", tests, NULL, NULL);
+}

@@ -1,0 +1,521 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_world.h
+ *	  Groups of three over hosts of their own in one process, and a network that
+ *	  loses, delays, cuts off and kills.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TEST_REPLICA_WORLD_H
+#define TEST_REPLICA_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "replica/replica.h"
+#include "scratch.h"
+
+#define GROUP 7
+#define NODES 4
+#define HISTORY 20000
+#define PATIENCE_US (120 * INT64_C(1000000))
+
+/*
+ * A state machine that keeps a running hash after each index.  Its durable
+ * half is what a checkpoint or a snapshot left; a new life begins there.
+ */
+typedef struct Machine
+{
+	pthread_mutex_t lock;
+	uint64_t	chain[HISTORY]; /* after index i; 0 = not known (in a snapshot) */
+	uint64_t	applied;
+	uint64_t	state;			/* chain at applied */
+	uint64_t	durable;
+	uint64_t	durable_state;
+
+	/* A snapshot on its way in: three numbers, a byte a chunk */
+	uint64_t	stream;
+	uint32_t	next;
+	uint8_t		staged[16];
+	uint64_t	installs;
+
+	/* A test stands in the middle of an installation */
+	pthread_cond_t changed;
+	bool		hold;
+	bool		held;
+	bool		closed;			/* may not be called any more */
+} Machine;
+
+typedef struct Node
+{
+	int			number;			/* from 1 */
+	bool		up;
+	Store	   *log;
+	ReplicaHost *host;
+	Replica    *replica;
+	Machine     machine;
+} Node;
+
+typedef struct Net
+{
+	pthread_mutex_t lock;
+	Prng		prng;
+	atomic_uint loss;			/* percent */
+	bool		cut[NODES + 1][NODES + 1];
+	atomic_ullong chunks;
+} Net;
+
+static Node nodes[NODES + 1];
+static Net	net;
+
+/* -- The machine ----------------------------------------------------------- */
+
+static VtStatus
+machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	(void) err;
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < n; i++)
+	{
+		uint64_t	hash = hash_checksum(commands[i].bytes);
+
+		Assert(commands[i].index > m->applied && commands[i].index < HISTORY);
+		m->state = prng_mix(m->state ^ hash ^ commands[i].index);
+		m->applied = commands[i].index;
+		m->chain[m->applied] = m->state;
+	}
+	Assert(applied >= m->applied && applied < HISTORY);
+	m->applied = applied;
+	m->chain[applied] = m->state;
+	pthread_mutex_unlock(&m->lock);
+	return VT_OK;
+}
+
+static VtStatus
+machine_checkpoint(void *arg, uint64_t *index, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	(void) err;
+	pthread_mutex_lock(&m->lock);
+	m->durable = m->applied;
+	m->durable_state = m->state;
+	*index = m->durable;
+	pthread_mutex_unlock(&m->lock);
+	return VT_OK;
+}
+
+typedef struct Stream
+{
+	uint8_t		bytes[16];
+	size_t		at;
+} Stream;
+
+static VtStatus
+machine_snapshot_open(void *arg, void **out, uint64_t *index, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+	Stream	   *stream = vt_alloc0(sizeof(Stream));
+
+	(void) err;
+	pthread_mutex_lock(&m->lock);
+	*index = m->applied;
+	put_le64(stream->bytes, m->applied);
+	put_le64(stream->bytes + 8, m->state);
+	pthread_mutex_unlock(&m->lock);
+	*out = stream;
+	return VT_OK;
+}
+
+static VtStatus
+machine_snapshot_read(void *arg, size_t bytes, Buf *out, bool *last, VtError *err)
+{
+	Stream	   *stream = (Stream *) arg;
+
+	(void) bytes;
+	(void) err;
+	buf_put_u8(out, stream->bytes[stream->at++]);
+	*last = stream->at == sizeof(stream->bytes);
+	return VT_OK;
+}
+
+static void
+machine_snapshot_close(void *arg)
+{
+	free(arg);
+}
+
+static VtStatus
+machine_stage(void *arg, const WireChunk *chunk, uint32_t *next, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	if (chunk->seq == 0 && chunk->stream != m->stream)
+	{
+		m->stream = chunk->stream;
+		m->next = 0;
+	}
+	if (chunk->stream != m->stream)
+		return vt_fail(err, VT_LEASE_GONE, "another stream");
+	if (chunk->seq == m->next)
+	{
+		assert_int_equal(chunk->data.len, 1);
+		m->staged[m->next++] = chunk->data.data[0];
+	}
+	*next = m->next;
+	return VT_OK;
+}
+
+static VtStatus
+machine_install(void *arg, uint64_t stream, uint64_t index, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	pthread_mutex_lock(&m->lock);
+	Assert(!m->closed);
+	m->held = m->hold;
+	pthread_cond_broadcast(&m->changed);
+	while (m->hold)
+		pthread_cond_wait(&m->changed, &m->lock);
+	m->held = false;
+	if (stream != m->stream || m->next != sizeof(m->staged) || get_le64(m->staged) != index)
+	{
+		pthread_mutex_unlock(&m->lock);
+		return vt_fail(err, VT_CORRUPT, "what is staged is not what is installed");
+	}
+	Assert(index > m->applied);
+	m->applied = m->durable = index;
+	m->state = m->durable_state = get_le64(m->staged + 8);
+	m->chain[index] = m->state;
+	m->installs++;
+	pthread_mutex_unlock(&m->lock);
+	return VT_OK;
+}
+
+/* -- The network ----------------------------------------------------------- */
+
+static bool
+gets_through(int from, uint64_t to)
+{
+	bool		through;
+
+	pthread_mutex_lock(&net.lock);
+	through = to >= 1 && to <= NODES && nodes[to].up && !net.cut[from][to] &&
+		prng_below(&net.prng, 100) >= atomic_load(&net.loss);
+	pthread_mutex_unlock(&net.lock);
+	return through;
+}
+
+static void
+net_send(void *arg, uint64_t to, Buf *messages)
+{
+	Node	   *from = (Node *) arg;
+
+	/* The lock keeps the receiver from being stopped in the middle. */
+	if (gets_through(from->number, to))
+	{
+		pthread_mutex_lock(&net.lock);
+		if (nodes[to].up)
+			replica_host_receive(nodes[to].host, messages);
+		pthread_mutex_unlock(&net.lock);
+	}
+	buf_free(messages);
+}
+
+static VtStatus
+net_chunk(void *arg, uint64_t to, Bytes bytes, WireChunkResult *result, VtError *err)
+{
+	Node	   *from = (Node *) arg;
+	WireChunk	chunk;
+	bool		there = gets_through(from->number, to);
+
+	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
+	atomic_fetch_add(&net.chunks, 1);
+	pthread_mutex_lock(&net.lock);
+	there = there && nodes[to].up && nodes[to].replica;
+	if (there)
+		replica_stage(nodes[to].replica, &chunk, result);
+	pthread_mutex_unlock(&net.lock);
+
+	/* The answer may be lost, too. */
+	if (!there || !gets_through(nodes[to].number, (uint64_t) from->number))
+		return vt_fail(err, VT_UNAVAILABLE, "lost");
+	return VT_OK;
+}
+
+/* -- Nodes ----------------------------------------------------------------- */
+
+static RaftConf
+conf_of(int n)
+{
+	RaftConf	conf;
+
+	memset(&conf, 0, sizeof(conf));
+	for (int i = 1; i <= n; i++)
+	{
+		conf.members[conf.n].id = (uint64_t) i * 10;
+		conf.members[conf.n].node = (uint64_t) i;
+		conf.members[conf.n++].roles = RAFT_VOTER;
+	}
+	return conf;
+}
+
+static void
+node_start(int number)
+{
+	Node	   *node = &nodes[number];
+	ReplicaHostOptions options = {
+		.transport = {net_send, net_chunk, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096
+	};
+	char		name[16];
+	StoreOptions store = {0};
+	VtError		err = {0};
+
+	snprintf(name, sizeof(name), "log%d", number);
+	node->number = number;
+	if (store_open(scratch_path(name), &store, &node->log, &err) != VT_OK ||
+		replica_host_start(node->log, &options, &node->host, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+}
+
+/* Begin a life of its machine where the durable half stands. */
+static void
+node_open(int number, const RaftConf *founders)
+{
+	Node	   *node = &nodes[number];
+	Machine    *m = &node->machine;
+	RaftSnapshot base;
+	ReplicaMachine machine = {
+		machine_apply, machine_checkpoint, machine_snapshot_open, machine_snapshot_read,
+		machine_snapshot_close, machine_stage, machine_install, m
+	};
+	VtError		err = {0};
+	VtStatus	status = replica_create(node->host, GROUP, (uint64_t) number * 10, founders, 0, &err);
+
+	if (status != VT_OK && status != VT_EXISTS)
+		fail_msg("%s", vt_error_words(&err));
+	m->closed = false;
+	m->applied = m->durable;
+	m->state = m->durable_state;
+	assert_int_equal(replica_stored_base(node->host, GROUP, &base, &err), VT_OK);
+	if (base.index > m->durable)
+	{
+		/* What a crash interrupted. */
+		if (machine_install(m, base.id, base.index, &err) != VT_OK)
+			fail_msg("%s", vt_error_words(&err));
+	}
+	if (replica_open(node->host, GROUP, (uint64_t) number * 10, &machine, m->applied,
+					 &node->replica, &err) != VT_OK)
+		fail_msg("node %d: %s", number, vt_error_words(&err));
+	pthread_mutex_lock(&net.lock);
+	node->up = true;
+	pthread_mutex_unlock(&net.lock);
+}
+
+/* Stop; what the machine had applied since its last checkpoint may be lost. */
+static void
+node_stop(int number, bool lose)
+{
+	Node	   *node = &nodes[number];
+	uint64_t	durable = node->machine.durable;
+	uint64_t	state = node->machine.durable_state;
+	uint64_t	installs = node->machine.installs;
+
+	pthread_mutex_lock(&net.lock);
+	node->up = false;
+	pthread_mutex_unlock(&net.lock);
+	replica_host_stop(node->host);
+	store_close(node->log);
+	node->host = NULL;
+	node->replica = NULL;
+	if (lose && node->machine.installs == installs)
+	{
+		node->machine.durable = durable;
+		node->machine.durable_state = state;
+	}
+}
+
+static void
+world_begin(int n, uint64_t seed)
+{
+	RaftConf	conf = conf_of(n);
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	memset(&net, 0, sizeof(net));
+	memset(nodes, 0, sizeof(nodes));
+	pthread_mutex_init(&net.lock, NULL);
+	net.prng.state = seed;
+	for (int i = 1; i <= NODES; i++)
+	{
+		pthread_mutex_init(&nodes[i].machine.lock, NULL);
+		pthread_cond_init(&nodes[i].machine.changed, NULL);
+	}
+	for (int i = 1; i <= n; i++)
+		node_start(i);
+	for (int i = 1; i <= n; i++)
+		node_open(i, &conf);
+}
+
+static void
+world_end(void)
+{
+	for (int i = 1; i <= NODES; i++)
+		if (nodes[i].up)
+			node_stop(i, false);
+}
+
+static void
+pause_ms(int ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
+/* -- Asking ---------------------------------------------------------------- */
+
+typedef struct Question
+{
+	pthread_mutex_t lock;
+	pthread_cond_t ready;
+	bool		done;
+	VtStatus	status;
+	uint64_t	index;
+} Question;
+
+static void
+on_done(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Question   *q = (Question *) arg;
+
+	(void) reply;
+	pthread_mutex_lock(&q->lock);
+	q->done = true;
+	q->status = status;
+	q->index = index;
+	pthread_cond_signal(&q->ready);
+	pthread_mutex_unlock(&q->lock);
+}
+
+static VtStatus
+await(Question *q)
+{
+	pthread_mutex_lock(&q->lock);
+	while (!q->done)
+		pthread_cond_wait(&q->ready, &q->lock);
+	pthread_mutex_unlock(&q->lock);
+	return q->status;
+}
+
+#define QUESTION {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK, 0}
+
+static int
+leader_now(void)
+{
+	uint64_t	term = 0;
+	int			leader = 0;
+
+	for (int i = 1; i <= NODES; i++)
+	{
+		ReplicaStatus status;
+
+		if (!nodes[i].up)
+			continue;
+		replica_status(nodes[i].replica, &status);
+		if (status.serving && status.term > term)
+		{
+			term = status.term;
+			leader = i;
+		}
+	}
+	return leader;
+}
+
+static int
+await_leader(void)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			leader;
+
+	while ((leader = leader_now()) == 0)
+	{
+		if (clock_now_us() > until)
+			fail_msg("nobody leads");
+		pause_ms(5);
+	}
+	return leader;
+}
+
+/* Write until somebody acknowledges; the index. */
+static uint64_t
+write_one(uint32_t number)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (;;)
+	{
+		Question	q = QUESTION;
+		uint8_t		bytes[200];
+
+		memset(bytes, 0, sizeof(bytes));
+		put_le32(bytes, number);
+		replica_propose(nodes[await_leader()].replica, bytes_of(bytes, sizeof(bytes)), on_done, &q);
+		if (await(&q) == VT_OK)
+			return q.index;
+		if (clock_now_us() > until)
+			fail_msg("write %u: %s", number, vt_status_words(q.status));
+		pause_ms(5);
+	}
+}
+
+/* All that are up have applied index, and agree on what came before. */
+static void
+await_agreement(uint64_t index)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	chain = 0;
+
+	for (int i = 1; i <= NODES; i++)
+	{
+		uint64_t	applied = 0;
+		uint64_t	own;
+
+		while (nodes[i].up && applied < index)
+		{
+			pthread_mutex_lock(&nodes[i].machine.lock);
+			applied = nodes[i].machine.applied;
+			own = nodes[i].machine.chain[index];
+			pthread_mutex_unlock(&nodes[i].machine.lock);
+			if (applied < index)
+			{
+				if (clock_now_us() > until)
+					fail_msg("node %d stands at %llu, not at %llu", i, (unsigned long long) applied,
+							 (unsigned long long) index);
+				pause_ms(5);
+			}
+			else if (own != 0)
+			{
+				assert_true(chain == 0 || chain == own);
+				chain = own;
+			}
+		}
+	}
+	assert_true(chain != 0);
+}
+
+#endif							/* TEST_REPLICA_WORLD_H */
