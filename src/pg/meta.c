@@ -14,7 +14,8 @@
  *
  * The page of an unlogged index is not logged.  After a crash it is that of the
  * init fork, with generation zero, which belongs to nobody: the first write
- * then gives it a random one.
+ * then gives it a random one.  So it does to an EMPTY page that was copied and
+ * whose generation the original has come to use.
  *
  *-------------------------------------------------------------------------
  */
@@ -212,7 +213,7 @@ meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *t
 }
 
 /*
- * An unlogged index after a crash: give it a generation, whoever comes first.
+ * Give an index that holds nothing another generation, whoever comes first.
  * *meta is brought up to date.
  */
 static void
@@ -223,7 +224,7 @@ meta_begin_life(Relation index, VectronMeta *meta)
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	there = meta_of_page(BufferGetPage(buffer));
-	if (vt_id_is_zero(&there->generation))
+	if (there->state == VECTRON_EMPTY && vt_id_equal(&there->generation, &meta->generation))
 	{
 		GenericXLogState *state = GenericXLogStart(index);
 		VtId		generation;
@@ -234,6 +235,32 @@ meta_begin_life(Relation index, VectronMeta *meta)
 	}
 	memcpy(meta, meta_of_page(BufferGetPage(buffer)), sizeof(*meta));
 	UnlockReleaseBuffer(buffer);
+}
+
+/* Ask for the collection of what *live says. */
+static VtStatus
+meta_create_collection(Relation index, const VectronMeta *live, VtError *err)
+{
+	ClientCreate create;
+	char	   *label = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(index)),
+								 RelationGetRelationName(index));
+	VtStatus	status;
+
+	memset(&create, 0, sizeof(create));
+	create.generation = live->generation;
+	create.owner = live->owner;
+	create.dim = live->dim;
+	create.metric = (VecMetric) live->metric;
+	create.m = live->m;
+	create.ef_construction = live->ef_construction;
+	create.quantization = (WireQuantization) live->quantization;
+	create.shards = live->shards;
+	create.replicas = live->replicas;
+	create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	create.label = label;
+	status = client_create(cluster_client(), &create, cluster_deadline(vectron_write_timeout), err);
+	pfree(label);
+	return status;
 }
 
 /* The cluster has made the collection: with as many replicas as are wanted? */
@@ -262,41 +289,35 @@ warn_of_few_replicas(Relation index, const VtId *generation)
  * Creating is idempotent by generation, so several backends may meet here.
  * When the collection was made but LIVE not logged, it stays empty and the
  * sweeper finds it.
+ *
+ * An index that is EMPTY may have been copied, with its database or its server,
+ * and the original may have been first to write.  No committed row of ours has
+ * an entry, since LIVE is logged before any: another generation is as good.
  */
 bool
 meta_ensure_live(Relation index, VectronMeta *meta)
 {
+	bool		renewed = false;
+
 	if (vt_id_is_zero(&meta->generation))
 		meta_begin_life(index, meta);
-	if (meta->state == VECTRON_EMPTY)
+	while (meta->state == VECTRON_EMPTY)
 	{
 		VectronMeta live = *meta;
-		ClientCreate create;
 		VtError		err = {0};
-		char	   *label;
+		VtStatus	status;
 
 		live.state = VECTRON_LIVE;
 		live.owner = *identity_owner();
-		label = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(index)),
-						 RelationGetRelationName(index));
-
-		memset(&create, 0, sizeof(create));
-		create.generation = live.generation;
-		create.owner = live.owner;
-		create.dim = live.dim;
-		create.metric = (VecMetric) live.metric;
-		create.m = live.m;
-		create.ef_construction = live.ef_construction;
-		create.quantization = (WireQuantization) live.quantization;
-		create.shards = live.shards;
-		create.replicas = live.replicas;
-		create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
-		create.label = label;
-		cluster_check(client_create(cluster_client(), &create,
-									cluster_deadline(vectron_write_timeout), &err),
-					  &err, "could not create the shards of", index);
+		status = meta_create_collection(index, &live, &err);
+		if (!renewed && (status == VT_NOT_OWNER || status == VT_GONE))
+		{
+			meta_begin_life(index, meta);
+			renewed = true;
+			continue;
+		}
+		cluster_check(status, &err, "could not create the shards of", index);
 		warn_of_few_replicas(index, &live.generation);
-		pfree(label);
 		if (vt_broken("W1-live"))
 			*meta = live;
 		else

@@ -38,6 +38,24 @@ is($node->safe_psql('origin', q{SELECT entries, missing, extra, wrong FROM vectr
 is($node->safe_psql('clone', q{REINDEX INDEX t_v; SELECT state FROM vectron.index_meta('t_v')}), 'live', 'REINDEX makes it live');
 is($node->safe_psql('clone', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '92|0|0|0', 'with its own entries');
 
+# An index that held nothing when it was copied: each writes into its own
+$node->safe_psql('postgres', 'CREATE DATABASE template');
+$node->safe_psql('template', q{
+	CREATE EXTENSION vectron;
+	CREATE TABLE t (id int, v vector(2));
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops);
+});
+$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE template") for qw(first second);
+for my $database (qw(first second template))
+{
+	is($node->safe_psql($database, "INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(1, 60) n; SET enable_seqscan = off; $near"), '50',
+		"$database: a copy of an empty index takes writes and answers");
+	is($node->safe_psql($database, q{SELECT state FROM vectron.index_meta('t_v')}), 'live', "$database: and is live");
+	is($node->safe_psql($database, q{DELETE FROM t WHERE id > 50; VACUUM t; SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}),
+		'50|0|0|0', "$database: with its own entries");
+}
+is($node->safe_psql('first', q{SELECT entries FROM vectron.check_index('t_v')}), '50', 'whatever the others did');
+
 # A base backup taken and started while the original runs
 $node->backup('copy');
 my $copy = PostgreSQL::Test::Cluster->new('copy');
