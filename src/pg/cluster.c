@@ -154,29 +154,38 @@ cluster_is_embedded(void)
  * Socket of an embedded daemon: n is 1 for the placement driver, 2 for the
  * worker.  In the first of unix_socket_directories, or in the data directory,
  * which is where backends and daemons run.  The path without "unix:" must fit
- * a sockaddr_un.
+ * a sockaddr_un.  What it is made of cannot change while the server runs, and
+ * it is asked for at each search: kept.
  */
-char *
+const char *
 cluster_endpoint(int n)
 {
-	char	   *copy = pstrdup(Unix_socket_directories);
+	static char *kept[3];
+	char	   *copy;
 	List	   *directories = NIL;
 	const char *first = "";
 	char	   *path;
 
+	if (kept[n])
+		return kept[n];
+	copy = pstrdup(Unix_socket_directories);
 	if (SplitDirectoriesString(copy, ',', &directories) && directories != NIL)
 		first = (const char *) linitial(directories);
 	/* An abstract socket has no folder to put ours into. */
 	if (first[0] == '@' || first[0] == '\0')
-		path = psprintf(".s.VECTRON.%d.%d", PostPortNumber, n);
+		path = psprintf("unix:.s.VECTRON.%d.%d", PostPortNumber, n);
 	else
-		path = psprintf("%s/.s.VECTRON.%d.%d", first, PostPortNumber, n);
-	if (strlen(path) >= 107)
+		path = psprintf("unix:%s/.s.VECTRON.%d.%d", first, PostPortNumber, n);
+	if (strlen(path + strlen("unix:")) >= 107)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("socket path \"%s\" is too long", path),
+				 errmsg("socket path \"%s\" is too long", path + strlen("unix:")),
 				 errhint("Use a shorter first entry in unix_socket_directories.")));
-	return psprintf("unix:%s", path);
+	kept[n] = MemoryContextStrdup(TopMemoryContext, path);
+	pfree(path);
+	list_free_deep(directories);
+	pfree(copy);
+	return kept[n];
 }
 
 static char *
@@ -217,7 +226,7 @@ same_text(const char *a, const char *b)
 Client *
 cluster_client(void)
 {
-	char	   *endpoints = cluster_is_embedded() ? cluster_endpoint(1) : vectron_pd_endpoints;
+	const char *endpoints = cluster_is_embedded() ? cluster_endpoint(1) : vectron_pd_endpoints;
 	char	   *secret = client ? client_secret : read_secret();
 	ClientOptions options;
 	VtError		err = {0};

@@ -120,7 +120,7 @@ extern void cluster_check_generation(VtStatus status, const VtError *err, const 
 extern void cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *owner);
 extern void cluster_rethrow(void);
 extern bool cluster_is_embedded(void);
-extern char *cluster_endpoint(int n);
+extern const char *cluster_endpoint(int n);
 extern bool cluster_believed_down(const VtId *generation);
 
 /* health.c */

@@ -162,7 +162,7 @@ supervisor_setup(void)
 static pid_t
 daemon_listening(const Daemon *daemon)
 {
-	char	   *endpoint = cluster_endpoint(daemon->socket);
+	const char *endpoint = cluster_endpoint(daemon->socket);
 	struct sockaddr_un address;
 	struct ucred peer;
 	socklen_t	size = sizeof(peer);
@@ -177,7 +177,6 @@ daemon_listening(const Daemon *daemon)
 		pid = peer.pid;
 	if (fd >= 0)
 		close(fd);
-	pfree(endpoint);
 	return pid;
 }
 
@@ -218,7 +217,7 @@ daemon_start(Daemon *daemon)
 	argv[n++] = "--data";
 	argv[n++] = psprintf("%s/%s", identity_directory(), daemon->name);
 	argv[n++] = "--listen";
-	argv[n++] = cluster_endpoint(daemon->socket);
+	argv[n++] = pstrdup(cluster_endpoint(daemon->socket));
 	argv[n++] = "--death-fd";
 	argv[n++] = psprintf("%d", DEATH_FD);
 	if (daemon->socket == 1)
@@ -229,7 +228,7 @@ daemon_start(Daemon *daemon)
 	else
 	{
 		argv[n++] = "--pd";
-		argv[n++] = cluster_endpoint(1);
+		argv[n++] = pstrdup(cluster_endpoint(1));
 	}
 	argv[n] = NULL;
 	fflush(NULL);

@@ -125,6 +125,16 @@ ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (1) TO (2);
 UPDATE p SET kind = 0 WHERE kind = 1 AND id < 100;
 SELECT same('SELECT v <-> ''[100,200,3]'' AS d FROM p WHERE kind = 0 ORDER BY d LIMIT 50');
 
+-- searching often in one query leaves nothing behind
+BEGIN;
+DECLARE often NO SCROLL CURSOR FOR
+	SELECT n.id FROM generate_series(1, 3000) g, LATERAL (SELECT id FROM big ORDER BY v <-> pt(g) LIMIT 1) n;
+MOVE 100 FROM often;
+SELECT sum(used_bytes) AS before FROM pg_backend_memory_contexts WHERE name = 'ExecutorState' \gset
+MOVE 2000 FROM often;
+SELECT sum(used_bytes) - :before < 200000 AS bounded FROM pg_backend_memory_contexts WHERE name = 'ExecutorState';
+COMMIT;
+
 -- parallel plans: entries of the own transaction are there for the workers too
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
