@@ -28,6 +28,7 @@
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -214,6 +215,9 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	Datum		values[8];
 	bool		nulls[8] = {false};
 	int64		entries = 0;
+	Oid			caller;
+	int			security;
+	int			guc_level;
 
 	if (!OidIsValid(heap_oid))
 		ereport(ERROR,
@@ -226,12 +230,20 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	pending_flush();
 	heap = table_open(heap_oid, ShareUpdateExclusiveLock);
 	index = monitor_open_index(index_oid, AccessShareLock);
+
+	/* What an index's expressions call is its owner's code, and runs as its owner. */
+	GetUserIdAndSecContext(&caller, &security);
+	SetUserIdAndSecContext(heap->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
+
 	if (!index->rd_index->indisvalid || !meta_read_built(index, &meta))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("index \"%s\" is not valid", RelationGetRelationName(index)),
 				 errdetail("It is being built or dropped concurrently, or that has failed."),
 				 errhint("If it failed, REINDEX or DROP it.")));
+	if (meta.state == VECTRON_LIVE && !meta_ensure_live(index, &meta))
+		meta_read(index, &meta);
 	if (meta.state == VECTRON_STALE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -257,6 +269,8 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	table_index_build_scan(heap, index, info, true, false, check_tuple, &check, scan);
 	check_rest(heap, &check);
 	UnregisterSnapshot(snapshot);
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(caller, security);
 	index_close(index, AccessShareLock);
 	table_close(heap, NoLock);
 

@@ -69,6 +69,24 @@ SELECT * FROM vectron.stat_search;
 SELECT vectron.check_index('pg_class');
 SELECT vectron.check_index('pg_class_oid_index');
 SELECT vectron.index_meta('pg_class');
+-- what an index's expression calls runs as the table's owner, whoever checks
+CREATE ROLE regress_vectron_owner;
+GRANT CREATE ON SCHEMA public TO regress_vectron_owner;
+SET ROLE regress_vectron_owner;
+CREATE FUNCTION whose(v vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF current_user <> 'regress_vectron_owner' THEN
+		RAISE 'runs as another user';
+	END IF;
+	RETURN v;
+END $$;
+CREATE TABLE owned (v vector(2));
+CREATE INDEX owned_v ON owned USING vectron ((whose(v)::vector(2)) vector_l2_ops);
+INSERT INTO owned VALUES ('[1,2]');
+RESET ROLE;
+SELECT * FROM vectron.check_index('owned_v');
+DROP OWNED BY regress_vectron_owner;
+DROP ROLE regress_vectron_owner;
 DROP TABLE t;
 DROP PROCEDURE load;
 DROP FUNCTION shadow;
