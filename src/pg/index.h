@@ -214,6 +214,7 @@ extern const VectronOptions *options_of(Relation index);
 
 /* monitor.c */
 extern Relation monitor_open_index(Oid oid, LOCKMODE lock);
+extern text *monitor_text(const char *said);
 
 /* plan.c */
 extern void plan_setup(void);

@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xloginsert.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -36,6 +37,8 @@
 #include "base/breaks.h"
 
 #include "index.h"
+
+#define LABEL_BYTES 159			/* what the placement driver keeps of a name */
 
 static VectronMeta *
 meta_of_page(Page page)
@@ -237,13 +240,29 @@ meta_begin_life(Relation index, VectronMeta *meta)
 	UnlockReleaseBuffer(buffer);
 }
 
+/* A name for people, in UTF-8 whatever the database speaks. */
+static char *
+meta_label(Relation index)
+{
+	char	   *label = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(index)),
+								 RelationGetRelationName(index));
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		label = pg_server_to_any(label, strlen(label), PG_UTF8);
+	else
+		for (char *p = label; *p; p++)
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+	label[pg_encoding_mbcliplen(PG_UTF8, label, strlen(label), LABEL_BYTES)] = '\0';
+	return label;
+}
+
 /* Ask for the collection of what *live says. */
 static VtStatus
 meta_create_collection(Relation index, const VectronMeta *live, VtError *err)
 {
 	ClientCreate create;
-	char	   *label = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(index)),
-								 RelationGetRelationName(index));
+	char	   *label = meta_label(index);
 	VtStatus	status;
 
 	memset(&create, 0, sizeof(create));

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -26,6 +27,19 @@ PG_FUNCTION_INFO_V1(vectron_report);
 PG_FUNCTION_INFO_V1(vectron_index_meta);
 PG_FUNCTION_INFO_V1(vectron_drain_worker);
 PG_FUNCTION_INFO_V1(vectron_undrain_worker);
+
+/* What the cluster says is UTF-8: in another encoding its ASCII is left. */
+text *
+monitor_text(const char *said)
+{
+	text	   *out = cstring_to_text(said);
+
+	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII)
+		for (int i = 0; i < VARSIZE_ANY_EXHDR(out); i++)
+			if (IS_HIGHBIT_SET(VARDATA_ANY(out)[i]))
+				VARDATA_ANY(out)[i] = '?';
+	return out;
+}
 
 /*
  * Ask PD one of the questions that change nothing; the answer is JSON.  When
@@ -66,9 +80,9 @@ vectron_report(PG_FUNCTION_ARGS)
 			else if ((unsigned char) *p >= ' ')
 				appendStringInfoChar(&out, *p);
 		appendStringInfoString(&out, "\"}");
-		PG_RETURN_TEXT_P(cstring_to_text(out.data));
+		PG_RETURN_TEXT_P(monitor_text(out.data));
 	}
-	PG_RETURN_TEXT_P(cstring_to_text(reply));
+	PG_RETURN_TEXT_P(monitor_text(reply));
 }
 
 /* A worker's replicas are to move to others, or may come to it again. */

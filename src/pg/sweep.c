@@ -465,7 +465,7 @@ put_outcomes(ReturnSetInfo *result, List *outcomes)
 		bool		nulls[3] = {false};
 
 		values[0] = CStringGetTextDatum(owned->generation);
-		values[1] = CStringGetTextDatum(owned->label);
+		values[1] = PointerGetDatum(monitor_text(owned->label));
 		values[2] = CStringGetTextDatum(owned->outcome);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
