@@ -59,17 +59,26 @@ file_in(const RelFileNode *files, int n, RelFileNode file)
 	return false;
 }
 
-/* Does a file that the transaction made, and keeps, hold the generation? */
+/*
+ * Does a file that the transaction made, and keeps, hold the generation?  Also
+ * true when that cannot be told of one of them: then the sweeps find out.
+ */
 static bool
 generation_moved(const RelFileNode *made, int nmade, const RelFileNode *gone, int ngone,
 				 const VtId *generation)
 {
-	VectronMeta meta;
-
 	for (int i = 0; i < nmade; i++)
-		if (!file_in(gone, ngone, made[i]) && made[i].dbNode == MyDatabaseId &&
-			meta_read_file(made[i], &meta) && vt_id_equal(&meta.generation, generation))
+	{
+		VectronMeta meta;
+		MetaFile	file;
+
+		if (made[i].dbNode != MyDatabaseId || file_in(gone, ngone, made[i]))
+			continue;
+		file = meta_read_file(made[i], &meta);
+		if (file == META_FILE_UNSURE ||
+			(file == META_FILE_OURS && vt_id_equal(&meta.generation, generation)))
 			return true;
+	}
 	return false;
 }
 
@@ -92,7 +101,7 @@ find_drops(StringInfo out)
 		char		incarnation[VT_ID_TEXT];
 
 		CHECK_FOR_INTERRUPTS();
-		if (gone[i].dbNode != MyDatabaseId || !meta_read_file(gone[i], &meta) ||
+		if (gone[i].dbNode != MyDatabaseId || meta_read_file(gone[i], &meta) != META_FILE_OURS ||
 			meta.state != VECTRON_LIVE || meta.owner.database != MyDatabaseId ||
 			(!vt_broken("W8-moved") && generation_moved(made, nmade, gone, ngone, &meta.generation)))
 			continue;

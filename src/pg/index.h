@@ -88,10 +88,18 @@ typedef struct VectronMeta
 	char		stale_reason[120];
 } VectronMeta;
 
+/* Whose file is it? */
+typedef enum MetaFile
+{
+	META_FILE_OTHER,
+	META_FILE_OURS,				/* a vectron index's */
+	META_FILE_UNSURE
+} MetaFile;
+
 /* meta.c */
 extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
 extern void meta_read(Relation index, VectronMeta *out);
-extern bool meta_read_file(RelFileNode file, VectronMeta *out);
+extern MetaFile meta_read_file(RelFileNode file, VectronMeta *out);
 extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);
 extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);

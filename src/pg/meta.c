@@ -159,9 +159,10 @@ meta_page_is(Page page)
  * The metapage in a file of this database, if it is a vectron index's.  The
  * caller has its relation locked against everybody.  What is on disk is looked
  * at first, so that no damaged page of another relation is read through the
- * buffers, which would raise an error.
+ * buffers, which would raise an error.  META_FILE_UNSURE: the page is damaged,
+ * or is being written at this moment.
  */
-bool
+MetaFile
 meta_read_file(RelFileNode file, VectronMeta *out)
 {
 	SMgrRelation smgr = smgropen(file, InvalidBackendId);
@@ -170,18 +171,19 @@ meta_read_file(RelFileNode file, VectronMeta *out)
 	bool		ours;
 
 	if (!smgrexists(smgr, MAIN_FORKNUM) || smgrnblocks(smgr, MAIN_FORKNUM) == 0)
-		return false;
+		return META_FILE_OTHER;
 	smgrread(smgr, MAIN_FORKNUM, 0, block.data);
-	if (!PageIsVerifiedExtended(block.data, 0, 0) ||
-		(!PageIsNew(block.data) && !meta_page_is(block.data)))
-		return false;
+	if (!PageIsVerifiedExtended(block.data, 0, 0))
+		return META_FILE_UNSURE;
+	if (!PageIsNew(block.data) && !meta_page_is(block.data))
+		return META_FILE_OTHER;
 	buffer = ReadBufferWithoutRelcache(file, MAIN_FORKNUM, 0, RBM_NORMAL, NULL, true);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	ours = meta_page_is(BufferGetPage(buffer));
 	if (ours)
 		memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
 	UnlockReleaseBuffer(buffer);
-	return ours;
+	return ours ? META_FILE_OURS : META_FILE_OTHER;
 }
 
 /*
