@@ -266,7 +266,7 @@ vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDel
 
 /*
  * Called after the deletions, or alone when there was nothing to delete and by
- * ANALYZE: numbers only, no work.
+ * ANALYZE: numbers only, no work, so that nothing here may fail a VACUUM.
  */
 IndexBulkDeleteResult *
 vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
@@ -288,7 +288,7 @@ vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		return stats;
 	stats->num_index_tuples = info->num_heap_tuples;
 	stats->estimated_count = true;
-	if (meta.state == VECTRON_LIVE && identity_is_ours(&meta.owner) &&
+	if (meta.state == VECTRON_LIVE && IsUnderPostmaster && identity_may_be_ours(&meta.owner) &&
 		client_read_index(cluster_client(), &meta.generation, &meta.owner,
 						  cluster_deadline(Min(vectron_read_timeout, 2000)), &marks, &records, &unindexed,
 						  &err) == VT_OK)
