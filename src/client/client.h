@@ -248,7 +248,9 @@ extern VtStatus client_ingest(Client *client, const ClientWriter *writer, bool b
 /*
  * List every record of a generation.  Call next until *item has no id; the
  * stream ends with VT_OK only if all shards' streams were whole: intervals
- * tile, counts match.  VT_LEASE_GONE: begin again from the start.
+ * tile, counts match.  VT_LEASE_GONE: begin again from the start.  With marks
+ * (not NULL) each shard is read at or after its own; VT_WRONG_SHARD when one
+ * has none.
  */
 typedef struct ClientList ClientList;
 extern VtStatus client_list_open(Client *client, const VtId *generation, const WireOwner *owner,

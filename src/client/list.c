@@ -49,6 +49,16 @@ struct ClientList
 	VtError		why;
 };
 
+/* The mark of this life of a shard, or NULL. */
+static const ClientMark *
+mark_of(const ClientMarks *marks, const WireShardDesc *desc)
+{
+	for (uint32_t i = 0; i < marks->n; i++)
+		if (marks->items[i].shard == desc->shard && marks->items[i].incarnation == desc->incarnation)
+			return &marks->items[i];
+	return NULL;
+}
+
 VtStatus
 client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 				 const ClientMarks *marks, bool vectors, int64_t deadline_us, ClientList **out,
@@ -64,6 +74,11 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 		status = client_route(client, generation, true, deadline_us, &route, err);
 	if (status != VT_OK)
 		return status;
+	/* A shard that is not the one of the mark may know nothing of what it covers. */
+	for (uint32_t i = 0; marks && i < route->nshards; i++)
+		if (!mark_of(marks, &route->shards[i].desc))
+			return vt_fail(err, VT_WRONG_SHARD, "shard %" PRIu64 " at %s: the shards changed before the listing",
+						   route->shards[i].desc.shard, route->shards[i].endpoint);
 	list = vt_alloc0(sizeof(ClientList));
 	list->client = client;
 	list->generation = *generation;
@@ -73,11 +88,8 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	list->shards = vt_alloc(sizeof(ClientShard) * list->n);
 	memcpy(list->shards, route->shards, sizeof(ClientShard) * list->n);
 	list->marks = vt_alloc0(sizeof(uint64_t) * list->n);
-	for (uint32_t i = 0; i < list->n; i++)
-		for (uint32_t j = 0; marks && j < marks->n; j++)
-			if (marks->items[j].shard == list->shards[i].desc.shard &&
-				marks->items[j].incarnation == list->shards[i].desc.incarnation)
-				list->marks[i] = marks->items[j].index;
+	for (uint32_t i = 0; marks && i < list->n; i++)
+		list->marks[i] = mark_of(marks, &list->shards[i].desc)->index;
 	list->next = client->lists;
 	client->lists = list;
 	*out = list;

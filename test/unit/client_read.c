@@ -206,10 +206,28 @@ a_listing_older_than_its_mark_is_refused(void **state)
 	mark.index = s.w.shards[0].index;
 	assert_int_equal(list_all(&s, false, &marks, &n), VT_OK);
 	assert_int_equal(n, 20);
-	/* A mark of another life of the shard says nothing about this one. */
-	mark.index = 1000;
-	mark.incarnation = 7;
-	assert_int_equal(list_all(&s, false, &marks, &n), VT_OK);
+	tear_down(&s);
+}
+
+/* A mark of another life of a shard, or of none of the shards, covers nothing. */
+static void
+a_listing_needs_a_mark_of_each_shard(void **state)
+{
+	Setup		s;
+	ClientMark	mark[2] = {{100, 7, 1}, {101, 1, 1}};
+	ClientMarks marks = {.n = 2, .items = mark};
+	ClientList *list;
+
+	(void) state;
+	set_up(&s, 2, 20);
+	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, false, in_ms(LONG_MS),
+									  &list, &err), VT_WRONG_SHARD);
+	assert_null(list);
+	mark[0].incarnation = 1;
+	marks.n = 1;
+	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, false, in_ms(LONG_MS),
+									  &list, &err), VT_WRONG_SHARD);
+	assert_int_equal(world_count(&s.w, WIRE_LIST), 0);
 	tear_down(&s);
 }
 
@@ -860,6 +878,7 @@ main(void)
 		cmocka_unit_test(a_first_page_is_asked_for_again),
 		cmocka_unit_test(a_broken_stream_ends_the_listing),
 		cmocka_unit_test(a_listing_older_than_its_mark_is_refused),
+		cmocka_unit_test(a_listing_needs_a_mark_of_each_shard),
 		cmocka_unit_test(a_listing_left_early_lets_go),
 		cmocka_unit_test(shards_are_merged_by_distance_and_id),
 		cmocka_unit_test(the_first_batch_is_one_question_a_shard),
