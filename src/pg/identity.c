@@ -75,24 +75,23 @@ directory_lock(void)
 {
 	char	   *path;
 	int			fd;
+	int			rc = 0;
 
 	if (mkdir(identity_directory(), pg_dir_create_mode) < 0 && errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", identity_directory())));
 	path = in_directory("lock");
-	errno = 0;
 	fd = OpenTransientFile(path, O_RDWR | O_CREAT);
 	/* Held for a moment only; the wait can be cancelled all the same. */
-	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && (errno == EWOULDBLOCK || errno == EINTR))
+	while (fd >= 0 && (rc = flock(fd, LOCK_EX | LOCK_NB)) < 0 && (errno == EWOULDBLOCK || errno == EINTR))
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		errno = 0;
 	}
-	if (fd < 0 || errno != 0)
+	if (fd < 0 || rc < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not lock file \"%s\": %m", path)));

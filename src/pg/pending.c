@@ -135,11 +135,10 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
 	bool		found;
 
 	if (pending_context == NULL)
-	{
 		pending_context = AllocSetContextCreate(TopMemoryContext, "vectron pending entries",
 												ALLOCSET_DEFAULT_SIZES);
+	if (groups == NULL)
 		groups = id_table("vectron pending groups", sizeof(PendingGroup), pending_context);
-	}
 	group = hash_search(groups, &meta->generation, HASH_ENTER, &found);
 	if (!found)
 	{
