@@ -136,8 +136,8 @@ $(BUILD)/sync_count.so: test/bench/sql/sync_count.c test/bench/sql/sync_count.h
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -lm
 $(BUILD)/obj/test/bench/sql/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
 $(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,$(wildcard test/bench/sql/*.c))) \
-		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lxxhash -lm
+		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_client),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lcrypto -lxxhash -lm
 
 ## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
 ##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes

@@ -8,6 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "bench.h"
+#include "client/client.h"
 
 void
 die(const char *fmt,...)
@@ -47,6 +49,7 @@ db_open(const Settings *settings, const Engine *engine)
 	PGconn	   *conn = connect_to(settings, engine->database);
 
 	db_run(conn, "SET jit = off");
+	db_run(conn, "SET client_min_messages = warning");
 	return conn;
 }
 
@@ -199,10 +202,54 @@ db_copy(PGconn *conn, const Set *set, uint32_t first, uint32_t after)
 	return (double) (clock_now_us() - begin) / 1e6;
 }
 
+/* What the worker at an endpoint says of one of its shards. */
+static double
+shard_backlog(Client *client, const char *endpoint, const char *shard)
+{
+	const char *reply = NULL;
+	VtError		err = {0};
+	VtStatus	status = client_control_at(client, endpoint, "{\"op\":\"status\"}",
+										   clock_now_us() + 10000000, &reply, &err);
+	json_t	   *answer = status == VT_OK ? json_loads(reply, 0, NULL) : NULL;
+	double		waiting = -1;
+	json_t	   *row;
+	size_t		i;
+
+	json_array_foreach(json_object_get(answer, "shards"), i, row)
+	{
+		const char *id = json_string_value(json_object_get(row, "shard"));
+
+		if (id && strcmp(id, shard) == 0)
+			waiting = atof(json_string_value(json_object_get(row, "unindexed")));
+	}
+	if (waiting < 0)
+		die("%s says nothing of shard %s: %s", endpoint, shard, vt_error_words(&err));
+	json_decref(answer);
+	return waiting;
+}
+
+/* From the workers themselves: views are as old as the last heartbeat. */
 double
 db_backlog(PGconn *conn, const Engine *engine)
 {
-	return engine->ours ? db_number(conn, "SELECT coalesce(sum(unindexed), 0) FROM vectron.indexes") : 0;
+	ClientOptions options = {.ops = client_poll_ops, .role = WIRE_ROLE_CTL};
+	Client	   *client;
+	PGresult   *shards;
+	double		waiting = 0;
+	VtError		err = {0};
+
+	if (!engine->ours)
+		return 0;
+	if (client_open(&options, &client, &err) != VT_OK)
+		die("%s", vt_error_words(&err));
+	shards = PQexec(conn, "SELECT endpoint, shard FROM vectron.shards WHERE index LIKE '%.t_v'");
+	if (PQntuples(shards) == 0)
+		die("no shard is reported: %s", PQerrorMessage(conn));
+	for (int i = 0; i < PQntuples(shards); i++)
+		waiting += shard_backlog(client, PQgetvalue(shards, i, 0), PQgetvalue(shards, i, 1));
+	PQclear(shards);
+	client_close(client);
+	return waiting;
 }
 
 double
@@ -212,9 +259,9 @@ db_drain(PGconn *conn, const Engine *engine)
 
 	for (int i = 0; db_backlog(conn, engine) > 0; i++)
 	{
-		if (i == 60000)
+		if (i == 300000)
 			die("the backlog of %s is not indexed after a very long time", engine->name);
-		usleep(10000);
+		usleep(2000);
 	}
 	return (double) (clock_now_us() - begin) / 1e6;
 }
