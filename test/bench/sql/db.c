@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -202,14 +203,30 @@ db_copy(PGconn *conn, const Set *set, uint32_t first, uint32_t after)
 	return (double) (clock_now_us() - begin) / 1e6;
 }
 
-/* What the worker at an endpoint says of one of its shards. */
+/* A client trusts only servers of its own user: root becomes the socket's owner for the call. */
+static VtStatus
+ask_status(Client *client, const char *endpoint, const char **reply, VtError *err)
+{
+	uid_t		self = geteuid();
+	struct stat st;
+	VtStatus	status;
+
+	if (self == 0 && (strncmp(endpoint, "unix:", 5) != 0 || stat(endpoint + 5, &st) != 0 ||
+					  seteuid(st.st_uid) != 0))
+		die("no way to %s", endpoint);
+	status = client_control_at(client, endpoint, "{\"op\":\"status\"}", clock_now_us() + 10000000, reply, err);
+	if (self == 0 && seteuid(self) != 0)
+		die("could not be root again");
+	return status;
+}
+
+/* What the worker at an endpoint says of one of its shards; -1: it has none like that. */
 static double
 shard_backlog(Client *client, const char *endpoint, const char *shard)
 {
 	const char *reply = NULL;
 	VtError		err = {0};
-	VtStatus	status = client_control_at(client, endpoint, "{\"op\":\"status\"}",
-										   clock_now_us() + 10000000, &reply, &err);
+	VtStatus	status = ask_status(client, endpoint, &reply, &err);
 	json_t	   *answer = status == VT_OK ? json_loads(reply, 0, NULL) : NULL;
 	double		waiting = -1;
 	json_t	   *row;
@@ -222,8 +239,8 @@ shard_backlog(Client *client, const char *endpoint, const char *shard)
 		if (id && strcmp(id, shard) == 0)
 			waiting = atof(json_string_value(json_object_get(row, "unindexed")));
 	}
-	if (waiting < 0)
-		die("%s says nothing of shard %s: %s", endpoint, shard, vt_error_words(&err));
+	if (answer == NULL)
+		die("%s does not say how it is: %s", endpoint, vt_error_words(&err));
 	json_decref(answer);
 	return waiting;
 }
@@ -236,6 +253,7 @@ db_backlog(PGconn *conn, const Engine *engine)
 	Client	   *client;
 	PGresult   *shards;
 	double		waiting = 0;
+	int			found = 0;
 	VtError		err = {0};
 
 	if (!engine->ours)
@@ -243,10 +261,18 @@ db_backlog(PGconn *conn, const Engine *engine)
 	if (client_open(&options, &client, &err) != VT_OK)
 		die("%s", vt_error_words(&err));
 	shards = PQexec(conn, "SELECT endpoint, shard FROM vectron.shards WHERE index LIKE '%.t_v'");
-	if (PQntuples(shards) == 0)
-		die("no shard is reported: %s", PQerrorMessage(conn));
 	for (int i = 0; i < PQntuples(shards); i++)
-		waiting += shard_backlog(client, PQgetvalue(shards, i, 0), PQgetvalue(shards, i, 1));
+	{
+		double		of_shard = shard_backlog(client, PQgetvalue(shards, i, 0), PQgetvalue(shards, i, 1));
+
+		/* The table of the mode before had an index of the same name. */
+		if (of_shard < 0)
+			continue;
+		waiting += of_shard;
+		found++;
+	}
+	if (found == 0)
+		die("no shard of the index is reported");
 	PQclear(shards);
 	client_close(client);
 	return waiting;
