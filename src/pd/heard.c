@@ -188,22 +188,21 @@ beat_take_missing(Pd *pd, Beat *beat)
 {
 	Missing    *now = NULL;
 	size_t		n = 0;
+	size_t		nhomes;
+	const ShardPlace *homes = shards_of_store(pd, beat->store, &nhomes);
 
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			const CatalogCollection *c = pd->catalog->collections[i];
-			uint64_t	shard = c->shards[j].desc.shard;
-			uint64_t	replica;
-			Missing    *before;
+	for (size_t i = 0; i < nhomes; i++)
+	{
+		const CatalogCollection *c = pd->catalog->collections[homes[i].collection];
+		uint64_t	shard = c->shards[homes[i].place].desc.shard;
+		Missing    *before;
 
-			if (c->state != COLLECTION_LIVE || report_in(beat, shard) ||
-				!operate_has_replica(&c->shards[j], beat->store, &replica))
-				continue;
-			before = missing_of(beat, shard);
-			now = vt_realloc(now, sizeof(Missing) * (n + 1));
-			now[n++] = (Missing) {shard, before ? before->since_us : pd->now_us};
-		}
+		if (c->state != COLLECTION_LIVE || report_in(beat, shard))
+			continue;
+		before = missing_of(beat, shard);
+		now = vt_realloc(now, sizeof(Missing) * (n + 1));
+		now[n++] = (Missing) {shard, before ? before->since_us : pd->now_us};
+	}
 	if (n > 0)
 		qsort(now, n, sizeof(Missing), missing_compare);
 	free(beat->missing);

@@ -22,7 +22,8 @@
 #include "base/log.h"
 #include "service.h"
 
-#define LOOK_US 200000
+#define LOOK_US 200000			/* between two looks at the plans, and for each shard */
+#define LOOK_SHARD_US 10
 #define TELL_AGAIN_US 500000
 #define PLANS_PER_STORE 2
 #define PLANS_MAX 64
@@ -251,7 +252,8 @@ plans_look(Pd *pd)
 
 	if (pd->now_us < pd->plans_due_us || !reports_are_in(pd))
 		return;
-	pd->plans_due_us = pd->now_us + LOOK_US;
+	/* A look costs some microseconds a shard. */
+	pd->plans_due_us = pd->now_us + LOOK_US + (int64_t) pd->nplaces * LOOK_SHARD_US;
 	changes_begin(pd, &changes);
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
@@ -437,11 +439,22 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 void
 tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 {
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-	{
-		const CatalogCollection *c = pd->catalog->collections[i];
+	size_t		n;
+	const ShardPlace *homes = shards_of_store(pd, beat->store, &n);
+	CatalogCollection *c;
+	uint64_t	replica;
 
-		for (uint32_t j = 0; j < c->nshards; j++)
-			tasks_of_shard(pd, beat, c, &c->shards[j], tasks);
+	for (size_t i = 0; i < n; i++)
+	{
+		c = pd->catalog->collections[homes[i].collection];
+		tasks_of_shard(pd, beat, c, &c->shards[homes[i].place], tasks);
+	}
+	/* What it has and should not have. */
+	for (size_t i = 0; i < beat->nreports; i++)
+	{
+		CatalogShard *shard = find_shard(pd, beat->reports[i].shard, &c);
+
+		if (shard && !operate_has_replica(shard, beat->store, &replica))
+			tasks_of_shard(pd, beat, c, shard, tasks);
 	}
 }

@@ -22,6 +22,7 @@
 #include "service.h"
 
 #define QUEUE_MAX 4096
+#define LOOK_US 100000			/* between looks at all parked heartbeats */
 #define PARK_MAX_US (60 * INT64_C(1000000))
 
 /* -- The log --------------------------------------------------------------- */
@@ -76,43 +77,96 @@ is_leader(Pd *pd)
 static int
 place_compare(const void *a, const void *b)
 {
-	uint64_t	x = ((const ShardPlace *) a)->shard;
-	uint64_t	y = ((const ShardPlace *) b)->shard;
+	uint64_t	x = ((const ShardPlace *) a)->key;
+	uint64_t	y = ((const ShardPlace *) b)->key;
 
 	return x < y ? -1 : x > y;
 }
 
 static void
+add_home(Pd *pd, size_t *room, uint64_t store, ShardPlace place)
+{
+	if (pd->nhomes == *room)
+	{
+		*room = *room ? *room * 2 : 64;
+		pd->homes = vt_realloc(pd->homes, sizeof(ShardPlace) * *room);
+	}
+	place.key = store;
+	pd->homes[pd->nhomes++] = place;
+}
+
+/* Index the catalog's shards, if it has changed. */
+static void
 index_shards(Pd *pd)
 {
 	Catalog    *catalog = pd->catalog;
 	size_t		n = 0;
+	size_t		room = 0;
 
+	if (pd->places && pd->places_at == catalog->applied)
+		return;
 	for (size_t i = 0; i < catalog->ncollections; i++)
 		n += catalog->collections[i]->nshards;
 	pd->places = vt_realloc(pd->places, sizeof(ShardPlace) * (n + 1));
-	pd->nplaces = 0;
+	free(pd->homes);
+	pd->homes = NULL;
+	pd->nplaces = pd->nhomes = 0;
 	for (size_t i = 0; i < catalog->ncollections; i++)
 		for (uint32_t j = 0; j < catalog->collections[i]->nshards; j++)
-			pd->places[pd->nplaces++] = (ShardPlace) {catalog->collections[i]->shards[j].desc.shard, (uint32_t) i, j};
-	qsort(pd->places, n, sizeof(ShardPlace), place_compare);
+		{
+			const CatalogShard *shard = &catalog->collections[i]->shards[j];
+			ShardPlace	place = {shard->desc.shard, (uint32_t) i, j};
+			bool		arrives = shard->plan.add_replica != 0;
+
+			pd->places[pd->nplaces++] = place;
+			for (int k = 0; k < shard->desc.nreplicas; k++)
+			{
+				add_home(pd, &room, shard->desc.replicas[k].store, place);
+				arrives &= shard->desc.replicas[k].store != shard->plan.add_store;
+			}
+			if (arrives)
+				add_home(pd, &room, shard->plan.add_store, place);
+		}
+	qsort(pd->places, pd->nplaces, sizeof(ShardPlace), place_compare);
+	if (pd->nhomes > 0)
+		qsort(pd->homes, pd->nhomes, sizeof(ShardPlace), place_compare);
 	pd->places_at = catalog->applied;
 }
 
-/* The shard with this id in the catalog. */
 CatalogShard *
 find_shard(Pd *pd, uint64_t id, CatalogCollection **collection)
 {
-	ShardPlace	key = {.shard = id};
+	ShardPlace	key = {.key = id};
 	ShardPlace *place;
 
-	if (!pd->places || pd->places_at != pd->catalog->applied)
-		index_shards(pd);
+	index_shards(pd);
 	place = bsearch(&key, pd->places, pd->nplaces, sizeof(ShardPlace), place_compare);
 	if (!place)
 		return NULL;
 	*collection = pd->catalog->collections[place->collection];
 	return &(*collection)->shards[place->place];
+}
+
+const ShardPlace *
+shards_of_store(Pd *pd, uint64_t store, size_t *n)
+{
+	size_t		low = 0;
+	size_t		high;
+
+	index_shards(pd);
+	high = pd->nhomes;
+	while (low < high)
+	{
+		size_t		middle = low + (high - low) / 2;
+
+		if (pd->homes[middle].key < store)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (*n = 0; low + *n < pd->nhomes && pd->homes[low + *n].key == store;)
+		++*n;
+	return pd->homes + low;
 }
 
 /* -- Waiting --------------------------------------------------------------- */
@@ -125,63 +179,6 @@ park(Pd *pd, Question *q, int64_t wait_ms)
 	q->until_us = pd->now_us + (wait_us < PARK_MAX_US ? wait_us : PARK_MAX_US);
 	q->next = pd->parked;
 	pd->parked = q;
-}
-
-/* -- Leases ---------------------------------------------------------------- */
-
-static void
-op_lease(Pd *pd, Question *q)
-{
-	CatalogLease lease;
-	CatalogLease *known = NULL;
-	int64_t		timeline;
-	json_t	   *reply;
-	VtStatus	status = VT_OK;
-
-	memset(&lease, 0, sizeof(lease));
-	if (!get_u64(q->body, "system", &lease.system) || !get_id(q->body, "incarnation", &lease.incarnation) ||
-		!get_id(q->body, "holder", &lease.holder) || vt_id_is_zero(&lease.holder) ||
-		!get_int(q->body, "timeline", 1, UINT32_MAX, &timeline))
-	{
-		refuse(q, VT_INVALID, "lease: members are missing or malformed");
-		return;
-	}
-	lease.timeline = (uint32_t) timeline;
-	if (!vt_id_is_zero(&lease.incarnation))
-	{
-		known = catalog_lease(pd->catalog, lease.system, &lease.incarnation);
-		if (!known || !vt_id_equal(&known->holder, &lease.holder))
-		{
-			refuse(q, VT_NOT_OWNER, "this cluster has not leased that incarnation to this data directory");
-			return;
-		}
-	}
-	else
-	{
-		/* Asked twice for one life of one directory: the same answer. */
-		for (size_t i = 0; i < pd->catalog->nleases && !known; i++)
-			if (pd->catalog->leases[i]->system == lease.system &&
-				vt_id_equal(&pd->catalog->leases[i]->holder, &lease.holder) &&
-				pd->catalog->leases[i]->timeline == lease.timeline)
-				known = pd->catalog->leases[i];
-		if (known)
-			lease.incarnation = known->incarnation;
-		else
-			vt_id_random(&lease.incarnation);
-	}
-	if (!known)
-	{
-		Buf			command = {0};
-
-		command_begin(&command);
-		command_lease(&command, &lease);
-		status = pd->commit(pd, &command);
-		buf_free(&command);
-	}
-	reply = json_object();
-	json_object_set_new(reply, "incarnation", json_id(&lease.incarnation));
-	json_object_set_new(reply, "cluster", json_id(&pd->catalog->meta.cluster));
-	answer(q, status, reply, NULL);
 }
 
 /* -- The service thread ---------------------------------------------------- */
@@ -232,12 +229,27 @@ handle(Pd *pd, Question *q, bool leads)
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
 
+/*
+ * Is it worth looking at all parked heartbeats?  When the catalog has changed,
+ * and else ten times a second: there may be thousands of them.
+ */
+static bool
+beats_are_due(Pd *pd)
+{
+	if (pd->looked_at == pd->catalog->applied && pd->now_us - pd->looked_us < LOOK_US)
+		return false;
+	pd->looked_at = pd->catalog->applied;
+	pd->looked_us = pd->now_us;
+	return true;
+}
+
 /* Look at the parked questions again; returns when the next one is due. */
 static int64_t
 look_again(Pd *pd)
 {
 	Question   *list = pd->parked;
-	int64_t		due = pd->now_us + 1000000;
+	int64_t		due = pd->now_us + (list ? LOOK_US : 1000000);
+	bool		beats = beats_are_due(pd);
 
 	if (pd->plans_due_us > pd->now_us && pd->plans_due_us < due)
 		due = pd->plans_due_us;
@@ -245,10 +257,10 @@ look_again(Pd *pd)
 	while (list)
 	{
 		Question   *q = list;
-		const char *op = json_string_value(json_object_get(q->body, "op"));
+		bool		is_beat = strcmp(json_string_value(json_object_get(q->body, "op")), "heartbeat") == 0;
 
 		list = q->next;
-		if (strcmp(op, "heartbeat") == 0 ? heartbeat_again(pd, q) : create_again(pd, q))
+		if (is_beat ? (beats || pd->now_us >= q->until_us) && heartbeat_again(pd, q) : create_again(pd, q))
 			continue;
 		if (q->until_us < due)
 			due = q->until_us;
@@ -465,5 +477,6 @@ pd_stop(Pd *pd)
 	catalog_close(pd->catalog);
 	beats_free(pd);
 	free(pd->places);
+	free(pd->homes);
 	free(pd);
 }

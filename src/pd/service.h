@@ -3,8 +3,8 @@
  * service.h
  *	  Private to pd: what its files share.
  *
- * service.c is the thread; stores.c, collections.c, drop.c and report.c are the
- * questions; heard.c keeps what heartbeats say; operate.c moves replicas;
+ * service.c is the thread; stores.c, collections.c, lease.c, drop.c and report.c
+ * are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
  * change.c puts decisions into the log; members.c reads and writes JSON.
  *
  * All of it runs on the service thread.  Time is pd->now_us, read once for each
@@ -86,7 +86,7 @@ typedef struct Beat
 /* Where a shard is in the catalog. */
 typedef struct ShardPlace
 {
-	uint64_t	shard;
+	uint64_t	key;			/* its id, or a store that has a replica of it */
 	uint32_t	collection;
 	uint32_t	place;
 } ShardPlace;
@@ -127,7 +127,11 @@ struct Pd
 	size_t		nbeats;
 	ShardPlace *places;			/* by shard, of the catalog at places_at */
 	size_t		nplaces;
+	ShardPlace *homes;			/* by store: what it has or is to have */
+	size_t		nhomes;
 	uint64_t	places_at;
+	uint64_t	looked_at;		/* applied index and time of the last look at */
+	int64_t		looked_us;		/* parked heartbeats */
 	Told		told[TOLD];
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
@@ -179,6 +183,9 @@ extern bool is_leader(Pd *pd);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 
+/* The shards that the catalog has on a store: the first of *n places. */
+extern const ShardPlace *shards_of_store(Pd *pd, uint64_t store, size_t *n);
+
 /* heard.c */
 extern Beat *beat_of(Pd *pd, uint64_t store);
 extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
@@ -193,6 +200,9 @@ extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
 
 /* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
 extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
+
+/* lease.c */
+extern void op_lease(Pd *pd, Question *q);
 
 /* stores.c */
 extern void op_register(Pd *pd, Question *q);

@@ -155,6 +155,7 @@ pd_end(PdWorld *w)
 {
 	beats_free(&w->pd);
 	free(w->pd.places);
+	free(w->pd.homes);
 	catalog_close(w->pd.catalog);
 }
 
