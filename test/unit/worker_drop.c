@@ -462,6 +462,8 @@ stopped_beside_a_dead_peer(void **state)
 
 	(void) state;
 	peers_note(worker, 2, worker->options.pd);	/* where nobody is */
+	for (uint64_t shard = 1; shard < 9; shard++)
+		assert_int_equal(create(worker, shard, 10 * shard), VT_OK);	/* takes a while to stop */
 	wire_raft_begin(&message, 1);
 	transport.send(worker, 2, &message);
 	assert_int_equal(net_peer_redial(peer, 5000), VT_OK);
