@@ -267,6 +267,8 @@ check_liveness(Sim *sim)
 			if (words != NULL)
 				break;
 		}
+		if (g == sim->opt.groups && sim->guest != NULL && !sim->guest->looks_well(sim, &words))
+			continue;
 		if (g == sim->opt.groups)
 		{
 			sim->counts.liveness++;

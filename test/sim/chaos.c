@@ -112,7 +112,7 @@ void
 chaos_options(Sim *sim)
 {
 	sim->opt.stores = ONE_OF(sim, 1, 3, 3, 4, 5, 5, 7);
-	sim->opt.groups = ONE_OF(sim, 1, 1, 1, 2, 3);
+	sim->opt.groups = sim->guest != NULL ? ONE_OF(sim, 1, 2, 2, 3, 4) : ONE_OF(sim, 1, 1, 1, 2, 3);
 	sim->opt.events = ONE_OF(sim, 1500, 3000, 6000);
 	draw_faults(sim);
 	shrink_options(sim);
@@ -121,9 +121,12 @@ chaos_options(Sim *sim)
 			TICK_TIME;
 	for (uint32_t g = 0; g < sim->opt.groups; g++)
 		make_group(sim, g);
+	if (sim->guest != NULL)
+		sim->guest->start(sim);
 	for (uint32_t i = 0; i < sim->opt.stores; i++)
 		sim_restart(sim, i);
-	sim_schedule(sim, 1, (Event) {.type = EVENT_CLIENT});
+	if (sim->guest == NULL)
+		sim_schedule(sim, 1, (Event) {.type = EVENT_CLIENT});
 	sim_schedule(sim, sim->opt.fault_every, (Event) {.type = EVENT_FAULT});
 }
 
@@ -162,8 +165,8 @@ pick_store(Sim *sim)
 	return r != NULL ? r->store : sim_below(sim, sim->opt.stores);
 }
 
-static Pending *
-add_pending(Replica *r)
+Pending *
+chaos_add_pending(Replica *r)
 {
 	if (r->pending_n == r->pending_size)
 	{
@@ -213,7 +216,7 @@ propose(Sim *sim, Group *group, Replica *r)
 					 r->group, LLU(r->id), LLU(bytes), LLU(before.uncommitted_bytes));
 		for (uint32_t i = 0; i < n; i++)
 		{
-			Pending    *p = add_pending(r);
+			Pending    *p = chaos_add_pending(r);
 
 			p->index = first + i;
 			p->term = term;
@@ -231,7 +234,7 @@ read_length(Sim *sim, Group *group, Replica *r)
 
 	if (raft_read(r->raft, cookie) == VT_OK)
 	{
-		Pending    *p = add_pending(r);
+		Pending    *p = chaos_add_pending(r);
 
 		p->is_read = true;
 		p->cookie = cookie;
@@ -253,6 +256,11 @@ chaos_finish(Sim *sim, Replica *r, const Pending *p)
 	const Committed *c = oracle_at(group, at);
 	uint64_t	length;
 
+	if (sim->guest != NULL)
+	{
+		sim->guest->read(sim, r, p);
+		return;
+	}
 	if (c == NULL)
 		return;
 	if (!p->is_read && c->term != p->term)
@@ -281,6 +289,8 @@ chaos_finish(Sim *sim, Replica *r, const Pending *p)
 static void
 visit_later(Sim *sim, uint32_t store, uint64_t delay)
 {
+	if (sim->guest != NULL)
+		return;
 	for (uint32_t g = 0; g < sim->opt.groups; g++)
 		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
 		{
@@ -404,7 +414,7 @@ compact(Sim *sim, Replica *r)
 		sim->counts.evictions++;
 	}
 	if (sim_below(sim, 2) == 0)
-		r->disk.checkpoint = r->sm_applied;
+		r->disk.checkpoint = sim->guest != NULL ? sim->guest->checkpoint(sim, r) : r->sm_applied;
 	index = SIM_BUG(27) ? status.applied : r->disk.checkpoint;
 	if (index > status.applied)
 		index = status.applied;

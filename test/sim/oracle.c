@@ -528,6 +528,22 @@ oracle_look(Sim *sim, Replica *r, bool drained)
 }
 
 /*
+ * r is about to crash, perhaps between committing and being looked at.  What a
+ * leader has committed it may have told others.
+ */
+void
+oracle_crashing(Sim *sim, Replica *r)
+{
+	RaftStatus	status;
+
+	if (sim->failed || r->raft == NULL)
+		return;
+	raft_get_status(r->raft, &status);
+	if (status.role == RAFT_LEADER && r->lead_term == status.term)
+		look_at_commit(sim, r, &status);
+}
+
+/*
  * [5, 7] r applies this entry to its state machine.
  */
 void

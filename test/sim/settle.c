@@ -103,6 +103,13 @@ queue_committed(Sim *sim, Replica *r, const RaftReady *rd)
 			e = &read;
 		}
 		slot->hash = sim_entry_hash(e->type, e->data != NULL ? e->data->data : NULL, e->size);
+		slot->bytes = NULL;
+		slot->len = e->size;
+		if (sim->guest != NULL && e->type == RAFT_COMMAND && e->data != NULL)
+		{
+			slot->bytes = must(malloc(e->size + 1));
+			memcpy(slot->bytes, e->data->data, e->size);
+		}
 		raft_buf_release(read.data);
 	}
 	if (r->queue_n > 0 && !r->apply_scheduled)

@@ -126,6 +126,8 @@ typedef struct Applying
 	uint64_t	index;
 	uint64_t	term;
 	uint64_t	hash;			/* of the content */
+	uint8_t    *bytes;			/* of a command, for a guest; else NULL */
+	size_t		len;
 } Applying;
 
 typedef struct Replica
@@ -147,6 +149,7 @@ typedef struct Replica
 	Pending    *pending;
 	size_t		pending_n;
 	size_t		pending_size;
+	void	   *guest;			/* what a guest keeps with it */
 
 	/* For the oracle */
 	uint64_t   *chain;			/* prefix digests by index - group base */
@@ -261,6 +264,7 @@ typedef enum EventType
 	EVENT_FAULT,
 	EVENT_FETCH,
 	EVENT_SNAPSHOT,
+	EVENT_GUEST,
 	EVENT_NOTHING
 } EventType;
 
@@ -286,6 +290,7 @@ typedef struct Event
 	uint64_t	arg;
 	uint64_t	arg2;
 	Packet	   *packet;
+	void	   *guest;			/* EVENT_GUEST: its own, freed by it */
 } Event;
 
 /* The swarm: which faults, how often.  Rates are per mille of an occasion. */
@@ -329,7 +334,34 @@ typedef struct SimWorld
 	uint32_t	without;
 	uint32_t	variant;
 	uint32_t	max_events;		/* of the safety phase; 0: as drawn */
+	const struct SimGuest *guest;	/* NULL: none */
 } SimWorld;
+
+/*
+ * A guest: a real state machine in place of the register, with its own clients.
+ * The world goes on as without it; this is where it is asked.
+ */
+typedef struct SimGuest
+{
+	void		(*start) (Sim *sim);	/* groups are made, stores not yet started */
+	void		(*end) (Sim *sim);
+	void		(*step) (Sim *sim, const Event *event);	/* EVENT_GUEST */
+	void		(*drop) (void *guest);	/* of an event that never comes */
+	bool		(*looks_well) (Sim *sim, const char **words);	/* in the end */
+
+	/* The machine of a replica.  open: from where its log is to be replayed */
+	uint64_t	(*open) (Sim *sim, Replica *r);
+	void		(*close) (Sim *sim, Replica *r);
+	void		(*destroy) (Sim *sim, Replica *r);
+	void		(*crash) (Sim *sim, uint32_t store);	/* after its machines are closed */
+	void		(*apply) (Sim *sim, Replica *r, const Applying *entries, size_t n);
+	void		(*read) (Sim *sim, Replica *r, const Pending *p);	/* may be answered now */
+	uint64_t	(*checkpoint) (Sim *sim, Replica *r);	/* durable up to */
+
+	/* Its data travels with the snapshot's id. */
+	bool		(*snapshot) (Sim *sim, Replica *r, RaftSnapshot *snapshot);	/* false: not now */
+	void		(*install) (Sim *sim, Replica *r, const RaftSnapshot *snapshot);
+} SimGuest;
 
 typedef struct SimAllocator
 {
@@ -356,6 +388,8 @@ struct Sim
 	bool		cut[SIM_MAX_STORES][SIM_MAX_STORES];	/* from, to */
 	Group		groups[SIM_MAX_GROUPS];
 	bool		calm;			/* liveness phase: no faults */
+	const SimGuest *guest;		/* NULL: machines are registers */
+	void	   *guest_state;
 
 	SimCounts	counts;
 	uint64_t	digest;			/* of everything that happened */
@@ -400,6 +434,7 @@ extern void oracle_appended(Sim *sim, Replica *r, const RaftReady *rd);
 extern void oracle_reopened(Sim *sim, Replica *r);
 extern void oracle_sending(Sim *sim, Replica *r, const RaftMessage *m);
 extern void oracle_look(Sim *sim, Replica *r, bool drained);
+extern void oracle_crashing(Sim *sim, Replica *r);
 extern void oracle_durable(Sim *sim, Replica *r, const RaftHardState *before,
 						   const RaftHardState *after);
 extern void oracle_applied(Sim *sim, Replica *r, const Applying *entry);
@@ -418,6 +453,7 @@ extern void chaos_options(Sim *sim);
 extern void chaos_client(Sim *sim, Replica *old_leader);
 extern void chaos_fault(Sim *sim);
 extern void chaos_finish(Sim *sim, Replica *r, const Pending *p);
+extern Pending *chaos_add_pending(Replica *r);
 extern Replica *chaos_any_replica(Sim *sim, Group *group, bool leader);
 extern void chaos_heal(Sim *sim);
 extern void chaos_cut_network(Sim *sim);

@@ -215,6 +215,8 @@ open_replica(Sim *sim, Replica *r)
 	options.seed = prng_next(&sim->prng);
 	options.allocator = &sim->memory.vtable;
 	sim->memory.fail_in = 0;
+	if (sim->guest != NULL)
+		r->sm_applied = sim->guest->open(sim, r);
 	if (disk_open(&r->disk, &options, r->sm_applied, &r->raft, &err) != VT_OK)
 	{
 		r->raft = NULL;
@@ -252,10 +254,14 @@ sim_create_replica(Sim *sim, uint32_t group_no, uint32_t store, bool founder)
 }
 
 static void
-drop_volatile(Replica *r)
+drop_volatile(Sim *sim, Replica *r)
 {
+	if (sim->guest != NULL && r->guest != NULL)
+		sim->guest->close(sim, r);
 	raft_close(r->raft);
 	r->raft = NULL;
+	for (size_t i = 0; i < r->queue_n; i++)
+		free(r->queue[i].bytes);
 	r->queue_n = 0;
 	r->pending_n = 0;
 	r->apply_scheduled = false;
@@ -288,7 +294,9 @@ sim_destroy_replica(Sim *sim, Replica *r)
 {
 	sim_trace(sim, "g%u %llu destroyed", r->group, LLU(r->id));
 	drop_jobs_of(sim, r);
-	drop_volatile(r);
+	drop_volatile(sim, r);
+	if (sim->guest != NULL)
+		sim->guest->destroy(sim, r);
 	disk_free(&r->disk);
 	r->exists = false;
 }
@@ -307,7 +315,11 @@ finish_job(Sim *sim, Store *s)
 	disk_job_apply(sim, &r->disk, job);
 	oracle_durable(sim, r, &hard, &job->hard);
 	if (job->install)
+	{
 		sim->counts.snapshots_installed++;
+		if (sim->guest != NULL)
+			sim->guest->install(sim, r, &job->snapshot);
+	}
 }
 
 void
@@ -323,6 +335,10 @@ sim_crash(Sim *sim, uint32_t store)
 	s->epoch++;
 	s->disk_busy = false;
 	sim->counts.crashes++;
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+			if (sim->groups[g].replicas[i].exists && sim->groups[g].replicas[i].store == store)
+				oracle_crashing(sim, &sim->groups[g].replicas[i]);
 	for (DiskJob *job = s->jobs; job != NULL; job = job->next)
 		jobs++;
 	kept = sim_below(sim, jobs + 1);
@@ -352,7 +368,9 @@ sim_crash(Sim *sim, uint32_t store)
 
 			if (!r->exists || r->store != store)
 				continue;
-			drop_volatile(r);
+			drop_volatile(sim, r);
+			if (sim->guest != NULL)
+				continue;
 			if (r->sm_applied > r->disk.checkpoint)
 			{
 				/* Applied without sync: any first part of it is left. */
@@ -364,6 +382,8 @@ sim_crash(Sim *sim, uint32_t store)
 			else
 				r->sm_applied = r->disk.checkpoint;
 		}
+	if (sim->guest != NULL)
+		sim->guest->crash(sim, store);
 }
 
 void
@@ -540,6 +560,8 @@ on_disk(Sim *sim, const Event *event)
 			for (size_t i = 0; i < r->queue_n; i++)
 				if (r->queue[i].index > r->sm_applied)
 					r->queue[kept++] = r->queue[i];
+				else
+					free(r->queue[i].bytes);
 			r->queue_n = kept;
 			for (size_t i = r->pending_n; i > 0; i--)
 				if (!r->pending[i - 1].is_read && r->pending[i - 1].index <= r->sm_applied)
@@ -569,6 +591,10 @@ on_apply(Sim *sim, const Event *event)
 		r->sm_applied = r->queue[i].index;
 		sim_note(sim, r->queue[i].hash);
 	}
+	if (sim->guest != NULL && !sim->failed)
+		sim->guest->apply(sim, r, r->queue, n);
+	for (size_t i = 0; i < n; i++)
+		free(r->queue[i].bytes);
 	memmove(r->queue, r->queue + n, (r->queue_n - n) * sizeof(Applying));
 	r->queue_n -= n;
 	if (raft_applied(r->raft, r->sm_applied) != VT_OK)
@@ -599,6 +625,8 @@ on_snapshot(Sim *sim, const Event *event)
 	if (raft_snapshot_at(r->raft, r->sm_applied, &snapshot) != VT_OK)
 		return;
 	oracle_snapshot(sim, r, &snapshot);
+	if (sim->guest != NULL && !sim->guest->snapshot(sim, r, &snapshot))
+		return;
 	status = raft_send_snapshot(r->raft, event->arg, &snapshot);
 	if (status == VT_OK)
 		sim->counts.snapshots_sent++;
@@ -641,13 +669,14 @@ sim_step(Sim *sim)
 	sim->counts.events++;
 	s = &sim->stores[event.store];
 	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
-		s->up && s->paused_until > sim->now)
+		event.type != EVENT_GUEST && s->up && s->paused_until > sim->now)
 	{
 		sim_schedule(sim, s->paused_until - sim->now + sim_below(sim, 3 * TICK_TIME), event);
 		return true;
 	}
 	if (event.type != EVENT_CLIENT && event.type != EVENT_FAULT && event.type != EVENT_RESTART &&
-		event.type != EVENT_DELIVER && (!s->up || s->epoch != event.epoch))
+		event.type != EVENT_DELIVER && event.type != EVENT_GUEST &&
+		(!s->up || s->epoch != event.epoch))
 		return true;
 	if (event.replica != NULL && (event.replica->raft == NULL || !event.replica->exists))
 		return true;
@@ -686,6 +715,9 @@ sim_step(Sim *sim)
 		case EVENT_SNAPSHOT:
 			on_snapshot(sim, &event);
 			break;
+		case EVENT_GUEST:
+			sim->guest->step(sim, &event);
+			break;
 		case EVENT_NOTHING:
 			break;
 	}
@@ -701,6 +733,7 @@ sim_new(SimWorld world, FILE *trace)
 	Sim		   *sim = must(calloc(1, sizeof(Sim)));
 
 	sim->world = world;
+	sim->guest = world.guest;
 	sim->prng.state = prng_mix(world.seed + 0x517cc1b727220a95);
 	sim->trace = trace;
 	sim->memory.vtable = (RaftAllocator) {sim_alloc, sim_release, &sim->memory};
@@ -713,7 +746,11 @@ void
 sim_free(Sim *sim)
 {
 	for (size_t i = 0; i < sim->heap_n; i++)
+	{
 		free(sim->heap[i].packet);
+		if (sim->heap[i].type == EVENT_GUEST)
+			sim->guest->drop(sim->heap[i].guest);
+	}
 	free(sim->heap);
 	for (uint32_t i = 0; i < SIM_MAX_STORES; i++)
 		while (sim->stores[i].jobs != NULL)
@@ -731,7 +768,7 @@ sim_free(Sim *sim)
 		{
 			Replica    *r = &group->replicas[i];
 
-			drop_volatile(r);
+			drop_volatile(sim, r);
 			disk_free(&r->disk);
 			free(r->queue);
 			free(r->pending);
@@ -739,5 +776,7 @@ sim_free(Sim *sim)
 		}
 		oracle_free(group);
 	}
+	if (sim->guest != NULL)
+		sim->guest->end(sim);
 	free(sim);
 }
