@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim coverage valgrind fuzz demo bench bench-sql lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim check-shards coverage valgrind fuzz demo bench bench-sql lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -109,9 +109,12 @@ unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so
 sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
-# The Raft simulator and the linearizability checker.
-$(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) $(BUILD)/libraft.a $(BUILD)/libbase.a
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+# The simulator of Raft and of shards, with the machine of src/worker compiled in;
+# LevelDB and the graph are its own models.  And the linearizability checker.
+$(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) \
+		$(patsubst %,$(BUILD)/obj/src/worker/%.o,apply shard transfer) $(BUILD)/obj/src/store/rows.o \
+		$(foreach m,raft wire vec base,$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm
 $(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 
@@ -161,6 +164,9 @@ SEED ?=
 RUNS ?= 1000
 check-sim: $(BUILD)/sim
 	$(if $(SEED),$(BUILD)/sim --seed $(SEED) --runs $(RUNS),BUILD="$(BUILD)" sh test/harness/seeds.sh $(RUNS))
+## make check-shards RUNS=m       the same of shards and PostgreSQL servers
+check-shards: $(BUILD)/sim
+	$(if $(SEED),$(BUILD)/sim --shards --seed $(SEED) --runs $(RUNS),BUILD="$(BUILD)" sh test/harness/seeds.sh $(RUNS) shards)
 
 ## make coverage        lines and branches of src/raft that its tests run; above 95 % each
 coverage:
@@ -171,6 +177,7 @@ valgrind: $(filter $(BUILD)/unit/raft_%,$(UNIT_PROGRAMS)) $(BUILD)/sim
 	@for t in $(filter $(BUILD)/unit/raft_%,$^); do echo "== $$t"; $(VALGRIND) $$t || exit 1; done
 	$(VALGRIND) $(BUILD)/sim --scenarios test/sim/scenarios
 	$(VALGRIND) $(BUILD)/sim --seed 1 --runs 20
+	$(VALGRIND) $(BUILD)/sim --shards --seed 1 --runs 10
 
 ## make fuzz            every decoder fed with damaged input; FUZZ_SECONDS each (30), needs clang
 FUZZ_SECONDS ?= 30

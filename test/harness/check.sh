@@ -155,12 +155,15 @@ tap() {
 }
 
 sims() {
-	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1"
+	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1" &&
+		$limit "$BUILD/sim" --shards --seed 1 --runs "$2"
 }
 
 # Seeds nobody ran in this build folder yet.
 more_sims() {
-	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit env BUILD="$BUILD" sh test/harness/seeds.sh "$1"
+	$limit "$BUILD/sim" --scenarios test/sim/scenarios &&
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$1" &&
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$2" shards
 }
 
 # The checker of histories, itself checked against histories known good and bad.
@@ -169,9 +172,11 @@ lins() {
 	$limit "$BUILD/lin" --known test/lin/histories
 }
 
-# Bugs put into the Raft core one by one: the simulator must catch each.
+# Bugs put into the Raft core, and laws of shards and indexes broken, one by one: the
+# simulator must notice each.
 zoo() {
-	make -s -j2 BUILD="$BUILD/zoo" DEFINES=-DRAFT_BUGS "$BUILD/zoo/sim" && $limit "$BUILD/zoo/sim" --zoo
+	make -s -j2 BUILD="$BUILD/zoo" DEFINES="-DRAFT_BUGS -DVT_BREAKS" "$BUILD/zoo/sim" &&
+		$limit "$BUILD/zoo/sim" --zoo && $limit "$BUILD/zoo/sim" --shards --zoo
 }
 
 # A short look; make fuzz takes its time.
@@ -187,14 +192,14 @@ part lint 90 tap timeout -k 20 180 sh test/lint/lint.sh "$BUILD"
 part unit 90 tap units
 if [ -x "$BUILD/sim" ]; then
 	case $mode in
-	quick) part sim 30 sim sims 100 ;;
-	full) part sim 240 sim sims 20000 ;;
-	long) part sim 3600 sim more_sims 50000 ;;
+	quick) part sim 30 sim sims 100 100 ;;
+	full) part sim 240 sim sims 20000 6000 ;;
+	long) part sim 3600 sim more_sims 50000 50000 ;;
 	esac
 fi
 if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then
 	part lin 60 sim lins
-	part zoo 120 sim zoo
+	part zoo 180 sim zoo
 	case $mode in
 	full) part fuzz 60 sim fuzz 5 ;;
 	long) part fuzz 600 sim fuzz 240 ;;

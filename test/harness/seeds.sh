@@ -1,9 +1,10 @@
 #!/bin/sh
 # More seeds of the simulator, from where the last run ended.
 #
-#	seeds.sh RUNS		RUNS more random worlds, in pieces of 5000
+#	seeds.sh RUNS			RUNS more random worlds of Raft, in pieces of 5000
+#	seeds.sh RUNS shards	the same with shards and servers in them
 #
-# $BUILD/seeds.total keeps the next seed and the sum of all counts; it is replaced
+# $BUILD/seeds.total (shards.total) keeps the next seed and the sum of all counts; it is replaced
 # as a whole after each piece, so the work may be ended at any time and costs a
 # piece at most.  A piece with a violation is not counted and ends the run.  Ends
 # with "N passed, N failed, N skipped".  FIRST=n begins a new total at seed n.
@@ -11,9 +12,12 @@ set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 runs=${1:?how many}
-total=$BUILD/seeds.total
+kind=${2:-seeds}
+total=$BUILD/$kind.total
 piece=5000
-log=$BUILD/seeds.log
+log=$BUILD/$kind.log
+flags=
+[ "$kind" != shards ] || flags=--shards
 
 next=$(awk '$1 == "next" {print $2}' "$total" 2>/dev/null || true)
 [ -z "${FIRST:-}" ] || { next=$FIRST; rm -f "$total"; }
@@ -22,7 +26,7 @@ passed=0
 while [ "$passed" -lt "$runs" ]; do
 	n=$((runs - passed))
 	[ "$n" -le "$piece" ] || n=$piece
-	if ! "$BUILD/sim" --seed "$next" --runs "$n" >"$log" 2>&1; then
+	if ! "$BUILD/sim" $flags --seed "$next" --runs "$n" >"$log" 2>&1; then
 		cat "$log"
 		echo "seeds: $n from $next on; $passed before them were well"
 		exit 1

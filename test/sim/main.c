@@ -10,6 +10,8 @@
  *		sim --scenarios DIR			text scenarios against their golden traces
  *		sim --scenarios DIR --update	write the golden traces anew
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
+ *		sim --shards ...			shards and PostgreSQL servers in the same world
+ *		sim --shards --zoo [--law NAME]	their laws broken (built with -DVT_BREAKS)
  *		sim --bench					how fast the core alone is
  *
  * The last line of the others is "P passed, F failed, S skipped".  Exit code 1: a
@@ -17,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sim.h"
+#include "shard_sim.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -49,15 +51,15 @@ add_counts(SimCounts *sum, const SimCounts *one)
 
 /* The same seed must give the same world [27]. */
 static bool
-replays(uint64_t seed, uint64_t digest, SimCounts *sum)
+replays(SimWorld world, uint64_t digest, SimCounts *sum)
 {
-	Sim		   *sim = sim_run((SimWorld) {.seed = seed}, NULL);
+	Sim		   *sim = sim_run(world, NULL);
 	bool		same = sim->digest == digest;
 
 	sim_free(sim);
 	sum->replayed++;
 	if (!same)
-		printf("seed %llu: [27] runs differently the second time\n", LLU(seed));
+		printf("seed %llu: [27] runs differently the second time\n", LLU(world.seed));
 	return same;
 }
 
@@ -80,19 +82,19 @@ leaks(Sim *sim)
 }
 
 static int
-run_seeds(uint64_t first, uint64_t runs)
+run_seeds(SimWorld world, uint64_t runs)
 {
 	SimCounts	sum = {0};
+	uint64_t	first = world.seed;
 	uint64_t	failed = 0;
 	uint64_t	idle = 0;
 
 	for (uint64_t seed = first; seed < first + runs; seed++)
 	{
-		SimWorld	world = {.seed = seed};
 		Sim		   *sim;
 		bool		bad;
 
-		current_seed = seed;
+		current_seed = world.seed = seed;
 		sim = sim_run(world, NULL);
 		bad = sim->failed;
 		add_counts(&sum, &sim->counts);
@@ -103,7 +105,7 @@ run_seeds(uint64_t first, uint64_t runs)
 				shrink_show(shrink(world), 120);
 		}
 		else
-			bad = leaks(sim) || (seed % 50 == 0 && !replays(seed, sim->digest, &sum));
+			bad = leaks(sim) || (seed % 50 == 0 && !replays(world, sim->digest, &sum));
 		failed += bad;
 		sim_free(sim);
 		if (failed >= 10)
@@ -116,6 +118,9 @@ run_seeds(uint64_t first, uint64_t runs)
 #define X(name) printf("%-20s %llu\n", #name, LLU(sum.name));
 	SIM_COUNTS(X)
 #undef X
+
+	if (world.guest != NULL)
+		idle += shard_print_counts(runs);
 
 	/* What many worlds never met was not tested. */
 	if (runs >= 500)
@@ -136,7 +141,8 @@ usage(void)
 	fputs("usage: sim --seed N [--runs M | --trace [--variant V] [--max-events E] [--without KIND,...]]\n"
 		  "       sim --scenarios DIR [--update]\n"
 		  "       sim --bench\n"
-		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n", stderr);
+		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n"
+		  "       sim --shards ...; --shards --zoo [--law NAME]\n", stderr);
 	return 2;
 }
 
@@ -146,10 +152,12 @@ main(int argc, char **argv)
 	SimWorld	world = {.seed = 1};
 	uint64_t	runs = 1;
 	const char *scenarios = NULL;
+	const char *law = NULL;
 	bool		trace = false;
 	bool		update = false;
 	bool		zoo = false;
 	bool		have_runs = false;
+	bool		have_seed = false;
 	int			bug = 0;
 
 	for (int i = 1; i < argc; i++)
@@ -158,6 +166,8 @@ main(int argc, char **argv)
 
 		if (strcmp(argv[i], "--trace") == 0)
 			trace = true;
+		else if (strcmp(argv[i], "--shards") == 0)
+			world.guest = &shard_guest;
 		else if (strcmp(argv[i], "--bench") == 0)
 			return bench_run();
 		else if (strcmp(argv[i], "--update") == 0)
@@ -167,7 +177,10 @@ main(int argc, char **argv)
 		else if (value == NULL)
 			return usage();
 		else if (strcmp(argv[i], "--seed") == 0)
+		{
 			world.seed = strtoull(argv[++i], NULL, 0);
+			have_seed = true;
+		}
 		else if (strcmp(argv[i], "--variant") == 0)
 			world.variant = (uint32_t) strtoul(argv[++i], NULL, 0);
 		else if (strcmp(argv[i], "--max-events") == 0)
@@ -182,6 +195,8 @@ main(int argc, char **argv)
 			runs = strtoull(argv[++i], NULL, 0);
 			have_runs = true;
 		}
+		else if (strcmp(argv[i], "--law") == 0)
+			law = argv[++i];
 		else if (strcmp(argv[i], "--bug") == 0)
 			bug = atoi(argv[++i]);
 		else if (strcmp(argv[i], "--scenarios") == 0)
@@ -189,6 +204,8 @@ main(int argc, char **argv)
 		else
 			return usage();
 	}
+	if (zoo && world.guest != NULL)
+		return shard_zoo_run(law, have_seed ? world.seed : 0, have_runs ? runs : 12000);
 	if (zoo)
 		return zoo_run(bug, world.seed, have_runs ? runs : 5000);
 	if (scenarios != NULL)
@@ -206,5 +223,5 @@ main(int argc, char **argv)
 		sim_free(sim);
 		return bad;
 	}
-	return run_seeds(world.seed, runs);
+	return run_seeds(world, runs);
 }

@@ -1,0 +1,205 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *	  A backend's index scan: snapshot, state and marks, every shard, and what the
+ *	  oracle says of the answer (laws D1, W7, R3).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard_sim.h"
+
+/* Questions asked so often that the scan fails, an error for its user. */
+#define SCAN_TIMES 12
+
+static void
+end_scan(Backend *b)
+{
+	asks_clear(&b->asks);
+	b->scan = NO_SCAN;
+	memset(b->sees, 0, sizeof(b->sees));
+}
+
+static void
+read_meta(const Server *s, Backend *b)
+{
+	b->scan_meta = s->now.meta;
+	b->scan_collection = s->now.collection;
+}
+
+static void
+read_marks(const Server *s, Backend *b)
+{
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+	{
+		b->scan_known[g] = s->mark_known[g] || vt_broken("R3-unknown");
+		b->scan_marks[g] = s->mark_known[g] ? s->marks[g] : 0;
+		if (b->scan_own && b->marks[g] > b->scan_marks[g] && !vt_broken("R3-own"))
+			b->scan_marks[g] = b->marks[g];
+	}
+	b->scan_evictions = s->evictions;
+}
+
+static void
+take_snapshot(Sim *sim, Server *s, Backend *b)
+{
+	ShardWorld *w = shard_world(sim);
+
+	memset(b->sees, 0, sizeof(b->sees));
+	for (uint32_t t = 0; t < w->tids; t++)
+	{
+		int			row = s->now.tuple[t];
+
+		if (row != NO_ROW)
+			b->sees[row] = heap_is_visible(w, s, row) ||
+				(b->scan_own && w->rows[row].txn == b->txn && !w->rows[row].killed);
+	}
+	b->scan = SCAN_SNAPSHOT;
+}
+
+/* Marks that are not known are asked for; then all shards are searched. */
+static void
+ask_marks_or_search(Sim *sim, int server, Backend *b)
+{
+	Server	   *s = &shard_world(sim)->servers[server];
+	uint32_t	groups[SIM_MAX_GROUPS];
+	uint32_t	n = targets(sim, b->scan_collection, b->route, groups);
+	bool		all_known = true;
+
+	asks_clear(&b->asks);
+	for (uint32_t k = 0; k < n; k++)
+		all_known = all_known && b->scan_known[groups[k]];
+	for (uint32_t k = 0; k < n; k++)
+		if (all_known)
+			ask(sim, server, &b->asks, groups[k], ASK_SEARCH, b->route, b->scan_marks[groups[k]], NULL);
+		else if (!b->scan_known[groups[k]])
+			ask(sim, server, &b->asks, groups[k], ASK_READ, b->route, 0, NULL);
+	if (!all_known)
+	{
+		COUNT(sim, scans_asked);
+		b->scan_evictions = s->evictions;
+	}
+	b->scan = all_known ? SCAN_SEARCH : SCAN_ASKS;
+}
+
+void
+begin_scan(Sim *sim, int server, Backend *b)
+{
+	Server	   *s = &shard_world(sim)->servers[server];
+
+	if (b->scan == NO_SCAN || b->scan == SCAN_FLUSH)
+	{
+		/* R3, W7: marks and the index' state are read after the snapshot. */
+		if (vt_broken("R3-snapshot") || vt_broken("W7-snapshot"))
+		{
+			read_meta(s, b);
+			read_marks(s, b);
+			b->scan = SCAN_EARLY;
+			return;
+		}
+	}
+	take_snapshot(sim, s, b);
+}
+
+/* False: some answer ends the scan or makes it begin again. */
+static bool
+scan_answers_are_good(Sim *sim, int server, Backend *b)
+{
+	bool		refused = false;
+	bool		moved = false;
+
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+		if (b->asks.ask[g].used)
+		{
+			refused |= definite_no(b->asks.ask[g].reply.status);
+			moved |= b->asks.ask[g].reply.status == VT_WRONG_SHARD;
+		}
+	if (refused)
+	{
+		heap_set_stale(sim, server);
+		end_scan(b);
+		return false;
+	}
+	if (moved || (b->scan == SCAN_SEARCH && !asks_tile(sim, &b->asks)))
+	{
+		learn_route(sim, &b->route);
+		b->scan = SCAN_SNAPSHOT;
+		return false;
+	}
+	return true;
+}
+
+static void
+take_scan_answers(Sim *sim, int server, Backend *b)
+{
+	Server	   *s = &shard_world(sim)->servers[server];
+
+	if (!scan_answers_are_good(sim, server, b))
+		return;
+	if (b->scan == SCAN_ASKS)
+	{
+		for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+		{
+			if (!b->asks.ask[g].used)
+				continue;
+			if (b->asks.ask[g].reply.index > b->scan_marks[g])
+				b->scan_marks[g] = b->asks.ask[g].reply.index;
+			b->scan_known[g] = true;
+			if (s->evictions != b->scan_evictions && !vt_broken("R3-epoch"))
+				continue;
+			if (b->asks.ask[g].reply.index > s->marks[g])
+				s->marks[g] = b->asks.ask[g].reply.index;
+			s->mark_known[g] = true;
+		}
+		ask_marks_or_search(sim, server, b);
+		return;
+	}
+	truth_scan(sim, server, b);
+	COUNT(sim, scans);
+	shard_world(sim)->counts.scans_own += b->scan_own;
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+		shard_world(sim)->counts.scans_lagging += b->asks.ask[g].used && b->asks.ask[g].reply.lagged;
+	s->calm_scans += sim->calm;
+	end_scan(b);
+}
+
+void
+scan_step(Sim *sim, int server, Backend *b)
+{
+	Server	   *s = &shard_world(sim)->servers[server];
+	bool		gave_up;
+
+	switch (b->scan)
+	{
+		case SCAN_FLUSH:
+			if (b->flushing)
+				flush_step(sim, server, b);
+			else
+				begin_scan(sim, server, b);
+			break;
+		case SCAN_EARLY:
+			take_snapshot(sim, s, b);
+			break;
+		case SCAN_SNAPSHOT:
+			if (!vt_broken("W7-snapshot"))
+				read_meta(s, b);
+			if (!vt_broken("R3-snapshot"))
+				read_marks(s, b);
+			if (b->scan_meta == META_STALE || b->scan_meta == META_REPAIRING)
+				end_scan(b);	/* the heap is read instead */
+			else if (b->scan_meta == META_EMPTY)
+			{
+				truth_scan(sim, server, b);
+				s->calm_scans += sim->calm;
+				end_scan(b);
+			}
+			else
+				ask_marks_or_search(sim, server, b);
+			break;
+		default:
+			if (!asks_pending(sim, &b->asks, SCAN_TIMES, &gave_up))
+				take_scan_answers(sim, server, b);
+			else if (gave_up)
+				end_scan(b);	/* an error for its user */
+			break;
+	}
+}

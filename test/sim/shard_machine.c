@@ -1,0 +1,637 @@
+/*-------------------------------------------------------------------------
+ *
+ * shard_machine.c
+ *	  A shard's life in a replica, and what a worker answers about it.
+ *
+ * The machine is src/worker's: shard_open(), shard_apply(), its checkpoint.
+ * What a worker checks at its door (src/worker/serve.c) is small and tied to its
+ * threads; it stands here again, in machine_answer().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard_sim.h"
+
+#define LLU(x) ((unsigned long long) (x))
+
+/* A command or a read of somebody's, until it is known what became of it. */
+typedef struct Waiting
+{
+	uint64_t	index;			/* of the command; 0: a read */
+	uint64_t	term;
+	uint64_t	cookie;			/* of the read */
+	ShardMessage question;		/* without the command */
+} Waiting;
+
+typedef struct Machine
+{
+	Shard	   *shard;
+	uint64_t	whole_at;		/* says nothing before it has replayed so far */
+	Waiting    *waiting;
+	size_t		n;
+	size_t		size;
+} Machine;
+
+static void
+directory_of(const Replica *r, char out[32])
+{
+	snprintf(out, 32, "s%u.g%u.r%llu", r->store, r->group, LLU(r->id));
+}
+
+static void
+path_of(const Sim *sim, const Replica *r, char out[64])
+{
+	char		directory[32];
+
+	directory_of(r, directory);
+	snprintf(out, 64, "%s/%016llx", directory, LLU(shard_world(sim)->descs[r->group].shard));
+}
+
+static void
+enter(Sim *sim, const Replica *r)
+{
+	model_store_enter(shard_world(sim)->boot[r->store] + 1, &sim->prng);
+}
+
+/* -- Opening, closing -------------------------------------------------------------- */
+
+static void
+create_store(Sim *sim, const Replica *r, const char *path)
+{
+	StoreOptions options = {0};
+	WireShardDesc desc = shard_world(sim)->descs[r->group];
+	StoreBatch *batch = store_batch_new();
+	uint8_t		number[8];
+	Buf			value = {0};
+	Store	   *store;
+
+	desc.base_index = r->disk.base.index;
+	put_le64(number, r->id);
+	store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
+	wire_desc_put(&value, &desc);
+	store_batch_put(batch, bytes_of("d", 1), buf_bytes(&value));
+	if (store_open(path, &options, &store, NULL) != VT_OK || store_write(store, batch, true, NULL) != VT_OK)
+		abort();
+	store_batch_free(batch);
+	buf_free(&value);
+}
+
+static void
+trace_machine(Sim *sim, const Replica *r, size_t commands, uint64_t applied)
+{
+	const Machine *m = r->guest;
+	const ShardRow *rows;
+	size_t		n = shard_records(m->shard->records, &rows);
+	char		text[200] = "";
+	int			len = 0;
+
+	for (size_t i = 0; i < n && len < 180; i++)
+		len += snprintf(text + len, sizeof(text) - (size_t) len, " %d:%d@%llu", rows[i].tid, rows[i].row,
+						LLU(rows[i].version));
+	sim_trace(sim, "g%u %llu machine at %llu after %zu commands, whole at %llu, fence=%llu%s", r->group,
+			  LLU(r->id), LLU(applied), commands, LLU(m->whole_at), LLU(atomic_load(&m->shard->fence)),
+			  text);
+}
+
+static uint64_t
+number_at(const Shard *shard, const char *key)
+{
+	Buf			value = {0};
+	uint64_t	number = 0;
+
+	if (store_get(shard->rows, bytes_str(key), &value, NULL) == VT_OK && value.len == 8)
+		number = get_le64(value.data);
+	buf_free(&value);
+	return number;
+}
+
+/*
+ * After a power failure the applied index on disk may be one that survived beyond
+ * holes.  It tells the newest entry that any surviving batch is of (rows and raises
+ * tell theirs, a batch that only deletes leaves nothing else): before that is
+ * replayed the machine is not whole.  Replay may be cut short, so this is kept,
+ * under 'w'; and the applied index becomes what it says, where the machine stands.
+ * Else no snapshot could be taken before something is applied, and what has to be
+ * applied may wait for a peer that needs a snapshot.
+ */
+static uint64_t
+find_whole(const Shard *shard, uint64_t replay)
+{
+	uint64_t	whole = shard->newest;
+	uint64_t	applied = number_at(shard, "a");
+	uint64_t	kept = number_at(shard, "w");
+	uint8_t		number[8];
+	StoreBatch *batch;
+
+	if (applied > whole && !vt_broken("S2-visible"))
+		whole = applied;
+	if (kept > whole && !vt_broken("S2-visible"))
+		whole = kept;
+	if (whole > kept || (applied != replay && applied != 0))
+	{
+		batch = store_batch_new();
+		put_le64(number, whole);
+		store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
+		put_le64(number, replay);
+		if (!vt_broken("S2-stands"))
+			store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+		(void) store_write(shard->rows, batch, true, NULL);
+		store_batch_free(batch);
+	}
+	return whole;
+}
+
+uint64_t
+machine_open(Sim *sim, Replica *r)
+{
+	Machine    *m = vt_alloc0(sizeof(Machine));
+	char		directory[32];
+	char		path[64];
+	uint64_t	replay = 0;
+	VtError		err = {0};
+
+	directory_of(r, directory);
+	path_of(sim, r, path);
+	enter(sim, r);
+	if (model_store_exists(path))
+		COUNT(sim, replays);
+	else
+		create_store(sim, r, path);
+	if (shard_open(directory, shard_world(sim)->descs[r->group].shard, &m->shard, &replay, &err) != VT_OK)
+	{
+		sim_fail(sim, "group %u replica %llu: its machine does not open: %s", r->group, LLU(r->id), err.msg);
+		free(m);
+		return r->disk.base.index;
+	}
+	m->whole_at = find_whole(m->shard, replay);
+	if (r->sm_applied > replay)
+		sim->counts.lost_applied += r->sm_applied - replay;
+	if (m->whole_at > replay)
+		COUNT(sim, replays_over_holes);
+	r->guest = m;
+	if (sim->trace != NULL)
+		trace_machine(sim, r, 0, replay);
+	return replay;
+}
+
+void
+machine_close(Sim *sim, Replica *r)
+{
+	Machine    *m = r->guest;
+
+	(void) sim;
+	shard_close(m->shard);
+	free(m->waiting);
+	free(m);
+	r->guest = NULL;
+}
+
+bool
+machine_is_open(const Replica *r)
+{
+	return r->exists && r->raft != NULL && r->guest != NULL;
+}
+
+void
+machine_destroy(Sim *sim, Replica *r)
+{
+	char		path[64];
+
+	path_of(sim, r, path);
+	model_store_forget(path);
+}
+
+/*
+ * A store went down.  Either its process died, and what was written is there; or
+ * the power failed, and what was not synced may be gone.
+ */
+void
+machine_crash(Sim *sim, uint32_t store)
+{
+	ShardWorld *w = shard_world(sim);
+	uint64_t	lost = model_store_lost();
+	char		path[64];
+
+	if (sim_below(sim, 2) == 0)
+	{
+		w->counts.process_deaths++;
+		return;
+	}
+	w->counts.power_losses++;
+	w->boot[store]++;
+	for (uint32_t g = 0; g < sim->opt.groups; g++)
+		for (uint32_t i = 0; i < sim->groups[g].replicas_n; i++)
+		{
+			const Replica *r = &sim->groups[g].replicas[i];
+
+			if (!r->exists || r->store != store)
+				continue;
+			path_of(sim, r, path);
+			model_store_lose_power(path, &sim->prng, w->harsh);
+		}
+	w->counts.lost_store_batches += model_store_lost() - lost;
+	sim_trace(sim, "store %u lost its power, and %llu batches of rows", store,
+			  LLU(model_store_lost() - lost));
+}
+
+/* -- Answers ------------------------------------------------------------------------- */
+
+static ShardMessage
+reply_head(const Replica *r, const ShardMessage *question, VtStatus status)
+{
+	const Machine *m = r->guest;
+	ShardMessage reply = *question;
+
+	memset(&reply.command, 0, sizeof(reply.command));
+	reply.answer = true;
+	reply.status = status;
+	reply.first = m->shard->desc.first;
+	reply.last = m->shard->desc.last;
+	reply.fence = atomic_load(&m->shard->fence);
+	reply.index = r->sm_applied;
+	reply.n = 0;
+	return reply;
+}
+
+static void
+answer(Sim *sim, const Replica *r, const ShardMessage *question, VtStatus status)
+{
+	ShardMessage reply = reply_head(r, question, status);
+
+	net_send(sim, &reply);
+}
+
+static void
+answer_rows(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
+{
+	const Machine *m = r->guest;
+	ShardMessage reply = reply_head(r, question, VT_OK);
+	const ShardRow *rows;
+
+	reply.index = index;
+	reply.lagged = r->sm_applied < sim->groups[r->group].committed_last;
+	reply.n = shard_records(m->shard->records, &rows);
+	if (reply.n > MAX_TIDS)
+		abort();
+	truth_answered(sim, r, m->shard);
+	if (reply.n > 0)
+		memcpy(reply.rows, rows, reply.n * sizeof(ShardRow));
+	net_send(sim, &reply);
+}
+
+static void
+wait_for(Machine *m, const ShardMessage *question, uint64_t index, uint64_t term, uint64_t cookie)
+{
+	Waiting    *w;
+
+	if (m->n == m->size)
+	{
+		m->size = m->size ? m->size * 2 : 16;
+		m->waiting = vt_realloc(m->waiting, m->size * sizeof(Waiting));
+	}
+	w = &m->waiting[m->n++];
+	*w = (Waiting) {.index = index, .term = term, .cookie = cookie, .question = *question};
+	memset(&w->question.command, 0, sizeof(Buf));
+}
+
+/* Before its log was replayed beyond what its rows have seen it says nothing. */
+static bool
+is_whole(const Replica *r)
+{
+	const Machine *m = r->guest;
+
+	return r->sm_applied >= m->whole_at || vt_broken("S3-whole");
+}
+
+static void
+take_write(Sim *sim, Replica *r, ShardMessage *q)
+{
+	Machine    *m = r->guest;
+	uint64_t	fail_in = sim->memory.fail_in;
+	WireWrite	write;
+	RaftBuf    *buf;
+	uint64_t	index;
+	uint64_t	term;
+	VtStatus	status;
+
+	if (wire_write_get(buf_bytes(&q->command), &write, NULL) != VT_OK)
+	{
+		sim_fail(sim, "a command does not decode");
+		return;
+	}
+	if ((write.type == WRITE_PUT || write.type == WRITE_DELETE) &&
+		write.fence < atomic_load(&m->shard->fence) && !vt_broken("W6-fence"))
+	{
+		COUNT(sim, fenced_out);
+		answer(sim, r, q, VT_FENCED);
+		return;
+	}
+	sim->memory.fail_in = 0;
+	buf = raft_buf_new(&sim->memory.vtable, q->command.data, (uint32_t) q->command.len);
+	sim->memory.fail_in = fail_in;
+	status = raft_propose(r->raft, &buf, 1, &index, &term);
+	raft_buf_release(buf);
+	if (status != VT_OK)
+	{
+		answer(sim, r, q, status);
+		return;
+	}
+	sim->counts.proposed++;
+	if (vt_broken("S1-applied"))
+	{
+		ShardMessage reply = reply_head(r, q, VT_OK);
+
+		sim->groups[r->group].finished++;
+
+		reply.index = index;
+		reply.took = true;
+		net_send(sim, &reply);
+		return;
+	}
+	wait_for(m, q, index, term, 0);
+}
+
+/* A request has arrived. */
+void
+machine_answer(Sim *sim, Replica *r, ShardMessage *q)
+{
+	Machine    *m = r->guest;
+	Shard	   *shard = m->shard;
+	Pending    *p;
+
+	if (q->route.shard != shard->desc.shard)
+		answer(sim, r, q, VT_WRONG_SHARD);
+	else if (!vt_id_equal(&q->route.generation, &shard->desc.generation))
+		answer(sim, r, q, VT_UNKNOWN_GENERATION);
+	else if (!wire_owner_equal(&q->route.owner, &shard->desc.owner) && !vt_broken("W7-owner"))
+	{
+		COUNT(sim, foreign_refused);
+		answer(sim, r, q, VT_NOT_OWNER);
+	}
+	else if (q->route.range_ver != shard->desc.range_ver)
+	{
+		COUNT(sim, misrouted);
+		answer(sim, r, q, VT_WRONG_SHARD);
+	}
+	else if (!is_whole(r))
+		answer(sim, r, q, VT_BUSY);
+	else if (q->kind == ASK_WRITE)
+		take_write(sim, r, q);
+	else if (q->kind == ASK_SEARCH && r->sm_applied < q->mark && !vt_broken("R3-behind"))
+	{
+		COUNT(sim, behind);
+		answer(sim, r, q, VT_BEHIND);
+	}
+	else if (q->kind == ASK_SEARCH || q->anywhere)
+		answer_rows(sim, r, q, r->sm_applied);
+	else
+	{
+		Group	   *group = &sim->groups[r->group];
+		uint64_t	cookie = ++group->next_cookie;
+		VtStatus	status = raft_read(r->raft, cookie);
+
+		if (status != VT_OK)
+		{
+			answer(sim, r, q, status);
+			return;
+		}
+		p = chaos_add_pending(r);
+		p->is_read = true;
+		p->cookie = cookie;
+		wait_for(m, q, 0, 0, cookie);
+	}
+	sim_settle(sim, r);
+}
+
+/* A read's index is known and applied. */
+void
+machine_read(Sim *sim, Replica *r, const Pending *p)
+{
+	Machine    *m = r->guest;
+
+	for (size_t i = 0; i < m->n; i++)
+		if (m->waiting[i].index == 0 && m->waiting[i].cookie == p->cookie)
+		{
+			ShardMessage question = m->waiting[i].question;
+
+			m->waiting[i] = m->waiting[--m->n];
+			sim->groups[r->group].finished++;
+			sim->groups[r->group].reads_finished++;
+			sim->counts.reads++;
+			answer_rows(sim, r, &question, p->index);
+			return;
+		}
+}
+
+/* -- Applying ------------------------------------------------------------------------- */
+
+/* A put of a transaction that is over was applied: what the fence is there for. */
+static void
+count_command(Sim *sim, const ReplicaCommand *command, const WireWriteResult *result)
+{
+	ShardWorld *w = shard_world(sim);
+	WireWrite	write;
+	WireRecord	record;
+	size_t		at = 0;
+
+	if (wire_write_get(command->bytes, &write, NULL) != VT_OK)
+		return;
+	w->counts.fenced_out += command->status == VT_FENCED;
+	if (command->status != VT_OK)
+		return;
+	w->counts.deletes_hit += write.type == WRITE_DELETE ? result->done : 0;
+	while (write.type == WRITE_PUT && wire_record_next(&write, &at, &record))
+	{
+		int			row = shard_row_of(record.vector);
+
+		w->counts.puts++;
+		if (row < w->rows_n && !heap_is_active(&w->servers[0], w->rows[row].txn) &&
+			!heap_is_active(&w->servers[1], w->rows[row].txn))
+			w->counts.late_puts++;
+	}
+}
+
+static void
+tell_waiting(Sim *sim, Replica *r, const ReplicaCommand *command, const WireWriteResult *result)
+{
+	Machine    *m = r->guest;
+
+	for (size_t i = m->n; i-- > 0;)
+	{
+		Waiting    *w = &m->waiting[i];
+		ShardMessage reply;
+
+		if (w->index != command->index)
+			continue;
+		reply = reply_head(r, &w->question, w->term == command->term ? command->status : VT_UNAVAILABLE);
+		reply.index = command->index;
+		reply.took = result->took != 0;
+		*w = m->waiting[--m->n];
+		sim->groups[r->group].finished++;
+		sim->counts.written++;
+		count_command(sim, command, result);
+		net_send(sim, &reply);
+	}
+}
+
+static void
+apply_batch(Sim *sim, Replica *r, const Applying *entries, size_t n)
+{
+	Machine    *m = r->guest;
+	ReplicaCommand commands[8];
+	size_t		k = 0;
+	VtError		err = {0};
+
+	memset(commands, 0, sizeof(commands));
+	for (size_t i = 0; i < n; i++)
+		if (entries[i].bytes != NULL)
+		{
+			commands[k].index = entries[i].index;
+			commands[k].term = entries[i].term;
+			commands[k++].bytes = bytes_of(entries[i].bytes, entries[i].len);
+		}
+	enter(sim, r);
+	if (shard_apply(m->shard, commands, k, entries[n - 1].index, &err) != VT_OK)
+		sim_fail(sim, "group %u replica %llu cannot apply %llu: %s", r->group, LLU(r->id),
+				 LLU(entries[n - 1].index), err.msg);
+	for (size_t i = 0; i < k; i++)
+	{
+		WireWriteResult result = {0};
+
+		if (wire_write_result_get(buf_bytes(&commands[i].reply), &result) != VT_OK ||
+			result.index != commands[i].index)
+			sim_fail(sim, "group %u replica %llu answers %llu wrongly", r->group, LLU(r->id),
+					 LLU(commands[i].index));
+		truth_decided(sim, r, commands[i].index, commands[i].status, result.took != 0);
+		tell_waiting(sim, r, &commands[i], &result);
+		buf_free(&commands[i].reply);
+	}
+	if (sim->trace != NULL)
+		trace_machine(sim, r, k, entries[n - 1].index);
+	truth_applied(sim, r, m->shard, entries[n - 1].index, entries[n - 1].index >= m->whole_at);
+}
+
+/* What raft.h hands out, in batches of the machine's own. */
+void
+machine_apply(Sim *sim, Replica *r, const Applying *entries, size_t n)
+{
+	Machine    *m = r->guest;
+	char		path[64];
+	size_t		i = 0;
+
+	while (i < n && entries[i].index <= m->shard->applied)
+		i++;
+	while (i < n && !sim->failed)
+	{
+		size_t		some = 1 + sim_below(sim, 4);
+
+		if (some > n - i)
+			some = n - i;
+		apply_batch(sim, r, entries + i, some);
+		i += some;
+		/* LevelDB writes a table when it gets round to it. */
+		if (sim_below(sim, 8) == 0)
+		{
+			path_of(sim, r, path);
+			model_store_compact(path);
+		}
+	}
+	if (!sim->failed)
+		truth_look(sim);
+}
+
+uint64_t
+machine_checkpoint(Sim *sim, Replica *r)
+{
+	Machine    *m = r->guest;
+	ReplicaMachine machine = shard_machine(m->shard);
+	uint64_t	index = 0;
+
+	enter(sim, r);
+	if (machine.checkpoint(machine.state, &index, NULL) != VT_OK)
+		abort();
+	COUNT(sim, checkpoints);
+	return index;
+}
+
+/* -- Snapshots --------------------------------------------------------------------------- */
+
+/* What src/worker sends, into the world's memory; the message carries its number. */
+bool
+machine_snapshot(Sim *sim, Replica *r, RaftSnapshot *snapshot)
+{
+	ShardWorld *w = shard_world(sim);
+	const Machine *m = r->guest;
+	ShardSnapshot *s;
+	void	   *stream;
+	uint64_t	index;
+	bool		last = false;
+
+	if (shard_snapshot_open(m->shard, &stream, &index, NULL) != VT_OK)
+		return false;
+	if (index != snapshot->index)
+	{
+		shard_snapshot_close(stream);
+		return false;
+	}
+	s = vt_alloc0(sizeof(ShardSnapshot));
+	while (!last)
+	{
+		Buf			chunk = {0};
+
+		if (shard_snapshot_read(stream, 1 + sim_below(sim, 200), &chunk, &last, NULL) != VT_OK)
+			abort();
+		buf_put(&s->rows, chunk.data, chunk.len);
+		buf_free(&chunk);
+	}
+	shard_snapshot_close(stream);
+	s->whole_at = m->whole_at;
+	s->id = ++w->next_snapshot;
+	s->next = w->snapshots;
+	w->snapshots = s;
+	snapshot->id = s->id;
+	w->counts.snapshots_read++;
+	return true;
+}
+
+/*
+ * In the place of what was there, as a checkpoint of this replica's: all of it
+ * durable at once with the new base of the log.  (That a crash between any two
+ * steps of it is finished at the start is test/unit/worker_transfer.c.)
+ */
+void
+machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
+{
+	ShardWorld *w = shard_world(sim);
+	const ShardSnapshot *s = w->snapshots;
+	StoreOptions options = {.must_exist = true};
+	StoreBatch *batch = store_batch_new();
+	uint8_t		number[8];
+	char		path[64];
+	Store	   *store;
+
+	while (s != NULL && s->id != snapshot->id)
+		s = s->next;
+	if (s == NULL)
+	{
+		sim_fail(sim, "group %u replica %llu installs a snapshot without data", r->group, LLU(r->id));
+		return;
+	}
+	enter(sim, r);
+	if (r->guest != NULL)
+		machine_close(sim, r);
+	path_of(sim, r, path);
+	model_store_replace(path, buf_bytes(&s->rows));
+	put_le64(number, r->id);
+	store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
+	/* Taken in the middle of a replay it is not whole before that either. */
+	put_le64(number, s->whole_at);
+	store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
+	if (store_open(path, &options, &store, NULL) != VT_OK ||
+		shard_write_marker(store, batch, snapshot->index, NULL) != VT_OK)
+		abort();
+	store_batch_free(batch);
+	w->counts.snapshots_kept++;
+	if (machine_open(sim, r) != snapshot->index && !sim->failed)
+		sim_fail(sim, "group %u replica %llu does not stand where its snapshot was taken", r->group,
+				 LLU(r->id));
+}

@@ -1,0 +1,312 @@
+/*-------------------------------------------------------------------------
+ *
+ * shard_net.c
+ *	  Requests of servers and the answers of shards, on a bad network.
+ *
+ * A message may be lost, doubled, or come after everything it was sent for is
+ * over; the sender asks again, elsewhere.  Nothing here knows a law, except that
+ * the intervals answered for must tile the hash space (D1).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard_sim.h"
+
+/* After so long without an answer it is asked again. */
+#define PATIENCE (6 * TICK_TIME)
+
+void
+message_free(ShardMessage *m)
+{
+	buf_free(&m->command);
+}
+
+/* -- On the way ---------------------------------------------------------------------- */
+
+static ShardMessage *
+copy_of(const ShardMessage *m)
+{
+	ShardMessage *copy = vt_alloc(sizeof(ShardMessage));
+
+	*copy = *m;
+	memset(&copy->command, 0, sizeof(Buf));
+	buf_put(&copy->command, m->command.data, m->command.len);
+	return copy;
+}
+
+static void
+send_one(Sim *sim, const ShardMessage *m)
+{
+	ShardWorld *w = shard_world(sim);
+	uint64_t	delay = sim_delay(sim, 40);
+
+	if (sim_chance(sim, w->late))
+		delay += sim_below(sim, sim_below(sim, 2) == 0 ? 6 * TICK_TIME : 80 * TICK_TIME);
+	sim_schedule(sim, delay, (Event) {.type = EVENT_GUEST, .guest = copy_of(m)});
+}
+
+void
+net_send(Sim *sim, const ShardMessage *m)
+{
+	ShardWorld *w = shard_world(sim);
+
+	sim_note(sim, m->request * 3 + m->answer);
+	if (sim->trace != NULL)
+		sim_trace(sim, "g%u %s %s of server %d to %llu: %s", m->group, m->answer ? "answer to" : "request",
+				  (const char *const[]) {"write", "read", "list", "search"}[m->kind], m->server,
+				  (unsigned long long) m->replica, vt_status_words(m->status));
+	if (sim_chance(sim, w->drop))
+		return;
+	send_one(sim, m);
+	if (sim_chance(sim, w->duplicate))
+		send_one(sim, m);
+}
+
+void
+net_drop(void *guest)
+{
+	ShardMessage *m = guest;
+
+	if (m == NULL)
+		return;
+	message_free(m);
+	free(m);
+}
+
+static bool
+is_passing(VtStatus status)
+{
+	return status == VT_NOT_LEADER || status == VT_BUSY || status == VT_UNAVAILABLE || status == VT_BEHIND ||
+		status == VT_NOMEM;
+}
+
+static uint64_t
+any_replica(Sim *sim, uint32_t group)
+{
+	Replica    *r = chaos_any_replica(sim, &sim->groups[group], false);
+
+	return r != NULL ? r->id : 1;
+}
+
+static void
+take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
+{
+	Ask		   *a = &asks->ask[m->group];
+
+	if (!a->used || a->answered || a->question.request != m->request)
+		return;
+	if (is_passing(m->status))
+	{
+		a->asked_at = 0;
+		if (m->status != VT_BEHIND)
+			shard_world(sim)->leader[m->group] = any_replica(sim, m->group);
+		return;
+	}
+	a->answered = true;
+	a->reply = *m;
+	memset(&a->reply.command, 0, sizeof(Buf));
+}
+
+/* A message has arrived. */
+void
+net_step(Sim *sim, void *guest)
+{
+	ShardWorld *w = shard_world(sim);
+	ShardMessage *m = guest;
+	Replica    *r = &sim->groups[m->group].replicas[m->replica - 1];
+	Server	   *s;
+
+	if (!m->answer)
+	{
+		if (machine_is_open(r) && sim->stores[r->store].paused_until > sim->now)
+		{
+			sim_schedule(sim, sim->stores[r->store].paused_until - sim->now + sim_below(sim, TICK_TIME),
+						 (Event) {.type = EVENT_GUEST, .guest = m});
+			return;
+		}
+		if (machine_is_open(r))
+			machine_answer(sim, r, m);
+	}
+	else if (m->server >= 0 && w->servers[m->server].life == m->life)
+	{
+		s = &w->servers[m->server];
+		for (int b = 0; b < MAX_BACKENDS; b++)
+			take_answer(sim, &s->backends[b].asks, m);
+		take_answer(sim, &s->sweep.asks, m);
+	}
+	net_drop(m);
+}
+
+/* -- Routes ----------------------------------------------------------------------------- */
+
+/* The groups that a client with such a route believes there are. */
+uint32_t
+targets(const Sim *sim, uint32_t collection, int route, uint32_t groups[SIM_MAX_GROUPS])
+{
+	const Collection *c = &shard_world(sim)->collections[collection];
+	uint32_t	n = route == 2 ? c->groups : 1;
+
+	for (uint32_t i = 0; i < n; i++)
+		groups[i] = c->first_group + i;
+	return n;
+}
+
+uint32_t
+target_of(const Sim *sim, uint32_t collection, int route, int tid)
+{
+	const ShardWorld *w = shard_world(sim);
+	const Collection *c = &w->collections[collection];
+	uint8_t		id[WIRE_TID_SIZE];
+	uint64_t	place = wire_place(&c->desc, shard_id_of(tid, id));
+	uint32_t	g = c->first_group;
+
+	while (route == 2 && (place < w->descs[g].first || place > w->descs[g].last))
+		g++;
+	return g;
+}
+
+/* server -1: whoever owns the group. */
+static WireRoute
+route_to(const Sim *sim, int server, uint32_t group, int route)
+{
+	const ShardWorld *w = shard_world(sim);
+	const WireShardDesc *desc = &w->descs[group];
+
+	return (WireRoute) {
+		.generation = desc->generation,
+		.shard = desc->shard,
+		.range_ver = route == 0 ? 1 : desc->range_ver,
+		.owner = server >= 0 ? w->servers[server].owner : desc->owner,
+		.deadline_ms = 1000,
+	};
+}
+
+Buf
+command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType type, uint64_t fence,
+		   uint64_t fence_to, const ShardRow *rows, size_t n)
+{
+	WireWrite	write;
+	Buf			out = {0};
+	size_t		begin;
+
+	memset(&write, 0, sizeof(write));
+	write.type = type;
+	write.route = route_to(sim, server, group, route);
+	write.fence = fence;
+	write.fence_to = fence_to;
+	begin = wire_write_begin(&out, &write);
+	for (size_t i = 0; i < n; i++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+		float		x = (float) rows[i].row;
+		uint32_t	bits;
+		uint8_t		vector[4];
+		WireRecord	record = {.version = rows[i].version};
+
+		memcpy(&bits, &x, sizeof(bits));
+		put_le32(vector, bits);
+		record.id = shard_id_of(rows[i].tid, id);
+		record.dim = 1;
+		record.vector = vector;
+		wire_record_put(&out, type, &record);
+	}
+	wire_write_end(&out, begin, (uint32_t) n);
+	return out;
+}
+
+/* -- Asking -------------------------------------------------------------------------------- */
+
+void
+asks_clear(Asks *asks)
+{
+	for (int g = 0; g < SIM_MAX_GROUPS; g++)
+		message_free(&asks->ask[g].question);
+	memset(asks, 0, sizeof(*asks));
+}
+
+static void
+ask_again(Sim *sim, Ask *a)
+{
+	ShardWorld *w = shard_world(sim);
+	ShardMessage *q = &a->question;
+
+	if (w->leader[q->group] == 0)
+		w->leader[q->group] = 1;
+	/* Whoever does not answer may be gone. */
+	if (a->times > 0 && a->asked_at != 0)
+		w->leader[q->group] = any_replica(sim, q->group);
+	q->replica = q->kind == ASK_SEARCH || q->anywhere ? any_replica(sim, q->group) : w->leader[q->group];
+	a->times++;
+	a->asked_at = sim->now;
+	net_send(sim, q);
+}
+
+void
+ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark, Buf *command)
+{
+	ShardWorld *w = shard_world(sim);
+	Ask		   *a = &asks->ask[group];
+
+	message_free(&a->question);
+	memset(a, 0, sizeof(*a));
+	a->used = true;
+	a->question.kind = kind;
+	a->question.request = ++w->next_request;
+	a->question.server = server;
+	a->question.life = server >= 0 ? w->servers[server].life : 0;
+	a->question.group = group;
+	a->question.route = route_to(sim, server, group, route);
+	a->question.mark = mark;
+	a->question.anywhere = kind == ASK_LIST && vt_broken("W5-leader");
+	if (command != NULL)
+		a->question.command = *command;
+	ask_again(sim, a);
+}
+
+/* Is an answer missing?  Ask again in time, and give up after so many times. */
+bool
+asks_pending(Sim *sim, Asks *asks, uint32_t limit, bool *gave_up)
+{
+	bool		pending = false;
+
+	*gave_up = false;
+	for (int g = 0; g < SIM_MAX_GROUPS; g++)
+	{
+		Ask		   *a = &asks->ask[g];
+
+		if (!a->used || a->answered)
+			continue;
+		pending = true;
+		if (sim->now - a->asked_at < PATIENCE)
+			continue;
+		if (a->times >= limit && !sim->calm)
+			*gave_up = true;
+		else
+			ask_again(sim, a);
+	}
+	return pending;
+}
+
+/* Do the answers cover every hash, and each once? */
+bool
+asks_tile(Sim *sim, const Asks *asks)
+{
+	uint64_t	next = 0;
+	bool		found = true;
+
+	if (vt_broken("D1-tiles"))
+		return true;
+	while (found)
+	{
+		found = false;
+		for (int g = 0; g < SIM_MAX_GROUPS && !found; g++)
+			if (asks->ask[g].used && asks->ask[g].reply.first == next)
+			{
+				if (asks->ask[g].reply.last == UINT64_MAX)
+					return true;
+				next = asks->ask[g].reply.last + 1;
+				found = true;
+			}
+	}
+	COUNT(sim, not_tiled);
+	return false;
+}

@@ -1,0 +1,125 @@
+/*-------------------------------------------------------------------------
+ *
+ * shard_records.c
+ *	  The records of a shard as the simulator hosts it: records.h for apply.c
+ *	  and shard.c, without a graph.
+ *
+ * A plain map; how records lie in a graph, and law S5 there, is what
+ * test/unit/worker_records.c is about.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard_sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct Records
+{
+	RecordsOptions options;
+	ShardRow   *rows;			/* by id */
+	size_t		n;
+	size_t		size;
+};
+
+VtStatus
+records_new(const RecordsOptions *options, Records **out, VtError *err)
+{
+	(void) err;
+	*out = vt_alloc0(sizeof(Records));
+	(*out)->options = *options;
+	return VT_OK;
+}
+
+void
+records_free(Records *records)
+{
+	if (!records)
+		return;
+	free(records->rows);
+	free(records);
+}
+
+static size_t
+find(const Records *records, int tid)
+{
+	size_t		at = 0;
+
+	while (at < records->n && records->rows[at].tid < tid)
+		at++;
+	return at;
+}
+
+static bool
+is_at(const Records *records, size_t at, int tid)
+{
+	return at < records->n && records->rows[at].tid == tid;
+}
+
+uint64_t
+records_version(Records *records, Bytes id)
+{
+	int			tid = shard_tid_of(id);
+	size_t		at = find(records, tid);
+
+	return is_at(records, at, tid) ? records->rows[at].version : 0;
+}
+
+VtStatus
+records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, VtError *err)
+{
+	int			tid = shard_tid_of(id);
+	size_t		at = find(records, tid);
+
+	(void) err;
+	if (!is_at(records, at, tid))
+	{
+		if (records->n == records->size)
+		{
+			records->size = records->size ? records->size * 2 : 8;
+			records->rows = vt_realloc(records->rows, records->size * sizeof(ShardRow));
+		}
+		memmove(&records->rows[at + 1], &records->rows[at], (records->n - at) * sizeof(ShardRow));
+		records->n++;
+	}
+	records->rows[at] = (ShardRow) {.tid = tid, .version = version, .row = shard_row_of(vector)};
+	return VT_OK;
+}
+
+void
+records_delete(Records *records, Bytes id)
+{
+	int			tid = shard_tid_of(id);
+	size_t		at = find(records, tid);
+
+	if (!is_at(records, at, tid))
+		abort();
+	records->n--;
+	memmove(&records->rows[at], &records->rows[at + 1], (records->n - at) * sizeof(ShardRow));
+}
+
+uint64_t
+records_count(const Records *records)
+{
+	return records->n;
+}
+
+uint64_t
+records_bytes(const Records *records)
+{
+	return records->size * sizeof(ShardRow);
+}
+
+uint64_t
+records_waiting(const Records *records)
+{
+	(void) records;
+	return 0;
+}
+
+size_t
+shard_records(const Records *records, const ShardRow **out)
+{
+	*out = records->rows;
+	return records->n;
+}

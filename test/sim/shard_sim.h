@@ -1,0 +1,414 @@
+/*-------------------------------------------------------------------------
+ *
+ * shard_sim.h
+ *	  Shards and PostgreSQL servers as guests of the simulated world.
+ *
+ * Groups of the world are shards: the state machine is the real one
+ * (src/worker/apply.c and shard.c, compiled in), over a LevelDB that loses what it
+ * may lose (shard_store.c).  Their clients are model PostgreSQL servers: a heap
+ * whose TIDs are used again, transactions, VACUUM, crashes, a standby that is
+ * promoted while its old primary goes on, marks in shared memory, and backends
+ * whose routes are out of date.
+ *
+ *	  shard_world.c		how a world begins, and what is drawn for it
+ *	  shard_machine.c	a shard's life in a replica; what a worker answers
+ *	  shard_net.c		requests and answers on the way, late, doubled, lost
+ *	  shard_oracle.c	what must be true (docs/shard-tests.md has the list)
+ *	  heap.c			heap, WAL, crash, promotion; who sees what
+ *	  gateway.c			backends: insert, flush, commit
+ *	  scan.c			their scans
+ *	  sweep.c			VACUUM, repair, REINDEX
+ *	  shard_zoo.c		every law broken once
+ *	  shard_store.c		LevelDB
+ *	  shard_records.c	records.h without a graph
+ *
+ * A row's number stands for its vector.  Everything a law demands is written
+ * `if (!vt_broken("NAME"))`, like in src.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SIM_SHARD_SIM_H
+#define SIM_SHARD_SIM_H
+
+#include "sim.h"
+
+#include "../../src/worker/shard.h"
+#include "base/breaks.h"
+#include "shard_store.h"
+
+#define MAX_TIDS 8
+#define MAX_ROWS 512
+#define MAX_TXNS 512
+#define MAX_SERVERS 2
+#define MAX_BACKENDS 3
+#define MAX_ENTRIES 6			/* of a transaction */
+#define MAX_ANSWER 16
+
+#define NO_ROW (-1)
+
+/* -- Records ---------------------------------------------------------------------- */
+
+typedef struct ShardRow
+{
+	int			tid;
+	uint64_t	version;
+	int			row;
+} ShardRow;
+
+extern Bytes shard_id_of(int tid, uint8_t out[WIRE_TID_SIZE]);
+extern int	shard_tid_of(Bytes id);
+extern int	shard_row_of(const uint8_t *vector);
+extern size_t shard_records(const Records *records, const ShardRow **out);
+
+/* -- Requests ----------------------------------------------------------------------- */
+
+typedef enum AskKind
+{
+	ASK_WRITE,
+	ASK_READ,					/* ReadIndex: fence and mark */
+	ASK_LIST,					/* linearizable */
+	ASK_SEARCH					/* at a mark */
+} AskKind;
+
+/* A request or its answer, on the way. */
+typedef struct ShardMessage
+{
+	AskKind		kind;
+	bool		answer;
+	bool		anywhere;		/* a law is broken: list at any replica, as it stands */
+	uint64_t	request;
+	int			server;			/* who asks; -1: nobody waits */
+	uint64_t	life;			/* of the server */
+	uint32_t	group;
+	uint64_t	replica;
+	WireRoute	route;
+	uint64_t	mark;
+	Buf			command;		/* ASK_WRITE */
+
+	VtStatus	status;
+	uint64_t	index;			/* the mark */
+	uint64_t	fence;
+	uint64_t	first;			/* interval covered */
+	uint64_t	last;
+	bool		took;			/* a raise */
+	bool		lagged;			/* the replica knew less than is committed */
+	size_t		n;
+	ShardRow	rows[MAX_TIDS];
+} ShardMessage;
+
+/* One shard's part of what somebody asks. */
+typedef struct Ask
+{
+	bool		used;
+	bool		answered;
+	ShardMessage question;		/* to ask it again; owns the command */
+	ShardMessage reply;
+	uint64_t	asked_at;
+	uint32_t	times;
+} Ask;
+
+typedef struct Asks
+{
+	Ask			ask[SIM_MAX_GROUPS];	/* by group */
+} Asks;
+
+/* -- Heap ------------------------------------------------------------------------------ */
+
+typedef enum Meta
+{
+	META_EMPTY,
+	META_LIVE,
+	META_STALE,
+	META_REPAIRING				/* maintained, not scanned */
+} Meta;
+
+/* What WAL describes: in shared buffers, on disk, on the standby. */
+typedef struct Heap
+{
+	int			tuple[MAX_TIDS];	/* row or NO_ROW */
+	uint8_t		committed[MAX_TXNS];
+	uint8_t		deleted[MAX_ROWS];	/* its deleter has committed */
+	Meta		meta;
+	uint32_t	collection;		/* whose generation the metapage names */
+} Heap;
+
+typedef struct HeapRow
+{
+	int			txn;
+	int			tid;
+	bool		unindexed;		/* NULL: the index has no entry for it */
+	bool		sub;			/* made in a subtransaction that may abort */
+	bool		spec;			/* speculative: ON CONFLICT may undo it silently */
+	bool		killed;			/* undone while its transaction goes on */
+} HeapRow;
+
+/* -- Servers ----------------------------------------------------------------------------- */
+
+typedef struct Entry
+{
+	int			row;
+	uint64_t	stamp;
+	bool		acked;
+	bool		sent;			/* in the flush under way, to group */
+	uint32_t	group;
+} Entry;
+
+typedef enum ScanStep
+{
+	NO_SCAN,
+	SCAN_FLUSH,					/* own entries go out first */
+	SCAN_EARLY,					/* a law is broken: read before the snapshot */
+	SCAN_SNAPSHOT,
+	SCAN_ASKS,					/* marks that are not known */
+	SCAN_SEARCH
+} ScanStep;
+
+typedef struct Backend
+{
+	int			txn;			/* -1: none */
+	Entry		entries[MAX_ENTRIES];
+	size_t		n;
+	bool		flushing;
+	bool		committing;
+	bool		aborted;		/* a law is broken: goes on sending */
+	uint64_t	fence;			/* newest it has seen */
+	int			route;			/* 0 old, 1 half new, 2 new */
+	uint64_t	marks[SIM_MAX_GROUPS];
+	bool		unmarked;		/* a law is broken: to be stored after the commit */
+	Asks		asks;
+	uint64_t	began;
+
+	ScanStep	scan;
+	bool		scan_own;
+	uint8_t		sees[MAX_ROWS];
+	Meta		scan_meta;
+	uint32_t	scan_collection;
+	uint64_t	scan_marks[SIM_MAX_GROUPS];
+	bool		scan_known[SIM_MAX_GROUPS];
+	uint64_t	scan_evictions;
+} Backend;
+
+typedef enum SweepKind
+{
+	SWEEP_NONE,
+	SWEEP_VACUUM,
+	SWEEP_REPAIR,
+	SWEEP_BUILD
+} SweepKind;
+
+typedef enum SweepStep
+{
+	STEP_READ,
+	STEP_RAISE,
+	STEP_WAIT,					/* repair: for those who skipped the index */
+	STEP_LIST,
+	STEP_SEND
+} SweepStep;
+
+typedef struct Sweep
+{
+	SweepKind	kind;
+	SweepStep	step;
+	int			route;
+	uint64_t	number;			/* the fence it raised to */
+	uint64_t	marks[SIM_MAX_GROUPS];
+	bool		dead[MAX_TIDS];
+	uint64_t	version[MAX_TIDS];	/* as listed; 0: not there */
+	int			listed[MAX_TIDS];	/* row, or NO_ROW */
+	bool		open;			/* repair */
+	uint8_t		wait[MAX_TXNS];
+	uint32_t	rounds;
+	Asks		asks;
+	uint64_t	began;
+} Sweep;
+
+typedef struct Server
+{
+	bool		exists;
+	uint64_t	life;			/* counts starts */
+	WireOwner	owner;
+	Heap		now;
+	Heap		disk;
+	Backend		backends[MAX_BACKENDS];
+	Sweep		sweep;
+	uint64_t	kept_number;	/* a law is broken: the raise of an earlier VACUUM */
+	bool		sweep_unmarked; /* a law is broken */
+	uint64_t	sweep_marks[SIM_MAX_GROUPS];
+
+	/* Shared memory */
+	bool		mark_known[SIM_MAX_GROUPS];
+	uint64_t	marks[SIM_MAX_GROUPS];
+	uint64_t	evictions;
+
+	uint32_t	calm_scans;
+} Server;
+
+/* -- Oracle -------------------------------------------------------------------------------- */
+
+typedef struct ShardTruth
+{
+	uint8_t    *decided;		/* by index - base: status + 1, 0: nobody applied it */
+	uint8_t    *took;
+	uint64_t   *digest;			/* of all rows and the fence after it; 0: not known */
+	size_t		size;
+	uint64_t	front;			/* newest state known */
+	uint64_t	fence;
+	uint64_t	version[MAX_TIDS];
+	int			row[MAX_TIDS];
+} ShardTruth;
+
+/* -- The world --------------------------------------------------------------------------------- */
+
+/* What was exercised; a run of many worlds without one of them fails. */
+#define SHARD_COUNTS(X) \
+	X(transactions) X(commits) X(aborts) X(puts) X(late_puts) X(fenced_out) X(restamped) \
+	X(dropped_entries) X(killed) X(tids_reused) X(tids_freed) X(vacuums) X(vacuums_cancelled) \
+	X(blind_vacuums) X(raises_repeated) X(deletes_hit) X(repairs) X(reindexes) X(set_stale) \
+	X(server_crashes) X(lost_tuples) X(lost_deletions) X(promotions) X(foreign_refused) \
+	X(misrouted) X(not_tiled) X(scans) X(scans_own) X(scans_asked) X(scans_lagging) X(behind) \
+	X(evictions) X(power_losses) X(process_deaths) X(lost_store_batches) X(replays) \
+	X(replays_over_holes) X(checkpoints) X(snapshots_read) \
+	X(snapshots_kept)
+
+typedef struct ShardCounts
+{
+#define X(name) uint64_t name;
+	SHARD_COUNTS(X)
+#undef X
+} ShardCounts;
+
+typedef struct Collection
+{
+	WireShardDesc desc;			/* shard, first and last apart */
+	uint32_t	first_group;
+	uint32_t	groups;
+} Collection;
+
+typedef struct ShardSnapshot
+{
+	struct ShardSnapshot *next;
+	uint64_t	id;
+	uint64_t	whole_at;		/* of the machine it is of */
+	Buf			rows;
+} ShardSnapshot;
+
+typedef struct ShardWorld
+{
+	Collection	collections[2];
+	uint32_t	collections_n;
+	bool		built;			/* the second generation has been begun */
+	WireShardDesc descs[SIM_MAX_GROUPS];
+	ShardTruth	truth[SIM_MAX_GROUPS];
+	uint64_t	boot[SIM_MAX_STORES];
+	bool		harsh;			/* any batch may be lost */
+	ShardSnapshot *snapshots;
+	uint64_t	next_snapshot;
+
+	uint32_t	tids;
+	HeapRow		rows[MAX_ROWS];
+	int			rows_n;
+	int			txns_n;
+	bool		touched[MAX_TIDS];
+	Server		servers[MAX_SERVERS];
+	Heap		standby;
+	uint32_t	backends;
+
+	/* Of the gateways' network, per mille */
+	uint32_t	late;
+	uint32_t	drop;
+	uint32_t	duplicate;
+	uint32_t	step_every;
+	uint64_t	next_request;
+	uint64_t	leader[SIM_MAX_GROUPS]; /* a guess, shared */
+
+	/* What kinds of events there are in this world, per mille of a step */
+	uint32_t	crash;
+	uint32_t	flush;			/* of WAL, out of turn */
+	uint32_t	sync;			/* of commits */
+	uint32_t	stale;
+	uint32_t	evict;
+	uint32_t	promote;
+	uint32_t	abort;
+	uint32_t	scans;			/* of ten turns of an idle backend */
+	bool		may_promote;
+
+	ShardCounts counts;
+} ShardWorld;
+
+static inline ShardWorld *
+shard_world(const Sim *sim)
+{
+	return (ShardWorld *) sim->guest_state;
+}
+
+#define COUNT(sim, name) (shard_world(sim)->counts.name++)
+
+extern const SimGuest shard_guest;
+extern ShardCounts shard_total; /* of all worlds of this process */
+extern uint32_t shard_print_counts(uint64_t runs);
+
+/* shard_machine.c: what SimGuest asks for */
+extern uint64_t machine_open(Sim *sim, Replica *r);
+extern void machine_close(Sim *sim, Replica *r);
+extern void machine_destroy(Sim *sim, Replica *r);
+extern void machine_crash(Sim *sim, uint32_t store);
+extern void machine_apply(Sim *sim, Replica *r, const Applying *entries, size_t n);
+extern void machine_read(Sim *sim, Replica *r, const Pending *p);
+extern uint64_t machine_checkpoint(Sim *sim, Replica *r);
+extern bool machine_snapshot(Sim *sim, Replica *r, RaftSnapshot *snapshot);
+extern void machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot);
+extern void machine_answer(Sim *sim, Replica *r, ShardMessage *question);
+extern bool machine_is_open(const Replica *r);
+
+/* shard_net.c */
+extern void net_step(Sim *sim, void *guest);
+extern void net_drop(void *guest);
+extern void net_send(Sim *sim, const ShardMessage *m);	/* copies */
+extern void message_free(ShardMessage *m);
+extern void asks_clear(Asks *asks);
+extern void ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark,
+				Buf *command);	/* takes the command */
+extern bool asks_pending(Sim *sim, Asks *asks, uint32_t limit, bool *gave_up);
+extern bool asks_tile(Sim *sim, const Asks *asks);
+extern Buf	command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType type,
+					   uint64_t fence, uint64_t fence_to, const ShardRow *rows, size_t n);
+extern uint32_t targets(const Sim *sim, uint32_t collection, int route, uint32_t groups[SIM_MAX_GROUPS]);
+extern uint32_t target_of(const Sim *sim, uint32_t collection, int route, int tid);
+
+/* shard_oracle.c */
+extern void truth_applied(Sim *sim, Replica *r, Shard *shard, uint64_t applied, bool whole);
+extern void truth_answered(Sim *sim, const Replica *r, const Shard *shard);
+extern void truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, bool took);
+extern void truth_look(Sim *sim);
+extern void truth_scan(Sim *sim, int server, const Backend *b);
+extern void truth_free(ShardWorld *w);
+
+/* heap.c */
+extern bool heap_is_active(const Server *s, int txn);
+extern bool heap_is_visible(const ShardWorld *w, const Server *s, int row);
+extern bool heap_is_dead(const ShardWorld *w, const Server *s, int row);
+extern void heap_flush(Server *s);
+extern void heap_crash(Sim *sim, int server);
+extern void heap_promote(Sim *sim);
+extern int	heap_free_tid(Sim *sim, const Server *s);
+extern int	heap_insert(Sim *sim, Server *s, int txn, int tid);
+extern void heap_set_stale(Sim *sim, int server);
+
+/* gateway.c, scan.c, sweep.c */
+extern void learn_route(Sim *sim, int *route);
+extern void flush_step(Sim *sim, int server, Backend *b);
+extern void begin_scan(Sim *sim, int server, Backend *b);
+extern void scan_step(Sim *sim, int server, Backend *b);
+extern void gateway_step(Sim *sim);
+extern bool gateway_is_idle(const Sim *sim);
+extern void store_mark(Server *s, uint32_t group, uint64_t index);
+extern void backend_reset(Backend *b);
+extern void backend_abort(Sim *sim, int server, Backend *b);
+extern void sweep_step(Sim *sim, int server);
+extern void sweep_reset(Server *s);
+extern bool definite_no(VtStatus status);
+
+/* shard_zoo.c */
+extern int	shard_zoo_run(const char *only, uint64_t first_seed, uint64_t budget);
+
+#endif							/* SIM_SHARD_SIM_H */
