@@ -189,7 +189,7 @@ part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_C
 	exit 1
 }
 part lint 90 tap timeout -k 20 180 sh test/lint/lint.sh "$BUILD"
-part unit 90 tap units
+part unit 150 tap units
 if [ -x "$BUILD/sim" ]; then
 	case $mode in
 	quick) part sim 30 sim sims 100 100 ;;
