@@ -7,8 +7,9 @@
  * when a shard has a backlog (it was just opened, or is being loaded in bulk)
  * or when writers have to stay away.  They are niced, so searches and writes
  * go first.  What to do is found by looking at the shards one after the other,
- * a few vectors of each at a time; a thread that finds nothing to link mends,
- * and sleeps when there is nothing to mend either.
+ * a few vectors of each at a time, with a little mending in between; a thread
+ * that finds nothing to link mends, and sleeps when there is nothing to mend
+ * either.
  *
  * A shard is held (users) only while a thread works on it.
  *
@@ -253,6 +254,10 @@ index_main(void *arg)
 		if (shard)
 		{
 			link_some(indexer, shard);
+
+			/* Mending does not wait for the end of a long queue. */
+			if (!helper)
+				hnsw_repair(records_graph(shard->records), MEND_SLICE, false);
 			shard_release(shard);
 		}
 		else if (helper || !mend_some(indexer))
