@@ -6,9 +6,9 @@
  * A list that chooses anew drops links, and now and then the last link to a
  * node: in a new graph to one of a thousand where vectors lie in tight groups.
  * A pass goes through the graph from the entry point as a walk could, breadth
- * first; what it has not come to in the end is linked to from the nearest nodes
- * that it has come to and that have a place left.  Lists only grow by that, so
- * nothing else is lost.
+ * first; what it has not come to in the end is linked to from the nearest node
+ * that it has come to and that has a place left, and so is what none of its own
+ * neighbours links to.  Lists only grow by that, so nothing else is lost.
  *
  * Others may link meanwhile: a pass judges only nodes that were in the graph
  * when it began, and a link too many does no harm.  hnsw_repair() makes a pass
@@ -170,6 +170,28 @@ is_judged(const Hnsw *h, const Connect *c, uint32_t slot)
 		atomic_load_explicit(&graph_meta(h, slot)->state, memory_order_acquire) == SLOT_LINKED;
 }
 
+/*
+ * Does none of the nodes it links to link back?  Then walks come to it from afar
+ * at best, which a walk that looks for it seldom does.
+ */
+static bool
+is_lonely(const Hnsw *h, uint32_t slot)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+	uint32_t	back[2 * HNSW_MAX_M];
+	uint32_t	n = graph_copy_links(h, slot, 0, list);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	len = graph_copy_links(h, list[i], 0, back);
+
+		for (uint32_t k = 0; k < len; k++)
+			if (back[k] == slot)
+				return false;
+	}
+	return true;
+}
+
 bool
 connect_some(Hnsw *h, Ctx *ctx, uint32_t steps)
 {
@@ -181,7 +203,8 @@ connect_some(Hnsw *h, Ctx *ctx, uint32_t steps)
 		return true;
 	}
 	for (; steps > 0 && c->slot < c->used; c->slot++, steps--)
-		if (!has_bit(c->reached, c->slot) && is_judged(h, c, c->slot) && link_again(h, ctx, c->slot))
+		if (is_judged(h, c, c->slot) && (!has_bit(c->reached, c->slot) || is_lonely(h, c->slot)) &&
+			link_again(h, ctx, c->slot))
 		{
 			/* It leads to others that no walk came to, perhaps. */
 			come_to(c, c->slot);

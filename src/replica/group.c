@@ -424,8 +424,6 @@ publish_role(Replica *replica, const RaftReady *rd)
 	atomic_store(&replica->term, rd->term);
 	atomic_store(&replica->sole_voter, is_sole_voter(replica));
 	atomic_store(&replica->leader, rd->leader);
-	if (rd->leader)
-		atomic_store(&replica->current, true);
 	peers_publish(replica);
 	if (rd->role == RAFT_LEADER)
 	{
@@ -444,6 +442,10 @@ publish_role(Replica *replica, const RaftReady *rd)
 		log_info("group=%llu term=%llu is no longer leader", (unsigned long long) replica->group,
 				 (unsigned long long) rd->term);
 	}
+
+	/* Last: who is asked because of this says rightly whether it leads. */
+	if (rd->leader)
+		atomic_store(&replica->current, true);
 }
 
 void

@@ -11,6 +11,7 @@
  *	   k			checkpoint: index, boot id of the machine
  *	   f <index>	a raise of the fence by the entry at index
  *	   g			1 while a bulk load goes on
+ *	   w			newest entry of which something survived a power loss
  *	   v <id>		a record
  *
  *-------------------------------------------------------------------------
@@ -248,6 +249,64 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 	return VT_OK;
 }
 
+/* A u64 under a key of one letter; 0 = it is not there. */
+static VtStatus
+read_number(Store *rows, const char *key, uint64_t *out, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(rows, bytes_str(key), &value, err);
+
+	*out = 0;
+	if (status == VT_OK && value.len != 8)
+		status = vt_fail(err, VT_CORRUPT, "the number under %s is damaged", key);
+	else if (status == VT_OK)
+		*out = get_le64(value.data);
+	buf_free(&value);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+/*
+ * After a power loss the applied index on disk may be one that survived beyond
+ * holes.  Two things follow, and are made durable before anything is applied:
+ *
+ * It tells the newest entry of which any batch survived; rows and raises tell
+ * theirs, but a batch that only deletes leaves nothing else.  Before that is
+ * replayed the shard is not whole.  Replay may be cut short, so it is kept,
+ * under 'w', and a snapshot carries it.
+ *
+ * And it becomes what it says, where the machine stands: a snapshot taken
+ * meanwhile stands there, with whatever survived of later batches (law S3).
+ */
+static VtStatus
+settle_position(Shard *shard, uint64_t replay, VtError *err)
+{
+	StoreBatch *batch;
+	uint8_t		number[8];
+	uint64_t	visible;
+	uint64_t	kept;
+	VtStatus	status = read_number(shard->rows, "a", &visible, err);
+
+	if (status == VT_OK)
+		status = read_number(shard->rows, "w", &kept, err);
+	if (status != VT_OK)
+		return status;
+	if (visible > shard->newest && !vt_broken("S2-visible"))
+		shard->newest = visible;
+	if (kept > shard->newest && !vt_broken("S2-visible"))
+		shard->newest = kept;
+	if ((visible == 0 || visible == replay) && (shard->newest <= replay || shard->newest == kept))
+		return VT_OK;
+	batch = store_batch_new();
+	put_le64(number, shard->newest);
+	store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
+	put_le64(number, replay);
+	if (!vt_broken("S2-stands"))
+		store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+	status = store_write(shard->rows, batch, true, err);
+	store_batch_free(batch);
+	return status;
+}
+
 VtStatus
 shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err)
 {
@@ -287,6 +346,8 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 		status = load_position(shard, replay, err);
 	if (status == VT_OK)
 		status = load_records(shard, err);
+	if (status == VT_OK)
+		status = settle_position(shard, *replay, err);
 	if (status == VT_OK)
 	{
 		shard->applied = *replay;
@@ -407,6 +468,8 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	if (*index >= shard->newest)
+		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)
 		status = shard_write_marker(shard->rows, batch, *index, err);
 	pthread_mutex_unlock(&shard->files_lock);

@@ -53,9 +53,9 @@ typedef struct Shard
 	bool		staged_whole;
 
 	/*
-	 * The highest log index that a row or raise bore at open.  Nothing is served
-	 * before the log has been replayed beyond it; a log that ends below it has
-	 * lost what was acknowledged.
+	 * The highest log index of which anything was on disk at open.  Nothing is
+	 * served before the log has been replayed beyond it; a log that ends below it
+	 * has lost what was acknowledged.
 	 */
 	uint64_t	newest;
 	atomic_bool whole;			/* that has happened */

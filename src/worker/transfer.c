@@ -73,7 +73,7 @@ shard_snapshot_open(void *state, void **stream, uint64_t *index, VtError *err)
 	}
 	out = vt_alloc0(sizeof(Outgoing));
 	out->shard = shard;
-	out->iter = store_iter_open(shard->rows, bytes_of("a", 1), bytes_of("w", 1));
+	out->iter = store_iter_open(shard->rows, bytes_of("a", 1), bytes_of("x", 1));
 	*stream = out;
 
 	/* The applied index is the first of all keys. */
@@ -189,7 +189,7 @@ static bool
 key_is_known(Bytes key)
 {
 	return key.len > 0 && (key.data[0] == 'v' || key.data[0] == 'f' ||
-						   (key.len == 1 && strchr("adg", key.data[0])));
+						   (key.len == 1 && strchr("adgw", key.data[0])));
 }
 
 static VtStatus
@@ -345,6 +345,7 @@ let_go(Shard *shard)
 	shard->raises = NULL;
 	shard->nraises = 0;
 	shard->newest = 0;
+	atomic_store(&shard->whole, false);
 	atomic_store(&shard->fence, 0);
 	atomic_store(&shard->ingesting, false);
 }

@@ -92,54 +92,6 @@ trace_machine(Sim *sim, const Replica *r, size_t commands, uint64_t applied)
 			  text);
 }
 
-static uint64_t
-number_at(const Shard *shard, const char *key)
-{
-	Buf			value = {0};
-	uint64_t	number = 0;
-
-	if (store_get(shard->rows, bytes_str(key), &value, NULL) == VT_OK && value.len == 8)
-		number = get_le64(value.data);
-	buf_free(&value);
-	return number;
-}
-
-/*
- * After a power failure the applied index on disk may be one that survived beyond
- * holes.  It tells the newest entry that any surviving batch is of (rows and raises
- * tell theirs, a batch that only deletes leaves nothing else): before that is
- * replayed the machine is not whole.  Replay may be cut short, so this is kept,
- * under 'w'; and the applied index becomes what it says, where the machine stands.
- * Else no snapshot could be taken before something is applied, and what has to be
- * applied may wait for a peer that needs a snapshot.
- */
-static uint64_t
-find_whole(const Shard *shard, uint64_t replay)
-{
-	uint64_t	whole = shard->newest;
-	uint64_t	applied = number_at(shard, "a");
-	uint64_t	kept = number_at(shard, "w");
-	uint8_t		number[8];
-	StoreBatch *batch;
-
-	if (applied > whole && !vt_broken("S2-visible"))
-		whole = applied;
-	if (kept > whole && !vt_broken("S2-visible"))
-		whole = kept;
-	if (whole > kept || (applied != replay && applied != 0))
-	{
-		batch = store_batch_new();
-		put_le64(number, whole);
-		store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
-		put_le64(number, replay);
-		if (!vt_broken("S2-stands"))
-			store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
-		(void) store_write(shard->rows, batch, true, NULL);
-		store_batch_free(batch);
-	}
-	return whole;
-}
-
 uint64_t
 machine_open(Sim *sim, Replica *r)
 {
@@ -162,7 +114,7 @@ machine_open(Sim *sim, Replica *r)
 		free(m);
 		return r->disk.base.index;
 	}
-	m->whole_at = find_whole(m->shard, replay);
+	m->whole_at = m->shard->newest;
 	if (r->sm_applied > replay)
 		sim->counts.lost_applied += r->sm_applied - replay;
 	if (m->whole_at > replay)
@@ -584,7 +536,6 @@ machine_snapshot(Sim *sim, Replica *r, RaftSnapshot *snapshot)
 		buf_free(&chunk);
 	}
 	shard_snapshot_close(stream);
-	s->whole_at = m->whole_at;
 	s->id = ++w->next_snapshot;
 	s->next = w->snapshots;
 	w->snapshots = s;
@@ -623,9 +574,6 @@ machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
 	model_store_replace(path, buf_bytes(&s->rows));
 	put_le64(number, r->id);
 	store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
-	/* Taken in the middle of a replay it is not whole before that either. */
-	put_le64(number, s->whole_at);
-	store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
 	if (store_open(path, &options, &store, NULL) != VT_OK ||
 		shard_write_marker(store, batch, snapshot->index, NULL) != VT_OK)
 		abort();

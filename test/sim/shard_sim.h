@@ -288,7 +288,6 @@ typedef struct ShardSnapshot
 {
 	struct ShardSnapshot *next;
 	uint64_t	id;
-	uint64_t	whole_at;		/* of the machine it is of */
 	Buf			rows;
 } ShardSnapshot;
 
