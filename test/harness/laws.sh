@@ -19,7 +19,8 @@ make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD
 }
 pg_tree
 pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
-mkdir "$PG_ROOT/work/perl"
+work=$PG_ROOT/work
+mkdir "$work/perl"
 cp -r test/t "$PG_ROOT/work/"
 cp test/perl/* "$PG_ROOT/work/perl/"
 cp "$BUILD/powerloss.so" "$PG_ROOT/work/"
@@ -64,7 +65,7 @@ law() {
 		grep -q "FAILED  \] $words" "$log" && seen=yes || seen= ;;
 	regress:*) run_regress "$n" "$law" "${test#regress:}" >"$log" 2>&1
 		grep -q 'FAILED' "$log" && seen=yes || seen= ;;
-	*) data=$PG_ROOT/work/law$n
+	*) data=$work/law$n
 		as_pg mkdir "$data"
 		# What a power loss takes is a matter of chance: enough rounds that it shows.
 		as_pg env VECTRON_BREAK="$law" VECTRON_ROUNDS=8 PG_REGRESS="$pgxs/../test/regress/pg_regress" \

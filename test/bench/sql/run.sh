@@ -47,7 +47,8 @@ if [ -n "$pgvector" ]; then
 	cp "$(dirname "$control")"/vector* "$PG_ROOT$("$PG_CONFIG" --sharedir)/extension/"
 fi
 cp "$BUILD/sync_count.so" "$PG_ROOT/"
-head -c 4096 /dev/zero | as_pg sh -c "cat >'$PG_ROOT/work/syncs'"
+work=$PG_ROOT/work
+head -c 4096 /dev/zero | as_pg sh -c "cat >'$work/syncs'"
 
 pg_init bench <<-EOC
 	shared_buffers = '2GB'
@@ -56,11 +57,11 @@ pg_init bench <<-EOC
 	autovacuum = off
 	max_connections = 40
 EOC
-export VECTRON_SYNC_COUNT="$PG_ROOT/work/syncs" VECTRON_SYNC_US="${sync_us:-0}"
+export VECTRON_SYNC_COUNT="$work/syncs" VECTRON_SYNC_US="${sync_us:-0}"
 LD_PRELOAD="$PG_ROOT/sync_count.so" pg_start bench
-"$BUILD/sql_bench" --host "$PG_ROOT/work/bench.s" --root "$PG_ROOT" --place "$place" --syncs "$PG_ROOT/work/syncs" \
+"$BUILD/sql_bench" --host "$work/bench.s" --root "$PG_ROOT" --place "$place" --syncs "$work/syncs" \
 	--demo demo --out "$BUILD/bench" --command "$command" "$@" || {
 	echo "bench: the end of the server's log:" >&2
-	tail -n 20 "$PG_ROOT/work/bench.log" >&2
+	tail -n 20 "$work/bench.log" >&2
 	exit 1
 }
