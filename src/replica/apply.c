@@ -21,6 +21,18 @@
 #define APPLY_COMMANDS 256
 #define APPLY_BYTES (4 << 20)
 
+/* Put a replica into the run queue of the apply threads. */
+void
+host_run(ReplicaHost *host, Replica *replica)
+{
+	pthread_mutex_lock(&host->apply_lock);
+	replica->run_next = NULL;
+	*host->run_end = replica;
+	host->run_end = &replica->run_next;
+	pthread_mutex_unlock(&host->apply_lock);
+	pthread_cond_signal(&host->apply_ready);
+}
+
 /* Answer the reads that applied covers. */
 void
 apply_reads(Replica *replica, uint64_t applied)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * private.h
- *	  What host.c, group.c and apply.c share.
+ *	  What the files of replica share.
  *
  * Locks, in the order they may be taken: host->step_lock; host->inbox_lock;
  * replica->lock; host->writer_lock; host->apply_lock.  None but the step lock is
@@ -279,19 +279,29 @@ struct ReplicaHost
 
 /* A failure that must stop the process (laws S4, P8). */
 extern void host_die(const char *doing, const VtError *err) __attribute__((noreturn));
+extern void host_start_thread(pthread_t *thread, void *(*run) (void *), void *arg);
 
-/* Tell the cores something, and step them unless another thread does. */
+/* step.c.  Tell the cores something, and step them unless another thread does. */
 extern void host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
-extern void step_all(ReplicaHost *host);
-extern void host_write(ReplicaHost *host, WriteJob *job);
-extern void host_run(ReplicaHost *host, Replica *replica);
-
-extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
 extern void host_post(ReplicaHost *host, Event *event);
 
 /* The same, but for the raft thread: the caller must not step. */
 extern void host_post_later(ReplicaHost *host, Event *event);
-extern void host_start_thread(pthread_t *thread, void *(*run) (void *), void *arg);
+
+/* The same, and step_all() must follow. */
+extern void host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
+extern void step_all(ReplicaHost *host);
+extern void step_held(ReplicaHost *host);	/* with the step lock held */
+extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
+extern void *raft_main(void *host);
+
+/* writer.c */
+extern void host_write(ReplicaHost *host, WriteJob *job);
+extern void host_write_and_wait(ReplicaHost *host, StoreBatch *batch);
+extern void *writer_main(void *host);
+
+/* life.c */
+extern void replica_free(Replica *replica);
 
 /* peers.c, with the step lock held */
 extern void peers_add(ReplicaHost *host, Replica *replica);
@@ -334,6 +344,7 @@ extern void group_fail_waiters(Replica *replica, VtStatus status, bool all);
 extern void group_fail_asked(Replica *replica, VtStatus status);
 
 /* apply.c */
+extern void host_run(ReplicaHost *host, Replica *replica);
 extern void *apply_main(void *host);
 extern void apply_reads(Replica *replica, uint64_t applied);
 extern void *io_main(void *host);

@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask.c
+ *	  What other threads ask a replica.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+
+#include "private.h"
+
+static void
+post_question(Replica *replica, EventKind kind, RaftBuf *command, ReplicaDone done, void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = kind;
+	event->replica = replica;
+	event->command = command;
+	event->done = done;
+	event->arg = arg;
+	host_post(replica->host, event);
+}
+
+void
+replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
+{
+	ReplicaHost *host = replica->host;
+	RaftBuf    *buf;
+
+	if (atomic_load_explicit(&replica->serving_from, memory_order_acquire) == 0)
+	{
+		done(arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
+		return;
+	}
+	if (atomic_fetch_add(&host->inflight_bytes, command.len) > host->options.max_inflight_bytes)
+	{
+		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		done(arg, VT_BUSY, 0, bytes_of(NULL, 0));
+		return;
+	}
+	buf = raft_buf_new(&host->allocator, command.data, (uint32_t) command.len);
+	if (!buf)
+	{
+		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
+		return;
+	}
+	post_question(replica, EVENT_PROPOSE, buf, done, arg);
+}
+
+void
+replica_change(Replica *replica, const RaftConf *target, uint64_t conf_index, ReplicaDone done,
+			   void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = EVENT_CHANGE;
+	event->replica = replica;
+	event->number = conf_index;
+	buf_put(&event->payload, target, sizeof(*target));
+	event->done = done;
+	event->arg = arg;
+	host_post(replica->host, event);
+}
+
+void
+replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = EVENT_TRANSFER;
+	event->replica = replica;
+	event->number = to;
+	event->done = done;
+	event->arg = arg;
+	host_post(replica->host, event);
+}
+
+void
+replica_read(Replica *replica, ReplicaDone done, void *arg)
+{
+	post_question(replica, EVENT_READ, NULL, done, arg);
+}
+
+bool
+replica_read_now(Replica *replica, uint64_t *index)
+{
+	uint64_t	from = atomic_load_explicit(&replica->serving_from, memory_order_acquire);
+	uint64_t	applied = atomic_load_explicit(&replica->applied, memory_order_acquire);
+
+	if (!atomic_load_explicit(&replica->sole_voter, memory_order_acquire) || from == 0 || applied < from)
+		return false;
+	*index = applied;
+	return true;
+}
+
+void
+replica_status(const Replica *replica, ReplicaStatus *out)
+{
+	uint64_t	from = atomic_load(&replica->serving_from);
+
+	out->group = replica->group;
+	out->replica = replica->id;
+	out->term = atomic_load(&replica->term);
+	out->applied = atomic_load(&replica->applied);
+	out->leader = from != 0;
+	out->serving = from != 0 && out->applied >= from;
+	out->leader_replica = atomic_load(&replica->leader);
+	out->current = atomic_load(&replica->current);
+	out->gone = atomic_load(&replica->told_gone);
+}
+
+void
+replica_cease_sending(Replica *replica)
+{
+	host_event(replica->host, EVENT_CEASE, replica, 0);
+}
+
+void
+replica_checkpoint(Replica *replica)
+{
+	io_ask(replica->host, replica);
+}

@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * step.c
+ *	  Stepping the cores: the inbox, the stepper, the raft thread and its ticks.
+ *
+ * Whatever happens comes into the inbox as an event.  Whoever brought it then
+ * tries to become the stepper: it handles all events there are, lets the groups
+ * concerned do their duties, and goes on.  Who finds the place taken may leave,
+ * since the stepper looks into the inbox once more after it has let go.  So a
+ * core is stepped by one thread at a time, and an event never waits for another
+ * thread to wake up; the raft thread is left with the ticks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "private.h"
+
+#define TICK_MS 50
+#define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
+
+static void
+push(ReplicaHost *host, Event *event)
+{
+	event->next = NULL;
+	pthread_mutex_lock(&host->inbox_lock);
+	*host->inbox_end = event;
+	host->inbox_end = &event->next;
+	pthread_mutex_unlock(&host->inbox_lock);
+}
+
+void
+host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
+{
+	Event	   *event = vt_alloc0(sizeof(Event));
+
+	event->kind = kind;
+	event->replica = replica;
+	event->number = number;
+	push(host, event);
+}
+
+void
+host_post(ReplicaHost *host, Event *event)
+{
+	push(host, event);
+	step_all(host);
+}
+
+/*
+ * Messages from peers come in where nothing may be done but move them (law T1):
+ * the raft thread steps the cores.
+ */
+void
+host_post_later(ReplicaHost *host, Event *event)
+{
+	push(host, event);
+	pthread_mutex_lock(&host->inbox_lock);
+	host->called = true;
+	pthread_mutex_unlock(&host->inbox_lock);
+	pthread_cond_signal(&host->raft_ready);
+}
+
+void
+host_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number)
+{
+	host_push_event(host, kind, replica, number);
+	step_all(host);
+}
+
+void
+host_mark_dirty(Replica *replica)
+{
+	if (replica->dirty || replica->gone)
+		return;
+	replica->dirty = true;
+	replica->dirty_next = replica->host->dirty;
+	replica->host->dirty = replica;
+}
+
+static void
+tick_all(ReplicaHost *host)
+{
+	bool		publish = ++host->ticks % PUBLISH_TICKS == 0;
+
+	for (Replica *r = host->replicas; r; r = r->next)
+	{
+		/* Before the tick: one of a leader's may begin to listen to its peers anew. */
+		if (publish && atomic_load(&r->serving_from) != 0)
+			peers_publish(r);
+		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
+			host_mark_dirty(r);
+	}
+}
+
+static Event *
+take_events(ReplicaHost *host)
+{
+	Event	   *events;
+
+	pthread_mutex_lock(&host->inbox_lock);
+	events = host->inbox;
+	host->inbox = NULL;
+	host->inbox_end = &host->inbox;
+	pthread_mutex_unlock(&host->inbox_lock);
+	return events;
+}
+
+/*
+ * Should a replica that was just opened stand for election at once?  Alone it
+ * need not wait for anybody; in a group that was just founded the first voter
+ * begins, so that not all do.
+ */
+static bool
+begins(const Replica *replica)
+{
+	const RaftConf *conf = raft_get_conf(replica->raft);
+	RaftStatus	status;
+	uint64_t	first = 0;
+	uint32_t	voters = 0;
+
+	raft_get_status(replica->raft, &status);
+	for (uint32_t i = 0; i < conf->n; i++)
+		if (conf->members[i].roles & RAFT_VOTER)
+			first = voters++ == 0 ? conf->members[i].id : first;
+	return first == replica->id && (voters == 1 || status.term == 0);
+}
+
+static void
+handle(ReplicaHost *host, Event *event)
+{
+	switch (event->kind)
+	{
+		case EVENT_OPEN:
+			peers_add(host, event->replica);
+			peers_publish(event->replica);
+			if (begins(event->replica))
+				raft_campaign(event->replica->raft);
+			host_mark_dirty(event->replica);
+			break;
+		case EVENT_MESSAGES:
+			peers_receive(host, buf_bytes(&event->payload));
+			break;
+		case EVENT_NODE_DOWN:
+			peers_node_down(host, event->number);
+			break;
+		case EVENT_CLOSE:
+			/* Whoever waits for this may free the replica at once. */
+			peers_remove(host, event->replica);
+			group_handle(event->replica, event);
+			break;
+		default:
+			group_handle(event->replica, event);
+			host_mark_dirty(event->replica);
+			break;
+	}
+	buf_free(&event->payload);
+	free(event);
+}
+
+/* One that is marked anew meanwhile has its turn with the next step. */
+static void
+do_duties(ReplicaHost *host)
+{
+	Replica    *dirty = host->dirty;
+
+	host->dirty = NULL;
+	while (dirty)
+	{
+		Replica    *replica = dirty;
+
+		dirty = replica->dirty_next;
+		replica->dirty = false;
+		group_duties(replica);
+	}
+	peers_flush(host);
+}
+
+/*
+ * Handle all there is, and what that brings; the step lock is held.  A tick
+ * that is due comes first: where events never end nobody else gets the lock.
+ */
+void
+step_held(ReplicaHost *host)
+{
+	while (!host->stopped)
+	{
+		Event	   *events;
+
+		if (atomic_exchange(&host->tick_due, false))
+		{
+			tick_all(host);
+			do_duties(host);
+		}
+		events = take_events(host);
+		if (!events)
+			break;
+		while (events)
+		{
+			Event	   *event = events;
+
+			events = event->next;
+			handle(host, event);
+		}
+		do_duties(host);
+	}
+}
+
+static bool
+nothing_to_step(ReplicaHost *host)
+{
+	bool		empty;
+
+	pthread_mutex_lock(&host->inbox_lock);
+	empty = host->inbox == NULL;
+	pthread_mutex_unlock(&host->inbox_lock);
+	return empty && !atomic_load(&host->tick_due);
+}
+
+/*
+ * See to it that what is in the inbox is handled: here, or by the thread that
+ * holds the step lock.  That may be this one, further up: a core's duties bring
+ * events too.
+ */
+void
+step_all(ReplicaHost *host)
+{
+	bool		done = false;
+
+	while (!done && pthread_mutex_trylock(&host->step_lock) == 0)
+	{
+		step_held(host);
+		done = host->stopped;
+		pthread_mutex_unlock(&host->step_lock);
+		/* Who came since the last look found the lock taken and left. */
+		done = done || nothing_to_step(host);
+	}
+}
+
+static void
+add_ms(struct timespec *t, int ms)
+{
+	t->tv_nsec += ms * 1000000;
+	t->tv_sec += t->tv_nsec / 1000000000;
+	t->tv_nsec %= 1000000000;
+}
+
+static bool
+is_later(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+/* The raft thread: ticks, and messages from peers. */
+void *
+raft_main(void *arg)
+{
+	ReplicaHost *host = (ReplicaHost *) arg;
+	struct timespec tick_at;
+
+	clock_gettime(CLOCK_MONOTONIC, &tick_at);
+	add_ms(&tick_at, TICK_MS);
+	for (;;)
+	{
+		struct timespec now;
+		bool		stopping;
+
+		pthread_mutex_lock(&host->inbox_lock);
+		while (!host->stopping && !host->called &&
+			   pthread_cond_timedwait(&host->raft_ready, &host->inbox_lock, &tick_at) == 0)
+			;
+		stopping = host->stopping;
+		host->called = false;
+		pthread_mutex_unlock(&host->inbox_lock);
+		if (stopping)
+			return NULL;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (is_later(&now, &tick_at))
+		{
+			atomic_store(&host->tick_due, true);
+
+			/* Ticks that were missed are not made up for. */
+			add_ms(&tick_at, TICK_MS);
+			if (is_later(&now, &tick_at))
+			{
+				tick_at = now;
+				add_ms(&tick_at, TICK_MS);
+			}
+		}
+		step_all(host);
+	}
+}
