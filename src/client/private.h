@@ -3,8 +3,8 @@
  * private.h
  *	  What the files of client share.
  *
- * From below to above: conn.c moves frames, request.c pairs requests with
- * replies and classifies them, control.c and route.c speak with PD, fanout.c
+ * From below to above: conn.c moves frames on the connections of dial.c, request.c
+ * pairs requests with replies and classifies them, control.c and route.c speak with PD, fanout.c
  * asks every shard one question; write.c, fence.c, list.c and scan.c are the
  * calls of client.h.
  *
@@ -55,7 +55,7 @@ struct Client
 	ClientScan *scans;
 };
 
-/* -- conn.c ---------------------------------------------------------------- */
+/* -- conn.c, dial.c ---------------------------------------------------------------- */
 
 /*
  * A question on its way.  It lives in its caller's memory and hangs on its
