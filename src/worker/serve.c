@@ -13,6 +13,7 @@
 
 #include "base/breaks.h"
 #include "base/clock.h"
+#include "door.h"
 #include "private.h"
 
 #define PAGE_BYTES (1u << 20)
@@ -309,7 +310,7 @@ begin_search(Request *request, uint64_t index)
 
 	/* Decoded before; this copy of it points into the same payload. */
 	if (wire_search_get(buf_bytes(&request->payload), &search, NULL) != VT_OK ||
-		(search.consistency == WIRE_AT_MARK && index < search.mark))
+		(search.consistency == WIRE_AT_MARK && index < search.mark && !vt_broken("R3-behind")))
 	{
 		refuse(request, VT_BEHIND, NULL);
 		return;
@@ -367,21 +368,19 @@ serve_search(Worker *worker, Request *request)
 		refuse(request, VT_INVALID, "the search has other dimensions than the shard, or wants no rows");
 		return;
 	}
-	if (search.consistency == WIRE_AT_MARK)
+	replica_status(request->shard->replica, &replica);
+	switch (door_search(search.consistency, search.mark, replica.applied, replica.leader))
 	{
-		replica_status(request->shard->replica, &replica);
-		if (replica.applied >= search.mark)
-		{
+		case DOOR_SERVE:
 			begin_search(request, replica.applied);
-			return;
-		}
-		if (!replica.leader)
-		{
+			break;
+		case DOOR_ASK:
+			when_current(request, begin_search);
+			break;
+		case DOOR_BEHIND:
 			refuse(request, VT_BEHIND, NULL);
-			return;
-		}
+			break;
 	}
-	when_current(request, begin_search);
 }
 
 /* -- Listings -------------------------------------------------------------- */

@@ -17,6 +17,7 @@ end_scan(Backend *b)
 	asks_clear(&b->asks);
 	b->scan = NO_SCAN;
 	memset(b->sees, 0, sizeof(b->sees));
+	memset(b->found_n, 0, sizeof(b->found_n));
 }
 
 static void
@@ -66,11 +67,13 @@ ask_marks_or_search(Sim *sim, int server, Backend *b)
 	bool		all_known = true;
 
 	asks_clear(&b->asks);
+	memset(b->found_n, 0, sizeof(b->found_n));
+	b->scan_k = shard_world(sim)->paged ? 1 + sim_below(sim, 4) : 0;
 	for (uint32_t k = 0; k < n; k++)
 		all_known = all_known && b->scan_known[groups[k]];
 	for (uint32_t k = 0; k < n; k++)
 		if (all_known)
-			ask(sim, server, &b->asks, groups[k], ASK_SEARCH, b->route, b->scan_marks[groups[k]], NULL);
+			ask_search(sim, server, b, groups[k]);
 		else if (!b->scan_known[groups[k]])
 			ask(sim, server, &b->asks, groups[k], ASK_READ, b->route, 0, NULL);
 	if (!all_known)
@@ -128,6 +131,36 @@ scan_answers_are_good(Sim *sim, int server, Backend *b)
 	return true;
 }
 
+/* What the answers brought; true: some shard has more, and is asked again. */
+static bool
+take_batches(Sim *sim, int server, Backend *b)
+{
+	ShardWorld *w = shard_world(sim);
+	bool		more = false;
+
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS && !sim->failed; g++)
+	{
+		Ask		   *a = &b->asks.ask[g];
+
+		if (!a->used || a->taken)
+			continue;
+		a->taken = true;
+		w->counts.scans_lagging += a->reply.lagged;
+		w->counts.scans_moved += a->served != 0 && a->served != a->reply.replica;
+		if (b->found_n[g] + a->reply.n > MAX_TIDS)
+			sim_fail(sim, "[R1] server %d: a shard gives more rows than there are", server);
+		else if (a->reply.n > 0)
+			memcpy(&b->found[g][b->found_n[g]], a->reply.rows, a->reply.n * sizeof(ShardRow));
+		b->found_n[g] += a->reply.n;
+		if (a->reply.exhausted || sim->failed)
+			continue;
+		w->counts.scans_paged++;
+		more = true;
+		ask_search(sim, server, b, g);
+	}
+	return more;
+}
+
 static void
 take_scan_answers(Sim *sim, int server, Backend *b)
 {
@@ -153,11 +186,11 @@ take_scan_answers(Sim *sim, int server, Backend *b)
 		ask_marks_or_search(sim, server, b);
 		return;
 	}
+	if (take_batches(sim, server, b) || sim->failed)
+		return;
 	truth_scan(sim, server, b);
 	COUNT(sim, scans);
 	shard_world(sim)->counts.scans_own += b->scan_own;
-	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
-		shard_world(sim)->counts.scans_lagging += b->asks.ask[g].used && b->asks.ask[g].reply.lagged;
 	s->calm_scans += sim->calm;
 	end_scan(b);
 }

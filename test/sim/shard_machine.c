@@ -11,6 +11,8 @@
  */
 #include "shard_sim.h"
 
+#include "../../src/worker/door.h"
+
 #define LLU(x) ((unsigned long long) (x))
 
 /* A command or a read of somebody's, until it is known what became of it. */
@@ -212,6 +214,25 @@ answer(Sim *sim, const Replica *r, const ShardMessage *question, VtStatus status
 	net_send(sim, &reply);
 }
 
+/* The next k of those that did not come before, in their order. */
+static void
+take_batch(ShardMessage *reply, const ShardRow *rows)
+{
+	size_t		n = reply->n;
+
+	reply->n = 0;
+	reply->exhausted = true;
+	for (size_t i = 0; i < n && reply->exhausted; i++)
+	{
+		if (reply->excluded & (1u << rows[i].tid))
+			continue;
+		if (reply->k > 0 && reply->n == reply->k)
+			reply->exhausted = false;
+		else
+			reply->rows[reply->n++] = rows[i];
+	}
+}
+
 static void
 answer_rows(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
 {
@@ -225,7 +246,9 @@ answer_rows(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
 	if (reply.n > MAX_TIDS)
 		abort();
 	truth_answered(sim, r, m->shard);
-	if (reply.n > 0)
+	if (question->kind == ASK_SEARCH)
+		take_batch(&reply, rows);
+	else if (reply.n > 0)
 		memcpy(reply.rows, rows, reply.n * sizeof(ShardRow));
 	net_send(sim, &reply);
 }
@@ -328,7 +351,7 @@ machine_answer(Sim *sim, Replica *r, ShardMessage *q)
 		answer(sim, r, q, VT_BUSY);
 	else if (q->kind == ASK_WRITE)
 		take_write(sim, r, q);
-	else if (q->kind == ASK_SEARCH && r->sm_applied < q->mark && !vt_broken("R3-behind"))
+	else if (q->kind == ASK_SEARCH && door_search(WIRE_AT_MARK, q->mark, r->sm_applied, false) == DOOR_BEHIND)
 	{
 		COUNT(sim, behind);
 		answer(sim, r, q, VT_BEHIND);

@@ -92,8 +92,14 @@ take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
 {
 	Ask		   *a = &asks->ask[m->group];
 
-	if (!a->used || a->answered || a->question.request != m->request)
+	if (!a->used || a->question.request != m->request)
 		return;
+	if (a->answered)
+	{
+		/* The other of two that were asked. */
+		shard_world(sim)->counts.hedges_late += m->kind == ASK_SEARCH;
+		return;
+	}
 	if (is_passing(m->status))
 	{
 		a->asked_at = 0;
@@ -240,8 +246,8 @@ ask_again(Sim *sim, Ask *a)
 	net_send(sim, q);
 }
 
-void
-ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark, Buf *command)
+static Ask *
+prepare(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark)
 {
 	ShardWorld *w = shard_world(sim);
 	Ask		   *a = &asks->ask[group];
@@ -257,9 +263,43 @@ ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, u
 	a->question.route = route_to(sim, server, group, route);
 	a->question.mark = mark;
 	a->question.anywhere = kind == ASK_LIST && vt_broken("W5-leader");
+	return a;
+}
+
+void
+ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark, Buf *command)
+{
+	Ask		   *a = prepare(sim, server, asks, group, kind, route, mark);
+
 	if (command != NULL)
 		a->question.command = *command;
 	ask_again(sim, a);
+}
+
+/*
+ * The next batch of a shard: of any replica that has applied the scan's mark,
+ * whoever gave the last.  Now and then two are asked, and the first answer counts.
+ */
+void
+ask_search(Sim *sim, int server, Backend *b, uint32_t group)
+{
+	ShardWorld *w = shard_world(sim);
+	uint64_t	served = b->asks.ask[group].reply.replica;
+	/* R3: of every batch. */
+	uint64_t	mark = b->found_n[group] > 0 && vt_broken("R3-batch") ? 0 : b->scan_marks[group];
+	Ask		   *a = prepare(sim, server, &b->asks, group, ASK_SEARCH, b->route, mark);
+
+	a->served = served;
+	a->question.k = b->scan_k;
+	for (size_t i = 0; i < b->found_n[group]; i++)
+		a->question.excluded |= 1u << b->found[group][i].tid;
+	ask_again(sim, a);
+	if (w->paged && sim_below(sim, 4) == 0)
+	{
+		w->counts.hedged++;
+		a->question.replica = any_replica(sim, group);
+		net_send(sim, &a->question);
+	}
 }
 
 /* Is an answer missing?  Ask again in time, and give up after so many times. */

@@ -219,9 +219,9 @@ truth_scan(Sim *sim, int server, const Backend *b)
 	uint32_t	times[MAX_TIDS] = {0};
 
 	for (int g = 0; g < SIM_MAX_GROUPS && b->scan_meta != META_EMPTY; g++)
-		for (size_t i = 0; b->asks.ask[g].used && i < b->asks.ask[g].reply.n; i++)
+		for (size_t i = 0; i < b->found_n[g]; i++)
 		{
-			const ShardRow *row = &b->asks.ask[g].reply.rows[i];
+			const ShardRow *row = &b->found[g][i];
 
 			found[row->tid] = row->row;
 			times[row->tid]++;

@@ -83,6 +83,8 @@ typedef struct ShardMessage
 	uint64_t	replica;
 	WireRoute	route;
 	uint64_t	mark;
+	uint32_t	k;				/* rows wanted of a search; 0: all */
+	uint32_t	excluded;		/* TIDs that came before, a bit each */
 	Buf			command;		/* ASK_WRITE */
 
 	VtStatus	status;
@@ -92,6 +94,7 @@ typedef struct ShardMessage
 	uint64_t	last;
 	bool		took;			/* a raise */
 	bool		lagged;			/* the replica knew less than is committed */
+	bool		exhausted;		/* it had no more rows than these */
 	size_t		n;
 	ShardRow	rows[MAX_TIDS];
 } ShardMessage;
@@ -101,6 +104,8 @@ typedef struct Ask
 {
 	bool		used;
 	bool		answered;
+	bool		taken;			/* by a scan */
+	uint64_t	served;			/* replica that gave the batch before */
 	ShardMessage question;		/* to ask it again; owns the command */
 	ShardMessage reply;
 	uint64_t	asked_at;
@@ -186,6 +191,9 @@ typedef struct Backend
 	uint64_t	scan_marks[SIM_MAX_GROUPS];
 	bool		scan_known[SIM_MAX_GROUPS];
 	uint64_t	scan_evictions;
+	uint32_t	scan_k;			/* of a batch; 0: one batch brings all */
+	size_t		found_n[SIM_MAX_GROUPS];
+	ShardRow	found[SIM_MAX_GROUPS][MAX_TIDS];
 } Backend;
 
 typedef enum SweepKind
@@ -266,6 +274,7 @@ typedef struct ShardTruth
 	X(blind_vacuums) X(raises_repeated) X(deletes_hit) X(repairs) X(reindexes) X(set_stale) \
 	X(server_crashes) X(lost_tuples) X(lost_deletions) X(promotions) X(foreign_refused) \
 	X(misrouted) X(not_tiled) X(scans) X(scans_own) X(scans_asked) X(scans_lagging) X(behind) \
+	X(scans_paged) X(scans_moved) X(hedged) X(hedges_late) \
 	X(evictions) X(power_losses) X(process_deaths) X(lost_store_batches) X(replays) \
 	X(replays_over_holes) X(checkpoints) X(snapshots_read) \
 	X(snapshots_kept)
@@ -319,6 +328,7 @@ typedef struct ShardWorld
 	uint32_t	step_every;
 	uint64_t	next_request;
 	uint64_t	leader[SIM_MAX_GROUPS]; /* a guess, shared */
+	bool		paged;			/* scans in batches, some questions hedged */
 
 	/* What kinds of events there are in this world, per mille of a step */
 	uint32_t	crash;
@@ -367,6 +377,7 @@ extern void message_free(ShardMessage *m);
 extern void asks_clear(Asks *asks);
 extern void ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark,
 				Buf *command);	/* takes the command */
+extern void ask_search(Sim *sim, int server, Backend *b, uint32_t group);
 extern bool asks_pending(Sim *sim, Asks *asks, uint32_t limit, bool *gave_up);
 extern bool asks_tile(Sim *sim, const Asks *asks);
 extern Buf	command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType type,

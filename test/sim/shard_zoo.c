@@ -60,6 +60,7 @@ static const Law laws[] = {
 	{"S3-fence", "apply decides by the newest fence, not by that of its index", 7},
 	{"S3-whole", "answers before the log is replayed beyond its rows", 190},
 	{"R3-behind", "a replica answers that has not applied the mark", 7},
+	{"R3-batch", "a later batch of a scan asks without its mark", 14},
 	{"R3-commit", "marks are stored after the commit record", 373},
 	{"R3-free", "VACUUM's marks are stored after it has freed the TIDs", 504},
 	{"R3-listing", "VACUUM's mark covers its deletes only", 271},

@@ -328,10 +328,97 @@ one_was_away_for_long(void **state)
 	}
 }
 
+/*
+ * Law R3: a follower answers at a mark that it has applied, and says at once that
+ * it is behind one that it has not; a scan that one of them began is gone on with
+ * by another.
+ */
+static void
+followers_answer_at_marks(void **state)
+{
+	int			leader = 1;
+	uint32_t	n = 0;
+	uint64_t	mark = 0;
+	uint8_t		vector[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	WireSearch	s;
+	WireSearchResult result;
+	WireHit		hit;
+
+	(void) state;
+	vector_of(0, vector);
+	for (int round = 0; round < 300; round++, n++)
+	{
+		int			other;
+
+		mark = put_somewhere(n, 1, &leader);
+		other = (leader + round % 2) % NODES + 1;
+		vector_of((float) n, vector);
+		s = question(&nodes[other].place, vector, 1);
+		s.consistency = WIRE_AT_MARK;
+		s.mark = mark;
+		/* Whatever it says, it does not say that there is no such row. */
+		if (search(gateway_to(other), &s, &result) == VT_OK)
+		{
+			size_t		at = 0;
+
+			assert_true(nodes[other].gateway.head.applied >= mark);
+			assert_true(wire_hit_next(&result, &at, &hit));
+			assert_int_equal(number_of(hit.id), n);
+		}
+		else
+			assert_int_equal(nodes[other].gateway.head.status, VT_BEHIND);
+		s.mark = mark + 1000;
+		assert_int_equal(search(gateway_to(other), &s, &result), VT_BEHIND);
+		assert_in_range(nodes[other].gateway.head.applied, 1, mark);
+		assert_int_equal(nodes[other].gateway.head.shard, SHARD);
+	}
+	for (int i = 1; i <= NODES; i++)
+		has_all(i, mark, n);
+
+	/* Each worker gives a few, without what came from the others. */
+	{
+		Buf			excluded = {0};
+		bool	   *seen = vt_alloc0(n);
+		uint32_t	found = 0;
+		double		last = -1;
+
+		vector_of(0, vector);
+		result.exhausted = 0;
+		for (int i = 1; !result.exhausted; i = i % NODES + 1)
+		{
+			size_t		at = 0;
+
+			s = question(&nodes[i].place, vector, 7);
+			s.consistency = WIRE_AT_MARK;
+			s.mark = mark;
+			s.flags = SEARCH_ONCE;
+			s.nexcluded = found;
+			s.excluded = buf_bytes(&excluded);
+			assert_int_equal(search(gateway_to(i), &s, &result), VT_OK);
+			while (wire_hit_next(&result, &at, &hit))
+			{
+				uint32_t	number = number_of(hit.id);
+
+				assert_false(seen[number]);
+				assert_true(hit.distance >= last);
+				seen[number] = true;
+				last = hit.distance;
+				wire_id_put(&excluded, id_of(number, id));
+				found++;
+			}
+		}
+		assert_int_equal(found, n);
+		buf_free(&excluded);
+		free(seen);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, tear_down),
 	};

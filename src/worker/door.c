@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * door.c
+ *	  May this replica answer a search?
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "door.h"
+
+#include "base/breaks.h"
+
+DoorSays
+door_search(WireConsistency consistency, uint64_t mark, uint64_t applied, bool leader)
+{
+	if (consistency != WIRE_AT_MARK)
+		return DOOR_ASK;
+	if (applied >= mark || vt_broken("R3-behind"))
+		return DOOR_SERVE;
+	return leader ? DOOR_ASK : DOOR_BEHIND;
+}
