@@ -170,6 +170,14 @@ typedef struct HnswSearch
 	void	   *filter_arg;
 	HnswCost   *cost;			/* may be NULL */
 	const HnswSet *set;			/* only its members, of those only what passes; NULL = all */
+
+	/*
+	 * Asked now and then while everything is measured: true ends it, and what is
+	 * returned means nothing.  NULL = never.  A walk is short and does not ask, nor
+	 * does a cursor.
+	 */
+	bool		(*stop) (void *arg);
+	void	   *stop_arg;
 } HnswSearch;
 
 /*

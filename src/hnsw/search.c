@@ -122,6 +122,7 @@ scan(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 		.set = search->set, .filter = search->filter, .filter_arg = search->filter_arg};
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 	uint32_t	n = 0;
+	uint32_t	looked = 0;
 	uint64_t	distances = 0;
 
 	for (uint32_t slot = 0; slot < used; slot++)
@@ -130,6 +131,8 @@ scan(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 		HnswHit		hit;
 
 		if (search->set && (slot = set_next(search->set, slot)) >= used)
+			break;
+		if (search->stop && ++looked % STOP_EVERY == 0 && search->stop(search->stop_arg))
 			break;
 		shown = walk_stand_in(&what, slot);
 		if (shown == NO_SLOT || !walk_filter(&what, shown))
@@ -296,7 +299,8 @@ hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	{
 		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited,
 			.pool = &ctx->pool, .through = way == WAY_THROUGH, .set = search->set,
-			.filter = search->filter, .filter_arg = search->filter_arg};
+			.filter = search->filter, .filter_arg = search->filter_arg,
+			.stop = search->stop, .stop_arg = search->stop_arg};
 
 		pool_begin(walk.pool, ef);
 		if (way == WAY_ALL)
@@ -311,7 +315,8 @@ hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 			search->cost->looked += walk.looked;
 			search->cost->exact += way == WAY_ALL;
 		}
-		if (n == search->k || (!part && n >= atomic_load(&h->live)))
+		if (n == search->k || (!part && n >= atomic_load(&h->live)) ||
+			(search->stop && search->stop(search->stop_arg)))
 			break;
 		if (way == WAY_ALL)
 		{

@@ -423,6 +423,7 @@ walk_all(Walk *walk)
 	Hnsw	   *h = walk->h;
 	uint32_t	some[WALK_BATCH];
 	uint32_t	n = 0;
+	uint32_t	looked = 0;
 	uint32_t	used;
 
 	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
@@ -431,6 +432,8 @@ walk_all(Walk *walk)
 	for (uint32_t slot = 0; slot < used; slot++)
 	{
 		if (walk->set && (slot = set_next(walk->set, slot)) >= used)
+			break;
+		if (walk->stop && ++looked % STOP_EVERY == 0 && walk->stop(walk->stop_arg))
 			break;
 		if (walk_stand_in(walk, slot) == NO_SLOT || !walk_filter(walk, slot))
 			continue;

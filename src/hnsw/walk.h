@@ -12,6 +12,8 @@
 #include "hnsw/ctx.h"
 #include "hnsw/set.h"
 
+#define STOP_EVERY 1024			/* slots between two questions whether to stop */
+
 typedef struct Walk
 {
 	Hnsw	   *h;
@@ -29,6 +31,8 @@ typedef struct Walk
 	const HnswSet *set;
 	HnswFilter	filter;
 	void	   *filter_arg;
+	bool		(*stop) (void *arg);	/* walk_all() asks it; NULL = never */
+	void	   *stop_arg;
 
 	uint64_t	distances;
 	uint64_t	hops;

@@ -135,7 +135,7 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 }
 
 /* Counts are filled in at the end; this is where they are. */
-#define SEARCH_RESULT_COUNT 18
+#define SEARCH_RESULT_COUNT 23
 
 size_t
 wire_search_result_begin(Buf *out, const WireSearchResult *result)
@@ -147,6 +147,8 @@ wire_search_result_begin(Buf *out, const WireSearchResult *result)
 	buf_put_u8(out, result->exact);
 	buf_put_u32(out, result->distances);
 	buf_put_u32(out, result->hops);
+	buf_put_u8(out, result->leader);
+	buf_put_u32(out, result->waiting);
 	Assert(out->len - begin == SEARCH_RESULT_COUNT);
 	buf_put_u32(out, 0);
 	return begin;
@@ -179,8 +181,10 @@ wire_search_result_get(Bytes body, WireSearchResult *out)
 	out->exact = cursor_u8(&c);
 	out->distances = cursor_u32(&c);
 	out->hops = cursor_u32(&c);
+	out->leader = cursor_u8(&c);
+	out->waiting = cursor_u32(&c);
 	out->nhits = cursor_u32(&c);
-	if (c.failed || out->exhausted > 1 || out->exact > 1)
+	if (c.failed || out->exhausted > 1 || out->exact > 1 || out->leader > 1)
 		return VT_PROTOCOL;
 	out->hits = bytes_of(c.p, cursor_left(&c));
 	while (wire_hit_next(out, &at, &hit))

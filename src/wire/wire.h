@@ -155,6 +155,12 @@ typedef struct WireRoute
 } WireRoute;
 
 /*
+ * The deadline in a payload that has not been decoded: of a request that begins
+ * with a route.  UINT32_MAX when it is too short for one.
+ */
+extern uint32_t wire_peek_deadline_ms(Bytes payload);
+
+/*
  * Write command: the payload of WIRE_WRITE and, byte for byte, the payload of
  * the Raft entry.  The state machine decides on it at apply, never the door.
  */
@@ -298,6 +304,8 @@ typedef struct WireSearchResult
 	uint8_t		exact;			/* this batch came from an exact scan */
 	uint32_t	distances;		/* computed for it */
 	uint32_t	hops;
+	uint8_t		leader;			/* the replica that answered leads the shard */
+	uint32_t	waiting;		/* searches that wait for a thread of this worker */
 	uint32_t	nhits;
 	Bytes		hits;			/* encoded, read by wire_hit_next() */
 } WireSearchResult;

@@ -225,6 +225,12 @@ wire_record_next(const WireWrite *write, size_t *at, WireRecord *out)
 	return !c.failed;
 }
 
+uint32_t
+wire_peek_deadline_ms(Bytes payload)
+{
+	return payload.len < WIRE_ROUTE_SIZE ? UINT32_MAX : get_le32(payload.data + WIRE_ROUTE_SIZE - 8);
+}
+
 void
 wire_write_restamp(uint8_t *payload, size_t len, const WireRoute *route, uint64_t fence)
 {

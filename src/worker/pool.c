@@ -11,11 +11,15 @@
  * Searches and listings may take long.  At most search_threads are under way at
  * a time, which is one fewer than there are threads: somebody always reads, and
  * what is short (writes up to the proposal, index reads, control, cancels)
- * never waits behind a search.  What finds no room waits in a queue that is
- * looked at first when a search ends.  A request that had to wait for an index
- * comes back through pool_put(), by the same queue.
+ * never waits behind a search.  What finds no room waits, the one whose time is
+ * over first in front, and is looked at when a search ends.  A request that had
+ * to wait for an index comes back through pool_put(), by the same queue.
  *
- * The queues are bounded together: beyond that a request is answered VT_BUSY.
+ * What is past its deadline takes no thread: it is answered VT_TIMEOUT instead.
+ * What would hardly be served in time is not even let in: VT_BUSY says so while
+ * the asker has the time to go elsewhere.  Without that a queue that is too long
+ * would serve everybody just too late.  In number and bytes, too, the queues are
+ * bounded.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +29,12 @@
 #include "base/clock.h"
 #include "private.h"
 
-#define QUEUED_MAX 8192
+#define QUEUED_MAX 8192			/* of each kind */
+#define QUEUED_BYTES_MAX (64u << 20)
+#define NO_DEADLINE_US INT64_C(60000000)	/* of requests that name none */
+
+/* With fewer than so many for each thread in front, no wait is too long. */
+#define ESTIMATE_FROM 4
 
 void
 request_free(Request *request)
@@ -75,12 +84,6 @@ is_long(WireType type)
 	return type == WIRE_SEARCH || type == WIRE_LIST || type == WIRE_CHUNK;
 }
 
-static RequestQueue *
-queue_of(Worker *worker, WireType type)
-{
-	return is_long(type) ? &worker->searches : &worker->door;
-}
-
 static void
 queue_add(RequestQueue *queue, Request *request)
 {
@@ -103,6 +106,30 @@ queue_take(RequestQueue *queue)
 	return request;
 }
 
+/*
+ * Would a long request that comes now wait for more than half of its time?  The
+ * other half is for what the estimate does not know.  Under the lock.
+ */
+static bool
+would_be_late(const Worker *worker, const Request *request)
+{
+	uint32_t	threads = worker->npool - 1;
+	int64_t		wait = worker->service_us * (worker->searches.n / threads + 1);
+
+	return worker->searches.n >= threads * ESTIMATE_FROM &&
+		wait > (request->until_us - request->received_us) / 2;
+}
+
+static bool
+has_room(const Worker *worker, const Request *request)
+{
+	if (!is_long(request->type))
+		return worker->at_door < QUEUED_MAX;
+	return worker->searches.n < QUEUED_MAX &&
+		worker->searches.bytes + request->payload.len <= QUEUED_BYTES_MAX &&
+		!would_be_late(worker, request);
+}
+
 /* Let a request wait for a thread; false = there is no room. */
 static bool
 put_in_queue(Worker *worker, Request *request, bool bounded)
@@ -112,13 +139,16 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 	pthread_mutex_lock(&worker->lock);
 	if (worker->stopping)
 		refused = VT_STOPPING;
-	else if (bounded && worker->queued >= QUEUED_MAX)
+	else if (bounded && !has_room(worker, request))
 		refused = VT_BUSY;
+	else if (is_long(request->type))
+		waiting_add(&worker->searches, request);
 	else
 	{
-		worker->queued++;
-		queue_add(queue_of(worker, request->type), request);
+		worker->at_door++;
+		queue_add(&worker->door, request);
 	}
+	worker->turned_away += refused == VT_BUSY;
 	pthread_mutex_unlock(&worker->lock);
 	if (refused != VT_OK)
 		turn_away(request, refused);
@@ -163,9 +193,13 @@ cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 	if (!found)
 	{
 		pthread_mutex_lock(&worker->lock);
-		found = queue_find(queue_of(worker, type), conn, id);
-		if (found)
-			worker->queued--;
+		if (is_long(type))
+			found = waiting_find(&worker->searches, conn, id);
+		else
+		{
+			found = queue_find(&worker->door, conn, id);
+			worker->at_door -= found != NULL;
+		}
 		pthread_mutex_unlock(&worker->lock);
 	}
 	if (found)
@@ -180,6 +214,7 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 {
 	Worker	   *worker = (Worker *) arg;
 	Request    *request;
+	uint32_t	deadline_ms = UINT32_MAX;
 
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
@@ -194,6 +229,10 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	request->payload = *payload;
 	memset(payload, 0, sizeof(*payload));
 	request->received_us = clock_now_us();
+	if (header->type == WIRE_SEARCH || header->type == WIRE_LIST)
+		deadline_ms = wire_peek_deadline_ms(buf_bytes(&request->payload));
+	request->until_us = request->received_us +
+		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
 	queue_add(&taken, request);
 }
@@ -201,10 +240,33 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 static void
 run(Worker *worker, Request *request)
 {
+	int64_t		begun_us = is_long(request->type) ? clock_now_us() : 0;
+
 	if (request->then)
 		request->then(request, request->index);
 	else
 		serve(worker, request);
+	if (begun_us)
+	{
+		int64_t		took = clock_now_us() - begun_us;
+
+		pthread_mutex_lock(&worker->lock);
+		worker->service_us += (took - worker->service_us) / 16;
+		pthread_mutex_unlock(&worker->lock);
+	}
+}
+
+/* Its time was over while it waited. */
+static bool
+is_expired(Worker *worker, Request *request)
+{
+	if (!is_long(request->type) || clock_now_us() < request->until_us)
+		return false;
+	pthread_mutex_lock(&worker->lock);
+	worker->expired++;
+	pthread_mutex_unlock(&worker->lock);
+	turn_away(request, VT_TIMEOUT);
+	return true;
 }
 
 /*
@@ -218,15 +280,14 @@ next_of_queues(Worker *worker, bool *searching)
 
 	pthread_mutex_lock(&worker->lock);
 	request = queue_take(&worker->door);
-	if (!request && worker->searches.first && (*searching || worker->searching < worker->npool - 1))
+	worker->at_door -= request != NULL;
+	if (!request && worker->searches.n > 0 && (*searching || worker->searching < worker->npool - 1))
 	{
 		worker->searching += !*searching;
 		*searching = true;
-		request = queue_take(&worker->searches);
+		request = waiting_take(&worker->searches);
 	}
-	if (request)
-		worker->queued--;
-	else if (*searching)
+	if (!request && *searching)
 	{
 		worker->searching--;
 		*searching = false;
@@ -288,12 +349,28 @@ pool_main(void *arg)
 		net_server_poll(worker->server);
 		serve_taken(worker, &searching);
 		while ((request = next_of_queues(worker, &searching)) != NULL)
-			run(worker, request);
+			if (!is_expired(worker, request))
+				run(worker, request);
 		pthread_mutex_lock(&worker->lock);
 		stopping = worker->stopping;
 		pthread_mutex_unlock(&worker->lock);
 	}
 	return NULL;
+}
+
+PoolFigures
+pool_figures(Worker *worker)
+{
+	PoolFigures figures;
+
+	pthread_mutex_lock(&worker->lock);
+	figures.waiting = worker->searches.n;
+	figures.searching = worker->searching;
+	figures.service_us = worker->service_us;
+	figures.expired = worker->expired;
+	figures.turned_away = worker->turned_away;
+	pthread_mutex_unlock(&worker->lock);
+	return figures;
 }
 
 void

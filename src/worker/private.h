@@ -15,6 +15,7 @@
 #include "net/net.h"
 #include "scan.h"
 #include "shard.h"
+#include "waiting.h"
 #include "worker.h"
 
 #define WORKER_VERSION "1.0"
@@ -33,6 +34,8 @@ typedef struct Request
 	uint64_t	request;
 	Buf			payload;
 	int64_t		received_us;
+	int64_t		until_us;		/* its deadline */
+	uint64_t	arrival;		/* where it waits: how many came before */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
 
@@ -59,7 +62,8 @@ typedef struct Lease
 	Shard	   *shard;			/* held */
 	int64_t		used_us;
 	bool		busy;			/* a thread works with it */
-	bool		condemned;		/* free it when the thread is done */
+	atomic_bool condemned;		/* free it when the thread is done; a search stops */
+	int64_t		until_us;		/* so does it then */
 
 	RecordScan *scan;			/* a search */
 	uint64_t	told_distances; /* to the client, so far */
@@ -89,9 +93,12 @@ struct Worker
 	uint64_t	lease_ids;
 	size_t		nleases;
 	RequestQueue door;			/* short requests */
-	RequestQueue searches;
-	size_t		queued;			/* in both */
+	size_t		at_door;
+	WaitingList searches;
 	uint32_t	searching;		/* threads that serve long requests */
+	int64_t		service_us;		/* a long request takes, smoothed */
+	uint64_t	expired;		/* whose time was over before a thread was free */
+	uint64_t	turned_away;	/* for want of room */
 	bool		stopping;
 
 	/* Where other workers are */
@@ -134,6 +141,18 @@ extern VtStatus worker_finish_drops(Worker *worker, VtError *err);
 extern void pool_start(Worker *worker);
 extern void pool_stop(Worker *worker);
 extern void pool_put(Worker *worker, Request *request);
+
+/* What service threads have to do, for answers and the status. */
+typedef struct PoolFigures
+{
+	uint32_t	waiting;		/* long requests for a thread */
+	uint32_t	searching;
+	int64_t		service_us;
+	uint64_t	expired;
+	uint64_t	turned_away;
+} PoolFigures;
+
+extern PoolFigures pool_figures(Worker *worker);
 extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
 extern void request_free(Request *request);
 

@@ -75,6 +75,9 @@ struct RecordScan
 	uint32_t	keep;			/* at most so many in a pass */
 	bool		all;			/* the last pass left nothing out */
 	bool		walked;			/* some pass was a walk */
+	bool		(*stop) (void *arg);
+	void	   *stop_arg;
+	bool		stopped;
 
 	/* Replacements of superseded candidates; few */
 	Candidate  *late;
@@ -164,11 +167,14 @@ pass(RecordScan *scan)
 		.filter = scan->seen.n > 0 ? is_new : NULL,
 		.filter_arg = scan,
 		.cost = &scan->cost,
+		.stop = scan->stop,
+		.stop_arg = scan->stop_arg,
 	};
 	uint32_t	entered = records_enter(records);
 
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
+	scan->stopped = scan->stop && scan->stop(scan->stop_arg);
 	scan->at = 0;
 	scan->nlate = 0;
 	scan->all = scan->n < keep;
@@ -205,6 +211,8 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 	scan->records = records;
 	scan->ef = options->ef < HNSW_MAX_EF ? options->ef : HNSW_MAX_EF;
 	scan->exact = options->exact;
+	scan->stop = options->stop;
+	scan->stop_arg = options->stop_arg;
 	scan->keep = options->expected > 0 ? options->expected : 1;
 	scan->query = vt_alloc(sizeof(float) * dim);
 	for (uint32_t i = 0; i < dim; i++)
@@ -272,7 +280,7 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 {
 	Candidate	c;
 
-	for (;;)
+	while (!scan->stopped)
 	{
 		while (take(scan, &c))
 		{
@@ -293,6 +301,13 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 		scan->keep = scan->keep > UINT32_MAX / KEEP_GROWS ? UINT32_MAX : scan->keep * KEEP_GROWS;
 		pass(scan);
 	}
+	return false;
+}
+
+bool
+record_scan_stopped(const RecordScan *scan)
+{
+	return scan->stopped;
 }
 
 const HnswCost *

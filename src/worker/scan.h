@@ -19,6 +19,8 @@ typedef struct RecordScanOptions
 	uint32_t	expected;		/* how many records will probably be asked for */
 	uint32_t	ef;				/* candidates kept while walking the graph */
 	bool		exact;			/* by comparing with every vector, from the beginning */
+	bool		(*stop) (void *arg);	/* is nobody waiting any more?  NULL = never */
+	void	   *stop_arg;
 } RecordScanOptions;
 
 /*
@@ -35,6 +37,9 @@ extern RecordScan *record_scan_open(Records *records, const RecordScanOptions *o
 
 /* The next record; false = none is left.  id lives until the next call. */
 extern bool record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id);
+
+/* It was stopped in the middle: what it has returned is not to be used. */
+extern bool record_scan_stopped(const RecordScan *scan);
 
 /* What it has cost so far, and whether all passes so far were exact. */
 extern const HnswCost *record_scan_cost(const RecordScan *scan);

@@ -267,6 +267,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 {
 	WireReply	head = reply_head(lease->shard, VT_OK);
 	WireSearchResult result;
+	ReplicaStatus replica;
 	const HnswCost *cost = record_scan_cost(lease->scan);
 	Buf			hits = {0};
 	Buf			body = {0};
@@ -281,11 +282,21 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 		wire_hit_put(&hits, &hit);
 		n++;
 	}
+	if (record_scan_stopped(lease->scan))
+	{
+		lease_put_back(request->worker, lease, false);
+		buf_free(&hits);
+		refuse(request, VT_TIMEOUT, NULL);
+		return;
+	}
 	memset(&result, 0, sizeof(result));
 	keep = keep && more;
 	result.lease = keep ? lease->id : 0;
 	result.exhausted = !more;
 	result.exact = record_scan_is_exact(lease->scan);
+	replica_status(lease->shard->replica, &replica);
+	result.leader = replica.serving;
+	result.waiting = pool_figures(request->worker).waiting;
 	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
 	result.hops = (uint32_t) (cost->hops - lease->told_hops);
 	lease->told_distances += result.distances;
@@ -298,6 +309,15 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	finish(request, &head, &body);
 	buf_free(&body);
 	buf_free(&hits);
+}
+
+/* Nobody wants the answer any more. */
+static bool
+is_in_vain(void *arg)
+{
+	const Lease *lease = (const Lease *) arg;
+
+	return atomic_load(&lease->condemned) || clock_now_us() >= lease->until_us;
 }
 
 static void
@@ -317,6 +337,9 @@ begin_search(Request *request, uint64_t index)
 	}
 	lease = lease_new(request);
 	lease->applied = index;
+	lease->until_us = request->until_us;
+	options.stop = is_in_vain;
+	options.stop_arg = lease;
 	options.query = search.vector;
 	options.excluded = search.excluded;
 	options.expected = search.k;
@@ -360,7 +383,10 @@ serve_search(Worker *worker, Request *request)
 			refuse(request, VT_LEASE_GONE, NULL);
 		}
 		else
+		{
+			lease->until_us = request->until_us;
 			answer_search(request, lease, search.k, true);
+		}
 		return;
 	}
 	if (search.dim != request->shard->desc.dim || search.k == 0)

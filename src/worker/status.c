@@ -111,6 +111,20 @@ status_shards(Worker *worker, bool with_leaving)
 	return list;
 }
 
+static json_t *
+json_searches(Worker *worker)
+{
+	PoolFigures figures = pool_figures(worker);
+	json_t	   *row = json_object();
+
+	json_object_set_new(row, "waiting", json_integer(figures.waiting));
+	json_object_set_new(row, "under_way", json_integer(figures.searching));
+	json_object_set_new(row, "service_us", json_integer(figures.service_us));
+	json_object_set_new(row, "expired", status_u64(figures.expired));
+	json_object_set_new(row, "turned_away", status_u64(figures.turned_away));
+	return row;
+}
+
 /* Text of an answer, which is given up. */
 static char *
 text_of(json_t *reply)
@@ -149,6 +163,7 @@ status_answer_json(Worker *worker, Bytes question)
 	json_object_set_new(reply, "version", json_string(WORKER_VERSION));
 	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - worker->started_us) / 1000));
 	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
+	json_object_set_new(reply, "searches", json_searches(worker));
 	json_object_set_new(reply, "shards", status_shards(worker, false));
 	return text_of(reply);
 }

@@ -237,7 +237,6 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	worker->options = *options;
 	worker->started_us = clock_now_us();
 	worker->door.end = &worker->door.first;
-	worker->searches.end = &worker->searches.first;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_mutex_init(&worker->peers_lock, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -308,6 +307,7 @@ worker_stop(Worker *worker)
 		shard_close(shard);
 	}
 	free(worker->dropped);
+	waiting_free(&worker->searches);
 	peers_free(worker);
 	store_close(worker->log);
 	close(worker->wake_fd);

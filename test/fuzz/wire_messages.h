@@ -290,7 +290,8 @@ recode_search(Bytes in, Buf *out)
 static inline void
 sample_search_result(Buf *out)
 {
-	WireSearchResult result = {.lease = 8, .exhausted = 0, .exact = 1, .distances = 2000, .hops = 40};
+	WireSearchResult result = {.lease = 8, .exhausted = 0, .exact = 1, .distances = 2000, .hops = 40,
+		.leader = 1, .waiting = 3};
 	size_t		begin = wire_search_result_begin(out, &result);
 	WireHit		hit = {0.5, 77, bytes_str("name")};
 

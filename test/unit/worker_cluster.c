@@ -365,6 +365,7 @@ followers_answer_at_marks(void **state)
 			assert_true(nodes[other].gateway.head.applied >= mark);
 			assert_true(wire_hit_next(&result, &at, &hit));
 			assert_int_equal(number_of(hit.id), n);
+			assert_int_equal(result.leader, 0);
 		}
 		else
 			assert_int_equal(nodes[other].gateway.head.status, VT_BEHIND);

@@ -73,7 +73,7 @@ new_records(VecMetric metric)
 static RecordScan *
 open_scan(Records *records, const uint8_t *query, Bytes excluded, uint32_t expected, bool exact)
 {
-	RecordScanOptions options = {query, excluded, expected, 20, exact};
+	RecordScanOptions options = {query, excluded, expected, 20, exact, NULL, NULL};
 
 	return record_scan_open(records, &options);
 }
@@ -133,6 +133,44 @@ in_order_and_whole(void **state)
 	assert_true(record_scan_is_exact(scan));
 	record_scan_close(scan);
 	buf_free(&excluded);
+	records_free(records);
+}
+
+static bool
+at_the_third_time(void *asked)
+{
+	return ++*(int *) asked >= 3;
+}
+
+/* Nobody waits any more: a scan of everything ends early, and says so. */
+static void
+stopped_in_the_middle(void **state)
+{
+	Records    *records = new_records(VEC_L2);
+	uint8_t		query[DIM * 4];
+	int			asked = 0;
+	RecordScanOptions options = {query, bytes_of(NULL, 0), 10, 20, true, at_the_third_time, &asked};
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+
+	(void) state;
+	for (uint32_t i = 0; i < 20000; i++)
+		put(records, i, i + 1, i);
+	vector_of(77, query);
+	scan = record_scan_open(records, &options);
+	assert_true(record_scan_stopped(scan));
+	assert_false(record_scan_next(scan, &distance, &version, &got));
+	assert_true(record_scan_cost(scan)->distances < 20000 / 2);
+	record_scan_close(scan);
+
+	/* Where nothing asks for it, it does not end. */
+	options.stop = NULL;
+	scan = record_scan_open(records, &options);
+	assert_false(record_scan_stopped(scan));
+	assert_true(record_scan_next(scan, &distance, &version, &got));
+	record_scan_close(scan);
 	records_free(records);
 }
 
@@ -422,6 +460,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_order_and_whole),
+		cmocka_unit_test(stopped_in_the_middle),
 		cmocka_unit_test(nan_is_last),
 		cmocka_unit_test(dead_slots_are_used_again),
 		cmocka_unit_test(walks_are_whole),
