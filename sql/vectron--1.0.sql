@@ -349,7 +349,8 @@ COMMENT ON FUNCTION vectron.check_index(regclass) IS
 CREATE FUNCTION vectron.stat_search(
 		OUT scans bigint, OUT asked bigint, OUT batches bigint, OUT exact_batches bigint,
 		OUT distances bigint, OUT rows bigint, OUT late bigint, OUT skipped bigint,
-		OUT ended_early bigint)
+		OUT ended_early bigint, OUT by_leader bigint, OUT by_follower bigint, OUT behind bigint,
+		OUT hedged bigint, OUT hedges_won bigint)
 	AS 'MODULE_PATHNAME', 'vectron_stat_search' LANGUAGE C STRICT PARALLEL SAFE;
 REVOKE ALL ON FUNCTION vectron.stat_search() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION vectron.stat_search() TO pg_monitor;

@@ -67,6 +67,9 @@ client_open(const ClientOptions *options, Client **out, VtError *err)
 	client->ops = options->ops;
 	client->role = options->role;
 	client->epoll = -1;
+	client->pace = options->pace;
+	if (!client->pace)
+		client->pace = client->own_pace = client_pace_init(vt_alloc(client_pace_size()));
 	vt_id_random(&seed);
 	client->prng.state = get_le64(seed.b);
 	if (options->secret && options->secret[0])
@@ -112,6 +115,7 @@ client_close(Client *client)
 	for (size_t i = 0; i < client->npd; i++)
 		free(client->pd[i]);
 	free(client->pd);
+	free(client->own_pace);
 	free(client->secret);
 	free(client);
 }

@@ -48,6 +48,14 @@ typedef struct ClientOps
 /* wait by poll(2), for programs. */
 extern const ClientOps client_poll_ops;
 
+/*
+ * How fast searches were answered lately, for hedging and for the choice among
+ * replicas; in memory that the processes of a server may share, without a lock.
+ */
+typedef struct ClientPace ClientPace;
+extern size_t client_pace_size(void);
+extern ClientPace *client_pace_init(void *memory);
+
 typedef struct ClientOptions
 {
 	/*
@@ -57,6 +65,7 @@ typedef struct ClientOptions
 	const char *pd_endpoints;
 	WireRole	role;
 	const char *secret;			/* cluster secret for tcp, or NULL */
+	ClientPace *pace;			/* lives longer than the client; NULL = one of its own */
 	ClientOps	ops;
 } ClientOptions;
 
@@ -75,6 +84,14 @@ extern VtStatus client_control(Client *client, const char *request, int64_t dead
 extern VtStatus client_control_at(Client *client, const char *endpoint, const char *request,
 								  int64_t deadline_us, const char **reply, VtError *err);
 
+/* How far a replica is, by what it said to us. */
+typedef struct ClientKnown
+{
+	uint64_t	applied;		/* it has come so far */
+	int64_t		shy_until_us;	/* it was behind: rather ask another until then */
+	uint32_t	shy_ms;
+} ClientKnown;
+
 /* A collection as the gateway knows it.  Owned by the client's route cache. */
 typedef struct ClientShard
 {
@@ -84,6 +101,7 @@ typedef struct ClientShard
 	/* Where its replicas are; the first is the leader as PD knew it */
 	uint32_t	nplaces;
 	char		places[WIRE_REPLICAS_MAX][128];
+	ClientKnown known[WIRE_REPLICAS_MAX];
 	uint32_t	misses;			/* tries that led nowhere since the route came from PD */
 } ClientShard;
 
@@ -291,6 +309,11 @@ typedef struct ClientScanStats
 	uint64_t	hops;
 	uint64_t	hits;
 	uint64_t	late;
+	uint32_t	by_leader;		/* batches from the leader of their shard, */
+	uint32_t	by_follower;	/* and from other replicas */
+	uint32_t	behind;			/* replicas that had not applied the mark: others were asked */
+	uint32_t	hedged;			/* questions asked of a second replica as well, */
+	uint32_t	hedges_won;		/* which answered first */
 } ClientScanStats;
 
 extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us,

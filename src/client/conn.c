@@ -86,6 +86,30 @@ conn_serial(const Conn *conn)
 	return conn->serial;
 }
 
+const char *
+conn_endpoint(const Conn *conn)
+{
+	return conn->endpoint;
+}
+
+uint32_t
+conn_under_way(const Client *client, const char *endpoint)
+{
+	uint32_t	n = 0;
+
+	for (const Conn *c = client->conns; c; c = c->next)
+		if (strcmp(c->endpoint, endpoint) == 0)
+			for (const Request *r = c->requests; r; r = r->next)
+				n++;
+	return n;
+}
+
+bool
+conn_is_clear(const Conn *conn)
+{
+	return conn->state == CONN_READY && conn->sent == conn->out.len;
+}
+
 static void
 watch(Conn *conn, bool write)
 {
@@ -157,6 +181,7 @@ conn_flush(Conn *conn)
 static bool
 take_frame(Conn *conn, const WireHeader *header, Bytes payload)
 {
+	pace_heard(conn->client->pace, conn->endpoint, clock_now_us());
 	if (header->kind != WIRE_REPLY)
 	{
 		conn_fail(conn, VT_PROTOCOL, false, "sent a frame that is no reply");

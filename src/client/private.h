@@ -34,7 +34,9 @@ struct Client
 	char	   *secret;			/* NULL = none */
 	WireRole	role;
 	VtId		cluster;		/* as the first peer that knew it said */
-	Prng		prng;			/* jitter only */
+	Prng		prng;			/* jitter, and which replicas to compare */
+	ClientPace *pace;
+	ClientPace *own_pace;		/* to be freed */
 
 	/* Where PD is; current is where it answered last */
 	char	  **pd;
@@ -47,7 +49,8 @@ struct Client
 	uint64_t	conn_serials;
 	uint64_t	requests;		/* ids given; never used again */
 
-	RouteEntry *routes;
+	RouteEntry *routes;			/* the last used first */
+	uint32_t	nroutes;
 	Buf			control_reply;
 
 	/* Open, to be freed with the client */
@@ -86,6 +89,13 @@ extern Conn *conn_of(Client *client, const char *endpoint, VtError *err);
 /* The connection with this serial, if it is still up. */
 extern Conn *conn_by_serial(Client *client, uint64_t serial);
 extern uint64_t conn_serial(const Conn *conn);
+extern const char *conn_endpoint(const Conn *conn);
+
+/* Requests under way to an endpoint. */
+extern uint32_t conn_under_way(const Client *client, const char *endpoint);
+
+/* It is greeted, and everything has gone out. */
+extern bool conn_is_clear(const Conn *conn);
 extern void conn_close_all(Client *client);
 
 /*
@@ -174,6 +184,9 @@ extern void retry_note_lost(Client *client, Retry *retry, const ClientShard *sha
 /* When one try of a question to this shard ends. */
 extern int64_t try_until(const Retry *retry, const ClientShard *shard, int64_t deadline_us);
 
+/* How long to wait before the next attempt; counts it. */
+extern int64_t retry_pause(Client *client, Retry *retry);
+
 /*
  * Wait before the next attempt, answering sockets meanwhile.  At the deadline:
  * the status and words of the last failure.
@@ -202,6 +215,32 @@ extern const uint8_t *floats_le(Buf *scratch, const float *vector, uint32_t dim)
 extern void marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index);
 extern void marks_reset(ClientMarks *marks);
 
+/* -- pace.c ---------------------------------------------------------------- */
+
+/* A search's first batch took so long. */
+extern void pace_took(ClientPace *pace, int64_t us, int64_t now_us);
+
+/* The time after which a second replica is asked: the p95 of the last minute. */
+extern int64_t pace_hedge_us(ClientPace *pace, int64_t now_us);
+
+/* A question went out; and may another one, to a worker that is not in doubt? */
+extern void pace_asked(ClientPace *pace);
+extern bool pace_may_hedge(ClientPace *pace);
+
+/* Something came from a worker: it is there.  And what a search says of it. */
+extern void pace_heard(ClientPace *pace, const char *endpoint, int64_t now_us);
+extern void pace_answered(ClientPace *pace, const char *endpoint, int64_t took_us, uint32_t waiting);
+
+/* Nothing came since then?  Unless others have heard from it, it is in doubt: true. */
+extern bool pace_silent(ClientPace *pace, const char *endpoint, int64_t since_us, int64_t now_us);
+extern bool pace_is_doubted(ClientPace *pace, const char *endpoint);
+
+/* Is it our turn to look whether a worker in doubt is back? */
+extern bool pace_may_probe(ClientPace *pace, const char *endpoint, int64_t now_us);
+
+/* Smaller is better. */
+extern uint64_t pace_score(ClientPace *pace, const char *endpoint, uint32_t under_way, int64_t now_us);
+
 /* -- route.c --------------------------------------------------------------- */
 
 /* Which shard of a route owns an id. */
@@ -212,6 +251,9 @@ extern uint32_t route_place(const ClientCollection *route, Bytes id);
  * when each of them has had its turn since PD was asked.
  */
 extern bool route_miss(Client *client, const ClientShard *shard, const char *endpoint);
+
+/* The shard as the cached route has it; NULL when it has not, in this life. */
+extern ClientShard *route_shard(Client *client, const WireShardDesc *desc);
 
 /* Take over where the replicas of a shard are, and whom to ask next. */
 extern void shard_take_places(ClientShard *to, const ClientShard *from);
@@ -226,6 +268,9 @@ extern bool route_same_shape(const ClientCollection *route, const ClientShard *s
 extern VtStatus route_again(Client *client, const VtId *generation, const Retry *retry,
 							int64_t deadline_us, const ClientCollection **out, VtError *err);
 extern void route_free_all(Client *client);
+
+/* Before the route of a generation is used again, PD is asked for it. */
+extern void route_set_stale(Client *client, const VtId *generation);
 
 /* -- fanout.c -------------------------------------------------------------- */
 

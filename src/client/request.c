@@ -173,14 +173,12 @@ try_until(const Retry *retry, const ClientShard *shard, int64_t deadline_us)
 	return shard->nplaces <= 1 || until > deadline_us ? 0 : until;
 }
 
-VtStatus
-retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
+int64_t
+retry_pause(Client *client, Retry *retry)
 {
 	int64_t		last = retry->replicated ? BACKOFF_LAST_REPLICATED_US : BACKOFF_LAST_US;
 	int64_t		pause = BACKOFF_FIRST_US;
-	int64_t		now = clock_now_us();
 	bool		hops = retry->hop && !retry->refresh;
-	int64_t		until;
 
 	/* Half of it at random, so that many backends do not come back at once. */
 	for (uint32_t i = 0; i < retry->tries && pause < last; i++)
@@ -189,11 +187,20 @@ retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
 	pause = pause / 2 + prng_below(&client->prng, (uint32_t) (pause / 2));
 	if (pause < (int64_t) retry->after_ms * 1000)
 		pause = (int64_t) retry->after_ms * 1000;
-	until = deadline_us - now > pause ? now + pause : deadline_us;
 	if (!hops)
 		retry->tries++;
 	retry->hop = false;
 	retry->after_ms = 0;
+	return pause;
+}
+
+VtStatus
+retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
+{
+	int64_t		pause = retry_pause(client, retry);
+	int64_t		now = clock_now_us();
+	int64_t		until = deadline_us - now > pause ? now + pause : deadline_us;
+
 	while ((now = clock_now_us()) < until)
 	{
 		VtStatus	status = pump(client, until, err);

@@ -9,6 +9,10 @@
  * (law D1).  An entry keeps its address while it lives; its shards are replaced
  * by a refresh, which is why calls that go on copy what they need.
  *
+ * The entries are in order of use, and those beyond ROUTES_MAX are forgotten.  One
+ * that is stale (a worker refused what was sent by it) is asked for anew before it
+ * is used again.
+ *
  *-------------------------------------------------------------------------
  */
 #include <inttypes.h>
@@ -17,11 +21,13 @@
 #include "private.h"
 
 #define REFRESH_PAUSE_US 1000000
+#define ROUTES_MAX 1000
 
 struct RouteEntry
 {
 	RouteEntry *next;
 	ClientCollection route;
+	bool		stale;
 	int64_t		refresh_after_us;	/* PD was out of reach: not before this */
 };
 
@@ -35,6 +41,21 @@ find(Client *client, const VtId *generation)
 	return p;
 }
 
+/* The entry of a generation, which becomes the first; NULL = there is none. */
+static RouteEntry *
+use(Client *client, const VtId *generation)
+{
+	RouteEntry **p = find(client, generation);
+	RouteEntry *entry = *p;
+
+	if (!entry)
+		return NULL;
+	*p = entry->next;
+	entry->next = client->routes;
+	client->routes = entry;
+	return entry;
+}
+
 void
 client_route_forget(Client *client, const VtId *generation)
 {
@@ -44,8 +65,38 @@ client_route_forget(Client *client, const VtId *generation)
 	if (!entry)
 		return;
 	*p = entry->next;
+	client->nroutes--;
 	free(entry->route.shards);
 	free(entry);
+}
+
+void
+route_set_stale(Client *client, const VtId *generation)
+{
+	RouteEntry *entry = *find(client, generation);
+
+	if (entry)
+		entry->stale = true;
+}
+
+/* A new entry; the one that was not used for longest makes room. */
+static RouteEntry *
+make(Client *client, const VtId *generation)
+{
+	RouteEntry *entry = client->routes;
+
+	if (client->nroutes >= ROUTES_MAX)
+	{
+		while (entry->next)
+			entry = entry->next;
+		client_route_forget(client, &entry->route.generation);
+	}
+	entry = vt_alloc0(sizeof(RouteEntry));
+	entry->route.generation = *generation;
+	entry->next = client->routes;
+	client->routes = entry;
+	client->nroutes++;
+	return entry;
 }
 
 void
@@ -213,6 +264,24 @@ read_route(json_t *object, ClientCollection *out)
 	return vec_metric_valid(out->metric) && shards_agree(out);
 }
 
+/* What was known of replicas that are where they were. */
+static void
+keep_known(ClientCollection *route, const ClientCollection *old)
+{
+	for (uint32_t i = 0; i < route->nshards && i < old->nshards; i++)
+	{
+		ClientShard *to = &route->shards[i];
+		const ClientShard *from = &old->shards[i];
+
+		if (to->desc.shard != from->desc.shard || to->desc.incarnation != from->desc.incarnation)
+			continue;
+		for (uint32_t k = 0; k < to->nplaces; k++)
+			for (uint32_t l = 0; l < from->nplaces; l++)
+				if (strcmp(to->places[k], from->places[l]) == 0)
+					to->known[k] = from->known[l];
+	}
+}
+
 /* Take the route out of PD's last answer into the cache. */
 static VtStatus
 keep_route(Client *client, const VtId *generation, const char *reply,
@@ -220,7 +289,7 @@ keep_route(Client *client, const VtId *generation, const char *reply,
 {
 	json_t	   *body = json_loads(reply, JSON_REJECT_DUPLICATES, NULL);
 	ClientCollection route;
-	RouteEntry **place;
+	RouteEntry *entry;
 	bool		good = read_route(json_object_get(body, "route"), &route);
 
 	json_decref(body);
@@ -230,34 +299,26 @@ keep_route(Client *client, const VtId *generation, const char *reply,
 		return vt_fail(err, VT_PROTOCOL, "the placement driver's route is malformed, or its shards "
 					   "leave a hole or overlap");
 	}
-	place = find(client, generation);
-	if (!*place)
-	{
-		*place = vt_alloc0(sizeof(RouteEntry));
-		(*place)->route.generation = *generation;
-	}
-	free((*place)->route.shards);
-	(*place)->route = route;
-	*out = &(*place)->route;
+	entry = use(client, generation);
+	if (!entry)
+		entry = make(client, generation);
+	keep_known(&route, &entry->route);
+	free(entry->route.shards);
+	entry->route = route;
+	entry->stale = false;
+	*out = &entry->route;
 	return VT_OK;
 }
 
-VtStatus
-client_route(Client *client, const VtId *generation, bool refresh, int64_t deadline_us,
-			 const ClientCollection **out, VtError *err)
+static VtStatus
+ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const ClientCollection **out,
+	   VtError *err)
 {
-	RouteEntry *entry = *find(client, generation);
 	char		id[VT_ID_TEXT];
 	char		request[96];
 	const char *reply;
 	VtStatus	status;
 
-	*out = NULL;
-	if (entry && !refresh)
-	{
-		*out = &entry->route;
-		return VT_OK;
-	}
 	vt_id_format(generation, id);
 	snprintf(request, sizeof(request), "{\"op\":\"route\",\"generation\":\"%s\"}", id);
 	status = client_control(client, request, deadline_us, &reply, err);
@@ -268,32 +329,81 @@ client_route(Client *client, const VtId *generation, bool refresh, int64_t deadl
 	return status;
 }
 
-VtStatus
-route_again(Client *client, const VtId *generation, const Retry *retry, int64_t deadline_us,
-			const ClientCollection **out, VtError *err)
+/*
+ * Ask PD for a route that is known.  PD out of reach is no failure, since the old
+ * one may be right; patient: then it is not asked again at once.
+ */
+static VtStatus
+freshen(Client *client, RouteEntry *entry, bool patient, int64_t deadline_us,
+		const ClientCollection **out, VtError *err)
 {
-	RouteEntry *entry = *find(client, generation);
+	const VtId	generation = entry->route.generation;
 	int64_t		soon = clock_now_us() + INT64_C(1000000);
 	VtError		failure = {0};
-	VtStatus	status;
+	VtStatus	status = ask_pd(client, &generation, soon < deadline_us ? soon : deadline_us, out, &failure);
 
-	if (!entry || !retry->refresh || clock_now_us() < entry->refresh_after_us)
-		return client_route(client, generation, false, deadline_us, out, err);
-	status = client_route(client, generation, true, soon < deadline_us ? soon : deadline_us, out,
-						  &failure);
 	if (status != VT_OK && status_is_passing(status))
 	{
-		/* Other replicas may answer: not each round of them waits for PD. */
-		if (retry->replicated)
+		if (patient)
 			entry->refresh_after_us = clock_now_us() + REFRESH_PAUSE_US;
-		return client_route(client, generation, false, deadline_us, out, err);
+		*out = &entry->route;
+		return VT_OK;
 	}
 	if (status != VT_OK && err)
 		*err = failure;
 	return status;
 }
 
+VtStatus
+client_route(Client *client, const VtId *generation, bool refresh, int64_t deadline_us,
+			 const ClientCollection **out, VtError *err)
+{
+	RouteEntry *entry = use(client, generation);
+
+	*out = NULL;
+	if (!entry || refresh)
+		return ask_pd(client, generation, deadline_us, out, err);
+	if (entry->stale && clock_now_us() >= entry->refresh_after_us)
+		return freshen(client, entry, true, deadline_us, out, err);
+	*out = &entry->route;
+	return VT_OK;
+}
+
+VtStatus
+route_again(Client *client, const VtId *generation, const Retry *retry, int64_t deadline_us,
+			const ClientCollection **out, VtError *err)
+{
+	RouteEntry *entry = use(client, generation);
+
+	if (!entry || !retry->refresh || clock_now_us() < entry->refresh_after_us)
+		return client_route(client, generation, false, deadline_us, out, err);
+	/* Other replicas may answer: not each round of them waits for PD. */
+	return freshen(client, entry, retry->replicated, deadline_us, out, err);
+}
+
 /* -- Using ----------------------------------------------------------------- */
+
+ClientShard *
+route_shard(Client *client, const WireShardDesc *desc)
+{
+	RouteEntry *entry = *find(client, &desc->generation);
+	uint32_t	low = 0;
+	uint32_t	high = entry ? entry->route.nshards : 0;
+
+	while (low < high)
+	{
+		uint32_t	middle = low + (high - low) / 2;
+		ClientShard *shard = &entry->route.shards[middle];
+
+		if (shard->desc.shard == desc->shard && shard->desc.incarnation == desc->incarnation)
+			return shard;
+		if (shard->desc.first < desc->first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
 
 uint32_t
 route_place(const ClientCollection *route, Bytes id)

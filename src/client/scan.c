@@ -25,226 +25,87 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/breaks.h"
 #include "scan.h"
 
-#define BATCH_GROWN_MIN 32
-#define BATCH_GROWN_MAX 2048
-#define EMPTY_BATCHES_MAX 4
-
-/* Ask a stream for its next batch. */
+/* The streams as the route has them now; they are others when the shards are. */
 static VtStatus
-stream_ask(ClientScan *scan, Stream *s, int64_t deadline_us, Retry *retry, VtError *err)
+follow_route(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
-	VtError		failure = {0};
-	Conn	   *conn = conn_of(scan->client, s->shard.endpoint, &failure);
-	WireSearch	question;
-	Buf		   *out;
-	size_t		frame;
+	Retry		ask = {.refresh = true, .replicated = scan->streams[0].shard.nplaces > 1};
+	const ClientCollection *route;
+	ClientShard *now;
+	bool		same;
+	VtStatus	status = route_again(scan->client, &scan->generation, &ask, deadline_us, &route, err);
 
-	if (!conn)
-	{
-		s->lease = 0;
-		if (status_is_passing(failure.code))
-		{
-			retry_note_lost(scan->client, retry, &s->shard, failure.code, &failure);
-			return VT_OK;
-		}
-		if (err)
-			*err = failure;
-		return failure.code;
-	}
-	if (conn_serial(conn) != s->lease_conn)
-		s->lease = 0;
-	memset(&question, 0, sizeof(question));
-	question.route = route_of(&s->shard.desc, &scan->owner, deadline_us);
-	question.consistency = s->consistency;
-	question.mark = s->mark;
-	question.flags = (s->exact ? SEARCH_EXACT : 0) | (s->seen.n == 0 ? SEARCH_ONCE : 0);
-	question.k = s->k;
-	question.ef = scan->ef;
-	question.lease = s->lease;
-	question.route_version = scan->route_version;
-	question.dim = scan->dim;
-	question.vector = scan->query;
-	if (s->lease == 0)
-	{
-		question.nexcluded = s->seen.n;
-		question.excluded = buf_bytes(&s->seen.ids);
-		if (question.nexcluded > WIRE_EXCLUDED_MAX ||
-			question.excluded.len + scan->dim * 4 + 1024 > WIRE_PAYLOAD_MAX)
-			return vt_fail(err, VT_FULL, "shard %" PRIu64 " at %s lost the state of a scan that has returned too many rows (%u) to go on without it",
-						   s->shard.desc.shard, s->shard.endpoint, s->seen.n);
-	}
-	frame = request_begin(scan->client, conn, &s->request, WIRE_SEARCH, &out);
-	wire_search_put(out, &question);
-	request_send(&s->request, frame);
-	s->request.until_us = try_until(retry, &s->shard, deadline_us);
-	return VT_OK;
-}
-
-/* A batch that is VT_OK and covers the shard. */
-static VtStatus
-stream_take(ClientScan *scan, Stream *s, const Answer *answer, VtError *err)
-{
-	WireSearchResult result;
-	WireHit		hit;
-	size_t		at = 0;
-	uint32_t	place;
-
-	if (wire_search_result_get(answer->body, &result) != VT_OK)
-		return malformed(&s->shard, err);
-	scan->stats.batches++;
-	scan->stats.exact_batches += result.exact;
-	scan->stats.distances += result.distances;
-	scan->stats.hops += result.hops;
-	s->next = s->n = 0;
-	while (wire_hit_next(&result, &at, &hit))
-	{
-		uint64_t	hash = wire_place(&s->shard.desc, hit.id);
-
-		if (hash < s->shard.desc.first || hash > s->shard.desc.last)
-			return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s found a record that is not its own",
-						   s->shard.desc.shard, s->shard.endpoint);
-		if (s->seen.ids.len > UINT32_MAX - WIRE_ID_MAX - 8)
-			return vt_fail(err, VT_FULL, "the scan has returned too many rows");
-		if (seen_add(&s->seen, hit.id, &place))
-			stream_add(s, hit.distance, place);
-	}
-	stream_sort(s);
-	s->exhausted = result.exhausted;
-	s->lease = result.lease;
-	s->lease_conn = s->request.conn_serial;
-	/* Later batches are never older than this one. */
-	s->answered = true;
-	if (s->consistency == WIRE_LINEARIZABLE)
-		s->consistency = WIRE_AT_MARK;
-	if (s->consistency == WIRE_AT_MARK && answer->head.applied > s->mark)
-		s->mark = answer->head.applied;
-	s->k = s->k < BATCH_GROWN_MIN / 2 ? BATCH_GROWN_MIN : s->k * 2;
-	s->k = s->k < BATCH_GROWN_MAX ? s->k : BATCH_GROWN_MAX;
-	if (s->n > 0)
-		s->empty = 0;
-	else if (!s->exhausted)
-	{
-		/* The graph gives no more: the rest is to be scanned. */
-		s->exact = true;
-		if (++s->empty > EMPTY_BATCHES_MAX)
-			return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s says it has more records and gives none",
-						   s->shard.desc.shard, s->shard.endpoint);
-	}
-	return VT_OK;
-}
-
-/* The answer to a stream's question; *pause if the next needs one before it. */
-static VtStatus
-stream_answer(ClientScan *scan, Stream *s, Retry *retry, bool *pause, VtError *err)
-{
-	Answer		answer;
-	Advice		advice = answer_get(&s->request, &s->shard.desc, true, &answer);
-	VtStatus	status = VT_OK;
-
-	if (advice == ADVICE_DONE && s->consistency == WIRE_AT_MARK && answer.head.applied < s->mark &&
-		!vt_broken("R3-answer"))
-	{
-		answer.head.status = VT_BEHIND;
-		vt_fail(&answer.err, VT_BEHIND, "shard %" PRIu64 " at %s answered at %" PRIu64 ", before the mark %" PRIu64,
-				s->shard.desc.shard, s->shard.endpoint, answer.head.applied, s->mark);
-		advice = ADVICE_RETRY;
-	}
-	if (advice == ADVICE_DONE)
-		status = stream_take(scan, s, &answer, err);
-	else if (answer.head.status == VT_LEASE_GONE && s->lease != 0)
-		s->lease = 0;
-	else if (advice == ADVICE_FAIL)
-	{
-		if (err)
-			*err = answer.err;
-		status = answer.head.status;
-	}
+	if (status != VT_OK)
+		return status;
+	now = vt_alloc(sizeof(ClientShard) * scan->n);
+	for (uint32_t i = 0; i < scan->n; i++)
+		now[i] = scan->streams[i].shard;
+	same = route_same_shape(route, now, scan->n);
+	free(now);
+	if (!same)
+		streams_rebuild(scan, route);
 	else
-	{
-		/* Only a refusal at the door leaves the worker's state where it was. */
-		if (answer.head.status != VT_BUSY)
-			s->lease = 0;
-		retry_note(scan->client, retry, &s->shard, advice, &answer);
-		*pause = true;
-	}
-	s->request.done = false;
-	return status;
+		for (uint32_t i = 0; i < scan->n; i++)
+			scan->streams[i].wants_route = false;
+	return VT_OK;
+}
+
+/* A stream was dry until the deadline: why, as far as anybody said. */
+static VtStatus
+too_late(const Stream *s, VtError *err)
+{
+	if (s->retry.last.code == VT_OK)
+		return vt_fail(err, VT_TIMEOUT, "shard %" PRIu64 " at %s did not answer in time",
+					   s->shard.desc.shard, s->shard.endpoint);
+	if (err)
+		*err = s->retry.last;
+	return s->retry.last.code;
 }
 
 /* Until no stream is dry. */
 static VtStatus
 fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
-	Retry		retry = {0};
-	const ClientCollection *route;
 	VtStatus	status = VT_OK;
 
-	for (;;)
+	while (status == VT_OK)
 	{
-		bool		dry = false;
-		bool		pause = false;
+		const Stream *dry = NULL;
+		int64_t		next_us = deadline_us;
+		bool		lost = false;
 
-		retry.refresh = false;
-		for (uint32_t i = 0; i < scan->n && status == VT_OK; i++)
-			if (stream_is_dry(&scan->streams[i]))
-			{
-				dry = true;
-				status = stream_ask(scan, &scan->streams[i], deadline_us, &retry, err);
-				pause = pause || (!scan->streams[i].request.conn && !scan->streams[i].request.done);
-			}
-		if (!dry || status != VT_OK)
-			break;
 		for (uint32_t i = 0; i < scan->n && status == VT_OK; i++)
 		{
 			Stream	   *s = &scan->streams[i];
 
-			if (!s->request.conn && !s->request.done)
+			if (!stream_is_dry(s))
 				continue;
-			status = request_wait(scan->client, &s->request, deadline_us, err);
-			if (status == VT_TIMEOUT)
-				status = unanswered(&retry, &s->shard, err);
-			if (status == VT_OK)
-				status = stream_answer(scan, s, &retry, &pause, err);
+			status = stream_step(scan, s, deadline_us, &next_us, err);
+			if (!stream_is_dry(s))
+				continue;
+			dry = s;
+			lost = lost || (s->wants_route && clock_now_us() >= s->again_us);
 		}
-		if (status != VT_OK)
+		if (!dry || status != VT_OK)
 			break;
-		if (!pause)
-			continue;
-		status = retry_wait(scan->client, &retry, deadline_us, err);
-		if (status == VT_OK)
-			status = route_again(scan->client, &scan->generation, &retry, deadline_us, &route, err);
-		if (status != VT_OK)
-			break;
-		if (scan->n != route->nshards)
-			streams_rebuild(scan, route);
+		for (uint32_t i = 0; i < scan->n; i++)
+			if (stream_has_news(&scan->streams[i]))
+				next_us = 0;
+		if (clock_now_us() >= deadline_us)
+			status = too_late(dry, err);
+		else if (lost)
+			status = follow_route(scan, deadline_us, err);
 		else
 		{
-			ClientShard *now = vt_alloc(sizeof(ClientShard) * scan->n);
-
-			for (uint32_t i = 0; i < scan->n; i++)
-				now[i] = scan->streams[i].shard;
-			if (!route_same_shape(route, now, scan->n))
-				streams_rebuild(scan, route);
-			else
-				for (uint32_t i = 0; i < scan->n; i++)
-					shard_take_places(&scan->streams[i].shard, &route->shards[i]);
-			free(now);
+			status = pump(scan->client, next_us, err);
+			if (status == VT_TIMEOUT)
+				status = VT_OK;
 		}
 	}
-	/* Whatever is still under way: nobody will know how far it got. */
-	for (uint32_t i = 0; i < scan->n; i++)
-	{
-		Stream	   *s = &scan->streams[i];
-
-		if (s->request.conn || s->request.done)
-		{
-			request_drop(&s->request);
-			stream_let_go(scan, s);
-		}
-	}
+	for (uint32_t i = 0; status != VT_OK && i < scan->n; i++)
+		stream_stop(scan, &scan->streams[i]);
 	return status;
 }
 

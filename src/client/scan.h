@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *	  What scan.c and stream.c share: a scan and its streams, one for a shard.
+ *	  What scan.c, fetch.c and stream.c share: a scan and its streams, one for a
+ *	  shard.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +26,16 @@ typedef struct StreamHit
 	uint32_t	at;				/* of the id, in the stream's set */
 } StreamHit;
 
+/* A replica that was asked for a stream's next batch; two at most at a time. */
+#define TRIES 2
+typedef struct Try
+{
+	Request		request;
+	int64_t		sent_us;
+	bool		pull;			/* goes on with the lease */
+	bool		typical;		/* what it takes tells about the worker */
+} Try;
+
 /* One shard's part of the scan. */
 typedef struct Stream
 {
@@ -45,7 +56,14 @@ typedef struct Stream
 	uint64_t	mark;
 	uint64_t	lease;			/* 0 = begin anew, excluding what was seen */
 	uint64_t	lease_conn;
-	Request		request;
+
+	/* Asking it (fetch.c) */
+	Try			tries[TRIES];
+	uint32_t	tried;			/* places that had their turn in this round, a bit each */
+	int64_t		hedge_us;		/* when somebody else is asked as well */
+	int64_t		again_us;		/* a pause until then */
+	bool		wants_route;	/* after it, PD is asked where the replicas are */
+	Retry		retry;
 } Stream;
 
 struct ClientScan
@@ -96,5 +114,18 @@ extern void stream_free(ClientScan *scan, Stream *s);
 /* Streams for the shards of a route; and the same in the place of those there are. */
 extern Stream *streams_new(const ClientScan *scan, const ClientCollection *route);
 extern void streams_rebuild(ClientScan *scan, const ClientCollection *route);
+
+/*
+ * Do what is to be done now about a dry stream's next batch; never waits.  *next_us
+ * is lowered to when it wants to be called again, if no socket moves before.
+ */
+extern VtStatus stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us,
+							VtError *err);
+
+/* An answer is there, or a connection ended: also while another stream was busy. */
+extern bool stream_has_news(const Stream *s);
+
+/* Nobody is asked any more. */
+extern void stream_stop(ClientScan *scan, Stream *s);
 
 #endif							/* CLIENT_SCAN_H */

@@ -149,7 +149,9 @@ stream_let_go(ClientScan *scan, Stream *s)
 void
 stream_free(ClientScan *scan, Stream *s)
 {
-	request_drop(&s->request);
+	stream_stop(scan, s);
+	for (int i = 0; i < TRIES; i++)
+		request_drop(&s->tries[i].request);
 	stream_let_go(scan, s);
 	buf_free(&s->seen.ids);
 	free(s->seen.slots);

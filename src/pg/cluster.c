@@ -245,6 +245,7 @@ cluster_client(void)
 	options.pd_endpoints = endpoints;
 	options.role = WIRE_ROLE_GATEWAY;
 	options.secret = secret;
+	options.pace = shared_pace();
 	options.ops.wait = backend_wait;
 	options.ops.acquire_fd = backend_acquire_fd;
 	options.ops.release_fd = backend_release_fd;

@@ -154,11 +154,17 @@ typedef enum ScanCount
 	SCAN_LATE,					/* returned late, or left out by strict_order */
 	SCAN_SKIPPED,				/* left out by strict_order */
 	SCAN_ENDED_EARLY,			/* by max_scan_tuples */
+	SCAN_BY_LEADER,				/* batches of leaders, */
+	SCAN_BY_FOLLOWER,			/* and of other replicas */
+	SCAN_BEHIND,				/* a replica had not applied the mark, another was asked */
+	SCAN_HEDGED,				/* a second replica was asked too, */
+	SCAN_HEDGES_WON,			/* and answered first */
 	SCAN_COUNTS
 } ScanCount;
 
 extern void shared_setup(void);
 extern bool marks_are_shared(void);
+extern ClientPace *shared_pace(void);	/* NULL without shared memory */
 extern void marks_keep(const VtId *generation, const ClientMarks *marks);
 extern bool marks_recall(const ClientCollection *route, ClientMarks *marks, uint64 *ticket);
 extern void marks_learn(const VtId *generation, uint64 ticket, const ClientMarks *answered);

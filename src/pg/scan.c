@@ -106,6 +106,11 @@ scan_forget(VectronScan *vs)
 		scan_count(SCAN_ROWS, vs->returned);
 		scan_count(SCAN_LATE, stats.late);
 		scan_count(SCAN_SKIPPED, vs->skipped);
+		scan_count(SCAN_BY_LEADER, stats.by_leader);
+		scan_count(SCAN_BY_FOLLOWER, stats.by_follower);
+		scan_count(SCAN_BEHIND, stats.behind);
+		scan_count(SCAN_HEDGED, stats.hedged);
+		scan_count(SCAN_HEDGES_WON, stats.hedges_won);
 		client_scan_close(vs->scan);
 	}
 	vs->scan = NULL;
@@ -364,6 +369,8 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 			return false;
 		}
 		status = client_scan_next(vs->scan, cluster_deadline(vectron_read_timeout), &hit, &found, &err);
+		if (cluster_refused(status))
+			meta_set_stale(scan->indexRelation, &vs->meta.generation, vt_error_words(&err));
 		cluster_check(status, &err, "could not search", scan->indexRelation);
 		if (vs->asks)
 			scan_learn(vs);

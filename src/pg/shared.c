@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * shared.c
- *	  What the processes of a server share: marks (R3) and counters of scans.
+ *	  What the processes of a server share: marks (R3), how fast workers answer,
+ *	  and counters of scans.
  *
  * Shared memory is there only if vectron is in shared_preload_libraries.
  * Without it every mark is unknown, so each scan asks the leaders first, and
@@ -32,10 +33,11 @@ typedef struct Shared
 {
 	LWLock	   *lock;			/* covers the table of marks, which follows */
 	pg_atomic_uint64 counts[SCAN_COUNTS];
-} Shared;
+} Shared;						/* then the table, then the workers' pace */
 
 static Shared *shared;			/* NULL = not preloaded */
 static ClientMarkTable *table;
+static ClientPace *pace;
 static shmem_request_hook_type next_request;
 static shmem_startup_hook_type next_startup;
 
@@ -45,7 +47,9 @@ PG_FUNCTION_INFO_V1(vectron_stat_search_reset);
 static Size
 shared_size(void)
 {
-	return add_size(MAXALIGN(sizeof(Shared)), client_mark_table_size((uint32) vectron_mark_entries));
+	return add_size(add_size(MAXALIGN(sizeof(Shared)),
+							 MAXALIGN(client_mark_table_size((uint32) vectron_mark_entries))),
+					client_pace_size());
 }
 
 static void
@@ -67,12 +71,14 @@ on_startup(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	shared = ShmemInitStruct(SHARED_NAME, shared_size(), &found);
 	table = (ClientMarkTable *) ((char *) shared + MAXALIGN(sizeof(Shared)));
+	pace = (ClientPace *) ((char *) table + MAXALIGN(client_mark_table_size((uint32) vectron_mark_entries)));
 	if (!found)
 	{
 		shared->lock = &GetNamedLWLockTranche(SHARED_NAME)->lock;
 		for (int i = 0; i < SCAN_COUNTS; i++)
 			pg_atomic_init_u64(&shared->counts[i], 0);
 		client_mark_table_init(table, (uint32) vectron_mark_entries);
+		client_pace_init(pace);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -132,6 +138,14 @@ marks_learn(const VtId *generation, uint64 ticket, const ClientMarks *answered)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	client_mark_learn(table, generation, ticket, answered);
 	LWLockRelease(shared->lock);
+}
+
+/* -- Pace ------------------------------------------------------------------ */
+
+ClientPace *
+shared_pace(void)
+{
+	return pace;
 }
 
 /* -- Counters -------------------------------------------------------------- */

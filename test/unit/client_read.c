@@ -683,6 +683,7 @@ marks_are_kept_by_every_answer(void **state)
 	assert_hits(scan, &t, &at, 1);
 	assert_int_equal(s.w.last_mark, mark.index);
 	assert_hits(scan, &t, &at, 0);
+	assert_int_equal(s.w.last_mark, mark.index);	/* of the last batch too */
 	client_scan_close(scan);
 
 	/* Asked by ReadIndex for want of a mark, it says where the shard stood. */

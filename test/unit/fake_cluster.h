@@ -225,15 +225,22 @@ fake_main(void *arg)
 	{
 		struct pollfd fds[FAKE_CONNS + 2];
 		int			n = 2;
+		char		order;
 
 		fds[0] = (struct pollfd) {.fd = fake->stop[0], .events = POLLIN};
 		fds[1] = (struct pollfd) {.fd = fake->listener, .events = POLLIN};
 		for (int i = 0; i < FAKE_CONNS; i++)
 			fds[n++] = (struct pollfd) {.fd = fake->conns[i].fd, .events = POLLIN};
-		if (poll(fds, (nfds_t) n, -1) < 0)
+		if (poll(fds, fake->frozen ? 1 : (nfds_t) n, -1) < 0)
 			continue;
-		if (fds[0].revents)
-			break;
+		if (fds[0].revents && read(fake->stop[0], &order, 1) == 1)
+		{
+			if (order == 'x')
+				break;
+			__atomic_store_n(&fake->frozen, order == 'f', __ATOMIC_SEQ_CST);
+		}
+		if (fake->frozen)
+			continue;
 		for (int i = 0; i < FAKE_CONNS; i++)
 			if (fake->conns[i].fd >= 0 && fds[i + 2].revents && !conn_take(fake, &fake->conns[i]))
 				conn_end(fake, &fake->conns[i]);
@@ -285,6 +292,15 @@ fake_start_at(Fake *fake, World *w, int kind)
 	assert_int_equal(listen(fake->listener, 16), 0);
 	assert_int_equal(pipe(fake->stop), 0);
 	assert_int_equal(pthread_create(&fake->thread, NULL, fake_main, fake), 0);
+}
+
+/* Alive, as a stopped process is: connections are made, and nothing is read. */
+static inline void
+fake_freeze(Fake *fake, bool frozen)
+{
+	assert_int_equal(write(fake->stop[1], frozen ? "f" : "t", 1), 1);
+	while (__atomic_load_n(&fake->frozen, __ATOMIC_SEQ_CST) != frozen)
+		sched_yield();
 }
 
 static inline void

@@ -139,6 +139,7 @@ typedef struct World
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
 	uint32_t	at_followers;	/* requests that met one */
+	bool		follows;		/* who answers now */
 	uint32_t	closes;			/* of leases */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
@@ -172,6 +173,8 @@ typedef struct Fake
 	pthread_t	thread;
 	bool		drip;			/* one byte at a time, each read before the next */
 	bool		wrong_proof;
+	bool		frozen;			/* reads nothing; see fake_freeze() */
+	uint32_t	searches;		/* answered; under the world's lock */
 	int			kind;			/* AF_UNIX or AF_INET */
 	FakeConn	conns[FAKE_CONNS];
 } Fake;
@@ -702,6 +705,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	result.lease = result.exhausted || what == NO_LEASE || (search->flags & SEARCH_ONCE) ? 0 : l->id;
 	result.exact = 1;
 	result.distances = 1;
+	result.leader = !w->follows;
 	begin = wire_search_result_begin(out, &result);
 	if (what == REPEAT_BATCH && l->next > 0)
 	{
@@ -807,12 +811,14 @@ answer_as_follower(World *w, FakeShard *s, int fd, WireType type, const WireSear
 				   Mischief what, Buf *out)
 {
 	w->at_followers++;
+	w->follows = true;
 	s->index -= s->lag;
 	if (type != WIRE_SEARCH || search->consistency == WIRE_LINEARIZABLE)
 		put_head(out, s, VT_NOT_LEADER, what, s->index);
 	else
 		answer_search(w, s, fd, search, what, out);
 	s->index += s->lag;
+	w->follows = false;
 }
 
 /* The answer to a data request; under the lock. */
@@ -838,6 +844,7 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 	if (type == WIRE_READ_INDEX && (good = wire_read_get(payload, &read, NULL)) == VT_OK)
 		route = read.route;
 	s = world_find(w, fake, route.shard);
+	fake->searches += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE);
 	if (s && type == WIRE_WRITE && payload.len > s->largest)
 		s->largest = (uint32_t) payload.len;
 	if (good != VT_OK)

@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_followers.c
+ *	  Scans at marks: any replica that has applied them answers, one that is
+ *	  frozen costs a hedge delay, and a scan goes on wherever it can.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fake_cluster.h"
+
+#define REPLICAS 3
+#define SHARDS 2
+#define RECORDS 300
+
+static VtError err;
+
+typedef struct Setup
+{
+	World		w;
+	Fake		pd;
+	Fake		worker[REPLICAS];
+	Watch		watch;
+	Client	   *client;
+	ClientMark	mark[SHARDS];
+	ClientMarks marks;
+	ClientScanStats stats;		/* of all scans */
+} Setup;
+
+/* Each shard on all workers, led by the first; the marks are what it has. */
+static void
+set_up(Setup *s)
+{
+	memset(s, 0, sizeof(*s));
+	world_init(&s->w, SHARDS);
+	world_fill(&s->w, RECORDS, 42);
+	fake_start(&s->pd, &s->w);
+	for (int i = 0; i < REPLICAS; i++)
+		fake_start(&s->worker[i], &s->w);
+	for (uint32_t i = 0; i < SHARDS; i++)
+	{
+		s->w.shards[i].home = &s->worker[0];
+		s->w.shards[i].followers[0] = &s->worker[1];
+		s->w.shards[i].followers[1] = &s->worker[2];
+		s->mark[i] = (ClientMark) {s->w.shards[i].desc.shard, 1, s->w.shards[i].index};
+	}
+	s->marks = (ClientMarks) {.n = SHARDS, .items = s->mark};
+	s->client = client_for(s->pd.endpoint, NULL, &s->watch);
+}
+
+static void
+tear_down(Setup *s)
+{
+	client_end(s->client, &s->watch);
+	for (int i = 0; i < REPLICAS; i++)
+		fake_stop(&s->worker[i]);
+	fake_stop(&s->pd);
+	world_free(&s->w);
+}
+
+/*
+ * A scan of `rows` rows in batches: nearest first, each id once.  between(s, n) is
+ * called after each.
+ */
+static VtStatus
+scan(Setup *s, uint32_t batch, uint32_t rows, void (*between) (Setup *s, uint32_t n))
+{
+	static const float query[DIM] = {0, 1, 2, 3};
+	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = query,
+		.dim = DIM, .batch = batch, .ef = 100, .consistency = WIRE_AT_MARK, .marks = &s->marks};
+	bool	   *seen = vt_alloc0(RECORDS);
+	int64_t		deadline = in_ms(LONG_MS);
+	ClientScan *scan;
+	ClientScanStats stats;
+	ClientHit	hit;
+	bool		found = true;
+	double		last = -1;
+	uint32_t	n = 0;
+	VtStatus	status = client_scan_open(s->client, &search, deadline, &scan, &err);
+
+	assert_int_equal(status, VT_OK);
+	while (status == VT_OK && found && n < rows)
+	{
+		uint32_t	block;
+		uint16_t	offset;
+
+		status = client_scan_next(scan, deadline, &hit, &found, &err);
+		if (status != VT_OK || !found)
+			break;
+		assert_true(wire_tid_get(hit.id, &block, &offset));
+		assert_false(seen[block * 50 + offset - 1]);
+		seen[block * 50 + offset - 1] = true;
+		assert_true(hit.distance >= last && !hit.late);
+		last = hit.distance;
+		n++;
+		if (between)
+			between(s, n);
+	}
+	if (status == VT_OK && n < rows)
+		assert_int_equal(n, RECORDS);
+	client_scan_stats(scan, &stats);
+	s->stats.by_leader += stats.by_leader;
+	s->stats.by_follower += stats.by_follower;
+	s->stats.behind += stats.behind;
+	s->stats.hedged += stats.hedged;
+	s->stats.hedges_won += stats.hedges_won;
+	client_scan_close(scan);
+	free(seen);
+	return status;
+}
+
+static void
+scan_often(Setup *s, int times)
+{
+	memset(&s->stats, 0, sizeof(s->stats));
+	for (int i = 0; i < times; i++)
+		assert_ok(scan(s, 10, 10, NULL));
+}
+
+static void
+lag(Setup *s, uint64_t by)
+{
+	pthread_mutex_lock(&s->w.lock);
+	for (uint32_t i = 0; i < SHARDS; i++)
+		s->w.shards[i].lag = by;
+	pthread_mutex_unlock(&s->w.lock);
+}
+
+static void
+all_replicas_answer(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 200);
+	assert_int_equal(s.stats.by_leader + s.stats.by_follower, 200 * SHARDS);
+	assert_int_equal(s.stats.behind, 0);
+	for (int i = 0; i < REPLICAS; i++)
+		for (int k = 0; s.worker[i].searches < 50; k++)
+		{
+			assert_true(k < 100000);
+			scan_often(&s, 1);
+		}
+	tear_down(&s);
+}
+
+/* Those that are behind say so at once, are asked seldom, and again when they may have caught up. */
+static void
+who_is_behind_is_passed_by(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	lag(&s, 1);
+	scan_often(&s, 200);
+	assert_int_equal(s.stats.by_leader, 200 * SHARDS);
+	assert_in_range(s.stats.behind, 1, 100);
+	assert_int_equal(s.worker[0].searches, 200 * SHARDS);
+
+	lag(&s, 0);
+	for (int i = 0; s.stats.by_follower == 0; i++)
+	{
+		assert_true(i < 100000);
+		scan_often(&s, 1);
+	}
+
+	/* The leader is gone: whoever has the mark is found, and waited for if need be. */
+	fake_freeze(&s.worker[0], true);
+	scan_often(&s, 50);
+	assert_int_equal(s.stats.by_follower, 50 * SHARDS);
+	fake_freeze(&s.worker[0], false);
+	tear_down(&s);
+}
+
+static void
+a_frozen_replica_costs_a_hedge(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 100);
+	for (int frozen = 0; frozen < REPLICAS; frozen++)
+	{
+		uint32_t	before = s.worker[frozen].searches;
+
+		fake_freeze(&s.worker[frozen], true);
+		/* One of the first is sent there, and helped; then it is known. */
+		scan_often(&s, 300);
+		assert_int_equal(s.worker[frozen].searches, before);
+		assert_in_range(s.stats.hedged, 1, 120);
+		assert_true(s.stats.hedges_won >= 1);
+
+		/* It is back: somebody notices. */
+		fake_freeze(&s.worker[frozen], false);
+		before = s.worker[frozen].searches;
+		for (int i = 0; s.worker[frozen].searches < before + 20; i++)
+		{
+			assert_true(i < 100000);
+			scan_often(&s, 1);
+		}
+	}
+	tear_down(&s);
+}
+
+/* Two of three, the leader among them. */
+static void
+one_is_enough(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	fake_freeze(&s.worker[0], true);
+	fake_freeze(&s.worker[2], true);
+	scan_often(&s, 100);
+	assert_int_equal(s.worker[1].searches, 100 * SHARDS);
+	fake_freeze(&s.worker[0], false);
+	fake_freeze(&s.worker[2], false);
+	tear_down(&s);
+}
+
+/* One that is silent once is hedged, and the silent question is cancelled. */
+static void
+the_loser_is_cancelled(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 20);
+	for (int i = 0; i < 5; i++)
+	{
+		uint32_t	cancels = s.w.cancels;
+
+		world_trick(&s.w, WIRE_SEARCH, 0, SAY_NOTHING, VT_OK);
+		scan_often(&s, 1);
+		assert_true(s.stats.hedged >= 1);
+		/* The cancel is on its way when the scan returns. */
+		for (int k = 0; s.w.cancels == cancels; k++)
+		{
+			assert_true(k < 100000);
+			scan_often(&s, 1);
+		}
+	}
+	tear_down(&s);
+}
+
+static void
+freeze_another(Setup *s, uint32_t n)
+{
+	if (n % 20 != 0)
+		return;
+	for (uint32_t i = 0; i < REPLICAS; i++)
+		fake_freeze(&s->worker[i], i == n / 20 % REPLICAS);
+}
+
+static void
+lose_connections(Setup *s, uint32_t n)
+{
+	if (n % 25 == 0)
+		world_trick(&s->w, WIRE_SEARCH, 0, n % 50 ? CLOSE_BEFORE : CLOSE_AFTER, VT_OK);
+	if (n % 70 == 0)
+		world_trick(&s->w, WIRE_SEARCH, 1, REFUSE, n % 140 ? VT_BUSY : VT_BEHIND);
+}
+
+/* The replica that keeps the state of a scan is gone: others go on, and nothing comes twice. */
+static void
+a_scan_goes_on_elsewhere(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 30);
+	for (uint32_t batch = 1; batch < 40; batch += 9)
+	{
+		assert_ok(scan(&s, batch, RECORDS + 1, freeze_another));
+		for (uint32_t i = 0; i < REPLICAS; i++)
+			fake_freeze(&s.worker[i], false);
+		assert_ok(scan(&s, batch, RECORDS + 1, lose_connections));
+		forget_tricks(&s.w);
+	}
+	tear_down(&s);
+}
+
+/* A replica that forgot, or whose disk does not read, is not the end. */
+static void
+a_broken_replica_is_left_out(void **state)
+{
+	static const VtStatus broken[] = {VT_CORRUPT, VT_IO, VT_NOMEM, VT_WRONG_SHARD, VT_UNKNOWN_GENERATION};
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++)
+	{
+		world_trick(&s.w, WIRE_SEARCH, 0, REFUSE, broken[i]);
+		scan_often(&s, 1);
+	}
+
+	/* A refusal that is meant is one, and the route is not trusted any more. */
+	world_trick(&s.w, WIRE_SEARCH, 0, REFUSE, VT_NOT_OWNER);
+	assert_int_equal(scan(&s, 10, 10, NULL), VT_NOT_OWNER);
+	{
+		uint32_t	before = world_count(&s.w, WIRE_CONTROL);
+
+		scan_often(&s, 1);
+		assert_int_equal(world_count(&s.w, WIRE_CONTROL), before + 1);
+		scan_often(&s, 1);
+		assert_int_equal(world_count(&s.w, WIRE_CONTROL), before + 1);
+	}
+	tear_down(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_replicas_answer),
+		cmocka_unit_test(who_is_behind_is_passed_by),
+		cmocka_unit_test(a_frozen_replica_costs_a_hedge),
+		cmocka_unit_test(one_is_enough),
+		cmocka_unit_test(the_loser_is_cancelled),
+		cmocka_unit_test(a_scan_goes_on_elsewhere),
+		cmocka_unit_test(a_broken_replica_is_left_out),
+	};
+
+	return cmocka_run_group_tests_name("client_followers", tests, NULL, NULL);
+}
