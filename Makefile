@@ -142,6 +142,10 @@ $(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,
 		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lcrypto -lxxhash -lm
 
+# A whole cluster at the door of src/client: failover, goodput.
+$(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) $(foreach m,$(LIBS_client),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lcrypto -lxxhash -lm
+
 ## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
 ##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes
 bench: $(BUILD)/hnsw_bench $(BUILD)/sim
