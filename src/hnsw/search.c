@@ -24,18 +24,23 @@
 #define SAMPLE 256
 
 /*
- * What things cost, in distances of a walk: to expand a node; to measure rows in
- * their order, many at once; to ask a set or a filter while walking; to ask a
- * filter about slots in their order.
+ * What things cost, in distances of a walk: to expand a node, or one that is
+ * walked through; to measure rows in their order, many at once; to ask a set or
+ * a filter while walking; to ask a filter about slots in their order.
  */
 #define NODE_COST 16.0
-#define ROW_COST 0.7
-#define SET_COST 0.09
+#define THROUGH_COST 22.0
+#define ROW_COST 0.5
+#define SET_COST 0.11
 #define FILTER_COST 0.8
 #define SCAN_FILTER_COST 0.1
 
-/* A hop through what is no hit must lead to so many hits. */
+/*
+ * A hop through what is no hit must lead to so many hits; and as such a walk
+ * finds a little less than one that measures all, it must be cheaper than that.
+ */
 #define THROUGH_LEAST 3.0
+#define THROUGH_MISSES 1.25
 
 typedef enum Way
 {
@@ -200,7 +205,7 @@ choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
 	if (share <= 0)
 		return WAY_ALL;
 	walk = NODE_COST * ef / share;
-	through = ef * (NODE_COST + ask * fmin(1.7 * lists, h->opt.m / share));
+	through = THROUGH_MISSES * ef * (THROUGH_COST + ask * fmin(1.9 * lists, 1.4 * h->opt.m / share));
 	if (share * lists < THROUGH_LEAST)
 		through = INFINITY;
 	all = search->set ? ROW_COST * search->set->size :

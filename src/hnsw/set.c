@@ -30,6 +30,7 @@ hnsw_set_close(HnswSet *set)
 	if (set == NULL)
 		return;
 	hnsw_leave(set->h, set->guard);
+	free(atomic_load(&set->doors));
 	free(set->bits);
 	free(set);
 }
@@ -68,6 +69,46 @@ hnsw_set_add_passing(HnswSet *set, HnswFilter filter, void *arg)
 		if (fate == FATE_LIVE && filter(arg, graph_meta(h, now)->label, now))
 			hnsw_set_add(set, now);
 	}
+}
+
+const uint64_t *
+set_doors(const HnswSet *set)
+{
+	Hnsw	   *h = set->h;
+	HnswSet    *own = (HnswSet *) set;
+	uint64_t   *doors = atomic_load_explicit(&own->doors, memory_order_acquire);
+	uint64_t   *other = NULL;
+	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
+
+	if (doors)
+		return doors;
+	doors = vt_alloc(sizeof(uint64_t) * (set->nbits / 64 + 1));
+	memcpy(doors, set->bits, sizeof(uint64_t) * (set->nbits / 64 + 1));
+	if (used > set->nbits)
+		used = set->nbits;
+	for (uint32_t slot = 0; slot < used; slot++)
+	{
+		uint32_t	twin = slot;
+
+		if (slot % 8 == 0 && atomic_load_explicit(graph_heads(h, slot), memory_order_relaxed) == 0)
+		{
+			slot += 7;
+			continue;
+		}
+		if (!graph_is_head(h, slot) || set_has(set, slot))
+			continue;
+		while ((twin = atomic_load_explicit(&graph_meta(h, twin)->twin, memory_order_acquire)) != NO_SLOT)
+			if (set_has(set, twin))
+			{
+				doors[slot >> 6] |= UINT64_C(1) << (slot & 63);
+				break;
+			}
+	}
+	/* Two walks may find them at once. */
+	if (atomic_compare_exchange_strong(&own->doors, &other, doors))
+		return doors;
+	free(doors);
+	return other;
 }
 
 uint32_t

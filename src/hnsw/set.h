@@ -17,12 +17,28 @@ struct HnswSet
 	uint32_t	nbits;			/* what is beyond is no member */
 	uint32_t	size;
 	uint64_t   *bits;
+	_Atomic(uint64_t *) doors;	/* NULL until a walk asks for them */
 };
 
 static inline bool
 set_has(const HnswSet *set, uint32_t slot)
 {
 	return slot < set->nbits && (set->bits[slot >> 6] >> (slot & 63) & 1);
+}
+
+/*
+ * The nodes that lead to members: those that are some, and those with one among
+ * their twins; as bits, found once.
+ */
+extern const uint64_t *set_doors(const HnswSet *set);
+
+static inline uint32_t
+set_opens(const HnswSet *set, const uint64_t *doors, uint32_t slot)
+{
+	/* Behind the last word is an empty one, for what was not there yet. */
+	uint32_t	word = slot < set->nbits ? slot >> 6 : set->nbits >> 6;
+
+	return doors[word] >> (slot & 63) & 1;
 }
 
 /* The first member from this slot on; NO_SLOT: none. */

@@ -32,6 +32,12 @@
 /* Rows of so many lines are asked for all at once, longer ones by the kernels. */
 #define SHORT_ROW 5
 
+/* Lists of links that are asked for before they are looked through. */
+#define LISTS_AHEAD 8
+
+/* Rows in their order that are asked for before the last as many are measured. */
+#define ROWS_AHEAD 24
+
 /* Members a walk through a set begins with, besides the nearest node. */
 #define SEEDS 16
 
@@ -50,6 +56,19 @@ prefetch_lines_l2(const void *p, uint32_t lines)
 		__builtin_prefetch((const char *) p + 64 * (size_t) i, 0, 2);
 }
 
+/*
+ * Does each slot that may be a hit stand for itself?  Members of a set do while
+ * nothing is dead; without one, what was added since the walk began does not.
+ */
+static inline bool
+all_stand(const Walk *walk)
+{
+	const Hnsw *h = walk->h;
+
+	return atomic_load_explicit(&h->dead, memory_order_relaxed) == 0 &&
+		(walk->set || atomic_load_explicit(&h->tail, memory_order_relaxed) == walk->start);
+}
+
 /* Is the slot no hit of this walk? */
 static inline bool
 passes_by(const Walk *walk, uint32_t slot)
@@ -61,9 +80,7 @@ passes_by(const Walk *walk, uint32_t slot)
 			graph_fate(h, slot) != FATE_LIVE;
 	if (walk->set && !set_has(walk->set, slot))
 		return true;
-	if ((atomic_load_explicit(&h->dead, memory_order_relaxed) != 0 ||
-		 atomic_load_explicit(&h->tail, memory_order_relaxed) != walk->start) &&
-		walk_stand_in(walk, slot) == NO_SLOT)
+	if (!all_stand(walk) && walk_stand_in(walk, slot) == NO_SLOT)
 		return true;
 	return !walk_filter(walk, slot);
 }
@@ -161,9 +178,9 @@ consider(Walk *walk, uint32_t slot, float score)
 	walk_insert(walk, e);
 }
 
-/* Slots that have just been marked as visited: score them, keep the good ones. */
+/* Slots whose rows were asked for: score them, keep the good ones. */
 static void
-measure(Walk *walk, const uint32_t *slots, uint32_t n)
+score_rows(Walk *walk, const uint32_t *slots, uint32_t n)
 {
 	const Hnsw *h = walk->h;
 	const uint8_t *rows[WALK_BATCH];
@@ -172,17 +189,27 @@ measure(Walk *walk, const uint32_t *slots, uint32_t n)
 	if (n == 0)
 		return;
 	for (uint32_t i = 0; i < n; i++)
-	{
 		rows[i] = graph_row(h, slots[i]);
-		if (h->row_lines <= SHORT_ROW)
-			prefetch_lines_l2(rows[i], h->row_lines);
-		else if (i < 4)
-			prefetch_lines(rows[i], 4);
-	}
 	query_score(h, walk->query, slots, rows, n, scores);
 	walk->distances += n;
 	for (uint32_t i = 0; i < n; i++)
 		consider(walk, slots[i], scores[i]);
+}
+
+/* Slots that have just been marked as visited. */
+static void
+measure(Walk *walk, const uint32_t *slots, uint32_t n)
+{
+	const Hnsw *h = walk->h;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		if (h->row_lines <= SHORT_ROW)
+			prefetch_lines_l2(graph_row(h, slots[i]), h->row_lines);
+		else if (i < 4)
+			prefetch_lines(graph_row(h, slots[i]), 4);
+	}
+	score_rows(walk, slots, n);
 }
 
 void
@@ -216,56 +243,65 @@ node_passes(const Walk *walk, uint32_t slot)
 /*
  * Where few are hits: those among the links, and if they are few, those among the
  * links of links that are none.  So the walk goes from hit to hit, and what is
- * none costs a look at its links.  More than half of m at a time find little
- * more and cost much.
+ * none costs a look at its links.  With fewer than m at a time hits are missed,
+ * more find little more and cost much.
  */
 static void
 offer_through(Walk *walk, const uint32_t *links, uint32_t n)
 {
 	const Hnsw *h = walk->h;
+	const uint64_t *doors = walk->doors;
+	bool		bits_tell = doors && !walk->filter;
 	uint32_t	fresh[WALK_BATCH];
 	uint32_t	others[2 * HNSW_MAX_M];
 	uint32_t	nfresh = 0;
 	uint32_t	nothers = 0;
-	bool		plain_set = walk->set && !walk->twins;	/* bits tell it all */
 
 	walk->looked += n;
 	for (uint32_t i = 0; i < n; i++)
 	{
 		if (visited_has(walk->visited, links[i]))
 			continue;
-		if (node_passes(walk, links[i]))
+		if ((!doors || set_opens(walk->set, doors, links[i])) && (bits_tell || node_passes(walk, links[i])))
 		{
 			visited_add(walk->visited, links[i]);
 			fresh[nfresh++] = links[i];
 		}
 		else
-		{
 			others[nothers++] = links[i];
-			prefetch_lines(graph_ground(h, links[i]), 2);
-		}
 	}
-	for (uint32_t i = 0; i < nothers && nfresh < h->opt.m / 2; i++)
+	for (uint32_t i = 0; i < LISTS_AHEAD && i < nothers; i++)
+		prefetch_lines(graph_ground(h, others[i]), 2);
+	for (uint32_t i = 0; i < nothers && nfresh < h->opt.m; i++)
 	{
 		const atomic_uint *second = graph_ground(h, others[i]);
+		uint32_t	behind[2 * HNSW_MAX_M];
+		uint32_t	nbehind = 0;
+		uint32_t	j;
+
+		if (i + LISTS_AHEAD < nothers)
+			prefetch_lines(graph_ground(h, others[i + LISTS_AHEAD]), 2);
 
 		/* Looked through once, whichever node led here. */
 		visited_add(walk->visited, others[i]);
-		for (uint32_t j = 0; j < h->m0 && nfresh < WALK_BATCH; j++)
+
+		/* Which pass cannot be foretold: no branch depends on it. */
+		for (j = 0; j < h->m0; j++)
 		{
 			uint32_t	to = atomic_load_explicit(&second[j], memory_order_acquire);
 
 			if (to == NO_SLOT)
 				break;
-			walk->looked++;
-			if (plain_set && !set_has(walk->set, to))
-				continue;
-			if (!visited_has(walk->visited, to) && node_passes(walk, to))
-			{
-				visited_add(walk->visited, to);
-				fresh[nfresh++] = to;
-			}
+			behind[nbehind] = to;
+			nbehind += !doors || set_opens(walk->set, doors, to);
 		}
+		walk->looked += j;
+		for (j = 0; j < nbehind && nfresh < WALK_BATCH; j++)
+			if (!visited_has(walk->visited, behind[j]) && (bits_tell || node_passes(walk, behind[j])))
+			{
+				visited_add(walk->visited, behind[j]);
+				fresh[nfresh++] = behind[j];
+			}
 	}
 	measure(walk, fresh, nfresh);
 }
@@ -421,30 +457,38 @@ void
 walk_all(Walk *walk)
 {
 	Hnsw	   *h = walk->h;
-	uint32_t	some[WALK_BATCH];
+	uint32_t	some[2][ROWS_AHEAD];	/* asked for now, and before */
 	uint32_t	n = 0;
+	uint32_t	before = 0;
 	uint32_t	looked = 0;
+	int			now = 0;
 	uint32_t	used;
 
 	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
 	used = atomic_load_explicit(&h->used, memory_order_acquire);
-	visited_begin(walk->visited, used);
 	for (uint32_t slot = 0; slot < used; slot++)
 	{
 		if (walk->set && (slot = set_next(walk->set, slot)) >= used)
 			break;
 		if (walk->stop && ++looked % STOP_EVERY == 0 && walk->stop(walk->stop_arg))
 			break;
-		if (walk_stand_in(walk, slot) == NO_SLOT || !walk_filter(walk, slot))
+		if (!(walk->set && all_stand(walk)) && walk_stand_in(walk, slot) == NO_SLOT)
 			continue;
-		some[n++] = slot;
-		if (n == WALK_BATCH)
+		if (!walk_filter(walk, slot))
+			continue;
+		if (h->row_lines <= SHORT_ROW)
+			prefetch_lines_l2(graph_row(h, slot), h->row_lines);
+		some[now][n++] = slot;
+		if (n == ROWS_AHEAD)
 		{
-			walk_offer(walk, some, n);
+			now = !now;
+			score_rows(walk, some[now], before);
+			before = n;
 			n = 0;
 		}
 	}
-	walk_offer(walk, some, n);
+	score_rows(walk, some[!now], before);
+	score_rows(walk, some[now], n);
 }
 
 void
@@ -462,6 +506,8 @@ walk_start(Walk *walk)
 	uint64_t	entry = atomic_load_explicit(&h->entry, memory_order_acquire);
 
 	visited_begin(walk->visited, atomic_load_explicit(&h->used, memory_order_acquire));
+	if (walk->through && walk->set)
+		walk->doors = set_doors(walk->set);
 	if (entry != NO_ENTRY)
 	{
 		uint32_t	slot = entry_slot(walk_descend(walk, entry, 0));

@@ -29,6 +29,7 @@ typedef struct Walk
 	bool		twins;			/* there are some, and they count */
 	bool		through;		/* what is no hit is not measured, but looked through */
 	const HnswSet *set;
+	const uint64_t *doors;		/* of the set, for a walk through; else NULL */
 	HnswFilter	filter;
 	void	   *filter_arg;
 	bool		(*stop) (void *arg);	/* walk_all() asks it; NULL = never */
