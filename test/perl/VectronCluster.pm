@@ -10,9 +10,11 @@ VectronCluster - placement driver and workers for a test, started by hand
   my $cluster = VectronCluster->new;
   $cluster->start_pd;
   $cluster->start_worker($_) for 1, 2;
-  $node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'");
+  my $node = $cluster->new_server;        # with the extension, and no autovacuum
   $cluster->kill9('worker1');
   $cluster->start_worker(1);
+  $cluster->whole($node, 4, 'each of four shards has its three replicas');
+  $cluster->clean($node, 't', 't_v', 'the index has what the table has');
 
 =head1 DESCRIPTION
 
@@ -33,6 +35,7 @@ use warnings;
 
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(usleep);
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -91,6 +94,14 @@ sub start
 	my ($self, $name, @command) = @_;
 	die "$name runs already" if defined $self->{pids}{$name};
 	$self->spawn($name, @command);
+	$self->wait_ready($name);
+	return;
+}
+
+# Wait until one that was spawned is ready.
+sub wait_ready
+{
+	my ($self, $name) = @_;
 	$self->wait_until("$name is ready", sub {
 		return 1 if $self->log_text($name, 1) =~ /\bready\b/;
 		my $status = $self->ended($name);
@@ -169,6 +180,43 @@ sub wait_until
 		usleep(20_000);
 	}
 	return;
+}
+
+# A server with the extension whose placement driver is this cluster's.
+sub new_server
+{
+	my ($self, $settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new('main');
+	$node->init;
+	$node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $self->pd_endpoint . "'\nautovacuum = off\njit = off\n" . ($settings // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION vectron');
+	return $node;
+}
+
+# Each shard comes to have three replicas on three stores that are up, one of
+# which leads, and all have applied the same.
+sub whole
+{
+	my ($self, $node, $shards, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($node->poll_query_until('postgres', qq{
+		SELECT count(*) = $shards FROM (
+			SELECT shard FROM vectron.shards
+			GROUP BY shard
+			HAVING count(*) = 3 AND count(DISTINCT store) = 3 AND count(DISTINCT applied) = 1
+				AND count(*) FILTER (WHERE role = 'leader') = 1 AND count(*) FILTER (WHERE role = 'follower') = 2
+				AND bool_and(state = 'up')) s}), $name)
+		|| diag $node->safe_psql('postgres', 'TABLE vectron.shards');
+}
+
+# Every row has its entry, and no entry is wrong.
+sub clean
+{
+	my ($self, $node, $table, $index, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($node->safe_psql('postgres', qq{
+		SELECT entries >= (SELECT count(*) FROM $table), missing, extra, wrong FROM vectron.check_index('$index')}), 't|0|0|0', $name);
 }
 
 END

@@ -5,7 +5,6 @@
 use strict;
 use warnings;
 use File::Path qw(rmtree);
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use VectronCluster;
@@ -14,12 +13,8 @@ my $cluster = VectronCluster->new;
 $cluster->start_pd;
 $cluster->start_worker(1);
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'\nautovacuum = off\njit = off\n");
-$node->start;
+my $node = $cluster->new_server;
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION vectron;
 	CREATE TABLE t (id int PRIMARY KEY, v vector(6));
 	INSERT INTO t SELECT n, ARRAY[n % 13, n % 7, n % 11, n % 3, n % 17, n % 5] FROM generate_series(1, 2000) n;
 });
@@ -31,30 +26,8 @@ like($err, qr/WARNING:  index "t_v" has 1 of 3 wanted replicas of each shard/, '
 is($node->safe_psql('postgres', q{SELECT under_replicated FROM vectron.indexes}), 't', 'the view shows it');
 $cluster->start_worker($_) for 2, 3;
 
-# All shards have three replicas on three stores, a leader, and the same applied.
-my $whole = q{
-	SELECT count(*) = 4 FROM (
-		SELECT shard FROM vectron.shards
-		GROUP BY shard
-		HAVING count(*) = 3 AND count(DISTINCT store) = 3 AND count(DISTINCT applied) = 1
-			AND count(*) FILTER (WHERE role = 'leader') = 1 AND count(*) FILTER (WHERE role = 'follower') = 2
-			AND bool_and(state = 'up')) s
-};
-
-sub whole
-{
-	my ($name) = @_;
-	ok($node->poll_query_until('postgres', $whole), $name)
-		or diag $node->safe_psql('postgres', 'TABLE vectron.shards');
-	return;
-}
-
-sub clean
-{
-	my ($name) = @_;
-	is($node->safe_psql('postgres', q{SELECT entries >= (SELECT count(*) FROM t), missing, extra, wrong FROM vectron.check_index('t_v')}), 't|0|0|0', $name);
-	return;
-}
+sub whole { my ($name) = @_; return $cluster->whole($node, 4, $name); }
+sub clean { my ($name) = @_; return $cluster->clean($node, 't', 't_v', $name); }
 
 sub found
 {

@@ -4,7 +4,6 @@
 
 use strict;
 use warnings;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use VectronCluster;
@@ -13,11 +12,7 @@ my $cluster = VectronCluster->new;
 $cluster->start_pd('--down-after', 12);
 $cluster->start_worker($_) for 1 .. 4;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint . "'\nautovacuum = off\njit = off\n");
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION vectron');
+my $node = $cluster->new_server;
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM vectron.workers WHERE state = 'up'}), 'four workers are up');
 $node->safe_psql('postgres', q{
 	CREATE TABLE t (id int PRIMARY KEY, v vector(6));
@@ -25,34 +20,13 @@ $node->safe_psql('postgres', q{
 	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 4, replicas = 3);
 });
 
-my $whole = q{
-	SELECT count(*) = 4 FROM (
-		SELECT shard FROM vectron.shards
-		GROUP BY shard
-		HAVING count(*) = 3 AND count(DISTINCT store) = 3 AND count(DISTINCT applied) = 1
-			AND count(*) FILTER (WHERE role = 'leader') = 1 AND count(*) FILTER (WHERE role = 'follower') = 2
-			AND bool_and(state = 'up')) s
-};
-
-sub whole
-{
-	my ($name) = @_;
-	ok($node->poll_query_until('postgres', $whole), $name)
-		or diag $node->safe_psql('postgres', 'TABLE vectron.shards');
-	return;
-}
+sub whole { my ($name) = @_; return $cluster->whole($node, 4, $name); }
+sub clean { my ($name) = @_; return $cluster->clean($node, 't', 't_v', $name); }
 
 sub replicas_of
 {
 	my ($n) = @_;
 	return $node->safe_psql('postgres', "SELECT count(*) FROM vectron.shards WHERE endpoint LIKE '%worker$n'");
-}
-
-sub clean
-{
-	my ($name) = @_;
-	is($node->safe_psql('postgres', q{SELECT entries >= (SELECT count(*) FROM t), missing, extra, wrong FROM vectron.check_index('t_v')}), 't|0|0|0', $name);
-	return;
 }
 
 whole('each shard has three replicas');
