@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "service.h"
 
@@ -304,11 +305,7 @@ service_main(void *arg)
 		struct timespec until;
 		int64_t		left = due - clock_now_us();
 
-		clock_gettime(CLOCK_REALTIME, &until);
-		left = left > 0 ? left : 0;
-		until.tv_nsec += left % 1000000 * 1000;
-		until.tv_sec += left / 1000000 + until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
+		until = cond_moment(left > 0 ? left : 0);
 		pthread_mutex_lock(&pd->lock);
 		if (!pd->queue && !pd->stopping)
 			pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
@@ -427,7 +424,7 @@ pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out, VtE
 	pd->started_us = clock_now_us();
 	pd->queue_end = &pd->queue;
 	pthread_mutex_init(&pd->lock, NULL);
-	pthread_cond_init(&pd->ready, NULL);
+	cond_init(&pd->ready);
 	status = catalog_open(rows, &pd->catalog, &applied, err);
 	if (status == VT_OK)
 	{

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "private.h"
 
 #define NICE 10
@@ -210,12 +211,8 @@ mend_some(Indexer *indexer)
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
 {
-	struct timespec until;
+	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += MEND_PAUSE_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->sleeping, 1);
 	if (!atomic_load(&indexer->stopping) && atomic_load(&indexer->calls) == calls)
@@ -277,7 +274,7 @@ indexer_start(Worker *worker, uint32_t threads)
 	indexer->always = indexer->n > 1 ? indexer->n / 2 : 1;
 	atomic_store(&indexer->link_us, LINK_US_FIRST);
 	pthread_mutex_init(&indexer->lock, NULL);
-	pthread_cond_init(&indexer->called, NULL);
+	cond_init(&indexer->called);
 	indexer->threads = vt_alloc0(sizeof(IndexThread) * indexer->n);
 	for (uint32_t i = 0; i < indexer->n; i++)
 	{

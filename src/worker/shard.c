@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/breaks.h"
+#include "base/cond.h"
 
 /* Below this codes save neither memory nor time. */
 #define CODES_DIM_MIN 32
@@ -367,7 +368,7 @@ shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, Vt
 	pthread_mutex_init(&shard->files_lock, NULL);
 	pthread_mutex_init(&shard->content_lock, NULL);
 	pthread_mutex_init(&shard->gate_lock, NULL);
-	pthread_cond_init(&shard->gate, NULL);
+	cond_init(&shard->gate);
 	status = shard_open_rows(directory, id, &shard->rows, err);
 	if (status == VT_OK)
 		status = shard_load(shard, replay, err);

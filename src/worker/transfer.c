@@ -25,9 +25,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 
 #define GATE_WAIT_MS 20
@@ -319,10 +319,7 @@ close_gate(Shard *shard)
 		if (shard->quiesce)
 			shard->quiesce(shard->quiesce_arg, shard);
 		pthread_mutex_lock(&shard->gate_lock);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += GATE_WAIT_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000L;
-		until.tv_nsec %= 1000000000L;
+		until = cond_moment(GATE_WAIT_MS * 1000);
 		if (atomic_load(&shard->users) > 0)
 			pthread_cond_timedwait(&shard->gate, &shard->gate_lock, &until);
 	}

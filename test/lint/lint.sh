@@ -80,6 +80,7 @@ grep -Hn -E '(^|[^>.[:alnum:]_])(time|malloc|calloc|realloc|free|rand|random|pri
 	rule "the Raft core calls no clock, allocator, random source or output"
 grep -Hn -E '#include (<errno\.h>|<stdio\.h>|<pthread\.h>|<unistd\.h>|<time\.h>)' src/raft/*.[ch] 2>/dev/null |
 	rule "the Raft core includes no system header of that kind"
+grep -Hn -E 'CLOCK_REALTIME' src/*/*.[ch] | grep -v '^src/base/clock\.h' | rule "nobody waits by the wall clock"
 grep -ln '"postgres\.h"' src/*/*.[ch] 2>/dev/null | grep -v '^src/pg/' | rule "PostgreSQL's headers stay in src/pg"
 grep -ln -E '<leveldb/' src/*/*.[ch] 2>/dev/null | grep -v '^src/store/' | rule "LevelDB stays in src/store"
 grep -ln -E '<nng/' src/*/*.[ch] 2>/dev/null | grep -v '^src/net/' | rule "nng stays in src/net"
