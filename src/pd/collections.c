@@ -126,8 +126,13 @@ candidates_now(Pd *pd, size_t *n)
 
 	*n = 0;
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
-		if (store_is_up(pd, pd->catalog->stores[i]->id) && !pd->catalog->stores[i]->draining)
-			candidates[(*n)++].store = pd->catalog->stores[i]->id;
+	{
+		const CatalogStore *store = pd->catalog->stores[i];
+
+		/* One that spoke a moment ago may have been replaced by an empty disk since. */
+		if (store_is_up(pd, store->id) && !store->draining && !store_is_superseded(pd, store))
+			candidates[(*n)++].store = store->id;
+	}
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
 			for (size_t k = 0; k < *n; k++)

@@ -157,6 +157,27 @@ a_founder_wiped_before_it_spoke(void **state)
 	}
 }
 
+/* Nothing new goes to a store that spoke a moment ago, and whose disk was replaced since. */
+static void
+a_disk_that_is_gone_founds_nothing(void **state)
+{
+	PdWorld    *w = cluster(7, 3);
+	uint64_t	old = w->stores[1].id;
+	CatalogCollection *c;
+
+	(void) state;
+	run_seconds(w, 11);
+	store_is_replaced(w, 1);
+	while (w->stores[1].id == 0 || w->stores[1].id == old)
+		tick(w);
+	c = create(w, 4, 3);
+	for (uint32_t i = 0; i < c->nshards; i++)
+		for (int k = 0; k < c->shards[i].desc.nreplicas; k++)
+			assert_true(c->shards[i].desc.replicas[k].store != old);
+	settle(w, 3, 30);
+	end(w);
+}
+
 /* A founder that is late finds the group founded, and gets an empty replica. */
 static void
 a_late_founder_waits_for_the_leader(void **state)
@@ -442,6 +463,7 @@ main(void)
 		TEST(a_lost_store_is_replaced),
 		TEST(an_empty_disk_is_filled_at_once),
 		TEST(a_founder_wiped_before_it_spoke),
+		TEST(a_disk_that_is_gone_founds_nothing),
 		TEST(a_late_founder_waits_for_the_leader),
 		TEST(a_replica_that_was_lost_is_not_made_again),
 		TEST(a_store_is_drained),
