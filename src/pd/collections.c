@@ -126,13 +126,8 @@ candidates_now(Pd *pd, size_t *n)
 
 	*n = 0;
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
-	{
-		const CatalogStore *store = pd->catalog->stores[i];
-
-		/* One that spoke a moment ago may have been replaced by an empty disk since. */
-		if (store_is_up(pd, store->id) && !store->draining && !store_is_superseded(pd, store))
-			candidates[(*n)++].store = store->id;
-	}
+		if (store_is_up(pd, pd->catalog->stores[i]->id) && !pd->catalog->stores[i]->draining)
+			candidates[(*n)++].store = pd->catalog->stores[i]->id;
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
 			for (size_t k = 0; k < *n; k++)

@@ -43,18 +43,39 @@ beat_of(Pd *pd, uint64_t store)
 	return place < pd->nbeats && pd->beats[place]->store == store ? pd->beats[place] : NULL;
 }
 
+static void
+beat_free(Beat *beat)
+{
+	free(beat->reports);
+	free(beat->missing);
+	free(beat);
+}
+
 void
 beats_free(Pd *pd)
 {
 	for (size_t i = 0; i < pd->nbeats; i++)
-	{
-		free(pd->beats[i]->reports);
-		free(pd->beats[i]->missing);
-		free(pd->beats[i]);
-	}
+		beat_free(pd->beats[i]);
 	free(pd->beats);
 	pd->beats = NULL;
 	pd->nbeats = 0;
+}
+
+/* A store that has registered is all that listens at its endpoint: others are gone. */
+void
+beats_supersede(Pd *pd, uint64_t store, const char *endpoint)
+{
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	{
+		const CatalogStore *other = pd->catalog->stores[i];
+		size_t		place = beat_place(pd, other->id);
+
+		if (other->id >= store || strcmp(other->endpoint, endpoint) != 0 || !beat_of(pd, other->id))
+			continue;
+		beat_free(pd->beats[place]);
+		memmove(pd->beats + place, pd->beats + place + 1, sizeof(Beat *) * (pd->nbeats - place - 1));
+		pd->nbeats--;
+	}
 }
 
 /* -- Reading --------------------------------------------------------------- */
@@ -253,12 +274,10 @@ store_health(Pd *pd, const CatalogStore *store)
 	int64_t		since = beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
 	Health		health = plan_health(pd->now_us - since, SUSPECT_AFTER_US, pd->options.down_after_us);
 
-	/* An empty disk is a new store: what the old one had is gone with it. */
-	if (health == HEALTH_SUSPECT && store_is_superseded(pd, store))
-		return HEALTH_DOWN;
 	if (health == HEALTH_UP && !beat)
-		return HEALTH_SUSPECT;	/* we have only just begun to listen */
-	return health;
+		health = HEALTH_SUSPECT;	/* we have only just begun to listen */
+	/* An empty disk is a new store: what the old one had is gone with it. */
+	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
 }
 
 /*

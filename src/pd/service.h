@@ -190,6 +190,7 @@ extern const ShardPlace *shards_of_store(Pd *pd, uint64_t store, size_t *n);
 extern Beat *beat_of(Pd *pd, uint64_t store);
 extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
 extern void beat_take_missing(Pd *pd, Beat *beat);
+extern void beats_supersede(Pd *pd, uint64_t store, const char *endpoint);
 extern void beats_free(Pd *pd);
 extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);

@@ -60,6 +60,7 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 			return vt_fail(err, status, "the store could not be recorded");
 		log_info("store=%" PRIu64 " registered at %s", store.id, store.endpoint);
 	}
+	beats_supersede(pd, store.id, store.endpoint);
 	*reply = json_object();
 	json_object_set_new(*reply, "cluster", json_id(&meta.cluster));
 	json_object_set_new(*reply, "store", json_u64(store.id));
