@@ -237,9 +237,9 @@ hello_answer(NetConn *conn, const WireHeader *header, Bytes payload)
 	return true;
 }
 
-/* What a connection of this role may send. */
+/* What a connection of this role may send to us.  Raft is spoken among equals. */
 static bool
-role_may(WireRole role, WireType type)
+role_may(WireRole ours, WireRole role, WireType type)
 {
 	switch (type)
 	{
@@ -252,7 +252,7 @@ role_may(WireRole role, WireType type)
 			return role == WIRE_ROLE_GATEWAY || role == WIRE_ROLE_CTL;
 		case WIRE_RAFT:
 		case WIRE_CHUNK:
-			return role == WIRE_ROLE_WORKER;
+			return role == ours && (role == WIRE_ROLE_WORKER || role == WIRE_ROLE_PD);
 		default:
 			return false;
 	}
@@ -302,7 +302,7 @@ conn_take_frames(NetConn *conn)
 		}
 		else if (header.kind == WIRE_CANCEL ||
 				 (header.kind == (header.type == WIRE_RAFT ? WIRE_ONEWAY : WIRE_REQUEST) &&
-				  role_may(conn->role, header.type)))
+				  role_may(server->options.role, conn->role, header.type)))
 		{
 			Buf			copy = {0};
 

@@ -100,6 +100,41 @@ typedef struct ReplicaTransport
 	void	   *arg;
 } ReplicaTransport;
 
+/*
+ * The transport that processes use: links to the nodes whose endpoints are
+ * noted.  One process of a role speaks to others of the same.
+ */
+typedef struct ReplicaLinks ReplicaLinks;
+
+typedef struct ReplicaLinksOptions
+{
+	WireRole	role;
+	VtId		cluster;		/* zero and 0: not known yet */
+	uint64_t	node;
+	uint64_t	boot_epoch;
+} ReplicaLinksOptions;
+
+extern ReplicaLinks *replica_links_new(const ReplicaLinksOptions *options);
+extern void replica_links_set_identity(ReplicaLinks *links, const VtId *cluster, uint64_t node);
+extern ReplicaTransport replica_links_transport(ReplicaLinks *links);
+
+/* The host that has this transport, before anybody is noted. */
+extern void replica_links_serve(ReplicaLinks *links, ReplicaHost *host);
+
+/* A node listens there, from now on.  Any thread. */
+extern void replica_links_note(ReplicaLinks *links, uint64_t node, const char *endpoint);
+
+/* A node's connection to us is gone.  In a callback of net's. */
+extern void replica_links_lost(ReplicaLinks *links, uint64_t node);
+
+/*
+ * Before the host ends: nothing is sent any more, what waits for a peer's answer
+ * ends, and so do the links' threads, which tell the host who is dead.  Free them
+ * after the host.
+ */
+extern void replica_links_stop(ReplicaLinks *links);
+extern void replica_links_free(ReplicaLinks *links);
+
 typedef struct ReplicaHostOptions
 {
 	ReplicaTransport transport; /* all zero: no peers */

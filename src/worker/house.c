@@ -130,6 +130,7 @@ register_with_pd(Worker *worker, NetPeer *peer, VtStatus *last)
 			keep_identity(worker);
 			net_server_set_identity(worker->server, &worker->cluster, worker->store_id);
 			replica_host_set_node(worker->host, worker->store_id);
+			replica_links_set_identity(worker->links, &worker->cluster, worker->store_id);
 			log_info("store=%s registered", store);
 			ok = true;
 		}
@@ -152,7 +153,7 @@ take_peers(Worker *worker, json_t *answer)
 		const char *endpoint = json_string_value(json_object_get(row, "endpoint"));
 
 		if (store && endpoint)
-			peers_note(worker, strtoull(store, NULL, 10), endpoint);
+			replica_links_note(worker->links, strtoull(store, NULL, 10), endpoint);
 	}
 	if (version)
 		worker->peers_version = strtoull(version, NULL, 10);

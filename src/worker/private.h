@@ -50,8 +50,6 @@ typedef struct RequestQueue
 	Request   **end;
 } RequestQueue;
 
-typedef struct WorkerPeer WorkerPeer;
-
 /* State a client comes back to: a scan or a listing of one shard. */
 typedef struct Lease
 {
@@ -101,11 +99,8 @@ struct Worker
 	uint64_t	turned_away;	/* for want of room */
 	bool		stopping;
 
-	/* Where other workers are */
-	pthread_mutex_t peers_lock;
-	WorkerPeer *peers;
-	bool		peers_stopped;
-	uint64_t	peers_version;	/* of PD's list; the house thread's */
+	ReplicaLinks *links;		/* to other workers */
+	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
 
 	pthread_t  *pool;
 	uint32_t	npool;
@@ -168,13 +163,6 @@ extern void lease_drop_conn(Worker *worker, uint64_t conn);
 extern void lease_cancel(Worker *worker, uint64_t conn, uint64_t request);
 extern void lease_expire(Worker *worker, int64_t now_us, bool all);
 extern void lease_bury(Worker *worker);
-
-/* peers.c */
-extern ReplicaTransport peers_transport(Worker *worker);
-extern void peers_note(Worker *worker, uint64_t store, const char *endpoint);
-extern void peers_lost(Worker *worker, uint64_t store);
-extern void peers_stop(Worker *worker);
-extern void peers_free(Worker *worker);
 
 /* task.c: what PD gives to do */
 struct json_t;

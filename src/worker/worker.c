@@ -221,7 +221,7 @@ on_closed(void *arg, NetConn *conn)
 {
 	lease_drop_conn((Worker *) arg, net_conn_id(conn));
 	if (net_conn_role(conn) == WIRE_ROLE_WORKER)
-		peers_lost((Worker *) arg, net_conn_store(conn));
+		replica_links_lost(((Worker *) arg)->links, net_conn_store(conn));
 }
 
 VtStatus
@@ -230,6 +230,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	Worker	   *worker = vt_alloc0(sizeof(Worker));
 	StoreOptions log_options = {.write_buffer = 64 << 20};
 	ReplicaHostOptions host_options = {0};
+	ReplicaLinksOptions links = {.role = WIRE_ROLE_WORKER, .boot_epoch = options->boot_epoch};
 	NetServerOptions net;
 	char		path[4096];
 	VtStatus	status;
@@ -238,7 +239,6 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	worker->started_us = clock_now_us();
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);
-	pthread_mutex_init(&worker->peers_lock, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);
 	worker->shards_path = vt_strdup(path);
@@ -248,10 +248,14 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		status = load_identity(worker, err);
 	if (status == VT_OK)
 	{
-		host_options.transport = peers_transport(worker);
+		links.cluster = worker->cluster;
+		links.node = worker->store_id;
+		worker->links = replica_links_new(&links);
+		host_options.transport = replica_links_transport(worker->links);
 		host_options.node = worker->store_id;
 		host_options.checkpoint_bytes = options->checkpoint_bytes;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
+		replica_links_serve(worker->links, worker->host);
 	}
 	if (status == VT_OK)
 		status = worker_finish_drops(worker, err);
@@ -292,7 +296,7 @@ worker_stop(Worker *worker)
 		log_warn("could not wake the housekeeping thread");
 	pthread_join(worker->house, NULL);
 	pool_stop(worker);
-	peers_stop(worker);
+	replica_links_stop(worker->links);
 	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);
 	net_server_stop(worker->server);
@@ -308,7 +312,7 @@ worker_stop(Worker *worker)
 	}
 	free(worker->dropped);
 	waiting_free(&worker->searches);
-	peers_free(worker);
+	replica_links_free(worker->links);
 	store_close(worker->log);
 	close(worker->wake_fd);
 	free(worker->shards_path);

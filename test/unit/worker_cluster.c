@@ -55,8 +55,9 @@ run_worker(int number)
 	{
 		place->worker->store_id = (uint64_t) number;
 		replica_host_set_node(place->worker->host, (uint64_t) number);
+		replica_links_set_identity(place->worker->links, &place->worker->cluster, (uint64_t) number);
 		for (int i = 1; i <= NODES; i++)
-			peers_note(place->worker, (uint64_t) i, nodes[i].place.endpoint);
+			replica_links_note(place->worker->links, (uint64_t) i, nodes[i].place.endpoint);
 		status = worker_create_shard(place->worker, &place->desc, 100 + (uint64_t) number, true, &err);
 	}
 	if (status != VT_OK)

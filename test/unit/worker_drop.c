@@ -455,17 +455,17 @@ static void
 stopped_beside_a_dead_peer(void **state)
 {
 	Worker	   *worker = start();
-	ReplicaTransport transport = peers_transport(worker);
+	ReplicaTransport transport = replica_links_transport(worker->links);
 	NetPeerOptions options = {.endpoint = worker->options.listen, .role = WIRE_ROLE_WORKER, .store = 2};
 	NetPeer    *peer = net_peer_new(&options);
 	Buf			message = {0};
 
 	(void) state;
-	peers_note(worker, 2, worker->options.pd);	/* where nobody is */
+	replica_links_note(worker->links, 2, worker->options.pd);	/* where nobody is */
 	for (uint64_t shard = 1; shard < 9; shard++)
 		assert_int_equal(create(worker, shard, 10 * shard), VT_OK);	/* takes a while to stop */
 	wire_raft_begin(&message, 1);
-	transport.send(worker, 2, &message);
+	transport.send(transport.arg, 2, &message);
 	assert_int_equal(net_peer_redial(peer, 5000), VT_OK);
 	worker_stop(worker);
 	net_peer_free(peer);

@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * links.c
+ *	  The transport between hosts: where the others are, and what is sent to them.
+ *
+ * Raft messages go over a link each, which is made when the first one is sent;
+ * snapshots over a connection of their own, which only the errand thread uses,
+ * so that they never stand before a heartbeat.
+ *
+ * When a node's connection to us breaks, its link is asked to dial: if nobody
+ * listens there any more, the node is dead, and its followers need not wait
+ * for their timeouts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "net/net.h"
+
+#define CHUNK_TIMEOUT_MS 30000
+
+typedef struct Peer
+{
+	struct Peer *next;
+	uint64_t	node;
+	char	   *endpoint;
+	NetLink    *link;			/* NULL until something is sent */
+	NetPeer    *chunks;			/* of the errand thread, but for its end */
+	bool		moved;			/* chunks go to the endpoint before */
+} Peer;
+
+struct ReplicaLinks
+{
+	ReplicaHost *host;			/* told who is dead; set before anybody is noted */
+
+	pthread_mutex_t lock;		/* of all below */
+	ReplicaLinksOptions options;
+	Peer	   *peers;
+	bool		stopped;
+};
+
+ReplicaLinks *
+replica_links_new(const ReplicaLinksOptions *options)
+{
+	ReplicaLinks *links = vt_alloc0(sizeof(ReplicaLinks));
+
+	links->options = *options;
+	pthread_mutex_init(&links->lock, NULL);
+	return links;
+}
+
+void
+replica_links_serve(ReplicaLinks *links, ReplicaHost *host)
+{
+	links->host = host;
+}
+
+void
+replica_links_set_identity(ReplicaLinks *links, const VtId *cluster, uint64_t node)
+{
+	pthread_mutex_lock(&links->lock);
+	links->options.cluster = *cluster;
+	links->options.node = node;
+	pthread_mutex_unlock(&links->lock);
+}
+
+/* With the lock held. */
+static NetPeerOptions
+options_for(ReplicaLinks *links, const char *endpoint)
+{
+	NetPeerOptions options;
+
+	memset(&options, 0, sizeof(options));
+	options.endpoint = endpoint;
+	options.role = links->options.role;
+	options.cluster = links->options.cluster;
+	options.store = links->options.node;
+	options.boot_epoch = links->options.boot_epoch;
+	return options;
+}
+
+/* With the lock held. */
+static Peer *
+find(ReplicaLinks *links, uint64_t node)
+{
+	Peer	   *peer = links->peers;
+
+	while (peer && peer->node != node)
+		peer = peer->next;
+	return peer;
+}
+
+static void
+on_refused(void *arg, uint64_t node)
+{
+	replica_host_node_down(((ReplicaLinks *) arg)->host, node);
+}
+
+void
+replica_links_note(ReplicaLinks *links, uint64_t node, const char *endpoint)
+{
+	Peer	   *peer;
+	NetLink    *old = NULL;
+
+	if (node == 0 || endpoint[0] == '\0')
+		return;
+	pthread_mutex_lock(&links->lock);
+	peer = find(links, node);
+	if (!peer && node != links->options.node)
+	{
+		peer = vt_alloc0(sizeof(Peer));
+		peer->node = node;
+		peer->next = links->peers;
+		links->peers = peer;
+	}
+	if (peer && (!peer->endpoint || strcmp(peer->endpoint, endpoint) != 0))
+	{
+		free(peer->endpoint);
+		peer->endpoint = vt_strdup(endpoint);
+		old = peer->link;
+		peer->link = NULL;
+		peer->moved = true;
+		log_info("node=%llu is at %s", (unsigned long long) node, endpoint);
+	}
+	pthread_mutex_unlock(&links->lock);
+	net_link_free(old);
+}
+
+/* On a thread that steps the cores. */
+static void
+send_messages(void *arg, uint64_t node, Buf *messages)
+{
+	ReplicaLinks *links = (ReplicaLinks *) arg;
+	Peer	   *peer;
+
+	pthread_mutex_lock(&links->lock);
+	peer = links->stopped ? NULL : find(links, node);
+	if (peer)
+	{
+		if (!peer->link)
+		{
+			NetPeerOptions options = options_for(links, peer->endpoint);
+
+			peer->link = net_link_new(&options, on_refused, links, node);
+		}
+		net_link_send(peer->link, messages);
+	}
+	pthread_mutex_unlock(&links->lock);
+	buf_free(messages);
+}
+
+/* On an errand thread. */
+static VtStatus
+send_chunk(void *arg, uint64_t node, Bytes chunk, WireChunkResult *result, VtError *err)
+{
+	ReplicaLinks *links = (ReplicaLinks *) arg;
+	Peer	   *peer;
+	NetPeer    *chunks = NULL;
+	NetPeer    *old = NULL;
+	Buf			reply = {0};
+	VtStatus	status;
+
+	pthread_mutex_lock(&links->lock);
+	peer = links->stopped ? NULL : find(links, node);
+	if (peer && (!peer->chunks || peer->moved))
+	{
+		NetPeerOptions options = options_for(links, peer->endpoint);
+
+		old = peer->chunks;
+		peer->chunks = net_peer_new(&options);
+		peer->moved = false;
+	}
+	if (peer)
+		chunks = peer->chunks;
+	pthread_mutex_unlock(&links->lock);
+	net_peer_free(old);
+	if (!chunks)
+		return vt_fail(err, VT_UNAVAILABLE, "nobody said where node %llu is",
+					   (unsigned long long) node);
+	status = net_peer_call(chunks, WIRE_CHUNK, chunk, CHUNK_TIMEOUT_MS, &reply, err);
+	if (status == VT_OK && wire_chunk_result_get(buf_bytes(&reply), result) != VT_OK)
+		status = vt_fail(err, VT_PROTOCOL, "the answer to a chunk is malformed");
+	buf_free(&reply);
+	return status;
+}
+
+ReplicaTransport
+replica_links_transport(ReplicaLinks *links)
+{
+	ReplicaTransport transport = {send_messages, send_chunk, links};
+
+	return transport;
+}
+
+void
+replica_links_lost(ReplicaLinks *links, uint64_t node)
+{
+	Peer	   *peer;
+
+	pthread_mutex_lock(&links->lock);
+	peer = find(links, node);
+	if (peer && peer->link)
+		net_link_probe(peer->link);
+	pthread_mutex_unlock(&links->lock);
+}
+
+void
+replica_links_stop(ReplicaLinks *links)
+{
+	NetLink    *link;
+
+	pthread_mutex_lock(&links->lock);
+	links->stopped = true;
+	for (Peer *peer = links->peers; peer; peer = peer->next)
+		if (peer->chunks)
+			net_peer_abort(peer->chunks);
+	pthread_mutex_unlock(&links->lock);
+	do
+	{
+		link = NULL;
+		pthread_mutex_lock(&links->lock);
+		for (Peer *peer = links->peers; peer && !link; peer = peer->next)
+		{
+			link = peer->link;
+			peer->link = NULL;
+		}
+		pthread_mutex_unlock(&links->lock);
+		net_link_free(link);	/* waits for its thread, which may be stepping cores */
+	} while (link);
+}
+
+void
+replica_links_free(ReplicaLinks *links)
+{
+	while (links->peers)
+	{
+		Peer	   *peer = links->peers;
+
+		links->peers = peer->next;
+		net_peer_free(peer->chunks);
+		free(peer->endpoint);
+		free(peer);
+	}
+	pthread_mutex_destroy(&links->lock);
+	free(links);
+}
