@@ -5,8 +5,8 @@
  *
  * Of several drivers the one that answered last is asked first.  A driver that
  * cannot be reached, is not the leader or is going down leaves the question to
- * the next; when all have, it starts over after a pause.  Any other answer is
- * the answer.  Every op may safely be asked twice.
+ * the one it says leads, else to the next; when all have, it starts over after a
+ * pause.  Any other answer is the answer.  Every op may safely be asked twice.
  *
  * PostgreSQL exports a function json_object() too, so jansson's is not called
  * here: objects are made by json_pack().
@@ -18,10 +18,14 @@
 #include "private.h"
 
 /*
- * With several drivers none may use up the whole time by silence: each gets
- * half of what is left, while more than this is left.
+ * With several drivers none may use up the whole time by silence: each gets half
+ * of what is left, while more than the first is left, and at most the second,
+ * which doubles with each round.  One that is waited for with reason, as for a
+ * new collection's shards, is only asked again.
  */
 #define ONE_OF_MANY_US (1 * INT64_C(1000000))
+#define SILENCE_US (3 * INT64_C(1000000))
+#define HINTS_MAX 2				/* followed in one round */
 
 /* What became of asking one endpoint once. */
 typedef enum Outcome
@@ -32,15 +36,20 @@ typedef enum Outcome
 	ASK_ENDED					/* the caller's wait ended the call */
 } Outcome;
 
-/* The status in the answer that lies in client->control_reply. */
+/*
+ * The status in the answer that lies in client->control_reply.  hint: whom a
+ * driver that does not lead takes for the leader, or "".
+ */
 static VtStatus
-read_status(Client *client, const char *endpoint, VtError *err)
+read_status(Client *client, const char *endpoint, char hint[ENDPOINT_SIZE], VtError *err)
 {
 	json_t	   *body = json_loadb((const char *) client->control_reply.data,
 								  client->control_reply.len - 1, JSON_REJECT_DUPLICATES, NULL);
 	json_t	   *number = json_object_get(body, "status");
+	const char *leader = json_string_value(json_object_get(body, "leader"));
 	VtStatus	status;
 
+	hint[0] = '\0';
 	if (!json_is_integer(number) || json_integer_value(number) < 0 ||
 		json_integer_value(number) > UINT16_MAX ||
 		!vt_status_valid((uint32_t) json_integer_value(number)))
@@ -53,6 +62,8 @@ read_status(Client *client, const char *endpoint, VtError *err)
 
 		status = (VtStatus) json_integer_value(number);
 		vt_fail(err, status, "%s: %s", endpoint, words ? words : vt_status_words(status));
+		if (status == VT_NOT_LEADER && leader && strlen(leader) < ENDPOINT_SIZE)
+			memcpy(hint, leader, strlen(leader) + 1);
 	}
 	json_decref(body);
 	return status;
@@ -91,12 +102,74 @@ ask_once(Client *client, const char *endpoint, const char *text, int64_t deadlin
 	return outcome;
 }
 
+/* One round of asking. */
+typedef struct Round
+{
+	const char *text;
+	int64_t		deadline_us;
+	size_t		n;				/* endpoints that may be asked */
+	uint32_t	number;			/* from 0 */
+	VtStatus	status;			/* in the answer that counts */
+	bool		hopeless;		/* nobody is to be expected to answer */
+	bool		heard;			/* failure is what a driver said, not that it is silent */
+	char		hint[ENDPOINT_SIZE];
+	VtError		failure;
+} Round;
+
+/* When one driver has been silent for long enough. */
+static int64_t
+silence_until(const Round *round)
+{
+	int64_t		now = clock_now_us();
+	int64_t		left = round->deadline_us - now;
+	int64_t		most = (int64_t) SILENCE_US << (round->number < 6 ? round->number : 6);
+
+	if (round->n == 1 || left <= ONE_OF_MANY_US)
+		return round->deadline_us;
+	return now + (left / 2 < most ? left / 2 : most);
+}
+
+/* ASK_ANSWERED: that is the answer; ASK_LOST: go on; ASK_ENDED: give up. */
+static Outcome
+ask_one(Client *client, const char *endpoint, Round *round)
+{
+	VtError		err = {0};
+	Outcome		outcome = ask_once(client, endpoint, round->text, silence_until(round), &err);
+
+	round->hint[0] = '\0';
+	if (outcome == ASK_ANSWERED)
+	{
+		round->status = read_status(client, endpoint, round->hint, &err);
+		if (round->status != VT_NOT_LEADER && round->status != VT_STOPPING)
+		{
+			round->failure = err;
+			return ASK_ANSWERED;
+		}
+	}
+	round->hopeless = round->hopeless && outcome == ASK_HOPELESS;
+	/* Why nobody leads says more than who is silent. */
+	if (outcome == ASK_ANSWERED || outcome == ASK_ENDED || !round->heard)
+		round->failure = err;
+	round->heard |= outcome == ASK_ANSWERED;
+	return outcome == ASK_ENDED ? ASK_ENDED : ASK_LOST;
+}
+
+/* Which of the endpoints it is; n = none. */
+static size_t
+place_of(const char *const *endpoints, size_t n, const char *endpoint)
+{
+	size_t		i = 0;
+
+	while (i < n && strcmp(endpoints[i], endpoint) != 0)
+		i++;
+	return i;
+}
+
 static VtStatus
 ask(Client *client, const char *const *endpoints, size_t n, size_t *current, const char *text,
 	int64_t deadline_us, const char **reply, VtError *err)
 {
-	Retry		retry = {0};
-	VtError		failure = {0};
+	Retry		retry = {.replicated = n > 1};
 
 	*reply = NULL;
 	if (n == 0)
@@ -106,44 +179,47 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 					   strlen(text), WIRE_PAYLOAD_MAX);
 	for (;;)
 	{
-		bool		hopeless = true;
+		Round		round = {.text = text, .deadline_us = deadline_us, .n = n, .number = retry.tries,
+		.hopeless = true};
+		int			hints = 0;
 		VtStatus	status;
 
 		for (size_t i = 0; i < n; i++)
 		{
 			size_t		which = (*current + i) % n;
-			int64_t		left = deadline_us - clock_now_us();
-			Outcome		outcome = ask_once(client, endpoints[which], text,
-										   n > 1 && left > ONE_OF_MANY_US ? deadline_us - left / 2 :
-										   deadline_us, &failure);
+			Outcome		outcome = ask_one(client, endpoints[which], &round);
 
+			while (outcome == ASK_LOST && round.hint[0] && hints++ < HINTS_MAX)
+			{
+				char		leader[ENDPOINT_SIZE];
+
+				memcpy(leader, round.hint, sizeof(leader));
+				outcome = ask_one(client, leader, &round);
+				if (outcome == ASK_ANSWERED && place_of(endpoints, n, leader) < n)
+					which = place_of(endpoints, n, leader);
+			}
 			if (outcome == ASK_ENDED)
 			{
 				if (err)
-					*err = failure;
-				return failure.code;
+					*err = round.failure;
+				return round.failure.code;
 			}
 			if (outcome == ASK_ANSWERED)
 			{
-				status = read_status(client, endpoints[which], &failure);
-				if (status != VT_NOT_LEADER && status != VT_STOPPING)
-				{
-					*current = which;
-					*reply = (const char *) client->control_reply.data;
-					if (status != VT_OK && err)
-						*err = failure;
-					return status;
-				}
+				*current = which;
+				*reply = (const char *) client->control_reply.data;
+				if (round.status != VT_OK && err)
+					*err = round.failure;
+				return round.status;
 			}
-			hopeless = hopeless && outcome == ASK_HOPELESS;
 		}
-		if (hopeless)
+		if (round.hopeless)
 		{
 			if (err)
-				*err = failure;
-			return failure.code;
+				*err = round.failure;
+			return round.failure.code;
 		}
-		retry_note_failure(&retry, failure.code, &failure);
+		retry_note_failure(&retry, round.failure.code, &round.failure);
 		status = retry_wait(client, &retry, deadline_us, err);
 		if (status != VT_OK)
 			return status;

@@ -20,7 +20,6 @@
 #include "status.h"
 
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
-#define CALL_TIMEOUT_MS 5000
 #define RETRY_MS 200
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
@@ -46,40 +45,6 @@ look_around(Worker *worker)
 	lease_bury(worker);
 }
 
-/* Ask PD; NULL when it did not answer or refused (logged once per cause). */
-static json_t *
-ask(NetPeer *peer, json_t *question, int timeout_ms, VtStatus *last)
-{
-	char	   *text = json_dumps(question, JSON_COMPACT);
-	Buf			reply = {0};
-	VtError		err = {0};
-	VtStatus	status = net_peer_call(peer, WIRE_CONTROL, bytes_str(text), timeout_ms, &reply, &err);
-	json_t	   *answer = NULL;
-
-	if (status == VT_OK)
-	{
-		answer = json_loadb((const char *) reply.data, reply.len, 0, NULL);
-		status = answer ? (VtStatus) json_integer_value(json_object_get(answer, "status")) : VT_PROTOCOL;
-		if (status != VT_OK)
-			vt_fail(&err, status, "%s", json_is_string(json_object_get(answer, "message")) ?
-					json_string_value(json_object_get(answer, "message")) : vt_status_words(status));
-	}
-	if (status != VT_OK)
-	{
-		if (status != *last)
-			log_warn("placement driver: %s", vt_error_words(&err));
-		json_decref(answer);
-		answer = NULL;
-	}
-	else if (*last != VT_OK)
-		log_info("placement driver answers");
-	*last = status;
-	buf_free(&reply);
-	free(text);
-	json_decref(question);
-	return answer;
-}
-
 /* Keep who we are, durably, before anybody is told. */
 static void
 keep_identity(Worker *worker)
@@ -101,7 +66,7 @@ keep_identity(Worker *worker)
 }
 
 static bool
-register_with_pd(Worker *worker, NetPeer *peer, VtStatus *last)
+register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 {
 	json_t	   *question = json_object();
 	json_t	   *answer;
@@ -116,7 +81,7 @@ register_with_pd(Worker *worker, NetPeer *peer, VtStatus *last)
 	json_object_set_new(question, "endpoint", json_string(worker->options.advertise));
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
-	answer = ask(peer, question, CALL_TIMEOUT_MS, last);
+	answer = drivers_ask(drivers, question, 0, last);
 	store = json_string_value(json_object_get(answer, "store"));
 	cluster = json_string_value(json_object_get(answer, "cluster"));
 	if (store && cluster)
@@ -161,7 +126,7 @@ take_peers(Worker *worker, json_t *answer)
 
 /* Report, and do what comes back.  Returns in how many ms to report again. */
 static int
-beat(Worker *worker, NetPeer *peer, VtStatus *last)
+beat(Worker *worker, Drivers *drivers, VtStatus *last)
 {
 	json_t	   *question = json_object();
 	json_t	   *shards = status_shards(worker, true);
@@ -192,7 +157,7 @@ beat(Worker *worker, NetPeer *peer, VtStatus *last)
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
 	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
-	answer = ask(peer, question, CALL_TIMEOUT_MS + BEAT_WAIT_MS, last);
+	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
 	if (answer)
 		worker->ndropped = 0;
 	take_peers(worker, answer);
@@ -216,27 +181,19 @@ void *
 house_main(void *arg)
 {
 	Worker	   *worker = (Worker *) arg;
-	NetPeerOptions options;
-	NetPeer    *peer;
+	Drivers    *drivers = drivers_new(worker);
 	VtStatus	last = VT_OK;
 	bool		registered = false;
 	int			pause_ms = 0;
 
-	memset(&options, 0, sizeof(options));
-	options.endpoint = worker->options.pd;
-	options.role = WIRE_ROLE_WORKER;
-	options.cluster = worker->cluster;
-	options.store = worker->store_id;
-	options.boot_epoch = worker->options.boot_epoch;
-	peer = net_peer_new(&options);
 	while (!nap(worker, last != VT_OK ? RETRY_MS : pause_ms))
 	{
 		look_around(worker);
 		if (!registered)
-			registered = register_with_pd(worker, peer, &last);
+			registered = register_with_pd(worker, drivers, &last);
 		if (registered)
-			pause_ms = beat(worker, peer, &last);
+			pause_ms = beat(worker, drivers, &last);
 	}
-	net_peer_free(peer);
+	drivers_free(drivers);
 	return NULL;
 }

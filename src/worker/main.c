@@ -17,7 +17,7 @@ static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
 	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
-	{.name = "pd", .help = "endpoint of the placement driver"},
+	{.name = "pd", .help = "endpoints of the placement drivers, separated by commas"},
 	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},

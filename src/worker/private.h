@@ -168,6 +168,16 @@ extern void lease_bury(Worker *worker);
 struct json_t;
 extern void task_do(Worker *worker, const struct json_t *task, bool *again);
 
+/*
+ * driver.c: ask the placement driver; takes question.  NULL: nobody answered, or
+ * the answer was a no (*status; logged once per cause).
+ */
+typedef struct Drivers Drivers;
+extern Drivers *drivers_new(Worker *worker);
+extern struct json_t *drivers_ask(Drivers *drivers, struct json_t *question, int wait_ms,
+								  VtStatus *status);
+extern void drivers_free(Drivers *drivers);
+
 /* house.c */
 extern void *house_main(void *worker);
 

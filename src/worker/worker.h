@@ -19,7 +19,7 @@ typedef struct WorkerOptions
 	VtId		data_id;
 	const char *listen;			/* endpoint */
 	const char *advertise;		/* what PD tells gateways */
-	const char *pd;				/* PD's endpoint */
+	const char *pd;				/* endpoints of PDs, separated by commas */
 	uint32_t	search_threads;	/* for searches and listings; 0 = as many as cores */
 	uint32_t	index_threads;	/* take vectors into the graphs; 0 = as many as cores */
 	uint64_t	memory_limit;	/* bytes of records; 0 = none */

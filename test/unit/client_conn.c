@@ -248,6 +248,59 @@ the_next_driver_is_asked(void **state)
 	world_free(&w);
 }
 
+/* A driver that does not lead says who does, also one that nobody has named. */
+static void
+who_leads_is_asked(void **state)
+{
+	World		w;
+	Fake		a;
+	Fake		b;
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	int64_t		begin;
+
+	(void) state;
+	world_init(&w, 1);
+	fake_start(&a, &w);
+	fake_start(&b, &w);
+	client = client_for(a.endpoint, NULL, &watch);
+	w.hint = b.endpoint;
+	world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER);
+	begin = clock_now_us();
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_true(clock_now_us() - begin < LONG_MS * 500);
+	assert_int_equal(client_connections(client), 2);
+	assert_int_equal(world_count(&w, WIRE_CONTROL), 2);
+
+	/* It may be dead by now, or another one, or we are sent in circles. */
+	w.hint = "unix:/nowhere/at/all";
+	world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	w.hint = a.endpoint;
+	for (int i = 0; i < 7; i++)
+		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+
+	/* While nobody leads, that is what is said, not that others are silent. */
+	w.hint = "";
+	for (int i = 0; i < 40; i++)
+		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_NOT_LEADER);
+	client_end(client, &watch);
+	{
+		char		endpoints[256];
+
+		snprintf(endpoints, sizeof(endpoints), "%s,unix:/nowhere/at/all", a.endpoint);
+		client = client_for(endpoints, NULL, &watch);
+	}
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err), VT_NOT_LEADER);
+	assert_non_null(strstr(err.msg, "not now"));
+	client_end(client, &watch);
+	fake_stop(&a);
+	fake_stop(&b);
+	world_free(&w);
+}
+
 static void
 an_answer_with_a_status_is_passed_on(void **state)
 {
@@ -522,6 +575,7 @@ main(void)
 		cmocka_unit_test(nobody_there_is_unavailable),
 		cmocka_unit_test(endpoints_are_checked),
 		cmocka_unit_test(the_next_driver_is_asked),
+		cmocka_unit_test(who_leads_is_asked),
 		cmocka_unit_test(an_answer_with_a_status_is_passed_on),
 		cmocka_unit_test(a_cancelled_question_leaves_a_usable_connection),
 		cmocka_unit_test(cancelled_anywhere_it_is_never_confused),

@@ -124,7 +124,8 @@ answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	if (header->type == WIRE_CONTROL)
 	{
 		if (trick.what == REFUSE)
-			put_text(&out, "{\"status\":%d,\"message\":\"not now\"}", trick.status);
+			put_text(&out, "{\"status\":%d,\"message\":\"not now\"%s%s%s}", trick.status,
+					 w->hint ? ",\"leader\":\"" : "", w->hint ? w->hint : "", w->hint ? "\"" : "");
 		else if (says(payload, "\"route\"") || says(payload, "\"create_collection\""))
 			put_route(w, &out);
 		else if (says(payload, "nonsense"))

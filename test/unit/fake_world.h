@@ -127,6 +127,7 @@ typedef struct World
 	uint64_t	route_version;
 	VtStatus	route_status;
 	bool		route_with_hole;
+	const char *hint;			/* whom a driver that refuses takes for the leader */
 	const char *secret;
 
 	Trick		tricks[64];

@@ -1,0 +1,173 @@
+/*-------------------------------------------------------------------------
+ *
+ * driver.c
+ *	  Asking the placement driver that leads.
+ *
+ * The one that answered last is asked first.  One that does not lead says who
+ * does, if it knows; else, and when one cannot be reached, the next is asked.
+ * For the house thread alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <jansson.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "private.h"
+
+#define DRIVERS_MAX 16			/* told, and heard of */
+#define TIMEOUT_MS 5000
+#define TIMEOUT_OF_MANY_MS 2000 /* the next one may answer */
+#define HINTS_MAX 2				/* followed in one question */
+
+struct Drivers
+{
+	Worker	   *worker;
+	size_t		n;
+	size_t		current;
+	char	   *endpoints[DRIVERS_MAX];
+	NetPeer    *peers[DRIVERS_MAX]; /* made when first asked */
+	VtStatus	last;			/* what the last question came to: logged once */
+};
+
+/* Its place, also of one that is new; current when there is no room. */
+static size_t
+place_of(Drivers *drivers, const char *endpoint, size_t len)
+{
+	size_t		i = 0;
+
+	while (i < drivers->n && (strlen(drivers->endpoints[i]) != len || memcmp(drivers->endpoints[i], endpoint, len) != 0))
+		i++;
+	if (i == DRIVERS_MAX)
+		return drivers->current;
+	if (i == drivers->n)
+	{
+		drivers->endpoints[i] = vt_alloc0(len + 1);
+		memcpy(drivers->endpoints[i], endpoint, len);
+		drivers->n++;
+	}
+	return i;
+}
+
+Drivers *
+drivers_new(Worker *worker)
+{
+	Drivers    *drivers = vt_alloc0(sizeof(Drivers));
+	const char *p = worker->options.pd;
+
+	drivers->worker = worker;
+	while (*(p += strspn(p, ", ")))
+	{
+		size_t		len = strcspn(p, ", ");
+
+		(void) place_of(drivers, p, len);
+		p += len;
+	}
+	return drivers;
+}
+
+void
+drivers_free(Drivers *drivers)
+{
+	for (size_t i = 0; i < drivers->n; i++)
+	{
+		net_peer_free(drivers->peers[i]);
+		free(drivers->endpoints[i]);
+	}
+	free(drivers);
+}
+
+static NetPeer *
+current_peer(Drivers *drivers)
+{
+	NetPeer   **peer = &drivers->peers[drivers->current];
+	NetPeerOptions options = {.endpoint = drivers->endpoints[drivers->current], .role = WIRE_ROLE_WORKER,
+		.cluster = drivers->worker->cluster, .store = drivers->worker->store_id,
+		.boot_epoch = drivers->worker->options.boot_epoch};
+
+	if (!*peer)
+		*peer = net_peer_new(&options);
+	return *peer;
+}
+
+/* Ask the current one once: its answer whatever it says, or NULL. */
+static json_t *
+ask_one(Drivers *drivers, const char *text, int wait_ms, VtError *err)
+{
+	Buf			reply = {0};
+	json_t	   *answer = NULL;
+	int			timeout_ms = wait_ms + (drivers->n > 1 ? TIMEOUT_OF_MANY_MS : TIMEOUT_MS);
+	VtStatus	status = net_peer_call(current_peer(drivers), WIRE_CONTROL, bytes_str(text), timeout_ms, &reply, err);
+
+	if (status == VT_OK)
+	{
+		answer = json_loadb((const char *) reply.data, reply.len, 0, NULL);
+		status = answer ? (VtStatus) json_integer_value(json_object_get(answer, "status")) : VT_PROTOCOL;
+		if (status != VT_OK)
+			vt_fail(err, status, "%s: %s", drivers->endpoints[drivers->current],
+					json_is_string(json_object_get(answer, "message")) ?
+					json_string_value(json_object_get(answer, "message")) : vt_status_words(status));
+	}
+	buf_free(&reply);
+	err->code = status;
+	return answer;
+}
+
+static bool
+is_stopping(const Worker *worker)
+{
+	struct pollfd fd = {worker->wake_fd, POLLIN, 0};
+
+	return poll(&fd, 1, 0) > 0;
+}
+
+/* Whom to ask after this answer; false: it is the answer. */
+static bool
+turn(Drivers *drivers, json_t *answer, VtStatus status, int *hints)
+{
+	const char *leader = json_string_value(json_object_get(answer, "leader"));
+
+	if (status != VT_NOT_LEADER && status != VT_STOPPING && status != VT_UNAVAILABLE && status != VT_TIMEOUT)
+		return false;
+	if (status == VT_NOT_LEADER && leader && leader[0] && (*hints)++ < HINTS_MAX)
+		drivers->current = place_of(drivers, leader, strlen(leader));
+	else
+		drivers->current = (drivers->current + 1) % drivers->n;
+	return true;
+}
+
+json_t *
+drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
+{
+	char	   *text = json_dumps(question, JSON_COMPACT);
+	json_t	   *answer = NULL;
+	VtError		err = {0};
+	int			hints = 0;
+
+	json_decref(question);
+	*status = vt_fail(&err, VT_INVALID, "nobody said where the placement driver is");
+	for (size_t tries = 0; tries < (drivers->n > 1 ? drivers->n + HINTS_MAX : drivers->n); tries++)
+	{
+		if (tries > 0 && is_stopping(drivers->worker))
+			break;
+		json_decref(answer);
+		memset(&err, 0, sizeof(err));
+		answer = ask_one(drivers, text, wait_ms, &err);
+		*status = err.code;
+		if (*status == VT_OK || !turn(drivers, answer, *status, &hints))
+			break;
+	}
+	free(text);
+	if (*status != VT_OK)
+	{
+		if (*status != drivers->last)
+			log_warn("placement driver: %s", vt_error_words(&err));
+		json_decref(answer);
+		answer = NULL;
+	}
+	else if (drivers->last != VT_OK)
+		log_info("placement driver answers");
+	drivers->last = *status;
+	return answer;
+}
