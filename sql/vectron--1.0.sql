@@ -282,7 +282,7 @@ CREATE FUNCTION vectron.index_meta(index regclass,
 		OUT unreachable_since timestamptz)
 	AS 'MODULE_PATHNAME', 'vectron_index_meta' LANGUAGE C STRICT;
 
--- A report of the placement driver, as JSON: collections, workers, shards or
+-- A report of the placement driver, as JSON: collections, workers, shards, pds or
 -- status.  When it cannot be reached the report says so.
 CREATE FUNCTION vectron.report(op text) RETURNS text
 	AS 'MODULE_PATHNAME', 'vectron_report' LANGUAGE C STRICT PARALLEL RESTRICTED;
@@ -297,6 +297,12 @@ CREATE VIEW vectron.workers AS
 		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text,
 		  leaders bigint);
 COMMENT ON VIEW vectron.workers IS 'workers known to the placement driver';
+
+CREATE VIEW vectron.pds AS
+	SELECT p.id, p.endpoint, p.role, p.state, p.match
+	FROM pg_catalog.json_to_recordset(vectron.report('pds')::json -> 'pds') AS
+		p(id numeric, endpoint text, role text, state text, match bigint);
+COMMENT ON VIEW vectron.pds IS 'the placement drivers, which of them leads, and how much of its log each has';
 
 CREATE VIEW vectron.shards AS
 	SELECT s.shard, s.generation, s.label AS index, s.first, s.last, s.store, s.endpoint, s.role,
@@ -334,7 +340,7 @@ CREATE VIEW vectron.indexes AS
 		LEFT JOIN collections c ON c.generation OPERATOR(pg_catalog.=) m.generation
 	WHERE i.relkind OPERATOR(pg_catalog.=) 'i';
 COMMENT ON VIEW vectron.indexes IS 'vectron indexes of this database, their state here and in the cluster';
-GRANT SELECT ON vectron.workers, vectron.shards, vectron.indexes TO pg_monitor;
+GRANT SELECT ON vectron.workers, vectron.pds, vectron.shards, vectron.indexes TO pg_monitor;
 
 -- Compare an index with its table; online, for the table's owner.
 CREATE FUNCTION vectron.check_index(index regclass,

@@ -20,8 +20,13 @@
 #define TIMEOUT_MS 5000
 
 static const Column status_columns[] = {
-	{"cluster", COLUMN_TEXT}, {"role", COLUMN_TEXT}, {"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT},
-	{"uptime_ms", COLUMN_MS}, {NULL, COLUMN_TEXT}
+	{"cluster", COLUMN_TEXT}, {"id", COLUMN_TEXT}, {"role", COLUMN_TEXT}, {"leader", COLUMN_TEXT},
+	{"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT}, {"uptime_ms", COLUMN_MS}, {NULL, COLUMN_TEXT}
+};
+
+static const Column pd_columns[] = {
+	{"id", COLUMN_TEXT}, {"role", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"match", COLUMN_TEXT},
+	{"endpoint", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
 static const Column worker_columns[] = {
@@ -54,7 +59,10 @@ typedef struct Command
 } Command;
 
 static const Command commands[] = {
-	{"status", NULL, false, NULL, status_columns, "the placement driver itself"},
+	{"status", NULL, false, NULL, status_columns, "the placement driver that answers first"},
+	{"pds", NULL, false, "pds", pd_columns, "all placement drivers, and which of them leads"},
+	{"add-pd", "endpoint", false, NULL, NULL, "make a placement driver that waits there one of them"},
+	{"remove-pd", "id", false, NULL, NULL, "a placement driver is no longer one of them, for good"},
 	{"workers", NULL, false, "workers", worker_columns, "workers, what they hold and how they are"},
 	{"shards", "generation", true, "shards", shard_columns, "replicas of shards, of one collection or all"},
 	{"collections", NULL, false, "collections", collection_columns, "collections: the indexes of all servers"},
@@ -100,9 +108,13 @@ static char *
 question_of(const Command *command, const char *argument)
 {
 	json_t	   *question = json_object();
+	char		op[32];
 	char	   *text;
 
-	json_object_set_new(question, "op", json_string(command->name));
+	snprintf(op, sizeof(op), "%s", command->name);
+	for (char *p = op; (p = strchr(p, '-')) != NULL;)
+		*p = '_';
+	json_object_set_new(question, "op", json_string(op));
 	if (argument)
 		json_object_set_new(question, command->argument, json_string(argument));
 	text = json_dumps(question, JSON_COMPACT);

@@ -1,236 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * catalog.c
- *	  The catalog: rows, their bytes, and applying commands.
+ *	  The catalog: applying commands, checkpoints, opening; finding rows.
  *
- * Keys in LevelDB and in commands:
- *
- *	   M					CatalogMeta
- *	   s <store u64>		CatalogStore
- *	   i <incarnation id>	CatalogLease
- *	   c <generation id>	CatalogCollection
- *	   a					applied index; only in LevelDB
- *
- * In a command an empty value takes the row of that key away; only collections
- * ever go.
+ * What a row is in bytes stands in rows.c, how all of them travel in transfer.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "catalog.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
-/* -- Rows to bytes and back ------------------------------------------------ */
-
-static void
-put_text(Buf *out, const char *text)
-{
-	buf_put_string(out, bytes_str(text));
-}
-
-static void
-get_text(Cursor *c, char *out, size_t size)
-{
-	Bytes		text = cursor_string(c);
-
-	if (text.len >= size)
-	{
-		c->failed = true;
-		return;
-	}
-	if (text.len)
-		memcpy(out, text.data, text.len);
-	out[text.len] = '\0';
-}
-
-static void
-put_owner(Buf *out, const WireOwner *owner)
-{
-	buf_put_u64(out, owner->system);
-	buf_put_id(out, &owner->incarnation);
-	buf_put_u32(out, owner->database);
-}
-
-static WireOwner
-get_owner(Cursor *c)
-{
-	WireOwner	owner;
-
-	owner.system = cursor_u64(c);
-	owner.incarnation = cursor_id(c);
-	owner.database = cursor_u32(c);
-	return owner;
-}
-
-/* Add one row to a command: key, value. */
-static void
-add_row(Buf *out, Bytes key, const Buf *value)
-{
-	buf_put_string(out, key);
-	buf_put_string(out, buf_bytes(value));
-}
-
-void
-command_begin(Buf *out)
-{
-	buf_clear(out);
-	buf_put_u8(out, PD_COMMAND_FORMAT);
-}
-
-void
-command_meta(Buf *out, const CatalogMeta *meta)
-{
-	Buf			value = {0};
-
-	buf_put_u8(&value, PD_COMMAND_FORMAT);
-	buf_put_id(&value, &meta->cluster);
-	buf_put_u64(&value, meta->next_id);
-	buf_put_u64(&value, meta->peers_version);
-	add_row(out, bytes_of("M", 1), &value);
-	buf_free(&value);
-}
-
-void
-command_store(Buf *out, const CatalogStore *store)
-{
-	uint8_t		key[9] = {'s'};
-	Buf			value = {0};
-
-	put_be64(key + 1, store->id);
-	buf_put_u8(&value, PD_COMMAND_FORMAT);
-	buf_put_u64(&value, store->id);
-	buf_put_id(&value, &store->data_id);
-	buf_put_u8(&value, store->draining);
-	put_text(&value, store->endpoint);
-	add_row(out, bytes_of(key, sizeof(key)), &value);
-	buf_free(&value);
-}
-
-void
-command_lease(Buf *out, const CatalogLease *lease)
-{
-	uint8_t		key[17] = {'i'};
-	Buf			value = {0};
-
-	memcpy(key + 1, lease->incarnation.b, 16);
-	buf_put_u8(&value, PD_COMMAND_FORMAT);
-	buf_put_u64(&value, lease->system);
-	buf_put_id(&value, &lease->incarnation);
-	buf_put_id(&value, &lease->holder);
-	buf_put_u32(&value, lease->timeline);
-	add_row(out, bytes_of(key, sizeof(key)), &value);
-	buf_free(&value);
-}
-
-void
-command_collection(Buf *out, const CatalogCollection *c)
-{
-	uint8_t		key[17] = {'c'};
-	Buf			value = {0};
-
-	memcpy(key + 1, c->generation.b, 16);
-	buf_put_u8(&value, PD_COMMAND_FORMAT);
-	buf_put_id(&value, &c->generation);
-	put_owner(&value, &c->owner);
-	buf_put_u8(&value, (uint8_t) c->state);
-	buf_put_u32(&value, c->dim);
-	buf_put_u8(&value, c->metric);
-	buf_put_u16(&value, c->m);
-	buf_put_u16(&value, c->ef_construction);
-	buf_put_u32(&value, c->replicas_wanted);
-	buf_put_u64(&value, c->xid);
-	buf_put_u64(&value, c->route_version);
-	buf_put_u64(&value, (uint64_t) c->created_us);
-	buf_put_u64(&value, (uint64_t) c->unused_us);
-	put_text(&value, c->label);
-	buf_put_u32(&value, c->nshards);
-	for (uint32_t i = 0; i < c->nshards; i++)
-	{
-		const CatalogShard *shard = &c->shards[i];
-
-		wire_desc_put(&value, &shard->desc);
-		buf_put_u64(&value, shard->conf_index);
-		buf_put_u8(&value, shard->bootstrapped);
-		buf_put_u16(&value, shard->seen);
-		buf_put_u8(&value, (uint8_t) shard->plan.kind);
-		buf_put_u64(&value, shard->plan.add_store);
-		buf_put_u64(&value, shard->plan.add_replica);
-		buf_put_u64(&value, shard->plan.remove);
-		buf_put_u8(&value, shard->plan.add_seen);
-	}
-	add_row(out, bytes_of(key, sizeof(key)), &value);
-	buf_free(&value);
-}
-
-void
-command_forget(Buf *out, const VtId *generation)
-{
-	uint8_t		key[17] = {'c'};
-	Buf			nothing = {0};
-
-	memcpy(key + 1, generation->b, 16);
-	add_row(out, bytes_of(key, sizeof(key)), &nothing);
-}
-
-void
-catalog_collection_free(CatalogCollection *collection)
-{
-	if (!collection)
-		return;
-	free(collection->shards);
-	free(collection);
-}
-
-static CatalogCollection *
-get_collection(Cursor *c)
-{
-	CatalogCollection *out = vt_alloc0(sizeof(CatalogCollection));
-
-	out->generation = cursor_id(c);
-	out->owner = get_owner(c);
-	out->state = (CollectionState) cursor_u8(c);
-	out->dim = cursor_u32(c);
-	out->metric = cursor_u8(c);
-	out->m = cursor_u16(c);
-	out->ef_construction = cursor_u16(c);
-	out->replicas_wanted = cursor_u32(c);
-	out->xid = cursor_u64(c);
-	out->route_version = cursor_u64(c);
-	out->created_us = (int64_t) cursor_u64(c);
-	out->unused_us = (int64_t) cursor_u64(c);
-	get_text(c, out->label, sizeof(out->label));
-	out->nshards = cursor_u32(c);
-	if (out->nshards > cursor_left(c))
-		c->failed = true;
-	if (c->failed)
-		out->nshards = 0;
-	out->shards = vt_alloc0(sizeof(CatalogShard) * (out->nshards ? out->nshards : 1));
-	for (uint32_t i = 0; i < out->nshards; i++)
-	{
-		CatalogShard *shard = &out->shards[i];
-
-		if (wire_desc_get(c, &shard->desc) != VT_OK)
-			c->failed = true;
-		shard->conf_index = cursor_u64(c);
-		shard->bootstrapped = cursor_u8(c) != 0;
-		shard->seen = cursor_u16(c);
-		shard->plan.kind = (PlanKind) cursor_u8(c);
-		shard->plan.add_store = cursor_u64(c);
-		shard->plan.add_replica = cursor_u64(c);
-		shard->plan.remove = cursor_u64(c);
-		shard->plan.add_seen = cursor_u8(c) != 0;
-		if (shard->plan.kind > PLAN_DRAIN)
-			c->failed = true;
-	}
-	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
-	return out;
-}
+#include "base/breaks.h"
 
 /* -- Finding --------------------------------------------------------------- */
 
-/* Place of a store, or where it would be. */
-static size_t
-store_place(const Catalog *catalog, uint64_t id)
+size_t
+catalog_store_place(const Catalog *catalog, uint64_t id)
 {
 	size_t		low = 0;
 	size_t		high = catalog->nstores;
@@ -250,9 +37,18 @@ store_place(const Catalog *catalog, uint64_t id)
 CatalogStore *
 catalog_store(Catalog *catalog, uint64_t id)
 {
-	size_t		place = store_place(catalog, id);
+	size_t		place = catalog_store_place(catalog, id);
 
 	return place < catalog->nstores && catalog->stores[place]->id == id ? catalog->stores[place] : NULL;
+}
+
+CatalogDriver *
+catalog_driver(Catalog *catalog, uint64_t id)
+{
+	for (size_t i = 0; i < catalog->ndrivers; i++)
+		if (catalog->drivers[i]->id == id)
+			return catalog->drivers[i];
+	return NULL;
 }
 
 CatalogLease *
@@ -276,128 +72,63 @@ catalog_collection(Catalog *catalog, const VtId *generation)
 
 /* -- Applying -------------------------------------------------------------- */
 
-#define GROW(array, n) ((array) = vt_realloc((array), sizeof(*(array)) * ((n) + 1)))
-
-/* A collection is gone for good; that it was never there is fine (law S3). */
-static bool
-forget_row(Catalog *catalog, Bytes key)
-{
-	if (key.len != 17 || key.data[0] != 'c')
-		return false;
-	for (size_t i = 0; i < catalog->ncollections; i++)
-		if (memcmp(catalog->collections[i]->generation.b, key.data + 1, 16) == 0)
-		{
-			catalog_collection_free(catalog->collections[i]);
-			catalog->collections[i] = catalog->collections[--catalog->ncollections];
-			break;
-		}
-	return true;
-}
-
-/* Take one row into memory. */
-static bool
-take_row(Catalog *catalog, Bytes key, Bytes value)
+/*
+ * The leader had this digest when it had applied what we have.  Its command is
+ * the only one on its way, so nothing came in between.
+ */
+static VtStatus
+check_digest(const Catalog *catalog, Bytes value, uint64_t index, VtError *err)
 {
 	Cursor		c = cursor_of(value);
+	uint8_t		format = cursor_u8(&c);
+	uint64_t	theirs = cursor_u64(&c);
+	uint64_t	ours;
 
-	if (key.len > 0 && value.len == 0)
-		return forget_row(catalog, key);
-	if (key.len == 0 || cursor_u8(&c) != PD_COMMAND_FORMAT)
-		return false;
-	switch (key.data[0])
-	{
-		case 'M':
-			catalog->meta.cluster = cursor_id(&c);
-			catalog->meta.next_id = cursor_u64(&c);
-			catalog->meta.peers_version = cursor_u64(&c);
-			return cursor_done(&c);
-		case 's':
-			{
-				CatalogStore row;
-				CatalogStore *store;
-
-				memset(&row, 0, sizeof(row));
-				row.id = cursor_u64(&c);
-				row.data_id = cursor_id(&c);
-				row.draining = cursor_u8(&c) != 0;
-				get_text(&c, row.endpoint, sizeof(row.endpoint));
-				if (!cursor_done(&c))
-					return false;
-				store = catalog_store(catalog, row.id);
-				if (!store)
-				{
-					size_t		place = store_place(catalog, row.id);
-
-					GROW(catalog->stores, catalog->nstores);
-					memmove(catalog->stores + place + 1, catalog->stores + place,
-							sizeof(CatalogStore *) * (catalog->nstores++ - place));
-					store = catalog->stores[place] = vt_alloc0(sizeof(row));
-				}
-				*store = row;
-				return true;
-			}
-		case 'i':
-			{
-				CatalogLease row;
-				CatalogLease *lease;
-
-				memset(&row, 0, sizeof(row));
-				row.system = cursor_u64(&c);
-				row.incarnation = cursor_id(&c);
-				row.holder = cursor_id(&c);
-				row.timeline = cursor_u32(&c);
-				if (!cursor_done(&c))
-					return false;
-				lease = catalog_lease(catalog, row.system, &row.incarnation);
-				if (!lease)
-				{
-					GROW(catalog->leases, catalog->nleases);
-					lease = catalog->leases[catalog->nleases++] = vt_alloc0(sizeof(row));
-				}
-				*lease = row;
-				return true;
-			}
-		case 'c':
-			{
-				CatalogCollection *row = get_collection(&c);
-
-				if (!cursor_done(&c))
-				{
-					catalog_collection_free(row);
-					return false;
-				}
-				for (size_t i = 0; i < catalog->ncollections; i++)
-					if (vt_id_equal(&catalog->collections[i]->generation, &row->generation))
-					{
-						catalog_collection_free(catalog->collections[i]);
-						catalog->collections[i] = row;
-						return true;
-					}
-				GROW(catalog->collections, catalog->ncollections);
-				catalog->collections[catalog->ncollections++] = row;
-				return true;
-			}
-		default:
-			return false;
-	}
+	if (!cursor_done(&c) || format != PD_ROW_FORMAT)
+		return vt_fail(err, VT_VERSION, "a digest of the catalog has a format this program does not know");
+	if (index <= catalog->unsure_to || vt_broken("PD-digest"))
+		return VT_OK;
+	ours = catalog_digest(catalog);
+	if (ours == theirs)
+		return VT_OK;
+	return vt_fail(err, VT_CORRUPT, "the catalog differs from its leader's at entry %" PRIu64
+				   ": digest %016" PRIx64 " here, %016" PRIx64 " there", index, ours, theirs);
 }
 
-/* One command: every row into the batch and into memory. */
+/*
+ * One command: every row into the batch and into memory.  One that was decided in
+ * another term than it was proposed in is refused: another leader may have changed
+ * in between what it was decided on.
+ */
 static VtStatus
-apply_command(Catalog *catalog, StoreBatch *batch, Bytes command, VtError *err)
+apply_command(Catalog *catalog, StoreBatch *batch, ReplicaCommand *command, VtError *err)
 {
-	Cursor		c = cursor_of(command);
+	Cursor		c = cursor_of(command->bytes);
 	uint8_t		format = cursor_u8(&c);
+	uint64_t	term = format == PD_COMMAND_TERMLESS ? command->term : cursor_u64(&c);
 
-	if (format != PD_COMMAND_FORMAT)
+	if (format != PD_COMMAND_FORMAT && format != PD_COMMAND_TERMLESS)
 		return vt_fail(err, VT_VERSION, "a catalog command has format %u, this program knows %u",
 					   format, PD_COMMAND_FORMAT);
+	if (!c.failed && term != command->term && !vt_broken("PD-term"))
+	{
+		command->status = VT_NOT_LEADER;
+		return VT_OK;
+	}
 	while (!c.failed && !cursor_done(&c))
 	{
 		Bytes		key = cursor_string(&c);
 		Bytes		value = cursor_string(&c);
 
-		if (c.failed || !take_row(catalog, key, value))
+		if (!c.failed && key.len == 1 && key.data[0] == 'h')
+		{
+			VtStatus	status = check_digest(catalog, value, command->index, err);
+
+			if (status != VT_OK)
+				return status;
+			continue;
+		}
+		if (c.failed || !catalog_take_row(catalog, key, value))
 			return vt_fail(err, VT_VERSION, "a catalog command holds a row this program does not know");
 		if (value.len > 0)
 			store_batch_put(batch, key, value);
@@ -417,7 +148,7 @@ machine_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied,
 
 	pthread_mutex_lock(&catalog->lock);
 	for (size_t i = 0; i < n && status == VT_OK; i++)
-		status = apply_command(catalog, batch, commands[i].bytes, err);
+		status = apply_command(catalog, batch, &commands[i], err);
 	put_le64(number, applied);
 	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
 	if (status == VT_OK)
@@ -439,6 +170,8 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 	uint8_t		number[8];
 	VtStatus	status;
 
+	/* A snapshot put in place meanwhile would be ahead of what is written here. */
+	pthread_mutex_lock(&catalog->files_lock);
 	pthread_mutex_lock(&catalog->lock);
 	*index = catalog->applied;
 	pthread_mutex_unlock(&catalog->lock);
@@ -452,10 +185,15 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 	 * this boot: one that survived a power loss may stand beyond holes that
 	 * replay has not filled yet.
 	 */
-	put_le64(number, *index);
+	pthread_mutex_lock(&catalog->lock);
+	put_le64(number, catalog->applied);
 	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+	if (*index >= catalog->unsure_to)
+		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)
 		status = store_write(catalog->rows, batch, true, err);
+	pthread_mutex_unlock(&catalog->lock);
+	pthread_mutex_unlock(&catalog->files_lock);
 	buf_free(&value);
 	store_batch_free(batch);
 	return status;
@@ -465,10 +203,44 @@ ReplicaMachine
 catalog_machine(Catalog *catalog)
 {
 	ReplicaMachine machine = {
-		.apply = machine_apply, .checkpoint = machine_checkpoint, .state = catalog
+		.apply = machine_apply, .checkpoint = machine_checkpoint,
+		.snapshot_open = transfer_open, .snapshot_read = transfer_read,
+		.snapshot_close = transfer_close, .stage = transfer_stage, .install = transfer_install,
+		.state = catalog
 	};
 
 	return machine;
+}
+
+/* A number under a key of one byte; 0 when there is none. */
+static VtStatus
+get_number(Store *rows, const char *key, uint64_t *out, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(rows, bytes_of(key, 1), &value, err);
+
+	*out = 0;
+	if (status == VT_OK && value.len == 8)
+		*out = get_le64(value.data);
+	else if (status == VT_OK)
+		status = vt_fail(err, VT_CORRUPT, "key \"%s\" of the catalog is damaged", key);
+	buf_free(&value);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+/* Remember, before anything is applied, how far rows may have survived. */
+static VtStatus
+note_unsure(Catalog *catalog, VtError *err)
+{
+	StoreBatch *batch = store_batch_new();
+	uint8_t		number[8];
+	VtStatus	status;
+
+	put_le64(number, catalog->unsure_to);
+	store_batch_put(batch, bytes_of("w", 1), bytes_of(number, sizeof(number)));
+	status = store_write(catalog->rows, batch, true, err);
+	store_batch_free(batch);
+	return status;
 }
 
 /*
@@ -476,13 +248,14 @@ catalog_machine(Catalog *catalog)
  * rebooted since the checkpoint marker, else at the checkpoint (law S2).
  */
 static VtStatus
-replay_from(Store *rows, uint64_t *out, VtError *err)
+replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 {
 	Buf			value = {0};
 	VtId		boot = store_boot_id();
 	uint64_t	checkpoint = 0;
+	uint64_t	visible = 0;
 	bool		same_boot = false;
-	VtStatus	status = store_get(rows, bytes_of("k", 1), &value, err);
+	VtStatus	status = store_get(catalog->rows, bytes_of("k", 1), &value, err);
 
 	*out = 0;
 	if (status == VT_OK)
@@ -496,20 +269,16 @@ replay_from(Store *rows, uint64_t *out, VtError *err)
 			status = vt_fail(err, VT_CORRUPT, "the checkpoint marker of the catalog is damaged");
 		same_boot = vt_id_equal(&boot, &then) && !vt_id_is_zero(&boot);
 	}
-	if (status == VT_OK || status == VT_NOT_FOUND)
-	{
-		*out = checkpoint;
-		if (same_boot)
-		{
-			status = store_get(rows, bytes_of("a", 1), &value, err);
-			if (status == VT_OK && value.len == 8)
-				*out = get_le64(value.data);
-		}
-		if (status == VT_NOT_FOUND)
-			status = VT_OK;
-	}
 	buf_free(&value);
-	return status;
+	if (status == VT_OK || status == VT_NOT_FOUND)
+		status = get_number(catalog->rows, "a", &visible, err);
+	if (status == VT_OK)
+		status = get_number(catalog->rows, "w", &catalog->unsure_to, err);
+	*out = same_boot ? visible : checkpoint;
+	if (status != VT_OK || same_boot || visible <= checkpoint || visible <= catalog->unsure_to)
+		return status;
+	catalog->unsure_to = visible;
+	return note_unsure(catalog, err);
 }
 
 VtStatus
@@ -519,17 +288,19 @@ catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err)
 	StoreIter  *iter;
 	Bytes		key;
 	Bytes		value;
-	VtStatus	status = replay_from(rows, applied, err);
+	VtStatus	status;
 
 	catalog->rows = rows;
-	catalog->applied = *applied;
 	pthread_mutex_init(&catalog->lock, NULL);
+	pthread_mutex_init(&catalog->files_lock, NULL);
+	status = replay_from(catalog, applied, err);
+	catalog->applied = *applied;
 	iter = store_iter_open(rows, bytes_of("", 0), bytes_of("\xff", 1));
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
-		if (key.len == 1 && (key.data[0] == 'a' || key.data[0] == 'k'))
+		if (key.len == 1 && strchr("akw", key.data[0]))
 			continue;
-		if (!take_row(catalog, key, value))
+		if (!catalog_is_row(key) || !catalog_take_row(catalog, key, value))
 			status = vt_fail(err, VT_CORRUPT, "a row of the catalog is damaged or of a newer version");
 	}
 	if (status == VT_OK)
@@ -545,19 +316,38 @@ catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err)
 }
 
 void
-catalog_close(Catalog *catalog)
+catalog_clear(Catalog *catalog)
 {
-	if (!catalog)
-		return;
+	for (size_t i = 0; i < catalog->ndrivers; i++)
+		free(catalog->drivers[i]);
 	for (size_t i = 0; i < catalog->nstores; i++)
 		free(catalog->stores[i]);
 	for (size_t i = 0; i < catalog->nleases; i++)
 		free(catalog->leases[i]);
 	for (size_t i = 0; i < catalog->ncollections; i++)
 		catalog_collection_free(catalog->collections[i]);
+	free(catalog->drivers);
 	free(catalog->stores);
 	free(catalog->leases);
 	free(catalog->collections);
+	catalog->drivers = NULL;
+	catalog->stores = NULL;
+	catalog->leases = NULL;
+	catalog->collections = NULL;
+	catalog->ndrivers = catalog->nstores = catalog->nleases = catalog->ncollections = 0;
+	memset(&catalog->meta, 0, sizeof(catalog->meta));
+}
+
+void
+catalog_close(Catalog *catalog)
+{
+	if (!catalog)
+		return;
+	if (catalog->incoming)
+		catalog_clear(catalog->incoming);
+	free(catalog->incoming);
+	catalog_clear(catalog);
 	pthread_mutex_destroy(&catalog->lock);
+	pthread_mutex_destroy(&catalog->files_lock);
 	free(catalog);
 }

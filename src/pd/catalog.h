@@ -8,9 +8,14 @@
  * in the log is a list of whole rows to put: the leader has decided every
  * value before, so applying is a blind write and the same on every replay
  * (law S3).  A leader decides only after it has applied everything before its
- * term, and one command at a time, so blind writes cannot lose an update.
+ * term, and one command at a time, so blind writes cannot lose an update; the
+ * command names that term, and is refused in any other.
  *
  * Apply threads change the catalog and the service thread reads it: lock.
+ *
+ * All drivers have the same rows at the same index.  Now and then the leader
+ * puts the digest of its own into the log, and a driver that finds another one
+ * there stops (command_digest).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +28,9 @@
 #include "replica/replica.h"
 #include "wire/wire.h"
 
-#define PD_COMMAND_FORMAT 1
+#define PD_COMMAND_FORMAT 2
+#define PD_COMMAND_TERMLESS 1	/* of a driver that was alone */
+#define PD_ROW_FORMAT 1
 #define PD_GROUP 1				/* Raft group of PD itself */
 
 typedef enum CollectionState
@@ -32,6 +39,13 @@ typedef enum CollectionState
 	COLLECTION_HIDDEN = 2,		/* dropped; its data is kept */
 	COLLECTION_DOOMED = 3		/* its data is being deleted, shard by shard; no way back */
 } CollectionState;
+
+/* A placement driver. */
+typedef struct CatalogDriver
+{
+	uint64_t	id;				/* its replica of this group, and its node */
+	char		endpoint[128];
+} CatalogDriver;
 
 /* A worker. */
 typedef struct CatalogStore
@@ -105,8 +119,11 @@ typedef struct CatalogMeta
 typedef struct Catalog
 {
 	Store	   *rows;
-	pthread_mutex_t lock;
+	pthread_mutex_t files_lock;	/* checkpoint or installation; before lock */
+	pthread_mutex_t lock;		/* of all below */
 	CatalogMeta meta;
+	CatalogDriver **drivers;
+	size_t		ndrivers;
 	CatalogStore **stores;		/* by id */
 	size_t		nstores;
 	CatalogLease **leases;
@@ -114,7 +131,25 @@ typedef struct Catalog
 	CatalogCollection **collections;
 	size_t		ncollections;
 	uint64_t	applied;
+
+	/*
+	 * Rows of entries up to here may have survived a power loss, others not: what
+	 * stands here before is no state that another driver ever had.  0 = none.
+	 */
+	uint64_t	unsure_to;
+
+	/* A snapshot that is coming in (transfer.c) */
+	struct Catalog *incoming;
+	uint64_t	staged_stream;
+	uint32_t	staged_next;
+	bool		staged_whole;
 } Catalog;
+
+/*
+ * Before it is opened: base is that of the group's log.  Puts a snapshot in place
+ * that was staged when a crash came, or removes what is left of one.
+ */
+extern VtStatus catalog_finish_install(Store *rows, const RaftSnapshot *base, VtError *err);
 
 extern VtStatus catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err);
 extern void catalog_close(Catalog *catalog);
@@ -122,17 +157,45 @@ extern ReplicaMachine catalog_machine(Catalog *catalog);
 
 /* Under lock; NULL when there is none. */
 extern CatalogStore *catalog_store(Catalog *catalog, uint64_t id);
+extern CatalogDriver *catalog_driver(Catalog *catalog, uint64_t id);
 extern CatalogLease *catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation);
 extern CatalogCollection *catalog_collection(Catalog *catalog, const VtId *generation);
 
-/* A command: begin, then rows, and it is ready to be proposed. */
+/*
+ * A command: begin, then rows, then the term of the leader that has decided it,
+ * and it is ready to be proposed.
+ */
 extern void command_begin(Buf *out);
+extern void command_set_term(Buf *command, uint64_t term);
 extern void command_meta(Buf *out, const CatalogMeta *meta);
 extern void command_store(Buf *out, const CatalogStore *store);
 extern void command_lease(Buf *out, const CatalogLease *lease);
 extern void command_collection(Buf *out, const CatalogCollection *collection);
 extern void command_forget(Buf *out, const VtId *generation);	/* a collection's row goes */
+extern void command_driver(Buf *out, const CatalogDriver *driver);
+extern void command_dismiss(Buf *out, uint64_t driver);	/* a driver's row goes */
+
+/* The only row of its command: what catalog_digest() says where it is applied. */
+extern void command_digest(Buf *out, uint64_t digest);
+
+/* Of all rows, in whatever order they are kept.  Under lock. */
+extern uint64_t catalog_digest(const Catalog *catalog);
 
 extern void catalog_collection_free(CatalogCollection *collection);
+
+/* rows.c: which keys are rows; one row into memory, or away with it */
+extern bool catalog_is_row(Bytes key);
+extern bool catalog_take_row(Catalog *catalog, Bytes key, Bytes value);
+
+/* catalog.c: no row in memory; where a store is, or would be */
+extern void catalog_clear(Catalog *catalog);
+extern size_t catalog_store_place(const Catalog *catalog, uint64_t id);
+
+/* transfer.c: functions of the state machine */
+extern VtStatus transfer_open(void *state, void **stream, uint64_t *index, VtError *err);
+extern VtStatus transfer_read(void *stream, size_t bytes, Buf *out, bool *last, VtError *err);
+extern void transfer_close(void *stream);
+extern VtStatus transfer_stage(void *state, const WireChunk *chunk, uint32_t *next, VtError *err);
+extern VtStatus transfer_install(void *state, uint64_t stream, uint64_t index, VtError *err);
 
 #endif							/* PD_CATALOG_H */

@@ -264,6 +264,8 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 		if (status != VT_OK)
 			return vt_fail(err, status, "the collection could not be recorded");
 		known = catalog_collection(pd->catalog, &c.generation);
+		if (!known)				/* by another leader's word, a moment later */
+			return vt_fail(err, VT_GONE, "the generation was dropped");
 		log_info("created \"%s\" with %u shards of %u replicas", known->label, known->nshards,
 				 known->shards[0].desc.nreplicas);
 	}
@@ -311,6 +313,25 @@ op_route(Pd *pd, Question *q)
 		refuse(q, VT_GONE, "the generation was dropped");
 	else
 		answer_route(pd, q, c);
+}
+
+/*
+ * While no driver leads, what this one knows may be old, but as good as what a
+ * client has remembered: workers check every route (law D1).  Only a yes is
+ * answered; false: there is none.
+ */
+bool
+op_route_unled(Pd *pd, Question *q)
+{
+	VtId		generation;
+	CatalogCollection *c;
+
+	if (leader_endpoint(pd)[0] || !get_id(q->body, "generation", &generation) ||
+		(c = catalog_collection(pd->catalog, &generation)) == NULL || c->state != COLLECTION_LIVE ||
+		!collection_is_up(c))
+		return false;
+	answer_route(pd, q, c);
+	return true;
 }
 
 /* A parked creation; false = it goes on waiting. */

@@ -155,6 +155,17 @@ is_listed(json_t *generations, const VtId *generation)
 }
 
 /*
+ * Has it been so for so long?  When several drivers lead in turn their wall clocks
+ * may differ, so a new leader waits for the whole time itself.
+ */
+static bool
+has_lasted(Pd *pd, int64_t since_us, int64_t interval_us)
+{
+	return since_us != 0 && clock_wall_us() - since_us >= interval_us &&
+		(pd->catalog->ndrivers < 2 || pd->now_us - pd->led_since_us >= interval_us);
+}
+
+/*
  * The result of a sweep of one database: which of its collections no index
  * needs.  Found unused for the first time is noted; an interval later it drops.
  */
@@ -190,7 +201,7 @@ op_unused(Pd *pd, Question *q)
 		if (c->state != COLLECTION_LIVE || !is_of(c, &owner))
 			continue;
 		unused = is_listed(generations, &c->generation);
-		if (unused && ((c->unused_us != 0 && now - c->unused_us >= interval_ms * 1000) || vt_broken("W8-twice")))
+		if (unused && (has_lasted(pd, c->unused_us, interval_ms * 1000) || vt_broken("W8-twice")))
 		{
 			changed = in_state(c, COLLECTION_HIDDEN, now);
 			json_array_append_new(dropped, json_id(&c->generation));

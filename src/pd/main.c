@@ -17,6 +17,8 @@
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "peers", .help = "endpoints of the other placement drivers, separated by commas", .fallback = ""},
+	{.name = "checkpoint", .help = "KiB of Raft log before a checkpoint cuts it", .fallback = "16384", .low = 16, .high = 1 << 20},
 	{.name = "keep_dropped", .help = "seconds that the data of a dropped index is kept; less when a disk is short", .fallback = "86400", .low = 0, .high = 100 * 86400},
 	{.name = "down_after", .help = "seconds of silence after which a worker's replicas are made anew on others", .fallback = "600", .low = 1, .high = 100 * 86400},
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
@@ -46,11 +48,9 @@ main(int argc, char **argv)
 	StoreDirectory directory;
 	StoreOptions log_options = {0};
 	StoreOptions row_options = {.replayed = true};
-	ReplicaHostOptions host_options = {0};
 	PdOptions	options = {0};
 	Store	   *log;
 	Store	   *rows;
-	ReplicaHost *host;
 	Pd		   *pd;
 	VtError		err = {0};
 	char		path[4096];
@@ -84,8 +84,9 @@ main(int argc, char **argv)
 	options.down_after_us = get("down_after")->number * INT64_C(1000000);
 	options.default_replicas = (uint32_t) get("default_replicas")->number;
 	options.replicas_max = PD_REPLICAS_MAX;
-	if (replica_host_start(log, &host_options, &host, &err) != VT_OK ||
-		pd_start(rows, host, &options, &pd, &err) != VT_OK)
+	options.peers = get("peers")->text;
+	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
+	if (pd_start(log, rows, &options, &pd, &err) != VT_OK)
 		return fail(&err);
 	log_info("ready on %s", get("listen")->text);
 

@@ -18,6 +18,7 @@ question_free(Question *q)
 {
 	net_conn_release(q->conn);
 	json_decref(q->body);
+	buf_free(&q->chunk);
 	free(q);
 }
 

@@ -9,6 +9,10 @@
  * one command at a time; a question that has to wait for a worker's report is
  * parked, not blocked on.
  *
+ * One driver is a group of one.  Three or five found their group together, when
+ * each has heard from all; one that comes with an empty directory afterwards is
+ * another driver, which waits to be added.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef PD_H
@@ -23,16 +27,22 @@ typedef struct Pd Pd;
 typedef struct PdOptions
 {
 	const char *listen;			/* endpoint */
+	const char *peers;			/* those of the other drivers, separated by commas */
 	uint64_t	boot_epoch;
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */
 	int64_t		down_after_us;	/* silence after which a store's replicas are replaced */
 	uint32_t	default_replicas;	/* of a collection that wants no number */
 	uint32_t	replicas_max;	/* never more than this */
+	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
 } PdOptions;
 
-/* rows and host stay the caller's and outlive the PD. */
-extern VtStatus pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out,
-						 VtError *err);
+#define PD_DRIVERS_MAX 5
+
+/*
+ * The stores stay the caller's and outlive the PD.  A driver that is alone is
+ * ready to decide when this returns; others may still look for each other.
+ */
+extern VtStatus pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *err);
 extern void pd_stop(Pd *pd);
 
 #endif							/* PD_H */

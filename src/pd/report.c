@@ -227,11 +227,16 @@ void
 op_status(Pd *pd, Question *q)
 {
 	json_t	   *reply = json_object();
-	ReplicaStatus status;
+	Replica    *replica = atomic_load(&pd->replica);
+	ReplicaStatus status = {0};
 
-	replica_status(pd->replica, &status);
+	if (replica)
+		replica_status(replica, &status);
 	json_object_set_new(reply, "cluster", json_id(&pd->catalog->meta.cluster));
-	json_object_set_new(reply, "role", json_string(status.leader ? "leader" : "follower"));
+	json_object_set_new(reply, "id", json_u64(pd->id));
+	json_object_set_new(reply, "role", json_string(!replica ? "founding" : status.leader ? "leader" :
+												   catalog_driver(pd->catalog, pd->id) ? "follower" : "waiting"));
+	json_object_set_new(reply, "leader", json_string(leader_endpoint(pd)));
 	json_object_set_new(reply, "term", json_u64(status.term));
 	json_object_set_new(reply, "applied", json_u64(status.applied));
 	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));

@@ -25,6 +25,8 @@
 #define QUEUE_MAX 4096
 #define LOOK_US 100000			/* between looks at all parked heartbeats */
 #define PARK_MAX_US (60 * INT64_C(1000000))
+#define UNLED_US 100000			/* between looks whether we lead */
+#define DIGEST_AFTER_US 1000000	/* a reign's first */
 
 /* -- The log --------------------------------------------------------------- */
 
@@ -50,27 +52,64 @@ on_proposed(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	pthread_mutex_unlock(&proposal->lock);
 }
 
-/* Propose a command and wait until it is applied. */
 static VtStatus
-commit(Pd *pd, const Buf *command)
+await(Proposal *proposal)
 {
-	Proposal	proposal = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK};
-
-	replica_propose(pd->replica, buf_bytes(command), on_proposed, &proposal);
-	pthread_mutex_lock(&proposal.lock);
-	while (!proposal.finished)
-		pthread_cond_wait(&proposal.done, &proposal.lock);
-	pthread_mutex_unlock(&proposal.lock);
-	return proposal.status;
+	pthread_mutex_lock(&proposal->lock);
+	while (!proposal->finished)
+		pthread_cond_wait(&proposal->done, &proposal->lock);
+	pthread_mutex_unlock(&proposal->lock);
+	return proposal->status;
 }
 
-/* Does the catalog hold everything decided before? */
-bool
-is_leader(Pd *pd)
+/*
+ * A leader that cannot reach the others steps down within about a second, which
+ * ends the wait.  What then became of the command nobody knows: the one who asked
+ * is to ask another driver, where asking twice does no harm.
+ */
+static VtStatus
+commit(Pd *pd, Buf *command)
 {
+	Proposal	proposal = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK};
+	VtStatus	status;
+
+	if (!pd->leads)
+		return VT_NOT_LEADER;
+	command_set_term(command, pd->led_term);
+	pthread_mutex_unlock(&pd->catalog->lock);
+	replica_propose(atomic_load(&pd->replica), buf_bytes(command), on_proposed, &proposal);
+	status = await(&proposal);
+	pthread_mutex_lock(&pd->catalog->lock);
+	if (status == VT_UNAVAILABLE)
+		status = VT_NOT_LEADER;
+	if (status == VT_NOT_LEADER)
+		pd->leads = false;
+	return status;
+}
+
+/*
+ * Does the catalog hold everything that was decided before now, by whomever?  A
+ * leader that has lost its place without knowing it must not answer either: it
+ * asks the others (ReadIndex).
+ */
+static bool
+is_leader(Pd *pd, uint64_t *term)
+{
+	Proposal	read = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, VT_OK};
+	Replica    *replica = atomic_load(&pd->replica);
+	ReplicaStatus status;
 	uint64_t	index;
 
-	return replica_read_now(pd->replica, &index);
+	if (!replica)
+		return false;
+	replica_status(replica, &status);
+	*term = status.term;
+	if (!status.serving)
+		return false;
+	if (replica_read_now(replica, &index))
+		return true;
+	replica_read(replica, on_proposed, &read);
+	return await(&read) == VT_OK;
 }
 
 /* -- The catalog's shards -------------------------------------------------- */
@@ -185,23 +224,27 @@ park(Pd *pd, Question *q, int64_t wait_ms)
 /* -- The service thread ---------------------------------------------------- */
 
 static void
-handle(Pd *pd, Question *q, bool leads)
+handle(Pd *pd, Question *q)
 {
 	const char *op = json_string_value(json_object_get(q->body, "op"));
 	bool		worker = net_conn_role(q->conn) == WIRE_ROLE_WORKER;
 
 	if (!op)
 		refuse(q, VT_INVALID, "no op");
-	else if (!leads)
-		refuse(q, VT_NOT_LEADER, "this placement driver is not the leader or has just started");
+	else if (strcmp(op, "meet") == 0 && net_conn_role(q->conn) == WIRE_ROLE_PD)
+		op_meet(pd, q);
+	else if (strcmp(op, "status") == 0)
+		op_status(pd, q);
+	else if (!pd->leads && strcmp(op, "route") == 0 && op_route_unled(pd, q))
+		;
+	else if (!pd->leads)
+		refuse_to_lead(pd, q);
 	else if (strcmp(op, "route") == 0)
 		op_route(pd, q);
 	else if (strcmp(op, "heartbeat") == 0 && worker)
 		op_heartbeat(pd, q);
 	else if (strcmp(op, "register") == 0 && worker)
 		op_register(pd, q);
-	else if (strcmp(op, "status") == 0)
-		op_status(pd, q);
 	else if (worker)
 		refuse(q, VT_DENIED, "op \"%s\" is not for workers", op);
 	else if (strcmp(op, "lease") == 0)
@@ -226,6 +269,12 @@ handle(Pd *pd, Question *q, bool leads)
 		op_workers(pd, q);
 	else if (strcmp(op, "shards") == 0)
 		op_shards(pd, q);
+	else if (strcmp(op, "pds") == 0)
+		op_drivers(pd, q);
+	else if (strcmp(op, "add_pd") == 0)
+		op_add_driver(pd, q);
+	else if (strcmp(op, "remove_pd") == 0)
+		op_remove_driver(pd, q);
 	else
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
@@ -271,27 +320,101 @@ look_again(Pd *pd)
 	return due;
 }
 
-/*
- * Do we lead?  When we begin to, nothing is known of the stores, and what was
- * known in an earlier reign is old.
- */
-static bool
-reign(Pd *pd)
+/* Whoever waits here is to wait with the new leader. */
+static void
+send_away(Pd *pd)
 {
-	pd->now_us = clock_now_us();
-	if (!is_leader(pd))
+	while (pd->parked)
 	{
-		pd->led_since_us = 0;
-		return false;
+		Question   *q = pd->parked;
+
+		pd->parked = q->next;
+		refuse_to_lead(pd, q);
 	}
-	if (pd->led_since_us == 0)
-	{
-		pd->led_since_us = pd->now_us;
-		beats_free(pd);
-	}
-	return true;
 }
 
+/*
+ * Do we lead?  When we begin to, nothing is known of the stores, and what was
+ * known in an earlier reign is old, also when nobody noticed that it had ended.
+ */
+static void
+reign(Pd *pd)
+{
+	uint64_t	term = 0;
+
+	pd->leads = is_leader(pd, &term);
+	pd->now_us = clock_now_us();
+	if (!pd->leads)
+		pd->led_since_us = 0;
+	else if (pd->led_since_us == 0 || pd->led_term != term)
+	{
+		pd->led_since_us = pd->now_us;
+		pd->led_term = term;
+		pd->digest_due_us = pd->now_us + DIGEST_AFTER_US;
+		beats_free(pd);
+	}
+}
+
+/* A chunk of a snapshot from the leader. */
+static void
+take_chunk(Pd *pd, Question *q)
+{
+	Replica    *replica = atomic_load(&pd->replica);
+	WireChunk	chunk;
+	WireChunkResult result = {.status = VT_NOT_FOUND};
+	Buf			out = {0};
+
+	if (wire_chunk_get(buf_bytes(&q->chunk), &chunk) != VT_OK)
+		result.status = VT_PROTOCOL;
+	else if (replica && chunk.group == PD_GROUP && chunk.to == pd->id)
+		replica_stage(replica, &chunk, &result);
+	wire_chunk_result_put(&out, &result);
+	net_reply_frame(q->conn, WIRE_CHUNK, q->request, buf_bytes(&out));
+	buf_free(&out);
+	question_free(q);
+}
+
+/* What the leader does unasked. */
+static void
+look_around(Pd *pd)
+{
+	if (pd->leads)
+		drivers_look(pd);
+	if (pd->leads)
+		drops_look(pd);
+	if (pd->leads)
+		plans_look(pd);
+	if (pd->leads)
+		digest_look(pd);
+}
+
+/* Everything that was asked until now. */
+static Question *
+take_questions(Pd *pd, int64_t due_us, bool *stopping)
+{
+	Question   *list;
+	int64_t		left = due_us - clock_now_us();
+	struct timespec until = cond_moment(left > 0 ? left : 0);
+
+	pthread_mutex_lock(&pd->lock);
+	if (!pd->queue && !pd->stopping)
+		pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
+	*stopping = pd->stopping;
+	list = *stopping ? NULL : pd->queue;
+	if (list)
+	{
+		pd->queue = NULL;
+		pd->queue_end = &pd->queue;
+		pd->queued = 0;
+	}
+	pthread_mutex_unlock(&pd->lock);
+	return list;
+}
+
+/*
+ * A round: what was asked before we made sure that we lead is answered as of
+ * then, or later.
+ */
 static void *
 service_main(void *arg)
 {
@@ -300,40 +423,42 @@ service_main(void *arg)
 
 	for (;;)
 	{
-		Question   *q;
-		bool		leads;
-		struct timespec until;
-		int64_t		left = due - clock_now_us();
+		bool		stopping;
+		Question   *list = take_questions(pd, due, &stopping);
 
-		until = cond_moment(left > 0 ? left : 0);
-		pthread_mutex_lock(&pd->lock);
-		if (!pd->queue && !pd->stopping)
-			pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
-		if (pd->stopping)
+		if (stopping)
+			return NULL;
+		reign(pd);
+		pthread_mutex_lock(&pd->catalog->lock);
+		if (pd->leads && vt_id_is_zero(&pd->catalog->meta.cluster))
+			pd->leads = found_cluster(pd) == VT_OK;
+		drivers_note(pd);
+		while (list)
 		{
-			pthread_mutex_unlock(&pd->lock);
-			break;
+			Question   *q = list;
+
+			list = q->next;
+			pd->now_us = clock_now_us();
+			if (q->body)
+				handle(pd, q);
+			else
+			{
+				pthread_mutex_unlock(&pd->catalog->lock);
+				take_chunk(pd, q);
+				pthread_mutex_lock(&pd->catalog->lock);
+			}
 		}
-		q = pd->queue;
-		if (q)
+		look_around(pd);
+		if (pd->leads)
+			due = look_again(pd);
+		else
 		{
-			pd->queue = q->next;
-			pd->queued--;
-			if (!pd->queue)
-				pd->queue_end = &pd->queue;
+			send_away(pd);
+			due = pd->now_us + UNLED_US;
 		}
-		pthread_mutex_unlock(&pd->lock);
-		leads = reign(pd);
-		if (q)
-			handle(pd, q, leads);
-		if (leads)
-		{
-			drops_look(pd);
-			plans_look(pd);
-		}
-		due = look_again(pd);
+		drivers_note(pd);
+		pthread_mutex_unlock(&pd->catalog->lock);
 	}
-	return NULL;
 }
 
 static void
@@ -344,14 +469,21 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 	json_t	   *body;
 	bool		full;
 
-	if (header->kind != WIRE_REQUEST || header->type != WIRE_CONTROL)
+	if (header->type == WIRE_RAFT && header->kind == WIRE_ONEWAY)
+		replica_host_receive(pd->host, payload);
+	if (header->kind != WIRE_REQUEST || (header->type != WIRE_CONTROL && header->type != WIRE_CHUNK))
 		return;
-	body = json_loadb((const char *) payload->data, payload->len, 0, NULL);
+	body = header->type == WIRE_CONTROL ? json_loadb((const char *) payload->data, payload->len, 0, NULL) : NULL;
 	q = vt_alloc0(sizeof(Question));
 	q->conn = net_conn_ref(conn);
 	q->request = header->request;
 	q->body = body;
-	if (!json_is_object(body))
+	if (header->type == WIRE_CHUNK)
+	{
+		q->chunk = *payload;
+		memset(payload, 0, sizeof(*payload));
+	}
+	else if (!json_is_object(body))
 	{
 		refuse(q, VT_PROTOCOL, "the request is no JSON object");
 		return;
@@ -373,83 +505,114 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 static void
 on_closed(void *arg, NetConn *conn)
 {
-	(void) arg;
-	(void) conn;
+	if (net_conn_role(conn) == WIRE_ROLE_PD)
+		replica_links_lost(((Pd *) arg)->links, net_conn_store(conn));
 }
 
-/* The cluster's first life: make its identity, through the log. */
+/* Alone, a driver is ready when it has made the cluster's identity. */
 static VtStatus
-found_cluster(Pd *pd, VtError *err)
+await_cluster(Pd *pd, VtError *err)
 {
-	CatalogMeta meta;
-	Buf			command = {0};
-	VtId		random;
-	VtStatus	status;
 	int64_t		until = clock_now_us() + 30 * INT64_C(1000000);
 
-	while (!is_leader(pd))
+	for (;;)
 	{
 		struct timespec nap = {0, 2000000};
+		bool		is_ready;
 
+		pthread_mutex_lock(&pd->lock);
+		is_ready = pd->is_member;
+		pthread_mutex_unlock(&pd->lock);
+		if (is_ready)
+			return VT_OK;
 		if (clock_now_us() > until)
 			return vt_fail(err, VT_TIMEOUT, "the placement driver's Raft group did not elect a leader");
 		nanosleep(&nap, NULL);
 	}
-	if (!vt_id_is_zero(&pd->catalog->meta.cluster))
-		return VT_OK;
-	memset(&meta, 0, sizeof(meta));
-	vt_id_random(&meta.cluster);
-	vt_id_random(&random);
-	meta.next_id = ((uint64_t) (get_le32(random.b) >> 1 | 1) << 32) + 1;
-	command_begin(&command);
-	command_meta(&command, &meta);
-	status = pd->commit(pd, &command);
-	buf_free(&command);
-	return status == VT_OK ? VT_OK : vt_fail(err, status, "could not found the cluster");
+}
+
+/* Open what is there, and listen. */
+static VtStatus
+begin(Pd *pd, Store *rows, VtError *err)
+{
+	ReplicaLinksOptions links = {.role = WIRE_ROLE_PD, .boot_epoch = pd->options.boot_epoch};
+	ReplicaHostOptions host = {.checkpoint_bytes = pd->options.checkpoint_bytes};
+	RaftSnapshot base = {0};
+	NetServerOptions net;
+	uint64_t	applied;
+	VtStatus	status;
+
+	pd->links = replica_links_new(&links);
+	host.transport = replica_links_transport(pd->links);
+	status = replica_host_start(pd->log, &host, &pd->host, err);
+	if (status != VT_OK)
+		return status;
+	replica_links_serve(pd->links, pd->host);
+	status = replica_stored_base(pd->host, PD_GROUP, &base, err);
+	if (status == VT_OK || status == VT_NOT_FOUND)
+		status = catalog_finish_install(rows, &base, err);
+	if (status == VT_OK)
+		status = catalog_open(rows, &pd->catalog, &applied, err);
+	if (status == VT_OK)
+		status = found_begin(pd, err);
+	if (status != VT_OK)
+		return status;
+	memset(&net, 0, sizeof(net));
+	net.endpoint = pd->options.listen;
+	net.role = WIRE_ROLE_PD;
+	net.cluster = pd->catalog->meta.cluster;
+	net.store = pd->id;
+	net.boot_epoch = pd->options.boot_epoch;
+	net.handler.frame = on_frame;
+	net.handler.closed = on_closed;
+	net.handler.arg = pd;
+	return net_server_start(&net, &pd->server, err);
+}
+
+static void
+let_go(Pd *pd)
+{
+	net_server_stop(pd->server);
+	replica_links_stop(pd->links);
+	replica_host_stop(pd->host);
+	replica_links_free(pd->links);
+	catalog_close(pd->catalog);
+	beats_free(pd);
+	found_end(pd);
+	free(pd->places);
+	free(pd->homes);
+	free(pd);
 }
 
 VtStatus
-pd_start(Store *rows, ReplicaHost *host, const PdOptions *options, Pd **out, VtError *err)
+pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *err)
 {
 	Pd		   *pd = vt_alloc0(sizeof(Pd));
-	NetServerOptions net;
-	ReplicaMachine machine;
-	uint64_t	applied;
-	RaftConf	alone = {.n = 1, .members = {{.id = 1, .node = 1, .roles = RAFT_VOTER}}};
 	VtStatus	status;
 
-	pd->host = host;
+	pd->log = log;
 	pd->options = *options;
 	pd->commit = commit;
 	pd->started_us = clock_now_us();
 	pd->queue_end = &pd->queue;
 	pthread_mutex_init(&pd->lock, NULL);
 	cond_init(&pd->ready);
-	status = catalog_open(rows, &pd->catalog, &applied, err);
-	if (status == VT_OK)
-	{
-		machine = catalog_machine(pd->catalog);
-		status = replica_create(host, PD_GROUP, 1, &alone, 0, err);
-		if (status == VT_OK || status == VT_EXISTS)
-			status = replica_open(host, PD_GROUP, 1, &machine, applied, &pd->replica, err);
-	}
-	if (status == VT_OK)
-		status = found_cluster(pd, err);
-	if (status == VT_OK && pthread_create(&pd->thread, NULL, service_main, pd) != 0)
-		status = vt_fail(err, VT_NOMEM, "could not start a thread");
+	cond_init(&pd->met);
+	status = begin(pd, rows, err);
 	if (status != VT_OK)
+	{
+		let_go(pd);
 		return status;
-	memset(&net, 0, sizeof(net));
-	net.endpoint = options->listen;
-	net.role = WIRE_ROLE_PD;
-	net.cluster = pd->catalog->meta.cluster;
-	net.boot_epoch = options->boot_epoch;
-	net.handler.frame = on_frame;
-	net.handler.closed = on_closed;
-	net.handler.arg = pd;
-	status = net_server_start(&net, &pd->server, err);
+	}
+	if (pthread_create(&pd->thread, NULL, service_main, pd) != 0 ||
+		pthread_create(&pd->meeter, NULL, found_main, pd) != 0)
+		vt_assert_fail("pthread_create", __FILE__, __LINE__);
+	if (pd->npeers == 1)
+		status = await_cluster(pd, err);
 	if (status == VT_OK)
 		*out = pd;
+	else
+		pd_stop(pd);
 	return status;
 }
 
@@ -459,8 +622,10 @@ pd_stop(Pd *pd)
 	pthread_mutex_lock(&pd->lock);
 	pd->stopping = true;
 	pthread_cond_signal(&pd->ready);
+	pthread_cond_broadcast(&pd->met);
 	pthread_mutex_unlock(&pd->lock);
 	pthread_join(pd->thread, NULL);
+	pthread_join(pd->meeter, NULL);
 	while (pd->queue || pd->parked)
 	{
 		Question  **from = pd->queue ? &pd->queue : &pd->parked;
@@ -469,11 +634,5 @@ pd_stop(Pd *pd)
 		*from = q->next;
 		refuse(q, VT_STOPPING, "the placement driver is shutting down");
 	}
-	net_server_stop(pd->server);
-	replica_host_stop(pd->host);
-	catalog_close(pd->catalog);
-	beats_free(pd);
-	free(pd->places);
-	free(pd->homes);
-	free(pd);
+	let_go(pd);
 }

@@ -6,8 +6,11 @@
  * service.c is the thread; stores.c, collections.c, lease.c, drop.c and report.c
  * are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
  * change.c puts decisions into the log; members.c reads and writes JSON.
+ * found.c makes the group of drivers, once; drivers.c is about who belongs to it.
  *
- * All of it runs on the service thread.  Time is pd->now_us, read once for each
+ * All of it but found.c runs on the service thread, which holds the catalog's
+ * lock but for the moments in which it waits for the log: rows may be other ones
+ * after a commit, and pointers to them are not to be used any more.  Time is pd->now_us, read once for each
  * event, so that a test can be the clock.
  *
  *-------------------------------------------------------------------------
@@ -16,6 +19,7 @@
 #define PD_SERVICE_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "catalog.h"
 #include "pd.h"
@@ -29,8 +33,24 @@ typedef struct Question
 	NetConn    *conn;
 	uint64_t	request;
 	json_t	   *body;
+	Buf			chunk;			/* of a snapshot; body is NULL */
 	int64_t		until_us;		/* parked: answer by then */
 } Question;
+
+/* A driver that is no member has told that it is there. */
+#define STRANGERS_MAX 8
+typedef struct Stranger
+{
+	CatalogDriver driver;		/* id 0: none */
+	int64_t		at_us;
+} Stranger;
+
+/* Who founds the group: the same list for all of them. */
+typedef struct Founders
+{
+	uint32_t	n;
+	CatalogDriver members[PD_DRIVERS_MAX];	/* by id */
+} Founders;
 
 /* What a leader says of a member of its group. */
 typedef struct ReportMember
@@ -102,14 +122,28 @@ typedef struct Told
 struct Pd
 {
 	Catalog    *catalog;
+	Store	   *log;
 	ReplicaHost *host;
-	Replica    *replica;
+	Replica    *_Atomic replica;	/* NULL until there is a group */
 	NetServer  *server;
+
+	/* Ourselves and the others (found.c) */
+	uint64_t	id;				/* our replica and our node */
+	ReplicaLinks *links;
+	char	  **peers;			/* endpoints in order, ours among them; owned */
+	size_t		npeers;
+	Founders	founders;		/* n = 0: not founded, or we came later; lock */
+	bool		is_member;		/* lock: the catalog says where we are */
+	pthread_t	meeter;
+	pthread_cond_t met;
 	int64_t		started_us;
 	PdOptions	options;
 
-	/* Propose a command and wait until it is applied */
-	VtStatus	(*commit) (struct Pd *pd, const Buf *command);
+	/*
+	 * Propose a command and wait until it is applied.  VT_NOT_LEADER: perhaps it
+	 * is not, ask another driver.
+	 */
+	VtStatus	(*commit) (struct Pd *pd, Buf *command);
 
 	pthread_t	thread;
 	pthread_mutex_t lock;
@@ -121,6 +155,8 @@ struct Pd
 
 	/* The service thread's */
 	int64_t		now_us;
+	bool		leads;			/* in this round */
+	uint64_t	led_term;		/* the term we lead in */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
 	Beat	  **beats;			/* by store */
@@ -135,6 +171,12 @@ struct Pd
 	Told		told[TOLD];
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
+	Stranger	strangers[STRANGERS_MAX];
+	bool		announced;		/* server and links know the cluster */
+	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */
+	int64_t		drivers_due_us; /* next look at the drivers */
+	int64_t		digest_due_us;	/* next digest, when there is something new */
+	uint64_t	digest_at;		/* applied when the last one was */
 };
 
 /* members.c: reading questions, making answers */
@@ -178,8 +220,25 @@ extern bool changes_any(const Changes *changes);
 extern VtStatus changes_commit(Pd *pd, Changes *changes);
 extern void changes_drop(Changes *changes);
 
+/* found.c */
+extern VtStatus found_begin(Pd *pd, VtError *err);
+extern void *found_main(void *pd);
+extern void found_end(Pd *pd);
+extern json_t *json_founders(const Founders *founders);
+
+/* drivers.c */
+extern void op_meet(Pd *pd, Question *q);
+extern void op_drivers(Pd *pd, Question *q);
+extern void op_add_driver(Pd *pd, Question *q);
+extern void op_remove_driver(Pd *pd, Question *q);
+extern void drivers_look(Pd *pd);
+extern void drivers_note(Pd *pd);
+extern const char *leader_endpoint(Pd *pd); /* "" = not known */
+extern void refuse_to_lead(Pd *pd, Question *q);
+extern VtStatus found_cluster(Pd *pd);
+extern void digest_look(Pd *pd);
+
 /* service.c */
-extern bool is_leader(Pd *pd);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 
@@ -223,6 +282,7 @@ extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
 extern void op_create(Pd *pd, Question *q);
 extern void op_route(Pd *pd, Question *q);
+extern bool op_route_unled(Pd *pd, Question *q);
 extern bool create_again(Pd *pd, Question *q);
 extern bool collection_is_up(const CatalogCollection *c);
 extern uint32_t replicas_wanted(const Pd *pd, const CatalogCollection *c);

@@ -170,7 +170,7 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 		return vt_fail(err, status, "heartbeat: a report could not be recorded");
 	status = drops_take(pd, beat, json_object_get(body, "dropped"));
 	if (status != VT_OK)
-		return vt_fail(err, VT_UNAVAILABLE, "heartbeat: what was dropped could not be recorded");
+		return vt_fail(err, status, "heartbeat: what was dropped could not be recorded");
 	return VT_OK;
 }
 

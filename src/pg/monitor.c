@@ -49,7 +49,7 @@ monitor_text(const char *said)
 Datum
 vectron_report(PG_FUNCTION_ARGS)
 {
-	static const char *const allowed[] = {"collections", "workers", "shards", "status"};
+	static const char *const allowed[] = {"collections", "workers", "shards", "pds", "status"};
 	char	   *op = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const char *reply;
 	VtError		err = {0};

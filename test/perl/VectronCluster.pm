@@ -21,6 +21,9 @@ VectronCluster - placement driver and workers for a test, started by hand
 An index that names no number of replicas has one, so that it is not under-replicated
 where a test starts few workers.
 
+With C<< VectronCluster->new(pds => 3) >> there are placement drivers C<pd1> to C<pd3>,
+which are started by C<start_pd_of>.
+
 Daemons are named C<pd>, C<worker1>, C<worker2> and so on.  A start returns when the
 daemon says that it is ready, a stop when it has ended.  Data and logs outlive a
 daemon, so starting it again is a restart.  What a test leaves running is killed
@@ -43,20 +46,27 @@ my @clusters;
 
 sub new
 {
-	my ($class) = @_;
+	my ($class, %options) = @_;
 
 	# Paths of sockets are short by law.
 	my $self = bless {
 		dir => PostgreSQL::Test::Utils::tempdir('vectron'),
 		sockets => PostgreSQL::Test::Utils::tempdir_short(),
 		pids => {},
+		pds => $options{pds} // 0,
 		opened => {},
 	}, $class;
 	push @clusters, $self;
 	return $self;
 }
 
-sub pd_endpoint { my ($self) = @_; return "unix:$self->{sockets}/pd"; }
+# Of all placement drivers.
+sub pd_endpoint
+{
+	my ($self) = @_;
+	return join(',', map { $self->endpoint("pd$_") } 1 .. $self->{pds}) if $self->{pds};
+	return $self->endpoint('pd');
+}
 
 sub endpoint { my ($self, $name) = @_; return "unix:$self->{sockets}/$name"; }
 
@@ -79,6 +89,13 @@ sub start_pd
 	my ($self, @options) = @_;
 	return $self->start('pd', 'vectron-pd', '--data', $self->data('pd'),
 		'--listen', $self->pd_endpoint, '--default-replicas', 1, @options);
+}
+
+sub start_pd_of
+{
+	my ($self, $n, @options) = @_;
+	return $self->start("pd$n", 'vectron-pd', '--data', $self->data("pd$n"), '--listen', $self->endpoint("pd$n"),
+		'--peers', $self->pd_endpoint, '--default-replicas', 1, @options);
 }
 
 sub start_worker

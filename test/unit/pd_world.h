@@ -116,7 +116,7 @@ typedef struct PdWorld
 static PdWorld *the_world;
 
 static VtStatus
-world_commit(Pd *pd, const Buf *bytes)
+world_commit(Pd *pd, Buf *bytes)
 {
 	ReplicaMachine machine = catalog_machine(pd->catalog);
 	ReplicaCommand command;

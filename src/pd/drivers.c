@@ -1,0 +1,531 @@
+/*-------------------------------------------------------------------------
+ *
+ * drivers.c
+ *	  The placement drivers themselves: where they are, which of them leads, who
+ *	  is to belong to them, and whether they agree.
+ *
+ * The catalog has a row for each driver that is to be one.  The leader makes the
+ * group's members follow it, one change at a time: a row without a member joins
+ * as a learner and becomes a voter when it has nearly all of the log; a member
+ * without a row leaves, after its leadership if it has that.  How far it is
+ * follows from the configuration, so any leader goes on where the last one was.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service.h"
+
+#define LOOK_US 200000
+#define DIGEST_US (10 * INT64_C(1000000))
+#define STRANGER_US (10 * INT64_C(1000000)) /* who has not spoken for so long is gone */
+#define NEARLY_ALL 1000			/* entries that a learner may lack */
+
+static const ReplicaMember *
+find_member(const ReplicaMembers *members, uint64_t id)
+{
+	for (uint32_t i = 0; i < members->n; i++)
+		if (members->members[i].member.id == id)
+			return &members->members[i];
+	return NULL;
+}
+
+static bool
+is_voter(const ReplicaMember *member)
+{
+	return member && (member->member.roles & RAFT_VOTER);
+}
+
+/* -- Where they are -------------------------------------------------------- */
+
+const char *
+leader_endpoint(Pd *pd)
+{
+	Replica    *replica = atomic_load(&pd->replica);
+	ReplicaStatus status;
+	CatalogDriver *driver;
+
+	if (!replica)
+		return "";
+	replica_status(replica, &status);
+	driver = status.leader_replica ? catalog_driver(pd->catalog, status.leader_replica) : NULL;
+	for (uint32_t i = 0; !driver && status.leader_replica && i < pd->founders.n; i++)
+		if (pd->founders.members[i].id == status.leader_replica)
+			driver = &pd->founders.members[i];
+	return driver ? driver->endpoint : "";
+}
+
+/* The links learn from the catalog, and server and links what cluster this is. */
+void
+drivers_note(Pd *pd)
+{
+	Catalog    *catalog = pd->catalog;
+	CatalogDriver *self;
+
+	if (pd->noted_at == catalog->applied)
+		return;
+	pd->noted_at = catalog->applied;
+	for (size_t i = 0; i < catalog->ndrivers; i++)
+		replica_links_note(pd->links, catalog->drivers[i]->id, catalog->drivers[i]->endpoint);
+	self = catalog_driver(catalog, pd->id);
+	pthread_mutex_lock(&pd->lock);
+	pd->is_member = self && strcmp(self->endpoint, pd->options.listen) == 0;
+	pthread_cond_broadcast(&pd->met);
+	pthread_mutex_unlock(&pd->lock);
+	if (pd->announced || vt_id_is_zero(&catalog->meta.cluster))
+		return;
+	pd->announced = true;
+	net_server_set_identity(pd->server, &catalog->meta.cluster, pd->id);
+	replica_links_set_identity(pd->links, &catalog->meta.cluster, pd->id);
+}
+
+/* One that is no member says that it is there: kept for a while. */
+static void
+note_stranger(Pd *pd, uint64_t id, const char *endpoint)
+{
+	Stranger   *place = &pd->strangers[0];
+
+	for (int i = 0; i < STRANGERS_MAX; i++)
+	{
+		if (pd->strangers[i].driver.id == id)
+		{
+			place = &pd->strangers[i];
+			break;
+		}
+		if (pd->strangers[i].at_us < place->at_us)
+			place = &pd->strangers[i];
+	}
+	memset(place, 0, sizeof(*place));
+	place->driver.id = id;
+	memcpy(place->driver.endpoint, endpoint, strlen(endpoint) + 1);
+	place->at_us = pd->now_us;
+}
+
+static VtStatus
+commit_driver(Pd *pd, uint64_t id, const char *endpoint)
+{
+	CatalogDriver driver = {.id = id};
+	Buf			command = {0};
+	VtStatus	status;
+
+	memcpy(driver.endpoint, endpoint, strlen(endpoint) + 1);
+	command_begin(&command);
+	command_driver(&command, &driver);
+	status = pd->commit(pd, &command);
+	buf_free(&command);
+	return status;
+}
+
+/* A driver is there; what it hears is all that one without a group needs to know. */
+static void
+take_announcement(Pd *pd, uint64_t id, const char *endpoint)
+{
+	Replica    *replica = atomic_load(&pd->replica);
+	CatalogDriver *driver = catalog_driver(pd->catalog, id);
+	ReplicaMembers members;
+
+	if (!replica)
+		return;
+	replica_members(replica, &members);
+	if (driver || find_member(&members, id))
+		replica_links_note(pd->links, id, endpoint);
+	else if (pd->leads)
+		note_stranger(pd, id, endpoint);
+	if (pd->leads && driver && strcmp(driver->endpoint, endpoint) != 0)
+		(void) commit_driver(pd, id, endpoint);
+}
+
+/* meet: one driver to another, whoever leads */
+void
+op_meet(Pd *pd, Question *q)
+{
+	const char *endpoint = json_string_value(json_object_get(q->body, "endpoint"));
+	json_t	   *reply;
+	json_t	   *told;
+	bool		has_group = atomic_load(&pd->replica) != NULL;
+	bool		is_member = catalog_driver(pd->catalog, pd->id) != NULL;
+	uint64_t	id;
+
+	if (!get_u64(q->body, "id", &id) || id == 0 || !endpoint ||
+		strlen(endpoint) >= sizeof(((CatalogDriver *) 0)->endpoint))
+	{
+		refuse(q, VT_INVALID, "meet: members are missing or malformed");
+		return;
+	}
+	take_announcement(pd, id, endpoint);
+	reply = json_object();
+	told = json_array();
+	for (size_t i = 0; i < pd->npeers; i++)
+		json_array_append_new(told, json_string(pd->peers[i]));
+	json_object_set_new(reply, "id", json_u64(pd->id));
+	json_object_set_new(reply, "peers", told);
+	pthread_mutex_lock(&pd->lock);
+	is_member |= pd->founders.n > 0;
+	json_object_set_new(reply, "founders", json_founders(&pd->founders));
+	pthread_mutex_unlock(&pd->lock);
+	json_object_set_new(reply, "founded", json_boolean(has_group && is_member));
+	json_object_set_new(reply, "waiting", json_boolean(has_group && !is_member));
+	answer(q, VT_OK, reply, NULL);
+}
+
+/* Not the leader: say who is, or what is missing. */
+void
+refuse_to_lead(Pd *pd, Question *q)
+{
+	const char *leader = leader_endpoint(pd);
+	Replica    *replica = atomic_load(&pd->replica);
+	json_t	   *reply = json_object();
+	char		words[200];
+	ReplicaMembers members = {0};
+
+	if (replica)
+		replica_members(replica, &members);
+	if (strcmp(leader, pd->options.listen) == 0)
+		leader = "";			/* it has just begun, or is about to end */
+	json_object_set_new(reply, "leader", json_string(leader));
+	if (leader[0])
+		snprintf(words, sizeof(words), "this placement driver follows the one at %s", leader);
+	else if (members.n > 1)
+		snprintf(words, sizeof(words), "no placement driver leads now: more than half of the %u must be up", members.n);
+	else
+		snprintf(words, sizeof(words), "this placement driver is not the leader or has just started");
+	answer(q, VT_NOT_LEADER, reply, words);
+}
+
+/* -- Who belongs to them --------------------------------------------------- */
+
+/* The cluster's first life: make its identity, through the log. */
+VtStatus
+found_cluster(Pd *pd)
+{
+	CatalogMeta meta = {0};
+	Buf			command = {0};
+	VtId		random;
+	VtStatus	status;
+
+	vt_id_random(&meta.cluster);
+	vt_id_random(&random);
+	meta.next_id = ((uint64_t) (get_le32(random.b) >> 1 | 1) << 32) + 1;
+	command_begin(&command);
+	command_meta(&command, &meta);
+	for (uint32_t i = 0; i < pd->founders.n; i++)
+		command_driver(&command, &pd->founders.members[i]);
+	status = pd->commit(pd, &command);
+	buf_free(&command);
+	return status;
+}
+
+static void
+on_changed(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	(void) arg;
+	(void) index;
+	(void) reply;
+	/* Whatever came of it, the next look sees. */
+	if (status != VT_OK && status != VT_BUSY && status != VT_FENCED)
+		log_warn("the placement drivers' group could not be changed: %s", vt_status_words(status));
+}
+
+/* The group as it is, to be changed in one place. */
+static RaftConf
+conf_of(const ReplicaMembers *members, uint64_t without)
+{
+	RaftConf	conf = {0};
+
+	for (uint32_t i = 0; i < members->n; i++)
+		if (members->members[i].member.id != without)
+			conf.members[conf.n++] = members->members[i].member;
+	return conf;
+}
+
+static void
+add_learner(RaftConf *conf, uint64_t id)
+{
+	uint32_t	at = conf->n++;
+
+	for (; at > 0 && conf->members[at - 1].id > id; at--)
+		conf->members[at] = conf->members[at - 1];
+	memset(&conf->members[at], 0, sizeof(conf->members[at]));
+	conf->members[at].id = conf->members[at].node = id;
+	conf->members[at].roles = RAFT_LEARNER;
+}
+
+/* Lead no more: the voter that has most of the log shall. */
+static void
+hand_over(Pd *pd, const ReplicaMembers *members)
+{
+	const ReplicaMember *best = NULL;
+
+	for (uint32_t i = 0; i < members->n; i++)
+	{
+		const ReplicaMember *m = &members->members[i];
+
+		if (m->member.id != pd->id && is_voter(m) && m->active && catalog_driver(pd->catalog, m->member.id) &&
+			(!best || m->match > best->match))
+			best = m;
+	}
+	if (best)
+		replica_transfer(atomic_load(&pd->replica), best->member.id, on_changed, NULL);
+}
+
+/* A member without a row: false when there is none. */
+static bool
+let_one_go(Pd *pd, const ReplicaMembers *members)
+{
+	for (uint32_t i = 0; i < members->n; i++)
+	{
+		uint64_t	id = members->members[i].member.id;
+		RaftConf	conf;
+
+		if (catalog_driver(pd->catalog, id))
+			continue;
+		if (id == pd->id)
+			hand_over(pd, members);
+		else
+		{
+			log_info("driver=%" PRIu64 " leaves", id);
+			conf = conf_of(members, id);
+			replica_change(atomic_load(&pd->replica), &conf, members->conf_index, on_changed, NULL);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* A row without a voter. */
+static void
+let_one_come(Pd *pd, const ReplicaMembers *members)
+{
+	const ReplicaMember *self = find_member(members, pd->id);
+
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+	{
+		uint64_t	id = pd->catalog->drivers[i]->id;
+		const ReplicaMember *m = find_member(members, id);
+		RaftConf	conf = conf_of(members, 0);
+
+		if (is_voter(m) || (m && (!m->active || m->match == 0 || !self || m->match + NEARLY_ALL < self->match)))
+			continue;
+		if (!m)
+			add_learner(&conf, id);
+		for (uint32_t j = 0; m && j < conf.n; j++)
+			if (conf.members[j].id == id)
+				conf.members[j].roles = RAFT_VOTER;
+		log_info("driver=%" PRIu64 " at %s %s", id, pd->catalog->drivers[i]->endpoint,
+				 m ? "has the log, and gets a vote" : "joins");
+		replica_change(atomic_load(&pd->replica), &conf, members->conf_index, on_changed, NULL);
+		return;
+	}
+}
+
+void
+drivers_look(Pd *pd)
+{
+	const CatalogDriver *self = catalog_driver(pd->catalog, pd->id);
+	ReplicaMembers members;
+
+	if (pd->now_us < pd->drivers_due_us)
+		return;
+	pd->drivers_due_us = pd->now_us + LOOK_US;
+	if (self ? strcmp(self->endpoint, pd->options.listen) != 0 : pd->catalog->ndrivers == 0)
+	{
+		(void) commit_driver(pd, pd->id, pd->options.listen);
+		return;
+	}
+	replica_members(atomic_load(&pd->replica), &members);
+	if (!members.joint && members.n < RAFT_MAX_MEMBERS && !let_one_go(pd, &members))
+		let_one_come(pd, &members);
+}
+
+/* -- Asked by people ------------------------------------------------------- */
+
+/* While a change is under way who comes is not there yet, and who leaves is. */
+static const char *
+role_of(Pd *pd, const CatalogDriver *driver, const ReplicaMember *member, bool joint)
+{
+	if (!member)
+		return "joining";
+	if (!driver)
+		return "leaving";
+	if (!is_voter(member) || (joint && !(member->member.roles & RAFT_VOTER_OLD)))
+		return "learner";
+	return member->member.id == pd->id ? "leader" : "follower";
+}
+
+static void
+add_row(json_t *list, uint64_t id, const char *endpoint, const char *role, bool up, uint64_t match)
+{
+	json_t	   *row = json_object();
+
+	json_object_set_new(row, "id", json_u64(id));
+	json_object_set_new(row, "endpoint", json_string(endpoint));
+	json_object_set_new(row, "role", json_string(role));
+	json_object_set_new(row, "state", json_string(up ? "up" : "silent"));
+	json_object_set_new(row, "match", json_u64(match));
+	json_array_append_new(list, row);
+}
+
+/* pds */
+void
+op_drivers(Pd *pd, Question *q)
+{
+	json_t	   *list = json_array();
+	json_t	   *reply = json_object();
+	ReplicaMembers members;
+
+	replica_members(atomic_load(&pd->replica), &members);
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+	{
+		const CatalogDriver *d = pd->catalog->drivers[i];
+		const ReplicaMember *m = find_member(&members, d->id);
+
+		add_row(list, d->id, d->endpoint, role_of(pd, d, m, members.joint), m && m->active, m ? m->match : 0);
+	}
+	for (uint32_t i = 0; i < members.n; i++)
+	{
+		const ReplicaMember *m = &members.members[i];
+
+		if (!catalog_driver(pd->catalog, m->member.id))
+			add_row(list, m->member.id, "", role_of(pd, NULL, m, members.joint), m->active, m->match);
+	}
+	for (int i = 0; i < STRANGERS_MAX; i++)
+	{
+		const Stranger *s = &pd->strangers[i];
+
+		if (s->driver.id && pd->now_us - s->at_us < STRANGER_US && !catalog_driver(pd->catalog, s->driver.id) &&
+			!find_member(&members, s->driver.id))
+			add_row(list, s->driver.id, s->driver.endpoint, "waiting", true, 0);
+	}
+	json_object_set_new(reply, "pds", list);
+	answer(q, VT_OK, reply, NULL);
+}
+
+/* add_pd */
+void
+op_add_driver(Pd *pd, Question *q)
+{
+	const char *endpoint = json_string_value(json_object_get(q->body, "endpoint"));
+	const Stranger *found = NULL;
+
+	if (!endpoint)
+	{
+		refuse(q, VT_INVALID, "add_pd: endpoint is missing or malformed");
+		return;
+	}
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+		if (strcmp(pd->catalog->drivers[i]->endpoint, endpoint) == 0)
+		{
+			ReplicaMembers members;
+			const ReplicaMember *m;
+
+			replica_members(atomic_load(&pd->replica), &members);
+			m = find_member(&members, pd->catalog->drivers[i]->id);
+			if (!m || m->active)
+			{
+				answer(q, VT_OK, NULL, NULL);	/* asked twice */
+				return;
+			}
+			refuse(q, VT_EXISTS, "driver %" PRIu64 " was at %s and is silent: remove it first",
+				   pd->catalog->drivers[i]->id, endpoint);
+			return;
+		}
+	for (int i = 0; i < STRANGERS_MAX; i++)
+		if (pd->strangers[i].driver.id && strcmp(pd->strangers[i].driver.endpoint, endpoint) == 0 &&
+			pd->now_us - pd->strangers[i].at_us < STRANGER_US &&
+			(!found || pd->strangers[i].at_us > found->at_us))
+			found = &pd->strangers[i];
+	if (!found)
+		refuse(q, VT_NOT_FOUND, "no placement driver at %s has spoken to the leader: start it with --peers first", endpoint);
+	else if (pd->catalog->ndrivers >= PD_DRIVERS_MAX)
+		refuse(q, VT_FULL, "there are %d placement drivers already", PD_DRIVERS_MAX);
+	else
+	{
+		uint64_t	id = found->driver.id;
+		VtStatus	status = commit_driver(pd, id, endpoint);
+
+		if (status == VT_OK)
+			log_info("driver=%" PRIu64 " at %s is to be one of us", id, endpoint);
+		pd->drivers_due_us = pd->now_us;
+		answer(q, status, NULL, NULL);
+	}
+}
+
+/* remove_pd: not when those that stay could not decide anything without it */
+void
+op_remove_driver(Pd *pd, Question *q)
+{
+	uint64_t	id;
+	uint32_t	voters = 0;
+	uint32_t	active = 0;
+	Buf			command = {0};
+	ReplicaMembers members;
+	VtStatus	status;
+
+	if (!get_u64(q->body, "id", &id))
+	{
+		refuse(q, VT_INVALID, "remove_pd: id is missing or malformed");
+		return;
+	}
+	replica_members(atomic_load(&pd->replica), &members);
+	for (uint32_t i = 0; i < members.n; i++)
+	{
+		const ReplicaMember *m = &members.members[i];
+
+		if (m->member.id == id || !is_voter(m) || !catalog_driver(pd->catalog, m->member.id))
+			continue;
+		voters++;
+		active += m->active;
+	}
+	if (!catalog_driver(pd->catalog, id))
+	{
+		if (find_member(&members, id))
+			answer(q, VT_OK, NULL, NULL);	/* asked twice */
+		else
+			refuse(q, VT_NOT_FOUND, "there is no such placement driver");
+		return;
+	}
+	if (voters == 0)
+	{
+		refuse(q, VT_INVALID, "it is the only placement driver");
+		return;
+	}
+	if (active * 2 <= voters)
+	{
+		refuse(q, VT_FULL, "%u of the %u placement drivers that would stay are up: more than half must be",
+			   active, voters);
+		return;
+	}
+	command_begin(&command);
+	command_dismiss(&command, id);
+	status = pd->commit(pd, &command);
+	buf_free(&command);
+	if (status == VT_OK)
+		log_info("driver=%" PRIu64 " is to leave", id);
+	pd->drivers_due_us = pd->now_us;
+	answer(q, status, NULL, NULL);
+}
+
+/* -- Do they agree? -------------------------------------------------------- */
+
+/* Put the digest of our rows into the log when there is something new. */
+void
+digest_look(Pd *pd)
+{
+	Buf			command = {0};
+	ReplicaMembers members;
+
+	if (pd->now_us < pd->digest_due_us || pd->digest_at == pd->catalog->applied)
+		return;
+	pd->digest_due_us = pd->now_us + DIGEST_US;
+	replica_members(atomic_load(&pd->replica), &members);
+	if (members.n < 2)
+		return;
+	command_begin(&command);
+	command_digest(&command, catalog_digest(pd->catalog));
+	if (pd->commit(pd, &command) == VT_OK)
+		pd->digest_at = pd->catalog->applied;
+	buf_free(&command);
+}
