@@ -159,6 +159,7 @@ typedef struct ClientMarks
 	uint32_t	n;
 	ClientMark *items;			/* allocated by the client with malloc */
 	uint64_t	fence;			/* highest fence seen in the answers */
+	uint64_t	lsn;			/* client_read_index(): highest WAL position of any write applied */
 	uint64_t	route_version;
 } ClientMarks;
 
@@ -253,7 +254,7 @@ extern VtStatus client_raise(Client *client, const ClientWriter *writer, uint64_
 
 /*
  * Marks that cover everything acknowledged so far, from the leaders, with the
- * highest fence, and the number of live records in all shards.
+ * highest fence and WAL position, and the number of live records in all shards.
  */
 extern VtStatus client_read_index(Client *client, const VtId *generation, const WireOwner *owner,
 								  int64_t deadline_us, ClientMarks *marks, uint64_t *records,
@@ -326,6 +327,9 @@ extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int
 extern VtStatus client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit,
 								 bool *found, VtError *err);
 extern void client_scan_stats(const ClientScan *scan, ClientScanStats *out);
+
+/* The highest fence in the answers so far. */
+extern uint64_t client_scan_fence(const ClientScan *scan);
 
 /* Where the shards stood that have answered so far; free with client_marks_free(). */
 extern void client_scan_marks(const ClientScan *scan, ClientMarks *out);

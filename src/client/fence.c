@@ -51,12 +51,15 @@ client_read_index(Client *client, const VtId *generation, const WireOwner *owner
 		}
 		sum.records += one.records;
 		sum.unindexed += one.unindexed;
+		if (one.lsn > sum.lsn)
+			sum.lsn = one.lsn;
 		marks_note(marks, fan.shards[i].desc.shard, fan.answers[i].head.incarnation,
 				   fan.answers[i].head.applied);
 	}
 	if (marks)
 	{
 		marks->fence = fence;
+		marks->lsn = sum.lsn;
 		marks->route_version = fan.route_version;
 	}
 	if (records)

@@ -478,6 +478,8 @@ take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtEr
 	scan->stats.exact_batches += result.exact;
 	scan->stats.distances += result.distances;
 	scan->stats.hops += result.hops;
+	if (answer->head.fence > scan->fence)
+		scan->fence = answer->head.fence;
 	scan->stats.by_leader += result.leader;
 	scan->stats.by_follower += !result.leader;
 	s->next = s->n = 0;

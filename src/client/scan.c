@@ -199,6 +199,12 @@ client_scan_stats(const ClientScan *scan, ClientScanStats *out)
 	*out = scan->stats;
 }
 
+uint64_t
+client_scan_fence(const ClientScan *scan)
+{
+	return scan->fence;
+}
+
 void
 client_scan_marks(const ClientScan *scan, ClientMarks *out)
 {

@@ -84,6 +84,7 @@ struct ClientScan
 	uint32_t	n;
 	Stream	   *streams;
 	uint64_t	route_version;
+	uint64_t	fence;			/* highest in the answers */
 
 	bool		any;			/* something was returned: */
 	double		farthest;

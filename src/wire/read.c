@@ -325,6 +325,7 @@ wire_read_result_put(Buf *out, const WireReadResult *result)
 {
 	buf_put_u64(out, result->records);
 	buf_put_u64(out, result->unindexed);
+	buf_put_u64(out, result->lsn);
 }
 
 VtStatus
@@ -334,5 +335,6 @@ wire_read_result_get(Bytes body, WireReadResult *out)
 
 	out->records = cursor_u64(&c);
 	out->unindexed = cursor_u64(&c);
+	out->lsn = cursor_u64(&c);
 	return cursor_done(&c) ? VT_OK : VT_PROTOCOL;
 }

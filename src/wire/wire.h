@@ -376,6 +376,7 @@ typedef struct WireReadResult
 {
 	uint64_t	records;		/* live */
 	uint64_t	unindexed;		/* of them not in the graph yet */
+	uint64_t	lsn;			/* highest WAL position of any write applied (law W7) */
 } WireReadResult;
 
 extern void wire_read_result_put(Buf *out, const WireReadResult *result);

@@ -21,6 +21,8 @@
  *	  are log indexes and never come twice, so a delete that missed the first
  *	  time misses again, and one that hit finds its row or nothing.
  *	- Counts are never kept incrementally on disk.
+ *	- The highest WAL position decides nothing here: replay finds that of later
+ *	  batches, never a lower one than it had.
  *
  * Rows and the applied index are in one batch, written without a sync (S2).
  *
@@ -194,6 +196,22 @@ set_ingesting(Shard *shard, StoreBatch *batch, bool on)
 	atomic_store(&shard->ingesting, on);
 }
 
+/*
+ * How far the history of the server that writes here has come: what a server
+ * that takes over compares itself with (law W7).
+ */
+static void
+note_lsn(Shard *shard, StoreBatch *batch, uint64_t lsn)
+{
+	uint8_t		value[8];
+
+	if (lsn <= atomic_load(&shard->lsn))
+		return;
+	put_le64(value, lsn);
+	store_batch_put(batch, bytes_of("p", 1), bytes_of(value, sizeof(value)));
+	atomic_store(&shard->lsn, lsn);
+}
+
 static VtStatus
 apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err)
 {
@@ -209,6 +227,8 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 	command->status = verdict.status;
 	result.index = command->index;
 	if (verdict.status == VT_OK)
+	{
+		note_lsn(shard, batch, write.lsn);
 		switch (write.type)
 		{
 			case WRITE_PUT:
@@ -227,6 +247,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 			case WRITE_OWNER:
 				break;
 		}
+	}
 	wire_write_result_put(&command->reply, &result);
 	return status;
 }

@@ -237,7 +237,7 @@ answer_read(Request *request, uint64_t index)
 {
 	WireReply	head = reply_head(request->shard, VT_OK);
 	WireReadResult result = {records_count(request->shard->records),
-		records_waiting(request->shard->records)};
+		records_waiting(request->shard->records), atomic_load(&request->shard->lsn)};
 	Buf			body = {0};
 
 	head.applied = index;

@@ -10,6 +10,7 @@
  *	   a			applied index, in every batch
  *	   k			checkpoint: index, boot id of the machine
  *	   f <index>	a raise of the fence by the entry at index
+ *	   p			highest WAL position of any write applied
  *	   g			1 while a bulk load goes on
  *	   w			newest entry of which something survived a power loss
  *	   v <id>		a record
@@ -308,6 +309,17 @@ settle_position(Shard *shard, uint64_t replay, VtError *err)
 	return status;
 }
 
+static VtStatus
+load_lsn(Shard *shard, VtError *err)
+{
+	uint64_t	lsn;
+	VtStatus	status = read_number(shard->rows, "p", &lsn, err);
+
+	if (status == VT_OK)
+		atomic_store(&shard->lsn, lsn);
+	return status;
+}
+
 VtStatus
 shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err)
 {
@@ -343,6 +355,8 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 		status = make_records(shard, err);
 	if (status == VT_OK)
 		status = load_raises(shard, err);
+	if (status == VT_OK)
+		status = load_lsn(shard, err);
 	if (status == VT_OK)
 		status = load_position(shard, replay, err);
 	if (status == VT_OK)

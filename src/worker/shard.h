@@ -64,6 +64,7 @@ typedef struct Shard
 	FenceRaise *raises;			/* in order of index */
 	size_t		nraises;
 	atomic_uint_fast64_t fence;
+	atomic_uint_fast64_t lsn;	/* highest WAL position of any write applied */
 	uint64_t	applied;
 	atomic_bool ingesting;
 

@@ -344,6 +344,7 @@ let_go(Shard *shard)
 	shard->newest = 0;
 	atomic_store(&shard->whole, false);
 	atomic_store(&shard->fence, 0);
+	atomic_store(&shard->lsn, 0);
 	atomic_store(&shard->ingesting, false);
 }
 

@@ -400,7 +400,7 @@ recode_read(Bytes in, Buf *out)
 static inline void
 sample_read_result(Buf *out)
 {
-	WireReadResult result = {60000, 12};
+	WireReadResult result = {60000, 12, 0x15D7A08};
 
 	wire_read_result_put(out, &result);
 }

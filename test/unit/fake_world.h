@@ -866,7 +866,7 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		answer_list(w, s, fd, &list, what, out);
 	else
 	{
-		WireReadResult result = {s->n, 1};
+		WireReadResult result = {s->n, 1, 0};
 
 		put_head(out, s, VT_OK, what, s->index);
 		wire_read_result_put(out, &result);
