@@ -61,7 +61,9 @@ typedef struct CatalogLease
 {
 	uint64_t	system;
 	VtId		incarnation;
-	VtId		holder;
+	VtId		holder;			/* its data directory */
+	VtId		session;		/* the start of a server that has it now */
+	uint64_t	place;			/* where that is; 0 = not known */
 	uint32_t	timeline;
 } CatalogLease;
 

@@ -77,6 +77,8 @@ op_drop(Pd *pd, Question *q, CollectionState to)
 	c = catalog_collection(pd->catalog, &generation);
 	if (c && !wire_owner_equal(&c->owner, &owner))
 		refuse(q, VT_NOT_OWNER, "the generation belongs to another server or database");
+	else if (c && !lease_is_held(pd, q->body, &owner))
+		refuse(q, VT_NOT_OWNER, "another server has gone on with the owner's incarnation");
 	else if (!c && to == COLLECTION_LIVE)
 		refuse(q, VT_UNKNOWN_GENERATION, "this cluster does not know the generation");
 	else if (c && c->state == COLLECTION_DOOMED && to == COLLECTION_LIVE)
@@ -189,6 +191,13 @@ op_unused(Pd *pd, Question *q)
 		json_decref(noted);
 		json_decref(dropped);
 		refuse(q, VT_INVALID, "unused: members are missing or malformed");
+		return;
+	}
+	if (!lease_is_held(pd, q->body, &owner))
+	{
+		json_decref(noted);
+		json_decref(dropped);
+		refuse(q, VT_NOT_OWNER, "unused: another server has gone on with the owner's incarnation");
 		return;
 	}
 	command_begin(&command);

@@ -21,6 +21,7 @@ static Setting settings[] = {
 	{.name = "checkpoint", .help = "KiB of Raft log before a checkpoint cuts it", .fallback = "16384", .low = 16, .high = 1 << 20},
 	{.name = "keep_dropped", .help = "seconds that the data of a dropped index is kept; less when a disk is short", .fallback = "86400", .low = 0, .high = 100 * 86400},
 	{.name = "down_after", .help = "seconds of silence after which a worker's replicas are made anew on others", .fallback = "600", .low = 1, .high = 100 * 86400},
+	{.name = "lease_time", .help = "seconds of silence after which another PostgreSQL server may go on with an incarnation", .fallback = "10", .low = 3, .high = 3600},
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
@@ -81,6 +82,9 @@ main(int argc, char **argv)
 	options.listen = get("listen")->text;
 	options.boot_epoch = daemon_boot_epoch();
 	options.keep_dropped_us = get("keep_dropped")->number * INT64_C(1000000);
+	/* One that lives with its server (embedded) need not ask itself whether that is alive. */
+	if (!get("death_fd")->text[0])
+		options.lease_us = get("lease_time")->number * INT64_C(1000000);
 	options.down_after_us = get("down_after")->number * INT64_C(1000000);
 	options.default_replicas = (uint32_t) get("default_replicas")->number;
 	options.replicas_max = PD_REPLICAS_MAX;

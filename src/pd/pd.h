@@ -30,6 +30,7 @@ typedef struct PdOptions
 	const char *peers;			/* those of the other drivers, separated by commas */
 	uint64_t	boot_epoch;
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */
+	int64_t		lease_us;		/* silence after which another may go on as a server */
 	int64_t		down_after_us;	/* silence after which a store's replicas are replaced */
 	uint32_t	default_replicas;	/* of a collection that wants no number */
 	uint32_t	replicas_max;	/* never more than this */

@@ -129,6 +129,8 @@ command_lease(Buf *out, const CatalogLease *lease)
 	buf_put_u64(&value, lease->system);
 	buf_put_id(&value, &lease->incarnation);
 	buf_put_id(&value, &lease->holder);
+	buf_put_id(&value, &lease->session);
+	buf_put_u64(&value, lease->place);
 	buf_put_u32(&value, lease->timeline);
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
@@ -383,6 +385,8 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				row.system = cursor_u64(&c);
 				row.incarnation = cursor_id(&c);
 				row.holder = cursor_id(&c);
+				row.session = cursor_id(&c);
+				row.place = cursor_u64(&c);
 				row.timeline = cursor_u32(&c);
 				if (!cursor_done(&c))
 					return false;

@@ -581,6 +581,7 @@ let_go(Pd *pd)
 	found_end(pd);
 	free(pd->places);
 	free(pd->homes);
+	free(pd->holders);
 	free(pd);
 }
 

@@ -111,6 +111,8 @@ typedef struct ShardPlace
 	uint32_t	place;
 } ShardPlace;
 
+typedef struct Holder Holder;
+
 /* A task given a moment ago is not given again at once. */
 #define TOLD 1024
 typedef struct Told
@@ -166,6 +168,8 @@ struct Pd
 	ShardPlace *homes;			/* by store: what it has or is to have */
 	size_t		nhomes;
 	uint64_t	places_at;
+	Holder	   *holders;		/* of incarnations (lease.c); owned */
+	size_t		nholders;
 	uint64_t	looked_at;		/* applied index and time of the last look at */
 	int64_t		looked_us;		/* parked heartbeats */
 	Told		told[TOLD];
@@ -263,6 +267,8 @@ extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 
 /* lease.c */
 extern void op_lease(Pd *pd, Question *q);
+extern VtStatus lease_take(Pd *pd, json_t *body, json_t **reply, VtError *err);
+extern bool lease_is_held(Pd *pd, json_t *body, const WireOwner *owner);
 
 /* stores.c */
 extern void op_register(Pd *pd, Question *q);

@@ -106,7 +106,7 @@ build_writer(const BuildState *build, XLogRecPtr lsn)
 static void
 build_ingest(BuildState *build, bool begin)
 {
-	ClientWriter writer = build_writer(build, GetXLogInsertRecPtr());
+	ClientWriter writer = build_writer(build, 0);
 	ClientMarks marks = {0};
 	VtError		err = {0};
 	VtStatus	status = client_ingest(cluster_client(), &writer, begin, &marks, &err);

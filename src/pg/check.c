@@ -67,6 +67,21 @@ found(Finding *finding, ItemPointer tid)
 		finding->first = *tid;
 }
 
+static void
+check_stale(Relation index) pg_attribute_noreturn();
+
+static void
+check_stale(Relation index)
+{
+	VectronMeta meta;
+
+	meta_read(index, &meta);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" is stale: %s", RelationGetRelationName(index), meta.stale_reason),
+			 errhint("REINDEX it.")));
+}
+
 /* Every entry the cluster holds. */
 static int64
 check_list(Relation index, const VectronMeta *meta, CheckState *check)
@@ -77,6 +92,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	VtStatus	status;
 	uint64_t	records;
 	uint64_t	unindexed;
+	uint64_t	fence;
 	volatile int64 n = 0;
 
 	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
@@ -84,8 +100,14 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	if (status == VT_OK)
 		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, &marks, true,
 								  cluster_deadline(vectron_read_timeout), &list, &err);
+	fence = marks.fence;
 	client_marks_free(&marks);
 	cluster_check(status, &err, "could not list the entries of", index);
+	if (!settle_fence(index, &meta->generation, fence))
+	{
+		client_list_close(list);
+		check_stale(index);
+	}
 	PG_TRY();
 	{
 		for (;;)
@@ -245,10 +267,7 @@ vectron_check_index(PG_FUNCTION_ARGS)
 	if (meta.state == VECTRON_LIVE && !meta_ensure_live(index, &meta))
 		meta_read(index, &meta);
 	if (meta.state == VECTRON_STALE)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" is stale: %s", RelationGetRelationName(index), meta.stale_reason),
-				 errhint("REINDEX it.")));
+		check_stale(index);
 
 	memset(&check, 0, sizeof(check));
 	check.metric = (VecMetric) meta.metric;

@@ -222,9 +222,10 @@ send_drop(const char *line)
 		!vt_id_equal(&owner.incarnation, &identity_owner()->incarnation))
 		return;
 	status = client_control(cluster_client(),
-							psprintf("{\"op\":\"drop_collection\",\"generation\":\"%s\",\"owner\":{"
+							psprintf("{\"op\":\"drop_collection\",\"session\":\"%s\",\"generation\":\"%s\",\"owner\":{"
 									 "\"system\":\"" UINT64_FORMAT "\",\"incarnation\":\"%s\",\"database\":%u}}",
-									 generation, owner.system, incarnation, owner.database),
+									 identity_session_text(), generation, owner.system, incarnation,
+									 owner.database),
 							cluster_deadline(vectron_write_timeout), &reply, &err);
 	if (!cluster_refused(status))
 		cluster_check(status, &err, "could not drop a generation", NULL);

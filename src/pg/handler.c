@@ -201,6 +201,7 @@ index_setup(void)
 {
 	options_setup();
 	shared_setup();
+	session_setup();
 	pending_setup();
 	drops_setup();
 	supervisor_setup();

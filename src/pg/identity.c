@@ -6,246 +6,39 @@
  * An index belongs to (system identifier, incarnation, database).  The
  * incarnation is 128 random bits leased from the placement driver for one life
  * of one data directory.  A new one is needed after a promotion or a recovery
- * to another timeline, and whenever the directory turns out to be a copy: its
- * marker file has another inode or birth time than is written in it.  (Not the
- * device number: that changes with a reboot.)  Indexes of an older incarnation
- * are stale, since heap and cluster may have parted.
+ * to another timeline, when the directory turns out to be a copy (marker.c), and
+ * when another server has gone on with it (session.c): then this one is a copy
+ * that was made below the file system, or has gone back in time.  Indexes of an
+ * older incarnation are stale, since heap and cluster may have parted.
  *
- * In the folder:
- *
- *	   marker		 id, inode and birth time of this very file
- *	   incarnation	 what PD gave, with the marker, system identifier, timeline
- *					 and cluster it was given for
- *	   lock			 held while the two are looked at or changed
- *	   pd, worker	 the embedded cluster's data (supervisor.c)
- *
- * A copy of the folder is a torn copy of the embedded store.  It is set aside
- * as copy-<time>, never opened and never deleted.
+ * The lease is confirmed at the first use in each backend, and every few seconds
+ * by the supervisor, so that PD knows that this server lives.  A server that is
+ * superseded all the same (it could not reach PD for long) learns it from PD
+ * when it meets a fence that it did not raise: identity_confirm().
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
-#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
+#include "base/breaks.h"
+
+#include "identity.h"
 #include "index.h"
 #include "json.h"
 
-typedef struct Marker
-{
-	VtId		id;
-	uint64		inode;
-	int64		born_s;
-	uint32		born_ns;
-} Marker;
-
-static WireOwner owner;			/* valid if owner_known */
-static bool owner_known = false;
-static VtId kept;				/* the incarnation that lay here last */
-
-/* Relative to the data directory, the working directory of every backend. */
-char *
-identity_directory(void)
-{
-	return vectron_embedded_directory && vectron_embedded_directory[0] ?
-		vectron_embedded_directory : "vectron";
-}
-
-static char *
-in_directory(const char *name)
-{
-	return psprintf("%s/%s", identity_directory(), name);
-}
-
-/* Open the folder's lock and take it; close() gives it back. */
-static int
-directory_lock(void)
-{
-	char	   *path;
-	int			fd;
-	int			rc = 0;
-
-	if (mkdir(identity_directory(), pg_dir_create_mode) < 0 && errno != EEXIST)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create directory \"%s\": %m", identity_directory())));
-	path = in_directory("lock");
-	fd = OpenTransientFile(path, O_RDWR | O_CREAT);
-	/* Held for a moment only; the wait can be cancelled all the same. */
-	while (fd >= 0 && (rc = flock(fd, LOCK_EX | LOCK_NB)) < 0 && (errno == EWOULDBLOCK || errno == EINTR))
-	{
-		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
-	if (fd < 0 || rc < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not lock file \"%s\": %m", path)));
-	pfree(path);
-	return fd;
-}
-
-/* Inode and birth time of an open file. */
-static void
-marker_stat(int fd, Marker *out)
-{
-	struct statx st;
-
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &st) < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat marker file of vectron: %m")));
-	out->inode = st.stx_ino;
-	out->born_s = (st.stx_mask & STATX_BTIME) ? st.stx_btime.tv_sec : 0;
-	out->born_ns = (st.stx_mask & STATX_BTIME) ? st.stx_btime.tv_nsec : 0;
-}
-
-/* A new marker, in a new file that then takes the name. */
-static void
-marker_make(Marker *out)
-{
-	char	   *path = in_directory("marker");
-	char	   *temporary = in_directory("marker.new");
-	char		hex[VT_ID_TEXT];
-	char		line[256];
-	int			fd;
-	int			n;
-
-	unlink(temporary);
-	fd = OpenTransientFile(temporary, O_RDWR | O_CREAT | O_EXCL);
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s\": %m", temporary)));
-	marker_stat(fd, out);
-	vt_id_random(&out->id);
-	vt_id_format(&out->id, hex);
-	n = snprintf(line, sizeof(line), "%s " UINT64_FORMAT " " INT64_FORMAT " %u\n", hex,
-				 out->inode, out->born_s, out->born_ns);
-	if (write(fd, line, n) != n || pg_fsync(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", temporary)));
-	CloseTransientFile(fd);
-	durable_rename(temporary, path, ERROR);
-}
-
-/*
- * Read the marker.  False: there is none.  *copied: it was written for another
- * file, so this directory is a copy.
- */
-static bool
-marker_read(Marker *out, bool *copied)
-{
-	char	   *path = in_directory("marker");
-	char		line[256];
-	char		hex[VT_ID_TEXT];
-	Marker		now;
-	int			fd = OpenTransientFile(path, O_RDONLY);
-	ssize_t		n;
-
-	if (fd < 0)
-	{
-		if (errno != ENOENT)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not open file \"%s\": %m", path)));
-		return false;
-	}
-	n = read(fd, line, sizeof(line) - 1);
-	marker_stat(fd, &now);
-	CloseTransientFile(fd);
-	line[n > 0 ? n : 0] = '\0';
-	if (sscanf(line, "%32s " UINT64_FORMAT " " INT64_FORMAT " %u", hex, &out->inode,
-			   &out->born_s, &out->born_ns) != 4 ||
-		!vt_id_parse(hex, &out->id))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("file \"%s\" is damaged", path),
-				 errhint("Move the folder \"%s\" away: all vectron indexes become stale and REINDEX rebuilds them.",
-						 identity_directory())));
-	*copied = now.inode != out->inode ||
-		(now.born_s && out->born_s &&
-		 (now.born_s != out->born_s || now.born_ns != out->born_ns));
-	return true;
-}
-
-/* Move one entry of the folder out of the way, if it is there. */
-static void
-set_aside(const char *name, const char *where)
-{
-	char	   *from = in_directory(name);
-	char	   *to = psprintf("%s/%s", where, name);
-
-	if (rename(from, to) < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not rename \"%s\" to \"%s\": %m", from, to)));
-}
-
-static void
-set_copy_aside(void)
-{
-	char	   *where = psprintf("%s/copy-" INT64_FORMAT, identity_directory(),
-								 (int64) GetCurrentTimestamp());
-
-	if (mkdir(where, pg_dir_create_mode) < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create directory \"%s\": %m", where)));
-	set_aside("pd", where);
-	set_aside("worker", where);
-	set_aside("incarnation", where);
-	ereport(LOG,
-			(errmsg("this data directory is a copy: its vectron data was set aside in \"%s\"", where),
-			 errdetail("Indexes of the original are stale here."),
-			 errhint("REINDEX rebuilds them. Delete the folder when it is not needed.")));
-}
-
-/* The marker of this directory, made on first use. Under the lock. */
-static Marker
-marker_current(void)
-{
-	Marker		marker;
-	bool		copied = false;
-
-	if (!marker_read(&marker, &copied))
-		marker_make(&marker);
-	else if (copied)
-	{
-		set_copy_aside();
-		marker_make(&marker);
-	}
-	return marker;
-}
-
-/*
- * The marker's id.  Settles whether the directory is a copy, so it comes
- * before anything under the folder is opened.
- */
-VtId
-identity_marker(void)
-{
-	int			lock = directory_lock();
-	Marker		marker = marker_current();
-
-	CloseTransientFile(lock);
-	return marker.id;
-}
+/* How often a server asks again whether its predecessor is silent. */
+#define ASK_AGAIN_MS 200
 
 /* What the incarnation file says; all zero when there is none. */
 typedef struct Lease
@@ -255,12 +48,22 @@ typedef struct Lease
 	VtId		cluster;
 	uint64		system;
 	uint32		timeline;
+
+	/* Not in the file */
+	VtId		session;
+	uint64		place;
+	const char *before;			/* JSON */
 } Lease;
+
+static WireOwner owner;			/* valid if owner_known */
+static bool owner_known = false;
+static Lease held;				/* what it was leased by */
+static VtId kept;				/* the incarnation that lay here last */
 
 static void
 lease_read(Lease *out)
 {
-	char	   *path = in_directory("incarnation");
+	char	   *path = identity_file("incarnation");
 	char		line[512];
 	char		incarnation[VT_ID_TEXT];
 	char		marker[VT_ID_TEXT];
@@ -293,8 +96,8 @@ lease_read(Lease *out)
 static void
 lease_write(const Lease *lease)
 {
-	char	   *path = in_directory("incarnation");
-	char	   *temporary = in_directory("incarnation.new");
+	char	   *path = identity_file("incarnation");
+	char	   *temporary = identity_file("incarnation.new");
 	char		incarnation[VT_ID_TEXT];
 	char		marker[VT_ID_TEXT];
 	char		cluster[VT_ID_TEXT];
@@ -315,41 +118,132 @@ lease_write(const Lease *lease)
 	durable_rename(temporary, path, ERROR);
 }
 
-/* Ask PD for the lease; fills incarnation and cluster. */
-static void
-lease_ask(Lease *lease)
+/* Ask PD for the lease once; fills incarnation and cluster. */
+static VtStatus
+lease_ask(Lease *lease, int64_t deadline_us, VtError *err)
 {
 	char		incarnation[VT_ID_TEXT];
 	char		holder[VT_ID_TEXT];
+	char		session[VT_ID_TEXT];
 	char	   *request;
 	const char *reply;
 	char		got[VT_ID_TEXT];
 	char		cluster[VT_ID_TEXT];
-	VtError		err = {0};
 	VtStatus	status;
 
 	vt_id_format(&lease->incarnation, incarnation);
 	vt_id_format(&lease->marker, holder);
+	vt_id_format(&lease->session, session);
 	request = psprintf("{\"op\":\"lease\",\"system\":\"" UINT64_FORMAT "\",\"incarnation\":\"%s\","
-					   "\"holder\":\"%s\",\"timeline\":%u}",
+					   "\"holder\":\"%s\",\"timeline\":%u,\"session\":\"%s\",\"before\":%s,"
+					   "\"place\":\"" UINT64_FORMAT "\"}",
 					   lease->system, vt_id_is_zero(&lease->incarnation) ? "" : incarnation,
-					   holder, lease->timeline);
-	status = client_control(cluster_client(), request, cluster_deadline(vectron_write_timeout), &reply,
-							&err);
-	if (status == VT_NOT_OWNER)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the placement driver does not know this server: %s", vt_error_words(&err)),
-				 errhint("Check vectron.pd_endpoints. If the cluster has lost its data, or the server is to move to this one, remove \"%s/incarnation\" and REINDEX.",
-						 identity_directory())));
-	cluster_check(status, &err, "could not get this server's lease from the placement driver", NULL);
-
+					   holder, lease->timeline, session, lease->before, lease->place);
+	status = client_control(cluster_client(), request, deadline_us, &reply, err);
+	pfree(request);
+	if (status != VT_OK)
+		return status;
 	if (!json_member_text(reply, "incarnation", got, sizeof(got)) ||
 		!json_member_text(reply, "cluster", cluster, sizeof(cluster)) ||
 		!vt_id_parse(got, &lease->incarnation) || !vt_id_parse(cluster, &lease->cluster))
+		return vt_fail(err, VT_PROTOCOL, "the placement driver's answer to a lease makes no sense");
+	return VT_OK;
+}
+
+/* The same until there is an answer, or an error. */
+static VtStatus
+lease_wait(Lease *lease, VtError *err)
+{
+	int64_t		deadline = cluster_deadline(vectron_write_timeout);
+	VtStatus	status;
+
+	/* BUSY: whoever had it may be alive, and is being waited for. */
+	while ((status = lease_ask(lease, deadline, err)) == VT_BUSY && clock_now_us() < deadline)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ASK_AGAIN_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	return status;
+}
+
+static void
+lease_error(VtStatus status, const VtError *err)
+{
+	cluster_rethrow();
+	if (status == VT_NOT_OWNER)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the placement driver's answer to a lease makes no sense")));
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the placement driver does not know this server: %s", vt_error_words(err)),
+				 errhint("Check vectron.pd_endpoints. If the cluster has lost its data, or the server is to move to this one, remove \"%s/incarnation\" and REINDEX.",
+						 identity_directory())));
+	if (status == VT_BUSY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another server may be using the vectron indexes of this one: %s", vt_error_words(err)),
+				 errhint("Try again. If this server is a copy of one that runs, its indexes become stale then, and REINDEX rebuilds them.")));
+	cluster_check(status, err, "could not get this server's lease from the placement driver", NULL);
+}
+
+/* Another server has gone on with what the lease says: this one is another. */
+static void
+lease_lost(const Lease *lease, const VtError *err)
+{
+	int			lock = identity_lock();
+
+	/* Somebody else may have seen it first. */
+	if (session_is_last(&lease->session))
+		marker_renew(vt_error_words(err));
+	CloseTransientFile(lock);
+	identity_forget();
+}
+
+/* What is to be asked for; *there is what lies in the file. */
+static Lease
+lease_wanted(Lease *there)
+{
+	int			lock = identity_lock();
+	Marker		marker = marker_current();
+	Lease		now;
+
+	lease_read(there);
+	memset(&now, 0, sizeof(now));
+	now.marker = marker.id;
+	now.system = GetSystemIdentifier();
+	now.timeline = GetWALInsertionTimeLine();
+	if (vt_id_equal(&there->marker, &now.marker) && there->system == now.system &&
+		there->timeline == now.timeline)
+		now.incarnation = there->incarnation;
+	now.session = session_begin();
+	now.before = session_before_json();
+	now.place = session_place(&marker);
+	CloseTransientFile(lock);
+	return now;
+}
+
+/* The lease is there: what is asked from now on. */
+static void
+lease_hold(const Lease *lease, const Lease *there)
+{
+	int			lock = identity_lock();
+
+	/* It may have been lost to another backend's question meanwhile. */
+	if (!session_is_last(&lease->session))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("this server has lost its lease"),
+				 errhint("Try again.")));
+	if (!vt_id_equal(&lease->incarnation, &there->incarnation))
+		lease_write(lease);
+	session_confirm(&lease->session);
+	CloseTransientFile(lock);
+	held = *lease;
+	held.before = NULL;
+	owner.system = lease->system;
+	owner.incarnation = lease->incarnation;
+	owner.database = MyDatabaseId;
+	owner_known = true;
 }
 
 /*
@@ -359,10 +253,10 @@ lease_ask(Lease *lease)
 const WireOwner *
 identity_owner(void)
 {
-	Lease		lease;
+	Lease		there;
 	Lease		now;
-	Marker		marker;
-	int			lock;
+	VtError		err = {0};
+	VtStatus	status;
 
 	if (owner_known)
 		return &owner;
@@ -371,31 +265,28 @@ identity_owner(void)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("vectron indexes are not used on a standby")));
 
-	lock = directory_lock();
-	marker = marker_current();
-	lease_read(&lease);
-	memset(&now, 0, sizeof(now));
-	now.marker = marker.id;
-	now.system = GetSystemIdentifier();
-	now.timeline = GetWALInsertionTimeLine();
-	if (vt_id_equal(&lease.marker, &now.marker) && lease.system == now.system &&
-		lease.timeline == now.timeline)
-		now.incarnation = lease.incarnation;
-	CloseTransientFile(lock);
-
 	/*
-	 * Not under the lock: the supervisor needs it before it starts the
-	 * embedded PD.  PD gives one life of one directory one incarnation, however
+	 * The question is not asked under the lock: the supervisor needs that before
+	 * it starts the embedded PD.  PD gives one session one incarnation, however
 	 * many ask.
 	 */
-	lease_ask(&now);
-	if (!vt_id_is_zero(&lease.cluster) && vt_id_equal(&lease.marker, &now.marker) &&
-		!vt_id_equal(&lease.cluster, &now.cluster))
+	now = lease_wanted(&there);
+	status = lease_wait(&now, &err);
+	if (status == VT_EXISTS)
+	{
+		lease_lost(&now, &err);
+		now = lease_wanted(&there);
+		status = lease_wait(&now, &err);
+	}
+	if (status != VT_OK)
+		lease_error(status, &err);
+	if (!vt_id_is_zero(&there.cluster) && vt_id_equal(&there.marker, &now.marker) &&
+		!vt_id_equal(&there.cluster, &now.cluster))
 	{
 		char		before[VT_ID_TEXT];
 		char		after[VT_ID_TEXT];
 
-		vt_id_format(&lease.cluster, before);
+		vt_id_format(&there.cluster, before);
 		vt_id_format(&now.cluster, after);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -404,18 +295,89 @@ identity_owner(void)
 				 errhint("Check vectron.pd_endpoints. To move to the other cluster, remove \"%s/incarnation\" and REINDEX.",
 						 identity_directory())));
 	}
-	if (!vt_id_equal(&now.incarnation, &lease.incarnation))
-	{
-		lock = directory_lock();
-		lease_write(&now);
-		CloseTransientFile(lock);
-	}
-
-	owner.system = now.system;
-	owner.incarnation = now.incarnation;
-	owner.database = MyDatabaseId;
-	owner_known = true;
+	lease_hold(&now, &there);
 	return &owner;
+}
+
+/* The session that the owner was leased to. */
+const VtId *
+identity_session(void)
+{
+	(void) identity_owner();
+	return &held.session;
+}
+
+char *
+identity_session_text(void)
+{
+	char	   *out = palloc(VT_ID_TEXT);
+
+	vt_id_format(identity_session(), out);
+	return out;
+}
+
+/*
+ * Is this server still the one that has its incarnation?  Asked when something
+ * was seen in the cluster that another may have done; whatever it was, it was
+ * ours if the answer, given after it, is yes.
+ */
+bool
+identity_confirm(void)
+{
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (!owner_known)
+	{
+		/* The settings have changed: is what we get now what we had? */
+		VtId		session = held.session;
+
+		(void) identity_owner();
+		return vt_id_equal(&session, &held.session);
+	}
+	held.before = "[]";
+	status = lease_wait(&held, &err);
+	if (status == VT_EXISTS && !vt_broken("W7-confirm"))
+	{
+		lease_lost(&held, &err);
+		return false;
+	}
+	if (status != VT_OK && status != VT_EXISTS)
+		lease_error(status, &err);
+	return true;
+}
+
+/*
+ * For the supervisor: note the start of this server, and tell PD that it lives,
+ * if it has ever had a lease.  Never waits long.  False: PD was not reached.
+ */
+bool
+identity_renew(int timeout_ms)
+{
+	Lease		there;
+	Lease		now = lease_wanted(&there);
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (vt_id_is_zero(&now.incarnation))
+		return true;
+	status = lease_ask(&now, cluster_deadline(timeout_ms), &err);
+	cluster_rethrow();
+	if (status == VT_EXISTS)
+		lease_lost(&now, &err);
+	else if (status == VT_OK)
+		lease_hold(&now, &there);
+	return status == VT_OK || status == VT_EXISTS || status == VT_BUSY;
+}
+
+/* For the supervisor, before it can ask anybody: the start of this server is noted. */
+void
+identity_begin(void)
+{
+	Lease		there;
+
+	(void) lease_wanted(&there);
+	(void) unlink(identity_file("stopped"));
 }
 
 bool

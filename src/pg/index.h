@@ -77,6 +77,8 @@ typedef struct VectronMeta
 	uint16		state;			/* VectronState */
 	VtId		generation;		/* one life of one index */
 	WireOwner	owner;			/* who built it; zero while EMPTY */
+	VtId		session;		/* the start of the server that has settled it last */
+	uint64		fence;			/* raised last by this server, as far as it was noted */
 	uint32		dim;
 	uint16		metric;			/* VecMetric */
 	uint16		m;
@@ -102,6 +104,7 @@ extern void meta_read(Relation index, VectronMeta *out);
 extern MetaFile meta_read_file(RelFileNode file, VectronMeta *out);
 extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);
+extern bool meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *to);
 extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);
 extern void meta_describe(Relation index, VectronMeta *out);
 extern VecMetric meta_metric(Relation index);
@@ -110,9 +113,22 @@ extern VecMetric meta_metric(Relation index);
 extern const WireOwner *identity_owner(void);
 extern bool identity_is_ours(const WireOwner *owner);
 extern bool identity_may_be_ours(const WireOwner *owner);
+extern const VtId *identity_session(void);
+extern char *identity_session_text(void);
+extern bool identity_confirm(void);
+extern void identity_begin(void);
+extern bool identity_renew(int timeout_ms);
 extern void identity_forget(void);
 extern char *identity_directory(void);
-extern VtId identity_marker(void);
+
+/* session.c */
+extern uint64 session_shared_until(const VtId *name);
+extern void session_setup(void);
+
+/* settle.c */
+extern bool settle(Relation index, VectronMeta *meta);
+extern bool settle_fence(Relation index, const VtId *generation, uint64 fence);
+extern void settle_raised(Relation index, const VectronMeta *meta, uint64 fence);
 
 /* cluster.c */
 extern Client *cluster_client(void);

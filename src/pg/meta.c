@@ -8,9 +8,10 @@
  * back with the old file, a crash replays it, and a standby or a copy has it.
  * Identity is the random generation; no OID, file number or address is used.
  *
- * Two changes happen to a page after it was made: EMPTY -> LIVE before the
- * first write is sent, and LIVE -> STALE after a definite refusal.  Both are
- * flushed before anybody acts on them.
+ * Changes happen to a page after it was made: EMPTY -> LIVE before the first
+ * write is sent; LIVE -> STALE after a definite refusal; and while LIVE, in which
+ * session of the server it was settled, and under which fence (settle.c).  They
+ * are flushed before anybody acts on them.
  *
  * The page of an unlogged index is not logged.  After a crash it is that of the
  * init fork, with generation zero, which belongs to nobody: the first write
@@ -191,7 +192,7 @@ meta_read_file(RelFileNode file, VectronMeta *out)
  * the change is meant for.  *meta becomes what the page says afterwards.
  * Returns whether the change was made.
  */
-static bool
+bool
 meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *to)
 {
 	Buffer		buffer = ReadBuffer(index, 0);
@@ -330,6 +331,7 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 
 		live.state = VECTRON_LIVE;
 		live.owner = *identity_owner();
+		live.session = *identity_session();
 		status = meta_create_collection(index, &live, &err);
 		if (!renewed && (status == VT_NOT_OWNER || status == VT_GONE))
 		{
@@ -350,7 +352,7 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 					   "database or incarnation");
 		meta->state = VECTRON_STALE;
 	}
-	return meta->state == VECTRON_LIVE;
+	return meta->state == VECTRON_LIVE && settle(index, meta);
 }
 
 /*

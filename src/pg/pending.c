@@ -74,7 +74,7 @@ typedef struct PendingGroup
 	int			room;
 } PendingGroup;
 
-/* The newest fence this backend has seen of a generation; outlives transactions. */
+/* The newest fence of a generation that is known to be this server's; outlives transactions. */
 typedef struct KnownFence
 {
 	VtId		generation;		/* hash key */
@@ -184,7 +184,7 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	entry = &group->entries[group->n++];
 	entry->tid = *tid;
 	entry->subid = GetCurrentSubTransactionId();
-	entry->stamp = pending_known_fence(&group->generation);
+	entry->stamp = Max(pending_known_fence(&group->generation), meta->fence);
 	entry->validating = validating;
 	entry->done = false;
 	entry->vector = copy;
@@ -330,6 +330,34 @@ group_restamp(PendingGroup *group, uint64 fence, bool at_end)
 		relation_close(heap, NoLock);
 }
 
+/* Nothing of it is to be sent any more. */
+static void
+group_drop(PendingGroup *group)
+{
+	for (int i = 0; i < group->n; i++)
+		group->entries[i].done = true;
+}
+
+/* The fence is one that we did not know: is it this server's (settle.c)? */
+static bool
+group_may_go_on(PendingGroup *group, uint64 fence)
+{
+	Relation	index;
+	bool		ours;
+
+	if (fence <= pending_known_fence(&group->generation))
+		return true;
+	index = try_relation_open(group->index, AccessShareLock);
+	if (index)
+	{
+		ours = settle_fence(index, &group->generation, fence);
+		relation_close(index, NoLock);
+	}
+	else
+		ours = identity_confirm();
+	return ours;
+}
+
 /* A definite refusal: mark the index, and go on without it (law W7). */
 static void
 group_give_up(PendingGroup *group, const VtError *err)
@@ -341,8 +369,7 @@ group_give_up(PendingGroup *group, const VtError *err)
 		meta_set_stale(index, &group->generation, vt_error_words(err));
 		relation_close(index, NoLock);
 	}
-	for (int i = 0; i < group->n; i++)
-		group->entries[i].done = true;
+	group_drop(group);
 }
 
 /*
@@ -422,10 +449,13 @@ group_flush(PendingGroup *group, int64_t deadline, bool at_end)
 			continue;
 		}
 		status = group_send(group, stamp, deadline, &fence, &err);
-		if (fence > 0)
-			pending_note_fence(&group->generation, fence);
 		if (status == VT_FENCED && fence > stamp)
 		{
+			if (!group_may_go_on(group, fence))
+			{
+				group_drop(group);
+				break;
+			}
 			group_restamp(group, fence, at_end);
 			/* Not stamped anew, not dropped: it has to wait. */
 			if (!entry->done && entry->stamp == stamp)
@@ -457,7 +487,7 @@ flush_all(bool at_end)
 	 * generation not with it, as that of an unlogged table is.
 	 */
 	if (lsn_unknown)
-		wal_flush_all();
+		pending_lsn = Max(pending_lsn, wal_flush_all());
 	else if (!XLogRecPtrIsInvalid(pending_lsn))
 		wal_flush_own(pending_lsn);
 

@@ -212,6 +212,19 @@ scan_recall(VectronScan *vs, ClientSearch *search, ClientMarks *marks, VtError *
 	return VT_OK;
 }
 
+static void
+scan_is_stale(Relation index) pg_attribute_noreturn();
+
+static void
+scan_is_stale(Relation index)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" became stale after the query was planned",
+					RelationGetRelationName(index)),
+			 errhint("Run the query again: it will be planned without the index. REINDEX makes the index live.")));
+}
+
 /* The first call after a rescan: ask the cluster. */
 static void
 scan_start(IndexScanDesc scan, VectronScan *vs)
@@ -241,11 +254,7 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	if (vs->meta.state == VECTRON_EMPTY)
 		return;
 	if (vs->meta.state == VECTRON_STALE || !meta_ensure_live(index, &vs->meta))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" became stale after the query was planned",
-						RelationGetRelationName(index)),
-				 errhint("Run the query again: it will be planned without the index. REINDEX makes the index live.")));
+		scan_is_stale(index);
 
 	memset(&search, 0, sizeof(search));
 	search.generation = vs->meta.generation;
@@ -269,6 +278,22 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 		pfree(marks.items);
 	scan_count(SCAN_STARTED, 1);
 	scan_count(SCAN_ASKED, vs->asks || search.consistency == WIRE_LINEARIZABLE);
+}
+
+/*
+ * What has come tells of a fence that this server may not have raised: then
+ * none of it is believed before it is known who did (law W7).
+ */
+static void
+scan_check_fence(IndexScanDesc scan, VectronScan *vs)
+{
+	uint64		fence = client_scan_fence(vs->scan);
+
+	if (fence <= vs->meta.fence)
+		return;
+	if (!settle_fence(scan->indexRelation, &vs->meta.generation, fence))
+		scan_is_stale(scan->indexRelation);
+	vs->meta.fence = fence;
 }
 
 /* The first answers are there: what was asked of leaders is known from now on. */
@@ -372,6 +397,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 		if (cluster_refused(status))
 			meta_set_stale(scan->indexRelation, &vs->meta.generation, vt_error_words(&err));
 		cluster_check(status, &err, "could not search", scan->indexRelation);
+		scan_check_fence(scan, vs);
 		if (vs->asks)
 			scan_learn(vs);
 		if (!found)

@@ -46,7 +46,9 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
+#include "identity.h"
 #include "index.h"
 
 PGDLLEXPORT void vectron_supervisor_main(Datum arg);
@@ -79,6 +81,11 @@ static uint64 drops_tried;		/* what the last one was started for */
 static int64_t drops_not_before_us;
 static int	drops_backoff_ms;
 static int64_t probe_not_before_us;	/* for who could not be reached (health.c) */
+
+/* The lease from an outside placement driver, whose lease_time is longer */
+#define RENEW_US (2 * INT64CONST(1000000))
+#define RENEW_MS 500			/* for the answer */
+static int64_t renew_not_before_us;
 
 /* Take the lock that makes one supervisor; -1 = somebody has it. */
 static int
@@ -367,6 +374,37 @@ sweeper_look(void)
 	drops_not_before_us = now + (int64_t) drops_backoff_ms * 1000;
 }
 
+/*
+ * Tell an outside placement driver that this server lives (law W7).  That it
+ * cannot be told is no error: nobody can be given our place by it either.
+ */
+static void
+renew(void)
+{
+	static MemoryContext context;
+	MemoryContext old;
+
+	if (clock_now_us() < renew_not_before_us)
+		return;
+	renew_not_before_us = clock_now_us() + RENEW_US;
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "vectron lease", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		(void) identity_renew(RENEW_MS);
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		AtEOXact_Files(false);	/* there is no transaction to do it: the lock, above all */
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+}
+
 static void
 on_child_end(SIGNAL_ARGS)
 {
@@ -394,8 +432,7 @@ vectron_supervisor_main(Datum arg)
 	ereport(LOG, (errmsg("vectron supervisor in charge, process %d", MyProcPid)));
 
 	/* Before anything under the folder is opened: is it a copy? */
-	if (cluster_is_embedded())
-		(void) identity_marker();
+	identity_begin();
 	while (!ShutdownRequestPending)
 	{
 		if (cluster_is_embedded())
@@ -407,7 +444,10 @@ vectron_supervisor_main(Datum arg)
 			}
 		}
 		else
+		{
 			daemons_stop();
+			renew();
+		}
 		sweeper_look();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 daemons[0].backoff_ms || daemons[1].backoff_ms ? 100 : LOOK_MS,
@@ -419,6 +459,7 @@ vectron_supervisor_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 	}
+	session_note_stop();
 	daemons_stop();
 	close(lock);
 	proc_exit(0);

@@ -265,8 +265,8 @@ report_unused(const WireOwner *owner, OwnedList *list, int timeout_ms)
 	bool		first = true;
 
 	initStringInfo(&request);
-	appendStringInfo(&request, "{\"op\":\"unused\",\"owner\":%s,\"interval_ms\":" INT64_FORMAT ",\"generations\":[",
-					 owner_json(owner), (int64) vectron_sweep_interval * 1000);
+	appendStringInfo(&request, "{\"op\":\"unused\",\"owner\":%s,\"session\":\"%s\",\"interval_ms\":" INT64_FORMAT ",\"generations\":[",
+					 owner_json(owner), identity_session_text(), (int64) vectron_sweep_interval * 1000);
 	for (int i = 0; i < list->n; i++)
 	{
 		const Owned *owned = &list->items[i];
@@ -517,8 +517,8 @@ vectron_undrop(PG_FUNCTION_ARGS)
 				 errmsg("invalid generation \"%s\"", generation)));
 	vt_id_format(&id, generation);
 	cluster_check(client_control(cluster_client(),
-								 psprintf("{\"op\":\"undrop_collection\",\"generation\":\"%s\",\"owner\":%s}",
-										  generation, owner_json(identity_owner())),
+								 psprintf("{\"op\":\"undrop_collection\",\"generation\":\"%s\",\"owner\":%s,\"session\":\"%s\"}",
+										  generation, owner_json(identity_owner()), identity_session_text()),
 								 cluster_deadline(vectron_write_timeout), &reply, &err),
 				  &err, "could not bring back the generation", NULL);
 	PG_RETURN_VOID();

@@ -257,7 +257,12 @@ vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDel
 		return stats;
 	}
 	cluster_check(status, &err, "could not raise the fence of", info->index);
-	pending_note_fence(&meta.generation, fence);
+	if (!settle_fence(info->index, &meta.generation, fence - 1))
+	{
+		client_marks_free(&marks);
+		return stats;
+	}
+	settle_raised(info->index, &meta, fence);
 
 	vacuum_entries(info, stats, &meta, fence, &marks, callback, state);
 	vacuum_mark(info->index, &meta);

@@ -27,7 +27,12 @@ $node->safe_psql('postgres', q{
 	INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(1, 20) n;
 	CHECKPOINT;
 });
-my $agrees = q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')};
+# An error is an answer too: an index may have become stale.
+sub agrees
+{
+	my ($status, $out, $err) = $node->psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')});
+	return $out . $err;
+}
 my $nearest = q{SET enable_seqscan = off; SET vectron.verify_scan = on; SELECT id FROM t ORDER BY v <-> '%s' LIMIT 1};
 
 # Stop whoever writes WAL on his own.
@@ -61,7 +66,13 @@ $session->pump until $said =~ /sent/ || !$session->pumpable;
 like($said, qr/\A\(0,21\)\n100\nsent/, 'an entry was sent by a transaction in progress') or diag $complained;
 crash(@frozen);
 eval { $session->kill_kill; };
-is($node->safe_psql('postgres', $agrees), '0|0|0', 'after a crash no entry names a tuple that never was');
+unless (is(agrees(), '0|0|0', 'after a crash no entry names a tuple that never was'))
+{
+	# What follows needs an index that is live.
+	$node->stop('immediate');
+	done_testing();
+	exit 1;
+}
 is($node->safe_psql('postgres', q{INSERT INTO t VALUES (101, NULL) RETURNING ctid <> '(0,21)'}), 't',
 	'its line pointer is not free before VACUUM');
 is($node->safe_psql('postgres', sprintf($nearest, '[1000,1000]')), '20', 'and nothing is found there');
@@ -76,7 +87,7 @@ my ($status, $out, $err) = $node->psql('postgres', q{
 	SELECT entries FROM vectron.check_index('t_v')});
 is($out, "0\n19", 'VACUUM has taken the entry of a deleted row') or diag $err;
 crash(@frozen);
-is($node->safe_psql('postgres', $agrees), '0|0|0', 'after a crash no row that came back lacks its entry');
+is(agrees(), '0|0|0', 'after a crash no row that came back lacks its entry');
 
 # The insert position stands right behind the header of a page that holds nothing
 # yet: there is nothing to flush up to there, and XLogFlush() refuses.  VACUUM is
@@ -103,7 +114,7 @@ is($node->safe_psql('postgres', q{
 kill 'CONT', $cluster->pid('worker1');
 $session->finish;
 is($complained, '', 'VACUUM flushes WAL all the same');
-is($node->safe_psql('postgres', $agrees), '0|0|0', 'and does its work');
+is(agrees(), '0|0|0', 'and does its work');
 kill 'CONT', @frozen;
 
 $node->stop;

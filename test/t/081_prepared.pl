@@ -60,6 +60,7 @@ $node->safe_psql('postgres', q{BEGIN; CREATE TABLE n (v vector(2)); CREATE INDEX
 $node->restart;
 $node->safe_psql('postgres', "COMMIT PREPARED 'n'");
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('n_v')}), '1|0|0|0', 'an index made in a prepared transaction');
+is($node->safe_psql('postgres', $check), '31|0|0|0', 'others go on after the restart');
 
 # PREPARE fails as COMMIT does when the cluster does not answer, and leaves nothing prepared.
 $cluster->kill9('worker1');

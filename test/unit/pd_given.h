@@ -56,6 +56,8 @@ lease_of(uint64_t n, uint64_t version)
 	lease.system = 100 + n;
 	lease.incarnation = id_of(1000 + n);
 	lease.holder = id_of(version);
+	lease.session = id_of(version + 7);
+	lease.place = version * 3;
 	lease.timeline = (uint32_t) version;
 	return lease;
 }

@@ -24,6 +24,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Each test uses what it needs. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include "../../src/pd/service.h"
 #include "base/log.h"
 #include "base/prng.h"
@@ -138,7 +141,7 @@ static void
 pd_begin(PdWorld *w)
 {
 	PdOptions	options = {.down_after_us = 60 * SECOND_US, .default_replicas = 3, .replicas_max = 9,
-		.keep_dropped_us = 3600 * SECOND_US};
+		.keep_dropped_us = 3600 * SECOND_US, .lease_us = 10 * SECOND_US};
 	VtError		err = {0};
 	uint64_t	applied;
 
@@ -156,6 +159,7 @@ pd_end(PdWorld *w)
 	beats_free(&w->pd);
 	free(w->pd.places);
 	free(w->pd.homes);
+	free(w->pd.holders);
 	catalog_close(w->pd.catalog);
 }
 

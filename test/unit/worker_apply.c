@@ -82,6 +82,7 @@ typedef struct Command
 	uint64_t	version;		/* delete: as listed */
 	uint64_t	fence;
 	uint64_t	fence_to;
+	uint64_t	lsn;
 	int			vector;
 } Command;
 
@@ -113,6 +114,7 @@ encode(const Command *c, const WireRoute *r, Buf *out)
 	write.route = *r;
 	write.fence = c->fence;
 	write.fence_to = c->fence_to;
+	write.lsn = c->lsn;
 	begin = wire_write_begin(out, &write);
 	if (c->type == WRITE_PUT || c->type == WRITE_DELETE)
 	{
@@ -180,19 +182,22 @@ typedef struct Model
 	uint64_t	version[IDS];	/* 0 = not there */
 	int			vector[IDS];
 	uint64_t	fence;
+	uint64_t	lsn;			/* highest of what was not refused */
 } Model;
 
 static VtStatus
 model_apply(Model *m, const Command *c, uint64_t index)
 {
+	if (c->type != WRITE_RAISE && c->fence < m->fence)
+		return VT_FENCED;
+	if (c->lsn > m->lsn)
+		m->lsn = c->lsn;
 	if (c->type == WRITE_RAISE)
 	{
 		if (c->fence_to > m->fence)
 			m->fence = c->fence_to;
 		return VT_OK;
 	}
-	if (c->fence < m->fence)
-		return VT_FENCED;
 	if (c->type == WRITE_PUT)
 	{
 		m->version[c->id] = index;
@@ -236,6 +241,7 @@ same_as_model(Shard *shard, const Model *m)
 	}
 	assert_int_equal(records_count(shard->records), live);
 	assert_int_equal(atomic_load(&shard->fence), m->fence);
+	assert_int_equal(atomic_load(&shard->lsn), m->lsn);
 	buf_free(&key);
 	buf_free(&value);
 }
@@ -249,6 +255,7 @@ random_command(Prng *prng, const Model *m)
 	memset(&c, 0, sizeof(c));
 	c.id = (int) prng_below(prng, IDS);
 	c.vector = (int) prng_below(prng, 1000);
+	c.lsn = prng_below(prng, 1000);
 	c.fence = m->fence > 0 && prng_below(prng, 4) == 0 ? m->fence - 1 : m->fence;
 	if (dice < 6)
 		c.type = WRITE_PUT;
@@ -272,8 +279,8 @@ random_command(Prng *prng, const Model *m)
 static void
 refused_as_a_whole(void **state)
 {
-	Command		c = {.type = WRITE_PUT, .id = 1, .vector = 5};
-	Model		nothing = {{0}, {0}, 0};
+	Command		c = {.type = WRITE_PUT, .id = 1, .vector = 5, .lsn = 99};
+	Model		nothing = {{0}, {0}, 0, 0};
 	uint64_t	replay;
 	Shard	   *shard;
 	WireRoute	r;
@@ -367,7 +374,7 @@ replay_over_holes(void **state)
 		Command		history[LENGTH];
 		VtStatus	decided[LENGTH];
 		Model		before[LENGTH + 1];
-		Model		m = {{0}, {0}, 0};
+		Model		m = {{0}, {0}, 0, 0};
 		WireRoute	r = route();
 		uint64_t	replay;
 		uint64_t	checkpoint = prng_below(&prng, LENGTH);
@@ -383,6 +390,9 @@ replay_over_holes(void **state)
 			assert_int_equal(decided[i], model_apply(&m, &history[i], (uint64_t) i + 1));
 		}
 		before[LENGTH] = m;
+		same_as_model(shard, &m);
+		shard_close(shard);
+		shard = open_shard(&replay);
 		same_as_model(shard, &m);
 		shard_close(shard);
 

@@ -1,0 +1,165 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.c
+ *	  Is what the cluster holds of an index the past of this server's own heap
+ *	  (law W7)?
+ *
+ * The lease says who goes on with an incarnation; it does not say that the heap
+ * of whoever does is as new as the index.  A directory that was restored from a
+ * snapshot, or a copy that outlived its original, would delete entries of rows
+ * that it does not know, and take TIDs anew that entries still name.
+ *
+ * So the first use of an index after each start of the server settles it, under
+ * a lock on its only page:
+ *
+ *	1.	The shards must have heard of no WAL position beyond what this directory
+ *		shares with the session that used the index last (session.c).  W3 makes
+ *		that hold after any crash: what a shard hears of was flushed before.
+ *	2.	The fence is raised, so that nothing of that session, however late, is
+ *		applied any more (W6).
+ *	3.	Looked at again, since something may have come between.
+ *	4.	The page says that the index was settled in this session, and what the
+ *		fence is.
+ *
+ * The other side of it: a server that was superseded, lives and does not know
+ * yet, meets a fence that it did not raise, in any answer that its successor may
+ * have a part in.  Then it asks PD who has the incarnation before it believes
+ * the answer, or sends anything under that fence.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "storage/lmgr.h"
+
+#include "base/breaks.h"
+
+#include "index.h"
+
+/* What the shards have heard of.  False: they refuse, and the index is stale. */
+static bool
+ask_heard(Relation index, const VectronMeta *meta, uint64 *heard)
+{
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
+										   cluster_deadline(vectron_write_timeout), &marks, NULL, NULL,
+										   &err);
+
+	*heard = marks.lsn;
+	client_marks_free(&marks);
+	if (cluster_refused(status))
+	{
+		meta_set_stale(index, &meta->generation, vt_error_words(&err));
+		return false;
+	}
+	cluster_check(status, &err, "could not ask the shards of", index);
+	return true;
+}
+
+static bool
+is_past(Relation index, const VectronMeta *meta, uint64 shared_until)
+{
+	uint64		heard;
+	char		reason[sizeof(meta->stale_reason)];
+
+	if (!ask_heard(index, meta, &heard))
+		return false;
+	if (heard <= shared_until || vt_broken("W7-back"))
+		return true;
+	snprintf(reason, sizeof(reason), "this server is a copy, or has gone back in time: entries up to WAL position %X/%X, own history up to %X/%X",
+			 LSN_FORMAT_ARGS((XLogRecPtr) heard), LSN_FORMAT_ARGS((XLogRecPtr) shared_until));
+	meta_set_stale(index, &meta->generation, reason);
+	return false;
+}
+
+/* Steps 1 to 4; *meta is what the page says. */
+static void
+settle_locked(Relation index, const VectronMeta *meta)
+{
+	uint64		shared_until = session_shared_until(&meta->session);
+	VectronMeta now = *meta;
+	VectronMeta settled = *meta;
+	ClientWriter writer;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+	uint64_t	fence = 0;
+
+	if (shared_until == 0 && !vt_broken("W7-back"))
+	{
+		meta_set_stale(index, &meta->generation, "the server was started and stopped without vectron after a crash: it may have been a copy");
+		return;
+	}
+	if (!is_past(index, meta, shared_until))
+		return;
+	memset(&writer, 0, sizeof(writer));
+	writer.generation = meta->generation;
+	writer.owner = meta->owner;
+	writer.timeline = GetWALInsertionTimeLine();
+	writer.deadline_us = cluster_deadline(vectron_write_timeout);
+	status = client_raise(cluster_client(), &writer, &fence, &marks, &err);
+	client_marks_free(&marks);
+	cluster_check(status, &err, "could not raise the fence of", index);
+	if (!is_past(index, meta, shared_until))
+		return;
+	settled.session = *identity_session();
+	settled.fence = fence;
+	(void) meta_change(index, &now, VECTRON_LIVE, &settled);
+}
+
+/*
+ * Before a live index that is ours is used: *meta is brought up to date.  False:
+ * it has become stale.
+ */
+bool
+settle(Relation index, VectronMeta *meta)
+{
+	if (vt_id_equal(&meta->session, identity_session()))
+		return true;
+	LockPage(index, 0, ExclusiveLock);
+	meta_read(index, meta);
+	if (meta->state == VECTRON_LIVE && !vt_id_equal(&meta->session, identity_session()))
+	{
+		settle_locked(index, meta);
+		meta_read(index, meta);
+	}
+	UnlockPage(index, 0, ExclusiveLock);
+	return meta->state == VECTRON_LIVE;
+}
+
+/*
+ * An answer told of this fence.  True: this server raised it, or may go on under
+ * it.  False: another server has gone on, and the index is stale.
+ */
+bool
+settle_fence(Relation index, const VtId *generation, uint64 fence)
+{
+	VectronMeta meta;
+
+	if (fence <= pending_known_fence(generation))
+		return true;
+	meta_read(index, &meta);
+	if (!vt_id_equal(&meta.generation, generation))
+		return true;			/* replaced meanwhile: nobody reads it any more */
+	if (fence > meta.fence && !identity_confirm())
+	{
+		meta_set_stale(index, generation, "another server has gone on with the indexes of this one");
+		return false;
+	}
+	pending_note_fence(generation, fence);
+	return true;
+}
+
+/* We have raised the fence, under *meta: others need not ask for it. */
+void
+settle_raised(Relation index, const VectronMeta *meta, uint64 fence)
+{
+	VectronMeta now = *meta;
+	VectronMeta raised = *meta;
+
+	raised.fence = fence;
+	pending_note_fence(&meta->generation, fence);
+	(void) meta_change(index, &now, VECTRON_LIVE, &raised);
+}
