@@ -160,11 +160,21 @@ vt_id_random(VtId *id)
 	}
 }
 
+static void (*out_of_memory) (size_t size);
+
+void
+vt_on_out_of_memory(void (*handler) (size_t size))
+{
+	out_of_memory = handler;
+}
+
 static void *
 checked(void *p, size_t size)
 {
 	if (!p)
 	{
+		if (out_of_memory)
+			out_of_memory(size);
 		fprintf(stderr, "vectron: out of memory (%zu bytes)\n", size);
 		abort();
 	}

@@ -91,7 +91,13 @@ extern bool vt_id_parse(const char *text, VtId *id);
 /* From the kernel's random source; stops the process if that fails. */
 extern void vt_id_random(VtId *id);
 
-/* malloc and friends that never return NULL: the process stops instead. */
+/*
+ * malloc and friends that never return NULL: the process stops instead.  A host
+ * that must not stop for that (PostgreSQL) gives a handler, which does not return:
+ * it leaves by longjmp or ends the thread of control.  Whatever our code was doing
+ * then is left half done, and must not be touched again.
+ */
+extern void vt_on_out_of_memory(void (*handler) (size_t size));
 extern void *vt_alloc(size_t size);
 extern void *vt_alloc0(size_t size);
 extern void *vt_realloc(void *p, size_t size);

@@ -120,6 +120,21 @@ client_close(Client *client)
 	free(client);
 }
 
+void
+client_abandon(Client *client)
+{
+	if (!client)
+		return;
+	conn_abandon_all(client);
+	if (client->epoll >= 0)
+	{
+		close(client->epoll);
+		if (client->ops.release_fd)
+			client->ops.release_fd(client->ops.arg);
+	}
+	client->epoll = -1;
+}
+
 int
 client_connections(const Client *client)
 {

@@ -73,6 +73,13 @@ extern VtStatus client_open(const ClientOptions *options, Client **out, VtError 
 extern void client_close(Client *client);	/* NULL is fine */
 
 /*
+ * The same for a client that was left in the middle of a call, by a longjmp out
+ * of memory: only its descriptors are given back, since nothing else can be
+ * trusted.  Its scans and lists must not be touched any more.
+ */
+extern void client_abandon(Client *client);
+
+/*
  * Ask the placement driver: op and its members as JSON text, answer as JSON
  * text owned by the client until the next call.  Tries every endpoint until
  * the deadline.  The ops are listed in docs/wire.md.

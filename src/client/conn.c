@@ -71,6 +71,19 @@ conn_close_all(Client *client)
 		conn_fail(client->conns, VT_CANCELLED, true, "the client was closed");
 }
 
+void
+conn_abandon_all(Client *client)
+{
+	for (Conn *c = client->conns; c; c = c->next)
+	{
+		close(c->fd);
+		if (client->ops.release_fd)
+			client->ops.release_fd(client->ops.arg);
+	}
+	client->conns = NULL;
+	client->nconns = 0;
+}
+
 Conn *
 conn_by_serial(Client *client, uint64_t serial)
 {

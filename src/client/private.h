@@ -97,6 +97,7 @@ extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 /* It is greeted, and everything has gone out. */
 extern bool conn_is_clear(const Conn *conn);
 extern void conn_close_all(Client *client);
+extern void conn_abandon_all(Client *client);	/* descriptors only */
 
 /*
  * Begin a request's frame: append its payload to *out, then request_send().

@@ -93,6 +93,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	uint64_t	records;
 	uint64_t	unindexed;
 	uint64_t	fence;
+	uint64		epoch;
 	volatile int64 n = 0;
 
 	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
@@ -101,11 +102,12 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, &marks, true,
 								  cluster_deadline(vectron_read_timeout), &list, &err);
 	fence = marks.fence;
+	epoch = cluster_epoch();
 	client_marks_free(&marks);
 	cluster_check(status, &err, "could not list the entries of", index);
 	if (!settle_fence(index, &meta->generation, fence))
 	{
-		client_list_close(list);
+		cluster_close_list(list, epoch);
 		check_stale(index);
 	}
 	PG_TRY();
@@ -143,7 +145,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	}
 	PG_FINALLY();
 	{
-		client_list_close(list);
+		cluster_close_list(list, epoch);
 	}
 	PG_END_TRY();
 	return n;

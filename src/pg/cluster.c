@@ -43,6 +43,7 @@ static char *client_secret;
 static uint64 client_epoch = 0;	/* tells one client from the next */
 static bool error_caught = false;	/* in backend_wait(), to be thrown again */
 static int64_t down_until = 0;
+static bool cleaning = false;	/* an error is being cleaned up after */
 
 /*
  * Let a pending interrupt speak.  False: it was an error, which stays on the
@@ -258,6 +259,56 @@ cluster_client(void)
 	client_endpoints = MemoryContextStrdup(TopMemoryContext, endpoints);
 	client_secret = secret ? MemoryContextStrdup(TopMemoryContext, secret) : NULL;
 	return client;
+}
+
+/*
+ * The client got no memory in the middle of something: nothing of it may be
+ * touched again, and the next use makes another one.  Its memory is lost.  While
+ * an error is being cleaned up after there can be no second one, so the session
+ * ends; the server lives in either case.
+ */
+static void
+on_out_of_memory(size_t size)
+{
+	Client	   *broken = client;
+
+	client = NULL;
+	client_epoch++;
+	error_caught = false;
+	forget_wait_set();
+	client_abandon(broken);
+	identity_forget();
+	ereport(cleaning ? FATAL : ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed on request of size %zu in vectron's client.", size)));
+}
+
+void
+cluster_setup(void)
+{
+	vt_on_out_of_memory(on_out_of_memory);
+}
+
+/* A scan that an error, or the end of a query, has left: tell the workers. */
+void
+cluster_close_scan(ClientScan *scan, uint64 epoch)
+{
+	if (epoch != client_epoch)
+		return;
+	cleaning = true;
+	client_scan_close(scan);
+	cleaning = false;
+}
+
+void
+cluster_close_list(ClientList *list, uint64 epoch)
+{
+	if (epoch != client_epoch)
+		return;
+	cleaning = true;
+	client_list_close(list);
+	cleaning = false;
 }
 
 /* Changes when the client is closed: its scans and lists are gone then. */

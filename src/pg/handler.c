@@ -200,6 +200,7 @@ void
 index_setup(void)
 {
 	options_setup();
+	cluster_setup();
 	shared_setup();
 	session_setup();
 	pending_setup();

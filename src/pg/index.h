@@ -133,6 +133,9 @@ extern void settle_raised(Relation index, const VectronMeta *meta, uint64 fence)
 /* cluster.c */
 extern Client *cluster_client(void);
 extern uint64 cluster_epoch(void);
+extern void cluster_close_scan(ClientScan *scan, uint64 epoch);
+extern void cluster_close_list(ClientList *list, uint64 epoch);
+extern void cluster_setup(void);
 extern int64_t cluster_deadline(int timeout_ms);
 extern bool cluster_refused(VtStatus status);
 extern void cluster_error(VtStatus status, const VtError *err, const char *doing,

@@ -111,7 +111,7 @@ scan_forget(VectronScan *vs)
 		scan_count(SCAN_BEHIND, stats.behind);
 		scan_count(SCAN_HEDGED, stats.hedged);
 		scan_count(SCAN_HEDGES_WON, stats.hedges_won);
-		client_scan_close(vs->scan);
+		cluster_close_scan(vs->scan, vs->epoch);
 	}
 	vs->scan = NULL;
 	vs->started = false;

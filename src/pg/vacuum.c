@@ -155,18 +155,20 @@ vacuum_pass(Pass *pass, const ClientMarks *marks)
 {
 	const VectronMeta *meta = pass->meta;
 	VtError		err = {0};
+	uint64		epoch;
 	volatile bool whole = false;
 
 	cluster_check(client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
 								   cluster_deadline(vectron_write_timeout), &pass->list, &err),
 				  &err, "could not list the entries of", pass->info->index);
+	epoch = cluster_epoch();
 	PG_TRY();
 	{
 		whole = pass_walk(pass);
 	}
 	PG_FINALLY();
 	{
-		client_list_close(pass->list);
+		cluster_close_list(pass->list, epoch);
 	}
 	PG_END_TRY();
 	return whole;

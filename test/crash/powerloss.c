@@ -16,7 +16,13 @@
  *
  * And it can make one write fail, as on a full disk: the next write to a file
  * whose path contains the text in VECTRON_FAIL_WRITE_FILE fails with ENOSPC, and
- * the file is removed, so that the writes after it succeed again.
+ * the file is removed, so that the writes after it succeed again.  While there
+ * is a file VECTRON_FAIL_READ_FILE, every pread of a file whose path contains the
+ * text in it fails with EIO.
+ *
+ * Memory is short in libraries whose name contains VECTRON_FAIL_ALLOC_IN: while
+ * there is a file VECTRON_FAIL_ALLOC_FILE with a number n, the n-th allocation
+ * that a process makes from such a library, from then on, fails, once.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +45,13 @@ int			fsync(int fd);
 int			fdatasync(int fd);
 int			rename(const char *from, const char *to);
 int			unlink(const char *path);
+ssize_t		pread(int fd, void *data, size_t n, off_t at);
+ssize_t		pread64(int fd, void *data, size_t n, off64_t at);
+
+/* glibc's own, under the names that are not interposed */
+void	   *__libc_malloc(size_t size);
+void	   *__libc_calloc(size_t n, size_t size);
+void	   *__libc_realloc(void *p, size_t size);
 int			open(const char *path, int flags,...);
 int			open64(const char *path, int flags,...);
 
@@ -197,6 +210,84 @@ unlink(const char *path)
 		((int (*) (const char *)) real("unlink")) (name);
 	}
 	return ((int (*) (const char *)) real("unlink")) (path);
+}
+
+static bool
+read_fails(int fd)
+{
+	const char *name = getenv("VECTRON_FAIL_READ_FILE");
+	char		path[4096];
+	char		text[256];
+	long long	length;
+	FILE	   *file;
+	bool		fails;
+
+	if (!name || access(name, F_OK) != 0 || !path_of(fd, path, &length) || !(file = fopen(name, "r")))
+		return false;
+	fails = fgets(text, sizeof(text), file) != NULL && strstr(path, text) != NULL;
+	fclose(file);
+	return fails;
+}
+
+ssize_t
+pread(int fd, void *data, size_t n, off_t at)
+{
+	if (read_fails(fd))
+	{
+		errno = EIO;
+		return -1;
+	}
+	return ((ssize_t (*) (int, void *, size_t, off_t)) real("pread")) (fd, data, n, at);
+}
+
+ssize_t
+pread64(int fd, void *data, size_t n, off64_t at)
+{
+	if (read_fails(fd))
+	{
+		errno = EIO;
+		return -1;
+	}
+	return ((ssize_t (*) (int, void *, size_t, off64_t)) real("pread64")) (fd, data, n, at);
+}
+
+/* Is this the allocation that has to fail?  Allocates nothing itself. */
+static bool
+alloc_fails(const void *caller)
+{
+	static long count;
+	const char *library = getenv("VECTRON_FAIL_ALLOC_IN");
+	const char *name = getenv("VECTRON_FAIL_ALLOC_FILE");
+	char		text[32] = "";
+	Dl_info		info;
+	int			fd;
+	ssize_t		n;
+
+	if (!library || !name || access(name, F_OK) != 0 || !dladdr(caller, &info) || !strstr(info.dli_fname, library))
+		return false;
+	fd = ((int (*) (const char *, int, mode_t)) real("open")) (name, O_RDONLY, 0);
+	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+	if (fd >= 0)
+		close(fd);
+	return n > 0 && ++count == atol(text);
+}
+
+void *
+malloc(size_t size)
+{
+	return alloc_fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size);
+}
+
+void *
+calloc(size_t n, size_t size)
+{
+	return alloc_fails(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
+}
+
+void *
+realloc(void *p, size_t size)
+{
+	return alloc_fails(__builtin_return_address(0)) ? NULL : __libc_realloc(p, size);
 }
 
 static const char *
