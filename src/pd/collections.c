@@ -252,7 +252,7 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 		if (!reports_are_in(pd))
 			return vt_fail(err, VT_UNAVAILABLE,
 						   "the placement driver has just started and waits for the workers' reports");
-		c.created_us = clock_wall_us();
+		c.created_us = pd_wall_us(pd);
 		if (!place_shards(pd, &c, (uint32_t) shards, &meta))
 			return vt_fail(err, VT_UNAVAILABLE, "no worker is up");
 		command_begin(&command);

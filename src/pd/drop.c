@@ -26,7 +26,6 @@
 #include <string.h>
 
 #include "base/breaks.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "schedule.h"
 #include "service.h"
@@ -87,7 +86,7 @@ op_drop(Pd *pd, Question *q, CollectionState to)
 		answer(q, VT_OK, NULL, NULL);	/* said twice: the first time counts */
 	else
 	{
-		changed = in_state(c, to, to == COLLECTION_HIDDEN ? clock_wall_us() : 0);
+		changed = in_state(c, to, to == COLLECTION_HIDDEN ? pd_wall_us(pd) : 0);
 		status = commit_collection(pd, &changed);
 		log_info("%s \"%s\"", to == COLLECTION_HIDDEN ? "dropped" : "brought back", changed.label);
 		answer(q, status, NULL, NULL);
@@ -163,7 +162,7 @@ is_listed(json_t *generations, const VtId *generation)
 static bool
 has_lasted(Pd *pd, int64_t since_us, int64_t interval_us)
 {
-	return since_us != 0 && clock_wall_us() - since_us >= interval_us &&
+	return since_us != 0 && pd_wall_us(pd) - since_us >= interval_us &&
 		(pd->catalog->ndrivers < 2 || pd->now_us - pd->led_since_us >= interval_us);
 }
 
@@ -179,7 +178,7 @@ op_unused(Pd *pd, Question *q)
 	json_t	   *generations = json_object_get(q->body, "generations");
 	json_t	   *noted = json_array();
 	json_t	   *dropped = json_array();
-	int64_t		now = clock_wall_us();
+	int64_t		now = pd_wall_us(pd);
 	bool		changes = false;
 	Buf			command = {0};
 	VtStatus	status = VT_OK;
@@ -246,7 +245,7 @@ op_retire(Pd *pd, Question *q)
 {
 	WireOwner	owner = {0};
 	json_t	   *dropped = json_array();
-	int64_t		now = clock_wall_us();
+	int64_t		now = pd_wall_us(pd);
 	Buf			command = {0};
 	VtStatus	status = VT_OK;
 	json_t	   *reply;
@@ -410,7 +409,7 @@ drops_look(Pd *pd)
 		kept[nkept].disk_short = frees_a_short_disk(pd, c);
 		which[nkept++] = c;
 	}
-	next = schedule_delete(kept, nkept, clock_wall_us(), pd->options.keep_dropped_us);
+	next = schedule_delete(kept, nkept, pd_wall_us(pd), pd->options.keep_dropped_us);
 	if (next < nkept)
 	{
 		CatalogCollection changed = in_state(which[next], COLLECTION_DOOMED, which[next]->unused_us);

@@ -320,6 +320,12 @@ look_again(Pd *pd)
 	return due;
 }
 
+int64_t
+pd_wall_us(const Pd *pd)
+{
+	return pd->now_us + pd->wall_ahead_us;
+}
+
 /* Whoever waits here is to wait with the new leader. */
 static void
 send_away(Pd *pd)
@@ -350,6 +356,7 @@ reign(Pd *pd)
 	{
 		pd->led_since_us = pd->now_us;
 		pd->led_term = term;
+		pd->wall_ahead_us = clock_wall_us() - pd->now_us;
 		pd->digest_due_us = pd->now_us + DIGEST_AFTER_US;
 		beats_free(pd);
 	}

@@ -159,6 +159,7 @@ struct Pd
 	int64_t		now_us;
 	bool		leads;			/* in this round */
 	uint64_t	led_term;		/* the term we lead in */
+	int64_t		wall_ahead_us;	/* the wall clock as this reign found it, less now_us then */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
 	Beat	  **beats;			/* by store */
@@ -242,7 +243,14 @@ extern void refuse_to_lead(Pd *pd, Question *q);
 extern VtStatus found_cluster(Pd *pd);
 extern void digest_look(Pd *pd);
 
-/* service.c */
+/*
+ * service.c
+ *
+ * Wall time, for what outlives a driver: read once a reign, and from there on as
+ * the clock goes that never jumps.  A wall clock that is set ahead must not make
+ * what was dropped old at once.
+ */
+extern int64_t pd_wall_us(const Pd *pd);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 
