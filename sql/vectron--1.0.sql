@@ -325,6 +325,7 @@ CREATE VIEW vectron.indexes AS
 	SELECT i.oid::regclass AS index, m.state,
 		   CASE WHEN (r ->> 'status')::integer OPERATOR(pg_catalog.<>) 0 THEN 'unreachable: ' || (r ->> 'message')
 				WHEN m.state OPERATOR(pg_catalog.=) ANY ('{empty,not built}') THEN 'not needed yet'
+				WHEN m.state OPERATOR(pg_catalog.=) 'locked' THEN 'not known while the index is locked'
 				ELSE coalesce(c.state, 'unknown to the cluster') END AS cluster_state,
 		   m.generation, m.dimensions, m.m, m.ef_construction, m.quantization, c.nshards AS shards,
 		   c.under_replicated, c.records, c.unindexed, c.bytes, m.stale_since, m.stale_reason,

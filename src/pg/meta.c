@@ -22,13 +22,18 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/generic_xlog.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xloginsert.h"
+#include "common/relpath.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/fd.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
 #include "utils/lsyscache.h"
@@ -156,35 +161,52 @@ meta_page_is(Page page)
 		meta->magic == VECTRON_META_MAGIC && meta->version == VECTRON_META_VERSION;
 }
 
+static MetaFile
+meta_of_file(Page page, VectronMeta *out)
+{
+	if (!meta_page_is(page))
+		return META_FILE_OTHER;
+	memcpy(out, meta_of_page(page), sizeof(*out));
+	return META_FILE_OURS;
+}
+
 /*
  * The metapage in a file of this database, if it is a vectron index's.  The
- * caller has its relation locked against everybody.  What is on disk is looked
- * at first, so that no damaged page of another relation is read through the
- * buffers, which would raise an error.  META_FILE_UNSURE: the page is damaged,
- * or is being written at this moment.
+ * caller has its relation locked against everybody.  Never raises: the page is
+ * taken from the buffers if it is there, else from the file, which nobody but
+ * us can read into a buffer meanwhile.  META_FILE_UNSURE: it could not be read,
+ * or is damaged.
  */
 MetaFile
 meta_read_file(RelFileNode file, VectronMeta *out)
 {
-	SMgrRelation smgr = smgropen(file, InvalidBackendId);
+	char	   *path = relpathperm(file, MAIN_FORKNUM);
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 	PGAlignedBlock block;
 	Buffer		buffer;
-	bool		ours;
+	MetaFile	result = META_FILE_UNSURE;
+	ssize_t		n;
 
-	if (!smgrexists(smgr, MAIN_FORKNUM) || smgrnblocks(smgr, MAIN_FORKNUM) == 0)
-		return META_FILE_OTHER;
-	smgrread(smgr, MAIN_FORKNUM, 0, block.data);
-	if (!PageIsVerifiedExtended(block.data, 0, 0))
-		return META_FILE_UNSURE;
-	if (!PageIsNew(block.data) && !meta_page_is(block.data))
-		return META_FILE_OTHER;
-	buffer = ReadBufferWithoutRelcache(file, MAIN_FORKNUM, 0, RBM_NORMAL, NULL, true);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	ours = meta_page_is(BufferGetPage(buffer));
-	if (ours)
-		memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
-	UnlockReleaseBuffer(buffer);
-	return ours ? META_FILE_OURS : META_FILE_OTHER;
+	pfree(path);
+	if (fd < 0)
+		return errno == ENOENT ? META_FILE_OTHER : META_FILE_UNSURE;
+	buffer = PrefetchSharedBuffer(smgropen(file, InvalidBackendId), MAIN_FORKNUM, 0).recent_buffer;
+	if (BufferIsValid(buffer) && ReadRecentBuffer(file, MAIN_FORKNUM, 0, buffer))
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		result = meta_of_file(BufferGetPage(buffer), out);
+		UnlockReleaseBuffer(buffer);
+	}
+	else
+	{
+		n = pread(fd, block.data, BLCKSZ, 0);
+		if (n == 0)
+			result = META_FILE_OTHER;
+		else if (n == BLCKSZ && PageIsVerifiedExtended(block.data, 0, 0))
+			result = meta_of_file(block.data, out);
+	}
+	CloseTransientFile(fd);
+	return result;
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -130,11 +131,29 @@ monitor_open_index(Oid oid, LOCKMODE lock)
 	return index;
 }
 
-/* (generation, state, dim, m, ef_construction, quantization, stale_since, stale_reason, unreachable_since) */
+/* A row of index_meta() that has only a state. */
+static Datum
+only_state(TupleDesc desc, const char *state)
+{
+	Datum		values[9];
+	bool		nulls[9];
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[1] = false;
+	values[1] = CStringGetTextDatum(state);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/*
+ * (generation, state, dim, m, ef_construction, quantization, stale_since, stale_reason, unreachable_since)
+ *
+ * Never waits: whoever looks wants to know while something goes on.
+ */
 Datum
 vectron_index_meta(PG_FUNCTION_ARGS)
 {
-	Relation	index = monitor_open_index(PG_GETARG_OID(0), AccessShareLock);
+	Oid			oid = PG_GETARG_OID(0);
+	Relation	index;
 	VectronMeta meta;
 	TupleDesc	desc;
 	Datum		values[9];
@@ -144,13 +163,13 @@ vectron_index_meta(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	if (!ConditionalLockRelationOid(oid, AccessShareLock))
+		PG_RETURN_DATUM(only_state(desc, "locked"));
+	index = monitor_open_index(oid, NoLock);
 	if (!meta_read_built(index, &meta))
 	{
 		index_close(index, AccessShareLock);
-		memset(nulls, true, sizeof(nulls));
-		nulls[1] = false;
-		values[1] = CStringGetTextDatum("not built");
-		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+		PG_RETURN_DATUM(only_state(desc, "not built"));
 	}
 	index_close(index, AccessShareLock);
 	vt_id_format(&meta.generation, generation);

@@ -56,4 +56,30 @@ becomes($node, $dropped, 'hidden', 'what was dropped later is gone');
 is(state_of($node, $g), 'live', 'a file that cannot be read for sure is not taken for another');
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('e_v')}), '50|0|0|0', 'with all its entries');
 $node->stop;
+
+# A file that cannot be read at all: what it held is left to the sweeps, and the DROP succeeds.
+SKIP:
+{
+	my $library = $ENV{VECTRON_POWERLOSS_LIBRARY};
+	skip 'no powerloss.so', 4 unless $library && -f $library;
+	my $arm = "$tablespace/arm";
+	local $ENV{LD_PRELOAD} = $library;
+	local $ENV{VECTRON_FAIL_READ_FILE} = $arm;
+	$node->start;
+	$g = filled_table($node, 'h');
+	$path = $node->safe_psql('postgres', q{SELECT pg_relation_filepath('h_v')});
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$node->restart;
+	open(my $file, '>', $arm) or die "$arm: $!";
+	print $file $path;
+	close $file;
+	my ($status, $out, $err) = $node->psql('postgres', q{DROP TABLE h});
+	is($status, 0, 'a DROP needs to read nothing of what it drops') or diag $err;
+	unlink $arm;
+	is(state_of($node, $g), 'live', 'whose it was could not be told');
+	$node->safe_psql('postgres', 'SELECT * FROM vectron.sweep()') for 1 .. 2;
+	is(state_of($node, $g), 'hidden', 'and sweeps find it');
+	is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('e_v')}), '50|0|0|0', 'others go on');
+	$node->stop;
+}
 done_testing();
