@@ -32,6 +32,9 @@
 
 #include "index.h"
 
+/* A listing that is given up begins again so often. */
+#define PASSES_MAX 10
+
 /* Dead entries are deleted in lots of so many. */
 #define LOT 16384
 
@@ -197,8 +200,17 @@ vacuum_entries(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, const Vectro
 	pass.callback = callback;
 	pass.state = state;
 	pass.lot = lot;
-	while (!vacuum_pass(&pass, &ours))
+	for (int n = 1; !vacuum_pass(&pass, &ours); n++)
+	{
 		CHECK_FOR_INTERRUPTS();
+		if (n == PASSES_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not list the entries of index \"%s\": the listing was given up %d times before its end",
+							RelationGetRelationName(info->index), n),
+					 errdetail("The connection to a worker was lost each time, or the listing was idle for too long."),
+					 errhint("Check the workers in the view vectron.workers; lower vacuum_cost_delay if it is large.")));
+	}
 	pfree(ours.items);
 	pfree(lot);
 }

@@ -14,6 +14,8 @@ HoldingProxy - stands between gateways and a worker, and can hold messages back
   $proxy->wait_held;
   $proxy->release;              # sends it to the worker now, on a connection of its own
   $proxy->damage('reply', 'flip'); # the next reply after a greeting
+  $proxy->sever(1);             # from now on hang up on whoever asks for the next page of a listing
+  $proxy->severed;              # how often it did
   $proxy->lead_to($path);       # to another worker from now on; hangs up on everybody
   $proxy->stop;
 
@@ -40,7 +42,7 @@ use IO::Socket::UNIX;
 use Socket;
 use Time::HiRes qw(usleep);
 
-use constant { HELLO => 1, WRITE => 10 };
+use constant { HELLO => 1, WRITE => 10, LIST => 12 };
 my %write_type = (put => 1, delete => 2, raise => 3);
 
 sub new
@@ -82,6 +84,8 @@ sub hold { my ($self, $what) = @_; return $self->ask("hold $write_type{$what}");
 sub copy { my ($self, $what) = @_; return $self->ask("copy $write_type{$what}"); }
 sub damage { my ($self, $what, $how) = @_; return $self->ask("damage $what $how"); }
 sub damaged { my ($self) = @_; return $self->ask('damaged'); }
+sub sever { my ($self, $on) = @_; return $self->ask("sever $on"); }
+sub severed { my ($self) = @_; return $self->ask('severed'); }
 sub lead_to { my ($self, $path) = @_; return $self->ask("to $path"); }
 sub held { my ($self) = @_; return $self->ask('held'); }
 sub release { my ($self) = @_; return $self->ask('release'); }
@@ -118,6 +122,7 @@ sub serve
 	my $select = IO::Select->new($server, $command);
 	my (%peer, %from_gateway, %greeted, %buffer, $hello, $hold, $copy, @held);
 	my ($damage, $how, $damaged) = ('', '', 0);
+	my ($sever, $severed) = (0, 0);
 
 	# Forward bytes that begin with a frame, or what is made of them; false: no more of this.
 	my $forward = sub {
@@ -159,6 +164,8 @@ sub serve
 				my $line = readline($command) // return;
 				if ($line =~ /^(hold|copy) (\d+)/) { ($hold, $copy) = ($2, $1 eq 'copy'); print {$answer} "1\n"; }
 				elsif ($line =~ /^damage (\w+) (\w+)/) { ($damage, $how) = ($1, $2); print {$answer} "1\n"; }
+				elsif ($line =~ /^sever (\d)/) { $sever = $1; print {$answer} "1\n"; }
+				elsif ($line =~ /^severed/) { print {$answer} "$severed\n"; }
 				elsif ($line =~ /^damaged/) { print {$answer} "$damaged\n"; }
 				elsif ($line =~ /^to (.*)/)
 				{
@@ -232,6 +239,13 @@ sub serve
 						push @held, $frame;
 						undef $hold;
 						next unless $copy;
+					}
+					# Route and mark, then the lease (0: a first page), then flags (2: close).
+					if ($sever && $type == LIST && substr($frame, 32 + 72, 8) ne "\0" x 8 && !(unpack('V', substr($frame, 32 + 80, 4)) & 2))
+					{
+						$severed++;
+						$drop->();
+						last;
 					}
 					if ($type == HELLO) { write_all($to_peer, $frame); }
 					elsif (!$forward->('request', $to_peer, $frame)) { $drop->(); last; }
