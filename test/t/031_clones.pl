@@ -152,7 +152,11 @@ is($asks->($writer, q{INSERT INTO t VALUES (400, '[70.1,70]')}), '', 'a write of
 is($asks->($reader, $search), "60\n", 'and so do its searches');
 is(state_is($node), 'stale', 'which is stale there');
 is(agrees($successor), '92|0|0|0', 'the one that goes on never noticed');
-$_->{psql}->finish for $reader, $writer;
+foreach my $s ($reader, $writer)
+{
+	$s->{in} .= "\\q\n";
+	$s->{psql}->finish;
+}
 kill 'CONT', $supervisor;
 $node->stop;
 

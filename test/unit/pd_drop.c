@@ -8,13 +8,13 @@
 #include "pd_world.h"
 
 static PdWorld *
-driver_with(CatalogCollection **collection)
+driver_with(VtId *generation)
 {
 	PdWorld    *w = vt_alloc(sizeof(PdWorld));
 
 	world_begin(w, 1, 3);
 	run_seconds(w, 3);
-	*collection = create(w, 2, 3);
+	*generation = create(w, 2, 3)->generation;
 	settle(w, 3, 10);
 	return w;
 }
@@ -29,9 +29,9 @@ state_after(PdWorld *w, const VtId *generation, int64_t seconds)
 }
 
 static void
-hide(PdWorld *w, const CatalogCollection *c)
+hide(PdWorld *w, const VtId *generation)
 {
-	CatalogCollection changed = *c;
+	CatalogCollection changed = *catalog_collection(w->pd.catalog, generation);
 	Buf			command = {0};
 
 	changed.state = COLLECTION_HIDDEN;
@@ -46,12 +46,11 @@ hide(PdWorld *w, const CatalogCollection *c)
 static void
 a_clock_that_is_set_ahead_deletes_nothing(void **state)
 {
-	CatalogCollection *c;
-	PdWorld    *w = driver_with(&c);
-	VtId		generation = c->generation;
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
 
 	(void) state;
-	hide(w, c);
+	hide(w, &generation);
 	assert_int_equal(state_after(w, &generation, 2), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 3590), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 10), COLLECTION_DOOMED);
@@ -63,12 +62,11 @@ a_clock_that_is_set_ahead_deletes_nothing(void **state)
 static void
 the_time_before_this_driver_counts(void **state)
 {
-	CatalogCollection *c;
-	PdWorld    *w = driver_with(&c);
-	VtId		generation = c->generation;
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
 
 	(void) state;
-	hide(w, c);
+	hide(w, &generation);
 	pd_end(w);
 	pd_begin(w);
 	w->pd.wall_ahead_us = 3590 * SECOND_US;

@@ -1,0 +1,2 @@
+build-asan/obj/src/base/status.o: src/base/status.c src/base/status.h
+src/base/status.h:

@@ -1,0 +1,13 @@
+build-asan/obj/src/client/conn.o: src/client/conn.c src/client/conn.h \
+ src/client/private.h src/base/prng.h src/client/client.h \
+ src/base/clock.h src/vec/vec.h src/wire/wire.h src/base/bytes.h \
+ src/base/status.h
+src/client/conn.h:
+src/client/private.h:
+src/base/prng.h:
+src/client/client.h:
+src/base/clock.h:
+src/vec/vec.h:
+src/wire/wire.h:
+src/base/bytes.h:
+src/base/status.h:

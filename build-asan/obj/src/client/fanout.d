@@ -1,0 +1,12 @@
+build-asan/obj/src/client/fanout.o: src/client/fanout.c \
+ src/client/private.h src/base/prng.h src/client/client.h \
+ src/base/clock.h src/vec/vec.h src/wire/wire.h src/base/bytes.h \
+ src/base/status.h
+src/client/private.h:
+src/base/prng.h:
+src/client/client.h:
+src/base/clock.h:
+src/vec/vec.h:
+src/wire/wire.h:
+src/base/bytes.h:
+src/base/status.h:

@@ -1,0 +1,13 @@
+build-asan/obj/src/client/marks.o: src/client/marks.c src/base/breaks.h \
+ src/client/private.h src/base/prng.h src/client/client.h \
+ src/base/clock.h src/vec/vec.h src/wire/wire.h src/base/bytes.h \
+ src/base/status.h
+src/base/breaks.h:
+src/client/private.h:
+src/base/prng.h:
+src/client/client.h:
+src/base/clock.h:
+src/vec/vec.h:
+src/wire/wire.h:
+src/base/bytes.h:
+src/base/status.h:

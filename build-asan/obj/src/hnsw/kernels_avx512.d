@@ -1,0 +1,3 @@
+build-asan/obj/src/hnsw/kernels_avx512.o: src/hnsw/kernels_avx512.c \
+ src/hnsw/kernels.h
+src/hnsw/kernels.h:

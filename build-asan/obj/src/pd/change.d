@@ -1,0 +1,15 @@
+build-asan/obj/src/pd/change.o: src/pd/change.c src/pd/service.h \
+ src/pd/catalog.h src/pd/plan.h src/wire/wire.h src/base/bytes.h \
+ src/base/status.h src/replica/replica.h src/raft/raft.h \
+ src/store/store.h src/pd/pd.h src/net/net.h
+src/pd/service.h:
+src/pd/catalog.h:
+src/pd/plan.h:
+src/wire/wire.h:
+src/base/bytes.h:
+src/base/status.h:
+src/replica/replica.h:
+src/raft/raft.h:
+src/store/store.h:
+src/pd/pd.h:
+src/net/net.h:

@@ -1,0 +1,17 @@
+build-asan/obj/src/pd/lease.o: src/pd/lease.c src/base/breaks.h \
+ src/base/log.h src/pd/service.h src/pd/catalog.h src/pd/plan.h \
+ src/wire/wire.h src/base/bytes.h src/base/status.h src/replica/replica.h \
+ src/raft/raft.h src/store/store.h src/pd/pd.h src/net/net.h
+src/base/breaks.h:
+src/base/log.h:
+src/pd/service.h:
+src/pd/catalog.h:
+src/pd/plan.h:
+src/wire/wire.h:
+src/base/bytes.h:
+src/base/status.h:
+src/replica/replica.h:
+src/raft/raft.h:
+src/store/store.h:
+src/pd/pd.h:
+src/net/net.h:

@@ -1,0 +1,10 @@
+build-asan/obj/src/replica/ask.o: src/replica/ask.c src/replica/replica.h \
+ src/raft/raft.h src/base/bytes.h src/base/status.h src/store/store.h \
+ src/wire/wire.h src/replica/private.h
+src/replica/replica.h:
+src/raft/raft.h:
+src/base/bytes.h:
+src/base/status.h:
+src/store/store.h:
+src/wire/wire.h:
+src/replica/private.h:

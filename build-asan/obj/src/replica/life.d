@@ -1,0 +1,11 @@
+build-asan/obj/src/replica/life.o: src/replica/life.c \
+ src/replica/replica.h src/raft/raft.h src/base/bytes.h src/base/status.h \
+ src/store/store.h src/wire/wire.h src/base/prng.h src/replica/private.h
+src/replica/replica.h:
+src/raft/raft.h:
+src/base/bytes.h:
+src/base/status.h:
+src/store/store.h:
+src/wire/wire.h:
+src/base/prng.h:
+src/replica/private.h:
