@@ -255,13 +255,20 @@ extern void plan_setup(void);
 /* supervisor.c */
 extern void supervisor_setup(void);
 extern void supervisor_wake(void);
+struct BackgroundWorker;
+extern void supervisor_describe(struct BackgroundWorker *out, const char *function, const char *name,
+								const char *type);
 
-/* drops.c, sweep.c (law W8) */
+/* drops.c, sweep.c, sweeper.c (law W8) */
 extern void drops_setup(void);
 extern char *drops_directory(void);
 extern uint64 drops_waiting(void);
 extern void drops_send(void);
 extern bool sweep_xid_may_run(uint64 xid);
+extern List *sweep_database(int timeout_ms);
+extern List *sweep_databases(List **outcomes);
+extern void sweep_log(List *outcomes);
+extern void sweeper_look(void);
 
 /* Everything of the access method that _PG_init() starts (handler.c) */
 extern void index_setup(void);

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * supervisor.c
- *	  The background worker that keeps the embedded cluster running, and has
- *	  somebody sweep up after dropped indexes.
+ *	  The background worker that keeps the embedded cluster running.
  *
  * With vectron.pd_endpoints empty, one placement driver and one worker run
  * under the data directory: from server start when vectron is preloaded, else
@@ -15,10 +14,8 @@
  * running and adopts them: whoever answers on the socket is the daemon, and the
  * socket tells its process id.
  *
- * It also starts, now and then, the short process of sweep.c: when a transaction
- * has left word of what it dropped, when something could not be reached, and
- * every vectron.sweep_interval.  That is
- * needed with an outside cluster too.
+ * It also has processes started that sweep up (sweeper.c), and tells an outside
+ * placement driver that this server lives (identity.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -72,16 +69,6 @@ static Daemon daemons[DAEMONS] = {
 	{.name = "worker", .socket = 2},
 };
 
-/* The sweeping process (law W8) */
-#define FIRST_SWEEP_US (60 * INT64CONST(1000000))	/* after the start, at the latest */
-#define PROBE_US (3 * INT64CONST(1000000))
-static BackgroundWorkerHandle *sweeper;
-static int64_t sweep_due_us;	/* 0 = not known yet */
-static uint64 drops_tried;		/* what the last one was started for */
-static int64_t drops_not_before_us;
-static int	drops_backoff_ms;
-static int64_t probe_not_before_us;	/* for who could not be reached (health.c) */
-
 /* The lease from an outside placement driver, whose lease_time is longer */
 #define RENEW_US (2 * INT64CONST(1000000))
 #define RENEW_MS 500			/* for the answer */
@@ -111,17 +98,27 @@ supervisor_lock(void)
 	return -1;
 }
 
-static void
-fill_worker(BackgroundWorker *worker)
+/* What all background workers of ours have in common. */
+void
+supervisor_describe(BackgroundWorker *out, const char *function, const char *name, const char *type)
 {
-	memset(worker, 0, sizeof(*worker));
-	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker->bgw_restart_time = 1;
-	strlcpy(worker->bgw_library_name, "vectron", BGW_MAXLEN);
-	strlcpy(worker->bgw_function_name, "vectron_supervisor_main", BGW_MAXLEN);
-	strlcpy(worker->bgw_name, "vectron supervisor", BGW_MAXLEN);
-	strlcpy(worker->bgw_type, "vectron supervisor", BGW_MAXLEN);
+	memset(out, 0, sizeof(*out));
+	out->bgw_flags = BGWORKER_SHMEM_ACCESS;
+	out->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(out->bgw_library_name, "vectron", BGW_MAXLEN);
+	strlcpy(out->bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(out->bgw_name, name, BGW_MAXLEN);
+	strlcpy(out->bgw_type, type, BGW_MAXLEN);
+}
+
+static BackgroundWorker
+ourselves(void)
+{
+	BackgroundWorker worker;
+
+	supervisor_describe(&worker, "vectron_supervisor_main", "vectron supervisor", "vectron supervisor");
+	worker.bgw_restart_time = 1;
+	return worker;
 }
 
 /*
@@ -146,7 +143,7 @@ supervisor_wake(void)
 	if (lock < 0)
 		return;
 	close(lock);
-	fill_worker(&worker);
+	worker = ourselves();
 	if (!RegisterDynamicBackgroundWorker(&worker, NULL) && needed)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -161,7 +158,7 @@ supervisor_setup(void)
 
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	fill_worker(&worker);
+	worker = ourselves();
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -319,59 +316,6 @@ daemons_stop(void)
 			return;
 		pg_usleep(10000);
 	}
-}
-
-/* Start the sweeping process if there is something for it to do. */
-static void
-sweeper_look(void)
-{
-	int64_t		now = clock_now_us();
-	int64_t		interval_us = (int64_t) vectron_sweep_interval * 1000000;
-	BackgroundWorker worker;
-	bool		full;
-	uint64		drops;
-	bool		probe;
-	pid_t		pid;
-
-	if (sweeper && GetBackgroundWorkerPid(sweeper, &pid) != BGWH_STOPPED)
-		return;
-	if (sweeper)
-		pfree(sweeper);
-	sweeper = NULL;
-
-	if (sweep_due_us == 0)
-		sweep_due_us = now + Min(interval_us, FIRST_SWEEP_US);
-	if (sweep_due_us > now + interval_us)
-		sweep_due_us = now + interval_us;	/* the interval was made shorter */
-	full = interval_us > 0 && now >= sweep_due_us;
-	drops = drops_waiting();
-	if (drops != drops_tried)
-		drops_backoff_ms = drops_not_before_us = 0;
-	probe = now >= probe_not_before_us && health_any_down();
-	if (!full && !probe && (drops == 0 || now < drops_not_before_us))
-		return;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "vectron", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "vectron_sweeper_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "vectron sweeper", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "vectron sweeper", BGW_MAXLEN);
-	worker.bgw_main_arg = BoolGetDatum(full);
-	worker.bgw_notify_pid = MyProcPid;
-	if (!RegisterDynamicBackgroundWorker(&worker, &sweeper))
-		return;					/* no slot is free now */
-	if (full)
-		sweep_due_us = now + interval_us;
-
-	probe_not_before_us = now + PROBE_US;
-
-	/* What does not get done is tried again later each time. */
-	drops_tried = drops;
-	drops_backoff_ms = drops_backoff_ms ? Min(2 * drops_backoff_ms, BACKOFF_MAX_MS) : LOOK_MS;
-	drops_not_before_us = now + (int64_t) drops_backoff_ms * 1000;
 }
 
 /*

@@ -21,17 +21,12 @@
  *		would hold a lock we met or be left out.  Tell PD; it drops what a second
  *		look, vectron.sweep_interval later, finds unused again.
  *
- * Who does it: a process for the whole server, connected to no database, which
- * sends drops (drops.c), reports what belonged to databases that are gone, and
- * then starts a short session in one database after the other.  It never
- * enters templates or databases that allow no connections.  Or a person, with
- * vectron.sweep().
+ * Who does it: the processes of sweeper.c, which never enter templates or
+ * databases that allow no connections; or a person, with vectron.sweep().
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
-
-#include <unistd.h>
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -46,16 +41,10 @@
 #include "catalog/pg_database.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
-#include "libpq/pqsignal.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
-#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -67,12 +56,6 @@
 PG_FUNCTION_INFO_V1(vectron_sweep);
 PG_FUNCTION_INFO_V1(vectron_undrop);
 PG_FUNCTION_INFO_V1(vectron_retire);
-
-PGDLLEXPORT void vectron_sweeper_main(Datum full);
-PGDLLEXPORT void vectron_sweep_database_main(Datum database);
-
-/* A session in a database gives way: DROP DATABASE waits 5 s for it. */
-#define SESSION_MS 1500
 
 /* A collection of ours in the cluster. */
 typedef struct Owned
@@ -293,7 +276,7 @@ report_unused(const WireOwner *owner, OwnedList *list, int timeout_ms)
 }
 
 /* One look at the database we are connected to. */
-static List *
+List *
 sweep_database(int timeout_ms)
 {
 	const WireOwner *owner = identity_owner();
@@ -318,7 +301,7 @@ sweep_database(int timeout_ms)
  * gone is reported here and now: nobody can need it.  The others are returned,
  * if they may be entered.
  */
-static List *
+List *
 sweep_databases(List **outcomes)
 {
 	WireOwner	owner = *identity_owner();
@@ -363,10 +346,9 @@ sweep_databases(List **outcomes)
 	return enter;
 }
 
-/* -- The background ---------------------------------------------------------- */
-
-static void
-log_outcomes(List *outcomes)
+/* In the log, what the background dropped. */
+void
+sweep_log(List *outcomes)
 {
 	ListCell   *lc;
 
@@ -379,76 +361,6 @@ log_outcomes(List *outcomes)
 					(errmsg("dropped the data of vectron index \"%s\", which no longer exists",
 							owned->label)));
 	}
-}
-
-/* A session in one database. */
-static void
-start_session(Oid database)
-{
-	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "vectron", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "vectron_sweep_database_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "vectron sweep of a database", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "vectron sweep", BGW_MAXLEN);
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
-	worker.bgw_notify_pid = MyProcPid;
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker slot is free to sweep a database"),
-				 errhint("Raise max_worker_processes.")));
-	(void) WaitForBackgroundWorkerShutdown(handle);
-	pfree(handle);
-}
-
-void
-vectron_sweep_database_main(Datum database)
-{
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("vectron.write_timeout", "1500ms", PGC_USERSET, PGC_S_OVERRIDE);
-	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, "vectron sweep");
-	log_outcomes(sweep_database(SESSION_MS));
-	CommitTransactionCommand();
-	proc_exit(0);
-}
-
-/*
- * See who can be reached again, send drops; full: sweep as well.  An error ends the process, and the
- * supervisor starts another one later.
- */
-void
-vectron_sweeper_main(Datum full)
-{
-	MemoryContext context;
-	List	   *databases = NIL;
-	List	   *outcomes = NIL;
-	ListCell   *lc;
-
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	context = AllocSetContextCreate(TopMemoryContext, "vectron sweeper", ALLOCSET_DEFAULT_SIZES);
-	StartTransactionCommand();
-	MemoryContextSwitchTo(context);
-	health_probe();
-	drops_send();
-	if (DatumGetBool(full))
-		databases = sweep_databases(&outcomes);
-	log_outcomes(outcomes);
-	CommitTransactionCommand();
-	foreach(lc, databases)
-		start_session(lfirst_oid(lc));
-	proc_exit(0);
 }
 
 /* -- By hand ----------------------------------------------------------------- */
