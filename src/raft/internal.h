@@ -213,6 +213,7 @@ struct Raft
 	RaftRole	role;
 	uint64_t	leader;
 	bool		gone;
+	bool		passive;		/* never campaigns, by its caller's wish */
 	bool		asked;			/* no voter, yet somebody behind us wanted our vote */
 	uint64_t	self_vote_after;	/* candidate: own vote counts when durable; 0:
 									 * counted */

@@ -663,6 +663,12 @@ raft_campaign(Raft *raft)
 }
 
 void
+raft_set_passive(Raft *raft, bool passive)
+{
+	raft->passive = passive;
+}
+
+void
 raft_forget_leader(Raft *raft)
 {
 	if (raft->role == RAFT_FOLLOWER)

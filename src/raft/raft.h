@@ -368,6 +368,12 @@ extern VtStatus raft_campaign(Raft *raft);
  */
 extern void raft_forget_leader(Raft *raft);
 
+/*
+ * Passive, a replica votes and follows, but never campaigns: its state machine is
+ * there and not ready, so that nobody would be served by its leading.
+ */
+extern void raft_set_passive(Raft *raft, bool passive);
+
 /* Messages to that peer were dropped: go back to probing. */
 extern void raft_report_unreachable(Raft *raft, uint64_t id);
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * apply.c
- *	  The apply threads and the io thread.
+ *	  The apply threads.
  *
  * A group is applied by one thread at a time: it is in the run queue or with a
  * thread, never both (Replica.queued).  A thread takes what has gathered, lets
@@ -84,16 +84,16 @@ take_waiter(Replica *replica, uint64_t index)
 	return waiter;
 }
 
+/* What has gathered, up to the limits. */
 static ApplyItem *
-take_items(Replica *replica, ReplicaCommand *commands, size_t *n, uint64_t *last)
+take_items(Replica *replica)
 {
 	ApplyItem  *taken = NULL;
 	ApplyItem **end = &taken;
 	size_t		bytes = 0;
 
-	*n = 0;
 	pthread_mutex_lock(&replica->lock);
-	while (replica->items && *n < APPLY_COMMANDS && bytes < APPLY_BYTES)
+	for (size_t n = 0; replica->items && n < APPLY_COMMANDS && bytes < APPLY_BYTES; n++)
 	{
 		ApplyItem  *item = replica->items;
 
@@ -103,21 +103,93 @@ take_items(Replica *replica, ReplicaCommand *commands, size_t *n, uint64_t *last
 		item->next = NULL;
 		*end = item;
 		end = &item->next;
-		*last = item->index;
-		if (item->type != RAFT_COMMAND)
-			continue;
-		memset(&commands[*n], 0, sizeof(commands[*n]));
-		commands[*n].index = item->index;
-		commands[*n].term = item->term;
-		/* Payloads leave memory only after they were applied (raft_evict). */
-		Assert(item->data != NULL || item->size == 0);
-		commands[*n].bytes = item->data ? bytes_of(item->data->data, item->data->len) :
-			bytes_of(NULL, 0);
-		(*n)++;
 		bytes += item->size;
 	}
 	pthread_mutex_unlock(&replica->lock);
 	return taken;
+}
+
+static bool
+is_missing(const ApplyItem *item)
+{
+	return item->type == RAFT_COMMAND && item->size > 0 && !item->data;
+}
+
+typedef struct Filling
+{
+	const RaftAllocator *allocator;
+	ApplyItem  *item;			/* of the next index */
+} Filling;
+
+static VtStatus
+fill_item(void *arg, uint64_t index, Bytes bytes)
+{
+	Filling    *filling = (Filling *) arg;
+	ApplyItem  *item = filling->item;
+	RaftEntry	entry;
+	size_t		used;
+	VtStatus	status;
+
+	filling->item = item->next;
+	if (!is_missing(item))
+		return VT_OK;
+	status = raft_entry_decode(bytes, true, filling->allocator, &entry, &used);
+	if (status != VT_OK)
+		return status;
+	if (entry.index != index || entry.term != item->term || entry.size != item->size || !entry.data)
+	{
+		raft_buf_release(entry.data);
+		return VT_CORRUPT;
+	}
+	item->data = entry.data;
+	return VT_OK;
+}
+
+/* Payloads that are not in memory: what was not applied is in the log. */
+static void
+read_missing(Replica *replica, ApplyItem *items)
+{
+	ReplicaHost *host = replica->host;
+	Filling		filling = {&host->allocator, items};
+	uint64_t	last = 0;
+	VtError		err = {0};
+	VtStatus	status;
+
+	while (filling.item && !is_missing(filling.item))
+		filling.item = filling.item->next;
+	for (ApplyItem *item = filling.item; item; item = item->next)
+		last = item->index;
+	if (last == 0)
+		return;
+	status = log_load_entries(host->log, replica->group, filling.item->index, last, fill_item,
+							  &filling, &err);
+	if (status == VT_OK)
+		return;
+	if (err.msg[0] == '\0')
+		vt_fail(&err, status, "group %llu: %s", (unsigned long long) replica->group,
+				vt_status_words(status));
+	host_die("read the Raft log", &err);
+}
+
+/* The commands among them; how many. */
+static size_t
+commands_of(const ApplyItem *items, ReplicaCommand *commands, uint64_t *last)
+{
+	size_t		n = 0;
+
+	for (const ApplyItem *item = items; item; item = item->next)
+	{
+		*last = item->index;
+		if (item->type != RAFT_COMMAND)
+			continue;
+		memset(&commands[n], 0, sizeof(commands[n]));
+		commands[n].index = item->index;
+		commands[n].term = item->term;
+		commands[n].bytes = item->data ? bytes_of(item->data->data, item->data->len) :
+			bytes_of(NULL, 0);
+		n++;
+	}
+	return n;
 }
 
 static void
@@ -126,11 +198,13 @@ apply_some(Replica *replica)
 	ReplicaCommand commands[APPLY_COMMANDS];
 	size_t		n;
 	uint64_t	last = 0;
-	ApplyItem  *items = take_items(replica, commands, &n, &last);
+	ApplyItem  *items = take_items(replica);
 	VtError		err = {0};
 
 	if (!items)
 		return;
+	read_missing(replica, items);
+	n = commands_of(items, commands, &last);
 	if (replica->machine.apply(replica->machine.state, commands, n, last, &err) != VT_OK)
 		host_die("apply the Raft log", &err);
 	atomic_store_explicit(&replica->applied, last, memory_order_release);
@@ -167,6 +241,24 @@ apply_some(Replica *replica)
 	host_event(replica->host, EVENT_APPLIED, replica, last);
 }
 
+/* Whoever had its turn with the machine lets the next one have it. */
+void
+apply_turn_over(Replica *replica)
+{
+	bool		more;
+
+	pthread_mutex_lock(&replica->lock);
+	more = replica->items != NULL && !replica->closed;
+	if (!more)
+	{
+		replica->queued = false;
+		pthread_cond_broadcast(&replica->idle);
+	}
+	pthread_mutex_unlock(&replica->lock);
+	if (more)
+		host_run(replica->host, replica);
+}
+
 void *
 apply_main(void *arg)
 {
@@ -175,7 +267,6 @@ apply_main(void *arg)
 	for (;;)
 	{
 		Replica    *replica;
-		bool		more;
 
 		pthread_mutex_lock(&host->apply_lock);
 		while (!host->run && !host->apply_stop)
@@ -192,66 +283,6 @@ apply_main(void *arg)
 			return NULL;
 
 		apply_some(replica);
-		pthread_mutex_lock(&replica->lock);
-		more = replica->items != NULL && !replica->closed;
-		if (!more)
-		{
-			replica->queued = false;
-			pthread_cond_broadcast(&replica->idle);
-		}
-		pthread_mutex_unlock(&replica->lock);
-		if (more)
-			host_run(host, replica);
+		apply_turn_over(replica);
 	}
-}
-
-/* -- Checkpoints ----------------------------------------------------------- */
-
-void
-io_ask(ReplicaHost *host, Replica *replica)
-{
-	pthread_mutex_lock(&host->io_lock);
-	if (host->io_n == host->io_room)
-	{
-		host->io_room = host->io_room ? host->io_room * 2 : 16;
-		host->io_queue = vt_realloc(host->io_queue, sizeof(Replica *) * host->io_room);
-	}
-	host->io_queue[host->io_n++] = replica;
-	pthread_cond_signal(&host->io_ready);
-	pthread_mutex_unlock(&host->io_lock);
-}
-
-void *
-io_main(void *arg)
-{
-	ReplicaHost *host = (ReplicaHost *) arg;
-
-	pthread_mutex_lock(&host->io_lock);
-	while (!host->io_stop)
-	{
-		Replica    *replica = NULL;
-
-		while (host->io_n > 0 && !replica)
-			replica = host->io_queue[--host->io_n];
-		if (!replica)
-		{
-			pthread_cond_wait(&host->io_ready, &host->io_lock);
-			continue;
-		}
-		host->io_busy = replica;
-		pthread_mutex_unlock(&host->io_lock);
-		{
-			VtError		err = {0};
-			uint64_t	index = 0;
-
-			if (replica->machine.checkpoint(replica->machine.state, &index, &err) != VT_OK)
-				host_die("write a checkpoint", &err);
-			host_event(host, EVENT_CHECKPOINTED, replica, index);
-		}
-		pthread_mutex_lock(&host->io_lock);
-		host->io_busy = NULL;
-		pthread_cond_broadcast(&host->io_idle);
-	}
-	pthread_mutex_unlock(&host->io_lock);
-	return NULL;
 }

@@ -122,5 +122,15 @@ replica_cease_sending(Replica *replica)
 void
 replica_checkpoint(Replica *replica)
 {
-	io_ask(replica->host, replica);
+	io_checkpoint(replica);
+}
+
+void
+replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out)
+{
+	out->log_bytes = atomic_load(&host->log_bytes);
+	out->resident_bytes = atomic_load(&host->resident_bytes);
+	out->inflight_bytes = atomic_load(&host->inflight_bytes);
+	out->dropped = atomic_load(&host->dropped);
+	out->asleep = atomic_load(&host->asleep);
 }

@@ -3,10 +3,13 @@
  * errand.c
  *	  Slow work away from the raft thread.
  *
- * Three queues, a thread each: entries from the log for a peer that waits are
- * not to stand behind a snapshot that is installed, which may take minutes, nor
- * either behind one that is sent.  A finished errand goes back to the stepper
- * as an event.
+ * Three queues: entries from the log for a peer that waits are not to stand
+ * behind a snapshot that is installed, which may take minutes, nor either behind
+ * one that is sent.  A finished errand goes back to the stepper as an event.
+ *
+ * Snapshots are read and sent by several threads, to a node by one of them at a
+ * time.  An errand of theirs may come back to its queue to be gone on with later
+ * (send.c), and the others have their turn meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,13 +17,10 @@
 
 #include <stdlib.h>
 
-#include "base/breaks.h"
-#include "base/log.h"
+#include "base/clock.h"
 #include "private.h"
 
 #define FETCH_BYTES (4u << 20)
-#define CHUNK_BYTES (1u << 20)
-#define CHUNK_TRIES 3
 
 void
 errand_free(Errand *errand)
@@ -29,6 +29,7 @@ errand_free(Errand *errand)
 		raft_buf_release(errand->entries[i].data);
 	free(errand->entries);
 	buf_free(&errand->message);
+	buf_free(&errand->pending);
 	if (errand->stream)
 		errand->replica->machine.snapshot_close(errand->stream);
 	free(errand);
@@ -84,7 +85,10 @@ run_fetch(Errand *errand)
 
 /* -- Installing ------------------------------------------------------------ */
 
-/* The log begins with the snapshot now; what apply had in hand goes first. */
+/*
+ * The log begins with the snapshot now; what apply had in hand goes first, and
+ * then it is this thread's turn until the new state is loaded.
+ */
 static void
 run_install(Errand *errand)
 {
@@ -94,94 +98,27 @@ run_install(Errand *errand)
 	pthread_mutex_lock(&replica->lock);
 	while (replica->queued)
 		pthread_cond_wait(&replica->idle, &replica->lock);
+	replica->queued = true;
 	pthread_mutex_unlock(&replica->lock);
 	if (replica->machine.install(replica->machine.state, errand->id, errand->index, &err) != VT_OK)
 		host_die("install a snapshot", &err);
-	atomic_store_explicit(&replica->applied, errand->index, memory_order_release);
-	apply_reads(replica, errand->index);
-}
-
-/* -- Sending --------------------------------------------------------------- */
-
-static void
-run_open(Errand *errand)
-{
-	Replica    *replica = errand->replica;
-	VtError		err = {0};
-	VtStatus	status = replica->machine.snapshot_open(replica->machine.state, &errand->stream,
-														&errand->index, &err);
-
-	errand->ok = status == VT_OK;
-	if (!errand->ok)
-	{
-		errand->stream = NULL;
-		log_warn("group=%llu: could not read a snapshot: %s", (unsigned long long) replica->group,
-				 vt_error_words(&err));
-	}
 }
 
 /*
- * Send one chunk until the peer wants the next.  The peer may have taken it
- * already when the answer was lost; anything else it wants, we no longer have.
+ * The core knows that the snapshot is in place, and votes and takes entries
+ * again, while it is loaded, which may take minutes.
  */
-static bool
-send_chunk(Errand *errand, const WireChunk *chunk, VtError *err)
-{
-	const ReplicaTransport *transport = &errand->replica->host->options.transport;
-	Buf			payload = {0};
-	bool		ok = false;
-
-	wire_chunk_put(&payload, chunk);
-	for (int i = 0; i < CHUNK_TRIES && !ok && !atomic_load(&errand->replica->cancelled); i++)
-	{
-		WireChunkResult result = {0};
-		VtStatus	status = transport->chunk(transport->arg, errand->node, buf_bytes(&payload),
-											  &result, err);
-
-		if (status == VT_OK && result.next == chunk->seq + 1)
-			ok = true;
-		else if (status == VT_OK)
-		{
-			vt_fail(err, result.status != VT_OK ? result.status : VT_LEASE_GONE, "it says: %s",
-					vt_status_words(result.status != VT_OK ? result.status : VT_LEASE_GONE));
-			break;
-		}
-	}
-	buf_free(&payload);
-	return ok;
-}
-
 static void
-run_send(Errand *errand)
+load_installed(Replica *replica, uint64_t index)
 {
-	Replica    *replica = errand->replica;
-	WireChunk	chunk = {.group = replica->group, .to = errand->to, .stream = errand->id};
-	Buf			data = {0};
 	VtError		err = {0};
 
-	errand->ok = true;
-	while (errand->ok && !chunk.last)
-	{
-		buf_clear(&data);
-		errand->ok = replica->machine.snapshot_read(errand->stream, CHUNK_BYTES, &data, &chunk.last,
-													&err) == VT_OK;
-		chunk.data = buf_bytes(&data);
-		if (chunk.last)
-			chunk.message = buf_bytes(&errand->message);
-		errand->ok = errand->ok && send_chunk(errand, &chunk, &err);
-		chunk.seq++;
-	}
-	if (errand->ok)
-		log_info("group=%llu: snapshot at %llu sent to replica %llu in %u chunks",
-				 (unsigned long long) replica->group, (unsigned long long) errand->index,
-				 (unsigned long long) errand->to, chunk.seq);
-	else
-		log_warn("group=%llu: could not send a snapshot to replica %llu: %s",
-				 (unsigned long long) replica->group, (unsigned long long) errand->to,
-				 vt_error_words(&err));
-	replica->machine.snapshot_close(errand->stream);
-	errand->stream = NULL;
-	buf_free(&data);
+	if (replica->machine.load && replica->machine.load(replica->machine.state, index, &err) != VT_OK)
+		host_die("load a snapshot", &err);
+	atomic_store_explicit(&replica->applied, index, memory_order_release);
+	apply_reads(replica, index);
+	apply_turn_over(replica);
+	host_event(replica->host, EVENT_LOADED, replica, 0);
 }
 
 /* -- The threads ----------------------------------------------------------- */
@@ -197,9 +134,14 @@ come_back(Errand *errand)
 	host_post(errand->replica->host, event);
 }
 
-static void
+/* False: it is not over, and goes back to its queue. */
+static bool
 run(Errand *errand)
 {
+	Replica    *replica = errand->replica;
+	ErrandKind	kind = errand->kind;
+	uint64_t	index = errand->index;
+
 	switch (errand->kind)
 	{
 		case ERRAND_FETCH:
@@ -209,61 +151,128 @@ run(Errand *errand)
 			run_install(errand);
 			break;
 		case ERRAND_OPEN:
-			run_open(errand);
+			send_open(errand);
 			break;
 		case ERRAND_SEND:
-			run_send(errand);
+			if (!send_go_on(errand))
+				return false;
 			break;
 	}
 	come_back(errand);
+	if (kind == ERRAND_INSTALL)
+		load_installed(replica, index);
+	return true;
+}
+
+static bool
+is_busy_with(const ErrandQueue *queue, const Replica *replica, uint64_t node)
+{
+	for (uint32_t i = 0; i < queue->nthreads; i++)
+		if ((replica && queue->threads[i].busy == replica) || (node && queue->threads[i].node == node))
+			return true;
+	return false;
+}
+
+/* The first that may be run now; NULL: none, and *wait_us says for how long. */
+static Errand *
+take_next(ErrandQueue *queue, int64_t *wait_us)
+{
+	int64_t		now = clock_now_us();
+
+	*wait_us = INT64_MAX;
+	for (Errand **p = &queue->first; *p; p = &(*p)->next)
+	{
+		Errand	   *errand = *p;
+
+		if (errand->kind == ERRAND_SEND && is_busy_with(queue, NULL, errand->node))
+			continue;			/* whoever is busy looks again */
+		if (errand->not_before_us > now)
+		{
+			if (errand->not_before_us - now < *wait_us)
+				*wait_us = errand->not_before_us - now;
+			continue;
+		}
+		*p = errand->next;
+		if (!*p)
+			queue->end = p;
+		return errand;
+	}
+	return NULL;
+}
+
+static void
+wait_for_work(ErrandQueue *queue, int64_t wait_us)
+{
+	struct timespec until;
+
+	if (wait_us == INT64_MAX)
+	{
+		pthread_cond_wait(&queue->ready, &queue->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += wait_us / 1000000;
+	until.tv_nsec += wait_us % 1000000 * 1000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&queue->ready, &queue->lock, &until);
 }
 
 static void *
 errand_main(void *arg)
 {
-	ErrandQueue *queue = (ErrandQueue *) arg;
+	ErrandThread *self = (ErrandThread *) arg;
+	ErrandQueue *queue = self->queue;
 
 	pthread_mutex_lock(&queue->lock);
 	while (!queue->stop)
 	{
-		Errand	   *errand = queue->first;
+		int64_t		wait_us;
+		Errand	   *errand = take_next(queue, &wait_us);
+		bool		over;
 
 		if (!errand)
 		{
-			pthread_cond_wait(&queue->ready, &queue->lock);
+			wait_for_work(queue, wait_us);
 			continue;
 		}
-		queue->first = errand->next;
-		if (!queue->first)
-			queue->end = &queue->first;
-		queue->busy = errand->replica;
+		self->busy = errand->replica;
+		self->node = errand->kind == ERRAND_SEND ? errand->node : 0;
 		pthread_mutex_unlock(&queue->lock);
-		run(errand);
+		over = run(errand);
+		if (!over)
+			errand_put(queue, errand);
 		pthread_mutex_lock(&queue->lock);
-		queue->busy = NULL;
+		self->busy = NULL;
+		self->node = 0;
 		pthread_cond_broadcast(&queue->idle);
+		pthread_cond_broadcast(&queue->ready);
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return NULL;
 }
 
 static void
-queue_start(ReplicaHost *host, ErrandQueue *queue)
+queue_start(ErrandQueue *queue, uint32_t nthreads)
 {
-	queue->host = host;
 	queue->end = &queue->first;
+	queue->nthreads = nthreads;
 	pthread_mutex_init(&queue->lock, NULL);
-	pthread_cond_init(&queue->ready, NULL);
-	pthread_cond_init(&queue->idle, NULL);
-	host_start_thread(&queue->thread, errand_main, queue);
+	host_cond_init(&queue->ready);
+	host_cond_init(&queue->idle);
+	for (uint32_t i = 0; i < nthreads; i++)
+	{
+		queue->threads[i].queue = queue;
+		host_start_thread(&queue->threads[i].thread, errand_main, &queue->threads[i]);
+	}
 }
 
 void
 errands_start(ReplicaHost *host)
 {
-	queue_start(host, &host->fetches);
-	queue_start(host, &host->installs);
-	queue_start(host, &host->sends);
+	queue_start(&host->fetches, 1);
+	queue_start(&host->installs, 1);
+	queue_start(&host->sends, SENDERS);
 }
 
 static void
@@ -273,7 +282,8 @@ queue_stop(ErrandQueue *queue)
 	queue->stop = true;
 	pthread_cond_broadcast(&queue->ready);
 	pthread_mutex_unlock(&queue->lock);
-	pthread_join(queue->thread, NULL);
+	for (uint32_t i = 0; i < queue->nthreads; i++)
+		pthread_join(queue->threads[i].thread, NULL);
 	while (queue->first)
 	{
 		Errand	   *errand = queue->first;
@@ -295,12 +305,12 @@ errands_stop(ReplicaHost *host)
 	queue_stop(&host->sends);
 }
 
-Errand *
-errands_take(ErrandQueue *queue, const Replica *replica)
+/* With the queue's lock held. */
+static Errand *
+take_all(ErrandQueue *queue, const Replica *replica)
 {
 	Errand	   *taken = NULL;
 
-	pthread_mutex_lock(&queue->lock);
 	for (Errand **p = &queue->first; *p;)
 	{
 		Errand	   *errand = *p;
@@ -316,25 +326,55 @@ errands_take(ErrandQueue *queue, const Replica *replica)
 		errand->next = taken;
 		taken = errand;
 	}
+	return taken;
+}
+
+Errand *
+errands_take(ErrandQueue *queue, const Replica *replica)
+{
+	Errand	   *taken;
+
+	pthread_mutex_lock(&queue->lock);
+	taken = take_all(queue, replica);
 	pthread_mutex_unlock(&queue->lock);
 	return taken;
 }
 
+static bool
+has_some(const ErrandQueue *queue, const Replica *replica)
+{
+	for (const Errand *errand = queue->first; errand; errand = errand->next)
+		if (errand->replica == replica)
+			return true;
+	return false;
+}
+
+/* What is being run is over soon, since it is cancelled, but may come back once more. */
 static void
 queue_cancel(ErrandQueue *queue, Replica *replica)
 {
-	Errand	   *taken = errands_take(queue, replica);
+	bool		busy = true;
 
-	while (taken)
-	{
-		Errand	   *errand = taken;
-
-		taken = errand->next;
-		errand_free(errand);
-	}
 	pthread_mutex_lock(&queue->lock);
-	while (queue->busy == replica)
-		pthread_cond_wait(&queue->idle, &queue->lock);
+	while (busy)
+	{
+		Errand	   *taken = take_all(queue, replica);
+
+		pthread_mutex_unlock(&queue->lock);
+		while (taken)
+		{
+			Errand	   *errand = taken;
+
+			taken = errand->next;
+			errand_free(errand);
+		}
+		pthread_mutex_lock(&queue->lock);
+		busy = is_busy_with(queue, replica, 0);
+		if (busy)
+			pthread_cond_wait(&queue->idle, &queue->lock);
+		else
+			busy = has_some(queue, replica);
+	}
 	pthread_mutex_unlock(&queue->lock);
 }
 

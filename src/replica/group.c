@@ -14,9 +14,6 @@
 #include "base/log.h"
 #include "private.h"
 
-#define LOG_KEPT 4				/* log of lagging peers, in checkpoints' worth */
-#define RESIDENT_BYTES (32u << 20)
-
 /* Answer, outside every lock. */
 static void
 answer(Waiter *waiter, VtStatus status, uint64_t index, Bytes reply)
@@ -134,80 +131,6 @@ group_fail_asked(Replica *replica, VtStatus status)
 }
 
 /*
- * Where the log may begin when the machine is durable up to here.  In a group
- * with peers it goes back to the checkpoint before: one that was away for a
- * moment, or lags behind a new leader, is not to need a snapshot for that.  A
- * leader keeps what live peers have not got yet, within a bound.
- */
-static uint64_t
-compaction_point(Replica *replica, uint64_t durable)
-{
-	uint64_t	before = replica->checkpoint;
-	uint64_t	point = durable;
-	RaftStatus	status;
-
-	replica->checkpoint = durable;
-	if (raft_get_conf(replica->raft)->n > 1 && before < point)
-		point = before;
-	raft_get_status(replica->raft, &status);
-	if (status.role == RAFT_LEADER && status.min_match < point &&
-		status.log_bytes < LOG_KEPT * replica->host->options.checkpoint_bytes)
-		point = status.min_match;
-	return point;
-}
-
-/*
- * The machine is durable up to index: make that the base of the log.  First
- * the base is made durable, then the core forgets, then the store (P7).
- */
-static void
-compact(Replica *replica, uint64_t index)
-{
-	RaftSnapshot base;
-	size_t		size;
-	uint8_t    *bytes;
-	WriteJob   *job;
-
-	index = compaction_point(replica, index);
-	if (replica->gone || replica->install_seq || index <= replica->stored_base ||
-		raft_snapshot_at(replica->raft, index, &base) != VT_OK)
-	{
-		replica->checkpointing = false;
-		return;
-	}
-	size = raft_snapshot_size(&base);
-	bytes = vt_alloc(size);
-	raft_snapshot_encode(&base, bytes);
-	job = vt_alloc0(sizeof(WriteJob));
-	job->replica = replica;
-	job->batch = store_batch_new();
-	job->base = index;
-	log_batch_base(job->batch, replica->group, bytes_of(bytes, size));
-	free(bytes);
-	host_write(replica->host, job);
-}
-
-static void
-base_durable(Replica *replica, uint64_t index)
-{
-	WriteJob   *job;
-
-	replica->checkpointing = false;
-	if (replica->gone || index <= replica->stored_base)
-		return;
-	job = vt_alloc0(sizeof(WriteJob));
-	job->replica = replica;
-	job->batch = store_batch_new();
-	for (uint64_t i = replica->stored_base + 1; i <= index; i++)
-		log_batch_drop(job->batch, replica->group, i);
-	replica->stored_base = index;
-	if (raft_compact(replica->raft, index) != VT_OK)
-		log_warn("group=%llu could not forget its log up to %llu; the next checkpoint tries again",
-				 (unsigned long long) replica->group, (unsigned long long) index);
-	host_write(replica->host, job);
-}
-
-/*
  * A Ready is durable.  One that installs a snapshot is so only when the machine
  * has taken its state over, and those after it wait for that, too.
  */
@@ -225,18 +148,6 @@ persisted(Replica *replica, uint64_t seq)
 	}
 	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
 		;
-}
-
-/* Payloads that live peers still need stay, within a bound. */
-static uint64_t
-eviction_point(const Replica *replica, uint64_t applied)
-{
-	RaftStatus	status;
-
-	raft_get_status(replica->raft, &status);
-	if (status.role == RAFT_LEADER && status.min_match < applied && status.resident_bytes < RESIDENT_BYTES)
-		return status.min_match;
-	return applied;
 }
 
 static void
@@ -268,13 +179,13 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_APPLIED:
 			while (raft_applied(replica->raft, event->number) == VT_NOMEM)
 				;
-			raft_evict(replica->raft, eviction_point(replica, event->number));
+			compact_evict(replica, event->number);
 			break;
 		case EVENT_CHECKPOINTED:
-			compact(replica, event->number);
+			compact_checkpointed(replica, event->number);
 			break;
 		case EVENT_BASE_DURABLE:
-			base_durable(replica, event->number);
+			compact_base_durable(replica, event->number);
 			break;
 		case EVENT_SNAP:
 			snapshot_staged(replica, buf_bytes(&event->payload), event->number);
@@ -285,6 +196,9 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_TRANSFER:
 			event->done(event->arg, raft_transfer(replica->raft, event->number), 0, bytes_of(NULL, 0));
 			break;
+		case EVENT_LOADED:
+			raft_set_passive(replica->raft, false);
+			break;
 		case EVENT_CEASE:
 			snapshot_cease(replica);
 			break;
@@ -293,6 +207,7 @@ group_handle(Replica *replica, Event *event)
 			break;
 		case EVENT_CLOSE:
 			replica->gone = true;
+			compact_count(replica);
 			snapshot_forget_all(replica);
 			atomic_store(&replica->serving_from, 0);
 			group_fail_asked(replica, VT_UNAVAILABLE);
@@ -324,8 +239,12 @@ write_ready(Replica *replica, const RaftReady *rd)
 		size_t		size = raft_snapshot_size(rd->snapshot);
 		uint8_t    *bytes = vt_alloc(size);
 
-		for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
+		/* What the base does not cover goes with it [P5]; the rest may be dropped later. */
+		for (uint64_t i = rd->snapshot->index + 1; i <= replica->stored_last; i++)
 			log_batch_drop(job->batch, replica->group, i);
+		replica->stale_first = replica->stored_base + 1;
+		replica->stale_last = replica->stored_last < rd->snapshot->index ? replica->stored_last :
+			rd->snapshot->index;
 		raft_snapshot_encode(rd->snapshot, bytes);
 		log_batch_base(job->batch, replica->group, bytes_of(bytes, size));
 		free(bytes);
@@ -448,10 +367,60 @@ publish_role(Replica *replica, const RaftReady *rd)
 		atomic_store(&replica->current, true);
 }
 
+/*
+ * Duty (a).  What a Ready points to lives until the core is called again, so it
+ * hears of what could not be sent when the Ready is done with.
+ */
+typedef struct Unsent
+{
+	uint64_t	peers[RAFT_MAX_MEMBERS];	/* not reachable */
+	size_t		npeers;
+	uint64_t	snapshots[RAFT_MAX_MEMBERS];	/* nobody streams what was offered */
+	size_t		nsnapshots;
+} Unsent;
+
+static void
+note(uint64_t *list, size_t *n, uint64_t id)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (list[i] == id)
+			return;
+	if (*n < RAFT_MAX_MEMBERS)
+		list[(*n)++] = id;
+}
+
+static void
+send_messages(Replica *replica, const RaftReady *rd, Unsent *unsent)
+{
+	unsent->npeers = unsent->nsnapshots = 0;
+	for (size_t i = 0; i < rd->messages_n; i++)
+	{
+		const RaftMessage *message = &rd->messages[i];
+
+		if (message->type == RAFT_SNAP)
+		{
+			if (!snapshot_message(replica, message))
+				note(unsent->snapshots, &unsent->nsnapshots, message->to);
+		}
+		else if (!peers_send(replica, message))
+			note(unsent->peers, &unsent->npeers, message->to);
+	}
+}
+
+static void
+report_unsent(Replica *replica, const Unsent *unsent)
+{
+	for (size_t i = 0; i < unsent->npeers; i++)
+		raft_report_unreachable(replica->raft, unsent->peers[i]);
+	for (size_t i = 0; i < unsent->nsnapshots; i++)
+		raft_report_snapshot(replica->raft, unsent->snapshots[i], false);
+}
+
 void
 group_duties(Replica *replica)
 {
 	RaftReady	rd;
+	Unsent		unsent;
 
 	while (raft_has_ready(replica->raft))
 	{
@@ -462,11 +431,7 @@ group_duties(Replica *replica)
 		}
 		if (rd.role_changed)
 			publish_role(replica, &rd);
-		for (size_t i = 0; i < rd.messages_n; i++)
-			if (rd.messages[i].type == RAFT_SNAP)
-				snapshot_message(replica, &rd.messages[i]);
-			else
-				peers_send(replica, &rd.messages[i]);
+		send_messages(replica, &rd, &unsent);
 		for (size_t i = 0; i < rd.snapshots_to_n; i++)
 			snapshot_wanted(replica, rd.snapshots_to[i]);
 		if (rd.fetch.first)
@@ -479,12 +444,8 @@ group_duties(Replica *replica)
 			apply_later(replica, &rd);
 		if (rd.reads_n > 0)
 			take_reads(replica, &rd);
+		report_unsent(replica, &unsent);
 	}
 	snapshot_forget_unsent(replica);
-	if (replica->log_bytes > replica->host->options.checkpoint_bytes && !replica->checkpointing)
-	{
-		replica->checkpointing = true;
-		replica->log_bytes = 0;
-		io_ask(replica->host, replica);
-	}
+	compact_count(replica);
 }

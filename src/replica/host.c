@@ -38,8 +38,9 @@ buf_free_sized(void *state, void *p, size_t size)
 	free(p);
 }
 
-static void
-cond_init(pthread_cond_t *cond)
+/* For waits that end by the monotonic clock. */
+void
+host_cond_init(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;
 
@@ -80,6 +81,10 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 		host->options.checkpoint_bytes = 64 << 20;
 	if (host->options.max_inflight_bytes == 0)
 		host->options.max_inflight_bytes = 256 << 20;
+	if (host->options.log_bytes == 0)
+		host->options.log_bytes = UINT64_C(1) << 30;
+	if (host->options.resident_bytes == 0)
+		host->options.resident_bytes = 256 << 20;
 	host->allocator.alloc = buf_alloc;
 	host->allocator.free = buf_free_sized;
 	vt_id_random(&seed);
@@ -90,15 +95,16 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	pthread_mutex_init(&host->writer_lock, NULL);
 	pthread_mutex_init(&host->apply_lock, NULL);
 	pthread_mutex_init(&host->io_lock, NULL);
-	cond_init(&host->raft_ready);
-	cond_init(&host->writer_ready);
-	cond_init(&host->writer_done);
-	cond_init(&host->apply_ready);
-	cond_init(&host->io_ready);
-	cond_init(&host->io_idle);
+	host_cond_init(&host->raft_ready);
+	host_cond_init(&host->writer_ready);
+	host_cond_init(&host->writer_done);
+	host_cond_init(&host->apply_ready);
+	host_cond_init(&host->io_ready);
+	host_cond_init(&host->io_idle);
 	host->inbox_end = &host->inbox;
 	host->jobs_end = &host->jobs;
 	host->run_end = &host->run;
+	host->io_end = &host->io_first;
 
 	host_start_thread(&host->writer_thread, writer_main, host);
 	host_start_thread(&host->raft_thread, raft_main, host);
@@ -178,7 +184,6 @@ replica_host_stop(ReplicaHost *host)
 		buf_free(&host->outboxes[i].messages);
 	free(host->outboxes);
 	free(host->groups);
-	free(host->io_queue);
 	free(host->apply_pool);
 	free(host);
 }

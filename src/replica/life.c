@@ -48,6 +48,9 @@ replica_create(ReplicaHost *host, uint64_t group, uint64_t replica, const RaftCo
 
 	memset(&base, 0, sizeof(base));
 	memset(&hard, 0, sizeof(hard));
+	if (!founders && base_index != 0)
+		return vt_fail(err, VT_INVALID, "a replica that joins Raft group %llu has nothing of it yet",
+					   (unsigned long long) group);
 	if (founders)
 	{
 		if (!raft_conf_find(founders, replica))
@@ -77,8 +80,22 @@ typedef struct Loading
 	size_t		room;
 	uint64_t	applied;
 	uint64_t	bytes;
+	uint64_t	resident;		/* payloads in memory */
 	VtError    *err;
 } Loading;
+
+/*
+ * Payloads that are still to be applied are read with the entries, within the
+ * bounds of compact.c; the apply threads read the others when it is their turn.
+ */
+static bool
+wants_payload(const Loading *loading, uint64_t index)
+{
+	const ReplicaHost *host = loading->host;
+
+	return index > loading->applied && loading->resident < RESIDENT_BYTES &&
+		atomic_load(&host->resident_bytes) + loading->resident < host->options.resident_bytes;
+}
 
 static VtStatus
 load_entry(void *arg, uint64_t index, Bytes bytes)
@@ -94,12 +111,15 @@ load_entry(void *arg, uint64_t index, Bytes bytes)
 		loading->entries = vt_realloc(loading->entries, sizeof(RaftEntry) * loading->room);
 	}
 	entry = &loading->entries[loading->n];
-	status = raft_entry_decode(bytes, index > loading->applied, &loading->host->allocator, entry, &used);
+	status = raft_entry_decode(bytes, wants_payload(loading, index), &loading->host->allocator, entry,
+							   &used);
 	if (status != VT_OK || used != bytes.len || entry->index != index)
 		return vt_fail(loading->err, status == VT_OK ? VT_CORRUPT : status,
 					   "entry %llu of the Raft log: %s", (unsigned long long) index,
 					   vt_status_words(status == VT_OK ? VT_CORRUPT : status));
 	loading->bytes += entry->size;
+	if (entry->data)
+		loading->resident += entry->size;
 	loading->n++;
 	return VT_OK;
 }
@@ -112,22 +132,30 @@ replica_stored_base(ReplicaHost *host, uint64_t group, RaftSnapshot *out, VtErro
 
 	if (status == VT_OK)
 		status = raft_snapshot_decode(buf_bytes(&value), out);
+	if (status != VT_OK && err && err->msg[0] == '\0')
+		vt_fail(err, status, "base of Raft group %llu: %s", (unsigned long long) group,
+				vt_status_words(status));
 	buf_free(&value);
 	return status;
 }
 
-/* Delete what a crash left below the base of a group's log. */
+/* Delete what there is of a group's log up to last, slice by slice. */
 static VtStatus
-drop_below_base(ReplicaHost *host, uint64_t group, uint64_t base, VtError *err)
+drop_up_to(ReplicaHost *host, uint64_t group, uint64_t last, VtError *err)
 {
-	StoreBatch *batch = store_batch_new();
 	uint64_t	found;
-	VtStatus	status = log_batch_drop_up_to(host->log, batch, group, base, &found, err);
+	VtStatus	status;
 
-	if (status == VT_OK && found > 0)
-		host_write_and_wait(host, batch);
-	else
-		store_batch_free(batch);
+	do
+	{
+		StoreBatch *batch = store_batch_new();
+
+		status = log_batch_drop_up_to(host->log, batch, group, last, LOG_SLICE, &found, err);
+		if (status == VT_OK && found > 0)
+			host_write_and_wait(host, batch);
+		else
+			store_batch_free(batch);
+	} while (status == VT_OK && found == LOG_SLICE);
 	return status;
 }
 
@@ -138,7 +166,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	Buf			value = {0};
 	RaftOptions options;
 	RaftStored	stored;
-	Loading		loading = {host, NULL, 0, 0, applied, 0, err};
+	Loading		loading = {.host = host, .applied = applied, .err = err};
 	Replica    *replica;
 	Raft	   *raft = NULL;
 	VtStatus	status;
@@ -158,7 +186,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 		status = log_load_entries(host->log, group, stored.base.index + 1, stored.hard.last_index,
 								  load_entry, &loading, err);
 	if (status == VT_OK)
-		status = drop_below_base(host, group, stored.base.index, err);
+		status = drop_up_to(host, group, stored.base.index, err);	/* what a crash left */
 	if (status == VT_OK)
 	{
 		stored.entries = loading.entries;
@@ -215,6 +243,13 @@ replica_free(Replica *replica)
 
 	/* What was proposed may be in the log by now, and be applied after a start. */
 	group_fail_asked(replica, VT_UNAVAILABLE);
+	while (replica->io_drops)	/* whoever opens it drops them */
+	{
+		LogRange   *range = replica->io_drops;
+
+		replica->io_drops = range->next;
+		free(range);
+	}
 	group_fail_waiters(replica, VT_UNAVAILABLE, true);
 	snapshot_forget_all(replica);
 	raft_close(replica->raft);
@@ -241,21 +276,13 @@ close_round(Replica *replica)
 static void
 let_go(Replica *replica)
 {
-	ReplicaHost *host = replica->host;
-
 	close_round(replica);
 	pthread_mutex_lock(&replica->lock);
 	while (replica->queued || replica->staging)
 		pthread_cond_wait(&replica->idle, &replica->lock);
 	pthread_mutex_unlock(&replica->lock);
 	errands_cancel(replica);
-	pthread_mutex_lock(&host->io_lock);
-	for (size_t i = 0; i < host->io_n; i++)
-		if (host->io_queue[i] == replica)
-			host->io_queue[i] = NULL;
-	while (host->io_busy == replica)
-		pthread_cond_wait(&host->io_idle, &host->io_lock);
-	pthread_mutex_unlock(&host->io_lock);
+	io_cancel(replica);
 }
 
 /* Write a batch as its last word, and free it. */
@@ -279,9 +306,11 @@ replica_destroy(Replica *replica, VtError *err)
 
 	/* Nothing of it is written any more, so these stand still. */
 	log_batch_tombstone(batch, replica->group, replica->id);
-	for (uint64_t i = replica->stored_base + 1; i <= replica->stored_last; i++)
-		log_batch_drop(batch, replica->group, i);
-	finish_with(replica, batch);
+	host_write_and_wait(replica->host, batch);
+	io_drop_all(replica, replica->io_drops);
+	replica->io_drops = NULL;
+	io_drop(replica->host, replica->group, replica->stored_base + 1, replica->stored_last);
+	finish_with(replica, store_batch_new());
 	return VT_OK;
 }
 
@@ -301,15 +330,8 @@ VtStatus
 replica_forget(ReplicaHost *host, uint64_t group, uint64_t replica, VtError *err)
 {
 	StoreBatch *batch = store_batch_new();
-	uint64_t	found;
-	VtStatus	status = log_batch_drop_up_to(host->log, batch, group, UINT64_MAX - 1, &found, err);
 
-	if (status != VT_OK)
-	{
-		store_batch_free(batch);
-		return status;
-	}
 	log_batch_tombstone(batch, group, replica);
 	host_write_and_wait(host, batch);
-	return VT_OK;
+	return drop_up_to(host, group, UINT64_MAX - 1, err);
 }

@@ -78,8 +78,8 @@ peers_remove(ReplicaHost *host, Replica *replica)
 		}
 }
 
-static Replica *
-find(ReplicaHost *host, uint64_t group)
+Replica *
+peers_find(ReplicaHost *host, uint64_t group)
 {
 	Replica    *replica = host->ngroups ? *chain_of(host, group) : NULL;
 
@@ -128,19 +128,14 @@ send_outbox(ReplicaHost *host, Outbox *box)
 	buf_free(&box->messages);
 }
 
-void
-peers_send(Replica *replica, const RaftMessage *message)
+/* Room for a message of this size that leaves at the end of the cycle; NULL: nothing can. */
+uint8_t *
+peers_room(ReplicaHost *host, uint64_t node, size_t size)
 {
-	ReplicaHost *host = replica->host;
-	uint64_t	node = peers_node(replica, message->to);
-	size_t		size = raft_message_size(message);
 	Outbox	   *box = NULL;
 
-	if (!host->options.transport.send || node == 0)
-	{
-		raft_report_unreachable(replica->raft, message->to);
-		return;
-	}
+	if (!host->options.transport.send)
+		return NULL;
 	for (size_t i = 0; i < host->noutboxes && !box; i++)
 		if (host->outboxes[i].node == node)
 			box = &host->outboxes[i];
@@ -155,7 +150,20 @@ peers_send(Replica *replica, const RaftMessage *message)
 		send_outbox(host, box);
 	if (box->messages.len == 0)
 		wire_raft_begin(&box->messages, atomic_load(&host->node));
-	raft_message_encode(message, wire_raft_room(&box->messages, size));
+	return wire_raft_room(&box->messages, size);
+}
+
+/* False: nobody knows where that peer lives. */
+bool
+peers_send(Replica *replica, const RaftMessage *message)
+{
+	uint64_t	node = peers_node(replica, message->to);
+	uint8_t    *room = node ? peers_room(replica->host, node, raft_message_size(message)) : NULL;
+
+	if (!room)
+		return false;
+	raft_message_encode(message, room);
+	return true;
 }
 
 void
@@ -206,10 +214,11 @@ receive(ReplicaHost *host, Bytes bytes, uint64_t node)
 
 	if (raft_message_decode(bytes, &host->allocator, &message) != VT_OK)
 		return;
-	replica = find(host, message.group);
+	replica = peers_find(host, message.group);
 	if (replica && !replica->gone && message.to == replica->id && message.type != RAFT_SNAP)
 	{
 		note_heard(replica, message.from, node);
+		sleep_message(replica, &message);
 		step(replica, &message);
 	}
 	raft_message_free(&message, &host->allocator);
@@ -226,7 +235,10 @@ peers_receive(ReplicaHost *host, Bytes payload)
 	if (wire_raft_get(payload, &raft) != VT_OK)
 		return;
 	while (wire_raft_next(&raft, &at, &bytes))
-		receive(host, bytes, raft.store);
+		if (sleep_is_note(bytes))
+			sleep_note(host, bytes, raft.store);
+		else
+			receive(host, bytes, raft.store);
 }
 
 /* A snapshot whose data is staged, as this stream and no other. */
@@ -261,6 +273,7 @@ peers_node_down(ReplicaHost *host, uint64_t node)
 		if (status.role == RAFT_LEADER || status.leader == 0 || status.leader == r->id ||
 			peers_node(r, status.leader) != node)
 			continue;
+		sleep_disturb(r);
 		raft_forget_leader(r->raft);
 		raft_campaign(r->raft);
 		host_mark_dirty(r);

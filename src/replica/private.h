@@ -34,6 +34,7 @@ typedef enum EventKind
 	EVENT_TRANSFER,				/* number = replica */
 	EVENT_CEASE,				/* no snapshot that waits is sent */
 	EVENT_ERRAND,				/* errand: it has come back */
+	EVENT_LOADED,				/* what was installed can be used */
 	EVENT_OPEN,
 	EVENT_CLOSE
 } EventKind;
@@ -59,7 +60,7 @@ typedef struct Event
 typedef enum ErrandKind
 {
 	ERRAND_FETCH,				/* entries first..last from the log */
-	ERRAND_INSTALL,				/* the snapshot `base`, which the log begins with now */
+	ERRAND_INSTALL,				/* and load the snapshot that the log begins with now */
 	ERRAND_OPEN,				/* a snapshot for peer `to` */
 	ERRAND_SEND					/* stream it */
 } ErrandKind;
@@ -86,27 +87,46 @@ typedef struct Errand
 	void	   *stream;
 	Buf			message;
 	bool		ok;
+	uint32_t	seq;			/* of the chunk in pending, or of the next */
+	Buf			pending;		/* read and not yet answered */
+	bool		ends;			/* pending is the last one */
+	int64_t		broken_us;		/* since when nothing gets through; 0: it does */
+	int64_t		not_before_us;	/* in its queue: not to be run before */
 } Errand;
 
-/* A snapshot for a peer: being opened, waiting for its message, or being sent. */
+/*
+ * A snapshot for a peer: being opened, waiting for its message, being sent, or
+ * delivered and not yet acknowledged.
+ */
 typedef struct Sending
 {
 	struct Sending *next;
 	uint64_t	to;
+	uint64_t	index;			/* where it stands; 0: not known yet */
+	bool		delivered;
 	Errand	   *opened;			/* while it waits for its message */
 } Sending;
 
+#define SENDERS 2				/* snapshots that are sent at a time */
+
+typedef struct ErrandThread
+{
+	struct ErrandQueue *queue;
+	pthread_t	thread;
+	Replica    *busy;			/* whose errand it runs */
+	uint64_t	node;			/* that it sends to */
+} ErrandThread;
+
 typedef struct ErrandQueue
 {
-	ReplicaHost *host;
 	pthread_mutex_t lock;
 	pthread_cond_t ready;
 	pthread_cond_t idle;
 	Errand	   *first;
 	Errand	  **end;
-	Replica    *busy;			/* whose errand is being run */
 	bool		stop;
-	pthread_t	thread;
+	ErrandThread threads[SENDERS];
+	uint32_t	nthreads;
 } ErrandQueue;
 
 /* A proposal or read that waits for its index. */
@@ -131,6 +151,14 @@ typedef struct ApplyItem
 	RaftBuf    *data;			/* NULL: empty, or to be read from the log */
 } ApplyItem;
 
+/* Log entries below a durable base that are to be deleted. */
+typedef struct LogRange
+{
+	struct LogRange *next;
+	uint64_t	first;
+	uint64_t	last;
+} LogRange;
+
 /* One group's share of a write cycle. */
 typedef struct WriteJob
 {
@@ -141,6 +169,16 @@ typedef struct WriteJob
 	uint64_t	base;			/* durable afterwards; 0: none */
 	bool	   *finished;		/* somebody waits on writer_done, or NULL */
 } WriteJob;
+
+/* What a leader knows of a member that sleeps, or could. */
+typedef struct Sleeper
+{
+	uint64_t	id;
+	uint64_t	term;			/* it is at rest at this index of this term */
+	uint64_t	index;
+	uint32_t	heard;			/* tick */
+	bool		counts;			/* it lived when the leader fell asleep */
+} Sleeper;
 
 struct Replica
 {
@@ -154,9 +192,14 @@ struct Replica
 	Raft	   *raft;
 	uint64_t	stored_last;	/* highest index in the store */
 	uint64_t	stored_base;	/* L keys up to here are gone or going */
+	uint64_t	stale_first;	/* L keys that the snapshot being installed replaces */
+	uint64_t	stale_last;
 	uint64_t	log_bytes;		/* written since the last checkpoint */
 	bool		checkpointing;
 	uint64_t	checkpoint;		/* where the machine was durable at the last one */
+	bool		cut;			/* whatever peers need: the host's logs are too large */
+	uint64_t	counted_log;	/* its share of host->log_bytes */
+	uint64_t	counted_resident;
 	bool		dirty;			/* in host->dirty */
 	Replica    *dirty_next;
 	bool		gone;			/* being destroyed: nothing of it is written any more */
@@ -173,6 +216,18 @@ struct Replica
 	}			heard[RAFT_MAX_MEMBERS];	/* where replicas were heard from, latest first */
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
+
+	/* The stepper's, too: sleep.c */
+	bool		asleep;
+	Replica    *awake_next;		/* in host->awake, unless asleep or closed */
+	Replica   **awake_prev;
+	uint32_t	quiet_ticks;	/* since anything happened */
+	uint32_t	sleep_heard;	/* tick of the leader's last sign */
+	bool		sleep_leads;	/* these four: as of the last time it was at rest */
+	uint64_t	sleep_leader;
+	uint64_t	sleep_term;
+	uint64_t	sleep_index;
+	Sleeper		sleepers[RAFT_MAX_MEMBERS]; /* a leader's; parallel to the members */
 
 	/* Published by the stepper and the apply threads */
 	atomic_uint_fast64_t applied;
@@ -192,7 +247,7 @@ struct Replica
 	Waiter	   *reads;
 	ApplyItem  *items;
 	ApplyItem **items_end;
-	bool		queued;			/* in the run queue, or being applied */
+	bool		queued;			/* in the run queue, being applied, or installed and loaded */
 	bool		staging;		/* a chunk is being taken */
 	uint64_t	staged;			/* a whole stream: the core decides, or it is being installed */
 	uint32_t	staged_chunks;
@@ -201,6 +256,12 @@ struct Replica
 
 	/* In the run queue; host->apply_lock */
 	Replica    *run_next;
+
+	/* For the io thread; host->io_lock */
+	Replica    *io_next;
+	bool		io_queued;
+	bool		io_checkpoint;
+	LogRange   *io_drops;
 };
 
 /* Messages for a node that leave at the end of the cycle. */
@@ -219,6 +280,9 @@ struct ReplicaHost
 	atomic_uint_fast64_t node;
 	atomic_uint_fast64_t inbox_bytes;	/* of messages not yet stepped */
 	atomic_uint_fast64_t dropped;	/* messages, for want of room */
+	atomic_uint_fast64_t asleep;	/* groups */
+	atomic_uint_fast64_t log_bytes; /* in the logs of all groups */
+	atomic_uint_fast64_t resident_bytes;	/* of them, in memory */
 
 	/* Events that no stepper has taken yet */
 	pthread_mutex_t inbox_lock;
@@ -232,6 +296,7 @@ struct ReplicaHost
 	pthread_mutex_t step_lock;
 	bool		stopped;		/* no core is stepped any more */
 	Replica    *replicas;
+	Replica    *awake;			/* those that are ticked */
 	Replica    *dirty;			/* those whose cores may have duties */
 	Replica   **groups;			/* the same by group: hash chains */
 	size_t		ngroups;		/* chains, a power of two */
@@ -245,6 +310,7 @@ struct ReplicaHost
 	ErrandQueue fetches;
 	ErrandQueue installs;
 	ErrandQueue sends;
+	int64_t		send_free_us;	/* when the rate lets the next chunk go; sends.lock */
 
 	/* The writer */
 	pthread_mutex_t writer_lock;
@@ -261,13 +327,12 @@ struct ReplicaHost
 	Replica   **run_end;
 	bool		apply_stop;
 
-	/* The io thread: replicas that want a checkpoint */
+	/* The io thread: replicas that want a checkpoint, or something deleted */
 	pthread_mutex_t io_lock;
 	pthread_cond_t io_ready;
 	pthread_cond_t io_idle;
-	Replica   **io_queue;
-	size_t		io_n;
-	size_t		io_room;
+	Replica    *io_first;
+	Replica   **io_end;
 	Replica    *io_busy;
 	bool		io_stop;
 
@@ -279,6 +344,7 @@ struct ReplicaHost
 
 /* A failure that must stop the process (laws S4, P8). */
 extern void host_die(const char *doing, const VtError *err) __attribute__((noreturn));
+extern void host_cond_init(pthread_cond_t *cond);
 extern void host_start_thread(pthread_t *thread, void *(*run) (void *), void *arg);
 
 /* step.c.  Tell the cores something, and step them unless another thread does. */
@@ -307,7 +373,9 @@ extern void replica_free(Replica *replica);
 extern void peers_add(ReplicaHost *host, Replica *replica);
 extern void peers_remove(ReplicaHost *host, Replica *replica);
 extern uint64_t peers_node(const Replica *replica, uint64_t id);
-extern void peers_send(Replica *replica, const RaftMessage *message);
+extern bool peers_send(Replica *replica, const RaftMessage *message);
+extern uint8_t *peers_room(ReplicaHost *host, uint64_t node, size_t size);
+extern Replica *peers_find(ReplicaHost *host, uint64_t group);
 extern void peers_flush(ReplicaHost *host);
 extern void peers_receive(ReplicaHost *host, Bytes payload);
 extern void peers_staged(Replica *replica, Bytes message, uint64_t stream);
@@ -315,8 +383,9 @@ extern void peers_node_down(ReplicaHost *host, uint64_t node);
 extern void peers_publish(Replica *replica);
 
 /* snapshot.c, with the step lock held */
+extern const Sending *snapshot_sending(const Replica *replica, uint64_t to);
 extern void snapshot_wanted(Replica *replica, uint64_t to);
-extern void snapshot_message(Replica *replica, const RaftMessage *message);
+extern bool snapshot_message(Replica *replica, const RaftMessage *message);
 extern void snapshot_install(Replica *replica);
 extern void snapshot_fetch(Replica *replica, const RaftFetch *fetch);
 extern void snapshot_errand(Replica *replica, Errand *errand);
@@ -337,6 +406,32 @@ extern Errand *errands_take(ErrandQueue *queue, const Replica *replica);
 /* No errand of this replica is waiting or being run when it returns. */
 extern void errands_cancel(Replica *replica);
 
+/* sleep.c, with the step lock held */
+#define SLEEP_NOTE_SIZE 48
+
+extern void sleep_add(Replica *replica);
+extern void sleep_remove(Replica *replica);
+extern void sleep_disturb(Replica *replica);
+extern void sleep_asked(Replica *replica);
+extern void sleep_message(Replica *replica, const RaftMessage *message);
+extern void sleep_tick(ReplicaHost *host);
+extern bool sleep_is_note(Bytes bytes);
+extern void sleep_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+
+/* compact.c, with the step lock held */
+#define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */
+
+extern void compact_checkpointed(Replica *replica, uint64_t index);
+extern void compact_base_durable(Replica *replica, uint64_t index);
+extern void compact_count(Replica *replica);
+extern void compact_ask(Replica *replica);
+extern void compact_bound(ReplicaHost *host);
+extern void compact_evict(Replica *replica, uint64_t applied);
+
+/* send.c */
+extern void send_open(Errand *errand);
+extern bool send_go_on(Errand *errand);
+
 /* group.c, with the step lock held */
 extern void group_handle(Replica *replica, Event *event);
 extern void group_duties(Replica *replica);
@@ -346,8 +441,17 @@ extern void group_fail_asked(Replica *replica, VtStatus status);
 /* apply.c */
 extern void host_run(ReplicaHost *host, Replica *replica);
 extern void *apply_main(void *host);
+extern void apply_turn_over(Replica *replica);
 extern void apply_reads(Replica *replica, uint64_t applied);
+
+/* io.c */
+#define LOG_SLICE 512			/* deletions in one batch */
+
 extern void *io_main(void *host);
-extern void io_ask(ReplicaHost *host, Replica *replica);
+extern void io_checkpoint(Replica *replica);
+extern void io_drop_later(Replica *replica, uint64_t first, uint64_t last);
+extern void io_cancel(Replica *replica);
+extern void io_drop(ReplicaHost *host, uint64_t group, uint64_t first, uint64_t last);
+extern void io_drop_all(Replica *replica, LogRange *ranges);
 
 #endif							/* REPLICA_PRIVATE_H */

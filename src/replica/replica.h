@@ -80,11 +80,14 @@ typedef struct ReplicaMachine
 	VtStatus	(*stage) (void *state, const WireChunk *chunk, uint32_t *next, VtError *err);
 
 	/*
-	 * Put a staged stream, which stands at index, in the place of the state.
-	 * Nothing is applied meanwhile.  After a crash the machine, when opened,
-	 * finds that the base of its log names this stream, and does the same.
+	 * Put a staged stream, which stands at index, in the place of the state,
+	 * durably.  After a crash the machine, when opened, finds that the base of its
+	 * log names this stream, and does the same.  From then on the replica votes
+	 * and takes entries, while load brings the state into memory (NULL: nothing
+	 * to do).  Nothing is applied before that has ended.
 	 */
 	VtStatus	(*install) (void *state, uint64_t stream, uint64_t index, VtError *err);
+	VtStatus	(*load) (void *state, uint64_t index, VtError *err);
 	void	   *state;
 } ReplicaMachine;
 
@@ -142,6 +145,14 @@ typedef struct ReplicaHostOptions
 	uint32_t	apply_threads;	/* 0 = 2 */
 	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
 	uint64_t	max_inflight_bytes; /* proposals accepted and not applied, all groups; 0 = 256 MiB */
+
+	/* Of all groups; the log of the fullest is cut, whoever needs it; 0 = 1 GiB */
+	uint64_t	log_bytes;
+
+	uint64_t	snapshot_rate;	/* bytes a second of all snapshots sent; 0 = no limit */
+
+	/* Log entries kept in memory since peers may need them, of all groups; 0 = 256 MiB */
+	uint64_t	resident_bytes;
 } ReplicaHostOptions;
 
 /* log stays the caller's and must outlive the host. */
@@ -150,6 +161,17 @@ extern VtStatus replica_host_start(Store *log, const ReplicaHostOptions *options
 
 /* Close all replicas: checkpoint each, stop the threads. */
 extern void replica_host_stop(ReplicaHost *host);
+
+typedef struct ReplicaHostFigures
+{
+	uint64_t	log_bytes;		/* in the logs of all groups */
+	uint64_t	resident_bytes; /* of them, in memory */
+	uint64_t	inflight_bytes; /* proposals accepted and not applied */
+	uint64_t	dropped;		/* frames from peers, for want of room */
+	uint64_t	asleep;			/* groups in which nothing happens: sleep.c */
+} ReplicaHostFigures;
+
+extern void replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out);
 
 /* The number of this store, once it is known. */
 extern void replica_host_set_node(ReplicaHost *host, uint64_t node);
@@ -167,8 +189,8 @@ extern void replica_host_node_down(ReplicaHost *host, uint64_t node);
 /*
  * Make this store's replica of a group.  founders: the group is founded with
  * these voters, base_index is where its log begins; every founder is told the
- * same, once in the life of the cluster.  NULL: the group exists, this replica
- * waits for its leader.  Durable on return.  VT_EXISTS when the group is there
+ * same, once in the life of the cluster.  NULL, with a base_index of 0: the group
+ * exists, this replica waits for its leader, and its machine has nothing.  Durable on return.  VT_EXISTS when the group is there
  * already (with the same replica: fine to open it); VT_DENIED for a replica id
  * that was destroyed here.
  */

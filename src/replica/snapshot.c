@@ -41,13 +41,19 @@ errand_new(Replica *replica, ErrandKind kind)
 /* -- Sending --------------------------------------------------------------- */
 
 static Sending *
-find_sending(Replica *replica, uint64_t to)
+find_sending(const Replica *replica, uint64_t to)
 {
 	Sending    *sending = replica->sending;
 
 	while (sending && sending->to != to)
 		sending = sending->next;
 	return sending;
+}
+
+const Sending *
+snapshot_sending(const Replica *replica, uint64_t to)
+{
+	return find_sending(replica, to);
 }
 
 static void
@@ -66,6 +72,16 @@ forget_sending(Replica *replica, uint64_t to)
 		}
 }
 
+/* Delivered, and acknowledged, or nobody's business any more. */
+static bool
+is_over(const Replica *replica, const Sending *sending)
+{
+	RaftPeer	peer;
+
+	return sending->delivered && (!raft_get_peer(replica->raft, sending->to, &peer) ||
+								  peer.match >= sending->index);
+}
+
 /*
  * The message of a snapshot comes in the Ready after raft_send_snapshot().  If
  * it did not, the peer wants none any more, or we do not lead: let go of the
@@ -79,7 +95,7 @@ snapshot_forget_unsent(Replica *replica)
 	for (Sending *sending = replica->sending; sending; sending = next)
 	{
 		next = sending->next;
-		if (sending->opened)
+		if (sending->opened || is_over(replica, sending))
 			forget_sending(replica, sending->to);
 	}
 }
@@ -99,7 +115,13 @@ snapshot_wanted(Replica *replica, uint64_t to)
 	Errand	   *errand;
 	uint64_t	node = peers_node(replica, to);
 
-	if (!transport->chunk || !replica->machine.snapshot_open || node == 0 || find_sending(replica, to))
+	sending = find_sending(replica, to);
+	if (sending && sending->delivered)
+	{
+		forget_sending(replica, to);	/* it came too late, or is lost */
+		sending = NULL;
+	}
+	if (!transport->chunk || !replica->machine.snapshot_open || node == 0 || sending)
 		return;
 	sending = vt_alloc0(sizeof(Sending));
 	sending->to = to;
@@ -127,6 +149,7 @@ opened(Replica *replica, Errand *errand)
 		if (raft_send_snapshot(replica->raft, errand->to, &snapshot) == VT_OK)
 		{
 			sending->opened = errand;	/* until its message is there */
+			sending->index = errand->index;
 			return;
 		}
 	}
@@ -134,7 +157,8 @@ opened(Replica *replica, Errand *errand)
 	errand_free(errand);
 }
 
-void
+/* The offer of a snapshot: it goes with the last chunk.  False: not to be had. */
+bool
 snapshot_message(Replica *replica, const RaftMessage *message)
 {
 	Sending    *sending = find_sending(replica, message->to);
@@ -142,16 +166,14 @@ snapshot_message(Replica *replica, const RaftMessage *message)
 	size_t		size = raft_message_size(message);
 
 	if (!errand || message->snapshot->id != errand->id)
-	{
-		raft_report_snapshot(replica->raft, message->to, false);
-		return;
-	}
+		return false;
 	buf_reserve(&errand->message, size);
 	raft_message_encode(message, errand->message.data);
 	errand->message.len = size;
 	errand->kind = ERRAND_SEND;
 	sending->opened = NULL;
 	errand_put(&replica->host->sends, errand);
+	return true;
 }
 
 /* -- Old entries ----------------------------------------------------------- */
@@ -286,8 +308,25 @@ installed(Replica *replica)
 	replica->install_seq = 0;
 	replica->held_seq = 0;
 	set_staged(replica, 0, 0);
+	raft_set_passive(replica->raft, true);	/* until EVENT_LOADED */
+	io_drop_later(replica, replica->stale_first, replica->stale_last);
 	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
 		;
+}
+
+/*
+ * Delivered, it still has to be installed, and the peer to catch up from there:
+ * the log is kept meanwhile (compact.c).
+ */
+static void
+sent(Replica *replica, const Errand *errand)
+{
+	Sending    *sending = find_sending(replica, errand->to);
+
+	if (sending && errand->ok && !replica->gone)
+		sending->delivered = true;
+	else
+		forget_sending(replica, errand->to);
 }
 
 /* -- Errands that have come back ------------------------------------------- */
@@ -319,7 +358,7 @@ snapshot_errand(Replica *replica, Errand *errand)
 		case ERRAND_SEND:
 			if (!replica->gone)
 				raft_report_snapshot(replica->raft, errand->to, errand->ok);
-			forget_sending(replica, errand->to);
+			sent(replica, errand);
 			break;
 	}
 	errand_free(errand);

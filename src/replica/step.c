@@ -86,7 +86,8 @@ tick_all(ReplicaHost *host)
 {
 	bool		publish = ++host->ticks % PUBLISH_TICKS == 0;
 
-	for (Replica *r = host->replicas; r; r = r->next)
+	compact_bound(host);
+	for (Replica *r = host->awake; r; r = r->awake_next)
 	{
 		/* Before the tick: one of a leader's may begin to listen to its peers anew. */
 		if (publish && atomic_load(&r->serving_from) != 0)
@@ -94,6 +95,7 @@ tick_all(ReplicaHost *host)
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
 			host_mark_dirty(r);
 	}
+	sleep_tick(host);
 }
 
 static Event *
@@ -136,6 +138,7 @@ handle(ReplicaHost *host, Event *event)
 	{
 		case EVENT_OPEN:
 			peers_add(host, event->replica);
+			sleep_add(event->replica);
 			peers_publish(event->replica);
 			if (begins(event->replica))
 				raft_campaign(event->replica->raft);
@@ -150,8 +153,21 @@ handle(ReplicaHost *host, Event *event)
 		case EVENT_CLOSE:
 			/* Whoever waits for this may free the replica at once. */
 			peers_remove(host, event->replica);
+			sleep_remove(event->replica);
 			group_handle(event->replica, event);
 			break;
+		case EVENT_PROPOSE:
+		case EVENT_READ:
+		case EVENT_CHANGE:
+		case EVENT_TRANSFER:
+			sleep_asked(event->replica);
+			group_handle(event->replica, event);
+			host_mark_dirty(event->replica);
+			break;
+		case EVENT_SNAP:
+		case EVENT_ERRAND:
+			sleep_disturb(event->replica);
+			/* FALLTHROUGH */
 		default:
 			group_handle(event->replica, event);
 			host_mark_dirty(event->replica);

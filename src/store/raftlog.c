@@ -60,7 +60,7 @@ log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index)
 
 VtStatus
 log_batch_drop_up_to(Store *store, StoreBatch *batch, uint64_t group, uint64_t last,
-					 uint64_t *found, VtError *err)
+					 uint64_t max, uint64_t *found, VtError *err)
 {
 	uint8_t		from[KEY_MAX];
 	uint8_t		to[KEY_MAX];
@@ -73,7 +73,7 @@ log_batch_drop_up_to(Store *store, StoreBatch *batch, uint64_t group, uint64_t l
 	VtStatus	status;
 
 	*found = 0;
-	while (store_iter_next(iter, &key, &value))
+	while (*found < max && store_iter_next(iter, &key, &value))
 	{
 		store_batch_delete(batch, key);
 		(*found)++;

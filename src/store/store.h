@@ -119,11 +119,12 @@ extern void log_batch_entry(StoreBatch *batch, uint64_t group, uint64_t index, B
 extern void log_batch_drop(StoreBatch *batch, uint64_t group, uint64_t index);
 
 /*
- * Drop the entries up to and including last that are still there: a crash comes
- * between a new base and the deletions that follow it.  *found says how many.
+ * Drop the entries up to and including last that are still there, max of them:
+ * a crash comes between a new base and the deletions that follow it.  *found says
+ * how many.
  */
 extern VtStatus log_batch_drop_up_to(Store *store, StoreBatch *batch, uint64_t group,
-									 uint64_t last, uint64_t *found, VtError *err);
+									 uint64_t last, uint64_t max, uint64_t *found, VtError *err);
 
 /* Forget a group's state and base, and remember that this replica is gone. */
 extern void log_batch_tombstone(StoreBatch *batch, uint64_t group, uint64_t replica);

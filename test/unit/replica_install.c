@@ -12,15 +12,42 @@
 static int
 leave_behind(uint64_t *last)
 {
+	uint64_t	was = write_one(0);
 	int			away;
 
-	*last = write_one(0);
-	await_agreement(*last);
+	await_agreement(was);
 	away = await_leader() % 3 + 1;
 	node_stop(away, true);
 	for (uint32_t i = 0; i < 400; i++)
 		*last = write_one(i);
+	for (int i = 1; i <= 3; i++)
+		if (nodes[i].up)
+			await_base(i, was);
 	return away;
+}
+
+/* Those that are up, with another bound; no snapshot is on its way from them. */
+static void
+start_anew(uint64_t bound)
+{
+	bool		up[NODES + 1];
+
+	for (int i = 1; i <= NODES; i++)
+	{
+		up[i] = nodes[i].up;
+		if (up[i])
+			node_stop(i, false);
+	}
+	log_bound = bound;
+	net.nstreams = 0;
+	atomic_store(&net.chunks, 0);
+	for (int i = 1; i <= NODES; i++)
+		if (up[i])
+		{
+			node_start(i);
+			node_open(i, NULL);
+		}
+	(void) await_leader();
 }
 
 /*
@@ -37,8 +64,10 @@ what_is_staged_stays(void **state)
 	int			away;
 
 	(void) state;
+	log_bound = 16384;
 	world_begin(3, 8);
 	away = leave_behind(&last);
+	start_anew(0);
 	m = &nodes[away].machine;
 	m->hold = true;
 	node_start(away);
@@ -68,6 +97,192 @@ what_is_staged_stays(void **state)
 	await_agreement(last);
 	assert_int_equal(m->installs, 1);
 	world_end();
+}
+
+/* What was put in place counts at once: it votes and takes entries while it is loaded. */
+static void
+votes_while_it_loads(void **state)
+{
+	uint64_t	last = 0;
+	Machine    *m;
+	int			away;
+	int			dead;
+
+	(void) state;
+	log_bound = 16384;
+	world_begin(3, 12);
+	away = leave_behind(&last);
+	start_anew(0);
+	m = &nodes[away].machine;
+	m->hold_load = true;
+	node_start(away);
+	node_open(away, NULL);
+	pthread_mutex_lock(&m->lock);
+	while (!m->loading)
+		pthread_cond_wait(&m->changed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+
+	/* Of the other two one is left, and nothing is committed without the one that loads. */
+	dead = await_leader();
+	node_stop(dead, false);
+	for (uint32_t i = 0; i < 5; i++)
+		last = write_one(i);
+	assert_true(m->loading);
+	pthread_mutex_lock(&m->lock);
+	m->hold_load = false;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+	await_agreement(last);
+	node_start(dead);
+	node_open(dead, NULL);
+	last = write_one(9);
+	await_agreement(last);
+	world_end();
+}
+
+static void
+await_checkpoint(int number, uint64_t index)
+{
+	Machine    *m = &nodes[number].machine;
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	durable = 0;
+
+	while (durable <= index)
+	{
+		if (clock_now_us() > until)
+			fail_msg("node %d has no checkpoint beyond %llu", number, (unsigned long long) index);
+		pause_ms(5);
+		pthread_mutex_lock(&m->lock);
+		durable = m->durable;
+		pthread_mutex_unlock(&m->lock);
+	}
+}
+
+static uint64_t
+term_now(void)
+{
+	ReplicaStatus status;
+
+	replica_status(nodes[await_leader()].replica, &status);
+	return status.term;
+}
+
+/*
+ * While a snapshot is on its way the others write more than was ever kept: it is
+ * of use all the same.  A leader that was elected meanwhile knows nothing of it,
+ * and then the story is told once more.
+ */
+static void
+a_slow_snapshot_is_of_use(void **state)
+{
+	bool		told = false;
+
+	(void) state;
+	for (uint64_t seed = 20; seed < 30 && !told; seed++)
+	{
+		uint64_t	last = 0;
+		uint64_t	term;
+		int			away;
+		int			leader;
+
+		log_bound = 16384;
+		world_begin(3, seed);
+		away = leave_behind(&last);
+		start_anew(0);
+		atomic_store(&net.hold_chunks, true);
+		node_start(away);
+		node_open(away, NULL);
+		while (atomic_load(&net.chunks) == 0)
+			pause_ms(1);
+		term = term_now();
+		leader = await_leader();
+		for (uint32_t i = 0; i < 400; i++)
+			last = write_one(i);
+
+		/* Two checkpoints later nothing but the snapshot holds the log. */
+		for (int i = 1; i <= 3; i++)
+			if (i == leader)
+				await_checkpoint(i, last - 60);
+			else if (i != away)
+				await_base(i, last - 100);
+		atomic_store(&net.hold_chunks, false);
+		await_agreement(last);
+		told = term_now() == term;
+		if (told)
+			assert_int_equal(nodes[away].machine.installs, 1);
+		world_end();
+	}
+	assert_true(told);
+}
+
+/* But not for ever: the bound of the host ends it, and another snapshot is sent. */
+static void
+a_snapshot_that_never_comes(void **state)
+{
+	uint64_t	last = 0;
+	int			away;
+
+	(void) state;
+	log_bound = 16384;
+	world_begin(3, 14);
+	away = leave_behind(&last);
+	atomic_store(&net.hold_chunks, true);
+	atomic_store(&net.chunks, 0);
+	node_start(away);
+	node_open(away, NULL);
+	while (atomic_load(&net.chunks) == 0)
+		pause_ms(1);
+	for (uint32_t i = 0; i < 400; i++)
+		last = write_one(i);
+	for (int i = 1; i <= 3; i++)
+	{
+		int64_t		until = clock_now_us() + PATIENCE_US;
+		ReplicaHostFigures figures = {.log_bytes = UINT64_MAX};
+
+		while (figures.log_bytes > log_bound)
+		{
+			if (clock_now_us() > until)
+				fail_msg("node %d keeps %llu bytes of log", i, (unsigned long long) figures.log_bytes);
+			pause_ms(5);
+			replica_host_figures(nodes[i].host, &figures);
+		}
+	}
+	atomic_store(&net.hold_chunks, false);
+	await_agreement(last);
+	world_end();
+}
+
+/* The link breaks in the middle, for longer than a moment: it goes on where it was. */
+static void
+a_snapshot_goes_on(void **state)
+{
+	bool		told = false;
+
+	(void) state;
+	for (uint64_t seed = 40; seed < 50 && !told; seed++)
+	{
+		uint64_t	last = 0;
+		uint64_t	term;
+		int			away;
+
+		log_bound = 16384;
+		world_begin(3, seed);
+		away = leave_behind(&last);
+		start_anew(0);
+		atomic_store(&net.chunks_lost_after, 5);
+		term = term_now();
+		node_start(away);
+		node_open(away, NULL);
+		while (atomic_load(&net.chunks) < 5 + 6)
+			pause_ms(1);
+		atomic_store(&net.chunks_lost_after, 0);
+		await_agreement(last);
+		told = term_now() == term;
+		if (told)
+			assert_int_equal(net.nstreams, 1);
+		world_end();
+	}
+	assert_true(told);
 }
 
 /* Give a node a snapshot of another's state, as its leader would. */
@@ -143,9 +358,7 @@ closed_before_it_is_installed(void **state)
 		for (uint32_t i = 0; i < 5; i++)
 			last = write_one(i);
 		stage_by_hand(await_leader(), away, round);
-		pthread_mutex_lock(&net.lock);
-		nodes[away].up = false;
-		pthread_mutex_unlock(&net.lock);
+		node_down(away);
 		replica_close(nodes[away].replica);
 		pthread_mutex_lock(&m->lock);
 		m->closed = true;
@@ -235,6 +448,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_staged_stays, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(votes_while_it_loads, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_slow_snapshot_is_of_use, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_snapshot_goes_on, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_snapshot_that_never_comes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(closed_before_it_is_installed, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(time_goes_on, scratch_make, scratch_remove),
 	};

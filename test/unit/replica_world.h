@@ -56,6 +56,8 @@ typedef struct Machine
 	pthread_cond_t changed;
 	bool		hold;
 	bool		held;
+	bool		hold_load;		/* the same, of the loading after it */
+	bool		loading;
 	bool		closed;			/* may not be called any more */
 } Machine;
 
@@ -72,14 +74,22 @@ typedef struct Node
 typedef struct Net
 {
 	pthread_mutex_t lock;
+	pthread_mutex_t stage_lock; /* before lock; held by whoever stops a node */
 	Prng		prng;
 	atomic_uint loss;			/* percent */
 	bool		cut[NODES + 1][NODES + 1];
 	atomic_ullong chunks;
+	atomic_bool hold_chunks;	/* whoever sends one waits */
+	atomic_ullong chunks_lost_after;	/* so many; 0 = none */
+	uint64_t	streams[16];	/* that were begun */
+	uint32_t	nstreams;
 } Net;
 
 static Node nodes[NODES + 1];
 static Net	net;
+
+/* For hosts that are started from now on: the log of all groups. */
+static uint64_t log_bound;
 
 /* -- The machine ----------------------------------------------------------- */
 
@@ -113,8 +123,11 @@ machine_checkpoint(void *arg, uint64_t *index, VtError *err)
 
 	(void) err;
 	pthread_mutex_lock(&m->lock);
-	m->durable = m->applied;
-	m->durable_state = m->state;
+	if (m->applied > m->durable)	/* else: installed and not yet loaded */
+	{
+		m->durable = m->applied;
+		m->durable_state = m->state;
+	}
 	*index = m->durable;
 	pthread_mutex_unlock(&m->lock);
 	return VT_OK;
@@ -199,12 +212,39 @@ machine_install(void *arg, uint64_t stream, uint64_t index, VtError *err)
 		return vt_fail(err, VT_CORRUPT, "what is staged is not what is installed");
 	}
 	Assert(index > m->applied);
-	m->applied = m->durable = index;
-	m->state = m->durable_state = get_le64(m->staged + 8);
-	m->chain[index] = m->state;
+	m->durable = index;
+	m->durable_state = get_le64(m->staged + 8);
 	m->installs++;
 	pthread_mutex_unlock(&m->lock);
 	return VT_OK;
+}
+
+static VtStatus
+machine_load(void *arg, uint64_t index, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	(void) err;
+	pthread_mutex_lock(&m->lock);
+	m->loading = m->hold_load;
+	pthread_cond_broadcast(&m->changed);
+	while (m->hold_load)
+		pthread_cond_wait(&m->changed, &m->lock);
+	m->loading = false;
+	Assert(index == m->durable);
+	m->applied = m->durable;
+	m->state = m->durable_state;
+	m->chain[index] = m->state;
+	pthread_mutex_unlock(&m->lock);
+	return VT_OK;
+}
+
+static void
+pause_ms(int ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+	nanosleep(&t, NULL);
 }
 
 /* -- The network ----------------------------------------------------------- */
@@ -237,20 +277,40 @@ net_send(void *arg, uint64_t to, Buf *messages)
 	buf_free(messages);
 }
 
+static void
+note_stream(uint64_t stream)
+{
+	uint32_t	i = 0;
+
+	pthread_mutex_lock(&net.lock);
+	while (i < net.nstreams && net.streams[i] != stream)
+		i++;
+	if (i == net.nstreams && i < 16)
+		net.streams[net.nstreams++] = stream;
+	pthread_mutex_unlock(&net.lock);
+}
+
 static VtStatus
 net_chunk(void *arg, uint64_t to, Bytes bytes, WireChunkResult *result, VtError *err)
 {
 	Node	   *from = (Node *) arg;
 	WireChunk	chunk;
-	bool		there = gets_through(from->number, to);
+	bool		there;
 
 	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
 	atomic_fetch_add(&net.chunks, 1);
-	pthread_mutex_lock(&net.lock);
+	while (atomic_load(&net.hold_chunks))
+		pause_ms(1);
+	note_stream(chunk.stream);
+	there = gets_through(from->number, to) &&
+		(atomic_load(&net.chunks_lost_after) == 0 ||
+		 atomic_load(&net.chunks) <= atomic_load(&net.chunks_lost_after));
+	/* Who takes a chunk may step its cores, and they may speak. */
+	pthread_mutex_lock(&net.stage_lock);
 	there = there && nodes[to].up && nodes[to].replica;
 	if (there)
 		replica_stage(nodes[to].replica, &chunk, result);
-	pthread_mutex_unlock(&net.lock);
+	pthread_mutex_unlock(&net.stage_lock);
 
 	/* The answer may be lost, too. */
 	if (!there || !gets_through(nodes[to].number, (uint64_t) from->number))
@@ -280,7 +340,8 @@ node_start(int number)
 {
 	Node	   *node = &nodes[number];
 	ReplicaHostOptions options = {
-		.transport = {net_send, net_chunk, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096
+		.transport = {net_send, net_chunk, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096,
+		.log_bytes = log_bound
 	};
 	char		name[16];
 	StoreOptions store = {0};
@@ -302,7 +363,7 @@ node_open(int number, const RaftConf *founders)
 	RaftSnapshot base;
 	ReplicaMachine machine = {
 		machine_apply, machine_checkpoint, machine_snapshot_open, machine_snapshot_read,
-		machine_snapshot_close, machine_stage, machine_install, m
+		machine_snapshot_close, machine_stage, machine_install, machine_load, m
 	};
 	VtError		err = {0};
 	VtStatus	status = replica_create(node->host, GROUP, (uint64_t) number * 10, founders, 0, &err);
@@ -316,7 +377,8 @@ node_open(int number, const RaftConf *founders)
 	if (base.index > m->durable)
 	{
 		/* What a crash interrupted. */
-		if (machine_install(m, base.id, base.index, &err) != VT_OK)
+		if (machine_install(m, base.id, base.index, &err) != VT_OK ||
+			machine_load(m, base.index, &err) != VT_OK)
 			fail_msg("%s", vt_error_words(&err));
 	}
 	if (replica_open(node->host, GROUP, (uint64_t) number * 10, &machine, m->applied,
@@ -327,18 +389,32 @@ node_open(int number, const RaftConf *founders)
 	pthread_mutex_unlock(&net.lock);
 }
 
+/* From now on nothing comes in, and nothing is coming in when it returns. */
+static void
+node_down(int number)
+{
+	pthread_mutex_lock(&net.stage_lock);
+	pthread_mutex_lock(&net.lock);
+	nodes[number].up = false;
+	pthread_mutex_unlock(&net.lock);
+	pthread_mutex_unlock(&net.stage_lock);
+}
+
 /* Stop; what the machine had applied since its last checkpoint may be lost. */
 static void
 node_stop(int number, bool lose)
 {
 	Node	   *node = &nodes[number];
-	uint64_t	durable = node->machine.durable;
-	uint64_t	state = node->machine.durable_state;
-	uint64_t	installs = node->machine.installs;
+	uint64_t	durable;
+	uint64_t	state;
+	uint64_t	installs;
 
-	pthread_mutex_lock(&net.lock);
-	node->up = false;
-	pthread_mutex_unlock(&net.lock);
+	pthread_mutex_lock(&node->machine.lock);
+	durable = node->machine.durable;
+	state = node->machine.durable_state;
+	installs = node->machine.installs;
+	pthread_mutex_unlock(&node->machine.lock);
+	node_down(number);
 	replica_host_stop(node->host);
 	store_close(node->log);
 	node->host = NULL;
@@ -359,6 +435,7 @@ world_begin(int n, uint64_t seed)
 	memset(&net, 0, sizeof(net));
 	memset(nodes, 0, sizeof(nodes));
 	pthread_mutex_init(&net.lock, NULL);
+	pthread_mutex_init(&net.stage_lock, NULL);
 	net.prng.state = seed;
 	for (int i = 1; i <= NODES; i++)
 	{
@@ -377,14 +454,7 @@ world_end(void)
 	for (int i = 1; i <= NODES; i++)
 		if (nodes[i].up)
 			node_stop(i, false);
-}
-
-static void
-pause_ms(int ms)
-{
-	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-	nanosleep(&t, NULL);
+	log_bound = 0;
 }
 
 /* -- Asking ---------------------------------------------------------------- */
@@ -479,6 +549,30 @@ write_one(uint32_t number)
 			return q.index;
 		if (clock_now_us() > until)
 			fail_msg("write %u: %s", number, vt_status_words(q.status));
+		pause_ms(5);
+	}
+}
+
+static uint64_t
+base_of(int number)
+{
+	RaftSnapshot base;
+	VtError		err = {0};
+
+	assert_int_equal(replica_stored_base(nodes[number].host, GROUP, &base, &err), VT_OK);
+	return base.index;
+}
+
+/* Its log begins beyond index. */
+static void
+await_base(int number, uint64_t index)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (base_of(number) <= index)
+	{
+		if (clock_now_us() > until)
+			fail_msg("node %d keeps its log from %llu on", number, (unsigned long long) base_of(number));
 		pause_ms(5);
 	}
 }

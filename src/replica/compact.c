@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * compact.c
+ *	  How much of the log is kept, on disk and in memory.
+ *
+ * Peers may still need what the machine does not.  So a leader keeps the log of
+ * those that are alive from where they match, and of those that a snapshot is on
+ * its way to, or was delivered to, from where that stands: else it would be of
+ * no use when it has arrived.  Who follows keeps what came since the checkpoint
+ * before the last: one that was away for a moment, or lags behind a new leader,
+ * is not to need a snapshot for that.
+ *
+ * All that ends at a bound for the whole host: when the logs of all groups are
+ * larger, the fullest is cut at its checkpoint, whoever needs it, then the next.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "private.h"
+
+/* -- On disk --------------------------------------------------------------- */
+
+/* The least index that a peer still counts on. */
+static uint64_t
+needed_by_peers(Replica *replica)
+{
+	const RaftConf *conf = raft_get_conf(replica->raft);
+	uint64_t	least = UINT64_MAX;
+
+	for (uint32_t i = 0; i < conf->n; i++)
+	{
+		uint64_t	id = conf->members[i].id;
+		const Sending *sending = snapshot_sending(replica, id);
+		RaftPeer	peer;
+		uint64_t	from;
+
+		if (id == replica->id || !raft_get_peer(replica->raft, id, &peer))
+			continue;
+		if (sending && sending->index > peer.match)
+			from = sending->index;
+		else if (peer.active && peer.state != RAFT_SNAPSHOT)
+			from = peer.match;
+		else
+			continue;
+		if (from < least)
+			least = from;
+	}
+	return least;
+}
+
+/* Where the log may begin when the machine is durable up to here. */
+static uint64_t
+compaction_point(Replica *replica, uint64_t durable)
+{
+	uint64_t	before = replica->checkpoint;
+	uint64_t	point = durable;
+	uint64_t	needed;
+
+	replica->checkpoint = durable;
+	if (replica->cut)
+	{
+		replica->cut = false;
+		return durable;
+	}
+	if (raft_get_conf(replica->raft)->n > 1 && before < point)
+		point = before;
+	needed = needed_by_peers(replica);
+	return needed < point ? needed : point;
+}
+
+/*
+ * The machine is durable up to index: make that the base of the log.  First
+ * the base is made durable, then the core forgets, then the store (P7).
+ */
+void
+compact_checkpointed(Replica *replica, uint64_t index)
+{
+	RaftSnapshot base;
+	size_t		size;
+	uint8_t    *bytes;
+	WriteJob   *job;
+
+	index = compaction_point(replica, index);
+	if (replica->gone || replica->install_seq || index <= replica->stored_base ||
+		raft_snapshot_at(replica->raft, index, &base) != VT_OK)
+	{
+		replica->checkpointing = false;
+		return;
+	}
+	size = raft_snapshot_size(&base);
+	bytes = vt_alloc(size);
+	raft_snapshot_encode(&base, bytes);
+	job = vt_alloc0(sizeof(WriteJob));
+	job->replica = replica;
+	job->batch = store_batch_new();
+	job->base = index;
+	log_batch_base(job->batch, replica->group, bytes_of(bytes, size));
+	free(bytes);
+	host_write(replica->host, job);
+}
+
+void
+compact_base_durable(Replica *replica, uint64_t index)
+{
+	replica->checkpointing = false;
+	if (replica->gone || index <= replica->stored_base)
+		return;
+	if (raft_compact(replica->raft, index) != VT_OK)
+		log_warn("group=%llu could not forget its log up to %llu; the next checkpoint tries again",
+				 (unsigned long long) replica->group, (unsigned long long) index);
+	io_drop_later(replica, replica->stored_base + 1, index);
+	replica->stored_base = index;
+}
+
+/* Keep count of what all groups have; at the end of each one's duties. */
+void
+compact_count(Replica *replica)
+{
+	ReplicaHost *host = replica->host;
+	RaftStatus	status = {0};
+
+	if (!replica->gone)
+		raft_get_status(replica->raft, &status);
+	atomic_fetch_add(&host->log_bytes, status.log_bytes - replica->counted_log);
+	atomic_fetch_add(&host->resident_bytes, status.resident_bytes - replica->counted_resident);
+	replica->counted_log = status.log_bytes;
+	replica->counted_resident = status.resident_bytes;
+	if (!replica->gone && replica->log_bytes > host->options.checkpoint_bytes)
+		compact_ask(replica);
+}
+
+/* Ask the io thread for a checkpoint, after which the log may be cut. */
+void
+compact_ask(Replica *replica)
+{
+	if (replica->checkpointing)
+		return;
+	replica->checkpointing = true;
+	replica->log_bytes = 0;
+	io_checkpoint(replica);
+}
+
+/*
+ * The logs of all groups are too large: cut the fullest of which something can
+ * go.  With each tick, until it is enough.
+ */
+void
+compact_bound(ReplicaHost *host)
+{
+	Replica    *fullest = NULL;
+
+	if (atomic_load(&host->log_bytes) <= host->options.log_bytes)
+		return;
+	for (Replica *r = host->replicas; r; r = r->next)
+	{
+		if (r->checkpointing)
+			return;				/* wait for what that brings */
+		if (r->install_seq == 0 && atomic_load(&r->applied) > r->stored_base &&
+			(!fullest || r->counted_log > fullest->counted_log))
+			fullest = r;
+	}
+	if (!fullest)
+		return;
+	log_info("group=%llu: its log is cut at its checkpoint, since those of all groups have %llu MiB",
+			 (unsigned long long) fullest->group,
+			 (unsigned long long) (atomic_load(&host->log_bytes) >> 20));
+	fullest->cut = true;
+	compact_ask(fullest);
+}
+
+/* -- In memory ------------------------------------------------------------- */
+
+/*
+ * Applied up to here: payloads may leave memory, but those that live peers still
+ * need, within a bound for the group and one for all.
+ */
+void
+compact_evict(Replica *replica, uint64_t applied)
+{
+	ReplicaHost *host = replica->host;
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	if (status.role == RAFT_LEADER && status.min_match < applied &&
+		status.resident_bytes < RESIDENT_BYTES &&
+		atomic_load(&host->resident_bytes) < host->options.resident_bytes)
+		applied = status.min_match;
+	raft_evict(replica->raft, applied);
+}

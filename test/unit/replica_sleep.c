@@ -1,0 +1,523 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_sleep.c
+ *	  Many groups over three hosts in one process: those in which nothing happens
+ *	  fall asleep, whatever happens wakes them, and whoever dies in their sleep is
+ *	  replaced.
+ *
+ *	  build/unit/replica_sleep --bench [groups]	 what that costs
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/prng.h"
+#include "replica/replica.h"
+#include "scratch.h"
+
+#define NODES 3
+#define PATIENCE_US (120 * INT64_C(1000000))
+
+typedef struct Machine
+{
+	atomic_uint_fast64_t applied;
+	atomic_bool *shut;			/* apply waits, of all groups of a node */
+} Machine;
+
+typedef struct Node
+{
+	int			number;			/* from 1 */
+	bool		up;
+	Store	   *log;
+	ReplicaHost *host;
+	Replica   **replicas;
+	Machine    *machines;
+	atomic_bool shut;
+} Node;
+
+static Node nodes[NODES + 1];
+static uint32_t ngroups;
+static pthread_mutex_t net_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool cut[NODES + 1][NODES + 1];
+static atomic_uint loss;
+static Prng dice;
+static atomic_ullong frames;
+static atomic_ullong frame_bytes;
+
+/* -- Machine and network --------------------------------------------------- */
+
+static VtStatus
+machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
+{
+	Machine    *m = (Machine *) arg;
+
+	(void) commands;
+	(void) n;
+	(void) err;
+	while (atomic_load(m->shut))
+		usleep(1000);
+	atomic_store(&m->applied, applied);
+	return VT_OK;
+}
+
+static VtStatus
+machine_checkpoint(void *arg, uint64_t *index, VtError *err)
+{
+	(void) err;
+	*index = atomic_load(&((Machine *) arg)->applied);
+	return VT_OK;
+}
+
+static void
+net_send(void *arg, uint64_t to, Buf *messages)
+{
+	Node	   *from = (Node *) arg;
+
+	pthread_mutex_lock(&net_lock);
+	if (nodes[to].up && !cut[from->number][to] && prng_below(&dice, 100) >= loss)
+	{
+		atomic_fetch_add(&frames, 1);
+		atomic_fetch_add(&frame_bytes, messages->len);
+		replica_host_receive(nodes[to].host, messages);
+	}
+	pthread_mutex_unlock(&net_lock);
+	buf_free(messages);
+}
+
+/* -- Nodes ----------------------------------------------------------------- */
+
+static void
+node_start(int number, bool found)
+{
+	Node	   *node = &nodes[number];
+	ReplicaHostOptions options = {.transport = {.send = net_send, .arg = node}, .node = (uint64_t) number};
+	StoreOptions store = {0};
+	RaftConf	conf = {.n = NODES};
+	char		name[16];
+	VtError		err = {0};
+
+	for (int i = 0; i < NODES; i++)
+		conf.members[i] = (RaftMember) {.id = (uint64_t) i + 1, .node = (uint64_t) i + 1, .roles = RAFT_VOTER};
+	snprintf(name, sizeof(name), "log%d", number);
+	node->number = number;
+	if (store_open(scratch_path(name), &store, &node->log, &err) != VT_OK ||
+		replica_host_start(node->log, &options, &node->host, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	node->replicas = vt_alloc0(sizeof(Replica *) * ngroups);
+	if (!node->machines)
+		node->machines = vt_alloc0(sizeof(Machine) * ngroups);
+	pthread_mutex_lock(&net_lock);
+	node->up = true;
+	pthread_mutex_unlock(&net_lock);
+	for (uint32_t g = 0; g < ngroups; g++)
+	{
+		ReplicaMachine machine = {.apply = machine_apply, .checkpoint = machine_checkpoint,
+			.state = &node->machines[g]
+		};
+
+		node->machines[g].shut = &node->shut;
+		if ((found && replica_create(node->host, g + 1, (uint64_t) number, &conf, 0, &err) != VT_OK) ||
+			replica_open(node->host, g + 1, (uint64_t) number, &machine,
+						 atomic_load(&node->machines[g].applied), &node->replicas[g], &err) != VT_OK)
+			fail_msg("%s", vt_error_words(&err));
+	}
+}
+
+static void
+node_stop(int number)
+{
+	Node	   *node = &nodes[number];
+
+	pthread_mutex_lock(&net_lock);
+	node->up = false;
+	pthread_mutex_unlock(&net_lock);
+	replica_host_stop(node->host);
+	store_close(node->log);
+	free(node->replicas);
+}
+
+static void
+begin(uint32_t groups)
+{
+	ngroups = groups;
+	memset(cut, 0, sizeof(cut));
+	loss = 0;
+	dice.state = 1;
+	for (int i = 1; i <= NODES; i++)
+		node_start(i, true);
+}
+
+static void
+end(void)
+{
+	for (int i = 1; i <= NODES; i++)
+	{
+		if (nodes[i].up)
+			node_stop(i);
+		free(nodes[i].machines);
+		nodes[i].machines = NULL;
+	}
+}
+
+static uint64_t
+asleep(int number)
+{
+	ReplicaHostFigures figures;
+
+	replica_host_figures(nodes[number].host, &figures);
+	return figures.asleep;
+}
+
+static void
+pause_ms(int ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
+/* All groups sleep wherever they are up. */
+static void
+await_sleep(void)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (int i = 1; i <= NODES; i++)
+		while (nodes[i].up && asleep(i) < ngroups)
+		{
+			if (clock_now_us() > until)
+				fail_msg("node %d: %llu of %u sleep", i, (unsigned long long) asleep(i), ngroups);
+			pause_ms(10);
+			i = 1;				/* all at once */
+		}
+}
+
+/* -- Asking ---------------------------------------------------------------- */
+
+typedef struct Question
+{
+	atomic_bool done;
+	VtStatus	status;
+	uint64_t	index;
+} Question;
+
+static void
+on_done(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Question   *q = (Question *) arg;
+
+	(void) reply;
+	q->status = status;
+	q->index = index;
+	atomic_store(&q->done, true);
+}
+
+static VtStatus
+await(Question *q)
+{
+	while (!atomic_load(&q->done))
+		usleep(200);
+	return q->status;
+}
+
+static int
+leader_of(uint32_t g, uint64_t *term)
+{
+	int			leader = 0;
+
+	*term = 0;
+	for (int i = 1; i <= NODES; i++)
+	{
+		ReplicaStatus status;
+
+		if (!nodes[i].up)
+			continue;
+		replica_status(nodes[i].replicas[g], &status);
+		if (status.serving && status.term > *term)
+		{
+			leader = i;
+			*term = status.term;
+		}
+	}
+	return leader;
+}
+
+/* Write to a group until somebody acknowledges. */
+static uint64_t
+write_to(uint32_t g)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (;;)
+	{
+		Question	q = {0};
+		uint64_t	term;
+		int			leader = leader_of(g, &term);
+
+		if (leader)
+		{
+			replica_propose(nodes[leader].replicas[g], bytes_str("x"), on_done, &q);
+			if (await(&q) == VT_OK)
+				return q.index;
+		}
+		if (clock_now_us() > until)
+			fail_msg("group %u takes no write", g);
+		pause_ms(5);
+	}
+}
+
+static void
+await_applied(uint32_t g, uint64_t index)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (int i = 1; i <= NODES; i++)
+		while (nodes[i].up && atomic_load(&nodes[i].machines[g].applied) < index)
+		{
+			if (clock_now_us() > until)
+				fail_msg("node %d does not apply %llu of group %u", i, (unsigned long long) index, g);
+			pause_ms(5);
+		}
+}
+
+/* -- Stories --------------------------------------------------------------- */
+
+/* QS1, QS3, QS7: they sleep; a write or a read wakes its group and no other. */
+static void
+idle_groups_sleep(void **state)
+{
+	uint64_t	terms[40];
+	uint64_t	term;
+
+	(void) state;
+	begin(40);
+	await_sleep();
+	for (uint32_t g = 0; g < ngroups; g++)
+		assert_true(leader_of(g, &terms[g]) > 0);
+	for (uint32_t round = 0; round < 3; round++)
+	{
+		uint64_t	index = write_to(7);
+		Question	q = {0};
+
+		await_applied(7, index);
+		for (int i = 1; i <= NODES; i++)
+			assert_true(asleep(i) >= ngroups - 1);
+		await_sleep();
+		replica_read(nodes[leader_of(9, &term)].replicas[9], on_done, &q);
+		assert_int_equal(await(&q), VT_OK);
+		await_sleep();
+
+		/* Who follows says no, and nobody wakes for it. */
+		memset(&q, 0, sizeof(q));
+		replica_read(nodes[leader_of(9, &term) % NODES + 1].replicas[9], on_done, &q);
+		assert_int_equal(await(&q), VT_NOT_LEADER);
+		assert_int_equal(asleep(leader_of(9, &term)), ngroups);
+	}
+	for (uint32_t g = 0; g < ngroups; g++)
+	{
+		leader_of(g, &term);
+		assert_int_equal(term, terms[g]);	/* nobody was elected meanwhile */
+	}
+	end();
+}
+
+/* QS5, QS4, QS6: a node dies in their sleep, and comes back. */
+static void
+one_dies_in_its_sleep(void **state)
+{
+	(void) state;
+	begin(30);
+	for (int dead = 1; dead <= NODES; dead++)
+	{
+		uint64_t	last[30];
+
+		await_sleep();
+		node_stop(dead);
+		for (uint32_t g = 0; g < ngroups; g++)
+			last[g] = write_to(g);
+		await_sleep();			/* the dead are not waited for */
+		for (uint32_t g = 0; g < ngroups; g += 2)
+			last[g] = write_to(g);
+		node_start(dead, false);
+		for (uint32_t g = 0; g < ngroups; g++)
+			await_applied(g, last[g]);
+	}
+	await_sleep();
+	end();
+}
+
+/* Cut off in its sleep, a leader is found out, and another one is elected. */
+static void
+one_is_cut_off_in_its_sleep(void **state)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	term;
+	uint64_t	old_term;
+	int			old;
+
+	(void) state;
+	begin(5);
+	await_sleep();
+	old = leader_of(0, &old_term);
+	pthread_mutex_lock(&net_lock);
+	for (int i = 1; i <= NODES; i++)
+		cut[old][i] = cut[i][old] = true;
+	pthread_mutex_unlock(&net_lock);
+	while (leader_of(0, &term) == old)
+	{
+		if (clock_now_us() > until)
+			fail_msg("nobody misses the leader");
+		pause_ms(5);
+	}
+	assert_true(term > old_term);
+	(void) write_to(0);
+	pthread_mutex_lock(&net_lock);
+	memset(cut, 0, sizeof(cut));
+	pthread_mutex_unlock(&net_lock);
+	await_applied(0, write_to(0));
+	await_sleep();
+	end();
+}
+
+/* Signs of sleep get lost: they wake and sleep again, and lead on. */
+static void
+signs_are_lost(void **state)
+{
+	(void) state;
+	begin(20);
+	loss = 30;
+	for (uint32_t round = 0; round < 10; round++)
+		for (uint32_t g = round % 3; g < ngroups; g += 3)
+			(void) write_to(g);
+	loss = 0;
+	await_sleep();
+	for (uint32_t g = 0; g < ngroups; g++)
+		await_applied(g, write_to(g));
+	end();
+}
+
+/* The rule: not before every live replica has applied all, not merely written it. */
+static void
+not_before_all_have_applied(void **state)
+{
+	uint64_t	term;
+	int			slow;
+	uint64_t	last;
+
+	(void) state;
+	begin(1);
+	await_sleep();
+	slow = leader_of(0, &term) % NODES + 1;
+	atomic_store(&nodes[slow].shut, true);
+	last = write_to(0);
+	for (int i = 0; i < 300; i++)
+	{
+		pause_ms(10);
+		for (int k = 1; k <= NODES; k++)
+			assert_true(i < 10 || asleep(k) == 0);
+	}
+	atomic_store(&nodes[slow].shut, false);
+	await_applied(0, last);
+	await_sleep();
+	end();
+}
+
+/* -- What it costs --------------------------------------------------------- */
+
+static double
+cpu_seconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+		(double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static long
+resident_kb(void)
+{
+	FILE	   *f = fopen("/proc/self/statm", "r");
+	long		pages = 0;
+
+	if (!f || fscanf(f, "%*d %ld", &pages) != 1)
+		pages = 0;
+	if (f)
+		fclose(f);
+	return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void
+bench(uint32_t groups)
+{
+	long		before;
+	double		cpu;
+	int64_t		begun;
+	int64_t		took;
+
+	scratch_make(NULL);
+	before = resident_kb();
+	begun = clock_now_us();
+	begin(groups);
+	for (uint32_t g = 0; g < groups; g++)
+		(void) write_to(g);
+	printf("%u groups on 3 hosts: founded, elected and written to in %.1f s\n", groups,
+		   (double) (clock_now_us() - begun) / 1e6);
+	for (int round = 0; round < 2; round++)
+	{
+		unsigned long long sent;
+		unsigned long long bytes;
+
+		if (round)
+			await_sleep();
+		sent = atomic_load(&frames);
+		bytes = atomic_load(&frame_bytes);
+		cpu = cpu_seconds();
+		begun = clock_now_us();
+		pause_ms(round ? 10000 : 500);
+		took = clock_now_us() - begun;
+		cpu = (cpu_seconds() - cpu) / ((double) took / 1e6) / NODES;
+		printf("%s: %.2f %% of a core a host, %.0f frames and %.0f kB a second in all\n",
+			   round ? "asleep" : "awake ", cpu * 100,
+			   (double) (atomic_load(&frames) - sent) / ((double) took / 1e6),
+			   (double) (atomic_load(&frame_bytes) - bytes) / ((double) took / 1e6) / 1024);
+	}
+	printf("memory: %.1f kB for an idle replica\n",
+		   (double) (resident_kb() - before) / (double) groups / NODES);
+	end();
+	scratch_remove(NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(idle_groups_sleep),
+		TEST(one_dies_in_its_sleep),
+		TEST(one_is_cut_off_in_its_sleep),
+		TEST(signs_are_lost),
+		TEST(not_before_all_have_applied),
+	};
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+	{
+		bench(argc > 2 ? (uint32_t) atoi(argv[2]) : 2000);
+		return 0;
+	}
+	return cmocka_run_group_tests_name("replica_sleep", tests, NULL, NULL);
+}
