@@ -48,6 +48,7 @@ beat_free(Beat *beat)
 {
 	free(beat->reports);
 	free(beat->missing);
+	free(beat->damaged);
 	free(beat);
 }
 
@@ -142,6 +143,29 @@ report_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Replicas that the store says are damaged; what is malformed is none. */
+static void
+take_damaged(Beat *beat, json_t *body)
+{
+	json_t	   *list = json_object_get(body, "broken");
+	size_t		i;
+	json_t	   *row;
+
+	free(beat->damaged);
+	beat->damaged = NULL;
+	beat->ndamaged = 0;
+	if (json_array_size(list) == 0)
+		return;
+	beat->damaged = vt_alloc0(sizeof(Damaged) * json_array_size(list));
+	json_array_foreach(list, i, row)
+	{
+		Damaged    *damaged = &beat->damaged[beat->ndamaged];
+
+		if (get_u64(row, "shard", &damaged->shard) && get_u64(row, "replica", &damaged->replica))
+			beat->ndamaged++;
+	}
+}
+
 Beat *
 beat_take(Pd *pd, uint64_t store, json_t *body)
 {
@@ -179,6 +203,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	get_u64(body, "memory", &beat->memory);
 	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
+	take_damaged(beat, body);
 	free(beat->reports);
 	beat->reports = reports;
 	beat->nreports = n;
@@ -280,9 +305,20 @@ store_health(Pd *pd, const CatalogStore *store)
 	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
 }
 
+bool
+replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard)
+{
+	Beat	   *beat = beat_of(pd, store);
+
+	for (size_t i = 0; beat && i < beat->ndamaged; i++)
+		if (beat->damaged[i].shard == shard)
+			return true;
+	return false;
+}
+
 /*
- * A replica is as healthy as its store; but a store that is up and has for long
- * not mentioned it any more has lost it.
+ * A replica is as healthy as its store; but one that the store says is damaged is
+ * lost, and so is one that a store which is up has for long not mentioned.
  */
 Health
 replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen)
@@ -295,6 +331,8 @@ replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool se
 
 	if (health != HEALTH_UP || (report && report->replica == replica))
 		return health;
+	if (replica_is_damaged(pd, store, shard))
+		return HEALTH_DOWN;		/* no waiting: it will not come back */
 	return seen && missing && pd->now_us - missing->since_us >= pd->options.down_after_us ?
 		HEALTH_DOWN : HEALTH_SUSPECT;
 }

@@ -426,7 +426,7 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 		/* A group is founded once [cluster-hazards 14]. */
 		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)))
 			give_create(pd, beat->store, shard, replica, !shard->bootstrapped, tasks);
-		else
+		else if (!replica_is_damaged(pd, beat->store, shard->desc.shard))
 			give_plain(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
@@ -456,5 +456,15 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 
 		if (shard && !operate_has_replica(shard, beat->store, &replica))
 			tasks_of_shard(pd, beat, c, shard, tasks);
+	}
+	/* A damaged replica whose place another has taken. */
+	for (size_t i = 0; i < beat->ndamaged; i++)
+	{
+		const Damaged *damaged = &beat->damaged[i];
+		CatalogShard *shard = find_shard(pd, damaged->shard, &c);
+
+		if (shard && shard->bootstrapped && damaged->replica &&
+			(!operate_has_replica(shard, beat->store, &replica) || replica != damaged->replica))
+			give_plain(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
 	}
 }

@@ -191,7 +191,8 @@ replica_row(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const
 						json_string(c->state != COLLECTION_LIVE ? "dropped" :
 									!shard->bootstrapped || !seen ? "creating" :
 									r->replica == shard->plan.remove ? "leaving" :
-									health == HEALTH_UP ? "up" : "down"));
+									health == HEALTH_UP ? "up" :
+									replica_is_damaged(pd, r->store, shard->desc.shard) ? "damaged" : "down"));
 	return row;
 }
 

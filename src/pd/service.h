@@ -88,6 +88,13 @@ typedef struct Missing
 	int64_t		since_us;
 } Missing;
 
+/* A replica that a store has and says is damaged; 0 = it does not know which. */
+typedef struct Damaged
+{
+	uint64_t	shard;
+	uint64_t	replica;
+} Damaged;
+
 /* What a store said last; not in the log. */
 typedef struct Beat
 {
@@ -101,6 +108,8 @@ typedef struct Beat
 	size_t		nreports;
 	Missing    *missing;		/* by shard; owned */
 	size_t		nmissing;
+	Damaged    *damaged;		/* owned */
+	size_t		ndamaged;
 } Beat;
 
 /* Where a shard is in the catalog. */
@@ -266,6 +275,7 @@ extern void beats_free(Pd *pd);
 extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);
 extern Health store_health(Pd *pd, const CatalogStore *store);
+extern bool replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard);	/* so it says */
 extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
 extern Report *report_in(Beat *beat, uint64_t shard);
 extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);

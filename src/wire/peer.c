@@ -36,6 +36,12 @@ wire_raft_put(Buf *out, Bytes message)
 	memcpy(wire_raft_room(out, message.len), message.data, message.len);
 }
 
+uint64_t
+wire_raft_store(Bytes payload)
+{
+	return payload.len > RAFT_COUNT_AT ? get_le64(payload.data + 1) : 0;
+}
+
 VtStatus
 wire_raft_get(Bytes payload, WireRaft *out)
 {

@@ -398,6 +398,9 @@ extern void wire_raft_begin(Buf *out, uint64_t store);	/* out is empty */
 extern uint8_t *wire_raft_room(Buf *out, size_t len);
 extern void wire_raft_put(Buf *out, Bytes message);
 extern VtStatus wire_raft_get(Bytes payload, WireRaft *out);
+
+/* Who says that it sends this; a look at the front of it.  0: nobody. */
+extern uint64_t wire_raft_store(Bytes payload);
 extern bool wire_raft_next(const WireRaft *raft, size_t *at, Bytes *message);
 
 /*

@@ -17,7 +17,7 @@
  *	3.	Its directory is renamed to <id>.dropped, which no start opens, and
  *		removed.  A start removes what a crash left of one.
  *
- * All on the house thread, or before it begins.
+ * All on the thread of chores, or before it begins.
  *
  *-------------------------------------------------------------------------
  */
@@ -147,14 +147,6 @@ take_unused(Worker *worker, uint64_t id, uint64_t replica, Shard **out, VtError 
 	return VT_BUSY;
 }
 
-/* Free what a closed replica has left. */
-static void
-close_taken(Worker *worker, Shard *shard)
-{
-	unlink_leaving(worker, shard);
-	shard_close(shard);
-}
-
 /* Close a shard, which stays on disk.  VT_BUSY: somebody still holds it; try again. */
 VtStatus
 worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
@@ -164,8 +156,9 @@ worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 
 	if (status != VT_OK || !shard)
 		return status;
+	unlink_leaving(worker, shard);	/* others may look at what is in the list */
 	replica_close(shard->replica);
-	close_taken(worker, shard);
+	shard_close(shard);
 	log_info("shard=%llu closed", (unsigned long long) id);
 	return VT_OK;
 }
@@ -176,6 +169,8 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 {
 	Shard	   *there = worker_find_shard(worker, id);
 	Shard	   *back = NULL;
+	VtError		damage = {0};
+	VtStatus	status;
 
 	if (there)
 	{
@@ -198,9 +193,16 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 	pthread_mutex_unlock(&worker->lock);
 	if (back)
 		return VT_OK;
+	if (broken_has(worker, id))
+		return vt_fail(err, VT_CORRUPT, "the replica that is here is damaged");
 	if (!worker_has_group(worker, id))
 		return vt_fail(err, VT_NOT_FOUND, "the shard is not here");
-	return worker_open_shard(worker, id, err);
+	status = worker_open_shard(worker, id, &damage);
+	if (status == VT_CORRUPT)
+		broken_note(worker, id, status, &damage);
+	if (status != VT_OK && err)
+		*err = damage;
+	return status;
 }
 
 /*
@@ -217,10 +219,11 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 		return status;
 	if (shard)
 	{
+		unlink_leaving(worker, shard);
 		status = replica_destroy(shard->replica, err);
+		shard_close(shard);
 		if (status != VT_OK)
 			return status;
-		close_taken(worker, shard);
 	}
 	else
 	{
@@ -229,6 +232,8 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 			return status;
 	}
 	status = remove_files(worker, id, err);
+	if (status == VT_OK)
+		broken_forget(worker, id);
 	if (status == VT_OK)
 		log_info("shard=%llu dropped", (unsigned long long) id);
 	return status;

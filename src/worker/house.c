@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,13 +24,14 @@
 #define RETRY_MS 200
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
-static void
-look_around(Worker *worker)
+void
+worker_look(Worker *worker)
 {
 	struct statvfs disk;
 	uint64_t	memory = 0;
 	bool		low;
 
+	atomic_store(&worker->admitted, 0);
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
 		memory += shard_figures(s).bytes;
@@ -41,6 +43,12 @@ look_around(Worker *worker)
 		if (atomic_exchange(&worker->disk_low, low) != low)
 			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
 	}
+}
+
+static void
+look_around(Worker *worker)
+{
+	worker_look(worker);
 	lease_expire(worker, clock_now_us(), false);
 	lease_bury(worker);
 }
@@ -124,6 +132,31 @@ take_peers(Worker *worker, json_t *answer)
 		worker->peers_version = strtoull(version, NULL, 10);
 }
 
+/* Shards dropped since PD was last told; how many. */
+static size_t
+tell_dropped(Worker *worker, json_t *list)
+{
+	size_t		n;
+
+	pthread_mutex_lock(&worker->lock);
+	n = worker->ndropped;
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, status_u64(worker->dropped[i]));
+	pthread_mutex_unlock(&worker->lock);
+	return n;
+}
+
+/* PD knows of the first n. */
+static void
+forget_dropped(Worker *worker, size_t n)
+{
+	pthread_mutex_lock(&worker->lock);
+	worker->ndropped -= n;
+	if (n > 0)
+		memmove(worker->dropped, worker->dropped + n, sizeof(uint64_t) * worker->ndropped);
+	pthread_mutex_unlock(&worker->lock);
+}
+
 /* Report, and do what comes back.  Returns in how many ms to report again. */
 static int
 beat(Worker *worker, Drivers *drivers, VtStatus *last)
@@ -134,24 +167,26 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_t	   *answer;
 	json_t	   *task;
 	size_t		i;
+	size_t		told;
 	struct statvfs disk;
 	uint64_t	disk_free;
 	bool		settling = false;
-	bool		again = false;
+	bool		busy;
 
 	json_array_foreach(shards, i, task)
 	{
 		settling |= !json_is_true(json_object_get(task, "settled"));
 	}
-	for (i = 0; i < worker->ndropped; i++)
-		json_array_append_new(dropped, status_u64(worker->dropped[i]));
+	told = tell_dropped(worker, dropped);
+	busy = chores_wait(worker);
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
 	json_object_set_new(question, "op", json_string("heartbeat"));
 	json_object_set_new(question, "store", status_u64(worker->store_id));
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
-	json_object_set_new(question, "wait_ms", json_integer(settling ? 0 : BEAT_WAIT_MS));
+	json_object_set_new(question, "wait_ms", json_integer(settling || busy ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "shards", shards);
+	json_object_set_new(question, "broken", status_broken(worker));
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
@@ -159,22 +194,28 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
 	if (answer)
-		worker->ndropped = 0;
+		forget_dropped(worker, told);
 	take_peers(worker, answer);
 	json_array_foreach(json_object_get(answer, "tasks"), i, task)
 	{
-		task_do(worker, task, &again);
+		task_do(worker, task);
 	}
 	json_decref(answer);
-	return again ? RETRY_MS : settling ? SETTLE_MS : 0;
+	return chores_wait(worker) ? RETRY_MS : settling ? SETTLE_MS : 0;
 }
 
+/* Until then, or until a chore is done; true: the worker stops. */
 static bool
 nap(Worker *worker, int ms)
 {
-	struct pollfd fd = {worker->wake_fd, POLLIN, 0};
+	struct pollfd fds[2] = {{worker->wake_fd, POLLIN, 0}, {worker->chore_fd, POLLIN, 0}};
+	uint64_t	done;
 
-	return poll(&fd, 1, ms) > 0;
+	if (poll(fds, 2, ms) <= 0)
+		return false;
+	if (fds[1].revents && read(worker->chore_fd, &done, sizeof(done)) != sizeof(done))
+		log_warn("could not hear of a chore that is done");
+	return fds[0].revents != 0;
 }
 
 void *

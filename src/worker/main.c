@@ -22,6 +22,8 @@ static Setting settings[] = {
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
 	{.name = "checkpoint", .help = "MiB of Raft log of a shard before a checkpoint cuts it", .fallback = "64", .low = 1, .high = 1 << 20},
+	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it", .fallback = "1024", .low = 1, .high = 1 << 20},
+	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
@@ -77,6 +79,8 @@ main(int argc, char **argv)
 	options.index_threads = (uint32_t) get("index_threads")->number;
 	options.memory_limit = (uint64_t) get("memory_limit")->number << 20;
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 20;
+	options.log_bytes = (uint64_t) get("log_limit")->number << 20;
+	options.snapshot_rate = (uint64_t) get("snapshot_rate")->number << 20;
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
 	options.boot_epoch = daemon_boot_epoch();
 	if (worker_start(&options, &worker, &err) != VT_OK)

@@ -208,6 +208,14 @@ cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 		lease_cancel(worker, conn, id);
 }
 
+/* Raft messages are believed to come from the store that its HELLO named. */
+static bool
+speaks_for_itself(const NetConn *conn, Bytes payload)
+{
+	return net_conn_role(conn) == WIRE_ROLE_WORKER &&
+		wire_raft_store(payload) == net_conn_store(conn);
+}
+
 /* In net_server_poll(), on the thread that will serve it or queue it. */
 void
 pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
@@ -218,8 +226,10 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
-	if (header->kind == WIRE_ONEWAY)
+	if (header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload)))
 		replica_host_receive(worker->host, payload);
+	else if (header->kind == WIRE_ONEWAY)
+		atomic_fetch_add(&worker->foreign, 1);
 	if (header->kind != WIRE_REQUEST)
 		return;
 	request = vt_alloc0(sizeof(Request));

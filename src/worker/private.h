@@ -50,6 +50,34 @@ typedef struct RequestQueue
 	Request   **end;
 } RequestQueue;
 
+/* Something to do with a whole shard (chores.c). */
+typedef enum ChoreKind
+{
+	CHORE_CREATE,
+	CHORE_OPEN,
+	CHORE_CLOSE,
+	CHORE_DROP
+} ChoreKind;
+
+typedef struct Chore
+{
+	struct Chore *next;
+	ChoreKind	kind;
+	uint64_t	shard;
+	uint64_t	replica;
+	WireShardDesc desc;			/* CREATE */
+	bool		found;			/* CREATE: with the replicas in desc */
+} Chore;
+
+/* A shard that is here but damaged (broken.c). */
+typedef struct Broken
+{
+	struct Broken *next;
+	uint64_t	shard;
+	uint64_t	replica;		/* 0 = that is not known any more */
+	VtError		err;
+} Broken;
+
 /* State a client comes back to: a scan or a listing of one shard. */
 typedef struct Lease
 {
@@ -108,14 +136,23 @@ struct Worker
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 
-	/* The house thread's: shards dropped since PD was last told */
+	/* With lock: shards dropped since PD was last told, and such as are damaged */
 	uint64_t   *dropped;
 	size_t		ndropped;
-	int64_t		complain_us;	/* next time that a failing task is logged */
+	Broken	   *broken;
 
-	/* What the house thread sees, for admission */
+	/* With lock: the first is being done */
+	Chore	   *chores;
+	pthread_cond_t chores_ready;
+	bool		chores_stop;
+	pthread_t	chores_thread;
+	int			chore_fd;		/* eventfd: one is done */
+
+	/* What worker_look() saw, and bytes let in since, for admission */
+	atomic_uint_fast64_t admitted;
 	atomic_bool disk_low;
 	atomic_uint_fast64_t memory;
+	atomic_uint_fast64_t foreign;	/* frames from peers that spoke for another store */
 };
 
 /* worker.c */
@@ -166,7 +203,20 @@ extern void lease_bury(Worker *worker);
 
 /* task.c: what PD gives to do */
 struct json_t;
-extern void task_do(Worker *worker, const struct json_t *task, bool *again);
+extern void task_do(Worker *worker, const struct json_t *task);
+
+/* chores.c */
+extern VtStatus chores_start(Worker *worker, VtError *err);
+extern void chores_stop(Worker *worker);
+extern void chores_put(Worker *worker, const Chore *chore);
+extern bool chores_wait(Worker *worker);	/* are there any? */
+
+/* broken.c */
+/* The shard could not be opened; false: not because of damage. */
+extern bool broken_note(Worker *worker, uint64_t shard, VtStatus status, const VtError *err);
+extern bool broken_has(Worker *worker, uint64_t shard);
+extern void broken_forget(Worker *worker, uint64_t shard);
+extern void broken_free(Worker *worker);
 
 /*
  * driver.c: ask the placement driver; takes question.  NULL: nobody answered, or
@@ -180,6 +230,9 @@ extern void drivers_free(Drivers *drivers);
 
 /* house.c */
 extern void *house_main(void *worker);
+
+/* How much room there is, for admission; any thread. */
+extern void worker_look(Worker *worker);
 
 /* status.c */
 /* The answer to a control question; free() it. */

@@ -17,6 +17,7 @@
 #include "private.h"
 
 #define PAGE_BYTES (1u << 20)
+#define LOOK_BYTES (4u << 20)	/* new data between two looks at how much room there is */
 
 /* Fill the head of a reply about a shard (NULL: about none). */
 static WireReply
@@ -145,10 +146,16 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	buf_free(&body);
 }
 
-/* May new data come in at all?  Deletes, raises and markers always may. */
+/*
+ * May new data come in at all?  Deletes, raises and markers always may.  The house
+ * thread looks how much room there is, but it may be waiting for PD while much
+ * comes in.
+ */
 static const char *
-no_room(Worker *worker)
+no_room(Worker *worker, size_t bytes)
 {
+	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
+		worker_look(worker);
 	if (atomic_load(&worker->disk_low))
 		return "the worker's disk is almost full";
 	if (worker->options.memory_limit && atomic_load(&worker->memory) > worker->options.memory_limit)
@@ -172,7 +179,7 @@ serve_write(Worker *worker, Request *request)
 		return;
 	if (write.type == WRITE_PUT)
 	{
-		const char *full = no_room(worker);
+		const char *full = no_room(worker, request->payload.len);
 		uint32_t	wait_ms = full ? 0 : indexer_wait_ms(worker->indexer, request->shard);
 
 		if (full)

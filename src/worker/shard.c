@@ -527,6 +527,7 @@ shard_machine(Shard *shard)
 		.snapshot_close = shard_snapshot_close,
 		.stage = shard_stage,
 		.install = shard_install,
+		.load = shard_load_installed,
 		.state = shard,
 	};
 

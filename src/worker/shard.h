@@ -136,6 +136,7 @@ extern VtStatus shard_snapshot_read(void *stream, size_t bytes, Buf *out, bool *
 extern void shard_snapshot_close(void *stream);
 extern VtStatus shard_stage(void *shard, const WireChunk *chunk, uint32_t *next, VtError *err);
 extern VtStatus shard_install(void *shard, uint64_t stream, uint64_t index, VtError *err);
+extern VtStatus shard_load_installed(void *shard, uint64_t index, VtError *err);
 
 /*
  * Before a shard is opened: if the base of its log is a snapshot that was staged

@@ -125,6 +125,25 @@ json_searches(Worker *worker)
 	return row;
 }
 
+json_t *
+status_broken(Worker *worker)
+{
+	json_t	   *list = json_array();
+
+	pthread_mutex_lock(&worker->lock);
+	for (const Broken *b = worker->broken; b; b = b->next)
+	{
+		json_t	   *row = json_object();
+
+		json_object_set_new(row, "shard", status_u64(b->shard));
+		json_object_set_new(row, "replica", status_u64(b->replica));
+		json_object_set_new(row, "message", json_string(vt_error_words(&b->err)));
+		json_array_append_new(list, row);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return list;
+}
+
 /* Text of an answer, which is given up. */
 static char *
 text_of(json_t *reply)
@@ -151,6 +170,7 @@ status_answer_json(Worker *worker, Bytes question)
 	json_t	   *asked = json_loadb((const char *) question.data, question.len, 0, NULL);
 	const char *op = json_string_value(json_object_get(asked, "op"));
 	bool		known = op && strcmp(op, "status") == 0;
+	ReplicaHostFigures raft;
 	json_t	   *reply;
 
 	json_decref(asked);
@@ -165,5 +185,13 @@ status_answer_json(Worker *worker, Bytes question)
 	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(reply, "searches", json_searches(worker));
 	json_object_set_new(reply, "shards", status_shards(worker, false));
+	json_object_set_new(reply, "broken", status_broken(worker));
+	replica_host_figures(worker->host, &raft);
+	json_object_set_new(reply, "raft_log", status_u64(raft.log_bytes));
+	json_object_set_new(reply, "raft_log_resident", status_u64(raft.resident_bytes));
+	json_object_set_new(reply, "raft_inflight", status_u64(raft.inflight_bytes));
+	json_object_set_new(reply, "groups_asleep", status_u64(raft.asleep));
+	json_object_set_new(reply, "raft_frames_dropped", status_u64(raft.dropped));
+	json_object_set_new(reply, "raft_frames_foreign", status_u64(atomic_load(&worker->foreign)));
 	return text_of(reply);
 }

@@ -15,7 +15,8 @@
 extern json_t *status_u64(uint64_t v);	/* as a decimal string */
 extern json_t *status_id(const VtId *id);
 
-/* with_leaving: also what is being closed or dropped; for the house thread alone. */
+/* with_leaving: also what waits to be closed or dropped. */
 extern json_t *status_shards(Worker *worker, bool with_leaving);
+extern json_t *status_broken(Worker *worker);
 
 #endif							/* WORKER_STATUS_H */

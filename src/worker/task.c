@@ -4,20 +4,17 @@
  *	  What the placement driver gives a worker to do; on the house thread.
  *
  * PD gives a task again until a heartbeat shows that it is done, so each may
- * be met half done or done, and none is kept here.  The members of a group and
- * its leader are changed through its Raft, which refuses what was computed from
- * an older configuration.
+ * be met half done or done.  What is to be done with a whole shard may take long
+ * and is a chore (chores.c).  The members of a group and its leader are changed
+ * through its Raft, which refuses what was computed from an older configuration.
  *
  *-------------------------------------------------------------------------
  */
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
-
-#define COMPLAIN_US (30 * INT64_C(1000000))	/* between log lines about tasks that fail */
 
 static uint64_t
 get_number(const json_t *task, const char *name)
@@ -57,37 +54,6 @@ desc_from_hex(const char *hex, WireShardDesc *out)
 }
 
 /*
- * Close, open or drop a shard that is there.  *again: it could not be done yet;
- * PD will ask for it again.
- */
-static void
-do_shard_task(Worker *worker, const char *what, const json_t *task, bool *again)
-{
-	uint64_t	id = get_number(task, "shard");
-	uint64_t	replica = get_number(task, "replica");
-	VtError		err = {0};
-	VtStatus	status;
-
-	if (strcmp(what, "close_shard") == 0)
-		status = worker_close_shard(worker, id, replica, &err);
-	else if (strcmp(what, "open_shard") == 0)
-		status = worker_reopen_shard(worker, id, &err);
-	else
-		status = worker_drop_shard(worker, id, replica, &err);
-	if (status == VT_OK && strcmp(what, "drop_shard") == 0)
-	{
-		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
-		worker->dropped[worker->ndropped++] = id;
-	}
-	*again |= status != VT_OK;
-	if (status != VT_OK && status != VT_BUSY && clock_now_us() > worker->complain_us)
-	{
-		worker->complain_us = clock_now_us() + COMPLAIN_US;
-		log_error("shard=%llu: %s: %s", (unsigned long long) id, what, vt_error_words(&err));
-	}
-}
-
-/*
  * Our replica of a shard in its descriptor: the one the task names, or the one
  * that lives in this store.
  */
@@ -105,17 +71,28 @@ own_replica(const Worker *worker, const json_t *task, const WireShardDesc *desc)
 static void
 create_shard(Worker *worker, const json_t *task)
 {
-	WireShardDesc desc;
-	VtError		err = {0};
-	uint64_t	replica;
-	bool		found = !json_is_false(json_object_get(task, "bootstrap"));
+	Chore		chore = {.kind = CHORE_CREATE};
 
-	if (!desc_from_hex(json_string_value(json_object_get(task, "desc")), &desc) ||
-		(replica = own_replica(worker, task, &desc)) == 0)
+	chore.found = !json_is_false(json_object_get(task, "bootstrap"));
+	if (!desc_from_hex(json_string_value(json_object_get(task, "desc")), &chore.desc) ||
+		(chore.replica = own_replica(worker, task, &chore.desc)) == 0)
+	{
 		log_error("placement driver gave a shard to make that is malformed or not of this store");
-	else if (worker_create_shard(worker, &desc, replica, found, &err) != VT_OK)
-		log_error("shard=%llu could not be made: %s", (unsigned long long) desc.shard,
-				  vt_error_words(&err));
+		return;
+	}
+	chore.shard = chore.desc.shard;
+	chores_put(worker, &chore);
+}
+
+/* Close, open or drop a shard that is there. */
+static void
+do_shard_task(Worker *worker, ChoreKind kind, const json_t *task)
+{
+	Chore		chore = {.kind = kind, .shard = get_number(task, "shard"),
+		.replica = get_number(task, "replica")
+	};
+
+	chores_put(worker, &chore);
 }
 
 typedef struct Asked
@@ -206,7 +183,7 @@ transfer_leader(Worker *worker, const json_t *task)
 }
 
 void
-task_do(Worker *worker, const json_t *task, bool *again)
+task_do(Worker *worker, const json_t *task)
 {
 	const char *what = json_string_value(json_object_get(task, "task"));
 
@@ -214,9 +191,12 @@ task_do(Worker *worker, const json_t *task, bool *again)
 		what = "?";
 	if (strcmp(what, "create_shard") == 0)
 		create_shard(worker, task);
-	else if (strcmp(what, "close_shard") == 0 || strcmp(what, "open_shard") == 0 ||
-			 strcmp(what, "drop_shard") == 0)
-		do_shard_task(worker, what, task, again);
+	else if (strcmp(what, "close_shard") == 0)
+		do_shard_task(worker, CHORE_CLOSE, task);
+	else if (strcmp(what, "open_shard") == 0)
+		do_shard_task(worker, CHORE_OPEN, task);
+	else if (strcmp(what, "drop_shard") == 0)
+		do_shard_task(worker, CHORE_DROP, task);
 	else if (strcmp(what, "change_members") == 0)
 		change_members(worker, task);
 	else if (strcmp(what, "transfer_leader") == 0)

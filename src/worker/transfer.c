@@ -348,36 +348,69 @@ let_go(Shard *shard)
 	atomic_store(&shard->ingesting, false);
 }
 
+/* Is this stream staged, all of it, and does it stand where it should? */
+static VtStatus
+check_staged(Shard *shard, uint64_t stream, uint64_t index, VtError *err)
+{
+	Buf			value = {0};
+	uint64_t	stands = 0;
+	VtStatus	status;
+
+	if (shard->staged_stream != stream || !shard->staged_whole)
+		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
+					   (unsigned long long) shard->desc.shard);
+	status = store_get(shard->staged, bytes_of("a", 1), &value, err);
+	if (status == VT_OK && value.len == 8)
+		stands = get_le64(value.data);
+	buf_free(&value);
+	if (status == VT_OK && stands != index)
+		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu stands at %llu, not at %llu",
+						 (unsigned long long) shard->desc.shard, (unsigned long long) stands,
+						 (unsigned long long) index);
+	return status;
+}
+
+/*
+ * The files change places, durably.  Nobody may hold the shard, and no checkpoint
+ * be made, before its new state is loaded as well; one thread does both.
+ */
 VtStatus
 shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 {
 	Shard	   *shard = (Shard *) state;
-	uint64_t	id = shard->desc.shard;
-	uint64_t	stands;
 	VtStatus	status;
 
 	pthread_mutex_lock(&shard->files_lock);
 	close_gate(shard);
-	if (shard->staged_stream != stream || !shard->staged_whole)
+	status = check_staged(shard, stream, index, err);
+	if (status == VT_OK)
+	{
+		let_go(shard);
+		store_close(shard->staged);
+		shard->staged = NULL;
+		shard->staged_stream = 0;
+		status = swap_directories(shard->directory, shard->desc.shard, stream, err);
+	}
+	if (status != VT_OK)
 	{
 		atomic_store(&shard->installing, false);
 		pthread_mutex_unlock(&shard->files_lock);
-		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
-					   (unsigned long long) id);
 	}
-	let_go(shard);
-	store_close(shard->staged);
-	shard->staged = NULL;
-	shard->staged_stream = 0;
-	status = swap_directories(shard->directory, id, stream, err);
-	if (status == VT_OK)
-		status = shard_open_rows(shard->directory, id, &shard->rows, err);
+	return status;
+}
+
+VtStatus
+shard_load_installed(void *state, uint64_t index, VtError *err)
+{
+	Shard	   *shard = (Shard *) state;
+	uint64_t	stands;
+	VtStatus	status = shard_open_rows(shard->directory, shard->desc.shard, &shard->rows, err);
+
 	if (status == VT_OK)
 		status = shard_load(shard, &stands, err);
 	if (status == VT_OK && stands != index)
-		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu stands at %llu, not at %llu",
-						 (unsigned long long) id, (unsigned long long) stands,
-						 (unsigned long long) index);
+		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu was not loaded as it came",
+						 (unsigned long long) shard->desc.shard);
 	atomic_store(&shard->installing, false);
 	pthread_mutex_unlock(&shard->files_lock);
 	if (status == VT_OK && shard->on_waiting)

@@ -106,6 +106,7 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 {
 	Shard	   *there = worker_find_shard(worker, desc->shard);
 	RaftConf	founders = founders_of(desc);
+	WireShardDesc own = *desc;
 	bool		dead;
 	VtStatus	status;
 
@@ -114,15 +115,21 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 		shard_release(there);
 		return VT_OK;
 	}
+	if (broken_has(worker, desc->shard))
+		return vt_fail(err, VT_EXISTS, "the replica that is here is damaged");
 	status = log_has_tombstone(worker->log, desc->shard, replica, &dead, err);
 	if (status == VT_OK && dead)
 		return vt_fail(err, VT_GONE, "it was dropped here");
+
+	/* Who joins has nothing, wherever the group began: a snapshot brings it. */
+	if (!found)
+		own.base_index = 0;
 	if (status == VT_OK)
-		status = shard_create(worker->shards_path, desc, replica, err);
+		status = shard_create(worker->shards_path, &own, replica, err);
 	if (status != VT_OK)
 		return status;			/* VT_EXISTS: as another replica, which stays closed */
 	status = replica_create(worker->host, desc->shard, replica, found ? &founders : NULL,
-							desc->base_index, err);
+							own.base_index, err);
 	if (status == VT_OK || status == VT_EXISTS)
 		status = worker_open_shard(worker, desc->shard, err);
 	return status;
@@ -188,7 +195,15 @@ open_all(Worker *worker, VtError *err)
 	for (size_t i = 0; i < n && status == VT_OK; i++)
 	{
 		if (worker_has_group(worker, ids[i]))
-			status = worker_open_shard(worker, ids[i], err);
+		{
+			VtError		damage = {0};
+
+			status = worker_open_shard(worker, ids[i], &damage);
+			if (status != VT_OK && broken_note(worker, ids[i], status, &damage))
+				status = VT_OK; /* the others are served */
+			else if (status != VT_OK && err)
+				*err = damage;
+		}
 		else
 			log_info("shard=%llu has no Raft group: not founded yet, or being dropped",
 					 (unsigned long long) ids[i]);
@@ -239,7 +254,9 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	worker->started_us = clock_now_us();
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->chores_ready, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
+	worker->chore_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);
 	worker->shards_path = vt_strdup(path);
 	snprintf(path, sizeof(path), "%s/log", options->data);
@@ -254,6 +271,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		host_options.transport = replica_links_transport(worker->links);
 		host_options.node = worker->store_id;
 		host_options.checkpoint_bytes = options->checkpoint_bytes;
+		host_options.log_bytes = options->log_bytes;
+		host_options.snapshot_rate = options->snapshot_rate;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 		replica_links_serve(worker->links, worker->host);
 	}
@@ -281,6 +300,9 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status != VT_OK)
 		return status;
 	pool_start(worker);
+	status = chores_start(worker, err);
+	if (status != VT_OK)
+		return status;
 	if (pthread_create(&worker->house, NULL, house_main, worker) != 0)
 		return vt_fail(err, VT_NOMEM, "could not start a thread");
 	*out = worker;
@@ -295,6 +317,7 @@ worker_stop(Worker *worker)
 	if (write(worker->wake_fd, &one, sizeof(one)) != sizeof(one))
 		log_warn("could not wake the housekeeping thread");
 	pthread_join(worker->house, NULL);
+	chores_stop(worker);
 	pool_stop(worker);
 	replica_links_stop(worker->links);
 	replica_host_stop(worker->host);
@@ -313,8 +336,10 @@ worker_stop(Worker *worker)
 	free(worker->dropped);
 	waiting_free(&worker->searches);
 	replica_links_free(worker->links);
+	broken_free(worker);
 	store_close(worker->log);
 	close(worker->wake_fd);
+	close(worker->chore_fd);
 	free(worker->shards_path);
 	free(worker);
 }

@@ -24,6 +24,8 @@ typedef struct WorkerOptions
 	uint32_t	index_threads;	/* take vectors into the graphs; 0 = as many as cores */
 	uint64_t	memory_limit;	/* bytes of records; 0 = none */
 	uint64_t	checkpoint_bytes;	/* log of a shard before a checkpoint cuts it; 0 = 64 MiB */
+	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = 1 GiB */
+	uint64_t	snapshot_rate;	/* bytes a second sent; 0 = no limit */
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
 	uint64_t	boot_epoch;
 } WorkerOptions;

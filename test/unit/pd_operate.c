@@ -225,6 +225,28 @@ a_replica_that_was_lost_is_not_made_again(void **state)
 	end(w);
 }
 
+/* It says itself that it is lost: no waiting for that; then it is deleted. */
+static void
+a_damaged_replica_is_replaced_at_once(void **state)
+{
+	PdWorld    *w = cluster(18, 4);
+	WStore	   *s;
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	s = &w->stores[0];
+	assert_true(s->n > 0);
+	s->damaged = s->replicas[0];
+	s->replicas[0] = s->replicas[--s->n];
+	settle(w, 3, 50);			/* less than down_after */
+	for (int i = 0; i < 60 && s->damaged.shard; i++)
+		run_seconds(w, 1);
+	assert_int_equal(s->damaged.shard, 0);
+	assert_int_equal(w->dropped, 1);
+	end(w);
+}
+
 static void
 a_store_is_drained(void **state)
 {
@@ -468,6 +490,7 @@ main(void)
 		TEST(a_disk_that_is_gone_founds_nothing),
 		TEST(a_late_founder_waits_for_the_leader),
 		TEST(a_replica_that_was_lost_is_not_made_again),
+		TEST(a_damaged_replica_is_replaced_at_once),
 		TEST(a_store_is_drained),
 		TEST(a_store_with_sole_replicas_is_drained),
 		TEST(mass_failure_moves_nothing),

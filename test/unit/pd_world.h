@@ -61,6 +61,7 @@ typedef struct WStore
 	uint64_t	dead[256];		/* tombstones: it deleted them and makes them no more */
 	uint32_t	ndead;
 	uint64_t	lost;			/* replica that is gone without a trace */
+	WReplica	damaged;		/* one that is there and closed; shard 0 = none */
 } WStore;
 
 typedef struct WGroup
@@ -481,6 +482,13 @@ do_drop(PdWorld *w, WStore *s, uint64_t shard, uint64_t replica)
 	WGroup	   *g = group_of(w, shard);
 	WReplica   *r = replica_on(s, shard);
 
+	if (!r && s->damaged.shard == shard && s->damaged.replica == replica)
+	{
+		memset(&s->damaged, 0, sizeof(s->damaged));
+		s->dead[s->ndead++] = replica;
+		w->dropped++;
+		return;
+	}
 	if (!r || r->replica != replica)
 		return;
 	if (g && (is_in(g->members, g->n, replica) || (g->joint && is_in(g->next, g->nnext, replica))))
@@ -590,6 +598,16 @@ beat_body(PdWorld *w, WStore *s)
 		json_array_append_new(shards, report);
 	}
 	json_object_set_new(body, "shards", shards);
+	if (s->damaged.shard)
+	{
+		json_t	   *row = json_object();
+		json_t	   *list = json_array();
+
+		json_object_set_new(row, "shard", json_u64(s->damaged.shard));
+		json_object_set_new(row, "replica", json_u64(s->damaged.replica));
+		json_array_append_new(list, row);
+		json_object_set_new(body, "broken", list);
+	}
 	return body;
 }
 

@@ -182,6 +182,8 @@ in_place_of_what_was_there(void **state)
 	holds(to, 5000, 50);		/* not before it is installed */
 	assert_int_equal(shard_install(to, 78, index, &err), VT_NOT_FOUND);
 	assert_int_equal(shard_install(to, 77, index, &err), VT_OK);
+	assert_false(shard_hold(to));	/* not before it is loaded */
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
 	holds(to, 0, 300);
 	assert_int_equal(to->replica_id, 12);
 
@@ -214,7 +216,9 @@ streams_do_not_mix(void **state)
 	assert_int_equal(shard_install(to, 1, 200, &err), VT_NOT_FOUND);
 	index = send(from, to, 2, UINT32_MAX);
 	assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_LEASE_GONE);
+	assert_int_equal(shard_install(to, 2, index + 1, &err), VT_CORRUPT);	/* it does not stand there */
 	assert_int_equal(shard_install(to, 2, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
 	assert_int_equal(records_count(to->records), 203);
 
 	/* What no snapshot has is refused. */

@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ *
+ * chores.c
+ *	  Making, opening, closing and dropping shards, on a thread of its own.
+ *
+ * Each may take long: all rows of a shard are read when it is opened.  Heartbeats
+ * go on meanwhile, so PD does not take the worker for dead; it gives a task again
+ * until a heartbeat shows that it is done, and for a shard that has a chore
+ * already the task is not taken twice.  What fails is dropped: PD will ask again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "private.h"
+
+#define COMPLAIN_US (30 * INT64_C(1000000))	/* between log lines about chores that fail */
+
+static const char *
+words(ChoreKind kind)
+{
+	switch (kind)
+	{
+		case CHORE_CREATE:
+			return "create_shard";
+		case CHORE_OPEN:
+			return "open_shard";
+		case CHORE_CLOSE:
+			return "close_shard";
+		case CHORE_DROP:
+			return "drop_shard";
+	}
+	return "?";
+}
+
+/* A heartbeat that tells PD is due. */
+static void
+wake_house(Worker *worker)
+{
+	uint64_t	one = 1;
+
+	if (write(worker->chore_fd, &one, sizeof(one)) != sizeof(one))
+		log_warn("could not wake the housekeeping thread");
+}
+
+static VtStatus
+run(Worker *worker, const Chore *chore, VtError *err)
+{
+	switch (chore->kind)
+	{
+		case CHORE_CREATE:
+			return worker_create_shard(worker, &chore->desc, chore->replica, chore->found, err);
+		case CHORE_OPEN:
+			return worker_reopen_shard(worker, chore->shard, err);
+		case CHORE_CLOSE:
+			return worker_close_shard(worker, chore->shard, chore->replica, err);
+		case CHORE_DROP:
+			return worker_drop_shard(worker, chore->shard, chore->replica, err);
+	}
+	return VT_INVALID;
+}
+
+/* The thread's own: when the next failure is logged. */
+static void
+do_chore(Worker *worker, const Chore *chore, int64_t *complain_us)
+{
+	VtError		err = {0};
+	VtStatus	status = run(worker, chore, &err);
+
+	pthread_mutex_lock(&worker->lock);
+	if (status == VT_OK && chore->kind == CHORE_DROP)
+	{
+		worker->dropped = vt_realloc(worker->dropped, sizeof(uint64_t) * (worker->ndropped + 1));
+		worker->dropped[worker->ndropped++] = chore->shard;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	if (status != VT_OK && status != VT_BUSY && clock_now_us() > *complain_us)
+	{
+		*complain_us = clock_now_us() + COMPLAIN_US;
+		log_error("shard=%llu: %s: %s", (unsigned long long) chore->shard, words(chore->kind),
+				  vt_error_words(&err));
+	}
+	if (status == VT_OK)
+		wake_house(worker);
+}
+
+static void *
+chores_main(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+	int64_t		complain_us = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	while (!worker->chores_stop)
+	{
+		Chore	   *chore = worker->chores;
+
+		if (!chore)
+		{
+			pthread_cond_wait(&worker->chores_ready, &worker->lock);
+			continue;
+		}
+		/* It stays in the list until it is done: it is not to be taken twice. */
+		pthread_mutex_unlock(&worker->lock);
+		do_chore(worker, chore, &complain_us);
+		pthread_mutex_lock(&worker->lock);
+		worker->chores = chore->next;
+		free(chore);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return NULL;
+}
+
+void
+chores_put(Worker *worker, const Chore *chore)
+{
+	Chore	  **p = &worker->chores;
+
+	pthread_mutex_lock(&worker->lock);
+	while (*p && (*p)->shard != chore->shard)
+		p = &(*p)->next;
+	if (!*p)
+	{
+		*p = vt_alloc(sizeof(Chore));
+		**p = *chore;
+		(*p)->next = NULL;
+		pthread_cond_signal(&worker->chores_ready);
+	}
+	pthread_mutex_unlock(&worker->lock);
+}
+
+bool
+chores_wait(Worker *worker)
+{
+	bool		some;
+
+	pthread_mutex_lock(&worker->lock);
+	some = worker->chores != NULL;
+	pthread_mutex_unlock(&worker->lock);
+	return some;
+}
+
+VtStatus
+chores_start(Worker *worker, VtError *err)
+{
+	if (pthread_create(&worker->chores_thread, NULL, chores_main, worker) != 0)
+		return vt_fail(err, VT_NOMEM, "could not start a thread");
+	return VT_OK;
+}
+
+/* The one that is being done comes to its end. */
+void
+chores_stop(Worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	worker->chores_stop = true;
+	pthread_cond_signal(&worker->chores_ready);
+	pthread_mutex_unlock(&worker->lock);
+	pthread_join(worker->chores_thread, NULL);
+	while (worker->chores)
+	{
+		Chore	   *chore = worker->chores;
+
+		worker->chores = chore->next;
+		free(chore);
+	}
+}

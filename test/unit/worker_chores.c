@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_chores.c
+ *	  Shards are made while heartbeats go on, however long that takes.
+ *
+ * The placement driver is a model that answers what it is told to.  A shard
+ * whose file CURRENT is a pipe takes until somebody writes into that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker_shards.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "net/net.h"
+
+#define PATIENCE_US (120 * INT64_C(1000000))
+
+typedef struct Driver
+{
+	NetServer  *server;
+	pthread_mutex_t lock;
+	json_t	   *tasks;			/* for every heartbeat */
+	atomic_uint beats;
+	atomic_bool has_8;			/* the worker has reported it */
+} Driver;
+
+static json_t *
+answer_to(Driver *d, json_t *question)
+{
+	json_t	   *answer = json_object();
+	const char *op = json_string_value(json_object_get(question, "op"));
+	json_t	   *row;
+	size_t		i;
+
+	json_object_set_new(answer, "status", json_integer(VT_OK));
+	if (op && strcmp(op, "register") == 0)
+	{
+		json_object_set_new(answer, "store", json_string("1"));
+		json_object_set_new(answer, "cluster", json_string("0102030405060708090a0b0c0d0e0f10"));
+		return answer;
+	}
+	json_array_foreach(json_object_get(question, "shards"), i, row)
+	{
+		if (strcmp(json_string_value(json_object_get(row, "shard")), "8") == 0)
+			atomic_store(&d->has_8, true);
+	}
+	pthread_mutex_lock(&d->lock);
+	json_object_set_new(answer, "tasks", json_deep_copy(d->tasks));
+	pthread_mutex_unlock(&d->lock);
+	atomic_fetch_add(&d->beats, 1);
+	return answer;
+}
+
+static void
+on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	json_t	   *question = json_loadb((const char *) payload->data, payload->len, 0, NULL);
+	json_t	   *answer = answer_to((Driver *) arg, question);
+	char	   *text = json_dumps(answer, JSON_COMPACT);
+
+	net_reply_frame(conn, WIRE_CONTROL, header->request, bytes_str(text));
+	free(text);
+	json_decref(answer);
+	json_decref(question);
+}
+
+static void
+on_closed(void *arg, NetConn *conn)
+{
+	(void) arg;
+	(void) conn;
+}
+
+static void
+driver_start(Driver *d)
+{
+	static char endpoint[128];
+	NetServerOptions options;
+	VtError		err = {0};
+
+	memset(&options, 0, sizeof(options));
+	pthread_mutex_init(&d->lock, NULL);
+	d->tasks = json_array();
+	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
+	options.endpoint = endpoint;
+	options.role = WIRE_ROLE_PD;
+	options.handler = (NetHandler) {on_frame, on_closed, d};
+	if (net_server_start(&options, &d->server, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+}
+
+static void
+give_create(Driver *d, uint64_t shard, uint64_t replica)
+{
+	WireShardDesc desc = desc_of(shard, replica);
+	json_t	   *task = json_object();
+	Buf			bytes = {0};
+	char	   *hex;
+
+	wire_desc_put(&bytes, &desc);
+	hex = vt_alloc(2 * bytes.len + 1);
+	for (size_t i = 0; i < bytes.len; i++)
+		snprintf(hex + 2 * i, 3, "%02x", bytes.data[i]);
+	json_object_set_new(task, "task", json_string("create_shard"));
+	json_object_set_new(task, "desc", json_string(hex));
+	pthread_mutex_lock(&d->lock);
+	json_array_append_new(d->tasks, task);
+	pthread_mutex_unlock(&d->lock);
+	free(hex);
+	buf_free(&bytes);
+}
+
+static void
+heartbeats_go_on(void **state)
+{
+	static Driver d;
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	Worker	   *worker;
+	unsigned	beats;
+	int			pipe = -1;
+
+	(void) state;
+	driver_start(&d);
+	mkdir(scratch_path("shards"), 0700);
+	mkdir(scratch_path("shards/0000000000000007"), 0700);
+	assert_int_equal(mkfifo(scratch_path("shards/0000000000000007/CURRENT"), 0600), 0);
+	worker = start();
+	give_create(&d, 7, 70);
+	give_create(&d, 8, 80);
+
+	/* Somebody reads from it: the shard is being made. */
+	while (pipe < 0)
+	{
+		pipe = open(scratch_path("shards/0000000000000007/CURRENT"), O_WRONLY | O_NONBLOCK);
+		if (clock_now_us() > until)
+			fail_msg("the shard is not made");
+		usleep(1000);
+	}
+	beats = atomic_load(&d.beats);
+	while (atomic_load(&d.beats) < beats + 5)
+	{
+		if (clock_now_us() > until)
+			fail_msg("the worker's heart has stopped");
+		usleep(1000);
+	}
+	assert_false(atomic_load(&d.has_8));	/* one after the other */
+
+	/* It cannot be made like this; the other one can. */
+	assert_int_equal(unlink(scratch_path("shards/0000000000000007/CURRENT")), 0);
+	assert_int_equal(write(pipe, "rubbish\n", 8), 8);
+	close(pipe);
+	while (!atomic_load(&d.has_8))
+	{
+		if (clock_now_us() > until)
+			fail_msg("the other shard is not made");
+		usleep(1000);
+	}
+	assert_true(is_open(worker, 8));
+	worker_stop(worker);
+	net_server_stop(d.server);
+	json_decref(d.tasks);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(heartbeats_go_on, scratch_make, scratch_remove),
+	};
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests_name("worker_chores", tests, NULL, NULL);
+}

@@ -1,0 +1,200 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_limits.c
+ *	  A worker whose disk or memory comes to its end: new data is refused before,
+ *	  and everything else goes on.
+ *
+ * The placement driver here takes connections and says nothing, so whoever asks
+ * it waits; the worker must notice by itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker_gateway.h"
+
+typedef struct Silent
+{
+	Place		place;
+	int			fd;				/* the driver's socket */
+} Silent;
+
+static void
+listen_at(Silent *s)
+{
+	struct sockaddr_un addr;
+
+	memset(&addr, 0, sizeof(addr));
+	addr.sun_family = AF_UNIX;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", s->place.pd + 5);
+	s->fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(s->fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
+	assert_int_equal(listen(s->fd, 8), 0);
+}
+
+static int
+set_up(void **state)
+{
+	Silent	   *s = vt_alloc0(sizeof(Silent));
+	Place	   *place = &s->place;
+	WireShardDesc *desc = &place->desc;
+	WorkerOptions options;
+	VtError		err = {0};
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-limits.XXXXXX");
+	if (!mkdtemp(place->directory))
+		return -1;
+	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
+	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
+	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
+	if (mkdir(place->data, 0700) != 0)
+		return -1;
+	listen_at(s);
+	memset(desc->generation.b, 7, 16);
+	desc->owner.system = 42;
+	desc->shard = SHARD;
+	desc->incarnation = 3;
+	desc->last = UINT64_MAX;
+	desc->conf_ver = desc->range_ver = 1;
+	desc->hash_kind = HASH_XXH3_64;
+	desc->dim = DIM;
+	desc->metric = VEC_L2;
+	desc->element = VEC_FLOAT32;
+	desc->m = 16;
+	desc->ef_construction = 40;
+	desc->nreplicas = 1;
+	desc->replicas[0].store = 1;
+	desc->replicas[0].replica = 77;
+	desc->replicas[0].role = 1;
+	memset(&options, 0, sizeof(options));
+	options.data = place->data;
+	vt_id_random(&options.data_id);
+	options.listen = options.advertise = place->endpoint;
+	options.pd = place->pd;
+	options.search_threads = 2;
+	options.boot_epoch = 1;
+	if (worker_start(&options, &place->worker, &err) != VT_OK ||
+		worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	*state = s;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	Silent	   *s = *state;
+	char		command[128];
+	int			rc;
+
+	if (s->fd >= 0)
+		close(s->fd);			/* whoever waits for the driver ends */
+	worker_stop(s->place.worker);
+	snprintf(command, sizeof(command), "rm -rf %s", s->place.directory);
+	rc = system(command);
+	free(s);
+	return rc;
+}
+
+/* Write until it is refused, and at most 64 MiB; how many records came in. */
+static uint32_t
+write_until_full(Gateway *g, const Place *place, uint32_t first)
+{
+	for (uint32_t n = 0; n < (64u << 20) / 40;)
+	{
+		Change		c = {WRITE_PUT, route(place), 0, 0, first + n, 5000, 0, DIM};
+		WireWriteResult result;
+		VtStatus	status = change(g, &c, &result);
+
+		if (status == VT_FULL)
+			return n;
+		assert_int_equal(status, VT_OK);
+		n += c.n;
+	}
+	fail_msg("nothing was refused");
+	return 0;
+}
+
+/* What goes on at the limit. */
+static void
+all_but_new_data(Gateway *g, const Place *place, uint32_t n)
+{
+	Change		raise = {WRITE_RAISE, route(place), 0, 1, 0, 0, 0, 0};
+	Change		gone = {WRITE_DELETE, route(place), 1, 0, 0, 1, 0, 0};
+	Change		more = {WRITE_PUT, route(place), 1, 0, n + 1, 1, 0, DIM};
+	WireWriteResult result;
+	WireSearchResult found;
+	WireSearch	s;
+	WireHit		hit;
+	uint8_t		vector[DIM * 4];
+	size_t		at = 0;
+
+	vector_of(0, vector);
+	s = question(place, vector, 1);
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	assert_true(wire_hit_next(&found, &at, &hit));
+	assert_int_equal(number_of(hit.id), 0);
+	gone.version = hit.version;
+	assert_int_equal(count(g, place), n);
+	assert_int_equal(change(g, &raise, &result), VT_OK);
+	assert_int_equal(change(g, &gone, &result), VT_OK);
+	assert_int_equal(result.done, 1);
+	assert_int_equal(count(g, place), n - 1);
+	assert_int_equal(change(g, &more, &result), VT_FULL);
+}
+
+static void
+the_disk(void **state)
+{
+	Silent	   *s = *state;
+	Gateway		g;
+	uint32_t	n;
+
+	dial(&g, &s->place);
+	put(&g, &s->place, 0, 100);
+	s->place.worker->options.disk_reserve = UINT64_MAX;
+	n = 100 + write_until_full(&g, &s->place, 100);
+	all_but_new_data(&g, &s->place, n);
+
+	/* There is room again: it is noticed, by the thread that waited for the driver. */
+	s->place.worker->options.disk_reserve = 0;
+	close(s->fd);
+	s->fd = -1;
+	for (;;)
+	{
+		Change		c = {WRITE_PUT, route(&s->place), 1, 0, n, 1, 0, DIM};
+		WireWriteResult result;
+		VtStatus	status = change(&g, &c, &result);
+
+		if (status == VT_OK)
+			break;
+		assert_int_equal(status, VT_FULL);
+		usleep(1000);
+	}
+	hang_up(&g);
+}
+
+static void
+the_memory(void **state)
+{
+	Silent	   *s = *state;
+	Gateway		g;
+	uint32_t	n;
+
+	dial(&g, &s->place);
+	put(&g, &s->place, 0, 100);
+	s->place.worker->options.memory_limit = 8 << 20;
+	n = 100 + write_until_full(&g, &s->place, 100);
+	all_but_new_data(&g, &s->place, n);
+	hang_up(&g);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests_name("worker_limits", tests, NULL, NULL);
+}
