@@ -77,6 +77,8 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	atomic_store(&host->node, options->node);
 	if (host->options.apply_threads == 0)
 		host->options.apply_threads = 2;
+	if (host->options.tick_ms == 0)
+		host->options.tick_ms = 50;
 	if (host->options.checkpoint_bytes == 0)
 		host->options.checkpoint_bytes = 64 << 20;
 	if (host->options.max_inflight_bytes == 0)

@@ -143,6 +143,7 @@ typedef struct ReplicaHostOptions
 	ReplicaTransport transport; /* all zero: no peers */
 	uint64_t	node;			/* this store; see replica_host_set_node() */
 	uint32_t	apply_threads;	/* 0 = 2 */
+	uint32_t	tick_ms;		/* Raft counts time in these; 0 = 50 */
 	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
 	uint64_t	max_inflight_bytes; /* proposals accepted and not applied, all groups; 0 = 256 MiB */
 

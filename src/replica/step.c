@@ -19,7 +19,6 @@
 
 #include "private.h"
 
-#define TICK_MS 50
 #define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
 
 static void
@@ -275,10 +274,11 @@ void *
 raft_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
+	int			tick_ms = (int) host->options.tick_ms;
 	struct timespec tick_at;
 
 	clock_gettime(CLOCK_MONOTONIC, &tick_at);
-	add_ms(&tick_at, TICK_MS);
+	add_ms(&tick_at, tick_ms);
 	for (;;)
 	{
 		struct timespec now;
@@ -299,11 +299,11 @@ raft_main(void *arg)
 			atomic_store(&host->tick_due, true);
 
 			/* Ticks that were missed are not made up for. */
-			add_ms(&tick_at, TICK_MS);
+			add_ms(&tick_at, tick_ms);
 			if (is_later(&now, &tick_at))
 			{
 				tick_at = now;
-				add_ms(&tick_at, TICK_MS);
+				add_ms(&tick_at, tick_ms);
 			}
 		}
 		step_all(host);

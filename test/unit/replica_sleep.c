@@ -50,6 +50,7 @@ typedef struct Node
 
 static Node nodes[NODES + 1];
 static uint32_t ngroups;
+static uint32_t tick_ms = 15;	/* idle for long is soon, then */
 static pthread_mutex_t net_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool cut[NODES + 1][NODES + 1];
 static atomic_uint loss;
@@ -103,7 +104,9 @@ static void
 node_start(int number, bool found)
 {
 	Node	   *node = &nodes[number];
-	ReplicaHostOptions options = {.transport = {.send = net_send, .arg = node}, .node = (uint64_t) number};
+	ReplicaHostOptions options = {.transport = {.send = net_send, .arg = node}, .node = (uint64_t) number,
+		.tick_ms = tick_ms
+	};
 	StoreOptions store = {0};
 	RaftConf	conf = {.n = NODES};
 	char		name[16];
@@ -423,7 +426,7 @@ not_before_all_have_applied(void **state)
 	slow = leader_of(0, &term) % NODES + 1;
 	atomic_store(&nodes[slow].shut, true);
 	last = write_to(0);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 150; i++)
 	{
 		pause_ms(10);
 		for (int k = 1; k <= NODES; k++)
@@ -468,6 +471,7 @@ bench(uint32_t groups)
 	int64_t		begun;
 	int64_t		took;
 
+	tick_ms = 0;
 	scratch_make(NULL);
 	before = resident_kb();
 	begun = clock_now_us();
