@@ -44,7 +44,8 @@ cluster_stop(Bench *bench)
 	for (uint32_t i = 1; i <= bench->workers; i++)
 		end_process(&bench->pids[i], SIGKILL);
 	end_process(&bench->pd_pid, SIGKILL);
-	remove_all(bench);
+	if (!bench->keep)
+		remove_all(bench);
 }
 
 void
@@ -97,7 +98,7 @@ worker_start(Bench *bench, uint32_t n)
 	char		program[200];
 	char		data[200];
 	char		listen[200];
-	char	   *argv[] = {program, "--data", data, "--listen", listen, "--pd", bench->pd, "--log-level", "warn", NULL};
+	char	   *argv[] = {program, "--data", data, "--listen", listen, "--pd", bench->pd, NULL};
 
 	snprintf(name, sizeof(name), "worker%u", n);
 	snprintf(program, sizeof(program), "%s/vectron-worker", bench->programs);

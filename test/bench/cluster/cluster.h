@@ -30,7 +30,8 @@ typedef struct Bench
 {
 	/* Options */
 	const char *programs;		/* folder of vectron-pd and vectron-worker */
-	const char *directory;		/* data and sockets; made, and removed at the end */
+	const char *directory;		/* data, logs and sockets; made, and removed at the end */
+	uint32_t	keep;			/* it is not removed */
 	uint32_t	workers;
 	uint32_t	shards;
 	uint32_t	replicas;

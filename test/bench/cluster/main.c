@@ -31,7 +31,8 @@ main(int argc, char **argv)
 		.kills = 50, .writers = 4, .searchers = 4, .most_clients = 200, .seconds = 4};
 	const Option options[] = {
 		{"--programs", NULL, NULL, &b.programs, "folder of the daemons"},
-		{"--directory", NULL, NULL, &b.directory, "for data; made, and removed at the end"},
+		{"--directory", NULL, NULL, &b.directory, "for data and logs; made, and removed at the end"},
+		{"--keep", &b.keep, NULL, NULL, "1: data and logs stay"},
 		{"--workers", &b.workers, NULL, NULL, "1 to 9"},
 		{"--shards", &b.shards, NULL, NULL, "1 to 16"},
 		{"--replicas", &b.replicas, NULL, NULL, "of each shard"},
