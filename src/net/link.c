@@ -8,6 +8,11 @@
  * doubles.  While there is no connection nothing is kept: whoever uses a link
  * (Raft) sends again what still matters.
  *
+ * A probe looks whether anybody listens there at all.  A process that dies closes
+ * its connections and its socket one after the other: a probe may come in between,
+ * be taken and lost.  So one that ends neither in a connection nor in a refusal
+ * is made again, for about two seconds.
+ *
  *-------------------------------------------------------------------------
  */
 #include "net/net.h"
@@ -17,6 +22,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/prng.h"
 #include "private.h"
 
@@ -25,6 +31,8 @@
 #define DIAL_MS 1000
 #define PAUSE_MIN_MS 20
 #define PAUSE_MAX_MS 500
+#define PROBES 100
+#define PROBE_PAUSE_US 20000
 
 typedef struct LinkFrame
 {
@@ -44,7 +52,8 @@ struct NetLink
 	LinkFrame  *queue;
 	LinkFrame **end;
 	size_t		bytes;
-	bool		probe;			/* is anybody there?  Dial anew. */
+	int			probes;			/* is anybody there?  Dial anew, so often at most, */
+	int64_t		probe_after;	/* and then */
 	bool		stop;
 
 	int64_t		dial_after;		/* the thread's */
@@ -81,8 +90,11 @@ failed(NetLink *link)
 		link->refused(link->arg, link->tag);
 }
 
-/* Send one frame, or answer the question whether anybody is there. */
-static void
+/*
+ * Send one frame, or answer the question whether anybody is there; false = that
+ * is not known yet.
+ */
+static bool
 work(NetLink *link, bool probe, LinkFrame *f)
 {
 	VtStatus	status = VT_OK;
@@ -92,11 +104,12 @@ work(NetLink *link, bool probe, LinkFrame *f)
 	else if (net_peer_connected(link->peer) || clock_now_us() >= link->dial_after)
 		status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
 	else
-		return;					/* lost: it is too early to dial */
+		return true;			/* lost: it is too early to dial */
 	if (status == VT_OK)
 		link->pause_ms = 0;
 	else
 		failed(link);
+	return status == VT_OK || net_peer_refused(link->peer);
 }
 
 static void *
@@ -107,16 +120,26 @@ link_main(void *arg)
 	pthread_mutex_lock(&link->lock);
 	while (!link->stop)
 	{
-		bool		probe = link->probe;
+		bool		probe = link->probes > 0 && clock_now_us() >= link->probe_after;
 		LinkFrame  *f = link->queue;
+		int			probes = link->probes;
+		bool		known;
 
 		if (!probe && !f)
 		{
-			pthread_cond_wait(&link->changed, &link->lock);
+			if (link->probes > 0)
+			{
+				struct timespec until = cond_moment(PROBE_PAUSE_US);
+
+				pthread_cond_timedwait(&link->changed, &link->lock, &until);
+			}
+			else
+				pthread_cond_wait(&link->changed, &link->lock);
 			continue;
 		}
-		link->probe = false;
-		if (!probe)
+		if (probe)
+			link->probes = 0;
+		else
 		{
 			link->queue = f->next;
 			if (!link->queue)
@@ -124,13 +147,18 @@ link_main(void *arg)
 			link->bytes -= f->payload.len;
 		}
 		pthread_mutex_unlock(&link->lock);
-		work(link, probe, f);
+		known = work(link, probe, f);
 		if (!probe)
 		{
 			buf_free(&f->payload);
 			free(f);
 		}
 		pthread_mutex_lock(&link->lock);
+		if (probe && !known && link->probes == 0)
+		{
+			link->probes = probes - 1;
+			link->probe_after = clock_now_us() + PROBE_PAUSE_US;
+		}
 	}
 	pthread_mutex_unlock(&link->lock);
 	return NULL;
@@ -151,7 +179,7 @@ net_link_new(const NetPeerOptions *options, void (*refused) (void *arg, uint64_t
 	vt_id_random(&seed);
 	link->prng.state = get_le64(seed.b);
 	pthread_mutex_init(&link->lock, NULL);
-	pthread_cond_init(&link->changed, NULL);
+	cond_init(&link->changed);
 	if (pthread_create(&link->thread, NULL, link_main, link) != 0)
 		vt_assert_fail("pthread_create", __FILE__, __LINE__);
 	return link;
@@ -184,7 +212,8 @@ void
 net_link_probe(NetLink *link)
 {
 	pthread_mutex_lock(&link->lock);
-	link->probe = true;
+	link->probes = PROBES;
+	link->probe_after = 0;
 	pthread_cond_signal(&link->changed);
 	pthread_mutex_unlock(&link->lock);
 }
