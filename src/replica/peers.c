@@ -21,6 +21,7 @@
 #define OUT_BYTES (1u << 20)	/* a frame is sent before the cycle ends */
 #define INBOX_BYTES (64u << 20)
 #define PUBLISH_TICKS 10
+#define HEIR_TRIES 5
 
 /* -- Groups by number ------------------------------------------------------ */
 
@@ -262,6 +263,25 @@ replica_host_node_down(ReplicaHost *host, uint64_t node)
 	host_event(host, EVENT_NODE_DOWN, NULL, node);
 }
 
+/* How many voters come before this one when a leader is to be replaced. */
+static uint32_t
+rank_of(const Replica *replica, uint64_t dead)
+{
+	const RaftConf *conf = raft_get_conf(replica->raft);
+	uint32_t	rank = 0;
+
+	for (uint32_t i = 0; i < conf->n; i++)
+		rank += conf->members[i].id < replica->id && conf->members[i].id != dead &&
+			(conf->members[i].roles & RAFT_VOTER) != 0;
+	return rank;
+}
+
+/*
+ * The store of a leader is dead.  Its followers hear of it at different moments, and
+ * one that has not heard grants no vote; one whose log is being written may not ask
+ * for any.  So they forget the leader, and then campaign one after the other, a tick
+ * apart, again and again until somebody leads.
+ */
 void
 peers_node_down(ReplicaHost *host, uint64_t node)
 {
@@ -275,9 +295,27 @@ peers_node_down(ReplicaHost *host, uint64_t node)
 			continue;
 		sleep_disturb(r);
 		raft_forget_leader(r->raft);
-		raft_campaign(r->raft);
-		host_mark_dirty(r);
+		r->heir_tries = HEIR_TRIES;
+		r->heir_ticks = rank_of(r, status.leader);
+		if (r->heir_ticks == 0)
+			peers_inherit(r);
+		else
+			host_mark_dirty(r);
 	}
+}
+
+void
+peers_inherit(Replica *replica)
+{
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	if (status.role == RAFT_LEADER || status.leader != 0)
+		return;
+	raft_campaign(replica->raft);
+	host_mark_dirty(replica);
+	if (--replica->heir_tries > 0)
+		replica->heir_ticks = 2 + rank_of(replica, 0);
 }
 
 /* -- Telling others -------------------------------------------------------- */

@@ -214,6 +214,8 @@ struct Replica
 		uint64_t	id;
 		uint64_t	node;
 	}			heard[RAFT_MAX_MEMBERS];	/* where replicas were heard from, latest first */
+	uint32_t	heir_ticks;		/* its leader's store died: to campaign after so many; 0 = no */
+	uint32_t	heir_tries;
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
 
@@ -380,6 +382,7 @@ extern void peers_flush(ReplicaHost *host);
 extern void peers_receive(ReplicaHost *host, Bytes payload);
 extern void peers_staged(Replica *replica, Bytes message, uint64_t stream);
 extern void peers_node_down(ReplicaHost *host, uint64_t node);
+extern void peers_inherit(Replica *replica);	/* when heir_ticks are over */
 extern void peers_publish(Replica *replica);
 
 /* snapshot.c, with the step lock held */

@@ -91,6 +91,8 @@ tick_all(ReplicaHost *host)
 		/* Before the tick: one of a leader's may begin to listen to its peers anew. */
 		if (publish && atomic_load(&r->serving_from) != 0)
 			peers_publish(r);
+		if (r->heir_ticks > 0 && --r->heir_ticks == 0)
+			peers_inherit(r);
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
 			host_mark_dirty(r);
 	}

@@ -256,6 +256,27 @@ a_death_is_told(void **state)
 			replica_host_node_down(nodes[i].host, (uint64_t) old);
 	last = write_one(1);
 	await_agreement(last);
+
+	/* Told to one long before the other, and twice; and to one only. */
+	for (int round = 0; round < 3; round++)
+	{
+		node_start(old);
+		node_open(old, NULL);
+		await_agreement(last);
+		old = await_leader();
+		node_stop(old, false);
+		for (int i = 1; i <= 3; i++)
+			if (nodes[i].up)
+			{
+				replica_host_node_down(nodes[i].host, (uint64_t) old);
+				usleep(150000);
+				replica_host_node_down(nodes[i].host, (uint64_t) old);
+				if (round == 2)
+					break;
+			}
+		last = write_one(2 + (uint32_t) round);
+		await_agreement(last);
+	}
 	world_end();
 }
 
