@@ -20,7 +20,7 @@
 
 #define BACKOFF_FIRST_US 4000
 #define BACKOFF_LAST_US 500000
-#define BACKOFF_LAST_REPLICATED_US 100000	/* an election takes less than a second */
+#define BACKOFF_LAST_REPLICATED_US 50000	/* an election mostly takes less */
 #define HOP_PAUSE_US 2000
 #define TRY_US 2000000			/* of one replica among several; doubles with each round */
 
@@ -185,7 +185,8 @@ retry_pause(Client *client, Retry *retry)
 		pause *= 2;
 	pause = hops ? HOP_PAUSE_US : pause < last ? pause : last;
 	pause = pause / 2 + prng_below(&client->prng, (uint32_t) (pause / 2));
-	if (pause < (int64_t) retry->after_ms * 1000)
+	/* What one replica wishes is not for the next. */
+	if (!hops && pause < (int64_t) retry->after_ms * 1000)
 		pause = (int64_t) retry->after_ms * 1000;
 	if (!hops)
 		retry->tries++;
