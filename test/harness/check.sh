@@ -179,6 +179,11 @@ zoo() {
 		$limit "$BUILD/zoo/sim" --zoo && $limit "$BUILD/zoo/sim" --shards --zoo
 }
 
+failover() {
+	make -s BUILD="$BUILD" "$BUILD/cluster_bench" &&
+		$limit "$BUILD/cluster_bench" failover --programs "$BUILD" --kills 50
+}
+
 # A short look; make fuzz takes its time.
 fuzz() {
 	FUZZ_SECONDS=$1 $limit sh test/harness/fuzz.sh
@@ -223,6 +228,8 @@ if [ $mode != quick ]; then
 	part laws 180 tap sh test/harness/laws.sh
 fi
 if [ $mode = long ]; then
+	# Leaders killed under load; prints how long writes were away, fails when one fails.
+	part failover 900 one failover
 	part asan 900 one make -s BUILD="$BUILD" asan
 	part tsan 900 one make -s BUILD="$BUILD" tsan
 fi
