@@ -77,7 +77,7 @@ catalog_collection(Catalog *catalog, const VtId *generation)
  * the only one on its way, so nothing came in between.
  */
 static VtStatus
-check_digest(const Catalog *catalog, Bytes value, uint64_t index, VtError *err)
+check_digest(Catalog *catalog, Bytes value, uint64_t index, VtError *err)
 {
 	Cursor		c = cursor_of(value);
 	uint8_t		format = cursor_u8(&c);
@@ -90,7 +90,10 @@ check_digest(const Catalog *catalog, Bytes value, uint64_t index, VtError *err)
 		return VT_OK;
 	ours = catalog_digest(catalog);
 	if (ours == theirs)
+	{
+		catalog->agreed_at = index;
 		return VT_OK;
+	}
 	return vt_fail(err, VT_CORRUPT, "the catalog differs from its leader's at entry %" PRIu64
 				   ": digest %016" PRIx64 " here, %016" PRIx64 " there", index, ours, theirs);
 }

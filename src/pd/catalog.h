@@ -139,6 +139,7 @@ typedef struct Catalog
 	 * stands here before is no state that another driver ever had.  0 = none.
 	 */
 	uint64_t	unsure_to;
+	uint64_t	agreed_at;		/* entry with the last digest that was like ours */
 
 	/* A snapshot that is coming in (transfer.c) */
 	struct Catalog *incoming;

@@ -5,13 +5,14 @@
  *
  * service.c is the thread; stores.c, collections.c, lease.c, drop.c and report.c
  * are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
- * change.c puts decisions into the log; members.c reads and writes JSON.
+ * change.c puts decisions into the log; places.c finds shards; members.c reads and
+ * writes JSON.
  * found.c makes the group of drivers, once; drivers.c is about who belongs to it.
  *
  * All of it but found.c runs on the service thread, which holds the catalog's
  * lock but for the moments in which it waits for the log: rows may be other ones
- * after a commit, and pointers to them are not to be used any more.  Time is pd->now_us, read once for each
- * event, so that a test can be the clock.
+ * after a commit, and pointers to them are not to be used any more.  Time is
+ * pd->now_us, read once for each event, so that a test can be the clock.
  *
  *-------------------------------------------------------------------------
  */
@@ -261,6 +262,8 @@ extern void digest_look(Pd *pd);
  */
 extern int64_t pd_wall_us(const Pd *pd);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
+
+/* places.c */
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 
 /* The shards that the catalog has on a store: the first of *n places. */

@@ -544,6 +544,36 @@ grown_and_shrunk(void **state)
 	world_end();
 }
 
+/* A directory from before drivers had numbers: it is number 1. */
+static void
+from_before_numbers(void **state)
+{
+	StoreOptions options = {.write_buffer = 1 << 20};
+	ReplicaHostOptions host_options = {0};
+	RaftConf	conf = {.n = 1, .members = {{.id = 1, .node = 1, .roles = RAFT_VOTER}}};
+	Store	   *log;
+	ReplicaHost *host;
+	VtError		err = {0};
+	char		text[64];
+
+	(void) state;
+	world_begin();
+	assert_int_equal(store_open(scratch_path("data0.log"), &options, &log, &err), VT_OK);
+	assert_int_equal(replica_host_start(log, &host_options, &host, &err), VT_OK);
+	assert_int_equal(replica_create(host, PD_GROUP, 1, &conf, 0, &err), VT_OK);
+	replica_host_stop(host);
+	store_close(log);
+	for (int life = 0; life < 2; life++)
+	{
+		driver_start(0, 1);
+		assert_int_equal(count("leader", "up"), 1);
+		ask_status(0, "id", text, sizeof(text));
+		assert_string_equal(text, "1");
+		driver_stop(0);
+	}
+	world_end();
+}
+
 /* Without its log a directory has forgotten what it voted for. */
 static void
 without_its_log(void **state)
@@ -580,6 +610,7 @@ main(void)
 		TEST(away_for_long),
 		TEST(with_an_empty_directory),
 		TEST(grown_and_shrunk),
+		TEST(from_before_numbers),
 		TEST(without_its_log),
 	};
 
