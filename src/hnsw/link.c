@@ -431,8 +431,6 @@ hnsw_link_next(Hnsw *h)
 		if (graph_fate(h, slot) != FATE_LIVE)
 			slot_list_push(&h->died, slot);
 	}
-	else
-		graph_retire(h, slot, false);
 
 	/* Only now it leaves the queue: a search finds it here or there. */
 	ring = atomic_load(&h->ring);
@@ -441,6 +439,10 @@ hnsw_link_next(Hnsw *h)
 	while (head < h->claim && atomic_load(&ring->slots[head & ring->mask]) == NO_SLOT)
 		head++;
 	atomic_store_explicit(&h->head, head, memory_order_release);
+
+	/* And only now nothing leads to one that died: who enters after this does not find it. */
+	if (!linked)
+		graph_retire(h, slot, false);
 	pthread_mutex_unlock(&h->lock);
 	hnsw_leave(h, guard);
 	return true;
