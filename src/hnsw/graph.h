@@ -200,6 +200,7 @@ struct Hnsw
 	size_t		limbo_n;
 	size_t		limbo_room;
 	SlotList	died;			/* dead linked slots, not yet in a repair */
+	uint32_t	loading;		/* slots from a file, until hnsw_loaded() */
 
 	/* Repair; who holds repair_lock */
 	pthread_mutex_t repair_lock;
@@ -393,6 +394,13 @@ extern void graph_retire(Hnsw *h, uint32_t slot, bool graced);
 extern void graph_reclaim(Hnsw *h);
 
 extern void graph_account(Hnsw *h, int64_t bytes);
+
+/* The vector of a slot and what is computed from it. */
+extern void graph_write_row(Hnsw *h, uint32_t slot, const float *vector);
+
+/* While a file is loaded: slots 0 to n - 1, all free; a live slot joins the queue. */
+extern VtStatus graph_make_slots(Hnsw *h, uint32_t n, VtError *err);
+extern void graph_enqueue(Hnsw *h, uint32_t slot);
 
 static inline void
 graph_lock_node(Meta *meta)

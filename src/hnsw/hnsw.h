@@ -45,7 +45,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "base/bytes.h"
 #include "vec/vec.h"
 
 #define HNSW_MAX_SLOTS (UINT32_C(1) << 30)
@@ -229,6 +229,64 @@ extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits
 extern HnswCursor *hnsw_cursor_open(Hnsw *h, const HnswSearch *search);
 extern uint32_t hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n);
 extern void hnsw_cursor_close(HnswCursor *cursor);
+
+/* -- Files ----------------------------------------------------------------- */
+
+/*
+ * A file keeps who is linked to whom, so that a graph need not be built anew.
+ * There are no vectors in it; whoever loads it brings them.
+ *
+ * Saving: any thread, while others search and change the graph; one at a time for
+ * a path.  In the file is what was in the graph when the part of it was written:
+ * each slot at one moment between begin and end, with its label and note of that
+ * moment; what still waited is not.  Written to path and HNSW_SAVE_SUFFIX, synced,
+ * renamed: under its name the file is whole or not there.
+ */
+#define HNSW_SAVE_SUFFIX ".new"
+
+typedef struct HnswSave
+{
+	const char *path;
+	Bytes		tag;			/* whose graph it is; 256 bytes at most */
+
+	/*
+	 * Append the note that is to be kept with a live slot: what tells its vector
+	 * when it is loaded.  False: it counts as dead.
+	 */
+	bool		(*note) (void *arg, uint32_t slot, Buf *out);
+
+	/* Before the next so many bytes are written; may take its time.  False: give up. */
+	bool		(*pace) (void *arg, size_t bytes);
+	void	   *arg;
+} HnswSave;
+
+/* VT_IO, VT_CANCELLED; the file that was there before is there still. */
+extern VtStatus hnsw_save(Hnsw *h, const HnswSave *save, VtError *err);
+
+typedef struct HnswLoad
+{
+	const char *path;
+	Bytes		tag;
+
+	/* A slot that lived, in order of slots; false: this cannot be, refuse the file. */
+	bool		(*each) (void *arg, uint32_t slot, uint64_t label, Bytes note);
+	void	   *arg;
+} HnswLoad;
+
+/*
+ * Make a graph from a file.  Then hnsw_restore() those that each() was told of and
+ * that are still to live, with their vectors; then hnsw_loaded(), and what was not
+ * restored is dead and will be mended around.  Until then the graph is one thread's,
+ * who may add others meanwhile, but not link, mend, delete or search.
+ *
+ * The file may hold anything: what passes its checksums becomes a graph that is as
+ * it should be, even if it were made to do harm, and leads to what was restored.
+ * VT_NOT_FOUND; VT_CORRUPT; VT_VERSION; VT_INVALID: of a graph with another tag or
+ * other options; VT_NOMEM, VT_IO.
+ */
+extern VtStatus hnsw_load(const HnswOptions *options, const HnswLoad *load, Hnsw **h, VtError *err);
+extern void hnsw_restore(Hnsw *h, uint32_t slot, const float *vector);
+extern void hnsw_loaded(Hnsw *h);
 
 /* -- Knowing --------------------------------------------------------------- */
 

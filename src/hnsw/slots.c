@@ -216,6 +216,36 @@ make_huge(uint8_t *chunk, size_t size)
 	(void) madvise(chunk, size, MADV_COLLAPSE);
 }
 
+/* The chunk that slot `used` begins.  The first is one of many small graphs: small pages at first. */
+static VtStatus
+add_chunk(Hnsw *h, uint32_t used, VtError *err)
+{
+	uint32_t	chunk = used >> h->shift;
+	uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
+
+	if (chunk == 1)
+		make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
+	if (!fresh)
+		return vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph", h->chunk_size);
+	atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
+	return VT_OK;
+}
+
+VtStatus
+graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
+{
+	VtStatus	status = VT_OK;
+
+	for (uint32_t used = 0; used < n && status == VT_OK; used += h->mask + 1)
+		status = add_chunk(h, used, err);
+	if (status == VT_OK)
+	{
+		graph_account(h, (int64_t) h->slot_bytes * n);
+		atomic_store_explicit(&h->used, n, memory_order_release);
+	}
+	return status;
+}
+
 VtStatus
 hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 {
@@ -234,21 +264,8 @@ hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 		status = vt_fail(err, VT_FULL, "the graph has all its %u slots in use", used);
 	else
 	{
-		uint32_t	chunk = used >> h->shift;
-
-		/* The first chunk is one of many small graphs: small pages at first. */
 		if ((used & h->mask) == 0)
-		{
-			uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
-
-			if (chunk == 1)
-				make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
-			if (fresh)
-				atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
-			else
-				status = vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph",
-									   h->chunk_size);
-		}
+			status = add_chunk(h, used, err);
 		if (status == VT_OK)
 		{
 			*slot = used;
@@ -295,16 +312,11 @@ level_of(const Hnsw *h, uint64_t label)
 	return level < MAX_LEVEL ? level : MAX_LEVEL;
 }
 
-/* All of a slot but its fate and its place in the queue. */
-static void
-write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+void
+graph_write_row(Hnsw *h, uint32_t slot, const float *vector)
 {
 	float	   *row = graph_vector(h, slot);
-	Life	   *life = graph_life(h, slot);
-	Meta	   *meta = graph_meta(h, slot);
-	atomic_uint *links = graph_ground(h, slot);
 
-	Assert(atomic_load(&meta->state) == SLOT_RESERVED);
 	memcpy(row, vector, sizeof(float) * h->opt.dim);
 	memset(row + h->opt.dim, 0, sizeof(float) * (h->dim16 - h->opt.dim));
 	if (h->coded)
@@ -314,8 +326,19 @@ write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
 		double		norm = vec_norm(row, h->opt.dim);
 		float		inverse = (float) (1 / norm);
 
-		life->inv_norm = norm > 0 && isfinite(inverse) ? inverse : 0;
+		graph_life(h, slot)->inv_norm = norm > 0 && isfinite(inverse) ? inverse : 0;
 	}
+}
+
+/* All of a slot but its fate and its place in the queue. */
+static void
+write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+{
+	Meta	   *meta = graph_meta(h, slot);
+	atomic_uint *links = graph_ground(h, slot);
+
+	Assert(atomic_load(&meta->state) == SLOT_RESERVED);
+	graph_write_row(h, slot, vector);
 	for (uint32_t i = 0; i < h->m0; i++)
 		atomic_store_explicit(&links[i], NO_SLOT, memory_order_relaxed);
 	meta->label = label;
@@ -339,6 +362,21 @@ ring_grow(Hnsw *h, Ring *old)
 	atomic_store_explicit(&h->ring, ring, memory_order_release);
 }
 
+/* The ring, with room for one more at the end of the queue.  Under h->lock. */
+static Ring *
+ring_with_room(Hnsw *h)
+{
+	Ring	   *ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
+
+	if (ring == NULL || atomic_load_explicit(&h->tail, memory_order_relaxed) -
+		atomic_load_explicit(&h->head, memory_order_relaxed) > ring->mask)
+	{
+		ring_grow(h, ring);
+		ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
+	}
+	return ring;
+}
+
 static void
 publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
 {
@@ -351,12 +389,7 @@ publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vecto
 
 	pthread_mutex_lock(&h->lock);
 	place = atomic_load_explicit(&h->tail, memory_order_relaxed);
-	ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
-	if (ring == NULL || place - atomic_load_explicit(&h->head, memory_order_relaxed) > ring->mask)
-	{
-		ring_grow(h, ring);
-		ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
-	}
+	ring = ring_with_room(h);
 	atomic_store_explicit(&life->born, place, memory_order_relaxed);
 	atomic_store_explicit(&meta->state, SLOT_ADDED, memory_order_relaxed);
 	atomic_store_explicit(&life->fate, FATE_LIVE, memory_order_release);
@@ -375,6 +408,18 @@ publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vecto
 	atomic_store_explicit(&ring->slots[place & ring->mask], slot, memory_order_release);
 	atomic_store_explicit(&h->tail, place + 1, memory_order_seq_cst);
 	pthread_mutex_unlock(&h->lock);
+}
+
+void
+graph_enqueue(Hnsw *h, uint32_t slot)
+{
+	Ring	   *ring = ring_with_room(h);
+	uint64_t	place = atomic_load(&h->tail);
+
+	atomic_store(&graph_life(h, slot)->born, place);
+	atomic_store(&graph_meta(h, slot)->state, SLOT_ADDED);
+	atomic_store(&ring->slots[place & ring->mask], slot);
+	atomic_store(&h->tail, place + 1);
 }
 
 void

@@ -3,7 +3,7 @@
 #
 #	fuzz.sh [NAME ...]	all, or those named; FUZZ_SECONDS=n each (30)
 #
-# test/fuzz/<module>.c is linked with src/<module> and built three times: as a
+# test/fuzz/<module>.c is linked with src/<module>, and those it names, and built three times: as a
 # program that writes one valid input of each kind, as a fuzzer, and, when there is
 # no clang with a fuzzer, as one that runs those inputs as they are.  What a run
 # finds worth keeping stays in $BUILD/fuzz/<module>/corpus and is where the next
@@ -19,11 +19,12 @@ names=${*:-$(ls test/fuzz/*.c | sed 's|.*/||; s|\.c$||')}
 
 for name in $names; do
 	dir=$BUILD/fuzz/$name
-	sources="test/fuzz/$name.c $(ls src/"$name"/[a-z]*.c) src/base/bytes.c src/base/status.c src/base/hash.c"
+	more=$(sed -n 's/^ \* Links also: //p' "test/fuzz/$name.c")
+	sources="test/fuzz/$name.c $(for m in $name $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/status.c src/base/hash.c"
 	mkdir -p "$dir/corpus"
 	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
 	# shellcheck disable=SC2086
-	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lcrypto ||
+	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lcrypto -lm -pthread ||
 		! "$dir/samples" "$dir/corpus"; then
 		echo "not ok - $name: no first inputs"
 		failed=$((failed + 1))
@@ -31,13 +32,13 @@ for name in $names; do
 	fi
 	# shellcheck disable=SC2086
 	if [ -n "$CLANG" ] && "$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-o "$dir/fuzzer" $sources -lxxhash -lcrypto 2>"$dir/build.log"; then
+		-o "$dir/fuzzer" $sources -lxxhash -lcrypto -lm -pthread 2>"$dir/build.log"; then
 		"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
 			-artifact_prefix="$dir/" -print_final_stats=1 "$dir/corpus" >"$dir/log" 2>&1
 		status=$?
 		words="$(sed -n 's/^stat::number_of_executed_units: //p' "$dir/log") inputs in $SECONDS_EACH s, $(ls "$dir/corpus" | wc -l) kept"
 	elif gcc $flags -DFUZZ_REPLAY -fsanitize=address,undefined -fno-sanitize-recover=all \
-		-o "$dir/replay" $sources -lxxhash -lcrypto; then
+		-o "$dir/replay" $sources -lxxhash -lcrypto -lm -pthread; then
 		echo "# $name: no clang with a fuzzer (clang, libclang-rt-14-dev), only the corpus is run"
 		"$dir/replay" "$dir"/corpus/* >"$dir/log" 2>&1
 		status=$?

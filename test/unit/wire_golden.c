@@ -16,50 +16,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../fuzz/wire_messages.h"
+#include "golden.h"
 
 static void
 path_of(const WireMessage *m, char *out, size_t size)
 {
 	snprintf(out, size, "test/golden/wire_%s.hex", m->name);
-}
-
-/* Hex digits; the rest of a line after # is comment. */
-static Buf
-read_hex(const char *path)
-{
-	FILE	   *file = fopen(path, "r");
-	Buf			out = {0};
-	int			high = -1;
-	int			c;
-
-	if (!file)
-		fail_msg("%s cannot be read; tests run from the top of the tree", path);
-	while ((c = fgetc(file)) != EOF)
-	{
-		int			digit;
-
-		if (c == '#')
-			while (c != EOF && c != '\n')
-				c = fgetc(file);
-		if (!isxdigit(c))
-			continue;
-		digit = isdigit(c) ? c - '0' : tolower(c) - 'a' + 10;
-		if (high < 0)
-			high = digit;
-		else
-		{
-			buf_put_u8(&out, (uint8_t) (high << 4 | digit));
-			high = -1;
-		}
-	}
-	fclose(file);
-	assert_int_equal(high, -1);
-	return out;
 }
 
 static int
@@ -69,17 +35,13 @@ write_all(void)
 	{
 		Buf			bytes = {0};
 		char		path[128];
-		FILE	   *file;
+		char		about[128];
 
 		path_of(&wire_messages[i], path, sizeof(path));
-		file = fopen(path, "w");
-		if (!file)
-			return 1;
 		wire_messages[i].sample(&bytes);
-		fprintf(file, "# %s, %zu bytes; the fields are those of docs/wire.md\n", wire_messages[i].name, bytes.len);
-		for (size_t k = 0; k < bytes.len; k++)
-			fprintf(file, "%02x%s", bytes.data[k], k % 16 == 15 || k + 1 == bytes.len ? "\n" : k % 8 == 7 ? "  " : " ");
-		if (fclose(file) != 0)
+		snprintf(about, sizeof(about), "%s, %zu bytes; the fields are those of docs/wire.md", wire_messages[i].name,
+				 bytes.len);
+		if (!write_hex(path, about, buf_bytes(&bytes)))
 			return 1;
 		buf_free(&bytes);
 	}

@@ -1,0 +1,703 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_file.c
+ *	  A graph goes into a file and comes back: the same when nothing happened in
+ *	  between, sound whatever did, and refused when the file is not what was
+ *	  written.
+ *
+ * The note of a slot is its label, and the label says which row its vector is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw_given.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../fuzz/hnsw_seal.h"
+#include "golden.h"
+#include "scratch.h"
+
+#define N 2000
+
+/* -- Given ----------------------------------------------------------------- */
+
+static bool
+note(void *arg, uint32_t slot, Buf *out)
+{
+	buf_put_u64(out, hnsw_label((const Hnsw *) arg, slot));
+	return true;
+}
+
+static VtStatus
+save(Hnsw *h, const char *path)
+{
+	HnswSave	how = {.path = path, .tag = bytes_str("mine"), .note = note, .arg = h};
+	VtError		err = {0};
+
+	return hnsw_save(h, &how, &err);
+}
+
+/* What a file tells of. */
+typedef struct Told
+{
+	uint32_t	slots[2 * N];
+	uint64_t	labels[2 * N];
+	uint32_t	n;
+} Told;
+
+static bool
+tell(void *arg, uint32_t slot, uint64_t label, Bytes text)
+{
+	Told	   *told = (Told *) arg;
+
+	if (text.len != 8 || get_le64(text.data) != label || told->n == 2 * N)
+		return false;
+	told->slots[told->n] = slot;
+	told->labels[told->n++] = label;
+	return true;
+}
+
+static HnswOptions
+options_of(VecMetric metric, HnswCodes codes, uint32_t m)
+{
+	HnswOptions options = {
+		.dim = DIM, .metric = metric, .m = m, .ef_construction = 100, .codes = codes, .seed = 7
+	};
+
+	return options;
+}
+
+static VtStatus
+load(const char *path, const HnswOptions *options, Told *told, Hnsw **h)
+{
+	HnswLoad	how = {.path = path, .tag = bytes_str("mine"), .each = tell, .arg = told};
+	VtError		err = {0};
+
+	told->n = 0;
+	return hnsw_load(options, &how, h, &err);
+}
+
+/* All come back but those that are gone. */
+static void
+restore(Hnsw *h, const Told *told, const float *rows, const uint8_t *gone)
+{
+	for (uint32_t i = 0; i < told->n; i++)
+		if (!gone || !gone[told->labels[i]])
+			hnsw_restore(h, told->slots[i], rows + told->labels[i] * DIM);
+	hnsw_loaded(h);
+}
+
+/* Every tenth row is one that was there before: twins. */
+static float *
+rows_with_twins(uint32_t n)
+{
+	float	   *rows = clustered(1, n);
+
+	for (uint32_t i = 10; i < n; i += 10)
+		memcpy(rows + (size_t) i * DIM, rows + (size_t) (i % 70) * DIM, DIM * sizeof(float));
+	return rows;
+}
+
+static Hnsw *
+built(const HnswOptions *options, const float *rows, uint32_t n)
+{
+	Hnsw	   *h;
+	VtError		err;
+
+	assert_int_equal(hnsw_create(options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < n; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	return h;
+}
+
+static void
+assert_same_answers(Hnsw *a, Hnsw *b, uint32_t queries)
+{
+	float	   *query = clustered(1234, queries);
+
+	for (uint32_t q = 0; q < queries; q++)
+	{
+		HnswHit		x[50];
+		HnswHit		y[50];
+		uint32_t	n = search(a, query + q * DIM, 1 + q % 50, 40, x);
+
+		assert_int_equal(search(b, query + q * DIM, 1 + q % 50, 40, y), n);
+		assert_memory_equal(x, y, n * sizeof(HnswHit));
+	}
+	free(query);
+}
+
+static const struct
+{
+	VecMetric	metric;
+	HnswCodes	codes;
+}			kinds[] = {
+	{VEC_L2, HNSW_CODES_NONE},
+	{VEC_L2, HNSW_CODES_INT8},
+	{VEC_COSINE, HNSW_CODES_NONE},
+	{VEC_COSINE, HNSW_CODES_INT8},
+	{VEC_IP, HNSW_CODES_INT8},
+	{VEC_L1, HNSW_CODES_NONE},
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* -- Stories --------------------------------------------------------------- */
+
+static void
+comes_back_the_same(void **state)
+{
+	float	   *rows = rows_with_twins(N);
+	const char *path = scratch_path("graph");
+
+	(void) state;
+	for (size_t k = 0; k < KINDS; k++)
+	{
+		HnswOptions options = options_of(kinds[k].metric, kinds[k].codes, 16);
+		Hnsw	   *h = built(&options, rows, N);
+		Told		told;
+		Hnsw	   *back;
+		HnswStats	before;
+		HnswStats	after;
+
+		assert_int_equal(save(h, path), VT_OK);
+		assert_int_equal(load(path, &options, &told, &back), VT_OK);
+		assert_int_equal(told.n, N);
+		restore(back, &told, rows, NULL);
+		assert_sound(back);
+		assert_same_answers(h, back, QUERIES);
+		hnsw_stats(h, &before);
+		hnsw_stats(back, &after);
+		assert_int_equal(after.live, before.live);
+		assert_int_equal(after.linked, before.linked);
+		assert_int_equal(after.levels, before.levels);
+		assert_int_equal(after.waiting, 0);
+
+		/* And it goes on: more come, some go, it is mended. */
+		for (uint32_t i = 0; i < N; i += 3)
+			assert_true(hnsw_delete(back, told.slots[i]));
+		for (uint32_t i = 0; i < 300; i++)
+			add(back, N + i, rows + (size_t) (i * 7 % N) * DIM);
+		link_all(back);
+		while (hnsw_repair(back, 1000, true))
+			;
+		assert_sound(back);
+		hnsw_destroy(back);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
+static void
+an_empty_one_too(void **state)
+{
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_NONE, 16);
+	Hnsw	   *h;
+	Hnsw	   *back;
+	Told		told;
+	HnswHit		hit;
+	VtError		err;
+	float		query[DIM] = {0};
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	assert_int_equal(save(h, scratch_path("graph")), VT_OK);
+	assert_int_equal(load(scratch_path("graph"), &options, &told, &back), VT_OK);
+	hnsw_loaded(back);
+	assert_int_equal(search(back, query, 1, 10, &hit), 0);
+	assert_int_equal(add(back, 5, query), 0);
+	assert_int_equal(search(back, query, 1, 10, &hit), 1);
+	link_all(back);
+	assert_sound(back);
+	hnsw_destroy(back);
+	hnsw_destroy(h);
+}
+
+/* What is not restored is dead: no hit, but it leads on until it is mended around. */
+static void
+some_are_gone(void **state)
+{
+	float	   *rows = rows_with_twins(N);
+	uint8_t		gone[N] = {0};
+
+	(void) state;
+	for (uint32_t i = 0; i < N; i++)
+		gone[i] = i % 5 == 0 || (i > 1000 && i < 1200);
+	for (size_t k = 0; k < KINDS; k++)
+	{
+		HnswOptions options = options_of(kinds[k].metric, kinds[k].codes, 16);
+		Hnsw	   *h = built(&options, rows, N);
+		Told		told;
+		Hnsw	   *back;
+		HnswReport	report;
+		HnswStats	stats;
+
+		assert_int_equal(save(h, scratch_path("graph")), VT_OK);
+		assert_int_equal(load(scratch_path("graph"), &options, &told, &back), VT_OK);
+		restore(back, &told, rows, gone);
+		assert_sound(back);
+		if (kinds[k].metric != VEC_IP)
+			assert_true(recall(back, kinds[k].metric, rows, N, gone, 60) > 0.97);
+		link_all(back);
+		while (hnsw_repair(back, 1000, true))
+			;
+		assert_true(hnsw_check(back, &report));
+		assert_int_equal(report.unreachable, 0);
+		if (kinds[k].metric != VEC_IP)
+			assert_true(recall(back, kinds[k].metric, rows, N, gone, 60) > 0.97);
+		hnsw_stats(back, &stats);
+		assert_int_equal(stats.dead, 0);
+		hnsw_destroy(back);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
+/* -- While it runs --------------------------------------------------------- */
+
+typedef struct Running
+{
+	Hnsw	   *h;
+	const float *rows;
+	atomic_bool stop;
+	uint32_t	slot_of[N];		/* the writer's */
+	uint8_t		there[N];
+} Running;
+
+static void *
+write_on(void *arg)
+{
+	Running    *r = (Running *) arg;
+	Prng		prng = {5};
+
+	while (!atomic_load(&r->stop))
+	{
+		uint32_t	i = prng_below(&prng, N);
+		uint32_t	slot;
+		VtError		err;
+
+		if (r->there[i] && prng_below(&prng, 3) > 0)
+		{
+			assert_int_equal(hnsw_reserve(r->h, &slot, &err), VT_OK);
+			hnsw_replace(r->h, r->slot_of[i], slot, i, r->rows + (size_t) i * DIM);
+			r->slot_of[i] = slot;
+		}
+		else if (r->there[i])
+			assert_true(hnsw_delete(r->h, r->slot_of[i]));
+		else
+			r->slot_of[i] = add(r->h, i, r->rows + (size_t) i * DIM);
+		r->there[i] = hnsw_live(r->h, r->slot_of[i]);
+	}
+	return NULL;
+}
+
+static void *
+link_on(void *arg)
+{
+	Running    *r = (Running *) arg;
+
+	while (!atomic_load(&r->stop))
+		if (!hnsw_link_next(r->h))
+			hnsw_repair(r->h, 200, true);
+	return NULL;
+}
+
+static void *
+search_on(void *arg)
+{
+	Running    *r = (Running *) arg;
+	HnswHit		hits[K];
+
+	for (uint32_t q = 0; !atomic_load(&r->stop); q = (q + 1) % N)
+		search(r->h, r->rows + (size_t) q * DIM, K, 30, hits);
+	return NULL;
+}
+
+static void
+saved_while_it_runs(void **state)
+{
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_INT8, 8);
+	Running		r = {.rows = rows_with_twins(N)};
+	pthread_t	threads[3];
+	VtError		err;
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &r.h, &err), VT_OK);
+	for (uint32_t i = 0; i < N; i += 2)
+	{
+		r.slot_of[i] = add(r.h, i, r.rows + (size_t) i * DIM);
+		r.there[i] = 1;
+	}
+	link_all(r.h);
+	assert_int_equal(pthread_create(&threads[0], NULL, write_on, &r), 0);
+	assert_int_equal(pthread_create(&threads[1], NULL, link_on, &r), 0);
+	assert_int_equal(pthread_create(&threads[2], NULL, search_on, &r), 0);
+	for (int round = 0; round < 10; round++)
+	{
+		uint8_t		gone[N] = {0};
+		bool		seen[N] = {false};
+		Told		told;
+		Hnsw	   *back;
+
+		assert_int_equal(save(r.h, scratch_path("graph")), VT_OK);
+		assert_int_equal(load(scratch_path("graph"), &options, &told, &back), VT_OK);
+
+		/* A record that was replaced meanwhile may be there in two versions: one counts. */
+		for (uint32_t i = 0; i < told.n; i++)
+		{
+			uint64_t	label = told.labels[i];
+
+			gone[label] = label % 11 == 0;
+			if (!seen[label] && !gone[label])
+				hnsw_restore(back, told.slots[i], r.rows + label * DIM);
+			seen[label] = true;
+		}
+		for (uint32_t i = 0; i < N; i++)
+			gone[i] |= !seen[i];
+		hnsw_loaded(back);
+		assert_sound(back);
+		assert_true(recall(back, VEC_L2, r.rows, N, gone, 100) > 0.9);
+		hnsw_destroy(back);
+	}
+	atomic_store(&r.stop, true);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	link_all(r.h);
+	assert_sound(r.h);
+	hnsw_destroy(r.h);
+	free((void *) r.rows);
+}
+
+/* -- Files that are not what was written ------------------------------------ */
+
+static uint8_t *
+read_file(const char *path, size_t *size)
+{
+	FILE	   *file = fopen(path, "rb");
+	uint8_t    *data;
+	struct stat st;
+
+	assert_non_null(file);
+	assert_int_equal(fstat(fileno(file), &st), 0);
+	*size = (size_t) st.st_size;
+	data = malloc(*size + 1);
+	assert_non_null(data);
+	assert_int_equal(fread(data, 1, *size, file), *size);
+	fclose(file);
+	return data;
+}
+
+static void
+write_file(const char *path, const uint8_t *data, size_t size)
+{
+	FILE	   *file = fopen(path, "wb");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, size, file), size);
+	fclose(file);
+}
+
+#define FEW 40
+
+static void
+damage_is_refused(void **state)
+{
+	float	   *rows = rows_with_twins(FEW);
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_NONE, 3);
+	Hnsw	   *h = built(&options, rows, FEW);
+	char		path[192];
+	uint8_t    *file;
+	size_t		size;
+	size_t		accepted = 0;
+
+	(void) state;
+	snprintf(path, sizeof(path), "%s", scratch_path("graph"));
+	assert_int_equal(save(h, path), VT_OK);
+	file = read_file(path, &size);
+
+	/* Every end that a file could have been cut to, and one that has grown. */
+	for (size_t cut = 0; cut < size; cut++)
+	{
+		Told		told;
+		Hnsw	   *back;
+
+		write_file(path, file, cut);
+		assert_int_equal(load(path, &options, &told, &back), VT_CORRUPT);
+		assert_null(back);
+	}
+	file[size] = 0;
+	for (int more = 0; more < 2; more++)
+	{
+		Told		told;
+		Hnsw	   *back;
+
+		write_file(path, file, size + (size_t) more);
+		assert_int_equal(load(path, &options, &told, &back), more ? VT_CORRUPT : VT_OK);
+		hnsw_destroy(back);
+	}
+
+	/* Every byte changed: it is noticed, or it means nothing. */
+	for (size_t at = 0; at < size; at++)
+		for (int bit = 0; bit < 8; bit += 7)
+		{
+			Told		told;
+			Hnsw	   *back;
+			VtStatus	status;
+
+			file[at] ^= (uint8_t) (1 << bit);
+			write_file(path, file, size);
+			status = load(path, &options, &told, &back);
+			file[at] ^= (uint8_t) (1 << bit);
+			if (status != VT_OK)
+			{
+				assert_true(status == VT_CORRUPT || status == VT_VERSION);
+				assert_null(back);
+				continue;
+			}
+			accepted++;
+			restore(back, &told, rows, NULL);
+			assert_sound(back);
+			assert_same_answers(h, back, 5);
+			hnsw_destroy(back);
+		}
+	/* Between blocks lies what aligns them. */
+	assert_true(accepted <= 2 * 2 * FILE_ALIGN);
+	free(file);
+	free(rows);
+	hnsw_destroy(h);
+}
+
+/* Damage that fits its checksums: refused, or a sound graph with nothing in it that was not restored. */
+static void
+lies_do_no_harm(void **state)
+{
+	float	   *rows = rows_with_twins(200);
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_INT8, 3);
+	Hnsw	   *h = built(&options, rows, 200);
+	Prng		prng = {17};
+	char		path[192];
+	uint8_t    *file;
+	uint8_t    *lie;
+	size_t		size;
+	int			taken = 0;
+
+	(void) state;
+	snprintf(path, sizeof(path), "%s", scratch_path("graph"));
+	assert_int_equal(save(h, path), VT_OK);
+	file = read_file(path, &size);
+	lie = malloc(size);
+	assert_non_null(lie);
+	for (int round = 0; round < 800; round++)
+	{
+		uint8_t		gone[200] = {0};
+		bool		seen[200] = {false};
+		Told		told;
+		Hnsw	   *back;
+		VtStatus	status;
+
+		memcpy(lie, file, size);
+		for (uint32_t i = prng_below(&prng, 40); i < 40; i++)
+		{
+			/* Mostly in the low bytes of twins and links: other slots. */
+			size_t		links = FILE_HEAD + FILE_ALIGN + 200 * FILE_SLOT;
+			size_t		at = prng_below(&prng, 20) == 0 ? prng_below(&prng, (uint32_t) (size - FILE_HEAD)) + FILE_HEAD :
+				prng_below(&prng, 3) ? links + 4 * prng_below(&prng, 200 * 6) :
+				FILE_HEAD + FILE_ALIGN + FILE_SLOT * prng_below(&prng, 200) + 8;
+
+			lie[at] = (uint8_t) prng_below(&prng, 256);
+		}
+		seal(lie, size);
+		write_file(path, lie, size);
+		status = load(path, &options, &told, &back);
+		if (status != VT_OK)
+			continue;
+		taken++;
+		for (uint32_t i = 0; i < told.n; i++)
+			if (told.labels[i] < 200 && !seen[told.labels[i]] && prng_below(&prng, 4))
+			{
+				seen[told.labels[i]] = true;
+				hnsw_restore(back, told.slots[i], rows + told.labels[i] * DIM);
+			}
+		hnsw_loaded(back);
+		assert_sound(back);
+		for (uint32_t i = 0; i < 200; i++)
+			gone[i] = !seen[i];
+		(void) recall(back, VEC_L2, rows, 200, gone, 200);
+		link_all(back);
+		while (hnsw_repair(back, 1000, true))
+			;
+		assert_sound(back);
+		hnsw_destroy(back);
+	}
+	assert_true(taken > 200);
+	free(file);
+	free(lie);
+	free(rows);
+	hnsw_destroy(h);
+}
+
+static void
+of_another_graph(void **state)
+{
+	float	   *rows = clustered(1, FEW);
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_NONE, 8);
+	Hnsw	   *h = built(&options, rows, FEW);
+	const char *path = scratch_path("graph");
+	HnswOptions other[6];
+	Told		told = {.n = 0};
+	HnswLoad	how = {.path = path, .tag = bytes_str("another"), .each = tell, .arg = &told};
+	Hnsw	   *back;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(save(h, path), VT_OK);
+	for (int i = 0; i < 6; i++)
+		other[i] = options;
+	other[0].dim++;
+	other[1].metric = VEC_COSINE;
+	other[2].m++;
+	other[3].codes = HNSW_CODES_INT8;
+	other[4].seed++;
+	other[5].ef_construction++;
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(load(path, &other[i], &told, &back), VT_INVALID);
+	assert_int_equal(hnsw_load(&options, &how, &back, &err), VT_INVALID);
+	options.max_slots = FEW - 1;
+	assert_int_equal(load(path, &options, &told, &back), VT_CORRUPT);
+	assert_int_equal(load(scratch_path("nothing"), &options, &told, &back), VT_NOT_FOUND);
+	free(rows);
+	hnsw_destroy(h);
+}
+
+/* -- The bytes themselves --------------------------------------------------- */
+
+#define GOLDEN "test/golden/hnsw_file.hex"
+
+/* A few nodes of two levels, twins, one that is dead, one that waits. */
+static Hnsw *
+few(HnswOptions *options)
+{
+	Hnsw	   *h;
+	float		row[DIM] = {0};
+	VtError		err;
+
+	*options = options_of(VEC_L2, HNSW_CODES_NONE, 2);
+	assert_int_equal(hnsw_create(options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < 9; i++)
+	{
+		row[0] = (float) (i < 7 ? i * i : 9);
+		add(h, i, row);
+	}
+	for (int i = 0; i < 8; i++)
+		hnsw_link_next(h);
+	assert_true(hnsw_delete(h, 4));
+	return h;
+}
+
+static void
+bytes_are_as_ever(void **state)
+{
+	HnswOptions options;
+	Hnsw	   *h = few(&options);
+	Buf			golden = read_hex(GOLDEN);
+	char		path[192];
+	Told		told;
+	Hnsw	   *back;
+	uint8_t    *file;
+	size_t		size;
+
+	(void) state;
+	snprintf(path, sizeof(path), "%s", scratch_path("graph"));
+	assert_int_equal(save(h, path), VT_OK);
+	file = read_file(path, &size);
+	assert_int_equal(size, golden.len);
+	assert_memory_equal(file, golden.data, size);
+	write_file(path, golden.data, golden.len);
+	assert_int_equal(load(path, &options, &told, &back), VT_OK);
+	assert_int_equal(told.n, 7);
+	hnsw_destroy(back);
+	hnsw_destroy(h);
+	free(file);
+	buf_free(&golden);
+}
+
+/* hnsw_file --write, as wire_golden. */
+static int
+write_golden(void)
+{
+	HnswOptions options;
+	Hnsw	   *h = few(&options);
+	uint8_t    *file;
+	size_t		size;
+	bool		ok;
+
+	if (scratch_make(NULL) != 0 || save(h, scratch_path("graph")) != VT_OK)
+		return 1;
+	file = read_file(scratch_path("graph"), &size);
+	ok = write_hex(GOLDEN, "the file of a graph; the fields are those of docs/disk.md", bytes_of(file, size));
+	free(file);
+	hnsw_destroy(h);
+	return scratch_remove(NULL) != 0 || !ok;
+}
+
+static bool
+give_up(void *arg, size_t bytes)
+{
+	(void) arg;
+	(void) bytes;
+	return false;
+}
+
+static void
+given_up_half_way(void **state)
+{
+	float	   *rows = clustered(1, FEW);
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_NONE, 8);
+	Hnsw	   *h = built(&options, rows, FEW);
+	char		path[192];
+	char		fresh[200];
+	HnswSave	how = {.path = path, .tag = bytes_str("mine"), .note = note, .pace = give_up, .arg = h};
+	Told		told;
+	Hnsw	   *back;
+	VtError		err = {0};
+
+	(void) state;
+	snprintf(path, sizeof(path), "%s", scratch_path("graph"));
+	snprintf(fresh, sizeof(fresh), "%s" HNSW_SAVE_SUFFIX, path);
+	assert_int_equal(save(h, path), VT_OK);
+	assert_true(hnsw_delete(h, 3));
+	assert_int_equal(hnsw_save(h, &how, &err), VT_CANCELLED);
+	assert_int_not_equal(access(fresh, F_OK), 0);
+	assert_int_equal(load(path, &options, &told, &back), VT_OK);
+	assert_int_equal(told.n, FEW);
+	hnsw_destroy(back);
+	how.path = scratch_path("no/such/folder");
+	how.pace = NULL;
+	assert_int_equal(hnsw_save(h, &how, &err), VT_IO);
+	free(rows);
+	hnsw_destroy(h);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(comes_back_the_same),
+		cmocka_unit_test(an_empty_one_too),
+		cmocka_unit_test(some_are_gone),
+		cmocka_unit_test(saved_while_it_runs),
+		cmocka_unit_test(damage_is_refused),
+		cmocka_unit_test(lies_do_no_harm),
+		cmocka_unit_test(of_another_graph),
+		cmocka_unit_test(given_up_half_way),
+		cmocka_unit_test(bytes_are_as_ever),
+	};
+
+	if (argc == 2 && strcmp(argv[1], "--write") == 0)
+		return write_golden();
+	return cmocka_run_group_tests_name("hnsw_file", tests, scratch_make, scratch_remove);
+}
