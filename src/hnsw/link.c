@@ -154,6 +154,38 @@ add_link(Hnsw *h, Ctx *ctx, uint32_t from, uint32_t to, int level)
 	graph_unlock_node(meta);
 }
 
+/*
+ * No node that lives is near: everything has died, and is not mended yet.  Then the
+ * nearest dead ones lead to the slot, at the cost of a link of theirs, or no walk
+ * would come to it.
+ */
+static void
+lead_from_dead(Walk *walk, uint32_t to, int level)
+{
+	const Pool *pool = walk->pool;
+
+	for (uint32_t i = 0; i < pool->n && i < walk->h->opt.m; i++)
+	{
+		uint32_t	from = entry_slot(pool->e[i]);
+		Meta	   *meta = graph_meta(walk->h, from);
+		uint32_t	list[2 * HNSW_MAX_M];
+		uint32_t	limit;
+		atomic_uint *links = graph_links(walk->h, from, level, &limit);
+		uint32_t	n;
+		bool		known = false;
+
+		if (links == NULL || from == to)
+			continue;
+		graph_lock_node(meta);
+		n = graph_copy_links(walk->h, from, level, list);
+		for (uint32_t j = 0; j < n; j++)
+			known |= list[j] == to;
+		if (!known)
+			atomic_store_explicit(&links[n < limit ? n : limit - 1], to, memory_order_release);
+		graph_unlock_node(meta);
+	}
+}
+
 /* A node's own list: what was chosen, and who has linked to it meanwhile. */
 static void
 write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
@@ -352,6 +384,8 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		write_own(h, slot, at, chosen, n);
 		for (uint32_t i = 0; i < n; i++)
 			add_link(h, ctx, chosen[i], slot, at);
+		if (n == 0)
+			lead_from_dead(&walk, slot, at);
 	}
 	ctx->distances += walk.distances;
 	if (inflight >= 0)

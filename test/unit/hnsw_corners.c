@@ -264,6 +264,40 @@ lost_nodes_are_linked_again(void **state)
 	hnsw_destroy(h);
 }
 
+/* Everything dies, and before it is mended others come: they are found all the same. */
+static void
+a_new_crowd_among_the_dead(void **state)
+{
+	float	   *rows = clustered(23, 3000);
+	uint8_t		gone[3000] = {0};
+
+	(void) state;
+	for (int codes = 0; codes < 2; codes++)
+	{
+		Hnsw	   *h = create(VEC_L2, codes ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+
+		for (uint32_t i = 0; i < 1500; i++)
+		{
+			add(h, i, rows + (size_t) i * DIM);
+			gone[i] = 1;
+		}
+		link_all(h);
+		for (uint32_t i = 0; i < 1500; i++)
+			assert_true(hnsw_delete(h, i));
+		for (uint32_t i = 1500; i < 3000; i++)
+			add(h, i, rows + (size_t) i * DIM);
+		link_all(h);
+		assert_sound(h);
+		assert_true(recall(h, VEC_L2, rows, 3000, gone, 100) > 0.95);
+		while (hnsw_repair(h, 1000, true))
+			;
+		assert_sound(h);
+		assert_true(recall(h, VEC_L2, rows, 3000, gone, 100) > 0.95);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
 int
 main(void)
 {
@@ -273,6 +307,7 @@ main(void)
 		cmocka_unit_test(equal_codes_are_no_trap),
 		cmocka_unit_test(few_distances_are_enough),
 		cmocka_unit_test(lost_nodes_are_linked_again),
+		cmocka_unit_test(a_new_crowd_among_the_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
