@@ -16,7 +16,8 @@
  *	  of its entry, and the fence in force at index i is that of the last raise
  *	  before i, whatever later raises are already on disk.
  *	- A put is a blind write of a row with its index; it is skipped where the
- *	  row there is younger.
+ *	  row there is younger, or is this very one: a version is one entry's, so it
+ *	  would be written as it is, and take its place in the graph for nothing.
  *	- A delete removes the row only if its version is the one listed.  Versions
  *	  are log indexes and never come twice, so a delete that missed the first
  *	  time misses again, and one that hit finds its row or nothing.
@@ -91,23 +92,40 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	return verdict;
 }
 
+/*
+ * Which records of a replayed put are there already: a byte for each.  Before any
+ * of it is put, since one command may name an id twice.
+ */
+static void
+find_survivors(const Shard *shard, const WireWrite *write, uint64_t index, Buf *out)
+{
+	WireRecord	record;
+	size_t		at = 0;
+
+	while (index <= shard->newest && wire_record_next(write, &at, &record))
+		buf_put_u8(out, records_version(shard->records, record.id) >= index);
+}
+
 static VtStatus
 put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index,
 			WireWriteResult *result, VtError *err)
 {
 	Buf			key = {0};
 	Buf			value = {0};
+	Buf			survived = {0};
 	WireRecord	record;
 	size_t		at = 0;
+	uint32_t	n = 0;
 	VtStatus	status = VT_OK;
 
+	find_survivors(shard, write, index, &survived);
 	while (status == VT_OK && wire_record_next(write, &at, &record))
 	{
 		StoreRow	row;
 
 		result->done++;
-		if (records_version(shard->records, record.id) > index)
-			continue;			/* replay: a younger row survived */
+		if (n < survived.len && survived.data[n++])
+			continue;
 		memset(&row, 0, sizeof(row));
 		row.timeline = write->timeline;
 		row.lsn = write->lsn;
@@ -127,6 +145,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 	}
 	buf_free(&key);
 	buf_free(&value);
+	buf_free(&survived);
 	if (shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
 	return status;
