@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim check-shards coverage valgrind fuzz demo bench bench-sql lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim check-shards coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -157,6 +157,16 @@ bench-sql: $(BUILD)/sql_bench $(BUILD)/sync_count.so
 	env -u MAKEFLAGS -u MFLAGS -u DATA $(MAKE) -s BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" all
 	env -u MAKEFLAGS -u MFLAGS -u DATA BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/bench/sql/run.sh $(if $(PGVECTOR),--pgvector "$(PGVECTOR)") \
 		$(if $(DATA),--data "$(DATA)") $(SQL_ARGS)
+
+## make bench-start SET=dir   how soon a worker that was killed answers again; START_ARGS options, PLACE=dir data directories
+SET ?= demo
+PLACE ?= /tmp
+START_ARGS ?=
+$(BUILD)/start_bench: $(BUILD)/obj/test/bench/start/start_bench.o $(BUILD)/obj/test/bench/hnsw/set.o \
+		$(foreach m,$(LIBS_client),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lcrypto -lxxhash -lm
+bench-start: $(BUILD)/start_bench $(PROGRAMS)
+	$(BUILD)/start_bench --programs "$(BUILD)" --set "$(SET)" --place "$(PLACE)" $(START_ARGS)
 
 # The file layer that loses power, for test/t/050_power_loss.pl.
 $(BUILD)/powerloss.so: test/crash/powerloss.c
