@@ -98,8 +98,10 @@ sync_shards(Worker *worker, VtError *err)
 static VtStatus
 remove_dropped(const char *path, VtError *err)
 {
-	VtStatus	status = store_destroy(path, err);
+	VtStatus	status = shard_remove_graph(path, err);
 
+	if (status == VT_OK)
+		status = store_destroy(path, err);
 	if (status == VT_OK && rmdir(path) < 0 && errno != ENOENT)
 		status = vt_fail_errno(err, VT_IO, "could not remove \"%s\"", path);
 	return status;

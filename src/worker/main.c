@@ -25,6 +25,7 @@ static Setting settings[] = {
 	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it", .fallback = "1024", .low = 1, .high = 1 << 20},
 	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
+	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -82,6 +83,7 @@ main(int argc, char **argv)
 	options.log_bytes = (uint64_t) get("log_limit")->number << 20;
 	options.snapshot_rate = (uint64_t) get("snapshot_rate")->number << 20;
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
+	options.graph_save = (uint64_t) get("graph_save")->number;
 	options.boot_epoch = daemon_boot_epoch();
 	if (worker_start(&options, &worker, &err) != VT_OK)
 		return fail(&err);

@@ -13,6 +13,7 @@
 
 #include "indexer.h"
 #include "net/net.h"
+#include "saver.h"
 #include "scan.h"
 #include "shard.h"
 #include "waiting.h"
@@ -133,6 +134,7 @@ struct Worker
 	pthread_t  *pool;
 	uint32_t	npool;
 	Indexer    *indexer;
+	Saver	   *saver;			/* NULL: graphs are not saved */
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 

@@ -46,6 +46,7 @@ struct Records
 	Hnsw	   *graph;
 	float	   *vector;			/* of the apply thread: dim floats, aligned */
 	atomic_uint_fast64_t live;
+	atomic_uint_fast64_t changes;
 	atomic_llong graph_bytes;
 	atomic_llong own_bytes;
 
@@ -57,6 +58,14 @@ struct Records
 	uint32_t   *map;			/* slot, NONE or MAP_DEAD */
 	uint32_t	map_size;		/* a power of two */
 	uint32_t	map_used;		/* entries, dead marks included */
+
+	/*
+	 * While a file is loaded: the version that it gives a slot, 0 where a row has
+	 * claimed it or none may.  What may be claimed is in the map, one slot for an id,
+	 * and counted in live.
+	 */
+	uint64_t   *claims;
+	uint32_t	nclaims;
 };
 
 /* Chunk k holds the slots from FIRST * (2^k - 1) on, FIRST * 2^k of them. */
@@ -96,21 +105,28 @@ on_graph_memory(void *arg, int64_t bytes)
 	atomic_fetch_add_explicit(&((Records *) arg)->graph_bytes, bytes, memory_order_relaxed);
 }
 
-VtStatus
-records_new(const RecordsOptions *options, Records **out, VtError *err)
+static HnswOptions
+graph_options(Records *records)
 {
-	Records    *records = vt_alloc0(sizeof(Records));
-	HnswOptions graph = {
-		.dim = options->dim,
-		.metric = options->metric,
-		.m = options->m,
-		.ef_construction = options->ef_construction,
-		.codes = options->codes,
-		.seed = options->seed,
+	HnswOptions options = {
+		.dim = records->opt.dim,
+		.metric = records->opt.metric,
+		.m = records->opt.m,
+		.ef_construction = records->opt.ef_construction,
+		.codes = records->opt.codes,
+		.seed = records->opt.seed,
 		.account = on_graph_memory,
 		.account_arg = records,
 	};
-	VtStatus	status;
+
+	return options;
+}
+
+/* Without a graph yet. */
+static Records *
+make_records(const RecordsOptions *options)
+{
+	Records    *records = vt_alloc0(sizeof(Records));
 
 	records->opt = *options;
 	pthread_mutex_init(&records->map_lock, NULL);
@@ -118,13 +134,22 @@ records_new(const RecordsOptions *options, Records **out, VtError *err)
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
 	atomic_store(&records->own_bytes, (long long) (sizeof(uint32_t) * records->map_size));
-	status = hnsw_create(&graph, &records->graph, err);
+	records->vector = vt_alloc(sizeof(float) * (options->dim + 1));
+	return records;
+}
+
+VtStatus
+records_new(const RecordsOptions *options, Records **out, VtError *err)
+{
+	Records    *records = make_records(options);
+	HnswOptions graph = graph_options(records);
+	VtStatus	status = hnsw_create(&graph, &records->graph, err);
+
 	if (status != VT_OK)
 	{
 		records_free(records);
 		return status;
 	}
-	records->vector = vt_alloc(sizeof(float) * options->dim);
 	*out = records;
 	return VT_OK;
 }
@@ -141,6 +166,7 @@ records_free(Records *records)
 		free(atomic_load(&records->chunks[k]));
 	hnsw_destroy(records->graph);
 	free(records->map);
+	free(records->claims);
 	free(records->vector);
 	pthread_mutex_destroy(&records->map_lock);
 	free(records);
@@ -220,12 +246,13 @@ records_version(Records *records, Bytes id)
 static Head *
 head_fill(Records *records, uint32_t slot, Bytes id)
 {
-	int			k = chunk_of(slot);
 	Head	   *head;
 
-	if (!atomic_load(&records->chunks[k]))
-		atomic_store_explicit(&records->chunks[k], vt_alloc0(sizeof(Head) * (FIRST << k)),
-							  memory_order_release);
+	/* A file may leave out slots: heads are there for all before this one. */
+	for (int k = chunk_of(records->nheads); k <= chunk_of(slot); k++)
+		if (!atomic_load(&records->chunks[k]))
+			atomic_store_explicit(&records->chunks[k], vt_alloc0(sizeof(Head) * (FIRST << k)),
+								  memory_order_release);
 	if (slot >= records->nheads)
 	{
 		atomic_fetch_add(&records->own_bytes, (long long) sizeof(Head) * (slot + 1 - records->nheads));
@@ -249,6 +276,19 @@ head_fill(Records *records, uint32_t slot, Bytes id)
 	return head;
 }
 
+/* Into records->vector, aligned. */
+static const float *
+read_vector(Records *records, const uint8_t *vector)
+{
+	for (uint32_t i = 0; i < records->opt.dim; i++)
+	{
+		uint32_t	bits = get_le32(vector + 4 * (size_t) i);
+
+		memcpy(&records->vector[i], &bits, sizeof(bits));
+	}
+	return records->vector;
+}
+
 VtStatus
 records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, VtError *err)
 {
@@ -261,12 +301,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	if (status != VT_OK)
 		return status;
 	head = head_fill(records, slot, id);
-	for (uint32_t i = 0; i < records->opt.dim; i++)
-	{
-		uint32_t	bits = get_le32(vector + 4 * (size_t) i);
-
-		memcpy(&records->vector[i], &bits, sizeof(bits));
-	}
+	(void) read_vector(records, vector);
 
 	/*
 	 * A search meets the old version or the new one in the graph, never both
@@ -290,6 +325,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	if (old == NONE)
 		atomic_fetch_add(&records->live, 1);
 	pthread_mutex_unlock(&records->map_lock);
+	atomic_fetch_add(&records->changes, 1);
 	return VT_OK;
 }
 
@@ -307,6 +343,166 @@ records_delete(Records *records, Bytes id)
 	hnsw_delete(records->graph, slot);
 	pthread_mutex_unlock(&records->map_lock);
 	atomic_fetch_sub(&records->live, 1);
+	atomic_fetch_add(&records->changes, 1);
+}
+
+/* -- Files ----------------------------------------------------------------- */
+
+typedef struct Saving
+{
+	Records    *records;
+	const RecordsFile *file;
+} Saving;
+
+/* Kept with a slot: version u64, id. */
+static bool
+write_note(void *arg, uint32_t slot, Buf *out)
+{
+	const Head *head = head_of(((Saving *) arg)->records, slot);
+	uint64_t	version = atomic_load_explicit(&head->version, memory_order_acquire);
+	Bytes		id = id_of(head);
+
+	buf_put_u64(out, version);
+	buf_put(out, id.data, id.len);
+	return version != 0;
+}
+
+static bool
+pace(void *arg, size_t bytes)
+{
+	const RecordsFile *file = ((Saving *) arg)->file;
+
+	return file->pace == NULL || file->pace(file->arg, bytes);
+}
+
+VtStatus
+records_save(Records *records, const RecordsFile *file, VtError *err)
+{
+	Saving		saving = {records, file};
+	HnswSave	save = {.path = file->path, .tag = file->tag, .note = write_note, .pace = pace, .arg = &saving};
+
+	return hnsw_save(records->graph, &save, err);
+}
+
+/* A slot of a file: of the versions of an id it may have, the newest can be claimed. */
+static bool
+read_note(void *arg, uint32_t slot, uint64_t label, Bytes note)
+{
+	Records    *records = (Records *) arg;
+	uint64_t	version = note.len > 8 ? get_le64(note.data) : 0;
+	Bytes		id;
+	uint32_t	place;
+	uint32_t	other;
+
+	if (version == 0)
+		return false;
+	id = bytes_of(note.data + 8, note.len - 8);
+	if (label != label_of(id))
+		return false;
+	(void) head_fill(records, slot, id);
+	if (slot >= records->nclaims)
+	{
+		uint32_t	room = slot + slot / 2 + 64;
+
+		records->claims = vt_realloc(records->claims, sizeof(uint64_t) * room);
+		memset(records->claims + records->nclaims, 0, sizeof(uint64_t) * (room - records->nclaims));
+		records->nclaims = room;
+	}
+	if (records->map_used + 1 > records->map_size / 2)
+		map_grow(records);
+	other = map_find(records, id, &place);
+	if (other != NONE && records->claims[other] >= version)
+		return true;
+	if (other != NONE)
+		records->claims[other] = 0;
+	else
+	{
+		records->map_used += records->map[place] == NONE;
+		atomic_fetch_add(&records->live, 1);
+	}
+	records->map[place] = slot;
+	records->claims[slot] = version;
+	return true;
+}
+
+VtStatus
+records_load(const RecordsOptions *options, const RecordsFile *file, Records **out, VtError *err)
+{
+	Records    *records = make_records(options);
+	HnswOptions graph = graph_options(records);
+	HnswLoad	load = {.path = file->path, .tag = file->tag, .each = read_note, .arg = records};
+	VtStatus	status = hnsw_load(&graph, &load, &records->graph, err);
+
+	if (status != VT_OK)
+	{
+		records_free(records);
+		return status;
+	}
+	if (records->claims == NULL)
+		records->claims = vt_alloc0(sizeof(uint64_t));
+	*out = records;
+	return VT_OK;
+}
+
+/* A slot that the map names may not be claimed any more. */
+static void
+give_up_claim(Records *records, uint32_t slot, uint32_t place)
+{
+	records->claims[slot] = 0;
+	records->map[place] = MAP_DEAD;
+	atomic_fetch_sub(&records->live, 1);
+	atomic_fetch_add(&records->changes, 1);
+}
+
+static void
+take_claim(Records *records, uint32_t slot, const float *vector)
+{
+	hnsw_restore(records->graph, slot, vector);
+	atomic_store_explicit(&head_of(records, slot)->version, records->claims[slot], memory_order_release);
+	records->claims[slot] = 0;
+}
+
+bool
+records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
+{
+	uint32_t	place;
+	uint32_t	slot;
+
+	if (records->claims == NULL)
+		return false;
+	slot = map_find(records, id, &place);
+	if (slot == NONE || slot >= records->nclaims || records->claims[slot] == 0)
+		return false;
+	if (records->claims[slot] != version && !vt_broken("S5-file"))
+	{
+		give_up_claim(records, slot, place);
+		return false;
+	}
+	take_claim(records, slot, read_vector(records, vector));
+	return true;
+}
+
+void
+records_settle(Records *records)
+{
+	uint32_t	place;
+
+	if (records->claims == NULL)
+		return;
+	for (uint32_t slot = 0; slot < records->nclaims; slot++)
+	{
+		if (records->claims[slot] == 0)
+			continue;
+		(void) map_find(records, id_of(head_of(records, slot)), &place);
+		if (vt_broken("S5-file"))
+			take_claim(records, slot, records->vector);
+		else
+			give_up_claim(records, slot, place);
+	}
+	free(records->claims);
+	records->claims = NULL;
+	records->nclaims = 0;
+	hnsw_loaded(records->graph);
 }
 
 /* -- Looking --------------------------------------------------------------- */
@@ -327,6 +523,12 @@ uint64_t
 records_count(const Records *records)
 {
 	return atomic_load(&records->live);
+}
+
+uint64_t
+records_changes(const Records *records)
+{
+	return atomic_load(&records->changes);
 }
 
 uint64_t

@@ -46,6 +46,37 @@ extern void records_free(Records *records);
 extern VecMetric records_metric(const Records *records);
 extern uint32_t records_dim(const Records *records);
 
+/* -- Files ----------------------------------------------------------------- */
+
+/*
+ * Write the graph, with id and version of each record, into a file (hnsw_save), while
+ * everybody goes on.  tag says whose it is.  pace as there.
+ */
+typedef struct RecordsFile
+{
+	const char *path;
+	Bytes		tag;
+	bool		(*pace) (void *arg, size_t bytes);
+	void	   *arg;
+} RecordsFile;
+
+extern VtStatus records_save(Records *records, const RecordsFile *file, VtError *err);
+
+/*
+ * Records whose graph comes from a file.  The file is no evidence: no record is
+ * there until its row has been shown to records_claim().  Whoever loads shows every
+ * row, puts those that are not claimed, and ends with records_settle(); nobody else
+ * uses the records until then.
+ */
+extern VtStatus records_load(const RecordsOptions *options, const RecordsFile *file, Records **out,
+							 VtError *err);
+
+/* Has the file a place for this version of this record?  Then it is there now. */
+extern bool records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector);
+
+/* All rows have been shown: what none of them has claimed is dead. */
+extern void records_settle(Records *records);
+
 /* -- The apply thread ------------------------------------------------------ */
 
 /* Version (log index) of the live record; 0 = none. */
@@ -66,6 +97,12 @@ extern void records_delete(Records *records, Bytes id);
 
 extern uint64_t records_count(const Records *records);
 extern uint64_t records_bytes(const Records *records);
+
+/*
+ * What has changed since records_new() or records_load(), in records put or
+ * deleted; rows that the file did not have, and what it had too many, count too.
+ */
+extern uint64_t records_changes(const Records *records);
 
 /* Searched, but not yet in the graph: each costs every search a distance. */
 extern uint64_t records_waiting(const Records *records);

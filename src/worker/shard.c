@@ -174,14 +174,16 @@ load_records(Shard *shard, VtError *err)
 							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
 		if (status != VT_OK)
 			break;
-		status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
-							 row.vector, err);
+		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector))
+			status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
+								 row.vector, err);
 		if (row.index > shard->newest)
 			shard->newest = row.index;
 	}
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	records_settle(shard->records);
 	return status;
 }
 
@@ -199,10 +201,14 @@ make_records(Shard *shard, VtError *err)
 		.seed = desc->shard,
 	};
 	Records    *records;
-	VtStatus	status = records_new(&options, &records, err);
+	VtStatus	status = VT_OK;
 
+	if (!shard_load_graph(shard, &options, &records))
+		status = records_new(&options, &records, err);
 	if (status == VT_OK)
 	{
+		atomic_store(&shard->saved_changes, 0);
+		atomic_store(&shard->seen_changes, 0);
 		pthread_mutex_lock(&shard->content_lock);
 		shard->records = records;
 		pthread_mutex_unlock(&shard->content_lock);
@@ -444,6 +450,7 @@ shard_figures(Shard *shard)
 		figures.records = records_count(shard->records);
 		figures.waiting = records_waiting(shard->records);
 		figures.bytes = records_bytes(shard->records);
+		figures.changes = records_changes(shard->records);
 	}
 	pthread_mutex_unlock(&shard->content_lock);
 	return figures;

@@ -73,6 +73,11 @@ typedef struct Shard
 	void	   *on_waiting_arg;
 	atomic_uint_fast64_t backlog;	/* of the waiting: loaded at open or by an ingest */
 
+	/* The file of the graph; who saves it has it for itself (saver.c) */
+	atomic_uint_fast64_t saved_changes;	/* records_changes() that are in it */
+	atomic_uint_fast64_t seen_changes;	/* when it was last looked at */
+	int64_t		save_not_before_us;
+
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
 	pthread_mutex_t files_lock; /* held by a checkpoint and by an installation */
@@ -104,6 +109,7 @@ typedef struct ShardFigures
 	uint64_t	records;
 	uint64_t	waiting;		/* not in the graph yet */
 	uint64_t	bytes;
+	uint64_t	changes;		/* records_changes() */
 } ShardFigures;
 
 extern ShardFigures shard_figures(Shard *shard);
@@ -128,6 +134,20 @@ extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
 /* The marker of law S2, and the applied index with it; synced. */
 extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err);
 extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
+
+/* -- graph.c: the file of a shard's graph ------------------------------------ */
+
+/* Bytes may be written now?  False: give up. */
+typedef bool (*ShardPace) (void *arg, size_t bytes);
+
+/* Write the graph into its file; the shard is held. */
+extern VtStatus shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err);
+
+/* Records to be claimed (records_load); false: there is no file that can be used. */
+extern bool shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out);
+
+/* Remove what graph.c has put into a shard's directory, if that is there. */
+extern VtStatus shard_remove_graph(const char *path, VtError *err);
 
 /* -- transfer.c: snapshots to and from peers -------------------------------- */
 

@@ -141,8 +141,10 @@ old_path(char *out, size_t size, const char *directory, uint64_t id)
 static VtStatus
 remove_store(const char *path, VtError *err)
 {
-	VtStatus	status = access(path, F_OK) < 0 && errno == ENOENT ? VT_OK : store_destroy(path, err);
+	VtStatus	status = shard_remove_graph(path, err);
 
+	if (status == VT_OK && !(access(path, F_OK) < 0 && errno == ENOENT))
+		status = store_destroy(path, err);
 	if (status == VT_OK && rmdir(path) < 0 && errno != ENOENT)
 		status = vt_fail_errno(err, VT_IO, "could not remove \"%s\"", path);
 	return status;

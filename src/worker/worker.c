@@ -73,9 +73,10 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	shard->next = worker->shards;
 	worker->shards = shard;
 	pthread_mutex_unlock(&worker->lock);
-	log_info("shard=%llu open, %llu records in %lld ms, replay from %llu", (unsigned long long) id,
+	log_info("shard=%llu open, %llu records in %lld ms, %llu to index, replay from %llu", (unsigned long long) id,
 			 (unsigned long long) shard_figures(shard).records,
-			 (long long) ((clock_now_us() - begin) / 1000), (unsigned long long) replay);
+			 (long long) ((clock_now_us() - begin) / 1000), (unsigned long long) shard_figures(shard).waiting,
+			 (unsigned long long) replay);
 	return VT_OK;
 }
 
@@ -303,6 +304,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	status = chores_start(worker, err);
 	if (status != VT_OK)
 		return status;
+	worker->saver = saver_start(worker, options->graph_save);
 	if (pthread_create(&worker->house, NULL, house_main, worker) != 0)
 		return vt_fail(err, VT_NOMEM, "could not start a thread");
 	*out = worker;
@@ -313,6 +315,7 @@ void
 worker_stop(Worker *worker)
 {
 	uint64_t	one = 1;
+	int64_t		begin = clock_now_us();
 
 	if (write(worker->wake_fd, &one, sizeof(one)) != sizeof(one))
 		log_warn("could not wake the housekeeping thread");
@@ -323,6 +326,7 @@ worker_stop(Worker *worker)
 	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);
 	net_server_stop(worker->server);
+	saver_stop(worker->saver, begin);
 	lease_expire(worker, 0, true);
 	lease_bury(worker);
 	while (worker->shards || worker->leaving)

@@ -98,6 +98,47 @@ records_delete(Records *records, Bytes id)
 	memmove(&records->rows[at], &records->rows[at + 1], (records->n - at) * sizeof(ShardRow));
 }
 
+/* Graphs, and so their files, are not in these worlds. */
+bool
+records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
+{
+	(void) records;
+	(void) id;
+	(void) version;
+	(void) vector;
+	return false;
+}
+
+void
+records_settle(Records *records)
+{
+	(void) records;
+}
+
+uint64_t
+records_changes(const Records *records)
+{
+	(void) records;
+	return 0;
+}
+
+bool
+shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
+{
+	(void) shard;
+	(void) options;
+	(void) out;
+	return false;
+}
+
+VtStatus
+shard_remove_graph(const char *path, VtError *err)
+{
+	(void) path;
+	(void) err;
+	return VT_OK;
+}
+
 uint64_t
 records_count(const Records *records)
 {

@@ -28,7 +28,8 @@ sub start_daemons
 	local $ENV{VECTRON_POWERLOSS} = "$dir/notes";
 	local $ENV{VECTRON_BOOT_ID_FILE} = "$dir/boot_id";
 	$cluster->start_pd;
-	$cluster->start_worker(1);
+	# Graphs are saved all the time: their files lose power, too.
+	$cluster->start_worker(1, '--graph-save', 20);
 }
 
 start_daemons();

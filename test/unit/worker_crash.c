@@ -10,6 +10,11 @@
  * are what a plain model says, and every entry was decided as the first time
  * (laws S2, S3, W5, W6).
  *
+ * The graph is saved now and then, and at a start its file may be any that there
+ * ever was: of an earlier moment, of one that a power loss took back, of another
+ * shard's life under the same name, damaged, or none.  What is in the graph after
+ * the load is what rows say, with their vectors (law S5).
+ *
  *-------------------------------------------------------------------------
  */
 #include <setjmp.h>
@@ -21,10 +26,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../src/worker/scan.h"
 #include "../../src/worker/shard.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "store_model.h"
 
 #define DIM 2
@@ -201,7 +209,7 @@ typedef struct World
 {
 	uint64_t	seed;
 	Prng		prng;
-	char		directory[64];
+	char		directory[96];
 	char		path[128];
 	Shard	   *shard;
 	Entry		log[LOG_MAX + 1];	/* from 1 */
@@ -211,6 +219,126 @@ typedef struct World
 	bool		marked;			/* a checkpoint was written in this boot */
 	Model		model;			/* at last */
 } World;
+
+static char scratch[64];		/* holds the directories, and files of graphs */
+static uint64_t taken;			/* records that a file had a place for */
+static uint64_t refused;		/* records put beside a file that had none for them */
+
+/* -- Files of graphs -------------------------------------------------------- */
+
+#define KEPT_FILES 4
+
+static void
+graph_file(const World *w, int kept, char *out, size_t size)
+{
+	if (kept < 0)
+		snprintf(out, size, "%s/graph", w->path);
+	else
+		snprintf(out, size, "%s/kept%d", scratch, kept);
+}
+
+static void
+copy_file(const char *from, const char *to)
+{
+	uint8_t		data[65536];
+	FILE	   *in = fopen(from, "rb");
+	FILE	   *out;
+	size_t		n;
+
+	if (!in)
+		return;
+	n = fread(data, 1, sizeof(data), in);
+	assert_true(n < sizeof(data));
+	fclose(in);
+	out = fopen(to, "wb");
+	assert_non_null(out);
+	assert_int_equal(fwrite(data, 1, n, out), n);
+	fclose(out);
+}
+
+/* Index threads link some of what waits; then the graph is saved, and perhaps kept for later. */
+static void
+save_graph(World *w)
+{
+	char		path[192];
+	char		kept[192];
+	uint32_t	links = prng_below(&w->prng, 20);
+	VtError		err = {0};
+
+	while (links-- > 0 && hnsw_link_next(records_graph(w->shard->records)))
+		;
+	if (prng_below(&w->prng, 2))
+		hnsw_repair(records_graph(w->shard->records), 100, true);
+	assert_int_equal(shard_save_graph(w->shard, NULL, NULL, &err), VT_OK);
+	graph_file(w, -1, path, sizeof(path));
+	graph_file(w, (int) prng_below(&w->prng, KEPT_FILES), kept, sizeof(kept));
+	if (prng_below(&w->prng, 2))
+		copy_file(path, kept);
+}
+
+/* Nobody holds the shard: another file takes the place of its own, or damage its middle. */
+static void
+meddle(World *w)
+{
+	char		path[192];
+	char		kept[192];
+	FILE	   *file;
+	uint32_t	dice = prng_below(&w->prng, 8);
+
+	graph_file(w, -1, path, sizeof(path));
+	graph_file(w, (int) prng_below(&w->prng, KEPT_FILES), kept, sizeof(kept));
+	if (dice < 3)
+		copy_file(kept, path);
+	else if (dice == 3)
+		unlink(path);
+	else if (dice == 4 && (file = fopen(path, "r+b")) != NULL)
+	{
+		fseek(file, (long) prng_below(&w->prng, 2000), SEEK_SET);
+		fputc((int) prng_below(&w->prng, 256), file);
+		fclose(file);
+	}
+}
+
+/* What the graph shows, to the last: the rows, each at its own vector. */
+static void
+check_graph(World *w)
+{
+	Records    *records = w->shard->records;
+	StoreIter  *iter = store_iter_open(w->shard->rows, bytes_of("v", 1), bytes_of("w", 1));
+	uint8_t		zero[DIM * 4] = {0};
+	RecordScanOptions options = {.query = zero, .expected = IDS, .ef = 10};
+	RecordScan *scan = record_scan_open(records, &options);
+	HnswReport	report;
+	double		distance;
+	uint64_t	version;
+	uint64_t	rows = 0;
+	Bytes		id;
+	Bytes		key;
+	Bytes		value;
+	int			shown = 0;
+
+	if (!hnsw_check(records_graph(records), &report))
+		fail_msg("seed %llu: %s", (unsigned long long) w->seed, report.first);
+	while (store_iter_next(iter, &key, &value))
+	{
+		StoreRow	row;
+		uint32_t	slot;
+
+		assert_int_equal(row_get(value, &row, NULL), VT_OK);
+		if (!records_find(records, bytes_of(key.data + 1, key.len - 1), &slot, &version) ||
+			version != row.index || !hnsw_live(records_graph(records), slot) ||
+			get_le32(row.vector) != get_le32((const uint8_t *) hnsw_vector(records_graph(records), slot)))
+			fail_msg("seed %llu: a row is not in the graph as it is on disk", (unsigned long long) w->seed);
+		rows++;
+	}
+	store_iter_close(iter);
+	while (record_scan_next(scan, &distance, &version, &id))
+		shown++;
+	record_scan_close(scan);
+	if (shown != (int) rows || records_count(records) != rows)
+		fail_msg("seed %llu: a scan shows %d records, there are %llu rows", (unsigned long long) w->seed, shown,
+				 (unsigned long long) rows);
+}
 
 static void
 open_shard(World *w)
@@ -223,6 +351,10 @@ open_shard(World *w)
 		fail_msg("seed %llu: replay begins at %llu, the log is %llu to %llu", (unsigned long long) w->seed,
 				 (unsigned long long) replay, (unsigned long long) w->checkpoint, (unsigned long long) w->last);
 	w->applied = replay;
+	check_graph(w);
+	if (records_count(w->shard->records) > records_waiting(w->shard->records))
+		taken += records_count(w->shard->records) - records_waiting(w->shard->records);
+	refused += records_waiting(w->shard->records);
 }
 
 /* Apply up to four entries in one batch; new ones at the end of the log. */
@@ -295,6 +427,7 @@ die(World *w, bool power)
 		model_lose_power(w->path, &w->prng, prng_below(&w->prng, 9));
 		w->marked = false;
 	}
+	meddle(w);
 	open_shard(w);
 	if (!power && marked)
 		assert_int_equal(w->applied, applied);	/* nothing to replay */
@@ -313,6 +446,7 @@ compare(World *w)
 	uint64_t	live = 0;
 	uint64_t	rows = 0;
 
+	check_graph(w);
 	for (int i = 0; i < IDS; i++)
 	{
 		uint8_t		id[WIRE_TID_SIZE];
@@ -354,7 +488,11 @@ static void
 live_and_die(void **state)
 {
 	(void) state;
+	log_setup("test", LOG_LEVEL_ERROR);
 	describe();
+	/* Every file is synced: in memory, where that can be had. */
+	snprintf(scratch, sizeof(scratch), "%s/vectron-crash.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	assert_non_null(mkdtemp(scratch));
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 	{
 		World		w;
@@ -363,17 +501,20 @@ live_and_die(void **state)
 		memset(&w, 0, sizeof(w));
 		w.seed = seed;
 		w.prng.state = seed;
-		snprintf(w.directory, sizeof(w.directory), "/tmp/vectron-crash.XXXXXX");
-		assert_non_null(mkdtemp(w.directory));
+		snprintf(w.directory, sizeof(w.directory), "%s/%llu", scratch, (unsigned long long) seed);
+		assert_int_equal(mkdir(w.directory, 0700), 0);
 		snprintf(w.path, sizeof(w.path), "%s/%016llx", w.directory, (unsigned long long) desc.shard);
 		assert_int_equal(shard_create(w.directory, &desc, desc.replicas[0].replica, &err), VT_OK);
+		assert_int_equal(mkdir(w.path, 0700), 0);
 		open_shard(&w);
 		for (int step = 0; step < 80; step++)
 		{
 			uint32_t	dice = prng_below(&w.prng, 20);
 
-			if (dice < 15)
+			if (dice < 12)
 				apply_some(&w);
+			else if (dice < 15)
+				save_graph(&w);
 			else if (dice < 17)
 				checkpoint(&w);
 			else
@@ -386,9 +527,21 @@ live_and_die(void **state)
 		compare(&w);
 		shard_close(w.shard);
 		assert_int_equal(store_destroy(w.path, &err), VT_OK);
-		assert_true(rmdir(w.path) == 0 || access(w.path, F_OK) != 0);
+		assert_int_equal(shard_remove_graph(w.path, &err), VT_OK);
+		assert_int_equal(rmdir(w.path), 0);
 		assert_int_equal(rmdir(w.directory), 0);
 	}
+	for (int i = 0; i < KEPT_FILES; i++)
+	{
+		char		kept[192];
+
+		graph_file(NULL, i, kept, sizeof(kept));
+		unlink(kept);
+	}
+	assert_int_equal(rmdir(scratch), 0);
+
+	/* Files were of use, and were not all. */
+	assert_true(taken > SEEDS && refused > SEEDS);
 }
 
 int
