@@ -9,7 +9,7 @@
  *		vectors | codes | ground links | Life | heads | Meta
  *
  * so that what is needed at different times lies apart and each row can be
- * aligned.  Address of a row = chunk + offset of the section + row * stride.
+ * aligned.  (Vectors may be in a mapped file instead: vectors.c.)  Address of a row = chunk + offset of the section + row * stride.
  * Floats are padded with zeros to a multiple of 16, so kernels have no tail.
  *
  * Links.  A list is an array of slots ended by HNSW_NO_SLOT or by its length;
@@ -174,6 +174,9 @@ struct Hnsw
 	size_t		slot_bytes;		/* of a slot in all sections */
 	double		level_factor;
 	_Atomic(uint8_t *) *chunks;
+	_Atomic(uint8_t *) *vectors;	/* of each chunk; the same places, or mapped ones */
+	int			vectors_fd;		/* -1: in the chunks */
+	uint64_t	vectors_bytes;	/* allocated in the file; h->lock */
 	uint32_t	nchunks_max;
 
 	/* Read by all, changed by some */
@@ -233,7 +236,8 @@ graph_chunk(const Hnsw *h, uint32_t slot)
 static inline float *
 graph_vector(const Hnsw *h, uint32_t slot)
 {
-	return (float *) (graph_chunk(h, slot) + h->vec_off) + (size_t) (slot & h->mask) * h->dim16;
+	return (float *) atomic_load_explicit(&h->vectors[slot >> h->shift], memory_order_acquire) +
+		(size_t) (slot & h->mask) * h->dim16;
 }
 
 static inline uint8_t *
@@ -379,6 +383,15 @@ graph_stand_in(const Hnsw *h, uint32_t slot, uint64_t start)
 	}
 	return fate == FATE_LIVE ? slot : NO_SLOT;
 }
+
+/* -- vectors.c ------------------------------------------------------------- */
+
+extern VtStatus vectors_open(Hnsw *h, VtError *err);
+extern void vectors_close(Hnsw *h);
+
+/* Room for the vectors of a chunk that is there; then for the first so many slots. */
+extern VtStatus vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err);
+extern VtStatus vectors_allocate(Hnsw *h, uint32_t slots, VtError *err);
 
 /* -- slots.c --------------------------------------------------------------- */
 

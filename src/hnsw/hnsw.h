@@ -75,6 +75,13 @@ typedef struct HnswOptions
 	uint32_t	max_slots;		/* hnsw_reserve says VT_FULL beyond; 0 = HNSW_MAX_SLOTS */
 	uint64_t	seed;			/* levels are a function of (seed, label) */
 
+	/*
+	 * A folder: vectors lie in a mapped file there, that has no name and is gone with
+	 * the graph, and memory is needed for those in use only.  For walks on codes.
+	 * hnsw_reserve says VT_FULL when the disk is.  NULL: in memory.
+	 */
+	const char *vectors;
+
 	/* Told of every change of the memory held, in bytes; NULL = nobody. */
 	void		(*account) (void *arg, int64_t bytes);
 	void	   *account_arg;
@@ -299,6 +306,7 @@ typedef struct HnswStats
 	uint64_t	free;			/* slots to use again */
 	uint64_t	used;			/* slots ever handed out */
 	uint64_t	bytes;			/* memory in use for slots, links, codes and queues */
+	uint64_t	mapped;			/* of the file for vectors */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */
 	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */

@@ -39,6 +39,7 @@ lay_out(Hnsw *h)
 {
 	const HnswOptions *opt = &h->opt;
 	size_t		vec_row;
+	size_t		vec_bytes;		/* of it in a chunk */
 	size_t		at = 0;
 	size_t		slots;
 
@@ -46,7 +47,7 @@ lay_out(Hnsw *h)
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
 	h->m0 = 2 * opt->m;
 	h->coded = opt->codes == HNSW_CODES_INT8 && opt->metric != VEC_L1;
-	vec_row = sizeof(float) * h->dim16;
+	vec_bytes = vec_row = sizeof(float) * h->dim16;
 	if (h->coded)
 	{
 		size_t		row;
@@ -56,10 +57,13 @@ lay_out(Hnsw *h)
 		row = h->code_params + sizeof(CodeParams);
 		if (row < h->dim64)
 			row = h->dim64;
-		h->code_stride = round_up(row, opt->dim >= 512 ? 64 : 16);
+		/* Long rows begin with a line of the cache; not where memory is what counts. */
+		h->code_stride = round_up(row, opt->dim >= 512 && !opt->vectors ? 64 : 16);
 	}
+	if (opt->vectors)
+		vec_bytes = 0;
 	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : vec_row, 64) / 64);
-	h->slot_bytes = vec_row + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
+	h->slot_bytes = vec_bytes + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
 	h->shift = CHUNK_SHIFT_MIN;
 	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
 		h->shift++;
@@ -67,7 +71,7 @@ lay_out(Hnsw *h)
 	h->mask = (uint32_t) slots - 1;
 
 	h->vec_off = at;
-	at += vec_row * slots;
+	at += vec_bytes * slots;
 	h->code_off = at;
 	at = round_up(at + h->code_stride * slots, 128);
 	h->link_off = at;
@@ -85,6 +89,7 @@ VtStatus
 hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 {
 	Hnsw	   *h;
+	VtStatus	status;
 
 	*out = NULL;
 	if (options->dim < 1 || options->dim > VEC_MAX_DIM)
@@ -102,6 +107,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 		return vt_fail(err, VT_INVALID, "unrecognized kind of codes %u", (unsigned) options->codes);
 	if (options->max_slots > HNSW_MAX_SLOTS)
 		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
+	if (options->vectors && (options->codes == HNSW_CODES_NONE || options->metric == VEC_L1))
+		return vt_fail(err, VT_INVALID, "vectors are mapped only where walks are on codes");
 
 	h = aligned_alloc(64, round_up(sizeof(Hnsw), 64));
 	Assert(h != NULL);
@@ -116,6 +123,7 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	lay_out(h);
 	h->nchunks_max = (uint32_t) (((uint64_t) h->opt.max_slots + h->mask) >> h->shift);
 	h->chunks = vt_alloc0(sizeof(*h->chunks) * h->nchunks_max);
+	h->vectors = vt_alloc0(sizeof(*h->vectors) * h->nchunks_max);
 	atomic_init(&h->entry, NO_ENTRY);
 	atomic_init(&h->sweep_best, NO_ENTRY);
 	for (int i = 0; i < INFLIGHT_PLACES; i++)
@@ -123,8 +131,13 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->repair_lock, NULL);
 	atomic_init(&h->epoch, 1);
-	*out = h;
-	return VT_OK;
+	status = vectors_open(h, err);
+	h->opt.vectors = NULL;		/* the caller's, for this call */
+	if (status == VT_OK)
+		*out = h;
+	else
+		hnsw_destroy(h);
+	return status;
 }
 
 void
@@ -141,6 +154,7 @@ hnsw_destroy(Hnsw *h)
 		free(atomic_load(&graph_meta(h, slot)->upper));
 	for (uint32_t i = 0; i < h->nchunks_max && atomic_load(&h->chunks[i]); i++)
 		munmap(atomic_load(&h->chunks[i]), h->chunk_size);
+	vectors_close(h);
 	for (ring = atomic_load(&h->ring); ring;)
 	{
 		Ring	   *older = ring->older;
@@ -154,6 +168,7 @@ hnsw_destroy(Hnsw *h)
 	graph_account(h, -atomic_load(&h->bytes));
 	epoch_destroy(h);
 	free(h->chunks);
+	free(h->vectors);
 	free(h->free.slots);
 	free(h->limbo);
 	free(h->died.slots);
@@ -231,13 +246,28 @@ add_chunk(Hnsw *h, uint32_t used, VtError *err)
 	return VT_OK;
 }
 
-VtStatus
-graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
+/* Memory for the slots up to n, of which `used` have theirs. */
+static VtStatus
+make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err)
 {
 	VtStatus	status = VT_OK;
 
-	for (uint32_t used = 0; used < n && status == VT_OK; used += h->mask + 1)
-		status = add_chunk(h, used, err);
+	for (uint32_t at = (used + h->mask) & ~h->mask; at < n && status == VT_OK; at += h->mask + 1)
+	{
+		/* One of the two may be there since the last time. */
+		if (!atomic_load_explicit(&h->chunks[at >> h->shift], memory_order_relaxed))
+			status = add_chunk(h, at, err);
+		if (status == VT_OK && !atomic_load_explicit(&h->vectors[at >> h->shift], memory_order_relaxed))
+			status = vectors_add_chunk(h, at >> h->shift, err);
+	}
+	return status == VT_OK ? vectors_allocate(h, n, err) : status;
+}
+
+VtStatus
+graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
+{
+	VtStatus	status = make_room(h, 0, n, err);
+
 	if (status == VT_OK)
 	{
 		graph_account(h, (int64_t) h->slot_bytes * n);
@@ -264,8 +294,7 @@ hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 		status = vt_fail(err, VT_FULL, "the graph has all its %u slots in use", used);
 	else
 	{
-		if ((used & h->mask) == 0)
-			status = add_chunk(h, used, err);
+		status = make_room(h, used, used + 1, err);
 		if (status == VT_OK)
 		{
 			*slot = used;
@@ -587,6 +616,7 @@ hnsw_stats(const Hnsw *hc, HnswStats *stats)
 	stats->free = h->free.n;
 	stats->used = atomic_load(&h->used);
 	stats->bytes = (uint64_t) atomic_load(&h->bytes);
+	stats->mapped = h->vectors_bytes;
 	stats->bytes_reserved = ((stats->used + h->mask) >> h->shift) * h->chunk_size;
 	stats->link_distances = atomic_load(&h->link_distances);
 	stats->repaired = atomic_load(&h->repaired);

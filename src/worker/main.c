@@ -6,6 +6,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/daemon.h"
 #include "base/log.h"
@@ -25,6 +26,7 @@ static Setting settings[] = {
 	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it", .fallback = "1024", .low = 1, .high = 1 << 20},
 	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
+	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},
 	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
@@ -68,6 +70,13 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 	log_setup("worker", (LogLevel) level);
+	options.mapped = strcmp(get("exact_store")->text, "mapped") == 0;
+	if (!options.mapped && strcmp(get("exact_store")->text, "memory") != 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is neither memory nor mapped", get("exact_store")->from,
+				get("exact_store")->text);
+		return fail(&err);
+	}
 
 	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
 		return fail(&err);

@@ -115,6 +115,8 @@ graph_options(Records *records)
 		.ef_construction = records->opt.ef_construction,
 		.codes = records->opt.codes,
 		.seed = records->opt.seed,
+		.vectors = records->opt.codes == HNSW_CODES_INT8 && records->opt.metric != VEC_L1 ?
+			records->opt.vectors : NULL,
 		.account = on_graph_memory,
 		.account_arg = records,
 	};
@@ -145,6 +147,7 @@ records_new(const RecordsOptions *options, Records **out, VtError *err)
 	HnswOptions graph = graph_options(records);
 	VtStatus	status = hnsw_create(&graph, &records->graph, err);
 
+	records->opt.vectors = NULL;
 	if (status != VT_OK)
 	{
 		records_free(records);
@@ -433,6 +436,7 @@ records_load(const RecordsOptions *options, const RecordsFile *file, Records **o
 	HnswLoad	load = {.path = file->path, .tag = file->tag, .each = read_note, .arg = records};
 	VtStatus	status = hnsw_load(&graph, &load, &records->graph, err);
 
+	records->opt.vectors = NULL;
 	if (status != VT_OK)
 	{
 		records_free(records);

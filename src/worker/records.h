@@ -38,6 +38,7 @@ typedef struct RecordsOptions
 	uint32_t	ef_construction;
 	HnswCodes	codes;
 	uint64_t	seed;			/* of the levels of the graph */
+	const char *vectors;		/* folder to map vectors in, where there are codes; NULL: in memory */
 } RecordsOptions;
 
 /* VT_INVALID when an option is out of range. */

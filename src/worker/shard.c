@@ -200,9 +200,12 @@ make_records(Shard *shard, VtError *err)
 			HNSW_CODES_INT8 : HNSW_CODES_NONE,
 		.seed = desc->shard,
 	};
+	char		path[4096];
 	Records    *records;
 	VtStatus	status = VT_OK;
 
+	shard_path(path, sizeof(path), shard->directory, desc->shard);
+	options.vectors = shard->mapped ? path : NULL;
 	if (!shard_load_graph(shard, &options, &records))
 		status = records_new(&options, &records, err);
 	if (status == VT_OK)
@@ -378,12 +381,13 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 }
 
 VtStatus
-shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay, VtError *err)
+shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_t *replay, VtError *err)
 {
 	Shard	   *shard = vt_alloc0(sizeof(Shard));
 	VtStatus	status;
 
 	shard->directory = vt_strdup(directory);
+	shard->mapped = mapped;
 	pthread_mutex_init(&shard->checkpoint_lock, NULL);
 	pthread_mutex_init(&shard->files_lock, NULL);
 	pthread_mutex_init(&shard->content_lock, NULL);

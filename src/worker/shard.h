@@ -36,6 +36,7 @@ typedef struct Shard
 	Records    *records;
 	Replica    *replica;		/* NULL until the group is open */
 	char	   *directory;		/* that its own lies in */
+	bool		mapped;			/* vectors lie in a mapped file, where there are codes */
 
 	/* Holding it */
 	atomic_int	users;			/* requests, leases, threads that hold it */
@@ -96,8 +97,8 @@ extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, u
  * Open a shard that was created: rows are loaded into memory.  *replay is
  * where its log has to be replayed from (law S2).
  */
-extern VtStatus shard_open(const char *directory, uint64_t id, Shard **out, uint64_t *replay,
-						   VtError *err);
+extern VtStatus shard_open(const char *directory, uint64_t id, bool mapped, Shard **out,
+						   uint64_t *replay, VtError *err);
 extern void shard_close(Shard *shard);
 
 /* Use rows and records until released; false while a snapshot is installed. */

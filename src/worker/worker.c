@@ -55,7 +55,7 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	if (status == VT_OK)
 		status = shard_finish_install(worker->shards_path, id, base.id, err);
 	if (status == VT_OK)
-		status = shard_open(worker->shards_path, id, &shard, &replay, err);
+		status = shard_open(worker->shards_path, id, worker->options.mapped, &shard, &replay, err);
 	if (status != VT_OK)
 		return status;
 	shard->on_waiting = indexer_wake;

@@ -27,6 +27,7 @@ typedef struct WorkerOptions
 	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = 1 GiB */
 	uint64_t	snapshot_rate;	/* bytes a second sent; 0 = no limit */
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
+	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
 	uint64_t	boot_epoch;
 } WorkerOptions;

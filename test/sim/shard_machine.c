@@ -110,7 +110,7 @@ machine_open(Sim *sim, Replica *r)
 		COUNT(sim, replays);
 	else
 		create_store(sim, r, path);
-	if (shard_open(directory, shard_world(sim)->descs[r->group].shard, &m->shard, &replay, &err) != VT_OK)
+	if (shard_open(directory, shard_world(sim)->descs[r->group].shard, false, &m->shard, &replay, &err) != VT_OK)
 	{
 		sim_fail(sim, "group %u replica %llu: its machine does not open: %s", r->group, LLU(r->id), err.msg);
 		free(m);

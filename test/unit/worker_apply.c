@@ -160,7 +160,7 @@ open_shard(uint64_t *replay)
 	Shard	   *shard;
 	VtError		err = {0};
 
-	assert_int_equal(shard_open(directory, desc.shard, &shard, replay, &err), VT_OK);
+	assert_int_equal(shard_open(directory, desc.shard, false, &shard, replay, &err), VT_OK);
 	return shard;
 }
 

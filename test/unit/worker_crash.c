@@ -346,7 +346,7 @@ open_shard(World *w)
 	uint64_t	replay;
 	VtError		err = {0};
 
-	assert_int_equal(shard_open(w->directory, desc.shard, &w->shard, &replay, &err), VT_OK);
+	assert_int_equal(shard_open(w->directory, desc.shard, false, &w->shard, &replay, &err), VT_OK);
 	if (replay < w->checkpoint || replay > w->last)
 		fail_msg("seed %llu: replay begins at %llu, the log is %llu to %llu", (unsigned long long) w->seed,
 				 (unsigned long long) replay, (unsigned long long) w->checkpoint, (unsigned long long) w->last);

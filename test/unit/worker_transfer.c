@@ -64,7 +64,7 @@ open_at(const char *directory, uint64_t *replay)
 	Shard	   *shard;
 	VtError		err = {0};
 
-	if (shard_open(directory, SHARD, &shard, replay, &err) != VT_OK)
+	if (shard_open(directory, SHARD, false, &shard, replay, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 	return shard;
 }

@@ -73,11 +73,11 @@ feed(void *arg)
 }
 
 static void *
-build(const Plan *plan, HnswCodes codes)
+build(const Plan *plan, HnswCodes codes, const char *vectors)
 {
 	HnswOptions options = {
 		.dim = plan->dim, .metric = (VecMetric) plan->metric, .m = plan->m,
-		.ef_construction = plan->ef_construction, .codes = codes, .seed = 1
+		.ef_construction = plan->ef_construction, .codes = codes, .seed = 1, .vectors = vectors
 	};
 	Index	   *index = vt_alloc0(sizeof(Index));
 	Feed		f = {.plan = plan, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -101,13 +101,22 @@ build(const Plan *plan, HnswCodes codes)
 static void *
 build_float(const Plan *plan)
 {
-	return build(plan, HNSW_CODES_NONE);
+	return build(plan, HNSW_CODES_NONE, NULL);
 }
 
 static void *
 build_int8(const Plan *plan)
 {
-	return build(plan, HNSW_CODES_INT8);
+	return build(plan, HNSW_CODES_INT8, NULL);
+}
+
+/* Vectors in a mapped file of the folder for temporary files. */
+static void *
+build_mapped(const Plan *plan)
+{
+	const char *folder = getenv("TMPDIR");
+
+	return build(plan, HNSW_CODES_INT8, folder ? folder : "/tmp");
 }
 
 static uint32_t
@@ -179,4 +188,5 @@ build_exact(const Plan *plan)
 
 const Engine engine_float = {"vectron float", false, build_float, search, distances, destroy};
 const Engine engine_int8 = {"vectron int8", false, build_int8, search, distances, destroy};
+const Engine engine_mapped = {"vectron mapped", false, build_mapped, search, distances, destroy};
 const Engine engine_exact = {"exact scan", true, build_exact, scan, distances, destroy};

@@ -45,6 +45,7 @@ typedef struct Engine
 
 extern const Engine engine_float;
 extern const Engine engine_int8;
+extern const Engine engine_mapped;
 extern const Engine engine_exact;
 
 /* NULL when the library was not there when this was built. */

@@ -9,7 +9,7 @@
  *		--demo DIR	the demonstration's files
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
- *		--engines LIST	of hnswlib,float,int8,exact
+ *		--engines LIST	of hnswlib,float,int8,exact; mapped: int8 with vectors in a mapped file below TMPDIR
  *		--keep DIR	hnswlib's index is kept there and read the next time;
  *					its build time is not one then
  *	  modes: curves (usual), threads, insert, filter, churn
@@ -44,14 +44,15 @@ usage_rss(void)
 {
 	FILE	   *in = fopen("/proc/self/statm", "r");
 	double		pages = 0;
+	double		of_files = 0;
 
 	if (in)
 	{
-		if (fscanf(in, "%*s %lf", &pages) != 1)
-			pages = 0;
+		if (fscanf(in, "%*s %lf %lf", &pages, &of_files) != 2)
+			pages = of_files = 0;
 		fclose(in);
 	}
-	return pages * (double) sysconf(_SC_PAGESIZE);
+	return (pages - of_files) * (double) sysconf(_SC_PAGESIZE);
 }
 
 static int
@@ -297,6 +298,8 @@ take_engines(Run *run, const char *list)
 		run->engines[run->nengines++] = &engine_float;
 	if (strstr(list, "int8"))
 		run->engines[run->nengines++] = &engine_int8;
+	if (strstr(list, "mapped"))
+		run->engines[run->nengines++] = &engine_mapped;
 	run->settings.nours = 0;
 	for (uint32_t i = 0; i < run->nengines; i++)
 		if (run->engines[i] != rival)
