@@ -722,14 +722,15 @@ marks_are_kept_by_every_answer(void **state)
 	client_scan_close(scan);
 
 	/* A newer route than ours is known elsewhere: it is asked for. */
+	before = world_count(&s.w, WIRE_CONTROL);
 	marks.route_version = 1;
 	scan = scan_open(&s, 5, &marks);
 	client_scan_close(scan);
-	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 1);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), before);
 	marks.route_version = 2;
 	scan = scan_open(&s, 5, &marks);
 	client_scan_close(scan);
-	assert_int_equal(world_count(&s.w, WIRE_CONTROL), 2);
+	assert_int_equal(world_count(&s.w, WIRE_CONTROL), before + 1);
 	truth_free(&t);
 	tear_down(&s);
 }
