@@ -72,7 +72,7 @@ drivers_note(Pd *pd)
 		replica_links_note(pd->links, catalog->drivers[i]->id, catalog->drivers[i]->endpoint);
 	self = catalog_driver(catalog, pd->id);
 	pthread_mutex_lock(&pd->lock);
-	pd->is_member = self && strcmp(self->endpoint, pd->options.listen) == 0;
+	pd->is_member = self && strcmp(self->endpoint, pd->options.advertise) == 0;
 	pthread_cond_broadcast(&pd->met);
 	pthread_mutex_unlock(&pd->lock);
 	if (pd->announced || vt_id_is_zero(&catalog->meta.cluster))
@@ -183,7 +183,7 @@ refuse_to_lead(Pd *pd, Question *q)
 
 	if (replica)
 		replica_members(replica, &members);
-	if (strcmp(leader, pd->options.listen) == 0)
+	if (strcmp(leader, pd->options.advertise) == 0)
 		leader = "";			/* it has just begun, or is about to end */
 	json_object_set_new(reply, "leader", json_string(leader));
 	if (leader[0])
@@ -330,9 +330,9 @@ drivers_look(Pd *pd)
 	if (pd->now_us < pd->drivers_due_us)
 		return;
 	pd->drivers_due_us = pd->now_us + LOOK_US;
-	if (self ? strcmp(self->endpoint, pd->options.listen) != 0 : pd->catalog->ndrivers == 0)
+	if (self ? strcmp(self->endpoint, pd->options.advertise) != 0 : pd->catalog->ndrivers == 0)
 	{
-		(void) commit_driver(pd, pd->id, pd->options.listen);
+		(void) commit_driver(pd, pd->id, pd->options.advertise);
 		return;
 	}
 	replica_members(atomic_load(&pd->replica), &members);

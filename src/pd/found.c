@@ -203,7 +203,7 @@ read_peers(Pd *pd, VtError *err)
 {
 	const char *p = pd->options.peers ? pd->options.peers : "";
 
-	tell(pd, pd->options.listen, strlen(pd->options.listen));
+	tell(pd, pd->options.advertise, strlen(pd->options.advertise));
 	while (*(p += strspn(p, ", ")))
 	{
 		size_t		len = strcspn(p, ", ");
@@ -280,7 +280,7 @@ meet(Pd *pd, const char *endpoint)
 		json_array_append_new(told, json_string(pd->peers[i]));
 	json_object_set_new(question, "op", json_string("meet"));
 	json_object_set_new(question, "id", json_u64(pd->id));
-	json_object_set_new(question, "endpoint", json_string(pd->options.listen));
+	json_object_set_new(question, "endpoint", json_string(pd->options.advertise));
 	json_object_set_new(question, "peers", told);
 	text = json_dumps(question, JSON_COMPACT);
 	json_decref(question);
@@ -350,14 +350,14 @@ static void
 ask_around(Pd *pd, Round *round)
 {
 	memset(round, 0, sizeof(*round));
-	add_founder(&round->heard, pd->id, pd->options.listen);
+	add_founder(&round->heard, pd->id, pd->options.advertise);
 	for (size_t i = 0; i < pd->npeers; i++)
 	{
 		json_t	   *answer;
 		Founders	known;
 		uint64_t	id;
 
-		if (strcmp(pd->peers[i], pd->options.listen) == 0)
+		if (strcmp(pd->peers[i], pd->options.advertise) == 0)
 			continue;
 		answer = meet(pd, pd->peers[i]);
 		if (!answer || !get_u64(answer, "id", &id) || id == 0 || id == pd->id ||
@@ -406,7 +406,7 @@ decide(Pd *pd, const Round *round, VtError *why)
 		log_info("driver=%" PRIu64 ": one of %u founders of the cluster", pd->id, founders->n);
 	else
 		log_warn("driver=%" PRIu64 " at %s is no member of the cluster that is there: it has no vote until it is added (vectronctl add-pd)",
-				 pd->id, pd->options.listen);
+				 pd->id, pd->options.advertise);
 	return true;
 }
 
@@ -440,7 +440,7 @@ announce(Pd *pd)
 	pthread_mutex_unlock(&pd->catalog->lock);
 	for (size_t i = 0; i < n; i++)
 	{
-		bool		again = strcmp(endpoints[i], pd->options.listen) == 0;
+		bool		again = strcmp(endpoints[i], pd->options.advertise) == 0;
 
 		for (size_t j = 0; j < i; j++)
 			again |= strcmp(endpoints[i], endpoints[j]) == 0;
@@ -517,7 +517,7 @@ found_begin(Pd *pd, VtError *err)
 	{
 		Founders	alone = {0};
 
-		add_founder(&alone, pd->id, pd->options.listen);
+		add_founder(&alone, pd->id, pd->options.advertise);
 		keep_founders(pd, &alone);
 		return make_group(pd, &alone, err);
 	}

@@ -27,6 +27,7 @@ typedef struct Pd Pd;
 typedef struct PdOptions
 {
 	const char *listen;			/* endpoint */
+	const char *advertise;		/* where the others find it; NULL: listen */
 	const char *peers;			/* those of the other drivers, separated by commas */
 	uint64_t	boot_epoch;
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */

@@ -503,6 +503,8 @@ pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *e
 
 	pd->log = log;
 	pd->options = *options;
+	if (!pd->options.advertise)
+		pd->options.advertise = pd->options.listen;
 	pd->commit = commit;
 	pd->started_us = clock_now_us();
 	pd->queue_end = &pd->queue;
