@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim check-shards coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim check-shards check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -106,7 +106,7 @@ unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so
+test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so chaos-programs
 sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The simulator of Raft and of shards, with the machine of src/worker compiled in;
@@ -172,6 +172,26 @@ bench-start: $(BUILD)/start_bench $(PROGRAMS)
 $(BUILD)/powerloss.so: test/crash/powerloss.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
+
+# The network, the load and the faults of test/t/120_chaos.pl.
+CHAOS = $(addprefix $(BUILD)/,chaos_proxy chaos_load chaos_faults.so powerloss.so lin)
+chaos-programs: $(CHAOS)
+$(BUILD)/chaos_proxy: $(BUILD)/obj/test/chaos/proxy.o $(foreach m,$(LIBS_wire),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash
+$(BUILD)/obj/test/chaos/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
+$(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients db) $(BUILD)/libbase.a
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lm
+$(BUILD)/chaos_faults.so: test/chaos/faults.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
+
+## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,
+##                      FAULT=name instead of a draw, SEED=n repeats one
+ROUNDS ?= 19
+SECONDS ?= 20
+FAULT ?=
+check-chaos: all chaos-programs
+	BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/harness/chaos.sh "$(ROUNDS)" "$(SECONDS)" "$(FAULT)" "$(SEED)"
 
 ## make check-sim RUNS=m          more seeds of the simulator, on from the last one; SEED=n: from there
 SEED ?=

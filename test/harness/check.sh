@@ -144,8 +144,10 @@ tap() {
 	cp -r test/t "$PG_ROOT/work/"
 	cp test/perl/* "$PG_ROOT/work/perl/" 2>/dev/null
 	cp "$BUILD"/powerloss.so "$PG_ROOT/work/" 2>/dev/null
+	mkdir "$PG_ROOT/work/chaos"
+	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/chaos_faults.so "$BUILD"/powerloss.so "$BUILD"/lin "$PG_ROOT/work/chaos/"
 	chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
-	as_pg env PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
+	as_pg env VECTRON_CHAOS="$PG_ROOT/work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
 		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
 		VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
 		$limit prove -v -I "$pgxs/../test/perl" -I perl $(cd test && ls t/*.pl)
@@ -157,6 +159,11 @@ tap() {
 sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1" &&
 		$limit "$BUILD/sim" --shards --seed 1 --runs "$2"
+}
+
+# Rounds of chaos, each long enough for several faults; as many in all as are asked for.
+chaos() {
+	$limit sh test/harness/chaos.sh "$1" "$2"
 }
 
 # Seeds nobody ran in this build folder yet.
@@ -230,6 +237,7 @@ fi
 if [ $mode = long ]; then
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
+	part chaos 7200 tap chaos 36 120
 	part asan 900 one make -s BUILD="$BUILD" asan
 	part tsan 900 one make -s BUILD="$BUILD" tsan
 fi

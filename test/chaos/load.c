@@ -1,0 +1,174 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.c
+ *	  Load on a server while its cluster suffers, and questions afterwards.
+ *
+ *		load fill CONNINFO ROWS					rows of the beginning
+ *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY
+ *												until SIGTERM, at most SECONDS
+ *		load recall CONNINFO QUERIES			recall@10, against exact scans
+ *		load rows CONNINFO						every row by its own vector
+ *
+ * What run prints: "operations N" as it goes on; at the end a line for each kind of
+ * statement, "KIND done N failed N slowest_ms N", and "all wrong N unknown N".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define K 10
+#define READ_TIMEOUT_MS 30000
+
+static PGconn *
+session(const char *conninfo)
+{
+	PGconn	   *db = db_open(conninfo, READ_TIMEOUT_MS);
+
+	if (!db)
+	{
+		fprintf(stderr, "load: no session\n");
+		exit(2);
+	}
+	return db;
+}
+
+static PGresult *
+rows_of(PGconn *db, PGresult *result)
+{
+	if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
+	{
+		fprintf(stderr, "load: %s", PQerrorMessage(db));
+		exit(2);
+	}
+	return result;
+}
+
+static int
+fill(const char *conninfo, int64_t rows)
+{
+	PGconn	   *db = session(conninfo);
+
+	PQclear(rows_of(db, PQexec(db, "BEGIN")));
+	for (int64_t id = BASE_FIRST; id < BASE_FIRST + rows; id++)
+	{
+		float		v[DIM];
+		char		text[VECTOR_TEXT];
+		char		id_text[24];
+
+		vector_of(id, 0, v);
+		vector_text(v, text);
+		snprintf(id_text, sizeof(id_text), "%lld", (long long) id);
+		PQclear(rows_of(db, db_ask(db, "INSERT INTO t VALUES ($1, 0, 0, $2::vector)", id_text, text, NULL)));
+	}
+	PQclear(rows_of(db, PQexec(db, "COMMIT")));
+	PQfinish(db);
+	return 0;
+}
+
+static int
+recall(const char *conninfo, int queries)
+{
+	const char *sql = "SELECT id FROM t ORDER BY v <-> $1::vector LIMIT 10";
+	PGconn	   *exact = session(conninfo);
+	PGconn	   *indexed = session(conninfo);
+	int64_t		found = 0;
+	int64_t		wanted = 0;
+
+	PQclear(rows_of(exact, PQexec(exact, "SET enable_seqscan = on; SET enable_indexscan = off")));
+	for (int i = 0; i < queries; i++)
+	{
+		float		v[DIM];
+		char		text[VECTOR_TEXT];
+		PGresult   *all;
+		PGresult   *got;
+
+		vector_near(-1 - i, v);
+		vector_text(v, text);
+		all = rows_of(exact, db_ask(exact, sql, text, NULL));
+		got = rows_of(indexed, db_ask(indexed, sql, text, NULL));
+		wanted += PQntuples(all);
+		for (int a = 0; a < PQntuples(all); a++)
+			for (int b = 0; b < PQntuples(got); b++)
+				found += strcmp(PQgetvalue(all, a, 0), PQgetvalue(got, b, 0)) == 0;
+		PQclear(all);
+		PQclear(got);
+	}
+	printf("%.4f\n", wanted > 0 ? (double) found / (double) wanted : 0);
+	PQfinish(exact);
+	PQfinish(indexed);
+	return 0;
+}
+
+/* Every row is the nearest to its own vector, at distance zero. */
+static int
+rows(const char *conninfo)
+{
+	PGconn	   *db = session(conninfo);
+	PGresult   *all = rows_of(db, PQexec(db, "SET enable_seqscan = on; SELECT id, ver FROM t"));
+	int			missed = 0;
+	int			lost = 0;
+
+	PQclear(rows_of(db, PQexec(db, "SET enable_seqscan = off; SET vectron.ef_search = 200")));
+	for (int i = 0; i < PQntuples(all); i++)
+	{
+		const char *id = PQgetvalue(all, i, 0);
+		float		v[DIM];
+		char		text[VECTOR_TEXT];
+		PGresult   *got;
+
+		vector_of(strtoll(id, NULL, 10), strtoll(PQgetvalue(all, i, 1), NULL, 10), v);
+		vector_text(v, text);
+		got = rows_of(db, db_ask(db, "SELECT id, ver, v <-> $1::vector FROM t ORDER BY v <-> $1::vector LIMIT 1", text, NULL));
+		if (PQntuples(got) == 1 && strcmp(PQgetvalue(got, 0, 0), id) == 0 && db_wrong_rows(got, v) == 0)
+		{
+			PQclear(got);
+			continue;
+		}
+		/* A graph may miss one; the scan that goes on to the end may not. */
+		PQclear(got);
+		missed++;
+		got = rows_of(db, db_ask(db, "SELECT id FROM t WHERE id + 0 = $2 ORDER BY v <-> $1::vector LIMIT 1", text, id, NULL));
+		if (PQntuples(got) != 1)
+		{
+			fprintf(stderr, "row %s version %s is not in the index\n", id, PQgetvalue(all, i, 1));
+			lost++;
+		}
+		PQclear(got);
+	}
+	printf("rows %d missed %d lost %d\n", PQntuples(all), missed, lost);
+	PQclear(all);
+	PQfinish(db);
+	return lost > 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc == 4 && strcmp(argv[1], "fill") == 0)
+		return fill(argv[2], strtoll(argv[3], NULL, 10));
+	if (argc == 4 && strcmp(argv[1], "recall") == 0)
+		return recall(argv[2], atoi(argv[3]));
+	if (argc == 3 && strcmp(argv[1], "rows") == 0)
+		return rows(argv[2]);
+	if (argc == 9 && strcmp(argv[1], "run") == 0)
+	{
+		LoadOptions options = {
+			.conninfo = argv[2],
+			.seed = strtoull(argv[3], NULL, 10),
+			.clients = atoi(argv[4]),
+			.keys = atoi(argv[5]),
+			.read_timeout_ms = atoi(argv[6]),
+			.seconds = atoi(argv[7]),
+			.history = argv[8],
+		};
+
+		if (options.clients > 0 && options.clients < 60 && options.keys > 0 && options.keys <= KEYS_MAX)
+			return load_run(&options);
+	}
+	fputs("usage: load fill|run|recall|rows CONNINFO ... (see load.c)\n", stderr);
+	return 2;
+}

@@ -1,0 +1,172 @@
+
+=pod
+
+=head1 NAME
+
+ChaosCluster - a cluster whose network, disks, clocks and power can fail
+
+=head1 SYNOPSIS
+
+  my $cluster = ChaosCluster->new($bin, $seed, 3, 3);     # drivers, workers
+  $cluster->spawn_again($_) for $cluster->daemons;
+  $cluster->wait_ready($_) for $cluster->daemons;
+  $cluster->network('rule worker1 worker2 cut');
+  $cluster->network('heal reset');
+  $cluster->fault('worker1', sync_us => 300_000);
+  $cluster->lose_power('worker1', 'worker2');
+
+=head1 DESCRIPTION
+
+A VectronCluster (same directory) in which each daemon is a machine of its own: what it
+says and hears passes test/chaos/proxy.c, and it runs with test/chaos/faults.c and
+test/crash/powerloss.c preloaded.
+
+=cut
+
+package ChaosCluster;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Path qw(rmtree);
+use IPC::Open2;
+use PostgreSQL::Test::Utils;
+use PowerLoss;
+
+use parent -norequire, 'VectronCluster';
+use VectronCluster;
+
+# The struct of test/chaos/faults.c
+my @faults = qw(sync_us full low wall_us);
+
+sub new
+{
+	my ($class, $bin, $seed, $pds, $workers) = @_;
+	my $self = VectronCluster::new($class, $pds > 1 ? (pds => $pds) : ());
+	@$self{qw(bin workers real)} = ($bin, $workers, PostgreSQL::Test::Utils::tempdir_short());
+	$self->{proxy} = open2($self->{answers}, $self->{commands}, "$bin/chaos_proxy", $seed);
+	$self->{commands}->autoflush(1);
+	foreach my $name ($self->daemons)
+	{
+		my $machine = abs_path(PostgreSQL::Test::Utils::tempdir("machine-$name"));
+		$self->{machine}{$name} = $machine;
+		$self->{power}{$name} = PowerLoss->new("$machine/notes", "$machine/boot_id");
+		$self->fault($name);
+		$self->network(join ' ', 'target', $name, substr($self->endpoint($name), 5), "$self->{real}/$name");
+	}
+	return $self;
+}
+
+sub drivers { my ($self) = @_; return $self->{pds} ? map { "pd$_" } 1 .. $self->{pds} : 'pd'; }
+sub daemons { my ($self) = @_; return ($self->drivers, map { "worker$_" } 1 .. $self->{workers}); }
+
+# What daemons said outlives the test: it tells why one failed.
+sub log_file { my ($self, $name) = @_; return "$PostgreSQL::Test::Utils::log_path/chaos_$name.log"; }
+
+# -- Processes ----------------------------------------------------------------
+
+sub command
+{
+	my ($self, $name, @options) = @_;
+	my @common = ('--data', $self->data($name), '--listen', "unix:$self->{real}/$name", '--advertise', $self->endpoint($name), @options);
+	return ('vectron-worker', @common, '--pd', $self->pd_endpoint) if $name =~ /^worker/;
+	return ('vectron-pd', @common, $self->{pds} ? ('--peers', $self->pd_endpoint) : ());
+}
+
+sub start_again { my ($self, $name) = @_; return $self->start($name, $self->command($name)); }
+sub spawn_again { my ($self, $name) = @_; return $self->spawn($name, $self->command($name)); }
+
+sub spawn
+{
+	my ($self, $name, @command) = @_;
+	my $machine = $self->{machine}{$name};
+	mkdir $self->data($name);
+	local $ENV{LD_PRELOAD} = "$self->{bin}/chaos_faults.so:$self->{bin}/powerloss.so";
+	local $ENV{VECTRON_POWERLOSS} = "$machine/notes";
+	local $ENV{VECTRON_BOOT_ID_FILE} = "$machine/boot_id";
+	local $ENV{VECTRON_FAULTS} = "$machine/faults";
+	local $ENV{VECTRON_FAULTS_DISK} = abs_path($self->data($name)) . '/';
+	return $self->SUPER::spawn($name, @command);
+}
+
+sub runs
+{
+	my ($self, $name) = @_;
+	return defined $self->pid($name) && !defined $self->ended($name);
+}
+
+sub freeze { my ($self, $name) = @_; kill 'STOP', $self->pid($name); return; }
+sub thaw { my ($self, $name) = @_; kill 'CONT', $self->pid($name); return; }
+
+# A disk with nothing on it, in its place.
+sub wipe
+{
+	my ($self, $name) = @_;
+	rmtree($self->data($name));
+	rmtree("$self->{machine}{$name}/notes", { keep_root => 1 });
+	return;
+}
+
+# Several machines at the same moment: what was not synced is gone, in part or torn.
+# Returns how many bytes that was.
+sub lose_power
+{
+	my ($self, @names) = @_;
+	my $lost = 0;
+	kill 'KILL', $self->pid($_) foreach @names;
+	foreach my $name (@names)
+	{
+		$self->wait_end($name);
+		$lost += $self->{power}{$name}->cut(abs_path($self->data($name)));
+		$self->{power}{$name}->boot;
+	}
+	return $lost;
+}
+
+# -- Faults of a machine ------------------------------------------------------
+
+# What is wrong with a machine from now on; what is not named is well.
+sub fault
+{
+	my ($self, $name, %values) = @_;
+	my $bytes = pack 'q<4', map { int($values{$_} // 0) } @faults;
+	my $path = "$self->{machine}{$name}/faults";
+
+	# In place: processes have it mapped.
+	open(my $fh, -e $path ? '+<' : '>', $path) or die "$path: $!";
+	syswrite($fh, $bytes) == length $bytes or die "$path: $!";
+	close $fh;
+	return;
+}
+
+# -- The network --------------------------------------------------------------
+
+# A command of the proxy's; returns frames carried, held, dropped, doubled, overtaken.
+sub network
+{
+	my ($self, $command) = @_;
+	print { $self->{commands} } "$command\n";
+	my $answer = readline($self->{answers}) // die 'the proxy has ended';
+	die "proxy: $answer" unless $answer =~ /^ok (.*)$/;
+	return split / /, $1;
+}
+
+# Both ways.
+sub cut
+{
+	my ($self, $one, $other) = @_;
+	$self->network("rule $one $other cut");
+	$self->network("rule $other $one cut");
+	return;
+}
+
+sub stop_network
+{
+	my ($self) = @_;
+	close $self->{commands};
+	waitpid($self->{proxy}, 0);
+	return $?;
+}
+
+1;

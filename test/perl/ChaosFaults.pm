@@ -1,0 +1,405 @@
+
+=pod
+
+=head1 NAME
+
+ChaosFaults - what happens to a cluster, by name
+
+=head1 SYNOPSIS
+
+  my $chaos = ChaosFaults->new($cluster, $node, $look);
+  foreach my $fault (ChaosFaults::drawn(3)) { $chaos->suffer($fault, $seconds); }
+
+=head1 DESCRIPTION
+
+Each fault breaks something, leaves it broken for a while, and mends it; then every
+daemon runs again.  Victims, lengths and variants are drawn with rand, so that srand
+repeats them as far as processes allow.  C<$look> is called all the time meanwhile.
+
+=cut
+
+package ChaosFaults;
+
+use strict;
+use warnings;
+
+use List::Util qw(shuffle);
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my %faults = (
+	'kill-follower' => \&kill_follower,
+	'kill-leader' => \&kill_leader,
+	'kill-each' => \&kill_each,
+	'kill-pd' => \&kill_pd,
+	'kill-pd-leader' => \&kill_pd_leader,
+	'kill-majority' => \&kill_majority,
+	'stop-leader' => \&stop_leader,
+	'cut-leader' => \&cut_leader,
+	'one-way' => \&one_way,
+	'network' => \&bad_network,
+	'slow-disk' => \&slow_disk,
+	'full-disk' => \&full_disk,
+	'low-disk' => \&low_disk,
+	'clock' => \&clock_jumps,
+	'empty' => \&empty,
+	'empty-early' => \&empty_early,
+	'rolling' => \&rolling,
+	'power-one' => \&power_one,
+	'power-all' => \&power_all);
+
+sub names { return sort keys %faults; }
+
+# So many of them; none comes twice before all have come.
+sub drawn
+{
+	my ($n) = @_;
+	my @drawn;
+	push @drawn, shuffle(names()) while @drawn < $n;
+	return @drawn[0 .. $n - 1];
+}
+
+sub new
+{
+	my ($class, $cluster, $node, $look) = @_;
+	return bless { cluster => $cluster, node => $node, look => $look }, $class;
+}
+
+sub suffer
+{
+	my ($self, $name, $seconds) = @_;
+	$self->{seconds} = $seconds;
+	($faults{$name} // die "there is no fault named \"$name\"")->($self);
+	return;
+}
+
+# -- Parts of faults ----------------------------------------------------------
+
+sub between { my ($low, $high) = @_; return $low + rand($high - $low); }
+sub maybe { return rand() < 0.5; }
+sub one_of { return $_[ int rand @_ ]; }
+
+# A fault lasts as long as it lasts; the load goes on.
+sub last_for
+{
+	my ($self, $seconds) = @_;
+	my $until = time() + $seconds;
+	while (time() < $until)
+	{
+		$self->{look}->();
+		usleep(20_000);
+	}
+	return;
+}
+
+# About as long as a fault was asked to last.
+sub wait_a_while { my ($self) = @_; return $self->last_for($self->{seconds} * between(0.3, 1)); }
+
+sub workers { my ($self) = @_; return map { "worker$_" } 1 .. $self->{cluster}{workers}; }
+
+# Workers, those that lead most first.
+sub by_leadership
+{
+	my ($self) = @_;
+	my ($status, $out) = $self->{node}->psql('postgres',
+		q{SELECT substring(endpoint from 'worker\d+$') FROM vectron.shards GROUP BY 1 ORDER BY count(*) FILTER (WHERE role = 'leader') DESC, 1});
+	my @workers = $status == 0 ? split(/\n/, $out) : ();
+	my %known = map { $_ => 1 } @workers;
+	return (@workers, grep { !$known{$_} } shuffle($self->workers));
+}
+
+sub leader { my ($self) = @_; return ($self->by_leadership)[0]; }
+sub follower { my ($self) = @_; return ($self->by_leadership)[-1]; }
+
+sub others
+{
+	my ($self, $name) = @_;
+	return grep { $_ ne $name } $self->{cluster}->daemons;
+}
+
+sub told { my ($self, @words) = @_; note "fault: @words"; return; }
+
+# Nobody hears from a machine, nor it from anybody.
+sub cut_off
+{
+	my ($self, $name, @from) = @_;
+	$self->{cluster}->cut($name, $_) foreach @from ? @from : ($self->others($name), 'gateway');
+	return;
+}
+
+# What waited arrives late, or is lost with its connection.
+sub heal { my ($self) = @_; $self->{cluster}->network('heal ' . one_of(qw(deliver reset))); return; }
+
+# A process dies; the machine says so, or is gone, too.
+sub kill_one
+{
+	my ($self, $name, $silent) = @_;
+	my $cluster = $self->{cluster};
+	$self->told($silent ? 'machine gone:' : 'kill -9', $name);
+	$self->cut_off($name) if $silent;
+	$cluster->kill9($name);
+	$self->wait_a_while;
+	$self->heal if $silent;
+	$cluster->start_again($name);
+	return;
+}
+
+# A machine comes back with an empty disk, and is known as another store.
+sub comes_back_empty
+{
+	my ($self, $name) = @_;
+	my $node = $self->{node};
+	my $newest = "(SELECT max(store) FROM vectron.workers WHERE endpoint LIKE '%/$name')";
+	my $old = $node->safe_psql('postgres', "SELECT $newest");
+	$self->{cluster}->wipe($name);
+	$self->{cluster}->start_again($name);
+	ok($node->poll_query_until('postgres', "SELECT $newest > $old"), "$name has an empty disk, and is another store");
+	return;
+}
+
+# -- The faults ---------------------------------------------------------------
+
+sub kill_follower { my ($self) = @_; return $self->kill_one($self->follower, maybe()); }
+sub kill_leader { my ($self) = @_; return $self->kill_one($self->leader, maybe()); }
+sub kill_pd { my ($self) = @_; return $self->kill_one(one_of($self->{cluster}->drivers), maybe()); }
+
+sub kill_pd_leader
+{
+	my ($self) = @_;
+	my ($status, $out) = $self->{node}->psql('postgres', q{SELECT substring(endpoint from 'pd\d*$') FROM vectron.pds WHERE role = 'leader'});
+	return $self->kill_one($status == 0 && $out ne '' ? $out : one_of($self->{cluster}->drivers), maybe());
+}
+
+sub kill_each
+{
+	my ($self) = @_;
+	foreach my $name (shuffle($self->workers))
+	{
+		$self->told('kill -9', $name);
+		$self->{cluster}->kill9($name);
+		$self->last_for(between(0.1, $self->{seconds} / 3));
+		$self->{cluster}->start_again($name);
+		$self->last_for(between(0, $self->{seconds} / 4));
+	}
+	return;
+}
+
+sub kill_majority
+{
+	my ($self) = @_;
+	my ($first, $second) = shuffle($self->workers);
+	$self->told('kill -9', $first, $second);
+	$self->{cluster}->kill9($first);
+	$self->last_for(between(0, 0.5));
+	$self->{cluster}->kill9($second);
+	$self->wait_a_while;
+	$self->{cluster}->start_again($first);
+	$self->last_for(between(0, 1)) if maybe();
+	$self->{cluster}->start_again($second);
+	return;
+}
+
+sub stop_leader
+{
+	my ($self) = @_;
+	my $name = $self->leader;
+	$self->told('SIGSTOP', $name);
+	$self->{cluster}->freeze($name);
+	$self->wait_a_while;
+	$self->{cluster}->thaw($name);
+	return;
+}
+
+sub cut_leader
+{
+	my ($self) = @_;
+	my $name = $self->leader;
+	my @from = maybe() ? () : $self->others($name);
+	$self->told('cut off:', $name, @from ? '; gateways reach it' : '');
+	$self->cut_off($name, @from);
+	$self->wait_a_while;
+	$self->heal;
+	return;
+}
+
+sub one_way
+{
+	my ($self) = @_;
+	my $name = maybe() ? $self->leader : one_of($self->workers);
+	my $speaks = maybe();
+	my $drivers = maybe();
+	my @others = grep { $drivers || /^worker/ } $self->others($name);
+	$self->told($name, $speaks ? 'is not heard by' : 'does not hear', @others);
+	$self->{cluster}->network($speaks ? "rule $name $_ cut" : "rule $_ $name cut") foreach @others;
+	$self->wait_a_while;
+	$self->heal;
+	return;
+}
+
+sub bad_network
+{
+	my ($self) = @_;
+	my $cluster = $self->{cluster};
+	my @before = $cluster->network('count');
+	$self->told('bad network');
+	$cluster->network('rule * * delay 0 ' . one_of(5, 20, 60));
+	foreach my $name ($self->workers)
+	{
+		$cluster->network("rule $name * drop " . int between(0, 200)) if maybe();
+		$cluster->network("rule $name * twice " . int between(0, 300)) if maybe();
+		$cluster->network("rule $name * reorder " . int(between(0, 500)) . ' ' . int(between(1, 300))) if maybe();
+	}
+	$self->wait_a_while;
+	my @after = $cluster->network('count');
+	$self->told(join ', ', map { $after[$_] - $before[$_] . ' ' . (qw(carried held dropped doubled overtaken))[$_] } 0 .. 4);
+	$self->heal;
+	return;
+}
+
+sub slow_disk
+{
+	my ($self) = @_;
+	my $name = maybe() ? $self->leader : one_of($self->workers);
+	my $ms = int between(30, 600);
+	$self->told("$name syncs in $ms ms");
+	$self->{cluster}->fault($name, sync_us => 1000 * $ms);
+	$self->wait_a_while;
+	$self->{cluster}->fault($name);
+	return;
+}
+
+# No room at all: the worker stops rather than go on after a failed write (law S4), and
+# starts again when there is room.
+sub full_disk
+{
+	my ($self) = @_;
+	my $cluster = $self->{cluster};
+	my $name = maybe() ? $self->leader : one_of($self->workers);
+	$self->told("no room on $name");
+	$cluster->fault($name, full => 1);
+	isnt($cluster->wait_end($name), 0, "$name stops when its disk is full");
+	for my $i (1 .. 3)
+	{
+		$self->last_for($self->{seconds} * between(0.1, 0.3));
+		$cluster->spawn_again($name) if !$cluster->runs($name);
+	}
+	$cluster->fault($name);
+	# What began while there was none may not have noticed, or be about to end.
+	$cluster->kill9($name) if $cluster->runs($name);
+	$cluster->start_again($name);
+	return;
+}
+
+# Almost no room: new data is refused, the rest goes on.
+sub low_disk
+{
+	my ($self) = @_;
+	my $cluster = $self->{cluster};
+	my $name = maybe() ? $self->leader : one_of($self->workers);
+	$self->told("$name is short of room");
+	$cluster->fault($name, low => 1);
+	$cluster->wait_until("$name notices", sub { $self->{look}->(); return $cluster->log_text($name, 1) =~ /disk almost full.*\z/s; });
+	$self->wait_a_while;
+	$cluster->fault($name);
+	return;
+}
+
+sub clock_jumps
+{
+	my ($self) = @_;
+	for my $i (1 .. 3)
+	{
+		my $name = one_of($self->{cluster}->daemons);
+		my $s = int(between(-1, 1) * one_of(1, 100, 100_000));
+		$self->told("the clock of $name is $s s off");
+		$self->{cluster}->fault($name, wall_us => $s * 1_000_000);
+		$self->last_for($self->{seconds} * between(0.1, 0.4));
+	}
+	$self->{cluster}->fault($_) foreach $self->{cluster}->daemons;
+	return;
+}
+
+sub empty
+{
+	my ($self) = @_;
+	my $name = maybe() ? $self->leader : one_of($self->workers);
+	$self->told($name, 'comes back with an empty disk');
+	$self->{cluster}->kill9($name);
+	$self->last_for(between(0, $self->{seconds} / 2));
+	$self->comes_back_empty($name);
+	return;
+}
+
+# A worker loses its disk while an index is made, some of it there; and again before
+# the placement driver has heard of the new one.
+sub empty_early
+{
+	my ($self) = @_;
+	my ($cluster, $node) = @$self{qw(cluster node)};
+	my $name = one_of($self->workers);
+	$self->told($name, 'comes back with an empty disk while an index is made, twice');
+	$node->safe_psql('postgres', q{
+		DROP TABLE IF EXISTS early;
+		CREATE TABLE early (id int, v vector(2));
+		INSERT INTO early SELECT n, ARRAY[n, n % 7] FROM generate_series(1, 300) n});
+	my ($out, $err) = ('', '');
+	my $making = IPC::Run::start(['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c',
+			'CREATE INDEX early_v ON early USING vectron (v vector_l2_ops) WITH (shards = 4, replicas = 3)'],
+		'>', \$out, '2>', \$err);
+	usleep(int between(0, 400_000));
+	$cluster->kill9($name);
+	$cluster->wipe($name);
+	# It is not heard, and so not known.
+	$cluster->cut($name, $_) foreach $cluster->drivers;
+	$cluster->spawn_again($name);
+	$self->last_for(between(0.05, 0.5));
+	$cluster->kill9($name) if $cluster->runs($name);
+	$self->heal;
+	$self->comes_back_empty($name);
+	while ($making->pumpable) { $making->pump_nb; $self->{look}->(); usleep(20_000); }
+	ok($making->finish, 'an index is made while a worker loses its disk') or diag $err;
+	$cluster->clean($node, 'early', 'early_v', 'and it is whole');
+	$node->safe_psql('postgres', 'DROP TABLE early');
+	return;
+}
+
+sub rolling
+{
+	my ($self) = @_;
+	foreach my $name (shuffle($self->{cluster}->daemons))
+	{
+		$self->told('restart of', $name);
+		is($self->{cluster}->stop($name), 0, "$name stops in good order");
+		$self->last_for(between(0, 0.3));
+		$self->{cluster}->start_again($name);
+		$self->last_for(between(0.5, 1 + $self->{seconds} / 4));
+	}
+	return;
+}
+
+sub power_one
+{
+	my ($self) = @_;
+	my $name = maybe() ? $self->leader : one_of($self->{cluster}->daemons);
+	$self->cut_off($name);
+	my $lost = $self->{cluster}->lose_power($name);
+	$self->told($name, "loses power and $lost bytes");
+	$self->wait_a_while;
+	$self->heal;
+	$self->{cluster}->start_again($name);
+	return;
+}
+
+sub power_all
+{
+	my ($self) = @_;
+	my @names = shuffle($self->{cluster}->daemons);
+	my $lost = $self->{cluster}->lose_power(@names);
+	$self->told("everything loses power and $lost bytes");
+	$self->last_for(between(0, 1));
+	$self->{cluster}->spawn_again($_) foreach @names;
+	$self->{cluster}->wait_ready($_) foreach @names;
+	return;
+}
+
+1;

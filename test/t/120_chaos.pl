@@ -1,0 +1,178 @@
+# A cluster of three workers under a steady load, and one fault after the other: no
+# acknowledged write is lost, no row is wrong, what was read and written fits into one
+# order, and what was found before is found afterwards (docs/testing.md).
+#
+#	VECTRON_SEED		repeats the draw
+#	VECTRON_ROUNDS		faults, each with a history of its own
+#	VECTRON_SECONDS		of load in a round; the fault is repeated meanwhile
+#	VECTRON_FAULT		this one instead of a draw
+#	VECTRON_PDS			placement drivers; one or three, by the seed
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use ChaosCluster;
+use ChaosFaults;
+
+my $bin = $ENV{VECTRON_CHAOS};
+plan skip_all => 'VECTRON_CHAOS names no folder with the programs of test/chaos' unless $bin && -x "$bin/chaos_proxy";
+my $seed = $ENV{VECTRON_SEED} // int(time() * 1000) % 1000000;
+my $rounds = $ENV{VECTRON_ROUNDS} // 3;
+my $seconds = $ENV{VECTRON_SECONDS} // 5;
+note "VECTRON_SEED=$seed VECTRON_ROUNDS=$rounds VECTRON_SECONDS=$seconds" . (defined $ENV{VECTRON_FAULT} ? " VECTRON_FAULT=$ENV{VECTRON_FAULT}" : '');
+srand($seed);
+my $pds = $ENV{VECTRON_PDS} // (rand() < 0.5 ? 1 : 3);
+note "VECTRON_PDS=$pds";
+
+my $rows = 1500;
+my $shards = 3;
+my $cluster = ChaosCluster->new($bin, $seed, $pds, 3);
+$cluster->spawn_again($_) foreach $cluster->daemons;
+$cluster->wait_ready($_) foreach $cluster->daemons;
+my $node = $cluster->new_server("shared_preload_libraries = 'vectron'\n");
+my $conninfo = $node->connstr('postgres');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
+$node->safe_psql('postgres', qq{
+	CREATE TABLE t (id bigint PRIMARY KEY, ver bigint, n int, v vector(32));
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = $shards, replicas = 3)});
+
+# A program of test/chaos, to its end.
+sub load
+{
+	my (@words) = @_;
+	my ($out, $err) = ('', '');
+	my $status = IPC::Run::run([ "$bin/chaos_load", @words ], '>', \$out, '2>', \$err);
+	chomp $out;
+	return ($status, $out, $err);
+}
+
+sub recall { return (load('recall', $conninfo, 100))[1]; }
+
+my ($filled, undef, $why) = load('fill', $conninfo, $rows);
+ok($filled, 'rows of the beginning') or diag $why;
+$cluster->whole($node, $shards, 'every shard has three replicas');
+my $recall = recall();
+note "recall $recall";
+
+# The load of a round: its output so far.
+my ($load, $out, $err, $operations);
+END { $load->kill_kill if $load; }
+sub look
+{
+	$load->pump_nb if $load->pumpable;
+	$operations = $1 while $out =~ /^operations (\d+)$/mg;
+	return $operations;
+}
+
+sub goes_on
+{
+	my ($n, $what) = @_;
+	my $from = look();
+	$cluster->wait_until($what, sub {
+		look();
+		die "the load has ended: $err" if !$load->pumpable;
+		return $operations >= $from + $n;
+	});
+	return;
+}
+
+sub searches { return $node->safe_psql('postgres', 'SELECT scans FROM vectron.stat_search'); }
+
+# What a round of load has told: kind, then what of it.
+sub told
+{
+	my ($kind, $what) = @_;
+	return $out =~ /^$kind\b.*\b$what (\d+)/m ? $1 : die "nothing was told of $kind, $what: $out$err";
+}
+
+my $faults = ChaosFaults->new($cluster, $node, \&look);
+
+sub round
+{
+	my ($number, $fault) = @_;
+	my $history = "$PostgreSQL::Test::Utils::log_path/chaos_history_$number";
+	my $before = searches();
+	my $begin = time();
+
+	# Registers begin at 0.
+	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000');
+	($out, $err, $operations) = ('', '', 0);
+	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, 5, 40, 30_000, 10 * $seconds + 100, $history ],
+		'>', \$out, '2>', \$err);
+	goes_on(50, 'the load has begun');
+	do
+	{
+		# One fault at a time: nothing is on its way back any more.
+		$cluster->whole($node, $shards, "$fault: every shard has three replicas", 'under load') or return;
+		$faults->suffer($fault, $seconds * 0.6);
+		goes_on(100, 'the load goes on after the fault');
+	} while (time() - $begin < $seconds - 2);
+	$load->signal('TERM');
+	$load->finish;
+	my $took = sprintf '%.1f', time() - $begin;
+	note "$fault: $took s; $_" foreach grep { !/^operations/ } split /\n/, $out;
+	# Where room is short, new data is refused, and told why; all the rest goes on.
+	my @failures = grep { /^#/ && !($fault eq 'low-disk' && /^# write .* 53100: /) } split /\n/, slurp_file($history);
+	note $_ foreach @failures[0 .. ($#failures < 9 ? $#failures : 9)];
+
+	foreach my $name ($cluster->daemons)
+	{
+		next if $cluster->runs($name);
+		fail("$fault: $name runs");
+		diag $cluster->log_text($name, 1);
+		return;
+	}
+	is(told('all', 'wrong'), 0, "$fault: no wrong row") or diag $err;
+	is(told('all', 'unknown'), 0, "$fault: every statement was answered");
+	is(scalar(@failures), 0, "$fault: nothing failed");
+	my $checked = `$bin/lin $history`;
+	like($checked, qr/^1 passed/m, "$fault: the history is linearizable") or diag $checked;
+	cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done'), "$fault: every search went through the index");
+
+	$cluster->whole($node, $shards, "$fault: every shard is whole again") or return;
+	$cluster->clean($node, 't', 't_v', "$fault: the index has what the table has");
+	ok($node->poll_query_until('postgres', q{
+		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
+		"$fault: replicas hold the same number of records");
+	is($node->safe_psql('postgres', q{
+		SET enable_seqscan = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
+		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)
+		FROM (SELECT id FROM t ORDER BY v <-> array_fill(0.5, ARRAY[32])::vector LIMIT 1000000000) s}), 't|t',
+		"$fault: a scan returns every row once");
+	my ($status, $words, $wrong) = load('rows', $conninfo);
+	ok($status, "$fault: every row is found by its own vector") or diag $wrong;
+	my $now = recall();
+	note "$fault: $words; recall $now";
+	cmp_ok($now, '>=', $recall - 0.005, "$fault: recall is what it was");
+	$recall = $now if $now > $recall;
+	return;
+}
+
+my @drawn = defined $ENV{VECTRON_FAULT} ? ($ENV{VECTRON_FAULT}) x $rounds : ChaosFaults::drawn($rounds);
+foreach my $number (1 .. $rounds)
+{
+	my $fault = $drawn[ $number - 1 ];
+	my $passed = subtest "round $number: $fault" => sub {
+		eval { round($number, $fault); 1 } or fail("$fault: $@");
+	};
+	note "history $fault ", $passed ? 'good' : 'bad';
+
+	# What is left of the cluster says little about the next fault.
+	last if !$passed;
+}
+
+# Whoever leads has the same: each worker is away once.
+subtest 'every replica' => sub {
+	foreach my $n (1 .. 3)
+	{
+		$cluster->kill9("worker$n");
+		$cluster->clean($node, 't', 't_v', "without worker $n the index has what the table has");
+		$cluster->start_again("worker$n");
+		$cluster->whole($node, $shards, "worker $n is back");
+	}
+} if Test::More->builder->is_passing;
+$node->stop;
+is($cluster->stop_network, 0, 'the network ends in good order');
+done_testing();
