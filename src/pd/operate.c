@@ -135,10 +135,14 @@ picture_stores(Pd *pd, uint32_t *plans)
 		stores[i].health = store_health(pd, store);
 		stores[i].takes = stores[i].health == HEALTH_UP && !store->draining && beat && !beat->disk_short;
 	}
+	/* What was dropped is moved no more: it keeps no room, no plan and no lost store in mind. */
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+	{
+		const CatalogCollection *c = pd->catalog->collections[i];
+
+		for (uint32_t j = 0; c->state == COLLECTION_LIVE && j < c->nshards; j++)
 		{
-			const CatalogShard *shard = &pd->catalog->collections[i]->shards[j];
+			const CatalogShard *shard = &c->shards[j];
 			bool		is_member = false;
 
 			for (int k = 0; k < shard->desc.nreplicas; k++)
@@ -152,6 +156,7 @@ picture_stores(Pd *pd, uint32_t *plans)
 				count(stores, n, shard->plan.add_store, true);
 			*plans += shard->plan.kind != PLAN_NONE;
 		}
+	}
 	return stores;
 }
 

@@ -180,6 +180,45 @@ a_disk_that_is_gone_founds_nothing(void **state)
 	end(w);
 }
 
+/* Its index is dropped; its data may come back for a day. */
+static void
+hide(PdWorld *w, const CatalogCollection *c)
+{
+	CatalogCollection hidden = *c;
+	Buf			command = {0};
+
+	hidden.state = COLLECTION_HIDDEN;
+	hidden.unused_us = pd_wall_us(&w->pd);
+	command_begin(&command);
+	command_collection(&command, &hidden);
+	assert_int_equal(w->pd.commit(&w->pd, &command), VT_OK);
+	buf_free(&command);
+}
+
+/*
+ * What was dropped before a disk was lost has replicas on that disk for as long as it
+ * may be brought back.  They are no sign that many stores are silent.
+ */
+static void
+what_was_dropped_holds_up_nothing(void **state)
+{
+	PdWorld    *w = cluster(8, 3);
+
+	(void) state;
+	run_seconds(w, 11);
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	hide(w, w->pd.catalog->collections[0]);
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	for (uint32_t victim = 0; victim < 3; victim++)
+	{
+		store_is_replaced(w, victim);
+		settle(w, 3, 20);
+	}
+	end(w);
+}
+
 /* A founder that is late finds the group founded, and gets an empty replica. */
 static void
 a_late_founder_waits_for_the_leader(void **state)
@@ -488,6 +527,7 @@ main(void)
 		TEST(an_empty_disk_is_filled_at_once),
 		TEST(a_founder_wiped_before_it_spoke),
 		TEST(a_disk_that_is_gone_founds_nothing),
+		TEST(what_was_dropped_holds_up_nothing),
 		TEST(a_late_founder_waits_for_the_leader),
 		TEST(a_replica_that_was_lost_is_not_made_again),
 		TEST(a_damaged_replica_is_replaced_at_once),

@@ -544,6 +544,14 @@ do_task(PdWorld *w, WStore *s, json_t *task)
 				}
 		}
 	}
+	else if (strcmp(what, "close_shard") == 0)
+	{
+		/* It stays on disk, and is not spoken of. */
+		WReplica   *r = replica_on(s, shard);
+
+		if (r)
+			*r = s->replicas[--s->n];
+	}
 	else if (strcmp(what, "open_shard") != 0)	/* what is here is open */
 		fail_msg("task \"%s\"", what);
 }
@@ -758,7 +766,7 @@ unsettled(PdWorld *w, uint32_t target, bool print)
 	uint32_t	n = 0;
 
 	for (size_t i = 0; i < w->pd.catalog->ncollections; i++)
-		for (uint32_t j = 0; j < w->pd.catalog->collections[i]->nshards; j++)
+		for (uint32_t j = 0; w->pd.catalog->collections[i]->state == COLLECTION_LIVE && j < w->pd.catalog->collections[i]->nshards; j++)
 		{
 			const CatalogShard *shard = &w->pd.catalog->collections[i]->shards[j];
 			WGroup	   *g = group_of(w, shard->desc.shard);
