@@ -29,7 +29,7 @@ LIBS_client = client wire vec base
 LIBS_replica = replica net wire raft store base
 LIBS_worker = worker_parts hnsw vec replica net wire raft store base
 LIBS_pd = pd_parts replica net wire raft store base
-SYS_LIBS = -lleveldb -lnng -ljansson -lcrypto -lxxhash -lm
+SYS_LIBS = -lleveldb -lnng -ljansson -lssl -lcrypto -lxxhash -lm
 
 percent = %
 lib = $(BUILD)/lib$(1).a
@@ -140,7 +140,7 @@ $(BUILD)/sync_count.so: test/bench/sql/sync_count.c test/bench/sql/sync_count.h
 $(BUILD)/obj/test/bench/sql/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
 $(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,$(wildcard test/bench/sql/*.c))) \
 		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_client),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lcrypto -lxxhash -lm
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lssl -lcrypto -lxxhash -lm
 
 # A whole cluster at the door of src/client: failover, goodput.
 $(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) $(foreach m,$(LIBS_client),$(call lib,$(m)))

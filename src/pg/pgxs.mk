@@ -15,7 +15,7 @@ PG_CPPFLAGS = -Isrc -D_GNU_SOURCE $(DEFINES)
 PG_CFLAGS = -ffp-contract=off -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-declaration-after-statement -Werror
 OUR_LIBS = $(foreach m,client wire vec base,$(wildcard $(BUILD)/lib$(m).a))
-SHLIB_LINK = $(OUR_LIBS) -ljansson -lcrypto -lxxhash -lm -Wl,-Bsymbolic -Wl,--version-script=$(EXPORTS)
+SHLIB_LINK = $(OUR_LIBS) -ljansson -lssl -lcrypto -lxxhash -lm -Wl,-Bsymbolic -Wl,--version-script=$(EXPORTS)
 EXTRA_CLEAN = $(BUILD)/pg
 
 # pg_regress as the test harness starts it; inputs in test/sql, answers in expected/

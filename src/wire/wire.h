@@ -490,4 +490,7 @@ extern uint64_t wire_place(const WireShardDesc *desc, Bytes id);
 extern void wire_tid_put(uint8_t out[WIRE_TID_SIZE], uint32_t block, uint16_t offset);
 extern bool wire_tid_get(Bytes id, uint32_t *block, uint16_t *offset);
 
+/* Who may speak over tcp, and how. */
+#include "wire/tls.h"
+
 #endif							/* WIRE_H */

@@ -24,7 +24,7 @@ for name in $names; do
 	mkdir -p "$dir/corpus"
 	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
 	# shellcheck disable=SC2086
-	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lcrypto -lm -pthread ||
+	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lssl -lcrypto -lm -pthread ||
 		! "$dir/samples" "$dir/corpus"; then
 		echo "not ok - $name: no first inputs"
 		failed=$((failed + 1))
@@ -32,13 +32,13 @@ for name in $names; do
 	fi
 	# shellcheck disable=SC2086
 	if [ -n "$CLANG" ] && "$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-o "$dir/fuzzer" $sources -lxxhash -lcrypto -lm -pthread 2>"$dir/build.log"; then
+		-o "$dir/fuzzer" $sources -lxxhash -lssl -lcrypto -lm -pthread 2>"$dir/build.log"; then
 		"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
 			-artifact_prefix="$dir/" -print_final_stats=1 "$dir/corpus" >"$dir/log" 2>&1
 		status=$?
 		words="$(sed -n 's/^stat::number_of_executed_units: //p' "$dir/log") inputs in $SECONDS_EACH s, $(ls "$dir/corpus" | wc -l) kept"
 	elif gcc $flags -DFUZZ_REPLAY -fsanitize=address,undefined -fno-sanitize-recover=all \
-		-o "$dir/replay" $sources -lxxhash -lcrypto -lm -pthread; then
+		-o "$dir/replay" $sources -lxxhash -lssl -lcrypto -lm -pthread; then
 		echo "# $name: no clang with a fuzzer (clang, libclang-rt-14-dev), only the corpus is run"
 		"$dir/replay" "$dir"/corpus/* >"$dir/log" 2>&1
 		status=$?
