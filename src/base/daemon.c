@@ -31,13 +31,14 @@ daemon_block_signals(void)
 	sigemptyset(&end);
 	sigaddset(&end, SIGTERM);
 	sigaddset(&end, SIGINT);
+	sigaddset(&end, SIGHUP);
 	fd = signalfd(-1, &end, SFD_CLOEXEC);
 	Assert(fd >= 0);
 	return fd;
 }
 
 const char *
-daemon_wait(int signal_fd, int death_fd)
+daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg)
 {
 	struct pollfd fds[2] = {{signal_fd, POLLIN, 0}, {death_fd, POLLIN, 0}};
 	char		byte;
@@ -51,7 +52,16 @@ daemon_wait(int signal_fd, int death_fd)
 		if (n <= 0)
 			continue;
 		if (fds[0].revents)
-			return "told to stop";
+		{
+			struct signalfd_siginfo signal;
+
+			if (read(signal_fd, &signal, sizeof(signal)) != sizeof(signal))
+				return "could not read a signal";
+			if (signal.ssi_signo != SIGHUP)
+				return "told to stop";
+			if (reload)
+				reload(arg);
+		}
 		if (death_fd >= 0 && fds[1].revents && read(death_fd, &byte, 1) == 0)
 			return "the postmaster is gone";
 	}

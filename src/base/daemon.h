@@ -18,9 +18,10 @@ extern int	daemon_block_signals(void);
 
 /*
  * Wait for SIGTERM or SIGINT, or, when death_fd >= 0, until the other end of
- * that pipe is closed by everybody.  Returns words for the log.
+ * that pipe is closed by everybody.  Returns words for the log.  At each SIGHUP
+ * meanwhile reload (may be NULL) is called.
  */
-extern const char *daemon_wait(int signal_fd, int death_fd);
+extern const char *daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg);
 
 /* End the process with status 0 if it still lives after so many seconds. */
 extern void daemon_stop_within(unsigned seconds);

@@ -16,7 +16,11 @@
  * 4. The first frame in both directions is HELLO; net answers it, and closes
  *	  connections of another cluster, version or user.  A damaged frame closes
  *	  the connection.
- * 5. Endpoints: "unix:/path".  tcp is refused until there is TLS.
+ * 5. Endpoints: "unix:/path", for our own user and root; "tcp://address:port",
+ *	  with TLS, for whom certificates say they are (wire/tls.h).  Role and
+ *	  cluster in HELLO must be those of the certificate.
+ * 6. Who has not been heard to say HELLO after ten seconds is shut out, and so is
+ *	  the one who has waited longest when more than 256 have not.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +32,17 @@
 typedef struct NetServer NetServer;
 typedef struct NetConn NetConn;
 
+/* What a daemon shows and believes, over tcp; shared by its server and its peers. */
+typedef struct NetTls NetTls;
+
+/* With three empty names there is none: *out is NULL. */
+extern VtStatus net_tls_open(const WireTlsFiles *files, WireRole role, NetTls **out, VtError *err);
+
+/* Read the files again; when something is wrong with them, those of before stay. */
+extern VtStatus net_tls_reload(NetTls *tls, VtError *err);
+extern void net_tls_free(NetTls *tls);	/* NULL is fine */
+extern const WireIdentity *net_tls_identity(NetTls *tls);	/* until the next reload */
+
 typedef struct NetHandler
 {
 	/*
@@ -38,6 +53,9 @@ typedef struct NetHandler
 
 	/* The connection is gone; scan state of its may be dropped. */
 	void		(*closed) (void *arg, NetConn *conn);
+
+	/* Somebody was shut out, in words for a log; not more often than it bears.  May be NULL. */
+	void		(*refused) (void *arg, const char *words);
 	void	   *arg;
 } NetHandler;
 
@@ -49,6 +67,8 @@ typedef struct NetServerOptions
 	uint64_t	store;
 	uint64_t	boot_epoch;
 	bool		polled;			/* the caller's threads move the frames */
+	NetTls	   *tls;			/* for tcp; NULL = none */
+	uint32_t	greeting_ms;	/* time to say who one is; 0 = ten seconds */
 	NetHandler	handler;
 } NetServerOptions;
 
@@ -58,6 +78,9 @@ typedef struct NetServerOptions
  */
 extern VtStatus net_server_start(const NetServerOptions *options, NetServer **out, VtError *err);
 extern void net_server_set_identity(NetServer *server, const VtId *cluster, uint64_t store);
+
+/* After net_tls_reload(): who came under other certificates has to come anew. */
+extern void net_server_renew(NetServer *server);
 
 /*
  * Close all connections and remove the socket file; waits for callbacks and
@@ -84,6 +107,15 @@ extern uint64_t net_conn_store(const NetConn *conn);	/* 0 unless a worker's or P
 extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
 
 /*
+ * May it act for this PostgreSQL server (its system identifier)?  A gateway's
+ * certificate is for one; who comes over a unix socket is trusted with all.
+ */
+extern bool net_conn_may_own(const NetConn *conn, uint64_t system);
+
+/* The one server it is bound to; 0 = none. */
+extern uint64_t net_conn_system(const NetConn *conn);
+
+/*
  * Queue a reply frame; its bytes are moved out of *frame.  Any thread.  A reply
  * to a closed connection vanishes; one whose peer does not read closes it.
  */
@@ -102,9 +134,11 @@ typedef struct NetPeerOptions
 {
 	const char *endpoint;
 	WireRole	role;			/* what this process is */
+	WireRole	expected;		/* what the other must be, over tcp */
 	VtId		cluster;
 	uint64_t	store;
 	uint64_t	boot_epoch;
+	NetTls	   *tls;			/* for tcp; NULL = none */
 } NetPeerOptions;
 
 extern NetPeer *net_peer_new(const NetPeerOptions *options);

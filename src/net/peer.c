@@ -2,7 +2,7 @@
  *
  * peer.c
  *	  A connection that a daemon makes itself: one thread, one request at a
- *	  time, over an nng stream.
+ *	  time, over an nng stream, with TLS when it is tcp.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,9 @@ struct NetPeer
 	char	   *endpoint;
 	nng_stream *stream;
 	nng_aio    *aio;
+	WireTls    *tls;			/* NULL = unix */
+	Buf			plain;			/* received over TLS and opened */
+	size_t		taken;			/* of plain */
 	uint64_t	requests;
 	bool		refused;		/* nobody listened when it was dialled last */
 };
@@ -45,6 +48,10 @@ hang_up(NetPeer *peer)
 	nng_stream_close(peer->stream);
 	nng_stream_free(peer->stream);
 	peer->stream = NULL;
+	wire_tls_free(peer->tls);
+	peer->tls = NULL;
+	buf_free(&peer->plain);
+	peer->taken = 0;
 }
 
 void
@@ -73,27 +80,117 @@ set_deadline(NetPeer *peer, int64_t until)
 	nng_aio_set_timeout(peer->aio, (nng_duration) (left > 0 ? left : 0));
 }
 
-/* Send or receive exactly len bytes. */
+/* Send or receive some bytes, up to len. */
+static VtStatus
+move_some(NetPeer *peer, bool out, uint8_t *data, size_t len, int64_t until, size_t *moved, VtError *err)
+{
+	nng_iov		iov = {data, len};
+	int			rc;
+
+	nng_aio_set_iov(peer->aio, 1, &iov);
+	set_deadline(peer, until);
+	if (out)
+		nng_stream_send(peer->stream, peer->aio);
+	else
+		nng_stream_recv(peer->stream, peer->aio);
+	nng_aio_wait(peer->aio);
+	rc = nng_aio_result(peer->aio);
+	if (rc != 0)
+		return failed(peer, err, rc);
+	*moved = nng_aio_count(peer->aio);
+	return VT_OK;
+}
+
+/* Exactly len bytes. */
 static VtStatus
 move(NetPeer *peer, bool out, uint8_t *data, size_t len, int64_t until, VtError *err)
 {
-	while (len > 0)
-	{
-		nng_iov		iov = {data, len};
-		int			rc;
+	VtStatus	status = VT_OK;
+	size_t		moved = 0;
 
-		nng_aio_set_iov(peer->aio, 1, &iov);
-		set_deadline(peer, until);
-		if (out)
-			nng_stream_send(peer->stream, peer->aio);
-		else
-			nng_stream_recv(peer->stream, peer->aio);
-		nng_aio_wait(peer->aio);
-		rc = nng_aio_result(peer->aio);
-		if (rc != 0)
-			return failed(peer, err, rc);
-		data += nng_aio_count(peer->aio);
-		len -= nng_aio_count(peer->aio);
+	for (; len > 0 && status == VT_OK; data += moved, len -= moved)
+		status = move_some(peer, out, data, len, until, &moved, err);
+	return status;
+}
+
+/* -- Over TLS ---------------------------------------------------------------- */
+
+/* Give TLS what came, and the peer what TLS has to say to it. */
+static VtStatus
+take(NetPeer *peer, Bytes in, int64_t until, VtError *err)
+{
+	Buf			out = {0};
+	VtError		why = {0};
+	VtStatus	status = wire_tls_take(peer->tls, in, &peer->plain, &out, &why);
+	VtStatus	sent = move(peer, true, out.data, out.len, until, err);
+
+	buf_free(&out);
+	if (status != VT_OK)
+		return vt_fail(err, status, "%s: %s", peer->endpoint, vt_error_words(&why));
+	return sent;
+}
+
+/* Receive once, and open it. */
+static VtStatus
+open_some(NetPeer *peer, int64_t until, VtError *err)
+{
+	uint8_t		raw[READ_CHUNK_GREETING * 4];
+	size_t		n = 0;
+	VtStatus	status = move_some(peer, false, raw, sizeof(raw), until, &n, err);
+
+	return status == VT_OK ? take(peer, bytes_of(raw, n), until, err) : status;
+}
+
+static VtStatus
+begin_tls(NetPeer *peer, int64_t until, VtError *err)
+{
+	WireTlsContext *context = net_tls_context(peer->options.tls);
+	VtStatus	status;
+
+	peer->tls = wire_tls_new(context, false, peer->options.expected);
+	wire_tls_context_release(context);
+	status = take(peer, bytes_of(NULL, 0), until, err);
+	while (status == VT_OK && !wire_tls_ready(peer->tls))
+		status = open_some(peer, until, err);
+	return status;
+}
+
+/* -- Whole frames ------------------------------------------------------------ */
+
+static VtStatus
+put(NetPeer *peer, Buf *frame, int64_t until, VtError *err)
+{
+	Buf			sealed = {0};
+	VtStatus	status = VT_OK;
+
+	if (peer->tls)
+	{
+		status = wire_tls_put(peer->tls, buf_bytes(frame), &sealed, err);
+		if (status == VT_OK)
+			status = move(peer, true, sealed.data, sealed.len, until, err);
+		buf_free(&sealed);
+		return status;
+	}
+	return move(peer, true, frame->data, frame->len, until, err);
+}
+
+static VtStatus
+get(NetPeer *peer, uint8_t *data, size_t len, int64_t until, VtError *err)
+{
+	VtStatus	status = VT_OK;
+
+	if (!peer->tls || len == 0)
+		return move(peer, false, data, len, until, err);
+	while (status == VT_OK && peer->plain.len - peer->taken < len)
+		status = open_some(peer, until, err);
+	if (status != VT_OK)
+		return status;
+	memcpy(data, peer->plain.data + peer->taken, len);
+	peer->taken += len;
+	if (peer->taken == peer->plain.len)
+	{
+		buf_clear(&peer->plain);
+		peer->taken = 0;
 	}
 	return VT_OK;
 }
@@ -108,10 +205,10 @@ exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply,
 	VtStatus	status;
 
 	wire_frame_put(&frame, WIRE_REQUEST, type, request, payload);
-	status = move(peer, true, frame.data, frame.len, until, err);
+	status = put(peer, &frame, until, err);
 	buf_free(&frame);
 	if (status == VT_OK)
-		status = move(peer, false, head, sizeof(head), until, err);
+		status = get(peer, head, sizeof(head), until, err);
 	if (status == VT_OK)
 		status = wire_header_get(head, &header, err);
 	if (status != VT_OK)
@@ -119,7 +216,7 @@ exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply,
 	buf_clear(reply);
 	buf_reserve(reply, header.length);
 	reply->len = header.length;
-	status = move(peer, false, reply->data, header.length, until, err);
+	status = get(peer, reply->data, header.length, until, err);
 	if (status == VT_OK)
 		status = wire_payload_check(head, &header, buf_bytes(reply), err);
 	if (status == VT_OK && (header.kind != WIRE_REPLY || header.request != request || header.type != type))
@@ -127,22 +224,20 @@ exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply,
 	return status;
 }
 
+/* A stream to the endpoint. */
 static VtStatus
-dial(NetPeer *peer, int64_t until, VtError *err)
+connect_to(NetPeer *peer, const Endpoint *endpoint, int64_t until, VtError *err)
 {
-	const char *path = endpoint_path(peer->endpoint, err);
 	nng_stream_dialer *dialer = NULL;
-	WireHello	hello;
-	Buf			out = {0};
-	Buf			in = {0};
-	VtStatus	status;
-	char		url[160];
+	char		url[URL_SIZE];
 	int			rc;
 
-	if (!path)
-		return VT_INVALID;
-	snprintf(url, sizeof(url), "ipc://%s", path);
+	url_of(endpoint, url);
 	rc = nng_stream_dialer_alloc(&dialer, url);
+	if (rc == 0 && endpoint->tcp)
+		rc = nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
+	if (rc == 0 && endpoint->tcp)
+		rc = nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true);
 	if (rc == 0)
 	{
 		set_deadline(peer, until);
@@ -151,11 +246,35 @@ dial(NetPeer *peer, int64_t until, VtError *err)
 		rc = nng_aio_result(peer->aio);
 		if (rc == 0)
 			peer->stream = (nng_stream *) nng_aio_get_output(peer->aio, 0);
-		nng_stream_dialer_free(dialer);
 	}
+	if (dialer)
+		nng_stream_dialer_free(dialer);
 	peer->refused = rc == NNG_ECONNREFUSED || rc == NNG_ENOENT;
-	if (rc != 0)
-		return failed(peer, err, rc);
+	return rc == 0 ? VT_OK : failed(peer, err, rc);
+}
+
+/* Over TLS the other side's greeting must fit its certificate. */
+static VtStatus
+check_greeting(NetPeer *peer, const WireHello *hello, VtError *err)
+{
+	const WireIdentity *identity;
+
+	if (!peer->tls)
+		return VT_OK;
+	identity = wire_tls_peer(peer->tls);
+	if (hello->role != identity->role || (!vt_id_is_zero(&hello->cluster) &&
+										  !vt_id_equal(&hello->cluster, &identity->cluster)))
+		return vt_fail(err, VT_DENIED, "%s: says that it is something else than its certificate is for", peer->endpoint);
+	return VT_OK;
+}
+
+static VtStatus
+greet(NetPeer *peer, int64_t until, VtError *err)
+{
+	WireHello	hello;
+	Buf			out = {0};
+	Buf			in = {0};
+	VtStatus	status;
 
 	memset(&hello, 0, sizeof(hello));
 	hello.version_low = hello.version_high = WIRE_VERSION;
@@ -167,8 +286,27 @@ dial(NetPeer *peer, int64_t until, VtError *err)
 	status = exchange(peer, WIRE_HELLO, buf_bytes(&out), until, &in, err);
 	if (status == VT_OK && wire_hello_get(buf_bytes(&in), &hello) != VT_OK)
 		status = vt_fail(err, VT_PROTOCOL, "%s: malformed greeting", peer->endpoint);
+	if (status == VT_OK)
+		status = check_greeting(peer, &hello, err);
 	buf_free(&in);
 	buf_free(&out);
+	return status;
+}
+
+static VtStatus
+dial(NetPeer *peer, int64_t until, VtError *err)
+{
+	Endpoint	endpoint;
+	VtStatus	status = endpoint_parse(peer->endpoint, &endpoint, err);
+
+	if (status == VT_OK && endpoint.tcp && !peer->options.tls)
+		status = vt_fail(err, VT_INVALID, "%s: tcp needs tls_ca_file, tls_cert_file and tls_key_file", peer->endpoint);
+	if (status == VT_OK)
+		status = connect_to(peer, &endpoint, until, err);
+	if (status == VT_OK && endpoint.tcp)
+		status = begin_tls(peer, until, err);
+	if (status == VT_OK)
+		status = greet(peer, until, err);
 	return status;
 }
 
@@ -195,7 +333,7 @@ net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms)
 	if (status == VT_OK)
 	{
 		wire_frame_put(&frame, WIRE_ONEWAY, type, ++peer->requests, payload);
-		status = move(peer, true, frame.data, frame.len, until, NULL);
+		status = put(peer, &frame, until, NULL);
 		buf_free(&frame);
 	}
 	if (status != VT_OK)

@@ -6,6 +6,8 @@
  *	   server.c		a server and its connections: greeting, frames in, replies out
  *	   streams.c	carried by nng streams
  *	   sockets.c	carried by plain sockets, moved by the callers' own threads
+ *	   guard.c		who may come in, and how long that may take
+ *	   tls.c		certificates of a daemon
  *	   peer.c		connections a daemon makes itself
  *
  * A connection is kept alive by references: one of the server's list, those of
@@ -19,9 +21,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/endpoint.h"
 #include "net/net.h"
 
 #define READ_CHUNK (64u << 10)
+#define READ_CHUNK_GREETING (4u << 10)	/* from who has not greeted */
+#define GREETING_MAX 1024		/* payload of HELLO */
+#define GREETING_MS 10000
+#define STRANGERS_MAX 256
+#define SWEEP_MS 1000			/* at most between looks for who greets too slowly */
 #define SEND_FRAMES 8			/* queued frames that leave in one call */
 
 typedef struct OutFrame
@@ -58,10 +66,17 @@ struct NetConn
 	atomic_int	refs;
 	WireRole	role;
 	uint64_t	store;			/* as it says; 0 unless a worker */
-	bool		greeted;
+	uint64_t	system;			/* of a gateway's certificate, else 0 */
+	bool		greeted;		/* written under server->lock */
+	bool		stranger;		/* server->lock: in its list, and not greeted */
+	int64_t		greet_by_us;
+	char		from[ENDPOINT_ADDRESS_TEXT];	/* for people; "" = a unix socket */
 
 	/* Bytes received, not yet taken; whoever receives */
 	Buf			in;
+	Buf			raw;			/* with tls: as they came */
+
+	WireTls    *tls;			/* lock; NULL on a unix socket */
 
 	/* Waits to be sent; lock */
 	pthread_mutex_t lock;
@@ -77,7 +92,6 @@ struct NetServer
 	NetServerOptions options;
 	const NetCarrier *carrier;
 	void	   *carried;		/* the carrier's own */
-	char	   *path;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -86,22 +100,32 @@ struct NetServer
 	NetConn    *conns;
 	uint64_t	ids;
 	int			alive;			/* connections not yet freed */
+	int			strangers;		/* of conns: not greeted yet */
 	bool		stopping;
+	int64_t		telling_since_us;	/* refusals told since, and others */
+	uint32_t	told;
+	uint32_t	untold;
+	Endpoint	listens;
 };
 
 extern const NetCarrier net_streams;
 extern const NetCarrier net_sockets;
 
-/* The path of a unix endpoint, or NULL and words. */
-extern const char *endpoint_path(const char *endpoint, VtError *err);
+
+/* streams.c: the endpoint as nng names it. */
+#define URL_SIZE 160
+extern void url_of(const Endpoint *endpoint, char url[URL_SIZE]);
 
 /* -- server.c, for the carriers -------------------------------------------- */
 
 /* A connection of size bytes, NetConn first, with refs references, one of them the list's. */
 extern NetConn *conn_new(NetServer *server, size_t size, int refs);
 
-/* Its carrier's part is filled in: into the list. */
-extern void conn_join(NetConn *conn);
+/*
+ * Its carrier's part is filled in: into the list.  With the address of who came
+ * over tcp; NULL = over a unix socket.
+ */
+extern void conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len);
 
 /* Free what is not the carrier's, and the connection. */
 extern void conn_free(NetConn *conn);
@@ -109,13 +133,46 @@ extern void conn_free(NetConn *conn);
 /* End it: no reply leaves any more, the handler is told. */
 extern void conn_close(NetConn *conn);
 
-/* Take whole frames from the front of conn->in; false = close it. */
-extern bool conn_take_frames(NetConn *conn);
+/* Where to receive, and how much is worth receiving at once. */
+extern uint8_t *conn_room(NetConn *conn, size_t *room);
 
-/* Room in conn->in for what is worth receiving at once. */
-extern void conn_reserve(NetConn *conn);
+/* n bytes came there: take what is whole; false = close it. */
+extern bool conn_received(NetConn *conn, size_t n);
 
 /* bytes of the queue have left; conn->lock is held. */
 extern void conn_sent(NetConn *conn, size_t bytes);
+
+/* -- guard.c ----------------------------------------------------------------- */
+
+/* The first frame of a connection: answer it.  False = close it. */
+extern bool guard_greet(NetConn *conn, const WireHeader *header, Bytes payload);
+
+/* What a connection of a role may send to us. */
+extern bool guard_may(WireRole ours, WireRole role, WireType type);
+
+/* It is no stranger any more, if it was one: known, or gone.  server->lock is held. */
+extern void guard_known(NetConn *conn);
+
+/* Somebody is shut out: tell it. */
+extern void guard_refuse(NetConn *conn, const char *words);
+
+/*
+ * Strangers have come: shut out who waits longest while they are too many.  Not
+ * in a callback of nng's, since it may tell somebody.
+ */
+extern void guard_bound(NetServer *server);
+
+/* Milliseconds: how long one may take to greet, and between two looks for who takes longer. */
+extern int64_t guard_greeting_ms(const NetServer *server);
+extern int64_t guard_sweep_ms(const NetServer *server);
+
+/* Shut out who has greeted too slowly.  True: there are strangers still. */
+extern bool guard_sweep(NetServer *server);
+
+/* -- tls.c ------------------------------------------------------------------- */
+
+/* What is in force; release it. */
+extern WireTlsContext *net_tls_context(NetTls *tls);
+extern bool net_tls_is_current(NetTls *tls, const WireTlsContext *context);
 
 #endif							/* NET_PRIVATE_H */

@@ -12,12 +12,15 @@
 #include "net/net.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/breaks.h"
+#include "base/clock.h"
+#include "base/cond.h"
 #include "private.h"
 
 #define OUT_BYTES_MAX (256u << 20)	/* unread replies of one connection */
@@ -46,16 +49,31 @@ conn_new(NetServer *server, size_t size, int refs)
 }
 
 void
-conn_join(NetConn *conn)
+conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len)
 {
 	NetServer  *server = conn->server;
 
+	if (addr)
+	{
+		WireTlsContext *context = net_tls_context(server->options.tls);
+
+		endpoint_format(addr, len, conn->from);
+		conn->tls = wire_tls_new(context, true, 0);
+		wire_tls_context_release(context);
+	}
+	conn->greet_by_us = clock_now_us() + 1000 * guard_greeting_ms(server);
 	pthread_mutex_lock(&server->lock);
 	conn->id = ++server->ids;
 	conn->next = server->conns;
 	server->conns = conn;
 	server->alive++;
+	conn->stranger = true;
+	server->strangers++;
 	pthread_mutex_unlock(&server->lock);
+
+	/* Certificates were exchanged before net_server_renew() could find it. */
+	if (conn->tls && !net_tls_is_current(server->options.tls, wire_tls_context_of(conn->tls)))
+		conn_close(conn);
 }
 
 void
@@ -72,6 +90,8 @@ conn_free(NetConn *conn)
 		free(f);
 	}
 	buf_free(&conn->in);
+	buf_free(&conn->raw);
+	wire_tls_free(conn->tls);
 	pthread_mutex_destroy(&conn->lock);
 	free(conn);
 	pthread_mutex_lock(&server->lock);
@@ -112,12 +132,25 @@ net_conn_id(const NetConn *conn)
 	return conn->id;
 }
 
+uint64_t
+net_conn_system(const NetConn *conn)
+{
+	return conn->system;
+}
+
+bool
+net_conn_may_own(const NetConn *conn, uint64_t system)
+{
+	return conn->system == 0 || conn->system == system || vt_broken("T2-system");
+}
+
 void
 conn_close(NetConn *conn)
 {
 	NetServer  *server = conn->server;
 	bool		first;
 	bool		listed = false;
+	bool		greeted;
 
 	pthread_mutex_lock(&conn->lock);
 	first = !conn->closed;
@@ -126,10 +159,11 @@ conn_close(NetConn *conn)
 	if (!first)
 		return;
 	server->carrier->cut(conn);
-	if (conn->greeted)
-		server->options.handler.closed(server->options.handler.arg, conn);
 
+	/* From here on it cannot become one that has greeted. */
 	pthread_mutex_lock(&server->lock);
+	guard_known(conn);
+	greeted = conn->greeted;
 	for (NetConn **p = &server->conns; *p; p = &(*p)->next)
 		if (*p == conn)
 		{
@@ -138,6 +172,8 @@ conn_close(NetConn *conn)
 			break;
 		}
 	pthread_mutex_unlock(&server->lock);
+	if (greeted)
+		server->options.handler.closed(server->options.handler.arg, conn);
 	if (listed)
 		net_conn_release(conn);
 }
@@ -164,33 +200,49 @@ conn_sent(NetConn *conn, size_t bytes)
 	}
 }
 
-void
-net_reply(NetConn *conn, Buf *frame)
+/* Bytes as they are to leave, moved out of *bytes; conn->lock is held. */
+static void
+queue_out(NetConn *conn, Buf *bytes)
 {
 	OutFrame   *f = vt_alloc0(sizeof(OutFrame));
-	bool		first;
-	bool		full;
+	bool		first = conn->out == NULL;
 
-	f->frame = *frame;
-	memset(frame, 0, sizeof(*frame));
-	pthread_mutex_lock(&conn->lock);
-	full = conn->out_bytes + f->frame.len > OUT_BYTES_MAX;
-	if (conn->closed || full)
-	{
-		pthread_mutex_unlock(&conn->lock);
-		buf_free(&f->frame);
-		free(f);
-		if (full)
-			conn_close(conn);
-		return;
-	}
-	first = conn->out == NULL;
+	f->frame = *bytes;
+	memset(bytes, 0, sizeof(*bytes));
 	conn->out_bytes += f->frame.len;
 	*conn->out_end = f;
 	conn->out_end = &f->next;
 	if (first)
 		conn->server->carrier->send(conn);
+}
+
+/* Hide a frame from others; conn->lock is held, since records leave in the order they were made. */
+static bool
+seal(NetConn *conn, Buf *frame)
+{
+	Buf			sealed = {0};
+	VtStatus	status = wire_tls_put(conn->tls, buf_bytes(frame), &sealed, NULL);
+
+	buf_free(frame);
+	*frame = sealed;
+	return status == VT_OK;
+}
+
+void
+net_reply(NetConn *conn, Buf *frame)
+{
+	bool		lost;
+
+	pthread_mutex_lock(&conn->lock);
+	lost = conn->out_bytes + frame->len > OUT_BYTES_MAX;
+	if (!conn->closed && !lost)
+		lost = conn->tls && !seal(conn, frame);
+	if (!conn->closed && !lost)
+		queue_out(conn, frame);
 	pthread_mutex_unlock(&conn->lock);
+	buf_free(frame);
+	if (lost)
+		conn_close(conn);
 }
 
 void
@@ -204,66 +256,14 @@ net_reply_frame(NetConn *conn, WireType type, uint64_t request, Bytes payload)
 
 /* -- Frames in ------------------------------------------------------------- */
 
-static bool
-hello_answer(NetConn *conn, const WireHeader *header, Bytes payload)
-{
-	NetServer  *server = conn->server;
-	WireHello	theirs;
-	WireHello	ours;
-	Buf			out = {0};
-	bool		known;
-
-	if (header->type != WIRE_HELLO || header->kind != WIRE_REQUEST ||
-		wire_hello_get(payload, &theirs) != VT_OK || theirs.version_low > WIRE_VERSION ||
-		theirs.version_high < WIRE_VERSION)
-		return false;
-	memset(&ours, 0, sizeof(ours));
-	pthread_mutex_lock(&server->lock);
-	ours.cluster = server->cluster;
-	ours.store = server->store;
-	pthread_mutex_unlock(&server->lock);
-	known = !vt_id_is_zero(&theirs.cluster) && !vt_id_is_zero(&ours.cluster);
-	if (known && !vt_id_equal(&theirs.cluster, &ours.cluster))
-		return false;
-	ours.version_low = ours.version_high = WIRE_VERSION;
-	ours.role = server->options.role;
-	ours.boot_epoch = server->options.boot_epoch;
-	wire_hello_put(&out, &ours);
-	net_reply_frame(conn, WIRE_HELLO, header->request, buf_bytes(&out));
-	buf_free(&out);
-	conn->role = theirs.role;
-	conn->store = theirs.store;
-	conn->greeted = true;
-	return true;
-}
-
-/* What a connection of this role may send to us.  Raft is spoken among equals. */
-static bool
-role_may(WireRole ours, WireRole role, WireType type)
-{
-	switch (type)
-	{
-		case WIRE_CONTROL:
-			return true;
-		case WIRE_WRITE:
-		case WIRE_SEARCH:
-		case WIRE_LIST:
-		case WIRE_READ_INDEX:
-			return role == WIRE_ROLE_GATEWAY || role == WIRE_ROLE_CTL;
-		case WIRE_RAFT:
-		case WIRE_CHUNK:
-			return role == ours && (role == WIRE_ROLE_WORKER || role == WIRE_ROLE_PD);
-		default:
-			return false;
-	}
-}
-
-void
-conn_reserve(NetConn *conn)
+/* Room in conn->in for what is worth receiving at once. */
+static void
+reserve(NetConn *conn)
 {
 	WireHeader	header;
 
-	if (conn->in.len >= WIRE_HEADER_SIZE && wire_header_get(conn->in.data, &header, NULL) == VT_OK)
+	if (conn->greeted && conn->in.len >= WIRE_HEADER_SIZE &&
+		wire_header_get(conn->in.data, &header, NULL) == VT_OK)
 	{
 		size_t		whole = WIRE_HEADER_SIZE + (size_t) header.length;
 
@@ -273,11 +273,25 @@ conn_reserve(NetConn *conn)
 			return;
 		}
 	}
-	buf_reserve(&conn->in, READ_CHUNK);
+	buf_reserve(&conn->in, conn->greeted ? READ_CHUNK : READ_CHUNK_GREETING);
 }
 
-bool
-conn_take_frames(NetConn *conn)
+uint8_t *
+conn_room(NetConn *conn, size_t *room)
+{
+	Buf		   *to = conn->tls ? &conn->raw : &conn->in;
+
+	if (conn->tls)
+		buf_reserve(to, conn->greeted ? READ_CHUNK : READ_CHUNK_GREETING);
+	else
+		reserve(conn);
+	*room = to->size - to->len;
+	return to->data + to->len;
+}
+
+/* Take whole frames from the front of conn->in; false = close it. */
+static bool
+take_frames(NetConn *conn)
 {
 	NetServer  *server = conn->server;
 	size_t		at = 0;
@@ -288,8 +302,13 @@ conn_take_frames(NetConn *conn)
 		WireHeader	header;
 		Bytes		payload;
 
-		if (wire_header_get(head, &header, NULL) != VT_OK)
+		if (wire_header_get(head, &header, NULL) != VT_OK ||
+			(!conn->greeted && header.length > GREETING_MAX))
+		{
+			if (!conn->greeted)
+				guard_refuse(conn, "does not begin with a greeting");
 			return false;
+		}
 		if (conn->in.len - at < WIRE_HEADER_SIZE + (size_t) header.length)
 			break;
 		payload = bytes_of(conn->in.data + at + WIRE_HEADER_SIZE, header.length);
@@ -297,12 +316,12 @@ conn_take_frames(NetConn *conn)
 			return false;
 		if (!conn->greeted)
 		{
-			if (!hello_answer(conn, &header, payload))
+			if (!guard_greet(conn, &header, payload))
 				return false;
 		}
 		else if (header.kind == WIRE_CANCEL ||
 				 (header.kind == (header.type == WIRE_RAFT ? WIRE_ONEWAY : WIRE_REQUEST) &&
-				  role_may(server->options.role, conn->role, header.type)))
+				  guard_may(server->options.role, conn->role, header.type)))
 		{
 			Buf			copy = {0};
 
@@ -322,22 +341,41 @@ conn_take_frames(NetConn *conn)
 	return true;
 }
 
-/* -- Listening ------------------------------------------------------------- */
-
-const char *
-endpoint_path(const char *endpoint, VtError *err)
+/*
+ * What the bytes in conn->raw say, to conn->in.  False = close it, when what is
+ * in the way out has left, which tells the peer why.
+ */
+static bool
+unseal(NetConn *conn, size_t n)
 {
-	size_t		len = strlen(endpoint);
+	Buf			out = {0};
+	VtError		err = {0};
+	VtStatus	status;
+	bool		known;
 
-	if (len > 5 && len - 5 < sizeof(((struct sockaddr_un *) 0)->sun_path) &&
-		strncmp(endpoint, "unix:", 5) == 0)
-		return endpoint + 5;
-	if (strncmp(endpoint, "tcp:", 4) == 0)
-		vt_fail(err, VT_INVALID, "endpoint \"%s\": tcp is not supported before TLS is", endpoint);
-	else
-		vt_fail(err, VT_INVALID, "endpoint \"%s\" is not unix:PATH with a path of at most 107 bytes", endpoint);
-	return NULL;
+	pthread_mutex_lock(&conn->lock);
+	known = wire_tls_ready(conn->tls);
+	status = wire_tls_take(conn->tls, bytes_of(conn->raw.data, n), &conn->in, &out, &err);
+	if (out.len > 0 && !conn->closed)
+		queue_out(conn, &out);
+	pthread_mutex_unlock(&conn->lock);
+	buf_free(&out);
+	if (status != VT_OK && !known)
+		guard_refuse(conn, vt_error_words(&err));
+	return status == VT_OK;
 }
+
+bool
+conn_received(NetConn *conn, size_t n)
+{
+	if (!conn->tls)
+		conn->in.len += n;
+	else if (!unseal(conn, n))
+		return false;
+	return take_frames(conn);
+}
+
+/* -- Listening ------------------------------------------------------------- */
 
 /* Does anybody answer on a socket file? */
 static bool
@@ -361,31 +399,44 @@ server_free(NetServer *server)
 {
 	pthread_mutex_destroy(&server->lock);
 	pthread_cond_destroy(&server->changed);
-	free(server->path);
 	free(server);
+}
+
+/* A socket file that a dead process has left goes; one where somebody answers stays. */
+static VtStatus
+clear_path(const Endpoint *endpoint, VtError *err)
+{
+	if (endpoint->tcp)
+		return VT_OK;
+	if (somebody_answers(endpoint_path(endpoint)))
+		return vt_fail(err, VT_BUSY, "another process listens on \"%s\"", endpoint_path(endpoint));
+	unlink(endpoint_path(endpoint));
+	return VT_OK;
 }
 
 VtStatus
 net_server_start(const NetServerOptions *options, NetServer **out, VtError *err)
 {
-	const char *path = endpoint_path(options->endpoint, err);
 	NetServer  *server;
-	VtStatus	status;
+	Endpoint	endpoint;
+	VtStatus	status = endpoint_parse(options->endpoint, &endpoint, err);
 
-	if (!path)
-		return VT_INVALID;
-	if (somebody_answers(path))
-		return vt_fail(err, VT_BUSY, "another process listens on \"%s\"", path);
-	unlink(path);
+	if (status == VT_OK && endpoint.tcp && !options->tls)
+		status = vt_fail(err, VT_INVALID, "endpoint \"%s\": tcp needs tls_ca_file, tls_cert_file and tls_key_file",
+						 options->endpoint);
+	if (status == VT_OK)
+		status = clear_path(&endpoint, err);
+	if (status != VT_OK)
+		return status;
 
 	server = vt_alloc0(sizeof(NetServer));
 	server->options = *options;
+	server->listens = endpoint;
 	server->carrier = options->polled ? &net_sockets : &net_streams;
 	server->cluster = options->cluster;
 	server->store = options->store;
-	server->path = vt_strdup(path);
 	pthread_mutex_init(&server->lock, NULL);
-	pthread_cond_init(&server->changed, NULL);
+	cond_init(&server->changed);
 	status = server->carrier->start(server, err);
 	if (status != VT_OK)
 	{
@@ -394,6 +445,34 @@ net_server_start(const NetServerOptions *options, NetServer **out, VtError *err)
 	}
 	*out = server;
 	return VT_OK;
+}
+
+/* A connection under other certificates than those, held; NULL = none. */
+static NetConn *
+outdated(NetServer *server, const WireTlsContext *context)
+{
+	NetConn    *found = NULL;
+
+	pthread_mutex_lock(&server->lock);
+	for (NetConn *c = server->conns; c && !found; c = c->next)
+		if (c->tls && wire_tls_context_of(c->tls) != context)
+			found = net_conn_ref(c);
+	pthread_mutex_unlock(&server->lock);
+	return found;
+}
+
+void
+net_server_renew(NetServer *server)
+{
+	WireTlsContext *context = net_tls_context(server->options.tls);
+	NetConn    *conn;
+
+	while ((conn = outdated(server, context)) != NULL)
+	{
+		conn_close(conn);
+		net_conn_release(conn);
+	}
+	wire_tls_context_release(context);
 }
 
 void
@@ -429,6 +508,7 @@ net_server_stop(NetServer *server)
 		net_conn_release(conn);
 	}
 	server->carrier->stop(server);
-	unlink(server->path);
+	if (!server->listens.tcp)
+		unlink(endpoint_path(&server->listens));
 	server_free(server);
 }

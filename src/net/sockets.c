@@ -30,6 +30,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@
 /* What an event is about, when it is no connection: beyond all slots. */
 #define EVENT_ACCEPT UINT64_MAX
 #define EVENT_WAKE (UINT64_MAX - 1)
+#define EVENT_SWEEP (UINT64_MAX - 2)
 
 typedef struct SocketConn
 {
@@ -58,6 +60,7 @@ typedef struct Sockets
 	int			epoll;
 	int			listener;
 	int			wakes;			/* eventfd: threads that shall leave net_server_poll */
+	int			sweeps;			/* timerfd: it is time to look for strangers */
 	SocketConn **slots;			/* server->lock */
 	uint32_t	room;
 } Sockets;
@@ -138,17 +141,14 @@ receive(SocketConn *sc, bool ended)
 	for (;;)
 	{
 		size_t		room;
-		ssize_t		n;
+		uint8_t    *at = conn_room(conn, &room);
+		ssize_t		n = recv(sc->fd, at, room, 0);
 
-		conn_reserve(conn);
-		room = conn->in.size - conn->in.len;
-		n = recv(sc->fd, conn->in.data + conn->in.len, room, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-		conn->in.len += (size_t) n;
-		if (!conn_take_frames(conn))
+		if (!conn_received(conn, (size_t) n))
 			return false;
 		if ((size_t) n < room && !ended)
 			return true;
@@ -247,28 +247,47 @@ peer_is_ours(int fd)
 		(peer.uid == geteuid() || peer.uid == 0);
 }
 
+/* Look for strangers in a while; doing so twice is as good as once. */
+static void
+sweep_later(NetServer *server)
+{
+	int64_t		ms = guard_sweep_ms(server);
+	struct itimerspec in = {.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}};
+
+	(void) timerfd_settime(sockets_of(server)->sweeps, 0, &in, NULL);
+}
+
 static void
 accept_all(NetServer *server)
 {
+	Sockets    *sockets = sockets_of(server);
+	bool		tcp = server->listens.tcp;
+
 	for (;;)
 	{
-		int			fd = accept4(sockets_of(server)->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage addr;
+		socklen_t	len = sizeof(addr);
+		int			fd = accept4(sockets->listener, (struct sockaddr *) &addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		SocketConn *sc;
 
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		if (fd < 0)
 			return;
-		if (!peer_is_ours(fd))
+		if (!tcp && !peer_is_ours(fd))
 		{
 			close(fd);
 			continue;
 		}
+		if (tcp)
+			endpoint_set_up_tcp(fd);
 		sc = (SocketConn *) conn_new(server, sizeof(SocketConn), 2);
 		sc->fd = fd;
-		conn_join(&sc->base);
 		take_slot(sc);
+		conn_join(&sc->base, tcp ? &addr : NULL, len);
 		watch(sc, EPOLL_CTL_ADD);
+		sweep_later(server);
+		guard_bound(server);
 		net_conn_release(&sc->base);
 	}
 }
@@ -326,6 +345,11 @@ net_server_poll(NetServer *server)
 		if (read(sockets->wakes, &one, sizeof(one)) == sizeof(one))
 			watch_own(sockets, EPOLL_CTL_MOD, sockets->wakes, EVENT_WAKE, EPOLLONESHOT);
 	}
+	else if (event.data.u64 == EVENT_SWEEP)
+	{
+		if (read(sockets->sweeps, &one, sizeof(one)) == sizeof(one) && guard_sweep(server))
+			sweep_later(server);
+	}
 	else
 	{
 		SocketConn *sc = find(server, event.data.u64);
@@ -346,35 +370,54 @@ net_server_wake(NetServer *server)
 	(void) !write(sockets_of(server)->wakes, &one, sizeof(one));
 }
 
+/* -1 = no, and errno says why. */
+static int
+listen_on(const Endpoint *endpoint)
+{
+	int			family = endpoint->addr.ss_family;
+	int			fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	mode_t		mask;
+	int			one = 1;
+	int			rc;
+
+	if (fd < 0)
+		return -1;
+	/* A port is free again as soon as nobody listens. */
+	if (endpoint->tcp)
+		(void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	mask = umask(0177);			/* a socket file is made 0600 */
+	rc = bind(fd, (const struct sockaddr *) &endpoint->addr, endpoint->len);
+	umask(mask);
+	if (rc == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	rc = errno;
+	close(fd);
+	errno = rc;
+	return -1;
+}
+
 static VtStatus
 sockets_start(NetServer *server, VtError *err)
 {
 	Sockets    *sockets = vt_alloc0(sizeof(Sockets));
-	struct sockaddr_un addr;
-	mode_t		mask;
 	bool		ok;
 
-	memset(&addr, 0, sizeof(addr));
-	addr.sun_family = AF_UNIX;
-	strncpy(addr.sun_path, server->path, sizeof(addr.sun_path) - 1);
 	server->carried = sockets;
 	sockets->epoll = epoll_create1(EPOLL_CLOEXEC);
 	sockets->wakes = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-	sockets->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	mask = umask(0177);			/* the socket file is made 0600 */
-	ok = sockets->epoll >= 0 && sockets->wakes >= 0 && sockets->listener >= 0 &&
-		bind(sockets->listener, (struct sockaddr *) &addr, sizeof(addr)) == 0;
-	umask(mask);
-	ok = ok && listen(sockets->listener, BACKLOG) == 0 &&
+	sockets->sweeps = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	sockets->listener = listen_on(&server->listens);
+	ok = sockets->listener >= 0 && sockets->epoll >= 0 && sockets->wakes >= 0 && sockets->sweeps >= 0 &&
 		watch_own(sockets, EPOLL_CTL_ADD, sockets->listener, EVENT_ACCEPT, EPOLLET) == 0 &&
+		watch_own(sockets, EPOLL_CTL_ADD, sockets->sweeps, EVENT_SWEEP, EPOLLET) == 0 &&
 		watch_own(sockets, EPOLL_CTL_ADD, sockets->wakes, EVENT_WAKE, EPOLLONESHOT) == 0;
 	if (ok)
 		return VT_OK;
 	vt_fail_errno(err, errno == EADDRINUSE ? VT_BUSY : VT_IO, "could not listen on %s",
 				  server->options.endpoint);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 	{
-		int			fd = i == 0 ? sockets->epoll : i == 1 ? sockets->wakes : sockets->listener;
+		int			fd = i == 0 ? sockets->epoll : i == 1 ? sockets->wakes : i == 2 ? sockets->sweeps : sockets->listener;
 
 		if (fd >= 0)
 			close(fd);
@@ -402,6 +445,7 @@ sockets_stop(NetServer *server)
 	pthread_mutex_unlock(&server->lock);
 	close(sockets->epoll);
 	close(sockets->wakes);
+	close(sockets->sweeps);
 	free(sockets->slots);
 	free(sockets);
 }

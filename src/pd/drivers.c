@@ -206,7 +206,11 @@ found_cluster(Pd *pd)
 	VtId		random;
 	VtStatus	status;
 
-	vt_id_random(&meta.cluster);
+	/* Certificates that were made before the cluster say who it is. */
+	if (pd->options.tls)
+		meta.cluster = net_tls_identity(pd->options.tls)->cluster;
+	else
+		vt_id_random(&meta.cluster);
 	vt_id_random(&random);
 	meta.next_id = ((uint64_t) (get_le32(random.b) >> 1 | 1) << 32) + 1;
 	command_begin(&command);

@@ -263,8 +263,8 @@ read_founders(json_t *list, Founders *out)
 static json_t *
 meet(Pd *pd, const char *endpoint)
 {
-	NetPeerOptions options = {.endpoint = endpoint, .role = WIRE_ROLE_PD, .store = pd->id,
-		.boot_epoch = pd->options.boot_epoch};
+	NetPeerOptions options = {.endpoint = endpoint, .role = WIRE_ROLE_PD, .expected = WIRE_ROLE_PD,
+		.store = pd->id, .boot_epoch = pd->options.boot_epoch, .tls = pd->options.tls};
 	NetPeer    *peer;
 	json_t	   *question = json_object();
 	json_t	   *told = json_array();

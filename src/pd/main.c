@@ -16,7 +16,7 @@
 
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
-	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
 	{.name = "advertise", .help = "endpoint the others are told, and find in --peers (default: listen)", .fallback = ""},
 	{.name = "peers", .help = "endpoints of the other placement drivers, separated by commas", .fallback = ""},
 	{.name = "checkpoint", .help = "KiB of Raft log before a checkpoint cuts it", .fallback = "16384", .low = 16, .high = 1 << 20},
@@ -24,6 +24,9 @@ static Setting settings[] = {
 	{.name = "down_after", .help = "seconds of silence after which a worker's replicas are made anew on others", .fallback = "600", .low = 1, .high = 100 * 86400},
 	{.name = "lease_time", .help = "seconds of silence after which another PostgreSQL server may go on with an incarnation", .fallback = "10", .low = 3, .high = 3600},
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
+	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
+	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
+	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -41,6 +44,15 @@ fail(const VtError *err)
 {
 	log_error("%s", vt_error_words(err));
 	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
+}
+
+/* The certificates, when some are named. */
+static VtStatus
+open_tls(NetTls **out, VtError *err)
+{
+	WireTlsFiles files = {get("tls_ca_file")->text, get("tls_cert_file")->text, get("tls_key_file")->text};
+
+	return net_tls_open(&files, WIRE_ROLE_PD, out, err);
 }
 
 int
@@ -92,13 +104,17 @@ main(int argc, char **argv)
 	options.replicas_max = PD_REPLICAS_MAX;
 	options.peers = get("peers")->text;
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
+	if (open_tls(&options.tls, &err) != VT_OK)
+		return fail(&err);
 	if (pd_start(log, rows, &options, &pd, &err) != VT_OK)
 		return fail(&err);
 	log_info("ready on %s", get("listen")->text);
 
-	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1));
+	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1,
+										  pd_reload, pd));
 	daemon_stop_within(5);
 	pd_stop(pd);
+	net_tls_free(options.tls);
 	store_close(rows);
 	store_close(log);
 	store_directory_close(&directory);

@@ -36,6 +36,7 @@ typedef struct PdOptions
 	uint32_t	default_replicas;	/* of a collection that wants no number */
 	uint32_t	replicas_max;	/* never more than this */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
+	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } PdOptions;
 
 #define PD_DRIVERS_MAX 5
@@ -46,5 +47,8 @@ typedef struct PdOptions
  */
 extern VtStatus pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *err);
 extern void pd_stop(Pd *pd);
+
+/* Certificates may have changed: read them again, and have everybody come anew. */
+extern void pd_reload(void *pd);
 
 #endif							/* PD_H */

@@ -62,6 +62,11 @@ op_collections(Pd *pd, Question *q)
 		uint64_t	bytes = 0;
 		bool		whole = true;
 
+		if (!rights_see(q, &c->owner))
+		{
+			json_decref(row);
+			continue;
+		}
 		for (uint32_t j = 0; j < c->nshards; j++)
 		{
 			Report	   *report = fullest(pd, &c->shards[j]);
@@ -210,6 +215,8 @@ op_shards(Pd *pd, Question *q)
 			const CatalogShard *shard = &c->shards[j];
 			WireReplica arriving = {shard->plan.add_store, shard->plan.add_replica, ROLE_LEARNER};
 
+			if (!rights_see(q, &c->owner))
+				break;
 			for (int k = 0; k < shard->desc.nreplicas; k++)
 			{
 				if (shard->desc.replicas[k].replica == arriving.replica)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/endpoint.h"
 #include "base/cond.h"
 #include "base/log.h"
 #include "service.h"
@@ -138,10 +139,12 @@ handle(Pd *pd, Question *q)
 		op_meet(pd, q);
 	else if (strcmp(op, "status") == 0)
 		op_status(pd, q);
-	else if (!pd->leads && strcmp(op, "route") == 0 && op_route_unled(pd, q))
+	else if (!pd->leads && strcmp(op, "route") == 0 && rights_allow(pd, q, op) && op_route_unled(pd, q))
 		;
 	else if (!pd->leads)
 		refuse_to_lead(pd, q);
+	else if (!rights_allow(pd, q, op))
+		refuse(q, VT_DENIED, "op \"%s\" is not for this certificate", op);
 	else if (strcmp(op, "route") == 0)
 		op_route(pd, q);
 	else if (strcmp(op, "heartbeat") == 0 && worker)
@@ -419,6 +422,49 @@ on_closed(void *arg, NetConn *conn)
 		replica_links_lost(((Pd *) arg)->links, net_conn_store(conn));
 }
 
+static void
+on_refused(void *arg, const char *words)
+{
+	(void) arg;
+	log_warn("%s", words);
+}
+
+void
+pd_reload(void *arg)
+{
+	Pd		   *pd = (Pd *) arg;
+	VtError		err = {0};
+
+	if (!pd->options.tls)
+		return;
+	if (net_tls_reload(pd->options.tls, &err) != VT_OK)
+	{
+		log_error("certificates stay as they are: %s", vt_error_words(&err));
+		return;
+	}
+	net_server_renew(pd->server);
+	log_info("certificates were read anew");
+}
+
+/* Can others come to us, and is our certificate for the cluster whose catalog this is, if there is one yet? */
+static VtStatus
+check_place(Pd *pd, VtError *err)
+{
+	const VtId *cluster = &pd->catalog->meta.cluster;
+	char		hex[VT_ID_TEXT];
+	Endpoint	place;
+	VtStatus	status = endpoint_parse(pd->options.advertise, &place, err);
+
+	if (status != VT_OK)
+		return status;
+	if (place.tcp && place.any)
+		return vt_fail(err, VT_INVALID, "\"%s\" is no place to come to: set advertise", pd->options.advertise);
+	if (!pd->options.tls || vt_id_is_zero(cluster) || vt_id_equal(cluster, &net_tls_identity(pd->options.tls)->cluster))
+		return VT_OK;
+	vt_id_format(cluster, hex);
+	return vt_fail(err, VT_DENIED, "the certificate is for another cluster than this one, which is %s: vectronctl certs init --cluster", hex);
+}
+
 /* Alone, a driver is ready when it has made the cluster's identity. */
 static VtStatus
 await_cluster(Pd *pd, VtError *err)
@@ -445,7 +491,7 @@ await_cluster(Pd *pd, VtError *err)
 static VtStatus
 begin(Pd *pd, Store *rows, VtError *err)
 {
-	ReplicaLinksOptions links = {.role = WIRE_ROLE_PD, .boot_epoch = pd->options.boot_epoch};
+	ReplicaLinksOptions links = {.role = WIRE_ROLE_PD, .boot_epoch = pd->options.boot_epoch, .tls = pd->options.tls};
 	ReplicaHostOptions host = {.checkpoint_bytes = pd->options.checkpoint_bytes};
 	RaftSnapshot base = {0};
 	NetServerOptions net;
@@ -464,6 +510,8 @@ begin(Pd *pd, Store *rows, VtError *err)
 	if (status == VT_OK)
 		status = catalog_open(rows, &pd->catalog, &applied, err);
 	if (status == VT_OK)
+		status = check_place(pd, err);
+	if (status == VT_OK)
 		status = found_begin(pd, err);
 	if (status != VT_OK)
 		return status;
@@ -475,7 +523,9 @@ begin(Pd *pd, Store *rows, VtError *err)
 	net.boot_epoch = pd->options.boot_epoch;
 	net.handler.frame = on_frame;
 	net.handler.closed = on_closed;
+	net.handler.refused = on_refused;
 	net.handler.arg = pd;
+	net.tls = pd->options.tls;
 	return net_server_start(&net, &pd->server, err);
 }
 

@@ -286,6 +286,12 @@ extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
 /* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
 extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 
+/* rights.c */
+extern bool rights_allow(Pd *pd, const Question *q, const char *op);
+
+/* May whoever asked see what is of this owner? */
+extern bool rights_see(const Question *q, const WireOwner *owner);
+
 /* lease.c */
 extern void op_lease(Pd *pd, Question *q);
 extern VtStatus lease_take(Pd *pd, json_t *body, json_t **reply, VtError *err);

@@ -77,6 +77,8 @@ options_for(ReplicaLinks *links, const char *endpoint)
 	memset(&options, 0, sizeof(options));
 	options.endpoint = endpoint;
 	options.role = links->options.role;
+	options.expected = links->options.role;
+	options.tls = links->options.tls;
 	options.cluster = links->options.cluster;
 	options.store = links->options.node;
 	options.boot_epoch = links->options.boot_epoch;

@@ -31,6 +31,7 @@
 #ifndef REPLICA_H
 #define REPLICA_H
 
+#include "net/net.h"
 #include "raft/raft.h"
 #include "store/store.h"
 #include "wire/wire.h"
@@ -115,6 +116,7 @@ typedef struct ReplicaLinksOptions
 	VtId		cluster;		/* zero and 0: not known yet */
 	uint64_t	node;
 	uint64_t	boot_epoch;
+	NetTls	   *tls;			/* for tcp; NULL = none */
 } ReplicaLinksOptions;
 
 extern ReplicaLinks *replica_links_new(const ReplicaLinksOptions *options);

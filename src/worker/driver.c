@@ -83,6 +83,7 @@ current_peer(Drivers *drivers)
 {
 	NetPeer   **peer = &drivers->peers[drivers->current];
 	NetPeerOptions options = {.endpoint = drivers->endpoints[drivers->current], .role = WIRE_ROLE_WORKER,
+		.expected = WIRE_ROLE_PD, .tls = drivers->worker->options.tls,
 		.cluster = drivers->worker->cluster, .store = drivers->worker->store_id,
 		.boot_epoch = drivers->worker->options.boot_epoch};
 

@@ -16,7 +16,7 @@
 
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
-	{.name = "listen", .help = "endpoint to listen on, unix:PATH"},
+	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
 	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
 	{.name = "pd", .help = "endpoints of the placement drivers, separated by commas"},
 	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
@@ -28,6 +28,9 @@ static Setting settings[] = {
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
 	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},
 	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},
+	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
+	{.name = "tls_cert_file", .help = "certificate of this worker", .fallback = ""},
+	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -45,6 +48,15 @@ fail(const VtError *err)
 {
 	log_error("%s", vt_error_words(err));
 	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
+}
+
+/* The certificates, when some are named. */
+static VtStatus
+open_tls(NetTls **out, VtError *err)
+{
+	WireTlsFiles files = {get("tls_ca_file")->text, get("tls_cert_file")->text, get("tls_key_file")->text};
+
+	return net_tls_open(&files, WIRE_ROLE_WORKER, out, err);
 }
 
 int
@@ -94,13 +106,17 @@ main(int argc, char **argv)
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
 	options.graph_save = (uint64_t) get("graph_save")->number;
 	options.boot_epoch = daemon_boot_epoch();
+	if (open_tls(&options.tls, &err) != VT_OK)
+		return fail(&err);
 	if (worker_start(&options, &worker, &err) != VT_OK)
 		return fail(&err);
 	log_info("ready on %s", options.listen);
 
-	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1));
+	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1,
+										  worker_reload, worker));
 	daemon_stop_within(5);
 	worker_stop(worker);
+	net_tls_free(options.tls);
 	store_directory_close(&directory);
 	log_info("stopped");
 	return 0;

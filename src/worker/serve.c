@@ -110,6 +110,8 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = VT_WRONG_SHARD;
 	else if (atomic_load(&shard->installing))
 		status = VT_BUSY;
+	else if (!net_conn_may_own(request->conn, shard->desc.owner.system))
+		status = VT_DENIED;
 	else if (!vt_id_equal(&shard->desc.generation, &route->generation))
 		status = VT_UNKNOWN_GENERATION;
 	else if (!wire_owner_equal(&shard->desc.owner, &route->owner) && !vt_broken("W7-owner"))
@@ -565,7 +567,9 @@ serve_chunk(Worker *worker, Request *request)
 static void
 serve_control(Worker *worker, Request *request)
 {
-	char	   *text = status_answer_json(worker, buf_bytes(&request->payload));
+	/* The status tells of everybody's shards. */
+	char	   *text = net_conn_system(request->conn) == 0 ? status_answer_json(worker, buf_bytes(&request->payload)) :
+		status_refusal_json(VT_DENIED);
 
 	net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
 	free(text);

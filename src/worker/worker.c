@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -240,13 +241,53 @@ on_closed(void *arg, NetConn *conn)
 		replica_links_lost(((Worker *) arg)->links, net_conn_store(conn));
 }
 
+static void
+on_refused(void *arg, const char *words)
+{
+	(void) arg;
+	log_warn("%s", words);
+}
+
+/* Our certificate must be for the cluster whose data is here, and gateways must be told a place. */
+static VtStatus
+check_tls(Worker *worker, VtError *err)
+{
+	const WorkerOptions *options = &worker->options;
+	Endpoint	place;
+	VtStatus	status = endpoint_parse(options->advertise, &place, err);
+
+	if (status == VT_OK && place.tcp && place.any)
+		return vt_fail(err, VT_INVALID, "\"%s\" is no place to come to: set advertise", options->advertise);
+	if (status == VT_OK && options->tls && !vt_id_is_zero(&worker->cluster) &&
+		!vt_id_equal(&worker->cluster, &net_tls_identity(options->tls)->cluster))
+		return vt_fail(err, VT_DENIED, "the certificate is for another cluster than the data directory");
+	return status;
+}
+
+void
+worker_reload(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+	VtError		err = {0};
+
+	if (!worker->options.tls)
+		return;
+	if (net_tls_reload(worker->options.tls, &err) != VT_OK)
+	{
+		log_error("certificates stay as they are: %s", vt_error_words(&err));
+		return;
+	}
+	net_server_renew(worker->server);
+	log_info("certificates were read anew");
+}
+
 VtStatus
 worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 {
 	Worker	   *worker = vt_alloc0(sizeof(Worker));
 	StoreOptions log_options = {.write_buffer = 64 << 20};
 	ReplicaHostOptions host_options = {0};
-	ReplicaLinksOptions links = {.role = WIRE_ROLE_WORKER, .boot_epoch = options->boot_epoch};
+	ReplicaLinksOptions links = {.role = WIRE_ROLE_WORKER, .boot_epoch = options->boot_epoch, .tls = options->tls};
 	NetServerOptions net;
 	char		path[4096];
 	VtStatus	status;
@@ -264,6 +305,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	status = store_open(path, &log_options, &worker->log, err);
 	if (status == VT_OK)
 		status = load_identity(worker, err);
+	if (status == VT_OK)
+		status = check_tls(worker, err);
 	if (status == VT_OK)
 	{
 		links.cluster = worker->cluster;
@@ -294,8 +337,10 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	net.store = worker->store_id;
 	net.boot_epoch = options->boot_epoch;
 	net.polled = true;
+	net.tls = options->tls;
 	net.handler.frame = pool_take_frame;
 	net.handler.closed = on_closed;
+	net.handler.refused = on_refused;
 	net.handler.arg = worker;
 	status = net_server_start(&net, &worker->server, err);
 	if (status != VT_OK)

@@ -10,6 +10,7 @@
 #define WORKER_H
 
 #include "base/status.h"
+#include "net/net.h"
 
 typedef struct Worker Worker;
 
@@ -30,10 +31,14 @@ typedef struct WorkerOptions
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
 	uint64_t	boot_epoch;
+	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } WorkerOptions;
 
 /* Opens every shard; serves when it returns.  PD is looked for meanwhile. */
 extern VtStatus worker_start(const WorkerOptions *options, Worker **out, VtError *err);
 extern void worker_stop(Worker *worker);
+
+/* Certificates may have changed: read them again, and have everybody come anew. */
+extern void worker_reload(void *worker);
 
 #endif							/* WORKER_H */

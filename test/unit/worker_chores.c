@@ -88,7 +88,7 @@ driver_start(Driver *d)
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
 	options.endpoint = endpoint;
 	options.role = WIRE_ROLE_PD;
-	options.handler = (NetHandler) {on_frame, on_closed, d};
+	options.handler = (NetHandler) {.frame = on_frame, .closed = on_closed, .arg = d};
 	if (net_server_start(&options, &d->server, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 }
