@@ -72,8 +72,8 @@ client_open(const ClientOptions *options, Client **out, VtError *err)
 		client->pace = client->own_pace = client_pace_init(vt_alloc(client_pace_size()));
 	vt_id_random(&seed);
 	client->prng.state = get_le64(seed.b);
-	if (options->secret && options->secret[0])
-		client->secret = vt_strdup(options->secret);
+	if (options->tls.ca_file && options->tls.ca_file[0])
+		client->certificates = certificates_new(&options->tls);
 	status = read_endpoints(client, options->pd_endpoints, err);
 	if (status == VT_OK && client->ops.acquire_fd && !client->ops.acquire_fd(client->ops.arg))
 		status = vt_fail(err, VT_FULL, "no file descriptor is left for a connection to the cluster");
@@ -116,7 +116,7 @@ client_close(Client *client)
 		free(client->pd[i]);
 	free(client->pd);
 	free(client->own_pace);
-	free(client->secret);
+	certificates_free(client->certificates);
 	free(client);
 }
 

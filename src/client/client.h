@@ -59,12 +59,12 @@ extern ClientPace *client_pace_init(void *memory);
 typedef struct ClientOptions
 {
 	/*
-	 * Comma-separated: "unix:/path/to/socket" or "tcp://host:port".  A path
+	 * Comma-separated: "unix:/path/to/socket" or "tcp://address:port".  A path
 	 * that does not begin with / is relative to the working directory.
 	 */
 	const char *pd_endpoints;
 	WireRole	role;
-	const char *secret;			/* cluster secret for tcp, or NULL */
+	WireTlsFiles tls;			/* for tcp; NULLs or "" = none.  Read when they are needed and have changed */
 	ClientPace *pace;			/* lives longer than the client; NULL = one of its own */
 	ClientOps	ops;
 } ClientOptions;

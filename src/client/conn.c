@@ -58,6 +58,9 @@ conn_fail(Conn *conn, VtStatus status, bool definite, const char *fmt,...)
 	close(conn->fd);
 	if (client->ops.release_fd)
 		client->ops.release_fd(client->ops.arg);
+	wire_tls_free(conn->tls);
+	buf_free(&conn->raw);
+	buf_free(&conn->sealed);
 	buf_free(&conn->in);
 	buf_free(&conn->first);
 	buf_free(&conn->out);
@@ -161,6 +164,37 @@ send_some(int fd, Buf *buf, size_t *sent)
 	return 1;
 }
 
+/* Frames are added behind what is still to go: keep the front short. */
+static void
+shorten(Buf *buf, size_t *sent)
+{
+	if (*sent <= KEEP_BYTES)
+		return;
+	memmove(buf->data, buf->data + *sent, buf->len - *sent);
+	buf->len -= *sent;
+	*sent = 0;
+}
+
+bool
+conn_is_between_frames(const Conn *conn)
+{
+	return conn->sent == conn->out.len && conn->sealed_sent == conn->sealed.len;
+}
+
+/* Why the socket takes nothing any more, and the end. */
+static bool
+conn_cut(Conn *conn, int error)
+{
+	VtError		why = {0};
+	VtStatus	status = conn->tls ? secure_last_words(conn, &why) : VT_OK;
+
+	if (status != VT_OK)
+		conn_fail(conn, status, status != VT_UNAVAILABLE, "%s", vt_error_words(&why));
+	else
+		conn_fail(conn, VT_UNAVAILABLE, false, "could not send: %s", strerror(error));
+	return false;
+}
+
 /* False when the connection is gone. */
 bool
 conn_flush(Conn *conn)
@@ -169,22 +203,29 @@ conn_flush(Conn *conn)
 
 	if (conn->state == CONN_DIALING)
 		return true;
-	rc = send_some(conn->fd, &conn->first, &conn->first_sent);
-	if (rc == 1 && conn->state == CONN_READY)
-		rc = send_some(conn->fd, &conn->out, &conn->sent);
+	if (conn->tls)
+	{
+		VtError		err = {0};
+		VtStatus	status = secure_seal(conn, &err);
+
+		if (status != VT_OK)
+		{
+			conn_fail(conn, status, false, "%s", vt_error_words(&err));
+			return false;
+		}
+		rc = send_some(conn->fd, &conn->sealed, &conn->sealed_sent);
+	}
+	else
+	{
+		rc = send_some(conn->fd, &conn->first, &conn->first_sent);
+		if (rc == 1 && conn->state == CONN_READY)
+			rc = send_some(conn->fd, &conn->out, &conn->sent);
+	}
 	if (rc < 0)
-	{
-		conn_fail(conn, VT_UNAVAILABLE, false, "could not send: %s", strerror(errno));
-		return false;
-	}
+		return conn_cut(conn, errno);
 	watch(conn, rc == 0);
-	/* Frames are added behind what is still to go: keep the front short. */
-	if (conn->sent > KEEP_BYTES)
-	{
-		memmove(conn->out.data, conn->out.data + conn->sent, conn->out.len - conn->sent);
-		conn->out.len -= conn->sent;
-		conn->sent = 0;
-	}
+	shorten(&conn->out, &conn->sent);
+	shorten(&conn->sealed, &conn->sealed_sent);
 	return true;
 }
 
@@ -277,18 +318,45 @@ read_room(const Conn *conn)
 	return whole > conn->in.len + READ_CHUNK ? whole - conn->in.len : READ_CHUNK;
 }
 
+/* Bytes came: open them if they are sealed.  False when the connection is gone. */
+static bool
+took(Conn *conn, size_t n)
+{
+	VtError		err = {0};
+	VtStatus	status;
+	bool		known;
+
+	if (!conn->tls)
+	{
+		conn->in.len += n;
+		return true;
+	}
+	known = conn->state != CONN_SECURING;
+	conn->raw.len = n;
+	status = secure_open(conn, &err);
+	if (status == VT_OK && !known && wire_tls_ready(conn->tls))
+		return conn_greet(conn);
+	if (status == VT_OK)
+		return conn->sealed_sent == conn->sealed.len || conn_flush(conn);
+	/* The peer is told why; if the socket does not take it, it is not told. */
+	(void) send_some(conn->fd, &conn->sealed, &conn->sealed_sent);
+	conn_fail(conn, status, status != VT_UNAVAILABLE && conn->state != CONN_READY, "%s", vt_error_words(&err));
+	return false;
+}
+
 /* Read what is there.  False when the connection is gone. */
 bool
 conn_read(Conn *conn)
 {
 	for (;;)
 	{
-		size_t		room = read_room(conn);
+		Buf		   *to = conn->tls ? &conn->raw : &conn->in;
+		size_t		room = conn->tls ? READ_CHUNK : read_room(conn);
 		ssize_t		n;
 
-		buf_reserve(&conn->in, room);
-		room = conn->in.size - conn->in.len;
-		n = recv(conn->fd, conn->in.data + conn->in.len, room, 0);
+		buf_reserve(to, room);
+		room = to->size - to->len;
+		n = recv(conn->fd, to->data + to->len, room, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -303,8 +371,7 @@ conn_read(Conn *conn)
 				conn_fail(conn, VT_UNAVAILABLE, false, "connection lost%s: %s", when, strerror(errno));
 			return false;
 		}
-		conn->in.len += (size_t) n;
-		if (!take_frames(conn))
+		if (!took(conn, (size_t) n) || !take_frames(conn))
 			return false;
 		if ((size_t) n < room)
 			return true;
@@ -361,7 +428,7 @@ request_drop(Request *request)
 				break;
 			}
 		request->conn = NULL;
-		if (conn->sent < conn->out.len)
+		if (!conn_is_between_frames(conn))
 			conn_fail(conn, VT_UNAVAILABLE, false, "closed: a request was given up in the middle of a frame");
 		else
 		{
@@ -387,7 +454,7 @@ conn_write(Conn *conn)
 		conn_fail(conn, VT_UNAVAILABLE, false, "could not connect: %s", strerror(error));
 		return false;
 	}
-	return conn_greet(conn);
+	return conn_dialed(conn);
 }
 
 VtStatus

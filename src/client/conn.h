@@ -13,8 +13,8 @@
 typedef enum ConnState
 {
 	CONN_DIALING,
+	CONN_SECURING,				/* tcp: certificates are shown */
 	CONN_GREETING,				/* our HELLO is on its way */
-	CONN_PROVING,				/* tcp: our WIRE_AUTH is */
 	CONN_READY
 } ConnState;
 
@@ -25,13 +25,17 @@ struct Conn
 	uint64_t	serial;
 	char		endpoint[ENDPOINT_SIZE];
 	int			fd;
-	bool		tcp;
 	ConnState	state;
-	VtId		nonce;
-	uint64_t	greeting;		/* request id of HELLO and WIRE_AUTH */
+	uint64_t	greeting;		/* request id of HELLO */
+
+	/* tcp: what is between the frames and the socket */
+	WireTls    *tls;			/* NULL = unix */
+	Buf			raw;			/* empty between calls */
+	Buf			sealed;
+	size_t		sealed_sent;
 
 	Buf			in;
-	Buf			first;			/* HELLO, WIRE_AUTH: go before out */
+	Buf			first;			/* HELLO: goes before out */
 	size_t		first_sent;
 	Buf			out;			/* whole frames; leaves once READY */
 	size_t		sent;
@@ -51,8 +55,22 @@ extern void conn_fail(Conn *conn, VtStatus status, bool definite, const char *fm
 extern bool conn_flush(Conn *conn);
 extern bool conn_read(Conn *conn);
 
-/* dial.c: the dial has ended, say HELLO; and its answer, false when the connection is gone. */
+/* Has everything left that was begun? */
+extern bool conn_is_between_frames(const Conn *conn);
+
+/* dial.c: the dial has ended, show certificates or say HELLO.  False when the connection is gone. */
+extern bool conn_dialed(Conn *conn);
+
+/* dial.c: say HELLO; and take its answer. */
 extern bool conn_greet(Conn *conn);
 extern bool conn_take_greeting(Conn *conn, const WireHeader *header, Bytes payload);
+
+/* secure.c: begin to show certificates; for conn.c: seal what is to leave, and open what came in raw. */
+extern bool secure_begin(Conn *conn);
+extern VtStatus secure_seal(Conn *conn, VtError *err);
+extern VtStatus secure_open(Conn *conn, VtError *err);
+
+/* After a send that failed: what the peer said before it closed; VT_OK = nothing. */
+extern VtStatus secure_last_words(Conn *conn, VtError *err);
 
 #endif							/* CLIENT_CONN_H */

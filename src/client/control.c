@@ -194,6 +194,7 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 				char		leader[ENDPOINT_SIZE];
 
 				memcpy(leader, round.hint, sizeof(leader));
+				memcpy(client->pd_hint, leader, sizeof(client->pd_hint));
 				outcome = ask_one(client, leader, &round);
 				if (outcome == ASK_ANSWERED && place_of(endpoints, n, leader) < n)
 					which = place_of(endpoints, n, leader);

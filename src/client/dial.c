@@ -5,24 +5,20 @@
  *
  * A new connection says HELLO and sends nothing else until the answer is
  * there.  On a unix socket the server's process must be our user's or root's;
- * on tcp both sides prove that they know the cluster's secret.
+ * on tcp both sides show certificates first (secure.c).
  *
  *-------------------------------------------------------------------------
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE				/* struct ucred */
 #endif
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/endpoint.h"
 #include "conn.h"
 
 /* -- The greeting ---------------------------------------------------------- */
@@ -34,11 +30,9 @@ conn_greet(Conn *conn)
 	size_t		begin;
 
 	memset(&hello, 0, sizeof(hello));
-	vt_id_random(&conn->nonce);
 	hello.version_low = hello.version_high = WIRE_VERSION;
 	hello.role = conn->client->role;
 	hello.cluster = conn->client->cluster;
-	hello.nonce = conn->nonce;
 	conn->greeting = ++conn->client->requests;
 	begin = wire_frame_begin(&conn->first, WIRE_REQUEST, WIRE_HELLO, conn->greeting);
 	wire_hello_put(&conn->first, &hello);
@@ -52,8 +46,7 @@ take_hello(Conn *conn, Bytes payload)
 {
 	Client	   *client = conn->client;
 	WireHello	hello;
-	uint8_t		proof[WIRE_PROOF_SIZE];
-	size_t		begin;
+	const WireIdentity *identity = conn->tls ? wire_tls_peer(conn->tls) : NULL;
 
 	if (wire_hello_get(payload, &hello) != VT_OK)
 	{
@@ -72,24 +65,13 @@ take_hello(Conn *conn, Bytes payload)
 		conn_fail(conn, VT_DENIED, true, "belongs to another cluster");
 		return false;
 	}
-	if (conn->tcp)
+	if (identity && (hello.role != identity->role || (!vt_id_is_zero(&hello.cluster) &&
+													  !vt_id_equal(&hello.cluster, &identity->cluster))))
 	{
-		Bytes		secret = bytes_str(client->secret);
-
-		if (!wire_auth_check(secret, hello.role, &hello.nonce, &conn->nonce, hello.proof))
-		{
-			conn_fail(conn, VT_DENIED, true, "does not know the cluster's secret");
-			return false;
-		}
-		wire_auth_proof(secret, client->role, &conn->nonce, &hello.nonce, proof);
-		conn->greeting = ++client->requests;
-		begin = wire_frame_begin(&conn->first, WIRE_REQUEST, WIRE_AUTH, conn->greeting);
-		wire_auth_put(&conn->first, bytes_of(proof, sizeof(proof)));
-		wire_frame_end(&conn->first, begin);
-		conn->state = CONN_PROVING;
+		conn_fail(conn, VT_DENIED, true, "says that it is something else than its certificate is for");
+		return false;
 	}
-	else
-		conn->state = CONN_READY;
+	conn->state = CONN_READY;
 	if (vt_id_is_zero(&client->cluster))
 		client->cluster = hello.cluster;
 	return conn_flush(conn);
@@ -98,77 +80,15 @@ take_hello(Conn *conn, Bytes payload)
 bool
 conn_take_greeting(Conn *conn, const WireHeader *header, Bytes payload)
 {
-	WireType	expected = conn->state == CONN_GREETING ? WIRE_HELLO : WIRE_AUTH;
-
-	if (header->type != expected || header->request != conn->greeting)
+	if (conn->state != CONN_GREETING || header->type != WIRE_HELLO || header->request != conn->greeting)
 	{
 		conn_fail(conn, VT_PROTOCOL, false, "did not answer the greeting");
 		return false;
 	}
-	if (expected == WIRE_HELLO)
-		return take_hello(conn, payload);
-	conn->state = CONN_READY;
-	return conn_flush(conn);
+	return take_hello(conn, payload);
 }
 
 /* -- Dialling -------------------------------------------------------------- */
-
-/* An address for an endpoint; only loopback for tcp, since there is no TLS. */
-static VtStatus
-resolve(Client *client, const char *endpoint, struct sockaddr_storage *addr, socklen_t *len,
-		VtError *err)
-{
-	struct addrinfo hints;
-	struct addrinfo *found = NULL;
-	char		host[ENDPOINT_SIZE];
-	char	   *port;
-	bool		loopback;
-
-	memset(addr, 0, sizeof(*addr));
-	if (strncmp(endpoint, "unix:", 5) == 0)
-	{
-		struct sockaddr_un *un = (struct sockaddr_un *) addr;
-
-		if (endpoint[5] == '\0' || strlen(endpoint + 5) >= sizeof(un->sun_path))
-			return vt_fail(err, VT_INVALID, "endpoint \"%s\": the path of a socket has 1 to %zu bytes",
-						   endpoint, sizeof(un->sun_path) - 1);
-		un->sun_family = AF_UNIX;
-		memcpy(un->sun_path, endpoint + 5, strlen(endpoint + 5));
-		*len = sizeof(*un);
-		return VT_OK;
-	}
-	if (strncmp(endpoint, "tcp://", 6) != 0)
-		return vt_fail(err, VT_INVALID, "endpoint \"%s\" is neither unix:PATH nor tcp://HOST:PORT",
-					   endpoint);
-	if (!client->secret)
-		return vt_fail(err, VT_DENIED, "endpoint \"%s\": tcp needs the cluster's secret", endpoint);
-	snprintf(host, sizeof(host), "%s", endpoint + 6);
-	port = strrchr(host, ':');
-	if (!port)
-		return vt_fail(err, VT_INVALID, "endpoint \"%s\" has no port", endpoint);
-	*port++ = '\0';
-	if (host[0] == '[' && host[strlen(host) - 1] == ']')
-	{
-		host[strlen(host) - 1] = '\0';
-		memmove(host, host + 1, strlen(host));
-	}
-	if (strcmp(host, "localhost") == 0)
-		strcpy(host, "127.0.0.1");
-	memset(&hints, 0, sizeof(hints));
-	hints.ai_socktype = SOCK_STREAM;
-	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;	/* never a look-up that waits */
-	if (getaddrinfo(host, port, &hints, &found) != 0)
-		return vt_fail(err, VT_INVALID, "endpoint \"%s\": host and port must be numbers", endpoint);
-	*len = found->ai_addrlen;
-	memcpy(addr, found->ai_addr, found->ai_addrlen);
-	freeaddrinfo(found);
-	loopback = addr->ss_family == AF_INET ?
-		(ntohl(((struct sockaddr_in *) addr)->sin_addr.s_addr) >> 24) == 127 :
-		IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *) addr)->sin6_addr);
-	if (!loopback)
-		return vt_fail(err, VT_DENIED, "endpoint \"%s\": tcp without TLS is for loopback only", endpoint);
-	return VT_OK;
-}
 
 /* May we trust who listens on this unix socket? */
 static bool
@@ -181,62 +101,112 @@ server_is_ours(int fd)
 		(peer.uid == geteuid() || peer.uid == 0);
 }
 
+/* Who must be there: a placement driver that we were told of, or a worker. */
+static WireRole
+expected_at(const Client *client, const char *endpoint)
+{
+	if (strcmp(client->pd_hint, endpoint) == 0)
+		return WIRE_ROLE_PD;
+	for (size_t i = 0; i < client->npd; i++)
+		if (strcmp(client->pd[i], endpoint) == 0)
+			return WIRE_ROLE_PD;
+	return WIRE_ROLE_WORKER;
+}
+
+bool
+conn_dialed(Conn *conn)
+{
+	if (!conn->tls)
+		return conn_greet(conn);
+	conn->state = CONN_SECURING;
+	return secure_begin(conn);
+}
+
+/* A socket on its way to an address; -1 and words. */
+static int
+open_socket(const Endpoint *to, const char *endpoint, bool *waiting, VtError *err)
+{
+	int			fd = socket(to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	VtStatus	status = VT_OK;
+
+	*waiting = false;
+	if (fd < 0)
+		status = vt_fail_errno(err, VT_UNAVAILABLE, "%s: no socket", endpoint);
+	else if (connect(fd, (const struct sockaddr *) &to->addr, to->len) != 0)
+	{
+		*waiting = errno == EINPROGRESS;
+		if (!*waiting)
+			status = vt_fail_errno(err, VT_UNAVAILABLE, "could not connect to %s", endpoint);
+	}
+	if (status == VT_OK && !to->tcp && !server_is_ours(fd))
+		status = vt_fail(err, VT_DENIED, "%s: its server runs as another user", endpoint);
+	if (status == VT_OK && to->tcp)
+		endpoint_set_up_tcp(fd);
+	if (status == VT_OK)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static Conn *
+conn_new(Client *client, const char *endpoint, int fd, WireTlsContext *context)
+{
+	Conn	   *conn = vt_alloc0(sizeof(Conn));
+
+	conn->client = client;
+	conn->serial = ++client->conn_serials;
+	snprintf(conn->endpoint, sizeof(conn->endpoint), "%s", endpoint);
+	conn->fd = fd;
+	if (context)
+		conn->tls = wire_tls_new(context, false, expected_at(client, endpoint));
+	conn->next = client->conns;
+	client->conns = conn;
+	client->nconns++;
+	return conn;
+}
+
 static Conn *
 dial(Client *client, const char *endpoint, VtError *err)
 {
-	struct sockaddr_storage addr;
+	Endpoint	to;
 	struct epoll_event event;
-	socklen_t	len = 0;
+	WireTlsContext *context = NULL;
 	bool		waiting = false;
-	int			one = 1;
-	int			fd;
-	Conn	   *conn;
-	VtStatus	status = resolve(client, endpoint, &addr, &len, err);
+	int			fd = -1;
+	Conn	   *conn = NULL;
+	VtStatus	status = endpoint_parse(endpoint, &to, err);
 
+	if (status == VT_OK && to.tcp && !client->certificates)
+		status = vt_fail(err, VT_DENIED, "endpoint \"%s\": tcp needs certificates", endpoint);
+	if (status == VT_OK && to.tcp)
+		status = certificates_now(client->certificates, client->role, &context, err);
 	if (status != VT_OK)
 		return NULL;
 	if (client->ops.acquire_fd && !client->ops.acquire_fd(client->ops.arg))
 	{
 		vt_fail(err, VT_FULL, "%s: no file descriptor is left for a connection", endpoint);
+		wire_tls_context_release(context);
 		return NULL;
 	}
-	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		status = vt_fail_errno(err, VT_UNAVAILABLE, "%s: no socket", endpoint);
-	else if (connect(fd, (struct sockaddr *) &addr, len) != 0)
-	{
-		waiting = errno == EINPROGRESS;
-		if (!waiting)
-			status = vt_fail_errno(err, VT_UNAVAILABLE, "could not connect to %s", endpoint);
-	}
-	if (status == VT_OK && addr.ss_family == AF_UNIX && !server_is_ours(fd))
-		status = vt_fail(err, VT_DENIED, "%s: its server runs as another user", endpoint);
+	fd = open_socket(&to, endpoint, &waiting, err);
 	memset(&event, 0, sizeof(event));
 	event.events = EPOLLIN | (waiting ? EPOLLOUT : 0);
 	event.data.u64 = client->conn_serials + 1;
-	if (status == VT_OK && epoll_ctl(client->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-		status = vt_fail_errno(err, VT_UNAVAILABLE, "%s: could not watch the socket", endpoint);
-	if (status != VT_OK)
+	if (fd >= 0 && epoll_ctl(client->epoll, EPOLL_CTL_ADD, fd, &event) == 0)
 	{
-		if (fd >= 0)
-			close(fd);
-		if (client->ops.release_fd)
-			client->ops.release_fd(client->ops.arg);
-		return NULL;
+		conn = conn_new(client, endpoint, fd, context);
+		conn->watches_write = waiting;
 	}
-	conn = vt_alloc0(sizeof(Conn));
-	conn->client = client;
-	conn->serial = ++client->conn_serials;
-	snprintf(conn->endpoint, sizeof(conn->endpoint), "%s", endpoint);
-	conn->fd = fd;
-	conn->tcp = addr.ss_family != AF_UNIX;
-	conn->watches_write = waiting;
-	conn->next = client->conns;
-	client->conns = conn;
-	client->nconns++;
-	if (conn->tcp)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (!waiting && !conn_greet(conn))
+	else if (fd >= 0)
+	{
+		vt_fail_errno(err, VT_UNAVAILABLE, "%s: could not watch the socket", endpoint);
+		close(fd);
+	}
+	wire_tls_context_release(context);
+	if (!conn && client->ops.release_fd)
+		client->ops.release_fd(client->ops.arg);
+	if (conn && !waiting && !conn_dialed(conn))
 	{
 		vt_fail(err, VT_UNAVAILABLE, "%s closed the connection at once", endpoint);
 		return NULL;

@@ -27,11 +27,12 @@
 typedef struct Conn Conn;
 typedef struct Request Request;
 typedef struct RouteEntry RouteEntry;
+typedef struct Certificates Certificates;
 
 struct Client
 {
 	ClientOps	ops;
-	char	   *secret;			/* NULL = none */
+	Certificates *certificates; /* NULL = none: no tcp */
 	WireRole	role;
 	VtId		cluster;		/* as the first peer that knew it said */
 	Prng		prng;			/* jitter, and which replicas to compare */
@@ -42,6 +43,7 @@ struct Client
 	char	  **pd;
 	size_t		npd;
 	size_t		pd_current;
+	char		pd_hint[ENDPOINT_SIZE]; /* the leader, as another driver said last */
 
 	int			epoll;			/* all sockets: one descriptor to wait on */
 	Conn	   *conns;
@@ -132,6 +134,15 @@ extern void request_expire(Request *request);
  * Done is also what has outlived its try.
  */
 extern VtStatus request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err);
+
+/* -- certificates.c -------------------------------------------------------- */
+
+extern Certificates *certificates_new(const WireTlsFiles *files);
+extern void certificates_free(Certificates *certificates);	/* NULL is fine */
+
+/* What the files hold now; release it. */
+extern VtStatus certificates_now(Certificates *certificates, WireRole role, WireTlsContext **out,
+								 VtError *err);
 
 /* -- request.c ------------------------------------------------------------- */
 

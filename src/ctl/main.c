@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "certs.h"
 #include "table.h"
 
 #define TIMEOUT_MS 5000
@@ -77,9 +78,14 @@ help(FILE *out)
 {
 	fprintf(out, "vectronctl asks the cluster's placement driver.\n\n"
 			"  vectronctl [--pd ENDPOINTS] [--json] [--timeout MS] COMMAND [ARGUMENT]\n\n"
-			"  --pd ENDPOINTS  unix:/path, comma-separated; or the environment's VECTRON_CTL_PD\n"
-			"  --json          the answer as it came\n"
-			"  --timeout MS    how long to wait for it (%d)\n\n", TIMEOUT_MS);
+			"  --pd ENDPOINTS        unix:/path or tcp://address:port, comma-separated\n"
+			"  --tls-ca-file FILE    whom to believe over tcp\n"
+			"  --tls-cert-file FILE  an admin's certificate, and\n"
+			"  --tls-key-file FILE   its key\n"
+			"  --json                the answer as it came\n"
+			"  --timeout MS          how long to wait for it (%d)\n\n"
+			"The first four may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
+			"and so on.\n\n", TIMEOUT_MS);
 	for (size_t i = 0; i < NCOMMANDS; i++)
 	{
 		char		usage[64];
@@ -88,6 +94,7 @@ help(FILE *out)
 				 commands[i].name, commands[i].argument ? commands[i].argument : "");
 		fprintf(out, "  %-26s %s\n", usage, commands[i].help);
 	}
+	fprintf(out, "  %-26s %s\n", "certs ...", "make certificates for tcp; see vectronctl certs --help");
 }
 
 __attribute__((format(printf, 1, 2))) static int
@@ -137,12 +144,11 @@ show(const Command *command, json_t *answer, bool as_json)
 }
 
 static int
-run(const Command *command, const char *argument, const char *pd, int timeout_ms, bool as_json)
+run(const Command *command, const char *argument, const ClientOptions *options, int timeout_ms, bool as_json)
 {
-	ClientOptions options = {.pd_endpoints = pd, .role = WIRE_ROLE_CTL, .ops = client_poll_ops};
 	Client	   *client = NULL;
 	VtError		err = {0};
-	VtStatus	status = client_open(&options, &client, &err);
+	VtStatus	status = client_open(options, &client, &err);
 	char	   *text = question_of(command, argument);
 	const char *reply = NULL;
 	json_t	   *answer = NULL;
@@ -172,10 +178,18 @@ main(int argc, char **argv)
 		{"pd", required_argument, NULL, 'p'},
 		{"json", no_argument, NULL, 'j'},
 		{"timeout", required_argument, NULL, 't'},
+		{"tls-ca-file", required_argument, NULL, 'a'},
+		{"tls-cert-file", required_argument, NULL, 'c'},
+		{"tls-key-file", required_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}
 	};
-	const char *pd = getenv("VECTRON_CTL_PD");
+	ClientOptions options = {
+		.pd_endpoints = getenv("VECTRON_CTL_PD"),
+		.role = WIRE_ROLE_CTL,
+		.ops = client_poll_ops,
+		.tls = {getenv("VECTRON_CTL_TLS_CA_FILE"), getenv("VECTRON_CTL_TLS_CERT_FILE"), getenv("VECTRON_CTL_TLS_KEY_FILE")}
+	};
 	const char *argument;
 	const Command *command = NULL;
 	bool		as_json = false;
@@ -184,11 +198,22 @@ main(int argc, char **argv)
 	int			flag;
 
 	opterr = 0;
+	if (argc > 1 && strcmp(argv[1], "certs") == 0)
+		return certs_main(argc - 1, argv + 1);
 	while ((flag = getopt_long(argc, argv, "", flags, NULL)) != -1)
 		switch (flag)
 		{
 			case 'p':
-				pd = optarg;
+				options.pd_endpoints = optarg;
+				break;
+			case 'a':
+				options.tls.ca_file = optarg;
+				break;
+			case 'c':
+				options.tls.cert_file = optarg;
+				break;
+			case 'k':
+				options.tls.key_file = optarg;
 				break;
 			case 'j':
 				as_json = true;
@@ -216,7 +241,7 @@ main(int argc, char **argv)
 		return misused("%s has too many arguments", command->name);
 	if (!argument && command->argument && !command->optional)
 		return misused("%s needs an argument", command->name);
-	if (!pd || !*pd)
+	if (!options.pd_endpoints || !*options.pd_endpoints)
 		return misused("nobody said where the placement driver is (--pd)");
-	return run(command, argument, pd, (int) timeout_ms, as_json);
+	return run(command, argument, &options, (int) timeout_ms, as_json);
 }

@@ -39,7 +39,7 @@ static Client *client;
 static WaitEventSet *wait_set;	/* latch, postmaster, and the client's descriptor */
 static int	wait_fd = -1;		/* that descriptor */
 static char *client_endpoints;	/* what it was opened with */
-static char *client_secret;
+static char *client_files[3];	/* CA, certificate, key */
 static uint64 client_epoch = 0;	/* tells one client from the next */
 static bool error_caught = false;	/* in backend_wait(), to be thrown again */
 static int64_t down_until = 0;
@@ -189,35 +189,25 @@ cluster_endpoint(int n)
 	return kept[n];
 }
 
-static char *
-read_secret(void)
+/* Is the client that of these settings? */
+static bool
+client_is_for(const char *endpoints, char *const files[3])
 {
-	char		secret[256];
-	int			fd;
-	ssize_t		n;
-
-	if (vectron_secret_file == NULL || vectron_secret_file[0] == '\0')
-		return NULL;
-	fd = OpenTransientFile(vectron_secret_file, O_RDONLY);
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", vectron_secret_file)));
-	n = read(fd, secret, sizeof(secret) - 1);
-	CloseTransientFile(fd);
-	while (n > 0 && (secret[n - 1] == '\n' || secret[n - 1] == '\r'))
-		n--;
-	if (n <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("file \"%s\" holds no secret", vectron_secret_file)));
-	return pnstrdup(secret, n);
+	if (!client || strcmp(client_endpoints, endpoints) != 0)
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (strcmp(client_files[i], files[i]) != 0)
+			return false;
+	return true;
 }
 
-static bool
-same_text(const char *a, const char *b)
+/* A setting as it is now, in memory that stays, in place of what it was. */
+static void
+keep_text(char **kept, const char *text)
 {
-	return a == b || (a && b && strcmp(a, b) == 0);
+	if (*kept)
+		pfree(*kept);
+	*kept = MemoryContextStrdup(TopMemoryContext, text);
 }
 
 /*
@@ -228,12 +218,12 @@ Client *
 cluster_client(void)
 {
 	const char *endpoints = cluster_is_embedded() ? cluster_endpoint(1) : vectron_pd_endpoints;
-	char	   *secret = client ? client_secret : read_secret();
+	char	   *const files[3] = {vectron_tls_ca_file, vectron_tls_cert_file, vectron_tls_key_file};
 	ClientOptions options;
 	VtError		err = {0};
 	VtStatus	status;
 
-	if (client && same_text(endpoints, client_endpoints))
+	if (client_is_for(endpoints, files))
 		return client;
 	forget_wait_set();
 	client_close(client);
@@ -245,7 +235,9 @@ cluster_client(void)
 	memset(&options, 0, sizeof(options));
 	options.pd_endpoints = endpoints;
 	options.role = WIRE_ROLE_GATEWAY;
-	options.secret = secret;
+	options.tls.ca_file = files[0];
+	options.tls.cert_file = files[1];
+	options.tls.key_file = files[2];
 	options.pace = shared_pace();
 	options.ops.wait = backend_wait;
 	options.ops.acquire_fd = backend_acquire_fd;
@@ -256,8 +248,9 @@ cluster_client(void)
 		client = NULL;
 		cluster_error(status, &err, "could not use vectron.pd_endpoints", NULL);
 	}
-	client_endpoints = MemoryContextStrdup(TopMemoryContext, endpoints);
-	client_secret = secret ? MemoryContextStrdup(TopMemoryContext, secret) : NULL;
+	keep_text(&client_endpoints, endpoints);
+	for (int i = 0; i < 3; i++)
+		keep_text(&client_files[i], files[i]);
 	return client;
 }
 
@@ -397,6 +390,9 @@ hint_of(VtStatus status)
 			return "The index was dropped in the cluster; REINDEX rebuilds it.";
 		case VT_NOT_OWNER:
 			return "The index belongs to another server, database or incarnation; REINDEX makes it this server's.";
+		case VT_DENIED:
+			return cluster_is_embedded() ? NULL :
+				"Check vectron.tls_ca_file, vectron.tls_cert_file and vectron.tls_key_file; \"vectronctl certs show FILE\" tells what a certificate is for and until when.";
 		case VT_VERSION:
 			return "Library and daemons are of different releases; restart PostgreSQL after an upgrade.";
 		default:

@@ -228,7 +228,9 @@ enum
 	CONSISTENCY_LINEARIZABLE
 };
 extern char *vectron_pd_endpoints;
-extern char *vectron_secret_file;
+extern char *vectron_tls_ca_file;
+extern char *vectron_tls_cert_file;
+extern char *vectron_tls_key_file;
 extern char *vectron_embedded_directory;
 extern int	vectron_ef_search;
 extern int	vectron_write_timeout;

@@ -16,7 +16,9 @@
 #include "index.h"
 
 char	   *vectron_pd_endpoints;
-char	   *vectron_secret_file;
+char	   *vectron_tls_ca_file;
+char	   *vectron_tls_cert_file;
+char	   *vectron_tls_key_file;
 char	   *vectron_embedded_directory;
 int			vectron_ef_search;
 int			vectron_write_timeout;
@@ -65,12 +67,22 @@ options_setup(void)
 
 	DefineCustomStringVariable("vectron.pd_endpoints",
 							   "Where the placement drivers listen.",
-							   "Comma-separated unix:/path or tcp://host:port. Empty: one placement driver "
+							   "Comma-separated unix:/path or tcp://address:port. Empty: one placement driver "
 							   "and one worker run under the data directory.",
 							   &vectron_pd_endpoints, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("vectron.secret_file",
-							   "File with the cluster secret, needed for tcp endpoints.",
-							   NULL, &vectron_secret_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+	DefineCustomStringVariable("vectron.tls_ca_file",
+							   "Certificates of the cluster's CA, needed for tcp endpoints.",
+							   "The placement drivers and workers that it has certified are believed.",
+							   &vectron_tls_ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.tls_cert_file",
+							   "Certificate of this server for the cluster.",
+							   "It is for a gateway with this server's system identifier.",
+							   &vectron_tls_cert_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.tls_key_file",
+							   "Key of the certificate in vectron.tls_cert_file.",
+							   NULL, &vectron_tls_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable("vectron.embedded_directory",
 							   "Where the embedded cluster keeps its data.",

@@ -212,7 +212,7 @@ endpoints_are_checked(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 	{
-		Client	   *client = client_for(bad[i].endpoint, "secret", &watch);
+		Client	   *client = client_for(bad[i].endpoint, NULL, &watch);
 
 		assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), bad[i].status);
 		client_end(client, &watch);
@@ -478,41 +478,6 @@ descriptors_are_accounted(void **state)
 	world_free(&w);
 }
 
-static void
-tcp_wants_the_secret_of_both(void **state)
-{
-	World		w;
-	Fake		fake;
-	Watch		watch;
-	Client	   *client;
-	const char *reply;
-
-	(void) state;
-	world_init(&w, 1);
-	w.secret = "correct horse battery staple";
-	fake_start_at(&fake, &w, AF_INET);
-
-	client = client_for(fake.endpoint, w.secret, &watch);
-	assert_ok(client_control(client, "{}", in_ms(LONG_MS), &reply, &err));
-	assert_int_equal(world_count(&w, WIRE_AUTH), 1);
-	client_end(client, &watch);
-
-	/* Ours is wrong, theirs is wrong, we have none. */
-	client = client_for(fake.endpoint, "incorrect", &watch);
-	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
-	client_end(client, &watch);
-	fake.wrong_proof = true;
-	client = client_for(fake.endpoint, w.secret, &watch);
-	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
-	client_end(client, &watch);
-	client = client_for(fake.endpoint, NULL, &watch);
-	assert_int_equal(client_control(client, "{}", in_ms(LONG_MS), &reply, &err), VT_DENIED);
-	client_end(client, &watch);
-	assert_int_equal(world_count(&w, WIRE_AUTH), 1);
-	fake_stop(&fake);
-	world_free(&w);
-}
-
 /* A socket that another user listens on; making one takes root. */
 static void
 another_users_socket_is_refused(void **state)
@@ -582,7 +547,6 @@ main(void)
 		cmocka_unit_test(a_half_sent_request_is_never_completed),
 		cmocka_unit_test(a_large_request_goes_out_in_pieces),
 		cmocka_unit_test(descriptors_are_accounted),
-		cmocka_unit_test(tcp_wants_the_secret_of_both),
 		cmocka_unit_test(another_users_socket_is_refused),
 	};
 

@@ -16,14 +16,13 @@
 
 /* -- The thread ------------------------------------------------------------ */
 
-/* HELLO and AUTH; false = close. */
+/* HELLO; false = close. */
 static inline bool
 greet_back(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 {
 	World	   *w = fake->world;
 	WireHello	hello;
 	Buf			out = {0};
-	uint8_t		proof[WIRE_PROOF_SIZE];
 	bool		good = true;
 	Trick		trick;
 
@@ -35,38 +34,16 @@ greet_back(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 		return false;
 	if (trick.what == SAY_NOTHING)
 		return true;
-	if (!conn->greeted)
-	{
-		if (header->type != WIRE_HELLO || wire_hello_get(payload, &hello) != VT_OK)
-			return false;
-		conn->theirs = hello.nonce;
-		vt_id_random(&conn->ours);
-		memset(&hello, 0, sizeof(hello));
-		hello.version_low = hello.version_high = trick.what == OTHER_VERSION ? 9 : WIRE_VERSION;
-		hello.role = WIRE_ROLE_PD;
-		hello.cluster = w->cluster;
-		if (trick.what == OTHER_LIFE)
-			hello.cluster.b[0] ^= 1;
-		hello.nonce = conn->ours;
-		if (w->secret)
-		{
-			wire_auth_proof(bytes_str(fake->wrong_proof ? "wrong" : w->secret), WIRE_ROLE_PD,
-							&conn->ours, &conn->theirs, proof);
-			hello.proof = bytes_of(proof, sizeof(proof));
-		}
-		wire_hello_put(&out, &hello);
-		conn->greeted = true;
-		conn->proven = w->secret == NULL;
-	}
-	else
-	{
-		Bytes		theirs;
-
-		if (header->type != WIRE_AUTH || wire_auth_get(payload, &theirs) != VT_OK ||
-			!wire_auth_check(bytes_str(w->secret), WIRE_ROLE_GATEWAY, &conn->theirs, &conn->ours, theirs))
-			return false;
-		conn->proven = true;
-	}
+	if (header->type != WIRE_HELLO || wire_hello_get(payload, &hello) != VT_OK)
+		return false;
+	memset(&hello, 0, sizeof(hello));
+	hello.version_low = hello.version_high = trick.what == OTHER_VERSION ? 9 : WIRE_VERSION;
+	hello.role = WIRE_ROLE_PD;
+	hello.cluster = w->cluster;
+	if (trick.what == OTHER_LIFE)
+		hello.cluster.b[0] ^= 1;
+	wire_hello_put(&out, &hello);
+	conn->greeted = true;
 	good = send_reply(fake, conn->fd, trick.what == OTHER_VERSION ? AS_IT_SHOULD : trick.what,
 					  header->type, header->request, buf_bytes(&out));
 	buf_free(&out);
@@ -100,7 +77,7 @@ answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	Trick		trick = {header->type, 0, AS_IT_SHOULD, VT_OK};
 	bool		keep = true;
 
-	if (!conn->proven)
+	if (!conn->greeted)
 		return greet_back(fake, conn, header, payload);
 	pthread_mutex_lock(&w->lock);
 	if (header->kind == WIRE_CANCEL)
@@ -261,35 +238,21 @@ fake_main(void *arg)
 
 /* Listen and answer. */
 static inline void
-fake_start_at(Fake *fake, World *w, int kind)
+fake_start(Fake *fake, World *w)
 {
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
 	memset(fake, 0, sizeof(*fake));
 	fake->world = w;
-	fake->kind = kind;
 	for (int i = 0; i < FAKE_CONNS; i++)
 		fake->conns[i].fd = -1;
-	fake->listener = socket(kind, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fake->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fake->listener >= 0);
-	if (kind == AF_UNIX)
-	{
-		struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-		strcpy(fake->dir, "/tmp/vtfakeXXXXXX");
-		assert_non_null(mkdtemp(fake->dir));
-		snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", fake->dir);
-		snprintf(fake->endpoint, sizeof(fake->endpoint), "unix:%s/s", fake->dir);
-		assert_int_equal(bind(fake->listener, (struct sockaddr *) &addr, sizeof(addr)), 0);
-	}
-	else
-	{
-		struct sockaddr_in addr = {.sin_family = AF_INET};
-		socklen_t	len = sizeof(addr);
-
-		addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		assert_int_equal(bind(fake->listener, (struct sockaddr *) &addr, sizeof(addr)), 0);
-		assert_int_equal(getsockname(fake->listener, (struct sockaddr *) &addr, &len), 0);
-		snprintf(fake->endpoint, sizeof(fake->endpoint), "tcp://127.0.0.1:%d", ntohs(addr.sin_port));
-	}
+	strcpy(fake->dir, "/tmp/vtfakeXXXXXX");
+	assert_non_null(mkdtemp(fake->dir));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", fake->dir);
+	snprintf(fake->endpoint, sizeof(fake->endpoint), "unix:%s/s", fake->dir);
+	assert_int_equal(bind(fake->listener, (struct sockaddr *) &addr, sizeof(addr)), 0);
 	assert_int_equal(listen(fake->listener, 16), 0);
 	assert_int_equal(pipe(fake->stop), 0);
 	assert_int_equal(pthread_create(&fake->thread, NULL, fake_main, fake), 0);
@@ -305,12 +268,6 @@ fake_freeze(Fake *fake, bool frozen)
 }
 
 static inline void
-fake_start(Fake *fake, World *w)
-{
-	fake_start_at(fake, w, AF_UNIX);
-}
-
-static inline void
 fake_stop(Fake *fake)
 {
 	assert_int_equal(write(fake->stop[1], "x", 1), 1);
@@ -318,11 +275,8 @@ fake_stop(Fake *fake)
 	close(fake->stop[0]);
 	close(fake->stop[1]);
 	close(fake->listener);
-	if (fake->kind == AF_UNIX)
-	{
-		unlink(fake->endpoint + 5);
-		rmdir(fake->dir);
-	}
+	unlink(fake->endpoint + 5);
+	rmdir(fake->dir);
 }
 
 /* Every shard at this fake. */
@@ -377,13 +331,15 @@ watch_release(void *arg)
 }
 
 static inline Client *
-client_for(const char *endpoints, const char *secret, Watch *watch)
+client_for(const char *endpoints, const WireTlsFiles *tls, Watch *watch)
 {
-	ClientOptions options = {.pd_endpoints = endpoints, .role = WIRE_ROLE_GATEWAY, .secret = secret};
+	ClientOptions options = {.pd_endpoints = endpoints, .role = WIRE_ROLE_GATEWAY};
 	Client	   *client;
 	VtError		err = {0};
 
 	*watch = (Watch) {.waits_left = -1};
+	if (tls)
+		options.tls = *tls;
 	options.ops = (ClientOps) {watch_wait, watch_acquire, watch_release, watch};
 	assert_int_equal(client_open(&options, &client, &err), VT_OK);
 	return client;

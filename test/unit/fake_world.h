@@ -128,7 +128,6 @@ typedef struct World
 	VtStatus	route_status;
 	bool		route_with_hole;
 	const char *hint;			/* whom a driver that refuses takes for the leader */
-	const char *secret;
 
 	Trick		tricks[64];
 	int			ntricks;
@@ -153,9 +152,6 @@ typedef struct FakeConn
 	int			fd;				/* -1 = free */
 	Buf			in;
 	bool		greeted;
-	bool		proven;
-	VtId		theirs;
-	VtId		ours;
 	struct
 	{
 		uint64_t	request;
@@ -173,10 +169,8 @@ typedef struct Fake
 	int			stop[2];
 	pthread_t	thread;
 	bool		drip;			/* one byte at a time, each read before the next */
-	bool		wrong_proof;
 	bool		frozen;			/* reads nothing; see fake_freeze() */
 	uint32_t	searches;		/* answered; under the world's lock */
-	int			kind;			/* AF_UNIX or AF_INET */
 	FakeConn	conns[FAKE_CONNS];
 } Fake;
 
