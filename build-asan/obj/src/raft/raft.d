@@ -1,7 +1,0 @@
-build-asan/obj/src/raft/raft.o: src/raft/raft.c src/raft/internal.h \
- src/base/prng.h src/raft/raft.h src/base/bytes.h src/base/status.h
-src/raft/internal.h:
-src/base/prng.h:
-src/raft/raft.h:
-src/base/bytes.h:
-src/base/status.h:

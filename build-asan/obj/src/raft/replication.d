@@ -1,8 +1,0 @@
-build-asan/obj/src/raft/replication.o: src/raft/replication.c \
- src/raft/internal.h src/base/prng.h src/raft/raft.h src/base/bytes.h \
- src/base/status.h
-src/raft/internal.h:
-src/base/prng.h:
-src/raft/raft.h:
-src/base/bytes.h:
-src/base/status.h:
