@@ -60,10 +60,12 @@ extension: $(foreach m,base vec wire client,$(call present,$(m)))
 install: all
 	$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) install
 	for p in $(PROGRAMS); do install -D -m 755 $$p "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$(basename $$p)" || exit 1; done
+	install -D -m 644 docs/cluster.md "$(DESTDIR)$$($(PG_CONFIG) --docdir)/vectron/cluster.md"
 
 uninstall:
 	$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) uninstall
 	for p in vectron-worker vectron-pd vectronctl; do rm -f "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$p"; done
+	rm -f "$(DESTDIR)$$($(PG_CONFIG) --docdir)/vectron/cluster.md"
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)

@@ -16,6 +16,10 @@ VectronCluster - placement driver and workers for a test, started by hand
   $cluster->whole($node, 4, 'each of four shards has its three replicas');
   $cluster->clean($node, 't', 't_v', 'the index has what the table has');
 
+  my $cluster = VectronCluster->new(tls => 1);
+  $cluster->certs('issue', $cluster->certs_dir, 'admin', 'anna');
+  $node->append_conf('postgresql.conf', $cluster->gateway_conf($node));
+
 =head1 DESCRIPTION
 
 An index that names no number of replicas has one, so that it is not under-replicated
@@ -23,6 +27,9 @@ where a test starts few workers.
 
 With C<< VectronCluster->new(pds => 3) >> there are placement drivers C<pd1> to C<pd3>,
 which are started by C<start_pd_of>.
+
+With C<tls> the daemons listen on ports of 127.0.0.1, each with a certificate of
+its name from a CA made for the test.
 
 Daemons are named C<pd>, C<worker1>, C<worker2> and so on.  A start returns when the
 daemon says that it is ready, a stop when it has ended.  Data and logs outlive a
@@ -36,6 +43,7 @@ package VectronCluster;
 use strict;
 use warnings;
 
+use File::Spec;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(usleep);
 use PostgreSQL::Test::Cluster;
@@ -55,8 +63,11 @@ sub new
 		pids => {},
 		pds => $options{pds} // 0,
 		opened => {},
+		tls => $options{tls},
+		ports => {},
 	}, $class;
 	push @clusters, $self;
+	$self->certs('init', $self->certs_dir) if $self->{tls};
 	return $self;
 }
 
@@ -68,7 +79,54 @@ sub pd_endpoint
 	return $self->endpoint('pd');
 }
 
-sub endpoint { my ($self, $name) = @_; return "unix:$self->{sockets}/$name"; }
+sub endpoint
+{
+	my ($self, $name) = @_;
+	return "unix:$self->{sockets}/$name" unless $self->{tls};
+	$self->{ports}{$name} //= PostgreSQL::Test::Cluster::get_free_port();
+	return "tcp://127.0.0.1:$self->{ports}{$name}";
+}
+
+sub port { my ($self, $name) = @_; $self->endpoint($name); return $self->{ports}{$name}; }
+
+# An absolute path: servers have other working directories.
+sub certs_dir { my ($self) = @_; return File::Spec->rel2abs("$self->{dir}/certs"); }
+
+# vectronctl certs ...; dies when it fails.
+sub certs
+{
+	my ($self, @words) = @_;
+	PostgreSQL::Test::Utils::system_or_bail('vectronctl', 'certs', @words);
+	return;
+}
+
+# Files of a certificate, which is made when it is asked for first: CA, certificate, key.
+sub files
+{
+	my ($self, $role, $name) = @_;
+	my $file = $self->certs_dir . "/$role-$name";
+	$self->certs('issue', $self->certs_dir, $role, $name) unless -e "$file.crt";
+	return ($self->certs_dir . '/ca.crt', "$file.crt", "$file.key");
+}
+
+# The same as options of a daemon or of vectronctl; nothing without tls.
+sub tls_options
+{
+	my ($self, $role, $name) = @_;
+	return () unless $self->{tls};
+	my ($ca, $cert, $key) = $self->files($role, $name);
+	return ('--tls-ca-file', $ca, '--tls-cert-file', $cert, '--tls-key-file', $key);
+}
+
+# Lines for postgresql.conf of a server, which is running.
+sub gateway_conf
+{
+	my ($self, $node) = @_;
+	my $system = $node->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()');
+	my ($ca, $cert, $key) = $self->files('gateway', $system);
+	return "vectron.pd_endpoints = '" . $self->pd_endpoint . "'\nvectron.tls_ca_file = '$ca'\n"
+		. "vectron.tls_cert_file = '$cert'\nvectron.tls_key_file = '$key'\n";
+}
 
 sub data { my ($self, $name) = @_; return "$self->{dir}/$name"; }
 
@@ -88,21 +146,22 @@ sub start_pd
 {
 	my ($self, @options) = @_;
 	return $self->start('pd', 'vectron-pd', '--data', $self->data('pd'),
-		'--listen', $self->pd_endpoint, '--default-replicas', 1, @options);
+		'--listen', $self->pd_endpoint, '--default-replicas', 1, $self->tls_options('pd', 'pd'), @options);
 }
 
 sub start_pd_of
 {
 	my ($self, $n, @options) = @_;
 	return $self->start("pd$n", 'vectron-pd', '--data', $self->data("pd$n"), '--listen', $self->endpoint("pd$n"),
-		'--peers', $self->pd_endpoint, '--default-replicas', 1, @options);
+		'--peers', $self->pd_endpoint, '--default-replicas', 1, $self->tls_options('pd', "pd$n"), @options);
 }
 
 sub start_worker
 {
 	my ($self, $n, @options) = @_;
 	return $self->start("worker$n", 'vectron-worker', '--data', $self->data("worker$n"),
-		'--listen', $self->endpoint("worker$n"), '--pd', $self->pd_endpoint, @options);
+		'--listen', $self->endpoint("worker$n"), '--pd', $self->pd_endpoint,
+		$self->tls_options('worker', "worker$n"), @options);
 }
 
 # Start a daemon and wait until it is ready; dies with its log if it ends instead.
