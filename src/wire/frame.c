@@ -56,7 +56,6 @@ type_known(uint16_t type)
 	switch ((WireType) type)
 	{
 		case WIRE_HELLO:
-		case WIRE_AUTH:
 		case WIRE_CONTROL:
 		case WIRE_WRITE:
 		case WIRE_SEARCH:

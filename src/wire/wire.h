@@ -52,11 +52,10 @@ typedef enum WireKind
 	WIRE_ONEWAY = 4				/* between stores: Raft traffic */
 } WireKind;
 
-/* Never renumber. */
+/* Never renumber; 2 is reserved. */
 typedef enum WireType
 {
 	WIRE_HELLO = 1,
-	WIRE_AUTH = 2,
 	WIRE_CONTROL = 3,			/* JSON */
 	WIRE_WRITE = 10,			/* a WireWrite: put, delete, raise, ... */
 	WIRE_SEARCH = 11,
@@ -113,26 +112,12 @@ typedef struct WireHello
 	uint64_t	store;			/* worker's store id, else 0 */
 	uint64_t	boot_epoch;
 	uint64_t	features;		/* bits; unknown ones are ignored by the older side */
-	VtId		nonce;			/* for WIRE_AUTH */
-	Bytes		proof;			/* reply only: HMAC-SHA256 by the secret, or empty */
+	VtId		nonce;			/* zero, and empty: reserved */
+	Bytes		proof;
 } WireHello;
 
 extern void wire_hello_put(Buf *out, const WireHello *hello);
 extern VtStatus wire_hello_get(Bytes payload, WireHello *out);
-
-/*
- * Proof of the cluster's secret, on tcp: HMAC-SHA256 over the prover's role, its
- * own nonce and the other side's.  The server's is in its HELLO; then the client
- * sends its own in WIRE_AUTH, which is answered by an empty payload or a closed
- * connection.  The comparison takes the same time wherever proofs differ.
- */
-#define WIRE_PROOF_SIZE 32
-extern void wire_auth_proof(Bytes secret, WireRole role, const VtId *own, const VtId *other,
-							uint8_t out[WIRE_PROOF_SIZE]);
-extern bool wire_auth_check(Bytes secret, WireRole role, const VtId *own, const VtId *other,
-							Bytes proof);
-extern void wire_auth_put(Buf *out, Bytes proof);
-extern VtStatus wire_auth_get(Bytes payload, Bytes *proof);
 
 /* Whose index this is (law W7). */
 typedef struct WireOwner

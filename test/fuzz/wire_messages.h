@@ -101,28 +101,6 @@ recode_hello(Bytes in, Buf *out)
 	return status;
 }
 
-static inline void
-sample_auth(Buf *out)
-{
-	VtId		own = sample_id(0x40);
-	VtId		other = sample_id(0x50);
-	uint8_t		proof[WIRE_PROOF_SIZE];
-
-	wire_auth_proof(bytes_str("secret"), WIRE_ROLE_GATEWAY, &own, &other, proof);
-	wire_auth_put(out, bytes_of(proof, sizeof(proof)));
-}
-
-static inline VtStatus
-recode_auth(Bytes in, Buf *out)
-{
-	Bytes		proof;
-	VtStatus	status = wire_auth_get(in, &proof);
-
-	if (status == VT_OK)
-		wire_auth_put(out, proof);
-	return status;
-}
-
 /* -- Writes ---------------------------------------------------------------- */
 
 static inline WireWrite
@@ -513,7 +491,6 @@ recode_chunk_result(Bytes in, Buf *out)
 static const WireMessage wire_messages[] = {
 	{"frame", sample_frame, recode_frame},
 	{"hello", sample_hello, recode_hello},
-	{"auth", sample_auth, recode_auth},
 	{"write_put", sample_put, recode_write},
 	{"write_delete", sample_delete, recode_write},
 	{"write_raise", sample_raise, recode_write},

@@ -560,35 +560,6 @@ tids_sort_as_the_heap_does(void **state)
 	}
 }
 
-/* -- Proof of the secret --------------------------------------------------- */
-
-static void
-a_proof_is_for_one_prover_and_one_meeting(void **state)
-{
-	VtId		a = sample_id(1);
-	VtId		b = sample_id(2);
-	Bytes		secret = bytes_str("secret");
-	uint8_t		proof[WIRE_PROOF_SIZE];
-	Bytes		p = bytes_of(proof, sizeof(proof));
-
-	(void) state;
-	wire_auth_proof(secret, WIRE_ROLE_WORKER, &a, &b, proof);
-	assert_true(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, p));
-	assert_false(wire_auth_check(bytes_str("Secret"), WIRE_ROLE_WORKER, &a, &b, p));
-	assert_false(wire_auth_check(secret, WIRE_ROLE_PD, &a, &b, p));
-	/* Sent back to who made it, it proves nothing. */
-	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &b, &a, p));
-	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &a, p));
-	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, bytes_of(proof, 31)));
-	assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, bytes_of(NULL, 0)));
-	for (size_t i = 0; i < sizeof(proof); i++)
-	{
-		proof[i] ^= 0x80;
-		assert_false(wire_auth_check(secret, WIRE_ROLE_WORKER, &a, &b, p));
-		proof[i] ^= 0x80;
-	}
-}
-
 int
 main(void)
 {
@@ -609,7 +580,6 @@ main(void)
 		cmocka_unit_test(descriptors_are_checked),
 		cmocka_unit_test(places_are_for_ever),
 		cmocka_unit_test(tids_sort_as_the_heap_does),
-		cmocka_unit_test(a_proof_is_for_one_prover_and_one_meeting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
