@@ -56,19 +56,20 @@ typedef struct Command
 	bool		optional;
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
+	const Column *head;			/* of the answer itself, before its rows; NULL: none */
 	const char *help;
 } Command;
 
 static const Command commands[] = {
-	{"status", NULL, false, NULL, status_columns, "the placement driver that answers first"},
-	{"pds", NULL, false, "pds", pd_columns, "all placement drivers, and which of them leads"},
-	{"add-pd", "endpoint", false, NULL, NULL, "make a placement driver that waits there one of them"},
-	{"remove-pd", "id", false, NULL, NULL, "a placement driver is no longer one of them, for good"},
-	{"workers", NULL, false, "workers", worker_columns, "workers, what they hold and how they are"},
-	{"shards", "generation", true, "shards", shard_columns, "replicas of shards, of one collection or all"},
-	{"collections", NULL, false, "collections", collection_columns, "collections: the indexes of all servers"},
-	{"drain", "store", false, NULL, NULL, "move everything away from a worker, to take it out of service"},
-	{"undrain", "store", false, NULL, NULL, "let replicas come to a worker again"},
+	{"status", NULL, false, "pds", pd_columns, status_columns, "the placement driver that answers first, and what it knows of the others"},
+	{"pds", NULL, false, "pds", pd_columns, NULL, "the placement drivers as their leader sees them"},
+	{"add-pd", "endpoint", false, NULL, NULL, NULL, "make a placement driver that waits there one of them"},
+	{"remove-pd", "id", false, NULL, NULL, NULL, "a placement driver is no longer one of them, for good"},
+	{"workers", NULL, false, "workers", worker_columns, NULL, "workers, what they hold and how they are"},
+	{"shards", "generation", true, "shards", shard_columns, NULL, "replicas of shards, of one collection or all"},
+	{"collections", NULL, false, "collections", collection_columns, NULL, "collections: the indexes of all servers"},
+	{"drain", "store", false, NULL, NULL, NULL, "move everything away from a worker, to take it out of service"},
+	{"undrain", "store", false, NULL, NULL, NULL, "let replicas come to a worker again"},
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -138,7 +139,14 @@ show(const Command *command, json_t *answer, bool as_json)
 		putchar('\n');
 	}
 	else if (command->rows)
+	{
+		if (command->head)
+		{
+			table_print_one(stdout, command->head, answer);
+			putchar('\n');
+		}
 		table_print(stdout, command->columns, json_object_get(answer, command->rows));
+	}
 	else if (command->columns)
 		table_print_one(stdout, command->columns, answer);
 }

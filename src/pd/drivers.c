@@ -360,40 +360,59 @@ role_of(Pd *pd, const CatalogDriver *driver, const ReplicaMember *member, bool j
 }
 
 static void
-add_row(json_t *list, uint64_t id, const char *endpoint, const char *role, bool up, uint64_t match)
+add_row(json_t *list, uint64_t id, const char *endpoint, const char *role, const char *state, uint64_t match)
 {
 	json_t	   *row = json_object();
 
 	json_object_set_new(row, "id", json_u64(id));
 	json_object_set_new(row, "endpoint", json_string(endpoint));
 	json_object_set_new(row, "role", json_string(role));
-	json_object_set_new(row, "state", json_string(up ? "up" : "silent"));
+	json_object_set_new(row, "state", json_string(state));
 	json_object_set_new(row, "match", json_u64(match));
 	json_array_append_new(list, row);
 }
 
-/* pds */
-void
-op_drivers(Pd *pd, Question *q)
+/* Who does not lead knows where they are and who leads, not how the others are. */
+static json_t *
+json_drivers_unled(Pd *pd)
 {
 	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
+	const char *leader = leader_endpoint(pd);
+
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+	{
+		const CatalogDriver *d = pd->catalog->drivers[i];
+
+		add_row(list, d->id, d->endpoint, strcmp(d->endpoint, leader) == 0 ? "leader" : "follower",
+				d->id == pd->id ? "up" : "unknown", 0);
+	}
+	return list;
+}
+
+json_t *
+json_drivers(Pd *pd)
+{
+	json_t	   *list;
 	ReplicaMembers members;
 
+	if (!pd->leads)
+		return json_drivers_unled(pd);
+	list = json_array();
 	replica_members(atomic_load(&pd->replica), &members);
 	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
 	{
 		const CatalogDriver *d = pd->catalog->drivers[i];
 		const ReplicaMember *m = find_member(&members, d->id);
 
-		add_row(list, d->id, d->endpoint, role_of(pd, d, m, members.joint), m && m->active, m ? m->match : 0);
+		add_row(list, d->id, d->endpoint, role_of(pd, d, m, members.joint), m && m->active ? "up" : "silent", m ? m->match : 0);
 	}
 	for (uint32_t i = 0; i < members.n; i++)
 	{
 		const ReplicaMember *m = &members.members[i];
 
 		if (!catalog_driver(pd->catalog, m->member.id))
-			add_row(list, m->member.id, "", role_of(pd, NULL, m, members.joint), m->active, m->match);
+			add_row(list, m->member.id, "", role_of(pd, NULL, m, members.joint),
+					m->active ? "up" : "silent", m->match);
 	}
 	for (int i = 0; i < STRANGERS_MAX; i++)
 	{
@@ -401,9 +420,18 @@ op_drivers(Pd *pd, Question *q)
 
 		if (s->driver.id && pd->now_us - s->at_us < STRANGER_US && !catalog_driver(pd->catalog, s->driver.id) &&
 			!find_member(&members, s->driver.id))
-			add_row(list, s->driver.id, s->driver.endpoint, "waiting", true, 0);
+			add_row(list, s->driver.id, s->driver.endpoint, "waiting", "up", 0);
 	}
-	json_object_set_new(reply, "pds", list);
+	return list;
+}
+
+/* pds */
+void
+op_drivers(Pd *pd, Question *q)
+{
+	json_t	   *reply = json_object();
+
+	json_object_set_new(reply, "pds", json_drivers(pd));
 	answer(q, VT_OK, reply, NULL);
 }
 

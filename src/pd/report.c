@@ -248,6 +248,7 @@ op_status(Pd *pd, Question *q)
 	json_object_set_new(reply, "term", json_u64(status.term));
 	json_object_set_new(reply, "applied", json_u64(status.applied));
 	json_object_set_new(reply, "agreed_at", json_u64(pd->catalog->agreed_at));
+	json_object_set_new(reply, "pds", json_drivers(pd));
 	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));
 	answer(q, VT_OK, reply, NULL);
 }

@@ -244,6 +244,7 @@ extern json_t *json_founders(const Founders *founders);
 /* drivers.c */
 extern void op_meet(Pd *pd, Question *q);
 extern void op_drivers(Pd *pd, Question *q);
+extern json_t *json_drivers(Pd *pd);
 extern void op_add_driver(Pd *pd, Question *q);
 extern void op_remove_driver(Pd *pd, Question *q);
 extern void drivers_look(Pd *pd);

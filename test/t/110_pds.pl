@@ -178,6 +178,7 @@ my ($status, $out, $err) = $node->psql('postgres', q{SET vectron.write_timeout =
 isnt($status, 0, 'an index cannot be created');
 like($err, qr/no placement driver leads now: more than half of the 3 must be up/, 'and the error says why');
 like(scalar(ctl('status')), qr/^role +follower\nleader *\n/m, 'the last one says that nobody leads');
+like(scalar(ctl('status')), qr/^ *\d+ +follower +up .*pd$last$/m, 'and shows where it and the others should be');
 
 # -- All of them ------------------------------------------------------------------
 
