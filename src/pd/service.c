@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "base/clock.h"
 #include "base/endpoint.h"
 #include "base/cond.h"
@@ -107,7 +108,7 @@ is_leader(Pd *pd, uint64_t *term)
 	*term = status.term;
 	if (!status.serving)
 		return false;
-	if (replica_read_now(replica, &index))
+	if (replica_read_now(replica, &index) || vt_broken("PD-read"))
 		return true;
 	replica_read(replica, on_proposed, &read);
 	return await(&read) == VT_OK;
