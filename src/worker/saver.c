@@ -207,10 +207,15 @@ saver_stop(Saver *saver, int64_t begin_us)
 	for (Shard *s = saver->worker->shards; s; s = s->next)
 	{
 		ShardFigures figures = shard_figures(s);
+		bool		in_time = true;
 
-		if (!is_changed(saver, s, &figures) || atomic_load(&s->ingesting))
+		/* One that a snapshot was being put in place of has no records. */
+		if (!shard_hold(s))
 			continue;
-		if (!save(saver, s, begin_us + STOP_US))
+		if (is_changed(saver, s, &figures) && !atomic_load(&s->ingesting))
+			in_time = save(saver, s, begin_us + STOP_US);
+		shard_release(s);
+		if (!in_time)
 			break;
 	}
 	pthread_mutex_destroy(&saver->lock);

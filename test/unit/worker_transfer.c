@@ -165,6 +165,17 @@ holds(Shard *shard, uint32_t first, uint32_t n)
 	}
 }
 
+/* Is there a file of the shard's graph? */
+static bool
+has_graph(const char *name)
+{
+	char		path[300];
+
+	shard_path(path, sizeof(path) - 10, place(name), SHARD);
+	strcat(path, "/graph");
+	return access(path, F_OK) == 0;
+}
+
 static void
 in_place_of_what_was_there(void **state)
 {
@@ -177,11 +188,14 @@ in_place_of_what_was_there(void **state)
 	(void) state;
 	fill(from, 0, 300, 1);
 	fill(to, 5000, 50, 1);
+	assert_int_equal(shard_save_graph(to, NULL, NULL, &err), VT_OK);
+	assert_true(has_graph("b"));
 	index = send(from, to, 77, UINT32_MAX);
 	assert_int_equal(index, 300);
 	holds(to, 5000, 50);		/* not before it is installed */
 	assert_int_equal(shard_install(to, 78, index, &err), VT_NOT_FOUND);
 	assert_int_equal(shard_install(to, 77, index, &err), VT_OK);
+	assert_false(has_graph("b"));	/* that was of another state */
 	assert_false(shard_hold(to));	/* not before it is loaded */
 	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
 	holds(to, 0, 300);
