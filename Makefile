@@ -178,7 +178,7 @@ $(BUILD)/powerloss.so: test/crash/powerloss.c
 # The network, the load and the faults of test/t/120_chaos.pl.
 CHAOS = $(addprefix $(BUILD)/,chaos_proxy chaos_load chaos_faults.so powerloss.so lin)
 chaos-programs: $(CHAOS)
-$(BUILD)/chaos_proxy: $(BUILD)/obj/test/chaos/proxy.o $(foreach m,$(LIBS_wire),$(call lib,$(m)))
+$(BUILD)/chaos_proxy: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,proxy street) $(foreach m,$(LIBS_wire),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash
 $(BUILD)/obj/test/chaos/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
 $(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients db) $(BUILD)/libbase.a

@@ -42,7 +42,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,27 +52,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/clock.h"
-#include "base/prng.h"
-#include "wire/wire.h"
+#include "street.h"
 
-#define NAMES_MAX 32
 #define CONNS_MAX 2000
-#define QUEUE_BYTES (4u << 20)	/* of a street, before its sender has to wait */
 #define LOOK_MS 5				/* how often a daemon that is gone is looked for */
 #define DYING_US 300000			/* a process that hung up may be about to end */
-
-typedef struct Rule
-{
-	bool		cut;
-	uint32_t	delay_low;
-	uint32_t	delay_high;
-	uint32_t	drop;			/* permille, as the next two */
-	uint32_t	twice;
-	uint32_t	reorder;
-	uint32_t	reorder_ms;
-} Rule;
 
 typedef struct Target
 {
@@ -84,29 +68,6 @@ typedef struct Target
 	int64_t		dying_until;
 } Target;
 
-typedef struct Frame
-{
-	struct Frame *next;
-	int64_t		due;
-	size_t		len;
-	uint8_t		bytes[];
-} Frame;
-
-/* One direction of a connection. */
-typedef struct Pipe
-{
-	int			from;
-	int			to;
-	Buf			in;				/* less than a frame */
-	Frame	   *queue;			/* by due */
-	size_t		queued;
-	size_t		sent;			/* of the first frame; it is not overtaken any more */
-	int64_t		last_due;		/* of those that must stay in order */
-	bool		held;			/* a cut kept something from arriving */
-	bool		ended;			/* nothing more comes in */
-	bool		deaf;			/* nobody takes what comes out */
-} Pipe;
-
 /* pipe[0] is what the dialling side says, read from fd[0] and written to fd[1]. */
 typedef struct Conn
 {
@@ -115,69 +76,10 @@ typedef struct Conn
 	Pipe		pipe[2];
 } Conn;
 
-static char names[NAMES_MAX][64];
-static int	nnames;
-static Rule rules[NAMES_MAX][NAMES_MAX];
 static Target targets[NAMES_MAX];
 static int	ntargets;
 static Conn *conns[CONNS_MAX];
 static int	nconns;
-static Prng prng;
-static uint64_t carried,
-			held,
-			dropped,
-			doubled,
-			overtaken;
-
-static void
-die(const char *what)
-{
-	fprintf(stderr, "proxy: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-/* -- Who --------------------------------------------------------------------------- */
-
-static int
-name_number(const char *name)
-{
-	for (int i = 0; i < nnames; i++)
-		if (strcmp(names[i], name) == 0)
-			return i;
-	if (nnames == NAMES_MAX)
-		die("too many names");
-	snprintf(names[nnames], sizeof(names[0]), "%s", name);
-	return nnames++;
-}
-
-/* The name of the process at the other end. */
-static int
-who_dials(int fd)
-{
-	struct ucred peer;
-	socklen_t	len = sizeof(peer);
-	char		path[64];
-	char		line[4096];
-	ssize_t		n;
-	int			file;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return name_number("gateway");
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) peer.pid);
-	file = open(path, O_RDONLY | O_CLOEXEC);
-	n = file < 0 ? 0 : read(file, line, sizeof(line) - 1);
-	if (file >= 0)
-		close(file);
-	line[n > 0 ? n : 0] = '\0';
-	for (char *word = line; word < line + n; word += strlen(word) + 1)
-		if (strcmp(word, "--listen") == 0 && word + sizeof("--listen") < line + n)
-		{
-			const char *at = strrchr(word + sizeof("--listen"), '/');
-
-			return name_number(at ? at + 1 : "gateway");
-		}
-	return name_number("gateway");
-}
 
 /* -- Sockets ------------------------------------------------------------------------- */
 
@@ -217,16 +119,6 @@ target_open(Target *t)
 		die(t->listen);
 }
 
-/* Does any street to or from here carry nothing? */
-static bool
-is_cut_off(int name)
-{
-	for (int i = 0; i < nnames; i++)
-		if (rules[i][name].cut || rules[name][i].cut)
-			return true;
-	return false;
-}
-
 /*
  * Is it there?  Its place listens and refuses as it does.  A refusal is an answer,
  * too: nobody hears it from a place that is cut off.
@@ -250,135 +142,6 @@ target_look(Target *t)
 		target_open(t);
 }
 
-/* -- Frames ---------------------------------------------------------------------------- */
-
-static void
-frame_queue(Pipe *p, const uint8_t *bytes, size_t len, int64_t due, bool in_order)
-{
-	Frame	   *f = malloc(sizeof(Frame) + len);
-	Frame	  **at = &p->queue;
-
-	if (!f)
-		die("malloc");
-	if (in_order)
-	{
-		due = due > p->last_due ? due : p->last_due;
-		p->last_due = due;
-	}
-	f->due = due;
-	f->len = len;
-	memcpy(f->bytes, bytes, len);
-	while (*at && ((*at)->due <= due || (p->sent > 0 && at == &p->queue)))
-		at = &(*at)->next;
-	if (*at)
-		overtaken++;
-	f->next = *at;
-	*at = f;
-	p->queued += len;
-}
-
-/* A whole frame came in. */
-static void
-frame_take(Pipe *p, const uint8_t *bytes, size_t len)
-{
-	const Rule *r = &rules[p->from][p->to];
-	bool		loose = get_le16(bytes + 6) == WIRE_RAFT;
-	int64_t		now = clock_now_us();
-	int64_t		due = now;
-	bool		late = loose && prng_below(&prng, 1000) < r->reorder;
-
-	if (loose && prng_below(&prng, 1000) < r->drop)
-	{
-		dropped++;
-		return;
-	}
-	if (r->delay_high > 0)
-		due += 1000 * (int64_t) (r->delay_low + prng_below(&prng, r->delay_high - r->delay_low + 1));
-	if (late)
-		due += 1000 * (int64_t) prng_below(&prng, r->reorder_ms + 1);
-	frame_queue(p, bytes, len, due, !late);
-	if (loose && prng_below(&prng, 1000) < r->twice)
-	{
-		doubled++;
-		frame_queue(p, bytes, len, due + 1000 * (int64_t) prng_below(&prng, 50), false);
-	}
-}
-
-static bool
-is_cut(const Pipe *p)
-{
-	return rules[p->from][p->to].cut;
-}
-
-/* Read what there is; the whole frames of it are queued. */
-static void
-pipe_read(Pipe *p, int fd)
-{
-	uint8_t		chunk[65536];
-	ssize_t		n = read(fd, chunk, sizeof(chunk));
-	size_t		at = 0;
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-	{
-		p->ended = true;
-		return;
-	}
-	if (p->deaf)
-		return;
-	buf_put(&p->in, chunk, (size_t) n);
-	while (p->in.len - at >= WIRE_HEADER_SIZE)
-	{
-		size_t		len = WIRE_HEADER_SIZE + (size_t) get_le32(p->in.data + at + 16);
-
-		if (p->in.len - at < len)
-			break;
-		frame_take(p, p->in.data + at, len);
-		at += len;
-	}
-	if (at > 0)
-	{
-		memmove(p->in.data, p->in.data + at, p->in.len - at);
-		p->in.len -= at;
-	}
-}
-
-/* Write what is due. */
-static void
-pipe_write(Pipe *p, int fd)
-{
-	int64_t		now = clock_now_us();
-
-	while (fd >= 0 && p->queue && !is_cut(p) && p->queue->due <= now)
-	{
-		Frame	   *f = p->queue;
-		ssize_t		n = p->deaf ? (ssize_t) (f->len - p->sent) :
-			send(fd, f->bytes + p->sent, f->len - p->sent, MSG_NOSIGNAL);
-
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n < 0)
-		{
-			p->deaf = true;
-			continue;
-		}
-		p->sent += (size_t) n;
-		if (p->sent < f->len)
-			return;
-		p->queue = f->next;
-		p->queued -= f->len;
-		p->sent = 0;
-		carried++;
-		free(f);
-	}
-	if (p->queue && is_cut(p) && !p->held)
-	{
-		p->held = true;
-		held++;
-	}
-}
-
 /* -- Connections ------------------------------------------------------------------------- */
 
 static void
@@ -393,7 +156,7 @@ conn_open(Target *t)
 	if (fd < 0)
 		return;
 	from = who_dials(fd);
-	waits = rules[from][t->name].cut || rules[t->name][from].cut;
+	waits = is_cut(from, t->name) || is_cut(t->name, from);
 	real = waits ? -1 : dial(t->real);
 	if ((real < 0 && !waits) || nconns == CONNS_MAX)
 	{
@@ -425,14 +188,7 @@ conn_close(int i)
 	{
 		if (c->fd[k] >= 0)
 			close(c->fd[k]);
-		while (c->pipe[k].queue)
-		{
-			Frame	   *f = c->pipe[k].queue;
-
-			c->pipe[k].queue = f->next;
-			free(f);
-		}
-		buf_free(&c->pipe[k].in);
+		pipe_free(&c->pipe[k]);
 	}
 	free(c);
 	conns[i] = conns[--nconns];
@@ -462,7 +218,7 @@ conn_work(Conn *c, const short revents[2])
 		pipe_write(p, c->fd[1 - i]);
 	}
 	for (int i = 0; i < 2; i++)
-		if (c->pipe[i].ended && !c->pipe[i].queue && !is_cut(&c->pipe[i]))
+		if (c->pipe[i].ended && !c->pipe[i].queue && !is_cut(c->pipe[i].from, c->pipe[i].to))
 			return false;
 	return true;
 }
@@ -470,39 +226,9 @@ conn_work(Conn *c, const short revents[2])
 /* -- Commands ------------------------------------------------------------------------------ */
 
 static void
-rule_set(const char *from, const char *to, const Rule *change, const char *what)
-{
-	for (int a = 0; a < nnames; a++)
-		for (int b = 0; b < nnames; b++)
-		{
-			Rule	   *r = &rules[a][b];
-
-			if (a == b || (strcmp(from, "*") != 0 && strcmp(from, names[a]) != 0) ||
-				(strcmp(to, "*") != 0 && strcmp(to, names[b]) != 0))
-				continue;
-			if (strcmp(what, "cut") == 0)
-				r->cut = true;
-			else if (strcmp(what, "delay") == 0)
-			{
-				r->delay_low = change->delay_low;
-				r->delay_high = change->delay_high;
-			}
-			else if (strcmp(what, "drop") == 0)
-				r->drop = change->drop;
-			else if (strcmp(what, "twice") == 0)
-				r->twice = change->twice;
-			else
-			{
-				r->reorder = change->reorder;
-				r->reorder_ms = change->reorder_ms;
-			}
-		}
-}
-
-static void
 heal(bool reset)
 {
-	memset(rules, 0, sizeof(rules));
+	rules_clear();
 	for (int i = nconns - 1; i >= 0; i--)
 	{
 		Conn	   *c = conns[i];
@@ -577,8 +303,9 @@ commands(void)
 		if (!command(text))
 			printf("not understood: %s\n", text);
 		else
-			printf("ok %llu %llu %llu %llu %llu\n", (unsigned long long) carried, (unsigned long long) held,
-				   (unsigned long long) dropped, (unsigned long long) doubled, (unsigned long long) overtaken);
+			printf("ok %llu %llu %llu %llu %llu\n", (unsigned long long) streets.carried, (unsigned long long) streets.held,
+				   (unsigned long long) streets.dropped, (unsigned long long) streets.doubled,
+				   (unsigned long long) streets.overtaken);
 		fflush(stdout);
 		len -= (size_t) (end + 1 - text);
 		memmove(text, end + 1, len + 1);
@@ -601,10 +328,11 @@ idle_ms(void)
 	for (int i = 0; i < nconns; i++)
 		for (int k = 0; k < 2; k++)
 		{
-			const Pipe *p = &conns[i]->pipe[k];
+			int64_t		due = pipe_due(&conns[i]->pipe[k]);
 
-			if (p->queue && !is_cut(p) && p->queue->due > now && p->queue->due - now < wait)
-				wait = p->queue->due - now;
+			/* What is due already waits for its reader, and poll tells. */
+			if (due > now && due - now < wait)
+				wait = due - now;
 		}
 	return (int) ((wait + 999) / 1000);
 }
@@ -618,7 +346,7 @@ wanted(const Conn *c, int side)
 
 	if (!in->ended && in->queued < QUEUE_BYTES)
 		events |= POLLIN;
-	if (out->queue && !is_cut(out) && !out->deaf && out->queue->due <= clock_now_us())
+	if (!out->deaf && pipe_due(out) <= clock_now_us())
 		events |= POLLOUT;
 	return events;
 }
@@ -628,7 +356,7 @@ main(int argc, char **argv)
 {
 	static struct pollfd fds[1 + NAMES_MAX + 2 * CONNS_MAX];
 
-	prng.state = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+	streets.prng.state = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
 	signal(SIGPIPE, SIG_IGN);
 	for (;;)
 	{
