@@ -184,7 +184,8 @@ create_collection(Bench *bench, Client *client)
 	VtError		err = {0};
 
 	if (client_control(client, "{\"op\":\"lease\",\"system\":\"42\",\"incarnation\":\"\","
-					   "\"holder\":\"0123456789abcdef0123456789abcdef\",\"timeline\":1}", deadline, &reply, &err) != VT_OK)
+					   "\"holder\":\"0123456789abcdef0123456789abcdef\",\"timeline\":1,"
+					   "\"session\":\"0123456789abcdef0123456789abcde0\",\"before\":[],\"place\":\"0\"}", deadline, &reply, &err) != VT_OK)
 		give_up(bench, "no lease: %s", vt_error_words(&err));
 	body = json_loads(reply, 0, NULL);
 	bench->owner.system = 42;
