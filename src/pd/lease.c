@@ -74,7 +74,11 @@ holder_of(Pd *pd, const CatalogLease *lease)
 		holder->session = lease->session;
 	}
 	if (holder->heard_us < pd->led_since_us)
+	{
+		/* Of an earlier reign; who asked then has not seen the holder speak since. */
 		holder->heard_us = pd->led_since_us;
+		memset(&holder->next, 0, sizeof(holder->next));
+	}
 	return holder;
 }
 

@@ -205,6 +205,26 @@ a_new_driver_listens_first(void **state)
 	end(w);
 }
 
+/* Another driver led for a while: that its reign began is not the holder's word. */
+static void
+a_driver_that_leads_again_listens_anew(void **state)
+{
+	PdWorld    *w = driver();
+	Start		first = start_after(NULL, 1);
+	Start		moved = start_after(&first, 2);
+
+	(void) state;
+	assert_int_equal(ask(w, &first, &incarnation), VT_OK);
+	w->now += SECOND_US;
+	assert_int_equal(ask(w, &moved, NULL), VT_BUSY);
+	w->now += 5 * SECOND_US;
+	w->pd.led_since_us = w->now;
+	for (int i = 0; i < 10; i++, w->now += SECOND_US)
+		assert_int_equal(ask(w, &moved, NULL), VT_BUSY);
+	assert_int_equal(ask(w, &moved, NULL), VT_OK);
+	end(w);
+}
+
 static void
 only_the_holder_judges_what_is_unused(void **state)
 {
@@ -269,6 +289,7 @@ main(void)
 		TEST(a_copy_of_a_living_server_is_told_so),
 		TEST(elsewhere_it_waits_until_there_is_silence),
 		TEST(a_new_driver_listens_first),
+		TEST(a_driver_that_leads_again_listens_anew),
 		TEST(only_the_holder_judges_what_is_unused),
 		TEST(malformed_questions),
 	};
