@@ -166,14 +166,24 @@ take_damaged(Beat *beat, json_t *body)
 	}
 }
 
-Beat *
-beat_take(Pd *pd, uint64_t store, json_t *body)
+/* A heartbeat without a list says that it is the one with this digest. */
+bool
+beat_is_known(Pd *pd, uint64_t store, json_t *body)
+{
+	Beat	   *beat = beat_of(pd, store);
+	uint64_t	digest = 0;
+
+	return json_object_get(body, "shards") ||
+		(beat && get_u64(body, "digest", &digest) && digest != 0 && digest == beat->digest);
+}
+
+/* What the store has, in place of what it had; false: malformed, and nothing is changed. */
+static bool
+take_reports(Beat *beat, json_t *body)
 {
 	json_t	   *shards = json_object_get(body, "shards");
-	const char *version = json_string_value(json_object_get(body, "version"));
 	size_t		n = json_array_size(shards);
 	Report	   *reports = vt_alloc0(sizeof(Report) * (n + 1));
-	Beat	   *beat;
 	size_t		i;
 	json_t	   *shard;
 
@@ -182,31 +192,55 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 		if (!read_report(shard, &reports[i]))
 		{
 			free(reports);
-			return NULL;
+			return false;
 		}
 	}
 	qsort(reports, n, sizeof(Report), report_compare);
-	beat = beat_of(pd, store);
+	free(beat->reports);
+	beat->reports = reports;
+	beat->nreports = n;
+	beat->digest = 0;
+	get_u64(body, "digest", &beat->digest);
+	take_damaged(beat, body);
+	return true;
+}
+
+static Beat *
+beat_new(Pd *pd, uint64_t store)
+{
+	size_t		place = beat_place(pd, store);
+	Beat	   *beat = vt_alloc0(sizeof(Beat));
+
+	pd->beats = vt_realloc(pd->beats, sizeof(Beat *) * (pd->nbeats + 1));
+	memmove(pd->beats + place + 1, pd->beats + place, sizeof(Beat *) * (pd->nbeats - place));
+	pd->beats[place] = beat;
+	pd->nbeats++;
+	beat->store = store;
+	return beat;
+}
+
+Beat *
+beat_take(Pd *pd, uint64_t store, json_t *body)
+{
+	const char *version = json_string_value(json_object_get(body, "version"));
+	Beat	   *beat = beat_of(pd, store);
+	Beat		fresh = {.store = store};
+
 	if (!beat)
 	{
-		size_t		place = beat_place(pd, store);
-
-		pd->beats = vt_realloc(pd->beats, sizeof(Beat *) * (pd->nbeats + 1));
-		memmove(pd->beats + place + 1, pd->beats + place, sizeof(Beat *) * (pd->nbeats - place));
-		beat = pd->beats[place] = vt_alloc0(sizeof(Beat));
-		pd->nbeats++;
-		beat->store = store;
+		if (!take_reports(&fresh, body))
+			return NULL;
+		beat = beat_new(pd, store);
+		*beat = fresh;
 	}
+	else if (json_object_get(body, "shards") && !take_reports(beat, body))
+		return NULL;
 	beat->at_us = pd->now_us;
 	beat->disk_free = beat->memory = 0;
 	get_u64(body, "disk_free", &beat->disk_free);
 	get_u64(body, "memory", &beat->memory);
 	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
-	take_damaged(beat, body);
-	free(beat->reports);
-	beat->reports = reports;
-	beat->nreports = n;
 	return beat;
 }
 

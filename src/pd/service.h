@@ -109,6 +109,7 @@ typedef struct Beat
 	size_t		nreports;
 	Missing    *missing;		/* by shard; owned */
 	size_t		nmissing;
+	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
 } Beat;
@@ -272,6 +273,7 @@ extern const ShardPlace *shards_of_store(Pd *pd, uint64_t store, size_t *n);
 
 /* heard.c */
 extern Beat *beat_of(Pd *pd, uint64_t store);
+extern bool beat_is_known(Pd *pd, uint64_t store, json_t *body);
 extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
 extern void beat_take_missing(Pd *pd, Beat *beat);
 extern void beats_supersede(Pd *pd, uint64_t store, const char *endpoint);

@@ -152,6 +152,8 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	if (!get_u64(body, "store", &store) || !get_int(body, "wait_ms", 0, 60000, &wait_ms) ||
 		!catalog_store(pd->catalog, store))
 		return vt_fail(err, VT_DENIED, "heartbeat of a store that is not registered");
+	if (!beat_is_known(pd, store, body))
+		return vt_fail(err, VT_BEHIND, "heartbeat: what was told before is not known here");
 	beat = beat_take(pd, store, body);
 	if (!beat)
 		return vt_fail(err, VT_INVALID, "heartbeat: a report is malformed");
@@ -238,6 +240,14 @@ op_heartbeat(Pd *pd, Question *q)
 	json_t	   *reply;
 	VtStatus	status = heartbeat_take(pd, q->body, &err);
 
+	if (status == VT_BEHIND)
+	{
+		/* Another driver led when the store told it all. */
+		reply = nothing_to_do();
+		json_object_set_new(reply, "tell_all", json_true());
+		answer(q, VT_OK, reply, NULL);
+		return;
+	}
 	if (status != VT_OK)
 	{
 		refuse(q, status, "%s", vt_error_words(&err));

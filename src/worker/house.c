@@ -162,21 +162,19 @@ static int
 beat(Worker *worker, Drivers *drivers, VtStatus *last)
 {
 	json_t	   *question = json_object();
-	json_t	   *shards = status_shards(worker, true);
 	json_t	   *dropped = json_array();
 	json_t	   *answer;
 	json_t	   *task;
 	size_t		i;
 	size_t		told;
+	uint64_t	digest;
 	struct statvfs disk;
 	uint64_t	disk_free;
-	bool		settling = false;
+	bool		settling;
 	bool		busy;
 
-	json_array_foreach(shards, i, task)
-	{
-		settling |= !json_is_true(json_object_get(task, "settled"));
-	}
+	/* Before the rows, which may be newer then: they are told once more. */
+	digest = status_digest(worker, &settling);
 	told = tell_dropped(worker, dropped);
 	busy = chores_wait(worker);
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
@@ -185,14 +183,19 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
 	json_object_set_new(question, "wait_ms", json_integer(settling || busy ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
-	json_object_set_new(question, "shards", shards);
-	json_object_set_new(question, "broken", status_broken(worker));
+	json_object_set_new(question, "digest", status_u64(digest));
+	if (digest != worker->told)
+	{
+		json_object_set_new(question, "shards", status_shards(worker, true));
+		json_object_set_new(question, "broken", status_broken(worker));
+	}
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
 	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
+	worker->told = answer && !json_is_true(json_object_get(answer, "tell_all")) ? digest : 0;
 	if (answer)
 		forget_dropped(worker, told);
 	take_peers(worker, answer);

@@ -130,6 +130,7 @@ struct Worker
 
 	ReplicaLinks *links;		/* to other workers */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
+	uint64_t	told;			/* digest of the shards PD has heard of; 0 = none; the same */
 
 	pthread_t  *pool;
 	uint32_t	npool;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/prng.h"
 #include "private.h"
 #include "status.h"
 
@@ -65,6 +66,12 @@ json_members(const ReplicaMembers *members)
 	return list;
 }
 
+static bool
+is_settled(const ReplicaStatus *replica)
+{
+	return replica->leader ? replica->serving : replica->current;
+}
+
 static void
 add_shards(json_t *list, Shard *first, bool leaving)
 {
@@ -84,7 +91,7 @@ add_shards(json_t *list, Shard *first, bool leaving)
 		json_object_set_new(row, "leader", json_boolean(replica.serving && !leaving));
 		json_object_set_new(row, "leaving", json_boolean(leaving));
 		json_object_set_new(row, "role", json_string(role_of(s, &replica, &members)));
-		json_object_set_new(row, "settled", json_boolean(replica.leader ? replica.serving : replica.current));
+		json_object_set_new(row, "settled", json_boolean(is_settled(&replica)));
 		json_object_set_new(row, "conf_index", status_u64(members.conf_index));
 		json_object_set_new(row, "joint", json_boolean(members.joint));
 		if (replica.leader)
@@ -123,6 +130,55 @@ json_searches(Worker *worker)
 	json_object_set_new(row, "expired", status_u64(figures.expired));
 	json_object_set_new(row, "turned_away", status_u64(figures.turned_away));
 	return row;
+}
+
+static uint64_t
+digest_shard(Shard *s, bool leaving, bool *settling)
+{
+	ShardFigures figures = shard_figures(s);
+	ReplicaStatus replica;
+	ReplicaMembers members;
+	uint64_t	digest;
+
+	replica_status(s->replica, &replica);
+	replica_members(s->replica, &members);
+	*settling |= !is_settled(&replica);
+	digest = prng_mix(s->desc.shard ^ s->replica_id << 32);
+	digest = prng_mix(digest ^ replica.term << 8 ^ (uint64_t) (replica.leader | replica.serving << 1 |
+															  replica.current << 2 | replica.gone << 3 |
+															  leaving << 4 | members.joint << 5));
+	digest = prng_mix(digest ^ replica.applied);
+	digest = prng_mix(digest ^ atomic_load(&s->fence));
+	digest = prng_mix(digest ^ figures.records);
+	digest = prng_mix(digest ^ figures.waiting);
+	digest = prng_mix(digest ^ figures.bytes);
+	digest = prng_mix(digest ^ members.conf_index ^ (uint64_t) members.n << 56);
+	for (uint32_t i = 0; i < members.n; i++)
+	{
+		const ReplicaMember *m = &members.members[i];
+
+		digest = prng_mix(digest ^ m->member.id);
+		digest = prng_mix(digest ^ m->member.node ^ (uint64_t) m->member.roles << 56 ^ (uint64_t) m->active << 48);
+		digest = prng_mix(digest ^ m->match);
+	}
+	return digest;
+}
+
+uint64_t
+status_digest(Worker *worker, bool *settling)
+{
+	uint64_t	digest = 1;
+
+	*settling = false;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+		digest = prng_mix(digest ^ digest_shard(s, false, settling));
+	for (Shard *s = worker->leaving; s; s = s->next)
+		digest = prng_mix(digest ^ digest_shard(s, true, settling));
+	for (const Broken *b = worker->broken; b; b = b->next)
+		digest = prng_mix(digest ^ b->shard ^ b->replica << 32);
+	pthread_mutex_unlock(&worker->lock);
+	return digest | 1;
 }
 
 json_t *

@@ -19,4 +19,7 @@ extern json_t *status_id(const VtId *id);
 extern json_t *status_shards(Worker *worker, bool with_leaving);
 extern json_t *status_broken(Worker *worker);
 
+/* Differs, never 0, whenever the two lists would; *settling: a shard still looks for its leader. */
+extern uint64_t status_digest(Worker *worker, bool *settling);
+
 #endif							/* WORKER_STATUS_H */

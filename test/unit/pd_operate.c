@@ -286,6 +286,45 @@ a_damaged_replica_is_replaced_at_once(void **state)
 	end(w);
 }
 
+/* A heartbeat without a list stands for the last one, and only where that was heard. */
+static void
+what_was_told_is_not_told_again(void **state)
+{
+	PdWorld    *w = cluster(19, 3);
+	uint64_t	store = w->stores[0].id;
+	json_t	   *all;
+	json_t	   *same = json_object();
+	size_t		n;
+	VtError		err = {0};
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	json_object_set_new(same, "store", json_u64(store));
+	json_object_set_new(same, "digest", json_u64(77));
+	json_object_set_new(same, "wait_ms", json_integer(0));
+	assert_int_equal(heartbeat_take(&w->pd, same, &err), VT_BEHIND);
+	all = beat_body(w, &w->stores[0]);
+	json_object_set_new(all, "digest", json_u64(77));
+	assert_int_equal(heartbeat_take(&w->pd, all, &err), VT_OK);
+	n = beat_of(&w->pd, store)->nreports;
+	assert_true(n > 0);
+	w->pd.now_us += 5;
+	assert_int_equal(heartbeat_take(&w->pd, same, &err), VT_OK);
+	assert_int_equal(beat_of(&w->pd, store)->nreports, n);
+	assert_true(beat_of(&w->pd, store)->at_us == w->pd.now_us);
+
+	/* Another list, or a driver that has just begun to lead. */
+	json_object_set_new(same, "digest", json_u64(78));
+	assert_int_equal(heartbeat_take(&w->pd, same, &err), VT_BEHIND);
+	json_object_set_new(same, "digest", json_u64(77));
+	beats_free(&w->pd);
+	assert_int_equal(heartbeat_take(&w->pd, same, &err), VT_BEHIND);
+	json_decref(same);
+	json_decref(all);
+	end(w);
+}
+
 static void
 a_store_is_drained(void **state)
 {
@@ -531,6 +570,7 @@ main(void)
 		TEST(a_late_founder_waits_for_the_leader),
 		TEST(a_replica_that_was_lost_is_not_made_again),
 		TEST(a_damaged_replica_is_replaced_at_once),
+		TEST(what_was_told_is_not_told_again),
 		TEST(a_store_is_drained),
 		TEST(a_store_with_sole_replicas_is_drained),
 		TEST(mass_failure_moves_nothing),
