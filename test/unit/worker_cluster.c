@@ -372,7 +372,7 @@ followers_answer_at_marks(void **state)
 			assert_int_equal(nodes[other].gateway.head.status, VT_BEHIND);
 		s.mark = mark + 1000;
 		assert_int_equal(search(gateway_to(other), &s, &result), VT_BEHIND);
-		assert_in_range(nodes[other].gateway.head.applied, 1, mark);
+		assert_in_range(nodes[other].gateway.head.applied, 0, mark);	/* it may have just begun */
 		assert_int_equal(nodes[other].gateway.head.shard, SHARD);
 	}
 	for (int i = 1; i <= NODES; i++)
