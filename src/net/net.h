@@ -41,7 +41,7 @@ extern VtStatus net_tls_open(const WireTlsFiles *files, WireRole role, NetTls **
 /* Read the files again; when something is wrong with them, those of before stay. */
 extern VtStatus net_tls_reload(NetTls *tls, VtError *err);
 extern void net_tls_free(NetTls *tls);	/* NULL is fine */
-extern const WireIdentity *net_tls_identity(NetTls *tls);	/* until the next reload */
+extern WireIdentity net_tls_identity(NetTls *tls);
 
 typedef struct NetHandler
 {

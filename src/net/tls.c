@@ -71,10 +71,15 @@ net_tls_is_current(NetTls *tls, const WireTlsContext *context)
 	return current;
 }
 
-const WireIdentity *
+WireIdentity
 net_tls_identity(NetTls *tls)
 {
-	return wire_tls_context_identity(tls->context);
+	WireIdentity identity;
+
+	pthread_mutex_lock(&tls->lock);
+	identity = *wire_tls_context_identity(tls->context);
+	pthread_mutex_unlock(&tls->lock);
+	return identity;
 }
 
 VtStatus

@@ -208,7 +208,7 @@ found_cluster(Pd *pd)
 
 	/* Certificates that were made before the cluster say who it is. */
 	if (pd->options.tls)
-		meta.cluster = net_tls_identity(pd->options.tls)->cluster;
+		meta.cluster = net_tls_identity(pd->options.tls).cluster;
 	else
 		vt_id_random(&meta.cluster);
 	vt_id_random(&random);

@@ -4,8 +4,8 @@
  *	  What somebody may ask who has come with a certificate.
  *
  * A gateway's is for one PostgreSQL server, by its system identifier: it asks
- * about what is that server's and nothing else, and does not move other
- * people's replicas.  Workers are told apart from the rest in service.c; an
+ * about what is that server's and nothing else, and moves neither replicas nor
+ * placement drivers.  Workers are told apart from the rest in service.c; an
  * admin's certificate is for everything, and so is a unix socket, to which only
  * our own user comes.
  *
@@ -14,6 +14,19 @@
 #include <string.h>
 
 #include "service.h"
+
+/* What a gateway has to ask.  Whatever is not here takes an admin's certificate. */
+static bool
+is_for_gateways(const char *op)
+{
+	static const char *const ops[] = {"status", "route", "lease", "create_collection", "drop_collection",
+	"undrop_collection", "owned", "unused", "retire", "collections", "workers", "shards", "pds"};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		if (strcmp(ops[i], op) == 0)
+			return true;
+	return false;
+}
 
 bool
 rights_see(const Question *q, const WireOwner *owner)
@@ -36,7 +49,7 @@ rights_allow(Pd *pd, const Question *q, const char *op)
 
 	if (net_conn_system(q->conn) == 0)
 		return true;
-	if (strcmp(op, "drain") == 0 || strcmp(op, "undrain") == 0)
+	if (!is_for_gateways(op))
 		return false;
 	if (get_owner(q->body, &owner) && !net_conn_may_own(q->conn, owner.system))
 		return false;

@@ -453,6 +453,7 @@ check_place(Pd *pd, VtError *err)
 {
 	const VtId *cluster = &pd->catalog->meta.cluster;
 	char		hex[VT_ID_TEXT];
+	WireIdentity identity;
 	Endpoint	place;
 	VtStatus	status = endpoint_parse(pd->options.advertise, &place, err);
 
@@ -460,7 +461,10 @@ check_place(Pd *pd, VtError *err)
 		return status;
 	if (place.tcp && place.any)
 		return vt_fail(err, VT_INVALID, "\"%s\" is no place to come to: set advertise", pd->options.advertise);
-	if (!pd->options.tls || vt_id_is_zero(cluster) || vt_id_equal(cluster, &net_tls_identity(pd->options.tls)->cluster))
+	if (!pd->options.tls || vt_id_is_zero(cluster))
+		return VT_OK;
+	identity = net_tls_identity(pd->options.tls);
+	if (vt_id_equal(cluster, &identity.cluster))
 		return VT_OK;
 	vt_id_format(cluster, hex);
 	return vt_fail(err, VT_DENIED, "the certificate is for another cluster than this one, which is %s: vectronctl certs init --cluster", hex);

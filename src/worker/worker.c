@@ -253,15 +253,18 @@ static VtStatus
 check_tls(Worker *worker, VtError *err)
 {
 	const WorkerOptions *options = &worker->options;
+	WireIdentity identity;
 	Endpoint	place;
 	VtStatus	status = endpoint_parse(options->advertise, &place, err);
 
 	if (status == VT_OK && place.tcp && place.any)
 		return vt_fail(err, VT_INVALID, "\"%s\" is no place to come to: set advertise", options->advertise);
-	if (status == VT_OK && options->tls && !vt_id_is_zero(&worker->cluster) &&
-		!vt_id_equal(&worker->cluster, &net_tls_identity(options->tls)->cluster))
+	if (status != VT_OK || !options->tls || vt_id_is_zero(&worker->cluster))
+		return status;
+	identity = net_tls_identity(options->tls);
+	if (!vt_id_equal(&worker->cluster, &identity.cluster))
 		return vt_fail(err, VT_DENIED, "the certificate is for another cluster than the data directory");
-	return status;
+	return VT_OK;
 }
 
 void
