@@ -170,6 +170,7 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 	int64_t deadline_us, const char **reply, VtError *err)
 {
 	Retry		retry = {.replicated = n > 1};
+	VtError		said = {0};		/* by a driver, in an earlier round */
 
 	*reply = NULL;
 	if (n == 0)
@@ -220,6 +221,11 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 				*err = round.failure;
 			return round.failure.code;
 		}
+		/* A round that the deadline cuts short may hear nobody. */
+		if (round.heard)
+			said = round.failure;
+		else if (said.code != VT_OK)
+			round.failure = said;
 		retry_note_failure(&retry, round.failure.code, &round.failure);
 		status = retry_wait(client, &retry, deadline_us, err);
 		if (status != VT_OK)

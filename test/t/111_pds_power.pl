@@ -109,8 +109,13 @@ for my $round (1 .. $rounds)
 	diag $@ unless $up;
 	ok($up, "round $round: drivers start again, with no synced write lost") or last;
 	await_all();
-	my ($status, $out) = ctl('workers');
-	my %state = map { $_->{store} => $_->{state} } @{ decode_json($out)->{workers} };
+	# A new leader must have heard of the workers to know more than that they are there.
+	my %state;
+	$cluster->wait_until('the workers have spoken', sub {
+		my ($status, $out) = ctl('workers');
+		%state = $status == 0 ? map { $_->{store} => $_->{state} } @{ decode_json($out)->{workers} } : ();
+		return 2 == grep { /^(up|draining)$/ } values %state;
+	});
 	is(join(' ', map { $state{$_} eq 'draining' ? 1 : 0 } @workers), join(' ', map { $draining{$_} ? 1 : 0 } @workers),
 		"round $round: what was decided stays decided");
 	await_agreement("round $round");
