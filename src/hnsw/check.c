@@ -11,7 +11,7 @@
  * back.
  *
  * Reachability is counted from the entry point over all levels, as a walk
- * goes, through dead nodes too.
+ * goes, through dead nodes too.  The list of free slots names each once.
  *
  *-------------------------------------------------------------------------
  */
@@ -240,6 +240,27 @@ check_counts(Check *check)
 				 (unsigned long long) atomic_load(&h->twins));
 }
 
+static void
+check_free(Check *check)
+{
+	const Hnsw *h = check->h;
+	uint8_t    *listed = vt_alloc0((size_t) check->used + 1);
+
+	for (uint32_t i = 0; i < h->free.n; i++)
+	{
+		uint32_t	slot = h->free.slots[i];
+
+		if (slot >= check->used || state_of(h, slot) != SLOT_FREE || listed[slot])
+			complain(check, "slot %u of %u is no free one, or listed twice", slot, check->used);
+		else
+			listed[slot] = 1;
+	}
+	for (uint32_t slot = 0; slot < check->used && slot < h->limit; slot++)
+		if (state_of(h, slot) == SLOT_FREE && !listed[slot])
+			complain(check, "slot %u is free and not listed", slot);
+	free(listed);
+}
+
 bool
 hnsw_check(const Hnsw *h, HnswReport *report)
 {
@@ -263,6 +284,7 @@ hnsw_check(const Hnsw *h, HnswReport *report)
 	}
 	check_entry(&check);
 	check_counts(&check);
+	check_free(&check);
 	reach(&check);
 	for (uint32_t slot = 0; slot < check.used; slot++)
 		if (state_of(h, slot) == SLOT_LINKED && graph_fate(h, slot) == FATE_LIVE)

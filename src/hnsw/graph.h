@@ -34,6 +34,11 @@
  * thousand equal rows are no trap in the graph.  A twin has no links and nobody
  * links to it.
  *
+ * Compaction.  A record is moved to a slot further down as a twin of the slot it
+ * leaves, which it supersedes; so every walk finds it at once.  The next batch
+ * of a repair has the old slot in it: the new one takes over its links, and
+ * whoever linked to the old one links to the new one.  See compact.c.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef HNSW_GRAPH_H
@@ -85,6 +90,7 @@ typedef struct Meta
 	atomic_uchar state;			/* SlotState */
 	atomic_uchar level;
 	atomic_uchar lock;			/* of the links and of the head of the twins */
+	uint8_t		moved;			/* what superseded it is the same in another place; repair_lock */
 } Meta;
 
 /* Behind the codes of a row. */
@@ -144,9 +150,11 @@ typedef struct Connect Connect;
 typedef enum RepairPhase
 {
 	REPAIR_IDLE,
+	REPAIR_MOVE,				/* compaction: what lies beyond the limit moves down */
 	REPAIR_GRACE,				/* links to the batch may still appear */
 	REPAIR_PROMOTE,				/* twins take the place of nodes of the batch */
-	REPAIR_SWEEP				/* removing the links */
+	REPAIR_SWEEP,				/* removing the links */
+	REPAIR_CUT					/* compaction: waiting until what was moved is free */
 } RepairPhase;
 
 struct Hnsw
@@ -205,6 +213,14 @@ struct Hnsw
 	SlotList	died;			/* dead linked slots, not yet in a repair */
 	uint32_t	loading;		/* slots from a file, until hnsw_loaded() */
 
+	/* Compaction */
+	uint32_t	limit;			/* free slots from here on are not handed out; NO_SLOT: all are */
+	uint32_t	cut_from;		/* beyond `used`: memory to give back, up to cut_to, ... */
+	uint32_t	cut_to;
+	uint64_t	cut_epoch;		/* ... once the guards of this epoch are left */
+	uint64_t	moved;
+	uint64_t	stuck;			/* nothing could be cut: what_changes() of then */
+
 	/* Repair; who holds repair_lock */
 	pthread_mutex_t repair_lock;
 	RepairPhase phase;
@@ -213,6 +229,7 @@ struct Hnsw
 	uint32_t	batch_used;
 	uint64_t	batch_epoch;
 	uint32_t	sweep_at;
+	uint32_t	move_at;		/* what lies before is to be moved yet */
 	atomic_ullong sweep_best;	/* highest node outside the batch, as entry; linkers raise it */
 	Connect    *connect;		/* the pass under way; NULL: none */
 	bool		connect_due;	/* lists have been rewritten since the last */
@@ -393,6 +410,9 @@ extern void vectors_close(Hnsw *h);
 extern VtStatus vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err);
 extern VtStatus vectors_allocate(Hnsw *h, uint32_t slots, VtError *err);
 
+/* The room from this slot on is not needed any more; the last chunks have gone before. */
+extern void vectors_give_back(Hnsw *h, uint32_t from);
+
 /* -- slots.c --------------------------------------------------------------- */
 
 extern void slot_list_push(SlotList *list, uint32_t slot);
@@ -414,6 +434,24 @@ extern void graph_write_row(Hnsw *h, uint32_t slot, const float *vector);
 /* While a file is loaded: slots 0 to n - 1, all free; a live slot joins the queue. */
 extern VtStatus graph_make_slots(Hnsw *h, uint32_t n, VtError *err);
 extern void graph_enqueue(Hnsw *h, uint32_t slot);
+
+/* A slot nobody has: to be handed out again, unless it lies beyond the limit.  Under h->lock. */
+extern void slot_set_free(Hnsw *h, uint32_t slot);
+
+/* Take a free slot, if there is one below the limit: reserved.  Under h->lock. */
+extern bool slot_take_free(Hnsw *h, uint32_t *slot);
+
+/*
+ * The written slot becomes live and supersedes old, if not NO_SLOT: waiting to be
+ * linked, or in the place of old in the graph (moved).
+ */
+extern void slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved);
+
+/* What is done leaves the queue.  Under h->lock. */
+extern void queue_advance(Hnsw *h);
+
+/* Give the memory of the slots from..to - 1 of one chunk back; nobody looks at them.  Under h->lock. */
+extern void slots_give_back(Hnsw *h, uint32_t from, uint32_t to);
 
 static inline void
 graph_lock_node(Meta *meta)
@@ -438,6 +476,23 @@ extern uint64_t epoch_next(Hnsw *h);
 extern uint64_t epoch_oldest(Hnsw *h);
 extern void epoch_destroy(Hnsw *h);
 
+/* -- compact.c, under repair_lock ------------------------------------------ */
+
+/* Begin; false: not worth it. */
+extern bool compact_begin(Hnsw *h);
+
+/* Move some; false: all done that can be. */
+extern bool compact_move(Hnsw *h, uint32_t *steps);
+
+/* Cut off the end, when what was moved is free; false: not yet. */
+extern bool compact_cut(Hnsw *h);
+
+/* Memory that was cut off goes back once nobody can be looking at it; some of it. */
+extern void compact_give_back(Hnsw *h);
+
+/* No limit any more.  Under h->lock. */
+extern void compact_end(Hnsw *h);
+
 /* -- connect.c, under repair_lock ------------------------------------------ */
 
 /* Begin a pass; false: none is due. */
@@ -451,6 +506,12 @@ extern void connect_end(Hnsw *h);
 
 /* Make an entry word name this node if it stands higher. */
 extern void link_raise(atomic_ullong *entry, uint32_t slot, int level);
+
+/* A node's lists, all empty, for the levels it has above the ground. */
+extern void link_make_upper(Hnsw *h, uint32_t slot);
+
+/* The slot counts as a node from now on. */
+extern void link_become_node(Hnsw *h, uint32_t slot);
 
 /* A twin whose node is dead becomes a node; what hangs behind it stays there. */
 extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);

@@ -20,6 +20,8 @@
  *	  scan the waiting slots exactly, then walk the graph.  Linking moves it into
  *	  the graph; it is found at every moment in between.  Whoever adds should see
  *	  to it that the queue stays short (HnswStats.waiting).
+ *	  Compaction (HnswOptions.move) is a replacement by the same vector in another
+ *	  slot.
  * 3. What a search returns.  Every hit was live at some moment of the search.
  *	  A vector that was live from before the search until after it is never lost
  *	  because of what other threads do.  One that is replaced meanwhile
@@ -85,6 +87,17 @@ typedef struct HnswOptions
 	/* Told of every change of the memory held, in bytes; NULL = nobody. */
 	void		(*account) (void *arg, int64_t bytes);
 	void	   *account_arg;
+
+	/*
+	 * Compaction.  When a fifth of the slots is free or dead, hnsw_repair moves
+	 * what lies in the last ones down and gives the memory behind back.  For
+	 * each it asks the caller, who makes sure that nobody deletes or replaces
+	 * `from` meanwhile, notes beside `to`, a reserved slot, whatever belongs to
+	 * `from`, and calls hnsw_move; or, when `from` has died, says false.
+	 * Searches, guards and cursors go on.  NULL = never.
+	 */
+	bool		(*move) (void *arg, uint32_t from, uint32_t to);
+	void	   *move_arg;
 } HnswOptions;
 
 /* VT_INVALID with a sentence when an option is out of range. */
@@ -111,6 +124,9 @@ extern void hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector
 extern void hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label,
 						 const float *vector);
 
+/* Within HnswOptions.move: `to` is what `from` was, which dies. */
+extern void hnsw_move(Hnsw *h, uint32_t from, uint32_t to);
+
 /* A live slot dies.  False: it was not live. */
 extern bool hnsw_delete(Hnsw *h, uint32_t slot);
 
@@ -122,8 +138,8 @@ extern bool hnsw_delete(Hnsw *h, uint32_t slot);
 extern bool hnsw_link_next(Hnsw *h);
 
 /*
- * Repair the graph around dead slots and make them free again, and link once
- * more what no walk comes to; at most about `steps` nodes looked at in this
+ * Repair the graph around dead slots and make them free again, link once more
+ * what no walk comes to, and give memory back (HnswOptions.move); at most about `steps` nodes looked at in this
  * call; false: nothing is left to do now.  One thread at a time does it, others
  * get false.  Begins when the share of dead slots is worth a pass (or any is,
  * with `eager`), or when the graph has grown enough; never necessary for right
@@ -160,6 +176,15 @@ typedef struct HnswCost
 	uint64_t	hops;			/* nodes whose links were read */
 	uint64_t	exact;			/* times everything that passes was measured instead */
 	uint64_t	looked;			/* slots a filter or set was asked about on the way to others */
+	uint64_t	waiting;		/* of the distances: to what waits to be linked */
+	uint64_t	asked;			/* calls of the filter */
+
+	/* Nanoseconds of the clock; not of cursors */
+	uint64_t	walk_ns;		/* from the beginning to the neighbourhood */
+	uint64_t	waiting_ns;		/* comparing with what waits */
+	uint64_t	refine_ns;		/* exact distances at the end */
+	uint64_t	exact_ns;		/* measuring everything that passes */
+	uint64_t	filter_ns;		/* within these: in the filter, told from one call of 64 */
 } HnswCost;
 
 /*
@@ -219,6 +244,29 @@ extern uint32_t hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits);
  * so.  More than 8 k, and than 600, is never said to be needed.
  */
 extern uint32_t hnsw_calibrate(Hnsw *h, uint32_t k, double recall);
+
+/*
+ * The same a search at a time, and for every recall at once: what is found with
+ * which ef.  One thread at a time goes on with a trial.
+ */
+#define HNSW_CURVE_POINTS 16
+
+typedef struct HnswCurve
+{
+	uint32_t	k;
+	uint32_t	n;				/* points; 0 = the graph had no vectors */
+	uint32_t	ef[HNSW_CURVE_POINTS];	/* rising */
+	float		recall[HNSW_CURVE_POINTS];	/* what is found with it, on the careful side */
+} HnswCurve;
+
+typedef struct HnswTrial HnswTrial;
+
+extern HnswTrial *hnsw_trial_begin(Hnsw *h, uint32_t k);
+extern bool hnsw_trial_go_on(HnswTrial *trial);	/* false: that was the last search */
+extern void hnsw_trial_end(HnswTrial *trial, HnswCurve *curve);	/* curve may be NULL, and trial */
+
+/* The ef for a recall; of a curve with points. */
+extern uint32_t hnsw_curve_ef(const HnswCurve *curve, double recall);
 
 /* The k nearest, exactly: compares the query with every live vector. */
 extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits);
@@ -304,12 +352,13 @@ typedef struct HnswStats
 	uint64_t	linked;			/* in the graph, dead ones included */
 	uint64_t	dead;			/* not yet free again */
 	uint64_t	free;			/* slots to use again */
-	uint64_t	used;			/* slots ever handed out */
+	uint64_t	used;			/* slots there is memory for; falls by compaction only */
 	uint64_t	bytes;			/* memory in use for slots, links, codes and queues */
 	uint64_t	mapped;			/* of the file for vectors */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */
 	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */
+	uint64_t	moved;			/* slots by compaction */
 	int			levels;			/* 0 = empty graph */
 } HnswStats;
 

@@ -311,13 +311,14 @@ inflight_enter(Hnsw *h, uint32_t slot)
 	return -1;					/* more threads than places: some do not see each other */
 }
 
-static void
-make_upper(Hnsw *h, Meta *meta, int level)
+void
+link_make_upper(Hnsw *h, uint32_t slot)
 {
-	size_t		n = (size_t) level * h->opt.m;
+	Meta	   *meta = graph_meta(h, slot);
+	size_t		n = (size_t) atomic_load(&meta->level) * h->opt.m;
 	atomic_uint *upper;
 
-	if (level == 0)
+	if (n == 0)
 		return;
 	upper = vt_alloc(sizeof(atomic_uint) * n);
 	for (size_t i = 0; i < n; i++)
@@ -343,7 +344,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 
 	if (entry == NO_ENTRY)
 	{
-		make_upper(h, meta, level);
+		link_make_upper(h, slot);
 		seen = true;
 		if (atomic_compare_exchange_strong(&h->entry, &entry, (unsigned long long) level << 32 | slot))
 			return true;
@@ -373,7 +374,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 				return false;
 			}
 			if (!seen)
-				make_upper(h, meta, level);
+				link_make_upper(h, slot);
 			seen = true;
 			inflight = inflight_enter(h, slot);
 		}
@@ -394,15 +395,16 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 }
 
 /*
- * The slot counts as a node.  Under h->lock: a repair that looks for an entry
- * point sees this node, or this thread sees its choice.
+ * Under h->lock: a repair that looks for an entry point sees this node, or this
+ * thread sees its choice.
  */
-static void
-become_node(Hnsw *h, uint32_t slot)
+void
+link_become_node(Hnsw *h, uint32_t slot)
 {
 	Meta	   *meta = graph_meta(h, slot);
 
-	atomic_store(&meta->state, SLOT_LINKED);
+	if (atomic_exchange(&meta->state, SLOT_LINKED) == SLOT_TWIN)
+		atomic_fetch_sub(&h->twins, 1);
 	link_raise(&h->entry, slot, atomic_load(&meta->level));
 	link_raise(&h->sweep_best, slot, atomic_load(&meta->level));
 }
@@ -413,8 +415,7 @@ link_promote(Hnsw *h, Ctx *ctx, uint32_t slot)
 	graph_set_head(h, slot, true);
 	(void) link_slot(h, ctx, slot, true);
 	pthread_mutex_lock(&h->lock);
-	become_node(h, slot);
-	atomic_fetch_sub(&h->twins, 1);
+	link_become_node(h, slot);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -424,18 +425,19 @@ hnsw_link_next(Hnsw *h)
 	uint32_t	guard = hnsw_enter(h);
 	uint32_t	slot = NO_SLOT;
 	uint64_t	place = 0;
-	uint64_t	head;
 	Ring	   *ring;
 	bool		linked = false;
 	SlotState	state = SLOT_LINKED;
 
 	pthread_mutex_lock(&h->lock);
-	if (h->claim < atomic_load(&h->tail))
+	ring = atomic_load(&h->ring);
+	while (slot == NO_SLOT && h->claim < atomic_load(&h->tail))
 	{
-		ring = atomic_load(&h->ring);
 		place = h->claim++;
 		slot = atomic_load(&ring->slots[place & ring->mask]);
 	}
+	if (slot == NO_SLOT)
+		queue_advance(h);
 	pthread_mutex_unlock(&h->lock);
 	if (slot == NO_SLOT)
 	{
@@ -458,7 +460,7 @@ hnsw_link_next(Hnsw *h)
 	if (linked)
 	{
 		if (state == SLOT_LINKED)
-			become_node(h, slot);
+			link_become_node(h, slot);
 		else
 			atomic_store(&graph_meta(h, slot)->state, SLOT_TWIN);
 		atomic_fetch_add(&h->linked, 1);
@@ -469,10 +471,7 @@ hnsw_link_next(Hnsw *h)
 	/* Only now it leaves the queue: a search finds it here or there. */
 	ring = atomic_load(&h->ring);
 	atomic_store_explicit(&ring->slots[place & ring->mask], NO_SLOT, memory_order_release);
-	head = atomic_load(&h->head);
-	while (head < h->claim && atomic_load(&ring->slots[head & ring->mask]) == NO_SLOT)
-		head++;
-	atomic_store_explicit(&h->head, head, memory_order_release);
+	queue_advance(h);
 
 	/* And only now nothing leads to one that died: who enters after this does not find it. */
 	if (!linked)

@@ -15,6 +15,10 @@
  * are worth it.  Where living twins hang behind a dead node, the first of them
  * is linked in its place before the sweep.
  *
+ * Slots that compaction has moved (compact.c) are part of the next batch: there
+ * the slot they were moved to takes over their links and the links to them, and
+ * nothing is chosen.
+ *
  * The walk through the batch is by slot number; nodes linked while it goes on
  * have no links to the batch.
  *
@@ -85,6 +89,39 @@ heir_of(const Hnsw *h, uint32_t slot)
 	return twin;
 }
 
+/* The node that has taken the place of a moved slot, links and all; NO_SLOT: none has. */
+static uint32_t
+moved_to(const Hnsw *h, uint32_t slot)
+{
+	uint32_t	to = graph_meta(h, slot)->moved ? graph_fate(h, slot) - FATE_SUPERSEDED : NO_SLOT;
+
+	return to != NO_SLOT && !in_batch(h, to) && atomic_load(&graph_meta(h, to)->state) == SLOT_LINKED ? to : NO_SLOT;
+}
+
+/*
+ * What a slot was moved to takes over its links.  Nobody writes these any more,
+ * and nobody links to a twin yet.
+ */
+static void
+inherit(Hnsw *h, uint32_t slot, uint32_t heir)
+{
+	link_make_upper(h, heir);
+	for (int level = atomic_load(&graph_meta(h, heir)->level); level >= 0; level--)
+	{
+		uint32_t	list[2 * HNSW_MAX_M];
+		uint32_t	n = graph_copy_links(h, slot, level, list);
+		uint32_t	limit;
+		atomic_uint *links = graph_links(h, heir, level, &limit);
+
+		for (uint32_t i = 0; i < n; i++)
+			atomic_store_explicit(&links[i], list[i], memory_order_release);
+	}
+	graph_set_head(h, heir, true);
+	pthread_mutex_lock(&h->lock);
+	link_become_node(h, heir);
+	pthread_mutex_unlock(&h->lock);
+}
+
 /*
  * The grace is over, nobody hangs behind a slot of the batch any more: where
  * twins are left behind one, the first of them becomes a node in its place, and
@@ -105,7 +142,10 @@ promote_heirs(Hnsw *h, Ctx *ctx, uint32_t *steps)
 		if (*steps == 0)
 			return true;
 		--*steps;
-		link_promote(h, ctx, heir);
+		if (graph_meta(h, slot)->moved && graph_fate(h, slot) == FATE_SUPERSEDED + heir)
+			inherit(h, slot, heir);
+		else
+			link_promote(h, ctx, heir);
 	}
 	return false;
 }
@@ -139,9 +179,35 @@ static uint32_t
 collect(Hnsw *h, Ctx *ctx, const uint32_t *list, uint32_t n, uint32_t *out, uint32_t have)
 {
 	for (uint32_t i = 0; i < n && have < POOL_MAX; i++)
-		if (graph_fate(h, list[i]) == FATE_LIVE && visited_add(&ctx->visited, list[i]))
-			out[have++] = list[i];
+	{
+		uint32_t	slot = in_batch(h, list[i]) ? moved_to(h, list[i]) : list[i];
+
+		if (slot != NO_SLOT && graph_fate(h, slot) == FATE_LIVE && visited_add(&ctx->visited, slot))
+			out[have++] = slot;
+	}
 	return have;
+}
+
+/* Link to where the slots of a list were moved to; true: nothing else of the batch is in it. */
+static bool
+follow_moves(Hnsw *h, uint32_t from, uint32_t *list, uint32_t *n)
+{
+	uint32_t	kept = 0;
+
+	for (uint32_t i = 0; i < *n; i++)
+	{
+		uint32_t	to = in_batch(h, list[i]) ? moved_to(h, list[i]) : list[i];
+		bool		known = to == from;
+
+		if (to == NO_SLOT)
+			return false;
+		for (uint32_t j = 0; j < kept && !known; j++)
+			known = list[j] == to;
+		if (!known)
+			list[kept++] = to;
+	}
+	*n = kept;
+	return true;
 }
 
 /*
@@ -160,7 +226,7 @@ any_node(Hnsw *h, uint32_t not, int level)
 	return NO_SLOT;
 }
 
-/* Make a node's list of one level free of the batch; true: it has changed. */
+/* Make a node's list of one level free of the batch; true: it was chosen anew. */
 static bool
 mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 {
@@ -173,6 +239,7 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	uint32_t	chosen[2 * HNSW_MAX_M];
 	uint32_t	n;
 	uint32_t	have;
+	bool		choose;
 	bool		hit = false;
 
 	if (links == NULL)
@@ -185,24 +252,29 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 
 	graph_lock_node(meta);
 	n = graph_copy_links(h, slot, level, list);
-	visited_begin(&ctx->visited, atomic_load(&h->used));
-	visited_add(&ctx->visited, slot);
-	have = collect(h, ctx, list, n, near, 0);
-	for (uint32_t i = 0; i < n; i++)
-		if (in_batch(h, list[i]))
-			have = collect(h, ctx, second, graph_copy_links(h, list[i], level, second), near, have);
-	if (have == 0)
+	memcpy(chosen, list, sizeof(uint32_t) * n);
+	choose = !follow_moves(h, slot, chosen, &n);
+	if (choose)
 	{
-		uint32_t	any = any_node(h, slot, level);
+		visited_begin(&ctx->visited, atomic_load(&h->used));
+		visited_add(&ctx->visited, slot);
+		have = collect(h, ctx, list, n, near, 0);
+		for (uint32_t i = 0; i < n; i++)
+			if (in_batch(h, list[i]) && moved_to(h, list[i]) == NO_SLOT)
+				have = collect(h, ctx, second, graph_copy_links(h, list[i], level, second), near, have);
+		if (have == 0)
+		{
+			uint32_t	any = any_node(h, slot, level);
 
-		if (any != NO_SLOT)
-			near[have++] = any;
+			if (any != NO_SLOT)
+				near[have++] = any;
+		}
+		n = link_choose_near(h, ctx, slot, near, have, limit, chosen);
 	}
-	n = link_choose_near(h, ctx, slot, near, have, limit, chosen);
 	for (uint32_t i = 0; i < limit; i++)
 		atomic_store_explicit(&links[i], i < n ? chosen[i] : NO_SLOT, memory_order_release);
 	graph_unlock_node(meta);
-	return true;
+	return choose;
 }
 
 static void
@@ -247,10 +319,10 @@ end_batch(Hnsw *h)
 		graph_retire(h, slot, true);
 	}
 	h->batch.n = 0;
+	h->phase = h->limit == NO_SLOT ? REPAIR_IDLE : REPAIR_CUT;
 	pthread_mutex_unlock(&h->lock);
 	free(h->in_batch);
 	h->in_batch = NULL;
-	h->phase = REPAIR_IDLE;
 	h->connect_due = true;
 }
 
@@ -301,7 +373,26 @@ repair_some(Hnsw *h, uint32_t steps, bool eager)
 	pthread_mutex_lock(&h->lock);
 	graph_reclaim(h);
 	pthread_mutex_unlock(&h->lock);
+	compact_give_back(h);
 
+	if (h->phase == REPAIR_IDLE && compact_begin(h))
+	{
+		connect_end(h);
+		h->phase = REPAIR_MOVE;
+	}
+	if (h->phase == REPAIR_MOVE)
+	{
+		if (compact_move(h, &steps))
+			return true;
+		h->phase = begin_batch(h, true) ? REPAIR_GRACE : REPAIR_CUT;
+	}
+	if (h->phase == REPAIR_CUT)
+	{
+		if (!compact_cut(h))
+			return false;		/* somebody still looks at what was moved: next time */
+		h->phase = REPAIR_IDLE;
+		return true;
+	}
 	if (h->phase == REPAIR_IDLE && !begin_batch(h, eager))
 		return connect(h, steps);
 	if (h->phase == REPAIR_GRACE)

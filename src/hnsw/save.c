@@ -108,6 +108,7 @@ copy_block(Saver *saver, uint32_t first, uint32_t n)
 	Hnsw	   *h = saver->h;
 	Buf		   *block = &saver->block;
 	uint8_t    *states = vt_alloc(n);
+	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);	/* compaction may have cut off some */
 
 	buf_clear(block);
 	buf_clear(&saver->upper);
@@ -115,9 +116,9 @@ copy_block(Saver *saver, uint32_t first, uint32_t n)
 	buf_reserve(block, (size_t) n * (FILE_SLOT + sizeof(uint32_t) * h->m0));
 	for (uint32_t i = 0; i < n; i++)
 	{
-		Meta	   *meta = graph_meta(h, first + i);
-		FileState	state = judge(saver, first + i);
-		uint8_t		level = 0;
+		FileState	state = first + i < used ? judge(saver, first + i) : FILE_NONE;
+		Meta	   *meta;
+		uint8_t		level;
 
 		states[i] = (uint8_t) state;
 		if (state == FILE_NONE)
@@ -125,6 +126,7 @@ copy_block(Saver *saver, uint32_t first, uint32_t n)
 			buf_put_zeros(block, FILE_SLOT);
 			continue;
 		}
+		meta = graph_meta(h, first + i);
 		level = atomic_load_explicit(&meta->level, memory_order_relaxed);
 		buf_put_u64(block, meta->label);
 		buf_put_u32(block, next_twin(h, meta));

@@ -131,6 +131,7 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->repair_lock, NULL);
 	atomic_init(&h->epoch, 1);
+	h->limit = NO_SLOT;
 	status = vectors_open(h, err);
 	h->opt.vectors = NULL;		/* the caller's, for this call */
 	if (status == VT_OK)
@@ -276,41 +277,102 @@ graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
 	return status;
 }
 
+void
+slots_give_back(Hnsw *h, uint32_t from, uint32_t to)
+{
+	const struct
+	{
+		size_t		at;
+		size_t		stride;
+	}			sections[] = {
+		{h->vec_off, h->vectors_fd < 0 ? sizeof(float) * h->dim16 : 0}, {h->code_off, h->code_stride},
+		{h->link_off, sizeof(uint32_t) * h->m0}, {h->life_off, sizeof(Life)}, {h->meta_off, sizeof(Meta)},
+	};
+	uint8_t    *chunk = graph_chunk(h, from);
+
+	vectors_give_back(h, from);
+	if ((from & h->mask) == 0)
+	{
+		atomic_store_explicit(&h->chunks[from >> h->shift], NULL, memory_order_release);
+		munmap(chunk, h->chunk_size);
+		return;
+	}
+	/* Whole pages: they are zero when next touched, as those of a fresh chunk. */
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+	{
+		size_t		row = from & h->mask;
+		size_t		begin = round_up(sections[i].at + sections[i].stride * row, PAGE);
+		size_t		end = (sections[i].at + sections[i].stride * (row + to - from)) / PAGE * PAGE;
+
+		if (begin < end)
+			(void) madvise(chunk + begin, end - begin, MADV_DONTNEED);
+	}
+}
+
+void
+slot_set_free(Hnsw *h, uint32_t slot)
+{
+	atomic_store_explicit(&graph_meta(h, slot)->state, SLOT_FREE, memory_order_relaxed);
+	if (slot < h->limit)
+		slot_list_push(&h->free, slot);
+}
+
+static void
+set_reserved(Hnsw *h, uint32_t slot)
+{
+	Meta	   *meta = graph_meta(h, slot);
+
+	meta->prev = NO_SLOT;
+	meta->moved = false;
+	graph_set_head(h, slot, false);
+	atomic_store_explicit(&meta->twin, NO_SLOT, memory_order_relaxed);
+	atomic_store_explicit(&meta->state, SLOT_RESERVED, memory_order_release);
+}
+
+bool
+slot_take_free(Hnsw *h, uint32_t *slot)
+{
+	if (h->free.n == 0)
+		return false;
+	*slot = h->free.slots[--h->free.n];
+	set_reserved(h, *slot);
+	return true;
+}
+
+/* A slot that was never used, or that compaction has cut off.  Under h->lock. */
+static VtStatus
+take_fresh(Hnsw *h, uint32_t *slot, VtError *err)
+{
+	uint32_t	used = atomic_load_explicit(&h->used, memory_order_relaxed);
+	VtStatus	status;
+
+	if (used == h->opt.max_slots)
+		return vt_fail(err, VT_FULL, "the graph has all its %u slots in use", used);
+	status = make_room(h, used, used + 1, err);
+	if (status != VT_OK)
+		return status;
+	if (used == h->cut_from && h->cut_from < h->cut_to)
+		h->cut_from++;
+	*slot = used;
+	set_reserved(h, used);
+	graph_account(h, (int64_t) h->slot_bytes);
+	atomic_store_explicit(&h->used, used + 1, memory_order_release);
+	return VT_OK;
+}
+
 VtStatus
 hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 {
 	VtStatus	status = VT_OK;
-	uint32_t	used;
 
 	pthread_mutex_lock(&h->lock);
-	if (h->free.n == 0 && h->limbo_n >= 64)
+	if (h->free.n == 0 &&
+		(h->limbo_n >= 64 || atomic_load_explicit(&h->used, memory_order_relaxed) == h->opt.max_slots))
 		graph_reclaim(h);
-	used = atomic_load_explicit(&h->used, memory_order_relaxed);
-	if (h->free.n == 0 && used == h->opt.max_slots)
-		graph_reclaim(h);
-	if (h->free.n > 0)
-		*slot = h->free.slots[--h->free.n];
-	else if (used == h->opt.max_slots)
-		status = vt_fail(err, VT_FULL, "the graph has all its %u slots in use", used);
-	else
-	{
-		status = make_room(h, used, used + 1, err);
-		if (status == VT_OK)
-		{
-			*slot = used;
-			graph_account(h, (int64_t) h->slot_bytes);
-			atomic_store_explicit(&h->used, used + 1, memory_order_release);
-		}
-	}
-	if (status == VT_OK)
-	{
-		Meta	   *meta = graph_meta(h, *slot);
-
-		meta->prev = NO_SLOT;
-		graph_set_head(h, *slot, false);
-		atomic_store_explicit(&meta->twin, NO_SLOT, memory_order_relaxed);
-		atomic_store_explicit(&meta->state, SLOT_RESERVED, memory_order_release);
-	}
+	if (h->free.n == 0 && h->limit != NO_SLOT)
+		compact_end(h);			/* it grows again */
+	if (!slot_take_free(h, slot))
+		status = take_fresh(h, slot, err);
 	pthread_mutex_unlock(&h->lock);
 	return status;
 }
@@ -320,8 +382,7 @@ hnsw_unreserve(Hnsw *h, uint32_t slot)
 {
 	pthread_mutex_lock(&h->lock);
 	Assert(atomic_load(&graph_meta(h, slot)->state) == SLOT_RESERVED);
-	atomic_store(&graph_meta(h, slot)->state, SLOT_FREE);
-	slot_list_push(&h->free, slot);
+	slot_set_free(h, slot);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -406,21 +467,30 @@ ring_with_room(Hnsw *h)
 	return ring;
 }
 
-static void
-publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
+void
+queue_advance(Hnsw *h)
+{
+	const Ring *ring = atomic_load(&h->ring);
+	uint64_t	head = atomic_load(&h->head);
+
+	while (head < h->claim && atomic_load(&ring->slots[head & ring->mask]) == NO_SLOT)
+		head++;
+	atomic_store_explicit(&h->head, head, memory_order_release);
+}
+
+void
+slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved)
 {
 	Life	   *life = graph_life(h, slot);
 	Meta	   *meta = graph_meta(h, slot);
 	Ring	   *ring;
 	uint64_t	place;
 
-	write_slot(h, slot, label, vector);
-
 	pthread_mutex_lock(&h->lock);
 	place = atomic_load_explicit(&h->tail, memory_order_relaxed);
 	ring = ring_with_room(h);
 	atomic_store_explicit(&life->born, place, memory_order_relaxed);
-	atomic_store_explicit(&meta->state, SLOT_ADDED, memory_order_relaxed);
+	atomic_store_explicit(&meta->state, moved ? SLOT_TWIN : SLOT_ADDED, memory_order_relaxed);
 	atomic_store_explicit(&life->fate, FATE_LIVE, memory_order_release);
 	if (old == NO_SLOT)
 		atomic_fetch_add(&h->live, 1);
@@ -434,8 +504,20 @@ publish(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vecto
 		if (atomic_load(&graph_meta(h, old)->state) >= SLOT_LINKED)
 			slot_list_push(&h->died, old);
 	}
-	atomic_store_explicit(&ring->slots[place & ring->mask], slot, memory_order_release);
+	if (moved)
+	{
+		atomic_fetch_add(&h->twins, 1);
+		atomic_fetch_add(&h->linked, 1);
+		h->moved++;
+	}
+	/* A move needs a place in the queue to be told from what came before it, but does not wait. */
+	atomic_store_explicit(&ring->slots[place & ring->mask], moved ? NO_SLOT : slot, memory_order_release);
 	atomic_store_explicit(&h->tail, place + 1, memory_order_seq_cst);
+	if (moved && h->claim == place)
+	{
+		h->claim++;
+		queue_advance(h);
+	}
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -454,13 +536,15 @@ graph_enqueue(Hnsw *h, uint32_t slot)
 void
 hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
 {
-	publish(h, NO_SLOT, slot, label, vector);
+	write_slot(h, slot, label, vector);
+	slot_publish(h, NO_SLOT, slot, false);
 }
 
 void
 hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
 {
-	publish(h, old, slot, label, vector);
+	write_slot(h, slot, label, vector);
+	slot_publish(h, old, slot, false);
 }
 
 bool
@@ -566,8 +650,7 @@ graph_reclaim(Hnsw *h)
 			free(upper);
 		}
 		atomic_store_explicit(&graph_life(h, slot)->fate, FATE_NONE, memory_order_relaxed);
-		atomic_store_explicit(&meta->state, SLOT_FREE, memory_order_relaxed);
-		slot_list_push(&h->free, slot);
+		slot_set_free(h, slot);
 		atomic_fetch_sub(&h->dead, 1);
 	}
 	if (h->limbo_n == 0)
@@ -620,6 +703,7 @@ hnsw_stats(const Hnsw *hc, HnswStats *stats)
 	stats->bytes_reserved = ((stats->used + h->mask) >> h->shift) * h->chunk_size;
 	stats->link_distances = atomic_load(&h->link_distances);
 	stats->repaired = atomic_load(&h->repaired);
+	stats->moved = h->moved;
 	entry = atomic_load(&h->entry);
 	stats->levels = entry == NO_ENTRY ? 0 : (int) (entry >> 32) + 1;
 	pthread_mutex_unlock(&h->lock);

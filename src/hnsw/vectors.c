@@ -113,3 +113,20 @@ vectors_allocate(Hnsw *h, uint32_t slots, VtError *err)
 	h->vectors_bytes = want;
 	return VT_OK;
 }
+
+void
+vectors_give_back(Hnsw *h, uint32_t from)
+{
+	uint64_t	bytes = (uint64_t) from * row_bytes(h);
+
+	if ((from & h->mask) == 0)
+	{
+		uint8_t    *part = atomic_load_explicit(&h->vectors[from >> h->shift], memory_order_relaxed);
+
+		atomic_store_explicit(&h->vectors[from >> h->shift], NULL, memory_order_release);
+		if (h->vectors_fd >= 0)
+			munmap(part, row_bytes(h) << h->shift);
+	}
+	if (h->vectors_fd >= 0 && bytes < h->vectors_bytes && ftruncate(h->vectors_fd, (off_t) bytes) == 0)
+		h->vectors_bytes = bytes;
+}

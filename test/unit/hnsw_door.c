@@ -407,7 +407,7 @@ static void
 random_life_keeps_the_books(void **state)
 {
 	enum {IDS = 800, STEPS = 12000};
-	float	   *rows = malloc(IDS * DIM * sizeof(float));
+	float	   *rows = calloc(IDS * DIM, sizeof(float));
 	float	   *fresh = clustered(13, STEPS);
 	uint32_t   *slots = malloc(IDS * sizeof(*slots));
 	uint8_t    *gone = malloc(IDS);

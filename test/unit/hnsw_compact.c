@@ -1,0 +1,546 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_compact.c
+ *	  Memory of what was deleted is given back: the graph finds the same as
+ *	  before, and nobody who looks meanwhile notices.
+ *
+ * The tests keep, as a caller does, which label is in which slot, and move it
+ * when they are asked to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw_given.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LABELS 6000
+#define NOWHERE UINT32_MAX
+
+typedef struct Owner
+{
+	Hnsw	   *h;
+	pthread_mutex_t lock;
+	uint32_t	slot_of[LABELS];
+	uint32_t	row_of[LABELS];	/* of the version that lives */
+	bool		refuse;
+} Owner;
+
+static bool
+on_move(void *arg, uint32_t from, uint32_t to)
+{
+	Owner	   *owner = arg;
+	uint64_t	label = hnsw_label(owner->h, from);
+	bool		live;
+
+	pthread_mutex_lock(&owner->lock);
+	live = !owner->refuse && label < LABELS && owner->slot_of[label] == from;
+	if (live)
+	{
+		hnsw_move(owner->h, from, to);
+		owner->slot_of[label] = to;
+	}
+	pthread_mutex_unlock(&owner->lock);
+	return live;
+}
+
+/* -- Given ----------------------------------------------------------------- */
+
+static Owner *
+owner_new(uint32_t dim, uint32_t m, HnswCodes codes)
+{
+	Owner	   *owner = calloc(1, sizeof(*owner));
+	HnswOptions options = {
+		.dim = dim, .metric = VEC_L2, .m = m, .ef_construction = 60, .codes = codes, .seed = 7,
+		.move = on_move, .move_arg = owner
+	};
+	VtError		err;
+
+	assert_non_null(owner);
+	pthread_mutex_init(&owner->lock, NULL);
+	memset(owner->slot_of, 0xff, sizeof(owner->slot_of));
+	assert_int_equal(hnsw_create(&options, &owner->h, &err), VT_OK);
+	return owner;
+}
+
+static void
+owner_free(Owner *owner)
+{
+	hnsw_destroy(owner->h);
+	pthread_mutex_destroy(&owner->lock);
+	free(owner);
+}
+
+/* A label gets this row, its first or another. */
+static void
+put(Owner *owner, uint32_t label, uint32_t row, const float *vector)
+{
+	uint32_t	slot;
+	VtError		err;
+
+	assert_int_equal(hnsw_reserve(owner->h, &slot, &err), VT_OK);
+	pthread_mutex_lock(&owner->lock);
+	if (owner->slot_of[label] == NOWHERE)
+		hnsw_add(owner->h, slot, label, vector);
+	else
+		hnsw_replace(owner->h, owner->slot_of[label], slot, label, vector);
+	owner->slot_of[label] = slot;
+	owner->row_of[label] = row;
+	pthread_mutex_unlock(&owner->lock);
+}
+
+static void
+drop(Owner *owner, uint32_t label)
+{
+	pthread_mutex_lock(&owner->lock);
+	assert_true(hnsw_delete(owner->h, owner->slot_of[label]));
+	owner->slot_of[label] = NOWHERE;
+	pthread_mutex_unlock(&owner->lock);
+}
+
+static void
+mend(Owner *owner)
+{
+	while (hnsw_repair(owner->h, 200, false))
+		;
+}
+
+static uint64_t
+used(const Owner *owner)
+{
+	HnswStats	stats;
+
+	hnsw_stats(owner->h, &stats);
+	return stats.used;
+}
+
+static uint64_t
+resident(void)
+{
+	FILE	   *in = fopen("/proc/self/statm", "r");
+	unsigned long pages = 0;
+
+	assert_non_null(in);
+	assert_int_equal(fscanf(in, "%*u %lu", &pages), 1);
+	fclose(in);
+	return (uint64_t) pages * (uint64_t) sysconf(_SC_PAGESIZE);
+}
+
+static bool
+is_label(void *arg, uint64_t label, uint32_t slot)
+{
+	(void) slot;
+	return label == *(uint32_t *) arg;
+}
+
+/* -- Then ------------------------------------------------------------------ */
+
+/* Every label is in the graph once and in its own slot, or not at all. */
+static void
+assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
+{
+	for (uint32_t label = 0; label < labels; label++)
+	{
+		HnswHit		hits[2];
+		HnswSearch	s = {.query = rows, .k = 2, .ef = 10, .filter = is_label, .filter_arg = &label};
+		uint32_t	n = hnsw_search(owner->h, &s, hits);
+
+		assert_int_equal(n, owner->slot_of[label] != NOWHERE);
+		if (n > 0)
+		{
+			assert_int_equal(hits[0].slot, owner->slot_of[label]);
+			assert_memory_equal(hnsw_vector(owner->h, hits[0].slot),
+								rows + (size_t) owner->row_of[label] * dim, sizeof(float) * dim);
+		}
+	}
+}
+
+/* -- Tests ----------------------------------------------------------------- */
+
+/* Many chunks of memory, of which most go. */
+static void
+memory_goes_back(void **state)
+{
+	enum {D = 512, N = LABELS, KEPT = N / 5};
+	float	   *rows = malloc(sizeof(float) * D * N);
+	Owner	   *owner = owner_new(D, 4, HNSW_CODES_INT8);
+	Prng		prng = {5};
+	HnswStats	before;
+	HnswStats	after;
+	uint64_t	rss;
+
+	(void) state;
+	assert_non_null(rows);
+	for (size_t i = 0; i < (size_t) D * N; i++)
+		rows[i] = (float) prng_double(&prng);
+	for (uint32_t i = 0; i < N; i++)
+		put(owner, i, i, rows + (size_t) i * D);
+	link_all(owner->h);
+	mend(owner);
+	hnsw_stats(owner->h, &before);
+	rss = resident();
+	for (uint32_t i = 0; i < N; i++)
+		if (i % 5 != 0)
+			drop(owner, i);
+	mend(owner);
+	assert_sound(owner->h);
+	hnsw_stats(owner->h, &after);
+	assert_true(after.moved > 0);
+	assert_true(after.used >= KEPT && after.used <= KEPT + KEPT / 4);
+	assert_true(after.bytes < before.bytes / 3);
+	assert_true(resident() < rss - (before.bytes - after.bytes) / 2);
+	assert_all_there(owner, rows, D, N);
+
+	/* It grows again, into what was given back. */
+	for (uint32_t i = 0; i < N; i++)
+		if (i % 5 != 0)
+			put(owner, i, i, rows + (size_t) i * D);
+	link_all(owner->h);
+	assert_sound(owner->h);
+	assert_int_equal(used(owner), N);
+	assert_all_there(owner, rows, D, N);
+
+	/* And everything goes. */
+	for (uint32_t i = 0; i < N; i++)
+		drop(owner, i);
+	mend(owner);
+	assert_sound(owner->h);
+	assert_int_equal(used(owner), 0);
+	put(owner, 3, 3, rows + 3 * D);
+	link_all(owner->h);
+	assert_all_there(owner, rows, D, 10);
+	owner_free(owner);
+	free(rows);
+}
+
+/* The graph is the same afterwards: the same links, so the same answers for the same work. */
+static void
+finds_the_same(void **state)
+{
+	for (int codes = 0; codes <= 1; codes++)
+	{
+		float	   *rows = clustered(3, LABELS);
+		float	   *queries = clustered(4, QUERIES);
+		uint8_t		gone[LABELS] = {0};
+		Owner	   *owner = owner_new(DIM, 16, codes ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+		HnswHit		before[QUERIES][K];
+		HnswCost	cost = {0};
+		HnswCost	again = {0};
+		double		found;
+
+		(void) state;
+		for (uint32_t i = 0; i < LABELS; i++)
+			put(owner, i, i, rows + (size_t) i * DIM);
+		link_all(owner->h);
+		for (uint32_t i = 0; i < LABELS; i++)
+			if ((gone[i] = i % 3 != 0))
+				drop(owner, i);
+		owner->refuse = true;
+		mend(owner);
+		assert_true(used(owner) >= LABELS - 2);	/* the last two were dropped */
+		found = recall(owner->h, VEC_L2, rows, LABELS, gone, 30);
+		for (uint32_t q = 0; q < QUERIES; q++)
+		{
+			HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 30, .cost = &cost};
+
+			assert_int_equal(hnsw_search(owner->h, &s, before[q]), K);
+		}
+
+		owner->refuse = false;
+		put(owner, 1, 1, rows + DIM);	/* something happens: it is tried again */
+		link_all(owner->h);
+		drop(owner, 1);
+		mend(owner);
+		assert_sound(owner->h);
+		assert_true(used(owner) < LABELS / 2);
+		assert_true(recall(owner->h, VEC_L2, rows, LABELS, gone, 30) >= found - 0.01);
+		for (uint32_t q = 0; q < QUERIES; q++)
+		{
+			HnswHit		hits[K];
+			HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 30, .cost = &again};
+
+			assert_int_equal(hnsw_search(owner->h, &s, hits), K);
+		}
+		assert_true(again.distances < cost.distances + cost.distances / 10);
+		assert_all_there(owner, rows, DIM, LABELS);
+		owner_free(owner);
+		free(rows);
+		free(queries);
+	}
+}
+
+/* A cursor that was opened before or in the middle returns everything once; memory waits for it. */
+static void
+cursors_see_it_all(void **state)
+{
+	float	   *rows = clustered(3, LABELS);
+
+	(void) state;
+	for (int moment = 0; moment < 28; moment += 3)
+	{
+		Owner	   *owner = owner_new(DIM, 8, moment % 2 ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+		HnswSearch	s = {.query = rows, .k = 10, .ef = 20};
+		HnswCursor *cursor;
+		HnswHit		hits[64];
+		uint8_t		seen[LABELS] = {0};
+		uint32_t	n;
+		uint32_t	all = 0;
+
+		for (uint32_t i = 0; i < 2000; i++)
+			put(owner, i, i / 2, rows + (size_t) (i / 2) * DIM);	/* twins */
+		link_all(owner->h);
+		for (uint32_t i = 0; i < 2000; i++)
+			if (i % 3 != 0)
+				drop(owner, i);
+		for (int i = 0; i < moment; i++)
+			hnsw_repair(owner->h, 100, true);
+		cursor = hnsw_cursor_open(owner->h, &s);
+		n = hnsw_cursor_next(cursor, hits, 64);
+		for (int i = 0; i < 100; i++)
+			hnsw_repair(owner->h, 100, true);
+		do
+		{
+			for (uint32_t i = 0; i < n; i++)
+			{
+				assert_true(hits[i].label < 2000 && hits[i].label % 3 == 0);
+				assert_false(seen[hits[i].label]);
+				assert_int_equal(hnsw_label(owner->h, hits[i].slot), hits[i].label);
+				seen[hits[i].label] = 1;
+				all++;
+			}
+			n = hnsw_cursor_next(cursor, hits, 64);
+		} while (n > 0);
+		assert_int_equal(all, 667);
+		hnsw_cursor_close(cursor);
+		mend(owner);
+		assert_sound(owner->h);
+		assert_true(used(owner) < 1000);
+		assert_all_there(owner, rows, DIM, 2000);
+		owner_free(owner);
+	}
+	free(rows);
+}
+
+/* Whatever comes in whatever order, between any two steps, each label is found once, as it is. */
+static void
+in_any_order(void **state)
+{
+	enum {N = 3000};
+	float	   *rows = clustered(3, LABELS);
+
+	(void) state;
+	for (uint64_t seed = 1; seed <= 4; seed++)
+	{
+		Prng		prng = {seed};
+		Owner	   *owner = owner_new(DIM, 6, seed % 2 ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+		HnswStats	stats;
+
+		for (int wave = 0; wave < 4; wave++)
+		{
+			/* It grows in even waves and shrinks in odd ones. */
+			for (int i = 0; i < 4000; i++)
+			{
+				uint32_t	label = prng_below(&prng, N);
+				uint32_t	row = prng_below(&prng, LABELS / 2);
+				bool		there = owner->slot_of[label] != NOWHERE;
+
+				if (wave % 2 == 0 || prng_below(&prng, 8) == 0)
+					put(owner, label, row, rows + (size_t) row * DIM);
+				else if (there)
+					drop(owner, label);
+				owner->refuse = prng_below(&prng, 20) == 0;
+				if (prng_below(&prng, 16) != 0)
+					hnsw_link_next(owner->h);
+				if (prng_below(&prng, 2) == 0)
+					hnsw_repair(owner->h, 1 + prng_below(&prng, 100), prng_below(&prng, 50) == 0);
+				if (i % 20 == 0)
+				{
+					uint32_t	any = prng_below(&prng, N);
+					HnswHit		hits[2];
+					HnswSearch	s = {.query = rows, .k = 2, .ef = 10, .filter = is_label, .filter_arg = &any};
+					uint32_t	n = hnsw_search(owner->h, &s, hits);
+
+					assert_int_equal(n, owner->slot_of[any] != NOWHERE);
+					if (n == 1)
+						assert_memory_equal(hnsw_vector(owner->h, hits[0].slot),
+											rows + (size_t) owner->row_of[any] * DIM, sizeof(float) * DIM);
+				}
+				if (i % 500 == 0)
+					assert_sound(owner->h);
+			}
+			assert_sound(owner->h);
+		}
+		owner->refuse = false;
+		link_all(owner->h);
+		mend(owner);
+		assert_sound(owner->h);
+		assert_all_there(owner, rows, DIM, N);
+		hnsw_stats(owner->h, &stats);
+		assert_true(stats.moved > 0);
+		owner_free(owner);
+	}
+	free(rows);
+}
+
+/* -- Threads --------------------------------------------------------------- */
+
+static Owner *shared;
+static const float *shared_rows;
+static atomic_int working;
+static atomic_int complaints;
+
+/* Labels below stay; the others come and go in waves. */
+#define STAYS 300
+#define COME_AND_GO 2500
+
+static void *
+come_and_go(void *arg)
+{
+	Prng		prng = {9};
+
+	(void) arg;
+	for (int wave = 0; wave < 2; wave++)
+	{
+		for (uint32_t label = STAYS; label < COME_AND_GO; label++)
+		{
+			uint32_t	row = prng_below(&prng, LABELS);
+
+			put(shared, label, row, shared_rows + (size_t) row * DIM);
+		}
+		/* Those that stay are replaced by themselves, so they lie behind. */
+		for (uint32_t label = 0; label < STAYS; label++)
+			put(shared, label, label, shared_rows + (size_t) label * DIM);
+		while (hnsw_waiting(shared->h) > 0)
+			sched_yield();
+		for (uint32_t label = STAYS; label < COME_AND_GO; label++)
+			drop(shared, label);
+		while (used(shared) > COME_AND_GO / 2)
+			sched_yield();
+	}
+	atomic_store(&working, 0);
+	return NULL;
+}
+
+static void *
+link_on(void *arg)
+{
+	(void) arg;
+	while (atomic_load(&working))
+		if (!hnsw_link_next(shared->h))
+			sched_yield();
+	return NULL;
+}
+
+static void *
+mend_on(void *arg)
+{
+	(void) arg;
+	while (atomic_load(&working))
+		if (!hnsw_repair(shared->h, 100, true))
+			sched_yield();
+	return NULL;
+}
+
+static void *
+look_on(void *arg)
+{
+	Prng		prng = {(uint64_t) (uintptr_t) arg};
+	uint8_t    *seen = malloc(COME_AND_GO);
+
+	for (int i = 0; atomic_load(&working); i++)
+	{
+		uint32_t	label = prng_below(&prng, STAYS);
+		uint32_t	guard = hnsw_enter(shared->h);
+		HnswHit		hits[64];
+		HnswSearch	s = {.query = shared_rows + (size_t) label * DIM, .k = 2, .ef = 20,
+			.filter = is_label, .filter_arg = &label};
+		uint32_t	n = hnsw_search(shared->h, &s, hits);
+
+		if (n != 1 || hits[0].distance != 0 || hnsw_label(shared->h, hits[0].slot) != label)
+			atomic_fetch_add(&complaints, 1);
+		s.filter = NULL;
+		s.k = 10;
+		n = hnsw_search(shared->h, &s, hits);
+		for (uint32_t k = 0; k < n; k++)
+		{
+			if (hits[k].distance != vec_distance(VEC_L2, s.query, hnsw_vector(shared->h, hits[k].slot), DIM))
+				atomic_fetch_add(&complaints, 1);
+			for (uint32_t j = 0; j < k; j++)
+				if (hits[j].label == hits[k].label)
+					atomic_fetch_add(&complaints, 1);
+		}
+		hnsw_leave(shared->h, guard);
+		if (i % 32 == 0)
+		{
+			HnswCursor *cursor = hnsw_cursor_open(shared->h, &s);
+			uint32_t	stay = 0;
+
+			memset(seen, 0, COME_AND_GO);
+			while ((n = hnsw_cursor_next(cursor, hits, 64)) > 0)
+				for (uint32_t k = 0; k < n; k++)
+				{
+					stay += hits[k].label < STAYS;
+					if (seen[hits[k].label]++)
+						atomic_fetch_add(&complaints, 1);
+				}
+			if (stay != STAYS)
+				atomic_fetch_add(&complaints, 1);
+			hnsw_cursor_close(cursor);
+		}
+	}
+	free(seen);
+	return NULL;
+}
+
+static void
+while_others_look(void **state)
+{
+	void	   *(*const jobs[]) (void *) = {come_and_go, link_on, mend_on, look_on, look_on};
+	enum {JOBS = sizeof(jobs) / sizeof(jobs[0])};
+	float	   *rows = clustered(3, LABELS);
+	pthread_t	threads[JOBS];
+	HnswStats	stats;
+
+	(void) state;
+	for (int codes = 0; codes <= 1; codes++)
+	{
+		shared = owner_new(DIM, 8, codes ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+		shared_rows = rows;
+		for (uint32_t label = 0; label < STAYS; label++)
+			put(shared, label, label, rows + (size_t) label * DIM);
+		link_all(shared->h);
+		atomic_store(&working, 1);
+		for (int i = 0; i < JOBS; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, jobs[i], (void *) (uintptr_t) (i + 1)), 0);
+		for (int i = 0; i < JOBS; i++)
+			pthread_join(threads[i], NULL);
+		assert_int_equal(atomic_load(&complaints), 0);
+		while (hnsw_link_next(shared->h))
+			;
+		mend(shared);
+		assert_sound(shared->h);
+		hnsw_stats(shared->h, &stats);
+		assert_int_equal(stats.live, STAYS);
+		assert_true(stats.moved > 0);
+		assert_all_there(shared, rows, DIM, COME_AND_GO);
+		owner_free(shared);
+	}
+	free(rows);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(memory_goes_back),
+		cmocka_unit_test(finds_the_same),
+		cmocka_unit_test(cursors_see_it_all),
+		cmocka_unit_test(in_any_order),
+		cmocka_unit_test(while_others_look),
+	};
+
+	return cmocka_run_group_tests_name("hnsw_compact", tests, NULL, NULL);
+}
