@@ -124,8 +124,9 @@ static uint32_t
 scan(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 {
 	Walk		what = {.h = h, .start = atomic_load_explicit(&h->tail, memory_order_acquire),
-		.set = search->set, .filter = search->filter, .filter_arg = search->filter_arg};
+		.set = search->set, .filter = search->filter, .filter_arg = search->filter_arg, .timed = search->cost};
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
+	uint64_t	begin = search->cost ? walk_clock_ns() : 0;
 	uint32_t	n = 0;
 	uint32_t	looked = 0;
 	uint64_t	distances = 0;
@@ -148,7 +149,10 @@ scan(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	}
 	hits_sort(hits, n);
 	if (search->cost)
+	{
 		search->cost->distances += distances;
+		search->cost->exact_ns += walk_clock_ns() - begin;
+	}
 	return n;
 }
 
@@ -183,7 +187,7 @@ share_of(Hnsw *h, const HnswSearch *search)
 		if (graph_fate(h, slot) != FATE_LIVE)
 			continue;
 		live++;
-		pass += search->filter(search->filter_arg, graph_meta(h, slot)->label, slot);
+		pass += walk_ask(search->filter, search->filter_arg, search->cost, graph_meta(h, slot)->label, slot);
 	}
 	share *= ((double) pass + 0.5) / (live + 1);
 	return share < 1 ? share : 1;
@@ -284,11 +288,13 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 	return n;
 }
 
-uint32_t
-hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
+static uint32_t
+run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 {
 	uint32_t	ef = search->ef > search->k ? search->ef : search->k;
 	bool		part = search->filter || search->set;
+	HnswCost   *cost = search->cost;
+	uint64_t	begin = cost ? walk_clock_ns() : 0;
 	uint32_t	guard;
 	uint32_t	n = 0;
 	Ctx		   *ctx;
@@ -304,23 +310,37 @@ hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	{
 		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited,
 			.pool = &ctx->pool, .through = way == WAY_THROUGH, .set = search->set,
-			.filter = search->filter, .filter_arg = search->filter_arg,
+			.filter = search->filter, .filter_arg = search->filter_arg, .timed = cost,
+			.holds_out = without != NULL, .without = without ? *without : 0,
 			.stop = search->stop, .stop_arg = search->stop_arg};
+		uint64_t	waited = cost ? cost->waiting_ns : 0;
 
 		pool_begin(walk.pool, ef);
 		if (way == WAY_ALL)
 			walk_all(&walk);
 		else
 			walk_start(&walk);
-		n = refine(&walk, search, hits);
-		if (search->cost)
+		if (cost)
 		{
-			search->cost->distances += walk.distances;
-			search->cost->hops += walk.hops;
-			search->cost->looked += walk.looked;
-			search->cost->exact += way == WAY_ALL;
+			uint64_t	now = walk_clock_ns();
+
+			*(way == WAY_ALL ? &cost->exact_ns : &cost->walk_ns) += now - begin - (cost->waiting_ns - waited);
+			begin = now;
 		}
-		if (n == search->k || (!part && n >= atomic_load(&h->live)) ||
+		n = refine(&walk, search, hits);
+		if (cost)
+		{
+			uint64_t	now = walk_clock_ns();
+
+			cost->refine_ns += now - begin;
+			begin = now;
+			cost->distances += walk.distances;
+			cost->hops += walk.hops;
+			cost->looked += walk.looked;
+			cost->waiting += walk.waiting;
+			cost->exact += way == WAY_ALL;
+		}
+		if (n == search->k || without || (!part && n >= atomic_load(&h->live)) ||
 			(search->stop && search->stop(search->stop_arg)))
 			break;
 		if (way == WAY_ALL)
@@ -335,4 +355,16 @@ hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	ctx_give(h, ctx);
 	hnsw_leave(h, guard);
 	return n;
+}
+
+uint32_t
+hnsw_search(Hnsw *h, const HnswSearch *search, HnswHit *hits)
+{
+	return run(h, search, NULL, hits);
+}
+
+uint32_t
+search_without(Hnsw *h, const HnswSearch *search, uint32_t without, HnswHit *hits)
+{
+	return run(h, search, &without, hits);
 }

@@ -508,6 +508,8 @@ walk_start(Walk *walk)
 	visited_begin(walk->visited, atomic_load_explicit(&h->used, memory_order_acquire));
 	if (walk->through && walk->set)
 		walk->doors = set_doors(walk->set);
+	if (walk->holds_out)
+		visited_add(walk->visited, walk->without);
 	if (entry != NO_ENTRY)
 	{
 		uint32_t	slot = entry_slot(walk_descend(walk, entry, 0));
@@ -517,8 +519,17 @@ walk_start(Walk *walk)
 			offer_seeds(walk);
 		walk_run(walk);
 	}
-	for (uint32_t at = 0; at < nwaiting; at += WALK_BATCH)
-		walk_offer(walk, waiting + at, nwaiting - at < WALK_BATCH ? nwaiting - at : WALK_BATCH);
+	if (nwaiting > 0)
+	{
+		uint64_t	begin = walk->timed ? walk_clock_ns() : 0;
+		uint64_t	before = walk->distances;
+
+		for (uint32_t at = 0; at < nwaiting; at += WALK_BATCH)
+			walk_offer(walk, waiting + at, nwaiting - at < WALK_BATCH ? nwaiting - at : WALK_BATCH);
+		walk->waiting = walk->distances - before;
+		if (walk->timed)
+			walk->timed->waiting_ns += walk_clock_ns() - begin;
+		walk_run(walk);
+	}
 	free(waiting);
-	walk_run(walk);
 }

@@ -9,6 +9,8 @@
 #ifndef HNSW_WALK_H
 #define HNSW_WALK_H
 
+#include <time.h>
+
 #include "hnsw/ctx.h"
 #include "hnsw/set.h"
 
@@ -28,6 +30,8 @@ typedef struct Walk
 	bool		linking;		/* every live slot counts */
 	bool		twins;			/* there are some, and they count */
 	bool		through;		/* what is no hit is not measured, but looked through */
+	bool		holds_out;		/* one node of the ground level, `without`, is as if it were not there */
+	uint32_t	without;
 	const HnswSet *set;
 	const uint64_t *doors;		/* of the set, for a walk through; else NULL */
 	HnswFilter	filter;
@@ -38,7 +42,35 @@ typedef struct Walk
 	uint64_t	distances;
 	uint64_t	hops;
 	uint64_t	looked;
+	uint64_t	waiting;		/* distances to what waits */
+	HnswCost   *timed;			/* stages and calls of the filter are timed; NULL: nobody asks */
 } Walk;
+
+static inline uint64_t
+walk_clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+}
+
+/* May it be a hit?  One call of 64 is timed. */
+static inline bool
+walk_ask(HnswFilter filter, void *arg, HnswCost *timed, uint64_t label, uint32_t slot)
+{
+	uint64_t	begin;
+	bool		pass;
+
+	if (timed == NULL)
+		return filter(arg, label, slot);
+	if (timed->asked++ % 64 != 0)
+		return filter(arg, label, slot);
+	begin = walk_clock_ns();
+	pass = filter(arg, label, slot);
+	timed->filter_ns += 64 * (walk_clock_ns() - begin);
+	return pass;
+}
 
 /* What a search shows for a slot, NO_SLOT for nothing; the filter is asked apart. */
 static inline uint32_t
@@ -53,7 +85,7 @@ static inline bool
 walk_filter(const Walk *walk, uint32_t slot)
 {
 	return walk->filter == NULL ||
-		walk->filter(walk->filter_arg, graph_meta(walk->h, slot)->label, slot);
+		walk_ask(walk->filter, walk->filter_arg, walk->timed, graph_meta(walk->h, slot)->label, slot);
 }
 
 /* Greedily from the entry point down to level `to`. */
@@ -71,6 +103,9 @@ extern void walk_start(Walk *walk);
 
 /* Instead of walking: measure all that may be a hit. */
 extern void walk_all(Walk *walk);
+
+/* search.c: hnsw_search, as if a node of the ground level were not in the graph. */
+extern uint32_t search_without(Hnsw *h, const HnswSearch *search, uint32_t without, HnswHit *hits);
 
 extern void walk_insert(Walk *walk, Entry e);
 
