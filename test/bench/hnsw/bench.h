@@ -86,4 +86,14 @@ extern void mode_filter(const Settings *settings, const Set *set);
 extern void mode_churn(const Settings *settings, const Set *set);
 extern void mode_threads(const Settings *settings, const Set *set);
 
+/* Recall of the first queries against the graph's own exact scan. */
+extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
+
+/* Searches a second of processor time, by so many threads at once. */
+extern double mode_rate(const Set *set, struct Hnsw *h, uint32_t threads, uint64_t searches);
+
+/* -- shrink.c -------------------------------------------------------------- */
+
+extern void mode_shrink(const Settings *settings, const Set *set);
+
 #endif							/* BENCH_H */

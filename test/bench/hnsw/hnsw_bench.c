@@ -12,7 +12,7 @@
  *		--engines LIST	of hnswlib,float,int8,exact; mapped: int8 with vectors in a mapped file below TMPDIR
  *		--keep DIR	hnswlib's index is kept there and read the next time;
  *					its build time is not one then
- *	  modes: curves (usual), threads, insert, filter, churn
+ *	  modes: curves (usual), threads, insert, filter, churn, shrink
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
  * rounds, engine after engine within each, and the best round counts: what
@@ -233,6 +233,8 @@ run_set(Run *run, Set *set)
 			mode_filter(&run->settings, set);
 		else if (strcmp(mode, "churn") == 0)
 			mode_churn(&run->settings, set);
+		else if (strcmp(mode, "shrink") == 0)
+			mode_shrink(&run->settings, set);
 		else if (strcmp(mode, "threads") == 0)
 			mode_threads(&run->settings, set);
 		fflush(stdout);

@@ -69,8 +69,8 @@ search_on(void *arg)
 	return NULL;
 }
 
-static double
-search_rate(const Set *set, Hnsw *h, uint32_t threads, uint64_t searches)
+double
+mode_rate(const Set *set, Hnsw *h, uint32_t threads, uint64_t searches)
 {
 	Searcher	s[8];
 	pthread_t	t[8];
@@ -104,7 +104,7 @@ mode_threads(const Settings *settings, const Set *set)
 		for (uint32_t round = 0; round < settings->rounds; round++)
 			for (uint32_t t = 1; t <= 2; t++)
 			{
-				double		qps = search_rate(set, engine_graph(index), t, 20000);
+				double		qps = mode_rate(set, engine_graph(index), t, 20000);
 
 				best[t - 1] = qps > best[t - 1] ? qps : best[t - 1];
 			}
@@ -127,7 +127,7 @@ mode_insert(const Settings *settings, const Set *set)
 	{
 		void	   *index = settings->ours[e]->build(&plan);
 		Hnsw	   *h = engine_graph(index);
-		double		before = search_rate(set, h, 1, 20000);
+		double		before = mode_rate(set, h, 1, 20000);
 		atomic_int	stop = 0;
 		Searcher	s = {set, h, &stop, 0, 0};
 		pthread_t	t;
@@ -147,7 +147,7 @@ mode_insert(const Settings *settings, const Set *set)
 		spent = (double) (clock_now_us() - begin);
 		atomic_store(&stop, 1);
 		pthread_join(t, NULL);
-		after = search_rate(set, h, 1, 20000);
+		after = mode_rate(set, h, 1, 20000);
 		rate = (double) s.searches / s.us * 1e6;
 		/* A larger graph is slower by itself: compare with the middle of both. */
 		quiet = (before + after) / 2;
@@ -280,7 +280,7 @@ mode_filter(const Settings *settings, const Set *set)
 
 		for (int round = 0; round < 3; round++)
 		{
-			double		qps = search_rate(set, h, 1, 5000);
+			double		qps = mode_rate(set, h, 1, 5000);
 
 			free_qps = qps > free_qps ? qps : free_qps;
 		}
@@ -297,9 +297,8 @@ mode_filter(const Settings *settings, const Set *set)
 
 /* -- Turning over ---------------------------------------------------------- */
 
-/* Recall against the graph's own exact scan. */
-static double
-recall_now(const Set *set, Hnsw *h)
+double
+mode_recall(const Set *set, Hnsw *h, uint32_t ef)
 {
 	uint32_t	nq = set->nqueries < 200 ? set->nqueries : 200;
 	uint64_t	right = 0;
@@ -309,7 +308,7 @@ recall_now(const Set *set, Hnsw *h)
 	{
 		HnswHit		hits[K];
 		HnswHit		truth[K];
-		HnswSearch	s = {.query = set->queries + (size_t) q * set->dim, .k = K, .ef = EF};
+		HnswSearch	s = {.query = set->queries + (size_t) q * set->dim, .k = K, .ef = ef};
 		uint32_t	n = hnsw_search(h, &s, hits);
 		uint32_t	want = hnsw_scan_exact(h, &s, truth);
 
@@ -330,7 +329,7 @@ churn_line(const Set *set, Hnsw *h, const char *name, int turn)
 	while (hnsw_link_next(h))
 		;
 	hnsw_stats(h, &stats);
-	recall = recall_now(set, h);
+	recall = mode_recall(set, h, EF);
 	if (!hnsw_check(h, &report))
 		printf("BROKEN: %s\n", report.first);
 	printf("%-22s %5d %8.4f %8llu %8.3f%% %8llu %9.0f\n", name, turn, recall,
