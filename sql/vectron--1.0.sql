@@ -306,12 +306,23 @@ COMMENT ON VIEW vectron.pds IS 'the placement drivers, which of them leads, and 
 
 CREATE VIEW vectron.shards AS
 	SELECT s.shard, s.generation, s.label AS index, s.first, s.last, s.store, s.endpoint, s.role,
-		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes, s.replica, s.match
+		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes, s.replica, s.match,
+		   CASE WHEN s.ef_95 OPERATOR(pg_catalog.>) 0 THEN s.ef_95 END AS ef_95,
+		   CASE WHEN s.ef_99 OPERATOR(pg_catalog.>) 0 THEN s.ef_99 END AS ef_99
 	FROM pg_catalog.json_to_recordset(vectron.report('shards')::json -> 'shards') AS
 		s(shard numeric, generation text, label text, first numeric, last numeric, store numeric,
 		  endpoint text, role text, state text, term bigint, applied bigint, records bigint,
-		  unindexed bigint, bytes bigint, replica numeric, match bigint);
+		  unindexed bigint, bytes bigint, replica numeric, match bigint, ef_95 bigint, ef_99 bigint);
 COMMENT ON VIEW vectron.shards IS 'replicas of shards, the hash interval each covers, where it is and how far';
+
+CREATE VIEW vectron.stat_shards AS
+	SELECT s.shard, s.generation, s.label AS index, s.store, s.role, s.passes, s.exact_passes, s.distances,
+		   s.hot_distances, s.refined, s.hops, s.asked, s.walk_us, s.hot_us, s.refine_us, s.exact_us, s.filter_us
+	FROM pg_catalog.json_to_recordset(vectron.report('shards')::json -> 'shards') AS
+		s(shard numeric, generation text, label text, store numeric, role text, passes bigint,
+		  exact_passes bigint, distances bigint, hot_distances bigint, refined bigint, hops bigint,
+		  asked bigint, walk_us bigint, hot_us bigint, refine_us bigint, exact_us bigint, filter_us bigint);
+COMMENT ON VIEW vectron.stat_shards IS 'what searches have cost in each replica since its worker has loaded it';
 
 CREATE VIEW vectron.indexes AS
 	WITH report AS MATERIALIZED (
@@ -341,7 +352,7 @@ CREATE VIEW vectron.indexes AS
 		LEFT JOIN collections c ON c.generation OPERATOR(pg_catalog.=) m.generation
 	WHERE i.relkind OPERATOR(pg_catalog.=) 'i';
 COMMENT ON VIEW vectron.indexes IS 'vectron indexes of this database, their state here and in the cluster';
-GRANT SELECT ON vectron.workers, vectron.pds, vectron.shards, vectron.indexes TO pg_monitor;
+GRANT SELECT ON vectron.workers, vectron.pds, vectron.shards, vectron.stat_shards, vectron.indexes TO pg_monitor;
 
 -- Compare an index with its table; online, for the table's owner.
 CREATE FUNCTION vectron.check_index(index regclass,

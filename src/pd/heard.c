@@ -104,6 +104,11 @@ read_member(json_t *body, ReportMember *out, bool *leaves)
 	return true;
 }
 
+const char *const report_figures[REPORT_FIGURES] = {
+	"ef_95", "ef_99", "passes", "exact_passes", "distances", "hot_distances", "refined", "hops", "asked",
+	"walk_us", "hot_us", "refine_us", "exact_us", "filter_us"
+};
+
 static bool
 read_report(json_t *body, Report *out)
 {
@@ -117,6 +122,9 @@ read_report(json_t *body, Report *out)
 		!get_u64(body, "applied", &out->applied) || !get_u64(body, "records", &out->records) ||
 		!get_u64(body, "unindexed", &out->unindexed) || !get_u64(body, "bytes", &out->bytes))
 		return false;
+	for (i = 0; i < REPORT_FIGURES; i++)
+		if (json_object_get(body, report_figures[i]) && !get_u64(body, report_figures[i], &out->figures[i]))
+			return false;
 	out->leader = json_is_true(json_object_get(body, "leader"));
 	out->leaving = json_is_true(json_object_get(body, "leaving"));
 	out->says_conf = json_object_get(body, "conf_index") != NULL;

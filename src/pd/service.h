@@ -61,6 +61,10 @@ typedef struct ReportMember
 	bool		active;
 } ReportMember;
 
+/* Figures a worker gives of a replica that PD only passes on; by these names. */
+#define REPORT_FIGURES 14
+extern const char *const report_figures[REPORT_FIGURES];
+
 /* What a store says of one of its replicas; not in the log. */
 typedef struct Report
 {
@@ -71,6 +75,7 @@ typedef struct Report
 	uint64_t	records;
 	uint64_t	unindexed;
 	uint64_t	bytes;
+	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
 	bool		leader;
 	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
 

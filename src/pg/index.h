@@ -233,6 +233,7 @@ extern char *vectron_tls_cert_file;
 extern char *vectron_tls_key_file;
 extern char *vectron_embedded_directory;
 extern int	vectron_ef_search;
+extern double vectron_recall_target;
 extern int	vectron_write_timeout;
 extern int	vectron_read_timeout;
 extern int	vectron_insert_buffer;

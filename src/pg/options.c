@@ -21,6 +21,7 @@ char	   *vectron_tls_cert_file;
 char	   *vectron_tls_key_file;
 char	   *vectron_embedded_directory;
 int			vectron_ef_search;
+double		vectron_recall_target;
 int			vectron_write_timeout;
 int			vectron_read_timeout;
 int			vectron_insert_buffer;
@@ -93,6 +94,10 @@ options_setup(void)
 							"Candidates kept during a search: more is slower and finds more.",
 							NULL, &vectron_ef_search, 100, 1, 10000, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomRealVariable("vectron.recall_target",
+							 "Share of the true neighbours that a search is to find, on average; 0: vectron.ef_search decides.",
+							 "Each shard keeps as many candidates as it takes there, found out by trial.",
+							 &vectron_recall_target, 0, 0, 0.9999, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("vectron.write_timeout",
 							"How long a write or a commit may wait for the cluster.",
 							NULL, &vectron_write_timeout, 30000, 10, INT_MAX / 1000, PGC_USERSET,

@@ -21,6 +21,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
@@ -262,7 +264,8 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	search.query = vs->query;
 	search.dim = vs->meta.dim;
 	search.batch = first_batch(&vs->meta.generation);
-	search.ef = vectron_ef_search;
+	search.ef = vectron_recall_target > 0 ? WIRE_EF_RECALL | (uint32) rint(vectron_recall_target * 10000) :
+		(uint32) vectron_ef_search;
 	search.consistency = WIRE_LINEARIZABLE;
 	status = scan_recall(vs, &search, &marks, &err);
 	if (status == VT_OK)

@@ -120,6 +120,8 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE)))
 		return vt_fail(err, VT_PROTOCOL, "search is malformed");
 	out->consistency = (WireConsistency) consistency;
+	if ((out->ef & WIRE_EF_RECALL) && (out->ef & ~WIRE_EF_RECALL) > 10000)
+		return vt_fail(err, VT_PROTOCOL, "search asks for a recall of %u in 10000", out->ef & ~WIRE_EF_RECALL);
 	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)
 		return vt_fail(err, VT_PROTOCOL, "search asks for %u rows and excludes %u: over the limit",
 					   out->k, out->nexcluded);

@@ -246,6 +246,9 @@ typedef enum WireConsistency
 #define SEARCH_CLOSE 0x2		/* forget the scan state named by lease */
 #define SEARCH_ONCE 0x4			/* keep no state: more, if it is wanted, is asked for anew */
 
+/* In ef: below it is the share of the true neighbours wanted, in ten thousandths. */
+#define WIRE_EF_RECALL UINT32_C(0x80000000)
+
 /* WIRE_SEARCH */
 typedef struct WireSearch
 {
@@ -254,7 +257,7 @@ typedef struct WireSearch
 	uint64_t	mark;			/* with WIRE_AT_MARK */
 	uint32_t	flags;			/* SEARCH_* */
 	uint32_t	k;				/* hits wanted in this answer */
-	uint32_t	ef;
+	uint32_t	ef;				/* candidates kept, or WIRE_EF_RECALL and a recall */
 	uint64_t	lease;			/* 0 = first batch; else go on with that scan */
 	uint64_t	route_version;	/* of the collection's route table */
 	Bytes		filter;			/* encoded predicate, empty = none */

@@ -9,7 +9,8 @@
  * go first.  What to do is found by looking at the shards one after the other,
  * a few vectors of each at a time, with a little mending in between; a thread
  * that finds nothing to link mends, and sleeps when there is nothing to mend
- * either.
+ * either.  Now and then one finds out how many candidates searches need
+ * (tune.c); for that they have a tenth of one thread's processor time.
  *
  * A shard is held (users) only while a thread works on it.
  *
@@ -25,11 +26,16 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "private.h"
+#include "tune.h"
 
 #define NICE 10
 #define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
 #define MEND_SLICE 512			/* nodes looked at in one go */
 #define MEND_PAUSE_MS 500		/* look for something to mend, though nobody called */
+
+/* Trials of searches: so much processor time in one go, and so many times that without. */
+#define TUNE_US 50000
+#define TUNE_REST 9
 
 /* What may wait in a shard: about half of what a walk costs to compare with. */
 #define HOT_BYTES (1u << 20)
@@ -51,6 +57,7 @@ struct Indexer
 	uint32_t	n;
 	uint32_t	always;			/* the first so many work whenever something waits */
 	uint64_t	turn;			/* id of the shard looked at last; worker->lock */
+	atomic_llong tune_at;		/* not before this time */
 	atomic_uint link_us;		/* what linking a vector took lately, by one thread */
 
 	/* Who finds nothing to do sleeps until calls has moved */
@@ -190,6 +197,20 @@ hold_all(Worker *worker, size_t *n)
 	return all;
 }
 
+/* Find out a little about a shard's searches, if it is time. */
+static void
+tune_some_of(Indexer *indexer, Shard *shard)
+{
+	int64_t		now = clock_now_us();
+	long long	at = atomic_load(&indexer->tune_at);
+	int64_t		took;
+
+	if (now < at || !atomic_compare_exchange_strong(&indexer->tune_at, &at, INT64_MAX))
+		return;
+	(void) tune_some(records_tune(shard->records), shard->records, TUNE_US, &took);
+	atomic_store(&indexer->tune_at, clock_now_us() + took * TUNE_REST);
+}
+
 /* Mend a little in each shard; false = nothing to mend anywhere. */
 static bool
 mend_some(Indexer *indexer)
@@ -201,6 +222,13 @@ mend_some(Indexer *indexer)
 	for (size_t i = 0; i < n; i++)
 	{
 		more |= hnsw_repair(records_graph(all[i]->records), MEND_SLICE, false);
+	}
+
+	/* Trials come last: where threads seldom run, they would keep mending from its end. */
+	for (size_t i = 0; i < n; i++)
+	{
+		if (!more)
+			tune_some_of(indexer, all[i]);
 		shard_release(all[i]);
 	}
 	free(all);

@@ -18,6 +18,7 @@
 
 #include "base/breaks.h"
 #include "base/hash.h"
+#include "tune.h"
 
 #define FIRST_SHIFT 8
 #define FIRST (1u << FIRST_SHIFT)
@@ -44,16 +45,20 @@ struct Records
 {
 	RecordsOptions opt;
 	Hnsw	   *graph;
+	Tune	   *tune;
 	float	   *vector;			/* of the apply thread: dim floats, aligned */
 	atomic_uint_fast64_t live;
-	atomic_uint_fast64_t changes;
+	atomic_uint_fast64_t changes;	/* puts and deletes */
+	atomic_uint_fast64_t moves;
 	atomic_llong graph_bytes;
 	atomic_llong own_bytes;
+
+	atomic_uint_fast64_t stats[RECORD_STATS];	/* times in nanoseconds */
 
 	_Atomic(Head *) chunks[CHUNKS];
 	uint32_t	nheads;			/* slots seen so far; the apply thread's */
 
-	/* The map; changed by the apply thread, read by it without the lock */
+	/* The map; changed by the apply thread, and by compaction */
 	pthread_mutex_t map_lock;
 	uint32_t   *map;			/* slot, NONE or MAP_DEAD */
 	uint32_t	map_size;		/* a power of two */
@@ -105,6 +110,8 @@ on_graph_memory(void *arg, int64_t bytes)
 	atomic_fetch_add_explicit(&((Records *) arg)->graph_bytes, bytes, memory_order_relaxed);
 }
 
+static bool on_move(void *arg, uint32_t from, uint32_t to);
+
 static HnswOptions
 graph_options(Records *records)
 {
@@ -119,6 +126,8 @@ graph_options(Records *records)
 			records->opt.vectors : NULL,
 		.account = on_graph_memory,
 		.account_arg = records,
+		.move = on_move,
+		.move_arg = records,
 	};
 
 	return options;
@@ -131,6 +140,7 @@ make_records(const RecordsOptions *options)
 	Records    *records = vt_alloc0(sizeof(Records));
 
 	records->opt = *options;
+	records->tune = tune_new();
 	pthread_mutex_init(&records->map_lock, NULL);
 	records->map_size = MAP_FIRST;
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
@@ -167,6 +177,7 @@ records_free(Records *records)
 			free(head_of(records, slot)->id.elsewhere);
 	for (int k = 0; k < CHUNKS; k++)
 		free(atomic_load(&records->chunks[k]));
+	tune_free(records->tune);
 	hnsw_destroy(records->graph);
 	free(records->map);
 	free(records->claims);
@@ -237,20 +248,19 @@ map_grow(Records *records)
 uint64_t
 records_version(Records *records, Bytes id)
 {
-	uint32_t	place;
-	uint32_t	slot = map_find(records, id, &place);
+	uint32_t	slot;
+	uint64_t	version = 0;
 
-	return slot == NONE ? 0 : atomic_load(&head_of(records, slot)->version);
+	(void) records_find(records, id, &slot, &version);
+	return version;
 }
 
 /* -- Changing -------------------------------------------------------------- */
 
-/* The head of a slot that was just reserved, with its id. */
-static Head *
-head_fill(Records *records, uint32_t slot, Bytes id)
+/* There is a head for this slot from now on; under map_lock once there are other threads. */
+static void
+head_make(Records *records, uint32_t slot)
 {
-	Head	   *head;
-
 	/* A file may leave out slots: heads are there for all before this one. */
 	for (int k = chunk_of(records->nheads); k <= chunk_of(slot); k++)
 		if (!atomic_load(&records->chunks[k]))
@@ -261,7 +271,14 @@ head_fill(Records *records, uint32_t slot, Bytes id)
 		atomic_fetch_add(&records->own_bytes, (long long) sizeof(Head) * (slot + 1 - records->nheads));
 		records->nheads = slot + 1;
 	}
-	head = head_of(records, slot);
+}
+
+/* The head of a slot that was just reserved, with its id. */
+static Head *
+head_fill(Records *records, uint32_t slot, Bytes id)
+{
+	Head	   *head = head_of(records, slot);
+
 	if (head->id_len > ID_INLINE)
 	{
 		atomic_fetch_sub(&records->own_bytes, head->id_len);
@@ -303,6 +320,9 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 
 	if (status != VT_OK)
 		return status;
+	pthread_mutex_lock(&records->map_lock);
+	head_make(records, slot);
+	pthread_mutex_unlock(&records->map_lock);
 	head = head_fill(records, slot, id);
 	(void) read_vector(records, vector);
 
@@ -347,6 +367,37 @@ records_delete(Records *records, Bytes id)
 	pthread_mutex_unlock(&records->map_lock);
 	atomic_fetch_sub(&records->live, 1);
 	atomic_fetch_add(&records->changes, 1);
+}
+
+/*
+ * Compaction moves a record to another slot, with its version.  By an index
+ * thread; the lock keeps the apply thread from ending or superseding it.
+ */
+static bool
+on_move(void *arg, uint32_t from, uint32_t to)
+{
+	Records    *records = (Records *) arg;
+	Head	   *old = head_of(records, from);
+	uint32_t	place;
+	bool		live;
+
+	pthread_mutex_lock(&records->map_lock);
+	live = atomic_load(&old->version) != 0 && map_find(records, id_of(old), &place) == from;
+	if (live)
+	{
+		Head	   *head;
+
+		head_make(records, to);	/* a file's free slots may have none */
+		head = head_fill(records, to, id_of(old));
+		/* Counted first: who sees the version in its new place sees that it was moved. */
+		atomic_fetch_add(&records->moves, 1);
+		atomic_store_explicit(&head->version, atomic_load(&old->version), memory_order_release);
+		hnsw_move(records->graph, from, to);
+		atomic_store_explicit(&old->version, 0, memory_order_release);
+		records->map[place] = to;
+	}
+	pthread_mutex_unlock(&records->map_lock);
+	return live;
 }
 
 /* -- Files ----------------------------------------------------------------- */
@@ -402,6 +453,7 @@ read_note(void *arg, uint32_t slot, uint64_t label, Bytes note)
 	id = bytes_of(note.data + 8, note.len - 8);
 	if (label != label_of(id))
 		return false;
+	head_make(records, slot);
 	(void) head_fill(records, slot, id);
 	if (slot >= records->nclaims)
 	{
@@ -530,15 +582,47 @@ records_count(const Records *records)
 }
 
 uint64_t
+records_bytes(const Records *records)
+{
+	return (uint64_t) (atomic_load(&records->graph_bytes) + atomic_load(&records->own_bytes));
+}
+
+uint64_t
 records_changes(const Records *records)
 {
 	return atomic_load(&records->changes);
 }
 
-uint64_t
-records_bytes(const Records *records)
+const char *const record_stat_names[RECORD_STATS] = {
+	"passes", "exact_passes", "distances", "hot_distances", "refined", "hops", "asked",
+	"walk_us", "hot_us", "refine_us", "exact_us", "filter_us"
+};
+
+void
+records_count_pass(Records *records, const HnswCost *cost, bool exact)
 {
-	return (uint64_t) (atomic_load(&records->graph_bytes) + atomic_load(&records->own_bytes));
+	const uint64_t counts[RECORD_STATS] = {
+		1, exact || cost->exact > 0, cost->distances, cost->waiting, cost->refined, cost->hops, cost->asked,
+		cost->walk_ns, cost->waiting_ns, cost->refine_ns, cost->exact_ns, cost->filter_ns
+	};
+
+	for (int i = 0; i < RECORD_STATS; i++)
+		if (counts[i] > 0)
+			atomic_fetch_add_explicit(&records->stats[i], counts[i], memory_order_relaxed);
+}
+
+uint64_t
+records_stat(const Records *records, RecordStat stat)
+{
+	uint64_t	count = atomic_load_explicit(&records->stats[stat], memory_order_relaxed);
+
+	return stat >= RECORD_WALK_US ? count / 1000 : count;
+}
+
+struct Tune *
+records_tune(const Records *records)
+{
+	return records->tune;
 }
 
 uint64_t
@@ -569,6 +653,12 @@ uint64_t
 records_slot_version(const Records *records, uint32_t slot)
 {
 	return atomic_load_explicit(&head_of(records, slot)->version, memory_order_acquire);
+}
+
+uint64_t
+records_moves(const Records *records)
+{
+	return atomic_load(&records->moves);
 }
 
 Bytes

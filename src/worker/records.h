@@ -8,14 +8,16 @@
  *
  * Law S5: that map is the only truth of what is live.  A slot is one version of
  * one record; it is written once, published, and dies when the record is
- * deleted or superseded.  (slot, version) never comes twice: versions are log
- * indexes, and a slot is used again for later ones only.
+ * deleted or superseded.  As long as nothing is moved (slot, version) never comes
+ * twice: versions are log indexes, and a slot is used again for later ones
+ * only.  But the records of one command have one version, and compaction may
+ * move one of them to where another was.
  *
  * The graph's label of a slot is the beginning of the id, as a number whose
  * order is the order of ids: all of it for the id of a heap tuple.
  *
  * Threads.  One apply thread at a time changes the records; index threads take
- * them into the graph; any number of readers look at them without a lock.  Who
+ * them into the graph, and move some when memory can be given back; any number of readers look at them without a lock.  Who
  * looks at vectors and ids does so between records_enter() and records_leave();
  * a dead slot is used again only when everybody who entered before its death
  * has left.
@@ -108,6 +110,33 @@ extern uint64_t records_changes(const Records *records);
 /* Searched, but not yet in the graph: each costs every search a distance. */
 extern uint64_t records_waiting(const Records *records);
 
+/* What searches of these records have cost since they were loaded. */
+typedef enum RecordStat
+{
+	RECORD_PASSES,				/* walks and scans; a search for many rows takes several */
+	RECORD_EXACT_PASSES,		/* of them those that measured everything */
+	RECORD_DISTANCES,
+	RECORD_HOT_DISTANCES,		/* of them to vectors that wait for the graph */
+	RECORD_REFINED,				/* exact distances at the end of walks */
+	RECORD_HOPS,
+	RECORD_ASKED,				/* times a record was held against the ids to leave out */
+	RECORD_WALK_US,				/* microseconds */
+	RECORD_HOT_US,
+	RECORD_REFINE_US,
+	RECORD_EXACT_US,
+	RECORD_FILTER_US,			/* within the others */
+	RECORD_STATS
+} RecordStat;
+
+/* Names of them, for reports. */
+extern const char *const record_stat_names[RECORD_STATS];
+extern void records_count_pass(Records *records, const HnswCost *cost, bool exact);
+extern uint64_t records_stat(const Records *records, RecordStat stat);
+
+/* What is known about the ef searches need. */
+struct Tune;
+extern struct Tune *records_tune(const Records *records);
+
 /* The graph, to search it, to take what waits into it, to mend it. */
 extern Hnsw *records_graph(const Records *records);
 
@@ -117,6 +146,12 @@ extern void records_leave(Records *records, uint32_t entered);
 
 /* Version in a slot, 0 = dead; fine without having entered. */
 extern uint64_t records_slot_version(const Records *records, uint32_t slot);
+
+/*
+ * How many records compaction has moved.  If as many as before a version was seen
+ * in a slot, and read after it is seen there again, it is still that record.
+ */
+extern uint64_t records_moves(const Records *records);
 extern Bytes records_slot_id(const Records *records, uint32_t slot);
 
 /* Slot and version of the live record of an id; false = none. */

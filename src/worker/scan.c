@@ -16,7 +16,8 @@
  * S5).
  *
  * Between two calls a scan holds no slot: candidates carry copies of their ids,
- * and (slot, version) says whether one is still what it was.
+ * and (slot, version) says whether one is still what it was, as long as no record
+ * was moved since; then the map is asked.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +30,7 @@
 
 #include "base/breaks.h"
 #include "idset.h"
+#include "tune.h"
 #include "wire/wire.h"
 
 #define KEEP_GROWS 4
@@ -47,6 +49,9 @@
 #define WALK_WAIT 128
 #define SCAN_WAIT 32
 
+/* What a search that names a recall keeps until it is known how much that takes. */
+#define EF_UNKNOWN 200
+
 /* Room for records that come while a pass looks. */
 #define SPARE 64
 
@@ -54,6 +59,7 @@ typedef struct Candidate
 {
 	double		distance;
 	uint64_t	version;		/* 0 = died while it was found */
+	uint64_t	moves;			/* records_moves() of before that was read */
 	uint32_t	slot;
 	uint32_t	id_len;
 	size_t		id_at;			/* in ids */
@@ -160,21 +166,27 @@ pass(RecordScan *scan)
 	uint32_t	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
 	bool		exact = scan->exact || keep > WALK_MAX || scan_is_better(scan, live, keep);
 	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
+	HnswCost	cost = {0};
 	HnswSearch	search = {
 		.query = scan->query,
 		.k = keep,
 		.ef = scan->ef,
 		.filter = scan->seen.n > 0 ? is_new : NULL,
 		.filter_arg = scan,
-		.cost = &scan->cost,
+		.cost = &cost,
 		.stop = scan->stop,
 		.stop_arg = scan->stop_arg,
 	};
 	uint32_t	entered = records_enter(records);
+	uint64_t	moves = records_moves(records);
 
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
 	scan->stopped = scan->stop && scan->stop(scan->stop_arg);
+	records_count_pass(records, &cost, exact);
+	scan->cost.distances += cost.distances;
+	scan->cost.refined += cost.refined;
+	scan->cost.hops += cost.hops;
 	scan->at = 0;
 	scan->nlate = 0;
 	scan->all = scan->n < keep;
@@ -188,6 +200,7 @@ pass(RecordScan *scan)
 
 		c->distance = hits[i].distance;
 		c->slot = hits[i].slot;
+		c->moves = moves;
 		c->version = records_slot_version(records, c->slot);
 		c->id_at = scan->ids.len;
 		c->id_len = (uint32_t) id.len;
@@ -209,11 +222,15 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 	Bytes		id;
 
 	scan->records = records;
-	scan->ef = options->ef < HNSW_MAX_EF ? options->ef : HNSW_MAX_EF;
 	scan->exact = options->exact;
 	scan->stop = options->stop;
 	scan->stop_arg = options->stop_arg;
 	scan->keep = options->expected > 0 ? options->expected : 1;
+	scan->ef = options->ef;
+	if (options->recall > 0 && (scan->ef = tune_ef(records_tune(records), scan->keep, options->recall)) == 0)
+		scan->ef = EF_UNKNOWN;
+	if (scan->ef > HNSW_MAX_EF)
+		scan->ef = HNSW_MAX_EF;
 	scan->query = vt_alloc(sizeof(float) * dim);
 	for (uint32_t i = 0; i < dim; i++)
 	{
@@ -233,9 +250,13 @@ replace(RecordScan *scan, const Candidate *stale)
 {
 	Candidate	now = *stale;
 	uint32_t	entered = records_enter(scan->records);
-	bool		live = records_find(scan->records, id_of(scan, stale), &now.slot, &now.version);
+	bool		live;
 
-	if (live)
+	now.moves = records_moves(scan->records);
+	live = records_find(scan->records, id_of(scan, stale), &now.slot, &now.version);
+
+	/* The same version in another place is as near as it was. */
+	if (live && now.version != stale->version)
 	{
 		scan->cost.refined++;
 		now.distance = vec_distance(records_metric(scan->records), scan->query,
@@ -275,6 +296,14 @@ take(RecordScan *scan, Candidate *out)
 	return true;
 }
 
+/* Is it still what it was when it was found? */
+static bool
+is_current(const RecordScan *scan, const Candidate *c)
+{
+	return c->version != 0 && records_slot_version(scan->records, c->slot) == c->version &&
+		records_moves(scan->records) == c->moves;
+}
+
 bool
 record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id)
 {
@@ -284,7 +313,7 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 	{
 		while (take(scan, &c))
 		{
-			if (c.version == 0 || records_slot_version(scan->records, c.slot) != c.version)
+			if (!is_current(scan, &c))
 			{
 				replace(scan, &c);
 				continue;

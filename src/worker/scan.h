@@ -18,6 +18,7 @@ typedef struct RecordScanOptions
 	Bytes		excluded;		/* ids to leave out, encoded as in a search message */
 	uint32_t	expected;		/* how many records will probably be asked for */
 	uint32_t	ef;				/* candidates kept while walking the graph */
+	double		recall;			/* share to find of what is expected, instead of ef; 0 = by ef */
 	bool		exact;			/* by comparing with every vector, from the beginning */
 	bool		(*stop) (void *arg);	/* is nobody waiting any more?  NULL = never */
 	void	   *stop_arg;

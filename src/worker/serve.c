@@ -352,7 +352,8 @@ begin_search(Request *request, uint64_t index)
 	options.query = search.vector;
 	options.excluded = search.excluded;
 	options.expected = search.k;
-	options.ef = search.ef;
+	options.ef = search.ef & WIRE_EF_RECALL ? 0 : search.ef;
+	options.recall = search.ef & WIRE_EF_RECALL ? (search.ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
 	options.exact = (search.flags & SEARCH_EXACT) != 0;
 	lease->scan = record_scan_open(shard->records, &options);
 	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE));

@@ -13,6 +13,7 @@
 #include "base/prng.h"
 #include "private.h"
 #include "status.h"
+#include "tune.h"
 
 json_t *
 status_u64(uint64_t v)
@@ -72,6 +73,27 @@ is_settled(const ReplicaStatus *replica)
 	return replica->leader ? replica->serving : replica->current;
 }
 
+/* Nothing is said of a zero. */
+static void
+add_figure(json_t *row, const char *name, uint64_t figure)
+{
+	if (figure > 0)
+		json_object_set_new(row, name, status_u64(figure));
+}
+
+/* What searches of it cost, and the ef that finds so much of the ten nearest (0: not known yet). */
+static void
+add_search_figures(json_t *row, Shard *shard)
+{
+	if (!shard_hold(shard))
+		return;
+	add_figure(row, "ef_95", tune_ef(records_tune(shard->records), 10, 0.95));
+	add_figure(row, "ef_99", tune_ef(records_tune(shard->records), 10, 0.99));
+	for (int i = 0; i < RECORD_STATS; i++)
+		add_figure(row, record_stat_names[i], records_stat(shard->records, (RecordStat) i));
+	shard_release(shard);
+}
+
 static void
 add_shards(json_t *list, Shard *first, bool leaving)
 {
@@ -101,6 +123,8 @@ add_shards(json_t *list, Shard *first, bool leaving)
 		json_object_set_new(row, "records", status_u64(figures.records));
 		json_object_set_new(row, "unindexed", status_u64(figures.waiting));
 		json_object_set_new(row, "bytes", status_u64(figures.bytes));
+		if (!leaving)
+			add_search_figures(row, s);
 		json_array_append_new(list, row);
 	}
 }
@@ -152,6 +176,12 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	digest = prng_mix(digest ^ figures.records);
 	digest = prng_mix(digest ^ figures.waiting);
 	digest = prng_mix(digest ^ figures.bytes);
+	if (!leaving && shard_hold(s))
+	{
+		digest = prng_mix(digest ^ tune_ef(records_tune(s->records), 10, 0.99));
+		digest = prng_mix(digest ^ records_stat(s->records, RECORD_PASSES));
+		shard_release(s);
+	}
 	digest = prng_mix(digest ^ members.conf_index ^ (uint64_t) members.n << 56);
 	for (uint32_t i = 0; i < members.n; i++)
 	{
