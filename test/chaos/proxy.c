@@ -250,7 +250,7 @@ command(char *line)
 {
 	char		a[128] = "";
 	char		b[128] = "";
-	char		what[16] = "";
+	char		what[64] = "";
 	unsigned	x = 0;
 	unsigned	y = 0;
 	Rule		r = {0};
