@@ -3,10 +3,10 @@
  * compact.c
  *	  Giving back the memory of slots that have become free.
  *
- * Free slots lie anywhere.  When a fifth of all is free, or dead and about to
- * be, a limit is drawn a little above what is still needed: free slots beyond
- * it are not handed out, and what lives there is moved into free ones before it,
- * from the end downwards.  Then the end is cut off.
+ * Free slots lie anywhere.  When a fifth of all is free, a limit is drawn a
+ * little above what is still needed: free slots beyond it are not handed out, and
+ * what lives there is moved into free ones before it, from the end downwards.
+ * Then the end is cut off.
  *
  * A move copies the row.  The new slot supersedes the old one and hangs behind it
  * as a twin, so walks that come to the old one find it, and those that began
@@ -25,7 +25,7 @@
  */
 #include "hnsw/graph.h"
 
-/* One of so many slots is free or dead, and so many are. */
+/* One of so many slots is free, and so many are. */
 #define SPARE_SHARE 5
 #define SPARE_LEAST 1024
 
@@ -78,8 +78,10 @@ compact_begin(Hnsw *h)
 		return false;
 	pthread_mutex_lock(&h->lock);
 	used = atomic_load(&h->used);
-	spare = h->free.n + h->died.n;
-	needed = used - spare;
+
+	/* What is dead is still in the graph: no place to move to before it is mended. */
+	spare = h->free.n;
+	needed = used - spare - h->died.n;
 	needed += needed / ROOM_SHARE;
 	begin = h->loading == 0 && spare >= SPARE_LEAST && (uint64_t) spare * SPARE_SHARE >= used && needed < used &&
 		h->cut_from == h->cut_to && hnsw_waiting(h) <= WAITING_MOST && h->stuck != what_changes(h);

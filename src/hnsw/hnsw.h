@@ -89,7 +89,7 @@ typedef struct HnswOptions
 	void	   *account_arg;
 
 	/*
-	 * Compaction.  When a fifth of the slots is free or dead, hnsw_repair moves
+	 * Compaction.  When a fifth of the slots is free, hnsw_repair moves
 	 * what lies in the last ones down and gives the memory behind back.  For
 	 * each it asks the caller, who makes sure that nobody deletes or replaces
 	 * `from` meanwhile, notes beside `to`, a reserved slot, whatever belongs to

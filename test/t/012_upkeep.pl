@@ -1,5 +1,5 @@
 # What index threads do besides linking, as SQL sees it: the ef of a shard is found out, a search that
-# names a recall uses it, and stages of searches are counted.
+# names a recall uses it, stages of searches are counted, and memory of deleted rows goes back.
 
 use strict;
 use warnings;
@@ -55,6 +55,19 @@ is($node->safe_psql('postgres', q{
 is($node->safe_psql('postgres', q{SELECT has_table_privilege('pg_monitor', 'vectron.stat_shards', 'SELECT')}), 't', 'for monitors');
 my ($code, $out, $err) = $node->psql('postgres', q{LOAD 'vectron'; SET vectron.recall_target = 1.5});
 like($err, qr/outside the valid range/, 'a recall is less than 1');
+
+# What ids and versions take stays; it is a fifth here, where vectors are short.
+my $bytes = $node->safe_psql('postgres', q{SELECT bytes FROM vectron.shards});
+$node->safe_psql('postgres', q{DELETE FROM t WHERE id % 5 <> 0});
+$node->safe_psql('postgres', q{VACUUM t});
+$cluster->wait_until('memory has gone back', sub {
+	return $node->safe_psql('postgres', qq{SELECT bytes < $bytes * 0.65 FROM vectron.shards}) eq 't';
+});
+is($node->safe_psql('postgres', "$settings $whole"), '2400|2400', 'what is left is there once');
+is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')}), '0|0|0', 'and nothing else');
+$node->safe_psql('postgres', q{INSERT INTO t SELECT id + 100000, v FROM t; UPDATE t SET v = v WHERE id % 2 = 0});
+is($node->safe_psql('postgres', "$settings $whole"), '4800|4800', 'and it grows again');
+is($node->safe_psql('postgres', q{SELECT missing, wrong FROM vectron.check_index('t_v')}), '0|0', 'with every row');
 
 $node->stop;
 done_testing();

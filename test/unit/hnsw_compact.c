@@ -160,7 +160,7 @@ assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
 
 /* -- Tests ----------------------------------------------------------------- */
 
-/* Many chunks of memory, of which most go. */
+/* Many chunks of memory, of which most go; the last slot is one of those that stay. */
 static void
 memory_goes_back(void **state)
 {
@@ -183,7 +183,7 @@ memory_goes_back(void **state)
 	hnsw_stats(owner->h, &before);
 	rss = resident();
 	for (uint32_t i = 0; i < N; i++)
-		if (i % 5 != 0)
+		if (i % 5 != 4)
 			drop(owner, i);
 	mend(owner);
 	assert_sound(owner->h);
@@ -196,7 +196,7 @@ memory_goes_back(void **state)
 
 	/* It grows again, into what was given back. */
 	for (uint32_t i = 0; i < N; i++)
-		if (i % 5 != 0)
+		if (i % 5 != 4)
 			put(owner, i, i, rows + (size_t) i * D);
 	link_all(owner->h);
 	assert_sound(owner->h);
