@@ -138,22 +138,28 @@ isolation() {
 	outcome isolation $?
 }
 
+# The files, or all of them.
 tap() {
+	[ $# -gt 0 ] || set -- $(cd test && ls t/*.pl)
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
-	mkdir "$PG_ROOT/work/perl"
+	mkdir -p "$PG_ROOT/work/perl" "$PG_ROOT/work/chaos"
 	cp -r test/t "$PG_ROOT/work/"
 	cp test/perl/* "$PG_ROOT/work/perl/" 2>/dev/null
 	cp "$BUILD"/powerloss.so "$PG_ROOT/work/" 2>/dev/null
-	mkdir "$PG_ROOT/work/chaos"
 	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/chaos_faults.so "$BUILD"/powerloss.so "$BUILD"/lin "$PG_ROOT/work/chaos/"
 	chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
 	as_pg env VECTRON_CHAOS="$PG_ROOT/work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
 		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
 		VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
-		$limit prove -v -I "$pgxs/../test/perl" -I perl $(cd test && ls t/*.pl)
+		$limit prove -v -I "$pgxs/../test/perl" -I perl "$@"
 	code=$?
-	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/tap.server" 2>/dev/null
+	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/$name.server" 2>/dev/null
 	return $code
+}
+
+# Rounds of kill -9 (four a round) and of power loss.
+crashes() {
+	VECTRON_ROUNDS=$1 tap t/010_index.pl t/050_power_loss.pl
 }
 
 sims() {
@@ -235,6 +241,7 @@ if [ $mode != quick ]; then
 	part laws 180 tap sh test/harness/laws.sh
 fi
 if [ $mode = long ]; then
+	part crashes 3600 tap crashes 60
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
 	part chaos 7200 tap chaos 36 120
