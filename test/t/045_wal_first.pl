@@ -77,7 +77,9 @@ is($node->safe_psql('postgres', q{INSERT INTO t VALUES (101, NULL) RETURNING cti
 	'its line pointer is not free before VACUUM');
 is($node->safe_psql('postgres', sprintf($nearest, '[1000,1000]')), '20', 'and nothing is found there');
 
-# A deletion whose commit is not on disk, and a VACUUM that believes it
+# A deletion whose commit is not on disk, and a VACUUM that believes it.  The first
+# use of an index after a start flushes WAL, too: that is over by then.
+$node->safe_psql('postgres', q{INSERT INTO t VALUES (102, '[500,500]')});
 @frozen = freeze();
 my ($status, $out, $err) = $node->psql('postgres', q{
 	SET synchronous_commit = off;
@@ -85,7 +87,7 @@ my ($status, $out, $err) = $node->psql('postgres', q{
 	VACUUM (TRUNCATE off) t;
 	SELECT count(*) FROM t WHERE id = 7;
 	SELECT entries FROM vectron.check_index('t_v')});
-is($out, "0\n19", 'VACUUM has taken the entry of a deleted row') or diag $err;
+is($out, "0\n20", 'VACUUM has taken the entry of a deleted row') or diag $err;
 crash(@frozen);
 is(agrees(), '0|0|0', 'after a crash no row that came back lacks its entry');
 
