@@ -155,8 +155,13 @@ who_is_behind_is_passed_by(void **state)
 	lag(&s, 1);
 	scan_often(&s, 200);
 	assert_int_equal(s.stats.by_leader, 200 * SHARDS);
-	assert_in_range(s.stats.behind, 1, 100);
+	assert_in_range(s.stats.behind, 0, 100);
 	assert_int_equal(s.worker[0].searches, 200 * SHARDS);
+	for (int i = 0; s.stats.behind == 0; i++)
+	{
+		assert_true(i < 100000);
+		scan_often(&s, 1);
+	}
 
 	lag(&s, 0);
 	for (int i = 0; s.stats.by_follower == 0; i++)
@@ -183,14 +188,21 @@ a_frozen_replica_costs_a_hedge(void **state)
 	scan_often(&s, 100);
 	for (int frozen = 0; frozen < REPLICAS; frozen++)
 	{
-		uint32_t	before = s.worker[frozen].searches;
+		uint32_t	before;
 
 		fake_freeze(&s.worker[frozen], true);
-		/* One of the first is sent there, and helped; then it is known. */
+		before = s.worker[frozen].searches;
+
+		/* Sooner or later one is sent there, and helped; then it is known. */
+		s.stats.hedges_won = 0;
+		for (int i = 0; s.stats.hedges_won == 0; i++)
+		{
+			assert_true(i < 100000);
+			scan_often(&s, 1);
+		}
 		scan_often(&s, 300);
 		assert_int_equal(s.worker[frozen].searches, before);
-		assert_in_range(s.stats.hedged, 1, 120);
-		assert_true(s.stats.hedges_won >= 1);
+		assert_in_range(s.stats.hedged, 0, 120);
 
 		/* It is back: somebody notices. */
 		fake_freeze(&s.worker[frozen], false);
@@ -234,9 +246,14 @@ the_loser_is_cancelled(void **state)
 	{
 		uint32_t	cancels = s.w.cancels;
 
-		world_trick(&s.w, WIRE_SEARCH, 0, SAY_NOTHING, VT_OK);
-		scan_often(&s, 1);
-		assert_true(s.stats.hedged >= 1);
+		/* Not one that lost before and comes only now. */
+		s.stats.hedged = 0;
+		for (int k = 0; s.stats.hedged == 0; k++)
+		{
+			assert_true(k < 1000);
+			world_trick(&s.w, WIRE_SEARCH, 0, SAY_NOTHING, VT_OK);
+			scan_often(&s, 1);
+		}
 		/* The cancel is on its way when the scan returns. */
 		for (int k = 0; s.w.cancels == cancels; k++)
 		{
