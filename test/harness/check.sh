@@ -141,19 +141,20 @@ isolation() {
 # The files, or all of them.
 tap() {
 	[ $# -gt 0 ] || set -- $(cd test && ls t/*.pl)
+	work=$PG_ROOT/work
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")
-	mkdir -p "$PG_ROOT/work/perl" "$PG_ROOT/work/chaos"
-	cp -r test/t "$PG_ROOT/work/"
-	cp test/perl/* "$PG_ROOT/work/perl/" 2>/dev/null
-	cp "$BUILD"/powerloss.so "$PG_ROOT/work/" 2>/dev/null
-	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/chaos_faults.so "$BUILD"/powerloss.so "$BUILD"/lin "$PG_ROOT/work/chaos/"
-	chown -R "$PG_USER" "$PG_ROOT/work/t" "$PG_ROOT/work/perl"
-	as_pg env VECTRON_CHAOS="$PG_ROOT/work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$PG_ROOT/work/tmp_check" \
-		TESTLOGDIR="$PG_ROOT/work/tmp_check/log" TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=120 \
-		VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
+	mkdir -p "$work/perl" "$work/chaos"
+	cp -r test/t "$work/"
+	cp test/perl/* "$work/perl/" 2>/dev/null
+	cp "$BUILD"/powerloss.so "$work/" 2>/dev/null
+	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/chaos_faults.so "$BUILD"/powerloss.so "$BUILD"/lin "$work/chaos/"
+	chown -R "$PG_USER" "$work/t" "$work/perl"
+	as_pg env VECTRON_CHAOS="$work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$work/tmp_check" \
+		TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \
+		VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" \
 		$limit prove -v -I "$pgxs/../test/perl" -I perl "$@"
 	code=$?
-	[ $code -eq 0 ] || cp -r "$PG_ROOT/work/tmp_check/log" "$logs/$name.server" 2>/dev/null
+	[ $code -eq 0 ] || cp -r "$work/tmp_check/log" "$logs/$name.server" 2>/dev/null
 	return $code
 }
 
