@@ -457,7 +457,7 @@ void
 walk_all(Walk *walk)
 {
 	Hnsw	   *h = walk->h;
-	uint32_t	some[2][ROWS_AHEAD];	/* asked for now, and before */
+	uint32_t	some[2][ROWS_AHEAD];	/* rows being asked for, and those asked for before */
 	uint32_t	n = 0;
 	uint32_t	before = 0;
 	uint32_t	looked = 0;
