@@ -146,7 +146,7 @@ $(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,
 
 # A whole cluster at the door of src/client: failover, goodput.
 $(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) $(foreach m,$(LIBS_client),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lcrypto -lxxhash -lm
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lssl -lcrypto -lxxhash -lm
 
 ## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
 ##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes
@@ -166,7 +166,7 @@ PLACE ?= /tmp
 START_ARGS ?=
 $(BUILD)/start_bench: $(BUILD)/obj/test/bench/start/start_bench.o $(BUILD)/obj/test/bench/hnsw/set.o \
 		$(foreach m,$(LIBS_client),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lcrypto -lxxhash -lm
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lssl -lcrypto -lxxhash -lm
 bench-start: $(BUILD)/start_bench $(PROGRAMS)
 	$(BUILD)/start_bench --programs "$(BUILD)" --set "$(SET)" --place "$(PLACE)" $(START_ARGS)
 
