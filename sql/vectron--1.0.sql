@@ -291,11 +291,11 @@ GRANT EXECUTE ON FUNCTION vectron.report(text) TO pg_monitor;
 
 CREATE VIEW vectron.workers AS
 	SELECT w.store, w.endpoint, w.state, w.last_heartbeat_ms, w.shards, w.records, w.bytes,
-		   w.disk_free, w.memory, w.version, w.leaders
+		   w.disk_free, w.memory, w.version, w.leaders, w.role, w.labels
 	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'workers') AS
 		w(store numeric, endpoint text, state text, last_heartbeat_ms bigint, shards bigint,
 		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text,
-		  leaders bigint);
+		  leaders bigint, role text, labels text);
 COMMENT ON VIEW vectron.workers IS 'workers known to the placement driver';
 
 CREATE VIEW vectron.pds AS

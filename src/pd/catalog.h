@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 
+#include "labels.h"
 #include "plan.h"
 #include "replica/replica.h"
 #include "wire/wire.h"
@@ -31,6 +32,7 @@
 #define PD_COMMAND_FORMAT 2
 #define PD_COMMAND_TERMLESS 1	/* of a driver that was alone */
 #define PD_ROW_FORMAT 1
+#define PD_STORE_FORMAT 2		/* 1: before there were roles and labels */
 #define PD_GROUP 1				/* Raft group of PD itself */
 
 typedef enum CollectionState
@@ -53,7 +55,9 @@ typedef struct CatalogStore
 	uint64_t	id;
 	VtId		data_id;		/* of its data directory */
 	bool		draining;		/* its replicas are to move to others */
+	bool		search_only;	/* it holds learners, which answer searches, and no voters */
 	char		endpoint[128];
+	char		labels[LABELS_MAX];	/* where it stands, as it says */
 } CatalogStore;
 
 /* Who holds an incarnation of a PostgreSQL server (law W7). */

@@ -118,7 +118,7 @@ answer_route(Pd *pd, Question *q, const CatalogCollection *c)
 	answer(q, VT_OK, reply, NULL);
 }
 
-/* The stores that may take new replicas; free() it. */
+/* The stores that may take new replicas, by id; free() it. */
 static Candidate *
 candidates_now(Pd *pd, size_t *n)
 {
@@ -126,18 +126,22 @@ candidates_now(Pd *pd, size_t *n)
 
 	*n = 0;
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
-		if (store_is_up(pd, pd->catalog->stores[i]->id) && !pd->catalog->stores[i]->draining)
-			candidates[(*n)++].store = pd->catalog->stores[i]->id;
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-			for (size_t k = 0; k < *n; k++)
-			{
-				const CatalogShard *shard = &pd->catalog->collections[i]->shards[j];
-				uint64_t	replica;
+	{
+		const CatalogStore *store = pd->catalog->stores[i];
+		Candidate  *c = &candidates[*n];
+		size_t		nshards;
+		const ShardPlace *shards;
 
-				candidates[k].replicas += operate_has_replica(shard, candidates[k].store, &replica);
-				candidates[k].firsts += shard->desc.replicas[0].store == candidates[k].store;
-			}
+		if (!store_is_up(pd, store->id) || store->draining || store->search_only)
+			continue;
+		shards = shards_of_store(pd, store->id, &nshards);
+		c->store = store->id;
+		c->site = spread_site(&pd->options.spread, store->labels);
+		c->replicas = nshards;
+		for (size_t j = 0; j < nshards; j++)
+			c->firsts += pd->catalog->collections[shards[j].collection]->shards[shards[j].place].desc.replicas[0].store == store->id;
+		++*n;
+	}
 	return candidates;
 }
 

@@ -24,6 +24,8 @@ static Setting settings[] = {
 	{.name = "down_after", .help = "seconds of silence after which a worker's replicas are made anew on others", .fallback = "600", .low = 1, .high = 100 * 86400},
 	{.name = "lease_time", .help = "seconds of silence after which another PostgreSQL server may go on with an incarnation", .fallback = "10", .low = 3, .high = 3600},
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
+	{.name = "spread", .help = "keys of the workers' labels that copies are spread over, the most important first: zone,rack", .fallback = ""},
+	{.name = "search_replicas", .help = "copies of each shard on workers of the role search-only, as far as there are any", .fallback = "1", .low = 0, .high = 3},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
@@ -103,6 +105,9 @@ main(int argc, char **argv)
 	options.default_replicas = (uint32_t) get("default_replicas")->number;
 	options.replicas_max = PD_REPLICAS_MAX;
 	options.peers = get("peers")->text;
+	options.search_replicas = (uint32_t) get("search_replicas")->number;
+	if (spread_parse(get("spread")->text, &options.spread, &err) != VT_OK)
+		return fail(&err);
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
 	if (open_tls(&options.tls, &err) != VT_OK)
 		return fail(&err);

@@ -53,6 +53,7 @@ picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Pla
 	memset(out, 0, sizeof(*out));
 	out->shard = shard->desc.shard;
 	out->wanted = replicas_wanted(pd, c);
+	out->learners = pd->search_stores < pd->options.search_replicas ? pd->search_stores : pd->options.search_replicas;
 	out->settled = shard->bootstrapped && leader && leader->nmembers > 0 && !leader->joint &&
 		leader->conf_index == shard->conf_index;
 	out->leader = leader ? leader->replica : 0;
@@ -66,7 +67,9 @@ picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Pla
 		m->replica = r->replica;
 		m->store = r->store;
 		m->voter = r->role == ROLE_VOTER;
-		m->draining = home && home->draining;
+		m->search_only = home && home->search_only;
+		m->draining = home && (home->draining || (m->voter && home->search_only));
+		m->site = spread_site(&pd->options.spread, home ? home->labels : "");
 		m->health = replica_health(pd, r->store, shard->desc.shard, r->replica, shard->seen >> i & 1);
 		for (uint32_t j = 0; leader && j < leader->nmembers; j++)
 			if (leader->members[j].replica.replica == r->replica)
@@ -132,6 +135,8 @@ picture_stores(Pd *pd, uint32_t *plans)
 		Beat	   *beat = beat_of(pd, store->id);
 
 		stores[i].store = store->id;
+		stores[i].search_only = store->search_only;
+		stores[i].site = spread_site(&pd->options.spread, store->labels);
 		stores[i].health = store_health(pd, store);
 		stores[i].takes = stores[i].health == HEALTH_UP && !store->draining && beat && !beat->disk_short;
 	}
@@ -160,6 +165,21 @@ picture_stores(Pd *pd, uint32_t *plans)
 	return stores;
 }
 
+/* Stores for searches that are not about to go. */
+static uint32_t
+count_search_stores(Pd *pd)
+{
+	uint32_t	n = 0;
+
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	{
+		const CatalogStore *store = pd->catalog->stores[i];
+
+		n += store->search_only && !store->draining && store_health(pd, store) != HEALTH_DOWN;
+	}
+	return n;
+}
+
 /* -- Beginning and ending plans -------------------------------------------- */
 
 static const char *
@@ -175,6 +195,14 @@ plan_words(PlanKind kind)
 			return "loses a replica too many";
 		case PLAN_DRAIN:
 			return "leaves a store that is to be emptied";
+		case PLAN_MOVE:
+			return "moves as was asked for";
+		case PLAN_BALANCE:
+			return "leaves a fuller store";
+		case PLAN_SPREAD:
+			return "is spread wider";
+		case PLAN_SEARCH:
+			return "gets a replica for searches";
 		default:
 			return "is left as it is";
 	}
@@ -240,11 +268,13 @@ may_need(const PlanShard *shard)
 
 	for (uint32_t i = 0; i < shard->n; i++)
 	{
-		if (shard->members[i].health == HEALTH_DOWN || shard->members[i].draining || !shard->members[i].voter)
+		const PlanMember *m = &shard->members[i];
+
+		if (m->health == HEALTH_DOWN || m->draining || (!m->voter && !m->search_only))
 			return true;
-		voters++;
+		voters += m->voter;
 	}
-	return voters != shard->wanted;
+	return voters != shard->wanted || shard->n - voters != shard->learners;
 }
 
 /* End plans that are done, begin what is needed. */
@@ -259,6 +289,7 @@ plans_look(Pd *pd)
 		return;
 	/* A look costs some microseconds a shard. */
 	pd->plans_due_us = pd->now_us + LOOK_US + (int64_t) pd->nplaces * LOOK_SHARD_US;
+	pd->search_stores = count_search_stores(pd);
 	changes_begin(pd, &changes);
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)

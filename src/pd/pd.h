@@ -19,6 +19,7 @@
 #define PD_H
 
 #include "base/status.h"
+#include "labels.h"
 #include "net/net.h"
 #include "replica/replica.h"
 
@@ -35,6 +36,8 @@ typedef struct PdOptions
 	int64_t		down_after_us;	/* silence after which a store's replicas are replaced */
 	uint32_t	default_replicas;	/* of a collection that wants no number */
 	uint32_t	replicas_max;	/* never more than this */
+	Spread		spread;			/* keys of labels that replicas are spread over */
+	uint32_t	search_replicas;	/* learners of a shard on workers for searches only */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } PdOptions;

@@ -45,6 +45,24 @@ voters(const PlanShard *shard)
 	return n;
 }
 
+/* A learner that may stay: on a store for searches only that is there and stays. */
+static bool
+is_searcher(const PlanMember *m)
+{
+	return !m->voter && m->search_only && !m->draining && m->health != HEALTH_DOWN;
+}
+
+/* How many there are, but for one. */
+static uint32_t
+searchers(const PlanShard *shard, uint64_t but)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+		n += is_searcher(&shard->members[i]) && shard->members[i].replica != but;
+	return n;
+}
+
 /* -- Steps ----------------------------------------------------------------- */
 
 static Step
@@ -121,7 +139,7 @@ remove_step(const PlanShard *shard)
 		/* Whoever was to take its place is lost by now, or more are wanted. */
 		const PlanMember *added = member_of(shard, shard->plan.add_replica);
 
-		if (!added || added->health == HEALTH_DOWN)
+		if (!added || !added->voter || added->health == HEALTH_DOWN)
 			return step_of(STEP_END, 0);
 	}
 	if (leaves->replica != shard->leader)
@@ -135,6 +153,7 @@ static bool
 is_needless(const PlanShard *shard)
 {
 	const PlanMember *leaves = member_of(shard, shard->plan.remove);
+	const PlanMember *added = member_of(shard, shard->plan.add_replica);
 
 	switch (shard->plan.kind)
 	{
@@ -142,8 +161,14 @@ is_needless(const PlanShard *shard)
 			return !leaves || leaves->health == HEALTH_UP;
 		case PLAN_DRAIN:
 			return !leaves || (!leaves->draining && leaves->health == HEALTH_UP);
+		case PLAN_MOVE:
+		case PLAN_BALANCE:
+		case PLAN_SPREAD:
+			return !leaves && !(added && added->search_only);
 		case PLAN_GROW:
 			return voters(shard) >= shard->wanted;
+		case PLAN_SEARCH:
+			return searchers(shard, shard->plan.add_replica) >= shard->learners;
 		default:
 			return false;
 	}
@@ -181,6 +206,8 @@ plan_step(const PlanShard *shard)
 		return plan->add_seen ? add_learner(shard) : step_of(STEP_CREATE, 0);
 	if (!added->active || !leader || added->match + PLAN_CAUGHT_UP < leader->match)
 		return step_of(STEP_WAIT, 0);
+	if (plan->kind == PLAN_SEARCH || added->search_only)
+		return remove_step(shard);	/* it stays a learner; what leaves is one, or nothing */
 	if (leaves && leaves->replica == shard->leader)
 	{
 		const PlanMember *next = next_leader(shard, leaves->replica);
@@ -193,8 +220,8 @@ plan_step(const PlanShard *shard)
 
 /* -- What is needed -------------------------------------------------------- */
 
-static bool
-is_holder(const PlanShard *shard, uint64_t store)
+bool
+plan_is_holder(const PlanShard *shard, uint64_t store)
 {
 	for (uint32_t i = 0; i < shard->nholders; i++)
 		if (shard->holders[i] == store)
@@ -202,24 +229,55 @@ is_holder(const PlanShard *shard, uint64_t store)
 	return false;
 }
 
-/* The store for one more replica: of those that may take it, the one with the fewest. */
+uint32_t
+plan_crowding(const PlanShard *shard, const Site *site, uint64_t leaves, bool learner)
+{
+	Site		others[WIRE_REPLICAS_MAX];
+	size_t		n = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+		if (shard->members[i].replica != leaves && (learner || shard->members[i].voter))
+			others[n++] = shard->members[i].site;
+	return site_crowding(site, others, n);
+}
+
+/* Of two stores that share as much with the others: is this one to be preferred? */
+static bool
+is_emptier(const PlanStore *s, const PlanStore *than, const PlanLimits *limits)
+{
+	bool		busy = s->arriving >= limits->per_store;
+
+	if (busy != (than->arriving >= limits->per_store))
+		return !busy;
+	return s->replicas != than->replicas ? s->replicas < than->replicas : s->store < than->store;
+}
+
+/*
+ * The store for one more replica, or for one in place of leaves: of those that may
+ * take it and share least with the others, the one with the fewest.  NULL: there
+ * is none, or it has enough on its way to it.
+ */
 static const PlanStore *
-candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanLimits *limits)
+candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanLimits *limits,
+		  uint64_t leaves, bool learner, uint32_t *crowding)
 {
 	const PlanStore *best = NULL;
 
 	for (size_t i = 0; i < n; i++)
 	{
 		const PlanStore *s = &stores[i];
+		uint32_t	here;
 
-		if (!s->takes || s->health != HEALTH_UP || s->arriving >= limits->per_store ||
-			is_holder(shard, s->store))
+		if (!s->takes || s->health != HEALTH_UP || s->search_only != learner || plan_is_holder(shard, s->store))
 			continue;
-		if (!best || s->replicas < best->replicas ||
-			(s->replicas == best->replicas && s->store < best->store))
+		here = plan_crowding(shard, &s->site, leaves, learner);
+		if (!best || here < *crowding || (here == *crowding && is_emptier(s, best, limits)))
+		{
 			best = s;
+			*crowding = here;
+		}
 	}
-	return best;
+	return best && best->arriving < limits->per_store ? best : NULL;
 }
 
 /* The voter that can best be spared: not the leader, on the fullest store. */
@@ -258,6 +316,22 @@ plan_to(Plan *out, PlanKind kind, const PlanStore *to, const PlanMember *leaves)
 	return true;
 }
 
+/* A learner that is not to stay: left over from a plan that was undone, or one too many. */
+static const PlanMember *
+needless_learner(const PlanShard *shard)
+{
+	uint32_t	stay = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (!m->voter && (!is_searcher(m) || stay++ >= shard->learners))
+			return m;
+	}
+	return NULL;
+}
+
 bool
 plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 			const PlanLimits *limits, bool brake, Plan *out)
@@ -265,15 +339,19 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 	const PlanStore *to;
 	const PlanMember *lost = NULL;
 	const PlanMember *draining = NULL;
+	uint32_t	crowding = 0;
+	bool		learner;
 
 	if (!shard->settled || shard->plan.kind != PLAN_NONE)
 		return false;
+	if (needless_learner(shard))
+		return plan_to(out, PLAN_SHRINK, NULL, needless_learner(shard));
 	for (uint32_t i = 0; i < shard->n; i++)
 	{
 		const PlanMember *m = &shard->members[i];
 
 		if (!m->voter)
-			return plan_to(out, PLAN_SHRINK, NULL, m);	/* left over from a plan that was undone */
+			continue;
 		if (m->health == HEALTH_DOWN && !lost)
 			lost = m;
 		if (m->draining && m->health != HEALTH_DOWN && (!draining || draining->replica == shard->leader))
@@ -283,18 +361,49 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 		return plan_to(out, PLAN_SHRINK, NULL, lost);
 	if (!lost && voters(shard) > shard->wanted && spare(shard, stores, nstores))
 		return plan_to(out, PLAN_SHRINK, NULL, spare(shard, stores, nstores));
-	if (lost && brake)
+	if (shard->n == WIRE_REPLICAS_MAX || (lost && brake))
 		return false;
-	to = candidate(shard, stores, nstores, limits);
-	if (!to || shard->n == WIRE_REPLICAS_MAX)
+	learner = !lost && voters(shard) >= shard->wanted && !draining;
+	if (learner && searchers(shard, 0) >= shard->learners)
+		return false;
+	to = candidate(shard, stores, nstores, limits, lost ? lost->replica : draining ? draining->replica : 0,
+				   learner, &crowding);
+	if (!to)
 		return false;
 	if (lost)
 		return plan_to(out, PLAN_REPAIR, to, lost);
 	if (voters(shard) < shard->wanted)
 		return plan_to(out, PLAN_GROW, to, NULL);
-	if (draining)
-		return plan_to(out, PLAN_DRAIN, to, draining);
-	return false;
+	return draining ? plan_to(out, PLAN_DRAIN, to, draining) : plan_to(out, PLAN_SEARCH, to, NULL);
+}
+
+bool
+plan_spread(const PlanShard *shard, const PlanStore *stores, size_t nstores, const PlanLimits *limits,
+			Plan *out)
+{
+	uint32_t	best = 0;
+
+	if (!shard->settled || shard->plan.kind != PLAN_NONE || shard->n == WIRE_REPLICAS_MAX)
+		return false;
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+		uint32_t	now = plan_crowding(shard, &m->site, m->replica, false);
+		uint32_t	then = 0;
+		const PlanStore *to;
+
+		if (m->health != HEALTH_UP)
+			return false;		/* first things first */
+		if (!m->voter || now <= best)
+			continue;			/* also when it shares nothing */
+		to = candidate(shard, stores, nstores, limits, m->replica, false, &then);
+		if (to && then < now && now - then > best)
+		{
+			best = now - then;
+			plan_to(out, PLAN_SPREAD, to, m);
+		}
+	}
+	return best > 0;
 }
 
 int

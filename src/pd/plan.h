@@ -19,6 +19,13 @@
  * A leader is never removed: leadership moves first.  Nothing healthy leaves
  * while that would leave fewer voters than are wanted.
  *
+ * Where there is a choice, a replica goes where it shares least with the others
+ * of its shard (labels.h), and only then where there are fewest.  It waits for a
+ * store that has enough on its way to it, rather than going to a worse one.
+ *
+ * Stores for searches only hold learners that stay: they have the log and answer,
+ * and never vote.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef PD_PLAN_H
@@ -28,6 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "labels.h"
 #include "wire/wire.h"
 
 #define PLAN_CAUGHT_UP 1000		/* entries that a learner may lack when it becomes a voter */
@@ -43,8 +51,14 @@ typedef enum PlanKind
 	PLAN_REPAIR = 1,			/* replace a replica that is lost */
 	PLAN_GROW = 2,				/* add one: fewer than are wanted */
 	PLAN_SHRINK = 3,			/* take one away: more than are wanted, or a left-over learner */
-	PLAN_DRAIN = 4				/* replace one whose store is to be emptied */
+	PLAN_DRAIN = 4,				/* replace one whose store is to be emptied */
+	PLAN_MOVE = 5,				/* somebody asked for it */
+	PLAN_BALANCE = 6,			/* from a store that has much to one that has little */
+	PLAN_SPREAD = 7,			/* to where it shares less with the shard's others */
+	PLAN_SEARCH = 8				/* add a learner that stays, on a store for searches only */
 } PlanKind;
+
+#define PLAN_KINDS 9
 
 typedef struct Plan
 {
@@ -68,6 +82,8 @@ typedef struct PlanStore
 	uint64_t	store;
 	Health		health;
 	bool		takes;			/* new replicas: up, not draining, room on its disk */
+	bool		search_only;	/* takes learners, and nothing else */
+	Site		site;
 	uint32_t	replicas;		/* that it has or is to have */
 	uint32_t	arriving;		/* of them, by plans under way */
 } PlanStore;
@@ -77,7 +93,9 @@ typedef struct PlanMember
 	uint64_t	replica;
 	uint64_t	store;
 	bool		voter;
-	bool		draining;		/* its store is to be emptied */
+	bool		draining;		/* its store is to be emptied, or of voters */
+	bool		search_only;	/* its store is for searches only */
+	Site		site;
 	Health		health;
 	bool		active;			/* answers its leader */
 	uint64_t	match;			/* has the log up to here, as its leader knows */
@@ -87,6 +105,7 @@ typedef struct PlanShard
 {
 	uint64_t	shard;
 	uint32_t	wanted;			/* voters */
+	uint32_t	learners;		/* wanted on stores for searches only */
 
 	/*
 	 * A leader reports now, what it reports is in the catalog, and no change of
@@ -138,6 +157,22 @@ typedef struct PlanLimits
  */
 extern bool plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 						const PlanLimits *limits, bool brake, Plan *out);
+
+/*
+ * Does a voter share more with the others than one elsewhere would?  Then *out
+ * brings it there.
+ */
+extern bool plan_spread(const PlanShard *shard, const PlanStore *stores, size_t nstores,
+						const PlanLimits *limits, Plan *out);
+
+/*
+ * How much a replica on this store would share with the shard's others: its
+ * voters but leaves, or if it is for a learner, all but leaves.
+ */
+extern uint32_t plan_crowding(const PlanShard *shard, const Site *site, uint64_t leaves, bool learner);
+
+/* Has the store a replica of the shard, of whatever kind? */
+extern bool plan_is_holder(const PlanShard *shard, uint64_t store);
 
 /* How near a shard is to losing its majority: lower is sooner served. */
 extern int	plan_urgency(const PlanShard *shard);

@@ -142,6 +142,8 @@ op_workers(Pd *pd, Question *q)
 		json_object_set_new(row, "store", json_u64(store->id));
 		json_object_set_new(row, "endpoint", json_string(store->endpoint));
 		json_object_set_new(row, "state", json_string(store_state(pd, store)));
+		json_object_set_new(row, "role", json_string(store->search_only ? "search-only" : "data"));
+		json_object_set_new(row, "labels", json_string(store->labels));
 		json_object_set_new(row, "last_heartbeat_ms",
 							json_integer(beat ? (pd->now_us - beat->at_us) / 1000 : -1));
 		json_object_set_new(row, "shards", json_u64(beat ? beat->nreports : 0));

@@ -109,11 +109,13 @@ command_store(Buf *out, const CatalogStore *store)
 	Buf			value = {0};
 
 	put_be64(key + 1, store->id);
-	buf_put_u8(&value, PD_ROW_FORMAT);
+	buf_put_u8(&value, PD_STORE_FORMAT);
 	buf_put_u64(&value, store->id);
 	buf_put_id(&value, &store->data_id);
 	buf_put_u8(&value, store->draining);
 	put_text(&value, store->endpoint);
+	buf_put_u8(&value, store->search_only);
+	put_text(&value, store->labels);
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
 }
@@ -268,7 +270,7 @@ get_collection(Cursor *c)
 		shard->plan.add_replica = cursor_u64(c);
 		shard->plan.remove = cursor_u64(c);
 		shard->plan.add_seen = cursor_u8(c) != 0;
-		if (shard->plan.kind > PLAN_DRAIN)
+		if (shard->plan.kind >= PLAN_KINDS)
 			c->failed = true;
 	}
 	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
@@ -320,10 +322,14 @@ bool
 catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 {
 	Cursor		c = cursor_of(value);
+	uint8_t		format;
 
 	if (key.len > 0 && value.len == 0)
 		return forget_row(catalog, key);
-	if (key.len == 0 || cursor_u8(&c) != PD_ROW_FORMAT)
+	if (key.len == 0)
+		return false;
+	format = cursor_u8(&c);
+	if (format != PD_ROW_FORMAT && (format != PD_STORE_FORMAT || key.data[0] != 's'))
 		return false;
 	switch (key.data[0])
 	{
@@ -361,6 +367,11 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				row.data_id = cursor_id(&c);
 				row.draining = cursor_u8(&c) != 0;
 				get_text(&c, row.endpoint, sizeof(row.endpoint));
+				if (format == PD_STORE_FORMAT)
+				{
+					row.search_only = cursor_u8(&c) != 0;
+					get_text(&c, row.labels, sizeof(row.labels));
+				}
 				if (!cursor_done(&c))
 					return false;
 				store = catalog_store(catalog, row.id);

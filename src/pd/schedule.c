@@ -9,29 +9,32 @@
 
 #include <string.h>
 
-static bool
-is_among(const uint64_t *stores, size_t n, uint64_t store)
-{
-	for (size_t i = 0; i < n; i++)
-		if (stores[i] == store)
-			return true;
-	return false;
-}
-
-/* The emptiest store that is not among those given already. */
+/* The emptiest of the stores that share least with those given already, and are none of them. */
 static Candidate *
-emptiest(Candidate *candidates, size_t ncandidates, const uint64_t *given, size_t ngiven)
+next_store(Candidate *candidates, size_t ncandidates, Candidate *const *given, size_t ngiven)
 {
+	Site		sites[SCHEDULE_REPLICAS_MAX];
 	Candidate  *best = NULL;
+	uint32_t	best_crowding = 0;
 
+	for (size_t i = 0; i < ngiven; i++)
+		sites[i] = given[i]->site;
 	for (size_t j = 0; j < ncandidates; j++)
 	{
 		Candidate  *c = &candidates[j];
+		uint32_t	crowding = site_crowding(&c->site, sites, ngiven);
+		bool		is_given = false;
 
-		if (!is_among(given, ngiven, c->store) &&
-			(!best || c->replicas < best->replicas ||
-			 (c->replicas == best->replicas && c->store < best->store)))
+		for (size_t i = 0; i < ngiven; i++)
+			is_given |= given[i] == c;
+		if (!is_given &&
+			(!best || crowding < best_crowding ||
+			 (crowding == best_crowding &&
+			  (c->replicas != best->replicas ? c->replicas < best->replicas : c->store < best->store))))
+		{
 			best = c;
+			best_crowding = crowding;
+		}
 	}
 	return best;
 }
@@ -41,27 +44,19 @@ schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size
 {
 	for (size_t i = 0; i < n; i++)
 	{
-		uint64_t   *mine = stores + i * r;
-		Candidate  *first = emptiest(candidates, ncandidates, mine, 0);
+		Candidate  *given[SCHEDULE_REPLICAS_MAX] = {NULL};
 		size_t		where = 0;
 
-		first->replicas++;
-		mine[0] = first->store;
-		for (size_t k = 1; k < r; k++)
+		for (size_t k = 0; k < r; k++)
 		{
-			Candidate  *next = emptiest(candidates, ncandidates, mine, k);
-
-			next->replicas++;
-			mine[k] = next->store;
-			if (next->firsts < first->firsts)
-			{
-				first = next;
+			given[k] = next_store(candidates, ncandidates, given, k);
+			given[k]->replicas++;
+			if (given[k]->firsts < given[where]->firsts)
 				where = k;
-			}
 		}
-		first->firsts++;
-		mine[where] = mine[0];
-		mine[0] = first->store;
+		given[where]->firsts++;
+		for (size_t k = 0; k < r; k++)
+			stores[i * r + k] = given[k == 0 ? where : k == where ? 0 : k]->store;
 	}
 }
 

@@ -12,20 +12,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "labels.h"
+
 /* A worker that may take replicas, how many it has, and of how many it is the first. */
 typedef struct Candidate
 {
 	uint64_t	store;
 	uint64_t	replicas;
 	uint64_t	firsts;
+	Site		site;
 } Candidate;
 
 /*
  * Choose stores for n shards of r replicas each, no two of a shard on one store:
- * those with the fewest replicas, the lowest id among equals, counting what was
- * just given.  stores[i * r] is the first of shard i: of its stores the one that
- * is first least often.  candidates is changed.  Demands 0 < r <= ncandidates.
+ * those that share least with the shard's others, of them those with the fewest
+ * replicas, the lowest id among equals, counting what was just given.
+ * stores[i * r] is the first of shard i: of its stores the one that is first
+ * least often.  candidates is changed.  Demands 0 < r <= ncandidates, and no more
+ * than SCHEDULE_REPLICAS_MAX.
  */
+#define SCHEDULE_REPLICAS_MAX 16
 extern void schedule_place(Candidate *candidates, size_t ncandidates, uint64_t *stores, size_t n,
 						   size_t r);
 

@@ -192,6 +192,7 @@ struct Pd
 	Told		told[TOLD];
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
+	uint32_t	search_stores;	/* for searches only, at that look */
 	Stranger	strangers[STRANGERS_MAX];
 	bool		announced;		/* server and links know the cluster */
 	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */

@@ -24,6 +24,8 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 	VtId		data_id;
 	VtId		cluster;
 	const char *endpoint = json_string_value(json_object_get(body, "endpoint"));
+	const char *labels = json_string_value(json_object_get(body, "labels"));
+	const char *role = json_string_value(json_object_get(body, "role"));
 	CatalogStore store;
 	CatalogMeta meta = pd->catalog->meta;
 	CatalogStore *known;
@@ -35,6 +37,10 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 		!get_id(body, "cluster", &cluster) || !endpoint || strlen(endpoint) >= sizeof(store.endpoint) ||
 		vt_id_is_zero(&data_id))
 		return vt_fail(err, VT_INVALID, "register: members are missing or malformed");
+	if (labels_check(labels ? labels : "", err) != VT_OK)
+		return err->code;
+	if (role && strcmp(role, "data") != 0 && strcmp(role, "search-only") != 0)
+		return vt_fail(err, VT_INVALID, "register: there is no role \"%.32s\"", role);
 	if (!vt_id_is_zero(&cluster) && !vt_id_equal(&cluster, &meta.cluster))
 		return vt_fail(err, VT_DENIED, "the worker belongs to another cluster");
 	known = id ? catalog_store(pd->catalog, id) : NULL;
@@ -47,8 +53,12 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 	store.id = known ? known->id : meta.next_id++;
 	store.data_id = data_id;
 	store.draining = known && known->draining;
+	store.search_only = role && strcmp(role, "search-only") == 0;
 	memcpy(store.endpoint, endpoint, strlen(endpoint) + 1);
-	if (!known || strcmp(known->endpoint, store.endpoint) != 0)
+	if (labels)
+		memcpy(store.labels, labels, strlen(labels) + 1);
+	if (!known || strcmp(known->endpoint, store.endpoint) != 0 || strcmp(known->labels, store.labels) != 0 ||
+		known->search_only != store.search_only)
 	{
 		meta.peers_version++;
 		command_begin(&command);
@@ -58,7 +68,8 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 		buf_free(&command);
 		if (status != VT_OK)
 			return vt_fail(err, status, "the store could not be recorded");
-		log_info("store=%" PRIu64 " registered at %s", store.id, store.endpoint);
+		log_info("store=%" PRIu64 " registered at %s, labels \"%s\"%s", store.id, store.endpoint, store.labels,
+				 store.search_only ? ", for searches only" : "");
 	}
 	beats_supersede(pd, store.id, store.endpoint);
 	*reply = json_object();

@@ -89,6 +89,8 @@ register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "endpoint", json_string(worker->options.advertise));
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
+	json_object_set_new(question, "labels", json_string(worker->options.labels));
+	json_object_set_new(question, "role", json_string(worker->options.role));
 	answer = drivers_ask(drivers, question, 0, last);
 	store = json_string_value(json_object_get(answer, "store"));
 	cluster = json_string_value(json_object_get(answer, "cluster"));

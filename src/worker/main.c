@@ -19,6 +19,8 @@ static Setting settings[] = {
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
 	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
 	{.name = "pd", .help = "endpoints of the placement drivers, separated by commas"},
+	{.name = "labels", .help = "where it stands, for vectron-pd --spread: zone=a,rack=r1", .fallback = ""},
+	{.name = "role", .help = "data, or search-only: holds copies that answer searches and have no vote", .fallback = "data"},
 	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
@@ -90,6 +92,13 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 
+	options.role = get("role")->text;
+	if (strcmp(options.role, "data") != 0 && strcmp(options.role, "search-only") != 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is neither data nor search-only", get("role")->from, get("role")->text);
+		return fail(&err);
+	}
+
 	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
 		return fail(&err);
 	options.data = get("data")->text;
@@ -97,6 +106,7 @@ main(int argc, char **argv)
 	options.listen = get("listen")->text;
 	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.listen;
 	options.pd = get("pd")->text;
+	options.labels = get("labels")->text;
 	options.search_threads = (uint32_t) get("search_threads")->number;
 	options.index_threads = (uint32_t) get("index_threads")->number;
 	options.memory_limit = (uint64_t) get("memory_limit")->number << 20;

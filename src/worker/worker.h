@@ -21,6 +21,8 @@ typedef struct WorkerOptions
 	const char *listen;			/* endpoint */
 	const char *advertise;		/* what PD tells gateways */
 	const char *pd;				/* endpoints of PDs, separated by commas */
+	const char *labels;			/* "zone=a,rack=r1"; NULL = none */
+	const char *role;			/* "data" or "search-only"; NULL = data */
 	uint32_t	search_threads;	/* for searches and listings; 0 = as many as cores */
 	uint32_t	index_threads;	/* take vectors into the graphs; 0 = as many as cores */
 	uint64_t	memory_limit;	/* bytes of records; 0 = none */

@@ -68,6 +68,34 @@ rows_survive(void **state)
 	buf_free(&after);
 }
 
+/* A store's row as it was before there were labels. */
+static void
+an_old_row_of_a_store(void **state)
+{
+	static const uint8_t row[] = {1, 9, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1,
+	4, 0, 0, 0, 'u', ':', '/', 'a'};
+	uint8_t		key[9] = {'s', 0, 0, 0, 0, 0, 0, 0, 9};
+	uint8_t		newer[sizeof(row)];
+	Place		p;
+	CatalogStore *store;
+
+	(void) state;
+	open_place(&p, "catalog");
+	assert_true(catalog_take_row(p.catalog, bytes_of(key, 9), bytes_of(row, sizeof(row))));
+	store = catalog_store(p.catalog, 9);
+	assert_non_null(store);
+	assert_true(store->draining);
+	assert_false(store->search_only);
+	assert_string_equal(store->endpoint, "u:/a");
+	assert_string_equal(store->labels, "");
+
+	/* The same bytes under the newer number lack what it has. */
+	memcpy(newer, row, sizeof(row));
+	newer[0] = PD_STORE_FORMAT;
+	assert_false(catalog_take_row(p.catalog, bytes_of(key, 9), bytes_of(newer, sizeof(newer))));
+	close_place(&p);
+}
+
 /*
  * Law S3: a random part of later commands survived, then all are replayed from
  * the checkpoint.  Disk and memory end as if nothing had happened.
@@ -283,6 +311,7 @@ shards_are_spread(void **state)
 		size_t		r = 1 + prng_below(&prng, n < 5 ? (uint32_t) n : 5);
 		uint64_t	given = 0;
 
+		memset(candidates, 0, sizeof(candidates));
 		for (size_t i = 0; i < n; i++)
 		{
 			candidates[i].store = 100 - i;
@@ -366,6 +395,7 @@ main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
 	const struct CMUnitTest tests[] = {
 		TEST(rows_survive),
+		TEST(an_old_row_of_a_store),
 		TEST(replay_over_what_survived),
 		TEST(after_a_boot_only_the_checkpoint_counts),
 		TEST(what_is_not_known_stops_it),

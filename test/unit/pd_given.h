@@ -44,6 +44,8 @@ store_of(uint64_t id, uint64_t version)
 	store.data_id = id_of(version);
 	snprintf(store.endpoint, sizeof(store.endpoint), "unix:/run/worker%llu-%llu",
 			 (unsigned long long) id, (unsigned long long) version);
+	store.search_only = version % 2;
+	snprintf(store.labels, sizeof(store.labels), "zone=%llu", (unsigned long long) version);
 	return store;
 }
 
