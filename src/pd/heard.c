@@ -62,20 +62,20 @@ beats_free(Pd *pd)
 	pd->nbeats = 0;
 }
 
-/* A store that has registered is all that listens at its endpoint: others are gone. */
+/*
+ * A store has registered at an endpoint where we thought others: nothing new goes
+ * to those until they speak again.  A registration may be late, or a double, so it
+ * says nothing more; who is gone follows from who is heard (store_is_superseded).
+ */
 void
-beats_supersede(Pd *pd, uint64_t store, const char *endpoint)
+beats_challenge(Pd *pd, uint64_t store, const char *endpoint)
 {
-	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	for (size_t i = 0; i < pd->nbeats; i++)
 	{
-		const CatalogStore *other = pd->catalog->stores[i];
-		size_t		place = beat_place(pd, other->id);
+		const CatalogStore *other = catalog_store(pd->catalog, pd->beats[i]->store);
 
-		if (other->id >= store || strcmp(other->endpoint, endpoint) != 0 || !beat_of(pd, other->id))
-			continue;
-		beat_free(pd->beats[place]);
-		memmove(pd->beats + place, pd->beats + place + 1, sizeof(Beat *) * (pd->nbeats - place - 1));
-		pd->nbeats--;
+		if (other && other->id != store && strcmp(other->endpoint, endpoint) == 0)
+			pd->beats[i]->challenged = true;
 	}
 }
 
@@ -244,6 +244,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	else if (json_object_get(body, "shards") && !take_reports(beat, body))
 		return NULL;
 	beat->at_us = pd->now_us;
+	beat->challenged = false;
 	beat->disk_free = beat->memory = 0;
 	get_u64(body, "disk_free", &beat->disk_free);
 	get_u64(body, "memory", &beat->memory);
@@ -315,22 +316,48 @@ report_of(Pd *pd, uint64_t store, uint64_t shard)
 	return report_in(beat_of(pd, store), shard);
 }
 
+static bool
+is_heard(Pd *pd, const Beat *beat)
+{
+	return beat && pd->now_us - beat->at_us < SUSPECT_AFTER_US;
+}
+
 bool
 store_is_up(Pd *pd, uint64_t store)
 {
 	Beat	   *beat = beat_of(pd, store);
 
-	return beat && pd->now_us - beat->at_us < SUSPECT_AFTER_US;
+	return is_heard(pd, beat) && !beat->challenged;
 }
 
-/* Does another directory, registered later, listen where this store did? */
+/* When we last heard of it, or began to listen. */
+static int64_t
+heard_us(Pd *pd, const Beat *beat)
+{
+	return beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
+}
+
+/*
+ * Does another directory live where this store did?  That is heard: one place has
+ * one process, and this one has been silent while the other spoke.  Neither ids nor
+ * registrations tell, which may be of a directory that is gone again.
+ */
 bool
 store_is_superseded(Pd *pd, const CatalogStore *store)
 {
-	for (size_t i = 0; i < pd->catalog->nstores; i++)
-		if (pd->catalog->stores[i]->id > store->id &&
-			strcmp(pd->catalog->stores[i]->endpoint, store->endpoint) == 0)
+	int64_t		silent_since = heard_us(pd, beat_of(pd, store->id));
+
+	for (size_t i = 0; i < pd->nbeats; i++)
+	{
+		const Beat *beat = pd->beats[i];
+		const CatalogStore *other;
+
+		if (beat->store == store->id || !is_heard(pd, beat) || beat->at_us < silent_since + SUPERSEDED_AFTER_US)
+			continue;
+		other = catalog_store(pd->catalog, beat->store);
+		if (other && strcmp(other->endpoint, store->endpoint) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -338,11 +365,10 @@ Health
 store_health(Pd *pd, const CatalogStore *store)
 {
 	Beat	   *beat = beat_of(pd, store->id);
-	int64_t		since = beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
-	Health		health = plan_health(pd->now_us - since, SUSPECT_AFTER_US, pd->options.down_after_us);
+	Health		health = plan_health(pd->now_us - heard_us(pd, beat), SUSPECT_AFTER_US, pd->options.down_after_us);
 
-	if (health == HEALTH_UP && !beat)
-		health = HEALTH_SUSPECT;	/* we have only just begun to listen */
+	if (health == HEALTH_UP && (!beat || beat->challenged))
+		health = HEALTH_SUSPECT;	/* we have only just begun to listen, or another has come to its place */
 	/* An empty disk is a new store: what the old one had is gone with it. */
 	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
 }
@@ -388,7 +414,8 @@ leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store)
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
 		uint64_t	at = shard->desc.replicas[i].store;
-		Report	   *report = store_is_up(pd, at) ? report_of(pd, at, shard->desc.shard) : NULL;
+		Beat	   *beat = beat_of(pd, at);
+		Report	   *report = is_heard(pd, beat) ? report_in(beat, shard->desc.shard) : NULL;
 
 		if (report && report->leader && report->replica == shard->desc.replicas[i].replica &&
 			(!best || report->term > best->term))

@@ -26,6 +26,7 @@
 #include "pd.h"
 
 #define SUSPECT_AFTER_US (10 * INT64_C(1000000))	/* a store this silent is not up */
+#define SUPERSEDED_AFTER_US (2 * INT64_C(1000000))	/* or for so long, while another speaks from its endpoint */
 
 /* A question, in the queue or parked. */
 typedef struct Question
@@ -109,6 +110,7 @@ typedef struct Beat
 	uint64_t	disk_free;
 	uint64_t	memory;
 	bool		disk_short;		/* it will soon refuse new data */
+	bool		challenged;		/* another store registered at its endpoint since */
 	char		version[32];
 	Report	   *reports;		/* by shard; owned */
 	size_t		nreports;
@@ -282,7 +284,7 @@ extern Beat *beat_of(Pd *pd, uint64_t store);
 extern bool beat_is_known(Pd *pd, uint64_t store, json_t *body);
 extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
 extern void beat_take_missing(Pd *pd, Beat *beat);
-extern void beats_supersede(Pd *pd, uint64_t store, const char *endpoint);
+extern void beats_challenge(Pd *pd, uint64_t store, const char *endpoint);
 extern void beats_free(Pd *pd);
 extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);

@@ -71,7 +71,7 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 		log_info("store=%" PRIu64 " registered at %s, labels \"%s\"%s", store.id, store.endpoint, store.labels,
 				 store.search_only ? ", for searches only" : "");
 	}
-	beats_supersede(pd, store.id, store.endpoint);
+	beats_challenge(pd, store.id, store.endpoint);
 	*reply = json_object();
 	json_object_set_new(*reply, "cluster", json_id(&meta.cluster));
 	json_object_set_new(*reply, "store", json_u64(store.id));

@@ -136,6 +136,86 @@ an_empty_disk_is_filled_at_once(void **state)
 	end(w);
 }
 
+/* A directory registers at the place of a store, and is not heard of again. */
+static void
+ghost_registers(PdWorld *w, uint32_t i)
+{
+	char		text[VT_ID_TEXT];
+	VtId		data_id;
+	VtError		err = {0};
+	json_t	   *body;
+	json_t	   *reply;
+
+	vt_id_random(&data_id);
+	vt_id_format(&data_id, text);
+	body = json_pack("{s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", text,
+					 "endpoint", w->stores[i].endpoint);
+	if (register_store(&w->pd, body, &reply, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	json_decref(reply);
+	json_decref(body);
+}
+
+/*
+ * The registration of a directory that was emptied comes late, when the one it
+ * had replaced is back: that one lives, restarts and changes its driver as if nothing had come.
+ */
+static void
+a_late_registration_moves_nothing(void **state)
+{
+	PdWorld    *w = cluster(20, 4);
+
+	(void) state;
+	create(w, 8, 3);
+	settle(w, 3, 10);
+	ghost_registers(w, 1);
+	run_seconds(w, 3);
+	assert_int_equal(store_health(&w->pd, catalog_store(w->pd.catalog, w->stores[1].id)), HEALTH_UP);
+	store_dies(w, 1);
+	run_seconds(w, 30);			/* less than down_after */
+	ghost_registers(w, 1);
+	run_seconds(w, 10);
+	pd_end(w);
+	pd_begin(w);
+	run_seconds(w, 30);
+	w->stores[1].alive = true;
+	run_seconds(w, 20);
+	assert_int_equal(w->created, 24);
+	assert_int_equal(w->changes, 0);
+	assert_int_equal(unsettled(w, 3, true), 0);
+	end(w);
+}
+
+/* The disk that was taken out is put back: now it is the newer store that is gone. */
+static void
+a_disk_that_is_put_back_lives(void **state)
+{
+	PdWorld    *w = cluster(21, 4);
+	WStore		old;
+	uint64_t	newer;
+	uint32_t	created;
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	old = w->stores[1];
+	store_is_replaced(w, 1);
+	settle(w, 3, 20);
+	newer = w->stores[1].id;
+	w->stores[1] = old;
+	w->stores[1].beat_due = w->now;
+	settle(w, 3, 20);
+	assert_int_equal(store_health(&w->pd, catalog_store(w->pd.catalog, newer)), HEALTH_DOWN);
+	created = w->created;
+	store_dies(w, 1);
+	run_seconds(w, 40);			/* a restart */
+	assert_int_equal(store_health(&w->pd, catalog_store(w->pd.catalog, old.id)), HEALTH_SUSPECT);
+	w->stores[1].alive = true;
+	run_seconds(w, 10);
+	assert_int_equal(w->created, created);
+	end(w);
+}
+
 /* A founder loses its disk before it has reported [cluster-hazards 14]. */
 static void
 a_founder_wiped_before_it_spoke(void **state)
@@ -564,6 +644,8 @@ main(void)
 		TEST(a_restart_moves_nothing),
 		TEST(a_lost_store_is_replaced),
 		TEST(an_empty_disk_is_filled_at_once),
+		TEST(a_late_registration_moves_nothing),
+		TEST(a_disk_that_is_put_back_lives),
 		TEST(a_founder_wiped_before_it_spoke),
 		TEST(a_disk_that_is_gone_founds_nothing),
 		TEST(what_was_dropped_holds_up_nothing),
