@@ -42,6 +42,47 @@ catalog_store(Catalog *catalog, uint64_t id)
 	return place < catalog->nstores && catalog->stores[place]->id == id ? catalog->stores[place] : NULL;
 }
 
+static int
+owed_compare(const CatalogOwed *a, const CatalogOwed *b)
+{
+	if (a->store != b->store)
+		return a->store < b->store ? -1 : 1;
+	if (a->shard != b->shard)
+		return a->shard < b->shard ? -1 : 1;
+	return a->replica < b->replica ? -1 : a->replica > b->replica;
+}
+
+size_t
+catalog_owed_place(const Catalog *catalog, const CatalogOwed *owed)
+{
+	size_t		low = 0;
+	size_t		high = catalog->nowed;
+
+	while (low < high)
+	{
+		size_t		middle = low + (high - low) / 2;
+
+		if (owed_compare(&catalog->owed[middle], owed) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const CatalogOwed *
+catalog_owed(const Catalog *catalog, uint64_t store, size_t *n)
+{
+	CatalogOwed first = {.store = store};
+	size_t		begin = catalog_owed_place(catalog, &first);
+	size_t		end = begin;
+
+	while (end < catalog->nowed && catalog->owed[end].store == store)
+		end++;
+	*n = end - begin;
+	return catalog->owed + begin;
+}
+
 CatalogDriver *
 catalog_driver(Catalog *catalog, uint64_t id)
 {
@@ -333,10 +374,13 @@ catalog_clear(Catalog *catalog)
 	free(catalog->stores);
 	free(catalog->leases);
 	free(catalog->collections);
+	free(catalog->owed);
 	catalog->drivers = NULL;
 	catalog->stores = NULL;
 	catalog->leases = NULL;
 	catalog->collections = NULL;
+	catalog->owed = NULL;
+	catalog->nowed = 0;
 	catalog->ndrivers = catalog->nstores = catalog->nleases = catalog->ncollections = 0;
 	memset(&catalog->meta, 0, sizeof(catalog->meta));
 }

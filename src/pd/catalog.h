@@ -4,7 +4,7 @@
  *	  Private to pd: what the placement driver knows for certain.
  *
  * The catalog is the state machine of PD's Raft group.  It is a set of rows
- * (stores, leases, collections) in memory and, the same, in LevelDB.  A command
+ * (stores, leases, collections and so on) in memory and, the same, in LevelDB.  A command
  * in the log is a list of whole rows to put: the leader has decided every
  * value before, so applying is a blind write and the same on every replay
  * (law S3).  A leader decides only after it has applied everything before its
@@ -114,6 +114,17 @@ typedef struct CatalogCollection
 	CatalogShard *shards;		/* owned */
 } CatalogCollection;
 
+/*
+ * A replica that is nobody's any more, on a store that has not said yet that it
+ * has deleted it: it was away, perhaps for good.
+ */
+typedef struct CatalogOwed
+{
+	uint64_t	store;
+	uint64_t	shard;
+	uint64_t	replica;
+} CatalogOwed;
+
 /* Identities and the counter that ids are made from. */
 typedef struct CatalogMeta
 {
@@ -136,6 +147,8 @@ typedef struct Catalog
 	size_t		nleases;
 	CatalogCollection **collections;
 	size_t		ncollections;
+	CatalogOwed *owed;			/* by store, shard, replica */
+	size_t		nowed;
 	uint64_t	applied;
 
 	/*
@@ -168,6 +181,9 @@ extern CatalogDriver *catalog_driver(Catalog *catalog, uint64_t id);
 extern CatalogLease *catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation);
 extern CatalogCollection *catalog_collection(Catalog *catalog, const VtId *generation);
 
+/* What a store owes: the first of *n. */
+extern const CatalogOwed *catalog_owed(const Catalog *catalog, uint64_t store, size_t *n);
+
 /*
  * A command: begin, then rows, then the term of the leader that has decided it,
  * and it is ready to be proposed.
@@ -181,6 +197,8 @@ extern void command_collection(Buf *out, const CatalogCollection *collection);
 extern void command_forget(Buf *out, const VtId *generation);	/* a collection's row goes */
 extern void command_driver(Buf *out, const CatalogDriver *driver);
 extern void command_dismiss(Buf *out, uint64_t driver);	/* a driver's row goes */
+extern void command_owed(Buf *out, const CatalogOwed *owed);
+extern void command_settled(Buf *out, const CatalogOwed *owed);	/* its row goes */
 
 /* The only row of its command: what catalog_digest() says where it is applied. */
 extern void command_digest(Buf *out, uint64_t digest);
@@ -194,9 +212,10 @@ extern void catalog_collection_free(CatalogCollection *collection);
 extern bool catalog_is_row(Bytes key);
 extern bool catalog_take_row(Catalog *catalog, Bytes key, Bytes value);
 
-/* catalog.c: no row in memory; where a store is, or would be */
+/* catalog.c: no row in memory; where a store, or what is owed, is or would be */
 extern void catalog_clear(Catalog *catalog);
 extern size_t catalog_store_place(const Catalog *catalog, uint64_t id);
+extern size_t catalog_owed_place(const Catalog *catalog, const CatalogOwed *owed);
 
 /* transfer.c: functions of the state machine */
 extern VtStatus transfer_open(void *state, void **stream, uint64_t *index, VtError *err);

@@ -3,6 +3,10 @@
  * change.c
  *	  A decision's rows: copies to be changed, then one command for all of them.
  *
+ * A replica that is neither member nor on its way any more once the command is
+ * applied is owed by its store from then on (drop.c): a store that is away
+ * may come back when nothing else in the catalog knows that there was one.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
@@ -63,6 +67,53 @@ changes_drop(Changes *changes)
 	memset(changes, 0, sizeof(*changes));
 }
 
+static bool
+has_replica(const CatalogShard *shard, uint64_t replica)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].replica == replica)
+			return true;
+	return shard->plan.add_replica == replica;
+}
+
+static void
+owe(Buf *command, const CatalogShard *shard, uint64_t store, uint64_t replica)
+{
+	CatalogOwed owed = {store, shard->desc.shard, replica};
+
+	command_owed(command, &owed);
+}
+
+/* after: NULL, the shard is gone */
+static void
+put_shard_owed(Buf *command, const CatalogShard *before, const CatalogShard *after)
+{
+	const WireReplica *replicas = before->desc.replicas;
+
+	for (int i = 0; i < before->desc.nreplicas; i++)
+		if (!after || !has_replica(after, replicas[i].replica))
+			owe(command, before, replicas[i].store, replicas[i].replica);
+	if (before->plan.add_replica && (!after || !has_replica(after, before->plan.add_replica)))
+		owe(command, before, before->plan.add_store, before->plan.add_replica);
+}
+
+static void
+put_owed(Buf *command, const CatalogCollection *before, const CatalogCollection *after)
+{
+	uint32_t	at = 0;			/* shards that stay keep their order */
+
+	for (uint32_t i = 0; before && i < before->nshards; i++)
+	{
+		uint32_t	found = at;
+
+		while (found < after->nshards && after->shards[found].desc.shard != before->shards[i].desc.shard)
+			found++;
+		put_shard_owed(command, &before->shards[i], found < after->nshards ? &after->shards[found] : NULL);
+		if (found < after->nshards)
+			at = found + 1;
+	}
+}
+
 VtStatus
 changes_commit(Pd *pd, Changes *changes)
 {
@@ -75,7 +126,12 @@ changes_commit(Pd *pd, Changes *changes)
 		if (changes->meta_changed)
 			command_meta(&command, &changes->meta);
 		for (size_t i = 0; i < changes->n; i++)
-			command_collection(&command, changes->collections[i]);
+		{
+			const CatalogCollection *after = changes->collections[i];
+
+			command_collection(&command, after);
+			put_owed(&command, catalog_collection(pd->catalog, &after->generation), after);
+		}
 		status = pd->commit(pd, &command);
 		buf_free(&command);
 	}

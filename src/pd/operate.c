@@ -372,8 +372,8 @@ give_create(Pd *pd, uint64_t store, const CatalogShard *shard, uint64_t replica,
 	give(pd, store, task, tasks);
 }
 
-static void
-give_plain(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks)
+void
+operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks)
 {
 	json_t	   *task = task_of(what, shard);
 
@@ -442,19 +442,19 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 	if (c->state == COLLECTION_DOOMED)
 	{
 		if (ours)
-			give_plain(pd, beat->store, "drop_shard", shard->desc.shard, replica, tasks);
+			operate_give(pd, beat->store, "drop_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
 	if (report && shard->bootstrapped && (!ours || report->replica != replica))
 	{
 		if (report->says_conf && report->conf_index <= shard->conf_index)
-			give_plain(pd, beat->store, "drop_shard", shard->desc.shard, report->replica, tasks);
+			operate_give(pd, beat->store, "drop_shard", shard->desc.shard, report->replica, tasks);
 		return;
 	}
 	if (c->state == COLLECTION_HIDDEN)
 	{
 		if (ours && report)
-			give_plain(pd, beat->store, "close_shard", shard->desc.shard, replica, tasks);
+			operate_give(pd, beat->store, "close_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
 	if (ours && (!report || report->leaving))
@@ -463,7 +463,7 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)))
 			give_create(pd, beat->store, shard, replica, !shard->bootstrapped, tasks);
 		else if (!replica_is_damaged(pd, beat->store, shard->desc.shard))
-			give_plain(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
+			operate_give(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
 	if (report && report->leader && shard->plan.kind != PLAN_NONE &&
@@ -501,6 +501,6 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 
 		if (shard && shard->bootstrapped && damaged->replica &&
 			(!operate_has_replica(shard, beat->store, &replica) || replica != damaged->replica))
-			give_plain(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
+			operate_give(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
 	}
 }

@@ -10,12 +10,13 @@
  *	   i <incarnation id>	CatalogLease
  *	   c <generation id>	CatalogCollection
  *	   p <driver u64>		CatalogDriver
+ *	   o <store u64> <shard u64> <replica u64>	CatalogOwed
  *	   h					digest of all rows; only in commands
  *	   a, k, w				applied index, checkpoint, unsure_to; only in LevelDB
  *	   t <key>, u			a snapshot that is coming in (transfer.c); the same
  *
- * In a command an empty value takes the row of that key away; only collections
- * and drivers ever go.
+ * In a command an empty value takes the row of that key away; only collections,
+ * drivers and what is owed ever go.
  *
  *-------------------------------------------------------------------------
  */
@@ -212,6 +213,33 @@ command_dismiss(Buf *out, uint64_t driver)
 	add_row(out, bytes_of(key, sizeof(key)), &nothing);
 }
 
+static void
+put_owed(Buf *out, const CatalogOwed *owed, bool is_owed)
+{
+	uint8_t		key[25] = {'o'};
+	Buf			value = {0};
+
+	put_be64(key + 1, owed->store);
+	put_be64(key + 9, owed->shard);
+	put_be64(key + 17, owed->replica);
+	if (is_owed)
+		buf_put_u8(&value, PD_ROW_FORMAT);
+	add_row(out, bytes_of(key, sizeof(key)), &value);
+	buf_free(&value);
+}
+
+void
+command_owed(Buf *out, const CatalogOwed *owed)
+{
+	put_owed(out, owed, true);
+}
+
+void
+command_settled(Buf *out, const CatalogOwed *owed)
+{
+	put_owed(out, owed, false);
+}
+
 void
 command_digest(Buf *out, uint64_t digest)
 {
@@ -294,10 +322,52 @@ dismiss_row(Catalog *catalog, uint64_t id)
 	return true;
 }
 
+static CatalogOwed
+owed_of_key(Bytes key)
+{
+	CatalogOwed owed = {get_be64(key.data + 1), get_be64(key.data + 9), get_be64(key.data + 17)};
+
+	return owed;
+}
+
+/* Is this row where it would be? */
+static bool
+is_owed_at(const Catalog *catalog, size_t place, const CatalogOwed *owed)
+{
+	return place < catalog->nowed && memcmp(&catalog->owed[place], owed, sizeof(*owed)) == 0;
+}
+
+static bool
+owe(Catalog *catalog, Bytes key)
+{
+	CatalogOwed owed = owed_of_key(key);
+	size_t		place = catalog_owed_place(catalog, &owed);
+
+	if (is_owed_at(catalog, place, &owed))
+		return true;
+	GROW(catalog->owed, catalog->nowed);
+	memmove(catalog->owed + place + 1, catalog->owed + place, sizeof(owed) * (catalog->nowed++ - place));
+	catalog->owed[place] = owed;
+	return true;
+}
+
+static bool
+settle_row(Catalog *catalog, Bytes key)
+{
+	CatalogOwed owed = owed_of_key(key);
+	size_t		place = catalog_owed_place(catalog, &owed);
+
+	if (is_owed_at(catalog, place, &owed))
+		memmove(catalog->owed + place, catalog->owed + place + 1, sizeof(owed) * (--catalog->nowed - place));
+	return true;
+}
+
 /* A row is gone for good; that it was never there is fine (law S3). */
 static bool
 forget_row(Catalog *catalog, Bytes key)
 {
+	if (key.len == 25 && key.data[0] == 'o')
+		return settle_row(catalog, key);
 	if (key.len == 9 && key.data[0] == 'p')
 		return dismiss_row(catalog, get_be64(key.data + 1));
 	if (key.len != 17 || key.data[0] != 'c')
@@ -315,7 +385,7 @@ forget_row(Catalog *catalog, Bytes key)
 bool
 catalog_is_row(Bytes key)
 {
-	return key.len > 0 && memchr("Mcips", key.data[0], 5) != NULL;
+	return key.len > 0 && memchr("Mciops", key.data[0], 6) != NULL;
 }
 
 bool
@@ -357,6 +427,8 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				*driver = row;
 				return true;
 			}
+		case 'o':
+			return key.len == 25 && cursor_done(&c) && owe(catalog, key);
 		case 's':
 			{
 				CatalogStore row;
@@ -474,6 +546,11 @@ catalog_digest(const Catalog *catalog)
 	for (size_t i = 0; i < catalog->ncollections; i++)
 	{
 		command_collection(&row, catalog->collections[i]);
+		sum += digest_of(&row);
+	}
+	for (size_t i = 0; i < catalog->nowed; i++)
+	{
+		command_owed(&row, &catalog->owed[i]);
 		sum += digest_of(&row);
 	}
 	buf_free(&row);

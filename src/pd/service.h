@@ -321,6 +321,7 @@ extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say 
 extern void plans_look(Pd *pd);
 extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
 extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
+extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
 
 /* collections.c */
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
@@ -338,6 +339,7 @@ extern void op_owned(Pd *pd, Question *q);
 extern void op_unused(Pd *pd, Question *q);
 extern void op_retire(Pd *pd, Question *q);
 extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
+extern void drops_tell(Pd *pd, Beat *beat, json_t *tasks);
 extern void drops_look(Pd *pd);
 
 /* report.c */

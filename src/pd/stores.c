@@ -221,7 +221,10 @@ heartbeat_answer(Pd *pd, json_t *body)
 		peers_version == pd->catalog->meta.peers_version;
 	beat = beat_of(pd, store);
 	if (beat)
+	{
+		drops_tell(pd, beat, tasks);
 		tasks_for(pd, beat, tasks);
+	}
 	if (json_array_size(tasks) == 0 && knows_peers)
 	{
 		json_decref(tasks);

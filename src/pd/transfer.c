@@ -226,6 +226,8 @@ swap_rows(Catalog *catalog, Catalog *incoming)
 	catalog->nleases = incoming->nleases;
 	catalog->collections = incoming->collections;
 	catalog->ncollections = incoming->ncollections;
+	catalog->owed = incoming->owed;
+	catalog->nowed = incoming->nowed;
 	free(incoming);
 }
 

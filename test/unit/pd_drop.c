@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * pd_drop.c
- *	  How long the data of a dropped collection is kept (law W8).
+ *	  How long the data of a dropped collection is kept (law W8), and that it
+ *	  goes everywhere, also where nobody was at home.
  *
  *-------------------------------------------------------------------------
  */
@@ -76,6 +77,118 @@ the_time_before_this_driver_counts(void **state)
 	free(w);
 }
 
+/* Ticks of the workers, with the driver's looks at what is dropped. */
+static void
+run_drops(PdWorld *w, int seconds)
+{
+	for (int64_t until = w->now + seconds * SECOND_US; w->now < until;)
+	{
+		tick(w);
+		drops_look(&w->pd);
+	}
+}
+
+static bool
+is_gone(PdWorld *w, const VtId *generation)
+{
+	return catalog_collection(w->pd.catalog, generation) == NULL;
+}
+
+static size_t
+owed_by(PdWorld *w, uint64_t store)
+{
+	size_t		n;
+
+	catalog_owed(w->pd.catalog, store, &n);
+	return n;
+}
+
+/* A store is away, for long or for good: the others do not wait for it. */
+static void
+a_lost_store_holds_no_drop_up(void **state)
+{
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
+	WStore	   *away = &w->stores[1];
+
+	(void) state;
+	w->pd.options.keep_dropped_us = 5 * SECOND_US;
+	assert_int_equal(away->n, 2);
+	store_dies(w, 1);
+	hide(w, &generation);
+	run_drops(w, 20);
+	assert_int_equal(w->stores[0].n, 0);
+	assert_int_equal(w->stores[2].n, 0);
+	assert_false(is_gone(w, &generation));	/* it may be restarting */
+	run_drops(w, 60);
+	assert_true(is_gone(w, &generation));
+	assert_int_equal(owed_by(w, away->id), 2);
+
+	/* Another driver leads when it comes back: nothing of it lives on. */
+	pd_end(w);
+	pd_begin(w);
+	run_drops(w, 5);
+	away->alive = true;
+	run_drops(w, 10);
+	assert_int_equal(away->n, 0);
+	assert_int_equal(owed_by(w, away->id), 0);
+	world_end(w);
+	free(w);
+}
+
+/* Its disk was replaced; then the old one is put back in its place. */
+static void
+a_disk_that_is_put_back_is_emptied(void **state)
+{
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
+	WStore		old = w->stores[1];
+
+	(void) state;
+	w->pd.options.keep_dropped_us = 5 * SECOND_US;
+	hide(w, &generation);
+	store_is_replaced(w, 1);
+	run_drops(w, 20);
+	assert_true(is_gone(w, &generation));
+	w->stores[1] = old;
+	w->stores[1].beat_due = w->now;
+	run_drops(w, 10);
+	assert_int_equal(w->stores[1].n, 0);
+	assert_int_equal(w->pd.catalog->nowed, 0);
+	world_end(w);
+	free(w);
+}
+
+/*
+ * A replica's place was taken while its store was away, and then the whole
+ * collection was dropped: the store still has it, and nothing else says so.
+ */
+static void
+a_replica_that_was_replaced_does_not_outlive_its_collection(void **state)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	VtId		generation;
+
+	(void) state;
+	world_begin(w, 2, 4);
+	run_seconds(w, 3);
+	generation = create(w, 4, 3)->generation;
+	settle(w, 3, 10);
+	w->pd.options.keep_dropped_us = 5 * SECOND_US;
+	assert_true(w->stores[1].n > 0);
+	store_dies(w, 1);
+	settle(w, 3, 120);
+	hide(w, &generation);
+	run_drops(w, 20);
+	assert_true(is_gone(w, &generation));
+	w->stores[1].alive = true;
+	run_drops(w, 10);
+	assert_int_equal(w->stores[1].n, 0);
+	assert_int_equal(w->pd.catalog->nowed, 0);
+	world_end(w);
+	free(w);
+}
+
 int
 main(void)
 {
@@ -83,6 +196,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_clock_that_is_set_ahead_deletes_nothing),
 		TEST(the_time_before_this_driver_counts),
+		TEST(a_lost_store_holds_no_drop_up),
+		TEST(a_disk_that_is_put_back_is_emptied),
+		TEST(a_replica_that_was_replaced_does_not_outlive_its_collection),
 	};
 
 	return cmocka_run_group_tests_name("pd_drop", tests, NULL, NULL);

@@ -135,7 +135,7 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 
 	command_begin(out);
 	while (rows-- > 0)
-		switch (prng_below(prng, 7))
+		switch (prng_below(prng, 8))
 		{
 			case 0:
 				{
@@ -183,6 +183,16 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 			case 6:
 				command_dismiss(out, prng_below(prng, 4));
 				break;
+			case 7:
+				{
+					CatalogOwed owed = {prng_below(prng, 4), prng_below(prng, 3), prng_below(prng, 2)};
+
+					if (version % 3 == 0)
+						command_settled(out, &owed);
+					else
+						command_owed(out, &owed);
+					break;
+				}
 		}
 }
 
@@ -278,6 +288,11 @@ dump_memory(Place *p, Buf *out)
 		const CatalogLease *lease = catalog_lease(c, 100 + n, &incarnation);
 		const CatalogCollection *collection = catalog_collection(c, &generation);
 
+		size_t		nowed;
+		const CatalogOwed *owed = catalog_owed(c, n, &nowed);
+
+		for (size_t i = 0; i < nowed; i++)
+			command_owed(out, &owed[i]);
 		if (catalog_driver(c, n))
 			command_driver(out, catalog_driver(c, n));
 		if (store)
@@ -288,6 +303,7 @@ dump_memory(Place *p, Buf *out)
 			command_collection(out, collection);
 	}
 	buf_put_u64(out, c->ndrivers);
+	buf_put_u64(out, c->nowed);
 	buf_put_u64(out, c->nstores);
 	buf_put_u64(out, c->nleases);
 	buf_put_u64(out, c->ncollections);

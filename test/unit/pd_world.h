@@ -60,6 +60,8 @@ typedef struct WStore
 	uint32_t	n;
 	uint64_t	dead[256];		/* tombstones: it deleted them and makes them no more */
 	uint32_t	ndead;
+	uint64_t	told[16];		/* shards dropped, for the next heartbeat */
+	uint32_t	ntold;
 	uint64_t	lost;			/* replica that is gone without a trace */
 	WReplica	damaged;		/* one that is there and closed; shard 0 = none */
 } WStore;
@@ -476,12 +478,30 @@ do_change(PdWorld *w, WStore *s, json_t *task, uint64_t shard)
 	w->changes++;
 }
 
+/* It is not, or no longer, here; said twice is fine. */
+static void
+tell_dropped(WStore *s, uint64_t shard)
+{
+	if (s->ntold < sizeof(s->told) / sizeof(s->told[0]))
+		s->told[s->ntold++] = shard;
+}
+
+static bool
+is_live(PdWorld *w, uint64_t shard)
+{
+	CatalogCollection *c;
+
+	return find_shard(&w->pd, shard, &c) && c->state == COLLECTION_LIVE;
+}
+
 static void
 do_drop(PdWorld *w, WStore *s, uint64_t shard, uint64_t replica)
 {
 	WGroup	   *g = group_of(w, shard);
 	WReplica   *r = replica_on(s, shard);
 
+	if (!r || r->replica == replica)
+		tell_dropped(s, shard);
 	if (!r && s->damaged.shard == shard && s->damaged.replica == replica)
 	{
 		memset(&s->damaged, 0, sizeof(s->damaged));
@@ -491,7 +511,7 @@ do_drop(PdWorld *w, WStore *s, uint64_t shard, uint64_t replica)
 	}
 	if (!r || r->replica != replica)
 		return;
-	if (g && (is_in(g->members, g->n, replica) || (g->joint && is_in(g->next, g->nnext, replica))))
+	if (g && is_live(w, shard) && (is_in(g->members, g->n, replica) || (g->joint && is_in(g->next, g->nnext, replica))))
 		for (uint32_t i = 0; i < g->n; i++)
 			if (g->members[i].replica == replica && g->members[i].role == ROLE_VOTER)
 				fail_msg("shard %" PRIu64 ": voter %" PRIu64 " is to be deleted", shard, replica);
@@ -606,6 +626,14 @@ beat_body(PdWorld *w, WStore *s)
 		json_array_append_new(shards, report);
 	}
 	json_object_set_new(body, "shards", shards);
+	if (s->ntold > 0)
+	{
+		json_t	   *dropped = json_array();
+
+		while (s->ntold > 0)
+			json_array_append_new(dropped, json_u64(s->told[--s->ntold]));
+		json_object_set_new(body, "dropped", dropped);
+	}
 	if (s->damaged.shard)
 	{
 		json_t	   *row = json_object();
