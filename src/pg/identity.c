@@ -152,9 +152,9 @@ lease_ask(Lease *lease, int64_t deadline_us, VtError *err)
 
 /* The same until there is an answer, or an error. */
 static VtStatus
-lease_wait(Lease *lease, VtError *err)
+lease_wait(Lease *lease, int timeout_ms, VtError *err)
 {
-	int64_t		deadline = cluster_deadline(vectron_write_timeout);
+	int64_t		deadline = cluster_deadline(timeout_ms);
 	VtStatus	status;
 
 	/* BUSY: whoever had it may be alive, and is being waited for. */
@@ -271,12 +271,12 @@ identity_owner(void)
 	 * many ask.
 	 */
 	now = lease_wanted(&there);
-	status = lease_wait(&now, &err);
+	status = lease_wait(&now, vectron_write_timeout, &err);
 	if (status == VT_EXISTS)
 	{
 		lease_lost(&now, &err);
 		now = lease_wanted(&there);
-		status = lease_wait(&now, &err);
+		status = lease_wait(&now, vectron_write_timeout, &err);
 	}
 	if (status != VT_OK)
 		lease_error(status, &err);
@@ -316,6 +316,32 @@ identity_session_text(void)
 	return out;
 }
 
+/* VT_OK: PD has said whether this server still has its incarnation. */
+static VtStatus
+confirm(int timeout_ms, bool *ours, VtError *err)
+{
+	VtStatus	status;
+
+	*ours = true;
+	if (!owner_known)
+	{
+		/* The settings have changed: is what we get now what we had? */
+		VtId		session = held.session;
+
+		(void) identity_owner();
+		*ours = vt_id_equal(&session, &held.session);
+		return VT_OK;
+	}
+	held.before = "[]";
+	status = lease_wait(&held, timeout_ms, err);
+	if (status == VT_EXISTS && !vt_broken("W7-confirm"))
+	{
+		lease_lost(&held, err);
+		*ours = false;
+	}
+	return status == VT_EXISTS ? VT_OK : status;
+}
+
 /*
  * Is this server still the one that has its incarnation?  Asked when something
  * was seen in the cluster that another may have done; whatever it was, it was
@@ -325,26 +351,23 @@ bool
 identity_confirm(void)
 {
 	VtError		err = {0};
-	VtStatus	status;
+	bool		ours;
+	VtStatus	status = confirm(vectron_write_timeout, &ours, &err);
 
-	if (!owner_known)
-	{
-		/* The settings have changed: is what we get now what we had? */
-		VtId		session = held.session;
-
-		(void) identity_owner();
-		return vt_id_equal(&session, &held.session);
-	}
-	held.before = "[]";
-	status = lease_wait(&held, &err);
-	if (status == VT_EXISTS && !vt_broken("W7-confirm"))
-	{
-		lease_lost(&held, &err);
-		return false;
-	}
-	if (status != VT_OK && status != VT_EXISTS)
+	if (status != VT_OK)
 		lease_error(status, &err);
-	return true;
+	return ours;
+}
+
+/* The same within a time; false: nobody has answered. */
+bool
+identity_ask(int timeout_ms, bool *ours)
+{
+	VtError		err = {0};
+	VtStatus	status = confirm(timeout_ms, ours, &err);
+
+	cluster_rethrow();
+	return status == VT_OK;
 }
 
 /*

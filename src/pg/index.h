@@ -116,6 +116,7 @@ extern bool identity_may_be_ours(const WireOwner *owner);
 extern const VtId *identity_session(void);
 extern char *identity_session_text(void);
 extern bool identity_confirm(void);
+extern bool identity_ask(int timeout_ms, bool *ours);
 extern void identity_begin(void);
 extern bool identity_renew(int timeout_ms);
 extern void identity_forget(void);
@@ -128,6 +129,8 @@ extern void session_setup(void);
 /* settle.c */
 extern bool settle(Relation index, VectronMeta *meta);
 extern bool settle_fence(Relation index, const VtId *generation, uint64 fence);
+extern void settle_raising(Relation index);
+extern void settle_raise_over(Relation index);
 extern void settle_raised(Relation index, const VectronMeta *meta, uint64 fence);
 
 /* cluster.c */

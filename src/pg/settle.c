@@ -31,11 +31,21 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "utils/wait_event.h"
 
 #include "base/breaks.h"
 
 #include "index.h"
+
+/* The names of locks on an index; there is only one page. */
+#define SETTLING 0
+#define RAISING 1
+
+#define RAISE_LOOK_MS 2
+#define RAISE_PATIENCE_MS 50	/* PD is asked for this long now and then */
 
 /* What the shards have heard of.  False: they refuse, and the index is stale. */
 static bool
@@ -118,15 +128,56 @@ settle(Relation index, VectronMeta *meta)
 {
 	if (vt_id_equal(&meta->session, identity_session()))
 		return true;
-	LockPage(index, 0, ExclusiveLock);
+	LockPage(index, SETTLING, ExclusiveLock);
 	meta_read(index, meta);
 	if (meta->state == VECTRON_LIVE && !vt_id_equal(&meta->session, identity_session()))
 	{
 		settle_locked(index, meta);
 		meta_read(index, meta);
 	}
-	UnlockPage(index, 0, ExclusiveLock);
+	UnlockPage(index, SETTLING, ExclusiveLock);
 	return meta->state == VECTRON_LIVE;
+}
+
+/* Does a backend of this server raise the fence just now? */
+static bool
+is_being_raised(Relation index)
+{
+	if (!ConditionalLockPage(index, RAISING, ShareLock))
+		return true;
+	UnlockPage(index, RAISING, ShareLock);
+	return false;
+}
+
+/*
+ * The fence is not on the page.  While one of us raises it may come there any
+ * moment, with or without PD; else it is for PD to say.  Whether it is ours, or
+ * the index is another one by now.
+ */
+static bool
+ask_whose(Relation index, const VtId *generation, uint64 fence)
+{
+	int64_t		until = cluster_deadline(vectron_write_timeout);
+	VectronMeta meta;
+	bool		ours;
+
+	for (;;)
+	{
+		/* In this order: what was raised by then is on the page. */
+		bool		raising = is_being_raised(index);
+
+		meta_read(index, &meta);
+		if (fence <= meta.fence || !vt_id_equal(&meta.generation, generation))
+			return true;
+		if (!raising || clock_now_us() >= until)
+			return identity_confirm();
+		if (identity_ask(RAISE_PATIENCE_MS, &ours))
+			return ours;
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RAISE_LOOK_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
 }
 
 /*
@@ -143,13 +194,26 @@ settle_fence(Relation index, const VtId *generation, uint64 fence)
 	meta_read(index, &meta);
 	if (!vt_id_equal(&meta.generation, generation))
 		return true;			/* replaced meanwhile: nobody reads it any more */
-	if (fence > meta.fence && !identity_confirm())
+	if (fence > meta.fence && !ask_whose(index, generation, fence))
 	{
 		meta_set_stale(index, generation, "another server has gone on with the indexes of this one");
 		return false;
 	}
 	pending_note_fence(generation, fence);
 	return true;
+}
+
+/* From here to the end of the raise others wait for the page, too, not for PD alone. */
+void
+settle_raising(Relation index)
+{
+	LockPage(index, RAISING, ExclusiveLock);
+}
+
+void
+settle_raise_over(Relation index)
+{
+	UnlockPage(index, RAISING, ExclusiveLock);
 }
 
 /* We have raised the fence, under *meta: others need not ask for it. */

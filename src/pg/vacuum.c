@@ -237,15 +237,37 @@ vacuum_mark(Relation index, const VectronMeta *meta)
 	cluster_check(status, &err, "could not mark the end of a vacuum of", index);
 }
 
+/* Step 1.  False: the index is not ours any more. */
+static bool
+vacuum_raise(Relation index, const VectronMeta *meta, ClientMarks *marks, uint64_t *fence)
+{
+	ClientWriter writer = vacuum_writer(meta, pending_known_fence(&meta->generation));
+	VtError		err = {0};
+	VtStatus	status;
+	bool		ours;
+
+	settle_raising(index);
+	status = client_raise(cluster_client(), &writer, fence, marks, &err);
+	ours = !cluster_refused(status);
+	if (!ours)
+		meta_set_stale(index, &meta->generation, vt_error_words(&err));
+	else
+	{
+		cluster_check(status, &err, "could not raise the fence of", index);
+		ours = settle_fence(index, &meta->generation, *fence - 1);
+	}
+	if (ours)
+		settle_raised(index, meta, *fence);
+	settle_raise_over(index);
+	return ours;
+}
+
 IndexBulkDeleteResult *
 vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDeleteCallback callback,
 			 void *state)
 {
 	VectronMeta meta;
-	ClientWriter writer;
 	ClientMarks marks = {0};
-	VtError		err = {0};
-	VtStatus	status;
 	uint64_t	fence = 0;
 	IndexBulkDeleteResult *stats = earlier ? earlier : palloc0(sizeof(IndexBulkDeleteResult));
 
@@ -262,22 +284,11 @@ vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDel
 		return stats;
 	}
 
-	writer = vacuum_writer(&meta, pending_known_fence(&meta.generation));
-	status = client_raise(cluster_client(), &writer, &fence, &marks, &err);
-	if (cluster_refused(status))
-	{
-		meta_set_stale(info->index, &meta.generation, vt_error_words(&err));
-		client_marks_free(&marks);
-		return stats;
-	}
-	cluster_check(status, &err, "could not raise the fence of", info->index);
-	if (!settle_fence(info->index, &meta.generation, fence - 1))
+	if (!vacuum_raise(info->index, &meta, &marks, &fence))
 	{
 		client_marks_free(&marks);
 		return stats;
 	}
-	settle_raised(info->index, &meta, fence);
-
 	vacuum_entries(info, stats, &meta, fence, &marks, callback, state);
 	vacuum_mark(info->index, &meta);
 	return stats;

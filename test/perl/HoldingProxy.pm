@@ -13,6 +13,7 @@ HoldingProxy - stands between gateways and a worker, and can hold messages back
   ...
   $proxy->wait_held;
   $proxy->release;              # sends it to the worker now, on a connection of its own
+  $proxy->let_go;               # or where it belongs, so that it is answered
   $proxy->damage('reply', 'flip'); # the next reply after a greeting
   $proxy->sever(1);             # from now on hang up on whoever asks for the next page of a listing
   $proxy->severed;              # how often it did
@@ -88,6 +89,7 @@ sub sever { my ($self, $on) = @_; return $self->ask("sever $on"); }
 sub severed { my ($self) = @_; return $self->ask('severed'); }
 sub lead_to { my ($self, $path) = @_; return $self->ask("to $path"); }
 sub held { my ($self) = @_; return $self->ask('held'); }
+sub let_go { my ($self) = @_; return $self->ask('go'); }
 sub release { my ($self) = @_; return $self->ask('release'); }
 
 sub wait_held
@@ -179,11 +181,17 @@ sub serve
 					print {$answer} "1\n";
 				}
 				elsif ($line =~ /^held/) { print {$answer} scalar(@held), "\n"; }
+				elsif ($line =~ /^go/)
+				{
+					write_all(@$_) foreach splice @held;
+					print {$answer} "1\n";
+				}
 				elsif ($line =~ /^release/)
 				{
 					my $n = @held;
-					while (my $frame = shift @held)
+					while (my $kept = shift @held)
 					{
+						my $frame = $kept->[1];
 						my $worker = upstream($to) or next;
 						syswrite $worker, $hello . $frame;
 						# Its answer proves that it was dealt with.
@@ -236,7 +244,7 @@ sub serve
 					$hello = $frame if $type == HELLO;
 					if (defined $hold && $type == WRITE && ord(substr($frame, 33, 1)) == $hold)
 					{
-						push @held, $frame;
+						push @held, [ $to_peer, $frame ];
 						undef $hold;
 						next unless $copy;
 					}
