@@ -8,6 +8,9 @@
  * answers fit together.  A statement that failed changed nothing, since PostgreSQL
  * has undone it; one whose connection broke has an unknown outcome.
  *
+ * A question that failed because whoever answers was behind the mark is asked again:
+ * where nobody within reach has applied it, waiting is all there is.
+ *
  * Other rows come and go besides, with savepoints, updates beside the vector, and
  * VACUUM, so that TIDs are used again.
  *
@@ -15,6 +18,7 @@
  */
 #include "load.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,6 +30,7 @@
 #include "base/prng.h"
 
 #define TEXTS 24
+#define BEHIND_NS INT64_C(30000000000)	/* so long may all be behind a mark */
 
 typedef enum Kind
 {
@@ -55,11 +60,15 @@ typedef struct Client
 	int64_t		slowest_ns[KINDS];
 	uint64_t	unknown;
 	uint64_t	wrong;
+	uint64_t	behind;
+	int			read_timeout_ms;	/* of the session; 0: not set yet */
 	pthread_t	thread;
 } Client;
 
 static atomic_bool stopping;
 static atomic_ullong operations;
+static atomic_llong slowest_read_ns;
+static atomic_int read_timeout_ms;
 
 static void
 stop(int number)
@@ -107,8 +116,32 @@ outcome_of(Client *c, PGresult *result, Kind kind, int64_t begin)
 		c->done[kind]++;
 	if (took > c->slowest_ns[kind])
 		c->slowest_ns[kind] = took;
+	if ((kind == KIND_GET || kind == KIND_SEARCH) && took > atomic_load(&slowest_read_ns))
+		atomic_store(&slowest_read_ns, took);
 	atomic_fetch_add(&operations, 1);
 	return outcome;
+}
+
+static bool
+is_behind(const PGresult *result)
+{
+	return PQresultStatus(result) == PGRES_FATAL_ERROR && strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "the mark") != NULL;
+}
+
+/* A question to the index. */
+static PGresult *
+ask_index(Client *c, const char *sql, const char *one, const char *other)
+{
+	int64_t		begin = now_ns();
+	PGresult   *result = db_ask(c->db, sql, one, other, NULL);
+
+	while (is_behind(result) && now_ns() - begin < BEHIND_NS)
+	{
+		PQclear(result);
+		c->behind++;
+		result = db_ask(c->db, sql, one, other, NULL);
+	}
+	return result;
 }
 
 /* The end of an operation as the checker wants it. */
@@ -190,8 +223,8 @@ get(Client *c, int64_t key)
 	vector_text(v, text);
 	snprintf(id_text, TEXTS, "%lld", (long long) key);
 	begin = now_ns();
-	result = db_ask(c->db, "SELECT id, ver, v <-> $2::vector FROM t WHERE id + 0 = $1 "
-					"ORDER BY v <-> $2::vector LIMIT 1", id_text, text, NULL);
+	result = ask_index(c, "SELECT id, ver, v <-> $1::vector FROM t WHERE id + 0 = $2 "
+					   "ORDER BY v <-> $1::vector LIMIT 1", text, id_text);
 	outcome = outcome_of(c, result, KIND_GET, begin);
 	if (outcome == OUTCOME_DONE)
 	{
@@ -213,8 +246,7 @@ search(Client *c)
 	vector_near((int64_t) prng_next(&c->prng), v);
 	vector_text(v, text);
 	begin = now_ns();
-	result = db_ask(c->db, "SELECT id, ver, v <-> $1::vector FROM t ORDER BY v <-> $1::vector LIMIT 10",
-					text, NULL);
+	result = ask_index(c, "SELECT id, ver, v <-> $1::vector FROM t ORDER BY v <-> $1::vector LIMIT 10", text, NULL);
 	if (outcome_of(c, result, KIND_SEARCH, begin) == OUTCOME_DONE)
 		c->wrong += (uint64_t) db_wrong_rows(result, v);
 	PQclear(result);
@@ -301,6 +333,27 @@ vacuum(Client *c)
 		usleep(10000);
 }
 
+/* A session as it is to be now; false: there is none yet. */
+static bool
+have_session(Client *c)
+{
+	int			wanted_ms = atomic_load(&read_timeout_ms);
+
+	if (c->db && PQstatus(c->db) != CONNECTION_OK)
+	{
+		PQfinish(c->db);
+		c->db = NULL;
+	}
+	if (!c->db)
+	{
+		c->db = db_open(c->options->conninfo);
+		c->read_timeout_ms = 0;
+	}
+	if (c->db && c->read_timeout_ms != wanted_ms && db_set_read_timeout(c->db, wanted_ms))
+		c->read_timeout_ms = wanted_ms;
+	return c->db && c->read_timeout_ms == wanted_ms;
+}
+
 static void *
 client_main(void *arg)
 {
@@ -308,12 +361,7 @@ client_main(void *arg)
 
 	while (!atomic_load(&stopping))
 	{
-		if (c->db && PQstatus(c->db) != CONNECTION_OK)
-		{
-			PQfinish(c->db);
-			c->db = NULL;
-		}
-		if (!c->db && !(c->db = db_open(c->options->conninfo, c->options->read_timeout_ms)))
+		if (!have_session(c))
 			usleep(50000);
 		else if (c->number == 0)
 			vacuum(c);
@@ -343,15 +391,40 @@ join_histories(const LoadOptions *options, Client *clients, int n)
 	return out && fclose(out) == 0;
 }
 
+/* For a moment, wait for something that we are told. */
+static void
+listen_a_while(void)
+{
+	static char line[64];
+	static size_t len;
+	static bool ended;
+	struct pollfd in = {.fd = ended ? -1 : STDIN_FILENO, .events = POLLIN};
+	ssize_t		n;
+
+	if (poll(&in, 1, 100) <= 0)
+		return;
+	n = read(STDIN_FILENO, line + len, sizeof(line) - 1 - len);
+	ended = n <= 0;
+	len += n > 0 ? (size_t) n : 0;
+	line[len] = '\0';
+	if (len == 0 || line[len - 1] != '\n')
+		return;
+	if (atoi(line) > 0)
+		atomic_store(&read_timeout_ms, atoi(line));
+	len = 0;
+}
+
 int
 load_run(const LoadOptions *options)
 {
 	Client	   *clients = calloc((size_t) options->clients + 1, sizeof(Client));
 	uint64_t	wrong = 0;
 	uint64_t	unknown = 0;
+	uint64_t	behind = 0;
 	int64_t		begin = now_ns();
 
 	signal(SIGTERM, stop);
+	atomic_store(&read_timeout_ms, options->read_timeout_ms);
 	for (int i = 0; clients && i <= options->clients; i++)
 	{
 		Client	   *c = &clients[i];
@@ -371,9 +444,9 @@ load_run(const LoadOptions *options)
 	}
 	while (!atomic_load(&stopping) && now_ns() - begin < (int64_t) options->seconds * 1000000000)
 	{
-		printf("operations %llu\n", atomic_load(&operations));
+		printf("operations %llu slowest_ms %lld\n", atomic_load(&operations), atomic_load(&slowest_read_ns) / 1000000);
 		fflush(stdout);
-		usleep(100000);
+		listen_a_while();
 	}
 	atomic_store(&stopping, true);
 	for (int i = 0; i <= options->clients; i++)
@@ -402,9 +475,11 @@ load_run(const LoadOptions *options)
 	{
 		wrong += clients[i].wrong;
 		unknown += clients[i].unknown;
+		behind += clients[i].behind;
 		fclose(clients[i].history);
 	}
-	printf("all wrong %llu unknown %llu\n", (unsigned long long) wrong, (unsigned long long) unknown);
+	printf("all wrong %llu unknown %llu behind %llu\n", (unsigned long long) wrong, (unsigned long long) unknown,
+		   (unsigned long long) behind);
 	free(clients);
 	return 0;
 }

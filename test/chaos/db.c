@@ -63,28 +63,39 @@ now_ns(void)
 	return (int64_t) t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static bool
+db_do(PGconn *db, const char *sql)
+{
+	PGresult   *result = PQexec(db, sql);
+	bool		done = PQresultStatus(result) == PGRES_COMMAND_OK;
+
+	PQclear(result);
+	return done;
+}
+
 PGconn *
-db_open(const char *conninfo, int read_timeout_ms)
+db_open(const char *conninfo)
 {
 	PGconn	   *db = PQconnectdb(conninfo);
-	char		sql[300];
-	PGresult   *result;
 
 	/*
 	 * No exact scan may stand in for the index: neither because it is cheaper nor
 	 * because the cluster is away.
 	 */
-	snprintf(sql, sizeof(sql), "SET enable_seqscan = off; SET vectron.fallback_scan = off; "
-			 "SET vectron.verify_scan = on; SET vectron.read_timeout = %d; "
-			 "SET client_min_messages = warning", read_timeout_ms);
-	result = PQexec(db, sql);
-	if (PQresultStatus(result) != PGRES_COMMAND_OK)
-	{
-		PQfinish(db);
-		db = NULL;
-	}
-	PQclear(result);
-	return db;
+	if (db_do(db, "SET enable_seqscan = off; SET vectron.fallback_scan = off; SET vectron.verify_scan = on; "
+			  "SET client_min_messages = warning"))
+		return db;
+	PQfinish(db);
+	return NULL;
+}
+
+bool
+db_set_read_timeout(PGconn *db, int ms)
+{
+	char		sql[60];
+
+	snprintf(sql, sizeof(sql), "SET vectron.read_timeout = %d", ms);
+	return db_do(db, sql);
 }
 
 PGresult *

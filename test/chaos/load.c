@@ -9,8 +9,10 @@
  *		load recall CONNINFO QUERIES			recall@10, against exact scans
  *		load rows CONNINFO						every row by its own vector
  *
- * What run prints: "operations N" as it goes on; at the end a line for each kind of
- * statement, "KIND done N failed N slowest_ms N", and "all wrong N unknown N".
+ * What run prints: "operations N slowest_ms N" as it goes on, the latter of gets and
+ * searches; at the end a line for each kind of statement, "KIND done N failed N
+ * slowest_ms N", and "all wrong N unknown N behind N".  What it reads: lines with
+ * another READ_TIMEOUT_MS.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,12 +23,11 @@
 #include <string.h>
 
 #define K 10
-#define READ_TIMEOUT_MS 30000
 
 static PGconn *
 session(const char *conninfo)
 {
-	PGconn	   *db = db_open(conninfo, READ_TIMEOUT_MS);
+	PGconn	   *db = db_open(conninfo);
 
 	if (!db)
 	{

@@ -39,7 +39,10 @@ extern double vector_distance(const float a[DIM], const float b[DIM]);
 extern int64_t now_ns(void);
 
 /* A session whose searches go through the index or fail; NULL when the server is not there. */
-extern PGconn *db_open(const char *conninfo, int read_timeout_ms);
+extern PGconn *db_open(const char *conninfo);
+
+/* How long an answer of the index may take. */
+extern bool db_set_read_timeout(PGconn *db, int ms);
 
 /* Text parameters, text results; NULL ends the list. */
 extern PGresult *db_ask(PGconn *db, const char *sql,...);
@@ -55,7 +58,7 @@ typedef struct LoadOptions
 	uint64_t	seed;
 	int			clients;
 	int			keys;
-	int			read_timeout_ms;
+	int			read_timeout_ms;	/* until another is told */
 	int			seconds;		/* at most */
 } LoadOptions;
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Rounds of chaos, and the sum of all that were ever run in this build folder.
 #
-#	chaos.sh ROUNDS SECONDS [FAULT [SEED]]
+#	chaos.sh ROUNDS SECONDS [FAULT[,FAULT ...] [SEED]]
 #
 # test/t/120_chaos.pl in a private PostgreSQL, in pieces of nine rounds, each on a new
 # cluster with a seed of its own.  $BUILD/chaos.total counts the histories of each
@@ -30,7 +30,7 @@ rm -rf "$BUILD/chaos.server"
 piece() {
 	as_pg env VECTRON_CHAOS="$work/chaos" VECTRON_ROUNDS="$1" VECTRON_SECONDS="$seconds" VECTRON_SEED="$2" \
 		${fault:+VECTRON_FAULT="$fault"} PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDIR="$work" \
-		TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \
+		TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-120}" \
 		perl -I "$pgxs/../test/perl" -I perl t/120_chaos.pl >"$log" 2>&1
 	code=$?
 	grep -E '^(ok|not ok) ' "$log"

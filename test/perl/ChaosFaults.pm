@@ -26,13 +26,16 @@ use warnings;
 use List::Util qw(shuffle);
 use Test::More;
 use Time::HiRes qw(time usleep);
+use ChaosDice;
+use ChaosDriverFaults;
+use ChaosServerFaults;
 
 my %faults = (
+	%ChaosDriverFaults::faults,
+	%ChaosServerFaults::faults,
 	'kill-follower' => \&kill_follower,
 	'kill-leader' => \&kill_leader,
 	'kill-each' => \&kill_each,
-	'kill-pd' => \&kill_pd,
-	'kill-pd-leader' => \&kill_pd_leader,
 	'kill-majority' => \&kill_majority,
 	'stop-leader' => \&stop_leader,
 	'cut-leader' => \&cut_leader,
@@ -50,12 +53,31 @@ my %faults = (
 
 sub names { return sort keys %faults; }
 
-# So many of them; none comes twice before all have come.
+# A fault that leaves more than half of the placement drivers alone.
+sub needs_drivers { my ($name) = @_; return $name eq 'empty-pd'; }
+
+# Does every shard keep a replica that is within reach and has applied what was
+# acknowledged, or will have when those that are left have elected a leader?
+sub leaves_replicas { my ($name) = @_; return $name !~ /^(?:kill-majority|power-all)$/ && !ends_sessions($name); }
+
+# PostgreSQL's sessions end.
+sub ends_sessions { my ($name) = @_; return exists $ChaosServerFaults::faults{$name}; }
+
+# What statements may be told meanwhile, as the history has it; undef: nothing.
+sub may_be_told
+{
+	my ($name) = @_;
+	return qr/^# write .* 53100: / if $name eq 'low-disk';
+	return qr/^# \w+ of client \d+, \d+ ms, (?:no answer|57P0[123]): / if ends_sessions($name);
+	return undef;
+}
+
+# So many of them for so many drivers; none comes twice before all have come.
 sub drawn
 {
-	my ($n) = @_;
+	my ($n, $drivers) = @_;
 	my @drawn;
-	push @drawn, shuffle(names()) while @drawn < $n;
+	push @drawn, shuffle(grep { $drivers > 1 || !needs_drivers($_) } names()) while @drawn < $n;
 	return @drawn[0 .. $n - 1];
 }
 
@@ -75,10 +97,6 @@ sub suffer
 
 # -- Parts of faults ----------------------------------------------------------
 
-sub between { my ($low, $high) = @_; return $low + rand($high - $low); }
-sub maybe { return rand() < 0.5; }
-sub one_of { return $_[ int rand @_ ]; }
-
 # A fault lasts as long as it lasts; the load goes on.
 sub last_for
 {
@@ -92,8 +110,13 @@ sub last_for
 	return;
 }
 
-# About as long as a fault was asked to last.
-sub wait_a_while { my ($self) = @_; return $self->last_for($self->{seconds} * between(0.3, 1)); }
+# About as long as a fault was asked to last, and until what must go on has.
+sub wait_a_while
+{
+	my ($self) = @_;
+	$self->{meanwhile}->() if $self->{meanwhile};
+	return $self->last_for($self->{seconds} * between(0.3, 1));
+}
 
 sub workers { my ($self) = @_; return map { "worker$_" } 1 .. $self->{cluster}{workers}; }
 
@@ -110,6 +133,7 @@ sub by_leadership
 
 sub leader { my ($self) = @_; return ($self->by_leadership)[0]; }
 sub follower { my ($self) = @_; return ($self->by_leadership)[-1]; }
+sub some_worker { my ($self) = @_; return maybe() ? $self->leader : one_of($self->workers); }
 
 sub others
 {
@@ -161,14 +185,6 @@ sub comes_back_empty
 
 sub kill_follower { my ($self) = @_; return $self->kill_one($self->follower, maybe()); }
 sub kill_leader { my ($self) = @_; return $self->kill_one($self->leader, maybe()); }
-sub kill_pd { my ($self) = @_; return $self->kill_one(one_of($self->{cluster}->drivers), maybe()); }
-
-sub kill_pd_leader
-{
-	my ($self) = @_;
-	my ($status, $out) = $self->{node}->psql('postgres', q{SELECT substring(endpoint from 'pd\d*$') FROM vectron.pds WHERE role = 'leader'});
-	return $self->kill_one($status == 0 && $out ne '' ? $out : one_of($self->{cluster}->drivers), maybe());
-}
 
 sub kill_each
 {
@@ -192,17 +208,20 @@ sub kill_majority
 	$self->{cluster}->kill9($first);
 	$self->last_for(between(0, 0.5));
 	$self->{cluster}->kill9($second);
-	$self->wait_a_while;
+	# Writes wait, but not for ever.
+	$self->last_for(between(1, $self->{seconds} < 10 ? $self->{seconds} : 10));
 	$self->{cluster}->start_again($first);
 	$self->last_for(between(0, 1)) if maybe();
 	$self->{cluster}->start_again($second);
 	return;
 }
 
-sub stop_leader
+sub stop_leader { my ($self) = @_; return $self->freeze_one($self->leader); }
+sub cut_leader { my ($self) = @_; return $self->cut_one($self->leader); }
+
+sub freeze_one
 {
-	my ($self) = @_;
-	my $name = $self->leader;
+	my ($self, $name) = @_;
 	$self->told('SIGSTOP', $name);
 	$self->{cluster}->freeze($name);
 	$self->wait_a_while;
@@ -210,10 +229,9 @@ sub stop_leader
 	return;
 }
 
-sub cut_leader
+sub cut_one
 {
-	my ($self) = @_;
-	my $name = $self->leader;
+	my ($self, $name) = @_;
 	my @from = maybe() ? () : $self->others($name);
 	$self->told('cut off:', $name, @from ? '; gateways reach it' : '');
 	$self->cut_off($name, @from);
@@ -225,10 +243,15 @@ sub cut_leader
 sub one_way
 {
 	my ($self) = @_;
-	my $name = maybe() ? $self->leader : one_of($self->workers);
-	my $speaks = maybe();
+	my $name = $self->some_worker;
 	my $drivers = maybe();
-	my @others = grep { $drivers || /^worker/ } $self->others($name);
+	return $self->hear_one_way($name, grep { $drivers || /^worker/ } $self->others($name));
+}
+
+sub hear_one_way
+{
+	my ($self, $name, @others) = @_;
+	my $speaks = maybe();
 	$self->told($name, $speaks ? 'is not heard by' : 'does not hear', @others);
 	$self->{cluster}->network($speaks ? "rule $name $_ cut" : "rule $_ $name cut") foreach @others;
 	$self->wait_a_while;
@@ -256,10 +279,12 @@ sub bad_network
 	return;
 }
 
-sub slow_disk
+sub slow_disk { my ($self) = @_; return $self->slow_down($self->some_worker); }
+sub full_disk { my ($self) = @_; return $self->fill_up($self->some_worker); }
+
+sub slow_down
 {
-	my ($self) = @_;
-	my $name = maybe() ? $self->leader : one_of($self->workers);
+	my ($self, $name) = @_;
 	my $ms = int between(30, 600);
 	$self->told("$name syncs in $ms ms");
 	$self->{cluster}->fault($name, sync_us => 1000 * $ms);
@@ -268,16 +293,17 @@ sub slow_disk
 	return;
 }
 
-# No room at all: the worker stops rather than go on after a failed write (law S4), and
+# No room at all: a daemon stops rather than go on after a failed write (law S4), and
 # starts again when there is room.
-sub full_disk
+sub fill_up
 {
-	my ($self) = @_;
+	my ($self, $name) = @_;
 	my $cluster = $self->{cluster};
-	my $name = maybe() ? $self->leader : one_of($self->workers);
 	$self->told("no room on $name");
 	$cluster->fault($name, full => 1);
-	isnt($cluster->wait_end($name), 0, "$name stops when its disk is full");
+	my $ended;
+	$cluster->wait_until("$name stops", sub { $self->{look}->(); return defined($ended = $cluster->ended($name)); });
+	isnt($ended, 0, "$name stops when its disk is full");
 	for my $i (1 .. 3)
 	{
 		$self->last_for($self->{seconds} * between(0.1, 0.3));
@@ -295,7 +321,7 @@ sub low_disk
 {
 	my ($self) = @_;
 	my $cluster = $self->{cluster};
-	my $name = maybe() ? $self->leader : one_of($self->workers);
+	my $name = $self->some_worker;
 	$self->told("$name is short of room");
 	$cluster->fault($name, low => 1);
 	$cluster->wait_until("$name notices", sub { $self->{look}->(); return $cluster->log_text($name, 1) =~ /disk almost full.*\z/s; });
@@ -322,7 +348,7 @@ sub clock_jumps
 sub empty
 {
 	my ($self) = @_;
-	my $name = maybe() ? $self->leader : one_of($self->workers);
+	my $name = $self->some_worker;
 	$self->told($name, 'comes back with an empty disk');
 	$self->{cluster}->kill9($name);
 	$self->last_for(between(0, $self->{seconds} / 2));

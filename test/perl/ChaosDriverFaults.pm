@@ -1,0 +1,157 @@
+
+=pod
+
+=head1 NAME
+
+ChaosDriverFaults - what happens to placement drivers
+
+=head1 DESCRIPTION
+
+Faults of ChaosFaults (same directory).  Meanwhile an index is made and dropped again and
+again: where more than half of the drivers are left, that goes on; with one driver it waits
+and is done in the end.
+
+=cut
+
+package ChaosDriverFaults;
+
+use strict;
+use warnings;
+
+use ChaosDice;
+use IPC::Run;
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(time);
+
+our %faults = map { my $fault = $_->[1]; $_->[0] => sub { my ($self) = @_; return deciding($self, sub { $fault->($self) }) } } (
+	[ 'kill-pd', sub { my ($self) = @_; return $self->kill_one(one_of($self->{cluster}->drivers), maybe()); } ],
+	[ 'kill-pd-leader', sub { my ($self) = @_; return $self->kill_one(leading($self), maybe()); } ],
+	[ 'stop-pd-leader', sub { my ($self) = @_; return $self->freeze_one(leading($self)); } ],
+	[ 'cut-pd-leader', sub { my ($self) = @_; return $self->cut_one(leading($self)); } ],
+	[ 'one-way-pd', \&one_way ],
+	[ 'slow-disk-pd', sub { my ($self) = @_; return $self->slow_down(any($self)); } ],
+	[ 'full-disk-pd', sub { my ($self) = @_; return $self->fill_up(any($self)); } ],
+	[ 'empty-pd', \&empty ]);
+
+# -- Parts of faults ----------------------------------------------------------
+
+sub ctl
+{
+	my ($self, @words) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'vectronctl', '--timeout', 20_000, '--pd', $self->{cluster}->pd_endpoint, @words ], '>', \$out, '2>', \$err);
+	return ($? >> 8, $out, $err);
+}
+
+# The drivers as their leader sees them.
+sub seen
+{
+	my ($self) = @_;
+	my ($status, $out) = ctl($self, '--json', 'pds');
+	return $status == 0 ? @{ decode_json($out)->{pds} } : ();
+}
+
+sub leading
+{
+	my ($self) = @_;
+	my ($endpoint) = map { $_->{endpoint} } grep { $_->{role} eq 'leader' } seen($self);
+	return defined $endpoint ? $endpoint =~ s{.*/}{}r : one_of($self->{cluster}->drivers);
+}
+
+sub any { my ($self) = @_; return maybe() ? leading($self) : one_of($self->{cluster}->drivers); }
+
+# Decisions one after the other, in a session of its own, as often as anybody looks.
+sub decide
+{
+	my ($self) = @_;
+	my %d = (in => '', out => '', err => '', asked => 0, done => 0, again => 0);
+	$self->{node}->safe_psql('postgres', q{
+		CREATE TABLE IF NOT EXISTS decided (id int, v vector(2));
+		TRUNCATE decided; INSERT INTO decided SELECT n, ARRAY[n, n % 7] FROM generate_series(1, 20) n});
+	$d{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $self->{node}->connstr('postgres') ],
+		'<', \$d{in}, '>', \$d{out}, '2>', \$d{err});
+	$d{in} .= "SET vectron.write_timeout = '120s';\n";
+	return \%d;
+}
+
+sub decide_more
+{
+	my ($d) = @_;
+	$d->{run}->pump_nb if $d->{run}->pumpable;
+	my $done = () = $d->{out} =~ /^decided$/mg;
+	# Not at once: what is dropped stays for a day.
+	$d->{again} = time() + 0.3 if $done > $d->{done};
+	$d->{done} = $done;
+	return if $d->{asked} > $done || $d->{ends} || time() < $d->{again};
+	$d->{asked}++;
+	$d->{in} .= "CREATE INDEX decided_v ON decided USING vectron (v vector_l2_ops) WITH (shards = 1, replicas = 3);\nDROP INDEX decided_v;\n\\echo decided\n";
+	$d->{run}->pump_nb if $d->{run}->pumpable;
+	return;
+}
+
+# A fault with decisions before it, meanwhile and after it.
+sub deciding
+{
+	my ($self, $fault) = @_;
+	my $look = $self->{look};
+	my $d = decide($self);
+	local $self->{look} = sub { my $seen = $look->(); decide_more($d); return $seen; };
+	my $until = sub {
+		my ($n, $what) = @_;
+		my $from = $d->{done};
+		$self->{cluster}->wait_until($what, sub { $self->{look}->(); die "$what: $d->{err}" if !$d->{run}->pumpable; return $d->{done} >= $from + $n; });
+		return;
+	};
+	$until->(1, 'something is decided');
+	{
+		local $self->{meanwhile} = sub { $until->(2, 'things are decided meanwhile') } if ($self->{cluster}->drivers) > 1;
+		$fault->();
+	}
+	$until->(2, 'things are decided afterwards');
+	$d->{ends} = 1;
+	$self->{cluster}->wait_until('the last decision', sub { $self->{look}->(); return $d->{done} == $d->{asked}; });
+	$d->{in} .= "\\q\n";
+	$d->{run}->finish;
+	is($d->{err}, '', "$d->{done} indexes are made and dropped meanwhile");
+	return;
+}
+
+# -- The faults ---------------------------------------------------------------
+
+sub one_way
+{
+	my ($self) = @_;
+	my $name = any($self);
+	return $self->hear_one_way($name, maybe() ? grep { /^pd/ } $self->others($name) : ($self->others($name), 'gateway'));
+}
+
+# A driver comes back with an empty disk: it is another one without a vote, and the old
+# one is given up for it.
+sub empty
+{
+	my ($self) = @_;
+	my $cluster = $self->{cluster};
+	my $name = any($self);
+	my ($old) = map { $_->{id} } grep { $_->{endpoint} eq $cluster->endpoint($name) } seen($self);
+	die "where is $name?" unless defined $old;
+	$self->told($name, 'comes back with an empty disk');
+	$cluster->kill9($name);
+	$cluster->wipe($name);
+	$self->last_for(between(0, $self->{seconds} / 3));
+	$cluster->start_again($name);
+	$self->wait_a_while;
+	my $until = sub {
+		my ($what, $done) = @_;
+		$cluster->wait_until($what, sub { $self->{look}->(); return $done->(); });
+	};
+	$until->('the old one is removed', sub { (ctl($self, 'remove-pd', $old))[0] == 0 });
+	$until->('it is gone', sub { my @seen = seen($self); @seen && !grep { $_->{id} eq $old } @seen });
+	$until->('the new one is added', sub { (ctl($self, 'add-pd', $cluster->endpoint($name)))[0] == 0 });
+	$until->('it is one of them', sub {
+		3 == grep { $_->{role} =~ /^(?:leader|follower)$/ && $_->{state} eq 'up' } seen($self);
+	});
+	return;
+}
+
+1;
