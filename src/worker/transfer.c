@@ -191,7 +191,7 @@ static bool
 key_is_known(Bytes key)
 {
 	return key.len > 0 && (key.data[0] == 'v' || key.data[0] == 'f' ||
-						   (key.len == 1 && strchr("adgw", key.data[0])));
+						   (key.len == 1 && strchr("adgpw", key.data[0])));
 }
 
 static VtStatus

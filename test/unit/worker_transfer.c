@@ -102,6 +102,7 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		write.route.generation = shard->desc.generation;
 		write.route.shard = SHARD;
 		write.route.range_ver = 1;
+		write.lsn = 1000 + index;	/* as of a PostgreSQL server */
 		wire_tid_put(id, first + i, 1);
 		put_le32(vector, first + i);
 		record.id = bytes_of(id, sizeof(id));
@@ -200,6 +201,7 @@ in_place_of_what_was_there(void **state)
 	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
 	holds(to, 0, 300);
 	assert_int_equal(to->replica_id, 12);
+	assert_int_equal(atomic_load(&to->lsn), 1300);
 
 	/* It goes on from there, and is all there after a start. */
 	fill(to, 300, 10, index + 1);
