@@ -381,6 +381,7 @@ catalog_clear(Catalog *catalog)
 	catalog->collections = NULL;
 	catalog->owed = NULL;
 	catalog->nowed = 0;
+	catalog->lived_us = 0;
 	catalog->ndrivers = catalog->nstores = catalog->nleases = catalog->ncollections = 0;
 	memset(&catalog->meta, 0, sizeof(catalog->meta));
 }

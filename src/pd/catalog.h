@@ -106,7 +106,7 @@ typedef struct CatalogCollection
 
 	/*
 	 * Since when nobody needs it, 0 = somebody does: live, a sweep found it
-	 * unused first; hidden, it was dropped.
+	 * unused first; hidden, it was dropped.  By the drivers' count (lived_us).
 	 */
 	int64_t		unused_us;
 	char		label[160];
@@ -149,6 +149,7 @@ typedef struct Catalog
 	size_t		ncollections;
 	CatalogOwed *owed;			/* by store, shard, replica */
 	size_t		nowed;
+	int64_t		lived_us;		/* how long drivers have led, as last noted; 0 = never (drop.c) */
 	uint64_t	applied;
 
 	/*
@@ -199,6 +200,8 @@ extern void command_driver(Buf *out, const CatalogDriver *driver);
 extern void command_dismiss(Buf *out, uint64_t driver);	/* a driver's row goes */
 extern void command_owed(Buf *out, const CatalogOwed *owed);
 extern void command_settled(Buf *out, const CatalogOwed *owed);	/* its row goes */
+
+extern void command_lived(Buf *out, int64_t lived_us);
 
 /* The only row of its command: what catalog_digest() says where it is applied. */
 extern void command_digest(Buf *out, uint64_t digest);

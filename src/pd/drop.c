@@ -20,6 +20,10 @@
  * row goes without it.  Should it come back, it is told to delete that until it
  * has said that it did.  The same goes for a replica that left a group that lives (change.c).
  *
+ * How long something has been so is counted by the leaders, by clocks that never
+ * jump, and the count is in the log: every minute while something waits, and with
+ * whatever begins to wait.  No wall clock decides, so none that is wrong can.
+ *
  * Each step is one command in the log, and each is asked for or looked at again
  * until it has been done, so a crash of anybody in between only delays it.
  *
@@ -35,6 +39,20 @@
 #include "service.h"
 
 #define LOOK_US (1 * INT64_C(1000000))
+#define COUNT_US (60 * INT64_C(1000000))
+
+int64_t
+pd_lived_us(const Pd *pd)
+{
+	return pd->lived_before_us + pd->now_us - pd->led_since_us;
+}
+
+/* Before it was counted, wall times stood in its place: the count goes on from there. */
+void
+drops_reign(Pd *pd)
+{
+	pd->lived_before_us = pd->catalog->lived_us ? pd->catalog->lived_us : pd_wall_us(pd);
+}
 
 /* The changed collection as it will be in this state. */
 static CatalogCollection
@@ -56,6 +74,7 @@ commit_collection(Pd *pd, const CatalogCollection *changed)
 	VtStatus	status;
 
 	command_begin(&command);
+	command_lived(&command, pd_lived_us(pd));
 	command_collection(&command, changed);
 	status = pd->commit(pd, &command);
 	buf_free(&command);
@@ -90,7 +109,7 @@ op_drop(Pd *pd, Question *q, CollectionState to)
 		answer(q, VT_OK, NULL, NULL);	/* said twice: the first time counts */
 	else
 	{
-		changed = in_state(c, to, to == COLLECTION_HIDDEN ? pd_wall_us(pd) : 0);
+		changed = in_state(c, to, to == COLLECTION_HIDDEN ? pd_lived_us(pd) : 0);
 		status = commit_collection(pd, &changed);
 		log_info("%s \"%s\"", to == COLLECTION_HIDDEN ? "dropped" : "brought back", changed.label);
 		answer(q, status, NULL, NULL);
@@ -159,15 +178,29 @@ is_listed(json_t *generations, const VtId *generation)
 	return false;
 }
 
-/*
- * Has it been so for so long?  When several drivers lead in turn their wall clocks
- * may differ, so a new leader waits for the whole time itself.
- */
+/* Has it been so for so long? */
 static bool
 has_lasted(Pd *pd, int64_t since_us, int64_t interval_us)
 {
-	return since_us != 0 && pd_wall_us(pd) - since_us >= interval_us &&
-		(pd->catalog->ndrivers < 2 || pd->now_us - pd->led_since_us >= interval_us);
+	return since_us != 0 && pd_lived_us(pd) - since_us >= interval_us;
+}
+
+/* While something waits the count is noted now and then. */
+static void
+note_count(Pd *pd)
+{
+	Buf			command = {0};
+	bool		waits = false;
+
+	for (size_t i = 0; i < pd->catalog->ncollections && !waits; i++)
+		waits = pd->catalog->collections[i]->unused_us != 0 &&
+			pd->catalog->collections[i]->state != COLLECTION_DOOMED;
+	if (!waits || (pd->catalog->lived_us != 0 && pd_lived_us(pd) - pd->catalog->lived_us < COUNT_US))
+		return;
+	command_begin(&command);
+	command_lived(&command, pd_lived_us(pd));
+	(void) pd->commit(pd, &command);
+	buf_free(&command);
 }
 
 /*
@@ -182,7 +215,7 @@ op_unused(Pd *pd, Question *q)
 	json_t	   *generations = json_object_get(q->body, "generations");
 	json_t	   *noted = json_array();
 	json_t	   *dropped = json_array();
-	int64_t		now = pd_wall_us(pd);
+	int64_t		now = pd_lived_us(pd);
 	bool		changes = false;
 	Buf			command = {0};
 	VtStatus	status = VT_OK;
@@ -204,6 +237,7 @@ op_unused(Pd *pd, Question *q)
 		return;
 	}
 	command_begin(&command);
+	command_lived(&command, now);
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 	{
 		CatalogCollection *c = pd->catalog->collections[i];
@@ -249,7 +283,7 @@ op_retire(Pd *pd, Question *q)
 {
 	WireOwner	owner = {0};
 	json_t	   *dropped = json_array();
-	int64_t		now = pd_wall_us(pd);
+	int64_t		now = pd_lived_us(pd);
 	Buf			command = {0};
 	VtStatus	status = VT_OK;
 	json_t	   *reply;
@@ -262,6 +296,7 @@ op_retire(Pd *pd, Question *q)
 		return;
 	}
 	command_begin(&command);
+	command_lived(&command, now);
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 	{
 		CatalogCollection *c = pd->catalog->collections[i];
@@ -541,6 +576,7 @@ drops_look(Pd *pd)
 	if (now < pd->drops_due_us)
 		return;
 	pd->drops_due_us = now + LOOK_US;
+	note_count(pd);
 	for (size_t i = 0; i < n; i++)
 		if (pd->catalog->collections[i]->state == COLLECTION_DOOMED && leave_lost(pd, pd->catalog->collections[i]))
 		{
@@ -559,7 +595,7 @@ drops_look(Pd *pd)
 		kept[nkept].disk_short = frees_a_short_disk(pd, c);
 		which[nkept++] = c;
 	}
-	next = schedule_delete(kept, nkept, pd_wall_us(pd), pd->options.keep_dropped_us);
+	next = schedule_delete(kept, nkept, pd_lived_us(pd), pd->options.keep_dropped_us);
 	if (next < nkept)
 	{
 		CatalogCollection changed = in_state(which[next], COLLECTION_DOOMED, which[next]->unused_us);

@@ -96,7 +96,7 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "unindexed", json_u64(unindexed));
 		json_object_set_new(row, "bytes", json_u64(bytes));
 		json_object_set_new(row, "created_us", json_integer(c->created_us));
-		json_object_set_new(row, "dropped_us", json_integer(c->state == COLLECTION_LIVE ? 0 : c->unused_us));
+		json_object_set_new(row, "dropped_us", json_integer(c->state == COLLECTION_LIVE ? 0 : pd_wall_us(pd) - (pd_lived_us(pd) - c->unused_us)));
 		json_array_append_new(list, row);
 	}
 	json_object_set_new(reply, "collections", list);

@@ -11,6 +11,7 @@
  *	   c <generation id>	CatalogCollection
  *	   p <driver u64>		CatalogDriver
  *	   o <store u64> <shard u64> <replica u64>	CatalogOwed
+ *	   n					lived_us
  *	   h					digest of all rows; only in commands
  *	   a, k, w				applied index, checkpoint, unsure_to; only in LevelDB
  *	   t <key>, u			a snapshot that is coming in (transfer.c); the same
@@ -241,6 +242,17 @@ command_settled(Buf *out, const CatalogOwed *owed)
 }
 
 void
+command_lived(Buf *out, int64_t lived_us)
+{
+	Buf			value = {0};
+
+	buf_put_u8(&value, PD_ROW_FORMAT);
+	buf_put_u64(&value, (uint64_t) lived_us);
+	add_row(out, bytes_of("n", 1), &value);
+	buf_free(&value);
+}
+
+void
 command_digest(Buf *out, uint64_t digest)
 {
 	Buf			value = {0};
@@ -385,7 +397,7 @@ forget_row(Catalog *catalog, Bytes key)
 bool
 catalog_is_row(Bytes key)
 {
-	return key.len > 0 && memchr("Mciops", key.data[0], 6) != NULL;
+	return key.len > 0 && memchr("Mcinops", key.data[0], 7) != NULL;
 }
 
 bool
@@ -427,6 +439,9 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				*driver = row;
 				return true;
 			}
+		case 'n':
+			catalog->lived_us = (int64_t) cursor_u64(&c);
+			return cursor_done(&c);
 		case 'o':
 			return key.len == 25 && cursor_done(&c) && owe(catalog, key);
 		case 's':
@@ -528,6 +543,11 @@ catalog_digest(const Catalog *catalog)
 
 	command_meta(&row, &catalog->meta);
 	sum = digest_of(&row);
+	if (catalog->lived_us != 0)
+	{
+		command_lived(&row, catalog->lived_us);
+		sum += digest_of(&row);
+	}
 	for (size_t i = 0; i < catalog->ndrivers; i++)
 	{
 		command_driver(&row, catalog->drivers[i]);

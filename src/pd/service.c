@@ -266,6 +266,9 @@ reign(Pd *pd)
 		pd->wall_ahead_us = clock_wall_us() - pd->now_us;
 		pd->digest_due_us = pd->now_us + DIGEST_AFTER_US;
 		beats_free(pd);
+		pthread_mutex_lock(&pd->catalog->lock);
+		drops_reign(pd);
+		pthread_mutex_unlock(&pd->catalog->lock);
 	}
 }
 

@@ -178,6 +178,7 @@ struct Pd
 	bool		leads;			/* in this round */
 	uint64_t	led_term;		/* the term we lead in */
 	int64_t		wall_ahead_us;	/* the wall clock as this reign found it, less now_us then */
+	int64_t		lived_before_us;	/* lived_us when this reign began */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
 	Beat	  **beats;			/* by store */
@@ -263,13 +264,7 @@ extern void refuse_to_lead(Pd *pd, Question *q);
 extern VtStatus found_cluster(Pd *pd);
 extern void digest_look(Pd *pd);
 
-/*
- * service.c
- *
- * Wall time, for what outlives a driver: read once a reign, and from there on as
- * the clock goes that never jumps.  A wall clock that is set ahead must not make
- * what was dropped old at once.
- */
+/* service.c; wall time is for people: drivers' clocks may differ, and jump */
 extern int64_t pd_wall_us(const Pd *pd);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
 
@@ -341,6 +336,14 @@ extern void op_retire(Pd *pd, Question *q);
 extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
 extern void drops_tell(Pd *pd, Beat *beat, json_t *tasks);
 extern void drops_look(Pd *pd);
+
+/*
+ * For what outlives a driver: how long drivers have led, each by a clock that never
+ * jumps.  It stands while none leads, and falls back by a minute at most when another
+ * begins to: what was dropped is kept longer then, never shorter.
+ */
+extern int64_t pd_lived_us(const Pd *pd);
+extern void drops_reign(Pd *pd);	/* a reign begins */
 
 /* report.c */
 extern void op_collections(Pd *pd, Question *q);

@@ -228,6 +228,7 @@ swap_rows(Catalog *catalog, Catalog *incoming)
 	catalog->ncollections = incoming->ncollections;
 	catalog->owed = incoming->owed;
 	catalog->nowed = incoming->nowed;
+	catalog->lived_us = incoming->lived_us;
 	free(incoming);
 }
 

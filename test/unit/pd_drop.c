@@ -30,17 +30,30 @@ state_after(PdWorld *w, const VtId *generation, int64_t seconds)
 }
 
 static void
-hide(PdWorld *w, const VtId *generation)
+set_state(PdWorld *w, const VtId *generation, CollectionState state, int64_t unused_us)
 {
 	CatalogCollection changed = *catalog_collection(w->pd.catalog, generation);
 	Buf			command = {0};
 
-	changed.state = COLLECTION_HIDDEN;
-	changed.unused_us = pd_wall_us(&w->pd);
+	changed.state = state;
+	changed.unused_us = unused_us;
 	command_begin(&command);
+	command_lived(&command, pd_lived_us(&w->pd));
 	command_collection(&command, &changed);
 	world_commit(&w->pd, &command);
 	buf_free(&command);
+}
+
+static void
+hide(PdWorld *w, const VtId *generation)
+{
+	set_state(w, generation, COLLECTION_HIDDEN, pd_lived_us(&w->pd));
+}
+
+static void
+unhide(PdWorld *w, const VtId *generation)
+{
+	set_state(w, generation, COLLECTION_LIVE, 0);
 }
 
 /* The wall clock of the machine that runs this is decades ahead of the driver's. */
@@ -59,7 +72,17 @@ a_clock_that_is_set_ahead_deletes_nothing(void **state)
 	free(w);
 }
 
-/* A driver that begins to lead goes by the wall clock as it finds it then. */
+/* Another driver begins to lead, whose wall clock is somewhere else. */
+static void
+succeed(PdWorld *w, int64_t wall_ahead_s)
+{
+	pd_end(w);
+	pd_begin(w);
+	w->pd.wall_ahead_us = wall_ahead_s * SECOND_US;
+	drops_reign(&w->pd);
+}
+
+/* What drivers counted before counts, but for the last minute. */
 static void
 the_time_before_this_driver_counts(void **state)
 {
@@ -68,11 +91,53 @@ the_time_before_this_driver_counts(void **state)
 
 	(void) state;
 	hide(w, &generation);
-	pd_end(w);
-	pd_begin(w);
-	w->pd.wall_ahead_us = 3590 * SECOND_US;
-	assert_int_equal(state_after(w, &generation, 2), COLLECTION_HIDDEN);
-	assert_int_equal(state_after(w, &generation, 10), COLLECTION_DOOMED);
+	assert_int_equal(state_after(w, &generation, 3000), COLLECTION_HIDDEN);
+	assert_int_equal(state_after(w, &generation, 59), COLLECTION_HIDDEN);
+	succeed(w, 0);
+	assert_int_equal(state_after(w, &generation, 598), COLLECTION_HIDDEN);
+	assert_int_equal(state_after(w, &generation, 4), COLLECTION_DOOMED);
+	world_end(w);
+	free(w);
+}
+
+/* Nobody's wall clock counts, neither one that is years ahead nor one that is behind. */
+static void
+a_successor_with_another_clock_dooms_nothing_early(void **state)
+{
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
+
+	(void) state;
+	succeed(w, 0);
+	hide(w, &generation);
+	assert_int_equal(state_after(w, &generation, 1000), COLLECTION_HIDDEN);
+	succeed(w, 100000000);
+	assert_int_equal(state_after(w, &generation, 1000), COLLECTION_HIDDEN);
+	succeed(w, -900);
+	assert_int_equal(state_after(w, &generation, 1000), COLLECTION_HIDDEN);
+	succeed(w, 100000000);
+	assert_int_equal(state_after(w, &generation, 590), COLLECTION_HIDDEN);
+	assert_int_equal(state_after(w, &generation, 20), COLLECTION_DOOMED);
+	world_end(w);
+	free(w);
+}
+
+/* A long reign in which nothing waited is not counted as waiting, whoever noted what of it. */
+static void
+a_reign_before_the_drop_does_not_count(void **state)
+{
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
+
+	(void) state;
+	hide(w, &generation);		/* the count is noted, and then nothing waits */
+	assert_int_equal(state_after(w, &generation, 1), COLLECTION_HIDDEN);
+	unhide(w, &generation);
+	state_after(w, &generation, 50000);
+	hide(w, &generation);
+	succeed(w, 0);
+	assert_int_equal(state_after(w, &generation, 3590), COLLECTION_HIDDEN);
+	assert_int_equal(state_after(w, &generation, 20), COLLECTION_DOOMED);
 	world_end(w);
 	free(w);
 }
@@ -196,6 +261,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_clock_that_is_set_ahead_deletes_nothing),
 		TEST(the_time_before_this_driver_counts),
+		TEST(a_successor_with_another_clock_dooms_nothing_early),
+		TEST(a_reign_before_the_drop_does_not_count),
 		TEST(a_lost_store_holds_no_drop_up),
 		TEST(a_disk_that_is_put_back_is_emptied),
 		TEST(a_replica_that_was_replaced_does_not_outlive_its_collection),

@@ -135,7 +135,7 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 
 	command_begin(out);
 	while (rows-- > 0)
-		switch (prng_below(prng, 8))
+		switch (prng_below(prng, 9))
 		{
 			case 0:
 				{
@@ -182,6 +182,9 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 				}
 			case 6:
 				command_dismiss(out, prng_below(prng, 4));
+				break;
+			case 8:
+				command_lived(out, (int64_t) version);
 				break;
 			case 7:
 				{
@@ -280,6 +283,7 @@ dump_memory(Place *p, Buf *out)
 	command_begin(out);
 	pthread_mutex_lock(&c->lock);
 	command_meta(out, &c->meta);
+	command_lived(out, c->lived_us);
 	for (uint64_t n = 0; n < 4; n++)
 	{
 		VtId		incarnation = id_of(1000 + n);

@@ -268,7 +268,7 @@ hide(PdWorld *w, const CatalogCollection *c)
 	Buf			command = {0};
 
 	hidden.state = COLLECTION_HIDDEN;
-	hidden.unused_us = pd_wall_us(&w->pd);
+	hidden.unused_us = pd_lived_us(&w->pd);
 	command_begin(&command);
 	command_collection(&command, &hidden);
 	assert_int_equal(w->pd.commit(&w->pd, &command), VT_OK);

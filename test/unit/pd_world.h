@@ -154,6 +154,7 @@ pd_begin(PdWorld *w)
 	w->pd.options = options;
 	w->pd.commit = world_commit;
 	w->pd.now_us = w->pd.led_since_us = w->now;
+	drops_reign(&w->pd);
 }
 
 static void
