@@ -92,6 +92,71 @@ plain_dots(const float *a, const float *b, size_t n)
 	return dots;
 }
 
+/* -- Halves ------------------------------------------------------------------ */
+
+static void
+plain_from_half(float *out, const VecHalf *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		out[i] = half_float(a[i]);
+}
+
+static bool
+plain_to_half(VecHalf *out, const float *a, size_t n)
+{
+	bool		finite = true;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		out[i] = half_of(a[i]);
+		finite &= (out[i] & HALF_NOT_FINITE) != HALF_NOT_FINITE;
+	}
+	return finite;
+}
+
+#define HALF_KERNEL(name, term) \
+static float \
+name(const float *a, const VecHalf *b, size_t n) \
+{ \
+	float		lane[VEC_LANES] = {0}; \
+ \
+	for (size_t i = 0; i < n; i++) \
+	{ \
+		float		x = a[i]; \
+		float		y = half_float(b[i]); \
+ \
+		lane[i % VEC_LANES] += (term); \
+	} \
+	return vec_fold(lane); \
+}
+
+HALF_KERNEL(plain_half_l2_squared, (x - y) * (x - y))
+HALF_KERNEL(plain_half_dot, x * y)
+HALF_KERNEL(plain_half_l1, fabsf(x - y))
+
+static VecDots
+plain_half_dots(const float *a, const VecHalf *b, size_t n)
+{
+	float		ab[VEC_LANES] = {0};
+	float		aa[VEC_LANES] = {0};
+	float		bb[VEC_LANES] = {0};
+	VecDots		dots;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		float		y = half_float(b[i]);
+
+		ab[i % VEC_LANES] += a[i] * y;
+		aa[i % VEC_LANES] += a[i] * a[i];
+		bb[i % VEC_LANES] += y * y;
+	}
+	dots.ab = vec_fold(ab);
+	dots.aa = vec_fold(aa);
+	dots.bb = vec_fold(bb);
+	return dots;
+}
+
 const VecKernels vec_kernels_plain = {
-	VEC_CPU_PLAIN, plain_l2_squared, plain_dot, plain_l1, plain_dots
+	VEC_CPU_PLAIN, plain_l2_squared, plain_dot, plain_l1, plain_dots,
+	plain_half_l2_squared, plain_half_dot, plain_half_l1, plain_half_dots, plain_to_half, plain_from_half
 };

@@ -7,6 +7,9 @@
  * The tail is read with a mask: lanes that have no element get zero, which
  * adds nothing to a sum, and memory behind the vector is not touched.
  *
+ * Halves become floats on their way into a register (F16C), which is exact; so
+ * each kernel is there twice, for b of floats and for b of halves.
+ *
  *-------------------------------------------------------------------------
  */
 #include "kernels.h"
@@ -15,10 +18,10 @@
 
 #include <immintrin.h>
 
-#define AVX2 __attribute__((target("avx2")))
-#define AVX2_INLINE static inline __attribute__((target("avx2"), always_inline))
+#define AVX2 __attribute__((target("avx2,f16c")))
+#define AVX2_INLINE static inline __attribute__((target("avx2,f16c"), always_inline))
 
-#define HALF (VEC_LANES / 2)
+#define EIGHT (VEC_LANES / 2)
 
 /* What a kernel does with eight elements of each vector. */
 typedef __m256 (*Step) (__m256 sum, __m256 a, __m256 b);
@@ -43,13 +46,29 @@ l1_step(__m256 sum, __m256 a, __m256 b)
 	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, b)));
 }
 
-/* The first n of eight elements, then zeros; n from 1 to 8. */
+/* Eight elements from `at` on. */
 AVX2_INLINE __m256
-load_part(const float *x, size_t n)
+load(const void *x, size_t at, bool halves)
 {
-	static const int32_t ones[2 * HALF] = {-1, -1, -1, -1, -1, -1, -1, -1};
+	if (halves)
+		return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) ((const VecHalf *) x + at)));
+	return _mm256_loadu_ps((const float *) x + at);
+}
 
-	return _mm256_maskload_ps(x, _mm256_loadu_si256((const __m256i *) (ones + HALF - n)));
+/* The first n of them, then zeros; n from 1 to 8. */
+AVX2_INLINE __m256
+load_part(const void *x, size_t at, size_t n, bool halves)
+{
+	static const int32_t ones[2 * EIGHT] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+	if (halves)
+	{
+		VecHalf		some[EIGHT] = {0};
+
+		memcpy(some, (const VecHalf *) x + at, n * sizeof(VecHalf));
+		return load(some, 0, true);
+	}
+	return _mm256_maskload_ps((const float *) x + at, _mm256_loadu_si256((const __m256i *) (ones + EIGHT - n)));
 }
 
 /* vec_fold() of the sixteen lanes. */
@@ -63,9 +82,9 @@ fold(__m256 low, __m256 high)
 	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-/* The loop of a kernel; step is known where this is inlined. */
+/* The loop of a kernel; step and halves are known where this is inlined. */
 AVX2_INLINE float
-sum_up(Step step, const float *a, const float *b, size_t n)
+sum_up(Step step, const float *a, const void *b, size_t n, bool halves)
 {
 	__m256		low = _mm256_setzero_ps();
 	__m256		high = _mm256_setzero_ps();
@@ -73,37 +92,55 @@ sum_up(Step step, const float *a, const float *b, size_t n)
 
 	for (; at + VEC_LANES <= n; at += VEC_LANES)
 	{
-		low = step(low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
-		high = step(high, _mm256_loadu_ps(a + at + HALF), _mm256_loadu_ps(b + at + HALF));
+		low = step(low, load(a, at, false), load(b, at, halves));
+		high = step(high, load(a, at + EIGHT, false), load(b, at + EIGHT, halves));
 	}
-	if (n - at >= HALF)
+	if (n - at >= EIGHT)
 	{
-		low = step(low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
-		at += HALF;
+		low = step(low, load(a, at, false), load(b, at, halves));
+		at += EIGHT;
 		if (at < n)
-			high = step(high, load_part(a + at, n - at), load_part(b + at, n - at));
+			high = step(high, load_part(a, at, n - at, false), load_part(b, at, n - at, halves));
 	}
 	else if (at < n)
-		low = step(low, load_part(a + at, n - at), load_part(b + at, n - at));
+		low = step(low, load_part(a, at, n - at, false), load_part(b, at, n - at, halves));
 	return fold(low, high);
 }
 
 static AVX2 float
 avx2_l2_squared(const float *a, const float *b, size_t n)
 {
-	return sum_up(l2_step, a, b, n);
+	return sum_up(l2_step, a, b, n, false);
 }
 
 static AVX2 float
 avx2_dot(const float *a, const float *b, size_t n)
 {
-	return sum_up(dot_step, a, b, n);
+	return sum_up(dot_step, a, b, n, false);
 }
 
 static AVX2 float
 avx2_l1(const float *a, const float *b, size_t n)
 {
-	return sum_up(l1_step, a, b, n);
+	return sum_up(l1_step, a, b, n, false);
+}
+
+static AVX2 float
+avx2_half_l2_squared(const float *a, const VecHalf *b, size_t n)
+{
+	return sum_up(l2_step, a, b, n, true);
+}
+
+static AVX2 float
+avx2_half_dot(const float *a, const VecHalf *b, size_t n)
+{
+	return sum_up(dot_step, a, b, n, true);
+}
+
+static AVX2 float
+avx2_half_l1(const float *a, const VecHalf *b, size_t n)
+{
+	return sum_up(l1_step, a, b, n, true);
 }
 
 /* The three sums of eight lanes. */
@@ -122,8 +159,8 @@ dots_step(Sums *sums, __m256 a, __m256 b)
 	sums->bb = dot_step(sums->bb, b, b);
 }
 
-static AVX2 VecDots
-avx2_dots(const float *a, const float *b, size_t n)
+AVX2_INLINE VecDots
+sum_up_dots(const float *a, const void *b, size_t n, bool halves)
 {
 	__m256		zero = _mm256_setzero_ps();
 	Sums		low = {zero, zero, zero};
@@ -133,26 +170,74 @@ avx2_dots(const float *a, const float *b, size_t n)
 
 	for (; at + VEC_LANES <= n; at += VEC_LANES)
 	{
-		dots_step(&low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
-		dots_step(&high, _mm256_loadu_ps(a + at + HALF), _mm256_loadu_ps(b + at + HALF));
+		dots_step(&low, load(a, at, false), load(b, at, halves));
+		dots_step(&high, load(a, at + EIGHT, false), load(b, at + EIGHT, halves));
 	}
-	if (n - at >= HALF)
+	if (n - at >= EIGHT)
 	{
-		dots_step(&low, _mm256_loadu_ps(a + at), _mm256_loadu_ps(b + at));
-		at += HALF;
+		dots_step(&low, load(a, at, false), load(b, at, halves));
+		at += EIGHT;
 		if (at < n)
-			dots_step(&high, load_part(a + at, n - at), load_part(b + at, n - at));
+			dots_step(&high, load_part(a, at, n - at, false), load_part(b, at, n - at, halves));
 	}
 	else if (at < n)
-		dots_step(&low, load_part(a + at, n - at), load_part(b + at, n - at));
+		dots_step(&low, load_part(a, at, n - at, false), load_part(b, at, n - at, halves));
 	dots.ab = fold(low.ab, high.ab);
 	dots.aa = fold(low.aa, high.aa);
 	dots.bb = fold(low.bb, high.bb);
 	return dots;
 }
 
+static AVX2 VecDots
+avx2_dots(const float *a, const float *b, size_t n)
+{
+	return sum_up_dots(a, b, n, false);
+}
+
+static AVX2 VecDots
+avx2_half_dots(const float *a, const VecHalf *b, size_t n)
+{
+	return sum_up_dots(a, b, n, true);
+}
+
+static AVX2 bool
+avx2_to_half(VecHalf *out, const float *a, size_t n)
+{
+	const __m128i ones = _mm_set1_epi16(HALF_NOT_FINITE);
+	__m128i		bad = _mm_setzero_si128();
+	size_t		at = 0;
+	bool		finite;
+
+	for (; at + EIGHT <= n; at += EIGHT)
+	{
+		__m128i		h = _mm256_cvtps_ph(_mm256_loadu_ps(a + at), _MM_FROUND_TO_NEAREST_INT);
+
+		bad = _mm_or_si128(bad, _mm_cmpeq_epi16(_mm_and_si128(h, ones), ones));
+		_mm_storeu_si128((__m128i *) (out + at), h);
+	}
+	finite = _mm_movemask_epi8(bad) == 0;
+	for (; at < n; at++)
+	{
+		out[at] = half_of(a[at]);
+		finite &= (out[at] & HALF_NOT_FINITE) != HALF_NOT_FINITE;
+	}
+	return finite;
+}
+
+static AVX2 void
+avx2_from_half(float *out, const VecHalf *a, size_t n)
+{
+	size_t		at = 0;
+
+	for (; at + EIGHT <= n; at += EIGHT)
+		_mm256_storeu_ps(out + at, load(a, at, true));
+	for (; at < n; at++)
+		out[at] = half_float(a[at]);
+}
+
 const VecKernels vec_kernels_avx2 = {
-	VEC_CPU_AVX2, avx2_l2_squared, avx2_dot, avx2_l1, avx2_dots
+	VEC_CPU_AVX2, avx2_l2_squared, avx2_dot, avx2_l1, avx2_dots,
+	avx2_half_l2_squared, avx2_half_dot, avx2_half_l1, avx2_half_dots, avx2_to_half, avx2_from_half
 };
 
 #endif							/* __x86_64__ */

@@ -22,7 +22,7 @@ kernels_of(VecCpu cpu)
 {
 #ifdef __x86_64__
 	if (cpu == VEC_CPU_AVX2)
-		return __builtin_cpu_supports("avx2") ? &vec_kernels_avx2 : NULL;
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? &vec_kernels_avx2 : NULL;
 #endif
 	return cpu == VEC_CPU_PLAIN ? &vec_kernels_plain : NULL;
 }
@@ -93,6 +93,19 @@ vec_dots(const float *a, const float *b, size_t n)
 	return kernels()->dots(a, b, n);
 }
 
+static double
+cosine_distance(VecDots d)
+{
+	double		similarity = (double) d.ab / sqrt((double) d.aa * (double) d.bb);
+
+	/* Rounding may step outside; NaN of a zero vector stays. */
+	if (similarity > 1)
+		similarity = 1;
+	else if (similarity < -1)
+		similarity = -1;
+	return 1 - similarity;
+}
+
 double
 vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
 {
@@ -105,19 +118,38 @@ vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
 		case VEC_L1:
 			return (double) vec_l1(a, b, n);
 		case VEC_COSINE:
-			{
-				VecDots		d = vec_dots(a, b, n);
-				double		similarity = (double) d.ab / sqrt((double) d.aa * (double) d.bb);
-
-				/* Rounding may step outside; NaN of a zero vector stays. */
-				if (similarity > 1)
-					similarity = 1;
-				else if (similarity < -1)
-					similarity = -1;
-				return 1 - similarity;
-			}
+			return cosine_distance(vec_dots(a, b, n));
 	}
 	return NAN;
+}
+
+double
+vec_distance_half(VecMetric metric, const float *a, const VecHalf *b, size_t n)
+{
+	switch (metric)
+	{
+		case VEC_L2:
+			return sqrt((double) kernels()->half_l2_squared(a, b, n));
+		case VEC_IP:
+			return -(double) kernels()->half_dot(a, b, n);
+		case VEC_L1:
+			return (double) kernels()->half_l1(a, b, n);
+		case VEC_COSINE:
+			return cosine_distance(kernels()->half_dots(a, b, n));
+	}
+	return NAN;
+}
+
+bool
+vec_to_half(VecHalf *out, const float *a, size_t n)
+{
+	return kernels()->to_half(out, a, n);
+}
+
+void
+vec_from_half(float *out, const VecHalf *a, size_t n)
+{
+	kernels()->from_half(out, a, n);
 }
 
 static float
@@ -183,4 +215,18 @@ vec_metric_name(VecMetric metric)
 	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
 
 	return vec_metric_valid((uint32_t) metric) ? names[metric - 1] : NULL;
+}
+
+bool
+vec_element_valid(uint32_t element)
+{
+	return element == VEC_FLOAT32 || element == VEC_FLOAT16;
+}
+
+const char *
+vec_element_name(VecElement element)
+{
+	static const char *const names[] = {"float32", "float16"};
+
+	return vec_element_valid((uint32_t) element) ? names[element - 1] : NULL;
 }

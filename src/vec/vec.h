@@ -15,7 +15,12 @@
  *	  (double).  A *score* is a cheaper float that orders one metric the same
  *	  way: squared L2, negated inner product, L1, and for cosine the negated
  *	  inner product of two normalised vectors.
- * 4. No allocation, no global state but the chosen kernels; thread-safe.
+ * 4. A vector may be kept in halves, IEEE 754 binary16.  A half stands for the
+ *	  float of the same value: the distance to a vector of halves is that to the
+ *	  floats they stand for, to the last bit.  A number becomes a half by rounding
+ *	  to the nearest, ties to even; too small ones become zero, and those beyond
+ *	  the largest half are refused.
+ * 5. No allocation, no global state but the chosen kernels; thread-safe.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,8 +46,12 @@ typedef enum VecMetric
 typedef enum VecElement
 {
 	VEC_FLOAT32 = 1,
-	VEC_FLOAT16 = 2				/* reserved */
+	VEC_FLOAT16 = 2
 } VecElement;
+
+typedef uint16_t VecHalf;		/* convention 4 */
+
+#define VEC_HALF_MAX 65504.0f
 
 /* Which instruction set the kernels use. */
 typedef enum VecCpu
@@ -74,6 +83,9 @@ extern VecDots vec_dots(const float *a, const float *b, size_t n);
  */
 extern double vec_distance(VecMetric metric, const float *a, const float *b, size_t n);
 
+/* The same where b is kept in halves; a is not. */
+extern double vec_distance_half(VecMetric metric, const float *a, const VecHalf *b, size_t n);
+
 /*
  * The kernel whose value orders like the metric (convention 3): smaller is
  * nearer.  For VEC_COSINE both vectors must be normalised first.
@@ -92,13 +104,21 @@ extern bool vec_normalize(float *out, const float *a, size_t n);
 /* Are all n elements finite? */
 extern bool vec_all_finite(const float *a, size_t n);
 
+/* False: a number is not finite as a half, and out means nothing. */
+extern bool vec_to_half(VecHalf *out, const float *a, size_t n);
+extern void vec_from_half(float *out, const VecHalf *a, size_t n);
+
 /* "l2", "ip", "cosine", "l1"; NULL for a number that is no metric. */
 extern const char *vec_metric_name(VecMetric metric);
 extern bool vec_metric_valid(uint32_t metric);
 
+/* "float32", "float16"; NULL for a number that is no element. */
+extern const char *vec_element_name(VecElement element);
+extern bool vec_element_valid(uint32_t element);
+
 /*
  * What the kernels run on.  The choice is made on the first call, the best the
- * CPU offers, or VECTRON_CPU=plain|avx2 from the environment.  vec_force_cpu()
+ * CPU offers (AVX2 with F16C), or VECTRON_CPU=plain|avx2 from the environment.  vec_force_cpu()
  * is for tests and benchmarks; false when this CPU cannot do it.
  */
 extern VecCpu vec_cpu(void);

@@ -24,6 +24,7 @@
 #define FLOATS ((size_t) 1 << 25)	/* 128 MB: larger than a cache */
 
 static float *room;
+static VecHalf *halves;
 static volatile float sink;
 
 static float
@@ -41,16 +42,42 @@ norm(const float *a, const float *b, size_t n)
 	return (float) vec_norm(a, n);
 }
 
+/* b points among the floats; the halves beside them lie at the same place. */
+static float
+half_l2(const float *a, const float *b, size_t n)
+{
+	return (float) vec_distance_half(VEC_L2, a, halves + (b - room), n);
+}
+
+static float
+half_cosine(const float *a, const float *b, size_t n)
+{
+	return (float) vec_distance_half(VEC_COSINE, a, halves + (b - room), n);
+}
+
+static float
+to_half(const float *a, const float *b, size_t n)
+{
+	static VecHalf out[VEC_MAX_DIM];
+
+	(void) a;
+	return vec_to_half(out, b, n) ? out[0] : 0;
+}
+
 static const struct
 {
 	const char *name;
 	VecKernel	run;
+	size_t		size;			/* of an element that is read */
 }			kernels[] = {
-	{"l2_squared", vec_l2_squared},
-	{"dot", vec_dot},
-	{"l1", vec_l1},
-	{"dots", dots_ab},
-	{"norm", norm},
+	{"l2_squared", vec_l2_squared, sizeof(float)},
+	{"dot", vec_dot, sizeof(float)},
+	{"l1", vec_l1, sizeof(float)},
+	{"dots", dots_ab, sizeof(float)},
+	{"norm", norm, sizeof(float)},
+	{"half l2", half_l2, sizeof(VecHalf)},
+	{"half cos", half_cosine, sizeof(VecHalf)},
+	{"to half", to_half, sizeof(float)},
 };
 
 /* Nanoseconds a call over the first count vectors, the best round. */
@@ -88,8 +115,6 @@ measure(VecKernel run, size_t dim, size_t count)
 static void
 report(size_t dim)
 {
-	double		bytes = (double) (dim * sizeof(float));
-
 	for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
 	{
 		if (!vec_force_cpu((VecCpu) cpu))
@@ -98,6 +123,7 @@ report(size_t dim)
 		{
 			double		cache = measure(kernels[i].run, dim, 1);
 			double		memory = measure(kernels[i].run, dim, FLOATS / dim);
+			double		bytes = (double) (dim * kernels[i].size);
 
 			printf("%6zu %-6s %-10s %10.1f %8.1f %10.1f %8.1f\n", dim, vec_cpu_name((VecCpu) cpu),
 				   kernels[i].name, cache, bytes / cache, memory, bytes / memory);
@@ -112,13 +138,15 @@ main(int argc, char **argv)
 	Prng		prng = {1};
 
 	room = malloc(FLOATS * sizeof(float));
-	if (room == NULL)
+	halves = malloc(FLOATS * sizeof(VecHalf));
+	if (room == NULL || halves == NULL)
 	{
 		fprintf(stderr, "vec_bench: out of memory\n");
 		return 1;
 	}
 	for (size_t i = 0; i < FLOATS; i++)
 		room[i] = (float) prng_double(&prng);
+	(void) vec_to_half(halves, room, FLOATS);
 	printf("%6s %-6s %-10s %10s %8s %10s %8s\n", "dim", "path", "kernel", "cache ns", "GB/s", "memory ns", "GB/s");
 	if (argc > 1)
 		for (int i = 1; i < argc; i++)
@@ -130,6 +158,7 @@ main(int argc, char **argv)
 			{
 				fprintf(stderr, "vec_bench: \"%s\" is no number of dimensions from 1 to %d\n", argv[i], VEC_MAX_DIM);
 				free(room);
+				free(halves);
 				return 2;
 			}
 			report(dim);
@@ -138,5 +167,6 @@ main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 			report(usual[i]);
 	free(room);
+	free(halves);
 	return 0;
 }

@@ -303,12 +303,210 @@ edges(void **state)
 	assert_null(vec_metric_name((VecMetric) 9));
 	assert_false(vec_metric_valid(0));
 	assert_false(vec_metric_valid(5));
+	assert_string_equal(vec_element_name(VEC_FLOAT16), "float16");
+	assert_null(vec_element_name((VecElement) 3));
+	assert_false(vec_element_valid(0));
 	/* in place, and where float alone would overflow or lose everything */
 	assert_true(vec_normalize(big, big, 2));
 	near(big[0], sqrt(0.5), 1);
 	assert_true(vec_normalize(tiny, tiny, 2));
 	near(tiny[1], sqrt(0.5), 1);
 	assert_true(isinf(vec_distance(VEC_L2, far, near_by, 1)));
+}
+
+/* -- Halves ---------------------------------------------------------------- */
+
+#define HALF_INFINITE 0x7C00
+
+/* What a finite half stands for, by the book. */
+static double
+meaning(VecHalf h)
+{
+	int			exponent = h >> 10 & 31;
+	double		size = exponent ? ldexp(1024 + (h & 1023), exponent - 25) : ldexp(h & 1023, -24);
+
+	return h & 0x8000 ? -size : size;
+}
+
+static VecHalf
+rounded(float x)
+{
+	VecHalf		many[11];
+	float		same[11];
+
+	/* Alone and among others: a path may treat them apart. */
+	for (int i = 0; i < 11; i++)
+		same[i] = x;
+	assert_true(vec_to_half(many, same, 11));
+	for (int i = 1; i < 11; i++)
+		assert_int_equal(many[i], many[0]);
+	return many[0];
+}
+
+static void
+every_half_is_a_float(void **state)
+{
+	(void) state;
+	for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+	{
+		if (!vec_force_cpu((VecCpu) cpu))
+			continue;
+		for (uint32_t h = 0; h < 65536; h++)
+		{
+			VecHalf		some[9];
+			float		x[9];
+
+			for (int i = 0; i < 9; i++)
+				some[i] = (VecHalf) h;
+			vec_from_half(x, some, 9);
+			assert_memory_equal(&x[0], &x[8], sizeof(float));
+			if ((h & HALF_INFINITE) == HALF_INFINITE)
+			{
+				assert_int_equal(isnan(x[0]) != 0, (h & 1023) != 0);
+				assert_false(vec_to_half(some, x, 9));
+				assert_false(vec_to_half(some, x, 1));
+				continue;
+			}
+			assert_true((double) x[0] == meaning((VecHalf) h));
+			assert_int_equal(rounded(x[0]), h);
+		}
+	}
+}
+
+/* Between two halves that are neighbours there is one point where rounding turns. */
+static void
+halves_are_the_nearest(void **state)
+{
+	(void) state;
+	for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+	{
+		if (!vec_force_cpu((VecCpu) cpu))
+			continue;
+		for (VecHalf h = 0; h + 1 < HALF_INFINITE; h++)
+		{
+			float		middle = (float) ((meaning(h) + meaning((VecHalf) (h + 1))) / 2);
+			VecHalf		even = (VecHalf) (h + (h & 1));
+
+			assert_true(middle > meaning(h) && middle < meaning((VecHalf) (h + 1)));
+			assert_int_equal(rounded(middle), even);
+			assert_int_equal(rounded(-middle), even | 0x8000);
+			assert_int_equal(rounded(nextafterf(middle, 0)), h);
+			assert_int_equal(rounded(-nextafterf(middle, 0)), h | 0x8000);
+			assert_int_equal(rounded(nextafterf(middle, INFINITY)), h + 1);
+			assert_int_equal(rounded(-nextafterf(middle, INFINITY)), (h + 1) | 0x8000);
+		}
+		assert_int_equal(rounded(1e-45f), 0);
+		assert_int_equal(rounded(-1e-45f), 0x8000);
+		assert_int_equal(rounded(nextafterf(65520, 0)), HALF_INFINITE - 1);
+	}
+}
+
+static void
+too_large_is_refused(void **state)
+{
+	static const float large[] = {65520, 65536, 1e10f, FLT_MAX, INFINITY, NAN};
+	float		x[40] = {0};
+	VecHalf		out[40];
+
+	(void) state;
+	for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+	{
+		if (!vec_force_cpu((VecCpu) cpu))
+			continue;
+		x[0] = VEC_HALF_MAX;
+		assert_true(vec_to_half(out, x, 40));
+		for (size_t k = 0; k < sizeof(large) / sizeof(large[0]); k++)
+			for (int at = 0; at < 40; at++)
+			{
+				float		before = x[at];
+
+				x[at] = at % 2 ? large[k] : -large[k];
+				assert_false(vec_to_half(out, x, 40));
+				assert_true(vec_to_half(out, x, (size_t) at));
+				x[at] = before;
+			}
+	}
+}
+
+/* The distance to halves is that to the floats they stand for, on every path. */
+static void
+halves_are_as_far_as_their_floats(void **state)
+{
+	static const VecMetric metrics[] = {VEC_L2, VEC_IP, VEC_COSINE, VEC_L1};
+	static VecHalf halves[ROOM];
+	static float floats[ROOM];
+
+	(void) state;
+	for (int kind = 0; kind < 4; kind++)
+	{
+		fill(kind == 1 ? 4 : 0);
+		for (int i = 0; i < ROOM; i++)
+			halves[i] = (VecHalf) (kind < 2 ? (i % 3 ? 0x3000 : 0xB000) + prng_below(&prng, 0xC00) :
+								   kind == 2 ? prng_below(&prng, 0x400) :	/* denormal */
+								   prng_below(&prng, HALF_INFINITE) | (prng_below(&prng, 2) << 15));
+		vec_from_half(floats, halves, ROOM);
+		for (size_t i = 0; i < LENGTHS; i++)
+		{
+			size_t		n = length_at(i);
+			const float *x = a + i % 8;
+			size_t		at = i % 5;
+
+			for (size_t m = 0; m < 4; m++)
+			{
+				double		want;
+
+				vec_force_cpu(VEC_CPU_PLAIN);
+				want = vec_distance(metrics[m], x, floats + at, n);
+				for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+				{
+					double		got;
+
+					if (!vec_force_cpu((VecCpu) cpu))
+						continue;
+					got = vec_distance_half(metrics[m], x, halves + at, n);
+					if (isnan(want))
+						assert_true(isnan(got));
+					else
+						assert_memory_equal(&got, &want, sizeof(got));
+				}
+			}
+		}
+	}
+}
+
+static void
+nothing_is_read_behind_halves(void **state)
+{
+	size_t		page = (size_t) sysconf(_SC_PAGESIZE);
+	char	   *map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	float		x[70];
+	float		back[70];
+
+	(void) state;
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mprotect(map + page, page, PROT_NONE), 0);
+	for (size_t n = 1; n <= 70; n++)
+	{
+		VecHalf    *y = (VecHalf *) (void *) (map + page) - n;
+
+		for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+		{
+			if (!vec_force_cpu((VecCpu) cpu))
+				continue;
+			for (size_t i = 0; i < n; i++)
+				x[i] = 3;
+			assert_true(vec_to_half(y, x, n));
+			vec_from_half(back, y, n);
+			assert_memory_equal(back, x, n * sizeof(float));
+			for (size_t i = 0; i < n; i++)
+				x[i] = 1;
+			assert_true(vec_distance_half(VEC_L2, x, y, n) == sqrt(4 * (double) n));
+			assert_true(vec_distance_half(VEC_IP, x, y, n) == -3 * (double) n);
+			assert_true(vec_distance_half(VEC_L1, x, y, n) == 2 * (double) n);
+			assert_true(vec_distance_half(VEC_COSINE, x, y, n) < 1e-6);
+		}
+	}
+	munmap(map, 2 * page);
 }
 
 /* A score orders as its distance does. */
@@ -361,6 +559,11 @@ main(void)
 		cmocka_unit_test(sums_are_right),
 		cmocka_unit_test(edges),
 		cmocka_unit_test(scores_order),
+		cmocka_unit_test(every_half_is_a_float),
+		cmocka_unit_test(halves_are_the_nearest),
+		cmocka_unit_test(too_large_is_refused),
+		cmocka_unit_test(halves_are_as_far_as_their_floats),
+		cmocka_unit_test(nothing_is_read_behind_halves),
 	};
 
 	return cmocka_run_group_tests_name("vec_kernels", tests, NULL, NULL);
