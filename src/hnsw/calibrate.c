@@ -101,7 +101,7 @@ take_sample(HnswTrial *trial)
 	if (live)
 	{
 		sample->slot = slot;
-		memcpy(trial->vectors + (size_t) trial->n * h->opt.dim, hnsw_vector(h, slot), sizeof(float) * h->opt.dim);
+		vectors_read(h, slot, trial->vectors + (size_t) trial->n * h->opt.dim);
 	}
 	hnsw_leave(h, guard);
 	if (live && (sample->want = neighbours(trial, trial->n, trial->most)) > 0)

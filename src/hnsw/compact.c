@@ -134,10 +134,7 @@ hnsw_move(Hnsw *h, uint32_t from, uint32_t to)
 	Meta	   *meta = graph_meta(h, to);
 	atomic_uint *links = graph_ground(h, to);
 
-	memcpy(graph_vector(h, to), graph_vector(h, from), sizeof(float) * h->dim16);
-	if (h->coded)
-		memcpy(graph_codes(h, to), graph_codes(h, from), h->code_params + sizeof(CodeParams));
-	graph_life(h, to)->inv_norm = graph_life(h, from)->inv_norm;
+	graph_copy_row(h, from, to);
 	for (uint32_t i = 0; i < h->m0; i++)
 		atomic_store_explicit(&links[i], NO_SLOT, memory_order_relaxed);
 	meta->label = old->label;

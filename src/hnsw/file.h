@@ -29,6 +29,8 @@
 
 #include <stdint.h>
 
+#include "vec/vec.h"
+
 #define FILE_MAGIC "VTGRAPH"	/* and a zero */
 #define FILE_FORMAT 1
 #define FILE_ORDER UINT32_C(0x01020304)
@@ -55,6 +57,7 @@
 #define FILE_AT_BLOCKS 52
 #define FILE_AT_SEED 56			/* u64 */
 #define FILE_AT_TAG 64			/* u32 length, then the tag, then zeros */
+#define FILE_AT_ELEMENT 324		/* file_element() */
 #define FILE_AT_CHECKSUM (FILE_HEAD - 8)
 
 typedef enum FileState
@@ -64,5 +67,12 @@ typedef enum FileState
 	FILE_TWIN,
 	FILE_DEAD					/* a node that leads on and is no hit */
 } FileState;
+
+/* Floats are the usual case and have zero. */
+static inline uint32_t
+file_element(VecElement element)
+{
+	return element == VEC_FLOAT32 ? 0 : (uint32_t) element;
+}
 
 #endif							/* HNSW_FILE_H */

@@ -10,7 +10,7 @@
  *
  * so that what is needed at different times lies apart and each row can be
  * aligned.  (Vectors may be in a mapped file instead: vectors.c.)  Address of a row = chunk + offset of the section + row * stride.
- * Floats are padded with zeros to a multiple of 16, so kernels have no tail.
+ * Vectors, of floats or of halves, are padded with zeros to a multiple of 16 numbers, so kernels have no tail.
  *
  * Links.  A list is an array of slots ended by HNSW_NO_SLOT or by its length;
  * each is stored with release and read with acquire, so who sees a slot sees
@@ -163,12 +163,14 @@ struct Hnsw
 
 	/* Layout; constant */
 	const Kernels *kernels;
-	uint32_t	dim16;			/* floats of a row: dim rounded up to 16 */
+	uint32_t	dim16;			/* numbers of a row: dim rounded up to 16 */
+	bool		halves;			/* they are halves, else floats */
 	uint32_t	dim64;			/* bytes a code kernel reads */
 	uint32_t	m0;
 	bool		coded;
 	uint32_t	shift;			/* a chunk has 1 << shift slots */
 	uint32_t	mask;
+	size_t		vec_row;		/* bytes of a vector */
 	size_t		code_stride;
 	size_t		code_params;	/* offset of CodeParams in a row of codes */
 	uint32_t	row_lines;		/* of the caches: what a walk reads of a row */
@@ -250,11 +252,12 @@ graph_chunk(const Hnsw *h, uint32_t slot)
 	return atomic_load_explicit(&h->chunks[slot >> h->shift], memory_order_acquire);
 }
 
-static inline float *
+/* Of floats or halves. */
+static inline uint8_t *
 graph_vector(const Hnsw *h, uint32_t slot)
 {
-	return (float *) atomic_load_explicit(&h->vectors[slot >> h->shift], memory_order_acquire) +
-		(size_t) (slot & h->mask) * h->dim16;
+	return atomic_load_explicit(&h->vectors[slot >> h->shift], memory_order_acquire) +
+		(size_t) (slot & h->mask) * h->vec_row;
 }
 
 static inline uint8_t *
@@ -273,7 +276,7 @@ graph_code_params(const Hnsw *h, const uint8_t *codes)
 static inline const uint8_t *
 graph_row(const Hnsw *h, uint32_t slot)
 {
-	return h->coded ? graph_codes(h, slot) : (const uint8_t *) graph_vector(h, slot);
+	return h->coded ? graph_codes(h, slot) : graph_vector(h, slot);
 }
 
 /* Can no walk tell the two apart? */
@@ -281,7 +284,7 @@ static inline bool
 graph_same_row(const Hnsw *h, uint32_t a, uint32_t b)
 {
 	return memcmp(graph_row(h, a), graph_row(h, b),
-				  h->coded ? h->code_params + sizeof(CodeParams) : sizeof(float) * h->dim16) == 0;
+				  h->coded ? h->code_params + sizeof(CodeParams) : h->vec_row) == 0;
 }
 
 static inline atomic_uint *
@@ -410,6 +413,10 @@ extern void vectors_close(Hnsw *h);
 extern VtStatus vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err);
 extern VtStatus vectors_allocate(Hnsw *h, uint32_t slots, VtError *err);
 
+/* dim floats, in and out. */
+extern void vectors_write(Hnsw *h, uint32_t slot, const float *vector);
+extern void vectors_read(const Hnsw *h, uint32_t slot, float *out);
+
 /* The room from this slot on is not needed any more; the last chunks have gone before. */
 extern void vectors_give_back(Hnsw *h, uint32_t from);
 
@@ -430,6 +437,9 @@ extern void graph_account(Hnsw *h, int64_t bytes);
 
 /* The vector of a slot and what is computed from it. */
 extern void graph_write_row(Hnsw *h, uint32_t slot, const float *vector);
+
+/* The same from another slot. */
+extern void graph_copy_row(Hnsw *h, uint32_t from, uint32_t to);
 
 /* While a file is loaded: slots 0 to n - 1, all free; a live slot joins the queue. */
 extern VtStatus graph_make_slots(Hnsw *h, uint32_t n, VtError *err);

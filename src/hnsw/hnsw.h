@@ -34,7 +34,10 @@
  *	  were seen is left (hnsw_enter).  A cursor is a guard of its own.
  * 6. Distances in hits are those of vec_distance(), hits are ordered by
  *	  (distance, label, slot); NaN comes last.  Walks use faster numbers.
- * 7. Vectors are dim finite floats; the caller has checked that.
+ * 7. Vectors are dim finite floats; the caller has checked that.  A graph may keep
+ *	  them in halves (HnswOptions.element): then the caller has checked that they
+ *	  fit (vec_to_half), each is rounded to the nearest, and what is said of a
+ *	  vector, distances too, is said of the rounded one.  Queries are not rounded.
  * 8. Memory: sizes follow from options the caller has validated; what can fail
  *	  for lack of memory fails in hnsw_reserve.
  *
@@ -63,8 +66,8 @@ typedef struct HnswSet HnswSet;
 /* On disk one day: never renumber. */
 typedef enum HnswCodes
 {
-	HNSW_CODES_NONE = 0,		/* walk on the floats */
-	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the floats; L1 stays on floats */
+	HNSW_CODES_NONE = 0,		/* walk on the vectors */
+	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the vectors; L1 stays on these */
 } HnswCodes;
 
 typedef struct HnswOptions
@@ -74,6 +77,7 @@ typedef struct HnswOptions
 	uint32_t	m;				/* links per node above the ground level, twice that on it */
 	uint32_t	ef_construction;	/* candidates looked at when linking; at least m is used */
 	HnswCodes	codes;
+	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32 */
 	uint32_t	max_slots;		/* hnsw_reserve says VT_FULL beyond; 0 = HNSW_MAX_SLOTS */
 	uint64_t	seed;			/* levels are a function of (seed, label) */
 
@@ -157,7 +161,8 @@ extern uint32_t hnsw_enter(Hnsw *h);
 extern void hnsw_leave(Hnsw *h, uint32_t guard);
 
 /* Of a slot that is added or linked, dead or not, under a guard. */
-extern const float *hnsw_vector(const Hnsw *h, uint32_t slot);
+extern void hnsw_read_vector(const Hnsw *h, uint32_t slot, float *out);	/* dim floats */
+extern double hnsw_distance(const Hnsw *h, const float *query, uint32_t slot);	/* vec_distance() */
 extern uint64_t hnsw_label(const Hnsw *h, uint32_t slot);
 extern bool hnsw_live(const Hnsw *h, uint32_t slot);
 

@@ -16,33 +16,41 @@
 
 #define LANES 16
 
-#define FLOAT_KERNEL(name, term) \
+#define FLOAT_KERNEL(name, halves, term) \
 static void \
 name(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out) \
 { \
 	for (uint32_t r = 0; r < n; r++) \
 	{ \
 		const float *row = (const float *) rows[r]; \
+		float		some[LANES]; \
 		float		lanes[LANES] = {0}; \
 		float		sum = 0; \
  \
 		for (uint32_t i = 0; i < dim; i += LANES) \
+		{ \
+			if (halves) \
+				vec_from_half(some, (const VecHalf *) rows[r] + i, LANES); \
 			for (int j = 0; j < LANES; j++) \
 			{ \
 				float		a = query[i + j]; \
-				float		b = row[i + j]; \
+				float		b = halves ? some[j] : row[i + j]; \
  \
 				lanes[j] += (term); \
 			} \
+		} \
 		for (int j = 0; j < LANES; j++) \
 			sum += lanes[j]; \
 		out[r] = sum; \
 	} \
 }
 
-FLOAT_KERNEL(l2_plain, (a - b) * (a - b))
-FLOAT_KERNEL(dot_plain, a * b)
-FLOAT_KERNEL(l1_plain, fabsf(a - b))
+FLOAT_KERNEL(l2_plain, false, (a - b) * (a - b))
+FLOAT_KERNEL(dot_plain, false, a * b)
+FLOAT_KERNEL(l1_plain, false, fabsf(a - b))
+FLOAT_KERNEL(half_l2_plain, true, (a - b) * (a - b))
+FLOAT_KERNEL(half_dot_plain, true, a * b)
+FLOAT_KERNEL(half_l1_plain, true, fabsf(a - b))
 
 static void
 code_plain(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
@@ -102,7 +110,8 @@ unpack_plain(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 }
 
 const Kernels kernels_plain = {
-	"plain", l2_plain, dot_plain, l1_plain, code_plain, split_plain, unpack_plain
+	"plain", {l2_plain, dot_plain, l1_plain}, {half_l2_plain, half_dot_plain, half_l1_plain},
+	code_plain, split_plain, unpack_plain
 };
 
 const Kernels *
@@ -110,7 +119,8 @@ kernels_by_name(const char *name)
 {
 #ifdef __x86_64__
 	if (strcmp(name, "avx2") == 0)
-		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kernels_avx2 : NULL;
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+			__builtin_cpu_supports("f16c") ? &kernels_avx2 : NULL;
 	if (strcmp(name, "avx512") == 0)
 		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 			__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512dq") ?

@@ -10,7 +10,7 @@
  * by vec_distance() in the end.  So the float kernels may round as they like;
  * the code kernel adds integers and gives the same on every CPU.
  *
- * Rows of floats are padded with zeros to a multiple of 16, rows of codes may be
+ * Rows of floats or halves are padded with zeros to a multiple of 16 of them, rows of codes may be
  * followed by anything up to a multiple of 64: the query has zeros there.
  *
  *-------------------------------------------------------------------------
@@ -23,9 +23,16 @@
 /* Parts of a query have seven bits, so that AVX2's 16-bit sums cannot overflow. */
 #define CODE_QUERY_MAX 63
 
-/* out[i] = sum over dim floats, a multiple of 16. */
+/* out[i] = sum over dim floats, or halves, a multiple of 16; the query is of floats. */
 typedef void (*FloatKernel) (const float *query, const uint8_t *const *rows, uint32_t n,
 							 uint32_t dim, float *out);
+
+typedef struct FloatKernels
+{
+	FloatKernel l2;
+	FloatKernel dot;
+	FloatKernel l1;
+} FloatKernels;
 
 /* out[i] = high_scale * sum(high * code) + low_scale * sum(low * code), over len bytes */
 typedef struct CodeQuery
@@ -58,9 +65,8 @@ typedef void (*UnpackKernel) (const uint8_t *codes, uint32_t len, int8_t *high, 
 typedef struct Kernels
 {
 	const char *name;
-	FloatKernel l2;
-	FloatKernel dot;
-	FloatKernel l1;
+	FloatKernels floats;
+	FloatKernels halves;
 	CodeKernel	code;
 	SplitKernel split;
 	UnpackKernel unpack;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kernels_avx2.c
- *	  The kernels in AVX2 with fused multiply-add.
+ *	  The kernels in AVX2 with fused multiply-add, and F16C for halves.
  *
  * Codes times seven-bit query parts: two products of at most 255 * 63 fit the
  * 16 bits in which maddubs adds them.
@@ -13,9 +13,11 @@
 #ifdef __x86_64__
 
 #include <immintrin.h>
+#include <stdbool.h>
+#include <stddef.h>
 
-#define AVX2 __attribute__((target("avx2,fma")))
-#define AVX2_INLINE static inline __attribute__((target("avx2,fma"), always_inline))
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2_INLINE static inline __attribute__((target("avx2,fma,f16c"), always_inline))
 
 typedef __m256 (*Step) (__m256 sum, __m256 a, __m256 b);
 
@@ -48,18 +50,29 @@ fold(__m256 eight)
 	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+/* Eight elements from the i-th on. */
+AVX2_INLINE __m256
+load(const uint8_t *row, size_t i, bool halves)
+{
+	if (halves)
+		return _mm256_cvtph_ps(_mm_load_si128((const __m128i *) (row + 2 * i)));
+	return _mm256_load_ps((const float *) row + i);
+}
+
+/* step and halves are known where this is inlined. */
 AVX2_INLINE void
-float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
+float_rows(Step step, bool halves, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
 		   float *out)
 {
+	size_t		size = halves ? 2 : 4;
 	uint32_t	r = 0;
 
 	for (; r + 4 <= n; r += 4)
 	{
-		const float *a = (const float *) rows[r];
-		const float *b = (const float *) rows[r + 1];
-		const float *c = (const float *) rows[r + 2];
-		const float *d = (const float *) rows[r + 3];
+		const uint8_t *a = rows[r];
+		const uint8_t *b = rows[r + 1];
+		const uint8_t *c = rows[r + 2];
+		const uint8_t *d = rows[r + 3];
 		const uint8_t *next[4];
 		__m256		sa = _mm256_setzero_ps();
 		__m256		sb = sa;
@@ -78,15 +91,15 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 			__m256		p = _mm256_load_ps(query + i + 8);
 
 			for (int j = 0; j < 4; j++)
-				_mm_prefetch((const char *) (next[j] + 4 * (size_t) i), _MM_HINT_T0);
-			sa = step(sa, q, _mm256_load_ps(a + i));
-			sb = step(sb, q, _mm256_load_ps(b + i));
-			sc = step(sc, q, _mm256_load_ps(c + i));
-			sd = step(sd, q, _mm256_load_ps(d + i));
-			ta = step(ta, p, _mm256_load_ps(a + i + 8));
-			tb = step(tb, p, _mm256_load_ps(b + i + 8));
-			tc = step(tc, p, _mm256_load_ps(c + i + 8));
-			td = step(td, p, _mm256_load_ps(d + i + 8));
+				_mm_prefetch((const char *) (next[j] + size * i), _MM_HINT_T0);
+			sa = step(sa, q, load(a, i, halves));
+			sb = step(sb, q, load(b, i, halves));
+			sc = step(sc, q, load(c, i, halves));
+			sd = step(sd, q, load(d, i, halves));
+			ta = step(ta, p, load(a, i + 8, halves));
+			tb = step(tb, p, load(b, i + 8, halves));
+			tc = step(tc, p, load(c, i + 8, halves));
+			td = step(td, p, load(d, i + 8, halves));
 		}
 		out[r] = fold(_mm256_add_ps(sa, ta));
 		out[r + 1] = fold(_mm256_add_ps(sb, tb));
@@ -95,36 +108,32 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 	}
 	for (; r < n; r++)
 	{
-		const float *a = (const float *) rows[r];
+		const uint8_t *a = rows[r];
 		__m256		s0 = _mm256_setzero_ps();
 		__m256		s1 = s0;
 
 		for (uint32_t i = 0; i < dim; i += 16)
 		{
-			s0 = step(s0, _mm256_load_ps(query + i), _mm256_load_ps(a + i));
-			s1 = step(s1, _mm256_load_ps(query + i + 8), _mm256_load_ps(a + i + 8));
+			s0 = step(s0, _mm256_load_ps(query + i), load(a, i, halves));
+			s1 = step(s1, _mm256_load_ps(query + i + 8), load(a, i + 8, halves));
 		}
 		out[r] = fold(_mm256_add_ps(s0, s1));
 	}
 }
 
-AVX2 static void
-l2_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(l2_step, query, rows, n, dim, out);
+#define FLOAT_KERNEL(name, step, halves) \
+AVX2 static void \
+name(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out) \
+{ \
+	float_rows(step, halves, query, rows, n, dim, out); \
 }
 
-AVX2 static void
-dot_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(dot_step, query, rows, n, dim, out);
-}
-
-AVX2 static void
-l1_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(l1_step, query, rows, n, dim, out);
-}
+FLOAT_KERNEL(l2_avx2, l2_step, false)
+FLOAT_KERNEL(dot_avx2, dot_step, false)
+FLOAT_KERNEL(l1_avx2, l1_step, false)
+FLOAT_KERNEL(half_l2_avx2, l2_step, true)
+FLOAT_KERNEL(half_dot_avx2, dot_step, true)
+FLOAT_KERNEL(half_l1_avx2, l1_step, true)
 
 AVX2_INLINE __m256i
 code_step(__m256i sum, __m256i codes, __m256i part)
@@ -276,7 +285,8 @@ unpack_avx2(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 }
 
 const Kernels kernels_avx2 = {
-	"avx2", l2_avx2, dot_avx2, l1_avx2, code_avx2, split_avx2, unpack_avx2
+	"avx2", {l2_avx2, dot_avx2, l1_avx2}, {half_l2_avx2, half_dot_avx2, half_l1_avx2},
+	code_avx2, split_avx2, unpack_avx2
 };
 
 #endif							/* __x86_64__ */

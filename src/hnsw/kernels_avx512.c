@@ -10,6 +10,8 @@
 #ifdef __x86_64__
 
 #include <immintrin.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma")))
 #define AVX512_INLINE static inline __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma"), always_inline))
@@ -36,18 +38,29 @@ l1_step(__m512 sum, __m512 a, __m512 b)
 	return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(a, b)));
 }
 
+/* Sixteen elements from the i-th on. */
+AVX512_INLINE __m512
+load(const uint8_t *row, size_t i, bool halves)
+{
+	if (halves)
+		return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *) (row + 2 * i)));
+	return _mm512_load_ps((const float *) row + i);
+}
+
+/* step and halves are known where this is inlined. */
 AVX512_INLINE void
-float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
+float_rows(Step step, bool halves, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
 		   float *out)
 {
+	size_t		size = halves ? 2 : 4;
 	uint32_t	r = 0;
 
 	for (; r + 4 <= n; r += 4)
 	{
-		const float *a = (const float *) rows[r];
-		const float *b = (const float *) rows[r + 1];
-		const float *c = (const float *) rows[r + 2];
-		const float *d = (const float *) rows[r + 3];
+		const uint8_t *a = rows[r];
+		const uint8_t *b = rows[r + 1];
+		const uint8_t *c = rows[r + 2];
+		const uint8_t *d = rows[r + 3];
 		const uint8_t *next[4];
 		__m512		sa = _mm512_setzero_ps();
 		__m512		sb = sa;
@@ -60,14 +73,14 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 		{
 			__m512		q = _mm512_load_ps(query + i);
 
-			_mm_prefetch((const char *) (next[0] + 4 * (size_t) i), _MM_HINT_T0);
-			_mm_prefetch((const char *) (next[1] + 4 * (size_t) i), _MM_HINT_T0);
-			_mm_prefetch((const char *) (next[2] + 4 * (size_t) i), _MM_HINT_T0);
-			_mm_prefetch((const char *) (next[3] + 4 * (size_t) i), _MM_HINT_T0);
-			sa = step(sa, q, _mm512_load_ps(a + i));
-			sb = step(sb, q, _mm512_load_ps(b + i));
-			sc = step(sc, q, _mm512_load_ps(c + i));
-			sd = step(sd, q, _mm512_load_ps(d + i));
+			_mm_prefetch((const char *) (next[0] + size * i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[1] + size * i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[2] + size * i), _MM_HINT_T0);
+			_mm_prefetch((const char *) (next[3] + size * i), _MM_HINT_T0);
+			sa = step(sa, q, load(a, i, halves));
+			sb = step(sb, q, load(b, i, halves));
+			sc = step(sc, q, load(c, i, halves));
+			sd = step(sd, q, load(d, i, halves));
 		}
 		out[r] = _mm512_reduce_add_ps(sa);
 		out[r + 1] = _mm512_reduce_add_ps(sb);
@@ -76,39 +89,35 @@ float_rows(Step step, const float *query, const uint8_t *const *rows, uint32_t n
 	}
 	for (; r < n; r++)
 	{
-		const float *a = (const float *) rows[r];
+		const uint8_t *a = rows[r];
 		__m512		s0 = _mm512_setzero_ps();
 		__m512		s1 = s0;
 		uint32_t	i = 0;
 
 		for (; i + 32 <= dim; i += 32)
 		{
-			s0 = step(s0, _mm512_load_ps(query + i), _mm512_load_ps(a + i));
-			s1 = step(s1, _mm512_load_ps(query + i + 16), _mm512_load_ps(a + i + 16));
+			s0 = step(s0, _mm512_load_ps(query + i), load(a, i, halves));
+			s1 = step(s1, _mm512_load_ps(query + i + 16), load(a, i + 16, halves));
 		}
 		if (i < dim)
-			s0 = step(s0, _mm512_load_ps(query + i), _mm512_load_ps(a + i));
+			s0 = step(s0, _mm512_load_ps(query + i), load(a, i, halves));
 		out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
 	}
 }
 
-AVX512 static void
-l2_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(l2_step, query, rows, n, dim, out);
+#define FLOAT_KERNEL(name, step, halves) \
+AVX512 static void \
+name(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out) \
+{ \
+	float_rows(step, halves, query, rows, n, dim, out); \
 }
 
-AVX512 static void
-dot_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(dot_step, query, rows, n, dim, out);
-}
-
-AVX512 static void
-l1_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, float *out)
-{
-	float_rows(l1_step, query, rows, n, dim, out);
-}
+FLOAT_KERNEL(l2_avx512, l2_step, false)
+FLOAT_KERNEL(dot_avx512, dot_step, false)
+FLOAT_KERNEL(l1_avx512, l1_step, false)
+FLOAT_KERNEL(half_l2_avx512, l2_step, true)
+FLOAT_KERNEL(half_dot_avx512, dot_step, true)
+FLOAT_KERNEL(half_l1_avx512, l1_step, true)
 
 AVX512_INLINE __m128i
 quarter(__m512i x)
@@ -210,7 +219,8 @@ unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 }
 
 const Kernels kernels_avx512 = {
-	"avx512", l2_avx512, dot_avx512, l1_avx512, code_avx512, split_avx2, unpack_avx512
+	"avx512", {l2_avx512, dot_avx512, l1_avx512}, {half_l2_avx512, half_dot_avx512, half_l1_avx512},
+	code_avx512, split_avx2, unpack_avx512
 };
 
 #endif							/* __x86_64__ */

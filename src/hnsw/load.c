@@ -101,7 +101,8 @@ read_head(Loader *loader, VtError *err)
 		!bytes_equal(bytes_of(head + FILE_AT_TAG + 4, tag_len), loader->load->tag) ||
 		get_le32(head + FILE_AT_DIM) != opt->dim || get_le32(head + FILE_AT_METRIC) != (uint32_t) opt->metric ||
 		get_le32(head + FILE_AT_M) != opt->m || get_le32(head + FILE_AT_EF) != opt->ef_construction ||
-		get_le32(head + FILE_AT_CODES) != (uint32_t) opt->codes || get_le64(head + FILE_AT_SEED) != opt->seed)
+		get_le32(head + FILE_AT_CODES) != (uint32_t) opt->codes ||
+		get_le32(head + FILE_AT_ELEMENT) != file_element(opt->element) || get_le64(head + FILE_AT_SEED) != opt->seed)
 		return vt_fail(err, VT_INVALID, "\"%s\" is of another graph", loader->load->path);
 	loader->slots = get_le32(head + FILE_AT_SLOTS);
 	loader->block_slots = get_le32(head + FILE_AT_BLOCK_SLOTS);
@@ -370,7 +371,7 @@ hang_twins(Settle *s, uint32_t node)
 		if (graph_fate(h, twin) == FATE_LIVE)
 		{
 			if (!has_row)
-				graph_write_row(h, node, graph_vector(h, twin));
+				graph_copy_row(h, twin, node);
 			has_row = true;
 			if (graph_same_row(h, node, twin))
 			{
@@ -417,7 +418,7 @@ bury(Settle *s, uint32_t slot)
 		if (graph_fate(h, list[i]) == FATE_LIVE)
 			near = list[i];
 	if (near != NO_SLOT)
-		graph_write_row(h, slot, graph_vector(h, near));
+		graph_copy_row(h, near, slot);
 	else
 	{
 		float	   *nowhere = vt_alloc0(sizeof(float) * h->opt.dim);

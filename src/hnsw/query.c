@@ -71,12 +71,11 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 
 	if (!h->coded)
 	{
-		const Life *life = graph_life(h, slot);
-		const float *vector = graph_vector(h, slot);
-		float		factor = h->opt.metric == VEC_COSINE ? life->inv_norm : 1;
+		float		factor = graph_life(h, slot)->inv_norm;
 
-		for (uint32_t i = 0; i < h->dim16; i++)
-			query->vec[i] = vector[i] * factor;
+		vectors_read(h, slot, query->vec);
+		for (uint32_t i = 0; i < h->opt.dim && h->opt.metric == VEC_COSINE; i++)
+			query->vec[i] *= factor;
 		return;
 	}
 	codes = graph_codes(h, slot);
@@ -99,21 +98,23 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 {
 	if (!h->coded)
 	{
+		const FloatKernels *kernels = h->halves ? &h->kernels->halves : &h->kernels->floats;
+
 		switch (h->opt.metric)
 		{
 			case VEC_L2:
-				h->kernels->l2(query->vec, rows, n, h->dim16, scores);
+				kernels->l2(query->vec, rows, n, h->dim16, scores);
 				break;
 			case VEC_L1:
-				h->kernels->l1(query->vec, rows, n, h->dim16, scores);
+				kernels->l1(query->vec, rows, n, h->dim16, scores);
 				break;
 			case VEC_IP:
-				h->kernels->dot(query->vec, rows, n, h->dim16, scores);
+				kernels->dot(query->vec, rows, n, h->dim16, scores);
 				for (uint32_t i = 0; i < n; i++)
 					scores[i] = -scores[i];
 				break;
 			case VEC_COSINE:
-				h->kernels->dot(query->vec, rows, n, h->dim16, scores);
+				kernels->dot(query->vec, rows, n, h->dim16, scores);
 				for (uint32_t i = 0; i < n; i++)
 					scores[i] *= -graph_life(h, slots[i])->inv_norm;
 				break;

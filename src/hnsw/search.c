@@ -73,8 +73,7 @@ hits_compare(const void *pa, const void *pb)
 HnswHit
 hits_make(const Hnsw *h, const float *query, uint32_t slot)
 {
-	HnswHit		hit = {vec_distance(h->opt.metric, query, graph_vector(h, slot), h->opt.dim),
-		graph_meta(h, slot)->label, slot};
+	HnswHit		hit = {hnsw_distance(h, query, slot), graph_meta(h, slot)->label, slot};
 
 	return hit;
 }
@@ -222,10 +221,10 @@ choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
 static inline void
 prefetch_vector(const Hnsw *h, uint32_t slot)
 {
-	const float *vector = graph_vector(h, slot);
+	const uint8_t *vector = graph_vector(h, slot);
 
-	for (uint32_t i = 0; i < h->dim16; i += 16)
-		__builtin_prefetch(vector + i);
+	for (size_t at = 0; at < h->vec_row; at += 64)
+		__builtin_prefetch(vector + at);
 }
 
 /* What a score would be without rounding. */
@@ -248,7 +247,7 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 	Hnsw	   *h = walk->h;
 	const Pool *pool = walk->pool;
 	uint32_t	most = h->coded ? 4 * search->k + 100 : search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
-	uint32_t	ahead = h->dim16 >= 512 ? 1 : 4;
+	uint32_t	ahead = h->vec_row >= 2048 ? 1 : 4;
 	uint32_t	n = 0;
 	uint32_t	measured = 0;
 	Entry		last = 0;

@@ -38,7 +38,6 @@ static void
 lay_out(Hnsw *h)
 {
 	const HnswOptions *opt = &h->opt;
-	size_t		vec_row;
 	size_t		vec_bytes;		/* of it in a chunk */
 	size_t		at = 0;
 	size_t		slots;
@@ -47,7 +46,9 @@ lay_out(Hnsw *h)
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
 	h->m0 = 2 * opt->m;
 	h->coded = opt->codes == HNSW_CODES_INT8 && opt->metric != VEC_L1;
-	vec_bytes = vec_row = sizeof(float) * h->dim16;
+	h->halves = opt->element == VEC_FLOAT16;
+	h->vec_row = (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
+	vec_bytes = h->vec_row;
 	if (h->coded)
 	{
 		size_t		row;
@@ -62,7 +63,7 @@ lay_out(Hnsw *h)
 	}
 	if (opt->vectors)
 		vec_bytes = 0;
-	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : vec_row, 64) / 64);
+	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : h->vec_row, 64) / 64);
 	h->slot_bytes = vec_bytes + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
 	h->shift = CHUNK_SHIFT_MIN;
 	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
@@ -105,6 +106,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 					   options->ef_construction);
 	if (options->codes != HNSW_CODES_NONE && options->codes != HNSW_CODES_INT8)
 		return vt_fail(err, VT_INVALID, "unrecognized kind of codes %u", (unsigned) options->codes);
+	if (options->element != 0 && !vec_element_valid(options->element))
+		return vt_fail(err, VT_INVALID, "unrecognized element %u", (unsigned) options->element);
 	if (options->max_slots > HNSW_MAX_SLOTS)
 		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
 	if (options->vectors && (options->codes == HNSW_CODES_NONE || options->metric == VEC_L1))
@@ -114,6 +117,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	Assert(h != NULL);
 	memset(h, 0, sizeof(*h));
 	h->opt = *options;
+	if (h->opt.element == 0)
+		h->opt.element = VEC_FLOAT32;
 	if (h->opt.max_slots == 0)
 		h->opt.max_slots = HNSW_MAX_SLOTS;
 	if (h->opt.ef_construction < h->opt.m)
@@ -285,7 +290,7 @@ slots_give_back(Hnsw *h, uint32_t from, uint32_t to)
 		size_t		at;
 		size_t		stride;
 	}			sections[] = {
-		{h->vec_off, h->vectors_fd < 0 ? sizeof(float) * h->dim16 : 0}, {h->code_off, h->code_stride},
+		{h->vec_off, h->vectors_fd < 0 ? h->vec_row : 0}, {h->code_off, h->code_stride},
 		{h->link_off, sizeof(uint32_t) * h->m0}, {h->life_off, sizeof(Life)}, {h->meta_off, sizeof(Meta)},
 	};
 	uint8_t    *chunk = graph_chunk(h, from);
@@ -405,19 +410,35 @@ level_of(const Hnsw *h, uint64_t label)
 void
 graph_write_row(Hnsw *h, uint32_t slot, const float *vector)
 {
-	float	   *row = graph_vector(h, slot);
+	float	   *rounded = NULL;
 
-	memcpy(row, vector, sizeof(float) * h->opt.dim);
-	memset(row + h->opt.dim, 0, sizeof(float) * (h->dim16 - h->opt.dim));
+	vectors_write(h, slot, vector);
+	if (h->halves)
+	{
+		/* Whatever is made of the vector is made of what is kept. */
+		rounded = vt_alloc(sizeof(float) * h->opt.dim);
+		vectors_read(h, slot, rounded);
+		vector = rounded;
+	}
 	if (h->coded)
-		query_encode(h, row, graph_codes(h, slot));
+		query_encode(h, vector, graph_codes(h, slot));
 	if (h->opt.metric == VEC_COSINE)
 	{
-		double		norm = vec_norm(row, h->opt.dim);
+		double		norm = vec_norm(vector, h->opt.dim);
 		float		inverse = (float) (1 / norm);
 
 		graph_life(h, slot)->inv_norm = norm > 0 && isfinite(inverse) ? inverse : 0;
 	}
+	free(rounded);
+}
+
+void
+graph_copy_row(Hnsw *h, uint32_t from, uint32_t to)
+{
+	memcpy(graph_vector(h, to), graph_vector(h, from), h->vec_row);
+	if (h->coded)
+		memcpy(graph_codes(h, to), graph_codes(h, from), h->code_params + sizeof(CodeParams));
+	graph_life(h, to)->inv_norm = graph_life(h, from)->inv_norm;
 }
 
 /* All of a slot but its fate and its place in the queue. */
@@ -655,12 +676,6 @@ graph_reclaim(Hnsw *h)
 	}
 	if (h->limbo_n == 0)
 		h->limbo_at = 0;
-}
-
-const float *
-hnsw_vector(const Hnsw *h, uint32_t slot)
-{
-	return graph_vector(h, slot);
 }
 
 uint64_t

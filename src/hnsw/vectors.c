@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * vectors.c
- *	  Where vectors lie: with the rest of a chunk, or in a mapped file.
+ *	  Where vectors lie, with the rest of a chunk or in a mapped file, and in which
+ *	  numbers, floats or halves.
  *
  * With codes a walk looks at none of the vectors, and a search measures a few
  * dozen at its end.  So they need not be in memory all the time: in a file that is
@@ -28,12 +29,6 @@
 
 #define STEP ((uint64_t) 1 << 20)	/* bytes allocated at a time, at least */
 #define SHARE 16				/* and of what there is */
-
-static size_t
-row_bytes(const Hnsw *h)
-{
-	return sizeof(float) * h->dim16;
-}
 
 VtStatus
 vectors_open(Hnsw *h, VtError *err)
@@ -62,14 +57,14 @@ vectors_close(Hnsw *h)
 	if (h->vectors_fd < 0)
 		return;
 	for (uint32_t i = 0; i < h->nchunks_max && atomic_load(&h->vectors[i]); i++)
-		munmap(atomic_load(&h->vectors[i]), row_bytes(h) << h->shift);
+		munmap(atomic_load(&h->vectors[i]), h->vec_row << h->shift);
 	close(h->vectors_fd);
 }
 
 VtStatus
 vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err)
 {
-	size_t		size = row_bytes(h) << h->shift;
+	size_t		size = h->vec_row << h->shift;
 	uint8_t    *part;
 
 	if (h->vectors_fd < 0)
@@ -91,7 +86,7 @@ vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err)
 VtStatus
 vectors_allocate(Hnsw *h, uint32_t slots, VtError *err)
 {
-	uint64_t	want = (uint64_t) slots * row_bytes(h);
+	uint64_t	want = (uint64_t) slots * h->vec_row;
 	uint64_t	most;
 	int			code;
 
@@ -99,7 +94,7 @@ vectors_allocate(Hnsw *h, uint32_t slots, VtError *err)
 		return VT_OK;
 
 	/* Not beyond the end of the last chunk. */
-	most = (((uint64_t) slots + h->mask) >> h->shift) * (row_bytes(h) << h->shift);
+	most = (((uint64_t) slots + h->mask) >> h->shift) * (h->vec_row << h->shift);
 	want += h->vectors_bytes / SHARE > STEP ? h->vectors_bytes / SHARE : STEP;
 	want = want < most ? want : most;
 	do
@@ -117,7 +112,7 @@ vectors_allocate(Hnsw *h, uint32_t slots, VtError *err)
 void
 vectors_give_back(Hnsw *h, uint32_t from)
 {
-	uint64_t	bytes = (uint64_t) from * row_bytes(h);
+	uint64_t	bytes = (uint64_t) from * h->vec_row;
 
 	if ((from & h->mask) == 0)
 	{
@@ -125,8 +120,54 @@ vectors_give_back(Hnsw *h, uint32_t from)
 
 		atomic_store_explicit(&h->vectors[from >> h->shift], NULL, memory_order_release);
 		if (h->vectors_fd >= 0)
-			munmap(part, row_bytes(h) << h->shift);
+			munmap(part, h->vec_row << h->shift);
 	}
 	if (h->vectors_fd >= 0 && bytes < h->vectors_bytes && ftruncate(h->vectors_fd, (off_t) bytes) == 0)
 		h->vectors_bytes = bytes;
+}
+
+/* -- Numbers ----------------------------------------------------------------- */
+
+void
+vectors_write(Hnsw *h, uint32_t slot, const float *vector)
+{
+	uint8_t    *row = graph_vector(h, slot);
+	size_t		bytes = h->vec_row / h->dim16 * h->opt.dim;
+
+	if (h->halves)
+	{
+		bool		fits = vec_to_half((VecHalf *) row, vector, h->opt.dim);
+
+		Assert(fits);
+	}
+	else
+		memcpy(row, vector, bytes);
+	memset(row + bytes, 0, h->vec_row - bytes);
+}
+
+void
+vectors_read(const Hnsw *h, uint32_t slot, float *out)
+{
+	const uint8_t *row = graph_vector(h, slot);
+
+	if (h->halves)
+		vec_from_half(out, (const VecHalf *) row, h->opt.dim);
+	else
+		memcpy(out, row, sizeof(float) * h->opt.dim);
+}
+
+double
+hnsw_distance(const Hnsw *h, const float *query, uint32_t slot)
+{
+	const uint8_t *row = graph_vector(h, slot);
+
+	if (h->halves)
+		return vec_distance_half(h->opt.metric, query, (const VecHalf *) row, h->opt.dim);
+	return vec_distance(h->opt.metric, query, (const float *) row, h->opt.dim);
+}
+
+void
+hnsw_read_vector(const Hnsw *h, uint32_t slot, float *out)
+{
+	vectors_read(h, slot, out);
 }

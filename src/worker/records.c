@@ -121,6 +121,7 @@ graph_options(Records *records)
 		.m = records->opt.m,
 		.ef_construction = records->opt.ef_construction,
 		.codes = records->opt.codes,
+		.element = records->opt.element,
 		.seed = records->opt.seed,
 		.vectors = records->opt.codes == HNSW_CODES_INT8 && records->opt.metric != VEC_L1 ?
 			records->opt.vectors : NULL,
@@ -296,16 +297,36 @@ head_fill(Records *records, uint32_t slot, Bytes id)
 	return head;
 }
 
+void
+vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element)
+{
+	VecHalf		some[64];
+
+	if (element != VEC_FLOAT16)
+	{
+		for (uint32_t i = 0; i < dim; i++)
+		{
+			uint32_t	bits = get_le32(in + 4 * (size_t) i);
+
+			memcpy(&out[i], &bits, sizeof(bits));
+		}
+		return;
+	}
+	for (uint32_t at = 0; at < dim; at += 64)
+	{
+		uint32_t	n = dim - at < 64 ? dim - at : 64;
+
+		for (uint32_t i = 0; i < n; i++)
+			some[i] = get_le16(in + 2 * (size_t) (at + i));
+		vec_from_half(out + at, some, n);
+	}
+}
+
 /* Into records->vector, aligned. */
 static const float *
 read_vector(Records *records, const uint8_t *vector)
 {
-	for (uint32_t i = 0; i < records->opt.dim; i++)
-	{
-		uint32_t	bits = get_le32(vector + 4 * (size_t) i);
-
-		memcpy(&records->vector[i], &bits, sizeof(bits));
-	}
+	vector_take(records->vector, vector, records->opt.dim, records->opt.element);
 	return records->vector;
 }
 
@@ -562,12 +583,6 @@ records_settle(Records *records)
 }
 
 /* -- Looking --------------------------------------------------------------- */
-
-VecMetric
-records_metric(const Records *records)
-{
-	return records->opt.metric;
-}
 
 uint32_t
 records_dim(const Records *records)

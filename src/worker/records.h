@@ -32,10 +32,14 @@
 
 typedef struct Records Records;
 
+/* dim little-endian numbers, unaligned, as floats. */
+extern void vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element);
+
 typedef struct RecordsOptions
 {
 	VecMetric	metric;
 	uint32_t	dim;
+	VecElement	element;		/* of the vectors given here, and kept */
 	uint32_t	m;
 	uint32_t	ef_construction;
 	HnswCodes	codes;
@@ -46,7 +50,6 @@ typedef struct RecordsOptions
 /* VT_INVALID when an option is out of range. */
 extern VtStatus records_new(const RecordsOptions *options, Records **out, VtError *err);
 extern void records_free(Records *records);
-extern VecMetric records_metric(const Records *records);
 extern uint32_t records_dim(const Records *records);
 
 /* -- Files ----------------------------------------------------------------- */
@@ -87,7 +90,7 @@ extern uint64_t records_version(Records *records, Bytes id);
 
 /*
  * Insert or supersede; searchable when it returns.  vector: dim little-endian
- * floats, unaligned.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
+ * floats or halves, unaligned.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
  * changed, and the shard cannot go on: what is committed must be applied.
  */
 extern VtStatus records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,

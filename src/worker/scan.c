@@ -232,12 +232,7 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 	if (scan->ef > HNSW_MAX_EF)
 		scan->ef = HNSW_MAX_EF;
 	scan->query = vt_alloc(sizeof(float) * dim);
-	for (uint32_t i = 0; i < dim; i++)
-	{
-		uint32_t	bits = get_le32(options->query + 4 * (size_t) i);
-
-		memcpy(&scan->query[i], &bits, sizeof(bits));
-	}
+	vector_take(scan->query, options->query, dim, VEC_FLOAT32);
 	while (wire_id_next(options->excluded, &at, &id))
 		idset_add(&scan->seen, id);
 	pass(scan);
@@ -259,9 +254,7 @@ replace(RecordScan *scan, const Candidate *stale)
 	if (live && now.version != stale->version)
 	{
 		scan->cost.refined++;
-		now.distance = vec_distance(records_metric(scan->records), scan->query,
-									hnsw_vector(records_graph(scan->records), now.slot),
-									records_dim(scan->records));
+		now.distance = hnsw_distance(records_graph(scan->records), scan->query, now.slot);
 	}
 	records_leave(scan->records, entered);
 	if (!live || vt_broken("S5-replace"))

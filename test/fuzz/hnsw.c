@@ -28,6 +28,7 @@
 
 #define SEAL 0x80
 #define CODES 0x40
+#define HALVES 0x20
 #define DIM 8
 #define FEW 60
 #define MOST 4096
@@ -39,7 +40,8 @@ options_of(uint8_t kind)
 {
 	HnswOptions options = {
 		.dim = DIM, .metric = VEC_L2, .m = 3, .ef_construction = 20, .max_slots = MOST,
-		.codes = kind & CODES ? HNSW_CODES_INT8 : HNSW_CODES_NONE
+		.codes = kind & CODES ? HNSW_CODES_INT8 : HNSW_CODES_NONE,
+		.element = kind & HALVES ? VEC_FLOAT16 : VEC_FLOAT32
 	};
 
 	return options;
@@ -211,7 +213,7 @@ int
 main(int argc, char **argv)
 {
 	return argc != 2 || write_sample(argv[1], SEAL) || write_sample(argv[1], SEAL | CODES) ||
-		write_sample(argv[1], 3);
+		write_sample(argv[1], SEAL | HALVES) || write_sample(argv[1], SEAL | CODES | HALVES) || write_sample(argv[1], 3);
 }
 #elif defined(FUZZ_REPLAY)
 int

@@ -142,6 +142,9 @@ is_label(void *arg, uint64_t label, uint32_t slot)
 static void
 assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
 {
+	float	   *vector = malloc(sizeof(float) * dim);
+
+	assert_non_null(vector);
 	for (uint32_t label = 0; label < labels; label++)
 	{
 		HnswHit		hits[2];
@@ -152,10 +155,11 @@ assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
 		if (n > 0)
 		{
 			assert_int_equal(hits[0].slot, owner->slot_of[label]);
-			assert_memory_equal(hnsw_vector(owner->h, hits[0].slot),
-								rows + (size_t) owner->row_of[label] * dim, sizeof(float) * dim);
+			hnsw_read_vector(owner->h, hits[0].slot, vector);
+			assert_memory_equal(vector, rows + (size_t) owner->row_of[label] * dim, sizeof(float) * dim);
 		}
 	}
+	free(vector);
 }
 
 /* -- Tests ----------------------------------------------------------------- */
@@ -365,8 +369,12 @@ in_any_order(void **state)
 
 					assert_int_equal(n, owner->slot_of[any] != NOWHERE);
 					if (n == 1)
-						assert_memory_equal(hnsw_vector(owner->h, hits[0].slot),
-											rows + (size_t) owner->row_of[any] * DIM, sizeof(float) * DIM);
+					{
+						float		vector[DIM];
+
+						hnsw_read_vector(owner->h, hits[0].slot, vector);
+						assert_memory_equal(vector, rows + (size_t) owner->row_of[any] * DIM, sizeof(vector));
+					}
 				}
 				if (i % 500 == 0)
 					assert_sound(owner->h);
@@ -466,7 +474,10 @@ look_on(void *arg)
 		n = hnsw_search(shared->h, &s, hits);
 		for (uint32_t k = 0; k < n; k++)
 		{
-			if (hits[k].distance != vec_distance(VEC_L2, s.query, hnsw_vector(shared->h, hits[k].slot), DIM))
+			float		vector[DIM];
+
+			hnsw_read_vector(shared->h, hits[k].slot, vector);
+			if (hits[k].distance != vec_distance(VEC_L2, s.query, vector, DIM))
 				atomic_fetch_add(&complaints, 1);
 			for (uint32_t j = 0; j < k; j++)
 				if (hits[j].label == hits[k].label)

@@ -441,7 +441,7 @@ random_life_keeps_the_books(void **state)
 			live += gone[id];
 			gone[id] = 0;
 			slots[id] = slot;
-			memmove(rows + (size_t) id * DIM, hnsw_vector(h, slot), DIM * sizeof(float));
+			hnsw_read_vector(h, slot, rows + (size_t) id * DIM);
 		}
 		else if (what < 80 && !gone[id])
 		{

@@ -64,7 +64,8 @@ static HnswOptions
 options_of(VecMetric metric, HnswCodes codes, uint32_t m)
 {
 	HnswOptions options = {
-		.dim = DIM, .metric = metric, .m = m, .ef_construction = 100, .codes = codes, .seed = 7
+		.dim = DIM, .metric = metric, .m = m, .ef_construction = 100, .codes = codes, .seed = 7,
+		.element = VEC_FLOAT32
 	};
 
 	return options;
@@ -90,12 +91,13 @@ restore(Hnsw *h, const Told *told, const float *rows, const uint8_t *gone)
 	hnsw_loaded(h);
 }
 
-/* Every tenth row is one that was there before: twins. */
+/* Numbers that are halves as well; every tenth row is one that was there before: twins. */
 static float *
 rows_with_twins(uint32_t n)
 {
 	float	   *rows = clustered(1, n);
 
+	round_to_halves(rows, n);
 	for (uint32_t i = 10; i < n; i += 10)
 		memcpy(rows + (size_t) i * DIM, rows + (size_t) (i % 70) * DIM, DIM * sizeof(float));
 	return rows;
@@ -135,16 +137,28 @@ static const struct
 {
 	VecMetric	metric;
 	HnswCodes	codes;
+	VecElement	element;
 }			kinds[] = {
-	{VEC_L2, HNSW_CODES_NONE},
-	{VEC_L2, HNSW_CODES_INT8},
-	{VEC_COSINE, HNSW_CODES_NONE},
-	{VEC_COSINE, HNSW_CODES_INT8},
-	{VEC_IP, HNSW_CODES_INT8},
-	{VEC_L1, HNSW_CODES_NONE},
+	{VEC_L2, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_L2, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_COSINE, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_IP, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_L1, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_L2, HNSW_CODES_INT8, VEC_FLOAT16},
+	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT16},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static HnswOptions
+kind(size_t k)
+{
+	HnswOptions options = options_of(kinds[k].metric, kinds[k].codes, 16);
+
+	options.element = kinds[k].element;
+	return options;
+}
 
 /* -- Stories --------------------------------------------------------------- */
 
@@ -157,7 +171,7 @@ comes_back_the_same(void **state)
 	(void) state;
 	for (size_t k = 0; k < KINDS; k++)
 	{
-		HnswOptions options = options_of(kinds[k].metric, kinds[k].codes, 16);
+		HnswOptions options = kind(k);
 		Hnsw	   *h = built(&options, rows, N);
 		Told		told;
 		Hnsw	   *back;
@@ -229,7 +243,7 @@ some_are_gone(void **state)
 		gone[i] = i % 5 == 0 || (i > 1000 && i < 1200);
 	for (size_t k = 0; k < KINDS; k++)
 	{
-		HnswOptions options = options_of(kinds[k].metric, kinds[k].codes, 16);
+		HnswOptions options = kind(k);
 		Hnsw	   *h = built(&options, rows, N);
 		Told		told;
 		Hnsw	   *back;
@@ -555,7 +569,7 @@ of_another_graph(void **state)
 	HnswOptions options = options_of(VEC_L2, HNSW_CODES_NONE, 8);
 	Hnsw	   *h = built(&options, rows, FEW);
 	const char *path = scratch_path("graph");
-	HnswOptions other[6];
+	HnswOptions other[7];
 	Told		told = {.n = 0};
 	HnswLoad	how = {.path = path, .tag = bytes_str("another"), .each = tell, .arg = &told};
 	Hnsw	   *back;
@@ -563,7 +577,7 @@ of_another_graph(void **state)
 
 	(void) state;
 	assert_int_equal(save(h, path), VT_OK);
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 		other[i] = options;
 	other[0].dim++;
 	other[1].metric = VEC_COSINE;
@@ -571,7 +585,8 @@ of_another_graph(void **state)
 	other[3].codes = HNSW_CODES_INT8;
 	other[4].seed++;
 	other[5].ef_construction++;
-	for (int i = 0; i < 6; i++)
+	other[6].element = VEC_FLOAT16;
+	for (int i = 0; i < 7; i++)
 		assert_int_equal(load(path, &other[i], &told, &back), VT_INVALID);
 	assert_int_equal(hnsw_load(&options, &how, &back, &err), VT_INVALID);
 	options.max_slots = FEW - 1;
@@ -583,17 +598,25 @@ of_another_graph(void **state)
 
 /* -- The bytes themselves --------------------------------------------------- */
 
-#define GOLDEN "test/golden/hnsw_file.hex"
+static const struct
+{
+	const char *path;
+	VecElement	element;
+}			goldens[] = {
+	{"test/golden/hnsw_file.hex", VEC_FLOAT32},
+	{"test/golden/hnsw_file_half.hex", VEC_FLOAT16},
+};
 
 /* A few nodes of two levels, twins, one that is dead, one that waits. */
 static Hnsw *
-few(HnswOptions *options)
+few(HnswOptions *options, VecElement element)
 {
 	Hnsw	   *h;
 	float		row[DIM] = {0};
 	VtError		err;
 
 	*options = options_of(VEC_L2, HNSW_CODES_NONE, 2);
+	options->element = element;
 	assert_int_equal(hnsw_create(options, &h, &err), VT_OK);
 	for (uint32_t i = 0; i < 9; i++)
 	{
@@ -609,46 +632,56 @@ few(HnswOptions *options)
 static void
 bytes_are_as_ever(void **state)
 {
-	HnswOptions options;
-	Hnsw	   *h = few(&options);
-	Buf			golden = read_hex(GOLDEN);
 	char		path[192];
-	Told		told;
-	Hnsw	   *back;
-	uint8_t    *file;
-	size_t		size;
 
 	(void) state;
 	snprintf(path, sizeof(path), "%s", scratch_path("graph"));
-	assert_int_equal(save(h, path), VT_OK);
-	file = read_file(path, &size);
-	assert_int_equal(size, golden.len);
-	assert_memory_equal(file, golden.data, size);
-	write_file(path, golden.data, golden.len);
-	assert_int_equal(load(path, &options, &told, &back), VT_OK);
-	assert_int_equal(told.n, 7);
-	hnsw_destroy(back);
-	hnsw_destroy(h);
-	free(file);
-	buf_free(&golden);
+	for (size_t i = 0; i < sizeof(goldens) / sizeof(goldens[0]); i++)
+	{
+		HnswOptions options;
+		Hnsw	   *h = few(&options, goldens[i].element);
+		Buf			golden = read_hex(goldens[i].path);
+		Told		told;
+		Hnsw	   *back;
+		uint8_t    *file;
+		size_t		size;
+
+		assert_int_equal(save(h, path), VT_OK);
+		file = read_file(path, &size);
+		assert_int_equal(size, golden.len);
+		assert_memory_equal(file, golden.data, size);
+		write_file(path, golden.data, golden.len);
+		assert_int_equal(load(path, &options, &told, &back), VT_OK);
+		assert_int_equal(told.n, 7);
+		hnsw_destroy(back);
+		hnsw_destroy(h);
+		free(file);
+		buf_free(&golden);
+	}
 }
 
 /* hnsw_file --write, as wire_golden. */
 static int
 write_golden(void)
 {
-	HnswOptions options;
-	Hnsw	   *h = few(&options);
-	uint8_t    *file;
-	size_t		size;
-	bool		ok;
+	bool		ok = scratch_make(NULL) == 0;
 
-	if (scratch_make(NULL) != 0 || save(h, scratch_path("graph")) != VT_OK)
-		return 1;
-	file = read_file(scratch_path("graph"), &size);
-	ok = write_hex(GOLDEN, "the file of a graph; the fields are those of docs/disk.md", bytes_of(file, size));
-	free(file);
-	hnsw_destroy(h);
+	for (size_t i = 0; ok && i < sizeof(goldens) / sizeof(goldens[0]); i++)
+	{
+		HnswOptions options;
+		Hnsw	   *h = few(&options, goldens[i].element);
+		uint8_t    *file;
+		size_t		size;
+
+		ok = save(h, scratch_path("graph")) == VT_OK;
+		if (!ok)
+			break;
+		file = read_file(scratch_path("graph"), &size);
+		ok = write_hex(goldens[i].path, "the file of a graph; the fields are those of docs/disk.md",
+					   bytes_of(file, size));
+		free(file);
+		hnsw_destroy(h);
+	}
 	return scratch_remove(NULL) != 0 || !ok;
 }
 

@@ -67,6 +67,19 @@ create(VecMetric metric, HnswCodes codes)
 	return h;
 }
 
+/* Each number as the nearest half. */
+static inline void
+round_to_halves(float *rows, uint32_t n)
+{
+	VecHalf		row[DIM];
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		assert_true(vec_to_half(row, rows + (size_t) i * DIM, DIM));
+		vec_from_half(rows + (size_t) i * DIM, row, DIM);
+	}
+}
+
 static inline uint32_t
 add(Hnsw *h, uint64_t label, const float *vector)
 {
@@ -114,8 +127,11 @@ assert_hits(Hnsw *h, VecMetric metric, const float *query, const HnswHit *hits, 
 {
 	for (uint32_t i = 0; i < n; i++)
 	{
-		double		d = vec_distance(metric, query, hnsw_vector(h, hits[i].slot), DIM);
+		float		vector[DIM];
+		double		d;
 
+		hnsw_read_vector(h, hits[i].slot, vector);
+		d = vec_distance(metric, query, vector, DIM);
 		assert_memory_equal(&d, &hits[i].distance, sizeof(d));
 		assert_int_equal(hits[i].label, hnsw_label(h, hits[i].slot));
 		if (i > 0 && !(hits[i - 1].distance < hits[i].distance))

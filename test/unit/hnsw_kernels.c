@@ -18,6 +18,7 @@
 
 #include "base/prng.h"
 #include "hnsw/kernels.h"
+#include "vec/vec.h"
 
 #define MOST 1024
 #define ROWS 11
@@ -29,11 +30,13 @@ typedef struct Given
 {
 	_Alignas(64) uint8_t codes[ROWS][MOST];
 	_Alignas(64) float floats[ROWS][MOST];
+	_Alignas(64) VecHalf halves[ROWS][MOST];
 	_Alignas(64) float vector[MOST];
 	_Alignas(64) int8_t high[MOST];
 	_Alignas(64) int8_t low[MOST];
 	const uint8_t *code_rows[ROWS];
 	const uint8_t *float_rows[ROWS];
+	const uint8_t *half_rows[ROWS];
 } Given;
 
 /* extreme: every number the largest there is, so that sums overflow if any can. */
@@ -59,6 +62,8 @@ given(uint64_t seed, float size, int extreme)
 	{
 		g->code_rows[r] = g->codes[r];
 		g->float_rows[r] = (const uint8_t *) g->floats[r];
+		g->half_rows[r] = (const uint8_t *) g->halves[r];
+		(void) vec_to_half(g->halves[r], g->floats[r], MOST);
 	}
 	return g;
 }
@@ -174,8 +179,8 @@ floats_are_near(void **state)
 		for (uint32_t len = 16; k && len <= MOST; len += 16)
 			for (uint32_t n = 1; n <= ROWS; n++)
 			{
-				FloatKernel plain[] = {kernels_plain.l2, kernels_plain.dot, kernels_plain.l1};
-				FloatKernel fast[] = {k->l2, k->dot, k->l1};
+				FloatKernel plain[] = {kernels_plain.floats.l2, kernels_plain.floats.dot, kernels_plain.floats.l1};
+				FloatKernel fast[] = {k->floats.l2, k->floats.dot, k->floats.l1};
 
 				for (int m = 0; m < 3; m++)
 				{
@@ -194,6 +199,41 @@ floats_are_near(void **state)
 	free(g);
 }
 
+/* A half counts as the float it stands for, to the last bit: on the same path both are summed alike. */
+static void
+halves_are_their_floats(void **state)
+{
+	Given	   *g = given(21, 1, 0);
+
+	(void) state;
+	for (int r = 0; r < ROWS; r++)
+		vec_from_half(g->floats[r], g->halves[r], MOST);
+	for (size_t c = 0; c <= sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = c ? kernels_by_name(names[c - 1]) : &kernels_plain;
+
+		for (uint32_t len = 16; k && len <= MOST; len += 16)
+			for (uint32_t n = 1; n <= ROWS; n++)
+			{
+				FloatKernel floats[] = {k->floats.l2, k->floats.dot, k->floats.l1};
+				FloatKernel halves[] = {k->halves.l2, k->halves.dot, k->halves.l1};
+
+				for (int m = 0; m < 3; m++)
+				{
+					float		a[ROWS];
+					float		b[ROWS + 1];
+
+					b[n] = 12345;
+					floats[m] (g->vector, g->float_rows, n, len, a);
+					halves[m] (g->vector, g->half_rows, n, len, b);
+					assert_memory_equal(a, b, sizeof(float) * n);
+					assert_true(b[n] == 12345);
+				}
+			}
+	}
+	free(g);
+}
+
 int
 main(void)
 {
@@ -202,6 +242,7 @@ main(void)
 		cmocka_unit_test(unpacked_codes_are_equal),
 		cmocka_unit_test(splits_are_equal),
 		cmocka_unit_test(floats_are_near),
+		cmocka_unit_test(halves_are_their_floats),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_kernels", tests, NULL, NULL);

@@ -191,7 +191,7 @@ static void
 judge(const HnswHit *hit, const float *query, const uint8_t *before)
 {
 	uint32_t	label = (uint32_t) hit->label;
-	const float *vector = hnsw_vector(h, hit->slot);
+	float		vector[DIM];
 	bool		is_old;
 	bool		is_new;
 
@@ -200,6 +200,7 @@ judge(const HnswHit *hit, const float *query, const uint8_t *before)
 		complain("a label nobody gave", hit->label);
 		return;
 	}
+	hnsw_read_vector(h, hit->slot, vector);
 	is_old = memcmp(vector, old_rows[label], sizeof(old_rows[label])) == 0;
 	is_new = memcmp(vector, new_rows[label], sizeof(new_rows[label])) == 0;
 	if (hit->distance != vec_distance(VEC_L2, query, vector, DIM))

@@ -323,11 +323,14 @@ check_graph(World *w)
 	{
 		StoreRow	row;
 		uint32_t	slot;
+		float		vector[DIM];
 
 		assert_int_equal(row_get(value, &row, NULL), VT_OK);
 		if (!records_find(records, bytes_of(key.data + 1, key.len - 1), &slot, &version) ||
-			version != row.index || !hnsw_live(records_graph(records), slot) ||
-			get_le32(row.vector) != get_le32((const uint8_t *) hnsw_vector(records_graph(records), slot)))
+			version != row.index || !hnsw_live(records_graph(records), slot))
+			fail_msg("seed %llu: a row is not in the graph", (unsigned long long) w->seed);
+		hnsw_read_vector(records_graph(records), slot, vector);
+		if (memcmp(row.vector, vector, sizeof(vector)) != 0)
 			fail_msg("seed %llu: a row is not in the graph as it is on disk", (unsigned long long) w->seed);
 		rows++;
 	}

@@ -50,7 +50,7 @@ typedef struct Settings
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
 	const char *keep;			/* folder for hnswlib's indexes; NULL: built each time */
-	const Engine *ours[2];		/* what modes other than curves run on */
+	const Engine *ours[8];		/* what modes other than curves run on */
 	uint32_t	nours;
 	int			argc;
 	char	  **argv;

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * engine.c
- *	  Our own engines: the graph on floats, on codes, and the exact scan.
+ *	  Our own engines: the graph on floats, on halves, on codes of either, and the
+ *	  exact scan.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,11 +74,11 @@ feed(void *arg)
 }
 
 static void *
-build(const Plan *plan, HnswCodes codes, const char *vectors)
+build(const Plan *plan, HnswCodes codes, VecElement element, const char *vectors)
 {
 	HnswOptions options = {
 		.dim = plan->dim, .metric = (VecMetric) plan->metric, .m = plan->m,
-		.ef_construction = plan->ef_construction, .codes = codes, .seed = 1, .vectors = vectors
+		.ef_construction = plan->ef_construction, .codes = codes, .element = element, .seed = 1, .vectors = vectors
 	};
 	Index	   *index = vt_alloc0(sizeof(Index));
 	Feed		f = {.plan = plan, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -101,13 +102,25 @@ build(const Plan *plan, HnswCodes codes, const char *vectors)
 static void *
 build_float(const Plan *plan)
 {
-	return build(plan, HNSW_CODES_NONE, NULL);
+	return build(plan, HNSW_CODES_NONE, VEC_FLOAT32, NULL);
 }
 
 static void *
 build_int8(const Plan *plan)
 {
-	return build(plan, HNSW_CODES_INT8, NULL);
+	return build(plan, HNSW_CODES_INT8, VEC_FLOAT32, NULL);
+}
+
+static void *
+build_half(const Plan *plan)
+{
+	return build(plan, HNSW_CODES_NONE, VEC_FLOAT16, NULL);
+}
+
+static void *
+build_half_int8(const Plan *plan)
+{
+	return build(plan, HNSW_CODES_INT8, VEC_FLOAT16, NULL);
 }
 
 /* Vectors in a mapped file of the folder for temporary files. */
@@ -116,7 +129,7 @@ build_mapped(const Plan *plan)
 {
 	const char *folder = getenv("TMPDIR");
 
-	return build(plan, HNSW_CODES_INT8, folder ? folder : "/tmp");
+	return build(plan, HNSW_CODES_INT8, VEC_FLOAT32, folder ? folder : "/tmp");
 }
 
 static uint32_t
@@ -188,5 +201,7 @@ build_exact(const Plan *plan)
 
 const Engine engine_float = {"vectron float", false, build_float, search, distances, destroy};
 const Engine engine_int8 = {"vectron int8", false, build_int8, search, distances, destroy};
+const Engine engine_half = {"vectron half", false, build_half, search, distances, destroy};
+const Engine engine_half_int8 = {"vectron half-int8", false, build_half_int8, search, distances, destroy};
 const Engine engine_mapped = {"vectron mapped", false, build_mapped, search, distances, destroy};
 const Engine engine_exact = {"exact scan", true, build_exact, scan, distances, destroy};

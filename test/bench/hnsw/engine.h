@@ -45,13 +45,15 @@ typedef struct Engine
 
 extern const Engine engine_float;
 extern const Engine engine_int8;
+extern const Engine engine_half;
+extern const Engine engine_half_int8;
 extern const Engine engine_mapped;
 extern const Engine engine_exact;
 
 /* NULL when the library was not there when this was built. */
 extern const Engine *engine_hnswlib(void);
 
-/* The graph inside engine_float's and engine_int8's index. */
+/* The graph inside the index of one of ours. */
 struct Hnsw;
 extern struct Hnsw *engine_graph(void *index);
 

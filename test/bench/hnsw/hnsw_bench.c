@@ -9,7 +9,7 @@
  *		--demo DIR	the demonstration's files
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
- *		--engines LIST	of hnswlib,float,int8,exact; mapped: int8 with vectors in a mapped file below TMPDIR
+ *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
  *		--keep DIR	hnswlib's index is kept there and read the next time;
  *					its build time is not one then
  *	  modes: curves (usual), threads, insert, filter, churn, shrink
@@ -288,25 +288,42 @@ number(const char *text)
 	return (uint32_t) x;
 }
 
+/* Is the word in a list with commas? */
+static bool
+listed(const char *list, const char *word)
+{
+	size_t		len = strlen(word);
+
+	for (; list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL)
+		if (strncmp(list, word, len) == 0 && (list[len] == ',' || list[len] == '\0'))
+			return true;
+	return false;
+}
+
 static void
 take_engines(Run *run, const char *list)
 {
+	static const struct
+	{
+		const char *word;
+		const Engine *engine;
+	}			ours[] = {
+		{"float", &engine_float}, {"half", &engine_half}, {"int8", &engine_int8},
+		{"half-int8", &engine_half_int8}, {"mapped", &engine_mapped},
+	};
 	const Engine *rival = engine_hnswlib();
 
 	run->nengines = 0;
-	if (rival && strstr(list, "hnswlib"))
-		run->engines[run->nengines++] = rival;
-	if (strstr(list, "float"))
-		run->engines[run->nengines++] = &engine_float;
-	if (strstr(list, "int8"))
-		run->engines[run->nengines++] = &engine_int8;
-	if (strstr(list, "mapped"))
-		run->engines[run->nengines++] = &engine_mapped;
 	run->settings.nours = 0;
-	for (uint32_t i = 0; i < run->nengines; i++)
-		if (run->engines[i] != rival)
-			run->settings.ours[run->settings.nours++] = run->engines[i];
-	if (strstr(list, "exact"))
+	if (rival && listed(list, "hnswlib"))
+		run->engines[run->nengines++] = rival;
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (listed(list, ours[i].word))
+		{
+			run->engines[run->nengines++] = ours[i].engine;
+			run->settings.ours[run->settings.nours++] = ours[i].engine;
+		}
+	if (listed(list, "exact"))
 		run->engines[run->nengines++] = &engine_exact;
 }
 

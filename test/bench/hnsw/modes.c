@@ -95,7 +95,7 @@ mode_threads(const Settings *settings, const Set *set)
 {
 	Plan		plan = plan_of(settings, set, set->n);
 
-	printf("\nsearch by two threads, ef %d, searches a second of processor time\n%-15s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
+	printf("\nsearch by two threads, ef %d, searches a second of processor time\n%-17s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
 	for (uint32_t e = 0; e < settings->nours; e++)
 	{
 		void	   *index = settings->ours[e]->build(&plan);
@@ -108,7 +108,7 @@ mode_threads(const Settings *settings, const Set *set)
 
 				best[t - 1] = qps > best[t - 1] ? qps : best[t - 1];
 			}
-		printf("%-15s %9.0f %9.0f %7.2fx\n", settings->ours[e]->name, best[0], best[1], best[1] / best[0]);
+		printf("%-17s %9.0f %9.0f %7.2fx\n", settings->ours[e]->name, best[0], best[1], best[1] / best[0]);
 		settings->ours[e]->destroy(index);
 	}
 }
@@ -122,7 +122,7 @@ mode_insert(const Settings *settings, const Set *set)
 	Plan		plan = plan_of(settings, set, half);
 
 	printf("\none thread searches (ef %d, a second of processor time) while another inserts the second half\n"
-		   "%-15s %9s %9s %9s %8s %10s\n", EF, "engine", "half", "meanwhile", "all", "loss", "inserts/s");
+		   "%-17s %9s %9s %9s %8s %10s\n", EF, "engine", "half", "meanwhile", "all", "loss", "inserts/s");
 	for (uint32_t e = 0; e < settings->nours; e++)
 	{
 		void	   *index = settings->ours[e]->build(&plan);
@@ -151,7 +151,7 @@ mode_insert(const Settings *settings, const Set *set)
 		rate = (double) s.searches / s.us * 1e6;
 		/* A larger graph is slower by itself: compare with the middle of both. */
 		quiet = (before + after) / 2;
-		printf("%-15s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", settings->ours[e]->name, before, rate, after,
+		printf("%-17s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", settings->ours[e]->name, before, rate, after,
 			   100 * (1 - rate / quiet), (set->n - half) / spent * 1e6);
 		settings->ours[e]->destroy(index);
 	}
@@ -255,7 +255,7 @@ filter_line(const Set *set, Hnsw *h, const char *name, double share, bool by_cla
 		for (uint32_t i = 0; i < n; i++)
 			right += want > 0 && hits[i].distance <= truth[want - 1].distance;
 	}
-	printf("%-15s %-6s %-6s %8.2f%% %8.4f %9.0f %7.2fx %10.0f %8.0f %7.0f%%\n", name,
+	printf("%-17s %-6s %-6s %8.2f%% %8.4f %9.0f %7.2fx %10.0f %8.0f %7.0f%%\n", name,
 		   by_class ? "class" : "random", as_set ? "set" : "filter", 100.0 * pass / set->n,
 		   (double) right / (double) wanted, best, best / free_qps, (double) cost.distances / nq,
 		   (double) cost.looked / nq, 100.0 * (double) cost.exact / nq);
@@ -270,7 +270,7 @@ mode_filter(const Settings *settings, const Set *set)
 	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
 	Plan		plan = plan_of(settings, set, set->n);
 
-	printf("\nfilters, ef %d; speed as part of the unfiltered\n%-15s %-6s %-6s %9s %8s %9s %8s %10s %8s %8s\n",
+	printf("\nfilters, ef %d; speed as part of the unfiltered\n%-17s %-6s %-6s %9s %8s %9s %8s %10s %8s %8s\n",
 		   EF, "engine", "rows", "as", "pass", "recall", "QPS", "of free", "distances", "looked", "all");
 	for (uint32_t e = 0; e < settings->nours; e++)
 	{
@@ -284,7 +284,7 @@ mode_filter(const Settings *settings, const Set *set)
 
 			free_qps = qps > free_qps ? qps : free_qps;
 		}
-		printf("%-15s %-6s %-6s %9s %8s %9.0f\n", settings->ours[e]->name, "all", "none", "100%", "", free_qps);
+		printf("%-17s %-6s %-6s %9s %8s %9.0f\n", settings->ours[e]->name, "all", "none", "100%", "", free_qps);
 		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
 		{
 			for (int as_set = 1; as_set >= 0; as_set--)

@@ -70,22 +70,22 @@ report_curves(const Set *set, const Curve *curves, uint32_t n)
 	const Curve *rival = NULL;
 
 	(void) set;
-	printf("%-15s %9s %9s %9s\n", "engine", "build s", "cpu s", "B/vector");
+	printf("%-17s %9s %9s %9s\n", "engine", "build s", "cpu s", "B/vector");
 	for (uint32_t e = 0; e < n; e++)
 	{
 		if (strcmp(curves[e].engine->name, "hnswlib") == 0)
 			rival = &curves[e];
-		printf("%-15s %9.2f %9.2f %9.0f\n", curves[e].engine->name, curves[e].build_s,
+		printf("%-17s %9.2f %9.2f %9.0f\n", curves[e].engine->name, curves[e].build_s,
 			   curves[e].cpu_s, curves[e].memory);
 	}
-	printf("\n%-15s %6s %8s %9s %8s %8s %8s %9s\n", "engine", "ef", "recall", "QPS", "p50 us",
+	printf("\n%-17s %6s %8s %9s %8s %8s %8s %9s\n", "engine", "ef", "recall", "QPS", "p50 us",
 		   "p95 us", "p99 us", "distances");
 	for (uint32_t e = 0; e < n; e++)
 		for (uint32_t i = 0; i < curves[e].n; i++)
 		{
 			const Point *p = &curves[e].points[i];
 
-			printf("%-15s %6u %8.4f %9.0f %8.1f %8.1f %8.1f %9.0f\n", curves[e].engine->name, p->ef,
+			printf("%-17s %6u %8.4f %9.0f %8.1f %8.1f %8.1f %9.0f\n", curves[e].engine->name, p->ef,
 				   p->recall, p->qps, p->p50_us, p->p95_us, p->p99_us, p->distances);
 		}
 	printf("\nQPS at recall  ");
@@ -96,7 +96,7 @@ report_curves(const Set *set, const Curve *curves, uint32_t n)
 	{
 		if (curves[e].engine->exact)
 			continue;
-		printf("%-15s", curves[e].engine->name);
+		printf("%-17s", curves[e].engine->name);
 		for (size_t t = 0; t < TARGETS; t++)
 		{
 			double		qps = curve_qps_at(&curves[e], targets[t]);
@@ -178,7 +178,7 @@ place_y(double qps, double least, double most)
 static void
 write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
 {
-	static const char *const colours[] = {"#888888", "#1f77b4", "#d62728", "#2ca02c"};
+	static const char *const colours[] = {"#888888", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b"};
 	static const double ticks[] = {0.5, 0.9, 0.95, 0.99, 0.995, 0.999};
 	double		least = 1e12;
 	double		most = 1;
@@ -209,13 +209,13 @@ write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
 	{
 		if (curves[e].engine->exact)
 			continue;
-		fprintf(out, "<polyline fill=\"none\" stroke-width=\"2\" stroke=\"%s\" points=\"", colours[at % 4]);
+		fprintf(out, "<polyline fill=\"none\" stroke-width=\"2\" stroke=\"%s\" points=\"", colours[at % 6]);
 		for (uint32_t i = 0; i < curves[e].n; i++)
 			if (curves[e].points[i].recall >= 0.5)
 				fprintf(out, "%.1f,%.1f ", place_x(curves[e].points[i].recall),
 						place_y(curves[e].points[i].qps, least, most));
-		fprintf(out, "\"/>\n<text x=\"%u\" y=\"384\" fill=\"%s\">%s</text>\n", 60 + 140 * at,
-				colours[at % 4], curves[e].engine->name);
+		fprintf(out, "\"/>\n<text x=\"%u\" y=\"384\" fill=\"%s\">%s</text>\n", 60 + 114 * at,
+				colours[at % 6], curves[e].engine->name);
 		at++;
 	}
 	fprintf(out, "</svg>\n");
