@@ -118,6 +118,7 @@ typedef struct ClientCollection
 	WireOwner	owner;
 	uint32_t	dim;
 	VecMetric	metric;
+	VecElement	element;
 	uint64_t	route_version;
 	uint32_t	replicas_wanted;	/* of each shard; 0 = PD does not say */
 	uint32_t	nshards;		/* sorted by interval; they tile the space */
@@ -131,6 +132,7 @@ typedef struct ClientCreate
 	WireOwner	owner;
 	uint32_t	dim;
 	VecMetric	metric;
+	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32 */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	WireQuantization quantization;
@@ -237,6 +239,8 @@ typedef struct ClientRecord
  * VT_FENCED: some shard has a higher fence (in marks->fence); the caller looks
  * at its heap (law W6) and sends again what is not done with the new one.
  * VT_NOT_OWNER, VT_UNKNOWN_GENERATION, VT_GONE: definite refusals (law W7).
+ * VT_INVALID, before anything is sent: a number does not fit the collection's
+ * float16 (vec_to_half).
  */
 extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
 						   size_t n, bool *done, ClientMarks *marks, VtError *err);

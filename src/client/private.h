@@ -224,6 +224,9 @@ extern WireRoute route_of(const WireShardDesc *desc, const WireOwner *owner, int
 /* Little-endian floats of a vector: itself, or a copy in scratch. */
 extern const uint8_t *floats_le(Buf *scratch, const float *vector, uint32_t dim);
 
+/* The same, rounded to float16; that they fit has been checked (vec_to_half). */
+extern const uint8_t *halves_le(Buf *scratch, const float *vector, uint32_t dim);
+
 extern void marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index);
 extern void marks_reset(ClientMarks *marks);
 

@@ -273,6 +273,24 @@ floats_le(Buf *scratch, const float *vector, uint32_t dim)
 #endif
 }
 
+const uint8_t *
+halves_le(Buf *scratch, const float *vector, uint32_t dim)
+{
+	VecHalf    *halves;
+	bool		fits;
+
+	buf_clear(scratch);
+	buf_reserve(scratch, sizeof(VecHalf) * dim);
+	halves = (VecHalf *) scratch->data;
+	fits = vec_to_half(halves, vector, dim);
+	Assert(fits);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+	for (uint32_t i = 0; i < dim; i++)
+		put_le16(scratch->data + sizeof(VecHalf) * i, halves[i]);
+#endif
+	return scratch->data;
+}
+
 /* -- Marks ----------------------------------------------------------------- */
 
 void

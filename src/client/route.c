@@ -4,7 +4,7 @@
  *	  Where the shards of a generation are: asked from PD, kept, checked.
  *
  * A route is outside data.  It is taken only if its shards are sorted, tile the
- * whole hash space, and agree in generation, owner, dimension, metric and seed;
+ * whole hash space, and agree in generation, owner, dimension, metric, element and seed;
  * so whoever has a route can trust that every id has exactly one place in it
  * (law D1).  An entry keeps its address while it lives; its shards are replaced
  * by a refresh, which is why calls that go on copy what they need.
@@ -189,7 +189,7 @@ shards_agree(const ClientCollection *route)
 
 		if (d->first != next || !vt_id_equal(&d->generation, &route->generation) ||
 			!wire_owner_equal(&d->owner, &route->owner) || d->dim != route->dim ||
-			d->metric != (uint8_t) route->metric ||
+			d->metric != (uint8_t) route->metric || d->element != (uint8_t) route->element ||
 			d->hash_seed != route->shards[0].desc.hash_seed)
 			return false;
 		if (d->last == UINT64_MAX)
@@ -261,6 +261,7 @@ read_route(json_t *object, ClientCollection *out)
 	}
 	qsort(out->shards, n, sizeof(ClientShard), shard_compare);
 	out->metric = (VecMetric) out->shards[0].desc.metric;
+	out->element = (VecElement) out->shards[0].desc.element;
 	return vec_metric_valid(out->metric) && shards_agree(out);
 }
 
@@ -490,13 +491,14 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 	snprintf(xid, sizeof(xid), "%" PRIu64, create->xid);
 	/* The answer should be on its way before we stop listening. */
 	wait_ms = wait_ms > 60000 ? 60000 : wait_ms - wait_ms / 10;
-	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:i, s:i, s:s, s:I, s:I, s:s, s:s, s:I}",
+	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:s, s:s, s:I}",
 					 "op", "create_collection",
 					 "generation", generation,
 					 "owner", "system", system, "incarnation", incarnation,
 					 "database", (json_int_t) create->owner.database,
 					 "dim", (json_int_t) create->dim,
 					 "metric", vec_metric_name(create->metric),
+					 "element", vec_element_name(create->element ? create->element : VEC_FLOAT32),
 					 "m", (int) create->m,
 					 "ef_construction", (int) create->ef_construction,
 					 "quantization", create->quantization == QUANTIZATION_INT8 ? "int8" : "none",
@@ -517,6 +519,8 @@ client_create(Client *client, const ClientCreate *create, int64_t deadline_us, V
 
 	if (!vec_metric_valid(create->metric))
 		return vt_fail(err, VT_INVALID, "unrecognized metric %d", (int) create->metric);
+	if (create->element != 0 && !vec_element_valid(create->element))
+		return vt_fail(err, VT_INVALID, "unrecognized element %d", (int) create->element);
 	for (;;)
 	{
 		char	   *text = creation_text(create, deadline_us);

@@ -130,6 +130,7 @@ send_command(Writing *w, Target *t, Command *command)
 	write.fence = w->writer->fence;
 	write.timeline = w->writer->timeline;
 	write.lsn = w->writer->lsn;
+	write.halves = w->type == WRITE_PUT && w->route->element == VEC_FLOAT16;
 	frame = request_begin(w->client, conn, &command->request, WIRE_WRITE, &out);
 	begin = wire_write_begin(out, &write);
 	command->from = t->next;
@@ -141,7 +142,8 @@ send_command(Writing *w, Target *t, Command *command)
 		if (w->type == WRITE_PUT)
 		{
 			record.dim = w->route->dim;
-			record.vector = floats_le(&w->scratch, r->vector, record.dim);
+			record.halves = write.halves;
+			record.vector = (write.halves ? halves_le : floats_le) (&w->scratch, r->vector, record.dim);
 		}
 		wire_record_put(out, w->type, &record);
 		t->next++;
@@ -266,6 +268,23 @@ all_done(const Writing *w)
 	return true;
 }
 
+/* What the records are to be kept in holds all their numbers. */
+static VtStatus
+check_range(const Writing *w, VtError *err)
+{
+	VecHalf    *halves;
+	VtStatus	status = VT_OK;
+
+	if (w->type != WRITE_PUT || w->route->element != VEC_FLOAT16)
+		return VT_OK;
+	halves = vt_alloc(sizeof(VecHalf) * w->route->dim);
+	for (size_t i = 0; i < w->n && status == VT_OK; i++)
+		if (!vec_to_half(halves, w->records[i].vector, w->route->dim))
+			status = vt_fail(err, VT_INVALID, "the vector of record %zu has a number that is out of range for float16", i);
+	free(halves);
+	return status;
+}
+
 static VtStatus
 run(Writing *w, VtError *err)
 {
@@ -278,6 +297,8 @@ run(Writing *w, VtError *err)
 			return vt_fail(err, VT_INVALID, "record %zu has no vector or an id of %zu bytes", i,
 						   w->records[i].id.len);
 	status = client_route(w->client, &writer->generation, false, writer->deadline_us, &w->route, err);
+	if (status == VT_OK)
+		status = check_range(w, err);
 	while (status == VT_OK && !all_done(w))
 	{
 		if (w->marks)

@@ -99,6 +99,7 @@ json_route(Pd *pd, const CatalogCollection *c)
 	json_object_set_new(route, "metric", json_string(metric_name(c->metric)));
 	json_object_set_new(route, "m", json_integer(c->m));
 	json_object_set_new(route, "ef_construction", json_integer(c->ef_construction));
+	json_object_set_new(route, "element", json_string(element_name(c->element)));
 	json_object_set_new(route, "quantization", json_string(quantization_name(c->quantization)));
 	json_object_set_new(route, "route_version", json_u64(c->route_version));
 	json_object_set_new(route, "state", json_string("live"));
@@ -186,7 +187,7 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 		desc->hash_seed = get_le64(seed.b);
 		desc->dim = c->dim;
 		desc->metric = c->metric;
-		desc->element = 1;
+		desc->element = c->element;
 		desc->quantization = c->quantization;
 		desc->m = c->m;
 		desc->ef_construction = c->ef_construction;
@@ -213,6 +214,7 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 	int64_t		replicas;
 	const char *label = json_string_value(json_object_get(body, "label"));
 	const char *metric = json_string_value(json_object_get(body, "metric"));
+	const char *element = json_string_value(json_object_get(body, "element"));
 	const char *quantization = json_string_value(json_object_get(body, "quantization"));
 
 	memset(c, 0, sizeof(*c));
@@ -221,6 +223,7 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 		!get_int(body, "m", 2, 100, &m) || !get_int(body, "ef_construction", 4, 1000, &ef) ||
 		!get_int(body, "shards", 0, SHARDS_MAX, shards) || !get_int(body, "replicas", 0, WIRE_REPLICAS_MAX - 1, &replicas) ||
 		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric) ||
+		!element_number(element ? element : "float32", &c->element) ||
 		!quantization_number(quantization ? quantization : "none", &c->quantization))
 		return false;
 	c->dim = (uint32_t) dim;
@@ -278,7 +281,8 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 	if (known->state != COLLECTION_LIVE)
 		return vt_fail(err, VT_GONE, "the generation was dropped");
 	if (known->dim != c.dim || known->metric != c.metric || known->m != c.m ||
-		known->ef_construction != c.ef_construction || known->quantization != c.quantization)
+		known->ef_construction != c.ef_construction || known->element != c.element ||
+		known->quantization != c.quantization)
 		return vt_fail(err, VT_EXISTS, "the generation exists with other properties");
 	*out = known;
 	return VT_OK;

@@ -483,8 +483,7 @@ without_lost(Pd *pd, CatalogShard *shard, Buf *command)
 			desc->replicas[n++] = desc->replicas[i];
 			continue;
 		}
-		if (catalog_store(pd->catalog, owed.store))
-			command_owed(command, &owed);
+		command_owed(command, &owed);
 		any = true;
 	}
 	desc->nreplicas = n;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * vec_names.h
- *	  Private to pd: metrics and quantizations by name.  PD knows no vectors;
+ *	  Private to pd: metrics, elements and quantizations by name.  PD knows no vectors;
  *	  the numbers are those of the wire.
  *
  *-------------------------------------------------------------------------
@@ -30,6 +30,21 @@ metric_number(const char *name, uint8_t *out)
 			*out = i;
 			return true;
 		}
+	return false;
+}
+
+static inline const char *
+element_name(uint8_t element)
+{
+	return element == 1 ? "float32" : element == 2 ? "float16" : "?";
+}
+
+static inline bool
+element_number(const char *name, uint8_t *out)
+{
+	for (*out = 1; *out <= 2; ++*out)
+		if (strcmp(name, element_name(*out)) == 0)
+			return true;
 	return false;
 }
 

@@ -17,14 +17,20 @@ row_key(Buf *out, Bytes id)
 	buf_put(out, id.data, id.len);
 }
 
+static size_t
+vector_bytes(const StoreRow *row)
+{
+	return (size_t) row->dim * (row->halves ? 2 : 4);
+}
+
 void
 row_put(Buf *out, const StoreRow *row)
 {
 	size_t		begin = out->len;
 
-	buf_reserve(out, 64 + row->attributes.len + row->metadata.len + (size_t) row->dim * 4);
+	buf_reserve(out, 64 + row->attributes.len + row->metadata.len + vector_bytes(row));
 	buf_put_u8(out, ROW_FORMAT);
-	buf_put_u8(out, 0);
+	buf_put_u8(out, row->halves ? ROW_HALVES : 0);
 	buf_put_u16(out, 0);
 	buf_put_u32(out, row->timeline);
 	buf_put_u64(out, row->index);
@@ -33,7 +39,7 @@ row_put(Buf *out, const StoreRow *row)
 	buf_put_string(out, row->attributes);
 	buf_put_string(out, row->metadata);
 	buf_put_u32(out, row->dim);
-	buf_put(out, row->vector, (size_t) row->dim * 4);
+	buf_put(out, row->vector, vector_bytes(row));
 	buf_put_u64(out, hash_checksum(bytes_of(out->data + begin, out->len - begin)));
 }
 
@@ -51,9 +57,10 @@ row_get(Bytes value, StoreRow *out, VtError *err)
 	format = cursor_u8(&c);
 	flags = cursor_u8(&c);
 	cursor_u16(&c);
-	if (format != ROW_FORMAT || flags != 0)
+	if (format != ROW_FORMAT || (flags & ~ROW_HALVES))
 		return vt_fail(err, VT_VERSION, "a row has format %u with flags 0x%x, this program knows format %u",
 					   format, flags, ROW_FORMAT);
+	out->halves = flags & ROW_HALVES;
 	out->timeline = cursor_u32(&c);
 	out->index = cursor_u64(&c);
 	out->fence = cursor_u64(&c);
@@ -61,6 +68,6 @@ row_get(Bytes value, StoreRow *out, VtError *err)
 	out->attributes = cursor_string(&c);
 	out->metadata = cursor_string(&c);
 	out->dim = cursor_u32(&c);
-	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	out->vector = cursor_bytes(&c, vector_bytes(out)).data;
 	return cursor_done(&c) ? VT_OK : vt_fail(err, VT_CORRUPT, "a row makes no sense");
 }

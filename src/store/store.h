@@ -147,7 +147,7 @@ extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, u
  * A record of a shard, under the key 'v' + id.
  *
  *		 0	u8	 format			ROW_FORMAT
- *		 1	u8	 flags			0
+ *		 1	u8	 flags			ROW_HALVES or 0
  *		 2	u16	 reserved		0
  *		 4	u32	 timeline
  *		 8	u64	 index			log index that wrote it: its version
@@ -155,10 +155,11 @@ extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, u
  *		24	u64	 lsn
  *		32	u32	 attributes length, attributes
  *			u32	 metadata length, metadata
- *			u32	 dim, dim float32
+ *			u32	 dim, dim float32, or float16 with ROW_HALVES
  *			u64	 checksum of everything before
  */
 #define ROW_FORMAT 1
+#define ROW_HALVES 0x1
 typedef struct StoreRow
 {
 	uint32_t	timeline;
@@ -168,7 +169,8 @@ typedef struct StoreRow
 	Bytes		attributes;
 	Bytes		metadata;
 	uint32_t	dim;
-	const uint8_t *vector;		/* little-endian float32 */
+	bool		halves;			/* the vector is of float16, else of float32 */
+	const uint8_t *vector;		/* little-endian */
 } StoreRow;
 
 extern void row_put(Buf *out, const StoreRow *row);

@@ -150,6 +150,7 @@ extern uint32_t wire_peek_deadline_ms(Bytes payload);
  * the Raft entry.  The state machine decides on it at apply, never the door.
  */
 #define WIRE_WRITE_FORMAT 1
+#define WIRE_WRITE_HALVES 2		/* format of a put whose vectors are float16 */
 typedef enum WireWriteType
 {
 	WRITE_PUT = 1,				/* records with vectors */
@@ -163,6 +164,7 @@ typedef enum WireWriteType
 typedef struct WireWrite
 {
 	WireWriteType type;
+	bool		halves;			/* PUT: the vectors are float16, else float32 */
 	WireRoute	route;
 	uint64_t	fence;			/* as its backend last saw it (law W6) */
 	uint32_t	timeline;		/* of the PostgreSQL write */
@@ -182,7 +184,8 @@ typedef struct WireRecord
 	Bytes		attributes;		/* PUT: encoded attributes, empty today */
 	Bytes		metadata;		/* PUT: empty in index mode */
 	uint32_t	dim;			/* PUT; 0 = deleted record of a collection */
-	const uint8_t *vector;		/* PUT: dim little-endian float32, unaligned */
+	bool		halves;			/* PUT: as in the command */
+	const uint8_t *vector;		/* PUT: dim little-endian float32 or float16, unaligned */
 } WireRecord;
 
 /* Write a command: begin, records, end (fills the count). */

@@ -5,7 +5,7 @@
  *
  * Layout (little-endian):
  *
- *		 0  u8	 format			WIRE_WRITE_FORMAT
+ *		 0  u8	 format			WIRE_WRITE_FORMAT, or WIRE_WRITE_HALVES
  *		 1  u8	 type
  *		 2  u16  reserved, 0
  *		 4  route (64 bytes, see route_put)
@@ -19,8 +19,8 @@
  *	   116  records
  *
  * A record: u16 id length, id, then for a put u32 attributes length,
- * attributes, u32 metadata length, metadata, u32 dim, dim float32; for a
- * delete u64 version.
+ * attributes, u32 metadata length, metadata, u32 dim, dim float32 (or, by the
+ * format, float16); for a delete u64 version.
  *
  *-------------------------------------------------------------------------
  */
@@ -87,7 +87,7 @@ wire_write_begin(Buf *out, const WireWrite *write)
 {
 	size_t		begin = out->len;
 
-	buf_put_u8(out, WIRE_WRITE_FORMAT);
+	buf_put_u8(out, write->halves ? WIRE_WRITE_HALVES : WIRE_WRITE_FORMAT);
 	buf_put_u8(out, (uint8_t) write->type);
 	buf_put_u16(out, 0);
 	route_put(out, &write->route);
@@ -100,6 +100,12 @@ wire_write_begin(Buf *out, const WireWrite *write)
 	buf_put_u32(out, 0);
 	Assert(out->len - begin == AT_RECORDS);
 	return begin;
+}
+
+static size_t
+vector_bytes(uint32_t dim, bool halves)
+{
+	return (size_t) dim * (halves ? 2 : 4);
 }
 
 void
@@ -115,7 +121,7 @@ wire_record_put(Buf *out, WireWriteType type, const WireRecord *record)
 	buf_put_string(out, record->attributes);
 	buf_put_string(out, record->metadata);
 	buf_put_u32(out, record->dim);
-	buf_put(out, record->vector, (size_t) record->dim * 4);
+	buf_put(out, record->vector, vector_bytes(record->dim, record->halves));
 }
 
 void
@@ -126,13 +132,14 @@ wire_write_end(Buf *out, size_t begin, uint32_t nrecords)
 
 /* Read one record; sets c->failed when it is none. */
 static void
-record_get(Cursor *c, WireWriteType type, WireRecord *out)
+record_get(Cursor *c, const WireWrite *write, WireRecord *out)
 {
 	memset(out, 0, sizeof(*out));
+	out->halves = write->halves;
 	out->id = cursor_bytes(c, cursor_u16(c));
 	if (out->id.len < 1 || out->id.len > WIRE_ID_MAX)
 		c->failed = true;
-	if (type == WRITE_DELETE)
+	if (write->type == WRITE_DELETE)
 	{
 		out->version = cursor_u64(c);
 		return;
@@ -143,7 +150,7 @@ record_get(Cursor *c, WireWriteType type, WireRecord *out)
 	if (out->dim > WIRE_DIM_MAX)
 		c->failed = true;
 	else
-		out->vector = cursor_bytes(c, (size_t) out->dim * 4).data;
+		out->vector = cursor_bytes(c, vector_bytes(out->dim, out->halves)).data;
 }
 
 bool
@@ -152,6 +159,15 @@ wire_floats_finite(const uint8_t *vector, uint32_t dim)
 	/* An exponent of all ones is an infinity or a NaN. */
 	for (uint32_t i = 0; i < dim; i++)
 		if ((get_le32(vector + 4 * (size_t) i) & 0x7F800000u) == 0x7F800000u)
+			return false;
+	return true;
+}
+
+static bool
+halves_finite(const uint8_t *vector, uint32_t dim)
+{
+	for (uint32_t i = 0; i < dim; i++)
+		if ((get_le16(vector + 2 * (size_t) i) & 0x7C00u) == 0x7C00u)
 			return false;
 	return true;
 }
@@ -171,12 +187,13 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 					   payload.len, WIRE_COMMAND_MAX);
 	if (c.failed)
 		return vt_fail(err, VT_PROTOCOL, "write command of %zu bytes is cut off", payload.len);
-	if (format != WIRE_WRITE_FORMAT)
-		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u",
-					   format, WIRE_WRITE_FORMAT);
+	if (format != WIRE_WRITE_FORMAT && format != WIRE_WRITE_HALVES)
+		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u and %u",
+					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_HALVES);
 	if (type < WRITE_PUT || type > WRITE_OWNER)
 		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
 	out->type = (WireWriteType) type;
+	out->halves = format == WIRE_WRITE_HALVES;
 	route_get(&c, &out->route);
 	out->fence = cursor_u64(&c);
 	out->timeline = cursor_u32(&c);
@@ -185,7 +202,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	out->sequence = cursor_u64(&c);
 	out->fence_to = cursor_u64(&c);
 	out->nrecords = cursor_u32(&c);
-	if (c.failed || reserved != 0)
+	if (c.failed || reserved != 0 || (out->halves && out->type != WRITE_PUT))
 		return vt_fail(err, VT_PROTOCOL, "write command is malformed");
 	out->records = bytes_of(c.p, cursor_left(&c));
 
@@ -196,7 +213,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	{
 		WireRecord	record;
 
-		record_get(&c, out->type, &record);
+		record_get(&c, out, &record);
 		if (c.failed || out->type != WRITE_PUT)
 			continue;
 		if (i == 0)
@@ -204,7 +221,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 		if (record.dim != dim || dim == 0)
 			return vt_fail(err, VT_PROTOCOL, "write command mixes dimensions %u and %u",
 						   dim, record.dim);
-		if (!wire_floats_finite(record.vector, dim))
+		if (!(record.halves ? halves_finite : wire_floats_finite) (record.vector, dim))
 			return vt_fail(err, VT_PROTOCOL, "write command holds a vector that is not finite");
 	}
 	if (!cursor_done(&c))
@@ -220,7 +237,7 @@ wire_record_next(const WireWrite *write, size_t *at, WireRecord *out)
 	if (*at >= write->records.len)
 		return false;
 	c = cursor_of(bytes_of(write->records.data + *at, write->records.len - *at));
-	record_get(&c, write->type, out);
+	record_get(&c, write, out);
 	*at = (size_t) (c.p - write->records.data);
 	return !c.failed;
 }

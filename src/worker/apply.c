@@ -61,15 +61,15 @@ records_in_range(const Shard *shard, const WireWrite *write)
 	return true;
 }
 
-/* All records of a command have one dimension: its decoder saw to that. */
+/* All records of a command have one dimension and element: its decoder saw to that. */
 static bool
-dimensions_fit(const Shard *shard, const WireWrite *write)
+vectors_fit(const Shard *shard, const WireWrite *write)
 {
 	WireRecord	record;
 	size_t		at = 0;
 
 	return write->type != WRITE_PUT || !wire_record_next(write, &at, &record) ||
-		record.dim == shard->desc.dim;
+		(record.dim == shard->desc.dim && record.halves == shard_halves(&shard->desc));
 }
 
 Verdict
@@ -84,7 +84,7 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
 			 (!records_in_range(shard, write) && !vt_broken("D1-range")))
 		verdict.status = VT_WRONG_SHARD;
-	else if (write->type == WRITE_OWNER || !dimensions_fit(shard, write))
+	else if (write->type == WRITE_OWNER || !vectors_fit(shard, write))
 		verdict.status = VT_INVALID;
 	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence &&
 			 !vt_broken("W6-fence"))
@@ -134,6 +134,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 		row.attributes = record.attributes;
 		row.metadata = record.metadata;
 		row.dim = record.dim;
+		row.halves = record.halves;
 		row.vector = record.vector;
 		row_key(&key, record.id);
 		buf_clear(&value);

@@ -71,8 +71,8 @@ struct Indexer
 static uint64_t
 hot_limit(const Shard *shard)
 {
-	uint64_t	limit = HOT_BYTES / (shard->desc.quantization == QUANTIZATION_INT8 ?
-								 shard->desc.dim : sizeof(float) * shard->desc.dim);
+	uint32_t	size = shard->desc.quantization == QUANTIZATION_INT8 ? 1 : shard_halves(&shard->desc) ? 2 : 4;
+	uint64_t	limit = HOT_BYTES / (size * shard->desc.dim);
 
 	return limit > HOT_MIN ? limit : HOT_MIN;
 }

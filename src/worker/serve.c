@@ -421,6 +421,23 @@ serve_search(Worker *worker, Request *request)
 
 /* -- Listings -------------------------------------------------------------- */
 
+/* Listings are of float32, which every half is. */
+static const uint8_t *
+listed_vector(Buf *scratch, const StoreRow *row)
+{
+	if (!row->halves)
+		return row->vector;
+	buf_clear(scratch);
+	for (uint32_t i = 0; i < row->dim; i++)
+	{
+		float		x;
+
+		vector_take(&x, row->vector + 2 * (size_t) i, 1, VEC_FLOAT16);
+		buf_put_f32(scratch, x);
+	}
+	return scratch->data;
+}
+
 static void
 answer_list(Request *request, Lease *lease, uint32_t limit)
 {
@@ -428,6 +445,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	WireListResult result;
 	Buf			items = {0};
 	Buf			body = {0};
+	Buf			scratch = {0};
 	Bytes		key;
 	Bytes		value;
 	uint32_t	n = 0;
@@ -449,10 +467,11 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		item.id = bytes_of(key.data + 1, key.len - 1);
 		item.version = row.index;
 		item.dim = lease->vectors ? row.dim : 0;
-		item.vector = row.vector;
+		item.vector = lease->vectors ? listed_vector(&scratch, &row) : row.vector;
 		wire_list_item_put(&items, &item);
 		n++;
 	}
+	buf_free(&scratch);
 	if (status == VT_OK && !more)
 		status = store_iter_status(lease->iter, &err);
 	if (status != VT_OK)

@@ -172,6 +172,9 @@ load_records(Shard *shard, VtError *err)
 		if (status == VT_OK && row.dim != shard->desc.dim)
 			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
 							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
+		if (status == VT_OK && row.halves != shard_halves(&shard->desc))
+			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has another element than the shard",
+							 (unsigned long long) shard->desc.shard);
 		if (status != VT_OK)
 			break;
 		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector))
@@ -194,6 +197,7 @@ make_records(Shard *shard, VtError *err)
 	RecordsOptions options = {
 		.metric = (VecMetric) desc->metric,
 		.dim = desc->dim,
+		.element = (VecElement) desc->element,
 		.m = desc->m,
 		.ef_construction = desc->ef_construction,
 		.codes = desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ?

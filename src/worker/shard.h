@@ -90,6 +90,12 @@ typedef struct Shard
  * it is, durably.  Doing it again with the same is fine; with others it is
  * VT_EXISTS.
  */
+static inline bool
+shard_halves(const WireShardDesc *desc)
+{
+	return desc->element == VEC_FLOAT16;
+}
+
 extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, uint64_t replica,
 							 VtError *err);
 

@@ -134,6 +134,21 @@ sample_put(Buf *out)
 	wire_write_end(out, begin, 2);
 }
 
+/* 1, -2 and the largest there is. */
+static inline void
+sample_put_halves(Buf *out)
+{
+	static const uint8_t vector[] = {0x00, 0x3C, 0x00, 0xC0, 0xFF, 0x7B};
+	WireWrite	write = sample_write(WRITE_PUT);
+	WireRecord	record = {.id = bytes_str("name"), .dim = 3, .halves = true, .vector = vector};
+	size_t		begin;
+
+	write.halves = true;
+	begin = wire_write_begin(out, &write);
+	wire_record_put(out, WRITE_PUT, &record);
+	wire_write_end(out, begin, 1);
+}
+
 static inline void
 sample_delete(Buf *out)
 {
@@ -492,6 +507,7 @@ static const WireMessage wire_messages[] = {
 	{"frame", sample_frame, recode_frame},
 	{"hello", sample_hello, recode_hello},
 	{"write_put", sample_put, recode_write},
+	{"write_put_halves", sample_put_halves, recode_write},
 	{"write_delete", sample_delete, recode_write},
 	{"write_raise", sample_raise, recode_write},
 	{"write_ingest", sample_ingest, recode_write},

@@ -587,7 +587,7 @@ a_nearer_hit_that_comes_later_is_marked(void **state)
 	for (int i = 0; i < 40; i++, n++)
 		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
 	pthread_mutex_lock(&s.w.lock);
-	shard_put(world_place(&s.w, bytes_str("new")), bytes_str("new"), (const uint8_t *) query);
+	shard_put(world_place(&s.w, bytes_str("new")), bytes_str("new"), (const uint8_t *) query, false);
 	leases_drop(&s.w, -1);
 	pthread_mutex_unlock(&s.w.lock);
 	for (;; n++)
@@ -645,7 +645,7 @@ a_scan_goes_on_over_a_split(void **state)
 				if (wire_place(&from->desc, id) <= middle)
 					from->records[kept++] = r;
 				else
-					shard_put(to, id, (const uint8_t *) r.vector);
+					shard_put(to, id, (const uint8_t *) r.vector, false);
 			}
 			from->n = kept;
 		}

@@ -170,6 +170,35 @@ bad_records_are_refused_before_anything_is_sent(void **state)
 	tear_down(&s);
 }
 
+/* A collection of float16: numbers go as halves, and one that is none is refused here. */
+static void
+halves_are_sent_and_their_range_is_checked(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(2040, 20);
+
+	(void) state;
+	set_up(&s, 2);
+	for (uint32_t i = 0; i < s.w.nshards; i++)
+		s.w.shards[i].desc.element = VEC_FLOAT16;
+	b.vectors[7 * DIM] = 65520;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_non_null(strstr(vt_error_words(&err), "record 7"));
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	b.vectors[7 * DIM] = 65519;
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	for (size_t i = 0; i < b.n; i++)
+	{
+		VecHalf		halves[DIM];
+
+		assert_true(vec_to_half(halves, &b.vectors[i * DIM], DIM));
+		vec_from_half(&b.vectors[i * DIM], halves, DIM);
+	}
+	assert_all_there(&s, &b);
+	batch_free(&b);
+	tear_down(&s);
+}
+
 /* Everything that passes, at every place of a call over three shards. */
 static void
 passing_trouble_is_survived(void **state)
@@ -634,6 +663,7 @@ main(void)
 		cmocka_unit_test(records_go_to_the_shards_of_their_hash),
 		cmocka_unit_test(commands_are_small_and_four_are_under_way),
 		cmocka_unit_test(bad_records_are_refused_before_anything_is_sent),
+		cmocka_unit_test(halves_are_sent_and_their_range_is_checked),
 		cmocka_unit_test(passing_trouble_is_survived),
 		cmocka_unit_test(a_definite_no_is_not_asked_twice),
 		cmocka_unit_test(only_pd_says_that_a_generation_is_gone),

@@ -311,7 +311,7 @@ shard_record(FakeShard *s, Bytes id)
 }
 
 static inline void
-shard_put(FakeShard *s, Bytes id, const uint8_t *vector)
+shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
 {
 	FakeRecord *r = shard_record(s, id);
 
@@ -324,7 +324,15 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector)
 	memcpy(r->id, id.data, id.len);
 	r->id_len = id.len;
 	r->version = s->index;
-	memcpy(r->vector, vector, sizeof(r->vector));
+	if (halves)
+	{
+		VecHalf		numbers[DIM];
+
+		memcpy(numbers, vector, sizeof(numbers));
+		vec_from_half(r->vector, numbers, DIM);
+	}
+	else
+		memcpy(r->vector, vector, sizeof(r->vector));
 }
 
 static inline size_t
@@ -375,7 +383,7 @@ world_fill(World *w, uint32_t n, uint64_t seed)
 			vector[d] = (float) prng_below(&prng, 4);
 		s = world_place(w, bytes_of(id, sizeof(id)));
 		s->index++;
-		shard_put(s, bytes_of(id, sizeof(id)), (const uint8_t *) vector);
+		shard_put(s, bytes_of(id, sizeof(id)), (const uint8_t *) vector, false);
 	}
 }
 
@@ -563,7 +571,7 @@ answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 
 		if (write->type == WRITE_PUT)
 		{
-			shard_put(s, record.id, record.vector);
+			shard_put(s, record.id, record.vector, record.halves);
 			result.done++;
 		}
 		else if (r && r->version == record.version)

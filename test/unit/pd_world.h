@@ -164,7 +164,6 @@ pd_end(PdWorld *w)
 	free(w->pd.places);
 	free(w->pd.homes);
 	free(w->pd.holders);
-	free(w->pd.operators);
 	catalog_close(w->pd.catalog);
 }
 

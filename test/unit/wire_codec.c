@@ -296,13 +296,45 @@ write_commands_have_the_parts_of_their_type(void **state)
 	/* Newer than we are: not the same as damaged. */
 	buf_clear(&in);
 	sample_put(&in);
-	in.data[0] = WIRE_WRITE_FORMAT + 1;
+	in.data[0] = WIRE_WRITE_HALVES + 1;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
 	in.data[0] = '{';
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
 	in.data[0] = WIRE_WRITE_FORMAT;
 	in.data[1] = WRITE_OWNER + 1;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
+	buf_free(&in);
+}
+
+static void
+halves_are_checked_like_floats(void **state)
+{
+	static const uint8_t no_numbers[][2] = {{0x00, 0x7C}, {0x00, 0xFC}, {0x01, 0x7C}, {0xFF, 0x7F}};
+	Buf			in = {0};
+	WireWrite	got;
+	WireRecord	record;
+	size_t		at = 0;
+
+	(void) state;
+	sample_put_halves(&in);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_OK);
+	assert_true(got.halves);
+	assert_true(wire_record_next(&got, &at, &record));
+	assert_true(record.halves);
+	assert_int_equal(record.dim, 3);
+	assert_int_equal(get_le16(record.vector + 2), 0xC000);
+	assert_false(wire_record_next(&got, &at, &record));
+	for (size_t i = 0; i < sizeof(no_numbers) / sizeof(no_numbers[0]); i++)
+	{
+		memcpy(in.data + in.len - 2, no_numbers[i], 2);
+		assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+	}
+
+	/* Only a put has vectors. */
+	buf_clear(&in);
+	sample_raise(&in);
+	in.data[0] = WIRE_WRITE_HALVES;
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
 	buf_free(&in);
 }
 
@@ -485,8 +517,9 @@ static void backwards(WireShardDesc *d) { d->first = d->last + 1; }
 static void other_hash(WireShardDesc *d) { d->hash_kind = 2; }
 static void other_metric(WireShardDesc *d) { d->metric = 5; }
 static void no_metric(WireShardDesc *d) { d->metric = 0; }
-static void other_element(WireShardDesc *d) { d->element = 2; }
 static void quantized(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8; }
+static void halves(WireShardDesc *d) { d->element = 2; }
+static void other_element(WireShardDesc *d) { d->element = 3; }
 static void other_quantization(WireShardDesc *d) { d->quantization = 2; }
 static void other_role(WireShardDesc *d) { d->replicas[1].role = 3; }
 
@@ -509,6 +542,7 @@ descriptors_are_checked(void **state)
 	assert_int_equal(desc_with(other_element), VT_VERSION);
 	assert_int_equal(desc_with(quantized), VT_OK);
 	assert_int_equal(desc_with(other_quantization), VT_VERSION);
+	assert_int_equal(desc_with(halves), VT_OK);
 	assert_int_equal(desc_with(other_role), VT_VERSION);
 
 	sample_desc(&in);
@@ -572,6 +606,7 @@ main(void)
 		cmocka_unit_test(a_frame_written_in_place_is_the_same),
 		cmocka_unit_test(write_commands_are_checked_whole),
 		cmocka_unit_test(write_commands_have_the_parts_of_their_type),
+		cmocka_unit_test(halves_are_checked_like_floats),
 		cmocka_unit_test(a_command_is_stamped_again_in_place),
 		cmocka_unit_test(owners_differ_in_every_part),
 		cmocka_unit_test(searches_are_checked),

@@ -53,6 +53,7 @@ typedef struct Gateway
 	Buf			payload;		/* of the last reply */
 	WireReply	head;
 	Bytes		body;
+	bool		halves;			/* puts are rounded to float16 */
 } Gateway;
 
 static inline void
@@ -196,6 +197,19 @@ vector_of(float x, uint8_t out[DIM * 4])
 	}
 }
 
+/* A vector's bytes, rounded to float16 in the first half of its room. */
+static inline void
+halve(uint8_t vector[DIM * 4])
+{
+	float		floats[DIM];
+	VecHalf		halves[DIM];
+
+	vector_take(floats, vector, DIM, VEC_FLOAT32);
+	assert_true(vec_to_half(halves, floats, DIM));
+	for (int i = 0; i < DIM; i++)
+		put_le16(vector + 2 * i, halves[i]);
+}
+
 typedef struct Change
 {
 	WireWriteType type;
@@ -221,6 +235,7 @@ change(Gateway *g, const Change *c, WireWriteResult *result)
 	write.route = c->route;
 	write.fence = c->fence;
 	write.fence_to = c->fence_to;
+	write.halves = g->halves;
 	begin = wire_write_begin(&payload, &write);
 	for (uint32_t i = 0; i < c->n; i++)
 	{
@@ -230,9 +245,12 @@ change(Gateway *g, const Change *c, WireWriteResult *result)
 
 		memset(&record, 0, sizeof(record));
 		vector_of((float) (c->first + i), vector);
+		if (g->halves)
+			halve(vector);
 		record.id = id_of(c->first + i, id);
 		record.version = c->version;
 		record.dim = c->dim;
+		record.halves = g->halves;
 		record.vector = vector;
 		wire_record_put(&payload, c->type, &record);
 	}

@@ -29,7 +29,7 @@ start(Place *place)
 }
 
 static int
-set_up(void **state)
+set_up_with(void **state, VecElement element)
 {
 	Place	   *place = vt_alloc0(sizeof(Place));
 	WireShardDesc *desc = &place->desc;
@@ -55,7 +55,7 @@ set_up(void **state)
 	desc->hash_kind = HASH_XXH3_64;
 	desc->dim = DIM;
 	desc->metric = VEC_L2;
-	desc->element = VEC_FLOAT32;
+	desc->element = element;
 	desc->m = 16;
 	desc->ef_construction = 200;
 	desc->nreplicas = 1;
@@ -67,6 +67,18 @@ set_up(void **state)
 		fail_msg("shard: %s", vt_error_words(&err));
 	*state = place;
 	return 0;
+}
+
+static int
+set_up(void **state)
+{
+	return set_up_with(state, VEC_FLOAT32);
+}
+
+static int
+set_up_halves(void **state)
+{
+	return set_up_with(state, VEC_FLOAT16);
 }
 
 static int
@@ -358,6 +370,114 @@ it_is_all_there_after_a_restart(void **state)
 	hang_up(&g);
 }
 
+/* The nearest record and how far it is. */
+static void
+assert_nearest(Gateway *g, const Place *place, float x, uint32_t id, double distance)
+{
+	WireSearchResult found;
+	WireSearch	s;
+	WireHit		hit;
+	uint8_t		vector[DIM * 4];
+	size_t		at = 0;
+
+	vector_of(x, vector);
+	s = question(place, vector, 1);
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	assert_true(wire_hit_next(&found, &at, &hit));
+	assert_int_equal(number_of(hit.id), id);
+	assert_true(hit.distance == distance);
+}
+
+/* Above 2048 every second number is a half: 2049 lies at 2048, 2051 at 2052. */
+static void
+halves_are_kept(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Change		c = {WRITE_PUT, route(place), 0, 0, 2049, 3, 0, DIM};
+	WireWriteResult result;
+	WireList	l;
+	WireListResult page;
+	WireListItem item;
+	static const float listed[] = {2048, 2050, 2052};
+	size_t		at = 0;
+	uint32_t	n = 0;
+	Store	   *rows;
+	char		shards[100];
+	StoreIter  *iter;
+	Bytes		key;
+	Bytes		value;
+
+	dial(&g, place);
+	g.halves = true;
+	assert_int_equal(change(&g, &c, &result), VT_OK);
+	assert_int_equal(result.done, 3);
+	assert_nearest(&g, place, 2047.5f, 2049, 0.5);
+	assert_nearest(&g, place, 2050, 2050, 0);
+	assert_nearest(&g, place, 2052.25f, 2051, 0.25);
+
+	/* Another element: refused, and nothing of it is there. */
+	g.halves = false;
+	c.first = 9;
+	assert_int_equal(change(&g, &c, &result), VT_INVALID);
+	assert_int_equal(count(&g, place), 3);
+
+	/* Listings are of float32. */
+	memset(&l, 0, sizeof(l));
+	l.route = route(place);
+	l.flags = LIST_VECTORS;
+	assert_int_equal(list(&g, &l, &page), VT_OK);
+	for (; wire_list_item_next(&page, &at, &item); n++)
+	{
+		uint8_t		vector[DIM * 4];
+
+		assert_int_equal(number_of(item.id), 2049 + n);
+		vector_of(listed[n], vector);
+		assert_int_equal(item.dim, DIM);
+		assert_memory_equal(item.vector, vector, sizeof(vector));
+	}
+	assert_int_equal(n, 3);
+	hang_up(&g);
+	worker_stop(place->worker);
+
+	/* Rows are halves, too. */
+	snprintf(shards, sizeof(shards), "%s/shards", place->data);
+	assert_int_equal(shard_open_rows(shards, SHARD, &rows, NULL), VT_OK);
+	iter = store_iter_open(rows, bytes_of("v", 1), bytes_of("w", 1));
+	for (n = 0; store_iter_next(iter, &key, &value); n++)
+	{
+		StoreRow	row;
+
+		assert_int_equal(row_get(value, &row, NULL), VT_OK);
+		assert_true(row.halves);
+		assert_int_equal(row.dim, DIM);
+		assert_int_equal(get_le16(row.vector), 0x6800 + n);
+	}
+	assert_int_equal(n, 3);
+	store_iter_close(iter);
+	store_close(rows);
+	start(place);
+	dial(&g, place);
+	assert_int_equal(count(&g, place), 3);
+	assert_nearest(&g, place, 2047.5f, 2049, 0.5);
+	hang_up(&g);
+}
+
+static void
+no_halves_among_floats(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Change		c = {WRITE_PUT, route(place), 0, 0, 5, 3, 0, DIM};
+	WireWriteResult result;
+
+	dial(&g, place);
+	g.halves = true;
+	assert_int_equal(change(&g, &c, &result), VT_INVALID);
+	assert_int_equal(count(&g, place), 0);
+	hang_up(&g);
+}
+
 int
 main(void)
 {
@@ -367,6 +487,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
+		cmocka_unit_test_setup_teardown(no_halves_among_floats, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_serve", tests, NULL, NULL);
