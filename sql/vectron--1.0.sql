@@ -282,8 +282,8 @@ CREATE FUNCTION vectron.index_meta(index regclass,
 		OUT unreachable_since timestamptz)
 	AS 'MODULE_PATHNAME', 'vectron_index_meta' LANGUAGE C STRICT;
 
--- A report of the placement driver, as JSON: collections, workers, shards, pds or
--- status.  When it cannot be reached the report says so.
+-- A report of the placement driver, as JSON: collections, workers, shards, pds,
+-- operators, check or status.  When it cannot be reached the report says so.
 CREATE FUNCTION vectron.report(op text) RETURNS text
 	AS 'MODULE_PATHNAME', 'vectron_report' LANGUAGE C STRICT PARALLEL RESTRICTED;
 REVOKE ALL ON FUNCTION vectron.report(text) FROM PUBLIC;
@@ -324,6 +324,30 @@ CREATE VIEW vectron.stat_shards AS
 		  asked bigint, walk_us bigint, hot_us bigint, refine_us bigint, exact_us bigint, filter_us bigint);
 COMMENT ON VIEW vectron.stat_shards IS 'what searches have cost in each replica since its worker has loaded it';
 
+CREATE VIEW vectron.operators AS
+	SELECT o.shard, o.generation, o.label AS index, o.kind, o.why, o.step, o.from_store, o.from_replica,
+		   o.to_store, o.to_replica, o.behind,
+		   pg_catalog.make_interval(secs => o.since_ms OPERATOR(pg_catalog./) 1000.0) AS since,
+		   pg_catalog.make_interval(secs => o.step_since_ms OPERATOR(pg_catalog./) 1000.0) AS step_since
+	FROM pg_catalog.json_to_recordset(vectron.report('operators')::json -> 'operators') AS
+		o(shard numeric, generation text, label text, kind text, why text, step text, from_store numeric,
+		  from_replica numeric, to_store numeric, to_replica numeric, behind bigint, since_ms double precision,
+		  step_since_ms double precision);
+COMMENT ON VIEW vectron.operators IS 'what is under way with replicas, why, and how far it is';
+
+CREATE VIEW vectron.health AS
+	WITH report AS MATERIALIZED (
+		SELECT vectron.report('check')::json AS r
+	)
+	SELECT 'critical' AS severity, 'unreachable' AS finding, 'placement driver' AS subject, r ->> 'message' AS what,
+		   'start it, or more than half of them: until then nothing is created or repaired' AS advice
+	FROM report WHERE (r ->> 'status')::integer OPERATOR(pg_catalog.<>) 0
+	UNION ALL
+	SELECT f.severity, f.finding, f.subject, f.what, f.advice
+	FROM report, pg_catalog.json_to_recordset(r -> 'findings') AS
+		f(severity text, finding text, subject text, what text, advice text);
+COMMENT ON VIEW vectron.health IS 'what is wrong with the cluster and what to do about it; no row: nothing';
+
 CREATE VIEW vectron.indexes AS
 	WITH report AS MATERIALIZED (
 		SELECT vectron.report('collections')::json AS r
@@ -352,7 +376,8 @@ CREATE VIEW vectron.indexes AS
 		LEFT JOIN collections c ON c.generation OPERATOR(pg_catalog.=) m.generation
 	WHERE i.relkind OPERATOR(pg_catalog.=) 'i';
 COMMENT ON VIEW vectron.indexes IS 'vectron indexes of this database, their state here and in the cluster';
-GRANT SELECT ON vectron.workers, vectron.pds, vectron.shards, vectron.stat_shards, vectron.indexes TO pg_monitor;
+GRANT SELECT ON vectron.workers, vectron.pds, vectron.shards, vectron.stat_shards, vectron.operators, vectron.health,
+	vectron.indexes TO pg_monitor;
 
 -- Compare an index with its table; online, for the table's owner.
 CREATE FUNCTION vectron.check_index(index regclass,
@@ -421,6 +446,24 @@ CREATE FUNCTION vectron.undrain_worker(store numeric) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_undrain_worker' LANGUAGE C STRICT;
 REVOKE ALL ON FUNCTION vectron.undrain_worker(numeric) FROM PUBLIC;
 COMMENT ON FUNCTION vectron.undrain_worker(numeric) IS 'lets a drained worker take replicas again';
+
+-- A worker that is gone for good and holds nothing; it can never come back.
+CREATE FUNCTION vectron.forget_worker(store numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_forget_worker' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.forget_worker(numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.forget_worker(numeric) IS 'removes a worker that is down and empty for good: its data directory can never come back';
+
+CREATE FUNCTION vectron.set_replicas(index regclass, replicas integer) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_set_replicas' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.set_replicas(regclass, integer) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.set_replicas(regclass, integer) IS
+	'how many copies each shard of an index is to have, until it is rebuilt; vectron.operators shows how they come';
+
+CREATE FUNCTION vectron.cancel_operator(shard numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_cancel_operator' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.cancel_operator(numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.cancel_operator(numeric) IS
+	'ends the change of replicas under way in a shard; what is still needed is begun anew';
 
 -- Bring a dropped generation back while the cluster still keeps its data.
 CREATE FUNCTION vectron.undrop(generation text) RETURNS void

@@ -3,7 +3,7 @@
  * main.c
  *	  vectronctl.
  *
- * A command is a row of a table: the question it asks, what its argument is
+ * A command is a row of a table: the question it asks, what its arguments are
  * called, and how the answer is shown.
  *
  *-------------------------------------------------------------------------
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/client.h"
 #include "certs.h"
+#include "ctl.h"
 #include "table.h"
 
 #define TIMEOUT_MS 5000
@@ -50,27 +50,48 @@ static const Column collection_columns[] = {
 	{"bytes", COLUMN_BYTES}, {NULL, COLUMN_TEXT}
 };
 
+static const Column operator_columns[] = {
+	{"shard", COLUMN_TEXT}, {"label", COLUMN_TEXT}, {"kind", COLUMN_TEXT}, {"from_store", COLUMN_TEXT},
+	{"to_store", COLUMN_TEXT}, {"since_ms", COLUMN_MS}, {"step", COLUMN_TEXT}, {"step_since_ms", COLUMN_MS},
+	{"behind", COLUMN_TEXT}, {"why", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
+};
+
+#define ARGUMENTS_MAX 3
+
+typedef struct Argument
+{
+	const char *name;			/* of the member it becomes; NULL ends them */
+	bool		is_number;		/* small; ids are text */
+	bool		optional;
+} Argument;
+
 typedef struct Command
 {
 	const char *name;
-	const char *argument;		/* member it becomes; NULL: takes none */
-	bool		optional;
+	Argument	arguments[ARGUMENTS_MAX + 1];
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
 	const char *help;
+	int			(*run) (Ctl *ctl);	/* in place of all that */
 } Command;
 
 static const Command commands[] = {
-	{"status", NULL, false, "pds", pd_columns, status_columns, "the placement driver that answers first, and what it knows of the others"},
-	{"pds", NULL, false, "pds", pd_columns, NULL, "the placement drivers as their leader sees them"},
-	{"add-pd", "endpoint", false, NULL, NULL, NULL, "make a placement driver that waits there one of them"},
-	{"remove-pd", "id", false, NULL, NULL, NULL, "a placement driver is no longer one of them, for good"},
-	{"workers", NULL, false, "workers", worker_columns, NULL, "workers, what they hold and how they are"},
-	{"shards", "generation", true, "shards", shard_columns, NULL, "replicas of shards, of one collection or all"},
-	{"collections", NULL, false, "collections", collection_columns, NULL, "collections: the indexes of all servers"},
-	{"drain", "store", false, NULL, NULL, NULL, "move everything away from a worker, to take it out of service"},
-	{"undrain", "store", false, NULL, NULL, NULL, "let replicas come to a worker again"},
+	{"status", {{.name = NULL}}, "pds", pd_columns, status_columns, "the placement driver that answers first, and what it knows of the others", NULL},
+	{"check", {{.name = NULL}}, NULL, NULL, NULL, "what is wrong and what to do about it; exit status 0 nothing, 1 warnings, 2 critical", check_main},
+	{"pds", {{.name = NULL}}, "pds", pd_columns, NULL, "the placement drivers as their leader sees them", NULL},
+	{"add-pd", {{.name = "endpoint"}}, NULL, NULL, NULL, "make a placement driver that waits there one of them", NULL},
+	{"remove-pd", {{.name = "id"}}, NULL, NULL, NULL, "a placement driver is no longer one of them, for good", NULL},
+	{"workers", {{.name = NULL}}, "workers", worker_columns, NULL, "workers, what they hold and how they are", NULL},
+	{"shards", {{.name = "generation", .optional = true}}, "shards", shard_columns, NULL, "replicas of shards, of one collection or all", NULL},
+	{"collections", {{.name = NULL}}, "collections", collection_columns, NULL, "collections: the indexes of all servers", NULL},
+	{"set-replicas", {{.name = "collection"}, {.name = "replicas", .is_number = true}}, NULL, NULL, NULL, "how many copies each shard of a collection is to have", NULL},
+	{"operators", {{.name = NULL}}, "operators", operator_columns, NULL, "what is under way with replicas, why, and how far it is", NULL},
+	{"cancel", {{.name = "shard"}}, NULL, NULL, NULL, "end the operator of a shard; what is needed is begun anew", NULL},
+	{"drain", {{.name = "store"}}, NULL, NULL, NULL, "move everything away from a worker, to take it out of service", NULL},
+	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},
+	{"forget-store", {{.name = "store"}}, NULL, NULL, NULL, "a worker that is gone and holds nothing is removed, and can never come back", NULL},
+	{"dump", {{.name = NULL}}, NULL, NULL, NULL, "all that the placement driver knows, as JSON, for a support case; no secrets", dump_main},
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -91,12 +112,13 @@ help(FILE *out)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 	{
 		char		usage[64];
+		int			len = snprintf(usage, sizeof(usage), "%s", commands[i].name);
 
-		snprintf(usage, sizeof(usage), commands[i].argument ? (commands[i].optional ? "%s [%s]" : "%s %s") : "%s",
-				 commands[i].name, commands[i].argument ? commands[i].argument : "");
-		fprintf(out, "  %-26s %s\n", usage, commands[i].help);
+		for (const Argument *a = commands[i].arguments; a->name; a++)
+			len += snprintf(usage + len, sizeof(usage) - (size_t) len, a->optional ? " [%s]" : " %s", a->name);
+		fprintf(out, "  %-32s %s\n", usage, commands[i].help);
 	}
-	fprintf(out, "  %-26s %s\n", "certs ...", "make certificates for tcp; see vectronctl certs --help");
+	fprintf(out, "  %-32s %s\n", "certs ...", "make certificates for tcp; see vectronctl certs --help");
 }
 
 __attribute__((format(printf, 1, 2))) static int
@@ -112,33 +134,38 @@ misused(const char *format, ...)
 	return 2;
 }
 
-/* The question as text; free() it. */
-static char *
-question_of(const Command *command, const char *argument)
+/* The question; NULL: an argument is no number. */
+static json_t *
+question_of(const Command *command, char **arguments, int n)
 {
 	json_t	   *question = json_object();
 	char		op[32];
-	char	   *text;
 
 	snprintf(op, sizeof(op), "%s", command->name);
 	for (char *p = op; (p = strchr(p, '-')) != NULL;)
 		*p = '_';
 	json_object_set_new(question, "op", json_string(op));
-	if (argument)
-		json_object_set_new(question, command->argument, json_string(argument));
-	text = json_dumps(question, JSON_COMPACT);
-	json_decref(question);
-	return text;
+	for (int i = 0; i < n; i++)
+	{
+		char	   *end;
+		long		number = strtol(arguments[i], &end, 10);
+
+		if (command->arguments[i].is_number && (*end || end == arguments[i]))
+		{
+			json_decref(question);
+			return NULL;
+		}
+		json_object_set_new(question, command->arguments[i].name,
+							command->arguments[i].is_number ? json_integer(number) : json_string(arguments[i]));
+	}
+	return question;
 }
 
 static void
 show(const Command *command, json_t *answer, bool as_json)
 {
 	if (as_json)
-	{
-		json_dumpf(answer, stdout, JSON_INDENT(2));
-		putchar('\n');
-	}
+		ctl_print(answer);
 	else if (command->rows)
 	{
 		if (command->head)
@@ -153,31 +180,28 @@ show(const Command *command, json_t *answer, bool as_json)
 }
 
 static int
-run(const Command *command, const char *argument, const ClientOptions *options, int timeout_ms, bool as_json)
+run(Ctl *ctl, const Command *command, json_t *question)
 {
-	Client	   *client = NULL;
 	VtError		err = {0};
-	VtStatus	status = client_open(options, &client, &err);
-	char	   *text = question_of(command, argument);
-	const char *reply = NULL;
-	json_t	   *answer = NULL;
+	json_t	   *answer = ctl_ask(ctl, question, &err);
 
-	if (status == VT_OK && text)
-		status = client_control(client, text, clock_now_us() + (int64_t) timeout_ms * 1000, &reply, &err);
-	if (status == VT_OK)
-	{
-		answer = json_loads(reply ? reply : "", 0, NULL);
-		if (!json_is_object(answer))
-			status = vt_fail(&err, VT_PROTOCOL, "the answer is no JSON object");
-	}
-	if (status == VT_OK)
-		show(command, answer, as_json);
-	else
-		fprintf(stderr, "vectronctl: %s: %s\n", command->name, vt_error_words(&err));
+	if (!answer)
+		return ctl_failed(command->name, &err);
+	show(command, answer, ctl->as_json);
 	json_decref(answer);
-	free(text);
-	client_close(client);
-	return status == VT_OK ? 0 : 1;
+	return 0;
+}
+
+/* How many arguments a command takes, at least and at most. */
+static void
+arguments_of(const Command *command, int *least, int *most)
+{
+	*least = *most = 0;
+	for (const Argument *a = command->arguments; a->name; a++)
+	{
+		++*most;
+		*least += !a->optional;
+	}
 }
 
 int
@@ -193,18 +217,24 @@ main(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}
 	};
-	ClientOptions options = {
-		.pd_endpoints = getenv("VECTRON_CTL_PD"),
-		.role = WIRE_ROLE_CTL,
-		.ops = client_poll_ops,
-		.tls = {getenv("VECTRON_CTL_TLS_CA_FILE"), getenv("VECTRON_CTL_TLS_CERT_FILE"), getenv("VECTRON_CTL_TLS_KEY_FILE")}
+	Ctl			ctl = {
+		.options = {
+			.pd_endpoints = getenv("VECTRON_CTL_PD"),
+			.role = WIRE_ROLE_CTL,
+			.ops = client_poll_ops,
+			.tls = {getenv("VECTRON_CTL_TLS_CA_FILE"), getenv("VECTRON_CTL_TLS_CERT_FILE"), getenv("VECTRON_CTL_TLS_KEY_FILE")}
+		},
+		.timeout_ms = TIMEOUT_MS
 	};
-	const char *argument;
 	const Command *command = NULL;
-	bool		as_json = false;
-	long		timeout_ms = TIMEOUT_MS;
+	json_t	   *question;
+	VtError		err = {0};
+	long		timeout_ms;
 	char	   *end;
 	int			flag;
+	int			status;
+	int			least;
+	int			most;
 
 	opterr = 0;
 	if (argc > 1 && strcmp(argv[1], "certs") == 0)
@@ -213,24 +243,25 @@ main(int argc, char **argv)
 		switch (flag)
 		{
 			case 'p':
-				options.pd_endpoints = optarg;
+				ctl.options.pd_endpoints = optarg;
 				break;
 			case 'a':
-				options.tls.ca_file = optarg;
+				ctl.options.tls.ca_file = optarg;
 				break;
 			case 'c':
-				options.tls.cert_file = optarg;
+				ctl.options.tls.cert_file = optarg;
 				break;
 			case 'k':
-				options.tls.key_file = optarg;
+				ctl.options.tls.key_file = optarg;
 				break;
 			case 'j':
-				as_json = true;
+				ctl.as_json = true;
 				break;
 			case 't':
 				timeout_ms = strtol(optarg, &end, 10);
 				if (*end || timeout_ms < 1 || timeout_ms > 3600000)
 					return misused("\"%s\" is no timeout in ms", optarg);
+				ctl.timeout_ms = (int) timeout_ms;
 				break;
 			case 'h':
 				help(stdout);
@@ -245,12 +276,21 @@ main(int argc, char **argv)
 			command = &commands[i];
 	if (!command)
 		return misused("unrecognized command \"%s\"", argv[optind]);
-	argument = optind + 1 < argc ? argv[optind + 1] : NULL;
-	if (optind + 2 < argc || (argument && !command->argument))
+	arguments_of(command, &least, &most);
+	optind++;
+	if (argc - optind > most)
 		return misused("%s has too many arguments", command->name);
-	if (!argument && command->argument && !command->optional)
-		return misused("%s needs an argument", command->name);
-	if (!options.pd_endpoints || !*options.pd_endpoints)
+	if (argc - optind < least)
+		return misused("%s needs %s", command->name, least == 1 ? "an argument" : "more arguments");
+	question = question_of(command, argv + optind, argc - optind);
+	if (!question)
+		return misused("an argument of %s is no number", command->name);
+	if (!ctl.options.pd_endpoints || !*ctl.options.pd_endpoints)
 		return misused("nobody said where the placement driver is (--pd)");
-	return run(command, argument, &options, (int) timeout_ms, as_json);
+	if (client_open(&ctl.options, &ctl.client, &err) != VT_OK)
+		return ctl_failed(command->name, &err);
+	status = command->run ? command->run(&ctl) : run(&ctl, command, json_incref(question));
+	json_decref(question);
+	client_close(ctl.client);
+	return status;
 }

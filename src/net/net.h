@@ -43,6 +43,9 @@ extern VtStatus net_tls_reload(NetTls *tls, VtError *err);
 extern void net_tls_free(NetTls *tls);	/* NULL is fine */
 extern WireIdentity net_tls_identity(NetTls *tls);
 
+/* When our certificate ends, in seconds since 1970. */
+extern int64_t net_tls_until(NetTls *tls);
+
 typedef struct NetHandler
 {
 	/*

@@ -82,6 +82,17 @@ net_tls_identity(NetTls *tls)
 	return identity;
 }
 
+int64_t
+net_tls_until(NetTls *tls)
+{
+	int64_t		until;
+
+	pthread_mutex_lock(&tls->lock);
+	until = wire_tls_context_until(tls->context);
+	pthread_mutex_unlock(&tls->lock);
+	return until;
+}
+
 VtStatus
 net_tls_reload(NetTls *tls, VtError *err)
 {

@@ -92,6 +92,15 @@ catalog_driver(Catalog *catalog, uint64_t id)
 	return NULL;
 }
 
+CatalogGone *
+catalog_gone(Catalog *catalog, uint64_t id, const VtId *data_id)
+{
+	for (size_t i = 0; i < catalog->ngone; i++)
+		if (catalog->gone[i]->id == id || (data_id && vt_id_equal(&catalog->gone[i]->data_id, data_id)))
+			return catalog->gone[i];
+	return NULL;
+}
+
 CatalogLease *
 catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation)
 {
@@ -366,23 +375,27 @@ catalog_clear(Catalog *catalog)
 		free(catalog->drivers[i]);
 	for (size_t i = 0; i < catalog->nstores; i++)
 		free(catalog->stores[i]);
+	for (size_t i = 0; i < catalog->ngone; i++)
+		free(catalog->gone[i]);
 	for (size_t i = 0; i < catalog->nleases; i++)
 		free(catalog->leases[i]);
 	for (size_t i = 0; i < catalog->ncollections; i++)
 		catalog_collection_free(catalog->collections[i]);
 	free(catalog->drivers);
 	free(catalog->stores);
+	free(catalog->gone);
 	free(catalog->leases);
 	free(catalog->collections);
 	free(catalog->owed);
 	catalog->drivers = NULL;
 	catalog->stores = NULL;
+	catalog->gone = NULL;
 	catalog->leases = NULL;
 	catalog->collections = NULL;
 	catalog->owed = NULL;
 	catalog->nowed = 0;
 	catalog->lived_us = 0;
-	catalog->ndrivers = catalog->nstores = catalog->nleases = catalog->ncollections = 0;
+	catalog->ndrivers = catalog->nstores = catalog->ngone = catalog->nleases = catalog->ncollections = 0;
 	memset(&catalog->meta, 0, sizeof(catalog->meta));
 }
 

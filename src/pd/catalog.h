@@ -60,6 +60,15 @@ typedef struct CatalogStore
 	char		labels[LABELS_MAX];	/* where it stands, as it says */
 } CatalogStore;
 
+/* A worker that was forgotten: whatever comes with this number or directory is refused. */
+typedef struct CatalogGone
+{
+	uint64_t	id;
+	VtId		data_id;
+	int64_t		since_us;		/* wall time */
+	char		endpoint[128];	/* where it was */
+} CatalogGone;
+
 /* Who holds an incarnation of a PostgreSQL server (law W7). */
 typedef struct CatalogLease
 {
@@ -144,6 +153,8 @@ typedef struct Catalog
 	size_t		ndrivers;
 	CatalogStore **stores;		/* by id */
 	size_t		nstores;
+	CatalogGone **gone;
+	size_t		ngone;
 	CatalogLease **leases;
 	size_t		nleases;
 	CatalogCollection **collections;
@@ -180,6 +191,9 @@ extern ReplicaMachine catalog_machine(Catalog *catalog);
 /* Under lock; NULL when there is none. */
 extern CatalogStore *catalog_store(Catalog *catalog, uint64_t id);
 extern CatalogDriver *catalog_driver(Catalog *catalog, uint64_t id);
+
+/* A store that was forgotten, by its number or its data directory. */
+extern CatalogGone *catalog_gone(Catalog *catalog, uint64_t id, const VtId *data_id);
 extern CatalogLease *catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation);
 extern CatalogCollection *catalog_collection(Catalog *catalog, const VtId *generation);
 
@@ -201,6 +215,7 @@ extern void command_driver(Buf *out, const CatalogDriver *driver);
 extern void command_dismiss(Buf *out, uint64_t driver);	/* a driver's row goes */
 extern void command_owed(Buf *out, const CatalogOwed *owed);
 extern void command_settled(Buf *out, const CatalogOwed *owed);	/* its row goes */
+extern void command_gone(Buf *out, const CatalogGone *gone);	/* and the store's row goes */
 
 extern void command_lived(Buf *out, int64_t lived_us);
 

@@ -76,29 +76,31 @@ has_replica(const CatalogShard *shard, uint64_t replica)
 	return shard->plan.add_replica == replica;
 }
 
+/* A store that was forgotten cannot come back, and owes nothing. */
 static void
-owe(Buf *command, const CatalogShard *shard, uint64_t store, uint64_t replica)
+owe(Catalog *catalog, Buf *command, const CatalogShard *shard, uint64_t store, uint64_t replica)
 {
 	CatalogOwed owed = {store, shard->desc.shard, replica};
 
-	command_owed(command, &owed);
+	if (catalog_store(catalog, store))
+		command_owed(command, &owed);
 }
 
 /* after: NULL, the shard is gone */
 static void
-put_shard_owed(Buf *command, const CatalogShard *before, const CatalogShard *after)
+put_shard_owed(Catalog *catalog, Buf *command, const CatalogShard *before, const CatalogShard *after)
 {
 	const WireReplica *replicas = before->desc.replicas;
 
 	for (int i = 0; i < before->desc.nreplicas; i++)
 		if (!after || !has_replica(after, replicas[i].replica))
-			owe(command, before, replicas[i].store, replicas[i].replica);
+			owe(catalog, command, before, replicas[i].store, replicas[i].replica);
 	if (before->plan.add_replica && (!after || !has_replica(after, before->plan.add_replica)))
-		owe(command, before, before->plan.add_store, before->plan.add_replica);
+		owe(catalog, command, before, before->plan.add_store, before->plan.add_replica);
 }
 
 static void
-put_owed(Buf *command, const CatalogCollection *before, const CatalogCollection *after)
+put_owed(Catalog *catalog, Buf *command, const CatalogCollection *before, const CatalogCollection *after)
 {
 	uint32_t	at = 0;			/* shards that stay keep their order */
 
@@ -108,7 +110,7 @@ put_owed(Buf *command, const CatalogCollection *before, const CatalogCollection 
 
 		while (found < after->nshards && after->shards[found].desc.shard != before->shards[i].desc.shard)
 			found++;
-		put_shard_owed(command, &before->shards[i], found < after->nshards ? &after->shards[found] : NULL);
+		put_shard_owed(catalog, command, &before->shards[i], found < after->nshards ? &after->shards[found] : NULL);
 		if (found < after->nshards)
 			at = found + 1;
 	}
@@ -130,7 +132,7 @@ changes_commit(Pd *pd, Changes *changes)
 			const CatalogCollection *after = changes->collections[i];
 
 			command_collection(&command, after);
-			put_owed(&command, catalog_collection(pd->catalog, &after->generation), after);
+			put_owed(pd->catalog, &command, catalog_collection(pd->catalog, &after->generation), after);
 		}
 		status = pd->commit(pd, &command);
 		buf_free(&command);

@@ -483,7 +483,8 @@ without_lost(Pd *pd, CatalogShard *shard, Buf *command)
 			desc->replicas[n++] = desc->replicas[i];
 			continue;
 		}
-		command_owed(command, &owed);
+		if (catalog_store(pd->catalog, owed.store))
+			command_owed(command, &owed);
 		any = true;
 	}
 	desc->nreplicas = n;

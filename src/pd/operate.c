@@ -84,6 +84,14 @@ picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Pla
 									   shard->plan.add_replica, shard->plan.add_seen);
 }
 
+/* How far a shard's plan is, for those who look. */
+Step
+operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture)
+{
+	picture_shard(pd, c, shard, picture);
+	return plan_step(picture);
+}
+
 /* Stores that still have a replica of it which is no member. */
 static void
 picture_leavers(Pd *pd, const CatalogShard *shard, PlanShard *out)

@@ -43,6 +43,7 @@ typedef struct PdOptions
 } PdOptions;
 
 #define PD_DRIVERS_MAX 5
+#define PD_VERSION "1.0"
 
 /*
  * The stores stay the caller's and outlive the PD.  A driver that is alone is

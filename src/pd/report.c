@@ -9,13 +9,13 @@
 #include "vec_names.h"
 
 /* Voters that its owner wants, also when we cannot make so many. */
-static uint32_t
+uint32_t
 replicas_asked(Pd *pd, const CatalogCollection *c)
 {
 	return c->replicas_wanted ? c->replicas_wanted : pd->options.default_replicas;
 }
 
-static uint32_t
+uint32_t
 voters_up(Pd *pd, const CatalogShard *shard)
 {
 	uint32_t	n = 0;
@@ -45,6 +45,13 @@ fullest(Pd *pd, const CatalogShard *shard)
 			best = report;
 	}
 	return best;
+}
+
+const char *
+collection_state(const CatalogCollection *c)
+{
+	return c->state == COLLECTION_DOOMED ? "doomed" : c->state == COLLECTION_HIDDEN ? "hidden" :
+		collection_is_up(c) ? "live" : "creating";
 }
 
 void
@@ -85,9 +92,7 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
 		json_object_set_new(row, "element", json_string(element_name(c->element)));
 		json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
-		json_object_set_new(row, "state", json_string(c->state == COLLECTION_DOOMED ? "doomed" :
-													  c->state == COLLECTION_HIDDEN ? "hidden" :
-													  collection_is_up(c) ? "live" : "creating"));
+		json_object_set_new(row, "state", json_string(collection_state(c)));
 		json_object_set_new(row, "nshards", json_integer(c->nshards));
 		json_object_set_new(row, "replicas_wanted", json_integer(replicas_asked(pd, c)));
 		json_object_set_new(row, "under_replicated",
@@ -105,7 +110,7 @@ op_collections(Pd *pd, Question *q)
 }
 
 /* "suspect" is silent, "down" so long that its replicas are made anew elsewhere. */
-static const char *
+const char *
 store_state(Pd *pd, const CatalogStore *store)
 {
 	switch (store_health(pd, store))
@@ -254,6 +259,9 @@ op_status(Pd *pd, Question *q)
 	json_object_set_new(reply, "applied", json_u64(status.applied));
 	json_object_set_new(reply, "agreed_at", json_u64(pd->catalog->agreed_at));
 	json_object_set_new(reply, "pds", json_drivers(pd));
+	json_object_set_new(reply, "version", json_string(PD_VERSION));
+	if (pd->options.tls)
+		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(pd->options.tls)));
 	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));
 	answer(q, VT_OK, reply, NULL);
 }

@@ -20,7 +20,7 @@ static bool
 is_for_gateways(const char *op)
 {
 	static const char *const ops[] = {"status", "route", "lease", "create_collection", "drop_collection",
-	"undrop_collection", "owned", "unused", "retire", "collections", "workers", "shards", "pds"};
+	"undrop_collection", "owned", "unused", "retire", "collections", "workers", "shards", "pds", "operators", "check"};
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
 		if (strcmp(ops[i], op) == 0)

@@ -7,6 +7,7 @@
  *
  *	   M					CatalogMeta
  *	   s <store u64>		CatalogStore
+ *	   g <store u64>		CatalogGone
  *	   i <incarnation id>	CatalogLease
  *	   c <generation id>	CatalogCollection
  *	   p <driver u64>		CatalogDriver
@@ -17,7 +18,7 @@
  *	   t <key>, u			a snapshot that is coming in (transfer.c); the same
  *
  * In a command an empty value takes the row of that key away; only collections,
- * drivers and what is owed ever go.
+ * drivers, stores and what is owed ever go.
  *
  *-------------------------------------------------------------------------
  */
@@ -253,6 +254,24 @@ command_lived(Buf *out, int64_t lived_us)
 }
 
 void
+command_gone(Buf *out, const CatalogGone *gone)
+{
+	uint8_t		key[9] = {'s'};
+	Buf			value = {0};
+
+	put_be64(key + 1, gone->id);
+	add_row(out, bytes_of(key, sizeof(key)), &value);
+	key[0] = 'g';
+	buf_put_u8(&value, PD_ROW_FORMAT);
+	buf_put_u64(&value, gone->id);
+	buf_put_id(&value, &gone->data_id);
+	buf_put_u64(&value, (uint64_t) gone->since_us);
+	put_text(&value, gone->endpoint);
+	add_row(out, bytes_of(key, sizeof(key)), &value);
+	buf_free(&value);
+}
+
+void
 command_digest(Buf *out, uint64_t digest)
 {
 	Buf			value = {0};
@@ -375,6 +394,20 @@ settle_row(Catalog *catalog, Bytes key)
 	return true;
 }
 
+static bool
+forget_store_row(Catalog *catalog, uint64_t id)
+{
+	size_t		place = catalog_store_place(catalog, id);
+
+	if (place < catalog->nstores && catalog->stores[place]->id == id)
+	{
+		free(catalog->stores[place]);
+		memmove(catalog->stores + place, catalog->stores + place + 1,
+				sizeof(CatalogStore *) * (--catalog->nstores - place));
+	}
+	return true;
+}
+
 /* A row is gone for good; that it was never there is fine (law S3). */
 static bool
 forget_row(Catalog *catalog, Bytes key)
@@ -383,6 +416,8 @@ forget_row(Catalog *catalog, Bytes key)
 		return settle_row(catalog, key);
 	if (key.len == 9 && key.data[0] == 'p')
 		return dismiss_row(catalog, get_be64(key.data + 1));
+	if (key.len == 9 && key.data[0] == 's')
+		return forget_store_row(catalog, get_be64(key.data + 1));
 	if (key.len != 17 || key.data[0] != 'c')
 		return false;
 	for (size_t i = 0; i < catalog->ncollections; i++)
@@ -398,7 +433,7 @@ forget_row(Catalog *catalog, Bytes key)
 bool
 catalog_is_row(Bytes key)
 {
-	return key.len > 0 && memchr("Mcinops", key.data[0], 7) != NULL;
+	return key.len > 0 && memchr("Mcginops", key.data[0], 8) != NULL;
 }
 
 bool
@@ -473,6 +508,27 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 					store = catalog->stores[place] = vt_alloc0(sizeof(row));
 				}
 				*store = row;
+				return true;
+			}
+		case 'g':
+			{
+				CatalogGone row;
+				CatalogGone *gone;
+
+				memset(&row, 0, sizeof(row));
+				row.id = cursor_u64(&c);
+				row.data_id = cursor_id(&c);
+				row.since_us = (int64_t) cursor_u64(&c);
+				get_text(&c, row.endpoint, sizeof(row.endpoint));
+				if (!cursor_done(&c))
+					return false;
+				gone = catalog_gone(catalog, row.id, NULL);
+				if (!gone)
+				{
+					GROW(catalog->gone, catalog->ngone);
+					gone = catalog->gone[catalog->ngone++] = vt_alloc0(sizeof(row));
+				}
+				*gone = row;
 				return true;
 			}
 		case 'i':
@@ -557,6 +613,11 @@ catalog_digest(const Catalog *catalog)
 	for (size_t i = 0; i < catalog->nstores; i++)
 	{
 		command_store(&row, catalog->stores[i]);
+		sum += digest_of(&row);
+	}
+	for (size_t i = 0; i < catalog->ngone; i++)
+	{
+		command_gone(&row, catalog->gone[i]);
 		sum += digest_of(&row);
 	}
 	for (size_t i = 0; i < catalog->nleases; i++)

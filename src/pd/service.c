@@ -170,6 +170,12 @@ handle(Pd *pd, Question *q)
 		op_retire(pd, q);
 	else if (strcmp(op, "drain") == 0 || strcmp(op, "undrain") == 0)
 		op_drain(pd, q, op[0] == 'd');
+	else if (strcmp(op, "operators") == 0)
+		op_operators(pd, q);
+	else if (strcmp(op, "check") == 0)
+		op_check(pd, q);
+	else if (strcmp(op, "dump") == 0)
+		op_dump(pd, q);
 	else if (strcmp(op, "collections") == 0)
 		op_collections(pd, q);
 	else if (strcmp(op, "workers") == 0)
@@ -182,7 +188,7 @@ handle(Pd *pd, Question *q)
 		op_add_driver(pd, q);
 	else if (strcmp(op, "remove_pd") == 0)
 		op_remove_driver(pd, q);
-	else
+	else if (!op_admin(pd, q, op))
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
 
@@ -269,6 +275,7 @@ reign(Pd *pd)
 		pthread_mutex_lock(&pd->catalog->lock);
 		drops_reign(pd);
 		pthread_mutex_unlock(&pd->catalog->lock);
+		pd->noperators = 0;
 	}
 }
 
@@ -301,6 +308,8 @@ look_around(Pd *pd)
 		drops_look(pd);
 	if (pd->leads)
 		plans_look(pd);
+	if (pd->leads)
+		operators_look(pd);
 	if (pd->leads)
 		digest_look(pd);
 }
@@ -550,6 +559,7 @@ let_go(Pd *pd)
 	free(pd->places);
 	free(pd->homes);
 	free(pd->holders);
+	free(pd->operators);
 	free(pd);
 }
 

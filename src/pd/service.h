@@ -3,8 +3,8 @@
  * service.h
  *	  Private to pd: what its files share.
  *
- * service.c is the thread; stores.c, collections.c, lease.c, drop.c and report.c
- * are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
+ * service.c is the thread; stores.c, collections.c, lease.c, drop.c, report.c,
+ * operators.c, admin.c, check.c and dump.c are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
  * change.c puts decisions into the log; places.c finds shards; members.c reads and
  * writes JSON.
  * found.c makes the group of drivers, once; drivers.c is about who belongs to it.
@@ -102,6 +102,15 @@ typedef struct Damaged
 	uint64_t	replica;
 } Damaged;
 
+/* What a store says of itself that only people want to know (check.c). */
+typedef struct StoreFacts
+{
+	uint64_t	memory_limit;	/* 0 = none */
+	bool		disk_full;		/* it refuses new data */
+	int64_t		clock_ahead_us; /* of ours, and what the heartbeat took */
+	int64_t		cert_until;		/* seconds since 1970; 0 = it has none */
+} StoreFacts;
+
 /* What a store said last; not in the log. */
 typedef struct Beat
 {
@@ -119,6 +128,7 @@ typedef struct Beat
 	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
+	StoreFacts	facts;
 } Beat;
 
 /* Where a shard is in the catalog. */
@@ -130,6 +140,16 @@ typedef struct ShardPlace
 } ShardPlace;
 
 typedef struct Holder Holder;
+
+/* A plan under way, since when this driver knows of it and of its step. */
+typedef struct Operator
+{
+	uint64_t	shard;
+	Plan		plan;
+	const char *step;			/* never freed */
+	int64_t		since_us;
+	int64_t		step_since_us;
+} Operator;
 
 /* A task given a moment ago is not given again at once. */
 #define TOLD 1024
@@ -196,6 +216,9 @@ struct Pd
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
 	uint32_t	search_stores;	/* for searches only, at that look */
+	Operator   *operators;		/* by shard; owned */
+	size_t		noperators;
+	int64_t		operators_due_us;	/* next look at how far they are */
 	Stranger	strangers[STRANGERS_MAX];
 	bool		announced;		/* server and links know the cluster */
 	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */
@@ -317,6 +340,7 @@ extern void plans_look(Pd *pd);
 extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
 extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
 extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
+extern Step operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture);
 
 /* collections.c */
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
@@ -350,5 +374,29 @@ extern void op_collections(Pd *pd, Question *q);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_shards(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
+extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);
+extern uint32_t voters_up(Pd *pd, const CatalogShard *shard);
+extern const char *store_state(Pd *pd, const CatalogStore *store);
+extern const char *collection_state(const CatalogCollection *c);
+
+/* operators.c */
+extern void op_operators(Pd *pd, Question *q);
+extern void operators_look(Pd *pd);
+extern json_t *json_operators(Pd *pd, const Question *q);
+
+/* admin.c: what people ask to be changed */
+extern bool op_admin(Pd *pd, Question *q, const char *op);
+extern VtStatus cancel_operator(Pd *pd, json_t *body, VtError *err);
+extern VtStatus set_replicas(Pd *pd, json_t *body, VtError *err);
+extern VtStatus forget_store(Pd *pd, json_t *body, VtError *err);
+
+/* check.c */
+extern void facts_take(Beat *beat, json_t *body);
+extern void op_check(Pd *pd, Question *q);
+extern json_t *json_findings(Pd *pd, const Question *q);	/* NULL = whoever may see everything */
+
+/* dump.c */
+extern void op_dump(Pd *pd, Question *q);
+extern json_t *dump_page(Pd *pd, const VtId *after);
 
 #endif							/* PD_SERVICE_H */

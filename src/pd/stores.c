@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "service.h"
 
+#define FORGOTTEN "store %" PRIu64 " was forgotten (vectronctl forget-store): its data directory cannot come back; start this worker with an empty one"
+
 VtStatus
 register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 {
@@ -30,6 +32,7 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 	CatalogMeta meta = pd->catalog->meta;
 	CatalogStore *known;
 	Buf			command = {0};
+	CatalogGone *gone;
 	VtStatus	status = VT_OK;
 
 	memset(&store, 0, sizeof(store));
@@ -43,6 +46,9 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 		return vt_fail(err, VT_INVALID, "register: there is no role \"%.32s\"", role);
 	if (!vt_id_is_zero(&cluster) && !vt_id_equal(&cluster, &meta.cluster))
 		return vt_fail(err, VT_DENIED, "the worker belongs to another cluster");
+	gone = catalog_gone(pd->catalog, id, &data_id);
+	if (gone)
+		return vt_fail(err, VT_DENIED, FORGOTTEN, gone->id);
 	known = id ? catalog_store(pd->catalog, id) : NULL;
 	if (id && (!known || !vt_id_equal(&known->data_id, &data_id)))
 		return vt_fail(err, VT_DENIED, "store %" PRIu64 " is not this data directory", id);
@@ -160,6 +166,8 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	Changes		changes;
 	VtStatus	status;
 
+	if (get_u64(body, "store", &store) && catalog_gone(pd->catalog, store, NULL))
+		return vt_fail(err, VT_DENIED, FORGOTTEN, store);
 	if (!get_u64(body, "store", &store) || !get_int(body, "wait_ms", 0, 60000, &wait_ms) ||
 		!catalog_store(pd->catalog, store))
 		return vt_fail(err, VT_DENIED, "heartbeat of a store that is not registered");
@@ -168,6 +176,7 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	beat = beat_take(pd, store, body);
 	if (!beat)
 		return vt_fail(err, VT_INVALID, "heartbeat: a report is malformed");
+	facts_take(beat, body);
 	changes_begin(pd, &changes);
 	for (size_t i = 0; i < beat->nreports; i++)
 	{

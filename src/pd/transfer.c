@@ -222,6 +222,8 @@ swap_rows(Catalog *catalog, Catalog *incoming)
 	catalog->ndrivers = incoming->ndrivers;
 	catalog->stores = incoming->stores;
 	catalog->nstores = incoming->nstores;
+	catalog->gone = incoming->gone;
+	catalog->ngone = incoming->ngone;
 	catalog->leases = incoming->leases;
 	catalog->nleases = incoming->nleases;
 	catalog->collections = incoming->collections;

@@ -19,15 +19,12 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "index.h"
 
 PG_FUNCTION_INFO_V1(vectron_report);
 PG_FUNCTION_INFO_V1(vectron_index_meta);
-PG_FUNCTION_INFO_V1(vectron_drain_worker);
-PG_FUNCTION_INFO_V1(vectron_undrain_worker);
 
 /* What the cluster says is UTF-8: in another encoding its ASCII is left. */
 text *
@@ -50,7 +47,7 @@ monitor_text(const char *said)
 Datum
 vectron_report(PG_FUNCTION_ARGS)
 {
-	static const char *const allowed[] = {"collections", "workers", "shards", "pds", "status"};
+	static const char *const allowed[] = {"collections", "workers", "shards", "pds", "status", "operators", "check"};
 	char	   *op = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const char *reply;
 	VtError		err = {0};
@@ -84,38 +81,6 @@ vectron_report(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(monitor_text(out.data));
 	}
 	PG_RETURN_TEXT_P(monitor_text(reply));
-}
-
-/* A worker's replicas are to move to others, or may come to it again. */
-static void
-drain(Numeric store, const char *op)
-{
-	const char *reply;
-	VtError		err = {0};
-
-	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be superuser to drain a worker")));
-	cluster_check(client_control(cluster_client(),
-								 psprintf("{\"op\":\"%s\",\"store\":\"%s\"}", op,
-										  DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(store)))),
-								 cluster_deadline(vectron_write_timeout), &reply, &err),
-				  &err, "could not drain the worker", NULL);
-}
-
-Datum
-vectron_drain_worker(PG_FUNCTION_ARGS)
-{
-	drain(PG_GETARG_NUMERIC(0), "drain");
-	PG_RETURN_VOID();
-}
-
-Datum
-vectron_undrain_worker(PG_FUNCTION_ARGS)
-{
-	drain(PG_GETARG_NUMERIC(0), "undrain");
-	PG_RETURN_VOID();
 }
 
 /* Open an index of ours, or complain. */

@@ -159,6 +159,12 @@ wire_tls_context_identity(const WireTlsContext *context)
 	return &context->identity;
 }
 
+int64_t
+wire_tls_context_until(const WireTlsContext *context)
+{
+	return cert_seconds(X509_get0_notAfter(SSL_CTX_get0_certificate(context->ssl)));
+}
+
 /* -- Files ------------------------------------------------------------------- */
 
 /* As PostgreSQL wants it of its own key: ours and nobody else's, or root's and our group's. */

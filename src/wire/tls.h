@@ -64,6 +64,7 @@ extern VtStatus wire_tls_context_load(const WireTlsFiles *files, WireRole role,
 extern WireTlsContext *wire_tls_context_ref(WireTlsContext *context);
 extern void wire_tls_context_release(WireTlsContext *context);	/* NULL is fine */
 extern const WireIdentity *wire_tls_context_identity(const WireTlsContext *context);
+extern int64_t wire_tls_context_until(const WireTlsContext *context);	/* seconds since 1970 */
 
 /* -- Sessions --------------------------------------------------------------- */
 

@@ -195,6 +195,11 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
 	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
+	json_object_set_new(question, "disk_full", json_boolean(atomic_load(&worker->disk_low)));
+	json_object_set_new(question, "memory_limit", status_u64(worker->options.memory_limit));
+	json_object_set_new(question, "wall_us", json_integer(clock_wall_us()));
+	if (worker->options.tls)
+		json_object_set_new(question, "certificate_until", json_integer(net_tls_until(worker->options.tls)));
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
 	worker->told = answer && !json_is_true(json_object_get(answer, "tell_all")) ? digest : 0;

@@ -73,7 +73,7 @@ static atomic_int read_timeout_ms;
 static void
 stop(int number)
 {
-	(void) number;
+	(void) number;				/* of a signal */
 	atomic_store(&stopping, true);
 }
 
@@ -409,7 +409,9 @@ listen_a_while(void)
 	line[len] = '\0';
 	if (len == 0 || line[len - 1] != '\n')
 		return;
-	if (atoi(line) > 0)
+	if (strcmp(line, "end\n") == 0)
+		stop(0);
+	else if (atoi(line) > 0)
 		atomic_store(&read_timeout_ms, atoi(line));
 	len = 0;
 }

@@ -5,14 +5,14 @@
  *
  *		load fill CONNINFO ROWS					rows of the beginning
  *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY
- *												until SIGTERM, at most SECONDS
+ *												until SIGTERM or "end", at most SECONDS
  *		load recall CONNINFO QUERIES			recall@10, against exact scans
  *		load rows CONNINFO						every row by its own vector
  *
  * What run prints: "operations N slowest_ms N" as it goes on, the latter of gets and
  * searches; at the end a line for each kind of statement, "KIND done N failed N
- * slowest_ms N", and "all wrong N unknown N behind N".  What it reads: lines with
- * another READ_TIMEOUT_MS.
+ * slowest_ms N", and "all wrong N unknown N behind N".  What it reads: another
+ * READ_TIMEOUT_MS, or "end".
  *
  *-------------------------------------------------------------------------
  */

@@ -168,6 +168,11 @@ sims() {
 		$limit "$BUILD/sim" --shards --seed 1 --runs "$2"
 }
 
+# The same with packet filters between network namespaces; needs root.
+netns() {
+	$limit sh test/harness/netns.sh "$@"
+}
+
 # Rounds of chaos, each long enough for several faults; as many in all as are asked for.
 chaos() {
 	$limit sh test/harness/chaos.sh "$1" "$2"
@@ -234,6 +239,12 @@ if ls test/specs/*.spec >/dev/null 2>&1; then
 fi
 if ls test/t/*.pl >/dev/null 2>&1 && [ $mode != quick ]; then
 	part tap 480 tap tap
+fi
+if [ $mode != quick ]; then
+	case $mode in
+	full) part netns 90 tap netns cut_leader zone ;;
+	long) part netns 300 tap netns ;;
+	esac
 fi
 if grep -q '^CREATE ACCESS METHOD' sql/vectron--*.sql && [ $mode != quick ]; then
 	part demo 90 one timeout -k 20 180 sh demo/demo.sh

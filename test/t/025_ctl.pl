@@ -70,7 +70,7 @@ like($err, qr/vectronctl: drain: .*no such store/, 'in words');
 
 # Misused, or nobody there.
 for my $args ([], ['dance'], ['--pd', $pd, 'drain'], ['--pd', $pd, 'status', 'x'], ['--nonsense'], ['status'],
-	['--pd', $pd, '--timeout', 'soon', 'status'])
+	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'set-replicas', 'x', 'many'])
 {
 	($status, $out, $err) = ctl(@$args);
 	is($status, 2, 'misused: ' . join(' ', @$args));

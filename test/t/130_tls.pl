@@ -67,7 +67,7 @@ foreach my $command (@commands)
 	$cluster->start($name, @words);
 	ok($cluster->log_text($name) =~ /ready on tcp:/, "$words[0] runs as $name");
 }
-is(scalar(@commands), 14, 'the page has as many commands as it had');
+is(scalar(@commands), 15, 'the page has as many commands as it had');
 my @mode = map { sprintf '%o', (stat "$dir/$_")[2] & 07777 } 'ca.key', 'pd-pd1.key', 'ca.crt';
 is("@mode", '600 600 644', 'keys are nobody else\'s');
 

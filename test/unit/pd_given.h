@@ -49,6 +49,20 @@ store_of(uint64_t id, uint64_t version)
 	return store;
 }
 
+static inline CatalogGone
+gone_of(uint64_t id, uint64_t version)
+{
+	CatalogGone gone;
+
+	memset(&gone, 0, sizeof(gone));
+	gone.id = id;
+	gone.data_id = id_of(version);
+	gone.since_us = (int64_t) version;
+	snprintf(gone.endpoint, sizeof(gone.endpoint), "unix:/run/gone%llu-%llu",
+			 (unsigned long long) id, (unsigned long long) version);
+	return gone;
+}
+
 static inline CatalogLease
 lease_of(uint64_t n, uint64_t version)
 {
@@ -135,7 +149,7 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 
 	command_begin(out);
 	while (rows-- > 0)
-		switch (prng_below(prng, 9))
+		switch (prng_below(prng, 10))
 		{
 			case 0:
 				{
@@ -194,6 +208,13 @@ random_command(Prng *prng, uint64_t version, Buf *out)
 						command_settled(out, &owed);
 					else
 						command_owed(out, &owed);
+					break;
+				}
+			case 9:
+				{
+					CatalogGone gone = gone_of(prng_below(prng, 4), version);
+
+					command_gone(out, &gone);
 					break;
 				}
 		}
@@ -301,6 +322,8 @@ dump_memory(Place *p, Buf *out)
 			command_driver(out, catalog_driver(c, n));
 		if (store)
 			command_store(out, store);
+		if (catalog_gone(c, n, NULL))
+			command_gone(out, catalog_gone(c, n, NULL));
 		if (lease)
 			command_lease(out, lease);
 		if (collection)
@@ -309,6 +332,7 @@ dump_memory(Place *p, Buf *out)
 	buf_put_u64(out, c->ndrivers);
 	buf_put_u64(out, c->nowed);
 	buf_put_u64(out, c->nstores);
+	buf_put_u64(out, c->ngone);
 	buf_put_u64(out, c->nleases);
 	buf_put_u64(out, c->ncollections);
 	pthread_mutex_unlock(&c->lock);

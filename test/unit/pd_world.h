@@ -164,6 +164,7 @@ pd_end(PdWorld *w)
 	free(w->pd.places);
 	free(w->pd.homes);
 	free(w->pd.holders);
+	free(w->pd.operators);
 	catalog_close(w->pd.catalog);
 }
 

@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * ctl.h
+ *	  Private to ctl: a call of vectronctl, and asking.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include <jansson.h>
+
+#include "client/client.h"
+
+/* What the options say. */
+typedef struct Ctl
+{
+	ClientOptions options;
+	Client	   *client;
+	int			timeout_ms;
+	bool		as_json;
+} Ctl;
+
+/*
+ * Ask whoever leads, or the daemon at an endpoint; takes the question.  The
+ * answer is the caller's; NULL = none, or a no.
+ */
+extern json_t *ctl_ask(Ctl *ctl, json_t *question, VtError *err);
+extern json_t *ctl_ask_at(Ctl *ctl, const char *endpoint, json_t *question, VtError *err);
+
+/* JSON for programs. */
+extern void ctl_print(json_t *answer);
+
+/* A command that failed: says so; the exit status. */
+extern int	ctl_failed(const char *command, const VtError *err);
+
+/* check.c, dump.c: their commands; the exit status */
+extern int	check_main(Ctl *ctl);
+extern int	dump_main(Ctl *ctl);
+
+#endif							/* CTL_CTL_H */

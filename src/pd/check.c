@@ -1,0 +1,393 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *	  What is wrong with the cluster, and what to do about it.
+ *
+ * A finding is for somebody who was woken up: how bad it is, what it is about,
+ * what is the case, and the next thing to do.  "critical": data cannot be read or
+ * written, or will not be soon.  "warning": all goes on, but not if more happens.
+ * Shards are told by collection, with one of them as an example.
+ *
+ * Only the leader's view is here.  What each driver says of itself is in its
+ * status; whether it can be reached, who asks knows best (vectronctl check).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "service.h"
+
+#define CLOCK_AHEAD_US (5 * INT64_C(1000000))	/* certificates and sessions live by clocks */
+#define CERT_WARN_S (30 * 86400)
+#define CERT_CRITICAL_S (3 * 86400)
+#define STUCK_US (3600 * INT64_C(1000000))	/* a step that lasts so long */
+
+#define WARNING "warning"
+#define CRITICAL "critical"
+
+/* -- What stores say --------------------------------------------------------- */
+
+void
+facts_take(Beat *beat, json_t *body)
+{
+	StoreFacts *facts = &beat->facts;
+	int64_t		wall;
+
+	memset(facts, 0, sizeof(*facts));
+	get_u64(body, "memory_limit", &facts->memory_limit);
+	facts->disk_full = json_is_true(json_object_get(body, "disk_full"));
+	if (get_int(body, "wall_us", 0, INT64_MAX, &wall))
+		facts->clock_ahead_us = wall - clock_wall_us();
+	get_int(body, "certificate_until", 0, INT64_MAX, &facts->cert_until);
+}
+
+/* -- Findings ---------------------------------------------------------------- */
+
+typedef struct Findings
+{
+	json_t	   *list;
+	char		subject[200];
+	char		advice[320];
+} Findings;
+
+/* The one who is looked at. */
+__attribute__((format(printf, 2, 3))) static void
+about(Findings *f, const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(f->subject, sizeof(f->subject), fmt, args);
+	va_end(args);
+}
+
+__attribute__((format(printf, 2, 3))) static void
+advise(Findings *f, const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(f->advice, sizeof(f->advice), fmt, args);
+	va_end(args);
+}
+
+/* What is the case; ends a finding whose advice was given before. */
+__attribute__((format(printf, 4, 5))) static void
+found(Findings *f, const char *severity, const char *finding, const char *fmt,...)
+{
+	char		what[320];
+	va_list		args;
+	json_t	   *row = json_object();
+
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	json_object_set_new(row, "severity", json_string(severity));
+	json_object_set_new(row, "finding", json_string(finding));
+	json_object_set_new(row, "subject", json_string(f->subject));
+	json_object_set_new(row, "what", json_string(what));
+	json_object_set_new(row, "advice", json_string(f->advice));
+	json_array_append_new(f->list, row);
+	f->advice[0] = '\0';
+}
+
+/* -- Shards ------------------------------------------------------------------ */
+
+/* Shards of a collection in the same state. */
+typedef struct Tally
+{
+	uint32_t	n;
+	uint64_t	first;			/* an example */
+} Tally;
+
+static void
+tally(Tally *t, const CatalogShard *shard)
+{
+	if (t->n++ == 0)
+		t->first = shard->desc.shard;
+}
+
+static uint32_t
+voters_of(const CatalogShard *shard)
+{
+	uint32_t	n = 0;
+
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		n += shard->desc.replicas[i].role == ROLE_VOTER;
+	return n;
+}
+
+static bool
+has_damage(Pd *pd, const CatalogShard *shard)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (replica_is_damaged(pd, shard->desc.replicas[i].store, shard->desc.shard))
+			return true;
+	return false;
+}
+
+static void
+look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
+{
+	Tally		unmade = {0};
+	Tally		lost = {0};
+	Tally		headless = {0};
+	Tally		thin = {0};
+	Tally		last = {0};
+	Tally		damaged = {0};
+	uint64_t	leads;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		const CatalogShard *shard = &c->shards[i];
+		uint32_t	up = voters_up(pd, shard);
+		uint32_t	majority = voters_of(shard) / 2 + 1;
+
+		if (!shard->bootstrapped)
+			tally(&unmade, shard);
+		else if (up < majority)
+			tally(&lost, shard);
+		else if (!leader_of(pd, shard, &leads))
+			tally(&headless, shard);
+		else if (up == majority && up < replicas_asked(pd, c))
+			tally(&last, shard);
+		else if (up < replicas_asked(pd, c))
+			tally(&thin, shard);
+		if (has_damage(pd, shard))
+			tally(&damaged, shard);
+	}
+	about(f, "collection %s", c->label);
+	if (lost.n)
+	{
+		advise(f, "start the workers again that hold its replicas: vectronctl shards, state down");
+		found(f, CRITICAL, "majority_lost", "%u of %u shards have no majority of their replicas and are neither read nor written, as shard %" PRIu64,
+			  lost.n, c->nshards, lost.first);
+	}
+	if (headless.n)
+	{
+		advise(f, "an election takes seconds; if this stays, look into the logs of its workers");
+		found(f, WARNING, "no_leader", "%u of %u shards have no leader just now, as shard %" PRIu64, headless.n, c->nshards, headless.first);
+	}
+	if (last.n)
+	{
+		advise(f, "bring back its workers or add one; vectronctl operators shows what is being repaired");
+		found(f, WARNING, "one_loss_away", "%u of %u shards stop when one more replica is lost, as shard %" PRIu64, last.n, c->nshards, last.first);
+	}
+	if (thin.n)
+	{
+		advise(f, "bring back its workers, add one, or want fewer: vectronctl set-replicas");
+		found(f, WARNING, "under_replicated", "%u of %u shards have fewer than the %u replicas that are wanted, as shard %" PRIu64,
+			  thin.n, c->nshards, replicas_asked(pd, c), thin.first);
+	}
+	if (unmade.n)
+	{
+		advise(f, "its workers have not all said that they have it: are they up?");
+		found(f, WARNING, "not_made", "%u of %u shards are still being made, as shard %" PRIu64, unmade.n, c->nshards, unmade.first);
+	}
+	if (damaged.n)
+	{
+		advise(f, "another replica takes its place by itself, if there is a worker for it; the disk is suspect: the worker's log says what was found");
+		found(f, WARNING, "damaged", "a replica of %u shards is damaged and was set aside, as of shard %" PRIu64, damaged.n, damaged.first);
+	}
+}
+
+/* -- Stores ------------------------------------------------------------------ */
+
+static void
+look_at_certificate(Findings *f, int64_t until)
+{
+	int64_t		left = until - clock_wall_us() / 1000000;
+
+	if (until == 0 || left > CERT_WARN_S)
+		return;
+	advise(f, "vectronctl certs renew, copy it there, and send SIGHUP (docs/cluster.md)");
+	if (left <= 0)
+		found(f, CRITICAL, "certificate", "its certificate has expired");
+	else
+		found(f, left < CERT_CRITICAL_S ? CRITICAL : WARNING, "certificate", "its certificate ends in %" PRId64 " %s",
+			  left < 86400 ? left / 3600 : left / 86400, left < 86400 ? "hours" : "days");
+}
+
+static void
+look_at_room(Findings *f, const Beat *beat)
+{
+	if (beat->facts.disk_full)
+	{
+		advise(f, "make room on its disk or add workers: dropped indexes are deleted by themselves");
+		found(f, CRITICAL, "disk_full", "its disk is almost full and new data is refused; %" PRIu64 " MiB are free", beat->disk_free >> 20);
+	}
+	else if (beat->disk_short)
+	{
+		advise(f, "make room on its disk or add workers");
+		found(f, WARNING, "disk_short", "it will soon refuse new data: %" PRIu64 " MiB are free", beat->disk_free >> 20);
+	}
+	if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit)
+	{
+		advise(f, "raise --memory-limit, or add workers");
+		found(f, CRITICAL, "memory_full", "its records take %" PRIu64 " MiB, which is all that it may use: new data is refused", beat->memory >> 20);
+	}
+	else if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit / 10 * 9)
+	{
+		advise(f, "raise --memory-limit, or add workers");
+		found(f, WARNING, "memory_short", "its records take %" PRIu64 " of the %" PRIu64 " MiB that it may use",
+			  beat->memory >> 20, beat->facts.memory_limit >> 20);
+	}
+}
+
+static void
+look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
+{
+	Beat	   *beat = beat_of(pd, store->id);
+	Health		health = store_health(pd, store);
+	size_t		holds;
+	char		silent[64];
+
+	shards_of_store(pd, store->id, &holds);
+	about(f, "store %" PRIu64 " at %s", store->id, store->endpoint);
+	snprintf(silent, sizeof(silent), "it has not spoken");
+	if (beat)
+		snprintf(silent, sizeof(silent), "it has been silent for %" PRId64 " s", (pd->now_us - beat->at_us) / 1000000);
+	if (health == HEALTH_DOWN)
+	{
+		advise(f, "start it again; if it is gone for good, and has no replicas any more: vectronctl forget-store %" PRIu64, store->id);
+		found(f, WARNING, "store_down", "%s; it has replicas of %zu shards", silent, holds);
+	}
+	else if (health == HEALTH_SUSPECT)
+	{
+		advise(f, "is it being started? Its replicas are made anew elsewhere after --down-after");
+		found(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
+	}
+	if (!beat || health != HEALTH_UP)
+		return;
+	look_at_room(f, beat);
+	if (llabs(beat->facts.clock_ahead_us) > CLOCK_AHEAD_US)
+	{
+		advise(f, "set the clocks by NTP: certificates are judged by them");
+		found(f, WARNING, "clock", "its clock is %" PRId64 " s %s this placement driver's", (int64_t) llabs(beat->facts.clock_ahead_us) / 1000000,
+			  beat->facts.clock_ahead_us > 0 ? "ahead of" : "behind");
+	}
+	look_at_certificate(f, beat->facts.cert_until);
+	if (strcmp(beat->version, PD_VERSION) != 0)
+	{
+		advise(f, "after an upgrade all daemons are to be of one version");
+		found(f, WARNING, "version", "it is of version %s, this placement driver of %s", beat->version[0] ? beat->version : "unknown", PD_VERSION);
+	}
+}
+
+/* So many silent stores at once that nothing is repaired (plan_brake). */
+static void
+look_at_silence(Pd *pd, Findings *f)
+{
+	size_t		silent = 0;
+	size_t		holding = 0;
+
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	{
+		size_t		holds;
+
+		shards_of_store(pd, pd->catalog->stores[i]->id, &holds);
+		holding += holds > 0;
+		silent += holds > 0 && store_health(pd, pd->catalog->stores[i]) != HEALTH_UP;
+	}
+	if (silent < 2 || silent * 3 <= holding)
+		return;
+	about(f, "workers");
+	advise(f, "look at network and power first; repairs begin when at most a third is silent");
+	found(f, CRITICAL, "mass_failure", "%zu of %zu workers with data are silent: nothing is repaired meanwhile", silent, holding);
+}
+
+/* -- Drivers, operators ------------------------------------------------------ */
+
+static void
+look_at_drivers(Pd *pd, Findings *f)
+{
+	json_t	   *drivers = json_drivers(pd);
+	size_t		voters = 0;
+	size_t		up = 0;
+	size_t		i;
+	json_t	   *d;
+
+	json_array_foreach(drivers, i, d)
+	{
+		const char *role = json_string_value(json_object_get(d, "role"));
+		const char *id = json_string_value(json_object_get(d, "id"));
+		const char *endpoint = json_string_value(json_object_get(d, "endpoint"));
+		bool		is_up = strcmp(json_string_value(json_object_get(d, "state")), "up") == 0;
+
+		about(f, "placement driver %s at %s", id, endpoint);
+		if (strcmp(role, "leader") == 0 || strcmp(role, "follower") == 0)
+		{
+			voters++;
+			up += is_up;
+		}
+		if (strcmp(role, "waiting") == 0)
+		{
+			advise(f, "vectronctl add-pd %s, or stop it", endpoint);
+			found(f, WARNING, "pd_waiting", "it waits to be made one of the placement drivers");
+		}
+		else if (!is_up)
+		{
+			advise(f, "start it again, or, if it is gone for good: vectronctl remove-pd %s", id);
+			found(f, WARNING, "pd_silent", "its leader does not hear from it");
+		}
+	}
+	json_decref(drivers);
+	about(f, "placement drivers");
+	if (voters > 1 && up == voters / 2 + 1 && up < voters)
+	{
+		advise(f, "start the others again");
+		found(f, WARNING, "pd_quorum", "%zu of %zu are up: with one fewer nothing can be created or repaired", up, voters);
+	}
+	else if (voters == 2)
+	{
+		advise(f, "add a third: vectronctl add-pd");
+		found(f, WARNING, "pd_quorum", "there are two, and both are needed");
+	}
+}
+
+static void
+look_at_operators(Pd *pd, Findings *f)
+{
+	for (size_t i = 0; i < pd->noperators; i++)
+	{
+		const Operator *op = &pd->operators[i];
+
+		if (pd->now_us - op->step_since_us < STUCK_US)
+			continue;
+		about(f, "shard %" PRIu64, op->shard);
+		advise(f, "vectronctl operators shows it, vectronctl cancel %" PRIu64 " ends it", op->shard);
+		found(f, WARNING, "operator", "its change of replicas stands at \"%s\" for %" PRId64 " minutes", op->step,
+			  (pd->now_us - op->step_since_us) / 60000000);
+	}
+}
+
+json_t *
+json_findings(Pd *pd, const Question *q)
+{
+	Findings	f = {.list = json_array()};
+
+	look_at_silence(pd, &f);
+	look_at_drivers(pd, &f);
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+		look_at_store(pd, &f, pd->catalog->stores[i]);
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		if (pd->catalog->collections[i]->state == COLLECTION_LIVE && (!q || rights_see(q, &pd->catalog->collections[i]->owner)))
+			look_at_collection(pd, &f, pd->catalog->collections[i]);
+	look_at_operators(pd, &f);
+	return f.list;
+}
+
+/* check */
+void
+op_check(Pd *pd, Question *q)
+{
+	json_t	   *reply = json_object();
+
+	json_object_set_new(reply, "findings", json_findings(pd, q));
+	answer(q, VT_OK, reply, NULL);
+}

@@ -1,0 +1,131 @@
+# What an administrator sees and does, by vectronctl and from SQL: the cluster's
+# health, operators under way, replicas that are wanted, a worker that is
+# forgotten, and everything at once.
+
+use strict;
+use warnings;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VectronCluster;
+
+my $cluster = VectronCluster->new;
+$cluster->start_pd('--down-after', 12);
+$cluster->start_worker($_) for 1 .. 3;
+my $pd = $cluster->pd_endpoint;
+
+sub ctl
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'vectronctl', '--pd', $pd, @_ ], '>', \$out, '2>', \$err);
+	return wantarray ? ($? >> 8, $out, $err) : $out;
+}
+
+my $node = $cluster->new_server;
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
+$node->safe_psql('postgres', q{
+	CREATE TABLE t (id int PRIMARY KEY, v vector(6));
+	INSERT INTO t SELECT n, ARRAY[n % 13, n % 7, n % 11, n % 3, n % 17, n % 5] FROM generate_series(1, 2000) n;
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 2, replicas = 2);
+});
+
+# The health comes to this, and vectronctl and the view agree.
+sub health
+{
+	my ($wanted, $what, $name) = @_;
+	my ($status, $out, $err);
+	$cluster->wait_until($name, sub {
+		($status, $out, $err) = ctl('check');
+		return $status == $wanted && $out =~ $what;
+	});
+	pass($name);
+	return $out;
+}
+
+health(0, qr/^all is well$/, 'a cluster that is well');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.health'), '0', 'and the view is empty');
+is_deeply(decode_json(scalar ctl('--json', 'check')), { status => 0, findings => [] }, 'as JSON');
+
+# -- Replicas ---------------------------------------------------------------------
+
+my ($status, $out, $err) = ctl('set-replicas', 'public.t_v', 3);
+is("$status$err", '0', 'a third replica is asked for, by the name of the index');
+$cluster->whole($node, 2, 'and comes');
+$node->safe_psql('postgres', q{SELECT vectron.set_replicas('t_v', 2)});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM vectron.shards}), 'and goes, from SQL');
+my $generation = $node->safe_psql('postgres', q{SELECT generation FROM vectron.index_meta('t_v')});
+($status, $out, $err) = ctl('set-replicas', $generation, 9);
+is($status, 1, 'too many are refused');
+like($err, qr/from 1 to 5/, 'with a number');
+($status, $out, $err) = $node->psql('postgres', q{SELECT vectron.set_replicas('t_v', 0)});
+like($err, qr/could not change the number of replicas.*from 1 to 5/, 'in SQL, too');
+($status, $out, $err) = $node->psql('postgres', q{SELECT vectron.set_replicas('t_pkey', 2)});
+like($err, qr/"t_pkey" is not a vectron index/, 'another index');
+$cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
+
+# -- Operators --------------------------------------------------------------------
+
+# More are wanted than can be had: nothing is under way, and it is said.
+ctl('set-replicas', $generation, 4);
+$cluster->whole($node, 2, 'as many replicas as there are workers');
+like(health(1, qr/under_replicated|fewer than the 4 replicas/, 'more are wanted than there are workers'), qr/vectronctl set-replicas/, 'and what can be done');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.operators'), '0', 'nothing is under way');
+($status, $out, $err) = ctl('cancel', $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards'));
+like($err, qr/has no operator under way/, 'and nothing can be cancelled');
+
+# A fourth worker comes and goes again.
+$cluster->start_worker(4);
+$cluster->wait_until('the fourth is up', sub { return $node->safe_psql('postgres', q{SELECT count(*) FROM vectron.workers WHERE state = 'up'}) == 4 });
+$cluster->whole($node, 0, 'no shard has three replicas any more');
+health(0, qr/^all is well$/, 'four replicas on four workers');
+my $store = $node->safe_psql('postgres', q{SELECT store FROM vectron.workers WHERE endpoint LIKE '%worker4'});
+$cluster->kill9('worker4');
+ctl('set-replicas', $generation, 3);
+$cluster->whole($node, 2, 'the one that is lost is the one too many');
+
+# -- A worker is forgotten ----------------------------------------------------------
+
+($status, $out, $err) = ctl('forget-store', $node->safe_psql('postgres', q{SELECT min(store) FROM vectron.workers WHERE state = 'up'}));
+like($err, qr/is up: drain it and stop its worker first/, 'not one that is up');
+health(1, qr/store $store at .*silent for .*\n.*vectronctl forget-store $store/, 'a worker that is down is a finding');
+is($node->safe_psql('postgres', q{SELECT severity, finding FROM vectron.health}), 'warning|store_down', 'the view shows it');
+($status, $out, $err) = $node->psql('postgres', "SET ROLE pg_monitor; SELECT vectron.forget_worker($store)");
+like($err, qr/permission denied/, 'not everybody may forget it');
+$node->safe_psql('postgres', "SELECT vectron.forget_worker($store)");
+health(0, qr/^all is well$/, 'it is forgotten');
+is($node->safe_psql('postgres', "SELECT count(*) FROM vectron.workers WHERE store = $store"), '0', 'and not shown any more');
+($status, $out, $err) = ctl('forget-store', $store);
+is("$status$err", '0', 'asked twice');
+$cluster->start_worker(4);
+$cluster->wait_until('it is refused', sub { return $cluster->log_text('worker4', 1) =~ /store $store was forgotten .*start this worker with an empty one/ });
+is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.workers'), '3', 'it cannot come back');
+$cluster->stop('worker4');
+$cluster->clean($node, 't', 't_v', 'nothing is lost');
+
+# -- Everything ---------------------------------------------------------------------
+
+my $dump = decode_json(scalar ctl('dump'));
+is(scalar @{ $dump->{stores} }, 3, 'a dump has the stores');
+is($dump->{gone}[0]{store}, $store, 'the one that was forgotten');
+my ($collection) = grep { $_->{generation} eq $generation } @{ $dump->{collections} };
+is($collection->{label}, 'public.t_v', 'the collections');
+is(scalar(map { @{ $_->{replicas} } } @{ $collection->{shards} }), 6, 'their replicas');
+is(scalar(grep { $_->{report}{leader} } map { @{ $_->{replicas} } } @{ $collection->{shards} }), 2, 'and what is reported of them');
+unlike(ctl('dump'), qr/session|holder|PRIVATE KEY/, 'and no secrets');
+
+# -- Trouble ------------------------------------------------------------------------
+
+$cluster->kill9("worker$_") for 1, 2;
+$out = health(2, qr/no majority/, 'two of three workers are lost');
+like($out, qr/^CRITICAL .*\n.*\n(CRITICAL|warning)/, 'the worst comes first');
+$cluster->start_worker($_) for 1, 2;
+$cluster->whole($node, 2, 'they are back');
+health(0, qr/^all is well$/, 'and all is well');
+$cluster->kill9('pd');
+$out = health(2, qr/none of them can be reached/, 'no placement driver');
+like($out, qr/^warning +placement driver at \Q$pd\E: /m, 'each is named');
+is($node->safe_psql('postgres', q{SELECT severity, finding FROM vectron.health}), 'critical|unreachable', 'in SQL, too');
+is(decode_json(scalar ctl('--json', 'check'))->{status}, 2, 'and as JSON');
+
+$node->stop;
+done_testing();
