@@ -170,26 +170,23 @@ $(BUILD)/start_bench: $(BUILD)/obj/test/bench/start/start_bench.o $(BUILD)/obj/t
 bench-start: $(BUILD)/start_bench $(PROGRAMS)
 	$(BUILD)/start_bench --programs "$(BUILD)" --set "$(SET)" --place "$(PLACE)" $(START_ARGS)
 
-# The file layer that loses power, for test/t/050_power_loss.pl.
-$(BUILD)/powerloss.so: test/crash/powerloss.c
+# What stands between a process and its machine, for tests of power loss and of chaos.
+CRASH = $(addprefix test/crash/,layer.c power.c faults.c clock.c memory.c)
+$(BUILD)/powerloss.so: $(CRASH) test/crash/layer.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(CRASH) -ldl -pthread
 
 # The network, the load and the faults of test/t/120_chaos.pl.
-CHAOS = $(addprefix $(BUILD)/,chaos_proxy chaos_load chaos_faults.so powerloss.so lin)
+CHAOS = $(addprefix $(BUILD)/,chaos_proxy chaos_load powerloss.so lin)
 chaos-programs: $(CHAOS)
 $(BUILD)/chaos_proxy: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,proxy street) $(foreach m,$(LIBS_wire),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash
 $(BUILD)/obj/test/chaos/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
 $(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients db) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lm
-$(BUILD)/chaos_faults.so: test/chaos/faults.c
-	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
-
 ## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,
-##                      FAULT=name instead of a draw, SEED=n repeats one
-ROUNDS ?= 19
+##                      FAULT=name[,name ...] instead of a draw, SEED=n repeats one
+ROUNDS ?= 27
 SECONDS ?= 20
 FAULT ?=
 check-chaos: all chaos-programs

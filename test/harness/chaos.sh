@@ -20,7 +20,7 @@ work=$PG_ROOT/work
 mkdir "$work/perl" "$work/chaos"
 cp -r test/t "$work/"
 cp test/perl/* "$work/perl/"
-for program in chaos_proxy chaos_load chaos_faults.so powerloss.so lin; do
+for program in chaos_proxy chaos_load powerloss.so lin; do
 	cp "$BUILD/$program" "$work/chaos/" || exit 1
 done
 chown -R "$PG_USER" "$work"

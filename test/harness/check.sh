@@ -147,7 +147,7 @@ tap() {
 	cp -r test/t "$work/"
 	cp test/perl/* "$work/perl/" 2>/dev/null
 	cp "$BUILD"/powerloss.so "$work/" 2>/dev/null
-	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/chaos_faults.so "$BUILD"/powerloss.so "$BUILD"/lin "$work/chaos/"
+	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/powerloss.so "$BUILD"/lin "$work/chaos/"
 	chown -R "$PG_USER" "$work/t" "$work/perl"
 	as_pg env VECTRON_CHAOS="$work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$work/tmp_check" \
 		TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \

@@ -18,8 +18,8 @@ ChaosCluster - a cluster whose network, disks, clocks and power can fail
 =head1 DESCRIPTION
 
 A VectronCluster (same directory) in which each daemon is a machine of its own: what it
-says and hears passes test/chaos/proxy.c, and it runs with test/chaos/faults.c and
-test/crash/powerloss.c preloaded.
+says and hears passes test/chaos/proxy.c, and it runs with the library of test/crash
+preloaded.
 
 =cut
 
@@ -37,7 +37,7 @@ use PowerLoss;
 use parent -norequire, 'VectronCluster';
 use VectronCluster;
 
-# The struct of test/chaos/faults.c
+# The struct of test/crash/layer.h
 my @faults = qw(sync_us full low wall_us);
 
 sub new
@@ -82,7 +82,7 @@ sub spawn
 	my ($self, $name, @command) = @_;
 	my $machine = $self->{machine}{$name};
 	mkdir $self->data($name);
-	local $ENV{LD_PRELOAD} = "$self->{bin}/chaos_faults.so:$self->{bin}/powerloss.so";
+	local $ENV{LD_PRELOAD} = "$self->{bin}/powerloss.so";
 	local $ENV{VECTRON_POWERLOSS} = "$machine/notes";
 	local $ENV{VECTRON_BOOT_ID_FILE} = "$machine/boot_id";
 	local $ENV{VECTRON_FAULTS} = "$machine/faults";

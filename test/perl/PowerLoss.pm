@@ -7,7 +7,7 @@ PowerLoss - cuts files back to what was synced
 
 =head1 DESCRIPTION
 
-For processes that run with test/crash/powerloss.c preloaded and were killed.  Each
+For processes that run with the library of test/crash preloaded and were killed.  Each
 file under a folder keeps what was synced, and of the rest nothing, all, or a random
 part, every file by itself: an older file may lose its end while a younger one keeps
 its own.  In stores of rows, which are replayed from the Raft log, what is left may

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * layer.h
+ *	  A preloaded library, powerloss.so, that stands between a process and its
+ *	  machine: power that goes, disks and memory that fail, clocks that jump.
+ *
+ * Each part does nothing until its variables are set:
+ *
+ *		power.c		VECTRON_POWERLOSS: what would be left of files; VECTRON_BOOT_ID_FILE
+ *		faults.c	VECTRON_FAULTS: a disk that is slow or full, while a test says so;
+ *					VECTRON_FAIL_WRITE_FILE, VECTRON_FAIL_READ_FILE: one write, or reads
+ *		clock.c		VECTRON_FAULTS: a wall clock that is off
+ *		memory.c	VECTRON_FAIL_ALLOC_IN, VECTRON_FAIL_ALLOC_FILE: one allocation
+ *
+ * layer.c has the functions for files that a process finds instead of libc's, and
+ * asks the parts.  What the parts do to files themselves libc does inside, unseen.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CRASH_LAYER_H
+#define CRASH_LAYER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The function that is found without us. */
+#define REAL(type, name, args) ({ \
+	static type (*function) args; \
+	if (!function) \
+		function = (type (*) args) layer_real(name); \
+	function; })
+
+extern void *layer_real(const char *name);
+
+/* The path of an open regular file; false if it is something else. */
+extern bool layer_path(int fd, char path[4096], long long *length);
+
+/* What a test says is wrong, all of it mapped from its file (faults.c). */
+typedef struct Faults
+{
+	int64_t		sync_us;		/* each fsync and fdatasync takes this much longer */
+	int64_t		full;			/* what would take room under VECTRON_FAULTS_DISK fails with ENOSPC */
+	int64_t		low;			/* statvfs says that no room is left */
+	int64_t		wall_us;		/* added to the wall clock */
+} Faults;
+
+extern const volatile Faults *layer_faults;
+
+/* faults.c */
+extern void faults_slow_sync(void);
+extern bool faults_write(int fd);
+extern bool faults_read(int fd);
+extern bool faults_make(const char *path);
+
+/* power.c */
+extern void power_synced(int fd);
+extern int	power_rename(const char *from, const char *to);
+extern void power_unlink(const char *path);
+extern const char *power_boot_id(const char *path);
+
+#endif							/* CRASH_LAYER_H */
