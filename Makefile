@@ -186,7 +186,7 @@ $(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients db) $
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lm
 ## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,
 ##                      FAULT=name[,name ...] instead of a draw, SEED=n repeats one
-ROUNDS ?= 27
+ROUNDS ?= 29
 SECONDS ?= 20
 FAULT ?=
 check-chaos: all chaos-programs

@@ -31,6 +31,7 @@ use warnings;
 use Cwd qw(abs_path);
 use File::Path qw(rmtree);
 use IPC::Open2;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use PowerLoss;
 
@@ -47,15 +48,46 @@ sub new
 	@$self{qw(bin workers real)} = ($bin, $workers, PostgreSQL::Test::Utils::tempdir_short());
 	$self->{proxy} = open2($self->{answers}, $self->{commands}, "$bin/chaos_proxy", $seed);
 	$self->{commands}->autoflush(1);
-	foreach my $name ($self->daemons)
-	{
-		my $machine = abs_path(PostgreSQL::Test::Utils::tempdir("machine-$name"));
-		$self->{machine}{$name} = $machine;
-		$self->{power}{$name} = PowerLoss->new("$machine/notes", "$machine/boot_id");
-		$self->fault($name);
-		$self->network(join ' ', 'target', $name, substr($self->endpoint($name), 5), "$self->{real}/$name");
-	}
+	$self->add_machine($_) foreach $self->daemons;
 	return $self;
+}
+
+sub add_machine
+{
+	my ($self, $name) = @_;
+	my $machine = abs_path(PostgreSQL::Test::Utils::tempdir("machine-$name"));
+	$self->{machine}{$name} = $machine;
+	$self->{power}{$name} = PowerLoss->new("$machine/notes", "$machine/boot_id");
+	$self->fault($name);
+	$self->network(join ' ', 'target', $name, substr($self->endpoint($name), 5), "$self->{real}/$name");
+	return;
+}
+
+# One more worker, which begins with an empty disk; and it goes again.
+sub add_worker
+{
+	my ($self) = @_;
+	my $name = 'worker' . ++$self->{workers};
+	$self->{machine}{$name} ? $self->wipe($name) : $self->add_machine($name);
+	$self->start_again($name);
+	return $name;
+}
+
+sub remove_worker
+{
+	my ($self) = @_;
+	my $status = $self->stop("worker$self->{workers}");
+	$self->{workers}--;
+	return $status;
+}
+
+# vectronctl: its status, and what it said.
+sub ctl
+{
+	my ($self, @words) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'vectronctl', '--timeout', 20_000, '--pd', $self->pd_endpoint, @words ], '>', \$out, '2>', \$err);
+	return ($? >> 8, $out, $err);
 }
 
 sub drivers { my ($self) = @_; return $self->{pds} ? map { "pd$_" } 1 .. $self->{pds} : 'pd'; }

@@ -36,19 +36,11 @@ our %faults = map { my $fault = $_->[1]; $_->[0] => sub { my ($self) = @_; retur
 
 # -- Parts of faults ----------------------------------------------------------
 
-sub ctl
-{
-	my ($self, @words) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'vectronctl', '--timeout', 20_000, '--pd', $self->{cluster}->pd_endpoint, @words ], '>', \$out, '2>', \$err);
-	return ($? >> 8, $out, $err);
-}
-
 # The drivers as their leader sees them.
 sub seen
 {
 	my ($self) = @_;
-	my ($status, $out) = ctl($self, '--json', 'pds');
+	my ($status, $out) = $self->{cluster}->ctl('--json', 'pds');
 	return $status == 0 ? @{ decode_json($out)->{pds} } : ();
 }
 
@@ -145,9 +137,9 @@ sub empty
 		my ($what, $done) = @_;
 		$cluster->wait_until($what, sub { $self->{look}->(); return $done->(); });
 	};
-	$until->('the old one is removed', sub { (ctl($self, 'remove-pd', $old))[0] == 0 });
+	$until->('the old one is removed', sub { ($cluster->ctl('remove-pd', $old))[0] == 0 });
 	$until->('it is gone', sub { my @seen = seen($self); @seen && !grep { $_->{id} eq $old } @seen });
-	$until->('the new one is added', sub { (ctl($self, 'add-pd', $cluster->endpoint($name)))[0] == 0 });
+	$until->('the new one is added', sub { ($cluster->ctl('add-pd', $cluster->endpoint($name)))[0] == 0 });
 	$until->('it is one of them', sub {
 		3 == grep { $_->{role} =~ /^(?:leader|follower)$/ && $_->{state} eq 'up' } seen($self);
 	});

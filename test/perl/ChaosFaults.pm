@@ -28,10 +28,12 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 use ChaosDice;
 use ChaosDriverFaults;
+use ChaosOperatorFaults;
 use ChaosServerFaults;
 
 my %faults = (
 	%ChaosDriverFaults::faults,
+	%ChaosOperatorFaults::faults,
 	%ChaosServerFaults::faults,
 	'kill-follower' => \&kill_follower,
 	'kill-leader' => \&kill_leader,
@@ -107,6 +109,13 @@ sub last_for
 		$self->{look}->();
 		usleep(20_000);
 	}
+	return;
+}
+
+sub await
+{
+	my ($self, $what, $done) = @_;
+	$self->{cluster}->wait_until($what, sub { $self->{look}->(); return $done->(); });
 	return;
 }
 
