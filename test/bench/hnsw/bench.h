@@ -16,6 +16,7 @@
 #include "set.h"
 
 #define K 10
+#define EF 80					/* of the modes that are no curves */
 #define MAX_POINTS 24
 
 /* One ef of one engine. */
@@ -48,8 +49,9 @@ typedef struct Settings
 	uint32_t	threads;		/* of the build */
 	uint32_t	rounds;
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
+	double		share;			/* the only one of the filters; 0 = all */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
-	const char *keep;			/* folder for hnswlib's indexes; NULL: built each time */
+	const char *keep;			/* folder for indexes; NULL: built each time */
 	const Engine *ours[8];		/* what modes other than curves run on */
 	uint32_t	nours;
 	int			argc;
@@ -65,6 +67,11 @@ extern double usage_rss(void);
  * by their work shows in it, what others on the machine take does not.
  */
 extern double thread_us(void);
+
+extern int	compare_doubles(const void *a, const void *b);
+
+/* An index of the first n rows: built, or kept by an earlier run. */
+extern void *index_make(const Settings *settings, const Set *set, uint32_t n, const Engine *engine);
 
 /* Queries a second at a recall, between the measured points; 0: not reached. */
 extern double curve_qps_at(const Curve *curve, double recall);
@@ -82,7 +89,6 @@ extern void report_write(const Settings *settings, const Set *set, const Curve *
 /* -- modes.c: each prints its own lines ------------------------------------ */
 
 extern void mode_insert(const Settings *settings, const Set *set);
-extern void mode_filter(const Settings *settings, const Set *set);
 extern void mode_churn(const Settings *settings, const Set *set);
 extern void mode_threads(const Settings *settings, const Set *set);
 
@@ -91,6 +97,10 @@ extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
 
 /* Searches a second of processor time, by so many threads at once. */
 extern double mode_rate(const Set *set, struct Hnsw *h, uint32_t threads, uint64_t searches);
+
+/* -- filter.c -------------------------------------------------------------- */
+
+extern void mode_filter(const Settings *settings, const Set *set);
 
 /* -- shrink.c -------------------------------------------------------------- */
 

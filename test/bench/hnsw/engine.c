@@ -9,6 +9,7 @@
 #include "engine.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "hnsw/hnsw.h"
@@ -73,6 +74,77 @@ feed(void *arg)
 	return link_all(f->h);
 }
 
+/* -- A graph in a file ----------------------------------------------------- */
+
+static Bytes
+tag_of(const Plan *plan)
+{
+	return bytes_of(&plan->n, sizeof(plan->n));
+}
+
+/* The label tells the vector. */
+static bool
+no_note(void *arg, uint32_t slot, Buf *out)
+{
+	(void) arg;
+	(void) slot;
+	(void) out;
+	return true;
+}
+
+static void
+keep(Hnsw *h, const Plan *plan)
+{
+	HnswSave	save = {.path = plan->keep, .tag = tag_of(plan), .note = no_note};
+	VtError		err;
+
+	if (hnsw_save(h, &save, &err) != VT_OK)
+		fprintf(stderr, "hnsw_bench: %s\n", err.msg);
+}
+
+typedef struct Kept
+{
+	const Plan *plan;
+	uint32_t   *slots;
+	uint64_t   *labels;
+	uint32_t	n;
+} Kept;
+
+static bool
+take_kept(void *arg, uint32_t slot, uint64_t label, Bytes note)
+{
+	Kept	   *kept = arg;
+
+	(void) note;
+	if (label >= kept->plan->n || kept->n == kept->plan->n)
+		return false;
+	kept->slots[kept->n] = slot;
+	kept->labels[kept->n++] = label;
+	return true;
+}
+
+/* The graph kept by an earlier run; NULL: there is none. */
+static Hnsw *
+load_kept(const HnswOptions *options, const Plan *plan)
+{
+	Kept		kept = {plan, vt_alloc(sizeof(uint32_t) * plan->n), vt_alloc(sizeof(uint64_t) * plan->n), 0};
+	HnswLoad	load = {.path = plan->keep, .tag = tag_of(plan), .each = take_kept, .arg = &kept};
+	Hnsw	   *h = NULL;
+	VtError		err;
+
+	if (hnsw_load(options, &load, &h, &err) == VT_OK)
+	{
+		for (uint32_t i = 0; i < kept.n; i++)
+			hnsw_restore(h, kept.slots[i], plan->base + kept.labels[i] * plan->dim);
+		hnsw_loaded(h);
+		if (kept.n != plan->n)
+			abort();
+	}
+	free(kept.slots);
+	free(kept.labels);
+	return h;
+}
+
 static void *
 build(const Plan *plan, HnswCodes codes, VecElement element, const char *vectors)
 {
@@ -85,6 +157,8 @@ build(const Plan *plan, HnswCodes codes, VecElement element, const char *vectors
 	pthread_t	threads[64];
 	VtError		err;
 
+	if (plan->keep && (index->h = load_kept(&options, plan)) != NULL)
+		return index;
 	if (hnsw_create(&options, &index->h, &err) != VT_OK)
 		abort();
 	f.h = index->h;
@@ -96,6 +170,8 @@ build(const Plan *plan, HnswCodes codes, VecElement element, const char *vectors
 		pthread_join(threads[i], NULL);
 	while (hnsw_repair(index->h, 100000, false))
 		;
+	if (plan->keep)
+		keep(index->h, plan);
 	return index;
 }
 

@@ -25,7 +25,7 @@ typedef struct Plan
 	uint32_t	ef_construction;
 	uint32_t	threads;
 
-	/* A file in which a rival may keep what it built, for the next run; NULL: none. */
+	/* A file in which an engine may keep what it built, for the next run; NULL: none. */
 	const char *keep;
 } Plan;
 

@@ -10,8 +10,9 @@
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
  *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
- *		--keep DIR	hnswlib's index is kept there and read the next time;
- *					its build time is not one then
+ *		--share X	of filters only this one: 0.5, 0.1, 0.05, 0.01, 0.001
+ *		--keep DIR	indexes are kept there and read the next time; a build time is
+ *					not one then
  *	  modes: curves (usual), threads, insert, filter, churn, shrink
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
@@ -55,7 +56,7 @@ usage_rss(void)
 	return (pages - of_files) * (double) sysconf(_SC_PAGESIZE);
 }
 
-static int
+int
 compare_doubles(const void *a, const void *b)
 {
 	double		x = *(const double *) a;
@@ -129,6 +130,22 @@ point_measure(const Set *set, const Engine *engine, void *index, Point *point)
 	free(got);
 }
 
+void *
+index_make(const Settings *settings, const Set *set, uint32_t n, const Engine *engine)
+{
+	Plan		plan = {set->base, n, set->dim, (int) set->metric, settings->m,
+		settings->ef_construction, settings->threads, NULL};
+	char		keep[700];
+
+	if (settings->keep && n > 0)
+	{
+		snprintf(keep, sizeof(keep), "%s/%s-%u-%u-%u.%s", settings->keep, set->name, n, settings->m,
+				 settings->ef_construction, engine->name);
+		plan.keep = keep;
+	}
+	return engine->build(&plan);
+}
+
 double
 curve_qps_at(const Curve *curve, double recall)
 {
@@ -159,18 +176,9 @@ static void
 mode_curves(const Settings *settings, const Set *set, const Engine *const *engines, uint32_t n)
 {
 	static const uint32_t efs[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400};
-	Plan		plan = {set->base, set->n, set->dim, (int) set->metric, settings->m,
-		settings->ef_construction, settings->threads, NULL};
-	char		keep[700];
 	Curve	   *curves = vt_alloc0(sizeof(Curve) * n);
 	void	  **indexes = vt_alloc0(sizeof(void *) * n);
 
-	if (settings->keep)
-	{
-		snprintf(keep, sizeof(keep), "%s/%s-%u-%u-%u.hnswlib", settings->keep, set->name, set->n,
-				 settings->m, settings->ef_construction);
-		plan.keep = keep;
-	}
 	for (uint32_t e = 0; e < n; e++)
 	{
 		Curve	   *curve = &curves[e];
@@ -180,7 +188,7 @@ mode_curves(const Settings *settings, const Set *set, const Engine *const *engin
 
 		curve->engine = engines[e];
 		curve->build_threads = engines[e]->exact ? 1 : settings->threads;
-		indexes[e] = engines[e]->build(&plan);
+		indexes[e] = index_make(settings, set, set->n, engines[e]);
 		curve->build_s = (now_us() - begin) / 1e6;
 		curve->cpu_s = usage_cpu_s() - cpu;
 		curve->memory = (usage_rss() - rss) / set->n;
@@ -368,6 +376,8 @@ main(int argc, char **argv)
 			run.settings.threads = number(value);
 		else if (strcmp(arg, "--rounds") == 0)
 			run.settings.rounds = number(value);
+		else if (strcmp(arg, "--share") == 0 && value)
+			run.settings.share = strtod(value, NULL);
 		else if (strcmp(arg, "--limit") == 0)
 			run.settings.limit = number(value);
 		else

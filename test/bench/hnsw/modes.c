@@ -2,29 +2,16 @@
  *
  * modes.c
  *	  What a graph is asked besides plain searches: to be searched by two
- *	  threads, while it grows, with filters, and while its rows are turned over.
+ *	  threads, while it grows, and while its rows are turned over.
  *
  *-------------------------------------------------------------------------
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/prng.h"
 #include "bench.h"
 #include "hnsw/hnsw.h"
-
-#define EF 80
-
-static Plan
-plan_of(const Settings *settings, const Set *set, uint32_t n)
-{
-	Plan		plan = {set->base, n, set->dim, (int) set->metric, settings->m,
-		settings->ef_construction, settings->threads, NULL};
-
-	return plan;
-}
 
 static void
 add_row(Hnsw *h, const Set *set, uint32_t row)
@@ -93,12 +80,10 @@ mode_rate(const Set *set, Hnsw *h, uint32_t threads, uint64_t searches)
 void
 mode_threads(const Settings *settings, const Set *set)
 {
-	Plan		plan = plan_of(settings, set, set->n);
-
 	printf("\nsearch by two threads, ef %d, searches a second of processor time\n%-17s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
 	for (uint32_t e = 0; e < settings->nours; e++)
 	{
-		void	   *index = settings->ours[e]->build(&plan);
+		void	   *index = index_make(settings, set, set->n, settings->ours[e]);
 		double		best[2] = {0, 0};
 
 		for (uint32_t round = 0; round < settings->rounds; round++)
@@ -119,13 +104,12 @@ void
 mode_insert(const Settings *settings, const Set *set)
 {
 	uint32_t	half = set->n / 2;
-	Plan		plan = plan_of(settings, set, half);
 
 	printf("\none thread searches (ef %d, a second of processor time) while another inserts the second half\n"
 		   "%-17s %9s %9s %9s %8s %10s\n", EF, "engine", "half", "meanwhile", "all", "loss", "inserts/s");
 	for (uint32_t e = 0; e < settings->nours; e++)
 	{
-		void	   *index = settings->ours[e]->build(&plan);
+		void	   *index = index_make(settings, set, half, settings->ours[e]);
 		Hnsw	   *h = engine_graph(index);
 		double		before = mode_rate(set, h, 1, 20000);
 		atomic_int	stop = 0;
@@ -153,144 +137,6 @@ mode_insert(const Settings *settings, const Set *set)
 		quiet = (before + after) / 2;
 		printf("%-17s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", settings->ours[e]->name, before, rate, after,
 			   100 * (1 - rate / quiet), (set->n - half) / spent * 1e6);
-		settings->ours[e]->destroy(index);
-	}
-}
-
-/* -- Filters --------------------------------------------------------------- */
-
-typedef struct Allowed
-{
-	const uint8_t *bits;
-} Allowed;
-
-static bool
-is_allowed(void *arg, uint64_t label, uint32_t slot)
-{
-	const uint8_t *bits = ((const Allowed *) arg)->bits;
-
-	(void) slot;
-	return bits[label >> 3] >> (label & 7) & 1;
-}
-
-/* Rows that pass: at random, or whole classes. */
-static uint32_t
-choose_rows(const Set *set, double share, bool by_class, uint8_t *bits)
-{
-	Prng		prng = {7};
-	uint32_t	pass = 0;
-	uint32_t	classes = 0;
-
-	for (uint32_t i = 0; by_class && i < set->n; i++)
-		classes = set->classes[i] >= classes ? set->classes[i] + 1u : classes;
-	memset(bits, 0, set->n / 8 + 1);
-	for (uint32_t i = 0; i < set->n; i++)
-		if (by_class ? set->classes[i] < share * classes : prng_double(&prng) < share)
-		{
-			bits[i >> 3] |= (uint8_t) (1 << (i & 7));
-			pass++;
-		}
-	return pass;
-}
-
-/*
- * as_set: what passes is put into a set once, as for a predicate that comes
- * often or an index that knows the rows; else the search asks for each row.
- */
-static void
-filter_line(const Set *set, Hnsw *h, const char *name, double share, bool by_class, bool as_set,
-			double free_qps)
-{
-	uint8_t    *bits = vt_alloc(set->n / 8 + 1);
-	uint32_t	pass = choose_rows(set, share, by_class, bits);
-	Allowed		allowed = {bits};
-	uint32_t	nq = set->nqueries < 500 ? set->nqueries : 500;
-	uint64_t	right = 0;
-	uint64_t	wanted = 0;
-	double		best = 0;
-	HnswCost	cost = {0};
-	HnswSet    *members = NULL;
-	HnswSearch	s = {.k = K, .ef = EF, .filter = is_allowed, .filter_arg = &allowed};
-
-	if (pass == 0)
-	{
-		free(bits);
-		return;
-	}
-	if (as_set)
-	{
-		s.set = members = hnsw_set_open(h);
-		hnsw_set_add_passing(members, is_allowed, &allowed);
-		s.filter = NULL;
-	}
-	for (int round = 0; round < 3; round++)
-	{
-		double		begin = thread_us();
-		double		qps;
-
-		memset(&cost, 0, sizeof(cost));
-		for (uint32_t q = 0; q < nq; q++)
-		{
-			HnswHit		hits[K];
-
-			s.query = set->queries + (size_t) q * set->dim;
-			s.cost = &cost;
-			hnsw_search(h, &s, hits);
-		}
-		qps = nq / (thread_us() - begin) * 1e6;
-		best = qps > best ? qps : best;
-	}
-	for (uint32_t q = 0; q < nq && q < 200; q++)
-	{
-		HnswHit		hits[K];
-		HnswHit		truth[K];
-		uint32_t	n;
-		uint32_t	want;
-
-		s.query = set->queries + (size_t) q * set->dim;
-		s.cost = NULL;
-		n = hnsw_search(h, &s, hits);
-		want = hnsw_scan_exact(h, &s, truth);
-		wanted += want;
-		for (uint32_t i = 0; i < n; i++)
-			right += want > 0 && hits[i].distance <= truth[want - 1].distance;
-	}
-	printf("%-17s %-6s %-6s %8.2f%% %8.4f %9.0f %7.2fx %10.0f %8.0f %7.0f%%\n", name,
-		   by_class ? "class" : "random", as_set ? "set" : "filter", 100.0 * pass / set->n,
-		   (double) right / (double) wanted, best, best / free_qps, (double) cost.distances / nq,
-		   (double) cost.looked / nq, 100.0 * (double) cost.exact / nq);
-	fflush(stdout);
-	hnsw_set_close(members);
-	free(bits);
-}
-
-void
-mode_filter(const Settings *settings, const Set *set)
-{
-	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
-	Plan		plan = plan_of(settings, set, set->n);
-
-	printf("\nfilters, ef %d; speed as part of the unfiltered\n%-17s %-6s %-6s %9s %8s %9s %8s %10s %8s %8s\n",
-		   EF, "engine", "rows", "as", "pass", "recall", "QPS", "of free", "distances", "looked", "all");
-	for (uint32_t e = 0; e < settings->nours; e++)
-	{
-		void	   *index = settings->ours[e]->build(&plan);
-		Hnsw	   *h = engine_graph(index);
-		double		free_qps = 0;
-
-		for (int round = 0; round < 3; round++)
-		{
-			double		qps = mode_rate(set, h, 1, 5000);
-
-			free_qps = qps > free_qps ? qps : free_qps;
-		}
-		printf("%-17s %-6s %-6s %9s %8s %9.0f\n", settings->ours[e]->name, "all", "none", "100%", "", free_qps);
-		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
-		{
-			for (int as_set = 1; as_set >= 0; as_set--)
-				for (int by_class = 0; by_class <= (set->classes != NULL); by_class++)
-					filter_line(set, h, settings->ours[e]->name, shares[i], by_class, as_set, free_qps);
-		}
 		settings->ours[e]->destroy(index);
 	}
 }
@@ -349,9 +195,8 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	uint32_t	window = set->n / 2;
 	uint32_t   *order = vt_alloc(sizeof(uint32_t) * set->n);
 	uint32_t   *slots = vt_alloc(sizeof(uint32_t) * set->n);
-	Plan		empty = plan_of(settings, set, 0);
 	char		name[64];
-	void	   *index = engine->build(&empty);
+	void	   *index = index_make(settings, set, 0, engine);
 	void	   *fresh;
 	Hnsw	   *h = engine_graph(index);
 	uint32_t	n = 0;
@@ -392,7 +237,7 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	}
 
 	/* The same rows, in a graph that never saw others. */
-	fresh = engine->build(&empty);
+	fresh = index_make(settings, set, 0, engine);
 	for (at = 10 * (uint64_t) window; at < 11 * (uint64_t) window; at++)
 	{
 		add_row(engine_graph(fresh), set, order[at % set->n]);

@@ -14,7 +14,6 @@
 #include "bench.h"
 #include "hnsw/hnsw.h"
 
-#define EF 80
 
 typedef struct Owner
 {

@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * filter.c
+ *	  Searches for which only a part of the rows counts: at random, or whole
+ *	  classes; as a set, or as a function that is called.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "bench.h"
+#include "hnsw/hnsw.h"
+
+#define TRIED 200				/* queries whose recall is measured */
+
+typedef struct Allowed
+{
+	const uint8_t *bits;
+} Allowed;
+
+static bool
+is_allowed(void *arg, uint64_t label, uint32_t slot)
+{
+	const uint8_t *bits = ((const Allowed *) arg)->bits;
+
+	(void) slot;
+	return bits[label >> 3] >> (label & 7) & 1;
+}
+
+/* Rows that pass: at random, or whole classes. */
+static uint32_t
+choose_rows(const Set *set, double share, bool by_class, uint8_t *bits)
+{
+	Prng		prng = {7};
+	uint32_t	pass = 0;
+	uint32_t	classes = 0;
+
+	for (uint32_t i = 0; by_class && i < set->n; i++)
+		classes = set->classes[i] >= classes ? set->classes[i] + 1u : classes;
+	memset(bits, 0, set->n / 8 + 1);
+	for (uint32_t i = 0; i < set->n; i++)
+		if (by_class ? set->classes[i] < share * classes : prng_double(&prng) < share)
+		{
+			bits[i >> 3] |= (uint8_t) (1 << (i & 7));
+			pass++;
+		}
+	return pass;
+}
+
+/* Microseconds of the processor for these searches, one after the other. */
+static double
+spend(const Set *set, Hnsw *h, HnswSearch s, uint32_t nq)
+{
+	double		begin = thread_us();
+
+	for (uint32_t q = 0; q < nq; q++)
+	{
+		HnswHit		hits[K];
+
+		s.query = set->queries + (size_t) q * set->dim;
+		hnsw_search(h, &s, hits);
+	}
+	return thread_us() - begin;
+}
+
+/* Rows that may be hits, and how near the last true neighbour of each query is. */
+typedef struct Part
+{
+	bool		by_class;
+	uint32_t	pass;
+	uint8_t    *bits;
+	uint32_t	want[TRIED];
+	double		last[TRIED];
+} Part;
+
+static Part *
+part_make(const Set *set, Hnsw *h, double share, bool by_class)
+{
+	Part	   *part = vt_alloc0(sizeof(Part));
+	Allowed		allowed;
+	HnswSet    *members = hnsw_set_open(h);
+
+	part->by_class = by_class;
+	part->bits = vt_alloc(set->n / 8 + 1);
+	part->pass = choose_rows(set, share, by_class, part->bits);
+	allowed.bits = part->bits;
+	hnsw_set_add_passing(members, is_allowed, &allowed);
+	for (uint32_t q = 0; q < TRIED && q < set->nqueries; q++)
+	{
+		HnswSearch	s = {.query = set->queries + (size_t) q * set->dim, .k = K, .set = members};
+		HnswHit		truth[K];
+
+		part->want[q] = hnsw_scan_exact(h, &s, truth);
+		part->last[q] = part->want[q] ? truth[part->want[q] - 1].distance : 0;
+	}
+	hnsw_set_close(members);
+	return part;
+}
+
+static void
+part_free(Part *part)
+{
+	free(part->bits);
+	free(part);
+}
+
+static double
+recall_of(const Set *set, Hnsw *h, HnswSearch s, const Part *part)
+{
+	uint64_t	right = 0;
+	uint64_t	wanted = 0;
+
+	for (uint32_t q = 0; q < TRIED && q < set->nqueries; q++)
+	{
+		HnswHit		hits[K];
+		uint32_t	n;
+
+		s.query = set->queries + (size_t) q * set->dim;
+		n = hnsw_search(h, &s, hits);
+		wanted += part->want[q];
+		for (uint32_t i = 0; i < n; i++)
+			right += hits[i].distance <= part->last[q];
+	}
+	return (double) right / (double) wanted;
+}
+
+/* What a set costs before it is used often: to fill it, and its first searches.  Medians. */
+static void
+set_beginnings(const Set *set, Hnsw *h, Allowed *allowed, double *fill_us, double first_us[2])
+{
+	enum {TRIALS = 5};
+	double		us[3][TRIALS];
+
+	for (uint32_t i = 0; i < TRIALS; i++)
+	{
+		double		begin = thread_us();
+		HnswSet    *members = hnsw_set_open(h);
+		HnswSearch	s = {.query = set->queries + (size_t) i * set->dim, .k = K, .ef = EF, .set = members};
+		HnswHit		hits[K];
+
+		hnsw_set_add_passing(members, is_allowed, allowed);
+		us[0][i] = thread_us() - begin;
+		for (int time = 1; time <= 2; time++)
+		{
+			begin = thread_us();
+			hnsw_search(h, &s, hits);
+			us[time][i] = thread_us() - begin;
+		}
+		hnsw_set_close(members);
+	}
+	for (int what = 0; what < 3; what++)
+		qsort(us[what], TRIALS, sizeof(double), compare_doubles);
+	*fill_us = us[0][TRIALS / 2];
+	first_us[0] = us[1][TRIALS / 2];
+	first_us[1] = us[2][TRIALS / 2];
+}
+
+/*
+ * as_set: what passes is put into a set once, as for a predicate that comes
+ * often or an index that knows the rows; else the search asks for each row.
+ * Searches without a condition take turns with it, so that both have the same
+ * machine.
+ */
+static void
+filter_line(const Settings *settings, const Set *set, Hnsw *h, const char *name, const Part *part,
+			bool as_set)
+{
+	Allowed		allowed = {part->bits};
+	uint32_t	nq = set->nqueries < 500 ? set->nqueries : 500;
+	double		best = 0;
+	double		free_best = 0;
+	double		fill_us = 0;
+	double		first_us[2] = {0, 0};
+	HnswCost	cost = {0};
+	HnswSet    *members = NULL;
+	HnswSearch	all = {.k = K, .ef = EF};
+	HnswSearch	s = {.k = K, .ef = EF, .filter = is_allowed, .filter_arg = &allowed};
+
+	if (as_set)
+	{
+		set_beginnings(set, h, &allowed, &fill_us, first_us);
+		s.set = members = hnsw_set_open(h);
+		hnsw_set_add_passing(members, is_allowed, &allowed);
+		s.filter = NULL;
+	}
+	for (uint32_t round = 0; round < settings->rounds; round++)
+	{
+		double		free_qps = nq / spend(set, h, all, nq) * 1e6;
+		double		qps = nq / spend(set, h, s, nq) * 1e6;
+
+		free_best = free_qps > free_best ? free_qps : free_best;
+		best = qps > best ? qps : best;
+	}
+	s.cost = &cost;
+	spend(set, h, s, nq);
+	s.cost = NULL;
+	printf("%-17s %-6s %-6s %8.2f%% %8.4f %9.0f %9.0f %7.2fx %9.0f %8.0f %6.0f%% %8.1f %8.0f %8.0f\n", name,
+		   part->by_class ? "class" : "random", as_set ? "set" : "filter", 100.0 * part->pass / set->n,
+		   recall_of(set, h, s, part), free_best, best, best / free_best,
+		   (double) cost.distances / nq, (double) cost.looked / nq, 100.0 * (double) cost.exact / nq,
+		   fill_us / 1000, first_us[0], first_us[1]);
+	fflush(stdout);
+	hnsw_set_close(members);
+}
+
+void
+mode_filter(const Settings *settings, const Set *set)
+{
+	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
+
+	printf("\nfilters, ef %d; speed as part of that without\n%-17s %-6s %-6s %9s %8s %9s %9s %8s %9s %8s %7s %8s %8s %8s\n",
+		   EF, "engine", "rows", "as", "pass", "recall", "free QPS", "QPS", "of free", "distances", "looked",
+		   "all", "fill ms", "1st us", "2nd us");
+	for (uint32_t e = 0; e < settings->nours; e++)
+	{
+		void	   *index = index_make(settings, set, set->n, settings->ours[e]);
+		Hnsw	   *h = engine_graph(index);
+
+		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+			for (int by_class = 0; by_class <= (set->classes != NULL); by_class++)
+			{
+				Part	   *part;
+
+				if (settings->share > 0 && settings->share != shares[i])
+					continue;
+				part = part_make(set, h, shares[i], by_class);
+
+				for (int as_set = 1; as_set >= 0 && part->pass > 0; as_set--)
+					filter_line(settings, set, h, settings->ours[e]->name, part, as_set);
+				part_free(part);
+			}
+		settings->ours[e]->destroy(index);
+	}
+}
