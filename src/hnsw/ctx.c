@@ -68,6 +68,7 @@ ctx_free(Ctx *ctx)
 	query_free(&ctx->query);
 	query_free(&ctx->pair);
 	visited_free(&ctx->visited);
+	visited_free(&ctx->refused);
 	free(ctx->pool.e);
 	free(ctx->candidates);
 	free(ctx->hits);

@@ -113,6 +113,7 @@ struct Ctx
 	Query		query;
 	Query		pair;			/* a stored row as query */
 	Visited		visited;
+	Visited		refused;
 	Pool		pool;
 	Candidate  *candidates;
 	uint32_t	ncandidates_room;

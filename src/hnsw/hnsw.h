@@ -224,6 +224,11 @@ typedef struct HnswSearch
  * One thread fills a set, before any search uses it.  A set is a guard of its
  * own: close it before long.  It names versions; one that supersedes a member
  * later stands for it.
+ *
+ * Memory: a bit for each slot; once a search has walked, another; and from the
+ * second search that measured all members on, where that takes no more than 4 MiB,
+ * a copy of what it reads of them, so that later ones read it in one stream.
+ * Counted in HnswStats.bytes, gone with the set.
  */
 extern HnswSet *hnsw_set_open(Hnsw *h);
 extern void hnsw_set_close(HnswSet *set);
@@ -358,7 +363,7 @@ typedef struct HnswStats
 	uint64_t	dead;			/* not yet free again */
 	uint64_t	free;			/* slots to use again */
 	uint64_t	used;			/* slots there is memory for; falls by compaction only */
-	uint64_t	bytes;			/* memory in use for slots, links, codes and queues */
+	uint64_t	bytes;			/* memory in use for slots, links, codes, queues and sets */
 	uint64_t	mapped;			/* of the file for vectors */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */

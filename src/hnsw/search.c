@@ -22,24 +22,26 @@
 #include "hnsw/walk.h"
 
 #define SAMPLE 256
+#define SAMPLE_ROUNDS 4
 
 /*
  * What things cost, in distances of a walk: to expand a node, or one that is
- * walked through; to measure rows in their order, many at once; to ask a set or
- * a filter while walking; to ask a filter about slots in their order.
+ * walked through; to measure rows in their order, and side by side; to ask a set
+ * or a filter while walking; to ask a filter about slots in their order.
  */
 #define NODE_COST 16.0
-#define THROUGH_COST 22.0
-#define ROW_COST 0.5
-#define SET_COST 0.11
-#define FILTER_COST 0.8
+#define THROUGH_COST 26.0
+#define ROW_COST 0.4
+#define COPIED_ROW_COST 0.15
+#define SET_COST 0.02
+#define FILTER_COST 0.3
 #define SCAN_FILTER_COST 0.1
 
 /*
  * A hop through what is no hit must lead to so many hits; and as such a walk
  * finds a little less than one that measures all, it must be cheaper than that.
  */
-#define THROUGH_LEAST 3.0
+#define THROUGH_LEAST 2.0
 #define THROUGH_MISSES 1.25
 
 typedef enum Way
@@ -165,12 +167,32 @@ hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits)
 	return n;
 }
 
+/* Ask the filter about slots from all over the graph, in each round about others. */
+static void
+ask_sample(Hnsw *h, const HnswSearch *search, uint32_t used, uint32_t round, uint32_t *live, uint32_t *pass)
+{
+	uint32_t	step = used / SAMPLE + 1;
+	uint64_t	first = (uint64_t) step * 7 + step * round / SAMPLE_ROUNDS;
+
+	for (uint32_t k = 0; k < SAMPLE && k < used; k++)
+	{
+		uint32_t	slot = (uint32_t) ((first + (uint64_t) k * step) % used);
+		uint32_t	later = (uint32_t) ((first + (uint64_t) (k + 8) * step) % used);
+
+		__builtin_prefetch(graph_life(h, later));
+		__builtin_prefetch(graph_meta(h, later));
+		if (graph_fate(h, slot) != FATE_LIVE)
+			continue;
+		(*live)++;
+		*pass += walk_ask(search->filter, search->filter_arg, search->cost, graph_meta(h, slot)->label, slot);
+	}
+}
+
 /* The share of live slots that may be hits, about. */
 static double
 share_of(Hnsw *h, const HnswSearch *search)
 {
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
-	uint32_t	step = used / SAMPLE + 1;
 	uint32_t	live = 0;
 	uint32_t	pass = 0;
 	double		share = 1;
@@ -179,15 +201,9 @@ share_of(Hnsw *h, const HnswSearch *search)
 		share = (double) search->set->size / ((double) atomic_load(&h->live) + 1);
 	if (search->filter == NULL)
 		return share < 1 ? share : 1;
-	for (uint64_t i = (uint64_t) step * 7 % (used + 1), k = 0; k < SAMPLE && k < used; k++)
-	{
-		uint32_t	slot = (uint32_t) ((i + k * step) % used);
-
-		if (graph_fate(h, slot) != FATE_LIVE)
-			continue;
-		live++;
-		pass += walk_ask(search->filter, search->filter_arg, search->cost, graph_meta(h, slot)->label, slot);
-	}
+	/* Where few pass much depends on how few. */
+	for (uint32_t round = 0; round < SAMPLE_ROUNDS && (round == 0 || pass < SAMPLE / 32); round++)
+		ask_sample(h, search, used, round, &live, &pass);
 	share *= ((double) pass + 0.5) / (live + 1);
 	return share < 1 ? share : 1;
 }
@@ -211,7 +227,7 @@ choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
 	through = THROUGH_MISSES * ef * (THROUGH_COST + ask * fmin(1.9 * lists, 1.4 * h->opt.m / share));
 	if (share * lists < THROUGH_LEAST)
 		through = INFINITY;
-	all = search->set ? ROW_COST * search->set->size :
+	all = search->set ? (set_copies(search->set) ? COPIED_ROW_COST : ROW_COST) * search->set->size :
 		atomic_load_explicit(&h->used, memory_order_relaxed) * (SCAN_FILTER_COST + share);
 	if (all < walk && all < through)
 		return WAY_ALL;
@@ -304,10 +320,12 @@ run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 	guard = hnsw_enter(h);
 	ctx = ctx_take(h);
 	query_set(h, &ctx->query, search->query);
+	if (search->set)
+		set_use(search->set);
 	way = choose_way(h, search, ef);
 	for (;;)
 	{
-		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited,
+		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited, .refused = &ctx->refused,
 			.pool = &ctx->pool, .through = way == WAY_THROUGH, .set = search->set,
 			.filter = search->filter, .filter_arg = search->filter_arg, .timed = cost,
 			.holds_out = without != NULL, .without = without ? *without : 0,

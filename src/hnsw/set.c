@@ -8,9 +8,21 @@
  * search finds a member that was superseded since, and shows what superseded
  * it.
  *
+ * What searches of a set would find out again and again is kept with it: the nodes
+ * that lead to members, for walks; and where all members are measured, their rows.
+ *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/set.h"
+
+/* Rows are copied as far as they take no more than this. */
+#define ROWS_BYTES ((size_t) 4 << 20)
+
+static size_t
+bits_bytes(const HnswSet *set)
+{
+	return sizeof(uint64_t) * (set->nbits / 64 + 1);
+}
 
 HnswSet *
 hnsw_set_open(Hnsw *h)
@@ -19,9 +31,28 @@ hnsw_set_open(Hnsw *h)
 
 	set->h = h;
 	set->guard = hnsw_enter(h);
+	set->kernel = doors_kernel(h->kernels->name);
 	set->nbits = (atomic_load_explicit(&h->used, memory_order_acquire) + 63) / 64 * 64;
-	set->bits = vt_alloc0(sizeof(uint64_t) * (set->nbits / 64 + 1));
+	set->bits = vt_alloc0(bits_bytes(set));
+	graph_account(h, (int64_t) bits_bytes(set));
 	return set;
+}
+
+/* What was found out for searches. */
+static void
+forget(HnswSet *set)
+{
+	uint64_t   *doors = atomic_exchange(&set->doors, NULL);
+	SetRows    *rows = atomic_exchange(&set->rows, NULL);
+
+	if (doors)
+		graph_account(set->h, -(int64_t) bits_bytes(set));
+	if (rows)
+		graph_account(set->h, -(int64_t) rows->bytes);
+	free(doors);
+	free(rows);
+	atomic_store(&set->copying, false);
+	atomic_store(&set->uses, 0);
 }
 
 void
@@ -29,8 +60,9 @@ hnsw_set_close(HnswSet *set)
 {
 	if (set == NULL)
 		return;
+	forget(set);
+	graph_account(set->h, -(int64_t) bits_bytes(set));
 	hnsw_leave(set->h, set->guard);
-	free(atomic_load(&set->doors));
 	free(set->bits);
 	free(set);
 }
@@ -38,12 +70,15 @@ hnsw_set_close(HnswSet *set)
 void
 hnsw_set_add(HnswSet *set, uint32_t slot)
 {
+	if (atomic_load_explicit(&set->uses, memory_order_relaxed) > 0)
+		forget(set);
 	if (slot >= set->nbits)
 	{
 		uint32_t	nbits = (slot + slot / 4) / 64 * 64 + 64;
 		uint64_t   *bits = vt_alloc0(sizeof(uint64_t) * (nbits / 64 + 1));
 
 		memcpy(bits, set->bits, sizeof(uint64_t) * (set->nbits / 64));
+		graph_account(set->h, (int64_t) (nbits / 64 - set->nbits / 64) * (int64_t) sizeof(uint64_t));
 		free(set->bits);
 		set->bits = bits;
 		set->nbits = nbits;
@@ -82,8 +117,8 @@ set_doors(const HnswSet *set)
 
 	if (doors)
 		return doors;
-	doors = vt_alloc(sizeof(uint64_t) * (set->nbits / 64 + 1));
-	memcpy(doors, set->bits, sizeof(uint64_t) * (set->nbits / 64 + 1));
+	doors = vt_alloc(bits_bytes(set));
+	memcpy(doors, set->bits, bits_bytes(set));
 	if (used > set->nbits)
 		used = set->nbits;
 	for (uint32_t slot = 0; slot < used; slot++)
@@ -106,9 +141,71 @@ set_doors(const HnswSet *set)
 	}
 	/* Two walks may find them at once. */
 	if (atomic_compare_exchange_strong(&own->doors, &other, doors))
+	{
+		graph_account(h, (int64_t) bits_bytes(set));
 		return doors;
+	}
 	free(doors);
 	return other;
+}
+
+static size_t
+row_width(const Hnsw *h)
+{
+	return h->coded ? h->code_stride : h->vec_row;
+}
+
+static SetRows *
+copy_rows(const HnswSet *set)
+{
+	const Hnsw *h = set->h;
+	size_t		width = row_width(h);
+	size_t		head = (sizeof(SetRows) + 63) / 64 * 64;
+	size_t		bytes = head + ((width + sizeof(uint32_t)) * set->size + 63) / 64 * 64;
+	SetRows    *rows = aligned_alloc(64, bytes);
+
+	if (rows == NULL)
+		return NULL;
+	*rows = (SetRows) {.stride = width, .bytes = bytes, .rows = (uint8_t *) rows + head};
+	rows->slots = (uint32_t *) (rows->rows + width * set->size);
+	for (uint32_t slot = 0; (slot = set_next(set, slot)) != NO_SLOT; slot++)
+	{
+		memcpy(rows->rows + width * rows->n, graph_row(h, slot), width);
+		rows->slots[rows->n++] = slot;
+	}
+	return rows;
+}
+
+void
+set_use(const HnswSet *set)
+{
+	HnswSet    *own = (HnswSet *) set;
+
+	if (atomic_load_explicit(&own->uses, memory_order_relaxed) < SET_REUSED)
+		atomic_fetch_add_explicit(&own->uses, 1, memory_order_relaxed);
+}
+
+bool
+set_copies(const HnswSet *set)
+{
+	return atomic_load_explicit(&set->uses, memory_order_relaxed) >= SET_REUSED &&
+		row_width(set->h) * set->size <= ROWS_BYTES;
+}
+
+const SetRows *
+set_rows(const HnswSet *set)
+{
+	HnswSet    *own = (HnswSet *) set;
+	SetRows    *rows = atomic_load_explicit(&own->rows, memory_order_acquire);
+
+	/* One thread copies, others go on without. */
+	if (rows || !set_copies(set) || atomic_exchange(&own->copying, true))
+		return rows;
+	rows = copy_rows(set);
+	if (rows)
+		graph_account(set->h, (int64_t) rows->bytes);
+	atomic_store_explicit(&own->rows, rows, memory_order_release);
+	return rows;
 }
 
 uint32_t

@@ -8,7 +8,22 @@
 #ifndef HNSW_SET_H
 #define HNSW_SET_H
 
+#include "hnsw/doors.h"
 #include "hnsw/graph.h"
+
+/*
+ * The rows of all members side by side, in the order of their slots: read in one
+ * stream, where those in the graph cost a wait each.  Rows never change, and the
+ * set keeps its members from being used again, so a copy stays true.
+ */
+typedef struct SetRows
+{
+	uint32_t	n;
+	size_t		stride;			/* bytes from one to the next */
+	size_t		bytes;			/* of all this */
+	uint32_t   *slots;
+	uint8_t    *rows;
+} SetRows;
 
 struct HnswSet
 {
@@ -17,7 +32,11 @@ struct HnswSet
 	uint32_t	nbits;			/* what is beyond is no member */
 	uint32_t	size;
 	uint64_t   *bits;
+	DoorsKernel kernel;
 	_Atomic(uint64_t *) doors;	/* NULL until a walk asks for them */
+	_Atomic(SetRows *) rows;	/* NULL until a scan makes them */
+	atomic_bool copying;		/* one does, or has */
+	atomic_uint uses;			/* searches so far, counted up to SET_REUSED */
 };
 
 static inline bool
@@ -40,6 +59,18 @@ set_opens(const HnswSet *set, const uint64_t *doors, uint32_t slot)
 
 	return doors[word] >> (slot & 63) & 1;
 }
+
+/*
+ * Is the set used again, and are its members few enough for their rows to be
+ * copied?  set_use() counts the searches.
+ */
+#define SET_REUSED 2
+
+extern void set_use(const HnswSet *set);
+extern bool set_copies(const HnswSet *set);
+
+/* The rows of a set that copies, by the first who asks; NULL: there are none yet. */
+extern const SetRows *set_rows(const HnswSet *set);
 
 /* The first member from this slot on; NO_SLOT: none. */
 extern uint32_t set_next(const HnswSet *set, uint32_t from);

@@ -29,49 +29,8 @@
 #define PASS_BY_FACTOR 32
 #define PASS_BY_FLOOR 1024
 
-/* Rows of so many lines are asked for all at once, longer ones by the kernels. */
-#define SHORT_ROW 5
-
-/* Lists of links that are asked for before they are looked through. */
-#define LISTS_AHEAD 8
-
-/* Rows in their order that are asked for before the last as many are measured. */
-#define ROWS_AHEAD 24
-
-/* Members a walk through a set begins with, besides the nearest node. */
-#define SEEDS 16
-
-static inline void
-prefetch_lines(const void *p, int lines)
-{
-	for (int i = 0; i < lines; i++)
-		__builtin_prefetch((const char *) p + 64 * (size_t) i);
-}
-
-/* Into the nearest cache but one, which has room for more requests at once. */
-static inline void
-prefetch_lines_l2(const void *p, uint32_t lines)
-{
-	for (uint32_t i = 0; i < lines; i++)
-		__builtin_prefetch((const char *) p + 64 * (size_t) i, 0, 2);
-}
-
-/*
- * Does each slot that may be a hit stand for itself?  Members of a set do while
- * nothing is dead; without one, what was added since the walk began does not.
- */
-static inline bool
-all_stand(const Walk *walk)
-{
-	const Hnsw *h = walk->h;
-
-	return atomic_load_explicit(&h->dead, memory_order_relaxed) == 0 &&
-		(walk->set || atomic_load_explicit(&h->tail, memory_order_relaxed) == walk->start);
-}
-
-/* Is the slot no hit of this walk? */
-static inline bool
-passes_by(const Walk *walk, uint32_t slot)
+bool
+walk_passes_by(const Walk *walk, uint32_t slot)
 {
 	const Hnsw *h = walk->h;
 
@@ -80,7 +39,7 @@ passes_by(const Walk *walk, uint32_t slot)
 			graph_fate(h, slot) != FATE_LIVE;
 	if (walk->set && !set_has(walk->set, slot))
 		return true;
-	if (!all_stand(walk) && walk_stand_in(walk, slot) == NO_SLOT)
+	if (!walk_all_stand(walk) && walk_stand_in(walk, slot) == NO_SLOT)
 		return true;
 	return !walk_filter(walk, slot);
 }
@@ -155,8 +114,6 @@ prefetch_links(const Walk *walk, uint32_t slot)
 	if (walk->level > 0)
 		return;
 	prefetch_lines(graph_ground(walk->h, slot), 2);
-	if (walk->twins)
-		prefetch_lines(graph_meta(walk->h, slot), 1);
 }
 
 /* A scored slot: into the pool if it is good enough. */
@@ -169,11 +126,11 @@ consider(Walk *walk, uint32_t slot, float score)
 	if (pool->n >= pool_limit(pool) && e >= pool->e[pool->n - 1])
 	{
 		if (walk->discards)
-			heap_push(walk->discards, passes_by(walk, slot) ? e | ENTRY_PASS_BY : e);
+			heap_push(walk->discards, walk_passes_by(walk, slot) ? e | ENTRY_PASS_BY : e);
 		return;
 	}
 	prefetch_links(walk, slot);
-	if (passes_by(walk, slot))
+	if (walk_passes_by(walk, slot))
 		e |= ENTRY_PASS_BY;
 	walk_insert(walk, e);
 }
@@ -196,9 +153,8 @@ score_rows(Walk *walk, const uint32_t *slots, uint32_t n)
 		consider(walk, slots[i], scores[i]);
 }
 
-/* Slots that have just been marked as visited. */
-static void
-measure(Walk *walk, const uint32_t *slots, uint32_t n)
+void
+walk_measure(Walk *walk, const uint32_t *slots, uint32_t n)
 {
 	const Hnsw *h = walk->h;
 
@@ -223,87 +179,7 @@ walk_offer(Walk *walk, const uint32_t *slots, uint32_t n)
 		fresh[nfresh] = slots[i];
 		nfresh += visited_add(walk->visited, slots[i]);
 	}
-	measure(walk, fresh, nfresh);
-}
-
-/* Is the node, or one of its twins, a hit of this walk? */
-static bool
-node_passes(const Walk *walk, uint32_t slot)
-{
-	if (!passes_by(walk, slot))
-		return true;
-	if (!walk->twins || !graph_is_head(walk->h, slot))
-		return false;
-	while ((slot = atomic_load_explicit(&graph_meta(walk->h, slot)->twin, memory_order_acquire)) != NO_SLOT)
-		if (!passes_by(walk, slot))
-			return true;
-	return false;
-}
-
-/*
- * Where few are hits: those among the links, and if they are few, those among the
- * links of links that are none.  So the walk goes from hit to hit, and what is
- * none costs a look at its links.  With fewer than m at a time hits are missed,
- * more find little more and cost much.
- */
-static void
-offer_through(Walk *walk, const uint32_t *links, uint32_t n)
-{
-	const Hnsw *h = walk->h;
-	const uint64_t *doors = walk->doors;
-	bool		bits_tell = doors && !walk->filter;
-	uint32_t	fresh[WALK_BATCH];
-	uint32_t	others[2 * HNSW_MAX_M];
-	uint32_t	nfresh = 0;
-	uint32_t	nothers = 0;
-
-	walk->looked += n;
-	for (uint32_t i = 0; i < n; i++)
-	{
-		if (visited_has(walk->visited, links[i]))
-			continue;
-		if ((!doors || set_opens(walk->set, doors, links[i])) && (bits_tell || node_passes(walk, links[i])))
-		{
-			visited_add(walk->visited, links[i]);
-			fresh[nfresh++] = links[i];
-		}
-		else
-			others[nothers++] = links[i];
-	}
-	for (uint32_t i = 0; i < LISTS_AHEAD && i < nothers; i++)
-		prefetch_lines(graph_ground(h, others[i]), 2);
-	for (uint32_t i = 0; i < nothers && nfresh < h->opt.m; i++)
-	{
-		const atomic_uint *second = graph_ground(h, others[i]);
-		uint32_t	behind[2 * HNSW_MAX_M];
-		uint32_t	nbehind = 0;
-		uint32_t	j;
-
-		if (i + LISTS_AHEAD < nothers)
-			prefetch_lines(graph_ground(h, others[i + LISTS_AHEAD]), 2);
-
-		/* Looked through once, whichever node led here. */
-		visited_add(walk->visited, others[i]);
-
-		/* Which pass cannot be foretold: no branch depends on it. */
-		for (j = 0; j < h->m0; j++)
-		{
-			uint32_t	to = atomic_load_explicit(&second[j], memory_order_acquire);
-
-			if (to == NO_SLOT)
-				break;
-			behind[nbehind] = to;
-			nbehind += !doors || set_opens(walk->set, doors, to);
-		}
-		walk->looked += j;
-		for (j = 0; j < nbehind && nfresh < WALK_BATCH; j++)
-			if (!visited_has(walk->visited, behind[j]) && (bits_tell || node_passes(walk, behind[j])))
-			{
-				visited_add(walk->visited, behind[j]);
-				fresh[nfresh++] = behind[j];
-			}
-	}
-	measure(walk, fresh, nfresh);
+	walk_measure(walk, fresh, nfresh);
 }
 
 static float
@@ -358,10 +234,12 @@ walk_descend(Walk *walk, uint64_t entry, int to)
 static void
 offer_twins(Walk *walk, Entry e)
 {
-	uint32_t	twin = atomic_load_explicit(&graph_meta(walk->h, entry_slot(e))->twin,
-											memory_order_acquire);
 	Pool	   *pool = walk->pool;
+	uint32_t	twin;
 
+	if (!graph_is_head(walk->h, entry_slot(e)))
+		return;
+	twin = atomic_load_explicit(&graph_meta(walk->h, entry_slot(e))->twin, memory_order_acquire);
 	for (; twin != NO_SLOT;
 		 twin = atomic_load_explicit(&graph_meta(walk->h, twin)->twin, memory_order_acquire))
 	{
@@ -371,7 +249,7 @@ offer_twins(Walk *walk, Entry e)
 			break;
 		if (!visited_add(walk->visited, twin))
 			continue;
-		if (passes_by(walk, twin))
+		if (walk_passes_by(walk, twin))
 			t |= ENTRY_PASS_BY;
 		walk_insert(walk, t);
 	}
@@ -401,7 +279,7 @@ walk_run(Walk *walk)
 			offer_twins(walk, e);
 		n = graph_copy_links(h, entry_slot(e), walk->level, links);
 		if (walk->through)
-			offer_through(walk, links, n);
+			walk_through(walk, links, n);
 		else
 			walk_offer(walk, links, n);
 	}
@@ -431,66 +309,6 @@ waiting_slots(Walk *walk, uint32_t *n)
 	return slots;
 }
 
-/*
- * Some members of the set, from all over it: where no hit is near the query,
- * links of links may not lead to one.
- */
-static void
-offer_seeds(Walk *walk)
-{
-	uint32_t	seeds[SEEDS];
-	uint32_t	n = 0;
-
-	for (uint32_t i = 0; i < SEEDS; i++)
-	{
-		uint32_t	slot = set_next(walk->set, (uint32_t) ((uint64_t) walk->set->nbits * i / SEEDS));
-
-		/* What is not in the graph leads nowhere. */
-		if (slot != NO_SLOT &&
-			atomic_load_explicit(&graph_meta(walk->h, slot)->state, memory_order_acquire) == SLOT_LINKED)
-			seeds[n++] = slot;
-	}
-	walk_offer(walk, seeds, n);
-}
-
-void
-walk_all(Walk *walk)
-{
-	Hnsw	   *h = walk->h;
-	uint32_t	some[2][ROWS_AHEAD];	/* rows being asked for, and those asked for before */
-	uint32_t	n = 0;
-	uint32_t	before = 0;
-	uint32_t	looked = 0;
-	int			now = 0;
-	uint32_t	used;
-
-	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
-	used = atomic_load_explicit(&h->used, memory_order_acquire);
-	for (uint32_t slot = 0; slot < used; slot++)
-	{
-		if (walk->set && (slot = set_next(walk->set, slot)) >= used)
-			break;
-		if (walk->stop && ++looked % STOP_EVERY == 0 && walk->stop(walk->stop_arg))
-			break;
-		if (!(walk->set && all_stand(walk)) && walk_stand_in(walk, slot) == NO_SLOT)
-			continue;
-		if (!walk_filter(walk, slot))
-			continue;
-		if (h->row_lines <= SHORT_ROW)
-			prefetch_lines_l2(graph_row(h, slot), h->row_lines);
-		some[now][n++] = slot;
-		if (n == ROWS_AHEAD)
-		{
-			now = !now;
-			score_rows(walk, some[now], before);
-			before = n;
-			n = 0;
-		}
-	}
-	score_rows(walk, some[!now], before);
-	score_rows(walk, some[now], n);
-}
-
 void
 walk_start(Walk *walk)
 {
@@ -508,6 +326,8 @@ walk_start(Walk *walk)
 	visited_begin(walk->visited, atomic_load_explicit(&h->used, memory_order_acquire));
 	if (walk->through && walk->set)
 		walk->doors = set_doors(walk->set);
+	if (walk->through && walk->filter)
+		visited_begin(walk->refused, atomic_load_explicit(&h->used, memory_order_acquire));
 	if (walk->holds_out)
 		visited_add(walk->visited, walk->without);
 	if (entry != NO_ENTRY)
@@ -516,7 +336,7 @@ walk_start(Walk *walk)
 
 		walk_offer(walk, &slot, 1);
 		if (walk->through && walk->set)
-			offer_seeds(walk);
+			walk_seeds(walk);
 		walk_run(walk);
 	}
 	if (nwaiting > 0)

@@ -22,6 +22,7 @@ typedef struct Walk
 	Ctx		   *ctx;
 	const Query *query;
 	Visited    *visited;
+	Visited    *refused;		/* of a walk through: what the filter has said no to */
 	Pool	   *pool;
 	Heap	   *discards;		/* cursor: what falls out of the pool; else NULL */
 
@@ -88,6 +89,39 @@ walk_filter(const Walk *walk, uint32_t slot)
 		walk_ask(walk->filter, walk->filter_arg, walk->timed, graph_meta(walk->h, slot)->label, slot);
 }
 
+/* -- Asking memory --------------------------------------------------------- */
+
+/* Rows of so many lines are asked for all at once, longer ones by the kernels. */
+#define SHORT_ROW 5
+
+static inline void
+prefetch_lines(const void *p, int lines)
+{
+	for (int i = 0; i < lines; i++)
+		__builtin_prefetch((const char *) p + 64 * (size_t) i);
+}
+
+/* Into the nearest cache but one, which has room for more requests at once. */
+static inline void
+prefetch_lines_l2(const void *p, uint32_t lines)
+{
+	for (uint32_t i = 0; i < lines; i++)
+		__builtin_prefetch((const char *) p + 64 * (size_t) i, 0, 2);
+}
+
+/*
+ * Does each slot that may be a hit stand for itself?  Members of a set do while
+ * nothing is dead; without one, what was added since the walk began does not.
+ */
+static inline bool
+walk_all_stand(const Walk *walk)
+{
+	const Hnsw *h = walk->h;
+
+	return atomic_load_explicit(&h->dead, memory_order_relaxed) == 0 &&
+		(walk->set || atomic_load_explicit(&h->tail, memory_order_relaxed) == walk->start);
+}
+
 /* Greedily from the entry point down to level `to`. */
 extern Entry walk_descend(Walk *walk, uint64_t entry, int to);
 
@@ -95,13 +129,25 @@ extern Entry walk_descend(Walk *walk, uint64_t entry, int to);
 #define WALK_BATCH 256
 extern void walk_offer(Walk *walk, const uint32_t *slots, uint32_t n);
 
+/* The same for slots that have just been marked as visited. */
+extern void walk_measure(Walk *walk, const uint32_t *slots, uint32_t n);
+
+/* Is the slot no hit of this walk? */
+extern bool walk_passes_by(const Walk *walk, uint32_t slot);
+
+/* through.c: of a node's links, and the links of links, those that are hits. */
+extern void walk_through(Walk *walk, const uint32_t *links, uint32_t n);
+
+/* Some members of the set, from all over it. */
+extern void walk_seeds(Walk *walk);
+
 /* Expand until the best `want` are expanded. */
 extern void walk_run(Walk *walk);
 
 /* From the entry point, and over the waiting slots: how a search begins. */
 extern void walk_start(Walk *walk);
 
-/* Instead of walking: measure all that may be a hit. */
+/* scan.c: instead of walking, measure all that may be a hit. */
 extern void walk_all(Walk *walk);
 
 /* search.c: hnsw_search, as if a node of the ground level were not in the graph. */

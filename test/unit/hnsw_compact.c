@@ -328,6 +328,96 @@ cursors_see_it_all(void **state)
 	free(rows);
 }
 
+/*
+ * A set that has measured its members and copied their rows finds them wherever
+ * they are moved, deleted or replaced, and nobody else; memory waits for it.
+ */
+static void
+sets_see_it_all(void **state)
+{
+	enum {N = 3000};
+	float	   *rows = clustered(3, LABELS);
+
+	(void) state;
+	/* What a row changes into is near to it: members are looked for where they were. */
+	memcpy(rows + N * DIM, rows, sizeof(float) * N * DIM);
+	for (int i = 0; i < N; i++)
+		rows[(N + i) * DIM + i % DIM] += 0.01f;
+	for (int codes = 0; codes <= 1; codes++)
+	{
+		Owner	   *owner = owner_new(DIM, 8, codes ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
+		uint8_t		out[LABELS];
+		HnswHit    *hits = malloc(sizeof(*hits) * N);
+		HnswSet    *set;
+		HnswStats	stats;
+		uint64_t	moved;
+
+		assert_non_null(hits);
+		for (uint32_t i = 0; i < N; i++)
+			put(owner, i, i, rows + (size_t) i * DIM);
+		link_all(owner->h);
+		set = hnsw_set_open(owner->h);
+		for (uint32_t i = 0; i < LABELS; i++)
+			if (!(out[i] = i >= N || i % 3 != 0))
+				hnsw_set_add(set, owner->slot_of[i]);
+		for (int turn = 0; turn < 30; turn++)
+		{
+			HnswCost	cost = {0};
+			HnswHit		truth[K];
+			HnswSearch	s = {.query = rows + DIM, .k = N, .ef = 10, .set = set, .cost = &cost};
+			uint32_t	want = 0;
+			uint32_t	n = hnsw_search(owner->h, &s, hits);
+
+			for (uint32_t i = 0; i < N; i++)
+				want += !out[i];
+			assert_int_equal(n, want);
+			assert_int_equal(cost.exact, 1);
+			for (uint32_t i = 0; i < n; i++)
+			{
+				float		vector[DIM];
+
+				assert_false(out[hits[i].label]);
+				assert_int_equal(hits[i].slot, owner->slot_of[hits[i].label]);
+				hnsw_read_vector(owner->h, hits[i].slot, vector);
+				assert_memory_equal(vector, rows + (size_t) owner->row_of[hits[i].label] * DIM, sizeof(vector));
+			}
+			s.k = K;
+			s.ef = 200;
+			assert_int_equal(hnsw_search(owner->h, &s, hits), K);
+			assert_int_equal(hnsw_scan_exact(owner->h, &s, truth), K);
+			for (int i = 0; i < K; i++)
+				assert_int_equal(hits[i].slot, truth[i].slot);
+
+			/* Others die and make room; some members die, some change, all others move. */
+			for (uint32_t i = (uint32_t) turn; i < N && turn < 10; i += 10)
+				if (i % 3 != 0)
+					drop(owner, i);
+				else if (i % 7 == 1)
+				{
+					drop(owner, i);
+					out[i] = 1;
+				}
+				else if (i % 7 == 2)
+					put(owner, i, N + i, rows + (size_t) (N + i) * DIM);
+			link_all(owner->h);
+			for (int i = 0; i < 20; i++)
+				hnsw_repair(owner->h, 100, true);
+		}
+		hnsw_stats(owner->h, &stats);
+		moved = stats.moved;
+		hnsw_set_close(set);
+		mend(owner);
+		assert_sound(owner->h);
+		hnsw_stats(owner->h, &stats);
+		assert_true(moved + stats.moved > 0);
+		assert_true(used(owner) < N / 2);
+		assert_all_there(owner, rows, DIM, N);
+		owner_free(owner);
+		free(hits);
+	}
+	free(rows);
+}
+
 /* Whatever comes in whatever order, between any two steps, each label is found once, as it is. */
 static void
 in_any_order(void **state)
@@ -549,6 +639,7 @@ main(void)
 		cmocka_unit_test(memory_goes_back),
 		cmocka_unit_test(finds_the_same),
 		cmocka_unit_test(cursors_see_it_all),
+		cmocka_unit_test(sets_see_it_all),
 		cmocka_unit_test(in_any_order),
 		cmocka_unit_test(while_others_look),
 	};

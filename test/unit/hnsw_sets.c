@@ -7,6 +7,9 @@
  */
 #include "hnsw_given.h"
 
+#include "hnsw/doors.h"
+#include "hnsw/kernels.h"
+
 #define ROWS 6000
 
 static const uint32_t one_of[] = {1, 2, 7, 30, 200, 2000};
@@ -168,17 +171,17 @@ twins_are_members_by_themselves(void **state)
 	assert_sound(h);
 	for (size_t e = 0; e < 2; e++)
 	{
-		HnswSet    *set = hnsw_set_open(h);
 		HnswCost	cost = {0};
-		HnswHit		hits[5];
-		HnswSearch	s = {.k = 5, .ef = 20, .set = set, .cost = &cost};
 
-		for (uint32_t i = 0; i < ROWS; i++)
-			if (strchr(ends[e], (int) ('0' + i % 10)))
-				hnsw_set_add(set, i);
 		for (uint32_t group = 0; group < ROWS / 100; group++)
 		{
-			s.query = rows + (size_t) group * 100 * DIM;
+			HnswSet    *set = hnsw_set_open(h);	/* one that is used again would be measured whole */
+			HnswHit		hits[5];
+			HnswSearch	s = {.query = rows + (size_t) group * 100 * DIM, .k = 5, .ef = 20, .set = set, .cost = &cost};
+
+			for (uint32_t i = 0; i < ROWS; i++)
+				if (strchr(ends[e], (int) ('0' + i % 10)))
+					hnsw_set_add(set, i);
 			assert_int_equal(hnsw_search(h, &s, hits), 5);
 			for (uint32_t i = 0; i < 5; i++)
 			{
@@ -187,10 +190,10 @@ twins_are_members_by_themselves(void **state)
 				assert_non_null(strchr(ends[e], (int) ('0' + hits[i].label % 10)));
 				assert_true(i == 0 || hits[i].label > hits[i - 1].label);
 			}
+			hnsw_set_close(set);
 		}
 		assert_int_equal(cost.exact, e == 0 ? ROWS / 100 : 0);
 		assert_true((cost.looked > 0) == (e == 1));
-		hnsw_set_close(set);
 	}
 	hnsw_destroy(h);
 	free(rows);
@@ -336,10 +339,118 @@ small_sets(void **state)
 	link_all(h);
 	assert_int_equal(hnsw_search(h, &s, hits), 2);
 	assert_true(hits[0].label + hits[1].label == 502);
+
+	/* What was found out so far is no longer true when there are more. */
+	for (uint32_t i = 0; i < 5; i++)
+	{
+		uint32_t	slots[] = {17, 18, 19, 20, 21};
+
+		hnsw_set_add(set, slots[i]);
+		for (int j = 0; j < 4; j++)
+			assert_int_equal(hnsw_search(h, &s, hits), 3 + i);
+	}
 	hnsw_set_close(set);
 	hnsw_set_close(NULL);
 	hnsw_destroy(h);
 	free(rows);
+}
+
+static uint64_t
+bytes_of_graph(const Hnsw *h)
+{
+	HnswStats	stats;
+
+	hnsw_stats(h, &stats);
+	return stats.bytes;
+}
+
+/* A set's memory is the graph's, what searches find out for it included, and goes with it. */
+static void
+memory_is_counted(void **state)
+{
+	float	   *rows = clustered(57, ROWS);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswHit		hits[K];
+	uint32_t	few = 100;
+	uint32_t	many = 5;
+	HnswSearch	s = {.query = rows, .k = K, .ef = 20};
+	HnswSet    *set;
+	uint64_t	without;
+	uint64_t	fresh;
+	uint64_t	copied;
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	without = bytes_of_graph(h);
+	s.set = set = hnsw_set_open(h);
+	hnsw_set_add_passing(set, divides, &few);
+	fresh = bytes_of_graph(h);
+	assert_true(fresh >= without + ROWS / 8);
+
+	/* Who uses it once keeps nothing, who uses it twice keeps rows. */
+	assert_int_equal(hnsw_search(h, &s, hits), K);
+	assert_true(bytes_of_graph(h) == fresh);
+	assert_int_equal(hnsw_search(h, &s, hits), K);
+	copied = bytes_of_graph(h) - fresh;
+	assert_true(copied >= ROWS / few * DIM && copied <= ROWS / few * DIM * 4);
+	assert_int_equal(hnsw_search(h, &s, hits), K);
+	assert_true(bytes_of_graph(h) == fresh + copied);
+	hnsw_set_close(set);
+	assert_true(bytes_of_graph(h) == without);
+
+	/* A walk keeps doors. */
+	s.ef = K;
+	s.set = set = hnsw_set_open(h);
+	hnsw_set_add_passing(set, divides, &many);
+	assert_int_equal(hnsw_search(h, &s, hits), K);
+	assert_true(bytes_of_graph(h) >= fresh + ROWS / 8);
+	hnsw_set_close(set);
+	assert_true(bytes_of_graph(h) == without);
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/* The same doors by every CPU's instructions, however lists end. */
+static void
+doors_by_any_cpu(void **state)
+{
+	static const char *const names[] = {"avx2", "avx512"};
+	enum {NBITS = 64 * 50};
+	uint64_t	bits[NBITS / 64 + 1] = {0};
+	_Alignas(64) atomic_uint links[2 * HNSW_MAX_M];
+	uint32_t	out[2][2 * HNSW_MAX_M + DOORS_SLACK];
+	Prng		prng = {61};
+
+	(void) state;
+	for (int i = 0; i < NBITS; i++)
+		bits[i / 64] |= (uint64_t) (prng_below(&prng, 10) == 0) << (i % 64);
+	for (int turn = 0; turn < 20000; turn++)
+	{
+		uint32_t	limit = 1 + prng_below(&prng, 2 * HNSW_MAX_M);
+		uint32_t	end = prng_below(&prng, limit + 10);
+		uint32_t	n[2];
+		uint32_t	found[2];
+
+		if (turn % 4 != 0)
+			limit = (limit + 15) / 16 * 16;
+		for (uint32_t i = 0; i < limit; i++)
+			atomic_store(&links[i], i == end ? HNSW_NO_SLOT : prng_below(&prng, NBITS + 200));
+		if (turn % 3 == 0)
+			atomic_store(&links[0], HNSW_MAX_SLOTS - 1);
+		found[0] = doors_kernel("plain")(bits, NBITS, links, limit, out[0], &n[0]);
+		assert_int_equal(n[0], turn % 3 == 0 && end == 0 ? n[0] : end < limit ? end : limit);
+		for (size_t c = 0; c < sizeof(names) / sizeof(names[0]); c++)
+		{
+			if (kernels_by_name(names[c]) == NULL)
+				continue;
+			found[1] = doors_kernel(names[c])(bits, NBITS, links, limit, out[1], &n[1]);
+			assert_int_equal(found[1], found[0]);
+			assert_int_equal(n[1], n[0]);
+			assert_memory_equal(out[1], out[0], sizeof(uint32_t) * found[0]);
+		}
+	}
 }
 
 int
@@ -353,6 +464,8 @@ main(void)
 		cmocka_unit_test(later_versions_stand_for_members),
 		cmocka_unit_test(wide_lists),
 		cmocka_unit_test(small_sets),
+		cmocka_unit_test(memory_is_counted),
+		cmocka_unit_test(doors_by_any_cpu),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_sets", tests, NULL, NULL);

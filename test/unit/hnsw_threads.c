@@ -328,6 +328,42 @@ search_often(void *arg)
 	return NULL;
 }
 
+/*
+ * A set that lives all the time and that many search at once: with the rows that
+ * are copied by and by, with walks in between.
+ */
+static HnswSet *shared;
+
+static void *
+search_shared(void *arg)
+{
+	uint8_t		before[LABELS];
+	HnswHit		hits[LABELS];
+
+	for (uint32_t i = 0; i < LEAST_SEARCHES || (atomic_load(&writers) > 0 && i < 100000); i++)
+	{
+		uint32_t	label = (*(uint32_t *) arg * 31 + i) % LABELS;
+		HnswSearch	s = {.query = old_rows[label], .k = i % 3 ? 8 : LABELS, .ef = 8, .set = shared};
+		uint8_t		seen[LABELS] = {0};
+		uint32_t	n;
+
+		note_phases(before);
+		n = hnsw_search(h, &s, hits);
+		for (uint32_t j = 0; j < n; j++)
+		{
+			judge(&hits[j], s.query, before);
+			if (hits[j].label >= LABELS / 2)
+				complain("no member", hits[j].label);
+			else if (seen[hits[j].label]++)
+				complain("twice in one answer of a set that lives long", hits[j].label);
+		}
+		for (uint32_t j = 0; j < LABELS / 2 && s.k == LABELS; j++)
+			if (class_of(j) != DIES && !seen[j])
+				complain("missed in a set that lives long", j);
+	}
+	return NULL;
+}
+
 /* From open to the end: all that stays comes once, and nothing twice. */
 static void *
 read_cursors(void *arg)
@@ -444,6 +480,83 @@ all_at_once(HnswCodes codes)
 	hnsw_destroy(h);
 }
 
+/* Half of the labels are there and in a set before others come and all the rest begins. */
+static void
+one_set(HnswCodes codes)
+{
+	static uint32_t parts[] = {0, 1, LABELS / 2, LABELS / 2 + 1};
+	HnswOptions options = {
+		.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 40, .codes = codes, .seed = 3
+	};
+	const struct
+	{
+		void	   *(*run) (void *);
+		void	   *arg;
+	}			jobs[] = {
+		{add_labels, &parts[2]}, {add_labels, &parts[3]}, {kill_labels, NULL}, {replace_labels, NULL},
+		{link_waiting, NULL}, {repair_always, NULL}, {search_shared, &parts[0]},
+		{search_shared, &parts[1]}, {search_shared, &parts[2]},
+	};
+	enum {JOBS = sizeof(jobs) / sizeof(jobs[0])};
+	pthread_t	threads[JOBS];
+	Prng		prng = {19};
+	HnswReport	report;
+	HnswStats	stats;
+	VtError		err;
+
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t label = 0; label < LABELS; label++)
+	{
+		uint32_t	slot;
+
+		fill(old_rows[label], &prng);
+		fill(new_rows[label], &prng);
+		atomic_store(&phase[label], UNBORN);
+		if (label >= LABELS / 2)
+			continue;
+		assert_int_equal(hnsw_reserve(h, &slot, &err), VT_OK);
+		hnsw_add(h, slot, label, old_rows[label]);
+		if (label % 5 != 0)
+			hnsw_link_next(h);
+		atomic_store(&slot_of[label], slot);
+		atomic_store(&phase[label], ALIVE);
+	}
+	shared = hnsw_set_open(h);
+	for (uint32_t label = 0; label < LABELS / 2; label++)
+		hnsw_set_add(shared, atomic_load(&slot_of[label]));
+	atomic_store(&adders, 2);
+	atomic_store(&writers, 4);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, jobs[i].run, jobs[i].arg), 0);
+	for (int i = 0; i < JOBS; i++)
+		pthread_join(threads[i], NULL);
+	if (complaint[0])
+		fail_msg("%s", complaint);
+	hnsw_set_close(shared);
+	while (hnsw_link_next(h) || hnsw_repair(h, 1000, true))
+		;
+	if (!hnsw_check(h, &report))
+		fail_msg("%s", report.first);
+	hnsw_stats(h, &stats);
+	assert_int_equal(stats.dead, 0);
+	assert_int_equal(stats.live, LABELS / 4 * 3);
+	hnsw_destroy(h);
+}
+
+static void
+one_set_on_floats(void **state)
+{
+	(void) state;
+	one_set(HNSW_CODES_NONE);
+}
+
+static void
+one_set_on_codes(void **state)
+{
+	(void) state;
+	one_set(HNSW_CODES_INT8);
+}
+
 static void
 all_at_once_on_floats(void **state)
 {
@@ -464,6 +577,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_at_once_on_floats),
 		cmocka_unit_test(all_at_once_on_codes),
+		cmocka_unit_test(one_set_on_floats),
+		cmocka_unit_test(one_set_on_codes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
