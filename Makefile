@@ -43,7 +43,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim check-shards check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim check-shards check-pdsim check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -109,7 +109,7 @@ unit: $(UNIT_PROGRAMS)
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so chaos-programs
-sim-programs: $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
+sim-programs: $(BUILD)/pdsim $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The simulator of Raft and of shards, with the machine of src/worker compiled in;
 # LevelDB and the graph are its own models.  And the linearizability checker.
@@ -119,6 +119,10 @@ $(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) \
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm
 $(BUILD)/lin: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/lin/*.c)) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+
+# The simulator of the placement driver's scheduling, around the driver's own code.
+$(BUILD)/pdsim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/pdsim/*.c)) $(foreach m,$(LIBS_pd),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
 
 # The benchmarks.  hnswlib stands beside us when its headers are installed.
 BENCH_ARGS ?=
@@ -200,6 +204,12 @@ check-sim: $(BUILD)/sim
 ## make check-shards RUNS=m       the same of shards and PostgreSQL servers
 check-shards: $(BUILD)/sim
 	$(if $(SEED),$(BUILD)/sim --shards --seed $(SEED) --runs $(RUNS),BUILD="$(BUILD)" sh test/harness/seeds.sh $(RUNS) shards)
+
+## make check-pdsim SEEDS=m     scenarios of the placement driver's scheduling, m seeds of each, and the big ones
+SEEDS ?= 50
+check-pdsim: $(BUILD)/pdsim
+	$(BUILD)/pdsim --seeds $(SEEDS) test/pdsim/scenarios/*.txt
+	$(BUILD)/pdsim test/pdsim/big/*.txt
 
 ## make coverage        lines and branches of src/raft that its tests run; above 95 % each
 coverage:

@@ -371,6 +371,7 @@ catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err)
 void
 catalog_clear(Catalog *catalog)
 {
+	places_free(catalog);
 	for (size_t i = 0; i < catalog->ndrivers; i++)
 		free(catalog->drivers[i]);
 	for (size_t i = 0; i < catalog->nstores; i++)

@@ -143,6 +143,15 @@ typedef struct CatalogMeta
 	uint64_t	peers_version;	/* of the set of stores and their endpoints */
 } CatalogMeta;
 
+/* Where a shard is in the catalog. */
+typedef struct ShardPlace
+{
+	uint32_t	collection;
+	uint32_t	place;
+} ShardPlace;
+
+typedef struct CatalogPlaces CatalogPlaces;
+
 typedef struct Catalog
 {
 	Store	   *rows;
@@ -162,6 +171,7 @@ typedef struct Catalog
 	CatalogOwed *owed;			/* by store, shard, replica */
 	size_t		nowed;
 	int64_t		lived_us;		/* how long drivers have led, as last noted; 0 = never (drop.c) */
+	CatalogPlaces *places;		/* of their shards; NULL until there is a collection */
 	uint64_t	applied;
 
 	/*
@@ -230,6 +240,19 @@ extern void catalog_collection_free(CatalogCollection *collection);
 /* rows.c: which keys are rows; one row into memory, or away with it */
 extern bool catalog_is_row(Bytes key);
 extern bool catalog_take_row(Catalog *catalog, Bytes key, Bytes value);
+
+/* places.c: the index of shards follows the rows of collections */
+extern void places_put(Catalog *catalog, size_t at, const CatalogCollection *before);
+extern void places_remove(Catalog *catalog, size_t at);
+extern void places_free(Catalog *catalog);
+
+extern bool places_find(const Catalog *catalog, uint64_t shard, ShardPlace *out);
+
+/* Counts changes of shards: of all, and as it was at the last one of a store's. */
+extern uint64_t catalog_touches(const Catalog *catalog);
+extern uint64_t store_touched(const Catalog *catalog, uint64_t store);
+extern size_t catalog_nshards(const Catalog *catalog);
+extern size_t store_firsts(const Catalog *catalog, uint64_t store);	/* shards whose first replica it has */
 
 /* catalog.c: no row in memory; where a store, or what is owed, is or would be */
 extern void catalog_clear(Catalog *catalog);

@@ -131,16 +131,14 @@ candidates_now(Pd *pd, size_t *n)
 		const CatalogStore *store = pd->catalog->stores[i];
 		Candidate  *c = &candidates[*n];
 		size_t		nshards;
-		const ShardPlace *shards;
 
 		if (!store_is_up(pd, store->id) || store->draining || store->search_only)
 			continue;
-		shards = shards_of_store(pd, store->id, &nshards);
+		shards_of_store(pd, store->id, &nshards);
 		c->store = store->id;
 		c->site = spread_site(&pd->options.spread, store->labels);
 		c->replicas = nshards;
-		for (size_t j = 0; j < nshards; j++)
-			c->firsts += pd->catalog->collections[shards[j].collection]->shards[shards[j].place].desc.replicas[0].store == store->id;
+		c->firsts = store_firsts(pd->catalog, store->id);
 		++*n;
 	}
 	return candidates;

@@ -16,6 +16,9 @@
 
 #include "service.h"
 
+#define RATE_US 30e6
+#define RATE_LEAST_US 200e3
+
 /* Place of a store in pd->beats, or where it would be. */
 static size_t
 beat_place(Pd *pd, uint64_t store)
@@ -43,6 +46,15 @@ beat_of(Pd *pd, uint64_t store)
 	return place < pd->nbeats && pd->beats[place]->store == store ? pd->beats[place] : NULL;
 }
 
+void
+beat_wake(Pd *pd, uint64_t store)
+{
+	Beat	   *beat = beat_of(pd, store);
+
+	if (beat)
+		beat->wake = pd->woken = true;
+}
+
 static void
 beat_free(Beat *beat)
 {
@@ -60,6 +72,9 @@ beats_free(Pd *pd)
 	free(pd->beats);
 	pd->beats = NULL;
 	pd->nbeats = 0;
+	idmap_free(&pd->load_at);
+	free(pd->loads);
+	pd->loads = NULL;
 }
 
 /*
@@ -185,9 +200,87 @@ beat_is_known(Pd *pd, uint64_t store, json_t *body)
 		(beat && get_u64(body, "digest", &digest) && digest != 0 && digest == beat->digest);
 }
 
+/*
+ * What a shard carries is remembered from its leaders, whoever they are and also
+ * while none is heard: else it would seem to be gone whenever one is.  How fast it
+ * is written to: what its leader has applied since a leader of it reported last,
+ * over the time, smoothed over RATE_US.  What a replica applies that catches up is
+ * no measure of it.
+ */
+static void
+take_load(Pd *pd, const Report *leader)
+{
+	ShardLoad  *load;
+	uint64_t	at;
+	double		passed;
+
+	if (!idmap_get(&pd->load_at, leader->shard, &at))
+	{
+		at = pd->load_at.n;
+		if ((at & (at - 1)) == 0)
+			pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
+		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .at_us = pd->now_us, .applied = leader->applied};
+		idmap_put(&pd->load_at, leader->shard, at);
+		return;
+	}
+	load = &pd->loads[at];
+	load->bytes = leader->bytes;
+	passed = (double) (pd->now_us - load->at_us);
+	if (passed < RATE_LEAST_US || leader->applied < load->applied)
+		return;
+	load->rate = (load->rate * RATE_US + (double) (leader->applied - load->applied) * 1e6) / (RATE_US + passed);
+	load->at_us = pd->now_us;
+	load->applied = leader->applied;
+}
+
+/* Forget what shards carried that are gone. */
+void
+loads_prune(Pd *pd)
+{
+	IdMap		left = {0};
+	ShardLoad  *loads;
+
+	if (pd->load_at.n <= 2 * catalog_nshards(pd->catalog) + 1000)
+		return;
+	loads = vt_alloc(sizeof(ShardLoad) * pd->load_at.n * 2);	/* take_load() doubles at powers of two */
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			uint64_t	shard = pd->catalog->collections[i]->shards[j].desc.shard;
+			uint64_t	at;
+
+			if (!idmap_get(&pd->load_at, shard, &at))
+				continue;
+			loads[left.n] = pd->loads[at];
+			idmap_put(&left, shard, left.n);
+		}
+	idmap_free(&pd->load_at);
+	free(pd->loads);
+	pd->load_at = left;
+	pd->loads = loads;
+}
+
+double
+shard_bytes(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+
+	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
+}
+
+double
+shard_rate(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+
+	if (!idmap_get(&pd->load_at, shard, &at))
+		return 0;
+	return pd->loads[at].rate * RATE_US / (RATE_US + (double) (pd->now_us - pd->loads[at].at_us));
+}
+
 /* What the store has, in place of what it had; false: malformed, and nothing is changed. */
 static bool
-take_reports(Beat *beat, json_t *body)
+take_reports(Pd *pd, Beat *beat, json_t *body)
 {
 	json_t	   *shards = json_object_get(body, "shards");
 	size_t		n = json_array_size(shards);
@@ -204,6 +297,9 @@ take_reports(Beat *beat, json_t *body)
 		}
 	}
 	qsort(reports, n, sizeof(Report), report_compare);
+	for (i = 0; i < n; i++)
+		if (reports[i].leader)
+			take_load(pd, &reports[i]);
 	free(beat->reports);
 	beat->reports = reports;
 	beat->nreports = n;
@@ -236,13 +332,15 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 
 	if (!beat)
 	{
-		if (!take_reports(&fresh, body))
+		if (!take_reports(pd, &fresh, body))
 			return NULL;
 		beat = beat_new(pd, store);
 		*beat = fresh;
 	}
-	else if (json_object_get(body, "shards") && !take_reports(beat, body))
+	else if (json_object_get(body, "shards") && !take_reports(pd, beat, body))
 		return NULL;
+	if (pd->now_us - beat->at_us >= SUSPECT_AFTER_US)
+		beat->steady_us = pd->now_us;
 	beat->at_us = pd->now_us;
 	beat->challenged = false;
 	beat->disk_free = beat->memory = 0;

@@ -6,6 +6,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/daemon.h"
 #include "base/log.h"
@@ -26,6 +27,9 @@ static Setting settings[] = {
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
 	{.name = "spread", .help = "keys of the workers' labels that copies are spread over, the most important first: zone,rack", .fallback = ""},
 	{.name = "search_replicas", .help = "copies of each shard on workers of the role search-only, as far as there are any", .fallback = "1", .low = 0, .high = 3},
+	{.name = "balance", .help = "on: replicas and leaderships move from workers that have more to those that have less; off: they stay", .fallback = "on"},
+	{.name = "moves", .help = "changes of replicas under way at once", .fallback = "64", .low = 1, .high = 4096},
+	{.name = "store_moves", .help = "replicas on their way to one worker at once", .fallback = "2", .low = 1, .high = 64},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
@@ -106,6 +110,14 @@ main(int argc, char **argv)
 	options.replicas_max = PD_REPLICAS_MAX;
 	options.peers = get("peers")->text;
 	options.search_replicas = (uint32_t) get("search_replicas")->number;
+	options.moves = (uint32_t) get("moves")->number;
+	options.store_moves = (uint32_t) get("store_moves")->number;
+	options.balance = strcmp(get("balance")->text, "on") == 0;
+	if (!options.balance && strcmp(get("balance")->text, "off") != 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is neither on nor off", get("balance")->from, get("balance")->text);
+		return fail(&err);
+	}
 	if (spread_parse(get("spread")->text, &options.spread, &err) != VT_OK)
 		return fail(&err);
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;

@@ -23,10 +23,13 @@
 #include "service.h"
 
 #define LOOK_US 200000			/* between two looks at the plans, and for each shard */
-#define LOOK_SHARD_US 10
+#define LOOK_SHARD_US 5
 #define TELL_AGAIN_US 500000
-#define PLANS_PER_STORE 2
-#define PLANS_MAX 64
+#define BRAKE_REST_US (60 * INT64_C(1000000))
+#define STEADY_US (30 * INT64_C(1000000))	/* after it came back, before a store is given more for balance' sake */
+#define STORE_MOVES 2			/* limits, where none are given */
+#define MOVES 64
+#define TRIES_MAX 1000			/* shards that are looked at closely in a look */
 
 /* -- The picture ----------------------------------------------------------- */
 
@@ -44,8 +47,8 @@ operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica
 	return shard->plan.add_replica != 0 && shard->plan.add_store == store;
 }
 
-static void
-picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out)
+void
+operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out)
 {
 	uint64_t	store;
 	Report	   *leader = leader_of(pd, shard, &store);
@@ -88,13 +91,13 @@ picture_shard(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Pla
 Step
 operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture)
 {
-	picture_shard(pd, c, shard, picture);
+	operate_picture(pd, c, shard, picture);
 	return plan_step(picture);
 }
 
 /* Stores that still have a replica of it which is no member. */
-static void
-picture_leavers(Pd *pd, const CatalogShard *shard, PlanShard *out)
+void
+operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out)
 {
 	for (size_t i = 0; i < pd->nbeats && out->nholders < 2 * WIRE_REPLICAS_MAX; i++)
 	{
@@ -106,86 +109,23 @@ picture_leavers(Pd *pd, const CatalogShard *shard, PlanShard *out)
 	}
 }
 
-static int
-store_compare(const void *a, const void *b)
+bool
+operate_store(Pd *pd, uint64_t id, PlanStore *out)
 {
-	uint64_t	x = ((const PlanStore *) a)->store;
-	uint64_t	y = ((const PlanStore *) b)->store;
+	const CatalogStore *store = catalog_store(pd->catalog, id);
+	const Beat *beat = beat_of(pd, id);
 
-	return x < y ? -1 : x > y;
-}
-
-/* One more replica, that is there or arrives, on a store. */
-static void
-count(PlanStore *stores, size_t n, uint64_t store, bool arrives)
-{
-	PlanStore	key = {.store = store};
-	PlanStore  *found = bsearch(&key, stores, n, sizeof(PlanStore), store_compare);
-
-	if (found)
-	{
-		found->replicas++;
-		found->arriving += arrives;
-	}
-}
-
-/* Stores, by id as in the catalog, and how much each has or is to have. */
-static PlanStore *
-picture_stores(Pd *pd, uint32_t *plans)
-{
-	size_t		n = pd->catalog->nstores;
-	PlanStore  *stores = vt_alloc0(sizeof(PlanStore) * (n + 1));
-
-	*plans = 0;
-	for (size_t i = 0; i < n; i++)
-	{
-		CatalogStore *store = pd->catalog->stores[i];
-		Beat	   *beat = beat_of(pd, store->id);
-
-		stores[i].store = store->id;
-		stores[i].search_only = store->search_only;
-		stores[i].site = spread_site(&pd->options.spread, store->labels);
-		stores[i].health = store_health(pd, store);
-		stores[i].takes = stores[i].health == HEALTH_UP && !store->draining && beat && !beat->disk_short;
-	}
-	/* What was dropped is moved no more: it keeps no room, no plan and no lost store in mind. */
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-	{
-		const CatalogCollection *c = pd->catalog->collections[i];
-
-		for (uint32_t j = 0; c->state == COLLECTION_LIVE && j < c->nshards; j++)
-		{
-			const CatalogShard *shard = &c->shards[j];
-			bool		is_member = false;
-
-			for (int k = 0; k < shard->desc.nreplicas; k++)
-			{
-				bool		arrives = shard->desc.replicas[k].replica == shard->plan.add_replica;
-
-				count(stores, n, shard->desc.replicas[k].store, arrives);
-				is_member |= arrives;
-			}
-			if (shard->plan.add_replica && !is_member)
-				count(stores, n, shard->plan.add_store, true);
-			*plans += shard->plan.kind != PLAN_NONE;
-		}
-	}
-	return stores;
-}
-
-/* Stores for searches that are not about to go. */
-static uint32_t
-count_search_stores(Pd *pd)
-{
-	uint32_t	n = 0;
-
-	for (size_t i = 0; i < pd->catalog->nstores; i++)
-	{
-		const CatalogStore *store = pd->catalog->stores[i];
-
-		n += store->search_only && !store->draining && store_health(pd, store) != HEALTH_DOWN;
-	}
-	return n;
+	memset(out, 0, sizeof(*out));
+	if (!store)
+		return false;
+	out->store = id;
+	out->draining = store->draining;
+	out->search_only = store->search_only;
+	out->site = spread_site(&pd->options.spread, store->labels);
+	out->health = store_health(pd, store);
+	out->steady = beat && pd->now_us - beat->steady_us >= STEADY_US;
+	out->takes = out->health == HEALTH_UP && !store->draining && beat && !beat->disk_short;
+	return true;
 }
 
 /* -- Beginning and ending plans -------------------------------------------- */
@@ -216,124 +156,137 @@ plan_words(PlanKind kind)
 	}
 }
 
-/* A shard that needs something, to be served in order of urgency. */
-typedef struct Need
-{
-	CatalogCollection *collection;
-	CatalogShard *shard;
-	PlanShard	picture;
-	int			urgency;
-} Need;
-
 static int
 need_compare(const void *a, const void *b)
 {
-	const Need *x = (const Need *) a;
-	const Need *y = (const Need *) b;
+	const SurveyShard *x = (const SurveyShard *) a;
+	const SurveyShard *y = (const SurveyShard *) b;
 
 	if (x->urgency != y->urgency)
 		return x->urgency < y->urgency ? -1 : 1;
-	return x->picture.shard < y->picture.shard ? -1 : x->picture.shard > y->picture.shard;
+	return x->shard->desc.shard < y->shard->desc.shard ? -1 : x->shard->desc.shard > y->shard->desc.shard;
 }
 
-/* Begin the plans that are needed most, as far as the limits go. */
-static void
-begin_plans(Pd *pd, Need *needs, size_t n, Changes *changes)
+PlanLimits
+operate_limits(const Pd *pd)
 {
-	PlanLimits	limits = {PLANS_PER_STORE, PLANS_MAX};
-	size_t		nstores = pd->catalog->nstores;
-	uint32_t	plans;
-	PlanStore  *stores = picture_stores(pd, &plans);
-	bool		brake = plan_brake(stores, nstores);
+	PlanLimits	limits = {pd->options.store_moves ? pd->options.store_moves : STORE_MOVES,
+		pd->options.moves ? pd->options.moves : MOVES};
 
-	qsort(needs, n, sizeof(Need), need_compare);
-	for (size_t i = 0; i < n && plans < limits.plans; i++)
+	return limits;
+}
+
+/*
+ * Is, or was a moment ago, too much silent at once?  Those that were come back one
+ * after the other: what the last of them have is not to be made anew meanwhile.
+ */
+bool
+operate_brake(Pd *pd, const Survey *survey)
+{
+	if (plan_brake(survey->stores, survey->nstores))
+		pd->braked_until_us = pd->now_us + BRAKE_REST_US;
+	return pd->now_us < pd->braked_until_us;
+}
+
+/* Put a plan into the shard's row, and into the survey. */
+void
+operate_begin(Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan)
+{
+	if (plan->add_store)
+		plan->add_replica = changes_next_id(changes);
+	changes_of_shard(changes, c, shard)->plan = *plan;
+	survey_arrives(survey, plan);
+	log_info("shard=%" PRIu64 " %s: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,
+			 shard->desc.shard, plan_words(plan->kind), plan->add_replica, plan->add_store, plan->remove);
+}
+
+/*
+ * Begin the plans that are needed most, as far as the limits go.  When many can
+ * not be served, not all are looked at closely in one look: the next one goes on
+ * behind them.
+ */
+static void
+begin_plans(Pd *pd, Survey *survey, Changes *changes)
+{
+	PlanLimits	limits = operate_limits(pd);
+	bool		brake = operate_brake(pd, survey);
+	SurveyShard *needs = survey->needs;
+	size_t		n = survey->nneeds;
+	size_t		from;
+	size_t		tries = 0;
+	uint64_t	last = 0;
+
+	if (n == 0 || survey->plans >= limits.plans)
+		return;
+	qsort(needs, n, sizeof(SurveyShard), need_compare);
+	from = pd->needs_from % n;
+	for (; tries < n && tries < TRIES_MAX && survey->plans < limits.plans; tries++)
 	{
-		Need	   *need = &needs[i];
+		SurveyShard *need = &needs[(from + tries) % n];
+		PlanShard	picture;
 		Plan		plan;
 
-		picture_leavers(pd, need->shard, &need->picture);
-		if (!plan_choose(&need->picture, stores, nstores, &limits, brake, &plan))
+		/* One that is lost in two places is listed twice. */
+		if (need->shard->desc.shard == last)
 			continue;
-		if (plan.add_store)
-		{
-			plan.add_replica = changes_next_id(changes);
-			count(stores, nstores, plan.add_store, true);
-		}
-		changes_of_shard(changes, need->collection, need->shard)->plan = plan;
-		plans++;
-		log_info("shard=%" PRIu64 " %s: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,
-				 need->picture.shard, plan_words(plan.kind), plan.add_replica, plan.add_store, plan.remove);
+		operate_picture(pd, need->collection, need->shard, &picture);
+		if (!picture.settled)
+			continue;
+		operate_holders(pd, need->shard, &picture);
+		if (!plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
+			continue;
+		operate_begin(survey, changes, need->collection, need->shard, &plan);
+		last = need->shard->desc.shard;
 	}
-	free(stores);
+	pd->needs_from = tries == TRIES_MAX && tries < n ? from + tries : 0;
 }
 
-/* Could a shard in this state need a plan?  Cheap, and never wrongly false. */
-static bool
-may_need(const PlanShard *shard)
+/* End plans that are done. */
+static void
+end_plans(Pd *pd, Survey *survey, Changes *changes)
 {
-	uint32_t	voters = 0;
-
-	for (uint32_t i = 0; i < shard->n; i++)
+	for (size_t i = 0; i < survey->nplanned; i++)
 	{
-		const PlanMember *m = &shard->members[i];
+		CatalogShard *shard = survey->planned[i].shard;
+		PlanShard	picture;
+		Step		step;
 
-		if (m->health == HEALTH_DOWN || m->draining || (!m->voter && !m->search_only))
-			return true;
-		voters += m->voter;
+		operate_picture(pd, survey->planned[i].collection, shard, &picture);
+		step = plan_step(&picture);
+		if (step.kind != STEP_END && step.kind != STEP_UNDO)
+			continue;
+		shard = changes_of_shard(changes, survey->planned[i].collection, shard);
+		if (step.kind == STEP_UNDO)
+			shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};
+		else
+			memset(&shard->plan, 0, sizeof(shard->plan));
+		log_info("shard=%" PRIu64 " %s", picture.shard,
+				 step.kind == STEP_UNDO ? "undoes its change of replicas" : "has its replicas");
 	}
-	return voters != shard->wanted || shard->n - voters != shard->learners;
 }
 
 /* End plans that are done, begin what is needed. */
 void
 plans_look(Pd *pd)
 {
-	Need	   *needs = NULL;
-	size_t		n = 0;
+	Survey		survey;
 	Changes		changes;
+	int64_t		pause = (int64_t) catalog_nshards(pd->catalog) * LOOK_SHARD_US;
 
 	if (pd->now_us < pd->plans_due_us || !reports_are_in(pd))
 		return;
-	/* A look costs some microseconds a shard. */
-	pd->plans_due_us = pd->now_us + LOOK_US + (int64_t) pd->nplaces * LOOK_SHARD_US;
-	pd->search_stores = count_search_stores(pd);
+	pd->plans_due_us = pd->now_us + LOOK_US + pause;
+	survey_begin(pd, &survey);
 	changes_begin(pd, &changes);
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			CatalogCollection *c = pd->catalog->collections[i];
-			CatalogShard *shard = &c->shards[j];
-			PlanShard	picture;
-			Step		step;
-
-			if (c->state != COLLECTION_LIVE || !shard->bootstrapped)
-				continue;
-			picture_shard(pd, c, shard, &picture);
-			if (shard->plan.kind == PLAN_NONE)
-			{
-				if (!picture.settled || !may_need(&picture))
-					continue;
-				needs = vt_realloc(needs, sizeof(Need) * (n + 1));
-				needs[n++] = (Need) {c, shard, picture, plan_urgency(&picture)};
-				continue;
-			}
-			step = plan_step(&picture);
-			if (step.kind != STEP_END && step.kind != STEP_UNDO)
-				continue;
-			shard = changes_of_shard(&changes, c, shard);
-			if (step.kind == STEP_UNDO)
-				shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};
-			else
-				memset(&shard->plan, 0, sizeof(shard->plan));
-			log_info("shard=%" PRIu64 " %s", picture.shard,
-					 step.kind == STEP_UNDO ? "undoes its change of replicas" : "has its replicas");
-		}
-	if (n > 0)
-		begin_plans(pd, needs, n, &changes);
-	free(needs);
+	end_plans(pd, &survey, &changes);
+	pd->repairing = survey.kinds[PLAN_REPAIR] + survey.kinds[PLAN_GROW] > 0;
+	for (size_t i = 0; i < survey.nneeds; i++)
+		pd->repairing |= survey.needs[i].urgency < 100;
+	operate_brake(pd, &survey);
+	begin_plans(pd, &survey, &changes);
+	survey_end(&survey);
 	if (changes_any(&changes))
-		pd->plans_due_us = pd->now_us;	/* there may be more */
+		pd->plans_due_us = pd->now_us + pause;	/* there may be more */
 	changes_commit(pd, &changes);
 }
 
@@ -398,7 +351,7 @@ give_step(Pd *pd, uint64_t store, const CatalogCollection *c, const CatalogShard
 	json_t	   *task;
 	json_t	   *members;
 
-	picture_shard(pd, c, shard, &picture);
+	operate_picture(pd, c, shard, &picture);
 	step = plan_step(&picture);
 	if (step.kind == STEP_TRANSFER)
 	{
@@ -501,6 +454,7 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 		if (shard && !operate_has_replica(shard, beat->store, &replica))
 			tasks_of_shard(pd, beat, c, shard, tasks);
 	}
+	handovers_tell(pd, beat, tasks);
 	/* A damaged replica whose place another has taken. */
 	for (size_t i = 0; i < beat->ndamaged; i++)
 	{

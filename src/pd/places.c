@@ -3,103 +3,251 @@
  * places.c
  *	  Where in the catalog a shard is: by its id, and by store.
  *
+ * The index follows the rows: whoever puts a collection's row in place of another
+ * or takes one away says so here, and only the shards that have changed are
+ * listed anew.  A store's list counts how often something in it has changed, so
+ * that who waits for news of a store need not look at it in between.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
+#include <string.h>
 
+#include "idmap.h"
 #include "service.h"
 
-static int
-place_compare(const void *a, const void *b)
+/* The shards that a store has or is to have. */
+typedef struct Home
 {
-	uint64_t	x = ((const ShardPlace *) a)->key;
-	uint64_t	y = ((const ShardPlace *) b)->key;
+	ShardPlace *list;
+	size_t		n;
+	size_t		room;
+	size_t		firsts;			/* of them, those whose first replica it has */
+	uint64_t	touched;
+} Home;
 
-	return x < y ? -1 : x > y;
-}
-
-static void
-add_home(Pd *pd, size_t *room, uint64_t store, ShardPlace place)
+struct CatalogPlaces
 {
-	if (pd->nhomes == *room)
+	IdMap		shards;			/* id: collection << 32 | place in it */
+	IdMap		stores;			/* id: place in homes */
+	Home	   *homes;
+	size_t		nhomes;
+	uint64_t	touches;
+};
+
+#define HOMES_MAX (WIRE_REPLICAS_MAX + 1)
+
+/* The stores of a shard's replicas, also of one that arrives; how many. */
+static uint32_t
+homes_of(const CatalogShard *shard, uint64_t *stores)
+{
+	uint32_t	n = 0;
+	bool		arrives = shard->plan.add_replica != 0;
+
+	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
-		*room = *room ? *room * 2 : 64;
-		pd->homes = vt_realloc(pd->homes, sizeof(ShardPlace) * *room);
+		stores[n++] = shard->desc.replicas[i].store;
+		arrives &= shard->desc.replicas[i].store != shard->plan.add_store;
 	}
-	place.key = store;
-	pd->homes[pd->nhomes++] = place;
+	if (arrives)
+		stores[n++] = shard->plan.add_store;
+	return n;
 }
 
-/* Index the catalog's shards, if it has changed. */
-static void
-index_shards(Pd *pd)
+static Home *
+home_of(CatalogPlaces *places, uint64_t store, bool make)
 {
-	Catalog    *catalog = pd->catalog;
-	size_t		n = 0;
-	size_t		room = 0;
+	uint64_t	at;
 
-	if (pd->places && pd->places_at == catalog->applied)
-		return;
-	for (size_t i = 0; i < catalog->ncollections; i++)
-		n += catalog->collections[i]->nshards;
-	pd->places = vt_realloc(pd->places, sizeof(ShardPlace) * (n + 1));
-	free(pd->homes);
-	pd->homes = NULL;
-	pd->nplaces = pd->nhomes = 0;
-	for (size_t i = 0; i < catalog->ncollections; i++)
-		for (uint32_t j = 0; j < catalog->collections[i]->nshards; j++)
+	if (idmap_get(&places->stores, store, &at))
+		return &places->homes[at];
+	if (!make)
+		return NULL;
+	places->homes = vt_realloc(places->homes, sizeof(Home) * (places->nhomes + 1));
+	memset(&places->homes[places->nhomes], 0, sizeof(Home));
+	idmap_put(&places->stores, store, places->nhomes);
+	return &places->homes[places->nhomes++];
+}
+
+static void
+list_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
+{
+	uint64_t	stores[HOMES_MAX];
+	uint32_t	n = homes_of(shard, stores);
+
+	idmap_put(&places->shards, shard->desc.shard, (uint64_t) place.collection << 32 | place.place);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Home	   *home = home_of(places, stores[i], true);
+
+		if (home->n == home->room)
 		{
-			const CatalogShard *shard = &catalog->collections[i]->shards[j];
-			ShardPlace	place = {shard->desc.shard, (uint32_t) i, j};
-			bool		arrives = shard->plan.add_replica != 0;
-
-			pd->places[pd->nplaces++] = place;
-			for (int k = 0; k < shard->desc.nreplicas; k++)
-			{
-				add_home(pd, &room, shard->desc.replicas[k].store, place);
-				arrives &= shard->desc.replicas[k].store != shard->plan.add_store;
-			}
-			if (arrives)
-				add_home(pd, &room, shard->plan.add_store, place);
+			home->room = home->room ? home->room * 2 : 16;
+			home->list = vt_realloc(home->list, sizeof(ShardPlace) * home->room);
 		}
-	qsort(pd->places, pd->nplaces, sizeof(ShardPlace), place_compare);
-	if (pd->nhomes > 0)
-		qsort(pd->homes, pd->nhomes, sizeof(ShardPlace), place_compare);
-	pd->places_at = catalog->applied;
+		home->list[home->n++] = place;
+		home->firsts += shard->desc.replicas[0].store == stores[i];
+		home->touched = ++places->touches;
+	}
+}
+
+static ShardPlace *
+listed(Home *home, ShardPlace place)
+{
+	for (size_t i = 0; home && i < home->n; i++)
+		if (home->list[i].collection == place.collection && home->list[i].place == place.place)
+			return &home->list[i];
+	return NULL;
+}
+
+static void
+unlist_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
+{
+	uint64_t	stores[HOMES_MAX];
+	uint32_t	n = homes_of(shard, stores);
+
+	idmap_remove(&places->shards, shard->desc.shard);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Home	   *home = home_of(places, stores[i], false);
+		ShardPlace *at = listed(home, place);
+
+		if (!at)
+			continue;
+		*at = home->list[--home->n];
+		home->firsts -= shard->desc.replicas[0].store == stores[i];
+		home->touched = ++places->touches;
+	}
+}
+
+static bool
+has_same_shards(const CatalogCollection *a, const CatalogCollection *b)
+{
+	for (uint32_t i = 0; a->nshards == b->nshards && i < a->nshards; i++)
+		if (a->shards[i].desc.shard != b->shards[i].desc.shard)
+			return false;
+	return a->nshards == b->nshards;
+}
+
+/* The row at this place of the catalog's collections is new; before: the one it replaces, or NULL. */
+void
+places_put(Catalog *catalog, size_t at, const CatalogCollection *before)
+{
+	const CatalogCollection *after = catalog->collections[at];
+	bool		same = before && has_same_shards(before, after) && before->state == after->state;
+
+	if (!catalog->places)
+		catalog->places = vt_alloc0(sizeof(CatalogPlaces));
+	for (uint32_t i = 0; before && i < before->nshards; i++)
+		if (!same || memcmp(&before->shards[i], &after->shards[i], sizeof(CatalogShard)) != 0)
+			unlist_shard(catalog->places, &before->shards[i], (ShardPlace) {(uint32_t) at, i});
+	for (uint32_t i = 0; i < after->nshards; i++)
+		if (!same || memcmp(&before->shards[i], &after->shards[i], sizeof(CatalogShard)) != 0)
+			list_shard(catalog->places, &after->shards[i], (ShardPlace) {(uint32_t) at, i});
+}
+
+/* The row at this place goes, and the last one is to take its place. */
+void
+places_remove(Catalog *catalog, size_t at)
+{
+	size_t		last = catalog->ncollections - 1;
+	const CatalogCollection *moves = catalog->collections[last];
+
+	for (uint32_t i = 0; i < catalog->collections[at]->nshards; i++)
+		unlist_shard(catalog->places, &catalog->collections[at]->shards[i], (ShardPlace) {(uint32_t) at, i});
+	for (uint32_t i = 0; at != last && i < moves->nshards; i++)
+	{
+		uint64_t	stores[HOMES_MAX];
+		uint32_t	n = homes_of(&moves->shards[i], stores);
+
+		idmap_put(&catalog->places->shards, moves->shards[i].desc.shard, (uint64_t) at << 32 | i);
+		for (uint32_t k = 0; k < n; k++)
+		{
+			ShardPlace *place = listed(home_of(catalog->places, stores[k], false), (ShardPlace) {(uint32_t) last, i});
+
+			if (place)
+				place->collection = (uint32_t) at;
+		}
+	}
+}
+
+void
+places_free(Catalog *catalog)
+{
+	CatalogPlaces *places = catalog->places;
+
+	if (!places)
+		return;
+	for (size_t i = 0; i < places->nhomes; i++)
+		free(places->homes[i].list);
+	free(places->homes);
+	idmap_free(&places->shards);
+	idmap_free(&places->stores);
+	free(places);
+	catalog->places = NULL;
+}
+
+/* -- Asking ---------------------------------------------------------------- */
+
+bool
+places_find(const Catalog *catalog, uint64_t shard, ShardPlace *out)
+{
+	uint64_t	at;
+
+	if (!catalog->places || !idmap_get(&catalog->places->shards, shard, &at))
+		return false;
+	out->collection = (uint32_t) (at >> 32);
+	out->place = (uint32_t) at;
+	return true;
 }
 
 CatalogShard *
 find_shard(Pd *pd, uint64_t id, CatalogCollection **collection)
 {
-	ShardPlace	key = {.key = id};
-	ShardPlace *place;
+	Catalog    *catalog = pd->catalog;
+	ShardPlace	at;
 
-	index_shards(pd);
-	place = bsearch(&key, pd->places, pd->nplaces, sizeof(ShardPlace), place_compare);
-	if (!place)
+	if (!places_find(catalog, id, &at))
 		return NULL;
-	*collection = pd->catalog->collections[place->collection];
-	return &(*collection)->shards[place->place];
+	*collection = catalog->collections[at.collection];
+	return &(*collection)->shards[at.place];
 }
 
 const ShardPlace *
 shards_of_store(Pd *pd, uint64_t store, size_t *n)
 {
-	size_t		low = 0;
-	size_t		high;
+	Home	   *home = pd->catalog->places ? home_of(pd->catalog->places, store, false) : NULL;
 
-	index_shards(pd);
-	high = pd->nhomes;
-	while (low < high)
-	{
-		size_t		middle = low + (high - low) / 2;
+	*n = home ? home->n : 0;
+	return home ? home->list : NULL;
+}
 
-		if (pd->homes[middle].key < store)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (*n = 0; low + *n < pd->nhomes && pd->homes[low + *n].key == store;)
-		++*n;
-	return pd->homes + low;
+size_t
+store_firsts(const Catalog *catalog, uint64_t store)
+{
+	uint64_t	at;
+
+	return catalog->places && idmap_get(&catalog->places->stores, store, &at) ?
+		catalog->places->homes[at].firsts : 0;
+}
+
+uint64_t
+store_touched(const Catalog *catalog, uint64_t store)
+{
+	uint64_t	at;
+
+	return catalog->places && idmap_get(&catalog->places->stores, store, &at) ?
+		catalog->places->homes[at].touched : 0;
+}
+
+uint64_t
+catalog_touches(const Catalog *catalog)
+{
+	return catalog->places ? catalog->places->touches : 0;
+}
+
+size_t
+catalog_nshards(const Catalog *catalog)
+{
+	return catalog->places ? catalog->places->shards.n : 0;
 }

@@ -407,12 +407,15 @@ plan_spread(const PlanShard *shard, const PlanStore *stores, size_t nstores, con
 }
 
 int
+plan_urgency_of(uint32_t voters, uint32_t left)
+{
+	return left < voters ? (int) left - (int) (voters / 2 + 1) : 100 + (int) left;
+}
+
+int
 plan_urgency(const PlanShard *shard)
 {
-	int			left = (int) voters_left(shard);
-	int			majority = (int) voters(shard) / 2 + 1;
-
-	return left < (int) voters(shard) ? left - majority : 100 + left;
+	return plan_urgency_of(voters(shard), voters_left(shard));
 }
 
 bool

@@ -82,10 +82,13 @@ typedef struct PlanStore
 	uint64_t	store;
 	Health		health;
 	bool		takes;			/* new replicas: up, not draining, room on its disk */
+	bool		steady;			/* it has not come back just now */
+	bool		draining;		/* to be emptied */
 	bool		search_only;	/* takes learners, and nothing else */
 	Site		site;
 	uint32_t	replicas;		/* that it has or is to have */
 	uint32_t	arriving;		/* of them, by plans under way */
+	uint32_t	leaving;		/* of them, the same */
 } PlanStore;
 
 typedef struct PlanMember
@@ -176,11 +179,12 @@ extern bool plan_is_holder(const PlanShard *shard, uint64_t store);
 
 /* How near a shard is to losing its majority: lower is sooner served. */
 extern int	plan_urgency(const PlanShard *shard);
+extern int	plan_urgency_of(uint32_t voters, uint32_t left);	/* of so many, so many are not lost */
 
 /*
  * Mass failure: so many stores with replicas are silent at once that it is more
  * likely the network or the power than the stores, and copying everything would
- * make it worse.  Repairs wait for somebody to look.
+ * make it worse.  Repairs wait until they are back, or somebody has looked.
  */
 extern bool plan_brake(const PlanStore *stores, size_t n);
 

@@ -423,6 +423,7 @@ forget_row(Catalog *catalog, Bytes key)
 	for (size_t i = 0; i < catalog->ncollections; i++)
 		if (memcmp(catalog->collections[i]->generation.b, key.data + 1, 16) == 0)
 		{
+			places_remove(catalog, i);
 			catalog_collection_free(catalog->collections[i]);
 			catalog->collections[i] = catalog->collections[--catalog->ncollections];
 			break;
@@ -566,12 +567,16 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				for (size_t i = 0; i < catalog->ncollections; i++)
 					if (vt_id_equal(&catalog->collections[i]->generation, &row->generation))
 					{
-						catalog_collection_free(catalog->collections[i]);
+						CatalogCollection *before = catalog->collections[i];
+
 						catalog->collections[i] = row;
+						places_put(catalog, i, before);
+						catalog_collection_free(before);
 						return true;
 					}
 				GROW(catalog->collections, catalog->ncollections);
 				catalog->collections[catalog->ncollections++] = row;
+				places_put(catalog, catalog->ncollections - 1, NULL);
 				return true;
 			}
 		default:

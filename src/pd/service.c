@@ -25,7 +25,6 @@
 #include "service.h"
 
 #define QUEUE_MAX 4096
-#define LOOK_US 100000			/* between looks at all parked heartbeats */
 #define PARK_MAX_US (60 * INT64_C(1000000))
 #define UNLED_US 100000			/* between looks whether we lead */
 #define DIGEST_AFTER_US 1000000	/* a reign's first */
@@ -122,6 +121,8 @@ park(Pd *pd, Question *q, int64_t wait_ms)
 	int64_t		wait_us = wait_ms * 1000;
 
 	q->until_us = pd->now_us + (wait_us < PARK_MAX_US ? wait_us : PARK_MAX_US);
+	if (q->until_us < pd->parked_due_us)
+		pd->parked_due_us = q->until_us;
 	q->next = pd->parked;
 	pd->parked = q;
 }
@@ -192,44 +193,65 @@ handle(Pd *pd, Question *q)
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
 
-/*
- * Is it worth looking at all parked heartbeats?  When the catalog has changed,
- * and else ten times a second: there may be thousands of them.
- */
+/* Is there anything new for a store whose heartbeat is parked? */
 static bool
-beats_are_due(Pd *pd)
+is_touched(Pd *pd, uint64_t store)
 {
-	if (pd->looked_at == pd->catalog->applied && pd->now_us - pd->looked_us < LOOK_US)
+	Beat	   *beat = beat_of(pd, store);
+	uint64_t	touched = store_touched(pd->catalog, store);
+	bool		is_new;
+
+	if (!beat)
 		return false;
-	pd->looked_at = pd->catalog->applied;
-	pd->looked_us = pd->now_us;
-	return true;
+	is_new = beat->wake || beat->looked != touched;
+	beat->wake = false;
+	beat->looked = touched;
+	return is_new;
 }
 
-/* Look at the parked questions again; returns when the next one is due. */
-static int64_t
-look_again(Pd *pd)
+/* Answer those of the parked questions that can be, or that have waited long enough. */
+static void
+look_at_parked(Pd *pd)
 {
 	Question   *list = pd->parked;
-	int64_t		due = pd->now_us + (list ? LOOK_US : 1000000);
-	bool		beats = beats_are_due(pd);
+	bool		all = pd->looked_peers != pd->catalog->meta.peers_version;
 
-	if (pd->plans_due_us > pd->now_us && pd->plans_due_us < due)
-		due = pd->plans_due_us;
+	pd->looked_touches = catalog_touches(pd->catalog);
+	pd->looked_peers = pd->catalog->meta.peers_version;
+	pd->woken = false;
 	pd->parked = NULL;
+	pd->parked_due_us = INT64_MAX;
 	while (list)
 	{
 		Question   *q = list;
-		bool		is_beat = strcmp(json_string_value(json_object_get(q->body, "op")), "heartbeat") == 0;
 
 		list = q->next;
-		if (is_beat ? (beats || pd->now_us >= q->until_us) && heartbeat_again(pd, q) : create_again(pd, q))
+		if (q->store == 0 ? create_again(pd, q) :
+			(is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q))
 			continue;
-		if (q->until_us < due)
-			due = q->until_us;
+		if (q->until_us < pd->parked_due_us)
+			pd->parked_due_us = q->until_us;
 		q->next = pd->parked;
 		pd->parked = q;
 	}
+}
+
+/*
+ * Look at the parked questions again, when a shard, a store or the time has come
+ * on: there may be thousands of them.  Returns when there is something to do next.
+ */
+static int64_t
+look_again(Pd *pd)
+{
+	int64_t		due = pd->now_us + 1000000;
+
+	if (pd->parked && (pd->looked_touches != catalog_touches(pd->catalog) || pd->woken ||
+					   pd->looked_peers != pd->catalog->meta.peers_version || pd->now_us >= pd->parked_due_us))
+		look_at_parked(pd);
+	if (pd->parked && pd->parked_due_us < due)
+		due = pd->parked_due_us;
+	if (pd->plans_due_us > pd->now_us && pd->plans_due_us < due)
+		due = pd->plans_due_us;
 	return due;
 }
 
@@ -310,6 +332,10 @@ look_around(Pd *pd)
 		plans_look(pd);
 	if (pd->leads)
 		operators_look(pd);
+	if (pd->leads)
+		handovers_look(pd);
+	if (pd->leads)
+		rebalance_look(pd);
 	if (pd->leads)
 		digest_look(pd);
 }
@@ -556,8 +582,6 @@ let_go(Pd *pd)
 	catalog_close(pd->catalog);
 	beats_free(pd);
 	found_end(pd);
-	free(pd->places);
-	free(pd->homes);
 	free(pd->holders);
 	free(pd->operators);
 	free(pd);

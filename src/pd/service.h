@@ -4,7 +4,9 @@
  *	  Private to pd: what its files share.
  *
  * service.c is the thread; stores.c, collections.c, lease.c, drop.c, report.c,
- * operators.c, admin.c, check.c and dump.c are the questions; heard.c keeps what heartbeats say; operate.c moves replicas;
+ * operators.c, admin.c, check.c and dump.c are the questions; heard.c keeps what
+ * heartbeats say; survey.c sees what stands out; operate.c moves replicas,
+ * rebalance.c looks whether some should be moved, handover.c moves leadership;
  * change.c puts decisions into the log; places.c finds shards; members.c reads and
  * writes JSON.
  * found.c makes the group of drivers, once; drivers.c is about who belongs to it.
@@ -23,6 +25,8 @@
 #include <stdatomic.h>
 
 #include "catalog.h"
+#include "idmap.h"
+#include "operate.h"
 #include "pd.h"
 
 #define SUSPECT_AFTER_US (10 * INT64_C(1000000))	/* a store this silent is not up */
@@ -37,6 +41,7 @@ typedef struct Question
 	json_t	   *body;
 	Buf			chunk;			/* of a snapshot; body is NULL */
 	int64_t		until_us;		/* parked: answer by then */
+	uint64_t	store;			/* parked heartbeat: of this store; 0 = another question */
 } Question;
 
 /* A driver that is no member has told that it is there. */
@@ -116,6 +121,7 @@ typedef struct Beat
 {
 	uint64_t	store;
 	int64_t		at_us;
+	int64_t		steady_us;		/* since when it has never been silent for long */
 	uint64_t	disk_free;
 	uint64_t	memory;
 	bool		disk_short;		/* it will soon refuse new data */
@@ -126,18 +132,21 @@ typedef struct Beat
 	Missing    *missing;		/* by shard; owned */
 	size_t		nmissing;
 	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
+	uint64_t	looked;			/* store_touched() when its tasks were looked for last */
+	bool		wake;			/* something else is new for it */
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
 	StoreFacts	facts;
 } Beat;
 
-/* Where a shard is in the catalog. */
-typedef struct ShardPlace
+/* What a shard carries, as its leaders tell one after the other. */
+typedef struct ShardLoad
 {
-	uint64_t	key;			/* its id, or a store that has a replica of it */
-	uint32_t	collection;
-	uint32_t	place;
-} ShardPlace;
+	uint64_t	bytes;
+	double		rate;			/* entries a second, smoothed, */
+	int64_t		at_us;			/* as of then, */
+	uint64_t	applied;		/* when so many were applied */
+} ShardLoad;
 
 typedef struct Holder Holder;
 
@@ -203,22 +212,28 @@ struct Pd
 	Question   *parked;
 	Beat	  **beats;			/* by store */
 	size_t		nbeats;
-	ShardPlace *places;			/* by shard, of the catalog at places_at */
-	size_t		nplaces;
-	ShardPlace *homes;			/* by store: what it has or is to have */
-	size_t		nhomes;
-	uint64_t	places_at;
+	IdMap		load_at;		/* shard: place in loads */
+	ShardLoad  *loads;
 	Holder	   *holders;		/* of incarnations (lease.c); owned */
 	size_t		nholders;
-	uint64_t	looked_at;		/* applied index and time of the last look at */
-	int64_t		looked_us;		/* parked heartbeats */
+	uint64_t	looked_touches; /* of the catalog, and version of the stores' list, */
+	uint64_t	looked_peers;	/* at the last look at what is parked */
+	bool		woken;			/* a beat is to be looked at */
+	int64_t		parked_due_us;	/* the first of them is to be answered */
+	Handover	handovers[HANDOVERS_MAX];
+	size_t		nhandovers;
 	Told		told[TOLD];
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
+	size_t		needs_from;		/* where that look begins among equals that could not be served */
 	uint32_t	search_stores;	/* for searches only, at that look */
 	Operator   *operators;		/* by shard; owned */
 	size_t		noperators;
 	int64_t		operators_due_us;	/* next look at how far they are */
+	int64_t		braked_until_us;	/* after a mass failure */
+	bool		repairing;		/* something was lost or missing at that look */
+	int64_t		balance_due_us; /* next look whether stores have more than others */
+	size_t		spread_from;	/* shard at which that look goes on */
 	Stranger	strangers[STRANGERS_MAX];
 	bool		announced;		/* server and links know the cluster */
 	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */
@@ -294,11 +309,12 @@ extern void park(Pd *pd, Question *q, int64_t wait_ms);
 /* places.c */
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
 
-/* The shards that the catalog has on a store: the first of *n places. */
+/* The shards that the catalog has on a store, or that are to come there. */
 extern const ShardPlace *shards_of_store(Pd *pd, uint64_t store, size_t *n);
 
 /* heard.c */
 extern Beat *beat_of(Pd *pd, uint64_t store);
+extern void beat_wake(Pd *pd, uint64_t store);	/* there may be something to do for it */
 extern bool beat_is_known(Pd *pd, uint64_t store, json_t *body);
 extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
 extern void beat_take_missing(Pd *pd, Beat *beat);
@@ -311,6 +327,9 @@ extern bool replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard);	/* so it
 extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
 extern Report *report_in(Beat *beat, uint64_t shard);
 extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
+extern double shard_rate(const Pd *pd, uint64_t shard);	/* writes a second; less the longer nothing is said */
+extern double shard_bytes(const Pd *pd, uint64_t shard);
+extern void loads_prune(Pd *pd);
 
 /* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
 extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
@@ -335,12 +354,60 @@ extern VtStatus register_store(Pd *pd, json_t *body, json_t **reply, VtError *er
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);
 extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
 
+/* survey.c */
+typedef struct SurveyShard
+{
+	CatalogCollection *collection;
+	CatalogShard *shard;
+	int			urgency;		/* plan_urgency() by what stores are like; lower first */
+} SurveyShard;
+
+typedef struct Survey
+{
+	PlanStore  *stores;			/* by id, as in the catalog */
+	size_t		nstores;
+	IdMap		at;				/* id of a store: its place among them */
+	uint32_t	learners;		/* that each shard is to have */
+	uint32_t	plans;
+	uint32_t	kinds[PLAN_KINDS];	/* of them */
+
+	/* Live, founded shards with a plan, and those without that may need one */
+	SurveyShard *planned;
+	size_t		nplanned;
+	SurveyShard *needs;
+	size_t		nneeds;
+} Survey;
+
+extern void survey_begin(Pd *pd, Survey *survey);
+extern void survey_end(Survey *survey);
+extern PlanStore *survey_store(const Survey *survey, uint64_t store); /* NULL = not known */
+extern void survey_arrives(Survey *survey, const Plan *plan);	/* one more plan is under way */
+
 /* operate.c */
 extern void plans_look(Pd *pd);
+extern PlanLimits operate_limits(const Pd *pd);
+extern bool operate_brake(Pd *pd, const Survey *survey);
+extern void operate_begin(Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan);
+extern void operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out);
+
+/* Adds the stores that have a replica which is no member. */
+extern void operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out);
+
+/* A store without its counts; false: there is no such store. */
+extern bool operate_store(Pd *pd, uint64_t store, PlanStore *out);
+extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
 extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
 extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
 extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
 extern Step operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture);
+
+/* handover.c; false: too many are under way */
+extern bool handover_begin(Pd *pd, const Handover *handover);
+extern void handovers_look(Pd *pd);
+extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
+
+/* rebalance.c */
+extern void rebalance_look(Pd *pd);
 
 /* collections.c */
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);

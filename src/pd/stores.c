@@ -281,7 +281,10 @@ op_heartbeat(Pd *pd, Question *q)
 	if (reply || wait_ms == 0)
 		answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
 	else
+	{
+		get_u64(q->body, "store", &q->store);
 		park(pd, q, wait_ms);
+	}
 }
 
 /* A parked heartbeat; false = it goes on waiting. */

@@ -231,6 +231,7 @@ swap_rows(Catalog *catalog, Catalog *incoming)
 	catalog->owed = incoming->owed;
 	catalog->nowed = incoming->nowed;
 	catalog->lived_us = incoming->lived_us;
+	catalog->places = incoming->places;
 	free(incoming);
 }
 

@@ -185,6 +185,14 @@ more_sims() {
 		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$2" shards
 }
 
+# Scheduling of the placement driver, so many seeds of each scenario; the big ones in check --long.
+pdsims() {
+	$limit "$BUILD/pdsim" --seeds "$1" test/pdsim/scenarios/*.txt
+	code=$?
+	[ "$mode" != long ] || $limit "$BUILD/pdsim" test/pdsim/big/*.txt || code=1
+	return $code
+}
+
 # The checker of histories, itself checked against histories known good and bad.
 lins() {
 	$limit "$BUILD/lin" --fuzz 20000 | tail -n 1 | sed 's/^/# against brute force: /'
@@ -221,6 +229,11 @@ if [ -x "$BUILD/sim" ]; then
 	long) part sim 3600 sim more_sims 50000 50000 ;;
 	esac
 fi
+case $mode in
+quick) part pdsim 20 sim pdsims 1 ;;
+full) part pdsim 60 sim pdsims 10 ;;
+long) part pdsim 1800 sim pdsims 200 ;;
+esac
 if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then
 	part lin 60 sim lins
 	part zoo 180 sim zoo

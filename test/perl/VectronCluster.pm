@@ -23,7 +23,8 @@ VectronCluster - placement driver and workers for a test, started by hand
 =head1 DESCRIPTION
 
 An index that names no number of replicas has one, so that it is not under-replicated
-where a test starts few workers.
+where a test starts few workers.  What is fine where it is stays there, so that a
+test can say who leads and who has what: C<< start_pd('--balance', 'on') >>.
 
 With C<< VectronCluster->new(pds => 3) >> there are placement drivers C<pd1> to C<pd3>,
 which are started by C<start_pd_of>.
@@ -146,14 +147,14 @@ sub start_pd
 {
 	my ($self, @options) = @_;
 	return $self->start('pd', 'vectron-pd', '--data', $self->data('pd'),
-		'--listen', $self->pd_endpoint, '--default-replicas', 1, $self->tls_options('pd', 'pd'), @options);
+		'--listen', $self->pd_endpoint, '--default-replicas', 1, '--balance', 'off', $self->tls_options('pd', 'pd'), @options);
 }
 
 sub start_pd_of
 {
 	my ($self, $n, @options) = @_;
 	return $self->start("pd$n", 'vectron-pd', '--data', $self->data("pd$n"), '--listen', $self->endpoint("pd$n"),
-		'--peers', $self->pd_endpoint, '--default-replicas', 1, $self->tls_options('pd', "pd$n"), @options);
+		'--peers', $self->pd_endpoint, '--default-replicas', 1, '--balance', 'off', $self->tls_options('pd', "pd$n"), @options);
 }
 
 sub start_worker

@@ -588,6 +588,7 @@ chaos(uint64_t seed)
 
 	create(w, 6 + seed % 5, 3);
 	settle(w, 3, 20);
+	w->balance = w->pd.options.balance = seed % 2;
 	for (int round = 0; round < 25; round++)
 	{
 		disaster(w, &down);

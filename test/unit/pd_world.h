@@ -108,6 +108,7 @@ typedef struct PdWorld
 	uint32_t	loss;			/* of 100 letters */
 	uint32_t	delay_ms;		/* at most */
 	uint32_t	wanted;
+	bool		balance;		/* the driver evens out what stores have */
 
 	/* What it cost */
 	uint32_t	changes;
@@ -152,6 +153,7 @@ pd_begin(PdWorld *w)
 	if (catalog_open(w->rows, &w->pd.catalog, &applied, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 	w->pd.options = options;
+	w->pd.options.balance = w->balance;
 	w->pd.commit = world_commit;
 	w->pd.now_us = w->pd.led_since_us = w->now;
 	drops_reign(&w->pd);
@@ -161,8 +163,6 @@ static void
 pd_end(PdWorld *w)
 {
 	beats_free(&w->pd);
-	free(w->pd.places);
-	free(w->pd.homes);
 	free(w->pd.holders);
 	free(w->pd.operators);
 	catalog_close(w->pd.catalog);
@@ -736,6 +736,8 @@ tick(PdWorld *w)
 		if (w->letters[i].used && w->letters[i].at <= w->now)
 			deliver(w, &w->letters[i]);
 	plans_look(&w->pd);
+	handovers_look(&w->pd);
+	rebalance_look(&w->pd);
 }
 
 static void

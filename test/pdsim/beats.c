@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * beats.c
+ *	  What stores say to the driver, and what they do when it answers.
+ *
+ * A heartbeat is JSON as on the wire, all of it when something has changed and a
+ * digest else.  The driver keeps it while it has nothing to say.  The store beats
+ * again when the answer is there, or has not come in time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pdsim.h"
+
+#define ANSWER_US (5 * SECOND)	/* an answer that is later does not come */
+
+/* -- Saying ------------------------------------------------------------------ */
+
+static json_t *
+json_member(Sim *sim, const SimGroup *group, const WireReplica *member)
+{
+	const SimReplica *r = sim_live(sim, group->shard, member);
+	json_t	   *row = json_object();
+
+	json_object_set_new(row, "replica", json_u64(member->replica));
+	json_object_set_new(row, "store", json_u64(member->store));
+	json_object_set_new(row, "role", json_string(member->role == ROLE_VOTER ? "voter" : "learner"));
+	json_object_set_new(row, "match", json_u64(sim_match(sim, group, r)));
+	json_object_set_new(row, "active", json_boolean(r != NULL));
+	return row;
+}
+
+static json_t *
+json_report(Sim *sim, const SimReplica *r)
+{
+	const SimGroup *group = sim_group(sim, r->shard);
+	bool		leader = group->leader == r->replica;
+	uint64_t	applied = sim_match(sim, group, r);
+	json_t	   *row = json_object();
+
+	json_object_set_new(row, "shard", json_u64(r->shard));
+	json_object_set_new(row, "replica", json_u64(r->replica));
+	json_object_set_new(row, "term", json_u64(group->term));
+	json_object_set_new(row, "leader", json_boolean(leader));
+	json_object_set_new(row, "applied", json_u64(applied));
+	json_object_set_new(row, "records", json_u64(group->bytes / 1000));
+	json_object_set_new(row, "unindexed", json_u64(0));
+	json_object_set_new(row, "bytes", json_u64(group->bytes));
+	json_object_set_new(row, "conf_index", json_u64(leader ? group->conf_index : r->conf_index));
+	json_object_set_new(row, "joint", json_boolean(leader && group->joint));
+	if (leader)
+	{
+		json_t	   *members = json_array();
+
+		for (uint32_t i = 0; i < group->n; i++)
+			json_array_append_new(members, json_member(sim, group, &group->members[i]));
+		json_object_set_new(row, "members", members);
+	}
+	return row;
+}
+
+static void
+register_it(Sim *sim, uint32_t at)
+{
+	SimStore   *store = &sim->stores[at];
+	char		data_id[VT_ID_TEXT];
+	VtError		err = {0};
+	json_t	   *body;
+	json_t	   *reply;
+
+	vt_id_format(&store->data_id, data_id);
+	body = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", data_id, "endpoint", store->endpoint,
+					 "labels", store->labels, "role", store->search_only ? "search-only" : "data");
+	if (register_store(&sim->pd, body, &reply, &err) != VT_OK || !get_u64(reply, "store", &store->id))
+		sim_fail(sim, "a store was not registered: %s", vt_error_words(&err));
+	idmap_put(&sim->store_at, store->id, at);
+	json_decref(reply);
+	json_decref(body);
+}
+
+/* Does it lead anything that is written to? */
+static bool
+is_written_to(Sim *sim, const SimStore *store)
+{
+	for (size_t i = 0; i < store->n; i++)
+	{
+		const SimGroup *group = sim_group(sim, store->replicas[i].shard);
+
+		if (group->rate > 0 && group->leads == store->id)
+			return true;
+	}
+	return false;
+}
+
+void
+sim_beat(Sim *sim, uint32_t at)
+{
+	SimStore   *store = &sim->stores[at];
+	json_t	   *body;
+
+	if (!store->alive)
+		return;
+	if (sim->hot && sim->now - store->whole_us > 3 * SECOND && is_written_to(sim, store))
+		store->changes++;
+	if (store->id == 0)
+		register_it(sim, at);
+	body = json_object();
+	json_object_set_new(body, "store", json_u64(store->id));
+	json_object_set_new(body, "wait_ms", json_integer(sim->wait_us / 1000));
+	json_object_set_new(body, "digest", json_u64(store->changes));
+	json_object_set_new(body, "disk_free", json_u64(UINT64_C(1) << 40));
+	if (store->changes != store->told)
+	{
+		json_t	   *shards = json_array();
+
+		for (size_t i = 0; i < store->n; i++)
+			json_array_append_new(shards, json_report(sim, &store->replicas[i]));
+		json_object_set_new(body, "shards", shards);
+		store->whole_us = sim->now;
+		sim->figures.full_beats++;
+	}
+	store->said = store->changes;
+	sim->figures.beats++;
+	sim_send(sim, EVENT_ARRIVES, at, ++store->letter, body);
+	sim_at(sim, sim->now + sim->wait_us + ANSWER_US, EVENT_TIMEOUT, at, store->letter, NULL);
+}
+
+/* -- The driver -------------------------------------------------------------- */
+
+static json_t *
+nothing(void)
+{
+	return json_pack("{s:[]}", "tasks");
+}
+
+void
+sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
+{
+	SimStore   *store = &sim->stores[at];
+	VtError		err = {0};
+	json_t	   *reply = NULL;
+	double		begin = sim_clock();
+	VtStatus	status = heartbeat_take(&sim->pd, body, &err);
+
+	if (status == VT_BEHIND)
+	{
+		reply = nothing();
+		json_object_set_new(reply, "tell_all", json_true());
+	}
+	else if (status != VT_OK)
+		sim_fail(sim, "a heartbeat was refused: %s", vt_error_words(&err));
+	else
+		reply = heartbeat_answer(&sim->pd, body);
+	sim->figures.beat_s += sim_clock() - begin;
+	if (reply)
+	{
+		sim_send(sim, EVENT_ANSWER, at, letter, reply);
+		return;
+	}
+	store->parked = letter;
+	store->parked_until = sim->now + sim->wait_us;
+	sim_at(sim, store->parked_until, EVENT_UNPARK, at, letter, NULL);
+}
+
+static void
+answer_parked(Sim *sim, uint32_t at, bool late)
+{
+	SimStore   *store = &sim->stores[at];
+	json_t	   *body = json_pack("{s:o}", "store", json_u64(store->id));
+	double		begin = sim_clock();
+	json_t	   *reply = heartbeat_answer(&sim->pd, body);
+
+	sim->figures.beat_s += sim_clock() - begin;
+	json_decref(body);
+	if (!reply && !late)
+		return;
+	store->parked_until = 0;
+	sim_send(sim, EVENT_ANSWER, at, store->parked, reply ? reply : nothing());
+}
+
+void
+sim_unpark(Sim *sim, uint32_t at, uint64_t letter)
+{
+	SimStore   *store = &sim->stores[at];
+
+	if (store->parked_until != 0 && store->parked == letter)
+		answer_parked(sim, at, true);
+}
+
+/* As service.c does: those for which something may be new. */
+void
+sim_look_at_parked(Sim *sim)
+{
+	sim->pd.woken = false;
+	for (uint32_t i = 0; i < sim->nstores; i++)
+	{
+		Beat	   *beat = sim->stores[i].parked_until ? beat_of(&sim->pd, sim->stores[i].id) : NULL;
+		uint64_t	touched = beat ? store_touched(sim->pd.catalog, beat->store) : 0;
+
+		if (!beat || (!beat->wake && beat->looked == touched))
+			continue;
+		beat->wake = false;
+		beat->looked = touched;
+		answer_parked(sim, i, false);
+	}
+}
+
+/* -- Doing ------------------------------------------------------------------- */
+
+static void
+create_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica)
+{
+	uint64_t	unused;
+
+	if (sim_replica(store, shard) || idmap_get(&store->dead, replica, &unused))
+		return;					/* it is there, or another must go first */
+	sim_make_replica(sim, store, shard, replica);
+}
+
+static void
+drop_replica(Sim *sim, SimStore *store, SimGroup *group, uint64_t replica)
+{
+	SimReplica *r = sim_replica(store, group->shard);
+
+	if (!r || r->replica != replica)
+		return;
+	for (uint32_t i = 0; i < group->n; i++)
+		if (group->members[i].replica == replica && group->members[i].role == ROLE_VOTER)
+			sim_fail(sim, "shard %" PRIu64 ": voter %" PRIu64 " is to be deleted", group->shard, replica);
+	sim_lose_replica(store, group->shard);
+	idmap_put(&store->dead, replica, 1);
+	sim->figures.dropped++;
+}
+
+static void
+do_task(Sim *sim, SimStore *store, json_t *task)
+{
+	const char *what = json_string_value(json_object_get(task, "task"));
+	uint64_t	shard = 0;
+	uint64_t	replica = 0;
+	SimGroup   *group;
+
+	get_u64(task, "shard", &shard);
+	get_u64(task, "replica", &replica);
+	group = sim_group(sim, shard);
+	if (!what || !group)
+		sim_fail(sim, "a task of no shard");
+	if (strcmp(what, "create_shard") == 0)
+		create_replica(sim, store, shard, replica);
+	else if (strcmp(what, "change_members") == 0)
+		sim_change(sim, store, group, task);
+	else if (strcmp(what, "drop_shard") == 0)
+		drop_replica(sim, store, group, replica);
+	else if (strcmp(what, "transfer_leader") == 0)
+		sim_transfer(sim, store, group, replica);
+	else if (strcmp(what, "open_shard") != 0)	/* what is here is open */
+		sim_fail(sim, "task \"%s\"", what);
+}
+
+void
+sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
+{
+	SimStore   *store = &sim->stores[at];
+	json_t	   *tasks = json_object_get(body, "tasks");
+	size_t		i;
+	json_t	   *task;
+
+	if (!store->alive || letter != store->letter)
+		return;
+	store->letter++;			/* a double of it is not listened to */
+	store->told = json_is_true(json_object_get(body, "tell_all")) ? 0 : store->said;
+	json_array_foreach(tasks, i, task)
+	{
+		do_task(sim, store, task);
+	}
+	sim_at(sim, sim->now + (int64_t) (1000 + prng_below(&sim->prng, 20000)) * store->slow, EVENT_BEAT, at, 0, NULL);
+}

@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch.c
+ *	  What must hold at each step and in the end; traces; figures.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <math.h>
+
+#include "pdsim.h"
+
+#define TRACED_MAX 2000			/* shards, when decisions are traced */
+
+/* -- At each change of members ------------------------------------------------ */
+
+static void
+check_stores(Sim *sim, const SimGroup *group)
+{
+	for (uint32_t i = 0; i < group->nnext; i++)
+	{
+		SimStore   *store = sim_store(sim, group->next[i].store);
+
+		if (!store)
+			sim_fail(sim, "shard %" PRIu64 " is to have a member on a store that is not known", group->shard);
+		if (store->search_only && group->next[i].role == ROLE_VOTER)
+		{
+			bool		was = false;
+
+			for (uint32_t k = 0; k < group->n; k++)
+				was |= group->members[k].replica == group->next[i].replica && group->members[k].role == ROLE_VOTER;
+			if (!was)
+				sim_fail(sim, "shard %" PRIu64 " is to have a voter on a store for searches only", group->shard);
+		}
+		for (uint32_t k = 0; k < i; k++)
+			if (group->next[i].store == group->next[k].store)
+				sim_fail(sim, "shard %" PRIu64 " is to have two members on one store", group->shard);
+	}
+}
+
+/* Somebody died just now: the driver may not know it yet. */
+static bool
+just_died(Sim *sim)
+{
+	for (size_t i = 0; i < sim->nstores; i++)
+		if (!sim->stores[i].alive && sim->now - sim->stores[i].died_us < sim->options.down_after_us + 30 * SECOND)
+			return true;
+	return false;
+}
+
+/* Voters that live, in so many zones. */
+static uint32_t
+zones_of(Sim *sim, const SimGroup *group, const WireReplica *members, uint32_t n)
+{
+	Site		sites[WIRE_REPLICAS_MAX];
+	uint32_t	zones = 0;
+	uint32_t	seen = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		bool		is_new = true;
+
+		if (members[i].role != ROLE_VOTER || !sim_live(sim, group->shard, &members[i]))
+			continue;
+		sites[seen] = spread_site(&sim->options.spread, sim_store(sim, members[i].store)->labels);
+		for (uint32_t k = 0; k < seen; k++)
+			is_new &= sites[k].at[0] != sites[seen].at[0];
+		zones += is_new;
+		seen++;
+	}
+	return zones;
+}
+
+/* group->next is about to take the place of group->members. */
+void
+watch_change(Sim *sim, SimGroup *group)
+{
+	uint32_t	voters;
+	uint32_t	before = sim_live_voters(sim, group->shard, group->members, group->n, &voters);
+	uint32_t	after = sim_live_voters(sim, group->shard, group->next, group->nnext, &voters);
+	uint32_t	wanted = sim->options.default_replicas;
+	CatalogCollection *c;
+	CatalogShard *shard = find_shard(&sim->pd, group->shard, &c);
+
+	check_stores(sim, group);
+	if (c->replicas_wanted)
+		wanted = c->replicas_wanted;
+	if (after < before && after < wanted && !just_died(sim))
+		sim_fail(sim, "shard %" PRIu64 " goes from %u to %u live voters of %u", group->shard, before, after, wanted);
+
+	/* What is moved without need never comes to share more. */
+	if (sim->options.spread.n > 0 && (shard->plan.kind == PLAN_BALANCE || shard->plan.kind == PLAN_SPREAD) && after == before &&
+		zones_of(sim, group, group->next, group->nnext) < zones_of(sim, group, group->members, group->n) && !just_died(sim))
+		sim_fail(sim, "shard %" PRIu64 " is in fewer zones after it was moved", group->shard);
+}
+
+/* -- At each look ------------------------------------------------------------- */
+
+static unsigned
+place_of(Sim *sim, uint64_t store)
+{
+	SimStore   *found = sim_store(sim, store);
+
+	return found ? (unsigned) (found - sim->stores) : 9999;
+}
+
+static const char *
+plan_name(PlanKind kind)
+{
+	static const char *const names[PLAN_KINDS] = {
+		"nothing", "repair", "grow", "shrink", "drain", "move", "balance", "spread", "search"
+	};
+
+	return names[kind];
+}
+
+static uint64_t
+store_of_member(const CatalogShard *shard, uint64_t replica)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].replica == replica)
+			return shard->desc.replicas[i].store;
+	return 0;
+}
+
+/* What has changed with a shard since the last step. */
+static void
+trace_shard(Sim *sim, SimGroup *group, const CatalogShard *shard, unsigned ordinal)
+{
+	double		at = (double) (sim->now - 1000 * SECOND) / 1e6;
+
+	if (group->plan != shard->plan.kind || (shard->plan.add_replica && group->add_store != shard->plan.add_store))
+	{
+		sim->figures.plans[shard->plan.kind]++;
+		group->plan = shard->plan.kind;
+		group->add_store = shard->plan.add_store;
+		if (sim->trace && shard->plan.kind == PLAN_NONE)
+			fprintf(sim->trace, "%7.1f shard %u done\n", at, ordinal);
+		else if (sim->trace)
+		{
+			fprintf(sim->trace, "%7.1f shard %u %s", at, ordinal, plan_name(shard->plan.kind));
+			if (shard->plan.remove)
+				fprintf(sim->trace, " from %u", place_of(sim, store_of_member(shard, shard->plan.remove)));
+			if (shard->plan.add_store)
+				fprintf(sim->trace, " to %u", place_of(sim, shard->plan.add_store));
+			fprintf(sim->trace, "\n");
+		}
+	}
+	if (group->leads && group->leads != group->led_by)
+	{
+		if (sim->trace)
+			fprintf(sim->trace, "%7.1f shard %u led by %u\n", at, ordinal, place_of(sim, group->leads));
+		group->led_by = group->leads;
+	}
+}
+
+/* Limits, over the whole catalog. */
+static void
+check_limits(Sim *sim)
+{
+	PlanLimits	limits = operate_limits(&sim->pd);
+	Survey		survey;
+
+	survey_begin(&sim->pd, &survey);
+	if (survey.plans > limits.plans)
+		sim_fail(sim, "%u plans are under way, %u may be", survey.plans, limits.plans);
+	if (survey.plans > sim->figures.most_plans)
+		sim->figures.most_plans = survey.plans;
+	for (size_t i = 0; i < survey.nstores; i++)
+	{
+		if (survey.stores[i].arriving > limits.per_store)
+			sim_fail(sim, "%u replicas are on their way to a store, %u may be", survey.stores[i].arriving, limits.per_store);
+		if (survey.stores[i].arriving > sim->figures.most_arriving)
+			sim->figures.most_arriving = survey.stores[i].arriving;
+	}
+	survey_end(&survey);
+}
+
+void
+watch_step(Sim *sim)
+{
+	unsigned	ordinal = 0;
+
+	/* All shards at each step while there are few, else now and then. */
+	if (sim->ngroups > TRACED_MAX && sim->now % (10 * SECOND) >= SECOND / 10)
+		return;
+	check_limits(sim);
+	for (size_t i = 0; i < sim->ngroups; i++)
+	{
+		CatalogCollection *c;
+		const CatalogShard *shard = find_shard(&sim->pd, sim->groups[i].shard, &c);
+
+		if (shard)
+			trace_shard(sim, &sim->groups[i], shard, ordinal++);
+	}
+}
+
+/* -- In the end --------------------------------------------------------------- */
+
+/* As many voters as are wanted and possible, all of them live, and nothing under way. */
+bool
+watch_settled(Sim *sim, bool say)
+{
+	size_t		able = 0;
+	size_t		bad = 0;
+
+	for (size_t i = 0; i < sim->nstores; i++)
+	{
+		CatalogStore *store = catalog_store(sim->pd.catalog, sim->stores[i].id);
+
+		able += sim->stores[i].alive && store && !store->draining && !store->search_only;
+		if (sim->stores[i].alive && !store)
+			return false;
+	}
+	for (size_t i = 0; i < sim->ngroups; i++)
+	{
+		SimGroup   *group = &sim->groups[i];
+		CatalogCollection *c;
+		const CatalogShard *shard = find_shard(&sim->pd, group->shard, &c);
+		uint32_t	wanted = c->replicas_wanted ? c->replicas_wanted : sim->options.default_replicas;
+		uint32_t	voters;
+		uint32_t	live = sim_live_voters(sim, group->shard, group->members, group->n, &voters);
+
+		if (wanted > able)
+			wanted = (uint32_t) able;
+		if (group->leader && !group->joint && live == wanted && voters == wanted && shard->plan.kind == PLAN_NONE &&
+			shard->conf_index == group->conf_index)
+			continue;
+		if (say && bad < 5)
+			fprintf(stderr, "shard %" PRIu64 ": leader %" PRIu64 ", %u of %u voters live, %u wanted, plan %s, conf %" PRIu64 " known %" PRIu64 "\n",
+					group->shard, group->leader, live, voters, wanted, plan_name(shard->plan.kind), group->conf_index, shard->conf_index);
+		bad++;
+	}
+	for (size_t i = 0; i < sim->pd.nhandovers; i++)
+		bad += !sim->pd.handovers[i].given_up;
+	return bad == 0;
+}
+
+typedef struct Load
+{
+	double		replicas;
+	double		bytes;
+	double		leaders;
+	double		rate;
+} Load;
+
+/* Of those sites that can have anything: how far from the mean the worst store is, over the mean. */
+void
+watch_even(Sim *sim, double tolerance)
+{
+	Load	   *loads = vt_alloc0(sizeof(Load) * (sim->nstores + 1));
+	Load		mean = {0};
+	size_t		n = 0;
+
+	for (size_t i = 0; i < sim->ngroups; i++)
+	{
+		SimGroup   *g = &sim->groups[i];
+
+		for (uint32_t k = 0; k < g->n; k++)
+		{
+			loads[place_of(sim, g->members[k].store)].replicas++;
+			loads[place_of(sim, g->members[k].store)].bytes += (double) g->bytes;
+		}
+		if (g->leads)
+		{
+			loads[place_of(sim, g->leads)].leaders++;
+			loads[place_of(sim, g->leads)].rate += (double) g->rate;
+		}
+	}
+	for (size_t i = 0; i < sim->nstores; i++)
+		if (sim->stores[i].alive && !sim->stores[i].search_only)
+		{
+			n++;
+			mean.replicas += loads[i].replicas;
+			mean.bytes += loads[i].bytes;
+			mean.leaders += loads[i].leaders;
+			mean.rate += loads[i].rate;
+		}
+	mean.replicas /= (double) n;
+	mean.bytes /= (double) n;
+	mean.leaders /= (double) n;
+	mean.rate /= (double) n;
+	for (size_t i = 0; i < sim->nstores; i++)
+	{
+		const char *what = NULL;
+
+		if (!sim->stores[i].alive || sim->stores[i].search_only)
+			continue;
+		if (fabs(loads[i].replicas - mean.replicas) > 1 + tolerance * mean.replicas)
+			what = "replicas";
+		else if (mean.bytes > 16e6 && fabs(loads[i].bytes - mean.bytes) > tolerance * mean.bytes + 2 * mean.bytes / mean.replicas)
+			what = "bytes";
+		else if (fabs(loads[i].leaders - mean.leaders) > 1.5 + tolerance * mean.leaders)
+			what = "leaders";
+		if (what)
+			sim_fail(sim, "store %zu has too many or too few %s: %.0f replicas (mean %.1f), %.0f MiB (%.0f), %.0f leaders (%.1f), %.0f writes/s (%.0f)",
+					 i, what, loads[i].replicas, mean.replicas, loads[i].bytes / 1048576, mean.bytes / 1048576,
+					 loads[i].leaders, mean.leaders, loads[i].rate, mean.rate);
+	}
+	free(loads);
+}
+
+/* No shard is in fewer zones than there are live ones with a store for data. */
+void
+watch_spread(Sim *sim)
+{
+	uint64_t	zones[256];
+	uint32_t	n = 0;
+
+	for (size_t i = 0; i < sim->nstores; i++)
+	{
+		CatalogStore *store = catalog_store(sim->pd.catalog, sim->stores[i].id);
+		Site		site = spread_site(&sim->options.spread, sim->stores[i].labels);
+		bool		is_new = sim->stores[i].alive && store && !store->draining && !store->search_only;
+
+		for (uint32_t k = 0; k < n; k++)
+			is_new &= zones[k] != site.at[0];
+		if (is_new && n < 256)
+			zones[n++] = site.at[0];
+	}
+	for (size_t i = 0; i < sim->ngroups; i++)
+	{
+		SimGroup   *g = &sim->groups[i];
+		uint32_t	voters;
+		uint32_t	live = sim_live_voters(sim, g->shard, g->members, g->n, &voters);
+		uint32_t	most = live < n ? live : n;
+
+		if (zones_of(sim, g, g->members, g->n) < most)
+			sim_fail(sim, "shard %" PRIu64 " is in %u zones and could be in %u", g->shard,
+					 zones_of(sim, g, g->members, g->n), most);
+	}
+}
+
+void
+watch_report(Sim *sim, FILE *out)
+{
+	SimFigures *f = &sim->figures;
+	SimFigures *b = &sim->base;
+	uint64_t	beats = f->beats - b->beats;
+
+	fprintf(out, "# %s: %.0f s simulated, %" PRIu64 " replicas made, %.1f GiB moved, %" PRIu64 " changes of members, %" PRIu64
+			" transfers, %" PRIu64 " commits; at most %u plans, %u to one store\n",
+			sim->scenario, (double) (sim->now - sim->measured_us) / 1e6, f->created - b->created,
+			(double) (f->moved_bytes - b->moved_bytes) / 1073741824, f->changes - b->changes, f->transfers - b->transfers,
+			f->commits - b->commits, f->most_plans, f->most_arriving);
+	fprintf(out, "# %s: looks %" PRIu64 ", %.3f ms each, worst %.1f ms; heartbeats %" PRIu64 " (%" PRIu64 " whole), %.3f ms each\n",
+			sim->scenario, f->looks - b->looks, f->looks > b->looks ? (f->look_s - b->look_s) * 1e3 / (double) (f->looks - b->looks) : 0,
+			f->look_most_s * 1e3, beats, f->full_beats - b->full_beats, beats ? (f->beat_s - b->beat_s) * 1e3 / (double) beats : 0);
+}

@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_balance.c
+ *	  What moves gain, and that they end; the table of ids; what people ask to be
+ *	  moved.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+#include "../../src/pd/balance.h"
+
+#define STORES 20
+#define THINGS 400
+
+/* What balance.h says that a move lowers. */
+static double
+unevenness(const BalanceMeans *means, const Carried *stores, size_t n)
+{
+	double		sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		sum += stores[i].n * stores[i].n / (means->n * means->n);
+		if (means->weight > 0)
+			sum += stores[i].weight * stores[i].weight / (means->weight * means->weight);
+	}
+	return sum;
+}
+
+/* Any moves that gain enough, in any order: they end, and each lowers the unevenness. */
+static void
+moves_end(void **state)
+{
+	Prng		prng = {3};
+
+	(void) state;
+	for (int round = 0; round < 200; round++)
+	{
+		Carried		stores[STORES] = {{0, 0}};
+		Carried		total = {0, 0};
+		double		weights[THINGS];
+		size_t		at[THINGS];
+		size_t		n = 2 + prng_below(&prng, STORES - 1);
+		size_t		things = n + prng_below(&prng, THINGS - STORES);
+		BalanceMeans means;
+		double		now;
+		int			moves = 0;
+		int			misses = 0;
+
+		for (size_t i = 0; i < things; i++)
+		{
+			weights[i] = prng_below(&prng, 2) ? 1000 : prng_below(&prng, 20000);
+			at[i] = prng_below(&prng, prng_below(&prng, 3) ? 2 : (uint32_t) n);
+			stores[at[i]].n++;
+			stores[at[i]].weight += weights[i];
+			total.n++;
+			total.weight += weights[i];
+		}
+		means = balance_means(&total, n, round % 2 ? 0 : 1e9);
+		assert_true((means.weight > 0) == (round % 2));
+		now = unevenness(&means, stores, n);
+		while (misses < 100000)
+		{
+			size_t		i = prng_below(&prng, (uint32_t) things);
+			size_t		to = prng_below(&prng, (uint32_t) n);
+			double		gain = balance_gain(&means, &stores[at[i]], &stores[to], weights[i]);
+			double		then;
+
+			assert_true(gain <= balance_gain_most(&means, &stores[at[i]], &stores[to], 20000) + 1e-9);
+			misses++;
+			if (to == at[i] || gain <= BALANCE_TOLERANCE)
+				continue;
+			stores[at[i]].n--;
+			stores[at[i]].weight -= weights[i];
+			at[i] = to;
+			stores[to].n++;
+			stores[to].weight += weights[i];
+			then = unevenness(&means, stores, n);
+			assert_true(then < now - 2 * BALANCE_TOLERANCE / means.n + 1e-6);
+			now = then;
+			misses = 0;
+			assert_true(moves++ < 100000);
+		}
+		/* Counts alone come as near as the tolerance lets them. */
+		for (size_t i = 0; round % 2 == 0 && i < n; i++)
+			for (size_t k = 0; k < i; k++)
+				assert_true(stores[i].n - stores[k].n <= 1 + BALANCE_TOLERANCE * means.n + 1e-9 ||
+							stores[i].n - stores[k].n < 2);
+	}
+}
+
+static void
+ids_are_found(void **state)
+{
+	Prng		prng = {11};
+	IdMap		map = {0};
+	uint64_t	values[600] = {0};	/* 0: not there */
+	size_t		n = 0;
+
+	(void) state;
+	for (int step = 0; step < 200000; step++)
+	{
+		uint64_t	key = 1 + prng_below(&prng, 599);
+		uint64_t	got = 77;
+
+		switch (prng_below(&prng, step / 20000 % 2 ? 3 : 4))
+		{
+			case 0:
+				assert_int_equal(idmap_get(&map, key, &got), values[key] != 0);
+				assert_true(got == (values[key] ? values[key] : 77));
+				break;
+			case 1:
+				idmap_remove(&map, key);
+				n -= values[key] != 0;
+				values[key] = 0;
+				break;
+			default:
+				n += values[key] == 0;
+				values[key] = 1 + prng_next(&prng) % 1000;
+				idmap_put(&map, key, values[key]);
+				break;
+		}
+		assert_int_equal(map.n, n);
+	}
+	for (uint64_t key = 1; key < 600; key++)
+	{
+		uint64_t	got = 77;
+
+		assert_int_equal(idmap_get(&map, key, &got), values[key] != 0);
+		assert_true(got == (values[key] ? values[key] : 77));
+	}
+	idmap_free(&map);
+}
+
+/* -- What people ask for ---------------------------------------------------- */
+
+static PdWorld *
+whole_cluster(uint32_t nstores)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+
+	world_begin(w, 3, nstores);
+	run_seconds(w, 3);
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	return w;
+}
+
+/* The store of a replica, or one that has none of the shard. */
+static uint64_t
+store_with(PdWorld *w, const CatalogShard *shard, bool with)
+{
+	uint64_t	replica;
+
+	for (uint32_t i = 0; i < w->nstores; i++)
+		if (operate_has_replica(shard, w->stores[i].id, &replica) == with)
+			return w->stores[i].id;
+	return 0;
+}
+
+static void
+a_replica_is_moved(void **state)
+{
+	PdWorld    *w = whole_cluster(5);
+	uint64_t	id = w->pd.catalog->collections[0]->shards[1].desc.shard;
+	CatalogCollection *c;
+	CatalogShard *shard = find_shard(&w->pd, id, &c);
+	uint64_t	from = store_with(w, shard, true);
+	uint64_t	to = store_with(w, shard, false);
+	uint64_t	replica;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(operate_move(&w->pd, id + 1000, from, to, &err), VT_NOT_FOUND);
+	assert_int_equal(operate_move(&w->pd, id, to, from, &err), VT_NOT_FOUND);
+	assert_int_equal(operate_move(&w->pd, id, from, 4711, &err), VT_NOT_FOUND);
+	assert_int_equal(operate_move(&w->pd, id, from, from, &err), VT_EXISTS);
+	assert_int_equal(operate_move(&w->pd, id, from, to, &err), VT_OK);
+	assert_int_equal(operate_move(&w->pd, id, from, to, &err), VT_BUSY);
+	settle(w, 3, 30);
+	shard = find_shard(&w->pd, id, &c);
+	assert_true(operate_has_replica(shard, to, &replica));
+	assert_false(operate_has_replica(shard, from, &replica));
+
+	/* A store that is away takes nothing. */
+	for (uint32_t i = 0; i < w->nstores; i++)
+		if (w->stores[i].id == from)
+			store_dies(w, i);
+	run_seconds(w, 15);
+	assert_int_equal(operate_move(&w->pd, id, to, from, &err), VT_FULL);
+	world_end(w);
+	free(w);
+}
+
+static uint64_t
+store_of_leader(PdWorld *w, uint64_t id)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = find_shard(&w->pd, id, &c);
+	uint64_t	store;
+
+	return leader_of(&w->pd, shard, &store) ? store : 0;
+}
+
+static void
+leadership_is_moved(void **state)
+{
+	PdWorld    *w = whole_cluster(5);
+	uint64_t	id = w->pd.catalog->collections[0]->shards[1].desc.shard;
+	CatalogCollection *c;
+	CatalogShard *shard = find_shard(&w->pd, id, &c);
+	uint64_t	to = 0;
+	VtError		err = {0};
+
+	(void) state;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].store != store_of_leader(w, id))
+			to = shard->desc.replicas[i].store;
+	assert_int_equal(operate_transfer(&w->pd, id, store_with(w, shard, false), &err), VT_NOT_FOUND);
+	assert_int_equal(operate_transfer(&w->pd, id, store_of_leader(w, id), &err), VT_OK);
+	assert_null(operate_handover(&w->pd, id));	/* it leads already */
+	assert_int_equal(operate_transfer(&w->pd, id, to, &err), VT_OK);
+	assert_non_null(operate_handover(&w->pd, id));
+	for (int i = 0; i < 10 && store_of_leader(w, id) != to; i++)
+	{
+		run_seconds(w, 1);
+		handovers_look(&w->pd);
+	}
+	assert_true(store_of_leader(w, id) == to);
+	handovers_look(&w->pd);
+	assert_null(operate_handover(&w->pd, id));
+	world_end(w);
+	free(w);
+}
+
+/* The store that is to lead is gone by then: after a while it is let be, and later forgotten. */
+static void
+leadership_that_does_not_move_is_let_be(void **state)
+{
+	PdWorld    *w = whole_cluster(3);
+	uint64_t	id = w->pd.catalog->collections[0]->shards[1].desc.shard;
+	uint64_t	leader = store_of_leader(w, id);
+	uint32_t	victim = 0;
+	VtError		err = {0};
+
+	(void) state;
+	while (w->stores[victim].id == leader)
+		victim++;
+	assert_int_equal(operate_transfer(&w->pd, id, w->stores[victim].id, &err), VT_OK);
+	store_dies(w, victim);
+	run_seconds(w, 16);
+	handovers_look(&w->pd);
+	assert_true(operate_handover(&w->pd, id)->given_up);
+	run_seconds(w, 60);
+	handovers_look(&w->pd);
+	assert_null(operate_handover(&w->pd, id));
+	assert_true(store_of_leader(w, id) == leader);
+	world_end(w);
+	free(w);
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moves_end),
+		cmocka_unit_test(ids_are_found),
+		TEST(a_replica_is_moved),
+		TEST(leadership_is_moved),
+		TEST(leadership_that_does_not_move_is_let_be),
+	};
+
+	return cmocka_run_group_tests_name("pd_balance", tests, NULL, NULL);
+}
