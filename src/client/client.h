@@ -227,6 +227,7 @@ typedef struct ClientRecord
 	Bytes		id;
 	uint64_t	version;		/* deletes: as listed */
 	const float *vector;		/* puts: dim of the collection */
+	Bytes		metadata;		/* puts: kept with the record; empty in an index */
 } ClientRecord;
 
 /*

@@ -21,6 +21,7 @@
 #define ENDPOINT_SIZE 128
 #define SHARDS_MAX 4096			/* of a route; outside data */
 #define COMMAND_BYTES (1u << 20)	/* a write command of ours */
+#define METADATA_MAX (1u << 20)	/* of a record */
 #define WINDOW 4				/* write commands in flight to one shard */
 #define LIST_PAGE_BYTES (1u << 20)
 

@@ -106,6 +106,15 @@ group(Writing *w)
 	return total;
 }
 
+/* The most that a record can take in a command. */
+static size_t
+room_for(const Writing *w, const ClientRecord *record)
+{
+	size_t		room = WIRE_ID_MAX + 32;
+
+	return w->type == WRITE_PUT ? room + (size_t) w->route->dim * 4 + record->metadata.len : room;
+}
+
 /* Send the next command of a target. */
 static void
 send_command(Writing *w, Target *t, Command *command)
@@ -144,11 +153,12 @@ send_command(Writing *w, Target *t, Command *command)
 			record.dim = w->route->dim;
 			record.halves = write.halves;
 			record.vector = (write.halves ? halves_le : floats_le) (&w->scratch, r->vector, record.dim);
+			record.metadata = r->metadata;
 		}
 		wire_record_put(out, w->type, &record);
 		t->next++;
 	} while (t->next < t->end &&
-			 out->len - begin + WIRE_ID_MAX + 32 + (size_t) w->route->dim * 4 <= COMMAND_BYTES);
+			 out->len - begin + room_for(w, &w->records[w->order[t->next]]) <= COMMAND_BYTES);
 	command->n = t->next - command->from;
 	wire_write_end(out, begin, (uint32_t) command->n);
 	request_send(&command->request, frame);
@@ -293,9 +303,9 @@ run(Writing *w, VtError *err)
 
 	for (size_t i = 0; i < w->n; i++)
 		if (w->records[i].id.len < 1 || w->records[i].id.len > WIRE_ID_MAX ||
-			(w->type == WRITE_PUT && !w->records[i].vector))
-			return vt_fail(err, VT_INVALID, "record %zu has no vector or an id of %zu bytes", i,
-						   w->records[i].id.len);
+			(w->type == WRITE_PUT && (!w->records[i].vector || w->records[i].metadata.len > METADATA_MAX)))
+			return vt_fail(err, VT_INVALID, "record %zu has no vector, an id of %zu bytes or metadata of %zu", i,
+						   w->records[i].id.len, w->records[i].metadata.len);
 	status = client_route(w->client, &writer->generation, false, writer->deadline_us, &w->route, err);
 	if (status == VT_OK)
 		status = check_range(w, err);

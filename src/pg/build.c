@@ -170,6 +170,7 @@ build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values
 	record->id = bytes_of(id, WIRE_TID_SIZE);
 	record->version = 0;
 	record->vector = build->vectors + (Size) build->n * dim;
+	record->metadata = bytes_of(NULL, 0);
 	if (to_free)
 		pfree(to_free);
 	if (++build->n == build->room)

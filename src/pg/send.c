@@ -202,6 +202,7 @@ group_send(PendingGroup *group, uint64 stamp, XLogRecPtr lsn, int64_t deadline, 
 		records[n].id = bytes_of(id, WIRE_TID_SIZE);
 		records[n].version = 0;
 		records[n].vector = entry->vector;
+		records[n].metadata = bytes_of(NULL, 0);
 		which[n++] = i;
 	}
 
