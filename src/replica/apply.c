@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "private.h"
 
 /* At most so much is given to a machine at once. */
@@ -264,6 +265,7 @@ apply_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
 
+	thread_name("apply");
 	for (;;)
 	{
 		Replica    *replica;

@@ -133,4 +133,6 @@ replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out)
 	out->inflight_bytes = atomic_load(&host->inflight_bytes);
 	out->dropped = atomic_load(&host->dropped);
 	out->asleep = atomic_load(&host->asleep);
+	for (int i = 0; i < REPLICA_TICK_KINDS; i++)
+		out->ticks[i] = atomic_load(&host->tick_counts[i]);
 }

@@ -176,8 +176,9 @@ peers_flush(ReplicaHost *host)
 
 /* -- In -------------------------------------------------------------------- */
 
-void
-replica_host_receive(ReplicaHost *host, Buf *messages)
+/* NULL: there is no room for it. */
+static Event *
+event_of(ReplicaHost *host, Buf *messages)
 {
 	Event	   *event;
 
@@ -185,13 +186,37 @@ replica_host_receive(ReplicaHost *host, Buf *messages)
 	{
 		atomic_fetch_sub(&host->inbox_bytes, messages->len);
 		atomic_fetch_add(&host->dropped, 1);
-		return;
+		return NULL;
 	}
 	event = vt_alloc0(sizeof(Event));
 	event->kind = EVENT_MESSAGES;
 	event->payload = *messages;
 	memset(messages, 0, sizeof(*messages));
-	host_post_later(host, event);
+	return event;
+}
+
+void
+replica_host_receive(ReplicaHost *host, Buf *messages)
+{
+	Event	   *event = event_of(host, messages);
+
+	if (event)
+		host_post_later(host, event);
+}
+
+void
+replica_host_take(ReplicaHost *host, Buf *messages)
+{
+	Event	   *event = event_of(host, messages);
+
+	if (event)
+		host_push(host, event);
+}
+
+void
+replica_host_step(ReplicaHost *host)
+{
+	step_all(host);
 }
 
 static void

@@ -307,7 +307,8 @@ struct ReplicaHost
 	size_t		noutboxes;
 	uint64_t	seeds;
 	uint32_t	ticks;
-	atomic_bool tick_due;		/* the raft thread asks for one */
+	atomic_llong tick_due_us;	/* when it was: the raft thread asks for one; 0 = none is */
+	atomic_uint_fast64_t tick_counts[REPLICA_TICK_KINDS];
 
 	ErrandQueue fetches;
 	ErrandQueue installs;
@@ -357,6 +358,7 @@ extern void host_post(ReplicaHost *host, Event *event);
 extern void host_post_later(ReplicaHost *host, Event *event);
 
 /* The same, and step_all() must follow. */
+extern void host_push(ReplicaHost *host, Event *event);
 extern void host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
 extern void step_all(ReplicaHost *host);
 extern void step_held(ReplicaHost *host);	/* with the step lock held */

@@ -165,6 +165,8 @@ extern VtStatus replica_host_start(Store *log, const ReplicaHostOptions *options
 /* Close all replicas: checkpoint each, stop the threads. */
 extern void replica_host_stop(ReplicaHost *host);
 
+#define REPLICA_TICK_KINDS 15
+
 typedef struct ReplicaHostFigures
 {
 	uint64_t	log_bytes;		/* in the logs of all groups */
@@ -172,7 +174,11 @@ typedef struct ReplicaHostFigures
 	uint64_t	inflight_bytes; /* proposals accepted and not applied */
 	uint64_t	dropped;		/* frames from peers, for want of room */
 	uint64_t	asleep;			/* groups in which nothing happens: sleep.c */
+	uint64_t	ticks[REPLICA_TICK_KINDS];	/* so many that late, and no less */
 } ReplicaHostFigures;
+
+/* Ticks of Raft's clock by how late they came: at most so many microseconds. */
+extern const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS];
 
 extern void replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out);
 
@@ -181,6 +187,13 @@ extern void replica_host_set_node(ReplicaHost *host, uint64_t node);
 
 /* A WireRaft from a peer; takes *messages.  Never waits; too much is dropped. */
 extern void replica_host_receive(ReplicaHost *host, Buf *messages);
+
+/*
+ * The same where the caller may do work: no other thread has to wake for it, but the
+ * caller must call step() soon, which it may do once for several.
+ */
+extern void replica_host_take(ReplicaHost *host, Buf *messages);
+extern void replica_host_step(ReplicaHost *host);
 
 /*
  * A store is known to be dead (its connection was reset and a new one refused):

@@ -17,12 +17,17 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/thread.h"
 #include "private.h"
 
 #define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
 
-static void
-push(ReplicaHost *host, Event *event)
+const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS] = {
+	100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 5000000, UINT32_MAX
+};
+
+void
+host_push(ReplicaHost *host, Event *event)
 {
 	event->next = NULL;
 	pthread_mutex_lock(&host->inbox_lock);
@@ -39,24 +44,21 @@ host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t nu
 	event->kind = kind;
 	event->replica = replica;
 	event->number = number;
-	push(host, event);
+	host_push(host, event);
 }
 
 void
 host_post(ReplicaHost *host, Event *event)
 {
-	push(host, event);
+	host_push(host, event);
 	step_all(host);
 }
 
-/*
- * Messages from peers come in where nothing may be done but move them (law T1):
- * the raft thread steps the cores.
- */
+/* The raft thread steps the cores. */
 void
 host_post_later(ReplicaHost *host, Event *event)
 {
-	push(host, event);
+	host_push(host, event);
 	pthread_mutex_lock(&host->inbox_lock);
 	host->called = true;
 	pthread_mutex_unlock(&host->inbox_lock);
@@ -97,6 +99,27 @@ tick_all(ReplicaHost *host)
 			host_mark_dirty(r);
 	}
 	sleep_tick(host);
+}
+
+static int64_t
+us_of(const struct timespec *t)
+{
+	return (int64_t) t->tv_sec * 1000000 + t->tv_nsec / 1000;
+}
+
+/* A tick that was due then is done now. */
+static void
+note_lateness(ReplicaHost *host, int64_t due_us)
+{
+	struct timespec now;
+	int64_t		late;
+	int			kind = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	late = us_of(&now) - due_us;
+	while (kind < REPLICA_TICK_KINDS - 1 && late > replica_ticks_late_us[kind])
+		kind++;
+	atomic_fetch_add(&host->tick_counts[kind], 1);
 }
 
 static Event *
@@ -205,10 +228,12 @@ step_held(ReplicaHost *host)
 {
 	while (!host->stopped)
 	{
+		int64_t		due_us = atomic_exchange(&host->tick_due_us, 0);
 		Event	   *events;
 
-		if (atomic_exchange(&host->tick_due, false))
+		if (due_us)
 		{
+			note_lateness(host, due_us);
 			tick_all(host);
 			do_duties(host);
 		}
@@ -234,7 +259,7 @@ nothing_to_step(ReplicaHost *host)
 	pthread_mutex_lock(&host->inbox_lock);
 	empty = host->inbox == NULL;
 	pthread_mutex_unlock(&host->inbox_lock);
-	return empty && !atomic_load(&host->tick_due);
+	return empty && atomic_load(&host->tick_due_us) == 0;
 }
 
 /*
@@ -279,6 +304,7 @@ raft_main(void *arg)
 	int			tick_ms = (int) host->options.tick_ms;
 	struct timespec tick_at;
 
+	thread_name("raft");
 	clock_gettime(CLOCK_MONOTONIC, &tick_at);
 	add_ms(&tick_at, tick_ms);
 	for (;;)
@@ -298,7 +324,10 @@ raft_main(void *arg)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (is_later(&now, &tick_at))
 		{
-			atomic_store(&host->tick_due, true);
+			long long	none = 0;
+
+			/* One that still waits is the later one. */
+			atomic_compare_exchange_strong(&host->tick_due_us, &none, us_of(&tick_at));
 
 			/* Ticks that were missed are not made up for. */
 			add_ms(&tick_at, tick_ms);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
+#include "base/thread.h"
 #include "private.h"
 
 void
@@ -71,6 +72,7 @@ writer_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
 
+	thread_name("log");
 	for (;;)
 	{
 		WriteJob   *jobs;

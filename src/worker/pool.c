@@ -15,6 +15,9 @@
  * over first in front, and is looked at when a search ends.  A request that had
  * to wait for an index comes back through pool_put(), by the same queue.
  *
+ * Messages of peers are stepped by the thread that has read them, before what it
+ * serves: none has to be woken for them.
+ *
  * What is past its deadline takes no thread: it is answered VT_TIMEOUT instead.
  * What would hardly be served in time is not even let in: VT_BUSY says so while
  * the asker has the time to go elsewhere.  Without that a queue that is too long
@@ -27,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "private.h"
 
 #define QUEUED_MAX 8192			/* of each kind */
@@ -165,6 +169,7 @@ pool_put(Worker *worker, Request *request)
 
 /* What this thread has read and not served yet, in the order of coming. */
 static _Thread_local RequestQueue taken;
+static _Thread_local bool took_messages;	/* of peers */
 
 /* Take the request of a connection out of a queue; NULL = it is not there. */
 static Request *
@@ -227,7 +232,10 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
 	if (header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload)))
-		replica_host_receive(worker->host, payload);
+	{
+		replica_host_take(worker->host, payload);
+		took_messages = true;
+	}
 	else if (header->kind == WIRE_ONEWAY)
 		atomic_fetch_add(&worker->foreign, 1);
 	if (header->kind != WIRE_REQUEST)
@@ -328,6 +336,9 @@ serve_taken(Worker *worker, bool *searching)
 	Request    *own = NULL;
 	Request    *request;
 
+	if (took_messages)
+		replica_host_step(worker->host);
+	took_messages = false;
 	while ((request = queue_take(&taken)) != NULL)
 	{
 		if (!is_long(request->type))
@@ -351,6 +362,7 @@ pool_main(void *arg)
 	bool		searching = false;
 	bool		stopping = false;
 
+	thread_name("serve");
 	taken.end = &taken.first;
 	while (!stopping)
 	{

@@ -250,6 +250,23 @@ status_refusal_json(VtStatus status)
 	return text_of(reply);
 }
 
+/* Ticks of Raft's clock by how late they came. */
+static json_t *
+json_ticks(const ReplicaHostFigures *raft)
+{
+	json_t	   *list = json_array();
+
+	for (int i = 0; i < REPLICA_TICK_KINDS; i++)
+	{
+		json_t	   *row = json_object();
+
+		json_object_set_new(row, "late_us", status_u64(replica_ticks_late_us[i]));
+		json_object_set_new(row, "ticks", status_u64(raft->ticks[i]));
+		json_array_append_new(list, row);
+	}
+	return list;
+}
+
 char *
 status_answer_json(Worker *worker, Bytes question)
 {
@@ -276,6 +293,7 @@ status_answer_json(Worker *worker, Bytes question)
 	json_object_set_new(reply, "raft_log", status_u64(raft.log_bytes));
 	json_object_set_new(reply, "raft_log_resident", status_u64(raft.resident_bytes));
 	json_object_set_new(reply, "raft_inflight", status_u64(raft.inflight_bytes));
+	json_object_set_new(reply, "ticks", json_ticks(&raft));
 	json_object_set_new(reply, "groups_asleep", status_u64(raft.asleep));
 	json_object_set_new(reply, "raft_frames_dropped", status_u64(raft.dropped));
 	json_object_set_new(reply, "raft_frames_foreign", status_u64(atomic_load(&worker->foreign)));

@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "base/clock.h"
 #include "replica_alone.h"
 
 /* Write n commands of so many bytes. */
@@ -98,6 +99,30 @@ a_replay_within_bounds(void **state)
 	machine_free(after);
 }
 
+/* Ticks of the clock are counted, each once. */
+static void
+ticks_are_counted(void **state)
+{
+	Fixture		f = {.options = {.tick_ms = 5}};
+	ReplicaHostFigures figures;
+	int64_t		begin = clock_now_us();
+	uint64_t	n;
+
+	(void) state;
+	start(&f);
+	do
+	{
+		usleep(1000);
+		replica_host_figures(f.host, &figures);
+		n = 0;
+		for (int i = 0; i < REPLICA_TICK_KINDS; i++)
+			n += figures.ticks[i];
+	}
+	while (n < 5);
+	assert_true(n <= (uint64_t) (clock_now_us() - begin) / 5000 + 1);
+	stop(&f);
+}
+
 /* More deletions than one batch takes, of a group that is destroyed or forgotten. */
 static void
 long_logs_go(void **state)
@@ -151,6 +176,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_fullest_are_cut),
 		TEST(a_replay_within_bounds),
+		TEST(ticks_are_counted),
 		TEST(long_logs_go),
 		TEST(who_joins_has_nothing),
 	};
