@@ -5,7 +5,7 @@
  *
  * Half of the threads work as long as something waits; the others join them
  * when a shard has a backlog (it was just opened, or is being loaded in bulk)
- * or when writers have to stay away.  They are niced, so searches and writes
+ * or when writers have to stay away: those who work call them.  They are niced, so searches and writes
  * go first.  What to do is found by looking at the shards one after the other,
  * a few vectors of each at a time, with a little mending in between; a thread
  * that finds nothing to link mends, and sleeps when there is nothing to mend
@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/cond.h"
+#include "base/thread.h"
 #include "private.h"
 #include "tune.h"
 
@@ -60,11 +61,13 @@ struct Indexer
 	atomic_llong tune_at;		/* not before this time */
 	atomic_uint link_us;		/* what linking a vector took lately, by one thread */
 
-	/* Who finds nothing to do sleeps until calls has moved */
+	/* Who finds nothing to do sleeps until calls has moved; helpers until they are needed */
 	pthread_mutex_t lock;
 	pthread_cond_t called;
+	pthread_cond_t needed;
 	atomic_uint calls;
 	atomic_uint sleeping;
+	atomic_uint resting;		/* helpers that sleep */
 	atomic_bool stopping;
 };
 
@@ -235,6 +238,30 @@ mend_some(Indexer *indexer)
 	return more;
 }
 
+/* A helper sleeps until there is enough to do for it, or it is time to look. */
+static void
+rest(Indexer *indexer)
+{
+	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
+
+	pthread_mutex_lock(&indexer->lock);
+	atomic_fetch_add(&indexer->resting, 1);
+	if (!atomic_load(&indexer->stopping))
+		pthread_cond_timedwait(&indexer->needed, &indexer->lock, &until);
+	atomic_fetch_sub(&indexer->resting, 1);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+static void
+call_helpers(Indexer *indexer)
+{
+	if (atomic_load(&indexer->resting) == 0)
+		return;
+	pthread_mutex_lock(&indexer->lock);
+	pthread_cond_broadcast(&indexer->needed);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
 /* Sleep until somebody has called since `calls` was read, or it is time to look. */
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
@@ -269,6 +296,7 @@ index_main(void *arg)
 	Indexer    *indexer = self->indexer;
 	bool		helper = self->number >= indexer->always;
 
+	thread_name("index");
 	/* Best effort: without it the threads only compete harder. */
 	(void) setpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid), NICE);
 	while (!atomic_load(&indexer->stopping))
@@ -278,6 +306,8 @@ index_main(void *arg)
 
 		if (shard)
 		{
+			if (!helper && is_pressing(shard))
+				call_helpers(indexer);
 			link_some(indexer, shard);
 
 			/* Mending does not wait for the end of a long queue. */
@@ -285,7 +315,9 @@ index_main(void *arg)
 				hnsw_repair(records_graph(shard->records), MEND_SLICE, false);
 			shard_release(shard);
 		}
-		else if (helper || !mend_some(indexer))
+		else if (helper)
+			rest(indexer);
+		else if (!mend_some(indexer))
 			wait_for_call(indexer, calls);
 	}
 	return NULL;
@@ -303,6 +335,7 @@ indexer_start(Worker *worker, uint32_t threads)
 	atomic_store(&indexer->link_us, LINK_US_FIRST);
 	pthread_mutex_init(&indexer->lock, NULL);
 	cond_init(&indexer->called);
+	cond_init(&indexer->needed);
 	indexer->threads = vt_alloc0(sizeof(IndexThread) * indexer->n);
 	for (uint32_t i = 0; i < indexer->n; i++)
 	{
@@ -319,10 +352,12 @@ indexer_stop(Indexer *indexer)
 {
 	atomic_store(&indexer->stopping, true);
 	indexer_wake(indexer);
+	call_helpers(indexer);
 	for (uint32_t i = 0; i < indexer->n; i++)
 		pthread_join(indexer->threads[i].thread, NULL);
 	pthread_mutex_destroy(&indexer->lock);
 	pthread_cond_destroy(&indexer->called);
+	pthread_cond_destroy(&indexer->needed);
 	free(indexer->threads);
 	free(indexer);
 }
