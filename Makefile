@@ -148,9 +148,12 @@ $(BUILD)/sql_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/sync_count.c,
 		$(BUILD)/obj/test/bench/hnsw/set.o $(foreach m,$(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lssl -lcrypto -lxxhash -lm
 
-# A whole cluster at the door of src/client: failover, goodput.
-$(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) $(foreach m,$(LIBS_client),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lssl -lcrypto -lxxhash -lm
+# A whole cluster at the door of src/client.  etcd is asked when the headers of nghttp2 are installed.
+NGHTTP2 = $(if $(wildcard /usr/include/nghttp2/nghttp2.h),yes)
+$(BUILD)/obj/test/bench/cluster/etcd.o: DEFINES += $(if $(NGHTTP2),-DHAVE_NGHTTP2)
+$(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) \
+		$(foreach m,hnsw $(LIBS_client),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lssl -lcrypto -lxxhash $(if $(NGHTTP2),-lnghttp2) -lm
 
 ## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
 ##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes

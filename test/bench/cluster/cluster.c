@@ -8,15 +8,19 @@
 #include "cluster.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PATIENCE_US (60 * SECOND)
+#define CHILDREN 32
 #define NEAR 2000				/* entries behind the leader */
+
+/* Everybody we have started and not seen the end of. */
+static int	children[CHILDREN];
 
 static void
 remove_all(const Bench *bench)
@@ -28,22 +32,28 @@ remove_all(const Bench *bench)
 		fprintf(stderr, "cluster_bench: could not remove %s\n", bench->directory);
 }
 
-static void
-end_process(int *pid, int signal)
+void
+process_end(int *pid, int signal)
 {
 	if (*pid <= 0)
 		return;
 	kill(*pid, signal);
 	waitpid(*pid, NULL, 0);
+	for (int i = 0; i < CHILDREN; i++)
+		if (children[i] == *pid)
+			children[i] = 0;
 	*pid = 0;
 }
 
 void
 cluster_stop(Bench *bench)
 {
-	for (uint32_t i = 1; i <= bench->workers; i++)
-		end_process(&bench->pids[i], SIGKILL);
-	end_process(&bench->pd_pid, SIGKILL);
+	for (int i = 0; i < CHILDREN; i++)
+	{
+		int			pid = children[i];
+
+		process_end(&pid, SIGKILL);
+	}
 	if (!bench->keep)
 		remove_all(bench);
 }
@@ -62,33 +72,81 @@ give_up(Bench *bench, const char *fmt,...)
 	exit(2);
 }
 
-/* Start a daemon and wait until it listens. */
-static int
-start(Bench *bench, const char *name, char *const argv[])
+static void
+judge(Bench *bench, const char *what, double value, const char *which, double limit, bool good)
+{
+	if (limit == 0)
+		return;
+	printf("%s: %s %.3g, %s %.3g\n", good ? "PASS" : "FAIL", what, value, which, limit);
+	bench->failed |= !good;
+}
+
+void
+bar_most(Bench *bench, const char *what, double value, double limit)
+{
+	judge(bench, what, value, "at most", limit, value <= limit);
+}
+
+void
+bar_least(Bench *bench, const char *what, double value, double limit)
+{
+	judge(bench, what, value, "at least", limit, value >= limit);
+}
+
+int
+process_start(Bench *bench, const char *name, char *const argv[])
 {
 	char		log[200];
-	char		socket[200];
-	int64_t		until = clock_now_us() + PATIENCE_US;
 	int			pid;
 
 	snprintf(log, sizeof(log), "%s/%s.log", bench->directory, name);
-	snprintf(socket, sizeof(socket), "%s/%s", bench->directory, name);
-	unlink(socket);
 	pid = fork();
+	if (pid < 0)
+		give_up(bench, "no process");
 	if (pid == 0)
 	{
+		(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (!freopen(log, "a", stdout) || dup2(1, 2) < 0)
 			_exit(127);
 		execv(argv[0], argv);
 		_exit(127);
 	}
+	for (int i = 0; i < CHILDREN; i++)
+		if (children[i] == 0)
+		{
+			children[i] = pid;
+			return pid;
+		}
+	give_up(bench, "too many processes");
+}
+
+/* Start a daemon and wait until it listens. */
+static int
+start(Bench *bench, const char *name, char *const argv[])
+{
+	char		socket[200];
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			pid;
+
+	snprintf(socket, sizeof(socket), "%s/%s", bench->directory, name);
+	unlink(socket);
+	pid = process_start(bench, name, argv);
 	while (access(socket, F_OK) != 0)
 	{
 		if (waitpid(pid, NULL, WNOHANG) == pid || clock_now_us() > until)
-			give_up(bench, "%s does not start; see %s", name, log);
+			give_up(bench, "%s does not start; see %s/%s.log", name, bench->directory, name);
 		usleep(2000);
 	}
 	return pid;
+}
+
+const char *
+worker_endpoint(const Bench *bench, uint32_t n)
+{
+	static _Thread_local char endpoint[200];
+
+	snprintf(endpoint, sizeof(endpoint), "unix:%s/worker%u", bench->directory, n);
+	return endpoint;
 }
 
 void
@@ -98,19 +156,24 @@ worker_start(Bench *bench, uint32_t n)
 	char		program[200];
 	char		data[200];
 	char		listen[200];
-	char	   *argv[] = {program, "--data", data, "--listen", listen, "--pd", bench->pd, NULL};
+	char		rate[20];
+	char		checkpoint[20];
+	char	   *argv[] = {program, "--data", data, "--listen", listen, "--pd", bench->pd,
+		"--snapshot-rate", rate, "--checkpoint", checkpoint, NULL};
 
 	snprintf(name, sizeof(name), "worker%u", n);
 	snprintf(program, sizeof(program), "%s/vectron-worker", bench->programs);
 	snprintf(data, sizeof(data), "%s/data%u", bench->directory, n);
-	snprintf(listen, sizeof(listen), "unix:%s/%s", bench->directory, name);
+	snprintf(listen, sizeof(listen), "%s", worker_endpoint(bench, n));
+	snprintf(rate, sizeof(rate), "%u", bench->snapshot_rate);
+	snprintf(checkpoint, sizeof(checkpoint), "%u", bench->checkpoint);
 	bench->pids[n] = start(bench, name, argv);
 }
 
 void
 worker_kill(Bench *bench, uint32_t n)
 {
-	end_process(&bench->pids[n], SIGKILL);
+	process_end(&bench->pids[n], SIGKILL);
 }
 
 Client *
@@ -124,6 +187,59 @@ bench_client(Bench *bench)
 	if (client_open(&options, &client, &err) != VT_OK)
 		give_up(bench, "%s", vt_error_words(&err));
 	return client;
+}
+
+/* -- Questions ----------------------------------------------------------------- */
+
+json_t *
+ask(Client *client, const char *endpoint, const char *fmt,...)
+{
+	char		question[500];
+	int64_t		deadline = clock_now_us() + 5 * SECOND;
+	const char *reply;
+	va_list		args;
+	VtStatus	status;
+
+	va_start(args, fmt);
+	vsnprintf(question, sizeof(question), fmt, args);
+	va_end(args);
+	status = endpoint ? client_control_at(client, endpoint, question, deadline, &reply, NULL) :
+		client_control(client, question, deadline, &reply, NULL);
+	return status == VT_OK ? json_loads(reply, 0, NULL) : NULL;
+}
+
+uint64_t
+number_of(const json_t *row, const char *name)
+{
+	const char *text = json_string_value(json_object_get(row, name));
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+uint64_t
+store_of(Bench *bench, Client *client, uint32_t n)
+{
+	json_t	   *answer = ask(client, worker_endpoint(bench, n), "{\"op\":\"status\"}");
+	uint64_t	store = number_of(answer, "store");
+
+	json_decref(answer);
+	return store;
+}
+
+uint32_t
+replicas_at(Client *client, uint64_t store)
+{
+	json_t	   *answer = ask(client, NULL, "{\"op\":\"shards\"}");
+	json_t	   *row;
+	size_t		i;
+	uint32_t	n = 0;
+
+	if (!answer)
+		return UINT32_MAX;
+	json_array_foreach(json_object_get(answer, "shards"), i, row)
+		n += number_of(row, "store") == store;
+	json_decref(answer);
+	return n;
 }
 
 /* -- The collection ---------------------------------------------------------- */
@@ -150,6 +266,7 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	ClientRecord *records = vt_alloc0(sizeof(ClientRecord) * n);
 	uint8_t    *ids = vt_alloc((size_t) WIRE_TID_SIZE * n);
 	float	   *vectors = vt_alloc(sizeof(float) * bench->dim * n);
+	uint8_t    *metadata = vt_alloc0(bench->metadata + 1);
 	ClientWriter writer = {.generation = bench->generation, .owner = bench->owner, .timeline = 1,
 		.deadline_us = clock_now_us() + PATIENCE_US};
 	ClientMarks marks;
@@ -159,6 +276,7 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	{
 		records[i].id = id_of(first + i, ids + (size_t) WIRE_TID_SIZE * i);
 		records[i].vector = vectors + (size_t) bench->dim * i;
+		records[i].metadata = bytes_of(metadata, bench->metadata);
 		vector_of(bench, first + i, vectors + (size_t) bench->dim * i);
 	}
 	if (client_put(client, &writer, records, n, NULL, &marks, &err) != VT_OK)
@@ -170,13 +288,14 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	free(records);
 	free(ids);
 	free(vectors);
+	free(metadata);
 }
 
 static void
 create_collection(Bench *bench, Client *client)
 {
-	ClientCreate create = {.dim = bench->dim, .metric = VEC_L2, .m = 16, .ef_construction = 100,
-		.quantization = QUANTIZATION_NONE, .shards = bench->shards, .replicas = bench->replicas, .xid = 1,
+	ClientCreate create = {.dim = bench->dim, .metric = VEC_L2, .m = (uint16_t) bench->m,
+		.ef_construction = (uint16_t) bench->ef_construction, .quantization = QUANTIZATION_NONE, .shards = bench->shards, .replicas = bench->replicas, .xid = 1,
 		.label = "bench"};
 	int64_t		deadline = clock_now_us() + PATIENCE_US;
 	const char *reply;
@@ -204,18 +323,18 @@ create_collection(Bench *bench, Client *client)
 static bool
 look(Bench *bench, Client *client, Leaders *leaders)
 {
-	const char *reply;
+	char		generation[VT_ID_TEXT];
 	json_t	   *body;
 	json_t	   *row;
 	size_t		i;
 	uint64_t	applied[SHARDS_OF_BENCH] = {0};
 	uint32_t	replicas[SHARDS_OF_BENCH] = {0};
 	bool		good = true;
-	VtError		err = {0};
 
-	if (client_control(client, "{\"op\":\"shards\"}", clock_now_us() + 5 * SECOND, &reply, &err) != VT_OK)
+	vt_id_format(&bench->generation, generation);
+	body = ask(client, NULL, "{\"op\":\"shards\",\"generation\":\"%s\"}", generation);
+	if (!body)
 		return false;
-	body = json_loads(reply, 0, NULL);
 	leaders->n = 0;
 	json_array_foreach(json_object_get(body, "shards"), i, row)
 	{
@@ -223,14 +342,14 @@ look(Bench *bench, Client *client, Leaders *leaders)
 
 		if (strcmp(json_string_value(json_object_get(row, "role")), "leader") != 0 || leaders->n == SHARDS_OF_BENCH)
 			continue;
-		leaders->shard[leaders->n] = strtoull(json_string_value(json_object_get(row, "shard")), NULL, 10);
+		leaders->shard[leaders->n] = number_of(row, "shard");
 		leaders->worker[leaders->n] = (uint32_t) atoi(strstr(endpoint, "/worker") + strlen("/worker"));
-		applied[leaders->n++] = strtoull(json_string_value(json_object_get(row, "applied")), NULL, 10);
+		applied[leaders->n++] = number_of(row, "applied");
 	}
 	json_array_foreach(json_object_get(body, "shards"), i, row)
 	{
-		uint64_t	shard = strtoull(json_string_value(json_object_get(row, "shard")), NULL, 10);
-		uint64_t	at = strtoull(json_string_value(json_object_get(row, "applied")), NULL, 10);
+		uint64_t	shard = number_of(row, "shard");
+		uint64_t	at = number_of(row, "applied");
 
 		good = good && strcmp(json_string_value(json_object_get(row, "state")), "up") == 0;
 		for (uint32_t k = 0; k < leaders->n; k++)
@@ -260,14 +379,40 @@ wait_whole(Bench *bench, Client *client, Leaders *leaders)
 }
 
 void
+wait_indexed(Bench *bench, Client *client)
+{
+	int64_t		until = clock_now_us() + 10 * PATIENCE_US;
+	bool		waits = true;
+
+	while (waits)
+	{
+		waits = false;
+		for (uint32_t n = 1; n <= bench->workers; n++)
+		{
+			json_t	   *answer = ask(client, worker_endpoint(bench, n), "{\"op\":\"status\"}");
+			json_t	   *row;
+			size_t		i;
+
+			waits = waits || !answer;
+			json_array_foreach(json_object_get(answer, "shards"), i, row)
+				waits = waits || number_of(row, "unindexed") > 0;
+			json_decref(answer);
+		}
+		if (clock_now_us() > until)
+			give_up(bench, "the graphs do not catch up");
+		if (waits)
+			usleep(5000);
+	}
+}
+
+void
 cluster_start(Bench *bench)
 {
 	static uint8_t memory[1 << 20];
 	char		program[200];
 	char		data[200];
-	char	   *argv[] = {program, "--data", data, "--listen", bench->pd, "--log-level", "warn", NULL};
-	Leaders		leaders;
-	Client	   *client;
+	char		down[20];
+	char	   *argv[] = {program, "--data", data, "--listen", bench->pd, "--log-level", "warn", "--down-after", down, NULL};
 
 	remove_all(bench);
 	if (mkdir(bench->directory, 0700) != 0)
@@ -275,13 +420,21 @@ cluster_start(Bench *bench)
 	snprintf(bench->pd, sizeof(bench->pd), "unix:%.100s/pd", bench->directory);
 	snprintf(program, sizeof(program), "%s/vectron-pd", bench->programs);
 	snprintf(data, sizeof(data), "%s/data-pd", bench->directory);
+	snprintf(down, sizeof(down), "%u", bench->down_after);
 	pthread_mutex_init(&bench->lock, NULL);
 	bench->marks = client_mark_table_init(memory, 256);
 	bench->pace = client_pace_init(vt_alloc(client_pace_size()));
 	bench->pd_pid = start(bench, "pd", argv);
 	for (uint32_t i = 1; i <= bench->workers; i++)
 		worker_start(bench, i);
-	client = bench_client(bench);
+}
+
+void
+collection_start(Bench *bench)
+{
+	Client	   *client = bench_client(bench);
+	Leaders		leaders;
+
 	create_collection(bench, client);
 	wait_whole(bench, client, &leaders);
 	for (uint32_t i = 0; i < bench->records; i += 500)

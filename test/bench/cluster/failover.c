@@ -178,7 +178,7 @@ kill_a_leader(Run *run, uint32_t round, int64_t *resumed, size_t *n)
 	pthread_mutex_unlock(&run->lock);
 }
 
-int
+void
 failover(Bench *bench)
 {
 	Run			run = {.bench = bench};
@@ -188,9 +188,10 @@ failover(Bench *bench)
 	int64_t    *slowest = vt_alloc(sizeof(int64_t) * KILLS_MAX);
 	int64_t    *waited = vt_alloc(sizeof(int64_t) * KILLS_MAX);
 	size_t		n = 0;
-	Client	   *client = bench_client(bench);
-	bool		bad;
+	Client	   *client;
 
+	collection_start(bench);
+	client = bench_client(bench);
 	pthread_mutex_init(&run.lock, NULL);
 	run.quiet = vt_alloc(sizeof(int64_t) * QUIET_MAX);
 	atomic_init(&run.next, bench->records);
@@ -235,11 +236,10 @@ failover(Bench *bench)
 		   ", by follower %" PRIu64 ", behind %" PRIu64 ", hedged %" PRIu64 ", hedges won %" PRIu64 "\n",
 		   atomic_load(&run.writes), atomic_load(&run.searches), run.by_leader, run.by_follower, run.behind, run.hedged,
 		   run.hedges_won);
-	bad = (bench->median_ms > 0 && ms_at(resumed, n, 0.5) > bench->median_ms) ||
-		(bench->worst_ms > 0 && ms_at(resumed, n, 0.99) > bench->worst_ms);
+	bar_most(bench, "writes resume, median, ms", ms_at(resumed, n, 0.5), bench->median_ms);
+	bar_most(bench, "writes resume, p99, ms", ms_at(resumed, n, 0.99), bench->worst_ms);
 	free(resumed);
 	free(slowest);
 	free(waited);
 	free(run.quiet);
-	return bad;
 }

@@ -118,20 +118,20 @@ measure(Bench *bench, uint32_t clients)
 	return rate;
 }
 
-int
+void
 goodput(Bench *bench)
 {
 	static const uint32_t steps[] = {1, 2, 4, 8, 16, 32, 64, 128, 200, 256};
 	double		best = 0;
 	double		last = 0;
 
+	collection_start(bench);
 	printf("%u records of %u dimensions, %u workers, %u shards of %u replicas, deadline %d ms\n", bench->records, bench->dim,
 		   bench->workers, bench->shards, bench->replicas, (int) (DEADLINE_US / 1000));
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && steps[i] <= bench->most_clients; i++)
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && steps[i] <= bench->clients; i++)
 	{
 		last = measure(bench, steps[i]);
 		best = last > best ? last : best;
 	}
-	printf("with most clients %.0f %% of the best\n", best > 0 ? 100 * last / best : 0);
-	return bench->share > 0 && last < bench->share * best;
+	bar_least(bench, "with most clients, of the best", best > 0 ? last / best : 0, bench->share);
 }
