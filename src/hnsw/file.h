@@ -58,6 +58,7 @@
 #define FILE_AT_SEED 56			/* u64 */
 #define FILE_AT_TAG 64			/* u32 length, then the tag, then zeros */
 #define FILE_AT_ELEMENT 324		/* file_element() */
+#define FILE_AT_SPREAD 328		/* Hnsw.spread */
 #define FILE_AT_CHECKSUM (FILE_HEAD - 8)
 
 typedef enum FileState

@@ -201,6 +201,8 @@ struct Hnsw
 	atomic_ullong linked;
 	atomic_ullong link_distances;
 	atomic_ullong repaired;
+	atomic_uint spread;			/* of distances, in millionths; 0 = not known (reach.c) */
+	atomic_uint spread_seen;
 	atomic_llong bytes;
 	atomic_uint inflight[INFLIGHT_PLACES];	/* slots being linked */
 

@@ -202,7 +202,7 @@ typedef struct HnswSearch
 {
 	const float *query;			/* dim floats; a cursor copies them */
 	uint32_t	k;				/* hits wanted; for a cursor, a hint */
-	uint32_t	ef;				/* candidates kept while walking; at least k is used */
+	uint32_t	ef;				/* candidates to walk with, on the average; at least k is used */
 	HnswFilter	filter;			/* NULL = all pass */
 	void	   *filter_arg;
 	HnswCost   *cost;			/* may be NULL */

@@ -365,6 +365,8 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		pool_begin(walk.pool, h->opt.ef_construction);
 		walk_offer(&walk, &start, 1);
 		walk_run(&walk);
+		if (at == 0)
+			reach_learn(h, walk.pool);
 		if (inflight < 0)
 		{
 			/* The last moment to become a twin: nobody has linked to it. */

@@ -25,7 +25,7 @@
 
 #include "base/hash.h"
 #include "hnsw/file.h"
-#include "hnsw/graph.h"
+#include "hnsw/walk.h"
 
 typedef struct Loader
 {
@@ -104,6 +104,7 @@ read_head(Loader *loader, VtError *err)
 		get_le32(head + FILE_AT_CODES) != (uint32_t) opt->codes ||
 		get_le32(head + FILE_AT_ELEMENT) != file_element(opt->element) || get_le64(head + FILE_AT_SEED) != opt->seed)
 		return vt_fail(err, VT_INVALID, "\"%s\" is of another graph", loader->load->path);
+	reach_restore(loader->h, get_le32(head + FILE_AT_SPREAD));
 	loader->slots = get_le32(head + FILE_AT_SLOTS);
 	loader->block_slots = get_le32(head + FILE_AT_BLOCK_SLOTS);
 	loader->blocks = get_le32(head + FILE_AT_BLOCKS);

@@ -197,6 +197,7 @@ save_head(Saver *saver, VtError *err)
 	buf_put_string(&head, tag);
 	buf_put_zeros(&head, FILE_AT_ELEMENT - head.len);
 	buf_put_u32(&head, file_element(opt->element));
+	buf_put_u32(&head, atomic_load_explicit(&saver->h->spread, memory_order_relaxed));
 	buf_put_zeros(&head, FILE_AT_CHECKSUM - head.len);
 	buf_put_u64(&head, hash_checksum(buf_bytes(&head)));
 	buf_put(&head, saver->table.data, saver->table.len);

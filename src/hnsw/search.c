@@ -332,7 +332,7 @@ run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 			.stop = search->stop, .stop_arg = search->stop_arg};
 		uint64_t	waited = cost ? cost->waiting_ns : 0;
 
-		pool_begin(walk.pool, ef);
+		pool_begin(walk.pool, part || way == WAY_ALL ? ef : reach_begin(&walk, search->k, ef));
 		if (way == WAY_ALL)
 			walk_all(&walk);
 		else

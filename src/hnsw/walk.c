@@ -104,8 +104,12 @@ walk_insert(Walk *walk, Entry e)
 	pool->n++;
 	if (low < pool->at)
 		pool->at = low;
+	if (walk->k > 0)
+		reach_note(walk, low);
 	while (pool->n > pool_limit(pool))
 		drop_last(walk);
+	if (walk->k > 0 && walk->kth != NO_PLACE && walk->kth >= pool->n)
+		reach_forget(walk);
 }
 
 static inline void
@@ -123,6 +127,8 @@ consider(Walk *walk, uint32_t slot, float score)
 	Pool	   *pool = walk->pool;
 	Entry		e = entry_make(score, slot, 0);
 
+	if (walk->k > 0 && e > walk->reach)
+		return;
 	if (pool->n >= pool_limit(pool) && e >= pool->e[pool->n - 1])
 	{
 		if (walk->discards)
@@ -273,6 +279,8 @@ walk_run(Walk *walk)
 			pool->at++;
 			continue;
 		}
+		if (walk->k > 0 && e > walk->reach)
+			break;
 		pool->e[pool->at++] |= ENTRY_EXPANDED;
 		walk->hops++;
 		if (walk->twins)

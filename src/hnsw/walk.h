@@ -33,6 +33,13 @@ typedef struct Walk
 	bool		through;		/* what is no hit is not measured, but looked through */
 	bool		holds_out;		/* one node of the ground level, `without`, is as if it were not there */
 	uint32_t	without;
+
+	/* How far it goes (reach.c); k = 0: as far as the pool holds */
+	uint32_t	k;
+	uint32_t	kth;			/* place of the k-th hit in the pool; NO_PLACE: there are fewer */
+	float		stretch;		/* so many times as far as that one */
+	Entry		reach;			/* entries beyond are not followed */
+
 	const HnswSet *set;
 	const uint64_t *doors;		/* of the set, for a walk through; else NULL */
 	HnswFilter	filter;
@@ -154,6 +161,28 @@ extern void walk_all(Walk *walk);
 extern uint32_t search_without(Hnsw *h, const HnswSearch *search, uint32_t without, HnswHit *hits);
 
 extern void walk_insert(Walk *walk, Entry e);
+
+/* -- reach.c ---------------------------------------------------------------- */
+
+#define NO_PLACE UINT32_MAX
+
+/* Of Hnsw.spread: one, and the bounds of what it can be. */
+#define SPREAD_ONE 1000000
+#define SPREAD_LEAST (SPREAD_ONE / 30)
+#define SPREAD_MOST SPREAD_ONE
+
+/* A walk of linking has filled this pool. */
+extern void reach_learn(Hnsw *h, const Pool *pool);
+extern void reach_restore(Hnsw *h, uint32_t spread);
+
+/* For a walk over everything: end by distance.  What the pool is to hold. */
+extern uint32_t reach_begin(Walk *walk, uint32_t k, uint32_t ef);
+
+/* The pool has another entry, at this place. */
+extern void reach_note(Walk *walk, uint32_t place);
+
+/* The k-th hit has given way. */
+extern void reach_forget(Walk *walk);
 
 /* Would an entry, whichever, find a place without another giving way? */
 extern bool walk_has_room(const Walk *walk);
