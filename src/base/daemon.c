@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@ daemon_block_signals(void)
 const char *
 daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg)
 {
+	static char told[80];
 	struct pollfd fds[2] = {{signal_fd, POLLIN, 0}, {death_fd, POLLIN, 0}};
 	char		byte;
 
@@ -58,7 +60,10 @@ daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg)
 			if (read(signal_fd, &signal, sizeof(signal)) != sizeof(signal))
 				return "could not read a signal";
 			if (signal.ssi_signo != SIGHUP)
-				return "told to stop";
+			{
+				snprintf(told, sizeof(told), "told to stop by process %u of user %u", signal.ssi_pid, signal.ssi_uid);
+				return told;
+			}
 			if (reload)
 				reload(arg);
 		}
