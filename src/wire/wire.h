@@ -158,7 +158,8 @@ typedef enum WireWriteType
 	WRITE_RAISE = 3,			/* fence := fence_to if that is higher */
 	WRITE_INGEST_BEGIN = 4,		/* a bulk load starts: no graph work until its end */
 	WRITE_INGEST_END = 5,
-	WRITE_OWNER = 6				/* adoption: reserved */
+	WRITE_OWNER = 6,			/* adoption: reserved */
+	WRITE_SPLIT = 7				/* the upper part of the interval becomes a shard of its own */
 } WireWriteType;
 
 typedef struct WireWrite
@@ -173,7 +174,7 @@ typedef struct WireWrite
 	uint64_t	sequence;
 	uint64_t	fence_to;		/* WRITE_RAISE, else 0 */
 	uint32_t	nrecords;
-	Bytes		records;		/* encoded, read by wire_record_next() */
+	Bytes		records;		/* encoded, read by wire_record_next(); SPLIT: a descriptor */
 } WireWrite;
 
 /* One record of a WRITE_PUT or WRITE_DELETE. */
@@ -475,6 +476,16 @@ extern VtStatus wire_desc_get(Cursor *c, WireShardDesc *out);
  * one interval.
  */
 extern uint64_t wire_place(const WireShardDesc *desc, Bytes id);
+
+/*
+ * A whole WRITE_SPLIT of the shard that route names: child is the descriptor of what
+ * it gives away, [first, last] at its upper end, with the child's replicas and a
+ * base_index of 0, since only the entry's index tells.  A gateway may not send it.
+ */
+extern void wire_split_put(Buf *out, const WireRoute *route, const WireShardDesc *child);
+
+/* The child of a WRITE_SPLIT that wire_write_get() has taken. */
+extern WireShardDesc wire_split_child(const WireWrite *write);
 
 /* Id of a heap TID: block and offset, big-endian, so that ids sort in heap order. */
 #define WIRE_TID_SIZE 6

@@ -20,7 +20,8 @@
  *
  * A record: u16 id length, id, then for a put u32 attributes length,
  * attributes, u32 metadata length, metadata, u32 dim, dim float32 (or, by the
- * format, float16); for a delete u64 version.
+ * format, float16); for a delete u64 version.  In place of records a split has
+ * the child's descriptor.
  *
  *-------------------------------------------------------------------------
  */
@@ -172,6 +173,52 @@ halves_finite(const uint8_t *vector, uint32_t dim)
 	return true;
 }
 
+void
+wire_split_put(Buf *out, const WireRoute *route, const WireShardDesc *child)
+{
+	WireWrite	write;
+	size_t		begin;
+
+	memset(&write, 0, sizeof(write));
+	write.type = WRITE_SPLIT;
+	write.route = *route;
+	begin = wire_write_begin(out, &write);
+	wire_desc_put(out, child);
+	wire_write_end(out, begin, 0);
+}
+
+WireShardDesc
+wire_split_child(const WireWrite *write)
+{
+	WireShardDesc child;
+	Cursor		c = cursor_of(write->records);
+
+	if (wire_desc_get(&c, &child) != VT_OK)
+		memset(&child, 0, sizeof(child));	/* never: it was decoded before */
+	return child;
+}
+
+/* Whether a child can be of the shard that the route names; its state decides the rest. */
+static VtStatus
+check_split(const WireWrite *write, VtError *err)
+{
+	WireShardDesc child;
+	Cursor		c = cursor_of(write->records);
+	VtStatus	status = wire_desc_get(&c, &child);
+
+	if (status == VT_OK && !cursor_done(&c))
+		status = VT_PROTOCOL;
+	if (status != VT_OK)
+		return vt_fail(err, status, "the shard to split off is malformed or of a newer version");
+	if (write->nrecords != 0 || write->fence_to != 0 || child.parent != write->route.shard ||
+		child.shard == child.parent || child.shard == 0 || child.base_index != 0 || child.first == 0 ||
+		child.nreplicas == 0 || child.range_ver != write->route.range_ver + 1 ||
+		!vt_id_equal(&child.generation, &write->route.generation) ||
+		!wire_owner_equal(&child.owner, &write->route.owner))
+		return vt_fail(err, VT_PROTOCOL, "the shard to split off does not fit the one it comes from");
+	return VT_OK;
+}
+
 VtStatus
 wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 {
@@ -190,7 +237,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	if (format != WIRE_WRITE_FORMAT && format != WIRE_WRITE_HALVES)
 		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u and %u",
 					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_HALVES);
-	if (type < WRITE_PUT || type > WRITE_OWNER)
+	if (type < WRITE_PUT || type > WRITE_SPLIT)
 		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
 	out->type = (WireWriteType) type;
 	out->halves = format == WIRE_WRITE_HALVES;
@@ -207,6 +254,8 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	out->records = bytes_of(c.p, cursor_left(&c));
 
 	plain = out->type != WRITE_PUT && out->type != WRITE_DELETE;
+	if (out->type == WRITE_SPLIT)
+		return check_split(out, err);
 	if (plain != (out->nrecords == 0) || (out->type == WRITE_RAISE) != (out->fence_to != 0))
 		return vt_fail(err, VT_PROTOCOL, "write command has the wrong parts for its type");
 	for (uint32_t i = 0; i < out->nrecords && !c.failed; i++)
@@ -234,7 +283,7 @@ wire_record_next(const WireWrite *write, size_t *at, WireRecord *out)
 {
 	Cursor		c;
 
-	if (*at >= write->records.len)
+	if (write->nrecords == 0 || *at >= write->records.len)
 		return false;
 	c = cursor_of(bytes_of(write->records.data + *at, write->records.len - *at));
 	record_get(&c, write, out);

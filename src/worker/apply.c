@@ -11,7 +11,10 @@
  * later ones; replay begins at the checkpoint, over whatever is there.  Every
  * decision must come out as it did the first time:
  *
- *	- Owner, generation and range do not change in the life of a shard (today).
+ *	- Owner and generation do not change in the life of a shard.
+ *	- The interval does, by splits: a start takes it as of where replay begins,
+ *	  whatever later splits are already on disk, and each changes it when replay
+ *	  comes to its entry (split.c).
  *	- The fence does: so each raise since the checkpoint is kept with the index
  *	  of its entry, and the fence in force at index i is that of the last raise
  *	  before i, whatever later raises are already on disk.
@@ -52,12 +55,8 @@ records_in_range(const Shard *shard, const WireWrite *write)
 	size_t		at = 0;
 
 	while (wire_record_next(write, &at, &record))
-	{
-		uint64_t	place = wire_place(&shard->desc, record.id);
-
-		if (place < shard->desc.first || place > shard->desc.last)
+		if (!shard_owns(shard, record.id))
 			return false;
-	}
 	return true;
 }
 
@@ -86,6 +85,12 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 		verdict.status = VT_WRONG_SHARD;
 	else if (write->type == WRITE_OWNER || !vectors_fit(shard, write))
 		verdict.status = VT_INVALID;
+	else if (write->type == WRITE_SPLIT)
+	{
+		WireShardDesc child = wire_split_child(write);
+
+		verdict.status = shard_split_fits(shard, &child) ? VT_OK : VT_INVALID;
+	}
 	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence &&
 			 !vt_broken("W6-fence"))
 		verdict.status = VT_FENCED;
@@ -265,6 +270,9 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN);
 				break;
 			case WRITE_OWNER:
+				break;
+			case WRITE_SPLIT:
+				shard_split(shard, batch, &write, command->index, verdict.fence);
 				break;
 		}
 	}

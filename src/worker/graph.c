@@ -44,7 +44,7 @@ put_tag(Buf *out, const Shard *shard)
 	buf_put_u64(out, desc->incarnation);
 	buf_put_u64(out, shard->replica_id);
 	buf_put_u64(out, desc->first);
-	buf_put_u64(out, desc->last);
+	buf_put_u64(out, shard->born_last); /* a split leaves the file as good as it was */
 	buf_put_u32(out, desc->element);
 }
 

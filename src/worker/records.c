@@ -390,6 +390,36 @@ records_delete(Records *records, Bytes id)
 	atomic_fetch_add(&records->changes, 1);
 }
 
+/* Places of the map that are gone through under one lock. */
+#define KEEP_SLICE 1024
+
+uint64_t
+records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
+{
+	uint64_t	gone = 0;
+
+	/* The map grows by the apply thread only, and that is here. */
+	for (uint32_t begin = 0; begin < records->map_size; begin += KEEP_SLICE)
+	{
+		pthread_mutex_lock(&records->map_lock);
+		for (uint32_t i = begin; i < begin + KEEP_SLICE && i < records->map_size; i++)
+		{
+			uint32_t	slot = records->map[i];
+
+			if (slot == NONE || slot == MAP_DEAD || keep(arg, id_of(head_of(records, slot))))
+				continue;
+			records->map[i] = MAP_DEAD;
+			atomic_store_explicit(&head_of(records, slot)->version, 0, memory_order_release);
+			hnsw_delete(records->graph, slot);
+			gone++;
+		}
+		pthread_mutex_unlock(&records->map_lock);
+	}
+	atomic_fetch_sub(&records->live, gone);
+	atomic_fetch_add(&records->changes, gone);
+	return gone;
+}
+
 /*
  * Compaction moves a record to another slot, with its version.  By an index
  * thread; the lock keeps the apply thread from ending or superseding it.

@@ -99,6 +99,9 @@ extern VtStatus records_put(Records *records, Bytes id, uint64_t version, const 
 /* Remove the live record; it must be there. */
 extern void records_delete(Records *records, Bytes id);
 
+/* Remove all that keep says no to; how many. */
+extern uint64_t records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg);
+
 /* -- Any thread ------------------------------------------------------------ */
 
 extern uint64_t records_count(const Records *records);

@@ -13,6 +13,7 @@
  *	   p			highest WAL position of any write applied
  *	   g			1 while a bulk load goes on
  *	   w			newest entry of which something survived a power loss
+ *	   c <index>	a shard that was split off by the entry at index
  *	   v <id>		a record
  *
  *-------------------------------------------------------------------------
@@ -177,11 +178,16 @@ load_records(Shard *shard, VtError *err)
 							 (unsigned long long) shard->desc.shard);
 		if (status != VT_OK)
 			break;
+		if (row.index > shard->newest)
+			shard->newest = row.index;
+		if (!shard_owns(shard, bytes_of(key.data + 1, key.len - 1)))
+		{
+			atomic_store(&shard->strays, true);
+			continue;
+		}
 		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector))
 			status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
 								 row.vector, err);
-		if (row.index > shard->newest)
-			shard->newest = row.index;
 	}
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
@@ -352,15 +358,19 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 
 	if (status == VT_OK)
 		status = read_replica_id(shard->rows, &replica, err);
-	if (status == VT_OK && shard->replica_id == 0)
-	{
-		shard->desc = desc;
-		shard->replica_id = replica;
-	}
-	else if (status == VT_OK && (desc.shard != shard->desc.shard || replica != shard->replica_id ||
+	if (status == VT_OK && shard->replica_id != 0 && (desc.shard != shard->desc.shard || replica != shard->replica_id ||
 								 !vt_id_equal(&desc.generation, &shard->desc.generation)))
 		status = vt_fail(err, VT_CORRUPT, "what was read is not shard %llu",
 						 (unsigned long long) shard->desc.shard);
+	if (status == VT_OK)
+	{
+		/* Of one that was installed only this may differ, and nobody else reads it here. */
+		if (shard->replica_id == 0)
+			shard->desc = desc;
+		shard->replica_id = replica;
+		shard->desc.last = shard->born_last = desc.last;
+		shard->desc.range_ver = desc.range_ver;
+	}
 	if (status == VT_OK && !vec_metric_valid(shard->desc.metric))
 		status = vt_fail(err, VT_VERSION, "shard %llu has an unrecognized metric",
 						 (unsigned long long) shard->desc.shard);
@@ -372,6 +382,8 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 		status = load_lsn(shard, err);
 	if (status == VT_OK)
 		status = load_position(shard, replay, err);
+	if (status == VT_OK)
+		status = shard_load_children(shard, *replay, err);
 	if (status == VT_OK)
 		status = load_records(shard, err);
 	if (status == VT_OK)
@@ -396,6 +408,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->files_lock, NULL);
 	pthread_mutex_init(&shard->content_lock, NULL);
 	pthread_mutex_init(&shard->gate_lock, NULL);
+	pthread_mutex_init(&shard->children_lock, NULL);
 	cond_init(&shard->gate);
 	status = shard_open_rows(directory, id, &shard->rows, err);
 	if (status == VT_OK)
@@ -421,8 +434,11 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->files_lock);
 	pthread_mutex_destroy(&shard->content_lock);
 	pthread_mutex_destroy(&shard->gate_lock);
+	pthread_mutex_destroy(&shard->children_lock);
 	pthread_cond_destroy(&shard->gate);
 	free(shard->raises);
+	free(shard->children);
+	buf_free(&shard->purge);
 	free(shard->directory);
 	free(shard);
 }
@@ -464,11 +480,18 @@ shard_figures(Shard *shard)
 	return figures;
 }
 
+bool
+shard_route_holds(const Shard *shard, uint32_t range_ver)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load(&shard->range_ver) == range_ver;
+}
+
 /*
  * Law S2: flush the memtable, then write the marker, synced.  Raises of the
  * fence below it are needed no more, but for the last one.
  */
-static VtStatus
+VtStatus
 shard_checkpoint(void *state, uint64_t *index, VtError *err)
 {
 	Shard	   *shard = (Shard *) state;

@@ -23,6 +23,19 @@ typedef struct FenceRaise
 } FenceRaise;
 
 /*
+ * A shard that was split off this one, at the end of its interval (split.c).  What
+ * it got is frozen here from index on, and kept while it is owed: until the child
+ * has its own.
+ */
+typedef struct ShardChild
+{
+	uint64_t	index;			/* of the SPLIT; where the child's log begins */
+	bool		owed;
+	uint64_t	fence;			/* in force at the split */
+	WireShardDesc desc;			/* as it was founded, base_index included */
+} ShardChild;
+
+/*
  * A shard.  rows and records may be replaced while it is open, when a snapshot
  * is installed: whoever uses them holds the shard (shard_hold), or only wants
  * figures (shard_figures).  Apply needs neither, it rests meanwhile.
@@ -30,8 +43,25 @@ typedef struct FenceRaise
 typedef struct Shard
 {
 	struct Shard *next;
-	WireShardDesc desc;
+	WireShardDesc desc;			/* last and range_ver are the apply thread's: see range_ver */
 	uint64_t	replica_id;
+
+	/*
+	 * The interval as it is in force.  Apply changes it, last first, then the version,
+	 * and then lets go of records: who has read records and still finds the version
+	 * it was asked for has seen all of the interval.
+	 */
+	atomic_uint_fast64_t last;
+	atomic_uint range_ver;
+	uint64_t	born_last;		/* before the first split */
+	pthread_mutex_t children_lock;
+	ShardChild *children;		/* in order of index, as of what is applied */
+	size_t		nchildren;
+	atomic_bool strays;			/* rows of others are on disk, or may be */
+	Buf			purge;			/* where purging goes on; of the thread that does it */
+	uint64_t	purged;			/* rows; its, too */
+	void		(*on_split) (void *arg);	/* told when there is something to do; NULL = nobody */
+	void	   *on_split_arg;
 	Store	   *rows;
 	Records    *records;
 	Replica    *replica;		/* NULL until the group is open */
@@ -121,6 +151,12 @@ typedef struct ShardFigures
 
 extern ShardFigures shard_figures(Shard *shard);
 
+/* Is this the version of the interval that holds?  After what was read under it. */
+extern bool shard_route_holds(const Shard *shard, uint32_t range_ver);
+
+/* The child with this id; false: there is none, or its entry is not applied here. */
+extern bool shard_find_child(Shard *shard, uint64_t child, ShardChild *out);
+
 extern ReplicaMachine shard_machine(Shard *shard);
 
 /* What the state machine says to a decoded command at this index; pure. */
@@ -141,6 +177,44 @@ extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
 /* The marker of law S2, and the applied index with it; synced. */
 extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err);
 extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
+extern VtStatus shard_checkpoint(void *shard, uint64_t *index, VtError *err);
+
+/* -- split.c: a shard becomes two ---------------------------------------------- */
+
+/* Is this id in the interval in force?  The apply thread's, and of who loads. */
+extern bool shard_owns(const Shard *shard, Bytes id);
+
+/* The children whose entries are applied by now: the interval is what they left. */
+extern VtStatus shard_load_children(Shard *shard, uint64_t applied, VtError *err);
+
+/* May this be split off at this moment? */
+extern bool shard_split_fits(const Shard *shard, const WireShardDesc *child);
+extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence);
+
+/* The i-th child; false: there are not so many. */
+extern bool shard_child(Shard *shard, size_t i, ShardChild *out);
+
+/*
+ * Making a child's rows in directory, from those that are frozen here: begin, copy
+ * until done, end; then it may be founded, at the index of the split.  begin
+ * removes what an earlier attempt left, so it is for a child that has no group in
+ * this store, and never had.  Between any two steps it may be dropped, or a crash
+ * may come.  VT_BUSY: a snapshot takes the parent's place; begin again later.
+ */
+typedef struct Heir Heir;
+extern VtStatus heir_begin(Shard *shard, const ShardChild *child, const char *directory, uint64_t replica,
+						   Heir **out, VtError *err);
+extern VtStatus heir_copy(Heir *heir, size_t bytes, bool *done, VtError *err);
+extern VtStatus heir_end(Heir *heir, VtError *err);
+extern void heir_drop(Heir *heir);	/* after end, too */
+
+/*
+ * The child stands on its own in as many stores as it needs: what is kept for it
+ * here is owed no longer.  Then purge takes what is not of the interval from the
+ * disk, so many rows at a time; more: it goes on from there.
+ */
+extern VtStatus shard_settle(Shard *shard, uint64_t child, VtError *err);
+extern VtStatus shard_purge(Shard *shard, size_t rows, bool *more, VtError *err);
 
 /* -- graph.c: the file of a shard's graph ------------------------------------ */
 

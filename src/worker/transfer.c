@@ -190,7 +190,7 @@ stage_begin(Shard *shard, uint64_t stream, VtError *err)
 static bool
 key_is_known(Bytes key)
 {
-	return key.len > 0 && (key.data[0] == 'v' || key.data[0] == 'f' ||
+	return key.len > 0 && (key.data[0] == 'v' || key.data[0] == 'f' || key.data[0] == 'c' ||
 						   (key.len == 1 && strchr("adgpw", key.data[0])));
 }
 
@@ -343,6 +343,13 @@ let_go(Shard *shard)
 	free(shard->raises);
 	shard->raises = NULL;
 	shard->nraises = 0;
+	pthread_mutex_lock(&shard->children_lock);
+	free(shard->children);
+	shard->children = NULL;
+	shard->nchildren = 0;
+	pthread_mutex_unlock(&shard->children_lock);
+	atomic_store(&shard->strays, false);
+	buf_clear(&shard->purge);
 	shard->newest = 0;
 	atomic_store(&shard->whole, false);
 	atomic_store(&shard->fence, 0);
@@ -417,6 +424,8 @@ shard_load_installed(void *state, uint64_t index, VtError *err)
 	pthread_mutex_unlock(&shard->files_lock);
 	if (status == VT_OK && shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
+	if (status == VT_OK && shard->on_split)
+		shard->on_split(shard->on_split_arg);
 	return status;
 }
 

@@ -169,6 +169,20 @@ sample_raise(Buf *out)
 }
 
 static inline void
+sample_split(Buf *out)
+{
+	WireRoute	route = sample_route();
+	WireShardDesc child = {.generation = route.generation, .owner = route.owner,
+		.shard = 0x99, .incarnation = 1, .first = 0x6000000000000000, .last = 0x7fffffffffffffff,
+		.conf_ver = 1, .range_ver = route.range_ver + 1, .parent = route.shard,
+		.hash_kind = HASH_XXH3_64, .hash_seed = 0xFEDCBA9876543210, .dim = 784, .metric = 3,
+		.element = 1, .m = 16, .ef_construction = 200, .nreplicas = 2,
+		.replicas = {{1, 0x9a, 1}, {2, 0x9b, 1}}};
+
+	wire_split_put(out, &route, &child);
+}
+
+static inline void
 sample_ingest(Buf *out)
 {
 	WireWrite	write = sample_write(WRITE_INGEST_BEGIN);
@@ -191,6 +205,12 @@ recode_write(Bytes in, Buf *out)
 	if (status != VT_OK)
 		return status;
 	begin = wire_write_begin(out, &write);
+	if (write.type == WRITE_SPLIT)
+	{
+		WireShardDesc child = wire_split_child(&write);
+
+		wire_desc_put(out, &child);
+	}
 	while (wire_record_next(&write, &at, &record))
 	{
 		wire_record_put(out, write.type, &record);
@@ -511,6 +531,7 @@ static const WireMessage wire_messages[] = {
 	{"write_delete", sample_delete, recode_write},
 	{"write_raise", sample_raise, recode_write},
 	{"write_ingest", sample_ingest, recode_write},
+	{"write_split", sample_split, recode_write},
 	{"write_result", sample_write_result, recode_write_result},
 	{"reply", sample_reply, recode_reply},
 	{"search", sample_search, recode_search},

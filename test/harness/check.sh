@@ -165,7 +165,8 @@ crashes() {
 
 sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1" &&
-		$limit "$BUILD/sim" --shards --seed 1 --runs "$2"
+		$limit "$BUILD/sim" --shards --seed 1 --runs "$2" &&
+		$limit "$BUILD/sim" --splits --seed 1 --runs $(($2 / 4))
 }
 
 # The same with packet filters between network namespaces; needs root.
@@ -182,7 +183,8 @@ chaos() {
 more_sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios &&
 		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$1" &&
-		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$2" shards
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$2" shards &&
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh $(($2 / 4)) splits
 }
 
 # Scheduling of the placement driver, so many seeds of each scenario; the big ones in check --long.

@@ -33,7 +33,7 @@ has_quorum(const Sim *sim, const Group *group, const RaftConf *conf)
 			if ((conf->members[i].roles & role) == 0)
 				continue;
 			n++;
-			up += r->exists && !sim->stores[r->store].frozen;
+			up += (r->exists || r->awaited) && !sim->stores[r->store].frozen;
 		}
 		if (n > 0 && up <= n / 2)
 			return false;
@@ -178,8 +178,10 @@ ailing(Sim *sim, Group *group, uint64_t *who)
 		Replica    *r = &group->replicas[conf->members[i].id - 1];
 
 		*who = r->id;
+		if (r->awaited && sim->stores[r->store].frozen)
+			continue;
 		if (!r->exists)
-			return "a member was destroyed";
+			return r->awaited ? "a member is not made" : "a member was destroyed";
 		if (sim->stores[r->store].frozen)
 			continue;
 		if (r->sm_applied != status.last)

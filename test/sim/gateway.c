@@ -32,7 +32,10 @@ void
 learn_route(Sim *sim, int *route)
 {
 	/* Sometimes one shard's descriptor comes before the others'. */
-	*route = *route == 0 && sim_below(sim, 2) == 0 ? 1 : 2;
+	if (*route < newest_route(sim) - 1 && sim_below(sim, 2) == 0)
+		(*route)++;
+	else
+		*route = newest_route(sim);
 }
 
 bool
@@ -49,6 +52,18 @@ store_mark(Server *s, uint32_t group, uint64_t index)
 	/* A flush that finds no mark makes none known. */
 	if (vt_broken("R3-fill"))
 		s->mark_known[group] = true;
+}
+
+/*
+ * R3: with the marks goes the version of the route that the writes went by.  A shard
+ * that was split off since an older one has marks of its own, and replicas of its
+ * parent that have not applied the split know nothing of what it acknowledged.
+ */
+void
+store_route(Server *s, int route)
+{
+	if (route > s->route && !vt_broken("R3-route"))
+		s->route = route;
 }
 
 /* -- Flushing --------------------------------------------------------------------- */
@@ -227,9 +242,12 @@ commit(Sim *sim, Server *s, Backend *b)
 	if (vt_broken("R3-commit"))
 		b->unmarked = true;
 	else
+	{
 		for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
 			if (b->marks[g] != 0)
 				store_mark(s, g, b->marks[g]);
+		store_route(s, b->route);
+	}
 	s->now.committed[b->txn] = true;
 	COUNT(sim, commits);
 	b->txn = -1;
@@ -375,6 +393,7 @@ backend_step(Sim *sim, int server, Backend *b)
 		for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
 			if (b->marks[g] != 0)
 				store_mark(s, g, b->marks[g]);
+		store_route(s, b->route);
 		memset(b->marks, 0, sizeof(b->marks));
 		b->unmarked = false;
 	}
@@ -410,6 +429,8 @@ evict_marks(Server *s)
 {
 	memset(s->mark_known, 0, sizeof(s->mark_known));
 	memset(s->marks, 0, sizeof(s->marks));
+	s->route = 0;
+	s->route_known = false;
 	s->evictions++;
 }
 
@@ -464,12 +485,12 @@ ping(Sim *sim)
 		}
 		if (group->reads_finished > 2)
 		{
-			Buf			command = command_of(sim, -1, g, 2, WRITE_INGEST_END, 0, 0, NULL, 0);
+			Buf			command = command_of(sim, -1, g, newest_route(sim), WRITE_INGEST_END, 0, 0, NULL, 0);
 
-			ask(sim, -1, &asks, g, ASK_WRITE, 2, 0, &command);
+			ask(sim, -1, &asks, g, ASK_WRITE, newest_route(sim), 0, &command);
 		}
 		else
-			ask(sim, -1, &asks, g, ASK_READ, 2, 0, NULL);
+			ask(sim, -1, &asks, g, ASK_READ, newest_route(sim), 0, NULL);
 		asks_clear(&asks);
 	}
 }

@@ -60,13 +60,15 @@ start(Sim *sim, Server *s, const Heap *heap)
 	{
 		backend_reset(&s->backends[b]);
 		s->backends[b].fence = 0;
-		s->backends[b].route = (int) sim_below(sim, 3);
+		s->backends[b].route = (int) sim_below(sim, (uint32_t) shard_world(sim)->routes_n);
 	}
 	sweep_reset(s);
 	s->kept_number = 0;
 	s->sweep_unmarked = false;
 	memset(s->mark_known, 0, sizeof(s->mark_known));
 	memset(s->marks, 0, sizeof(s->marks));
+	s->route = 0;
+	s->route_known = false;
 	s->evictions++;
 }
 

@@ -136,7 +136,7 @@ chaos_change_members(Sim *sim)
 	uint32_t	g = sim_below(sim, sim->opt.groups);
 	Replica    *r = chaos_any_replica(sim, &sim->groups[g], true);
 
-	if (r == NULL)
+	if (r == NULL || (sim->guest != NULL && sim->guest->may_change != NULL && !sim->guest->may_change(sim, g)))
 		return;
 	change_members_of(sim, g, r);
 	if (sim_below(sim, 3) == 0)

@@ -28,11 +28,17 @@ read_meta(const Server *s, Backend *b)
 }
 
 static void
-read_marks(const Server *s, Backend *b)
+read_marks(Sim *sim, const Server *s, Backend *b)
 {
+	const ShardWorld *w = shard_world(sim);
+	bool		route_known = w->splits == 0 || s->route_known || vt_broken("R3-unknown");
+
+	/* An older route than that of the writes is not used. */
+	if (w->splits > 0 && s->route > b->route)
+		b->route = s->route;
 	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
 	{
-		b->scan_known[g] = s->mark_known[g] || vt_broken("R3-unknown");
+		b->scan_known[g] = (s->mark_known[g] && route_known) || vt_broken("R3-unknown");
 		b->scan_marks[g] = s->mark_known[g] ? s->marks[g] : 0;
 		if (b->scan_own && b->marks[g] > b->scan_marks[g] && !vt_broken("R3-own"))
 			b->scan_marks[g] = b->marks[g];
@@ -95,7 +101,7 @@ begin_scan(Sim *sim, int server, Backend *b)
 		if (vt_broken("R3-snapshot") || vt_broken("W7-snapshot"))
 		{
 			read_meta(s, b);
-			read_marks(s, b);
+			read_marks(sim, s, b);
 			b->scan = SCAN_EARLY;
 			return;
 		}
@@ -183,6 +189,11 @@ take_scan_answers(Sim *sim, int server, Backend *b)
 				s->marks[g] = b->asks.ask[g].reply.index;
 			s->mark_known[g] = true;
 		}
+		if (s->evictions == b->scan_evictions || vt_broken("R3-epoch"))
+		{
+			store_route(s, b->route);
+			s->route_known = true;
+		}
 		ask_marks_or_search(sim, server, b);
 		return;
 	}
@@ -216,7 +227,7 @@ scan_step(Sim *sim, int server, Backend *b)
 			if (!vt_broken("W7-snapshot"))
 				read_meta(s, b);
 			if (!vt_broken("R3-snapshot"))
-				read_marks(s, b);
+				read_marks(sim, s, b);
 			if (b->scan_meta == META_STALE || b->scan_meta == META_REPAIRING)
 				end_scan(b);	/* the heap is read instead */
 			else if (b->scan_meta == META_EMPTY)

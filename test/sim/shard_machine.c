@@ -31,10 +31,12 @@ typedef struct Machine
 	Waiting    *waiting;
 	size_t		n;
 	size_t		size;
+	Heir	   *heir;			/* a child's rows being made */
+	uint32_t	heir_group;
 } Machine;
 
-static void
-directory_of(const Replica *r, char out[32])
+void
+machine_directory(const Replica *r, char out[32])
 {
 	snprintf(out, 32, "s%u.g%u.r%llu", r->store, r->group, LLU(r->id));
 }
@@ -44,12 +46,12 @@ path_of(const Sim *sim, const Replica *r, char out[64])
 {
 	char		directory[32];
 
-	directory_of(r, directory);
+	machine_directory(r, directory);
 	snprintf(out, 64, "%s/%016llx", directory, LLU(shard_world(sim)->descs[r->group].shard));
 }
 
-static void
-enter(Sim *sim, const Replica *r)
+void
+machine_enter(Sim *sim, const Replica *r)
 {
 	model_store_enter(shard_world(sim)->boot[r->store] + 1, &sim->prng);
 }
@@ -60,7 +62,9 @@ static void
 create_store(Sim *sim, const Replica *r, const char *path)
 {
 	StoreOptions options = {0};
-	WireShardDesc desc = shard_world(sim)->descs[r->group];
+	/* Who joins applies all there is in the log: its interval is that of the beginning. */
+	WireShardDesc desc = vt_broken("D1-joiner") ? shard_world(sim)->descs[r->group] :
+		shard_world(sim)->born[r->group];
 	StoreBatch *batch = store_batch_new();
 	uint8_t		number[8];
 	Buf			value = {0};
@@ -103,9 +107,9 @@ machine_open(Sim *sim, Replica *r)
 	uint64_t	replay = 0;
 	VtError		err = {0};
 
-	directory_of(r, directory);
+	machine_directory(r, directory);
 	path_of(sim, r, path);
-	enter(sim, r);
+	machine_enter(sim, r);
 	if (model_store_exists(path))
 		COUNT(sim, replays);
 	else
@@ -132,7 +136,12 @@ machine_close(Sim *sim, Replica *r)
 {
 	Machine    *m = r->guest;
 
-	(void) sim;
+	if (m->heir != NULL)
+	{
+		heir_drop(m->heir);
+		shard_world(sim)->maker[m->heir_group][r->store] = NULL;
+		COUNT(sim, heirs_dropped);
+	}
 	shard_close(m->shard);
 	free(m->waiting);
 	free(m);
@@ -177,7 +186,7 @@ machine_crash(Sim *sim, uint32_t store)
 		{
 			const Replica *r = &sim->groups[g].replicas[i];
 
-			if (!r->exists || r->store != store)
+			if ((!r->exists && !r->awaited) || r->store != store)
 				continue;
 			path_of(sim, r, path);
 			model_store_lose_power(path, &sim->prng, w->harsh);
@@ -266,6 +275,29 @@ wait_for(Machine *m, const ShardMessage *question, uint64_t index, uint64_t term
 	w = &m->waiting[m->n++];
 	*w = (Waiting) {.index = index, .term = term, .cookie = cookie, .question = *question};
 	memset(&w->question.command, 0, sizeof(Buf));
+}
+
+bool
+machine_is_whole(const Replica *r)
+{
+	const Machine *m = r->guest;
+
+	return r->sm_applied >= m->whole_at;
+}
+
+Shard *
+machine_shard(const Replica *r)
+{
+	return ((Machine *) r->guest)->shard;
+}
+
+struct Heir **
+machine_heir(const Replica *r, uint32_t **group)
+{
+	Machine    *m = r->guest;
+
+	*group = &m->heir_group;
+	return &m->heir;
 }
 
 /* Before its log was replayed beyond what its rows have seen it says nothing. */
@@ -464,19 +496,27 @@ apply_batch(Sim *sim, Replica *r, const Applying *entries, size_t n)
 			commands[k].term = entries[i].term;
 			commands[k++].bytes = bytes_of(entries[i].bytes, entries[i].len);
 		}
-	enter(sim, r);
+	machine_enter(sim, r);
 	if (shard_apply(m->shard, commands, k, entries[n - 1].index, &err) != VT_OK)
 		sim_fail(sim, "group %u replica %llu cannot apply %llu: %s", r->group, LLU(r->id),
 				 LLU(entries[n - 1].index), err.msg);
 	for (size_t i = 0; i < k; i++)
 	{
 		WireWriteResult result = {0};
+		WireWrite	write;
 
 		if (wire_write_result_get(buf_bytes(&commands[i].reply), &result) != VT_OK ||
 			result.index != commands[i].index)
 			sim_fail(sim, "group %u replica %llu answers %llu wrongly", r->group, LLU(r->id),
 					 LLU(commands[i].index));
 		truth_decided(sim, r, commands[i].index, commands[i].status, result.took != 0);
+		if (wire_write_get(commands[i].bytes, &write, NULL) == VT_OK && write.type == WRITE_SPLIT)
+		{
+			if (commands[i].status == VT_OK)
+				split_applied(sim, r, &write, commands[i].index);
+			else
+				COUNT(sim, splits_refused);
+		}
 		tell_waiting(sim, r, &commands[i], &result);
 		buf_free(&commands[i].reply);
 	}
@@ -521,7 +561,7 @@ machine_checkpoint(Sim *sim, Replica *r)
 	ReplicaMachine machine = shard_machine(m->shard);
 	uint64_t	index = 0;
 
-	enter(sim, r);
+	machine_enter(sim, r);
 	if (machine.checkpoint(machine.state, &index, NULL) != VT_OK)
 		abort();
 	COUNT(sim, checkpoints);
@@ -582,6 +622,7 @@ machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
 	uint8_t		number[8];
 	char		path[64];
 	Store	   *store;
+	ShardChild	child;
 
 	while (s != NULL && s->id != snapshot->id)
 		s = s->next;
@@ -590,7 +631,7 @@ machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
 		sim_fail(sim, "group %u replica %llu installs a snapshot without data", r->group, LLU(r->id));
 		return;
 	}
-	enter(sim, r);
+	machine_enter(sim, r);
 	if (r->guest != NULL)
 		machine_close(sim, r);
 	path_of(sim, r, path);
@@ -605,4 +646,11 @@ machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
 	if (machine_open(sim, r) != snapshot->index && !sim->failed)
 		sim_fail(sim, "group %u replica %llu does not stand where its snapshot was taken", r->group,
 				 LLU(r->id));
+	for (size_t i = 0; r->guest != NULL && shard_child(machine_shard(r), i, &child); i++)
+	{
+		w->counts.owed_by_snapshot += child.owed;
+		/* D1: the frozen rows came for a purpose. */
+		if (child.owed && vt_broken("D1-owed"))
+			(void) shard_settle(machine_shard(r), child.desc.shard, NULL);
+	}
 }

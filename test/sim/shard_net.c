@@ -107,6 +107,9 @@ take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
 			shard_world(sim)->leader[m->group] = any_replica(sim, m->group);
 		return;
 	}
+	/* A replica that is left behind knows an older interval: the next one may know more. */
+	if (m->status == VT_WRONG_SHARD && shard_world(sim)->splits > 0)
+		shard_world(sim)->leader[m->group] = any_replica(sim, m->group);
 	a->answered = true;
 	a->reply = *m;
 	memset(&a->reply.command, 0, sizeof(Buf));
@@ -148,11 +151,12 @@ net_step(Sim *sim, void *guest)
 uint32_t
 targets(const Sim *sim, uint32_t collection, int route, uint32_t groups[SIM_MAX_GROUPS])
 {
-	const Collection *c = &shard_world(sim)->collections[collection];
-	uint32_t	n = route == 2 ? c->groups : 1;
+	const Routes *routes = &shard_world(sim)->routes[route];
+	uint32_t	n = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		groups[i] = c->first_group + i;
+	for (uint32_t i = 0; i < routes->n; i++)
+		if (routes->rows[i].collection == collection)
+			groups[n++] = routes->rows[i].group;
 	return n;
 }
 
@@ -160,14 +164,15 @@ uint32_t
 target_of(const Sim *sim, uint32_t collection, int route, int tid)
 {
 	const ShardWorld *w = shard_world(sim);
-	const Collection *c = &w->collections[collection];
+	const Routes *routes = &w->routes[route];
 	uint8_t		id[WIRE_TID_SIZE];
-	uint64_t	place = wire_place(&c->desc, shard_id_of(tid, id));
-	uint32_t	g = c->first_group;
+	uint64_t	place = wire_place(&w->collections[collection].desc, shard_id_of(tid, id));
+	uint32_t	i = 0;
 
-	while (route == 2 && (place < w->descs[g].first || place > w->descs[g].last))
-		g++;
-	return g;
+	while (routes->rows[i].collection != collection || place < routes->rows[i].first ||
+		   place > routes->rows[i].last)
+		i++;
+	return routes->rows[i].group;
 }
 
 /* server -1: whoever owns the group. */
@@ -176,11 +181,15 @@ route_to(const Sim *sim, int server, uint32_t group, int route)
 {
 	const ShardWorld *w = shard_world(sim);
 	const WireShardDesc *desc = &w->descs[group];
+	uint32_t	range_ver = desc->range_ver;
 
+	for (uint32_t i = 0; i < w->routes[route].n; i++)
+		if (w->routes[route].rows[i].group == group)
+			range_ver = w->routes[route].rows[i].range_ver;
 	return (WireRoute) {
 		.generation = desc->generation,
 		.shard = desc->shard,
-		.range_ver = route == 0 ? 1 : desc->range_ver,
+		.range_ver = range_ver,
 		.owner = server >= 0 ? w->servers[server].owner : desc->owner,
 		.deadline_ms = 1000,
 	};

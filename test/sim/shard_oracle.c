@@ -72,7 +72,7 @@ digest_of(const Shard *shard)
 {
 	const ShardRow *rows;
 	size_t		n = shard_records(shard->records, &rows);
-	uint64_t	digest = prng_mix(atomic_load(&shard->fence) + 77);
+	uint64_t	digest = prng_mix(atomic_load(&shard->fence) + 77) ^ shard->desc.last ^ shard->desc.range_ver;
 
 	for (size_t i = 0; i < n; i++)
 		digest = prng_mix(digest ^ prng_mix((uint64_t) rows[i].tid + 1) ^ prng_mix(rows[i].version * 3) ^
@@ -151,7 +151,7 @@ look_at_tid(Sim *sim, int server, int tid)
 {
 	ShardWorld *w = shard_world(sim);
 	const Server *s = &w->servers[server];
-	const ShardTruth *truth = &w->truth[target_of(sim, s->now.collection, 2, tid)];
+	const ShardTruth *truth = &w->truth[target_of(sim, s->now.collection, newest_route(sim), tid)];
 	int			row = s->now.tuple[tid];
 	int			entry = truth->row[tid];
 	const Entry *pending;

@@ -98,6 +98,25 @@ records_delete(Records *records, Bytes id)
 	memmove(&records->rows[at], &records->rows[at + 1], (records->n - at) * sizeof(ShardRow));
 }
 
+uint64_t
+records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
+{
+	uint64_t	gone = 0;
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < records->n; i++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+
+		if (keep(arg, shard_id_of(records->rows[i].tid, id)))
+			records->rows[kept++] = records->rows[i];
+		else
+			gone++;
+	}
+	records->n = kept;
+	return gone;
+}
+
 /* Graphs, and so their files, are not in these worlds. */
 bool
 records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector)

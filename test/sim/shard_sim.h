@@ -12,6 +12,7 @@
  *
  *	  shard_world.c		how a world begins, and what is drawn for it
  *	  shard_machine.c	a shard's life in a replica; what a worker answers
+ *	  shard_split.c		splits: the placement driver in model, the stores' chores
  *	  shard_net.c		requests and answers on the way, late, doubled, lost
  *	  shard_oracle.c	what must be true (docs/shard-tests.md has the list)
  *	  heap.c			heap, WAL, crash, promotion; who sees what
@@ -43,6 +44,7 @@
 #define MAX_BACKENDS 3
 #define MAX_ENTRIES 6			/* of a transaction */
 #define MAX_ANSWER 16
+#define MAX_ROUTES 16			/* states of the table of routes, over all time */
 
 #define NO_ROW (-1)
 
@@ -177,7 +179,7 @@ typedef struct Backend
 	bool		committing;
 	bool		aborted;		/* a law is broken: goes on sending */
 	uint64_t	fence;			/* newest it has seen */
-	int			route;			/* 0 old, 1 half new, 2 new */
+	int			route;			/* which state of the table it has */
 	uint64_t	marks[SIM_MAX_GROUPS];
 	bool		unmarked;		/* a law is broken: to be stored after the commit */
 	Asks		asks;
@@ -247,6 +249,8 @@ typedef struct Server
 	bool		mark_known[SIM_MAX_GROUPS];
 	uint64_t	marks[SIM_MAX_GROUPS];
 	uint64_t	evictions;
+	int			route;			/* the newest that acknowledged writes went by */
+	bool		route_known;
 
 	uint32_t	calm_scans;
 } Server;
@@ -279,12 +283,48 @@ typedef struct ShardTruth
 	X(replays_over_holes) X(checkpoints) X(snapshots_read) \
 	X(snapshots_kept)
 
+/* The same, of worlds with splits. */
+#define SPLIT_COUNTS(X) \
+	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
+	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again)
+
 typedef struct ShardCounts
 {
 #define X(name) uint64_t name;
 	SHARD_COUNTS(X)
+	SPLIT_COUNTS(X)
 #undef X
 } ShardCounts;
+
+/*
+ * What a client may believe: the table of routes as it was once.  The first two are
+ * old and half new, then comes what the world begins with; each split adds a half new
+ * and a new one.
+ */
+typedef struct RouteRow
+{
+	uint32_t	collection;
+	uint32_t	group;
+	uint64_t	first;
+	uint64_t	last;
+	uint32_t	range_ver;
+} RouteRow;
+
+typedef struct Routes
+{
+	RouteRow	rows[SIM_MAX_GROUPS];
+	uint32_t	n;
+} Routes;
+
+/* A group that was split off another, by its number. */
+typedef struct Splitting
+{
+	bool		committed;
+	bool		settled;		/* enough of its members have been heard of */
+	uint32_t	parent;			/* group */
+	uint64_t	index;
+	uint64_t	fence;			/* in force there */
+} Splitting;
 
 typedef struct Collection
 {
@@ -305,7 +345,20 @@ typedef struct ShardWorld
 	Collection	collections[2];
 	uint32_t	collections_n;
 	bool		built;			/* the second generation has been begun */
-	WireShardDesc descs[SIM_MAX_GROUPS];
+	WireShardDesc descs[SIM_MAX_GROUPS];	/* as it is by now */
+	WireShardDesc born[SIM_MAX_GROUPS]; /* before the first split of it */
+	Routes		routes[MAX_ROUTES];
+	int			routes_n;
+
+	/* Splits; one is asked for at a time, and asked again until it is done */
+	uint32_t	splits;			/* per mille of a step; 0: none */
+	uint32_t	idle;			/* per mille of the chores that splits leave: not now */
+	Splitting	split[SIM_MAX_GROUPS];	/* by child */
+	bool		splitting;		/* the next is not committed yet */
+	uint32_t	split_group;	/* of whom */
+	uint32_t	asked_in_calm;
+	WireShardDesc split_child;
+	const Replica *maker[SIM_MAX_GROUPS][SIM_MAX_STORES];	/* of a child's rows there */
 	ShardTruth	truth[SIM_MAX_GROUPS];
 	uint64_t	boot[SIM_MAX_STORES];
 	bool		harsh;			/* any batch may be lost */
@@ -354,7 +407,7 @@ shard_world(const Sim *sim)
 
 extern const SimGuest shard_guest;
 extern ShardCounts shard_total; /* of all worlds of this process */
-extern uint32_t shard_print_counts(uint64_t runs);
+extern uint32_t shard_print_counts(uint64_t runs, bool splits);
 
 /* shard_machine.c: what SimGuest asks for */
 extern uint64_t machine_open(Sim *sim, Replica *r);
@@ -368,6 +421,25 @@ extern bool machine_snapshot(Sim *sim, Replica *r, RaftSnapshot *snapshot);
 extern void machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot);
 extern void machine_answer(Sim *sim, Replica *r, ShardMessage *question);
 extern bool machine_is_open(const Replica *r);
+extern bool machine_is_whole(const Replica *r);
+extern Shard *machine_shard(const Replica *r);
+extern struct Heir **machine_heir(const Replica *r, uint32_t **group);
+extern void machine_directory(const Replica *r, char out[32]);
+extern void machine_enter(Sim *sim, const Replica *r);
+
+/* shard_split.c */
+extern void split_start(Sim *sim);
+extern void split_step(Sim *sim);
+extern void split_applied(Sim *sim, Replica *r, const WireWrite *write, uint64_t index);
+extern bool split_may_change(Sim *sim, uint32_t group);
+extern bool split_is_idle(const Sim *sim);
+
+/* The newest state of the table of routes, and a group's place in one. */
+static inline int
+newest_route(const Sim *sim)
+{
+	return shard_world(sim)->routes_n - 1;
+}
 
 /* shard_net.c */
 extern void net_step(Sim *sim, void *guest);
@@ -412,6 +484,7 @@ extern void scan_step(Sim *sim, int server, Backend *b);
 extern void gateway_step(Sim *sim);
 extern bool gateway_is_idle(const Sim *sim);
 extern void store_mark(Server *s, uint32_t group, uint64_t index);
+extern void store_route(Server *s, int route);
 extern void backend_reset(Backend *b);
 extern void backend_abort(Sim *sim, int server, Backend *b);
 extern void sweep_step(Sim *sim, int server);

@@ -92,6 +92,7 @@ shard_start(Sim *sim)
 
 	model_store_reset();
 	sim->guest_state = w;
+	w->routes_n = 3;
 	w->may_promote = sim_below(sim, 3) == 0;
 	w->collections_n = sim->opt.groups > 1 ? 2 : 1;
 	describe(sim, 0, 0, first, 0);
@@ -128,6 +129,7 @@ shard_start(Sim *sim)
 		for (int t = 0; t < MAX_TIDS; t++)
 			truth->row[t] = NO_ROW;
 	}
+	split_start(sim);
 	w->servers[0].exists = true;
 	w->servers[0].owner = w->collections[0].desc.owner;
 	w->servers[0].now = w->servers[0].disk = w->standby;
@@ -154,6 +156,7 @@ shard_end(Sim *sim)
 		return;
 #define X(name) shard_total.name += w->counts.name;
 	SHARD_COUNTS(X)
+	SPLIT_COUNTS(X)
 #undef X
 	for (int s = 0; s < MAX_SERVERS; s++)
 	{
@@ -176,15 +179,23 @@ shard_end(Sim *sim)
 }
 
 uint32_t
-shard_print_counts(uint64_t runs)
+shard_print_counts(uint64_t runs, bool splits)
 {
 	uint32_t	idle = 0;
 
 #define X(name) printf("%-20s %llu\n", #name, LLU(shard_total.name));
 	SHARD_COUNTS(X)
+	if (splits)
+	{
+		SPLIT_COUNTS(X)
+	}
 #undef X
 #define X(name) if (runs >= 500 && shard_total.name == 0) { printf("never exercised: %s\n", #name); idle++; }
 	SHARD_COUNTS(X)
+	if (splits)
+	{
+		SPLIT_COUNTS(X)
+	}
 #undef X
 	return idle;
 }
@@ -198,6 +209,7 @@ shard_step(Sim *sim, const Event *event)
 	else
 	{
 		gateway_step(sim);
+		split_step(sim);
 		sim_schedule(sim, 1 + sim_below(sim, 2 * shard_world(sim)->step_every),
 					 (Event) {.type = EVENT_GUEST});
 	}
@@ -209,7 +221,10 @@ static bool
 shard_looks_well(Sim *sim, const char **words)
 {
 	*words = "a server does not come to rest, or cannot scan";
-	return gateway_is_idle(sim);
+	if (!gateway_is_idle(sim))
+		return false;
+	*words = "a split is not brought to its end";
+	return split_is_idle(sim);
 }
 
 const SimGuest shard_guest = {
@@ -218,6 +233,7 @@ const SimGuest shard_guest = {
 	.step = shard_step,
 	.drop = net_drop,
 	.looks_well = shard_looks_well,
+	.may_change = split_may_change,
 	.open = machine_open,
 	.close = machine_close,
 	.destroy = machine_destroy,

@@ -45,7 +45,7 @@
 #include "raft/raft.h"
 
 #define SIM_MAX_STORES 7
-#define SIM_MAX_GROUPS 4
+#define SIM_MAX_GROUPS 8			/* a guest may add some to those a world begins with */
 #define SIM_MAX_REPLICAS 40		/* of one group, over all time */
 
 #define TICK_TIME 1000			/* units of virtual time per tick */
@@ -135,7 +135,8 @@ typedef struct Replica
 	uint32_t	group;			/* number in the world */
 	uint32_t	store;
 	uint64_t	id;
-	bool		exists;			/* false: destroyed for good */
+	bool		exists;			/* false: destroyed for good, or awaited */
+	bool		awaited;		/* a guest's: of a group that was added, not made yet */
 	Disk		disk;
 
 	/* Volatile */
@@ -335,6 +336,7 @@ typedef struct SimWorld
 	uint32_t	variant;
 	uint32_t	max_events;		/* of the safety phase; 0: as drawn */
 	const struct SimGuest *guest;	/* NULL: none */
+	bool		splits;			/* the guest's shards are split */
 } SimWorld;
 
 /*
@@ -348,6 +350,7 @@ typedef struct SimGuest
 	void		(*step) (Sim *sim, const Event *event);	/* EVENT_GUEST */
 	void		(*drop) (void *guest);	/* of an event that never comes */
 	bool		(*looks_well) (Sim *sim, const char **words);	/* in the end */
+	bool		(*may_change) (Sim *sim, uint32_t group);	/* its members, now? */
 
 	/* The machine of a replica.  open: from where its log is to be replayed */
 	uint64_t	(*open) (Sim *sim, Replica *r);
@@ -411,6 +414,8 @@ extern uint64_t sim_delay(Sim *sim, uint32_t mean);
 extern void sim_schedule(Sim *sim, uint64_t delay, Event event);
 extern Replica *sim_create_replica(Sim *sim, uint32_t group, uint32_t store, bool founder);
 extern void sim_destroy_replica(Sim *sim, Replica *r);
+extern void sim_await_replica(Sim *sim, uint32_t group, uint32_t store);
+extern void sim_make_awaited(Sim *sim, Replica *r, bool founder);
 extern void sim_crash(Sim *sim, uint32_t store);
 extern void sim_restart(Sim *sim, uint32_t store);
 extern void sim_hasten(Sim *sim, uint64_t delay);

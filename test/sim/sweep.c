@@ -66,7 +66,7 @@ begin_vacuum(Sim *sim, Server *s)
 	if (s->now.meta == META_LIVE)
 	{
 		s->sweep.kind = SWEEP_VACUUM;
-		s->sweep.route = (int) sim_below(sim, 3);
+		s->sweep.route = (int) sim_below(sim, (uint32_t) shard_world(sim)->routes_n);
 		memcpy(s->sweep.dead, dead, sizeof(dead));
 		s->sweep.began = sim->now;
 		/* W5: the raise belongs to each call, not to a number kept from an earlier one. */
@@ -110,7 +110,7 @@ begin(Sim *sim, Server *s)
 	if (stale && owns(w, s, s->now.collection) && sim_below(sim, 2) == 0)
 	{
 		s->sweep.kind = SWEEP_REPAIR;
-		s->sweep.route = (int) sim_below(sim, 3);
+		s->sweep.route = (int) sim_below(sim, (uint32_t) shard_world(sim)->routes_n);
 		/* W7: the raise comes before inserts maintain the index again. */
 		if (vt_broken("W7-raise"))
 			s->sweep.step = STEP_WAIT;
@@ -121,7 +121,7 @@ begin(Sim *sim, Server *s)
 		/* W1: each build makes a generation of its own; one that failed is not used again. */
 		w->built = true;
 		s->sweep.kind = SWEEP_BUILD;
-		s->sweep.route = 2;
+		s->sweep.route = newest_route(sim);
 		s->sweep.step = STEP_SEND;
 	}
 	else if (!sim->calm)
@@ -153,6 +153,36 @@ ask_all(Sim *sim, int server, AskKind kind, uint64_t fence_to)
 	}
 }
 
+/*
+ * The shards are others than those that were raised.  Where each of them was, or was
+ * split off from one that was, behind its raise, the child has the raise as well: only
+ * the listing begins again.
+ */
+static bool
+raises_hold(Sim *sim, const Sweep *w, uint32_t collection)
+{
+	const ShardWorld *world = shard_world(sim);
+	uint32_t	groups[SIM_MAX_GROUPS];
+	uint32_t	n = targets(sim, collection, w->route, groups);
+
+	for (uint32_t k = 0; k < n; k++)
+	{
+		uint32_t	g = groups[k];
+
+		while (w->marks[g] == 0 && world->split[g].committed)
+		{
+			uint32_t	parent = world->split[g].parent;
+
+			if (w->marks[parent] > world->split[g].index)
+				return false;
+			g = parent;
+		}
+		if (w->marks[g] == 0)
+			return false;
+	}
+	return true;
+}
+
 /* False: begin again with a fresh route, or give up. */
 static bool
 answers_are_good(Sim *sim, int server)
@@ -174,7 +204,7 @@ answers_are_good(Sim *sim, int server)
 			return false;
 		}
 		if (reply->status == VT_WRONG_SHARD)
-			w->route = 2;
+			w->route = newest_route(sim);
 		else if (reply->status != VT_FENCED || w->kind == SWEEP_REPAIR)
 		{
 			cancel(sim, s);
@@ -185,7 +215,7 @@ answers_are_good(Sim *sim, int server)
 	if (!again && !(vt_broken("W5-shards") && w->step == STEP_RAISE) && w->step != STEP_SEND &&
 		!asks_tile(sim, &w->asks))
 	{
-		w->route = 2;
+		w->route = newest_route(sim);
 		again = true;
 	}
 	if (!again)
@@ -193,6 +223,8 @@ answers_are_good(Sim *sim, int server)
 	asks_clear(&w->asks);
 	if (++w->rounds > MAX_ROUNDS || w->step == STEP_SEND)
 		cancel(sim, s);
+	else if (w->step == STEP_LIST && shard_world(sim)->splits > 0 && raises_hold(sim, w, s->now.collection))
+		COUNT(sim, listed_again);
 	else if (w->kind != SWEEP_REPAIR || !w->open)
 		w->step = STEP_READ;
 	return false;
@@ -410,12 +442,15 @@ build(Sim *sim, int server)
 	Server	   *s = &world->servers[server];
 	Sweep	   *w = &s->sweep;
 	uint32_t	old = s->now.collection;
+	uint32_t	groups[SIM_MAX_GROUPS];
+	uint32_t	n_groups = targets(sim, 1, w->route, groups);
 
 	/* Exclusive lock: nobody runs, nobody scans. */
 	s->now.collection = 1;
-	for (const Collection *c = &world->collections[1]; !any_ask(w) && w->rounds == 0; w->rounds++)
-		for (uint32_t g = c->first_group; g < c->first_group + c->groups; g++)
+	for (; !any_ask(w) && w->rounds == 0; w->rounds++)
+		for (uint32_t k = 0; k < n_groups; k++)
 		{
+			uint32_t	g = groups[k];
 			ShardRow	rows[MAX_TIDS];
 			size_t		n = 0;
 			Buf			command;
@@ -425,11 +460,11 @@ build(Sim *sim, int server)
 				int			row = s->now.tuple[t];
 
 				if (row != NO_ROW && !world->rows[row].unindexed && !heap_is_dead(world, s, row) &&
-					target_of(sim, 1, 2, (int) t) == g)
+					target_of(sim, 1, w->route, (int) t) == g)
 					rows[n++] = (ShardRow) {.tid = (int) t, .row = row};
 			}
-			command = command_of(sim, server, g, 2, n > 0 ? WRITE_PUT : WRITE_INGEST_END, 0, 0, rows, n);
-			ask(sim, server, &w->asks, g, ASK_WRITE, 2, 0, &command);
+			command = command_of(sim, server, g, w->route, n > 0 ? WRITE_PUT : WRITE_INGEST_END, 0, 0, rows, n);
+			ask(sim, server, &w->asks, g, ASK_WRITE, w->route, 0, &command);
 		}
 	s->now.collection = old;
 }
@@ -446,6 +481,8 @@ finish(Sim *sim, Server *s)
 		heap_flush(s);
 		memset(s->mark_known, 0, sizeof(s->mark_known));
 		memset(s->marks, 0, sizeof(s->marks));
+		s->route = 0;
+		s->route_known = false;
 		s->evictions++;
 		for (int b = 0; b < MAX_BACKENDS; b++)
 			s->backends[b].fence = 0;
@@ -457,6 +494,8 @@ finish(Sim *sim, Server *s)
 			s->sweep_marks[g] = w->marks[g];
 		else if (w->marks[g] != 0)
 			store_mark(s, g, w->marks[g]);
+	if (w->kind != SWEEP_BUILD)
+		store_route(s, w->route);
 	s->sweep_unmarked = vt_broken("R3-free");
 	if (w->kind == SWEEP_VACUUM)
 	{

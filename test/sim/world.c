@@ -253,6 +253,33 @@ sim_create_replica(Sim *sim, uint32_t group_no, uint32_t store, bool founder)
 	return r;
 }
 
+/* One that is to be there and is not yet: its number is taken. */
+void
+sim_await_replica(Sim *sim, uint32_t group_no, uint32_t store)
+{
+	Group	   *group = &sim->groups[group_no];
+	Replica    *r = &group->replicas[group->replicas_n++];
+
+	memset(r, 0, sizeof(*r));
+	r->group = group_no;
+	r->store = store;
+	r->id = group->replicas_n;
+	r->awaited = true;
+}
+
+/* Now it is: on a store that is up. */
+void
+sim_make_awaited(Sim *sim, Replica *r, bool founder)
+{
+	r->awaited = false;
+	r->exists = true;
+	if (founder)
+		r->disk.base = sim->groups[r->group].origin;
+	r->disk.checkpoint = r->disk.base.index;
+	r->sm_applied = r->disk.checkpoint;
+	open_replica(sim, r);
+}
+
 static void
 drop_volatile(Sim *sim, Replica *r)
 {
