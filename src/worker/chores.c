@@ -32,6 +32,12 @@ words(ChoreKind kind)
 			return "close_shard";
 		case CHORE_DROP:
 			return "drop_shard";
+		case CHORE_CHILD:
+			return "a shard that was split off";
+		case CHORE_SETTLE:
+			return "settle_split";
+		case CHORE_PURGE:
+			return "removing the rows that a split has left";
 	}
 	return "?";
 }
@@ -59,6 +65,12 @@ run(Worker *worker, const Chore *chore, VtError *err)
 			return worker_close_shard(worker, chore->shard, chore->replica, err);
 		case CHORE_DROP:
 			return worker_drop_shard(worker, chore->shard, chore->replica, err);
+		case CHORE_CHILD:
+			return splits_make_child(worker, chore, err);
+		case CHORE_SETTLE:
+			return splits_settle(worker, chore, err);
+		case CHORE_PURGE:
+			return splits_purge(worker, chore, err);
 	}
 	return VT_INVALID;
 }
@@ -98,6 +110,14 @@ chores_main(void *arg)
 	{
 		Chore	   *chore = worker->chores;
 
+		if (worker->splits)
+		{
+			worker->splits = false;
+			pthread_mutex_unlock(&worker->lock);
+			splits_look(worker);
+			pthread_mutex_lock(&worker->lock);
+			continue;
+		}
 		if (!chore)
 		{
 			pthread_cond_wait(&worker->chores_ready, &worker->lock);
@@ -141,6 +161,29 @@ chores_wait(Worker *worker)
 	some = worker->chores != NULL;
 	pthread_mutex_unlock(&worker->lock);
 	return some;
+}
+
+/* On any thread that holds no lock. */
+void
+chores_look(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+
+	pthread_mutex_lock(&worker->lock);
+	worker->splits = true;
+	pthread_cond_signal(&worker->chores_ready);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+bool
+chores_end(Worker *worker)
+{
+	bool		end;
+
+	pthread_mutex_lock(&worker->lock);
+	end = worker->chores_stop;
+	pthread_mutex_unlock(&worker->lock);
+	return end;
 }
 
 VtStatus

@@ -49,6 +49,7 @@ static void
 look_around(Worker *worker)
 {
 	worker_look(worker);
+	chores_look(worker);
 	lease_expire(worker, clock_now_us(), false);
 	lease_bury(worker);
 }
@@ -178,7 +179,7 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	/* Before the rows, which may be newer then: they are told once more. */
 	digest = status_digest(worker, &settling);
 	told = tell_dropped(worker, dropped);
-	busy = chores_wait(worker);
+	busy = chores_wait(worker) || clock_now_us() < worker->hurry_until_us;
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
 	json_object_set_new(question, "op", json_string("heartbeat"));
 	json_object_set_new(question, "store", status_u64(worker->store_id));
@@ -211,7 +212,8 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 		task_do(worker, task);
 	}
 	json_decref(answer);
-	return chores_wait(worker) ? RETRY_MS : settling ? SETTLE_MS : 0;
+	return clock_now_us() < worker->hurry_until_us ? SETTLE_MS : chores_wait(worker) ? RETRY_MS :
+		settling ? SETTLE_MS : 0;
 }
 
 /* Until then, or until a chore is done; true: the worker stops. */

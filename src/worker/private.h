@@ -36,6 +36,7 @@ typedef struct Request
 	Buf			payload;
 	int64_t		received_us;
 	int64_t		until_us;		/* its deadline */
+	uint32_t	range_ver;		/* of its route, which held when it was let in */
 	uint64_t	arrival;		/* where it waits: how many came before */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
@@ -57,7 +58,10 @@ typedef enum ChoreKind
 	CHORE_CREATE,
 	CHORE_OPEN,
 	CHORE_CLOSE,
-	CHORE_DROP
+	CHORE_DROP,
+	CHORE_CHILD,				/* make a shard that was split off one here */
+	CHORE_SETTLE,				/* a child is owed no longer */
+	CHORE_PURGE					/* rows that a split has left */
 } ChoreKind;
 
 typedef struct Chore
@@ -66,7 +70,8 @@ typedef struct Chore
 	ChoreKind	kind;
 	uint64_t	shard;
 	uint64_t	replica;
-	WireShardDesc desc;			/* CREATE */
+	WireShardDesc desc;			/* CREATE, CHILD */
+	uint64_t	other;			/* CHILD: the parent; SETTLE: the child */
 	bool		found;			/* CREATE: with the replicas in desc */
 } Chore;
 
@@ -130,6 +135,7 @@ struct Worker
 
 	ReplicaLinks *links;		/* to other workers */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
+	int64_t		hurry_until_us; /* heartbeats are not held: PD waits for what comes of a task; the same */
 	uint64_t	told;			/* digest of the shards PD has heard of; 0 = none; the same */
 
 	pthread_t  *pool;
@@ -149,6 +155,7 @@ struct Worker
 	pthread_cond_t chores_ready;
 	bool		chores_stop;
 	pthread_t	chores_thread;
+	bool		splits;			/* with lock: shards are to be looked at for what splits left to do */
 	int			chore_fd;		/* eventfd: one is done */
 
 	/* What worker_look() saw, and bytes let in since, for admission */
@@ -162,6 +169,7 @@ struct Worker
 extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
+extern RaftConf worker_founders_of(const WireShardDesc *desc);
 /* found: with the replicas in desc; else the group exists and will be heard from. */
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 									bool found, VtError *err);
@@ -213,6 +221,22 @@ extern VtStatus chores_start(Worker *worker, VtError *err);
 extern void chores_stop(Worker *worker);
 extern void chores_put(Worker *worker, const Chore *chore);
 extern bool chores_wait(Worker *worker);	/* are there any? */
+
+extern void chores_look(void *worker);	/* at what splits have left to do, soon */
+extern bool chores_end(Worker *worker);	/* the worker stops: what takes long is given up */
+
+/* splits.c: on the thread of chores */
+extern void splits_look(Worker *worker);
+extern VtStatus splits_make_child(Worker *worker, const Chore *chore, VtError *err);
+extern VtStatus splits_settle(Worker *worker, const Chore *chore, VtError *err);
+extern VtStatus splits_purge(Worker *worker, const Chore *chore, VtError *err);
+
+/* VT_BUSY: the parent is here and is to make it, or may be before long. */
+extern VtStatus splits_may_begin_empty(Worker *worker, const WireShardDesc *desc, VtError *err);
+
+/* The task split_shard: propose it, if it is the moment. */
+extern VtStatus splits_propose(Worker *worker, const WireShardDesc *child, uint64_t conf_index,
+							   ReplicaDone done, void *arg, VtError *err);
 
 /* broken.c */
 /* The shard could not be opened; false: not because of damage. */

@@ -33,9 +33,9 @@ reply_head(const Shard *shard, VtStatus status)
 	{
 		reply.shard = shard->desc.shard;
 		reply.incarnation = shard->desc.incarnation;
-		reply.range_ver = shard->desc.range_ver;
+		reply.range_ver = atomic_load(&shard->range_ver);
 		reply.first = shard->desc.first;
-		reply.last = shard->desc.last;
+		reply.last = atomic_load(&shard->last);
 		reply.fence = atomic_load(&shard->fence);
 		replica_status(shard->replica, &replica);
 		reply.applied = replica.applied;
@@ -106,6 +106,7 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 	VtStatus	status = VT_OK;
 
 	request->shard = shard;
+	request->range_ver = route->range_ver;
 	if (!shard)
 		status = VT_WRONG_SHARD;
 	else if (atomic_load(&shard->installing))
@@ -116,7 +117,7 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = VT_UNKNOWN_GENERATION;
 	else if (!wire_owner_equal(&shard->desc.owner, &route->owner) && !vt_broken("W7-owner"))
 		status = VT_NOT_OWNER;
-	else if (shard->desc.range_ver != route->range_ver)
+	else if (atomic_load(&shard->range_ver) != route->range_ver)
 		status = VT_WRONG_SHARD;
 	else if (clock_now_us() - request->received_us > (int64_t) route->deadline_ms * 1000)
 		status = VT_TIMEOUT;
@@ -179,6 +180,11 @@ serve_write(Worker *worker, Request *request)
 	}
 	if (!find_shard(worker, request, &write.route))
 		return;
+	if (write.type == WRITE_SPLIT)
+	{
+		refuse(request, VT_DENIED, "shards are split by the placement driver");
+		return;
+	}
 	if (write.type == WRITE_PUT)
 	{
 		const char *full = no_room(worker, request->payload.len);
@@ -203,6 +209,26 @@ serve_write(Worker *worker, Request *request)
 		return;
 	}
 	replica_propose(request->shard->replica, buf_bytes(&request->payload), on_written, request);
+}
+
+/*
+ * Law D1: what was read is for the interval of the route only if that still holds
+ * when it has been read.  False: the request has been answered.
+ */
+static bool
+still_holds(Request *request)
+{
+	if (shard_route_holds(request->shard, request->range_ver))
+		return true;
+	refuse(request, VT_WRONG_SHARD, "the shard was split meanwhile");
+	return false;
+}
+
+/* Is this id of the interval?  Rows of a child may be there for a while. */
+static bool
+is_own(const Shard *shard, uint64_t last, Bytes id)
+{
+	return last == shard->born_last || wire_place(&shard->desc, id) <= last;
 }
 
 /* -- Reads ----------------------------------------------------------------- */
@@ -249,6 +275,8 @@ answer_read(Request *request, uint64_t index)
 		records_waiting(request->shard->records), atomic_load(&request->shard->lsn)};
 	Buf			body = {0};
 
+	if (!still_holds(request))
+		return;
 	head.applied = index;
 	wire_read_result_put(&body, &result);
 	finish(request, &head, &body);
@@ -288,6 +316,8 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	while (n < k && hits.len < WIRE_PAYLOAD_MAX / 2 &&
 		   (more = record_scan_next(lease->scan, &hit.distance, &hit.version, &hit.id)))
 	{
+		if (!is_own(lease->shard, head.last, hit.id))
+			continue;
 		wire_hit_put(&hits, &hit);
 		n++;
 	}
@@ -296,6 +326,13 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 		lease_put_back(request->worker, lease, false);
 		buf_free(&hits);
 		refuse(request, VT_TIMEOUT, NULL);
+		return;
+	}
+	if (!shard_route_holds(lease->shard, request->range_ver))
+	{
+		lease_put_back(request->worker, lease, false);
+		buf_free(&hits);
+		(void) still_holds(request);
 		return;
 	}
 	memset(&result, 0, sizeof(result));
@@ -465,6 +502,8 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		if (status != VT_OK)
 			break;
 		item.id = bytes_of(key.data + 1, key.len - 1);
+		if (!is_own(lease->shard, head.last, item.id))
+			continue;
 		item.version = row.index;
 		item.dim = lease->vectors ? row.dim : 0;
 		item.vector = lease->vectors ? listed_vector(&scratch, &row) : row.vector;
@@ -479,6 +518,13 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		lease_put_back(request->worker, lease, false);
 		buf_free(&items);
 		refuse(request, status, err.msg);
+		return;
+	}
+	if (!shard_route_holds(lease->shard, request->range_ver))
+	{
+		lease_put_back(request->worker, lease, false);
+		buf_free(&items);
+		(void) still_holds(request);
 		return;
 	}
 	lease->listed += n;

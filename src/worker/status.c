@@ -94,6 +94,45 @@ add_search_figures(json_t *row, Shard *shard)
 	shard_release(shard);
 }
 
+static json_t *
+json_desc(const WireShardDesc *desc)
+{
+	static const char digits[] = "0123456789abcdef";
+	Buf			bytes = {0};
+	Buf			hex = {0};
+	json_t	   *out;
+
+	wire_desc_put(&bytes, desc);
+	for (size_t i = 0; i < bytes.len; i++)
+	{
+		buf_put_u8(&hex, (uint8_t) digits[bytes.data[i] >> 4]);
+		buf_put_u8(&hex, (uint8_t) digits[bytes.data[i] & 15]);
+	}
+	out = json_stringn((const char *) hex.data, hex.len);
+	buf_free(&bytes);
+	buf_free(&hex);
+	return out;
+}
+
+/* Shards that were split off this one, and that PD has not settled yet. */
+static void
+add_owed(json_t *row, Shard *shard)
+{
+	json_t	   *list = NULL;
+	ShardChild	child;
+
+	for (size_t i = 0; shard_child(shard, i, &child); i++)
+	{
+		if (!child.owed)
+			continue;
+		if (!list)
+			list = json_array();
+		json_array_append_new(list, json_desc(&child.desc));
+	}
+	if (list)
+		json_object_set_new(row, "owes", list);
+}
+
 static void
 add_shards(json_t *list, Shard *first, bool leaving)
 {
@@ -123,6 +162,9 @@ add_shards(json_t *list, Shard *first, bool leaving)
 		json_object_set_new(row, "records", status_u64(figures.records));
 		json_object_set_new(row, "unindexed", status_u64(figures.waiting));
 		json_object_set_new(row, "bytes", status_u64(figures.bytes));
+		if (atomic_load(&s->ingesting))
+			json_object_set_new(row, "ingesting", json_true());
+		add_owed(row, s);
 		if (!leaving)
 			add_search_figures(row, s);
 		json_array_append_new(list, row);
@@ -162,6 +204,7 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	ShardFigures figures = shard_figures(s);
 	ReplicaStatus replica;
 	ReplicaMembers members;
+	ShardChild	child;
 	uint64_t	digest;
 
 	replica_status(s->replica, &replica);
@@ -182,6 +225,9 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 		digest = prng_mix(digest ^ records_stat(s->records, RECORD_PASSES));
 		shard_release(s);
 	}
+	digest = prng_mix(digest ^ atomic_load(&s->range_ver) ^ (uint64_t) atomic_load(&s->ingesting) << 32);
+	for (size_t i = 0; shard_child(s, i, &child); i++)
+		digest = prng_mix(digest ^ child.desc.shard ^ (uint64_t) child.owed << 63);
 	digest = prng_mix(digest ^ members.conf_index ^ (uint64_t) members.n << 56);
 	for (uint32_t i = 0; i < members.n; i++)
 	{

@@ -13,8 +13,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
+
+/* Half a shard waits until PD has heard of a split: for so long it is told at once. */
+#define HURRY_US (2 * INT64_C(1000000))
 
 static uint64_t
 get_number(const json_t *task, const char *name)
@@ -182,6 +186,40 @@ transfer_leader(Worker *worker, const json_t *task)
 	shard_release(shard);
 }
 
+/* Propose to split a shard that is led here. */
+static void
+split_shard(Worker *worker, const json_t *task)
+{
+	WireShardDesc child;
+	VtError		err = {0};
+	Asked	   *asked;
+
+	if (!desc_from_hex(json_string_value(json_object_get(task, "desc")), &child))
+	{
+		log_error("placement driver gave a shard to split off that is malformed");
+		return;
+	}
+	asked = asked_new(child.parent, "a split");
+	if (splits_propose(worker, &child, get_number(task, "conf_index"), on_asked, asked, &err) != VT_OK)
+	{
+		log_info("shard=%llu: it is not the moment for a split: %s", (unsigned long long) child.parent,
+				 vt_error_words(&err));
+		free(asked);
+	}
+	else
+		worker->hurry_until_us = clock_now_us() + HURRY_US;
+}
+
+static void
+settle_split(Worker *worker, const json_t *task)
+{
+	Chore		chore = {.kind = CHORE_SETTLE, .shard = get_number(task, "shard"),
+		.other = get_number(task, "child")
+	};
+
+	chores_put(worker, &chore);
+}
+
 void
 task_do(Worker *worker, const json_t *task)
 {
@@ -201,6 +239,10 @@ task_do(Worker *worker, const json_t *task)
 		change_members(worker, task);
 	else if (strcmp(what, "transfer_leader") == 0)
 		transfer_leader(worker, task);
+	else if (strcmp(what, "split_shard") == 0)
+		split_shard(worker, task);
+	else if (strcmp(what, "settle_split") == 0)
+		settle_split(worker, task);
 	else
 		log_warn("placement driver gave a task this worker does not know: %s", what);
 }

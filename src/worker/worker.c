@@ -63,6 +63,8 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	shard->on_waiting_arg = worker->indexer;
 	shard->quiesce = quiesce;
 	shard->quiesce_arg = worker;
+	shard->on_split = chores_look;
+	shard->on_split_arg = worker;
 	machine = shard_machine(shard);
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
@@ -82,8 +84,8 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 }
 
 /* The founders of a shard's group, by its descriptor. */
-static RaftConf
-founders_of(const WireShardDesc *desc)
+RaftConf
+worker_founders_of(const WireShardDesc *desc)
 {
 	RaftConf	conf;
 
@@ -107,7 +109,7 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 					VtError *err)
 {
 	Shard	   *there = worker_find_shard(worker, desc->shard);
-	RaftConf	founders = founders_of(desc);
+	RaftConf	founders = worker_founders_of(desc);
 	WireShardDesc own = *desc;
 	bool		dead;
 	VtStatus	status;
@@ -126,6 +128,8 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 	/* Who joins has nothing, wherever the group began: a snapshot brings it. */
 	if (!found)
 		own.base_index = 0;
+	if (status == VT_OK && !found && desc->parent != 0)
+		status = splits_may_begin_empty(worker, desc, err);
 	if (status == VT_OK)
 		status = shard_create(worker->shards_path, &own, replica, err);
 	if (status != VT_OK)

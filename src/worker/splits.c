@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * splits.c
+ *	  What a worker has to do about splits: asking for one, making the children
+ *	  of shards that are here, letting go of their rows.
+ *
+ * The steps and what a crash leaves between them are told in split.c.  All of it
+ * but the proposal is done on the thread of chores, which looks at all shards when a
+ * split was applied, when a snapshot was installed, and with every heartbeat; so
+ * whatever was given up is taken up again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "private.h"
+
+#define COPY_BYTES (1u << 20)	/* in one step; then the parent may be let go of */
+#define PURGE_ROWS 4096
+#define PURGE_STEPS 32			/* of one chore: others wait */
+
+/* The replica of a child that is to live here; 0 = none is. */
+static uint64_t
+own_replica(const Worker *worker, const WireShardDesc *child)
+{
+	for (int i = 0; i < child->nreplicas; i++)
+		if (child->replicas[i].store == worker->store_id)
+			return child->replicas[i].replica;
+	return 0;
+}
+
+/* Is it here, or was it, and will never be again? */
+static bool
+was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
+{
+	bool		dead = false;
+
+	return worker_has_group(worker, child->shard) ||
+		log_has_tombstone(worker->log, child->shard, replica, &dead, NULL) != VT_OK || dead;
+}
+
+/* Chores for one shard; it is held. */
+static void
+look_at(Worker *worker, Shard *shard)
+{
+	ShardChild	child;
+
+	for (size_t i = 0; shard_child(shard, i, &child); i++)
+	{
+		uint64_t	replica = own_replica(worker, &child.desc);
+		Chore		chore = {.kind = CHORE_CHILD, .shard = child.desc.shard, .replica = replica,
+			.desc = child.desc, .other = shard->desc.shard
+		};
+
+		if (child.owed && replica != 0 && !was_made(worker, &child.desc, replica))
+			chores_put(worker, &chore);
+	}
+	if (atomic_load(&shard->strays) || shard->purge.len > 0)
+	{
+		Chore		chore = {.kind = CHORE_PURGE, .shard = shard->desc.shard};
+
+		chores_put(worker, &chore);
+	}
+}
+
+void
+splits_look(Worker *worker)
+{
+	uint64_t   *ids;
+	ShardChild	child;
+	size_t		n = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+		n++;
+	ids = vt_alloc(sizeof(uint64_t) * (n + 1));
+	n = 0;
+	for (Shard *s = worker->shards; s; s = s->next)
+		if (shard_child(s, 0, &child) || atomic_load(&s->strays))
+			ids[n++] = s->desc.shard;
+	pthread_mutex_unlock(&worker->lock);
+	for (size_t i = 0; i < n; i++)
+	{
+		Shard	   *shard = worker_find_shard(worker, ids[i]);
+
+		if (shard)
+		{
+			look_at(worker, shard);
+			shard_release(shard);
+		}
+	}
+	free(ids);
+}
+
+/* All rows of a child, of which the group is not yet founded. */
+static VtStatus
+copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, VtError *err)
+{
+	Heir	   *heir;
+	bool		done = false;
+	VtStatus	status = heir_begin(parent, child, worker->shards_path, replica, &heir, err);
+
+	if (status != VT_OK)
+		return status;
+	while (status == VT_OK && !done)
+	{
+		status = chores_end(worker) ? vt_fail(err, VT_STOPPING, "the worker stops") :
+			heir_copy(heir, COPY_BYTES, &done, err);
+	}
+	if (status == VT_OK)
+		status = heir_end(heir, err);
+	heir_drop(heir);
+	return status == VT_OK ? shard_sync_directory(worker->shards_path, err) : status;
+}
+
+VtStatus
+splits_make_child(Worker *worker, const Chore *chore, VtError *err)
+{
+	Shard	   *parent = worker_find_shard(worker, chore->other);
+	RaftConf	founders = worker_founders_of(&chore->desc);
+	ShardChild	child;
+	VtStatus	status = VT_OK;
+
+	if (!parent)
+		return VT_OK;
+	if (shard_find_child(parent, chore->shard, &child) && child.owed &&
+		!was_made(worker, &child.desc, chore->replica))
+	{
+		status = copy_rows(worker, parent, &child, chore->replica, err);
+		/* One synced batch: from here on it may vote, and is never made again. */
+		if (status == VT_OK)
+			status = replica_create(worker->host, chore->shard, chore->replica, &founders, child.index, err);
+		if (status == VT_OK)
+			log_info("shard=%llu was split off shard=%llu at %llu", (unsigned long long) chore->shard,
+					 (unsigned long long) chore->other, (unsigned long long) child.index);
+		if (status == VT_OK)
+			status = worker_open_shard(worker, chore->shard, err);
+	}
+	shard_release(parent);
+	return status;
+}
+
+VtStatus
+splits_settle(Worker *worker, const Chore *chore, VtError *err)
+{
+	Shard	   *shard = worker_find_shard(worker, chore->shard);
+	VtStatus	status;
+
+	if (!shard)
+		return VT_OK;
+	status = shard_settle(shard, chore->other, err);
+	shard_release(shard);
+	chores_look(worker);
+	return status;
+}
+
+VtStatus
+splits_purge(Worker *worker, const Chore *chore, VtError *err)
+{
+	Shard	   *shard = worker_find_shard(worker, chore->shard);
+	bool		more = true;
+	VtStatus	status = VT_OK;
+
+	if (!shard)
+		return VT_OK;
+	for (int i = 0; i < PURGE_STEPS && more && status == VT_OK && !chores_end(worker); i++)
+		status = shard_purge(shard, PURGE_ROWS, &more, err);
+	if (status == VT_OK && !more && shard->purged > 0)
+	{
+		log_info("shard=%llu: %llu rows of other shards were removed", (unsigned long long) chore->shard,
+				 (unsigned long long) shard->purged);
+		shard->purged = 0;
+	}
+	shard_release(shard);
+	if (more)
+		chores_look(worker);
+	return status;
+}
+
+VtStatus
+splits_may_begin_empty(Worker *worker, const WireShardDesc *desc, VtError *err)
+{
+	Shard	   *parent;
+	ReplicaStatus replica;
+	ShardChild	child;
+	bool		wait;
+	char		path[4096];
+	VtStatus	status;
+
+	if (worker_has_group(worker, desc->shard))
+		return VT_OK;
+	parent = worker_find_shard(worker, desc->parent);
+	if (!parent)
+		wait = worker_has_group(worker, desc->parent) && !broken_has(worker, desc->parent);
+	else
+	{
+		replica_status(parent->replica, &replica);
+		wait = replica.applied < desc->base_index || atomic_load(&parent->installing) ||
+			(shard_find_child(parent, desc->shard, &child) && child.owed);
+		shard_release(parent);
+	}
+	if (wait)
+		return vt_fail(err, VT_BUSY, "the shard it was split off is here and is to make it");
+
+	/* Rows without a group: what an attempt to make it has left, in a life before this one. */
+	shard_path(path, sizeof(path), worker->shards_path, desc->shard);
+	status = shard_remove_graph(path, err);
+	return status == VT_OK ? store_destroy(path, err) : status;
+}
+
+/* Do the child's replicas live where the voters do, and nothing is being changed? */
+static VtStatus
+is_the_moment(Shard *shard, const WireShardDesc *child, uint64_t conf_index, VtError *err)
+{
+	ReplicaMembers members;
+	ReplicaStatus replica;
+	ShardChild	before;
+	int			voters = 0;
+
+	replica_status(shard->replica, &replica);
+	replica_members(shard->replica, &members);
+	if (!replica.serving || replica.applied < shard->newest)
+		return vt_fail(err, VT_NOT_LEADER, "the replica does not lead");
+	if (atomic_load(&shard->ingesting))
+		return vt_fail(err, VT_BUSY, "a bulk load is going on");
+	if (members.joint || members.conf_index != conf_index)
+		return vt_fail(err, VT_BUSY, "the members of the group are being changed");
+	for (size_t i = 0; shard_child(shard, i, &before); i++)
+		if (before.owed)
+			return vt_fail(err, VT_BUSY, "an earlier split has not settled");
+	for (uint32_t i = 0; i < members.n; i++)
+	{
+		const RaftMember *m = &members.members[i].member;
+		bool		named = false;
+
+		for (int k = 0; k < child->nreplicas; k++)
+			named |= child->replicas[k].store == m->node && child->replicas[k].role == 1;
+		if ((m->roles & RAFT_VOTER) && !named)
+			return vt_fail(err, VT_INVALID, "a voter's store gets no replica of the child");
+		voters += (m->roles & RAFT_VOTER) != 0;
+	}
+	if (voters != child->nreplicas)
+		return vt_fail(err, VT_INVALID, "a replica of the child has no voter to come from");
+	return VT_OK;
+}
+
+VtStatus
+splits_propose(Worker *worker, const WireShardDesc *child, uint64_t conf_index, ReplicaDone done, void *arg,
+			   VtError *err)
+{
+	Shard	   *shard = worker_find_shard(worker, child->parent);
+	WireRoute	route;
+	Buf			command = {0};
+	WireWrite	check;
+	VtStatus	status;
+
+	if (!shard)
+		return vt_fail(err, VT_NOT_FOUND, "the shard is not here");
+	memset(&route, 0, sizeof(route));
+	route.generation = shard->desc.generation;
+	route.shard = shard->desc.shard;
+	route.range_ver = atomic_load(&shard->range_ver);
+	route.owner = shard->desc.owner;
+	status = is_the_moment(shard, child, conf_index, err);
+	if (status == VT_OK)
+	{
+		wire_split_put(&command, &route, child);
+		/* Whatever would be malformed in the log must not get there. */
+		status = wire_write_get(buf_bytes(&command), &check, err);
+	}
+	if (status == VT_OK)
+		replica_propose(shard->replica, buf_bytes(&command), done, arg);
+	buf_free(&command);
+	shard_release(shard);
+	return status;
+}
