@@ -89,6 +89,7 @@ static const Command commands[] = {
 	{"operators", {{.name = NULL}}, "operators", operator_columns, NULL, "what is under way with replicas, why, and how far it is", NULL},
 	{"cancel", {{.name = "shard"}}, NULL, NULL, NULL, "end the operator of a shard; what is needed is begun anew", NULL},
 	{"drain", {{.name = "store"}}, NULL, NULL, NULL, "move everything away from a worker, to take it out of service", NULL},
+	{"split", {{.name = "shard"}}, NULL, NULL, NULL, "make two shards of one, each with half of its hashes", NULL},
 	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},
 	{"forget-store", {{.name = "store"}}, NULL, NULL, NULL, "a worker that is gone and holds nothing is removed, and can never come back", NULL},
 	{"dump", {{.name = NULL}}, NULL, NULL, NULL, "all that the placement driver knows, as JSON, for a support case; no secrets", dump_main},

@@ -27,7 +27,7 @@ is_learner(const CatalogShard *shard, uint64_t replica)
 }
 
 /*
- * cancel: a shard's plan ends where it is.  A replica that is on its way goes
+ * cancel: a shard's plan ends where it is, but a split that was made goes on.  A replica that is on its way goes
  * again; one that has a vote by now stays, and whether that is one too many is
  * looked at as ever.  What the cluster still needs is begun anew.
  */
@@ -43,6 +43,8 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 		return vt_fail(err, VT_NOT_FOUND, "there is no such shard");
 	if (shard->plan.kind == PLAN_NONE)
 		return vt_fail(err, VT_NOT_FOUND, "shard %" PRIu64 " has no operator under way", id);
+	if (shard->plan.kind == PLAN_SPLIT && split_is_done(c, shard))
+		return vt_fail(err, VT_EXISTS, "shard %" PRIu64 " is split already: that only goes forward", id);
 	changes_begin(pd, &changes);
 	shard = changes_of_shard(&changes, c, shard);
 	if (is_learner(shard, shard->plan.add_replica))

@@ -61,6 +61,7 @@ beat_free(Beat *beat)
 	free(beat->reports);
 	free(beat->missing);
 	free(beat->damaged);
+	free(beat->children);
 	free(beat);
 }
 
@@ -141,6 +142,7 @@ read_report(json_t *body, Report *out)
 		if (json_object_get(body, report_figures[i]) && !get_u64(body, report_figures[i], &out->figures[i]))
 			return false;
 	out->leader = json_is_true(json_object_get(body, "leader"));
+	out->ingesting = json_is_true(json_object_get(body, "ingesting"));
 	out->leaving = json_is_true(json_object_get(body, "leaving"));
 	out->says_conf = json_object_get(body, "conf_index") != NULL;
 	if (out->says_conf && !get_u64(body, "conf_index", &out->conf_index))
@@ -306,6 +308,7 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 	beat->digest = 0;
 	get_u64(body, "digest", &beat->digest);
 	take_damaged(beat, body);
+	splits_take(beat, body);
 	return true;
 }
 

@@ -130,6 +130,36 @@ json_owner(const WireOwner *owner)
 	return out;
 }
 
+static int
+hex_value(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A descriptor as json_desc() writes it; false: it is none. */
+bool
+get_desc(json_t *text, WireShardDesc *out)
+{
+	const char *hex = json_string_value(text);
+	Buf			bytes = {0};
+	Cursor		c;
+	bool		ok = hex != NULL;
+
+	for (; ok && hex[0]; hex += 2)
+	{
+		int			high = hex_value(hex[0]);
+		int			low = high < 0 ? -1 : hex_value(hex[1]);
+
+		ok = low >= 0;
+		if (ok)
+			buf_put_u8(&bytes, (uint8_t) (high << 4 | low));
+	}
+	c = cursor_of(buf_bytes(&bytes));
+	ok = ok && wire_desc_get(&c, out) == VT_OK && cursor_done(&c);
+	buf_free(&bytes);
+	return ok;
+}
+
 json_t *
 json_desc(const WireShardDesc *desc)
 {

@@ -61,6 +61,7 @@ operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, P
 		leader->conf_index == shard->conf_index;
 	out->leader = leader ? leader->replica : 0;
 	out->plan = shard->plan;
+	out->split = shard->plan.kind == PLAN_SPLIT && split_is_done(c, shard);
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
 		const WireReplica *r = &shard->desc.replicas[i];
@@ -92,7 +93,8 @@ Step
 operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture)
 {
 	operate_picture(pd, c, shard, picture);
-	return plan_step(picture);
+	return shard->plan.kind != PLAN_SPLIT ? plan_step(picture) :
+		(Step) {.kind = split_is_over(c, shard, picture) ? STEP_END : STEP_WAIT};
 }
 
 /* Stores that still have a replica of it which is no member. */
@@ -151,6 +153,8 @@ plan_words(PlanKind kind)
 			return "is spread wider";
 		case PLAN_SEARCH:
 			return "gets a replica for searches";
+		case PLAN_SPLIT:
+			return "is split in two";
 		default:
 			return "is left as it is";
 	}
@@ -251,8 +255,7 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 		PlanShard	picture;
 		Step		step;
 
-		operate_picture(pd, survey->planned[i].collection, shard, &picture);
-		step = plan_step(&picture);
+		step = operate_step(pd, survey->planned[i].collection, shard, &picture);
 		if (step.kind != STEP_END && step.kind != STEP_UNDO)
 			continue;
 		shard = changes_of_shard(changes, survey->planned[i].collection, shard);
@@ -322,12 +325,13 @@ give(Pd *pd, uint64_t store, json_t *task, json_t *tasks)
 }
 
 static void
-give_create(Pd *pd, uint64_t store, const CatalogShard *shard, uint64_t replica, bool bootstrap,
-			json_t *tasks)
+give_create(Pd *pd, uint64_t store, CatalogCollection *c, const CatalogShard *shard, uint64_t replica,
+			bool bootstrap, json_t *tasks)
 {
 	json_t	   *task = task_of("create_shard", shard->desc.shard);
+	WireShardDesc born = split_born(c, shard);
 
-	json_object_set_new(task, "desc", json_desc(&shard->desc));
+	json_object_set_new(task, "desc", json_desc(&born));
 	json_object_set_new(task, "replica", json_u64(replica));
 	json_object_set_new(task, "bootstrap", json_boolean(bootstrap));
 	give(pd, store, task, tasks);
@@ -351,6 +355,13 @@ give_step(Pd *pd, uint64_t store, const CatalogCollection *c, const CatalogShard
 	json_t	   *task;
 	json_t	   *members;
 
+	if (shard->plan.kind == PLAN_SPLIT)
+	{
+		task = split_task(c, shard);
+		if (task)
+			give(pd, store, task, tasks);
+		return;
+	}
 	operate_picture(pd, c, shard, &picture);
 	step = plan_step(&picture);
 	if (step.kind == STEP_TRANSFER)
@@ -393,7 +404,7 @@ is_to_be_made(const CatalogShard *shard, uint64_t replica)
 }
 
 static void
-tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
+tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
 {
 	Report	   *report = report_in(beat, shard->desc.shard);
 	uint64_t	leads;
@@ -422,7 +433,7 @@ tasks_of_shard(Pd *pd, Beat *beat, const CatalogCollection *c, const CatalogShar
 	{
 		/* A group is founded once [cluster-hazards 14]. */
 		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)))
-			give_create(pd, beat->store, shard, replica, !shard->bootstrapped, tasks);
+			give_create(pd, beat->store, c, shard, replica, !shard->bootstrapped, tasks);
 		else if (!replica_is_damaged(pd, beat->store, shard->desc.shard))
 			operate_give(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
 		return;
@@ -455,6 +466,13 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 			tasks_of_shard(pd, beat, c, shard, tasks);
 	}
 	handovers_tell(pd, beat, tasks);
+	for (size_t i = 0; i < beat->nchildren; i++)
+	{
+		json_t	   *task = split_settle_task(pd, &beat->children[i]);
+
+		if (task)
+			give(pd, beat->store, task, tasks);
+	}
 	/* A damaged replica whose place another has taken. */
 	for (size_t i = 0; i < beat->ndamaged; i++)
 	{

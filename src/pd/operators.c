@@ -33,6 +33,7 @@ static const struct
 	[PLAN_BALANCE] = {"balance", "its store has more than others"},
 	[PLAN_SPREAD] = {"spread", "two of its replicas stand too near to each other"},
 	[PLAN_SEARCH] = {"search", "stores for searches are to have it"},
+	[PLAN_SPLIT] = {"split", "it has grown, or somebody asked for it"},
 };
 
 static const PlanMember *
@@ -66,6 +67,8 @@ step_name(const PlanShard *shard, const Step *step)
 		case STEP_WAIT:
 			break;
 	}
+	if (shard->plan.kind == PLAN_SPLIT)
+		return shard->split ? "wait for the new shard's replicas" : "ask its leader to split";
 	if (!shard->settled)
 		return shard->leader ? "wait for the members to settle" : "wait for a leader";
 	if (added && !added->voter)
@@ -87,7 +90,8 @@ operator_compare(const void *a, const void *b)
 static bool
 is_same_plan(const Plan *a, const Plan *b)
 {
-	return a->kind == b->kind && a->add_replica == b->add_replica && a->remove == b->remove;
+	return a->kind == b->kind && a->add_replica == b->add_replica && a->remove == b->remove &&
+		a->child == b->child;
 }
 
 /* What was noted before stays; what has ended is forgotten. */

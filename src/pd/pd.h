@@ -41,6 +41,7 @@ typedef struct PdOptions
 	uint32_t	moves;			/* changes of replicas under way at once; 0: 64 */
 	uint32_t	store_moves;	/* replicas on their way to one store; 0: 2 */
 	bool		balance;		/* move what is fine where it is, so that all have the same */
+	uint64_t	split_rows;		/* a shard with more is split; 0 = never unasked */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } PdOptions;

@@ -55,10 +55,11 @@ typedef enum PlanKind
 	PLAN_MOVE = 5,				/* somebody asked for it */
 	PLAN_BALANCE = 6,			/* from a store that has much to one that has little */
 	PLAN_SPREAD = 7,			/* to where it shares less with the shard's others */
-	PLAN_SEARCH = 8				/* add a learner that stays, on a store for searches only */
+	PLAN_SEARCH = 8,			/* add a learner that stays, on a store for searches only */
+	PLAN_SPLIT = 9				/* split.c: no replica comes or goes, plan_step() is not for it */
 } PlanKind;
 
-#define PLAN_KINDS 9
+#define PLAN_KINDS 10
 
 typedef struct Plan
 {
@@ -67,6 +68,10 @@ typedef struct Plan
 	uint64_t	add_replica;
 	uint64_t	remove;			/* replica; 0 = takes none away */
 	bool		add_seen;		/* its store has reported the new replica */
+
+	/* PLAN_SPLIT, which has none of the above: the shard to be, and where it begins */
+	uint64_t	child;
+	uint64_t	split_at;
 } Plan;
 
 typedef enum Health
@@ -120,6 +125,7 @@ typedef struct PlanShard
 	PlanMember	members[WIRE_REPLICAS_MAX];
 	Plan		plan;
 	Health		arriving;		/* of what the plan brings */
+	bool		split;			/* PLAN_SPLIT: the child is in the catalog */
 
 	/* Stores that have a replica of it, also one that is no member */
 	uint32_t	nholders;

@@ -172,8 +172,9 @@ command_collection(Buf *out, const CatalogCollection *c)
 		buf_put_u8(&value, shard->bootstrapped);
 		buf_put_u16(&value, shard->seen);
 		buf_put_u8(&value, (uint8_t) shard->plan.kind);
-		buf_put_u64(&value, shard->plan.add_store);
-		buf_put_u64(&value, shard->plan.add_replica);
+		/* A split has no replica that comes: its numbers stand in these places. */
+		buf_put_u64(&value, shard->plan.kind == PLAN_SPLIT ? shard->plan.split_at : shard->plan.add_store);
+		buf_put_u64(&value, shard->plan.kind == PLAN_SPLIT ? shard->plan.child : shard->plan.add_replica);
 		buf_put_u64(&value, shard->plan.remove);
 		buf_put_u8(&value, shard->plan.add_seen);
 	}
@@ -331,6 +332,12 @@ get_collection(Cursor *c)
 		shard->plan.add_seen = cursor_u8(c) != 0;
 		if (shard->plan.kind >= PLAN_KINDS)
 			c->failed = true;
+		if (shard->plan.kind == PLAN_SPLIT)
+		{
+			shard->plan.split_at = shard->plan.add_store;
+			shard->plan.child = shard->plan.add_replica;
+			shard->plan.add_store = shard->plan.add_replica = 0;
+		}
 	}
 	out->element = out->nshards > 0 ? out->shards[0].desc.element : 1;
 	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;

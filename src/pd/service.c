@@ -177,6 +177,8 @@ handle(Pd *pd, Question *q)
 		op_check(pd, q);
 	else if (strcmp(op, "dump") == 0)
 		op_dump(pd, q);
+	else if (strcmp(op, "split") == 0)
+		op_split(pd, q);
 	else if (strcmp(op, "collections") == 0)
 		op_collections(pd, q);
 	else if (strcmp(op, "workers") == 0)
@@ -336,6 +338,8 @@ look_around(Pd *pd)
 		handovers_look(pd);
 	if (pd->leads)
 		rebalance_look(pd);
+	if (pd->leads)
+		splits_look(pd);
 	if (pd->leads)
 		digest_look(pd);
 }

@@ -83,6 +83,7 @@ typedef struct Report
 	uint64_t	bytes;
 	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
 	bool		leader;
+	bool		ingesting;		/* a bulk load goes on */
 	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
 
 	/* The group's configuration in force here */
@@ -137,6 +138,8 @@ typedef struct Beat
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
 	StoreFacts	facts;
+	WireShardDesc *children;	/* what its shards owe to such as were split off them; owned */
+	size_t		nchildren;
 } Beat;
 
 /* What a shard carries, as its leaders tell one after the other. */
@@ -226,6 +229,7 @@ struct Pd
 	int64_t		drops_due_us;	/* next look for what is to be deleted */
 	int64_t		plans_due_us;	/* next look at the plans */
 	size_t		needs_from;		/* where that look begins among equals that could not be served */
+	int64_t		splits_due_us;	/* and for shards that have become large */
 	uint32_t	search_stores;	/* for searches only, at that look */
 	Operator   *operators;		/* by shard; owned */
 	size_t		noperators;
@@ -260,6 +264,7 @@ extern json_t *json_u64(uint64_t v);
 extern json_t *json_id(const VtId *id);
 extern json_t *json_owner(const WireOwner *owner);
 extern json_t *json_desc(const WireShardDesc *desc);
+extern bool get_desc(json_t *hex, WireShardDesc *out);
 
 /* change.c: rows that a decision changes, put into one command */
 typedef struct Changes
@@ -408,6 +413,21 @@ extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
 
 /* rebalance.c */
 extern void rebalance_look(Pd *pd);
+
+/* split.c */
+#define SPLIT_SHARDS_MAX 1024	/* of a collection */
+extern void op_split(Pd *pd, Question *q);
+extern void splits_look(Pd *pd);
+extern void splits_take(Beat *beat, json_t *body);
+extern void splits_learn(Pd *pd, Changes *changes, const Beat *beat);
+/* Is the child in the catalog?  And are all of its replicas there, or is the plan given up? */
+extern bool split_is_done(const CatalogCollection *c, const CatalogShard *shard);
+extern bool split_is_over(const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture);
+extern json_t *split_task(const CatalogCollection *c, const CatalogShard *shard);	/* NULL: none */
+extern json_t *split_settle_task(Pd *pd, const WireShardDesc *child);	/* NULL: not yet */
+
+/* As the shard was founded: what a replica that joins begins with. */
+extern WireShardDesc split_born(CatalogCollection *c, const CatalogShard *shard);
 
 /* collections.c */
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);

@@ -186,6 +186,7 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 		if (shard && collection->state != COLLECTION_DOOMED)
 			learn(&changes, collection, shard, store, &beat->reports[i]);
 	}
+	splits_learn(pd, &changes, beat);
 	status = changes_commit(pd, &changes);
 	beat_take_missing(pd, beat);
 	if (status != VT_OK)

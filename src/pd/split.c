@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * split.c
+ *	  Splitting shards: who is asked to, what comes of it, and when it has settled.
+ *
+ * A split is a plan of its shard (PLAN_SPLIT), so nothing else is done to that shard
+ * meanwhile.  The plan has the child's id and the hash where it begins; the ids of its
+ * replicas are those that follow, one for each voter of the shard, in the stores
+ * where these are (decision 0009).
+ *
+ *	1.	As long as no store has reported the child, the shard's leader is asked to
+ *		split.  That may be given up (a member is lost, somebody waits in vain): if an
+ *		answer comes late all the same, the split is taken as it comes, for
+ *		descriptors tell everything and ids are never given twice.
+ *	2.	A store reports that the split was applied.  The catalog follows: the shard's
+ *		interval ends where the child begins, the child is a shard like any other, and
+ *		founded already.  From here on it only goes forward.
+ *	3.	Each store makes its replica of the child, out of the rows it has, or empty, if
+ *		it has none.  When all have been reported, the stores are told that they owe
+ *		the child nothing any more, and the plan has ended.  A replica that is lost
+ *		before is replaced like any other's.
+ *
+ * By command, or by size: --split-rows.  One at a time of the latter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service.h"
+
+#define LOOK_US 1000000			/* between looks for shards that have become large */
+
+/* -- What stores say ------------------------------------------------------- */
+
+void
+splits_take(Beat *beat, json_t *body)
+{
+	json_t	   *shards = json_object_get(body, "shards");
+	size_t		i;
+	size_t		k;
+	json_t	   *shard;
+	json_t	   *child;
+
+	free(beat->children);
+	beat->children = NULL;
+	beat->nchildren = 0;
+	json_array_foreach(shards, i, shard)
+	{
+		json_array_foreach(json_object_get(shard, "owes"), k, child)
+		{
+			WireShardDesc desc;
+
+			if (!get_desc(child, &desc) || desc.parent == 0 || desc.nreplicas == 0)
+				continue;
+			beat->children = vt_realloc(beat->children, sizeof(WireShardDesc) * (beat->nchildren + 1));
+			beat->children[beat->nchildren++] = desc;
+		}
+	}
+}
+
+static CatalogShard *
+shard_in(CatalogCollection *c, uint64_t id)
+{
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (c->shards[i].desc.shard == id)
+			return &c->shards[i];
+	return NULL;
+}
+
+/* Step 2: what was split off takes its place in the catalog. */
+static void
+adopt(Changes *changes, const CatalogCollection *collection, const WireShardDesc *child)
+{
+	CatalogCollection *c = changes_of(changes, collection);
+	CatalogShard *parent = shard_in(c, child->parent);
+	CatalogShard *added;
+
+	if (!parent || shard_in(c, child->shard) || child->range_ver != parent->desc.range_ver + 1 ||
+		child->first <= parent->desc.first || child->last != parent->desc.last ||
+		!vt_id_equal(&child->generation, &c->generation))
+		return;
+	parent->desc.last = child->first - 1;
+	parent->desc.range_ver = child->range_ver;
+	parent->plan = (Plan) {.kind = PLAN_SPLIT, .split_at = child->first, .child = child->shard};
+	c->shards = vt_realloc(c->shards, sizeof(CatalogShard) * (c->nshards + 2));
+	added = &c->shards[c->nshards++];
+	memset(added, 0, sizeof(*added));
+	added->desc = *child;
+	added->conf_index = child->base_index;
+	added->bootstrapped = true;
+	c->route_version++;
+	log_info("shard=%" PRIu64 " was split: shard=%" PRIu64 " has all from %016" PRIx64 " to %016" PRIx64,
+			 child->parent, child->shard, child->first, child->last);
+}
+
+void
+splits_learn(Pd *pd, Changes *changes, const Beat *beat)
+{
+	for (size_t i = 0; i < beat->nchildren; i++)
+	{
+		CatalogCollection *c;
+		CatalogCollection *other;
+
+		if (find_shard(pd, beat->children[i].parent, &c) && !find_shard(pd, beat->children[i].shard, &other))
+			adopt(changes, c, &beat->children[i]);
+	}
+}
+
+/* -- Plans ----------------------------------------------------------------- */
+
+static bool
+all_seen(const CatalogShard *shard)
+{
+	return shard->bootstrapped && shard->seen == (1u << shard->desc.nreplicas) - 1;
+}
+
+bool
+split_is_done(const CatalogCollection *c, const CatalogShard *shard)
+{
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (c->shards[i].desc.shard == shard->plan.child)
+			return true;
+	return false;
+}
+
+bool
+split_is_over(const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture)
+{
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (c->shards[i].desc.shard == shard->plan.child)
+			return all_seen(&c->shards[i]);
+	/* Not split yet: it gives way to what is more urgent. */
+	for (uint32_t i = 0; i < picture->n; i++)
+		if (picture->members[i].health == HEALTH_DOWN)
+			return true;
+	return false;
+}
+
+/* What the leader is to make of its shard; false: a store has reported it already. */
+static bool
+describe_child(const CatalogCollection *c, const CatalogShard *shard, WireShardDesc *out)
+{
+	if (split_is_done(c, shard))
+		return false;
+	*out = shard->desc;
+	out->shard = shard->plan.child;
+	out->parent = shard->desc.shard;
+	out->first = shard->plan.split_at;
+	out->range_ver++;
+	out->conf_ver = 1;
+	out->base_index = 0;
+	out->nreplicas = 0;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].role == ROLE_VOTER)
+		{
+			out->replicas[out->nreplicas] = shard->desc.replicas[i];
+			out->replicas[out->nreplicas].replica = shard->plan.child + 1 + out->nreplicas;
+			out->nreplicas++;
+		}
+	return true;
+}
+
+json_t *
+split_task(const CatalogCollection *c, const CatalogShard *shard)
+{
+	WireShardDesc child;
+	json_t	   *task;
+
+	if (!describe_child(c, shard, &child))
+		return NULL;
+	task = json_object();
+	json_object_set_new(task, "task", json_string("split_shard"));
+	json_object_set_new(task, "shard", json_u64(shard->desc.shard));
+	json_object_set_new(task, "desc", json_desc(&child));
+	json_object_set_new(task, "conf_index", json_u64(shard->conf_index));
+	return task;
+}
+
+json_t *
+split_settle_task(Pd *pd, const WireShardDesc *child)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = find_shard(pd, child->shard, &c);
+	json_t	   *task;
+
+	if (!shard || !all_seen(shard))
+		return NULL;
+	task = json_object();
+	json_object_set_new(task, "task", json_string("settle_split"));
+	json_object_set_new(task, "shard", json_u64(child->parent));
+	json_object_set_new(task, "child", json_u64(child->shard));
+	return task;
+}
+
+/* -- Joining a shard that was split ---------------------------------------- */
+
+/* Was this shard split off that one, or off one that was, and so on? */
+static bool
+comes_of(CatalogCollection *c, const CatalogShard *shard, uint64_t ancestor)
+{
+	while (shard && shard->desc.parent != 0 && shard->desc.parent != ancestor)
+		shard = shard_in(c, shard->desc.parent);
+	return shard && shard->desc.parent == ancestor;
+}
+
+/*
+ * Who joins applies all there is in the group's log, so it begins with the interval
+ * that the shard was founded with: what it gave away was at its end, and is with
+ * those that come of it.
+ */
+WireShardDesc
+split_born(CatalogCollection *c, const CatalogShard *shard)
+{
+	WireShardDesc born = shard->desc;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		if (!comes_of(c, &c->shards[i], shard->desc.shard))
+			continue;
+		if (c->shards[i].desc.last > born.last)
+			born.last = c->shards[i].desc.last;
+		born.range_ver -= c->shards[i].desc.parent == shard->desc.shard;
+	}
+	return born;
+}
+
+/* -- Deciding -------------------------------------------------------------- */
+
+/* Why not now?  NULL: it may be split. */
+static const char *
+objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
+{
+	uint64_t	store;
+	Report	   *leader = leader_of(pd, shard, &store);
+	PlanShard	picture;
+
+	if (c->state != COLLECTION_LIVE)
+		return "its index was dropped";
+	if (shard->plan.kind == PLAN_SPLIT)
+		return "it is being split";
+	if (shard->plan.kind != PLAN_NONE)
+		return "its replicas are being changed";
+	if (!all_seen(shard))
+		return "not all of its replicas have been made";
+	operate_picture(pd, c, shard, &picture);
+	if (!leader || !picture.settled)
+		return "it has no leader, or the members of its group are being changed";
+	if (leader->ingesting)
+		return "a bulk load is going on";
+	for (uint32_t i = 0; i < picture.n; i++)
+		if (picture.members[i].health != HEALTH_UP)
+			return "one of its replicas is out of reach";
+	if (shard->desc.last == shard->desc.first || c->nshards >= SPLIT_SHARDS_MAX)
+		return "there are too many shards";
+	return NULL;
+}
+
+static uint64_t
+begin(Changes *changes, const CatalogCollection *c, const CatalogShard *shard)
+{
+	CatalogShard *changed = changes_of_shard(changes, c, shard);
+	uint64_t	child = changes_next_id(changes);
+
+	/* Those of its replicas follow. */
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		(void) changes_next_id(changes);
+	changed->plan = (Plan) {.kind = PLAN_SPLIT, .child = child,
+		.split_at = shard->desc.first + (shard->desc.last - shard->desc.first) / 2 + 1
+	};
+	log_info("shard=%" PRIu64 " is to be split: shard=%" PRIu64 " from %016" PRIx64, shard->desc.shard, child,
+			 changed->plan.split_at);
+	return child;
+}
+
+void
+op_split(Pd *pd, Question *q)
+{
+	uint64_t	id;
+	CatalogCollection *c;
+	CatalogShard *shard;
+	const char *words;
+	Changes		changes;
+	uint64_t	child;
+	json_t	   *reply;
+	VtStatus	status;
+
+	if (!get_u64(q->body, "shard", &id) || !(shard = find_shard(pd, id, &c)))
+	{
+		refuse(q, VT_NOT_FOUND, "there is no such shard");
+		return;
+	}
+	if ((words = objection(pd, c, shard)) != NULL)
+	{
+		refuse(q, VT_BUSY, "the shard cannot be split now: %s", words);
+		return;
+	}
+	changes_begin(pd, &changes);
+	child = begin(&changes, c, shard);
+	status = changes_commit(pd, &changes);
+	reply = json_object();
+	json_object_set_new(reply, "child", json_u64(child));
+	answer(q, status, reply, NULL);
+}
+
+/* Shards that have become large, one at a time. */
+void
+splits_look(Pd *pd)
+{
+	CatalogCollection *of = NULL;
+	CatalogShard *largest = NULL;
+	uint64_t	most = pd->options.split_rows;
+	Changes		changes;
+
+	if (pd->options.split_rows == 0 || pd->now_us < pd->splits_due_us || !reports_are_in(pd))
+		return;
+	pd->splits_due_us = pd->now_us + LOOK_US;
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			CatalogCollection *c = pd->catalog->collections[i];
+			CatalogShard *shard = &c->shards[j];
+			uint64_t	store;
+			Report	   *leader = leader_of(pd, shard, &store);
+
+			if (shard->plan.kind == PLAN_SPLIT && c->state == COLLECTION_LIVE)
+				return;
+			if (leader && leader->records > most && !objection(pd, c, shard))
+			{
+				most = leader->records;
+				largest = shard;
+				of = c;
+			}
+		}
+	if (!largest)
+		return;
+	changes_begin(pd, &changes);
+	begin(&changes, of, largest);
+	changes_commit(pd, &changes);
+}

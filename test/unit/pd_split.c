@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_split.c
+ *	  A split in the eyes of the placement driver: decided, asked for, reported,
+ *	  settled; and given up before, but not after.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+static CatalogShard *
+shard_of(PdWorld *w, uint64_t id, CatalogCollection **c)
+{
+	CatalogShard *shard = find_shard(&w->pd, id, c);
+
+	assert_non_null(shard);
+	return shard;
+}
+
+/* A cluster of three with one shard, which is beyond the size at which it is split. */
+static PdWorld *
+cluster_with_a_large_shard(uint64_t *parent)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	CatalogCollection *c;
+
+	world_begin(w, 1, 3);
+	run_seconds(w, 3);
+	c = create(w, 1, 3);
+	settle(w, 3, 10);
+	*parent = c->shards[0].desc.shard;
+	for (size_t i = 0; i < w->pd.nbeats; i++)
+		report_in(w->pd.beats[i], *parent)->records = 1001;
+	return w;
+}
+
+static void
+begin_split(PdWorld *w)
+{
+	w->pd.options.split_rows = 1000;
+	w->pd.splits_due_us = 0;
+	splits_look(&w->pd);
+	w->pd.options.split_rows = 0;
+}
+
+/* What the leader is asked to make; false: it is asked nothing. */
+static bool
+asked_for(PdWorld *w, uint64_t parent, WireShardDesc *child)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = shard_of(w, parent, &c);
+	json_t	   *task = split_task(c, shard);
+
+	if (!task)
+		return false;
+	assert_true(get_desc(json_object_get(task, "desc"), child));
+	json_decref(task);
+	return true;
+}
+
+/* A store says that it has applied this. */
+static void
+report(PdWorld *w, const WireShardDesc *child)
+{
+	Beat		beat = {.children = vt_alloc(sizeof(WireShardDesc)), .nchildren = 1};
+	Changes		changes;
+
+	beat.children[0] = *child;
+	changes_begin(&w->pd, &changes);
+	splits_learn(&w->pd, &changes, &beat);
+	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+	free(beat.children);
+}
+
+/* So many of its replicas have been reported by their stores. */
+static void
+see(PdWorld *w, uint64_t id, uint16_t seen)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = shard_of(w, id, &c);
+	Changes		changes;
+
+	changes_begin(&w->pd, &changes);
+	changes_of_shard(&changes, c, shard)->seen = seen;
+	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+}
+
+static bool
+is_over(PdWorld *w, uint64_t id)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = shard_of(w, id, &c);
+	PlanShard	picture;
+
+	return operate_step(&w->pd, c, shard, &picture).kind == STEP_END;
+}
+
+static void
+one_shard_becomes_two(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+	CatalogShard *shard;
+	WireShardDesc child;
+	WireShardDesc again;
+	WireShardDesc born;
+	json_t	   *task;
+	uint64_t	version;
+
+	(void) state;
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
+	version = c->route_version;
+	begin_split(w);
+	shard = shard_of(w, parent, &c);
+	assert_int_equal(shard->plan.kind, PLAN_SPLIT);
+	assert_false(is_over(w, parent));
+
+	/* It is asked for in the same words until it is done. */
+	assert_true(asked_for(w, parent, &child));
+	assert_true(asked_for(w, parent, &again));
+	assert_memory_equal(&child, &again, sizeof(child));
+	assert_int_equal(child.parent, parent);
+	assert_int_equal(child.first, UINT64_MAX / 2 + 1);
+	assert_int_equal(child.last, UINT64_MAX);
+	assert_int_equal(child.range_ver, shard->desc.range_ver + 1);
+	assert_int_equal(child.nreplicas, 3);
+	for (int i = 0; i < 3; i++)
+	{
+		assert_int_equal(child.replicas[i].store, shard->desc.replicas[i].store);
+		assert_true(child.replicas[i].replica > child.shard && child.replicas[i].replica < w->pd.catalog->meta.next_id);
+	}
+
+	/* Reported, twice as well as once. */
+	child.base_index = 77;
+	report(w, &child);
+	report(w, &child);
+	shard = shard_of(w, parent, &c);
+	assert_int_equal(c->nshards, 2);
+	assert_int_equal(c->route_version, version + 1);
+	assert_int_equal(shard->desc.last, child.first - 1);
+	assert_int_equal(shard->desc.range_ver, child.range_ver);
+	shard = shard_of(w, child.shard, &c);
+	assert_true(shard->bootstrapped);
+	assert_int_equal(shard->conf_index, 77);
+	assert_false(asked_for(w, parent, &again));
+	assert_false(is_over(w, parent));
+
+	/* Over when all of its replicas are there, and not before. */
+	assert_null(split_settle_task(&w->pd, &child));
+	see(w, child.shard, 3);
+	assert_false(is_over(w, parent));
+	assert_null(split_settle_task(&w->pd, &child));
+	see(w, child.shard, 7);
+	assert_true(is_over(w, parent));
+	task = split_settle_task(&w->pd, &child);
+	assert_non_null(task);
+	json_decref(task);
+
+	/* Who joins either begins with what it was founded with. */
+	shard = shard_of(w, parent, &c);
+	born = split_born(c, shard);
+	assert_int_equal(born.last, UINT64_MAX);
+	assert_int_equal(born.range_ver, shard->desc.range_ver - 1);
+	shard = shard_of(w, child.shard, &c);
+	born = split_born(c, shard);
+	assert_int_equal(born.range_ver, child.range_ver);
+	assert_int_equal(born.first, child.first);
+
+	/* Also after a start: all of it is in the catalog. */
+	pd_end(w);
+	pd_begin(w);
+	shard = shard_of(w, parent, &c);
+	assert_int_equal(shard->plan.kind, PLAN_SPLIT);
+	assert_int_equal(shard->plan.child, child.shard);
+	assert_int_equal(shard->plan.split_at, child.first);
+	world_end(w);
+	free(w);
+}
+
+static void
+given_up_before_and_not_after(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+	WireShardDesc child;
+	VtError		err = {0};
+	json_t	   *body;
+	char		id[24];
+
+	(void) state;
+	snprintf(id, sizeof(id), "%" PRIu64, parent);
+	body = json_pack("{s:s}", "shard", id);
+	begin_split(w);
+	assert_true(asked_for(w, parent, &child));
+	assert_int_equal(cancel_operator(&w->pd, body, &err), VT_OK);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
+
+	/* The leader had done it all the same. */
+	child.base_index = 5;
+	report(w, &child);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
+	assert_int_equal(c->nshards, 2);
+	assert_int_equal(cancel_operator(&w->pd, body, &err), VT_EXISTS);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
+
+	/* What does not fit is no split of ours. */
+	child.shard++;
+	report(w, &child);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
+	assert_int_equal(c->nshards, 2);
+	json_decref(body);
+	world_end(w);
+	free(w);
+}
+
+static void
+not_while_somebody_is_away(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+
+	(void) state;
+	see(w, parent, 3);
+	begin_split(w);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
+	see(w, parent, 7);
+	for (size_t i = 0; i < w->pd.nbeats; i++)
+		report_in(w->pd.beats[i], parent)->ingesting = true;
+	begin_split(w);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
+	for (size_t i = 0; i < w->pd.nbeats; i++)
+		report_in(w->pd.beats[i], parent)->ingesting = false;
+	begin_split(w);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
+	world_end(w);
+	free(w);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(one_shard_becomes_two, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(given_up_before_and_not_after, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(not_while_somebody_is_away, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
