@@ -49,14 +49,38 @@ struct ClientList
 	VtError		why;
 };
 
-/* The mark of this life of a shard, or NULL. */
-static const ClientMark *
-mark_of(const ClientMarks *marks, const WireShardDesc *desc)
+/* The shard of a route with this id, or NULL. */
+static const WireShardDesc *
+desc_of(const ClientCollection *route, uint64_t shard)
 {
-	for (uint32_t i = 0; i < marks->n; i++)
-		if (marks->items[i].shard == desc->shard && marks->items[i].incarnation == desc->incarnation)
-			return &marks->items[i];
+	for (uint32_t i = 0; i < route->nshards; i++)
+		if (route->shards[i].desc.shard == shard)
+			return &route->shards[i].desc;
 	return NULL;
+}
+
+/*
+ * The mark for this life of a shard; false: there is none.  One that was split off
+ * since has the mark of its parent, if that lies before the split: what was raised
+ * and answered for there holds for the child, whose log begins at the split.
+ */
+static bool
+mark_of(const ClientMarks *marks, const ClientCollection *route, const WireShardDesc *desc, uint64_t *out)
+{
+	uint64_t	bound = UINT64_MAX;
+
+	for (uint32_t depth = 0; desc && depth <= route->nshards; depth++)
+	{
+		for (uint32_t i = 0; i < marks->n; i++)
+			if (marks->items[i].shard == desc->shard && marks->items[i].incarnation == desc->incarnation)
+			{
+				*out = marks->items[i].index;
+				return *out <= bound;
+			}
+		bound = desc->base_index;
+		desc = desc->parent != 0 ? desc_of(route, desc->parent) : NULL;
+	}
+	return false;
 }
 
 VtStatus
@@ -66,6 +90,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 {
 	const ClientCollection *route;
 	ClientList *list;
+	uint64_t	mark;
 	VtStatus	status;
 
 	*out = NULL;
@@ -76,7 +101,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 		return status;
 	/* A shard that is not the one of the mark may know nothing of what it covers. */
 	for (uint32_t i = 0; marks && i < route->nshards; i++)
-		if (!mark_of(marks, &route->shards[i].desc))
+		if (!mark_of(marks, route, &route->shards[i].desc, &mark))
 			return vt_fail(err, VT_WRONG_SHARD, "shard %" PRIu64 " at %s: the shards changed before the listing",
 						   route->shards[i].desc.shard, route->shards[i].endpoint);
 	list = vt_alloc0(sizeof(ClientList));
@@ -89,7 +114,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	memcpy(list->shards, route->shards, sizeof(ClientShard) * list->n);
 	list->marks = vt_alloc0(sizeof(uint64_t) * list->n);
 	for (uint32_t i = 0; marks && i < list->n; i++)
-		list->marks[i] = mark_of(marks, &list->shards[i].desc)->index;
+		mark_of(marks, route, &list->shards[i].desc, &list->marks[i]);
 	list->next = client->lists;
 	client->lists = list;
 	*out = list;

@@ -1,0 +1,174 @@
+# Three workers and three replicas; shards are split again and again while rows are
+# inserted, changed, deleted, vacuumed and searched, and each daemon is killed at some
+# moment of it.  In the end no row is missing, the shards tile the hash space, nothing
+# of a child is left with its parent, and searches find what an exact scan finds.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use JSON::PP;
+use VectronCluster;
+
+my $cluster = VectronCluster->new;
+$cluster->start_pd;
+$cluster->start_worker($_) for 1 .. 3;
+my $node = $cluster->new_server;
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
+$node->safe_psql('postgres', q{
+	CREATE TABLE t (id bigserial PRIMARY KEY, n int DEFAULT 0, v vector(8));
+	CREATE FUNCTION one() RETURNS vector LANGUAGE sql AS $$ SELECT array_agg(random())::vector FROM generate_series(1, 8) $$;
+	INSERT INTO t (v) SELECT one() FROM generate_series(1, 3000);
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 1, replicas = 3);
+});
+
+sub ctl
+{
+	my (@args) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'vectronctl', '--pd', $cluster->pd_endpoint, @args ], '>', \$out, '2>', \$err);
+	return ($?, $out, $err);
+}
+
+sub shards
+{
+	my ($status, $out) = ctl('--json', 'shards');
+	my $rows = $status == 0 ? eval { decode_json($out)->{shards} } : undef;
+	my %shards;
+	for my $row (@{ $rows // [] })
+	{
+		my $s = $shards{ $row->{shard} } //= { shard => $row->{shard}, first => $row->{first}, last => $row->{last}, up => 0, records => [] };
+		$s->{up}++ if $row->{state} eq 'up' && $row->{role} ne 'learner';
+		$s->{leads} = 1 if $row->{role} eq 'leader';
+		push @{ $s->{records} }, $row->{records};
+	}
+	return \%shards;
+}
+
+sub wait_for
+{
+	my ($what, $test) = @_;
+	my $until = time() + 180;
+	while (time() < $until)
+	{
+		return pass($what) if $test->();
+		usleep(100_000);
+	}
+	diag explain shards();
+	return fail($what);
+}
+
+# Each has its three replicas and a leader.
+sub whole
+{
+	my ($n) = @_;
+	my $shards = shards();
+	return keys %$shards == $n && !grep { $_->{up} != 3 || !$_->{leads} } values %$shards;
+}
+
+wait_for('one shard with three replicas', sub { whole(1) });
+
+# Refused where it is not right.
+my ($status, $out, $err) = ctl('split', '12345');
+isnt($status, 0, 'a shard that is not there is not split');
+like($err, qr/there is no such shard/, 'and it says so');
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my %scripts = (
+	insert => "INSERT INTO t (v) VALUES (one());",
+	update => "\\set a random(1, 4000)\nUPDATE t SET v = one() WHERE id = :a;",
+	delete => "\\set a random(1, 4000)\nDELETE FROM t WHERE id = :a AND id % 3 = 0;",
+	scan => "SET enable_seqscan = off;\nSET vectron.verify_scan = on;\nSELECT id FROM t ORDER BY v <-> one() LIMIT 20;",
+	whole => "SET enable_seqscan = off;\nSET vectron.verify_scan = on;\nSELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> one() LIMIT 1000000) s;",
+	vacuum => "VACUUM t;");
+my @running;
+PostgreSQL::Test::Utils::append_to_file("$dir/$_.sql", "$scripts{$_}\n") for keys %scripts;
+my $stop = "$dir/stop";
+
+# A client of each kind, begun anew until told to stop.
+for my $name (sort keys %scripts)
+{
+	my $loop = "while [ ! -e $stop ]; do pgbench -n -T 3 -c 1 -f $dir/$name.sql '" . $node->connstr('postgres') . "'; done";
+	push @running, [ $name, IPC::Run::start([ 'sh', '-c', $loop ], '>', "$dir/$name.out", '2>', "$dir/$name.err") ];
+}
+
+# Ask for a split of any shard until one is taken.
+sub split_one
+{
+	my $until = time() + 120;
+	while (time() < $until)
+	{
+		my @ids = keys %{ shards() };
+		for my $id (@ids)
+		{
+			my ($s) = ctl('split', $id);
+			return $id if $s == 0;
+		}
+		usleep(200_000);
+	}
+	return 0;
+}
+
+my $n = 1;
+my @victims = ('worker1', 'worker2', 'worker3', 'pd');
+for my $victim (@victims)
+{
+	my $id = split_one();
+	isnt($id, 0, "a split is taken, and $victim will be killed in the middle");
+	usleep(1000 * int(rand(600)));
+	$cluster->kill9($victim);
+	usleep(1000 * int(rand(400)));
+	$victim eq 'pd' ? $cluster->start_pd : $cluster->start_worker(substr($victim, 6));
+	$n++;
+	wait_for("there are $n shards with three replicas each", sub { whole($n) });
+}
+PostgreSQL::Test::Utils::append_to_file($stop, "x");
+$_->[1]->finish for @running;
+for my $run (@running)
+{
+	like(slurp_file("$dir/$run->[0].out"), qr/transactions actually processed: [1-9]/, "$run->[0] did something");
+}
+
+# The ends of intervals as the catalog has them.
+my $shards = shards();
+my $next = '0';
+my $tiles = 1;
+for my $s (sort { sprintf('%020s', $a->{first}) cmp sprintf('%020s', $b->{first}) } values %$shards)
+{
+	$tiles &&= $s->{first} eq $next;
+	$next = $s->{last} eq '18446744073709551615' ? 'end' : add_one($s->{last});
+}
+ok($tiles && $next eq 'end', 'the shards tile the hash space');
+
+sub add_one
+{
+	use bigint;
+	my ($text) = @_;
+	return '' . (0 + Math::BigInt->new($text) + 1);
+}
+
+wait_for('the replicas of a shard hold as many records each', sub {
+	return !grep { my %seen = map { $_ => 1 } @{ $_->{records} }; keys %seen > 1 } values %{ shards() };
+});
+$cluster->clean($node, 't', 't_v', 'no row is missing, none is wrong');
+$node->safe_psql('postgres', 'VACUUM t');
+is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')}), '0|0|0', 'and none is left over after VACUUM');
+my $recall = $node->safe_psql('postgres', q{
+	SET vectron.ef_search = 100;
+	CREATE TEMP TABLE q AS SELECT n, one() AS v FROM generate_series(1, 50) n;
+	CREATE TEMP TABLE exact AS SELECT q.n, t.id FROM q CROSS JOIN LATERAL
+		(SELECT id FROM t ORDER BY t.v::real[]::vector <-> q.v LIMIT 10) t;
+	SET enable_seqscan = off;
+	CREATE TEMP TABLE found AS SELECT q.n, t.id FROM q CROSS JOIN LATERAL (SELECT id FROM t ORDER BY t.v <-> q.v LIMIT 10) t;
+	SELECT count(*) / 500.0 >= 0.98 FROM exact NATURAL JOIN found});
+is($recall, 't', 'a search finds what an exact one does');
+
+# Frozen rows are gone from the disk: what a new start counts is what is served.
+wait_for('rows that a split has left are removed', sub {
+	my $text = join('', map { slurp_file($cluster->log_file("worker$_")) } 1 .. 3);
+	return $text =~ /rows of other shards were removed/;
+});
+$node->stop;
+done_testing();
