@@ -180,7 +180,7 @@ ask_for_split(Sim *sim)
 	if (r == NULL)
 		return;
 	raft_get_status(r->raft, &status);
-	if (sim->calm && status.commit != status.last)
+	if (sim->calm && r->sm_applied < status.last)
 		return;					/* what was asked before is not decided yet */
 	/* As of this configuration: the entry comes behind it in the log. */
 	if (!describe_members(sim, raft_get_conf(r->raft), &w->split_child))
@@ -194,7 +194,7 @@ ask_for_split(Sim *sim)
 		sim_trace(sim, "g%u %llu is asked to split, at %llu", r->group, LLU(r->id), LLU(index));
 		COUNT(sim, splits_asked);
 		sim->counts.proposed++;
-		/* Each of these was committed, and the first that is must be taken. */
+		/* Each of these was applied, and the first that is must be taken. */
 		if (sim->calm && ++w->asked_in_calm > CALM_ASKS)
 			sim_fail(sim, "[D1] group %u is asked in vain to split", r->group);
 	}
