@@ -30,8 +30,7 @@ errand_free(Errand *errand)
 	free(errand->entries);
 	buf_free(&errand->message);
 	buf_free(&errand->pending);
-	if (errand->stream)
-		errand->replica->machine.snapshot_close(errand->stream);
+	send_close(errand);
 	free(errand);
 }
 

@@ -85,6 +85,7 @@ typedef struct Errand
 	uint64_t	to;
 	uint64_t	node;
 	void	   *stream;
+	struct Ahead *ahead;		/* reads it; NULL: not yet */
 	Buf			message;
 	bool		ok;
 	uint32_t	seq;			/* of the chunk in pending, or of the next */
@@ -436,6 +437,7 @@ extern void compact_evict(Replica *replica, uint64_t applied);
 /* send.c */
 extern void send_open(Errand *errand);
 extern bool send_go_on(Errand *errand);
+extern void send_close(Errand *errand); /* its stream, if it is open */
 
 /* group.c, with the step lock held */
 extern void group_handle(Replica *replica, Event *event);

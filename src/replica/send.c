@@ -9,6 +9,9 @@
  * host may leave is bounded.  While an errand waits for the one or the other it is
  * in its queue, and the thread does something else.
  *
+ * The next chunk is read while the peer is busy with the one before, by a thread of
+ * the stream's own.
+ *
  *-------------------------------------------------------------------------
  */
 #include "replica/replica.h"
@@ -17,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "private.h"
 
 #define CHUNK_BYTES (1u << 20)
@@ -40,17 +44,126 @@ send_open(Errand *errand)
 	}
 }
 
+/* -- Reading ahead --------------------------------------------------------- */
+
+typedef struct Ahead
+{
+	const ReplicaMachine *machine;
+	void	   *stream;
+	pthread_t	thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool		full;			/* the rest is there to be taken */
+	bool		stop;
+	VtStatus	status;
+	VtError		err;
+	Buf			data;
+	bool		last;
+} Ahead;
+
+static void *
+ahead_main(void *arg)
+{
+	Ahead	   *ahead = (Ahead *) arg;
+	bool		over = false;
+
+	thread_name("snapshot");
+	pthread_mutex_lock(&ahead->lock);
+	while (!over && !ahead->stop)
+	{
+		if (ahead->full)
+		{
+			pthread_cond_wait(&ahead->changed, &ahead->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&ahead->lock);
+		ahead->status = ahead->machine->snapshot_read(ahead->stream, CHUNK_BYTES, &ahead->data, &ahead->last, &ahead->err);
+		over = ahead->status != VT_OK || ahead->last;
+		pthread_mutex_lock(&ahead->lock);
+		ahead->full = true;
+		pthread_cond_broadcast(&ahead->changed);
+	}
+	pthread_mutex_unlock(&ahead->lock);
+	return NULL;
+}
+
+static void
+ahead_start(Errand *errand)
+{
+	Ahead	   *ahead = vt_alloc0(sizeof(Ahead));
+
+	ahead->machine = &errand->replica->machine;
+	ahead->stream = errand->stream;
+	pthread_mutex_init(&ahead->lock, NULL);
+	pthread_cond_init(&ahead->changed, NULL);
+	host_start_thread(&ahead->thread, ahead_main, ahead);
+	errand->ahead = ahead;
+}
+
+static VtStatus
+ahead_take(Ahead *ahead, Buf *data, bool *last, VtError *err)
+{
+	VtStatus	status;
+
+	pthread_mutex_lock(&ahead->lock);
+	while (!ahead->full)
+		pthread_cond_wait(&ahead->changed, &ahead->lock);
+	status = ahead->status;
+	if (status != VT_OK)
+		*err = ahead->err;		/* and it stays so */
+	else
+	{
+		*data = ahead->data;
+		*last = ahead->last;
+		memset(&ahead->data, 0, sizeof(ahead->data));
+		ahead->full = false;
+		pthread_cond_broadcast(&ahead->changed);
+	}
+	pthread_mutex_unlock(&ahead->lock);
+	return status;
+}
+
+static void
+ahead_stop(Ahead *ahead)
+{
+	pthread_mutex_lock(&ahead->lock);
+	ahead->stop = true;
+	pthread_cond_broadcast(&ahead->changed);
+	pthread_mutex_unlock(&ahead->lock);
+	pthread_join(ahead->thread, NULL);
+	pthread_mutex_destroy(&ahead->lock);
+	pthread_cond_destroy(&ahead->changed);
+	buf_free(&ahead->data);
+	free(ahead);
+}
+
+void
+send_close(Errand *errand)
+{
+	if (errand->ahead)
+		ahead_stop(errand->ahead);
+	errand->ahead = NULL;
+	if (errand->stream)
+		errand->replica->machine.snapshot_close(errand->stream);
+	errand->stream = NULL;
+}
+
+/* -- Sending --------------------------------------------------------------- */
+
 /* The next chunk, in errand->pending until the peer has it. */
 static VtStatus
-read_chunk(Errand *errand, VtError *err)
+next_chunk(Errand *errand, VtError *err)
 {
 	Replica    *replica = errand->replica;
 	WireChunk	chunk = {.group = replica->group, .to = errand->to, .stream = errand->id,
 		.seq = errand->seq
 	};
 	Buf			data = {0};
-	VtStatus	status = replica->machine.snapshot_read(errand->stream, CHUNK_BYTES, &data, &chunk.last,
-														err);
+	VtStatus	status;
+
+	if (!errand->ahead)
+		ahead_start(errand);
+	status = ahead_take(errand->ahead, &data, &chunk.last, err);
 
 	if (status == VT_OK)
 	{
@@ -122,8 +235,7 @@ end(Errand *errand, bool ok, const VtError *err)
 		log_warn("group=%llu: could not send a snapshot to replica %llu: %s",
 				 (unsigned long long) replica->group, (unsigned long long) errand->to,
 				 vt_error_words(err));
-	replica->machine.snapshot_close(errand->stream);
-	errand->stream = NULL;
+	send_close(errand);
 	buf_free(&errand->pending);
 }
 
@@ -137,7 +249,7 @@ one_chunk(Errand *errand, int64_t *wait_us)
 	*wait_us = 0;
 	if (errand->pending.len == 0)
 	{
-		if (read_chunk(errand, &err) != VT_OK)
+		if (next_chunk(errand, &err) != VT_OK)
 		{
 			end(errand, false, &err);
 			return true;
