@@ -79,18 +79,7 @@ lines_with(const Bench *bench, const char *words)
 	uint32_t	n = 0;
 
 	for (uint32_t i = 1; i <= bench->workers; i++)
-	{
-		char		path[300];
-		char		line[500];
-		FILE	   *in;
-
-		snprintf(path, sizeof(path), "%s/worker%u.log", bench->directory, i);
-		in = fopen(path, "r");
-		while (in && fgets(line, sizeof(line), in))
-			n += strstr(line, words) != NULL;
-		if (in)
-			fclose(in);
-	}
+		n += worker_says(bench, i, words);
 	return n;
 }
 

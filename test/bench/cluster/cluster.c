@@ -170,6 +170,23 @@ worker_start(Bench *bench, uint32_t n)
 	bench->pids[n] = start(bench, name, argv);
 }
 
+uint32_t
+worker_says(const Bench *bench, uint32_t n, const char *words)
+{
+	char		path[300];
+	char		line[500];
+	uint32_t	lines = 0;
+	FILE	   *in;
+
+	snprintf(path, sizeof(path), "%s/worker%u.log", bench->directory, n);
+	in = fopen(path, "r");
+	while (in && fgets(line, sizeof(line), in))
+		lines += strstr(line, words) != NULL;
+	if (in)
+		fclose(in);
+	return lines;
+}
+
 void
 worker_kill(Bench *bench, uint32_t n)
 {

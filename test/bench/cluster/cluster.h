@@ -92,6 +92,7 @@ extern void cluster_stop(Bench *bench);
 extern void worker_start(Bench *bench, uint32_t n);
 extern void worker_kill(Bench *bench, uint32_t n);
 extern const char *worker_endpoint(const Bench *bench, uint32_t n);	/* until the next call */
+extern uint32_t worker_says(const Bench *bench, uint32_t n, const char *words);	/* in so many lines of its log */
 extern int	process_start(Bench *bench, const char *name, char *const argv[]);
 extern void process_end(int *pid, int signal);
 extern Client *bench_client(Bench *bench);

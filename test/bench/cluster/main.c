@@ -47,6 +47,7 @@ busy_options(Bench *b)
 	b->searchers = 8;
 	b->writers = 2;
 	b->dim = 128;
+	b->records = 20000;
 	b->checkpoint = 1;
 	b->seconds = 60;
 	b->worst_ms = 100;

@@ -33,6 +33,7 @@ typedef struct Part
 	double		p99_ms;
 	double		cpu_us;			/* of a write, all processes but the clients */
 	double		switches;		/* the same */
+	double		clients_us;		/* of processor, of the clients */
 } Part;
 
 typedef struct Rivalry
@@ -44,14 +45,22 @@ typedef struct Rivalry
 	uint32_t	value;			/* bytes that etcd puts */
 } Rivalry;
 
+/* Processor time of this process, in which the clients are. */
+static double
+own_seconds(void)
+{
+	return usage_of((int) getpid()).seconds;
+}
+
 static Part
-part_of(const Times *times, double seconds, Usage before, Usage after)
+part_of(const Times *times, double seconds, Usage before, Usage after, double own)
 {
 	double		n = times->n > 0 ? (double) times->n : 1;
 
 	return (Part) {
 		(double) times->n / seconds, times_ms(times, 0.5), times_ms(times, 0.99),
-		(after.seconds - before.seconds) * 1e6 / n, (double) (after.switches - before.switches) / n
+		(after.seconds - before.seconds) * 1e6 / n, (double) (after.switches - before.switches) / n,
+		(own_seconds() - own) * 1e6 / n
 	};
 }
 
@@ -59,11 +68,12 @@ static Part
 theirs(Rivalry *r, uint32_t clients, double seconds)
 {
 	Usage		before = etcd_usage(r->etcd);
+	double		own = own_seconds();
 	Times		times = {0};
 	Part		part;
 
 	etcd_put(r->etcd, clients, clients < r->connections ? clients : r->connections, r->value, seconds, &times);
-	part = part_of(&times, seconds, before, etcd_usage(r->etcd));
+	part = part_of(&times, seconds, before, etcd_usage(r->etcd), own);
 	times_free(&times);
 	return part;
 }
@@ -73,6 +83,7 @@ ours(Rivalry *r, uint32_t clients, double seconds)
 {
 	LoadOptions options = {.writers = clients, .batch = 1, .first = r->next};
 	Usage		before = usage_of_all(r->bench);
+	double		own = own_seconds();
 	int64_t		begun = clock_now_us();
 	Load	   *load = load_start(r->bench, &options);
 	Times		searches = {0};
@@ -83,7 +94,7 @@ ours(Rivalry *r, uint32_t clients, double seconds)
 	r->next = load_stop(load);
 	seconds = (double) (clock_now_us() - begun) / 1e6;
 	load_times(load, 0, &searches, &writes);
-	part = part_of(&writes, seconds, before, usage_of_all(r->bench));
+	part = part_of(&writes, seconds, before, usage_of_all(r->bench), own);
 	times_free(&writes);
 	load_free(load);
 	return part;
@@ -92,8 +103,8 @@ ours(Rivalry *r, uint32_t clients, double seconds)
 static void
 print_part(const char *who, uint32_t clients, const Part *part)
 {
-	printf("  %-8s %3u clients: %7.0f/s, p50 %6.2f ms, p99 %6.2f; %4.0f us of processor and %5.1f switches each\n",
-		   who, clients, part->rate, part->p50_ms, part->p99_ms, part->cpu_us, part->switches);
+	printf("  %-8s %3u clients: %7.0f/s, p50 %6.2f ms, p99 %6.2f; each %4.0f us of processor and %5.1f switches, the client %3.0f us\n",
+		   who, clients, part->rate, part->p50_ms, part->p99_ms, part->cpu_us, part->switches, part->clients_us);
 }
 
 static int
