@@ -13,6 +13,8 @@
 #include "bench.h"
 #include "hnsw/hnsw.h"
 
+#define TURNS 10				/* of a window */
+
 static void
 add_row(Hnsw *h, const Set *set, uint32_t row)
 {
@@ -165,22 +167,54 @@ mode_recall(const Set *set, Hnsw *h, uint32_t ef)
 	return wanted ? (double) right / (double) wanted : 0;
 }
 
-static void
+/* What a graph is after a turn. */
+typedef struct State
+{
+	double		recall;
+	double		unreachable;	/* share of the nodes */
+	double		bytes;			/* of memory, a vector */
+} State;
+
+static State
 churn_line(const Set *set, Hnsw *h, const char *name, int turn)
 {
 	HnswReport	report;
 	HnswStats	stats;
-	double		recall;
+	State		state;
 
 	while (hnsw_link_next(h))
 		;
 	hnsw_stats(h, &stats);
-	recall = mode_recall(set, h, EF);
+	state.recall = mode_recall(set, h, EF);
 	if (!hnsw_check(h, &report))
 		printf("BROKEN: %s\n", report.first);
-	printf("%-22s %5d %8.4f %8llu %8.3f%% %8llu %9.0f\n", name, turn, recall,
-		   (unsigned long long) stats.live, 100.0 * (double) report.unreachable / (double) report.nodes,
-		   (unsigned long long) stats.used, (double) stats.bytes / (double) stats.live);
+	state.unreachable = (double) report.unreachable / (double) report.nodes;
+	state.bytes = (double) stats.bytes / (double) stats.live;
+	printf("%-22s %5d %8.4f %8llu %8.3f%% %8llu %9.0f\n", name, turn, state.recall,
+		   (unsigned long long) stats.live, 100 * state.unreachable,
+		   (unsigned long long) stats.used, state.bytes);
+	fflush(stdout);
+	return state;
+}
+
+/* The rows of the window after a turn, in a graph that never saw others. */
+static State
+churn_fresh(const Settings *settings, const Set *set, const Engine *engine, const uint32_t *order, int turn)
+{
+	uint32_t	window = set->n / 2;
+	void	   *fresh = index_make(settings, set, 0, engine);
+	char		name[64];
+	State		state;
+
+	for (uint32_t i = 0; i < window; i++)
+	{
+		add_row(engine_graph(fresh), set, order[(uint32_t) (turn % 2) * window + i]);
+		hnsw_link_next(engine_graph(fresh));
+	}
+	snprintf(name, sizeof(name), "%s fresh", engine->name + 8);
+	state = churn_line(set, engine_graph(fresh), name, turn);
+	engine->destroy(fresh);
+	return state;
 }
 
 /*
@@ -197,10 +231,11 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	uint32_t   *slots = vt_alloc(sizeof(uint32_t) * set->n);
 	char		name[64];
 	void	   *index = index_make(settings, set, 0, engine);
-	void	   *fresh;
 	Hnsw	   *h = engine_graph(index);
+	State		states[TURNS + 1];
+	State		fresh[2];
+	State		worst = {0, 0, 0};
 	uint32_t	n = 0;
-	uint64_t	at;
 
 	snprintf(name, sizeof(name), "%s %s", engine->name + 8, kinds[kind]);
 	if (kind == 1)
@@ -213,39 +248,47 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	else
 		for (; n < set->n; n++)
 			order[n] = n;
-	for (at = 0; at < 11 * (uint64_t) window; at++)
+	for (uint64_t at = 0; at < (TURNS + 1) * (uint64_t) window; at++)
 	{
-		uint32_t	row = order[at % set->n];
+		uint64_t	place = at % (2 * (uint64_t) window);
+		uint32_t	old = slots[(at + window) % (2 * (uint64_t) window)];
+		uint32_t	row = order[place];
 		uint32_t	slot;
 		VtError		err;
 
 		if (hnsw_reserve(h, &slot, &err) != VT_OK)
 			abort();
 		if (at >= window && kind == 2)
-			hnsw_replace(h, slots[(at - window) % set->n], slot, row, set->base + (size_t) row * set->dim);
+			hnsw_replace(h, old, slot, row, set->base + (size_t) row * set->dim);
 		else
 		{
 			if (at >= window)
-				hnsw_delete(h, slots[(at - window) % set->n]);
+				hnsw_delete(h, old);
 			hnsw_add(h, slot, row, set->base + (size_t) row * set->dim);
 		}
-		slots[at % set->n] = slot;
+		slots[place] = slot;
 		hnsw_link_next(h);
 		hnsw_repair(h, 64, false);
 		if ((at + 1) % window == 0)
-			churn_line(set, h, name, (int) ((at + 1) / window) - 1);
-	}
+		{
+			int			turn = (int) ((at + 1) / window) - 1;
 
-	/* The same rows, in a graph that never saw others. */
-	fresh = index_make(settings, set, 0, engine);
-	for (at = 10 * (uint64_t) window; at < 11 * (uint64_t) window; at++)
-	{
-		add_row(engine_graph(fresh), set, order[at % set->n]);
-		hnsw_link_next(engine_graph(fresh));
+			states[turn] = churn_line(set, h, name, turn);
+		}
 	}
-	snprintf(name, sizeof(name), "%s fresh", engine->name + 8);
-	churn_line(set, engine_graph(fresh), name, 10);
-	engine->destroy(fresh);
+	for (int turn = 0; turn < 2; turn++)
+		fresh[turn] = churn_fresh(settings, set, engine, order, turn);
+	for (int turn = 0; turn <= TURNS; turn++)
+	{
+		double		loss = fresh[turn % 2].recall - states[turn].recall;
+		double		more = states[turn].bytes / fresh[turn % 2].bytes;
+
+		worst.recall = loss > worst.recall ? loss : worst.recall;
+		worst.unreachable = states[turn].unreachable > worst.unreachable ? states[turn].unreachable : worst.unreachable;
+		worst.bytes = more > worst.bytes ? more : worst.bytes;
+	}
+	printf("%-22s at worst: %.4f of recall less than fresh, %.4f%% unreachable, %.2f times its memory\n", name,
+		   worst.recall, 100 * worst.unreachable, worst.bytes);
 	engine->destroy(index);
 	free(order);
 	free(slots);
@@ -254,7 +297,7 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 void
 mode_churn(const Settings *settings, const Set *set)
 {
-	printf("\na window of %u turned over ten times, ef %d\n%-22s %5s %8s %8s %9s %8s %9s\n", set->n / 2, EF,
+	printf("\na window of %u turned over %d times, ef %d\n%-22s %5s %8s %8s %9s %8s %9s\n", set->n / 2, TURNS, EF,
 		   "engine", "turn", "recall", "live", "unreach.", "slots", "B/vector");
 	for (int kind = 0; kind < 3; kind++)
 		if (kind != 1 || set->classes)
