@@ -530,7 +530,7 @@ extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);
 
 /*
  * Choose up to limit of n candidates as neighbours: nearest first, none that is
- * nearer to a chosen one than to the node itself.  candidates: score and slot,
+ * nearer, by a factor, to a chosen one than to the node itself.  candidates: score and slot,
  * ordered.  Returns how many are in out.
  */
 typedef struct Candidate
