@@ -305,6 +305,8 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 	free(beat->reports);
 	beat->reports = reports;
 	beat->nreports = n;
+	beat->quiet = false;
+	beat->learned_at = UINT64_MAX;
 	beat->digest = 0;
 	get_u64(body, "digest", &beat->digest);
 	take_damaged(beat, body);

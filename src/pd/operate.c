@@ -407,10 +407,12 @@ static void
 tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
 {
 	Report	   *report = report_in(beat, shard->desc.shard);
+	bool		was_quiet = beat->quiet;
 	uint64_t	leads;
 	uint64_t	replica;
 	bool		ours = operate_has_replica(shard, beat->store, &replica);
 
+	beat->quiet = false;		/* unless all is as it should be */
 	if (c->state == COLLECTION_DOOMED)
 	{
 		if (ours)
@@ -438,14 +440,15 @@ tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *sha
 			operate_give(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
-	if (report && report->leader && shard->plan.kind != PLAN_NONE &&
-		leader_of(pd, shard, &leads) == report)
+	if (!report || !report->leader || shard->plan.kind == PLAN_NONE)
+		beat->quiet = was_quiet;
+	else if (leader_of(pd, shard, &leads) == report)
 		give_step(pd, beat->store, c, shard, tasks);
 }
 
-/* Everything a store has to do now. */
-void
-tasks_for(Pd *pd, Beat *beat, json_t *tasks)
+/* What a store has to do with its shards, and with those it should not have. */
+static void
+tasks_of_shards(Pd *pd, Beat *beat, json_t *tasks)
 {
 	size_t		n;
 	const ShardPlace *homes = shards_of_store(pd, beat->store, &n);
@@ -465,6 +468,34 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 		if (shard && !operate_has_replica(shard, beat->store, &replica))
 			tasks_of_shard(pd, beat, c, shard, tasks);
 	}
+	/* A damaged replica whose place another has taken. */
+	for (size_t i = 0; i < beat->ndamaged; i++)
+	{
+		const Damaged *damaged = &beat->damaged[i];
+		CatalogShard *shard = find_shard(pd, damaged->shard, &c);
+
+		beat->quiet = false;
+		if (shard && shard->bootstrapped && damaged->replica &&
+			(!operate_has_replica(shard, beat->store, &replica) || replica != damaged->replica))
+			operate_give(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
+	}
+}
+
+/*
+ * Everything a store has to do now.  When all was as it should be, and neither what
+ * the store says nor what the catalog has of its shards is another since, it still is.
+ */
+void
+tasks_for(Pd *pd, Beat *beat, json_t *tasks)
+{
+	uint64_t	touched = store_touched(pd->catalog, beat->store);
+
+	if (!beat->quiet || beat->quiet_at != touched)
+	{
+		beat->quiet = true;
+		beat->quiet_at = touched;
+		tasks_of_shards(pd, beat, tasks);
+	}
 	handovers_tell(pd, beat, tasks);
 	for (size_t i = 0; i < beat->nchildren; i++)
 	{
@@ -472,15 +503,5 @@ tasks_for(Pd *pd, Beat *beat, json_t *tasks)
 
 		if (task)
 			give(pd, beat->store, task, tasks);
-	}
-	/* A damaged replica whose place another has taken. */
-	for (size_t i = 0; i < beat->ndamaged; i++)
-	{
-		const Damaged *damaged = &beat->damaged[i];
-		CatalogShard *shard = find_shard(pd, damaged->shard, &c);
-
-		if (shard && shard->bootstrapped && damaged->replica &&
-			(!operate_has_replica(shard, beat->store, &replica) || replica != damaged->replica))
-			operate_give(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
 	}
 }

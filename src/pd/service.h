@@ -135,6 +135,9 @@ typedef struct Beat
 	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
 	uint64_t	looked;			/* store_touched() when its tasks were looked for last */
 	bool		wake;			/* something else is new for it */
+	bool		quiet;			/* it had nothing to do with these reports, */
+	uint64_t	quiet_at;		/* store_touched() being this */
+	uint64_t	learned_at;		/* the same, when all that they teach was learned */
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
 	StoreFacts	facts;

@@ -157,13 +157,35 @@ learn(Changes *changes, CatalogCollection *collection, CatalogShard *shard, uint
 		take_members(shard, report);
 }
 
+static VtStatus
+learn_all(Pd *pd, Beat *beat)
+{
+	Changes		changes;
+	VtStatus	status;
+
+	changes_begin(pd, &changes);
+	for (size_t i = 0; i < beat->nreports; i++)
+	{
+		CatalogCollection *collection;
+		CatalogShard *shard = find_shard(pd, beat->reports[i].shard, &collection);
+
+		if (shard && collection->state != COLLECTION_DOOMED)
+			learn(&changes, collection, shard, beat->store, &beat->reports[i]);
+	}
+	splits_learn(pd, &changes, beat);
+	status = changes_commit(pd, &changes);
+	beat_take_missing(pd, beat);
+	if (status == VT_OK)
+		beat->learned_at = store_touched(pd->catalog, beat->store);
+	return status;
+}
+
 VtStatus
 heartbeat_take(Pd *pd, json_t *body, VtError *err)
 {
 	uint64_t	store;
 	int64_t		wait_ms;
 	Beat	   *beat;
-	Changes		changes;
 	VtStatus	status;
 
 	if (get_u64(body, "store", &store) && catalog_gone(pd->catalog, store, NULL))
@@ -177,20 +199,13 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	if (!beat)
 		return vt_fail(err, VT_INVALID, "heartbeat: a report is malformed");
 	facts_take(beat, body);
-	changes_begin(pd, &changes);
-	for (size_t i = 0; i < beat->nreports; i++)
+	/* The same reports teach nothing new while the catalog has the same of their shards. */
+	if (beat->learned_at != store_touched(pd->catalog, store) || beat->nchildren > 0)
 	{
-		CatalogCollection *collection;
-		CatalogShard *shard = find_shard(pd, beat->reports[i].shard, &collection);
-
-		if (shard && collection->state != COLLECTION_DOOMED)
-			learn(&changes, collection, shard, store, &beat->reports[i]);
+		status = learn_all(pd, beat);
+		if (status != VT_OK)
+			return vt_fail(err, status, "heartbeat: a report could not be recorded");
 	}
-	splits_learn(pd, &changes, beat);
-	status = changes_commit(pd, &changes);
-	beat_take_missing(pd, beat);
-	if (status != VT_OK)
-		return vt_fail(err, status, "heartbeat: a report could not be recorded");
 	status = drops_take(pd, beat, json_object_get(body, "dropped"));
 	if (status != VT_OK)
 		return vt_fail(err, status, "heartbeat: what was dropped could not be recorded");

@@ -118,6 +118,15 @@ sim_beat(Sim *sim, uint32_t at)
 		store->whole_us = sim->now;
 		sim->figures.full_beats++;
 	}
+	if (store->ndropped > 0)
+	{
+		json_t	   *dropped = json_array();
+
+		for (size_t i = 0; i < store->ndropped; i++)
+			json_array_append_new(dropped, json_u64(store->dropped[i]));
+		json_object_set_new(body, "dropped", dropped);
+	}
+	store->dropped_said = store->ndropped;
 	store->said = store->changes;
 	sim->figures.beats++;
 	sim_send(sim, EVENT_ARRIVES, at, ++store->letter, body);
@@ -217,16 +226,29 @@ create_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica)
 }
 
 static void
+tell_dropped(SimStore *store, uint64_t shard)
+{
+	store->dropped = vt_realloc(store->dropped, sizeof(uint64_t) * (store->ndropped + 1));
+	store->dropped[store->ndropped++] = shard;
+}
+
+static void
 drop_replica(Sim *sim, SimStore *store, SimGroup *group, uint64_t replica)
 {
 	SimReplica *r = sim_replica(store, group->shard);
 
+	if (!r)
+	{
+		tell_dropped(store, group->shard);	/* it never was here, or is gone */
+		idmap_put(&store->dead, replica, 1);
+	}
 	if (!r || r->replica != replica)
 		return;
 	for (uint32_t i = 0; i < group->n; i++)
 		if (group->members[i].replica == replica && group->members[i].role == ROLE_VOTER)
 			sim_fail(sim, "shard %" PRIu64 ": voter %" PRIu64 " is to be deleted", group->shard, replica);
 	sim_lose_replica(store, group->shard);
+	tell_dropped(store, group->shard);
 	idmap_put(&store->dead, replica, 1);
 	sim->figures.dropped++;
 }
@@ -268,6 +290,10 @@ sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 		return;
 	store->letter++;			/* a double of it is not listened to */
 	store->told = json_is_true(json_object_get(body, "tell_all")) ? 0 : store->said;
+	store->ndropped -= store->dropped_said;
+	if (store->ndropped > 0)
+		memmove(store->dropped, store->dropped + store->dropped_said, sizeof(uint64_t) * store->ndropped);
+	store->dropped_said = 0;
 	json_array_foreach(tasks, i, task)
 	{
 		do_task(sim, store, task);

@@ -169,6 +169,7 @@ sim_store_wiped(Sim *sim, SimStore *store)
 	store->n = 0;
 	idmap_free(&store->at);
 	idmap_free(&store->dead);
+	store->ndropped = 0;
 	store->id = 0;
 	put_be64(store->data_id.b, prng_next(&sim->prng));
 	sim_store_lives(sim, store);

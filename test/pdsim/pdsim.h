@@ -59,6 +59,10 @@ typedef struct SimStore
 	IdMap		at;				/* shard: place among them */
 	IdMap		dead;			/* replicas that were deleted here, and are made no more */
 
+	uint64_t   *dropped;		/* shards deleted here, for the driver to hear */
+	size_t		ndropped;
+	size_t		dropped_said;	/* in the heartbeat that waits */
+
 	/* Heartbeats */
 	uint64_t	changes;		/* of what it would say; its digest */
 	uint64_t	told;			/* when it was told last */
@@ -132,7 +136,7 @@ typedef struct SimFigures
 	uint32_t	most_plans;
 	uint32_t	most_arriving;
 
-	/* Real time */
+	/* Time of the processor */
 	double		look_s;
 	double		look_most_s;
 	uint64_t	looks;			/* that did something */

@@ -29,7 +29,7 @@
  */
 #include "pdsim.h"
 
-#define SETTLED (40 * SECOND)
+#define SETTLED (60 * SECOND)
 
 typedef struct Line
 {

@@ -107,7 +107,7 @@ static const char *
 plan_name(PlanKind kind)
 {
 	static const char *const names[PLAN_KINDS] = {
-		"nothing", "repair", "grow", "shrink", "drain", "move", "balance", "spread", "search"
+		"nothing", "repair", "grow", "shrink", "drain", "move", "balance", "spread", "search", "split"
 	};
 
 	return names[kind];

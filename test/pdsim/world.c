@@ -17,7 +17,7 @@ sim_clock(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
 }
 
@@ -193,6 +193,7 @@ sim_end(Sim *sim)
 	for (size_t i = 0; i < sim->nstores; i++)
 	{
 		free(sim->stores[i].replicas);
+		free(sim->stores[i].dropped);
 		idmap_free(&sim->stores[i].at);
 		idmap_free(&sim->stores[i].dead);
 	}
