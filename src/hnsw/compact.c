@@ -205,7 +205,7 @@ compact_give_back(Hnsw *h)
 
 			if (from < h->cut_from)
 				from = h->cut_from;
-			slots_give_back(h, from, h->cut_to);
+			memory_give_back(h, from, h->cut_to);
 			h->cut_to = from;
 		}
 		pthread_mutex_unlock(&h->lock);

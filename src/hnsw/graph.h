@@ -422,6 +422,25 @@ extern void vectors_read(const Hnsw *h, uint32_t slot, float *out);
 /* The room from this slot on is not needed any more; the last chunks have gone before. */
 extern void vectors_give_back(Hnsw *h, uint32_t from);
 
+/* -- memory.c -------------------------------------------------------------- */
+
+/* Where the sections of a chunk lie. */
+extern void memory_lay_out(Hnsw *h);
+
+/* Memory for the slots up to n, of which `used` have theirs. */
+extern VtStatus memory_make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err);
+
+/* Give the memory of the slots from..to - 1 of one chunk back; nobody looks at them.  Under h->lock. */
+extern void memory_give_back(Hnsw *h, uint32_t from, uint32_t to);
+
+/* While a file is loaded: slots 0 to n - 1, all free. */
+extern VtStatus graph_make_slots(Hnsw *h, uint32_t n, VtError *err);
+extern void memory_close(Hnsw *h);
+
+/* -- graph.c --------------------------------------------------------------- */
+
+extern void graph_account(Hnsw *h, int64_t bytes);
+
 /* -- slots.c --------------------------------------------------------------- */
 
 extern void slot_list_push(SlotList *list, uint32_t slot);
@@ -435,16 +454,13 @@ extern void graph_retire(Hnsw *h, uint32_t slot, bool graced);
 /* Make free what has had its grace.  Under h->lock. */
 extern void graph_reclaim(Hnsw *h);
 
-extern void graph_account(Hnsw *h, int64_t bytes);
-
 /* The vector of a slot and what is computed from it. */
 extern void graph_write_row(Hnsw *h, uint32_t slot, const float *vector);
 
 /* The same from another slot. */
 extern void graph_copy_row(Hnsw *h, uint32_t from, uint32_t to);
 
-/* While a file is loaded: slots 0 to n - 1, all free; a live slot joins the queue. */
-extern VtStatus graph_make_slots(Hnsw *h, uint32_t n, VtError *err);
+/* While a file is loaded: a live slot joins the queue. */
 extern void graph_enqueue(Hnsw *h, uint32_t slot);
 
 /* A slot nobody has: to be handed out again, unless it lies beyond the limit.  Under h->lock. */
@@ -461,9 +477,6 @@ extern void slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved);
 
 /* What is done leaves the queue.  Under h->lock. */
 extern void queue_advance(Hnsw *h);
-
-/* Give the memory of the slots from..to - 1 of one chunk back; nobody looks at them.  Under h->lock. */
-extern void slots_give_back(Hnsw *h, uint32_t from, uint32_t to);
 
 static inline void
 graph_lock_node(Meta *meta)

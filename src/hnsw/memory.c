@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.c
+ *	  A graph's memory: how chunks are laid out, got, and given back.
+ *
+ * A chunk is one mapping that begins on a huge page.  Memory behind the last slot
+ * goes back by whole pages, and by chunks; the functions that change chunks are
+ * called under h->lock, or while the graph is one thread's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "hnsw/graph.h"
+
+#include <sys/mman.h>
+
+#define CHUNK_BYTES ((size_t) 16 << 20)
+#define CHUNK_SHIFT_MIN 6
+#define CHUNK_SHIFT_MAX 16
+#define PAGE ((size_t) 4096)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25		/* Linux 6.1; refused before, without harm */
+#endif
+#define HUGE_PAGE ((size_t) 2 << 20)
+
+static size_t
+round_up(size_t x, size_t to)
+{
+	return (x + to - 1) / to * to;
+}
+
+void
+memory_lay_out(Hnsw *h)
+{
+	const HnswOptions *opt = &h->opt;
+	size_t		vec_bytes;		/* of it in a chunk */
+	size_t		at = 0;
+	size_t		slots;
+
+	h->dim16 = (uint32_t) round_up(opt->dim, 16);
+	h->dim64 = (uint32_t) round_up(opt->dim, 64);
+	h->m0 = 2 * opt->m;
+	h->coded = opt->codes == HNSW_CODES_INT8 && opt->metric != VEC_L1;
+	h->halves = opt->element == VEC_FLOAT16;
+	h->vec_row = (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
+	vec_bytes = h->vec_row;
+	if (h->coded)
+	{
+		size_t		row;
+
+		h->code_params = round_up(opt->dim, 4);
+		/* Kernels read dim64 bytes, and nothing of the next row. */
+		row = h->code_params + sizeof(CodeParams);
+		if (row < h->dim64)
+			row = h->dim64;
+		/* Long rows begin with a line of the cache; not where memory is what counts. */
+		h->code_stride = round_up(row, opt->dim >= 512 && !opt->vectors ? 64 : 16);
+	}
+	if (opt->vectors)
+		vec_bytes = 0;
+	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : h->vec_row, 64) / 64);
+	h->slot_bytes = vec_bytes + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
+	h->shift = CHUNK_SHIFT_MIN;
+	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
+		h->shift++;
+	slots = (size_t) 1 << h->shift;
+	h->mask = (uint32_t) slots - 1;
+
+	h->vec_off = at;
+	at += vec_bytes * slots;
+	h->code_off = at;
+	at = round_up(at + h->code_stride * slots, 128);
+	h->link_off = at;
+	at = round_up(at + sizeof(uint32_t) * h->m0 * slots, 64);
+	h->life_off = at;
+	at = round_up(at + sizeof(Life) * slots, 64);
+	h->head_off = at;
+	at = round_up(at + slots / 8, 64);
+	h->meta_off = at;
+	at += sizeof(Meta) * slots;
+	h->chunk_size = round_up(at, PAGE);
+}
+
+/* A mapping that begins on a huge page. */
+static uint8_t *
+map_chunk(size_t size, bool huge)
+{
+	size_t		room = size + HUGE_PAGE;
+	uint8_t    *p = mmap(NULL, room, PROT_READ | PROT_WRITE,
+						 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t		skip;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	skip = round_up((uintptr_t) p, HUGE_PAGE) - (uintptr_t) p;
+	if (skip)
+		munmap(p, skip);
+	if (room - skip > size)
+		munmap(p + skip + size, room - skip - size);
+#ifdef MADV_HUGEPAGE
+	if (huge)
+		(void) madvise(p + skip, size, MADV_HUGEPAGE);
+#endif
+	return p + skip;
+}
+
+/* A mapping in use moves to huge pages, if the system can do that now. */
+static void
+make_huge(uint8_t *chunk, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+	(void) madvise(chunk, size, MADV_HUGEPAGE);
+#endif
+	(void) madvise(chunk, size, MADV_COLLAPSE);
+}
+
+/* The chunk that slot `used` begins.  The first is one of many small graphs: small pages at first. */
+static VtStatus
+add_chunk(Hnsw *h, uint32_t used, VtError *err)
+{
+	uint32_t	chunk = used >> h->shift;
+	uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
+
+	if (chunk == 1)
+		make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
+	if (!fresh)
+		return vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph", h->chunk_size);
+	atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
+	return VT_OK;
+}
+
+VtStatus
+memory_make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err)
+{
+	VtStatus	status = VT_OK;
+
+	for (uint32_t at = (used + h->mask) & ~h->mask; at < n && status == VT_OK; at += h->mask + 1)
+	{
+		/* One of the two may be there since the last time. */
+		if (!atomic_load_explicit(&h->chunks[at >> h->shift], memory_order_relaxed))
+			status = add_chunk(h, at, err);
+		if (status == VT_OK && !atomic_load_explicit(&h->vectors[at >> h->shift], memory_order_relaxed))
+			status = vectors_add_chunk(h, at >> h->shift, err);
+	}
+	return status == VT_OK ? vectors_allocate(h, n, err) : status;
+}
+
+VtStatus
+graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
+{
+	VtStatus	status = memory_make_room(h, 0, n, err);
+
+	if (status == VT_OK)
+	{
+		graph_account(h, (int64_t) h->slot_bytes * n);
+		atomic_store_explicit(&h->used, n, memory_order_release);
+	}
+	return status;
+}
+
+void
+memory_give_back(Hnsw *h, uint32_t from, uint32_t to)
+{
+	const struct
+	{
+		size_t		at;
+		size_t		stride;
+	}			sections[] = {
+		{h->vec_off, h->vectors_fd < 0 ? h->vec_row : 0}, {h->code_off, h->code_stride},
+		{h->link_off, sizeof(uint32_t) * h->m0}, {h->life_off, sizeof(Life)}, {h->meta_off, sizeof(Meta)},
+	};
+	uint8_t    *chunk = graph_chunk(h, from);
+
+	vectors_give_back(h, from);
+	if ((from & h->mask) == 0)
+	{
+		atomic_store_explicit(&h->chunks[from >> h->shift], NULL, memory_order_release);
+		munmap(chunk, h->chunk_size);
+		return;
+	}
+	/* Whole pages: they are zero when next touched, as those of a fresh chunk. */
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+	{
+		size_t		row = from & h->mask;
+		size_t		begin = round_up(sections[i].at + sections[i].stride * row, PAGE);
+		size_t		end = (sections[i].at + sections[i].stride * (row + to - from)) / PAGE * PAGE;
+
+		if (begin < end)
+			(void) madvise(chunk + begin, end - begin, MADV_DONTNEED);
+	}
+}
+
+void
+memory_close(Hnsw *h)
+{
+	for (uint32_t i = 0; i < h->nchunks_max && atomic_load(&h->chunks[i]); i++)
+		munmap(atomic_load(&h->chunks[i]), h->chunk_size);
+	vectors_close(h);
+}
