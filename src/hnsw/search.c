@@ -38,10 +38,12 @@
 #define SCAN_FILTER_COST 0.1
 
 /*
- * A hop through what is no hit must lead to so many hits; and as such a walk
- * finds a little less than one that measures all, it must be cheaper than that.
+ * A hop through what is no hit must lead to so many hits, or many are missed.  With
+ * fewer than the second number a walk keeps more of them.  As such a walk finds a
+ * little less than one that measures all, it must be cheaper than that.
  */
-#define THROUGH_LEAST 2.0
+#define THROUGH_LEAST 5.0
+#define THROUGH_FULL 12.8
 #define THROUGH_MISSES 1.25
 
 typedef enum Way
@@ -208,12 +210,15 @@ share_of(Hnsw *h, const HnswSearch *search)
 	return share < 1 ? share : 1;
 }
 
+/* And how many candidates such a walk keeps, from ef. */
 static Way
-choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
+choose_way(Hnsw *h, const HnswSearch *search, uint32_t *keep)
 {
+	uint32_t	ef = *keep;
 	double		share;
 	double		ask = (search->set ? SET_COST : 0) + (search->filter ? FILTER_COST : 0);
 	double		lists = (double) h->opt.m * h->opt.m;	/* links of links, those that are many times there once */
+	double		more;
 	double		walk;
 	double		through;
 	double		all;
@@ -224,14 +229,18 @@ choose_way(Hnsw *h, const HnswSearch *search, uint32_t ef)
 	if (share <= 0)
 		return WAY_ALL;
 	walk = NODE_COST * ef / share;
-	through = THROUGH_MISSES * ef * (THROUGH_COST + ask * fmin(1.9 * lists, 1.4 * h->opt.m / share));
+	more = fmax(1, THROUGH_FULL / (share * lists));
+	through = THROUGH_MISSES * more * ef * (THROUGH_COST + ask * fmin(1.9 * lists, 1.4 * h->opt.m / share));
 	if (share * lists < THROUGH_LEAST)
 		through = INFINITY;
 	all = search->set ? (set_copies(search->set) ? COPIED_ROW_COST : ROW_COST) * search->set->size :
 		atomic_load_explicit(&h->used, memory_order_relaxed) * (SCAN_FILTER_COST + share);
 	if (all < walk && all < through)
 		return WAY_ALL;
-	return through < walk ? WAY_THROUGH : WAY_WALK;
+	if (walk <= through)
+		return WAY_WALK;
+	*keep = (uint32_t) (more * ef);
+	return WAY_THROUGH;
 }
 
 static inline void
@@ -307,6 +316,7 @@ static uint32_t
 run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 {
 	uint32_t	ef = search->ef > search->k ? search->ef : search->k;
+	uint32_t	keep;
 	bool		part = search->filter || search->set;
 	HnswCost   *cost = search->cost;
 	uint64_t	begin = cost ? walk_clock_ns() : 0;
@@ -322,7 +332,8 @@ run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 	query_set(h, &ctx->query, search->query);
 	if (search->set)
 		set_use(search->set);
-	way = choose_way(h, search, ef);
+	keep = ef;
+	way = choose_way(h, search, &keep);
 	for (;;)
 	{
 		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited, .refused = &ctx->refused,
@@ -332,7 +343,7 @@ run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 			.stop = search->stop, .stop_arg = search->stop_arg};
 		uint64_t	waited = cost ? cost->waiting_ns : 0;
 
-		pool_begin(walk.pool, part || way == WAY_ALL ? ef : reach_begin(&walk, search->k, ef));
+		pool_begin(walk.pool, part || way == WAY_ALL ? keep : reach_begin(&walk, search->k, ef));
 		if (way == WAY_ALL)
 			walk_all(&walk);
 		else

@@ -218,14 +218,10 @@ mode_filter(const Settings *settings, const Set *set)
 		void	   *index = index_make(settings, set, set->n, settings->ours[e]);
 		Hnsw	   *h = engine_graph(index);
 
-		for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		for (size_t i = 0; i < (settings->share > 0 ? 1 : sizeof(shares) / sizeof(shares[0])); i++)
 			for (int by_class = 0; by_class <= (set->classes != NULL); by_class++)
 			{
-				Part	   *part;
-
-				if (settings->share > 0 && settings->share != shares[i])
-					continue;
-				part = part_make(set, h, shares[i], by_class);
+				Part	   *part = part_make(set, h, settings->share > 0 ? settings->share : shares[i], by_class);
 
 				for (int as_set = 1; as_set >= 0 && part->pass > 0; as_set--)
 					filter_line(settings, set, h, settings->ours[e]->name, part, as_set);

@@ -10,7 +10,7 @@
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
  *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
- *		--share X	of filters only this one: 0.5, 0.1, 0.05, 0.01, 0.001
+ *		--share X	of filters only this one, 0.02 say
  *		--keep DIR	indexes are kept there and read the next time; a build time is
  *					not one then
  *	  modes: curves (usual), threads, insert, filter, churn, shrink
