@@ -6,7 +6,7 @@
  * Memory.  Slots live in chunks that never move.  A chunk is one mapping and
  * holds, section after section, what belongs to its slots:
  *
- *		vectors | codes | ground links | Life | heads | Meta
+ *		codes | ground links | Life | heads | Meta | vectors
  *
  * so that what is needed at different times lies apart and each row can be
  * aligned.  (Vectors may be in a mapped file instead: vectors.c.)  Address of a row = chunk + offset of the section + row * stride.
@@ -429,6 +429,9 @@ extern void memory_lay_out(Hnsw *h);
 
 /* Memory for the slots up to n, of which `used` have theirs. */
 extern VtStatus memory_make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err);
+
+/* So many slots have been handed out, one by one: pages that are full may become huge. */
+extern void memory_filled(Hnsw *h, uint32_t used);
 
 /* Give the memory of the slots from..to - 1 of one chunk back; nobody looks at them.  Under h->lock. */
 extern void memory_give_back(Hnsw *h, uint32_t from, uint32_t to);

@@ -3,9 +3,16 @@
  * memory.c
  *	  A graph's memory: how chunks are laid out, got, and given back.
  *
- * A chunk is one mapping that begins on a huge page.  Memory behind the last slot
- * goes back by whole pages, and by chunks; the functions that change chunks are
- * called under h->lock, or while the graph is one thread's.
+ * A chunk is one mapping that begins on a huge page.  What a walk reads lies first
+ * in it, so that it is the vectors that are left for small pages at the end.
+ *
+ * A huge page is in memory as a whole.  So each begins as small ones and becomes
+ * huge when all slots that have a part in it have been handed out; those of the
+ * first chunk, one of many small graphs perhaps, when there is a second.  Memory
+ * behind the last slot goes back by whole pages, and by chunks.
+ *
+ * The functions that change chunks are called under h->lock, or while the graph is
+ * one thread's.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,8 +72,6 @@ memory_lay_out(Hnsw *h)
 	slots = (size_t) 1 << h->shift;
 	h->mask = (uint32_t) slots - 1;
 
-	h->vec_off = at;
-	at += vec_bytes * slots;
 	h->code_off = at;
 	at = round_up(at + h->code_stride * slots, 128);
 	h->link_off = at;
@@ -76,13 +81,34 @@ memory_lay_out(Hnsw *h)
 	h->head_off = at;
 	at = round_up(at + slots / 8, 64);
 	h->meta_off = at;
-	at += sizeof(Meta) * slots;
+	at = round_up(at + sizeof(Meta) * slots, 64);
+	h->vec_off = at;
+	at += vec_bytes * slots;
 	h->chunk_size = round_up(at, PAGE);
+}
+
+typedef struct Section
+{
+	size_t		at;
+	size_t		stride;			/* bytes a slot has in it */
+} Section;
+
+#define SECTIONS 5
+
+/* The heads are left out: a page in each chunk at most. */
+static void
+sections_of(const Hnsw *h, Section sections[SECTIONS])
+{
+	sections[0] = (Section) {h->code_off, h->code_stride};
+	sections[1] = (Section) {h->link_off, sizeof(uint32_t) * h->m0};
+	sections[2] = (Section) {h->life_off, sizeof(Life)};
+	sections[3] = (Section) {h->meta_off, sizeof(Meta)};
+	sections[4] = (Section) {h->vec_off, h->vectors_fd < 0 ? h->vec_row : 0};
 }
 
 /* A mapping that begins on a huge page. */
 static uint8_t *
-map_chunk(size_t size, bool huge)
+map_chunk(size_t size)
 {
 	size_t		room = size + HUGE_PAGE;
 	uint8_t    *p = mmap(NULL, room, PROT_READ | PROT_WRITE,
@@ -96,34 +122,68 @@ map_chunk(size_t size, bool huge)
 		munmap(p, skip);
 	if (room - skip > size)
 		munmap(p + skip + size, room - skip - size);
-#ifdef MADV_HUGEPAGE
-	if (huge)
-		(void) madvise(p + skip, size, MADV_HUGEPAGE);
-#endif
 	return p + skip;
 }
 
-/* A mapping in use moves to huge pages, if the system can do that now. */
+/* Memory in use moves to huge pages, if the system can do that now. */
 static void
-make_huge(uint8_t *chunk, size_t size)
+make_huge(uint8_t *part, size_t size)
 {
 #ifdef MADV_HUGEPAGE
-	(void) madvise(chunk, size, MADV_HUGEPAGE);
+	(void) madvise(part, size, MADV_HUGEPAGE);
 #endif
-	(void) madvise(chunk, size, MADV_COLLAPSE);
+	(void) madvise(part, size, MADV_COLLAPSE);
 }
 
-/* The chunk that slot `used` begins.  The first is one of many small graphs: small pages at first. */
+/* Have all slots with a part in this page been handed out, when the first n of the chunk have? */
+static bool
+page_is_full(const Hnsw *h, size_t page, uint32_t n)
+{
+	Section		sections[SECTIONS];
+
+	sections_of(h, sections);
+	for (int i = 0; i < SECTIONS; i++)
+	{
+		size_t		begin = sections[i].at;
+		size_t		end = begin + sections[i].stride * ((size_t) h->mask + 1);
+		size_t		last = end < page + HUGE_PAGE ? end : page + HUGE_PAGE;
+
+		if (begin < last && page < last && begin + sections[i].stride * n < last)
+			return false;
+	}
+	return true;
+}
+
+void
+memory_filled(Hnsw *h, uint32_t used)
+{
+	uint32_t	step = (h->mask + 1) / 8;
+	uint32_t	n = ((used - 1) & h->mask) + 1;
+	uint8_t    *chunk = graph_chunk(h, used - 1);
+
+	if (used <= h->mask + 1 || n % step != 0)
+		return;
+	if (n == h->mask + 1)
+	{
+		make_huge(chunk, h->chunk_size);
+		return;
+	}
+	for (size_t page = 0; page + HUGE_PAGE <= h->chunk_size; page += HUGE_PAGE)
+		if (page_is_full(h, page, n) && !page_is_full(h, page, n - step))
+			make_huge(chunk + page, HUGE_PAGE);
+}
+
+/* The chunk that slot `used` begins. */
 static VtStatus
 add_chunk(Hnsw *h, uint32_t used, VtError *err)
 {
 	uint32_t	chunk = used >> h->shift;
-	uint8_t    *fresh = map_chunk(h->chunk_size, chunk > 0);
+	uint8_t    *fresh = map_chunk(h->chunk_size);
 
-	if (chunk == 1)
-		make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
 	if (!fresh)
 		return vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph", h->chunk_size);
+	if (chunk == 1)
+		make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
 	atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
 	return VT_OK;
 }
@@ -149,25 +209,19 @@ graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
 {
 	VtStatus	status = memory_make_room(h, 0, n, err);
 
-	if (status == VT_OK)
-	{
-		graph_account(h, (int64_t) h->slot_bytes * n);
-		atomic_store_explicit(&h->used, n, memory_order_release);
-	}
-	return status;
+	if (status != VT_OK)
+		return status;
+	for (uint32_t used = (h->mask + 1) / 8; used <= n; used += (h->mask + 1) / 8)
+		memory_filled(h, used);
+	graph_account(h, (int64_t) h->slot_bytes * n);
+	atomic_store_explicit(&h->used, n, memory_order_release);
+	return VT_OK;
 }
 
 void
 memory_give_back(Hnsw *h, uint32_t from, uint32_t to)
 {
-	const struct
-	{
-		size_t		at;
-		size_t		stride;
-	}			sections[] = {
-		{h->vec_off, h->vectors_fd < 0 ? h->vec_row : 0}, {h->code_off, h->code_stride},
-		{h->link_off, sizeof(uint32_t) * h->m0}, {h->life_off, sizeof(Life)}, {h->meta_off, sizeof(Meta)},
-	};
+	Section		sections[SECTIONS];
 	uint8_t    *chunk = graph_chunk(h, from);
 
 	vectors_give_back(h, from);
@@ -178,7 +232,8 @@ memory_give_back(Hnsw *h, uint32_t from, uint32_t to)
 		return;
 	}
 	/* Whole pages: they are zero when next touched, as those of a fresh chunk. */
-	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+	sections_of(h, sections);
+	for (size_t i = 0; i < SECTIONS; i++)
 	{
 		size_t		row = from & h->mask;
 		size_t		begin = round_up(sections[i].at + sections[i].stride * row, PAGE);

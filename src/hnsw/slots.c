@@ -75,6 +75,7 @@ take_fresh(Hnsw *h, uint32_t *slot, VtError *err)
 	*slot = used;
 	set_reserved(h, used);
 	graph_account(h, (int64_t) h->slot_bytes);
+	memory_filled(h, used + 1);
 	atomic_store_explicit(&h->used, used + 1, memory_order_release);
 	return VT_OK;
 }

@@ -164,6 +164,30 @@ assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
 
 /* -- Tests ----------------------------------------------------------------- */
 
+/* The last chunk of memory is in use as far as there are slots, whatever the size of pages. */
+static void
+unused_slots_hold_no_memory(void **state)
+{
+	enum {D = 512, N = 4096 + 300};
+	float		row[D];
+	Owner	   *owner = owner_new(D, 4, HNSW_CODES_INT8);
+	uint64_t	rss = resident();
+	Prng		prng = {5};
+	HnswStats	stats;
+
+	(void) state;
+	for (uint32_t i = 0; i < N; i++)
+	{
+		for (int j = 0; j < D; j++)
+			row[j] = (float) prng_double(&prng);
+		put(owner, i, i, row);
+	}
+	hnsw_stats(owner->h, &stats);
+	rss = resident() - rss;
+	assert_in_range(rss, stats.bytes - stats.bytes / 16, stats.bytes + stats.bytes / 16);
+	owner_free(owner);
+}
+
 /* Many chunks of memory, of which most go; the last slot is one of those that stay. */
 static void
 memory_goes_back(void **state)
@@ -636,6 +660,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unused_slots_hold_no_memory),
 		cmocka_unit_test(memory_goes_back),
 		cmocka_unit_test(finds_the_same),
 		cmocka_unit_test(cursors_see_it_all),
