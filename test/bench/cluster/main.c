@@ -34,7 +34,7 @@ rival_options(Bench *b)
 	b->shards = 1;
 	b->clients = 64;
 	b->records = 1;
-	b->rounds = 5;
+	b->rounds = 3;
 	b->seconds = 4;
 	b->times = 2;
 	b->share = 0.8;

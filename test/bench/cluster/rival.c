@@ -289,6 +289,21 @@ alone(Rivalry *r)
 	}
 }
 
+/* Workers whose graphs grow as they should, and lag behind nothing. */
+static void
+start_anew(Bench *bench)
+{
+	Client	   *client = bench_client(bench);
+
+	for (uint32_t i = 1; i <= bench->workers; i++)
+	{
+		worker_kill(bench, i);
+		worker_start(bench, i);
+	}
+	wait_indexed(bench, client);
+	client_close(client);
+}
+
 /* A bar of 0 leaves out what it is about. */
 void
 rival(Bench *bench)
@@ -323,11 +338,7 @@ rival(Bench *bench)
 	bench->metadata = 0;
 	if (bench->share > 0)
 	{
-		for (uint32_t i = 1; i <= bench->workers; i++)
-		{
-			worker_kill(bench, i);
-			worker_start(bench, i);
-		}
+		start_anew(bench);
 		compare_vectors(&r);
 	}
 	if (r.etcd)
