@@ -114,6 +114,12 @@ replica_status(const Replica *replica, ReplicaStatus *out)
 }
 
 void
+replica_campaign(Replica *replica)
+{
+	host_event(replica->host, EVENT_CAMPAIGN, replica, 0);
+}
+
+void
 replica_cease_sending(Replica *replica)
 {
 	host_event(replica->host, EVENT_CEASE, replica, 0);

@@ -199,6 +199,9 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_LOADED:
 			raft_set_passive(replica->raft, false);
 			break;
+		case EVENT_CAMPAIGN:
+			(void) raft_campaign(replica->raft);
+			break;
 		case EVENT_CEASE:
 			snapshot_cease(replica);
 			break;

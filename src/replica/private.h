@@ -32,6 +32,7 @@ typedef enum EventKind
 	EVENT_NODE_DOWN,			/* number = node; no replica */
 	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
 	EVENT_TRANSFER,				/* number = replica */
+	EVENT_CAMPAIGN,
 	EVENT_CEASE,				/* no snapshot that waits is sent */
 	EVENT_ERRAND,				/* errand: it has come back */
 	EVENT_LOADED,				/* what was installed can be used */

@@ -274,6 +274,9 @@ extern bool replica_read_now(Replica *replica, uint64_t *index);
 extern void replica_change(Replica *replica, const RaftConf *target, uint64_t conf_index,
 						   ReplicaDone done, void *arg);
 
+/* Ask for votes now, not at the next timeout: of a group that nobody has led yet. */
+extern void replica_campaign(Replica *replica);
+
 /* Hand leadership to a voter; done: VT_OK when that is under way. */
 extern void replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg);
 

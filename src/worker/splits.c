@@ -114,6 +114,21 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 	return status == VT_OK ? shard_sync_directory(worker->shards_path, err) : status;
 }
 
+/*
+ * Half a shard waits for a leader: whoever makes its replica as the second of three
+ * finds a majority.  It asks first, so one that comes too early does no harm.
+ */
+static void
+campaign(Worker *worker, uint64_t id)
+{
+	Shard	   *shard = worker_find_shard(worker, id);
+
+	if (!shard)
+		return;
+	replica_campaign(shard->replica);
+	shard_release(shard);
+}
+
 VtStatus
 splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 {
@@ -136,6 +151,8 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 					 (unsigned long long) chore->other, (unsigned long long) child.index);
 		if (status == VT_OK)
 			status = worker_open_shard(worker, chore->shard, err);
+		if (status == VT_OK)
+			campaign(worker, chore->shard);
 	}
 	shard_release(parent);
 	return status;
