@@ -324,6 +324,7 @@ typedef struct Splitting
 	uint32_t	parent;			/* group */
 	uint64_t	index;
 	uint64_t	fence;			/* in force there */
+	uint64_t	version[MAX_TIDS];	/* of the rows it begins with; 0: none */
 } Splitting;
 
 typedef struct Collection

@@ -65,6 +65,15 @@ split_start(Sim *sim)
 	w->idle = idle[sim_below(sim, 4)];
 	if (sim_below(sim, 2) == 0)
 		w->evict = 0;
+	/* Servers that live, and write much. */
+	if (sim_below(sim, 2) == 0)
+	{
+		w->crash = w->stale = w->abort = w->promote = 0;
+		w->tids = MAX_TIDS;
+		w->backends = MAX_BACKENDS;
+		w->scans = 4;
+		w->standby.meta = META_LIVE;
+	}
 }
 
 /* A split is known: half of it first, the parent's version without the child. */
@@ -266,6 +275,7 @@ truth_of_child(Sim *sim, const Replica *r, uint32_t g)
 			continue;
 		truth->row[shard_tid_of(id)] = shard_row_of(row.vector);
 		truth->version[shard_tid_of(id)] = row.index;
+		w->split[g].version[shard_tid_of(id)] = row.index;
 		w->truth[r->group].row[shard_tid_of(id)] = NO_ROW;
 	}
 	buf_free(&rows);
@@ -508,6 +518,87 @@ give_empty(Sim *sim, uint32_t g)
 	sim_settle(sim, child);
 }
 
+/* Rows of a child that lie frozen with a replica of its parent: as they were at the split? */
+static bool
+is_frozen_well(const Sim *sim, const Replica *parent, uint32_t g)
+{
+	const ShardWorld *w = shard_world(sim);
+	const Splitting *split = &w->split[g];
+	uint32_t	found = 0;
+	uint32_t	wanted = 0;
+	char		directory[32];
+	char		path[64];
+	Buf			rows;
+	Cursor		c;
+
+	machine_directory(parent, directory);
+	snprintf(path, sizeof(path), "%s/%016llx", directory, LLU(w->descs[parent->group].shard));
+	rows = model_store_read(path, bytes_of("v", 1), bytes_of("w", 1));
+	c = cursor_of(buf_bytes(&rows));
+	while (cursor_left(&c) > 0)
+	{
+		Bytes		key = cursor_string(&c);
+		Bytes		value = cursor_string(&c);
+		Bytes		id = bytes_of(key.data + 1, key.len - 1);
+		uint64_t	place = wire_place(&w->born[g], id);
+		StoreRow	row;
+
+		if (place >= w->born[g].first && place <= w->born[g].last && row_get(value, &row, NULL) == VT_OK)
+			found += split->version[shard_tid_of(id)] == row.index ? 1 : 100;
+	}
+	buf_free(&rows);
+	for (int t = 0; t < MAX_TIDS; t++)
+		wanted += split->version[t] != 0;
+	return found == wanted;
+}
+
+/* Has this store what the child begins with, or does it owe it, or will it by its log? */
+static bool
+keeps(Sim *sim, uint32_t g, const WireReplica *member)
+{
+	const Group *parents = &sim->groups[shard_world(sim)->split[g].parent];
+	const Replica *child = &sim->groups[g].replicas[member->replica - 1];
+	bool		kept = !child->awaited && (child->disk.base.index >= sim->groups[g].base || !child->exists);
+
+	for (uint32_t i = 0; i < parents->replicas_n && !sim->failed; i++)
+	{
+		const Replica *r = &parents->replicas[i];
+		ShardChild	its;
+
+		if (!r->exists || r->store + 1 != member->store)
+			continue;
+		if (!machine_is_open(r) || !machine_is_whole(r) || r->sm_applied < shard_world(sim)->split[g].index)
+			kept = true;
+		else if (shard_find_child(machine_shard(r), shard_world(sim)->born[g].shard, &its) && its.owed)
+		{
+			kept = true;
+			if (!is_frozen_well(sim, r, g))
+				sim_fail(sim, "[D1] group %u replica %llu owes group %u other rows than there were at the split",
+						 r->group, LLU(r->id), g);
+		}
+	}
+	return kept;
+}
+
+/*
+ * D1: what a child begins with is kept by a majority of its members, until it goes on
+ * by its own log with other ones.
+ */
+static void
+look_at_kept(Sim *sim, uint32_t g)
+{
+	const ShardWorld *w = shard_world(sim);
+	const WireShardDesc *born = &w->born[g];
+	uint32_t	kept = 0;
+
+	if (!w->split[g].committed || sim->groups[g].confs_n > 1)
+		return;
+	for (uint8_t i = 0; i < born->nreplicas && !sim->failed; i++)
+		kept += keeps(sim, g, &born->replicas[i]);
+	if (!sim->failed && kept <= born->nreplicas / 2u)
+		sim_fail(sim, "[D1] what group %u begins with is kept by %u of %u", g, kept, born->nreplicas);
+}
+
 /* In the servers' turn. */
 void
 split_step(Sim *sim)
@@ -524,6 +615,7 @@ split_step(Sim *sim)
 		if (r != NULL && machine_is_open(r) && !sim_chance(sim, w->idle))
 			chore(sim, r);
 		look_for_settled(sim, g);
+		look_at_kept(sim, g);
 		if (w->split[g].committed && sim_below(sim, 4) == 0)
 			give_empty(sim, g);
 	}

@@ -69,12 +69,12 @@ static const Law laws[] = {
 	{"R3-unknown", "a mark that is not known means none", 10},
 	{"R3-fill", "a flush makes a mark known that was not", 2308},
 	{"R3-epoch", "an answer is stored although marks were evicted meanwhile", 7681},
-	{"D1-split", "a split leaves the parent's interval as it was", 2},
-	{"D1-rows", "a split leaves the child's records with the parent", 10},
-	{"D1-fence", "a child does not begin with its parent's fence", 10},
-	{"D1-heir", "a child is founded before its rows are durable", 143},
-	{"D1-replay", "replay begins with the newest interval", 1},
-	{"D1-joiner", "who joins begins with the newest interval", 5},
+	{"D1-split", "a split leaves the parent's interval as it was", 5},
+	{"D1-rows", "a split leaves the child's records with the parent", 5},
+	{"D1-fence", "a child does not begin with its parent's fence", 7},
+	{"D1-heir", "a child is founded before its rows are durable", 10},
+	{"D1-replay", "replay begins with the newest interval", 7},
+	{"D1-joiner", "who joins begins with the newest interval", 3},
 };
 
 #define LAWS (sizeof(laws) / sizeof(laws[0]))

@@ -37,6 +37,28 @@ is_of_child(uint8_t id)
 	return wire_place(child_of(), bytes_of(&id, 1)) >= child_of()->first;
 }
 
+/* A worker that knows already that it is store 1. */
+static Worker *
+start_as_one(void)
+{
+	StoreOptions options = {0};
+	StoreBatch *batch = store_batch_new();
+	Buf			value = {0};
+	VtId		cluster;
+	Store	   *log;
+
+	memset(&cluster, 7, sizeof(cluster));
+	buf_put_u64(&value, 1);
+	buf_put_id(&value, &cluster);
+	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
+	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
+	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
+	store_close(log);
+	store_batch_free(batch);
+	buf_free(&value);
+	return start();
+}
+
 static Written
 written_new(void)
 {
@@ -161,14 +183,13 @@ check_halves(Worker *worker)
 static void
 one_becomes_two(void **state)
 {
-	Worker	   *worker = start();
+	Worker	   *worker = start_as_one();
 	WireShardDesc wrong = *child_of();
 	uint8_t		left = 0;
 	uint8_t		right = 0;
 	Chore		settle = {.kind = CHORE_SETTLE, .shard = PARENT, .other = CHILD};
 
 	(void) state;
-	worker->store_id = 1;
 	while (is_of_child(left))
 		left++;
 	while (!is_of_child(right))
@@ -204,7 +225,6 @@ one_becomes_two(void **state)
 	assert_int_equal(rows_of(worker, PARENT), ROWS);
 	worker_stop(worker);
 	worker = start();
-	worker->store_id = 1;
 	check_halves(worker);
 	assert_int_equal(rows_of(worker, PARENT), ROWS);
 
@@ -223,7 +243,7 @@ one_becomes_two(void **state)
 static void
 begun_and_begun_again(void **state)
 {
-	Worker	   *worker = start();
+	Worker	   *worker = start_as_one();
 	StoreOptions options = {0};
 	Store	   *rows;
 	StoreBatch *batch = store_batch_new();
@@ -233,10 +253,6 @@ begun_and_begun_again(void **state)
 	assert_int_equal(create(worker, PARENT, 11), VT_OK);
 	for (int i = 0; i < ROWS; i++)
 		put(worker, PARENT, (uint8_t) i);
-	/* Not of this store yet: nothing is made. */
-	worker->store_id = 2;
-	wait_for_shard(worker, PARENT);
-	worker->store_id = 1;
 	snprintf(path, sizeof(path), "%s/shards/%016x", scratch, CHILD);
 	assert_int_equal(store_open(path, &options, &rows, NULL), VT_OK);
 	store_batch_put(batch, bytes_of("vx", 2), bytes_of("rest", 4));
@@ -246,7 +262,6 @@ begun_and_begun_again(void **state)
 	worker_stop(worker);
 
 	worker = start();
-	worker->store_id = 1;
 	put(worker, PARENT, 0);
 	assert_int_equal(split(worker, child_of()), VT_OK);
 	wait_for_shard(worker, CHILD);
@@ -259,11 +274,10 @@ begun_and_begun_again(void **state)
 static void
 not_empty_beside_the_parent(void **state)
 {
-	Worker	   *worker = start();
+	Worker	   *worker = start_as_one();
 	WireShardDesc child = *child_of();
 
 	(void) state;
-	worker->store_id = 1;
 	assert_int_equal(create(worker, PARENT, 11), VT_OK);
 	put(worker, PARENT, 1);
 	child.base_index = 1000000;
