@@ -78,6 +78,7 @@ static const Law laws[] = {
 	{"D1-settle", "what is owed is let go before a checkpoint covers the split", 275},
 	{"D1-replay", "replay begins with the newest interval", 7},
 	{"D1-joiner", "who joins begins with the newest interval", 3},
+	{"R3-route", "marks are used with an older route than their writes", 22434},
 };
 
 #define LAWS (sizeof(laws) / sizeof(laws[0]))
