@@ -82,7 +82,7 @@ static const Law laws[] = {
 };
 
 #define LAWS (sizeof(laws) / sizeof(laws[0]))
-#define SPLIT_LAWS 9			/* the last of them: in worlds with splits */
+#define SPLIT_LAWS 10			/* the last of them: in worlds with splits */
 
 #ifdef VT_BREAKS
 
