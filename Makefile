@@ -108,7 +108,7 @@ unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so chaos-programs
+test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so $(BUILD)/alter_row chaos-programs
 sim-programs: $(BUILD)/pdsim $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The simulator of Raft and of shards, with the machine of src/worker compiled in;
@@ -182,6 +182,10 @@ CRASH = $(addprefix test/crash/,layer.c power.c faults.c clock.c memory.c)
 $(BUILD)/powerloss.so: $(CRASH) test/crash/layer.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(CRASH) -ldl -pthread
+
+# Changes a row behind a worker's back, for test/t/027_verify.pl.
+$(BUILD)/alter_row: $(BUILD)/obj/test/crash/alter_row.o $(foreach m,$(LIBS_store),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lleveldb -lxxhash
 
 # The network, the load and the faults of test/t/120_chaos.pl.
 CHAOS = $(addprefix $(BUILD)/,chaos_proxy chaos_load powerloss.so lin)

@@ -308,11 +308,14 @@ CREATE VIEW vectron.shards AS
 	SELECT s.shard, s.generation, s.label AS index, s.first, s.last, s.store, s.endpoint, s.role,
 		   s.state, s.term, s.applied, s.records, s.unindexed, s.bytes, s.replica, s.match,
 		   CASE WHEN s.ef_95 OPERATOR(pg_catalog.>) 0 THEN s.ef_95 END AS ef_95,
-		   CASE WHEN s.ef_99 OPERATOR(pg_catalog.>) 0 THEN s.ef_99 END AS ef_99
+		   CASE WHEN s.ef_99 OPERATOR(pg_catalog.>) 0 THEN s.ef_99 END AS ef_99,
+		   CASE WHEN s.verified_us OPERATOR(pg_catalog.>) 0
+				THEN pg_catalog.to_timestamp(s.verified_us OPERATOR(pg_catalog./) 1000000.0) END AS verified, s.verdict
 	FROM pg_catalog.json_to_recordset(vectron.report('shards')::json -> 'shards') AS
 		s(shard numeric, generation text, label text, first numeric, last numeric, store numeric,
 		  endpoint text, role text, state text, term bigint, applied bigint, records bigint,
-		  unindexed bigint, bytes bigint, replica numeric, match bigint, ef_95 bigint, ef_99 bigint);
+		  unindexed bigint, bytes bigint, replica numeric, match bigint, ef_95 bigint, ef_99 bigint,
+		  verified_us bigint, verdict text);
 COMMENT ON VIEW vectron.shards IS 'replicas of shards, the hash interval each covers, where it is and how far';
 
 CREATE VIEW vectron.stat_shards AS
@@ -458,6 +461,13 @@ CREATE FUNCTION vectron.set_replicas(index regclass, replicas integer) RETURNS v
 REVOKE ALL ON FUNCTION vectron.set_replicas(regclass, integer) FROM PUBLIC;
 COMMENT ON FUNCTION vectron.set_replicas(regclass, integer) IS
 	'how many copies each shard of an index is to have, until it is rebuilt; vectron.operators shows how they come';
+
+-- Compare the replicas of an index's shards; vectron.shards shows what came of it.
+CREATE FUNCTION vectron.verify(index regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_verify' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.verify(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.verify(regclass) IS
+	'has the replicas of an index''s shards compared; one that differs is replaced';
 
 CREATE FUNCTION vectron.cancel_operator(shard numeric) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_cancel_operator' LANGUAGE C STRICT;

@@ -40,7 +40,7 @@ static const Column worker_columns[] = {
 static const Column shard_columns[] = {
 	{"shard", COLUMN_TEXT}, {"label", COLUMN_TEXT}, {"store", COLUMN_TEXT}, {"replica", COLUMN_TEXT},
 	{"role", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT},
-	{"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT}, {"bytes", COLUMN_BYTES}, {NULL, COLUMN_TEXT}
+	{"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT}, {"bytes", COLUMN_BYTES}, {"verdict", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
 static const Column collection_columns[] = {
@@ -48,6 +48,10 @@ static const Column collection_columns[] = {
 	{"metric", COLUMN_TEXT}, {"quantization", COLUMN_TEXT}, {"nshards", COLUMN_TEXT},
 	{"under_replicated", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT},
 	{"bytes", COLUMN_BYTES}, {NULL, COLUMN_TEXT}
+};
+
+static const Column verify_columns[] = {
+	{"shards", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
 static const Column operator_columns[] = {
@@ -88,6 +92,7 @@ static const Command commands[] = {
 	{"set-replicas", {{.name = "collection"}, {.name = "replicas", .is_number = true}}, NULL, NULL, NULL, "how many copies each shard of a collection is to have", NULL},
 	{"operators", {{.name = NULL}}, "operators", operator_columns, NULL, "what is under way with replicas, why, and how far it is", NULL},
 	{"cancel", {{.name = "shard"}}, NULL, NULL, NULL, "end the operator of a shard; what is needed is begun anew", NULL},
+	{"verify", {{.name = "what", .optional = true}}, NULL, verify_columns, NULL, "compare the replicas of a shard, a collection or all; shards shows what came of it", NULL},
 	{"drain", {{.name = "store"}}, NULL, NULL, NULL, "move everything away from a worker, to take it out of service", NULL},
 	{"split", {{.name = "shard"}}, NULL, NULL, NULL, "make two shards of one, each with half of its hashes", NULL},
 	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},

@@ -58,10 +58,9 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 /* -- Collections ------------------------------------------------------------- */
 
 /* A collection by its generation, or by a label that only one has which lives. */
-static VtStatus
-named_collection(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
+VtStatus
+collection_named(Pd *pd, const char *name, CatalogCollection **out, VtError *err)
 {
-	const char *name = json_string_value(json_object_get(body, "collection"));
 	VtId		generation;
 	int			n = 0;
 
@@ -97,7 +96,7 @@ set_replicas(Pd *pd, json_t *body, VtError *err)
 
 	if (!get_int(body, "replicas", 1, pd->options.replicas_max, &replicas))
 		return vt_fail(err, VT_INVALID, "the number of replicas must be from 1 to %u", pd->options.replicas_max);
-	status = named_collection(pd, body, &c, err);
+	status = collection_named(pd, json_string_value(json_object_get(body, "collection")), &c, err);
 	if (status != VT_OK)
 		return status;
 	changes_begin(pd, &changes);

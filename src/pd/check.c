@@ -131,6 +131,16 @@ has_damage(Pd *pd, const CatalogShard *shard)
 	return false;
 }
 
+/* Is there a replica of which that is the verdict? */
+static bool
+has_verdict(Pd *pd, const CatalogShard *shard, Verdict verdict)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (verify_verdict(pd, shard, &shard->desc.replicas[i]) == verdict)
+			return true;
+	return false;
+}
+
 static void
 look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 {
@@ -140,6 +150,8 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	Tally		thin = {0};
 	Tally		last = {0};
 	Tally		damaged = {0};
+	Tally		differs = {0};
+	Tally		split = {0};
 	uint64_t	leads;
 
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -160,6 +172,10 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 			tally(&thin, shard);
 		if (has_damage(pd, shard))
 			tally(&damaged, shard);
+		if (has_verdict(pd, shard, VERDICT_DIFFERS))
+			tally(&differs, shard);
+		if (has_verdict(pd, shard, VERDICT_SPLIT))
+			tally(&split, shard);
 	}
 	about(f, "collection %s", c->label);
 	if (lost.n)
@@ -188,6 +204,16 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	{
 		advise(f, "its workers have not all said that they have it: are they up?");
 		found(f, WARNING, "not_made", "%u of %u shards are still being made, as shard %" PRIu64, unmade.n, c->nshards, unmade.first);
+	}
+	if (split.n)
+	{
+		advise(f, "REINDEX makes it anew; keep vectronctl dump and the workers' logs for whoever looks into it");
+		found(f, CRITICAL, "no_agreement", "the replicas of %u shards do not hold the same, and no majority agrees, as of shard %" PRIu64, split.n, split.first);
+	}
+	if (differs.n)
+	{
+		advise(f, "it is set aside and another takes its place by itself; its machine is suspect: memory, disk");
+		found(f, WARNING, "differs", "a replica of %u shards holds something else than the others, as of shard %" PRIu64, differs.n, differs.first);
 	}
 	if (damaged.n)
 	{

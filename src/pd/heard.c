@@ -141,6 +141,8 @@ read_report(json_t *body, Report *out)
 	for (i = 0; i < REPORT_FIGURES; i++)
 		if (json_object_get(body, report_figures[i]) && !get_u64(body, report_figures[i], &out->figures[i]))
 			return false;
+	if (!verified_read(body, &out->verified))
+		return false;
 	out->leader = json_is_true(json_object_get(body, "leader"));
 	out->ingesting = json_is_true(json_object_get(body, "ingesting"));
 	out->leaving = json_is_true(json_object_get(body, "leaving"));

@@ -24,6 +24,7 @@ static Setting settings[] = {
 	{.name = "keep_dropped", .help = "seconds that the data of a dropped index is kept; less when a disk is short", .fallback = "86400", .low = 0, .high = 100 * 86400},
 	{.name = "down_after", .help = "seconds of silence after which a worker's replicas are made anew on others", .fallback = "600", .low = 1, .high = 100 * 86400},
 	{.name = "lease_time", .help = "seconds of silence after which another PostgreSQL server may go on with an incarnation", .fallback = "10", .low = 3, .high = 3600},
+	{.name = "verify_every", .help = "hours after which the replicas of a shard are compared again, one shard after the other, 0 = only when asked for", .fallback = "168", .low = 0, .high = 24 * 3660},
 	{.name = "default_replicas", .help = "copies of each shard of an index that names no number", .fallback = "3", .low = 1, .high = 5},
 	{.name = "spread", .help = "keys of the workers' labels that copies are spread over, the most important first: zone,rack", .fallback = ""},
 	{.name = "search_replicas", .help = "copies of each shard on workers of the role search-only, as far as there are any", .fallback = "1", .low = 0, .high = 3},
@@ -107,6 +108,7 @@ main(int argc, char **argv)
 	if (!get("death_fd")->text[0])
 		options.lease_us = get("lease_time")->number * INT64_C(1000000);
 	options.down_after_us = get("down_after")->number * INT64_C(1000000);
+	options.verify_us = get("verify_every")->number * INT64_C(3600000000);
 	options.default_replicas = (uint32_t) get("default_replicas")->number;
 	options.replicas_max = PD_REPLICAS_MAX;
 	options.peers = get("peers")->text;

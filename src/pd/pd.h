@@ -34,6 +34,7 @@ typedef struct PdOptions
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */
 	int64_t		lease_us;		/* silence after which another may go on as a server */
 	int64_t		down_after_us;	/* silence after which a store's replicas are replaced */
+	int64_t		verify_us;		/* after which a shard's replicas are compared again; 0 = never */
 	uint32_t	default_replicas;	/* of a collection that wants no number */
 	uint32_t	replicas_max;	/* never more than this */
 	Spread		spread;			/* keys of labels that replicas are spread over */

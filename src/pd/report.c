@@ -200,6 +200,8 @@ replica_row(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const
 	json_object_set_new(row, "records", json_u64(report ? report->records : 0));
 	json_object_set_new(row, "unindexed", json_u64(report ? report->unindexed : 0));
 	json_object_set_new(row, "bytes", json_u64(report ? report->bytes : 0));
+	json_object_set_new(row, "verified_us", json_integer(report ? report->verified.wall_us : 0));
+	json_object_set_new(row, "verdict", json_string(report ? verify_word(verify_verdict(pd, shard, r)) : ""));
 	for (int i = 0; i < REPORT_FIGURES; i++)
 		json_object_set_new(row, report_figures[i], json_u64(report ? report->figures[i] : 0));
 	json_object_set_new(row, "state",

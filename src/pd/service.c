@@ -191,6 +191,8 @@ handle(Pd *pd, Question *q)
 		op_add_driver(pd, q);
 	else if (strcmp(op, "remove_pd") == 0)
 		op_remove_driver(pd, q);
+	else if (strcmp(op, "verify") == 0)
+		op_verify(pd, q);
 	else if (!op_admin(pd, q, op))
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
@@ -300,6 +302,7 @@ reign(Pd *pd)
 		drops_reign(pd);
 		pthread_mutex_unlock(&pd->catalog->lock);
 		pd->noperators = 0;
+		pd->nwanted = 0;
 	}
 }
 
@@ -340,6 +343,8 @@ look_around(Pd *pd)
 		rebalance_look(pd);
 	if (pd->leads)
 		splits_look(pd);
+	if (pd->leads)
+		verify_look(pd);
 	if (pd->leads)
 		digest_look(pd);
 }
@@ -588,6 +593,7 @@ let_go(Pd *pd)
 	found_end(pd);
 	free(pd->holders);
 	free(pd->operators);
+	free(pd->wanted);
 	free(pd);
 }
 

@@ -71,6 +71,35 @@ typedef struct ReportMember
 #define REPORT_FIGURES 14
 extern const char *const report_figures[REPORT_FIGURES];
 
+/* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */
+typedef struct Verified
+{
+	uint64_t	id;
+	uint64_t	index;
+	uint64_t	rows;
+	uint64_t	digest;
+	bool		damaged;
+	int64_t		wall_us;
+} Verified;
+
+/* A comparison that somebody wants, until its answers are in. */
+typedef struct Wanted
+{
+	uint64_t	shard;
+	uint64_t	id;
+	uint64_t	told;			/* replica that led when it was told */
+	int64_t		told_us;		/* 0 = not yet */
+} Wanted;
+
+typedef enum Verdict
+{
+	VERDICT_NONE,				/* it was never compared */
+	VERDICT_AGREES,				/* with more than half of all voters */
+	VERDICT_DIFFERS,			/* from what more than half agree on */
+	VERDICT_SPLIT,				/* all have answered, and no majority agrees */
+	VERDICT_OPEN				/* not all have answered */
+} Verdict;
+
 /* What a store says of one of its replicas; not in the log. */
 typedef struct Report
 {
@@ -82,6 +111,7 @@ typedef struct Report
 	uint64_t	unindexed;
 	uint64_t	bytes;
 	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
+	Verified	verified;
 	bool		leader;
 	bool		ingesting;		/* a bulk load goes on */
 	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
@@ -234,6 +264,10 @@ struct Pd
 	size_t		needs_from;		/* where that look begins among equals that could not be served */
 	int64_t		splits_due_us;	/* and for shards that have become large */
 	uint32_t	search_stores;	/* for searches only, at that look */
+	Wanted	   *wanted;			/* comparisons of replicas, in the order they were asked for; owned */
+	size_t		nwanted;
+	size_t		verify_cursor;	/* counts collections that were looked at for one that is due */
+	int64_t		verify_due_us;	/* next look at them */
 	Operator   *operators;		/* by shard; owned */
 	size_t		noperators;
 	int64_t		operators_due_us;	/* next look at how far they are */
@@ -479,6 +513,18 @@ extern bool op_admin(Pd *pd, Question *q, const char *op);
 extern VtStatus cancel_operator(Pd *pd, json_t *body, VtError *err);
 extern VtStatus set_replicas(Pd *pd, json_t *body, VtError *err);
 extern VtStatus forget_store(Pd *pd, json_t *body, VtError *err);
+
+/* A collection by its generation, or by a label that only one has which lives. */
+extern VtStatus collection_named(Pd *pd, const char *name, CatalogCollection **out, VtError *err);
+
+/* verify.c */
+extern bool verified_read(json_t *report, Verified *out);
+extern Verdict verify_verdict(Pd *pd, const CatalogShard *shard, const WireReplica *r);
+extern const char *verify_word(Verdict verdict);
+extern VtStatus verify_ask(Pd *pd, json_t *body, uint32_t *n, VtError *err);
+extern void op_verify(Pd *pd, Question *q);
+extern void verify_look(Pd *pd);
+extern void verify_tell(Pd *pd, const Beat *beat, json_t *tasks);
 
 /* check.c */
 extern void facts_take(Beat *beat, json_t *body);

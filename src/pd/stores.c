@@ -248,6 +248,7 @@ heartbeat_answer(Pd *pd, json_t *body)
 	if (beat)
 	{
 		drops_tell(pd, beat, tasks);
+		verify_tell(pd, beat, tasks);
 		tasks_for(pd, beat, tasks);
 	}
 	if (json_array_size(tasks) == 0 && knows_peers)

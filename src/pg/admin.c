@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(vectron_drain_worker);
 PG_FUNCTION_INFO_V1(vectron_undrain_worker);
 PG_FUNCTION_INFO_V1(vectron_forget_worker);
 PG_FUNCTION_INFO_V1(vectron_set_replicas);
+PG_FUNCTION_INFO_V1(vectron_verify);
 PG_FUNCTION_INFO_V1(vectron_cancel_operator);
 
 /* GRANT does not reach so far: what is moved may be other databases' and servers'. */
@@ -83,25 +84,46 @@ vectron_forget_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The generation of an index that has something in the cluster; the index is locked. */
+static Relation
+open_index(Oid oid, char generation[VT_ID_TEXT])
+{
+	Relation	index = monitor_open_index(oid, AccessShareLock);
+	VectronMeta meta;
+
+	if (!meta_read_built(index, &meta) || meta.state == VECTRON_EMPTY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" has nothing in the cluster yet", RelationGetRelationName(index))));
+	vt_id_format(&meta.generation, generation);
+	return index;
+}
+
 /* How many copies each shard of an index is to have. */
 Datum
 vectron_set_replicas(PG_FUNCTION_ARGS)
 {
-	int32		replicas = PG_GETARG_INT32(1);
-	Relation	index;
-	VectronMeta meta;
 	char		generation[VT_ID_TEXT];
+	Relation	index;
 
 	superusers_only("change the number of replicas");
-	index = monitor_open_index(PG_GETARG_OID(0), AccessShareLock);
-	if (!meta_read_built(index, &meta) || meta.state == VECTRON_EMPTY)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" has nothing in the cluster yet", RelationGetRelationName(index)),
-				 errhint("ALTER INDEX ... SET (replicas = ...) says how many it gets when it is built.")));
-	vt_id_format(&meta.generation, generation);
-	ask(psprintf("{\"op\":\"set_replicas\",\"collection\":\"%s\",\"replicas\":%d}", generation, replicas),
+	index = open_index(PG_GETARG_OID(0), generation);
+	ask(psprintf("{\"op\":\"set_replicas\",\"collection\":\"%s\",\"replicas\":%d}", generation, PG_GETARG_INT32(1)),
 		"could not change the number of replicas");
+	index_close(index, AccessShareLock);
+	PG_RETURN_VOID();
+}
+
+/* Compare the replicas of an index's shards. */
+Datum
+vectron_verify(PG_FUNCTION_ARGS)
+{
+	char		generation[VT_ID_TEXT];
+	Relation	index;
+
+	superusers_only("compare replicas");
+	index = open_index(PG_GETARG_OID(0), generation);
+	ask(psprintf("{\"op\":\"verify\",\"what\":\"%s\"}", generation), "could not compare the replicas");
 	index_close(index, AccessShareLock);
 	PG_RETURN_VOID();
 }

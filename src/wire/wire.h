@@ -159,7 +159,8 @@ typedef enum WireWriteType
 	WRITE_INGEST_BEGIN = 4,		/* a bulk load starts: no graph work until its end */
 	WRITE_INGEST_END = 5,
 	WRITE_OWNER = 6,			/* adoption: reserved */
-	WRITE_SPLIT = 7				/* the upper part of the interval becomes a shard of its own */
+	WRITE_SPLIT = 7,			/* the upper part of the interval becomes a shard of its own */
+	WRITE_VERIFY = 8			/* compare the replicas as they are here; a leader's own */
 } WireWriteType;
 
 typedef struct WireWrite
@@ -171,7 +172,7 @@ typedef struct WireWrite
 	uint32_t	timeline;		/* of the PostgreSQL write */
 	uint64_t	lsn;
 	uint64_t	session;		/* collections only, else 0 */
-	uint64_t	sequence;
+	uint64_t	sequence;		/* WRITE_VERIFY: its id, not 0 */
 	uint64_t	fence_to;		/* WRITE_RAISE, else 0 */
 	uint32_t	nrecords;
 	Bytes		records;		/* encoded, read by wire_record_next(); SPLIT: a descriptor */

@@ -237,7 +237,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	if (format != WIRE_WRITE_FORMAT && format != WIRE_WRITE_HALVES)
 		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u and %u",
 					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_HALVES);
-	if (type < WRITE_PUT || type > WRITE_SPLIT)
+	if (type < WRITE_PUT || type > WRITE_VERIFY)
 		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
 	out->type = (WireWriteType) type;
 	out->halves = format == WIRE_WRITE_HALVES;
@@ -256,7 +256,8 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	plain = out->type != WRITE_PUT && out->type != WRITE_DELETE;
 	if (out->type == WRITE_SPLIT)
 		return check_split(out, err);
-	if (plain != (out->nrecords == 0) || (out->type == WRITE_RAISE) != (out->fence_to != 0))
+	if (plain != (out->nrecords == 0) || (out->type == WRITE_RAISE) != (out->fence_to != 0) ||
+		(out->type == WRITE_VERIFY && out->sequence == 0))
 		return vt_fail(err, VT_PROTOCOL, "write command has the wrong parts for its type");
 	for (uint32_t i = 0; i < out->nrecords && !c.failed; i++)
 	{

@@ -30,6 +30,10 @@
  *
  * Rows and the applied index are in one batch, written without a sync (S2).
  *
+ * A comparison of replicas changes nothing: the batch is written up to it, and
+ * what is there then is pinned.  On replay over what survived rows may be ahead
+ * of its index, and nothing is pinned.
+ *
  *-------------------------------------------------------------------------
  */
 #include "shard.h"
@@ -269,6 +273,10 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 			case WRITE_INGEST_END:
 				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN);
 				break;
+			case WRITE_VERIFY:
+				if (command->index > shard->newest)
+					shard->verify = write.sequence;
+				break;
 			case WRITE_OWNER:
 				break;
 			case WRITE_SPLIT:
@@ -280,20 +288,49 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 	return status;
 }
 
+static VtStatus
+write_batch(Shard *shard, StoreBatch *batch, uint64_t applied, VtError *err)
+{
+	uint8_t		number[8];
+
+	put_le64(number, applied);
+	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+	return store_write(shard->rows, batch, false, err);
+}
+
+/* A command asked for a comparison: pin what is there at its index. */
+static VtStatus
+pin_rows(Shard *shard, StoreBatch **batch, uint64_t index, VtError *err)
+{
+	uint64_t	id = shard->verify;
+	VtStatus	status;
+
+	shard->verify = 0;
+	if (!shard->on_verify)
+		return VT_OK;
+	status = write_batch(shard, *batch, index, err);
+	store_batch_free(*batch);
+	*batch = store_batch_new();
+	if (status == VT_OK)
+		shard->on_verify(shard->on_verify_arg, shard, store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1)), id, index);
+	return status;
+}
+
 VtStatus
 shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
 {
 	Shard	   *shard = (Shard *) state;
 	StoreBatch *batch = store_batch_new();
-	uint8_t		number[8];
 	VtStatus	status = VT_OK;
 
 	for (size_t i = 0; i < n && status == VT_OK; i++)
+	{
 		status = apply_one(shard, batch, &commands[i], err);
-	put_le64(number, applied);
-	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
+		if (status == VT_OK && shard->verify)
+			status = pin_rows(shard, &batch, commands[i].index, err);
+	}
 	if (status == VT_OK)
-		status = store_write(shard->rows, batch, false, err);
+		status = write_batch(shard, batch, applied, err);
 	store_batch_free(batch);
 	pthread_mutex_lock(&shard->checkpoint_lock);
 	shard->applied = applied;

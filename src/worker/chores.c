@@ -38,6 +38,8 @@ words(ChoreKind kind)
 			return "settle_split";
 		case CHORE_PURGE:
 			return "removing the rows that a split has left";
+		case CHORE_ASIDE:
+			return "set_aside";
 	}
 	return "?";
 }
@@ -71,6 +73,8 @@ run(Worker *worker, const Chore *chore, VtError *err)
 			return splits_settle(worker, chore, err);
 		case CHORE_PURGE:
 			return splits_purge(worker, chore, err);
+		case CHORE_ASIDE:
+			return worker_set_aside(worker, chore->shard, chore->replica, err);
 	}
 	return VT_INVALID;
 }

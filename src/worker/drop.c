@@ -171,6 +171,7 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 {
 	Shard	   *there = worker_find_shard(worker, id);
 	Shard	   *back = NULL;
+	bool		aside = false;
 	VtError		damage = {0};
 	VtStatus	status;
 
@@ -182,8 +183,10 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 
 	/* It was about to be closed. */
 	pthread_mutex_lock(&worker->lock);
-	for (Shard **p = &worker->leaving; *p && !back; p = &(*p)->next)
-		if ((*p)->desc.shard == id)
+	for (Shard **p = &worker->leaving; *p && !back && !aside; p = &(*p)->next)
+		if ((*p)->desc.shard == id && atomic_load(&(*p)->aside))
+			aside = true;
+		else if ((*p)->desc.shard == id)
 		{
 			back = *p;
 			*p = back->next;
@@ -195,6 +198,8 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 	pthread_mutex_unlock(&worker->lock);
 	if (back)
 		return VT_OK;
+	if (aside)
+		return VT_BUSY;			/* it goes, and for good */
 	if (broken_has(worker, id))
 		return vt_fail(err, VT_CORRUPT, "the replica that is here is damaged");
 	if (!worker_has_group(worker, id))

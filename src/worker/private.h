@@ -16,6 +16,7 @@
 #include "saver.h"
 #include "scan.h"
 #include "shard.h"
+#include "verify.h"
 #include "waiting.h"
 #include "worker.h"
 
@@ -61,7 +62,8 @@ typedef enum ChoreKind
 	CHORE_DROP,
 	CHORE_CHILD,				/* make a shard that was split off one here */
 	CHORE_SETTLE,				/* a child is owed no longer */
-	CHORE_PURGE					/* rows that a split has left */
+	CHORE_PURGE,				/* rows that a split has left */
+	CHORE_ASIDE
 } ChoreKind;
 
 typedef struct Chore
@@ -142,6 +144,7 @@ struct Worker
 	uint32_t	npool;
 	Indexer    *indexer;
 	Saver	   *saver;			/* NULL: graphs are not saved */
+	Verifier   *verifier;
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 

@@ -178,6 +178,11 @@ serve_write(Worker *worker, Request *request)
 		refuse(request, status, err.msg);
 		return;
 	}
+	if (write.type == WRITE_VERIFY)
+	{
+		refuse(request, VT_INVALID, "the placement driver asks for comparisons");
+		return;
+	}
 	if (!find_shard(worker, request, &write.route))
 		return;
 	if (write.type == WRITE_SPLIT)

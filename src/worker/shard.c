@@ -12,6 +12,7 @@
  *	   f <index>	a raise of the fence by the entry at index
  *	   p			highest WAL position of any write applied
  *	   g			1 while a bulk load goes on
+ *	   b			this replica was set aside: never open it again
  *	   w			newest entry of which something survived a power loss
  *	   c <index>	a shard that was split off by the entry at index
  *	   v <id>		a record
@@ -340,6 +341,34 @@ load_lsn(Shard *shard, VtError *err)
 }
 
 VtStatus
+shard_mark_aside(Shard *shard, VtError *err)
+{
+	StoreBatch *batch = store_batch_new();
+	uint8_t		format = 1;
+	VtStatus	status;
+
+	store_batch_put(batch, bytes_of("b", 1), bytes_of(&format, 1));
+	status = store_write(shard->rows, batch, true, err);
+	store_batch_free(batch);
+	if (status == VT_OK)
+		atomic_store(&shard->aside, true);
+	return status;
+}
+
+/* Was this replica set aside? */
+static VtStatus
+check_aside(Store *rows, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(rows, bytes_of("b", 1), &value, err);
+
+	buf_free(&value);
+	if (status == VT_OK)
+		return vt_fail(err, VT_CORRUPT, SHARD_ASIDE_WORDS);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+VtStatus
 shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err)
 {
 	StoreOptions options = {.write_buffer = 32 << 20, .must_exist = true, .replayed = true};
@@ -354,8 +383,10 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 {
 	WireShardDesc desc;
 	uint64_t	replica;
-	VtStatus	status = read_descriptor(shard->rows, &desc, err);
+	VtStatus	status = check_aside(shard->rows, err);
 
+	if (status == VT_OK)
+		status = read_descriptor(shard->rows, &desc, err);
 	if (status == VT_OK)
 		status = read_replica_id(shard->rows, &replica, err);
 	if (status == VT_OK && shard->replica_id != 0 && (desc.shard != shard->desc.shard || replica != shard->replica_id ||
@@ -409,6 +440,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->content_lock, NULL);
 	pthread_mutex_init(&shard->gate_lock, NULL);
 	pthread_mutex_init(&shard->children_lock, NULL);
+	pthread_mutex_init(&shard->verified_lock, NULL);
 	cond_init(&shard->gate);
 	status = shard_open_rows(directory, id, &shard->rows, err);
 	if (status == VT_OK)
@@ -435,6 +467,7 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->content_lock);
 	pthread_mutex_destroy(&shard->gate_lock);
 	pthread_mutex_destroy(&shard->children_lock);
+	pthread_mutex_destroy(&shard->verified_lock);
 	pthread_cond_destroy(&shard->gate);
 	free(shard->raises);
 	free(shard->children);

@@ -22,6 +22,17 @@ typedef struct FenceRaise
 	uint64_t	fence;
 } FenceRaise;
 
+/* What a replica held when it was compared with others last; id 0 = never. */
+typedef struct ShardVerified
+{
+	uint64_t	id;				/* of the comparison */
+	uint64_t	index;
+	uint64_t	rows;
+	uint64_t	digest;
+	bool		damaged;		/* a row could not be read: there is no digest */
+	int64_t		wall_us;		/* when */
+} ShardVerified;
+
 /*
  * A shard that was split off this one, at the end of its interval (split.c).  What
  * it got is frozen here from index on, and kept while it is owed: until the child
@@ -98,6 +109,17 @@ typedef struct Shard
 	atomic_uint_fast64_t lsn;	/* highest WAL position of any write applied */
 	uint64_t	applied;
 	atomic_bool ingesting;
+	uint64_t	verify;			/* the command at hand asks for a comparison of this id; 0 = no */
+
+	/*
+	 * All rows, pinned at the index of a WRITE_VERIFY with this id; the callee closes
+	 * the iterator (verify.c).  NULL = nobody compares
+	 */
+	void		(*on_verify) (void *arg, struct Shard *shard, StoreIter *rows, uint64_t id, uint64_t index);
+	void	   *on_verify_arg;
+	pthread_mutex_t verified_lock;	/* of verified */
+	ShardVerified verified;
+	atomic_bool aside;			/* it is never to be opened again */
 
 	/* Taking vectors into the graph */
 	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
@@ -158,6 +180,10 @@ extern bool shard_route_holds(const Shard *shard, uint32_t range_ver);
 extern bool shard_find_child(Shard *shard, uint64_t child, ShardChild *out);
 
 extern ReplicaMachine shard_machine(Shard *shard);
+
+/* Mark it as one that no start opens, durably. */
+extern VtStatus shard_mark_aside(Shard *shard, VtError *err);
+#define SHARD_ASIDE_WORDS "it differed from the other replicas of its shard"
 
 /* What the state machine says to a decoded command at this index; pure. */
 typedef struct Verdict

@@ -133,6 +133,36 @@ add_owed(json_t *row, Shard *shard)
 		json_object_set_new(row, "owes", list);
 }
 
+static ShardVerified
+verified_of(Shard *shard)
+{
+	ShardVerified verified;
+
+	pthread_mutex_lock(&shard->verified_lock);
+	verified = shard->verified;
+	pthread_mutex_unlock(&shard->verified_lock);
+	return verified;
+}
+
+/* What it held when replicas were compared last, if they were. */
+static void
+add_verified(json_t *row, Shard *shard)
+{
+	ShardVerified verified = verified_of(shard);
+	json_t	   *out;
+
+	if (verified.id == 0)
+		return;
+	out = json_object();
+	json_object_set_new(out, "id", status_u64(verified.id));
+	json_object_set_new(out, "index", status_u64(verified.index));
+	json_object_set_new(out, "rows", status_u64(verified.rows));
+	json_object_set_new(out, "digest", status_u64(verified.digest));
+	json_object_set_new(out, "damaged", json_boolean(verified.damaged));
+	json_object_set_new(out, "wall_us", json_integer(verified.wall_us));
+	json_object_set_new(row, "verified", out);
+}
+
 static void
 add_shards(json_t *list, Shard *first, bool leaving)
 {
@@ -165,6 +195,7 @@ add_shards(json_t *list, Shard *first, bool leaving)
 		if (atomic_load(&s->ingesting))
 			json_object_set_new(row, "ingesting", json_true());
 		add_owed(row, s);
+		add_verified(row, s);
 		if (!leaving)
 			add_search_figures(row, s);
 		json_array_append_new(list, row);
@@ -205,6 +236,7 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	ReplicaStatus replica;
 	ReplicaMembers members;
 	ShardChild	child;
+	ShardVerified verified = verified_of(s);
 	uint64_t	digest;
 
 	replica_status(s->replica, &replica);
@@ -219,6 +251,8 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	digest = prng_mix(digest ^ figures.records);
 	digest = prng_mix(digest ^ figures.waiting);
 	digest = prng_mix(digest ^ figures.bytes);
+	digest = prng_mix(digest ^ verified.id);
+	digest = prng_mix(digest ^ verified.index);
 	if (!leaving && shard_hold(s))
 	{
 		digest = prng_mix(digest ^ tune_ef(records_tune(s->records), 10, 0.99));

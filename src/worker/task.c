@@ -235,6 +235,10 @@ task_do(Worker *worker, const json_t *task)
 		do_shard_task(worker, CHORE_OPEN, task);
 	else if (strcmp(what, "drop_shard") == 0)
 		do_shard_task(worker, CHORE_DROP, task);
+	else if (strcmp(what, "set_aside") == 0)
+		do_shard_task(worker, CHORE_ASIDE, task);
+	else if (strcmp(what, "verify_shard") == 0)
+		worker_verify_shard(worker, get_number(task, "shard"), get_number(task, "id"));
 	else if (strcmp(what, "change_members") == 0)
 		change_members(worker, task);
 	else if (strcmp(what, "transfer_leader") == 0)

@@ -44,7 +44,7 @@ typedef struct Outgoing
 static bool
 is_own_key(Bytes key)
 {
-	return key.len == 1 && (key.data[0] == 'i' || key.data[0] == 'k');
+	return key.len == 1 && strchr("bik", key.data[0]);
 }
 
 static bool

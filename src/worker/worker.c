@@ -61,6 +61,8 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 		return status;
 	shard->on_waiting = indexer_wake;
 	shard->on_waiting_arg = worker->indexer;
+	shard->on_verify = verifier_take;
+	shard->on_verify_arg = worker->verifier;
 	shard->quiesce = quiesce;
 	shard->quiesce_arg = worker;
 	shard->on_split = chores_look;
@@ -332,6 +334,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status == VT_OK)
 	{
 		worker->indexer = indexer_start(worker, options->index_threads);
+		worker->verifier = verifier_start();
 		status = open_all(worker, err);
 	}
 	if (status != VT_OK)
@@ -379,6 +382,7 @@ worker_stop(Worker *worker)
 	indexer_stop(worker->indexer);
 	net_server_stop(worker->server);
 	saver_stop(worker->saver, begin);
+	verifier_stop(worker->verifier);
 	lease_expire(worker, 0, true);
 	lease_bury(worker);
 	while (worker->shards || worker->leaving)

@@ -192,6 +192,15 @@ sample_ingest(Buf *out)
 	wire_write_end(out, wire_write_begin(out, &write), 0);
 }
 
+static inline void
+sample_verify(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_VERIFY);
+
+	write.sequence = 6;
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+}
+
 static inline VtStatus
 recode_write(Bytes in, Buf *out)
 {
@@ -532,6 +541,7 @@ static const WireMessage wire_messages[] = {
 	{"write_raise", sample_raise, recode_write},
 	{"write_ingest", sample_ingest, recode_write},
 	{"write_split", sample_split, recode_write},
+	{"write_verify", sample_verify, recode_write},
 	{"write_result", sample_write_result, recode_write_result},
 	{"reply", sample_reply, recode_reply},
 	{"search", sample_search, recode_search},

@@ -146,12 +146,12 @@ tap() {
 	mkdir -p "$work/perl" "$work/chaos"
 	cp -r test/t "$work/"
 	cp test/perl/* "$work/perl/" 2>/dev/null
-	cp "$BUILD"/powerloss.so "$work/" 2>/dev/null
+	cp "$BUILD"/powerloss.so "$BUILD"/alter_row "$work/" 2>/dev/null
 	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/powerloss.so "$BUILD"/lin "$work/chaos/"
 	chown -R "$PG_USER" "$work/t" "$work/perl"
 	as_pg env VECTRON_CHAOS="$work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$work/tmp_check" \
 		TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \
-		VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" \
+		VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" VECTRON_ALTER_ROW="$work/alter_row" \
 		$limit prove -v -I "$pgxs/../test/perl" -I perl "$@"
 	code=$?
 	[ $code -eq 0 ] || cp -r "$work/tmp_check/log" "$logs/$name.server" 2>/dev/null

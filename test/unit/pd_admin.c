@@ -467,6 +467,154 @@ a_store_tells_its_troubles(void **state)
 	end(w);
 }
 
+/* -- Do they hold the same? ---------------------------------------------------- */
+
+static Verdict
+verdict_on(PdWorld *w, uint32_t store, uint64_t shard)
+{
+	CatalogCollection *c;
+	const CatalogShard *s = find_shard(&w->pd, shard, &c);
+
+	for (int i = 0; i < s->desc.nreplicas; i++)
+		if (s->desc.replicas[i].store == w->stores[store].id)
+			return verify_verdict(&w->pd, s, &s->desc.replicas[i]);
+	return VERDICT_NONE;
+}
+
+static uint32_t
+ask_verify(PdWorld *w, const char *what)
+{
+	json_t	   *body = what ? json_pack("{s:s}", "what", what) : json_object();
+	VtError		err = {0};
+	uint32_t	n;
+
+	if (verify_ask(&w->pd, body, &n, &err) != VT_OK)
+		n = 0;
+	json_decref(body);
+	return n;
+}
+
+static void
+replicas_that_agree_are_left_alone(void **state)
+{
+	PdWorld    *w = cluster(20, 4);
+	CatalogCollection *c = create(w, 6, 3);
+	uint64_t	shard = c->shards[0].desc.shard;
+	char		name[24];
+	uint32_t	created;
+	uint64_t	first;
+
+	(void) state;
+	settle(w, 3, 10);
+	created = w->created;
+	snprintf(name, sizeof(name), "%" PRIu64, shard);
+	assert_int_equal(ask_verify(w, "nobody"), 0);
+	assert_int_equal(ask_verify(w, name), 1);
+	run_seconds(w, 5);
+	for (uint32_t i = 0; i < 4; i++)
+		if (replica_on(&w->stores[i], shard))
+			assert_int_equal(verdict_on(w, i, shard), VERDICT_AGREES);
+	assert_int_equal(ask_verify(w, NULL), 6);
+	run_seconds(w, 20);
+	assert_int_equal(w->pd.nwanted, 0);
+	for (uint32_t i = 0; i < 4; i++)
+		for (uint32_t k = 0; k < w->stores[i].n; k++)
+			assert_int_equal(verdict_on(w, i, w->stores[i].replicas[k].shard), VERDICT_AGREES);
+	assert_int_equal(w->created, created);
+
+	/* Asked for while one is under way, it begins after that. */
+	assert_int_equal(ask_verify(w, name), 1);
+	for (int i = 0; i < 50 && group_of(w, shard)->verify != w->pd.wanted[0].id; i++)
+		tick(w);
+	first = group_of(w, shard)->verify_at;
+	assert_int_equal(ask_verify(w, name), 1);
+	run_seconds(w, 10);
+	assert_true(group_of(w, shard)->verify_at > first);
+	assert_int_equal(w->pd.nwanted, 0);
+
+	/* One that is away is not waited for when it comes to a majority. */
+	store_dies(w, 0);
+	run_seconds(w, 12);
+	assert_int_equal(ask_verify(w, NULL), 6);
+	run_seconds(w, 20);
+	assert_int_equal(w->pd.nwanted, 0);
+	end(w);
+}
+
+/* Found, set aside, replaced; whoever leads, also after a change of drivers. */
+static void
+one_that_differs_is_replaced(void **state)
+{
+	(void) state;
+	for (uint32_t victim = 0; victim < 3; victim++)
+	{
+		PdWorld    *w = cluster(30 + victim, 4);
+		uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+		uint32_t	at = 0;
+		uint64_t	wrong;
+
+		settle(w, 3, 10);
+		for (uint32_t n = 0; at < 4; at++)
+			if (replica_on(&w->stores[at], shard) && n++ == victim)
+				break;
+		replica_on(&w->stores[at], shard)->wrong = true;
+		wrong = replica_on(&w->stores[at], shard)->replica;
+		run_seconds(w, 10);
+		assert_int_equal(verdict_on(w, at, shard), VERDICT_NONE);	/* nobody has looked */
+		assert_int_equal(ask_verify(w, NULL), 1);
+		for (int i = 0; i < 100 && verdict_on(w, at, shard) != VERDICT_DIFFERS && w->stores[at].damaged.shard == 0; i++)
+			tick(w);
+		if (victim == 1)
+			another_driver(w);
+		run_seconds(w, 20);
+		settle(w, 3, 60);
+		for (uint32_t i = 0; i < 4; i++)
+			assert_true(!replica_on(&w->stores[i], shard) || replica_on(&w->stores[i], shard)->replica != wrong);
+		end(w);
+	}
+}
+
+/* Two of three differ from each other and from the third: people decide. */
+static void
+without_a_majority_nothing_is_done(void **state)
+{
+	PdWorld    *w = cluster(40, 2);
+	uint64_t	shard = create(w, 1, 2)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 2, 10);
+	replica_on(&w->stores[1], shard)->wrong = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	assert_int_equal(verdict_on(w, 0, shard), VERDICT_SPLIT);
+	assert_int_equal(verdict_on(w, 1, shard), VERDICT_SPLIT);
+	assert_true(has_finding(w, "no_agreement", "critical"));
+	assert_int_equal(unsettled(w, 2, true), 0);
+	end(w);
+}
+
+static void
+what_is_long_ago_is_compared_again(void **state)
+{
+	PdWorld    *w = cluster(50, 3);
+	uint64_t	shard = create(w, 2, 3)->shards[1].desc.shard;
+	uint64_t	first;
+
+	(void) state;
+	settle(w, 3, 10);
+	w->pd.options.verify_us = 100 * SECOND_US;
+	run_seconds(w, 60);
+	assert_int_equal(replica_on(&w->stores[0], shard)->verified, 0);
+	run_seconds(w, 60);
+	first = replica_on(&w->stores[0], shard)->verified;
+	assert_true(first != 0);
+	run_seconds(w, 60);
+	assert_true(replica_on(&w->stores[0], shard)->verified == first);
+	run_seconds(w, 60);
+	assert_true(replica_on(&w->stores[0], shard)->verified != first);
+	end(w);
+}
+
 /* -- Everything ---------------------------------------------------------------- */
 
 static void
@@ -512,6 +660,10 @@ main(void)
 		TEST(a_cancelled_operator_leaves_nothing),
 		TEST(findings_come_and_go),
 		TEST(a_store_tells_its_troubles),
+		TEST(replicas_that_agree_are_left_alone),
+		TEST(one_that_differs_is_replaced),
+		TEST(without_a_majority_nothing_is_done),
+		TEST(what_is_long_ago_is_compared_again),
 		TEST(a_dump_has_all_collections_once),
 	};
 

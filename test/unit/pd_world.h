@@ -46,6 +46,10 @@ typedef struct WReplica
 	uint64_t	replica;
 	uint64_t	match;
 	uint64_t	conf_index;		/* newest it has heard of */
+	bool		wrong;			/* it holds something else than it should */
+	uint64_t	verified;		/* comparison it has answered, and where that was */
+	uint64_t	verified_at;
+	int64_t		verified_us;
 } WReplica;
 
 typedef struct WStore
@@ -81,6 +85,8 @@ typedef struct WGroup
 	uint64_t	last;			/* of the leader's log */
 	uint64_t	acked;
 	int64_t		headless_since;
+	uint64_t	verify;			/* comparison that is in its log last, and where */
+	uint64_t	verify_at;
 } WGroup;
 
 /* A heartbeat or its answer, on its way. */
@@ -165,6 +171,7 @@ pd_end(PdWorld *w)
 	beats_free(&w->pd);
 	free(w->pd.holders);
 	free(w->pd.operators);
+	free(w->pd.wanted);
 	catalog_close(w->pd.catalog);
 }
 
@@ -360,6 +367,12 @@ group_tick(PdWorld *w, WGroup *g)
 			continue;
 		r->match = g->last - r->match > CATCH_UP ? r->match + CATCH_UP : g->last;
 		r->conf_index = g->conf_index;
+		if (g->verify && r->match >= g->verify_at && r->verified_at < g->verify_at)
+		{
+			r->verified = g->verify;
+			r->verified_at = g->verify_at;
+			r->verified_us = w->now;
+		}
 	}
 	group_ack(w, g);
 	if (g->joint && w->now >= g->joint_until && has_majority(w, g->shard, g->next, g->nnext))
@@ -566,6 +579,23 @@ do_task(PdWorld *w, WStore *s, json_t *task)
 				}
 		}
 	}
+	else if (strcmp(what, "verify_shard") == 0)
+	{
+		assert_true(g && replica_on(s, shard) && get_u64(task, "id", &g->verify));
+		g->verify_at = ++g->last;
+	}
+	else if (strcmp(what, "set_aside") == 0)
+	{
+		WReplica   *r = replica_on(s, shard);
+
+		if (r && r->replica == replica)
+		{
+			if (!r->wrong)
+				fail_msg("shard %" PRIu64 ": replica %" PRIu64 " is set aside, and is right", shard, replica);
+			s->damaged = *r;
+			*r = s->replicas[--s->n];
+		}
+	}
 	else if (strcmp(what, "close_shard") == 0)
 	{
 		/* It stays on disk, and is not spoken of. */
@@ -607,6 +637,10 @@ beat_body(PdWorld *w, WStore *s)
 		json_object_set_new(report, "bytes", json_u64(0));
 		json_object_set_new(report, "conf_index", json_u64(r->conf_index));
 		json_object_set_new(report, "joint", json_boolean(leader && g->joint));
+		if (r->verified)
+			json_object_set_new(report, "verified",
+								json_pack("{s:o,s:o,s:s,s:s,s:I}", "id", json_u64(r->verified), "index", json_u64(r->verified_at),
+										  "rows", "7", "digest", r->wrong ? "666" : "42", "wall_us", (json_int_t) r->verified_us));
 		if (leader)
 		{
 			json_t	   *members = json_array();
@@ -738,6 +772,7 @@ tick(PdWorld *w)
 	plans_look(&w->pd);
 	handovers_look(&w->pd);
 	rebalance_look(&w->pd);
+	verify_look(&w->pd);
 }
 
 static void

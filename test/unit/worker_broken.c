@@ -231,11 +231,75 @@ a_late_group_is_joined(void **state)
 	worker_stop(worker);
 }
 
+/* What a shard here reports of its last comparison; 0 = nothing. */
+static uint64_t
+verified_id(Worker *worker, uint64_t id)
+{
+	Shard	   *shard = worker_find_shard(worker, id);
+	uint64_t	verified;
+
+	pthread_mutex_lock(&shard->verified_lock);
+	verified = shard->verified.id;
+	pthread_mutex_unlock(&shard->verified_lock);
+	shard_release(shard);
+	return verified;
+}
+
+/* PD asks for a comparison, and finds that this replica is not like the others. */
+static void
+one_that_differs_is_as_good_as_damaged(void **state)
+{
+	Worker	   *worker = start();
+	Shard	   *held;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	assert_int_equal(create(worker, 8, 80), VT_OK);
+	for (uint8_t k = 1; k < 10; k++)
+		put(worker, 7, k);
+	worker_verify_shard(worker, 7, 555);
+	for (int i = 0; i < 10000 && verified_id(worker, 7) != 555; i++)
+		usleep(1000);
+	assert_int_equal(verified_id(worker, 7), 555);
+	assert_int_equal(verified_id(worker, 8), 0);
+
+	/* Another replica than the one that is here is nobody's business. */
+	assert_int_equal(worker_set_aside(worker, 7, 71, NULL), VT_INVALID);
+	assert_int_equal(worker_set_aside(worker, 9, 90, NULL), VT_OK);
+	assert_true(is_open(worker, 7));
+	says(worker, NULL, NULL);
+
+	/* While somebody holds it, it only leaves the list, and does not come back. */
+	held = worker_find_shard(worker, 7);
+	assert_int_equal(worker_set_aside(worker, 7, 70, NULL), VT_BUSY);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_BUSY);
+	says(worker, NULL, NULL);
+	shard_release(held);
+	assert_int_equal(worker_set_aside(worker, 7, 70, NULL), VT_OK);
+	assert_int_equal(worker_set_aside(worker, 7, 70, NULL), VT_OK);
+	says(worker, "7", NULL);
+	put(worker, 8, 1);
+	worker_stop(worker);
+
+	/* No start opens it, and nothing but being dropped ends that. */
+	worker = start();
+	assert_false(is_open(worker, 7));
+	assert_true(is_open(worker, 8));
+	says(worker, "7", NULL);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_CORRUPT);
+	assert_int_equal(create(worker, 7, 71), VT_EXISTS);
+	drop(worker, 7, 70);
+	says(worker, NULL, NULL);
+	assert_int_equal(create(worker, 7, 72), VT_OK);
+	worker_stop(worker);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_of_two, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(one_that_differs_is_as_good_as_damaged, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_late_group_is_joined, scratch_make, scratch_remove),
 	};
 

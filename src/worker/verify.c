@@ -1,0 +1,364 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  Do the replicas of a shard hold the same?
+ *
+ * A command in the shard's log (WRITE_VERIFY) has each replica digest its rows
+ * as they are at that command's index.  Apply only pins them, by a LevelDB
+ * snapshot, and goes on; the digest is made here, on a thread that gives way to
+ * all others.  What came of it is told in heartbeats, and PD compares.
+ *
+ * A row counts with all its bytes, as far as its hash is in the shard's interval:
+ * every replica wrote them from the same entry.  Keys that follow from this
+ * replica's own checkpoints are left out.
+ *
+ * A replica that PD finds to differ from the majority is set aside: a mark goes
+ * into its store, so that no start opens it, it is closed, and from then on it is
+ * treated as one that is damaged (broken.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "verify.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/cond.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "private.h"
+
+#define NICE 15
+#define QUEUE_MAX 16			/* pinned snapshots; PD asks again for what finds no room */
+#define RATE (128u << 20)		/* bytes a second */
+#define SLICE (4u << 20)		/* between two looks at the clock */
+
+typedef struct Job
+{
+	struct Job *next;
+	Shard	   *shard;			/* held */
+	StoreIter  *rows;
+	ShardVerified result;
+	uint64_t	first;			/* the interval then */
+	uint64_t	last;
+} Job;
+
+struct Verifier
+{
+	pthread_t	thread;
+	pthread_mutex_t lock;
+	pthread_cond_t called;
+	Job		   *jobs;
+	size_t		njobs;
+	bool		stopping;
+};
+
+static void
+job_free(Job *job)
+{
+	if (!job)
+		return;
+	store_iter_close(job->rows);
+	shard_release(job->shard);
+	free(job);
+}
+
+/* On the apply thread: rows are pinned at index, and are ours from here on. */
+void
+verifier_take(void *arg, Shard *shard, StoreIter *rows, uint64_t id, uint64_t index)
+{
+	Verifier   *verifier = (Verifier *) arg;
+	Job		   *job;
+	Job		  **p = &verifier->jobs;
+
+	if (!shard_hold(shard))
+	{
+		store_iter_close(rows);
+		return;
+	}
+	job = vt_alloc0(sizeof(Job));
+	job->shard = shard;
+	job->rows = rows;
+	job->result.id = id;
+	job->result.index = index;
+	job->first = shard->desc.first;
+	job->last = shard->desc.last;
+	pthread_mutex_lock(&verifier->lock);
+	if (verifier->njobs < QUEUE_MAX && !verifier->stopping)
+	{
+		while (*p)
+			p = &(*p)->next;
+		*p = job;
+		job = NULL;
+		verifier->njobs++;
+		pthread_cond_signal(&verifier->called);
+	}
+	pthread_mutex_unlock(&verifier->lock);
+	job_free(job);
+}
+
+/* Is the shard needed for something else?  That waits until nobody holds it. */
+static bool
+is_wanted_back(const Job *job)
+{
+	return atomic_load(&job->shard->leaving) || atomic_load(&job->shard->installing);
+}
+
+/* Let go of shards in the queue that are wanted back. */
+static void
+give_back(Verifier *verifier)
+{
+	Job		   *gone = NULL;
+
+	pthread_mutex_lock(&verifier->lock);
+	for (Job **p = &verifier->jobs; *p;)
+	{
+		Job		   *job = *p;
+
+		if (!is_wanted_back(job))
+		{
+			p = &job->next;
+			continue;
+		}
+		*p = job->next;
+		job->next = gone;
+		gone = job;
+		verifier->njobs--;
+	}
+	pthread_mutex_unlock(&verifier->lock);
+	while (gone)
+	{
+		Job		   *job = gone;
+
+		gone = job->next;
+		job_free(job);
+	}
+}
+
+/* Not this one any more: its shard is wanted back, or the worker ends. */
+static bool
+is_called_off(Verifier *verifier, const Job *job)
+{
+	bool		stopping;
+
+	give_back(verifier);
+	pthread_mutex_lock(&verifier->lock);
+	stopping = verifier->stopping;
+	pthread_mutex_unlock(&verifier->lock);
+	return stopping || is_wanted_back(job);
+}
+
+/* Read no faster than the rate. */
+static void
+pace(uint64_t bytes, int64_t begin_us)
+{
+	int64_t		ahead_us = (int64_t) (bytes * 1000000 / RATE) - (clock_now_us() - begin_us);
+	struct timespec nap = {0, ahead_us * 1000};
+
+	if (ahead_us > 0 && ahead_us < 1000000)
+		nanosleep(&nap, NULL);
+}
+
+static void
+add_row(Job *job, Bytes key, Bytes value)
+{
+	uint64_t	place = wire_place(&job->shard->desc, bytes_of(key.data + 1, key.len - 1));
+
+	if (place < job->first || place > job->last)
+		return;
+	job->result.digest = hash_place(key, job->result.digest);
+	job->result.digest = hash_place(value, job->result.digest);
+	job->result.rows++;
+}
+
+/* False: called off.  A row that is damaged in itself is said, whatever others have. */
+static bool
+digest_rows(Verifier *verifier, Job *job)
+{
+	int64_t		begin = clock_now_us();
+	uint64_t	bytes = 0;
+	uint64_t	looked = 0;
+	VtStatus	status = VT_OK;
+	VtError		err = {0};
+	StoreRow	row;
+	Bytes		key;
+	Bytes		value;
+
+	while (status == VT_OK && store_iter_next(job->rows, &key, &value))
+	{
+		status = row_get(value, &row, &err);
+		add_row(job, key, value);
+		bytes += key.len + value.len;
+		if (bytes - looked < SLICE)
+			continue;
+		looked = bytes;
+		pace(bytes, begin);
+		if (is_called_off(verifier, job))
+			return false;
+	}
+	if (status == VT_OK)
+		status = store_iter_status(job->rows, &err);
+	job->result.damaged = status != VT_OK;
+	if (status != VT_OK)
+		log_error("shard=%llu: a row is damaged: %s", (unsigned long long) job->shard->desc.shard, vt_error_words(&err));
+	job->result.wall_us = clock_wall_us();
+	return true;
+}
+
+static void
+do_job(Verifier *verifier, Job *job)
+{
+	if (is_called_off(verifier, job) || !digest_rows(verifier, job))
+		return;
+	pthread_mutex_lock(&job->shard->verified_lock);
+	job->shard->verified = job->result;
+	pthread_mutex_unlock(&job->shard->verified_lock);
+	log_info("shard=%llu: %llu rows at %llu have digest %016llx", (unsigned long long) job->shard->desc.shard,
+			 (unsigned long long) job->result.rows, (unsigned long long) job->result.index,
+			 (unsigned long long) job->result.digest);
+}
+
+static void *
+verifier_main(void *arg)
+{
+	Verifier   *verifier = (Verifier *) arg;
+
+	setpriority(PRIO_PROCESS, (id_t) syscall(SYS_gettid), NICE);
+	pthread_mutex_lock(&verifier->lock);
+	while (!verifier->stopping)
+	{
+		Job		   *job = verifier->jobs;
+
+		if (!job)
+		{
+			pthread_cond_wait(&verifier->called, &verifier->lock);
+			continue;
+		}
+		verifier->jobs = job->next;
+		pthread_mutex_unlock(&verifier->lock);
+		do_job(verifier, job);
+		job_free(job);
+		pthread_mutex_lock(&verifier->lock);
+		verifier->njobs--;
+	}
+	pthread_mutex_unlock(&verifier->lock);
+	return NULL;
+}
+
+Verifier *
+verifier_start(void)
+{
+	Verifier   *verifier = vt_alloc0(sizeof(Verifier));
+
+	pthread_mutex_init(&verifier->lock, NULL);
+	cond_init(&verifier->called);
+	if (pthread_create(&verifier->thread, NULL, verifier_main, verifier) != 0)
+		vt_assert_fail("pthread_create", __FILE__, __LINE__);
+	return verifier;
+}
+
+void
+verifier_stop(Verifier *verifier)
+{
+	if (!verifier)
+		return;
+	pthread_mutex_lock(&verifier->lock);
+	verifier->stopping = true;
+	pthread_cond_signal(&verifier->called);
+	pthread_mutex_unlock(&verifier->lock);
+	pthread_join(verifier->thread, NULL);
+	while (verifier->jobs)
+	{
+		Job		   *job = verifier->jobs;
+
+		verifier->jobs = job->next;
+		job_free(job);
+	}
+	pthread_cond_destroy(&verifier->called);
+	pthread_mutex_destroy(&verifier->lock);
+	free(verifier);
+}
+
+/* -- Asking for one -------------------------------------------------------- */
+
+typedef struct Asked
+{
+	uint64_t	shard;
+} Asked;
+
+static void
+on_asked(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	Asked	   *asked = (Asked *) arg;
+
+	(void) index;
+	(void) reply;
+	if (status != VT_OK)
+		log_info("shard=%llu: a comparison of its replicas was refused: %s", (unsigned long long) asked->shard,
+				 vt_status_words(status));
+	free(asked);
+}
+
+void
+worker_verify_shard(Worker *worker, uint64_t id, uint64_t verification)
+{
+	Shard	   *shard = worker_find_shard(worker, id);
+	WireWrite	write = {.type = WRITE_VERIFY, .sequence = verification};
+	Asked	   *asked;
+	Buf			command = {0};
+
+	if (!shard)
+		return;
+	write.route.generation = shard->desc.generation;
+	write.route.owner = shard->desc.owner;
+	write.route.shard = id;
+	write.route.range_ver = atomic_load(&shard->range_ver);
+	wire_write_end(&command, wire_write_begin(&command, &write), 0);
+	asked = vt_alloc(sizeof(Asked));
+	asked->shard = id;
+	replica_propose(shard->replica, buf_bytes(&command), on_asked, asked);
+	buf_free(&command);
+	shard_release(shard);
+}
+
+/* -- Setting a replica aside ----------------------------------------------- */
+
+/*
+ * The mark is durable before anything else: from then on no start opens the
+ * replica.  VT_BUSY: somebody still holds it; try again.
+ */
+VtStatus
+worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+{
+	Shard	   *shard = worker_find_shard(worker, id);
+	bool		is_marked = false;
+	VtError		why = {0};
+	VtStatus	status = VT_OK;
+
+	if (shard && shard->replica_id == replica)
+	{
+		status = shard_mark_aside(shard, err);
+		is_marked = status == VT_OK;
+	}
+	else if (shard)
+		status = vt_fail(err, VT_INVALID, "the shard is here as another replica");
+	if (shard)
+		shard_release(shard);
+	if (status != VT_OK)
+		return status;
+	/* It may have been marked when it could not be closed yet. */
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->leaving; s; s = s->next)
+		is_marked |= s->desc.shard == id && s->replica_id == replica && atomic_load(&s->aside);
+	pthread_mutex_unlock(&worker->lock);
+	if (!is_marked)
+		return VT_OK;
+	status = worker_close_shard(worker, id, replica, err);
+	if (status == VT_OK)
+		broken_note(worker, id, vt_fail(&why, VT_CORRUPT, SHARD_ASIDE_WORDS), &why);
+	return status;
+}
