@@ -469,6 +469,17 @@ REVOKE ALL ON FUNCTION vectron.verify(regclass) FROM PUBLIC;
 COMMENT ON FUNCTION vectron.verify(regclass) IS
 	'has the replicas of an index''s shards compared; one that differs is replaced';
 
+CREATE FUNCTION vectron.move_shard(shard numeric, from_store numeric, to_store numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_move_shard' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.move_shard(numeric, numeric, numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.move_shard(numeric, numeric, numeric) IS
+	'moves a replica of a shard from one worker to another; vectron.operators shows how far it is';
+
+CREATE FUNCTION vectron.transfer_leader(shard numeric, store numeric) RETURNS void
+	AS 'MODULE_PATHNAME', 'vectron_transfer_leader' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION vectron.transfer_leader(numeric, numeric) FROM PUBLIC;
+COMMENT ON FUNCTION vectron.transfer_leader(numeric, numeric) IS 'has the replica on a worker lead its shard';
+
 CREATE FUNCTION vectron.cancel_operator(shard numeric) RETURNS void
 	AS 'MODULE_PATHNAME', 'vectron_cancel_operator' LANGUAGE C STRICT;
 REVOKE ALL ON FUNCTION vectron.cancel_operator(numeric) FROM PUBLIC;

@@ -91,6 +91,8 @@ static const Command commands[] = {
 	{"collections", {{.name = NULL}}, "collections", collection_columns, NULL, "collections: the indexes of all servers", NULL},
 	{"set-replicas", {{.name = "collection"}, {.name = "replicas", .is_number = true}}, NULL, NULL, NULL, "how many copies each shard of a collection is to have", NULL},
 	{"operators", {{.name = NULL}}, "operators", operator_columns, NULL, "what is under way with replicas, why, and how far it is", NULL},
+	{"move", {{.name = "shard"}, {.name = "from_store"}, {.name = "to_store"}}, NULL, NULL, NULL, "move a shard's replica from one worker to another", NULL},
+	{"transfer-leader", {{.name = "shard"}, {.name = "store"}}, NULL, NULL, NULL, "have the replica on a worker lead its shard", NULL},
 	{"cancel", {{.name = "shard"}}, NULL, NULL, NULL, "end the operator of a shard; what is needed is begun anew", NULL},
 	{"verify", {{.name = "what", .optional = true}}, NULL, verify_columns, NULL, "compare the replicas of a shard, a collection or all; shards shows what came of it", NULL},
 	{"drain", {{.name = "store"}}, NULL, NULL, NULL, "move everything away from a worker, to take it out of service", NULL},

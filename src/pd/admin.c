@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * admin.c
- *	  What people ask to be changed: replicas of a collection, an operator that is
- *	  to end, a store that will never come back.
+ *	  What people ask to be changed: replicas of a collection, where one is and which
+ *	  leads, an operator that is to end, a store that will never come back.
  *
  * Each is one decision in the log.  What it leads to, replicas that come and go,
  * is left to the plans (operate.c).
@@ -53,6 +53,31 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 		memset(&shard->plan, 0, sizeof(shard->plan));
 	log_info("shard=%" PRIu64 ": its operator is cancelled", id);
 	return changes_commit(pd, &changes);
+}
+
+/* move: a replica from one store to another */
+static VtStatus
+move_replica(Pd *pd, json_t *body, VtError *err)
+{
+	uint64_t	shard;
+	uint64_t	from;
+	uint64_t	to;
+
+	if (!get_u64(body, "shard", &shard) || !get_u64(body, "from_store", &from) || !get_u64(body, "to_store", &to))
+		return vt_fail(err, VT_INVALID, "move: members are missing or malformed");
+	return operate_move(pd, shard, from, to, err);
+}
+
+/* transfer_leader: the replica on a store is to lead */
+static VtStatus
+transfer_leader(Pd *pd, json_t *body, VtError *err)
+{
+	uint64_t	shard;
+	uint64_t	store;
+
+	if (!get_u64(body, "shard", &shard) || !get_u64(body, "store", &store))
+		return vt_fail(err, VT_INVALID, "transfer_leader: members are missing or malformed");
+	return operate_transfer(pd, shard, store, err);
 }
 
 /* -- Collections ------------------------------------------------------------- */
@@ -223,6 +248,8 @@ op_admin(Pd *pd, Question *q, const char *op)
 		VtStatus	(*change) (Pd *pd, json_t *body, VtError *err);
 	}			ops[] = {
 		{"cancel", cancel_operator},
+		{"move", move_replica},
+		{"transfer_leader", transfer_leader},
 		{"set_replicas", set_replicas},
 		{"forget_store", forget_store},
 	};

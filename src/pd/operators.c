@@ -3,7 +3,7 @@
  * operators.c
  *	  What is under way, why, how far it is, and since when.
  *
- * An operator is a shard's plan, or the deletion of a dropped shard's replica.
+ * An operator is a shard's plan, a handover of its leadership, or the deletion of a dropped shard's replica.
  * Plans are in the catalog, their steps follow from reports; the times are this
  * driver's own and begin when it begins to lead.
  *
@@ -204,6 +204,24 @@ add_deletions(Pd *pd, json_t *list, const CatalogCollection *c, const CatalogSha
 	}
 }
 
+/* Leadership that moves: it is in memory alone (handover.c). */
+static void
+add_handover(Pd *pd, json_t *list, const CatalogCollection *c, const CatalogShard *shard, const Handover *h)
+{
+	static const char *const why[] = {"somebody asked for it", "its store leads more than others", "its store's disk is short"};
+	json_t	   *row = row_of(c, shard, "lead", why[h->why]);
+
+	json_object_set_new(row, "step", json_string(h->given_up ? "given up: the new leader did not come" : "hand leadership over"));
+	json_object_set_new(row, "from_store", json_u64(h->from_store));
+	json_object_set_new(row, "from_replica", json_u64(h->from));
+	json_object_set_new(row, "to_store", json_u64(h->to_store));
+	json_object_set_new(row, "to_replica", json_u64(h->to));
+	json_object_set_new(row, "behind", json_u64(0));
+	json_object_set_new(row, "since_ms", json_integer((pd->now_us - h->begun_us) / 1000));
+	json_object_set_new(row, "step_since_ms", json_integer((pd->now_us - h->begun_us) / 1000));
+	json_array_append_new(list, row);
+}
+
 /* q: who asks; NULL = whoever may see everything. */
 json_t *
 json_operators(Pd *pd, const Question *q)
@@ -217,6 +235,14 @@ json_operators(Pd *pd, const Question *q)
 
 		if (find_shard(pd, pd->operators[i].shard, &c) && (!q || rights_see(q, &c->owner)))
 			add_plan(pd, list, &pd->operators[i]);
+	}
+	for (size_t i = 0; i < pd->nhandovers; i++)
+	{
+		CatalogCollection *c;
+		const CatalogShard *shard = find_shard(pd, pd->handovers[i].shard, &c);
+
+		if (shard && (!q || rights_see(q, &c->owner)))
+			add_handover(pd, list, c, shard, &pd->handovers[i]);
 	}
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 	{

@@ -24,6 +24,8 @@ PG_FUNCTION_INFO_V1(vectron_undrain_worker);
 PG_FUNCTION_INFO_V1(vectron_forget_worker);
 PG_FUNCTION_INFO_V1(vectron_set_replicas);
 PG_FUNCTION_INFO_V1(vectron_verify);
+PG_FUNCTION_INFO_V1(vectron_move_shard);
+PG_FUNCTION_INFO_V1(vectron_transfer_leader);
 PG_FUNCTION_INFO_V1(vectron_cancel_operator);
 
 /* GRANT does not reach so far: what is moved may be other databases' and servers'. */
@@ -125,6 +127,26 @@ vectron_verify(PG_FUNCTION_ARGS)
 	index = open_index(PG_GETARG_OID(0), generation);
 	ask(psprintf("{\"op\":\"verify\",\"what\":\"%s\"}", generation), "could not compare the replicas");
 	index_close(index, AccessShareLock);
+	PG_RETURN_VOID();
+}
+
+/* A replica of a shard goes from one worker to another. */
+Datum
+vectron_move_shard(PG_FUNCTION_ARGS)
+{
+	superusers_only("move a shard");
+	ask(psprintf("{\"op\":\"move\",\"shard\":\"%s\",\"from_store\":\"%s\",\"to_store\":\"%s\"}", id_text(PG_GETARG_DATUM(0)),
+				 id_text(PG_GETARG_DATUM(1)), id_text(PG_GETARG_DATUM(2))), "could not move the shard");
+	PG_RETURN_VOID();
+}
+
+/* Another replica of a shard is to lead it. */
+Datum
+vectron_transfer_leader(PG_FUNCTION_ARGS)
+{
+	superusers_only("transfer leadership");
+	ask(psprintf("{\"op\":\"transfer_leader\",\"shard\":\"%s\",\"store\":\"%s\"}", id_text(PG_GETARG_DATUM(0)),
+				 id_text(PG_GETARG_DATUM(1))), "could not transfer leadership");
 	PG_RETURN_VOID();
 }
 

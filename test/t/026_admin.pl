@@ -63,6 +63,27 @@ like($err, qr/could not change the number of replicas.*from 1 to 5/, 'in SQL, to
 like($err, qr/"t_pkey" is not a vectron index/, 'another index');
 $cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
 
+# -- By hand ----------------------------------------------------------------------
+
+my $shard = $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards');
+my ($from) = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'leader'");
+my ($to) = $node->safe_psql('postgres', "SELECT store FROM vectron.workers WHERE store NOT IN (SELECT store FROM vectron.shards WHERE shard = $shard)");
+($status, $out, $err) = ctl('move', $shard, $from, $to);
+is("$status$err", '0', 'a replica is moved, which leads');
+ok($node->poll_query_until('postgres', "SELECT bool_or(store = $to) AND count(*) = 2 AND bool_and(state = 'up') AND bool_or(role = 'leader') FROM vectron.shards WHERE shard = $shard"), 'it is there');
+($status, $out, $err) = ctl('move', $shard, $to, $to);
+like($err, qr/has a replica of shard $shard already/, 'not to where one is');
+my $follower = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'follower'");
+$node->safe_psql('postgres', "SELECT vectron.transfer_leader($shard, $follower)");
+ok($node->poll_query_until('postgres', "SELECT bool_or(store = $follower) FROM vectron.shards WHERE shard = $shard AND role = 'leader'"), 'another replica leads, from SQL');
+($status, $out, $err) = $node->psql('postgres', "SELECT vectron.transfer_leader($shard, 12)");
+like($err, qr/could not transfer leadership.*has no replica with a vote on store 12/, 'not one that is not there');
+for my $call ("move_shard($shard, 1, 2)", "transfer_leader($shard, 1)", "cancel_operator($shard)", "verify('t_v')", "set_replicas('t_v', 1)")
+{
+	like(($node->psql('postgres', "SET ROLE pg_monitor; SELECT vectron.$call"))[2], qr/permission denied/, "not for everybody: $call");
+}
+$cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
+
 # -- Operators --------------------------------------------------------------------
 
 # More are wanted than can be had: nothing is under way, and it is said.
