@@ -97,6 +97,7 @@ sub deciding
 	};
 	$until->(1, 'something is decided');
 	{
+		$self->{deaf} = 0;
 		local $self->{meanwhile} = sub { $until->(2, 'things are decided meanwhile') } if ($self->{cluster}->drivers) > 1;
 		$fault->();
 	}
@@ -105,6 +106,8 @@ sub deciding
 	$self->{cluster}->wait_until('the last decision', sub { $self->{look}->(); return $d->{done} == $d->{asked}; });
 	$d->{in} .= "\\q\n";
 	$d->{run}->finish;
+	# A driver alone that heard no worker for a while says so where it has to place something.
+	$d->{err} =~ s/^WARNING: .*? has \d of 3 wanted replicas.*\n(?:(?:DETAIL|HINT): .*\n)*//mg if ($self->{cluster}->drivers) == 1 && $self->{deaf};
 	is($d->{err}, '', "$d->{done} indexes are made and dropped meanwhile");
 	return;
 }

@@ -232,6 +232,7 @@ sub freeze_one
 {
 	my ($self, $name) = @_;
 	$self->told('SIGSTOP', $name);
+	$self->{deaf} = 1;
 	$self->{cluster}->freeze($name);
 	$self->wait_a_while;
 	$self->{cluster}->thaw($name);
@@ -242,6 +243,7 @@ sub cut_one
 {
 	my ($self, $name) = @_;
 	my @from = maybe() ? () : $self->others($name);
+	$self->{deaf} = 1;
 	$self->told('cut off:', $name, @from ? '; gateways reach it' : '');
 	$self->cut_off($name, @from);
 	$self->wait_a_while;
@@ -261,6 +263,7 @@ sub hear_one_way
 {
 	my ($self, $name, @others) = @_;
 	my $speaks = maybe();
+	$self->{deaf} = 1;
 	$self->told($name, $speaks ? 'is not heard by' : 'does not hear', @others);
 	$self->{cluster}->network($speaks ? "rule $name $_ cut" : "rule $_ $name cut") foreach @others;
 	$self->wait_a_while;
