@@ -349,7 +349,7 @@ look(Bench *bench, Client *client, Leaders *leaders)
 	bool		good = true;
 
 	vt_id_format(&bench->generation, generation);
-	body = ask(client, NULL, "{\"op\":\"shards\",\"generation\":\"%s\"}", generation);
+	body = ask(client, NULL, "{\"op\":\"shards\"}");
 	if (!body)
 		return false;
 	leaders->n = 0;
@@ -357,7 +357,8 @@ look(Bench *bench, Client *client, Leaders *leaders)
 	{
 		const char *endpoint = json_string_value(json_object_get(row, "endpoint"));
 
-		if (strcmp(json_string_value(json_object_get(row, "role")), "leader") != 0 || leaders->n == SHARDS_OF_BENCH)
+		if (strcmp(json_string_value(json_object_get(row, "generation")), generation) != 0 ||
+			strcmp(json_string_value(json_object_get(row, "role")), "leader") != 0 || leaders->n == SHARDS_OF_BENCH)
 			continue;
 		leaders->shard[leaders->n] = number_of(row, "shard");
 		leaders->worker[leaders->n] = (uint32_t) atoi(strstr(endpoint, "/worker") + strlen("/worker"));
