@@ -129,6 +129,32 @@ has_same_shards(const CatalogCollection *a, const CatalogCollection *b)
 	return a->nshards == b->nshards;
 }
 
+static bool
+is_same_plan(const Plan *a, const Plan *b)
+{
+	return a->kind == b->kind && a->add_store == b->add_store && a->add_replica == b->add_replica &&
+		a->remove == b->remove && a->add_seen == b->add_seen && a->child == b->child && a->split_at == b->split_at;
+}
+
+/* All of a shard that ever changes.  Not by bytes: what is between the fields is anything. */
+static bool
+is_same_shard(const CatalogShard *a, const CatalogShard *b)
+{
+	const WireShardDesc *x = &a->desc;
+	const WireShardDesc *y = &b->desc;
+
+	if (a->conf_index != b->conf_index || a->bootstrapped != b->bootstrapped || a->seen != b->seen ||
+		!is_same_plan(&a->plan, &b->plan) || x->incarnation != y->incarnation || x->first != y->first ||
+		x->last != y->last || x->conf_ver != y->conf_ver || x->range_ver != y->range_ver ||
+		x->parent != y->parent || x->base_index != y->base_index || x->nreplicas != y->nreplicas)
+		return false;
+	for (int i = 0; i < x->nreplicas; i++)
+		if (x->replicas[i].store != y->replicas[i].store || x->replicas[i].replica != y->replicas[i].replica ||
+			x->replicas[i].role != y->replicas[i].role)
+			return false;
+	return true;
+}
+
 /* The row at this place of the catalog's collections is new; before: the one it replaces, or NULL. */
 void
 places_put(Catalog *catalog, size_t at, const CatalogCollection *before)
@@ -139,10 +165,10 @@ places_put(Catalog *catalog, size_t at, const CatalogCollection *before)
 	if (!catalog->places)
 		catalog->places = vt_alloc0(sizeof(CatalogPlaces));
 	for (uint32_t i = 0; before && i < before->nshards; i++)
-		if (!same || memcmp(&before->shards[i], &after->shards[i], sizeof(CatalogShard)) != 0)
+		if (!same || !is_same_shard(&before->shards[i], &after->shards[i]))
 			unlist_shard(catalog->places, &before->shards[i], (ShardPlace) {(uint32_t) at, i});
 	for (uint32_t i = 0; i < after->nshards; i++)
-		if (!same || memcmp(&before->shards[i], &after->shards[i], sizeof(CatalogShard)) != 0)
+		if (!same || !is_same_shard(&before->shards[i], &after->shards[i]))
 			list_shard(catalog->places, &after->shards[i], (ShardPlace) {(uint32_t) at, i});
 }
 
