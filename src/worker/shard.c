@@ -381,7 +381,7 @@ shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err)
 VtStatus
 shard_load(Shard *shard, uint64_t *replay, VtError *err)
 {
-	WireShardDesc desc;
+	WireShardDesc desc = {0};
 	uint64_t	replica;
 	VtStatus	status = check_aside(shard->rows, err);
 
