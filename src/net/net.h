@@ -115,6 +115,9 @@ extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process *
  */
 extern bool net_conn_may_own(const NetConn *conn, uint64_t system);
 
+/* The name in its certificate; "" = it came over a unix socket. */
+extern const char *net_conn_name(const NetConn *conn);
+
 /* The one server it is bound to; 0 = none. */
 extern uint64_t net_conn_system(const NetConn *conn);
 

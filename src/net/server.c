@@ -138,6 +138,12 @@ net_conn_system(const NetConn *conn)
 	return conn->system;
 }
 
+const char *
+net_conn_name(const NetConn *conn)
+{
+	return conn->tls ? wire_tls_peer(conn->tls)->name : "";
+}
+
 bool
 net_conn_may_own(const NetConn *conn, uint64_t system)
 {

@@ -58,6 +58,7 @@ typedef struct CatalogStore
 	bool		search_only;	/* it holds learners, which answer searches, and no voters */
 	char		endpoint[128];
 	char		labels[LABELS_MAX];	/* where it stands, as it says */
+	char		name[WIRE_NAME_MAX + 1];	/* in the certificate it is bound to; "" = none yet */
 } CatalogStore;
 
 /* A worker that was forgotten: whatever comes with this number or directory is refused. */

@@ -119,6 +119,7 @@ command_store(Buf *out, const CatalogStore *store)
 	put_text(&value, store->endpoint);
 	buf_put_u8(&value, store->search_only);
 	put_text(&value, store->labels);
+	put_text(&value, store->name);
 	add_row(out, bytes_of(key, sizeof(key)), &value);
 	buf_free(&value);
 }
@@ -502,6 +503,7 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				{
 					row.search_only = cursor_u8(&c) != 0;
 					get_text(&c, row.labels, sizeof(row.labels));
+					get_text(&c, row.name, sizeof(row.name));
 				}
 				if (!cursor_done(&c))
 					return false;

@@ -392,7 +392,8 @@ extern void op_register(Pd *pd, Question *q);
 extern void op_heartbeat(Pd *pd, Question *q);
 extern void op_drain(Pd *pd, Question *q, bool draining);
 extern bool heartbeat_again(Pd *pd, Question *q);
-extern VtStatus register_store(Pd *pd, json_t *body, json_t **reply, VtError *err);
+extern VtStatus register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err);
+extern VtStatus store_bound(const CatalogStore *store, const char *name, VtError *err);
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);
 extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
 

@@ -11,16 +11,33 @@
  *-------------------------------------------------------------------------
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/breaks.h"
 #include "base/log.h"
 #include "service.h"
 
 #define FORGOTTEN "store %" PRIu64 " was forgotten (vectronctl forget-store): its data directory cannot come back; start this worker with an empty one"
 
+/*
+ * A certificate says which worker it is for.  The first one that a store shows is its
+ * own from then on, and one that was renewed has the same name; another worker's does not
+ * speak for it.  Over a unix socket our own user comes, who has no certificate.
+ */
 VtStatus
-register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
+store_bound(const CatalogStore *store, const char *name, VtError *err)
+{
+	if (name[0] == '\0' || store->name[0] == '\0' || strcmp(name, store->name) == 0 || vt_broken("T2-store"))
+		return VT_OK;
+	return vt_fail(err, VT_DENIED, "store %" PRIu64 " is bound to the certificate of worker \"%s\": that of \"%s\" does not speak for it",
+				   store->id, store->name, name);
+}
+
+/* name: in the certificate that is shown; "" = none is */
+VtStatus
+register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err)
 {
 	uint64_t	id;
 	VtId		data_id;
@@ -56,6 +73,8 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 	for (size_t i = 0; !known && i < pd->catalog->nstores; i++)
 		if (vt_id_equal(&pd->catalog->stores[i]->data_id, &data_id))
 			known = pd->catalog->stores[i];
+	if (known && store_bound(known, name, err) != VT_OK)
+		return err->code;
 	store.id = known ? known->id : meta.next_id++;
 	store.data_id = data_id;
 	store.draining = known && known->draining;
@@ -63,7 +82,8 @@ register_store(Pd *pd, json_t *body, json_t **reply, VtError *err)
 	memcpy(store.endpoint, endpoint, strlen(endpoint) + 1);
 	if (labels)
 		memcpy(store.labels, labels, strlen(labels) + 1);
-	if (!known || strcmp(known->endpoint, store.endpoint) != 0 || strcmp(known->labels, store.labels) != 0 ||
+	snprintf(store.name, sizeof(store.name), "%s", known && known->name[0] ? known->name : name);
+	if (!known || strcmp(known->endpoint, store.endpoint) != 0 || strcmp(known->name, store.name) != 0 || strcmp(known->labels, store.labels) != 0 ||
 		known->search_only != store.search_only)
 	{
 		meta.peers_version++;
@@ -89,7 +109,7 @@ op_register(Pd *pd, Question *q)
 {
 	VtError		err = {0};
 	json_t	   *reply = NULL;
-	VtStatus	status = register_store(pd, q->body, &reply, &err);
+	VtStatus	status = register_store(pd, net_conn_name(q->conn), q->body, &reply, &err);
 
 	if (status == VT_OK)
 		answer(q, VT_OK, reply, NULL);
@@ -277,8 +297,13 @@ op_heartbeat(Pd *pd, Question *q)
 {
 	VtError		err = {0};
 	int64_t		wait_ms = 0;
+	uint64_t	id = 0;
+	CatalogStore *store = get_u64(q->body, "store", &id) ? catalog_store(pd->catalog, id) : NULL;
 	json_t	   *reply;
-	VtStatus	status = heartbeat_take(pd, q->body, &err);
+	VtStatus	status = store ? store_bound(store, net_conn_name(q->conn), &err) : VT_OK;
+
+	if (status == VT_OK)
+		status = heartbeat_take(pd, q->body, &err);
 
 	if (status == VT_BEHIND)
 	{

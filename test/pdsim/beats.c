@@ -70,7 +70,7 @@ register_it(Sim *sim, uint32_t at)
 	vt_id_format(&store->data_id, data_id);
 	body = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", data_id, "endpoint", store->endpoint,
 					 "labels", store->labels, "role", store->search_only ? "search-only" : "data");
-	if (register_store(&sim->pd, body, &reply, &err) != VT_OK || !get_u64(reply, "store", &store->id))
+	if (register_store(&sim->pd, "", body, &reply, &err) != VT_OK || !get_u64(reply, "store", &store->id))
 		sim_fail(sim, "a store was not registered: %s", vt_error_words(&err));
 	idmap_put(&sim->store_at, store->id, at);
 	json_decref(reply);

@@ -74,7 +74,7 @@ registers(PdWorld *w, uint64_t id, const VtId *data_id, const char *endpoint)
 	vt_id_format(data_id, text);
 	snprintf(number, sizeof(number), "%" PRIu64, id);
 	body = json_pack("{s:s,s:s,s:s,s:s}", "store", number, "cluster", "", "data_id", text, "endpoint", endpoint);
-	status = register_store(&w->pd, body, &reply, &err);
+	status = register_store(&w->pd, "", body, &reply, &err);
 	if (status != VT_OK && !strstr(vt_error_words(&err), "was forgotten"))
 		fail_msg("%s", vt_error_words(&err));
 	json_decref(reply);

@@ -150,7 +150,7 @@ ghost_registers(PdWorld *w, uint32_t i)
 	vt_id_format(&data_id, text);
 	body = json_pack("{s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", text,
 					 "endpoint", w->stores[i].endpoint);
-	if (register_store(&w->pd, body, &reply, &err) != VT_OK)
+	if (register_store(&w->pd, "", body, &reply, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 	json_decref(reply);
 	json_decref(body);

@@ -712,7 +712,7 @@ store_beat(PdWorld *w, uint32_t i)
 
 		vt_id_format(&s->data_id, text);
 		body = json_pack("{s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", text, "endpoint", s->endpoint);
-		if (register_store(&w->pd, body, &reply, &err) != VT_OK)
+		if (register_store(&w->pd, "", body, &reply, &err) != VT_OK)
 			fail_msg("%s", vt_error_words(&err));
 		assert_true(get_u64(reply, "store", &s->id));
 		json_decref(reply);

@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_stores.c
+ *	  Whose word counts for a store: that of the certificate it came with first.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+static PdWorld *
+driver(void)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+
+	world_begin(w, 1, 0);
+	return w;
+}
+
+static void
+end(PdWorld *w)
+{
+	world_end(w);
+	free(w);
+}
+
+/* Register with a certificate of this name; the number it gets, or has. */
+static VtStatus
+comes(PdWorld *w, const char *name, const VtId *directory, uint64_t *store)
+{
+	char		text[VT_ID_TEXT];
+	char		number[24];
+	VtError		err = {0};
+	json_t	   *body;
+	json_t	   *reply = NULL;
+	VtStatus	status;
+
+	vt_id_format(directory, text);
+	snprintf(number, sizeof(number), "%" PRIu64, *store);
+	body = json_pack("{s:s,s:s,s:s,s:s}", "store", number, "cluster", "", "data_id", text, "endpoint", "tcp://10.0.0.1:1");
+	status = register_store(&w->pd, name, body, &reply, &err);
+	if (status == VT_OK)
+		assert_true(get_u64(reply, "store", store));
+	else
+		assert_non_null(strstr(err.msg, "does not speak for it"));
+	json_decref(reply);
+	json_decref(body);
+	return status;
+}
+
+static void
+a_store_is_bound_to_its_certificate(void **state)
+{
+	PdWorld    *w = driver();
+	VtId		directory;
+	uint64_t	store = 0;
+	uint64_t	unnamed = 0;
+	VtError		err = {0};
+
+	(void) state;
+	vt_id_random(&directory);
+	assert_int_equal(comes(w, "w1", &directory, &store), VT_OK);
+
+	/* Another worker's does not speak for it, with the number or with the directory alone. */
+	assert_int_equal(comes(w, "w2", &directory, &store), VT_DENIED);
+	assert_int_equal(comes(w, "w2", &directory, &unnamed), VT_DENIED);
+	assert_int_equal(store_bound(catalog_store(w->pd.catalog, store), "w2", &err), VT_DENIED);
+
+	/* A renewed one has the same name; also for another driver. */
+	pd_end(w);
+	pd_begin(w);
+	assert_int_equal(comes(w, "w1", &directory, &store), VT_OK);
+	assert_int_equal(comes(w, "w2", &directory, &store), VT_DENIED);
+
+	/* Our own user comes without one, and unbinds nothing. */
+	assert_int_equal(comes(w, "", &directory, &store), VT_OK);
+	assert_int_equal(comes(w, "w2", &directory, &store), VT_DENIED);
+	end(w);
+}
+
+/* One that came over a unix socket is bound when it first shows a certificate. */
+static void
+the_first_certificate_counts(void **state)
+{
+	PdWorld    *w = driver();
+	VtId		directory;
+	uint64_t	store = 0;
+
+	(void) state;
+	vt_id_random(&directory);
+	assert_int_equal(comes(w, "", &directory, &store), VT_OK);
+	assert_int_equal(comes(w, "w7", &directory, &store), VT_OK);
+	assert_int_equal(comes(w, "w8", &directory, &store), VT_DENIED);
+	end(w);
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(a_store_is_bound_to_its_certificate),
+		TEST(the_first_certificate_counts),
+	};
+
+	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
+}
