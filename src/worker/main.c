@@ -25,7 +25,7 @@ static Setting settings[] = {
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
 	{.name = "checkpoint", .help = "MiB of Raft log of a shard before a checkpoint cuts it", .fallback = "64", .low = 1, .high = 1 << 20},
-	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it", .fallback = "1024", .low = 1, .high = 1 << 20},
+	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it; 0 = a twentieth of the disk, 64 to 1024", .fallback = "0", .low = 0, .high = 1 << 20},
 	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
 	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},

@@ -13,12 +13,16 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/endpoint.h"
 #include "base/log.h"
 #include "private.h"
+
+#define LOG_BYTES_MIN (UINT64_C(64) << 20)
+#define LOG_BYTES_MAX (UINT64_C(1) << 30)
 
 Shard *
 worker_find_shard(Worker *worker, uint64_t id)
@@ -290,6 +294,26 @@ worker_reload(void *arg)
 	log_info("certificates were read anew");
 }
 
+/* A twentieth: a log that is cut too late must not be what fills the disk. */
+uint64_t
+worker_log_limit(uint64_t asked, uint64_t disk)
+{
+	uint64_t	share = disk / 20;
+
+	if (asked > 0)
+		return asked;
+	return share < LOG_BYTES_MIN ? LOG_BYTES_MIN : share < LOG_BYTES_MAX ? share : LOG_BYTES_MAX;
+}
+
+/* Of the disk with the data; 0 = not known. */
+static uint64_t
+disk_bytes(const char *data)
+{
+	struct statvfs disk;
+
+	return statvfs(data, &disk) == 0 ? (uint64_t) disk.f_blocks * disk.f_frsize : 0;
+}
+
 VtStatus
 worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 {
@@ -324,7 +348,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		host_options.transport = replica_links_transport(worker->links);
 		host_options.node = worker->store_id;
 		host_options.checkpoint_bytes = options->checkpoint_bytes;
-		host_options.log_bytes = options->log_bytes;
+		host_options.log_bytes = worker_log_limit(options->log_bytes, disk_bytes(options->data));
 		host_options.snapshot_rate = options->snapshot_rate;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 		replica_links_serve(worker->links, worker->host);

@@ -27,7 +27,7 @@ typedef struct WorkerOptions
 	uint32_t	index_threads;	/* take vectors into the graphs; 0 = as many as cores */
 	uint64_t	memory_limit;	/* bytes of records; 0 = none */
 	uint64_t	checkpoint_bytes;	/* log of a shard before a checkpoint cuts it; 0 = 64 MiB */
-	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = 1 GiB */
+	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = by the disk */
 	uint64_t	snapshot_rate;	/* bytes a second sent; 0 = no limit */
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
@@ -39,6 +39,9 @@ typedef struct WorkerOptions
 /* Opens every shard; serves when it returns.  PD is looked for meanwhile. */
 extern VtStatus worker_start(const WorkerOptions *options, Worker **out, VtError *err);
 extern void worker_stop(Worker *worker);
+
+/* Bytes of Raft logs on a disk of this size, where so many were asked for; 0 = nobody asked. */
+extern uint64_t worker_log_limit(uint64_t asked, uint64_t disk);
 
 /* Certificates may have changed: read them again, and have everybody come anew. */
 extern void worker_reload(void *worker);

@@ -188,12 +188,27 @@ the_memory(void **state)
 	hang_up(&g);
 }
 
+/* Of Raft logs: what was asked for, else a twentieth of the disk within bounds. */
+static void
+the_logs(void **state)
+{
+	const uint64_t mib = 1 << 20;
+
+	(void) state;
+	assert_int_equal(worker_log_limit(7 * mib, 1000 * mib), 7 * mib);
+	assert_int_equal(worker_log_limit(0, 0), 64 * mib);
+	assert_int_equal(worker_log_limit(0, 1000 * mib), 64 * mib);
+	assert_int_equal(worker_log_limit(0, 10000 * mib), 500 * mib);
+	assert_int_equal(worker_log_limit(0, 1000000 * mib), 1024 * mib);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
+		cmocka_unit_test(the_logs),
 	};
 
 	return cmocka_run_group_tests_name("worker_limits", tests, NULL, NULL);
