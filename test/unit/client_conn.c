@@ -24,7 +24,7 @@ a_question_is_answered_byte_by_byte(void **state)
 	(void) state;
 	world_init(&w, 1);
 	fake_start(&fake, &w);
-	fake.drip = true;
+	fake.drip = 1;
 	client = client_for(fake.endpoint, NULL, &watch);
 	for (int i = 1; i <= 5; i++)
 	{
@@ -366,7 +366,7 @@ cancelled_anywhere_it_is_never_confused(void **state)
 	(void) state;
 	world_init(&w, 1);
 	fake_start(&fake, &w);
-	fake.drip = true;
+	fake.drip = 1;
 	client = client_for(fake.endpoint, NULL, &watch);
 	for (int i = 0; i < 60; i++)
 	{

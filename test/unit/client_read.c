@@ -784,7 +784,7 @@ a_cancelled_scan_is_never_confused(void **state)
 
 	(void) state;
 	set_up(&s, 3, 300);
-	s.a.drip = true;			/* b does not, so answers come in pieces and at once */
+	s.a.drip = 61;				/* b does not, so answers come in pieces and at once */
 	t = truth_of(&s.w, query);
 	for (int i = 0; i < 30; i++)
 	{

@@ -168,7 +168,7 @@ typedef struct Fake
 	int			listener;
 	int			stop[2];
 	pthread_t	thread;
-	bool		drip;			/* one byte at a time, each read before the next */
+	size_t		drip;			/* not 0: so many bytes at a time, each piece read before the next */
 	bool		frozen;			/* reads nothing; see fake_freeze() */
 	uint32_t	searches;		/* answered; under the world's lock */
 	FakeConn	conns[FAKE_CONNS];
@@ -394,13 +394,13 @@ send_bytes(Fake *fake, int fd, const uint8_t *data, size_t len)
 {
 	for (size_t done = 0; done < len;)
 	{
-		ssize_t		n = send(fd, data + done, fake->drip ? 1 : len - done, MSG_NOSIGNAL);
+		ssize_t		n = send(fd, data + done, fake->drip && fake->drip < len - done ? fake->drip : len - done, MSG_NOSIGNAL);
 		int			unread = 1;
 
 		if (n <= 0)
 			return;
 		done += (size_t) n;
-		/* Until the client has taken the byte; bounded, should it have gone. */
+		/* Until the client has taken the piece; bounded, should it have gone. */
 		for (int i = 0; fake->drip && unread > 0 && i < 1000000; i++)
 		{
 			if (ioctl(fd, SIOCOUTQ, &unread) != 0)
