@@ -189,6 +189,7 @@ guard_greet(NetConn *conn, const WireHeader *header, Bytes payload)
 	ours.version_low = ours.version_high = WIRE_VERSION;
 	ours.role = server->options.role;
 	ours.boot_epoch = server->options.boot_epoch;
+	ours.features = WIRE_FEATURE_PING;
 	wire_hello_put(&out, &ours);
 	net_reply_frame(conn, WIRE_HELLO, header->request, buf_bytes(&out));
 	buf_free(&out);
@@ -202,6 +203,7 @@ guard_may(WireRole ours, WireRole role, WireType type)
 	switch (type)
 	{
 		case WIRE_CONTROL:
+		case WIRE_PING:
 			return true;
 		case WIRE_WRITE:
 		case WIRE_SEARCH:

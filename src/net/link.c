@@ -8,6 +8,12 @@
  * doubles.  While there is no connection nothing is kept: whoever uses a link
  * (Raft) sends again what still matters.
  *
+ * Nothing comes back over a link, so a cut that nobody is told of (a cable, a
+ * firewall that forgot) would be noticed only when TCP has given up, and a link that was cut for
+ * a while would be used again when TCP tries again, which may be long after.  So the
+ * other side is asked for a sign of life every second in which something leaves, and a
+ * connection that gives none for PATIENCE_MS is dialled anew.
+ *
  * A probe looks whether anybody listens there at all.  A process that dies closes
  * its connections and its socket one after the other: a probe may come in between,
  * be taken and lost.  So one that ends neither in a connection nor in a refusal
@@ -29,6 +35,8 @@
 #define QUEUE_BYTES (64u << 20)
 #define SEND_MS 5000
 #define DIAL_MS 1000
+#define PING_MS 1000
+#define PATIENCE_MS 3000
 #define PAUSE_MIN_MS 20
 #define PAUSE_MAX_MS 500
 #define PROBES 100
@@ -101,8 +109,16 @@ work(NetLink *link, bool probe, LinkFrame *f)
 
 	if (probe)
 		status = net_peer_redial(link->peer, DIAL_MS);
-	else if (net_peer_connected(link->peer) || clock_now_us() >= link->dial_after)
+	else if (!net_peer_is_there(link->peer, PING_MS, PATIENCE_MS))
+		status = VT_UNAVAILABLE;
+	else if (net_peer_connected(link->peer))
 		status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
+	else if (clock_now_us() >= link->dial_after)
+	{
+		status = net_peer_redial(link->peer, DIAL_MS);
+		if (status == VT_OK)
+			status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
+	}
 	else
 		return true;			/* lost: it is too early to dial */
 	if (status == VT_OK)

@@ -163,6 +163,16 @@ extern VtStatus net_peer_call(NetPeer *peer, WireType type, Bytes payload, int t
  */
 extern VtStatus net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms);
 extern VtStatus net_peer_redial(NetPeer *peer, int timeout_ms);
+
+/*
+ * For a connection over which nothing comes back: is the other still there?  After
+ * every_ms without a sign of it it is asked, and what was not answered in patience_ms was
+ * asked of nobody: false, and the connection is closed.  Never waits.
+ */
+extern bool net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms);
+
+/* A question is under way since then; 0 = none. */
+extern int64_t net_peer_asked_us(const NetPeer *peer);
 extern bool net_peer_connected(const NetPeer *peer);
 
 /* The last time it was dialled nobody listened there. */
@@ -173,7 +183,8 @@ extern void net_peer_abort(NetPeer *peer);
 
 /*
  * A one-way street to a store for WIRE_RAFT: frames leave in order and may be
- * lost.  refused() is told, on the link's thread, when a dial finds that nobody
+ * lost.  A cut that nobody is told of is noticed within a few seconds, and the other
+ * side dialled anew.  refused() is told, on the link's thread, when a dial finds that nobody
  * listens.
  */
 typedef struct NetLink NetLink;

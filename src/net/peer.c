@@ -26,7 +26,22 @@ struct NetPeer
 	size_t		taken;			/* of plain */
 	uint64_t	requests;
 	bool		refused;		/* nobody listened when it was dialled last */
+
+	/* Of net_peer_is_there(): a receive of its own, for what comes unasked */
+	nng_aio    *ear;
+	uint8_t		heard[256];
+	bool		listening;		/* it is under way, or done and not looked at */
+	atomic_bool came;			/* it is done */
+	bool		pings;			/* the other side answers them */
+	int64_t		heard_us;		/* it was there */
+	int64_t		asked_us;		/* 0 = no question is under way */
 };
+
+static void
+on_heard(void *arg)
+{
+	atomic_store(&((NetPeer *) arg)->came, true);
+}
 
 NetPeer *
 net_peer_new(const NetPeerOptions *options)
@@ -35,7 +50,7 @@ net_peer_new(const NetPeerOptions *options)
 
 	peer->options = *options;
 	peer->endpoint = vt_strdup(options->endpoint);
-	if (nng_aio_alloc(&peer->aio, NULL, NULL) != 0)
+	if (nng_aio_alloc(&peer->aio, NULL, NULL) != 0 || nng_aio_alloc(&peer->ear, on_heard, peer) != 0)
 		vt_assert_fail("nng_aio_alloc", __FILE__, __LINE__);
 	return peer;
 }
@@ -46,6 +61,14 @@ hang_up(NetPeer *peer)
 	if (!peer->stream)
 		return;
 	nng_stream_close(peer->stream);
+	if (peer->listening)
+	{
+		nng_aio_cancel(peer->ear);
+		nng_aio_wait(peer->ear);
+	}
+	peer->listening = false;
+	atomic_store(&peer->came, false);
+	peer->asked_us = 0;
 	nng_stream_free(peer->stream);
 	peer->stream = NULL;
 	wire_tls_free(peer->tls);
@@ -61,6 +84,7 @@ net_peer_free(NetPeer *peer)
 		return;
 	hang_up(peer);
 	nng_aio_free(peer->aio);
+	nng_aio_free(peer->ear);
 	free(peer->endpoint);
 	free(peer);
 }
@@ -288,6 +312,8 @@ greet(NetPeer *peer, int64_t until, VtError *err)
 		status = vt_fail(err, VT_PROTOCOL, "%s: malformed greeting", peer->endpoint);
 	if (status == VT_OK)
 		status = check_greeting(peer, &hello, err);
+	peer->pings = status == VT_OK && (hello.features & WIRE_FEATURE_PING) != 0;
+	peer->heard_us = clock_now_us();
 	buf_free(&in);
 	buf_free(&out);
 	return status;
@@ -353,6 +379,105 @@ net_peer_redial(NetPeer *peer, int timeout_ms)
 	return status;
 }
 
+/* -- Is anybody there? ------------------------------------------------------- */
+
+/* Take what is whole of what came; false: that makes no sense. */
+static bool
+take_pongs(NetPeer *peer)
+{
+	while (peer->plain.len - peer->taken >= WIRE_HEADER_SIZE)
+	{
+		const uint8_t *head = peer->plain.data + peer->taken;
+		WireHeader	header;
+
+		if (wire_header_get(head, &header, NULL) != VT_OK || header.kind != WIRE_REPLY ||
+			header.type != WIRE_PING || header.length != 0 ||
+			wire_payload_check(head, &header, bytes_of("", 0), NULL) != VT_OK)
+			return false;
+		peer->taken += WIRE_HEADER_SIZE;
+		peer->heard_us = clock_now_us();
+		peer->asked_us = 0;
+	}
+	if (peer->taken == peer->plain.len)
+	{
+		buf_clear(&peer->plain);
+		peer->taken = 0;
+	}
+	return true;
+}
+
+static void
+listen_on(NetPeer *peer)
+{
+	nng_iov		iov = {peer->heard, sizeof(peer->heard)};
+
+	nng_aio_set_iov(peer->ear, 1, &iov);
+	nng_aio_set_timeout(peer->ear, NNG_DURATION_INFINITE);
+	peer->listening = true;
+	nng_stream_recv(peer->stream, peer->ear);
+}
+
+/* What has come since, if anything; false: the connection is of no use any more. */
+static bool
+hear(NetPeer *peer, int64_t until)
+{
+	while (peer->listening && atomic_exchange(&peer->came, false))
+	{
+		size_t		n = nng_aio_count(peer->ear);
+
+		peer->listening = false;
+		if (nng_aio_result(peer->ear) != 0 || n == 0)
+			return false;
+		if (!peer->tls)
+			buf_put(&peer->plain, peer->heard, n);
+		else if (take(peer, bytes_of(peer->heard, n), until, NULL) != VT_OK)
+			return false;
+		if (!take_pongs(peer))
+			return false;
+		listen_on(peer);
+	}
+	return true;
+}
+
+static bool
+ask_whether(NetPeer *peer, int64_t until)
+{
+	Buf			frame = {0};
+	VtStatus	status;
+
+	if (!peer->listening)
+		listen_on(peer);
+	wire_frame_put(&frame, WIRE_REQUEST, WIRE_PING, ++peer->requests, bytes_of("", 0));
+	status = put(peer, &frame, until, NULL);
+	buf_free(&frame);
+	peer->asked_us = clock_now_us();
+	return status == VT_OK;
+}
+
+bool
+net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms)
+{
+	int64_t		now = clock_now_us();
+	bool		there;
+
+	if (!peer->stream || !peer->pings)
+		return true;
+	there = hear(peer, now + 1000 * (int64_t) patience_ms);
+	if (there && peer->asked_us)
+		there = now - peer->asked_us < 1000 * (int64_t) patience_ms;
+	else if (there && now - peer->heard_us >= 1000 * (int64_t) every_ms)
+		there = ask_whether(peer, now + 1000 * (int64_t) patience_ms);
+	if (!there)
+		hang_up(peer);
+	return there;
+}
+
+int64_t
+net_peer_asked_us(const NetPeer *peer)
+{
+	return peer->stream ? peer->asked_us : 0;
+}
+
 bool
 net_peer_connected(const NetPeer *peer)
 {
@@ -369,4 +494,5 @@ void
 net_peer_abort(NetPeer *peer)
 {
 	nng_aio_stop(peer->aio);
+	nng_aio_stop(peer->ear);
 }

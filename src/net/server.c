@@ -331,6 +331,12 @@ take_frames(NetConn *conn)
 		{
 			Buf			copy = {0};
 
+			if (header.type == WIRE_PING && header.kind == WIRE_REQUEST)
+			{
+				net_reply_frame(conn, WIRE_PING, header.request, bytes_of("", 0));
+				at += WIRE_HEADER_SIZE + header.length;
+				continue;
+			}
 			buf_put(&copy, payload.data, payload.len);
 			server->options.handler.frame(server->options.handler.arg, conn, &header, &copy);
 			buf_free(&copy);

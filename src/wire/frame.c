@@ -63,6 +63,7 @@ type_known(uint16_t type)
 		case WIRE_READ_INDEX:
 		case WIRE_RAFT:
 		case WIRE_CHUNK:
+		case WIRE_PING:
 			return true;
 	}
 	return false;

@@ -62,7 +62,8 @@ typedef enum WireType
 	WIRE_LIST = 12,
 	WIRE_READ_INDEX = 13,		/* a WireRead: fence and mark, linearizable */
 	WIRE_RAFT = 20,				/* a WireRaft, one way, between stores */
-	WIRE_CHUNK = 21				/* a WireChunk of a snapshot, between stores */
+	WIRE_CHUNK = 21,			/* a WireChunk of a snapshot, between stores */
+	WIRE_PING = 22				/* empty, and so is the reply: are you there? */
 } WireType;
 
 typedef struct WireHeader
@@ -101,6 +102,9 @@ typedef enum WireRole
 	WIRE_ROLE_PD = 3,
 	WIRE_ROLE_CTL = 4
 } WireRole;
+
+/* Features in a greeting. */
+#define WIRE_FEATURE_PING 1		/* answers WIRE_PING */
 
 /* The first frame in both directions. */
 typedef struct WireHello

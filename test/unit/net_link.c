@@ -2,7 +2,7 @@
  *
  * net_link.c
  *	  Who asks whether a peer is there is told when it is not: also when the
- *	  question came while it was dying.
+ *	  question came while it was dying.  And a link that is cut in silence is made anew.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,11 +108,182 @@ a_dying_peer_is_found_dead(void **state)
 	rmdir(directory);
 }
 
+/* -- A cut that nobody is told of --------------------------------------------- */
+
+#define STREETS 16
+
+/* Between a link and a server: carries bytes both ways, or takes them and says nothing. */
+typedef struct Proxy
+{
+	int			listener;
+	const char *to;				/* path of the server */
+	int			ends[STREETS][2];	/* -1 = free */
+	bool		dead[STREETS];
+	atomic_int	opened;
+	atomic_bool cut;			/* those that are open now are dead from here on */
+	atomic_bool stop;
+	pthread_t	thread;
+} Proxy;
+
+static void
+street_open(Proxy *proxy)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int			fd = accept(proxy->listener, NULL, NULL);
+	int			there = socket(AF_UNIX, SOCK_STREAM, 0);
+	int			i = 0;
+
+	assert_true(fd >= 0);
+	strcpy(addr.sun_path, proxy->to);
+	assert_int_equal(connect(there, (struct sockaddr *) &addr, sizeof(addr)), 0);
+	while (proxy->ends[i][0] >= 0)
+		assert_true(++i < STREETS);
+	proxy->ends[i][0] = fd;
+	proxy->ends[i][1] = there;
+	proxy->dead[i] = false;
+	atomic_fetch_add(&proxy->opened, 1);
+}
+
+static void
+street_carry(Proxy *proxy, int i, int from)
+{
+	uint8_t		bytes[4096];
+	ssize_t		n = read(proxy->ends[i][from], bytes, sizeof(bytes));
+
+	if (n > 0 && (proxy->dead[i] || write(proxy->ends[i][!from], bytes, (size_t) n) == n))
+		return;
+	close(proxy->ends[i][0]);
+	close(proxy->ends[i][1]);
+	proxy->ends[i][0] = proxy->ends[i][1] = -1;
+}
+
+static void *
+proxy_main(void *arg)
+{
+	Proxy	   *proxy = (Proxy *) arg;
+
+	while (!atomic_load(&proxy->stop))
+	{
+		struct pollfd fds[1 + 2 * STREETS];
+
+		if (atomic_exchange(&proxy->cut, false))
+			for (int i = 0; i < STREETS; i++)
+				proxy->dead[i] = true;
+		fds[0] = (struct pollfd) {.fd = proxy->listener, .events = POLLIN};
+		for (int i = 0; i < 2 * STREETS; i++)
+			fds[1 + i] = (struct pollfd) {.fd = proxy->ends[i / 2][i % 2], .events = POLLIN};
+		if (poll(fds, 1 + 2 * STREETS, 10) <= 0)
+			continue;
+		for (int i = 0; i < 2 * STREETS; i++)
+			if (fds[1 + i].revents && proxy->ends[i / 2][i % 2] == fds[1 + i].fd)
+				street_carry(proxy, i / 2, i % 2);
+		if (fds[0].revents)
+			street_open(proxy);
+	}
+	for (int i = 0; i < STREETS; i++)
+		for (int k = 0; k < 2; k++)
+			if (proxy->ends[i][k] >= 0)
+				close(proxy->ends[i][k]);
+	return NULL;
+}
+
+static atomic_int arrived;		/* the number in the newest frame */
+
+static void
+on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	(void) arg;
+	(void) conn;
+	assert_int_equal(header->type, WIRE_RAFT);
+	atomic_store(&arrived, (int) get_le32(payload->data));
+}
+
+static void
+on_closed(void *arg, NetConn *conn)
+{
+	(void) arg;
+	(void) conn;
+}
+
+/* Send numbered frames until one of them has come; its number. */
+static int
+send_until_one_comes(NetLink *link, int *number, int after)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (atomic_load(&arrived) <= after)
+	{
+		Buf			frame = {0};
+
+		assert_true(clock_now_us() < until);
+		buf_put_u32(&frame, (uint32_t) ++*number);
+		net_link_send(link, &frame);
+		usleep(10000);
+	}
+	return atomic_load(&arrived);
+}
+
+static void
+a_silent_cut_is_noticed(void **state)
+{
+	char		directory[] = "/tmp/vectron-link.XXXXXX";
+	char		server_path[64];
+	char		proxy_path[64];
+	char		endpoint[80];
+	char		server_endpoint[80];
+	NetServerOptions options = {.role = WIRE_ROLE_WORKER, .handler = {.frame = on_frame, .closed = on_closed}};
+	NetPeerOptions peer = {.role = WIRE_ROLE_WORKER};
+	NetServer  *server;
+	NetLink    *link;
+	Proxy		proxy = {.to = server_path};
+	VtError		err = {0};
+	int			number = 0;
+	int			opened;
+
+	(void) state;
+	assert_non_null(mkdtemp(directory));
+	snprintf(server_path, sizeof(server_path), "%s/s", directory);
+	snprintf(proxy_path, sizeof(proxy_path), "%s/p", directory);
+	snprintf(server_endpoint, sizeof(server_endpoint), "unix:%s", server_path);
+	snprintf(endpoint, sizeof(endpoint), "unix:%s", proxy_path);
+	options.endpoint = server_endpoint;
+	peer.endpoint = endpoint;
+	assert_int_equal(net_server_start(&options, &server, &err), VT_OK);
+	memset(proxy.ends, -1, sizeof(proxy.ends));
+	proxy.listener = listen_at(proxy_path);
+	assert_int_equal(pthread_create(&proxy.thread, NULL, proxy_main, &proxy), 0);
+	link = net_link_new(&peer, NULL, NULL, 0);
+
+	/* For some seconds, so that it has asked and was answered: one connection does. */
+	for (int64_t until = clock_now_us() + 2500000; clock_now_us() < until;)
+		send_until_one_comes(link, &number, atomic_load(&arrived));
+	opened = atomic_load(&proxy.opened);
+	assert_true(opened >= 1);
+
+	for (int round = 0; round < 2; round++)
+	{
+		atomic_store(&proxy.cut, true);
+		while (atomic_load(&proxy.cut))
+			usleep(1000);
+		send_until_one_comes(link, &number, number);
+		assert_true(atomic_load(&proxy.opened) > opened);
+		opened = atomic_load(&proxy.opened);
+	}
+	net_link_free(link);
+	atomic_store(&proxy.stop, true);
+	pthread_join(proxy.thread, NULL);
+	close(proxy.listener);
+	net_server_stop(server);
+	unlink(proxy_path);
+	assert_int_equal(rmdir(directory), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dying_peer_is_found_dead),
+		cmocka_unit_test(a_silent_cut_is_noticed),
 	};
 
 	net_block_signals();
