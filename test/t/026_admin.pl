@@ -71,6 +71,7 @@ my ($to) = $node->safe_psql('postgres', "SELECT store FROM vectron.workers WHERE
 ($status, $out, $err) = ctl('move', $shard, $from, $to);
 is("$status$err", '0', 'a replica is moved, which leads');
 ok($node->poll_query_until('postgres', "SELECT bool_or(store = $to) AND count(*) = 2 AND bool_and(state = 'up') AND bool_or(role = 'leader') FROM vectron.shards WHERE shard = $shard"), 'it is there');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operators'), 'and nothing is under way any more');
 ($status, $out, $err) = ctl('move', $shard, $to, $to);
 like($err, qr/has a replica of shard $shard already/, 'not to where one is');
 my $follower = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'follower'");
@@ -90,7 +91,7 @@ $cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
 ctl('set-replicas', $generation, 4);
 $cluster->whole($node, 2, 'as many replicas as there are workers');
 like(health(1, qr/under_replicated|fewer than the 4 replicas/, 'more are wanted than there are workers'), qr/vectronctl set-replicas/, 'and what can be done');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.operators'), '0', 'nothing is under way');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operators'), 'nothing is under way');
 ($status, $out, $err) = ctl('cancel', $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards'));
 like($err, qr/has no operator under way/, 'and nothing can be cancelled');
 
