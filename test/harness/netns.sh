@@ -25,7 +25,7 @@ ok() { count=$((count + 1)); echo "ok $count - $*"; }
 not_ok() { count=$((count + 1)); failed=1; echo "not ok $count - $*"; }
 is() { [ "$1" = "$2" ] && ok "$3" || { not_ok "$3"; echo "# got '$1', expected '$2'"; }; }
 skip() { echo "ok 1 - network namespaces # SKIP $*"; exit 0; }
-give_up() { not_ok "$*"; tail -n 20 "$PG_ROOT"/work/*.log | sed 's/^/# /'; exit 1; }
+give_up() { not_ok "$*"; tail -n 20 "$PG_ROOT/work"/*.log | sed 's/^/# /'; exit 1; }
 
 # -- Namespaces ------------------------------------------------------------------
 
