@@ -14,9 +14,12 @@
  * other side is asked for a sign of life every second in which something leaves, and a
  * connection that gives none for PATIENCE_MS is dialled anew.
  *
- * A probe looks whether anybody listens there at all.  A process that dies closes
- * its connections and its socket one after the other: a probe may come in between,
- * be taken and lost.  So one that ends neither in a connection nor in a refusal
+ * A probe looks whether anybody is there at all.  While our connection stands, that
+ * is asked over it, and it is left as it is: the other side would take its end for a
+ * sign that we may be dead, and probe in turn, and so on without end, and nothing
+ * else would get through.  If it stands no longer, we dial.  A process that dies
+ * closes its connections and its socket one after the other: a probe may come in
+ * between, be taken and lost.  So one that ends neither in an answer nor in a refusal
  * is made again, for about two seconds.
  *
  *-------------------------------------------------------------------------
@@ -60,8 +63,9 @@ struct NetLink
 	LinkFrame  *queue;
 	LinkFrame **end;
 	size_t		bytes;
-	int			probes;			/* is anybody there?  Dial anew, so often at most, */
-	int64_t		probe_after;	/* and then */
+	int			probes;			/* is anybody there?  Look so often at most, */
+	int64_t		probe_after;	/* and then; */
+	int64_t		probe_since;	/* what was said before this moment proves nothing */
 	bool		stop;
 
 	int64_t		dial_after;		/* the thread's */
@@ -98,18 +102,29 @@ failed(NetLink *link)
 		link->refused(link->arg, link->tag);
 }
 
-/*
- * Send one frame, or answer the question whether anybody is there; false = that
- * is not known yet.
- */
+/* Is anybody there?  False = that is not known yet. */
 static bool
-work(NetLink *link, bool probe, LinkFrame *f)
+look(NetLink *link, int64_t since_us)
+{
+	VtStatus	status = net_peer_ask(link->peer, since_us, PATIENCE_MS);
+
+	if (status == VT_UNAVAILABLE)
+	{
+		status = net_peer_redial(link->peer, DIAL_MS);
+		if (status == VT_OK)
+			link->pause_ms = 0;
+		else
+			failed(link);
+	}
+	return status == VT_OK || (!net_peer_connected(link->peer) && net_peer_refused(link->peer));
+}
+
+static void
+send_frame(NetLink *link, LinkFrame *f)
 {
 	VtStatus	status = VT_OK;
 
-	if (probe)
-		status = net_peer_redial(link->peer, DIAL_MS);
-	else if (!net_peer_is_there(link->peer, PING_MS, PATIENCE_MS))
+	if (!net_peer_is_there(link->peer, PING_MS, PATIENCE_MS))
 		status = VT_UNAVAILABLE;
 	else if (net_peer_connected(link->peer))
 		status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
@@ -120,12 +135,11 @@ work(NetLink *link, bool probe, LinkFrame *f)
 			status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
 	}
 	else
-		return true;			/* lost: it is too early to dial */
+		return;					/* lost: it is too early to dial */
 	if (status == VT_OK)
 		link->pause_ms = 0;
 	else
 		failed(link);
-	return status == VT_OK || net_peer_refused(link->peer);
 }
 
 static void *
@@ -139,7 +153,8 @@ link_main(void *arg)
 		bool		probe = link->probes > 0 && clock_now_us() >= link->probe_after;
 		LinkFrame  *f = link->queue;
 		int			probes = link->probes;
-		bool		known;
+		int64_t		since_us = link->probe_since;
+		bool		known = true;
 
 		if (!probe && !f)
 		{
@@ -163,14 +178,16 @@ link_main(void *arg)
 			link->bytes -= f->payload.len;
 		}
 		pthread_mutex_unlock(&link->lock);
-		known = work(link, probe, f);
-		if (!probe)
+		if (probe)
+			known = look(link, since_us);
+		else
 		{
+			send_frame(link, f);
 			buf_free(&f->payload);
 			free(f);
 		}
 		pthread_mutex_lock(&link->lock);
-		if (probe && !known && link->probes == 0)
+		if (!known && link->probes == 0)
 		{
 			link->probes = probes - 1;
 			link->probe_after = clock_now_us() + PROBE_PAUSE_US;
@@ -230,6 +247,7 @@ net_link_probe(NetLink *link)
 	pthread_mutex_lock(&link->lock);
 	link->probes = PROBES;
 	link->probe_after = 0;
+	link->probe_since = clock_now_us();
 	pthread_cond_signal(&link->changed);
 	pthread_mutex_unlock(&link->lock);
 }

@@ -171,6 +171,13 @@ extern VtStatus net_peer_redial(NetPeer *peer, int timeout_ms);
  */
 extern bool net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms);
 
+/*
+ * Has it answered a question that it was asked after that moment?  VT_OK: it has;
+ * VT_TIMEOUT: not yet, and it is asked; VT_UNAVAILABLE: there is no connection, or none
+ * any more, over which it could.  Never waits.
+ */
+extern VtStatus net_peer_ask(NetPeer *peer, int64_t since_us, int patience_ms);
+
 /* A question is under way since then; 0 = none. */
 extern int64_t net_peer_asked_us(const NetPeer *peer);
 extern bool net_peer_connected(const NetPeer *peer);
@@ -194,7 +201,10 @@ extern NetLink *net_link_new(const NetPeerOptions *options,
 extern void net_link_free(NetLink *link);
 extern void net_link_send(NetLink *link, Buf *payload);	/* takes it; never waits */
 
-/* Is anybody there?  Dials anew; asked when the other side's connection broke. */
+/*
+ * Is anybody there?  Asked when a connection from there broke: over ours while that
+ * stands, else by dialling.
+ */
 extern void net_link_probe(NetLink *link);
 
 /* Block every signal in this thread and its children; before the first nng call. */

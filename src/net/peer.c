@@ -35,6 +35,7 @@ struct NetPeer
 	bool		pings;			/* the other side answers them */
 	int64_t		heard_us;		/* it was there */
 	int64_t		asked_us;		/* 0 = no question is under way */
+	int64_t		answered_us;	/* the last question that was answered was asked then */
 };
 
 static void
@@ -69,6 +70,7 @@ hang_up(NetPeer *peer)
 	peer->listening = false;
 	atomic_store(&peer->came, false);
 	peer->asked_us = 0;
+	peer->answered_us = 0;
 	nng_stream_free(peer->stream);
 	peer->stream = NULL;
 	wire_tls_free(peer->tls);
@@ -396,6 +398,8 @@ take_pongs(NetPeer *peer)
 			return false;
 		peer->taken += WIRE_HEADER_SIZE;
 		peer->heard_us = clock_now_us();
+		if (peer->asked_us)
+			peer->answered_us = peer->asked_us;
 		peer->asked_us = 0;
 	}
 	if (peer->taken == peer->plain.len)
@@ -470,6 +474,14 @@ net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms)
 	if (!there)
 		hang_up(peer);
 	return there;
+}
+
+VtStatus
+net_peer_ask(NetPeer *peer, int64_t since_us, int patience_ms)
+{
+	if (!peer->stream || !peer->pings || !net_peer_is_there(peer, 0, patience_ms))
+		return VT_UNAVAILABLE;
+	return peer->answered_us >= since_us ? VT_OK : VT_TIMEOUT;
 }
 
 int64_t

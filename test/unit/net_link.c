@@ -278,12 +278,132 @@ a_silent_cut_is_noticed(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
+/* -- Two that send to each other ------------------------------------------------ */
+
+/* Each has a server, and a link to the other that it probes when a connection from there ends. */
+typedef struct Side
+{
+	uint64_t	store;
+	uint64_t	other;
+	char		endpoint[80];
+	NetServer  *server;
+	NetLink    *link;
+	atomic_int	frames;			/* came */
+	atomic_int	ended;			/* connections */
+} Side;
+
+static void
+on_frame_at(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	(void) conn;
+	(void) payload;
+	assert_int_equal(header->type, WIRE_RAFT);
+	atomic_fetch_add(&((Side *) arg)->frames, 1);
+}
+
+static void
+on_closed_at(void *arg, NetConn *conn)
+{
+	Side	   *side = (Side *) arg;
+
+	atomic_fetch_add(&side->ended, 1);
+	if (net_conn_store(conn) == side->other)
+		net_link_probe(side->link);
+}
+
+static NetPeerOptions
+options_to(const Side *from, const Side *to)
+{
+	NetPeerOptions options = {.endpoint = to->endpoint, .role = WIRE_ROLE_WORKER, .expected = WIRE_ROLE_WORKER,
+	.store = from->store};
+
+	return options;
+}
+
+static void
+side_begin(Side *side, uint64_t store, const char *directory)
+{
+	NetServerOptions options = {.endpoint = side->endpoint, .role = WIRE_ROLE_WORKER, .store = store,
+	.handler = {.frame = on_frame_at, .closed = on_closed_at, .arg = side}};
+	VtError		err = {0};
+
+	side->store = store;
+	side->other = 3 - store;
+	snprintf(side->endpoint, sizeof(side->endpoint), "unix:%s/%d", directory, (int) store);
+	assert_int_equal(net_server_start(&options, &side->server, &err), VT_OK);
+}
+
+/* Both send until each has heard n more; nobody's connection ends meanwhile but those of before. */
+static void
+both_hear(Side *a, Side *b, int n, int ended_at_a, int ended_at_b)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			from_a = atomic_load(&a->frames);
+	int			from_b = atomic_load(&b->frames);
+
+	while (atomic_load(&a->frames) < from_a + n || atomic_load(&b->frames) < from_b + n)
+	{
+		Buf			to_b = {0};
+		Buf			to_a = {0};
+
+		assert_true(clock_now_us() < until);
+		assert_true(atomic_load(&a->ended) <= ended_at_a);
+		assert_true(atomic_load(&b->ended) <= ended_at_b);
+		buf_put_u32(&to_b, 1);
+		buf_put_u32(&to_a, 1);
+		net_link_send(a->link, &to_b);
+		net_link_send(b->link, &to_a);
+		usleep(1000);
+	}
+	assert_true(atomic_load(&a->ended) <= ended_at_a);
+	assert_true(atomic_load(&b->ended) <= ended_at_b);
+}
+
+static void
+one_end_is_not_the_end_of_others(void **state)
+{
+	char		directory[] = "/tmp/vectron-link.XXXXXX";
+	static Side a;
+	static Side b;
+	NetPeerOptions to_a;
+	NetPeerOptions to_b;
+
+	(void) state;
+	assert_non_null(mkdtemp(directory));
+	side_begin(&a, 1, directory);
+	side_begin(&b, 2, directory);
+	to_b = options_to(&a, &b);
+	to_a = options_to(&b, &a);
+	a.link = net_link_new(&to_b, NULL, NULL, 0);
+	b.link = net_link_new(&to_a, NULL, NULL, 0);
+	both_hear(&a, &b, 10, 0, 0);
+
+	/* One of them says something over a connection of its own, and hangs up. */
+	for (int round = 1; round <= 3; round++)
+	{
+		NetPeer    *peer = net_peer_new(&to_b);
+
+		assert_int_equal(net_peer_send(peer, WIRE_RAFT, bytes_of("once", 4), 10000), VT_OK);
+		net_peer_free(peer);
+		both_hear(&a, &b, 100, 0, round);
+		while (atomic_load(&b.ended) < round)
+			usleep(1000);
+		both_hear(&a, &b, 10, 0, round);
+	}
+	net_link_free(a.link);
+	net_link_free(b.link);
+	net_server_stop(a.server);
+	net_server_stop(b.server);
+	assert_int_equal(rmdir(directory), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dying_peer_is_found_dead),
 		cmocka_unit_test(a_silent_cut_is_noticed),
+		cmocka_unit_test(one_end_is_not_the_end_of_others),
 	};
 
 	net_block_signals();
