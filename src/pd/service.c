@@ -28,6 +28,7 @@
 #define PARK_MAX_US (60 * INT64_C(1000000))
 #define UNLED_US 100000			/* between looks whether we lead */
 #define DIGEST_AFTER_US 1000000	/* a reign's first */
+#define FROZEN_US (5 * INT64_C(1000000))	/* a round begins every second at least */
 
 /* -- The log --------------------------------------------------------------- */
 
@@ -278,32 +279,48 @@ send_away(Pd *pd)
 	}
 }
 
-/*
- * Do we lead?  When we begin to, nothing is known of the stores, and what was
- * known in an earlier reign is old, also when nobody noticed that it had ended.
- */
-static void
+/* Do we lead, in which term? */
+static uint64_t
 reign(Pd *pd)
 {
 	uint64_t	term = 0;
 
 	pd->leads = is_leader(pd, &term);
-	pd->now_us = clock_now_us();
+	return term;
+}
+
+/*
+ * Time goes on; the catalog's lock is held.  When we begin to lead nothing is known of
+ * the stores, and what was known in an earlier reign is old, also when nobody noticed
+ * that it had ended.  So it is when time has jumped: we were frozen, or waited for the
+ * log, and the silence of those who could not be heard meanwhile says nothing.
+ */
+void
+pd_pass_time(Pd *pd, uint64_t term, int64_t now_us)
+{
+	bool		jumped = now_us - pd->now_us > FROZEN_US;
+
+	pd->now_us = now_us;
 	if (!pd->leads)
-		pd->led_since_us = 0;
-	else if (pd->led_since_us == 0 || pd->led_term != term)
 	{
-		pd->led_since_us = pd->now_us;
-		pd->led_term = term;
-		pd->wall_ahead_us = clock_wall_us() - pd->now_us;
-		pd->digest_due_us = pd->now_us + DIGEST_AFTER_US;
-		beats_free(pd);
-		pthread_mutex_lock(&pd->catalog->lock);
-		drops_reign(pd);
-		pthread_mutex_unlock(&pd->catalog->lock);
-		pd->noperators = 0;
-		pd->nwanted = 0;
+		pd->led_since_us = 0;
+		return;
 	}
+	if (pd->led_since_us != 0 && pd->led_term == term && !jumped)
+		return;
+	if (pd->led_since_us != 0 && pd->led_term == term)
+	{
+		log_warn("nobody could be heard for some seconds: what is known of the workers has to come in again");
+		send_away(pd);
+	}
+	pd->led_since_us = pd->now_us;
+	pd->led_term = term;
+	pd->wall_ahead_us = clock_wall_us() - pd->now_us;
+	pd->digest_due_us = pd->now_us + DIGEST_AFTER_US;
+	beats_free(pd);
+	drops_reign(pd);
+	pd->noperators = 0;
+	pd->nwanted = 0;
 }
 
 /* A chunk of a snapshot from the leader. */
@@ -386,11 +403,13 @@ service_main(void *arg)
 	{
 		bool		stopping;
 		Question   *list = take_questions(pd, due, &stopping);
+		uint64_t	term;
 
 		if (stopping)
 			return NULL;
-		reign(pd);
+		term = reign(pd);
 		pthread_mutex_lock(&pd->catalog->lock);
+		pd_pass_time(pd, term, clock_now_us());
 		if (pd->leads && vt_id_is_zero(&pd->catalog->meta.cluster))
 			pd->leads = found_cluster(pd) == VT_OK;
 		drivers_note(pd);
@@ -399,7 +418,7 @@ service_main(void *arg)
 			Question   *q = list;
 
 			list = q->next;
-			pd->now_us = clock_now_us();
+			pd_pass_time(pd, term, clock_now_us());
 			if (q->body)
 				handle(pd, q);
 			else

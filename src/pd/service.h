@@ -346,6 +346,7 @@ extern void digest_look(Pd *pd);
 
 /* service.c; wall time is for people: drivers' clocks may differ, and jump */
 extern int64_t pd_wall_us(const Pd *pd);
+extern void pd_pass_time(Pd *pd, uint64_t term, int64_t now_us);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
 
 /* places.c */

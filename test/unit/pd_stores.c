@@ -2,6 +2,7 @@
  *
  * pd_stores.c
  *	  Whose word counts for a store: that of the certificate it came with first.
+ *	  Whose silence says nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -93,6 +94,37 @@ the_first_certificate_counts(void **state)
 	end(w);
 }
 
+/* A driver that nobody could reach does not take the workers for lost. */
+static void
+a_frozen_driver_listens_anew(void **state)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	CatalogCollection *c;
+
+	(void) state;
+	world_begin(w, 1, 3);
+	w->pd.leads = true;
+	run_seconds(w, 3);
+	pd_pass_time(&w->pd, 0, w->now + 900000);
+	assert_true(reports_are_in(&w->pd));
+
+	/* One of them is heard again at once. */
+	w->now += 12 * SECOND_US;
+	pd_pass_time(&w->pd, 0, w->now);
+	assert_false(reports_are_in(&w->pd));
+	w->stores[1].beat_due = w->stores[2].beat_due = w->now + 2 * SECOND_US;
+	run_seconds(w, 1);
+	assert_true(store_is_up(&w->pd, w->stores[0].id));
+	assert_false(reports_are_in(&w->pd));
+
+	/* What is asked for then is placed on all. */
+	run_seconds(w, 2);
+	assert_true(reports_are_in(&w->pd));
+	c = create(w, 1, 3);
+	assert_int_equal(c->shards[0].desc.nreplicas, 3);
+	end(w);
+}
+
 int
 main(void)
 {
@@ -100,6 +132,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_store_is_bound_to_its_certificate),
 		TEST(the_first_certificate_counts),
+		TEST(a_frozen_driver_listens_anew),
 	};
 
 	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
