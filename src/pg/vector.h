@@ -28,13 +28,8 @@ typedef struct Vector
 #define PG_GETARG_VECTOR(i) DatumGetVector(PG_GETARG_DATUM(i))
 #define PG_RETURN_VECTOR(v) PG_RETURN_POINTER(v)
 
-/* A vector of zeros, palloc'd. */
+/* palloc'd: of zeros, of numbers. */
 extern Vector *vector_new(int dim);
-
-/* Errors of bad input. */
-extern void vector_check_dim(int dim);
-extern void vector_check_element(float value);
-extern void vector_check_typmod(int32 typmod, int dim);
-extern void vector_check_same_dim(const Vector *a, const Vector *b);
+extern Vector *vector_of(const float *x, int dim);
 
 #endif							/* VECTRON_VECTOR_H */

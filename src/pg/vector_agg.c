@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * vector_agg.c
- *	  avg(vector) and sum(vector).
+ *	  avg(vector), and what avg is made of for every list of numbers; sum(vector)
+ *	  is made of vector_add().
  *
  * avg keeps a float8 array {count, sum of element 1, sum of element 2, ...}, so
  * partial aggregates combine; {0} is the state before the first row.  Anybody
  * may call these functions, with any array: the state is checked like input.
- * sum keeps a vector.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/float.h"
 
+#include "elements.h"
 #include "vector.h"
 
 PG_FUNCTION_INFO_V1(vector_accum);
@@ -66,58 +67,84 @@ checked_sum(float8 a, float8 b)
 	return sum;
 }
 
-Datum
-vector_accum(PG_FUNCTION_ARGS)
+ArrayType *
+elements_accum(const char *caller, ArrayType *array, const float *x, int dim)
 {
 	int			n;
-	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_accum", &n);
-	Vector	   *v = PG_GETARG_VECTOR(1);
-	float8	   *next = palloc(sizeof(float8) * (v->dim + 1));
+	float8	   *state = state_of(array, caller, &n);
+	float8	   *next = palloc(sizeof(float8) * (dim + 1));
 
 	if (n > 1)
-		check_state_dim(n - 1, v->dim);
+		check_state_dim(n - 1, dim);
 	next[0] = state[0] + 1;
-	for (int i = 0; i < v->dim; i++)
-		next[i + 1] = n > 1 ? checked_sum(state[i + 1], v->x[i]) : v->x[i];
-	PG_RETURN_ARRAYTYPE_P(state_make(next, v->dim + 1));
+	for (int i = 0; i < dim; i++)
+		next[i + 1] = n > 1 ? checked_sum(state[i + 1], x[i]) : x[i];
+	return state_make(next, dim + 1);
 }
 
-Datum
-vector_combine(PG_FUNCTION_ARGS)
+ArrayType *
+elements_combine(const ElementType *type, const char *caller, ArrayType *a_array, ArrayType *b_array)
 {
 	int			na;
 	int			nb;
-	float8	   *a = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_combine", &na);
-	float8	   *b = state_of(PG_GETARG_ARRAYTYPE_P(1), "vector_combine", &nb);
+	float8	   *a = state_of(a_array, caller, &na);
+	float8	   *b = state_of(b_array, caller, &nb);
 	int			n = na > 1 ? na : nb;
 	float8	   *sum;
 
 	if (n > 1)
-		vector_check_dim(n - 1);
+		elements_check_dim(type, n - 1);
 	if (na > 1 && nb > 1)
 		check_state_dim(na - 1, nb - 1);
 	sum = palloc(sizeof(float8) * n);
 	sum[0] = a[0] + b[0];
 	for (int i = 1; i < n; i++)
 		sum[i] = na == 1 ? b[i] : nb == 1 ? a[i] : checked_sum(a[i], b[i]);
-	PG_RETURN_ARRAYTYPE_P(state_make(sum, n));
+	return state_make(sum, n);
+}
+
+float *
+elements_avg(const ElementType *type, const char *caller, ArrayType *array, int *dim)
+{
+	int			n;
+	float8	   *state = state_of(array, caller, &n);
+	float	   *x;
+
+	if (state[0] == 0)
+		return NULL;
+	elements_check_dim(type, n - 1);
+	x = palloc(sizeof(float) * (n - 1));
+	for (int i = 0; i < n - 1; i++)
+	{
+		x[i] = (float) (state[i + 1] / state[0]);
+		elements_check(type, x[i]);
+	}
+	*dim = n - 1;
+	return x;
+}
+
+Datum
+vector_accum(PG_FUNCTION_ARGS)
+{
+	Vector	   *v = PG_GETARG_VECTOR(1);
+
+	PG_RETURN_ARRAYTYPE_P(elements_accum("vector_accum", PG_GETARG_ARRAYTYPE_P(0), v->x, v->dim));
+}
+
+Datum
+vector_combine(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_ARRAYTYPE_P(elements_combine(&vector_elements, "vector_combine", PG_GETARG_ARRAYTYPE_P(0),
+										   PG_GETARG_ARRAYTYPE_P(1)));
 }
 
 Datum
 vector_avg(PG_FUNCTION_ARGS)
 {
-	int			n;
-	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), "vector_avg", &n);
-	Vector	   *result;
+	int			dim;
+	float	   *x = elements_avg(&vector_elements, "vector_avg", PG_GETARG_ARRAYTYPE_P(0), &dim);
 
-	if (state[0] == 0)
+	if (!x)
 		PG_RETURN_NULL();
-	vector_check_dim(n - 1);
-	result = vector_new(n - 1);
-	for (int i = 0; i < n - 1; i++)
-	{
-		result->x[i] = (float) (state[i + 1] / state[0]);
-		vector_check_element(result->x[i]);
-	}
-	PG_RETURN_VECTOR(result);
+	PG_RETURN_VECTOR(vector_of(x, dim));
 }

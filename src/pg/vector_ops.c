@@ -12,6 +12,7 @@
 #include "utils/float.h"
 #include "utils/varbit.h"
 
+#include "elements.h"
 #include "vector.h"
 
 PG_FUNCTION_INFO_V1(l2_distance);
@@ -45,7 +46,7 @@ distance_of(FunctionCallInfo fcinfo, VecMetric metric)
 	Vector	   *a = PG_GETARG_VECTOR(0);
 	Vector	   *b = PG_GETARG_VECTOR(1);
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	return vec_distance(metric, a->x, b->x, a->dim);
 }
 
@@ -61,7 +62,7 @@ vector_l2_squared_distance(PG_FUNCTION_ARGS)
 	Vector	   *a = PG_GETARG_VECTOR(0);
 	Vector	   *b = PG_GETARG_VECTOR(1);
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	PG_RETURN_FLOAT8((double) vec_l2_squared(a->x, b->x, a->dim));
 }
 
@@ -71,7 +72,7 @@ inner_product(PG_FUNCTION_ARGS)
 	Vector	   *a = PG_GETARG_VECTOR(0);
 	Vector	   *b = PG_GETARG_VECTOR(1);
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	PG_RETURN_FLOAT8((double) vec_dot(a->x, b->x, a->dim));
 }
 
@@ -101,7 +102,7 @@ vector_spherical_distance(PG_FUNCTION_ARGS)
 	Vector	   *b = PG_GETARG_VECTOR(1);
 	double		dot;
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	dot = (double) vec_dot(a->x, b->x, a->dim);
 	if (dot > 1)
 		dot = 1;
@@ -151,7 +152,7 @@ vector_add(PG_FUNCTION_ARGS)
 	Vector	   *b = PG_GETARG_VECTOR(1);
 	Vector	   *result;
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	result = vector_new(a->dim);
 	for (int i = 0; i < a->dim; i++)
 	{
@@ -168,7 +169,7 @@ vector_sub(PG_FUNCTION_ARGS)
 	Vector	   *b = PG_GETARG_VECTOR(1);
 	Vector	   *result;
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	result = vector_new(a->dim);
 	for (int i = 0; i < a->dim; i++)
 	{
@@ -186,7 +187,7 @@ vector_mul(PG_FUNCTION_ARGS)
 	Vector	   *b = PG_GETARG_VECTOR(1);
 	Vector	   *result;
 
-	vector_check_same_dim(a, b);
+	elements_check_same_dim(&vector_elements, a->dim, b->dim);
 	result = vector_new(a->dim);
 	for (int i = 0; i < a->dim; i++)
 	{
@@ -205,7 +206,7 @@ vector_concat(PG_FUNCTION_ARGS)
 	Vector	   *b = PG_GETARG_VECTOR(1);
 	Vector	   *result;
 
-	vector_check_dim(a->dim + b->dim);
+	elements_check_dim(&vector_elements, a->dim + b->dim);
 	result = vector_new(a->dim + b->dim);
 	memcpy(result->x, a->x, sizeof(float) * a->dim);
 	memcpy(result->x + a->dim, b->x, sizeof(float) * b->dim);
@@ -233,20 +234,10 @@ Datum
 subvector(PG_FUNCTION_ARGS)
 {
 	Vector	   *v = PG_GETARG_VECTOR(0);
-	int32		start = PG_GETARG_INT32(1);
-	int32		count = PG_GETARG_INT32(2);
-	int64		first = Max(start, 1);
-	int64		after;
-	Vector	   *result;
+	int			first;
+	int			n = elements_part(&vector_elements, v->dim, PG_GETARG_INT32(1), PG_GETARG_INT32(2), &first);
 
-	if (count < 1)
-		vector_check_dim(0);
-	after = Min((int64) start + count, (int64) v->dim + 1);
-	if (after <= first)
-		vector_check_dim(0);
-	result = vector_new((int) (after - first));
-	memcpy(result->x, v->x + first - 1, sizeof(float) * (Size) (after - first));
-	PG_RETURN_VECTOR(result);
+	PG_RETURN_VECTOR(vector_of(v->x + first, n));
 }
 
 /* Element by element, then the shorter first. */
