@@ -155,8 +155,8 @@ build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values
 	int			n;
 
 	build->scanned++;
-	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) build->meta.metric, &vector, &n,
-							  &to_free))
+	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) build->meta.metric,
+							  meta_element(&build->meta), &vector, &n, &to_free))
 		return;
 	if (n != (int) dim)
 		ereport(ERROR,
@@ -250,7 +250,7 @@ build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
-				 errhint("Declare it as vector(n).")));
+				 errhint("Declare it as %s(n).", meta_element(meta) == VEC_FLOAT16 ? "halfvec" : "vector")));
 }
 
 IndexBuildResult *

@@ -53,6 +53,7 @@ typedef struct Finding
 typedef struct CheckState
 {
 	VecMetric	metric;
+	VecElement	element;
 	HTAB	   *entries;
 	int64		tuples;
 	Finding		missing;
@@ -161,7 +162,7 @@ check_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool a
 	CheckEntry *entry;
 	int			dim;
 
-	if (!vectron_index_vector(values[0], isnull[0], check->metric, &vector, &dim, &to_free))
+	if (!vectron_index_vector(values[0], isnull[0], check->metric, check->element, &vector, &dim, &to_free))
 		return;
 	check->tuples++;
 	entry = hash_search(check->entries, tid, HASH_FIND, NULL);
@@ -273,6 +274,7 @@ vectron_check_index(PG_FUNCTION_ARGS)
 
 	memset(&check, 0, sizeof(check));
 	check.metric = (VecMetric) meta.metric;
+	check.element = meta_element(&meta);
 	memset(&ctl, 0, sizeof(ctl));
 	ctl.keysize = sizeof(ItemPointerData);
 	ctl.entrysize = sizeof(CheckEntry);

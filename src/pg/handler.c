@@ -19,6 +19,7 @@
 #include "utils/catcache.h"
 #include "utils/syscache.h"
 
+#include "halfvec.h"
 #include "index.h"
 #include "vector.h"
 
@@ -27,6 +28,10 @@ PG_FUNCTION_INFO_V1(vectron_metric_l2);
 PG_FUNCTION_INFO_V1(vectron_metric_ip);
 PG_FUNCTION_INFO_V1(vectron_metric_cosine);
 PG_FUNCTION_INFO_V1(vectron_metric_l1);
+PG_FUNCTION_INFO_V1(vectron_metric_half_l2);
+PG_FUNCTION_INFO_V1(vectron_metric_half_ip);
+PG_FUNCTION_INFO_V1(vectron_metric_half_cosine);
+PG_FUNCTION_INFO_V1(vectron_metric_half_l1);
 
 static ExecutorStart_hook_type next_executor_start;
 
@@ -81,7 +86,7 @@ vectron_handler(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(am);
 }
 
-/* Support function 1 of an operator class: its metric. */
+/* Support function 1 of an operator class: its metric, and what vectors are kept in (OPCLASS_KIND). */
 Datum
 vectron_metric_l2(PG_FUNCTION_ARGS)
 {
@@ -108,6 +113,34 @@ vectron_metric_l1(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_INT32(VEC_L1);
+}
+
+Datum
+vectron_metric_half_l2(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_L2, VEC_FLOAT16));
+}
+
+Datum
+vectron_metric_half_ip(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_IP, VEC_FLOAT16));
+}
+
+Datum
+vectron_metric_half_cosine(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_COSINE, VEC_FLOAT16));
+}
+
+Datum
+vectron_metric_half_l1(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_L1, VEC_FLOAT16));
 }
 
 /*
@@ -155,32 +188,57 @@ vtvalidate(Oid opclass)
 	return valid;
 }
 
+/* The numbers of a vector; *to_free is set when they are not in the value itself. */
+static const float *
+floats_of_vector(Datum value, int *dim, Pointer *to_free)
+{
+	Vector	   *vector = DatumGetVector(value);
+
+	*to_free = (Pointer) vector != DatumGetPointer(value) ? (Pointer) vector : NULL;
+	*dim = vector->dim;
+	return vector->x;
+}
+
+/* Those that a halfvec stands for. */
+static const float *
+floats_of_halfvec(Datum value, int *dim, Pointer *to_free)
+{
+	HalfVector *vector = DatumGetHalfVector(value);
+	float	   *x = halfvec_floats(vector);
+
+	*to_free = (Pointer) x;
+	*dim = vector->dim;
+	if ((Pointer) vector != DatumGetPointer(value))
+		pfree(vector);
+	return x;
+}
+
+const float *
+vectron_floats(Datum value, VecElement element, int *dim, Pointer *to_free)
+{
+	return element == VEC_FLOAT16 ? floats_of_halfvec(value, dim, to_free) : floats_of_vector(value, dim, to_free);
+}
+
 /*
  * The vector that an index value stands for.  False: nothing to index, since
  * it is NULL or a zero vector under cosine distance.  *to_free is set when the
- * value had to be detoasted.
+ * numbers are a copy.
  */
 bool
-vectron_index_vector(Datum value, bool isnull, VecMetric metric, const float **out, int *dim,
-					 Pointer *to_free)
+vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element, const float **out,
+					 int *dim, Pointer *to_free)
 {
-	Vector	   *vector;
-
 	*to_free = NULL;
 	if (isnull)
 		return false;
-	vector = DatumGetVector(value);
-	if ((Pointer) vector != DatumGetPointer(value))
-		*to_free = (Pointer) vector;
-	if (metric == VEC_COSINE && vec_norm(vector->x, vector->dim) == 0)
+	*out = vectron_floats(value, element, dim, to_free);
+	if (metric == VEC_COSINE && vec_norm(*out, *dim) == 0)
 	{
 		if (*to_free)
 			pfree(*to_free);
 		*to_free = NULL;
 		return false;
 	}
-	*out = vector->x;
-	*dim = vector->dim;
 	return true;
 }
 

@@ -36,7 +36,12 @@
 #define VECTRON_MAX_SHARDS 1024
 
 /* Support functions of an operator class */
-#define VECTRON_METRIC_PROC 1	/* () -> int4: VecMetric */
+#define VECTRON_METRIC_PROC 1	/* () -> int4: OPCLASS_KIND() */
+
+/* What an operator class is for: a metric, and vectors kept in floats (as 0 says, too) or halves. */
+#define OPCLASS_KIND(metric, element) ((metric) | (element) << 8)
+#define OPCLASS_METRIC(kind) ((kind) & 0xFF)
+#define OPCLASS_ELEMENT(kind) ((kind) >> 8 ? (kind) >> 8 : VEC_FLOAT32)
 
 typedef struct VectronOptions
 {
@@ -83,7 +88,8 @@ typedef struct VectronMeta
 	uint16		metric;			/* VecMetric */
 	uint16		m;
 	uint16		ef_construction;
-	uint16		quantization;	/* WireQuantization */
+	uint8		quantization;	/* WireQuantization */
+	uint8		element;		/* VecElement; 0, as before 1.1, is VEC_FLOAT32 */
 	uint32		shards;			/* wanted; 0 = default */
 	uint32		replicas;
 	int64		stale_since;	/* TimestampTz, 0 = not stale */
@@ -107,7 +113,7 @@ extern bool meta_ensure_live(Relation index, VectronMeta *meta);
 extern bool meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *to);
 extern void meta_set_stale(Relation index, const VtId *generation, const char *reason);
 extern void meta_describe(Relation index, VectronMeta *out);
-extern VecMetric meta_metric(Relation index);
+extern VecElement meta_element(const VectronMeta *meta);
 
 /* identity.c: who this server is to the cluster (law W7) */
 extern const WireOwner *identity_owner(void);
@@ -202,8 +208,9 @@ extern uint64 pending_known_fence(const VtId *generation);
 extern bool pending_is_empty(void);
 
 /* vector values */
-extern bool vectron_index_vector(Datum value, bool isnull, VecMetric metric, const float **out,
-								 int *dim, Pointer *to_free);
+extern const float *vectron_floats(Datum value, VecElement element, int *dim, Pointer *to_free);
+extern bool vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element,
+								 const float **out, int *dim, Pointer *to_free);
 
 /* The callbacks of the access method, each in the file of its name */
 extern IndexBuildResult *vtbuild(Relation heap, Relation index, IndexInfo *info);

@@ -30,7 +30,8 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 	meta_read(index, &meta);
 	if (meta.state == VECTRON_STALE)
 		return false;
-	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) meta.metric, &vector, &dim, &to_free))
+	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) meta.metric, meta_element(&meta), &vector, &dim,
+							  &to_free))
 		return false;
 	if (dim != (int) meta.dim)
 		ereport(ERROR,

@@ -298,6 +298,7 @@ meta_create_collection(Relation index, const VectronMeta *live, VtError *err)
 	create.owner = live->owner;
 	create.dim = live->dim;
 	create.metric = (VecMetric) live->metric;
+	create.element = meta_element(live);
 	create.m = live->m;
 	create.ef_construction = live->ef_construction;
 	create.quantization = (WireQuantization) live->quantization;
@@ -404,17 +405,23 @@ meta_set_stale(Relation index, const VtId *generation, const char *reason)
 				 errhint("REINDEX INDEX makes it live again.")));
 }
 
-/* The metric of the index's operator class. */
-VecMetric
-meta_metric(Relation index)
+/* What the index's operator class is for. */
+static uint32
+opclass_kind(Relation index)
 {
 	FmgrInfo   *proc = index_getprocinfo(index, 1, VECTRON_METRIC_PROC);
-	uint32		metric = DatumGetUInt32(FunctionCall0Coll(proc, InvalidOid));
+	uint32		kind = DatumGetUInt32(FunctionCall0Coll(proc, InvalidOid));
 
-	if (!vec_metric_valid(metric))
+	if (!vec_metric_valid(OPCLASS_METRIC(kind)) || !vec_element_valid(OPCLASS_ELEMENT(kind)))
 		elog(ERROR, "operator class of index \"%s\" names no metric",
 			 RelationGetRelationName(index));
-	return (VecMetric) metric;
+	return kind;
+}
+
+VecElement
+meta_element(const VectronMeta *meta)
+{
+	return meta->element ? (VecElement) meta->element : VEC_FLOAT32;
 }
 
 /* What a new generation of this index is: options, metric, dimensions. */
@@ -423,16 +430,18 @@ meta_describe(Relation index, VectronMeta *out)
 {
 	const VectronOptions *options = options_of(index);
 	int32		typmod = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	uint32		kind = opclass_kind(index);
 
 	memset(out, 0, sizeof(*out));
 	out->magic = VECTRON_META_MAGIC;
 	out->version = VECTRON_META_VERSION;
 	out->state = VECTRON_EMPTY;
 	out->dim = typmod > 0 ? typmod : 0;
-	out->metric = (uint16) meta_metric(index);
+	out->metric = (uint16) OPCLASS_METRIC(kind);
+	out->element = (uint8) OPCLASS_ELEMENT(kind);
 	out->m = (uint16) (options ? options->m : VECTRON_DEFAULT_M);
 	out->ef_construction = (uint16) (options ? options->ef_construction : VECTRON_DEFAULT_EF_CONSTRUCTION);
-	out->quantization = (uint16) (options ? options->quantization : QUANTIZATION_INT8);
+	out->quantization = (uint8) (options ? options->quantization : QUANTIZATION_INT8);
 	out->shards = options ? options->shards : 0;
 	out->replicas = options ? options->replicas : 0;
 }

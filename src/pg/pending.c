@@ -111,6 +111,7 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
 		group->heap = RelationGetRelid(heap);
 		group->dim = meta->dim;
 		group->metric = (VecMetric) meta->metric;
+		group->element = meta_element(meta);
 		group->n = 0;
 		group->room = 64;
 		group->entries = NULL;	/* valid also if the next line fails */

@@ -31,6 +31,7 @@ typedef struct PendingGroup
 	Oid			heap;
 	uint32		dim;
 	VecMetric	metric;
+	VecElement	element;
 
 	/* What it holds, in the order of insertion */
 	PendingEntry *entries;

@@ -8,7 +8,7 @@
 BUILD ?= build
 MODULE_big = vectron
 EXTENSION = vectron
-DATA = sql/vectron--1.0.sql
+DATA = $(wildcard sql/vectron--*.sql)
 OBJS = $(patsubst src/pg/%.c,$(BUILD)/pg/%.o,$(wildcard src/pg/*.c))
 EXPORTS = $(BUILD)/pg/exports.map
 PG_CPPFLAGS = -Isrc -D_GNU_SOURCE $(DEFINES)

@@ -35,8 +35,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "elements.h"
 #include "index.h"
-#include "vector.h"
 
 #define FIRST_BATCH_SPARE 8		/* for rows that the snapshot does not see */
 
@@ -158,13 +158,15 @@ scan_set_query(IndexScanDesc scan, VectronScan *vs)
 	vs->query = MemoryContextAllocZero(vs->context, sizeof(float) * dim);
 	if (!isnull)
 	{
-		Vector	   *vector = DatumGetVector(scan->orderByData->sk_argument);
+		VecElement	element = meta_element(&vs->meta);
+		Pointer		to_free;
+		int			n;
+		const float *x = vectron_floats(scan->orderByData->sk_argument, element, &n, &to_free);
 
-		if (vector->dim != (int) dim)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("different vector dimensions %d and %d", (int) dim, vector->dim)));
-		memcpy(vs->query, vector->x, sizeof(float) * dim);
+		elements_check_same_dim(element == VEC_FLOAT16 ? &halfvec_elements : &vector_elements, (int) dim, n);
+		memcpy(vs->query, x, sizeof(float) * dim);
+		if (to_free)
+			pfree(to_free);
 	}
 
 	/*
@@ -344,8 +346,8 @@ scan_verify(IndexScanDesc scan, VectronScan *vs, ItemPointer tid, double distanc
 		double		truth;
 
 		FormIndexDatum(vs->info, vs->slot, vs->estate, values, isnull);
-		if (!vectron_index_vector(values[0], isnull[0], (VecMetric) vs->meta.metric, &vector, &dim,
-								  &to_free) ||
+		if (!vectron_index_vector(values[0], isnull[0], (VecMetric) vs->meta.metric, meta_element(&vs->meta),
+								  &vector, &dim, &to_free) ||
 			dim != (int) vs->meta.dim)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),

@@ -52,7 +52,8 @@ entry_is_current(Relation heap, IndexInfo *info, EState *estate, TupleTableSlot 
 	{
 		ExecStoreBufferHeapTuple(&tuple, slot, buffer);
 		FormIndexDatum(info, slot, estate, values, isnull);
-		same = vectron_index_vector(values[0], isnull[0], group->metric, &vector, &dim, &to_free) &&
+		same = vectron_index_vector(values[0], isnull[0], group->metric, group->element, &vector, &dim,
+									&to_free) &&
 			dim == (int) group->dim &&
 			memcmp(vector, entry->vector, sizeof(float) * dim) == 0;
 		if (to_free)

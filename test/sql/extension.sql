@@ -13,5 +13,19 @@ CREATE EXTENSION vectron SCHEMA elsewhere;
 SELECT 'elsewhere.vector'::regtype, '[1,2]'::elsewhere.vector OPERATOR(elsewhere.<->) '[1,3]';
 ALTER EXTENSION vectron SET SCHEMA public;
 DROP EXTENSION vectron;
+-- from the version before, with an index
+CREATE EXTENSION vectron SCHEMA elsewhere VERSION '1.0';
+CREATE TABLE t (v elsewhere.vector(2));
+INSERT INTO t VALUES ('[1,2]'), ('[3,4]');
+CREATE INDEX t_v ON t USING vectron (v);
+CREATE TYPE halfvec AS (x real);
+ALTER EXTENSION vectron UPDATE;
+DROP TYPE halfvec;
+ALTER EXTENSION vectron UPDATE;
+SELECT extversion FROM pg_extension WHERE extname = 'vectron';
+SELECT '[1,2]'::elsewhere.halfvec OPERATOR(elsewhere.<->) '[1,3]';
+INSERT INTO t VALUES ('[5,6]');
+SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v');
+DROP EXTENSION vectron CASCADE;
 \c :db
 DROP DATABASE vectron_other;

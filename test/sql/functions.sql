@@ -12,7 +12,7 @@ SELECT l1_distance('[1]'::vector, '[1,2]');
 SELECT vector_l2_squared_distance('[0,0]', '[3,4]'), vector_negative_inner_product('[1,2]', '[3,4]');
 SELECT vector_spherical_distance('[1,0]', '[0,1]'), vector_spherical_distance('[1,0]', '[1,0]'),
 	vector_spherical_distance('[2,0]', '[-2,0]');
-SELECT vector_dims('[1,2,3]'), vector_norm('[3,4]'), vector_norm('[0,0]'), vector_norm('[3e37,4e37]')::real;
+SELECT vector_dims('[1,2,3]'::vector), vector_norm('[3,4]'), vector_norm('[0,0]'), vector_norm('[3e37,4e37]')::real;
 SELECT l2_normalize('[3,4]'::vector), l2_normalize('[0,0]'::vector), l2_normalize('[3e38]'::vector);
 SELECT binary_quantize('[1,0,-1,2,-0.5,3,4,5,6]'::vector);
 SELECT subvector('[1,2,3,4,5]'::vector, 1, 3), subvector('[1,2,3,4,5]'::vector, 3, 2),
@@ -23,7 +23,7 @@ SELECT subvector('[1,2,3]'::vector, 4, 1);
 SELECT subvector('[1,2,3]'::vector, -1, 2);
 SELECT subvector('[1,2,3]'::vector, 1, -1);
 SELECT subvector('[1,2,3]'::vector, 2147483647, 2147483647);
-SELECT l2_distance(NULL::vector, '[1]'), vector_dims(NULL);
+SELECT l2_distance(NULL::vector, '[1]'), vector_dims(NULL::vector);
 -- sums leave the range of float4, values do not: the result says so
 SELECT inner_product('[3e38,3e38]'::vector, '[3e38,-3e38]'), cosine_distance('[3e38]'::vector, '[3e38]'),
 	l1_distance('[3e38,3e38]'::vector, '[-3e38,3e38]');
