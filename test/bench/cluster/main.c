@@ -80,6 +80,8 @@ repair_options(Bench *b)
 	b->seconds = 20;
 	b->down_after = 5;
 	b->times = 2;
+	b->share = 0.8;
+	b->worst_ms = 1000;
 }
 
 static const struct Mode
@@ -94,7 +96,7 @@ static const struct Mode
 	{"etcd", rival, rival_options, "writes, beside etcd"},
 	{"busy", busy, busy_options, "all cores busy with everything for a while"},
 	{"catchup", catchup, catchup_options, "a new replica, beside a plain copy"},
-	{"repair", repair, repair_options, "searches while replicas are made anew"},
+	{"repair", repair, repair_options, "searches and writes while replicas are made anew"},
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
@@ -146,8 +148,8 @@ main(int argc, char **argv)
 		{"--rounds", &b.rounds, NULL, NULL, "etcd, catchup: medians are of so many"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
-		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, and of busy's ticks, ms"},
-		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's"},
+		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of repair's slowest write, ms"},
+		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's, the writes before"},
 		{"--times", NULL, &b.times, NULL, "bar: etcd's rate at least, or the p99 before at most, so often"},
 	};
 	const size_t noptions = sizeof(options) / sizeof(options[0]);

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * repair.c
- *	  What searches notice while replicas are made anew: those of a worker that was
- *	  drained, and those of one that has died.
+ *	  What searches and writes notice while replicas are made anew: those of a worker
+ *	  that was drained, and those of one that has died.
  *
- * Clients search and write at a pace that leaves room.  Their p99 is taken before;
- * while the replicas of one worker move to a spare one; and, after that one is empty and
- * has died, from the moment the placement driver holds it for lost until all its
- * replicas are elsewhere.
+ * Clients search and write at a pace that leaves room.  Their p99, and how many writes
+ * there are, is taken before; while the replicas of one worker move to a spare one; and,
+ * after that one is empty and has died, from the moment the placement driver holds it
+ * for lost until all its replicas are elsewhere.
  *
  *-------------------------------------------------------------------------
  */
@@ -67,6 +67,8 @@ repair(Bench *bench)
 	uint32_t	victim;
 	double		took[3] = {bench->seconds};
 	double		p99[3];
+	double		rate[3];
+	double		slowest[3];
 
 	collection_start(bench);
 	client = bench_client(bench);
@@ -108,14 +110,20 @@ repair(Bench *bench)
 
 		load_times(load, i, &searches, &writes);
 		p99[i] = times_ms(&searches, 0.99);
-		printf("%s, %.1f s: %zu searches, p50 %.2f ms, p95 %.2f, p99 %.2f, worst %.1f; %zu writes, p50 %.2f ms, p99 %.2f\n",
+		rate[i] = (double) writes.n / took[i];
+		slowest[i] = times_ms(&writes, 1);
+		printf("%s, %.1f s: %zu searches, p50 %.2f ms, p95 %.2f, p99 %.2f, worst %.1f; %zu writes, p50 %.2f ms, p99 %.2f, worst %.1f\n",
 			   words[i], took[i], searches.n, times_ms(&searches, 0.5), times_ms(&searches, 0.95), p99[i],
-			   times_ms(&searches, 1), writes.n, times_ms(&writes, 0.5), times_ms(&writes, 0.99));
+			   times_ms(&searches, 1), writes.n, times_ms(&writes, 0.5), times_ms(&writes, 0.99), slowest[i]);
 		times_free(&searches);
 		times_free(&writes);
 	}
 	bar_most(bench, "p99 of searches, times that before, drain", p99[DRAINING] / p99[BEFORE], bench->times);
 	bar_most(bench, "p99 of searches, times that before, repair", p99[REPAIRING] / p99[BEFORE], bench->times);
+	bar_least(bench, "writes a second, of those before, drain", rate[DRAINING] / rate[BEFORE], bench->share);
+	bar_least(bench, "writes a second, of those before, repair", rate[REPAIRING] / rate[BEFORE], bench->share);
+	bar_most(bench, "slowest write in ms, drain", slowest[DRAINING], bench->worst_ms);
+	bar_most(bench, "slowest write in ms, repair", slowest[REPAIRING], bench->worst_ms);
 	load_free(load);
 	client_close(client);
 }
