@@ -174,8 +174,9 @@ read_missing(Replica *replica, ApplyItem *items)
 
 /* The commands among them; how many. */
 static size_t
-commands_of(const ApplyItem *items, ReplicaCommand *commands, uint64_t *last)
+commands_of(const Replica *replica, const ApplyItem *items, ReplicaCommand *commands, uint64_t *last)
 {
+	uint64_t	from = atomic_load(&replica->serving_from);
 	size_t		n = 0;
 
 	for (const ApplyItem *item = items; item; item = item->next)
@@ -186,6 +187,7 @@ commands_of(const ApplyItem *items, ReplicaCommand *commands, uint64_t *last)
 		memset(&commands[n], 0, sizeof(commands[n]));
 		commands[n].index = item->index;
 		commands[n].term = item->term;
+		commands[n].led = from != 0 && item->index >= from;
 		commands[n].bytes = item->data ? bytes_of(item->data->data, item->data->len) :
 			bytes_of(NULL, 0);
 		n++;
@@ -205,7 +207,7 @@ apply_some(Replica *replica)
 	if (!items)
 		return;
 	read_missing(replica, items);
-	n = commands_of(items, commands, &last);
+	n = commands_of(replica, items, commands, &last);
 	if (replica->machine.apply(replica->machine.state, commands, n, last, &err) != VT_OK)
 		host_die("apply the Raft log", &err);
 	atomic_store_explicit(&replica->applied, last, memory_order_release);

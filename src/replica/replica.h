@@ -45,6 +45,7 @@ typedef struct ReplicaCommand
 	uint64_t	index;
 	uint64_t	term;
 	Bytes		bytes;
+	bool		led;			/* proposed here, as leader: this replica does not just catch up */
 	VtStatus	status;			/* the decision, for whoever proposed it */
 	Buf			reply;			/* what goes with it; freed by the host */
 } ReplicaCommand;

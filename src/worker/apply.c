@@ -116,7 +116,7 @@ find_survivors(const Shard *shard, const WireWrite *write, uint64_t index, Buf *
 }
 
 static VtStatus
-put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index,
+put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const ReplicaCommand *command,
 			WireWriteResult *result, VtError *err)
 {
 	Buf			key = {0};
@@ -125,6 +125,8 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 	WireRecord	record;
 	size_t		at = 0;
 	uint32_t	n = 0;
+	uint64_t	index = command->index;
+	bool		backlog = !command->led || atomic_load(&shard->ingesting);
 	VtStatus	status = VT_OK;
 
 	find_survivors(shard, write, index, &survived);
@@ -150,7 +152,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 		row_put(&value, &row);
 		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
 		status = records_put(shard->records, record.id, index, record.vector, err);
-		if (atomic_load(&shard->ingesting))
+		if (backlog)
 			atomic_fetch_add(&shard->backlog, 1);
 	}
 	buf_free(&key);
@@ -261,7 +263,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 		switch (write.type)
 		{
 			case WRITE_PUT:
-				status = put_records(shard, batch, &write, command->index, &result, err);
+				status = put_records(shard, batch, &write, command, &result, err);
 				break;
 			case WRITE_DELETE:
 				delete_records(shard, batch, &write, &result);

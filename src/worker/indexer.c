@@ -4,8 +4,7 @@
  *	  The threads that take vectors into the graphs.
  *
  * Half of the threads work as long as something waits; the others join them
- * when a shard has a backlog (it was just opened, or is being loaded in bulk)
- * or when writers have to stay away: those who work call them.  They are niced, so searches and writes
+ * when much does in a shard (hot.h): those who work call them.  They are niced, so searches and writes
  * go first.  What to do is found by looking at the shards one after the other,
  * a few vectors of each at a time, with a little mending in between; a thread
  * that finds nothing to link mends, and sleeps when there is nothing to mend
@@ -26,6 +25,7 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/thread.h"
+#include "hot.h"
 #include "private.h"
 #include "tune.h"
 
@@ -38,9 +38,6 @@
 #define TUNE_US 50000
 #define TUNE_REST 9
 
-/* What may wait in a shard: about half of what a walk costs to compare with. */
-#define HOT_BYTES (1u << 20)
-#define HOT_MIN 64
 #define WAIT_MAX_MS 200
 #define LINK_US_FIRST 300		/* a guess until the first was linked */
 
@@ -71,29 +68,10 @@ struct Indexer
 	atomic_bool stopping;
 };
 
-static uint64_t
-hot_limit(const Shard *shard)
-{
-	uint32_t	size = shard->desc.quantization == QUANTIZATION_INT8 ? 1 : shard_halves(&shard->desc) ? 2 : 4;
-	uint64_t	limit = HOT_BYTES / (size * shard->desc.dim);
-
-	return limit > HOT_MIN ? limit : HOT_MIN;
-}
-
-/* What waits beyond the backlog of the start and of bulk loads. */
-static uint64_t
-freshly_waiting(Shard *shard)
-{
-	uint64_t	waiting = shard_figures(shard).waiting;
-	uint64_t	backlog = atomic_load(&shard->backlog);
-
-	return waiting > backlog ? waiting - backlog : 0;
-}
-
 uint32_t
 indexer_wait_ms(const Indexer *indexer, Shard *shard)
 {
-	uint64_t	fresh = freshly_waiting(shard);
+	uint64_t	fresh = hot_fresh(shard);
 	uint64_t	limit = hot_limit(shard);
 	uint64_t	ms;
 
@@ -101,13 +79,6 @@ indexer_wait_ms(const Indexer *indexer, Shard *shard)
 		return 0;
 	ms = (fresh - limit / 2) * atomic_load(&indexer->link_us) / indexer->n / 1000;
 	return ms < 1 ? 1 : ms > WAIT_MAX_MS ? WAIT_MAX_MS : (uint32_t) ms;
-}
-
-/* Should every thread help with this shard? */
-static bool
-is_pressing(Shard *shard)
-{
-	return atomic_load(&shard->backlog) > 0 || freshly_waiting(shard) > hot_limit(shard) / 2;
 }
 
 /*
@@ -126,7 +97,7 @@ next_shard(Indexer *indexer, bool helper)
 	for (Shard *s = worker->shards; s && !found; s = s->next)
 	{
 		bool		fits = !atomic_load(&s->installing) && shard_figures(s).waiting > 0 &&
-			(!helper || is_pressing(s));
+			(!helper || hot_presses(s));
 
 		if (fits && past)
 			found = s;
@@ -146,37 +117,15 @@ next_shard(Indexer *indexer, bool helper)
 	return found;
 }
 
-/* One vector less to be ashamed of. */
-static void
-shrink_backlog(Shard *shard)
-{
-	uint64_t	backlog = atomic_load(&shard->backlog);
-
-	while (backlog > 0 && !atomic_compare_exchange_weak(&shard->backlog, &backlog, backlog - 1))
-		;
-}
-
 static void
 link_some(Indexer *indexer, Shard *shard)
 {
 	int64_t		begin = clock_now_us();
-	uint32_t	n = 0;
+	uint32_t	n = hot_link(shard, LINK_SLICE);
+	uint32_t	before = atomic_load(&indexer->link_us);
 
-	while (n < LINK_SLICE && hnsw_link_next(records_graph(shard->records)))
-	{
-		shrink_backlog(shard);
-		n++;
-	}
 	if (n > 0)
-	{
-		uint32_t	took = (uint32_t) ((clock_now_us() - begin) / n);
-		uint32_t	before = atomic_load(&indexer->link_us);
-
-		atomic_store(&indexer->link_us, (3 * before + took) / 4);
-	}
-	else
-		/* Others have the last ones in hand: the backlog is theirs. */
-		atomic_store(&shard->backlog, 0);
+		atomic_store(&indexer->link_us, (3 * before + (uint32_t) ((clock_now_us() - begin) / n)) / 4);
 }
 
 /* The shards there are now, each held; free() the array. */
@@ -306,7 +255,7 @@ index_main(void *arg)
 
 		if (shard)
 		{
-			if (!helper && is_pressing(shard))
+			if (!helper && hot_presses(shard))
 				call_helpers(indexer);
 			link_some(indexer, shard);
 

@@ -28,8 +28,7 @@ extern void indexer_wake(void *indexer);
 
 /*
  * Admission: how long a put for this shard should stay away because too much
- * waits already, in ms; 0 = it may come in.  Does not count what was loaded
- * at the start or by a bulk load.
+ * waits already, in ms; 0 = it may come in.  Does not count a backlog (hot.h).
  */
 extern uint32_t indexer_wait_ms(const Indexer *indexer, struct Shard *shard);
 

@@ -124,7 +124,7 @@ typedef struct Shard
 	/* Taking vectors into the graph */
 	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
 	void	   *on_waiting_arg;
-	atomic_uint_fast64_t backlog;	/* of the waiting: loaded at open or by an ingest */
+	atomic_uint_fast64_t backlog;	/* of the waiting: no writer's, see hot.h */
 
 	/* The file of the graph; who saves it has it for itself (saver.c) */
 	atomic_uint_fast64_t saved_changes;	/* records_changes() that are in it */

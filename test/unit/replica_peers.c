@@ -15,6 +15,7 @@ three_agree(void **state)
 {
 	Question	q = QUESTION;
 	uint64_t	last = 0;
+	uint64_t	led = 0;
 	int			follower;
 
 	(void) state;
@@ -22,6 +23,15 @@ three_agree(void **state)
 	for (uint32_t i = 0; i < 200; i++)
 		last = write_one(i);
 	await_agreement(last);
+
+	/* Who proposed a command is told so, the others are not. */
+	for (int i = 1; i <= 3; i++)
+	{
+		pthread_mutex_lock(&nodes[i].machine.lock);
+		led += nodes[i].machine.led;
+		pthread_mutex_unlock(&nodes[i].machine.lock);
+	}
+	assert_in_range(led, 1, last);
 
 	/* A follower takes no writes and no reads. */
 	follower = await_leader() % 3 + 1;

@@ -51,6 +51,7 @@ typedef struct Machine
 	uint32_t	next;
 	uint8_t		staged[16];
 	uint64_t	installs;
+	uint64_t	led;			/* commands that were proposed here */
 
 	/* A test stands in the middle of an installation */
 	pthread_cond_t changed;
@@ -107,6 +108,7 @@ machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, V
 		Assert(commands[i].index > m->applied && commands[i].index < HISTORY);
 		m->state = prng_mix(m->state ^ hash ^ commands[i].index);
 		m->applied = commands[i].index;
+		m->led += commands[i].led;
 		m->chain[m->applied] = m->state;
 	}
 	Assert(applied >= m->applied && applied < HISTORY);
