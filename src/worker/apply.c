@@ -337,5 +337,7 @@ shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, V
 	pthread_mutex_lock(&shard->checkpoint_lock);
 	shard->applied = applied;
 	pthread_mutex_unlock(&shard->checkpoint_lock);
+	if (status == VT_OK)
+		shard_tell_children(shard);
 	return status;
 }

@@ -67,11 +67,12 @@ typedef struct Shard
 	uint64_t	born_last;		/* before the first split */
 	pthread_mutex_t children_lock;
 	ShardChild *children;		/* in order of index, as of what is applied */
-	size_t		nchildren;
+	size_t		nchildren;		/* of them, those whose batch is written: others may act on them */
+	size_t		nsplit;			/* all */
 	atomic_bool strays;			/* rows of others are on disk, or may be */
 	Buf			purge;			/* where purging goes on; of the thread that does it */
 	uint64_t	purged;			/* rows; its, too */
-	void		(*on_split) (void *arg);	/* told when there is something to do; NULL = nobody */
+	void		(*on_split) (void *arg);	/* told when there is something to do, and it is on disk; NULL = nobody */
 	void	   *on_split_arg;
 	Store	   *rows;
 	Records    *records;
@@ -217,7 +218,10 @@ extern VtStatus shard_load_children(Shard *shard, uint64_t applied, VtError *err
 extern bool shard_split_fits(const Shard *shard, const WireShardDesc *child);
 extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence);
 
-/* The i-th child; false: there are not so many. */
+/* The batches of what was applied are written: its children may be made. */
+extern void shard_tell_children(Shard *shard);
+
+/* The i-th child; false: there are not so many, on disk. */
 extern bool shard_child(Shard *shard, size_t i, ShardChild *out);
 
 /*

@@ -15,7 +15,8 @@
  *
  *	1.	SPLIT is applied: its batch has the child's descriptor, marked as owed; the
  *		interval ends earlier, and records beyond it leave memory.  Lost with the
- *		power, the entry is applied again.
+ *		power, the entry is applied again.  Nobody is told before the batch is
+ *		written: it may have the last puts of what the child is to have.
  *	2.	The child's rows are copied into a directory of its own (heir_*), flushed,
  *		and marked as a checkpoint at the index of the split.  Without a Raft group
  *		they are nobody's: the next attempt begins by removing them.
@@ -105,12 +106,26 @@ static void
 take_child(Shard *shard, const ShardChild *child)
 {
 	pthread_mutex_lock(&shard->children_lock);
-	shard->children = vt_realloc(shard->children, (shard->nchildren + 1) * sizeof(ShardChild));
-	shard->children[shard->nchildren++] = *child;
+	shard->children = vt_realloc(shard->children, (shard->nsplit + 1) * sizeof(ShardChild));
+	shard->children[shard->nsplit++] = *child;
 	pthread_mutex_unlock(&shard->children_lock);
 	shard->desc.range_ver = child->desc.range_ver;
 	if (!vt_broken("D1-split"))
 		shard->desc.last = child->desc.first - 1;
+}
+
+void
+shard_tell_children(Shard *shard)
+{
+	bool		any = shard->nchildren < shard->nsplit;
+
+	if (!any)
+		return;
+	pthread_mutex_lock(&shard->children_lock);
+	shard->nchildren = shard->nsplit;
+	pthread_mutex_unlock(&shard->children_lock);
+	if (shard->on_split)
+		shard->on_split(shard->on_split_arg);
 }
 
 static void
@@ -147,6 +162,9 @@ shard_load_children(Shard *shard, uint64_t applied, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	pthread_mutex_lock(&shard->children_lock);
+	shard->nchildren = shard->nsplit;
+	pthread_mutex_unlock(&shard->children_lock);
 	publish_range(shard);
 	return status;
 }
@@ -205,8 +223,8 @@ shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 	publish_range(shard);
 	if (!vt_broken("D1-rows"))
 		(void) records_keep(shard->records, is_kept, shard);
-	if (shard->on_split)
-		shard->on_split(shard->on_split_arg);
+	if (vt_broken("D1-told"))
+		shard_tell_children(shard);
 }
 
 /* -- A child's own rows ------------------------------------------------------- */
@@ -392,7 +410,7 @@ is_stray(Shard *shard, Bytes id)
 	bool		stray = place < shard->desc.first || place > atomic_load(&shard->last);
 
 	pthread_mutex_lock(&shard->children_lock);
-	for (size_t i = 0; i < shard->nchildren && stray; i++)
+	for (size_t i = 0; i < shard->nsplit && stray; i++)
 		stray = !shard->children[i].owed || place < shard->children[i].desc.first ||
 			place > shard->children[i].desc.last;
 	pthread_mutex_unlock(&shard->children_lock);
@@ -412,10 +430,13 @@ shard_purge(Shard *shard, size_t rows, bool *more, VtError *err)
 	VtStatus	status = VT_OK;
 
 	*more = false;
-	if (!atomic_load(&shard->strays) && from->len == 0)
-		return VT_OK;
 	if (!shard_hold(shard))
 		return vt_fail(err, VT_BUSY, "a snapshot is being installed here");
+	if (!atomic_load(&shard->strays) && from->len == 0)
+	{
+		shard_release(shard);
+		return VT_OK;
+	}
 	if (from->len == 0)
 	{
 		/* What becomes a stray behind this walk is another walk's. */

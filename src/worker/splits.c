@@ -84,11 +84,13 @@ splits_look(Worker *worker)
 	{
 		Shard	   *shard = worker_find_shard(worker, ids[i]);
 
-		if (shard)
+		if (shard && shard_hold(shard))
 		{
 			look_at(worker, shard);
 			shard_release(shard);
 		}
+		if (shard)
+			shard_release(shard);
 	}
 	free(ids);
 }
@@ -105,7 +107,9 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 		return status;
 	while (status == VT_OK && !done)
 	{
+		/* The rows wait here, and a log that finds no room stops the worker (law S4). */
 		status = chores_end(worker) ? vt_fail(err, VT_STOPPING, "the worker stops") :
+			atomic_load(&worker->disk_low) ? vt_fail(err, VT_FULL, "the worker's disk is almost full") :
 			heir_copy(heir, COPY_BYTES, &done, err);
 	}
 	if (status == VT_OK)

@@ -346,7 +346,7 @@ let_go(Shard *shard)
 	pthread_mutex_lock(&shard->children_lock);
 	free(shard->children);
 	shard->children = NULL;
-	shard->nchildren = 0;
+	shard->nchildren = shard->nsplit = 0;
 	pthread_mutex_unlock(&shard->children_lock);
 	atomic_store(&shard->strays, false);
 	buf_clear(&shard->purge);

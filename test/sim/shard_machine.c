@@ -33,6 +33,8 @@ typedef struct Machine
 	size_t		size;
 	Heir	   *heir;			/* a child's rows being made */
 	uint32_t	heir_group;
+	Sim		   *sim;
+	const Replica *replica;
 } Machine;
 
 void
@@ -54,6 +56,36 @@ void
 machine_enter(Sim *sim, const Replica *r)
 {
 	model_store_enter(shard_world(sim)->boot[r->store] + 1, &sim->prng);
+}
+
+/*
+ * Whoever is told of a split may begin with the child before apply goes on, and has
+ * to find its rows: the entry's batch is written, which has the puts before it, too.
+ */
+static void
+told_of_split(void *arg)
+{
+	Machine    *m = arg;
+	ShardChild	child;
+	char		path[64];
+	Buf			rows;
+	Cursor		c;
+	size_t		written = 0;
+	size_t		told = 0;
+
+	path_of(m->sim, m->replica, path);
+	rows = model_store_read(path, bytes_of("c", 1), bytes_of("d", 1));
+	for (c = cursor_of(buf_bytes(&rows)); cursor_left(&c) > 0; written++)
+	{
+		(void) cursor_string(&c);
+		(void) cursor_string(&c);
+	}
+	buf_free(&rows);
+	while (shard_child(m->shard, told, &child))
+		told++;
+	if (told == 0 || told > written)
+		sim_fail(m->sim, "[D1] group %u replica %llu is told of %zu splits, and %zu are written", m->replica->group,
+				 LLU(m->replica->id), told, written);
 }
 
 /* -- Opening, closing -------------------------------------------------------------- */
@@ -125,6 +157,10 @@ machine_open(Sim *sim, Replica *r)
 		sim->counts.lost_applied += r->sm_applied - replay;
 	if (m->whole_at > replay)
 		COUNT(sim, replays_over_holes);
+	m->sim = sim;
+	m->replica = r;
+	m->shard->on_split = told_of_split;
+	m->shard->on_split_arg = m;
 	r->guest = m;
 	if (sim->trace != NULL)
 		trace_machine(sim, r, 0, replay);

@@ -78,11 +78,12 @@ static const Law laws[] = {
 	{"D1-settle", "what is owed is let go before a checkpoint covers the split", 275},
 	{"D1-replay", "replay begins with the newest interval", 7},
 	{"D1-joiner", "who joins begins with the newest interval", 3},
+	{"D1-told", "a child may be made before the split's batch is written", 5},
 	{"R3-route", "marks are used with an older route than their writes", 22434},
 };
 
 #define LAWS (sizeof(laws) / sizeof(laws[0]))
-#define SPLIT_LAWS 10			/* the last of them: in worlds with splits */
+#define SPLIT_LAWS 11			/* the last of them: in worlds with splits */
 
 #ifdef VT_BREAKS
 

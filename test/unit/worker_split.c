@@ -287,12 +287,97 @@ not_empty_beside_the_parent(void **state)
 	worker_stop(worker);
 }
 
+typedef struct Told
+{
+	Shard	   *shard;
+	char		directory[256];
+	uint64_t	rows;			/* of the child that was made when it was told */
+} Told;
+
+/* The fastest there can be: the child is made while apply has not gone on. */
+static void
+make_at_once(void *arg)
+{
+	Told	   *told = (Told *) arg;
+	StoreOptions options = {.must_exist = true};
+	ShardChild	child;
+	StoreIter  *iter;
+	Store	   *rows;
+	Heir	   *heir;
+	bool		done = false;
+	char		path[512];
+	Bytes		key;
+	Bytes		value;
+
+	assert_true(shard_find_child(told->shard, CHILD, &child));
+	assert_int_equal(heir_begin(told->shard, &child, told->directory, 21, &heir, NULL), VT_OK);
+	while (!done)
+		assert_int_equal(heir_copy(heir, 1 << 20, &done, NULL), VT_OK);
+	assert_int_equal(heir_end(heir, NULL), VT_OK);
+	heir_drop(heir);
+	shard_path(path, sizeof(path), told->directory, CHILD);
+	assert_int_equal(store_open(path, &options, &rows, NULL), VT_OK);
+	iter = store_iter_open(rows, bytes_of("v", 1), bytes_of("w", 1));
+	while (store_iter_next(iter, &key, &value))
+		told->rows++;
+	store_iter_close(iter);
+	store_close(rows);
+}
+
+/* Puts that were applied in one batch with the split are the child's as well. */
+static void
+all_that_came_before(void **state)
+{
+	WireShardDesc parent = desc_of(PARENT, 11);
+	WireRoute	route = {.generation = parent.generation, .owner = parent.owner, .shard = PARENT, .range_ver = 1};
+	ReplicaCommand commands[ROWS + 1];
+	Buf			bytes[ROWS + 1];
+	Told		told = {0};
+	uint64_t	of_child = 0;
+	uint64_t	replay;
+
+	(void) state;
+	memset(commands, 0, sizeof(commands));
+	memset(bytes, 0, sizeof(bytes));
+	snprintf(told.directory, sizeof(told.directory), "%s", scratch);
+	assert_int_equal(shard_create(told.directory, &parent, 11, NULL), VT_OK);
+	assert_int_equal(shard_open(told.directory, PARENT, false, &told.shard, &replay, NULL), VT_OK);
+	told.shard->on_split = make_at_once;
+	told.shard->on_split_arg = &told;
+	for (int i = 0; i < ROWS; i++)
+	{
+		uint8_t		id = (uint8_t) i;
+		float		vector[2] = {id, 1};
+		WireWrite	write = {.type = WRITE_PUT, .route = route};
+		WireRecord	record = {.id = bytes_of(&id, 1), .dim = 2, .vector = (const uint8_t *) vector};
+		size_t		begin = wire_write_begin(&bytes[i], &write);
+
+		wire_record_put(&bytes[i], WRITE_PUT, &record);
+		wire_write_end(&bytes[i], begin, 1);
+		of_child += is_of_child(id);
+	}
+	wire_split_put(&bytes[ROWS], &route, child_of());
+	for (int i = 0; i <= ROWS; i++)
+		commands[i] = (ReplicaCommand) {.index = (uint64_t) i + 1, .term = 1, .bytes = buf_bytes(&bytes[i])};
+	assert_int_equal(shard_apply(told.shard, commands, ROWS + 1, ROWS + 1, NULL), VT_OK);
+	assert_int_equal(commands[ROWS].status, VT_OK);
+	assert_int_not_equal(of_child, 0);
+	assert_int_equal(told.rows, of_child);
+	for (int i = 0; i <= ROWS; i++)
+	{
+		buf_free(&bytes[i]);
+		buf_free(&commands[i].reply);
+	}
+	shard_close(told.shard);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(all_that_came_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_empty_beside_the_parent, scratch_make, scratch_remove),
 	};
 
