@@ -76,6 +76,8 @@ commit_collection(Pd *pd, const CatalogCollection *changed)
 	command_begin(&command);
 	command_lived(&command, pd_lived_us(pd));
 	command_collection(&command, changed);
+	if (changed->state == COLLECTION_DOOMED)
+		split_owe(pd, &command, changed);
 	status = pd->commit(pd, &command);
 	buf_free(&command);
 	return status;

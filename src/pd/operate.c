@@ -94,7 +94,7 @@ operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Plan
 {
 	operate_picture(pd, c, shard, picture);
 	return shard->plan.kind != PLAN_SPLIT ? plan_step(picture) :
-		(Step) {.kind = split_is_over(c, shard, picture) ? STEP_END : STEP_WAIT};
+		(Step) {.kind = split_is_over(pd, c, shard, picture) ? STEP_END : STEP_WAIT};
 }
 
 /* Stores that still have a replica of it which is no member. */

@@ -459,9 +459,12 @@ extern void op_split(Pd *pd, Question *q);
 extern void splits_look(Pd *pd);
 extern void splits_take(Beat *beat, json_t *body);
 extern void splits_learn(Pd *pd, Changes *changes, const Beat *beat);
-/* Is the child in the catalog?  And are all of its replicas there, or is the plan given up? */
+/* Is the child in the catalog?  And does it stand on its own, or is the plan given up? */
 extern bool split_is_done(const CatalogCollection *c, const CatalogShard *shard);
-extern bool split_is_over(const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture);
+extern bool split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture);
+
+/* A collection's data is to go: so are children of its shards that nobody has reported yet. */
+extern void split_owe(Pd *pd, Buf *command, const CatalogCollection *c);
 extern json_t *split_task(const CatalogCollection *c, const CatalogShard *shard);	/* NULL: none */
 extern json_t *split_settle_task(Pd *pd, const WireShardDesc *child);	/* NULL: not yet */
 

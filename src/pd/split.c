@@ -16,9 +16,13 @@
  *		interval ends where the child begins, the child is a shard like any other, and
  *		founded already.  From here on it only goes forward.
  *	3.	Each store makes its replica of the child, out of the rows it has, or empty, if
- *		it has none.  When all have been reported, the stores are told that they owe
- *		the child nothing any more, and the plan has ended.  A replica that is lost
- *		before is replaced like any other's.
+ *		it has none.  When all have been reported, and most of them have what the child
+ *		begins with, the stores are told that they owe the child nothing any more, and
+ *		the plan has ended.  A replica that is lost before is replaced like any other's.
+ *
+ * An index that is dropped meanwhile may take the parent away before anybody has
+ * reported the child: with the word that its data goes, the stores owe it that
+ * they delete the child, whether they have made it or not (split_owe()).
  *
  * By command, or by size: --split-rows.  One at a time of the latter.
  *
@@ -28,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/breaks.h"
 #include "base/log.h"
 #include "service.h"
 
@@ -117,6 +122,34 @@ all_seen(const CatalogShard *shard)
 	return shard->bootstrapped && shard->seen == (1u << shard->desc.nreplicas) - 1;
 }
 
+/*
+ * Law D1: have more than half of the voters what the child begins with?  That a replica
+ * has been reported says nothing of that: one that began empty waits for a snapshot.
+ */
+static bool
+stands(Pd *pd, const CatalogShard *child)
+{
+	uint32_t	voters = 0;
+	uint32_t	there = 0;
+
+	for (int i = 0; i < child->desc.nreplicas; i++)
+	{
+		const WireReplica *r = &child->desc.replicas[i];
+		const Report *report = store_is_up(pd, r->store) ? report_of(pd, r->store, child->desc.shard) : NULL;
+
+		voters += r->role == ROLE_VOTER;
+		there += r->role == ROLE_VOTER && report && report->replica == r->replica &&
+			report->applied >= child->desc.base_index;
+	}
+	return there * 2 > voters;
+}
+
+static bool
+has_settled(Pd *pd, const CatalogShard *child)
+{
+	return all_seen(child) && (stands(pd, child) || vt_broken("D1-empty"));
+}
+
 bool
 split_is_done(const CatalogCollection *c, const CatalogShard *shard)
 {
@@ -127,11 +160,11 @@ split_is_done(const CatalogCollection *c, const CatalogShard *shard)
 }
 
 bool
-split_is_over(const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture)
+split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture)
 {
 	for (uint32_t i = 0; i < c->nshards; i++)
 		if (c->shards[i].desc.shard == shard->plan.child)
-			return all_seen(&c->shards[i]);
+			return has_settled(pd, &c->shards[i]);
 	/* Not split yet: it gives way to what is more urgent. */
 	for (uint32_t i = 0; i < picture->n; i++)
 		if (picture->members[i].health == HEALTH_DOWN)
@@ -186,13 +219,32 @@ split_settle_task(Pd *pd, const WireShardDesc *child)
 	CatalogShard *shard = find_shard(pd, child->shard, &c);
 	json_t	   *task;
 
-	if (!shard || !all_seen(shard))
+	if (!shard || !has_settled(pd, shard))
 		return NULL;
 	task = json_object();
 	json_object_set_new(task, "task", json_string("settle_split"));
 	json_object_set_new(task, "shard", json_u64(child->parent));
 	json_object_set_new(task, "child", json_u64(child->shard));
 	return task;
+}
+
+void
+split_owe(Pd *pd, Buf *command, const CatalogCollection *c)
+{
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		WireShardDesc child;
+
+		if (c->shards[i].plan.kind != PLAN_SPLIT || !describe_child(c, &c->shards[i], &child))
+			continue;
+		for (int k = 0; k < child.nreplicas; k++)
+		{
+			CatalogOwed owed = {child.replicas[k].store, child.shard, child.replicas[k].replica};
+
+			if (catalog_store(pd->catalog, owed.store))
+				command_owed(command, &owed);
+		}
+	}
 }
 
 /* -- Joining a shard that was split ---------------------------------------- */
@@ -251,8 +303,14 @@ objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
 	if (leader->ingesting)
 		return "a bulk load is going on";
 	for (uint32_t i = 0; i < picture.n; i++)
+	{
+		const Beat *beat = beat_of(pd, picture.members[i].store);
+
 		if (picture.members[i].health != HEALTH_UP)
 			return "one of its replicas is out of reach";
+		if (picture.members[i].voter && beat->disk_short)
+			return "a disk is short, and half of its rows are to be copied";
+	}
 	if (shard->desc.last == shard->desc.first || c->nshards >= SPLIT_SHARDS_MAX)
 		return "there are too many shards";
 	return NULL;

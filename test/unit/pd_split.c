@@ -85,6 +85,27 @@ see(PdWorld *w, uint64_t id, uint16_t seen)
 	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
 }
 
+/* Each store reports its replica of the child, with so much of its log; a child's id comes behind all others. */
+static void
+hear(PdWorld *w, const WireShardDesc *child, uint64_t applied, int stores)
+{
+	for (int i = 0; i < stores; i++)
+	{
+		Beat	   *beat = beat_of(&w->pd, child->replicas[i].store);
+		Report	   *report = report_in(beat, child->shard);
+
+		if (!report)
+		{
+			beat->reports = vt_realloc(beat->reports, sizeof(Report) * (beat->nreports + 1));
+			report = &beat->reports[beat->nreports++];
+			memset(report, 0, sizeof(*report));
+			report->shard = child->shard;
+			report->replica = child->replicas[i].replica;
+		}
+		report->applied = applied;
+	}
+}
+
 static bool
 is_over(PdWorld *w, uint64_t id)
 {
@@ -152,6 +173,15 @@ one_shard_becomes_two(void **state)
 	assert_false(is_over(w, parent));
 	assert_null(split_settle_task(&w->pd, &child));
 	see(w, child.shard, 7);
+
+	/* Law D1: replicas that were made empty have nothing of it yet. */
+	hear(w, &child, 0, 3);
+	assert_false(is_over(w, parent));
+	assert_null(split_settle_task(&w->pd, &child));
+	hear(w, &child, 77, 1);
+	assert_false(is_over(w, parent));
+	assert_null(split_settle_task(&w->pd, &child));
+	hear(w, &child, 77, 2);
 	assert_true(is_over(w, parent));
 	task = split_settle_task(&w->pd, &child);
 	assert_non_null(task);
@@ -215,6 +245,66 @@ given_up_before_and_not_after(void **state)
 	free(w);
 }
 
+/* Is a store told to delete this replica? */
+static bool
+is_told_to_drop(PdWorld *w, uint64_t store, uint64_t shard, uint64_t replica)
+{
+	json_t	   *tasks = json_array();
+	json_t	   *task;
+	size_t		i;
+	bool		told = false;
+
+	drops_tell(&w->pd, beat_of(&w->pd, store), tasks);
+	json_array_foreach(tasks, i, task)
+	{
+		uint64_t	s;
+		uint64_t	r;
+
+		told |= strcmp(json_string_value(json_object_get(task, "task")), "drop_shard") == 0 &&
+			get_u64(task, "shard", &s) && get_u64(task, "replica", &r) && s == shard && r == replica;
+	}
+	json_decref(tasks);
+	return told;
+}
+
+/* The index is dropped when its split was asked for and nobody has reported the child. */
+static void
+deleted_before_anybody_spoke_of_the_child(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+	CatalogCollection changed;
+	WireShardDesc child;
+	Buf			command = {0};
+	VtId		generation;
+
+	(void) state;
+	begin_split(w);
+	assert_true(asked_for(w, parent, &child));
+	shard_of(w, parent, &c);
+	generation = c->generation;
+	changed = *c;
+	changed.state = COLLECTION_HIDDEN;
+	changed.unused_us = 1;
+	command_begin(&command);
+	command_collection(&command, &changed);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	for (int i = 0; i < 3; i++)
+		assert_false(is_told_to_drop(w, child.replicas[i].store, child.shard, child.replicas[i].replica));
+	w->pd.options.keep_dropped_us = 1;
+	w->pd.drops_due_us = 0;
+	drops_look(&w->pd);
+	assert_int_equal(catalog_collection(w->pd.catalog, &generation)->state, COLLECTION_DOOMED);
+
+	/* Made or not: it is never to be, and what there is of it goes. */
+	for (int i = 0; i < 3; i++)
+		assert_true(is_told_to_drop(w, child.replicas[i].store, child.shard, child.replicas[i].replica));
+	world_end(w);
+	free(w);
+}
+
 static void
 not_while_somebody_is_away(void **state)
 {
@@ -233,6 +323,10 @@ not_while_somebody_is_away(void **state)
 	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
 	for (size_t i = 0; i < w->pd.nbeats; i++)
 		report_in(w->pd.beats[i], parent)->ingesting = false;
+	beat_of(&w->pd, shard_of(w, parent, &c)->desc.replicas[1].store)->disk_short = true;
+	begin_split(w);
+	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_NONE);
+	beat_of(&w->pd, shard_of(w, parent, &c)->desc.replicas[1].store)->disk_short = false;
 	begin_split(w);
 	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
 	world_end(w);
@@ -245,6 +339,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_shard_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(given_up_before_and_not_after, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(deleted_before_anybody_spoke_of_the_child, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_while_somebody_is_away, scratch_make, scratch_remove),
 	};
 
