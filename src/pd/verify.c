@@ -235,7 +235,7 @@ log_answer(Pd *pd, const CatalogShard *shard)
 		if (verdict == VERDICT_SPLIT)
 			log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 ": %s: %" PRIu64 " rows, digest %016" PRIx64 " at %" PRIu64 "%s",
 					  shard->desc.shard, shard->desc.replicas[i].replica, shard->desc.replicas[i].store,
-					  verify_word(verdict), v->rows, v->digest, v->index, v->damaged ? ", a row is damaged" : "");
+					  verify_word(verdict), v->rows, v->digest, v->index, v->damaged ? ", and it is damaged" : "");
 	}
 }
 

@@ -12,6 +12,11 @@
  * every replica wrote them from the same entry.  Keys that follow from this
  * replica's own checkpoints are left out.
  *
+ * What searches find is in memory, and others have nothing to hold it against: so
+ * the id map is held against the rows (law S5).  There were as many records as rows at
+ * that index, and a row's version is the map's, unless that is of a later entry.  If
+ * not, the replica is as good as one with a damaged row.
+ *
  * A replica that PD finds to differ from the majority is set aside: a mark goes
  * into its store, so that no start opens it, it is closed, and from then on it is
  * treated as one that is damaged (broken.c).
@@ -45,6 +50,8 @@ typedef struct Job
 	ShardVerified result;
 	uint64_t	first;			/* the interval then */
 	uint64_t	last;
+	uint64_t	records;		/* in memory then */
+	uint64_t	strangers;		/* rows that are of another version than the map says */
 } Job;
 
 struct Verifier
@@ -80,6 +87,13 @@ verifier_take(void *arg, Shard *shard, StoreIter *rows, uint64_t id, uint64_t in
 		store_iter_close(rows);
 		return;
 	}
+	/* Who closes it has seen that nobody holds it, and waits for this thread alone. */
+	if (atomic_load(&shard->leaving))
+	{
+		store_iter_close(rows);
+		shard_release(shard);
+		return;
+	}
 	job = vt_alloc0(sizeof(Job));
 	job->shard = shard;
 	job->rows = rows;
@@ -87,6 +101,7 @@ verifier_take(void *arg, Shard *shard, StoreIter *rows, uint64_t id, uint64_t in
 	job->result.index = index;
 	job->first = shard->desc.first;
 	job->last = shard->desc.last;
+	job->records = records_count(shard->records);
 	pthread_mutex_lock(&verifier->lock);
 	if (verifier->njobs < QUEUE_MAX && !verifier->stopping)
 	{
@@ -164,18 +179,23 @@ pace(uint64_t bytes, int64_t begin_us)
 }
 
 static void
-add_row(Job *job, Bytes key, Bytes value)
+add_row(Job *job, Bytes key, Bytes value, uint64_t index)
 {
-	uint64_t	place = wire_place(&job->shard->desc, bytes_of(key.data + 1, key.len - 1));
+	Bytes		id = bytes_of(key.data + 1, key.len - 1);
+	uint64_t	place = wire_place(&job->shard->desc, id);
+	uint64_t	version;
 
 	if (place < job->first || place > job->last)
 		return;
+	/* 0: it was deleted since. */
+	version = records_version(job->shard->records, id);
+	job->strangers += version != 0 && version != index && version <= job->result.index;
 	job->result.digest = hash_place(key, job->result.digest);
 	job->result.digest = hash_place(value, job->result.digest);
 	job->result.rows++;
 }
 
-/* False: called off.  A row that is damaged in itself is said, whatever others have. */
+/* False: called off.  What is damaged in itself is said, whatever others have. */
 static bool
 digest_rows(Verifier *verifier, Job *job)
 {
@@ -191,7 +211,8 @@ digest_rows(Verifier *verifier, Job *job)
 	while (status == VT_OK && store_iter_next(job->rows, &key, &value))
 	{
 		status = row_get(value, &row, &err);
-		add_row(job, key, value);
+		if (status == VT_OK)
+			add_row(job, key, value, row.index);
 		bytes += key.len + value.len;
 		if (bytes - looked < SLICE)
 			continue;
@@ -202,9 +223,13 @@ digest_rows(Verifier *verifier, Job *job)
 	}
 	if (status == VT_OK)
 		status = store_iter_status(job->rows, &err);
+	if (status == VT_OK && (job->result.rows != job->records || job->strangers > 0))
+		status = vt_fail(&err, VT_CORRUPT, "%llu records were in memory for %llu rows, %llu of them of another version",
+						 (unsigned long long) job->records, (unsigned long long) job->result.rows,
+						 (unsigned long long) job->strangers);
 	job->result.damaged = status != VT_OK;
 	if (status != VT_OK)
-		log_error("shard=%llu: a row is damaged: %s", (unsigned long long) job->shard->desc.shard, vt_error_words(&err));
+		log_error("shard=%llu: this replica is damaged: %s", (unsigned long long) job->shard->desc.shard, vt_error_words(&err));
 	job->result.wall_us = clock_wall_us();
 	return true;
 }
@@ -339,10 +364,13 @@ worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 	VtError		why = {0};
 	VtStatus	status = VT_OK;
 
-	if (shard && shard->replica_id == replica)
+	if (shard && shard->replica_id == replica && !shard_hold(shard))
+		status = vt_fail(err, VT_BUSY, "a snapshot is being installed here");
+	else if (shard && shard->replica_id == replica)
 	{
 		status = shard_mark_aside(shard, err);
 		is_marked = status == VT_OK;
+		shard_release(shard);
 	}
 	else if (shard)
 		status = vt_fail(err, VT_INVALID, "the shard is here as another replica");

@@ -306,6 +306,34 @@ a_row_that_is_damaged_is_said(void **state)
 	close_place(&a);
 }
 
+/* The rows are right, and what searches find is not: one too few, or one in another version. */
+static void
+memory_that_differs_is_said(void **state)
+{
+	(void) state;
+	for (int k = 0; k < 2; k++)
+	{
+		Place		a;
+		uint8_t		id[WIRE_TID_SIZE];
+		uint8_t		vector[DIM * 4] = {0};
+		uint64_t	version = 0;
+
+		open_place(&a, k == 0 ? "a" : "b", 11);
+		apply(&a, 1, 39, 100);
+		for (uint32_t n = 0; version == 0; n++)
+		{
+			wire_tid_put(id, n, 1);
+			version = records_version(a.shard->records, bytes_of(id, sizeof(id)));
+		}
+		records_delete(a.shard->records, bytes_of(id, sizeof(id)));
+		if (k == 1)
+			assert_int_equal(records_put(a.shard->records, bytes_of(id, sizeof(id)), version == 39 ? 38 : 39, vector, NULL), VT_OK);
+		apply(&a, 40, 40, 1);
+		assert_true(verified_at(&a, 40).damaged);
+		close_place(&a);
+	}
+}
+
 /*
  * What replay finds may be ahead of the entry: that is no state which others
  * had, and nothing is said of it.  From then on it is as good as any.
@@ -336,6 +364,23 @@ replay_over_later_rows_says_nothing(void **state)
 	close_place(&b);
 }
 
+/* Who closes it has seen that nobody holds it: no comparison may begin to. */
+static void
+one_that_is_being_closed_is_not_held(void **state)
+{
+	Place		a;
+
+	(void) state;
+	open_place(&a, "a", 11);
+	atomic_store(&a.shard->leaving, true);
+	for (uint64_t i = 0; i < 3; i++)
+	{
+		apply(&a, i * 40 + 1, i * 40 + 40, 100);
+		assert_int_equal(atomic_load(&a.shard->users), 0);
+	}
+	close_place(&a);
+}
+
 int
 main(void)
 {
@@ -344,7 +389,9 @@ main(void)
 		TEST(replicas_with_the_same_agree),
 		TEST(one_that_differs_is_found_and_set_aside),
 		TEST(a_row_that_is_damaged_is_said),
+		TEST(memory_that_differs_is_said),
 		TEST(replay_over_later_rows_says_nothing),
+		TEST(one_that_is_being_closed_is_not_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
