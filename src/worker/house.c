@@ -22,6 +22,7 @@
 
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define RETRY_MS 200
+#define DENIED_MS 6400			/* at most: PD does not know us, or has forgotten us */
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
 void
@@ -230,6 +231,15 @@ nap(Worker *worker, int ms)
 	return fds[0].revents != 0;
 }
 
+/* Somebody has to change something before another answer comes, and may take days for it. */
+int
+house_pause_ms(VtStatus last, int before_ms)
+{
+	if (last != VT_DENIED)
+		return RETRY_MS;
+	return before_ms <= 0 ? RETRY_MS : before_ms < DENIED_MS ? 2 * before_ms : DENIED_MS;
+}
+
 void *
 house_main(void *arg)
 {
@@ -237,15 +247,19 @@ house_main(void *arg)
 	Drivers    *drivers = drivers_new(worker);
 	VtStatus	last = VT_OK;
 	bool		registered = false;
+	int			denied_ms = 0;
 	int			pause_ms = 0;
 
-	while (!nap(worker, last != VT_OK ? RETRY_MS : pause_ms))
+	while (!nap(worker, pause_ms))
 	{
 		look_around(worker);
 		if (!registered)
 			registered = register_with_pd(worker, drivers, &last);
 		if (registered)
 			pause_ms = beat(worker, drivers, &last);
+		if (last != VT_OK)
+			pause_ms = house_pause_ms(last, denied_ms);
+		denied_ms = last == VT_DENIED ? pause_ms : 0;
 	}
 	drivers_free(drivers);
 	return NULL;

@@ -260,6 +260,7 @@ extern void drivers_free(Drivers *drivers);
 
 /* house.c */
 extern void *house_main(void *worker);
+extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked again */
 
 /* How much room there is, for admission; any thread. */
 extern void worker_look(Worker *worker);

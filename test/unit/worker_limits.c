@@ -202,6 +202,22 @@ the_logs(void **state)
 	assert_int_equal(worker_log_limit(0, 1000000 * mib), 1024 * mib);
 }
 
+/* Who is not known to PD asks less and less often; who does not reach it asks on. */
+static void
+one_that_is_not_known_asks_seldom(void **state)
+{
+	int			ms = 0;
+	int			hour = 0;
+	uint32_t	asked = 0;
+
+	(void) state;
+	for (; hour < 3600 * 1000; hour += ms, asked++)
+		ms = house_pause_ms(VT_DENIED, ms);
+	assert_in_range(asked, 100, 1000);
+	assert_int_equal(house_pause_ms(VT_DENIED, 0), house_pause_ms(VT_UNAVAILABLE, ms));
+	assert_true(house_pause_ms(VT_UNAVAILABLE, ms) < ms);
+}
+
 int
 main(void)
 {
@@ -209,6 +225,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
 		cmocka_unit_test(the_logs),
+		cmocka_unit_test(one_that_is_not_known_asks_seldom),
 	};
 
 	return cmocka_run_group_tests_name("worker_limits", tests, NULL, NULL);
