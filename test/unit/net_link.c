@@ -237,8 +237,10 @@ a_silent_cut_is_noticed(void **state)
 	NetLink    *link;
 	Proxy		proxy = {.to = server_path};
 	VtError		err = {0};
+	Buf			lost = {0};
 	int			number = 0;
 	int			opened;
+	int			refused = atomic_load(&refusals);
 
 	(void) state;
 	assert_non_null(mkdtemp(directory));
@@ -250,14 +252,20 @@ a_silent_cut_is_noticed(void **state)
 	peer.endpoint = endpoint;
 	assert_int_equal(net_server_start(&options, &server, &err), VT_OK);
 	memset(proxy.ends, -1, sizeof(proxy.ends));
+
+	/* At first nobody listens there, which is told; what is told of later is another dial. */
+	link = net_link_new(&peer, on_refused, NULL, 7);
+	buf_put_u32(&lost, 0);
+	net_link_send(link, &lost);
+	wait_for_refusals(refused + 1);
 	proxy.listener = listen_at(proxy_path);
 	assert_int_equal(pthread_create(&proxy.thread, NULL, proxy_main, &proxy), 0);
-	link = net_link_new(&peer, NULL, NULL, 0);
 
 	/* For some seconds, so that it has asked and was answered: one connection does. */
 	for (int64_t until = clock_now_us() + 2500000; clock_now_us() < until;)
 		send_until_one_comes(link, &number, atomic_load(&arrived));
 	opened = atomic_load(&proxy.opened);
+	refused = atomic_load(&refusals);
 	assert_true(opened >= 1);
 
 	for (int round = 0; round < 2; round++)
@@ -269,6 +277,8 @@ a_silent_cut_is_noticed(void **state)
 		assert_true(atomic_load(&proxy.opened) > opened);
 		opened = atomic_load(&proxy.opened);
 	}
+	/* That a connection is given up says nothing of who listens. */
+	assert_int_equal(atomic_load(&refusals), refused);
 	net_link_free(link);
 	atomic_store(&proxy.stop, true);
 	pthread_join(proxy.thread, NULL);
