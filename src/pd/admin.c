@@ -174,7 +174,7 @@ need_of(Pd *pd, uint64_t store, uint64_t *shard)
 	return NULL;
 }
 
-/* It owes nothing any more; what is being deleted goes on without it (drop.c). */
+/* It owes nothing any more; what is being deleted goes on without it (delete.c). */
 static VtStatus
 forget(Pd *pd, const CatalogStore *store)
 {

@@ -3,7 +3,7 @@
  * catalog.c
  *	  The catalog: applying commands, checkpoints, opening; finding rows.
  *
- * What a row is in bytes stands in rows.c, how all of them travel in transfer.c.
+ * What a row is in bytes stands in rows.c and unrows.c, how all of them travel in transfer.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -238,7 +238,7 @@ extern uint64_t catalog_digest(const Catalog *catalog);
 
 extern void catalog_collection_free(CatalogCollection *collection);
 
-/* rows.c: which keys are rows; one row into memory, or away with it */
+/* unrows.c: which keys are rows; one row into memory, or away with it */
 extern bool catalog_is_row(Bytes key);
 extern bool catalog_take_row(Catalog *catalog, Bytes key, Bytes value);
 

@@ -4,7 +4,7 @@
  *	  A decision's rows: copies to be changed, then one command for all of them.
  *
  * A replica that is neither member nor on its way any more once the command is
- * applied is owed by its store from then on (drop.c): a store that is away
+ * applied is owed by its store from then on (delete.c): a store that is away
  * may come back when nothing else in the catalog knows that there was one.
  *
  *-------------------------------------------------------------------------

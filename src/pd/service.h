@@ -3,7 +3,7 @@
  * service.h
  *	  Private to pd: what its files share.
  *
- * service.c is the thread; stores.c, collections.c, lease.c, drop.c, report.c,
+ * service.c is the thread; stores.c, collections.c, lease.c, drop.c, delete.c, report.c,
  * operators.c, admin.c, check.c and dump.c are the questions; heard.c keeps what
  * heartbeats say; survey.c sees what stands out; operate.c moves replicas,
  * rebalance.c looks whether some should be moved, handover.c moves leadership;
@@ -486,8 +486,6 @@ extern void op_drop(Pd *pd, Question *q, CollectionState to);
 extern void op_owned(Pd *pd, Question *q);
 extern void op_unused(Pd *pd, Question *q);
 extern void op_retire(Pd *pd, Question *q);
-extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
-extern void drops_tell(Pd *pd, Beat *beat, json_t *tasks);
 extern void drops_look(Pd *pd);
 
 /*
@@ -497,6 +495,11 @@ extern void drops_look(Pd *pd);
  */
 extern int64_t pd_lived_us(const Pd *pd);
 extern void drops_reign(Pd *pd);	/* a reign begins */
+
+/* delete.c */
+extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
+extern void drops_tell(Pd *pd, Beat *beat, json_t *tasks);
+extern bool delete_without_lost(Pd *pd, const CatalogCollection *c);	/* false: it waits for no lost store */
 
 /* report.c */
 extern void op_collections(Pd *pd, Question *q);

@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * rebalance_leaders.c
+ *	  Leaderships that go from stores that lead much to those that lead little.
+ *
+ * Each shard offers the handover that gains most; the best offers are begun, as
+ * long as they still gain something with those begun before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "scales.h"
+
+#define RATE_LEAST 50.0			/* writes a second on a store, before they matter */
+#define STORE_HANDOVERS 4		/* of one store at a time */
+
+/* A store's leaders may be given to it. */
+static bool
+may_take_leaders(const PlanStore *store)
+{
+	return store->takes && store->steady && !store->search_only;
+}
+
+static int
+offer_compare(const void *a, const void *b)
+{
+	const Offer *x = (const Offer *) a;
+	const Offer *y = (const Offer *) b;
+
+	if (x->gain != y->gain)
+		return x->gain > y->gain ? -1 : 1;
+	return x->weighed->shard->desc.shard < y->weighed->shard->desc.shard ? -1 : 1;
+}
+
+static double
+lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, size_t from, size_t to)
+{
+	/* A disk that is short refuses writes: whoever can lead, is to. */
+	if (scales->survey->stores[from].takes || scales->survey->stores[from].draining)
+		return balance_gain(means, &scales->leaders[from], &scales->leaders[to], shard_rate(scales->pd, w->shard->desc.shard));
+	return 1e6;
+}
+
+/* Who would best lead a shard instead, and what that gains. */
+static Offer
+offer_of(const Scales *scales, const BalanceMeans *means, const Weighed *w)
+{
+	const Report *leader = w->leader;
+	size_t		from = scales_at(scales, w->leads);
+	Offer		best = {.weighed = w, .from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
+
+	best.weighed = NULL;
+	if (from == SIZE_MAX || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
+		return best;
+	for (uint32_t i = 0; i < leader->nmembers; i++)
+	{
+		const ReportMember *m = &leader->members[i];
+		size_t		to = scales_at(scales, m->replica.store);
+		double		gain;
+
+		if (to == SIZE_MAX || to == from || m->replica.role != ROLE_VOTER || !m->active ||
+			m->match + PLAN_CAUGHT_UP < leader->applied || !may_take_leaders(&scales->survey->stores[to]))
+			continue;
+		gain = lead_gain(scales, means, w, from, to);
+		if (gain > best.gain)
+		{
+			best.weighed = w;
+			best.member = i;
+			best.gain = gain;
+		}
+	}
+	return best;
+}
+
+/* Begin it, if it still gains what it promised, by and large. */
+static void
+hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
+{
+	const Weighed *w = offer->weighed;
+	const WireReplica *to_replica = &w->leader->members[offer->member].replica;
+	size_t		to = scales_at(scales, to_replica->store);
+	const Report *there = report_of(scales->pd, to_replica->store, w->shard->desc.shard);
+	double		rate = shard_rate(scales->pd, w->shard->desc.shard);
+	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader->replica,
+		.to_store = to_replica->store, .to = to_replica->replica, .why = HANDOVER_BALANCE};
+
+	if (scales->handovers[offer->from] >= STORE_HANDOVERS || scales->handovers[to] >= STORE_HANDOVERS ||
+		lead_gain(scales, means, w, offer->from, to) <= BALANCE_TOLERANCE ||
+		!there || there->replica != to_replica->replica || there->unindexed > UNINDEXED_MAX)
+		return;
+	if (!scales->survey->stores[offer->from].takes)
+		handover.why = HANDOVER_DISK;
+	if (!handover_begin(scales->pd, &handover))
+		return;
+	scales->handovers[offer->from]++;
+	scales->handovers[to]++;
+	scales_carry(scales, scales->leaders, handover.from_store, -1, -rate);
+	scales_carry(scales, scales->leaders, handover.to_store, 1, rate);
+}
+
+void
+rebalance_leaders(Scales *scales)
+{
+	size_t		stores;
+	Carried		total = scales_total(scales, scales->leaders, false, &stores);
+	BalanceMeans means = balance_means(&total, stores, RATE_LEAST);
+	Offer	   *offers = vt_alloc(sizeof(Offer) * (scales->n + 1));
+	size_t		n = 0;
+
+	for (size_t i = 0; i < scales->n; i++)
+		if (scales->shards[i].leader)
+		{
+			offers[n] = offer_of(scales, &means, &scales->shards[i]);
+			n += offers[n].weighed != NULL;
+		}
+	if (n > 0)
+		qsort(offers, n, sizeof(Offer), offer_compare);
+	for (size_t i = 0; i < n && scales->pd->nhandovers < HANDOVERS_MAX; i++)
+		hand_over(scales, &means, &offers[i]);
+	free(offers);
+}

@@ -1,0 +1,175 @@
+/*-------------------------------------------------------------------------
+ *
+ * scales.c
+ *	  What each store carries: replicas and bytes, leaderships and writes.
+ *
+ * What is under way counts where it will be when it is done.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "scales.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+size_t
+scales_at(const Scales *scales, uint64_t store)
+{
+	const PlanStore *found = survey_store(scales->survey, store);
+
+	return found ? (size_t) (found - scales->survey->stores) : SIZE_MAX;
+}
+
+static bool
+is_member(const CatalogShard *shard, uint64_t store, uint64_t replica)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].store == store)
+			return shard->desc.replicas[i].replica == replica;
+	return false;
+}
+
+/* What leaders say of their shards; of two that claim to lead the one with the higher term. */
+static void
+find_leaders(Scales *scales)
+{
+	Pd		   *pd = scales->pd;
+
+	for (size_t i = 0; i < pd->nbeats; i++)
+	{
+		const Beat *beat = pd->beats[i];
+
+		if (!store_is_up(pd, beat->store))
+			continue;
+		for (size_t j = 0; j < beat->nreports; j++)
+		{
+			const Report *report = &beat->reports[j];
+			CatalogCollection *c;
+			CatalogShard *shard = report->leader ? find_shard(pd, report->shard, &c) : NULL;
+			Weighed    *weighed;
+			ShardPlace	place;
+
+			if (!shard || !places_find(pd->catalog, report->shard, &place) || !is_member(shard, beat->store, report->replica))
+				continue;
+			weighed = &scales->shards[scales->first[place.collection] + place.place];
+			if (weighed->leader && weighed->leader->term > report->term)
+				continue;
+			weighed->leader = report;
+			weighed->leads = beat->store;
+		}
+	}
+}
+
+void
+scales_carry(Scales *scales, Carried *carried, uint64_t store, double n, double weight)
+{
+	size_t		at = scales_at(scales, store);
+
+	if (at == SIZE_MAX)
+		return;
+	carried[at].n += n;
+	carried[at].weight += weight;
+}
+
+/* Where a shard's replicas and leadership are, or will be when what is under way is done. */
+static void
+weigh_shard(Scales *scales, const Weighed *w)
+{
+	const Plan *plan = &w->shard->plan;
+	double		bytes = shard_bytes(scales->pd, w->shard->desc.shard);
+	bool		arrives = plan->add_replica != 0;
+
+	for (int i = 0; i < w->shard->desc.nreplicas; i++)
+	{
+		const WireReplica *r = &w->shard->desc.replicas[i];
+
+		arrives &= r->replica != plan->add_replica;
+		if (r->replica != plan->remove)
+			scales_carry(scales, scales->replicas, r->store, 1, bytes);
+	}
+	if (arrives)
+		scales_carry(scales, scales->replicas, plan->add_store, 1, bytes);
+	if (w->leader)
+		scales_carry(scales, scales->leaders, w->leads, 1, shard_rate(scales->pd, w->shard->desc.shard));
+}
+
+void
+scales_begin(Scales *scales, Pd *pd, Survey *survey)
+{
+	Catalog    *catalog = pd->catalog;
+
+	memset(scales, 0, sizeof(*scales));
+	scales->pd = pd;
+	scales->survey = survey;
+	scales->first = vt_alloc(sizeof(size_t) * (catalog->ncollections + 1));
+	scales->shards = vt_alloc0(sizeof(Weighed) * (catalog_nshards(catalog) + 1));
+	scales->replicas = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
+	scales->leaders = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
+	scales->handovers = vt_alloc0(sizeof(uint32_t) * (survey->nstores + 1));
+	for (size_t i = 0; i < catalog->ncollections; i++)
+	{
+		scales->first[i] = scales->n;
+		for (uint32_t j = 0; j < catalog->collections[i]->nshards; j++)
+		{
+			scales->shards[scales->n].collection = catalog->collections[i];
+			scales->shards[scales->n++].shard = &catalog->collections[i]->shards[j];
+		}
+	}
+	find_leaders(scales);
+	for (size_t i = 0; i < scales->n; i++)
+		if (scales->shards[i].collection->state == COLLECTION_LIVE && scales->shards[i].shard->bootstrapped)
+			weigh_shard(scales, &scales->shards[i]);
+		else
+			scales->shards[i].leader = NULL;
+	for (size_t i = 0; i < pd->nhandovers; i++)
+	{
+		const Handover *h = &pd->handovers[i];
+		ShardPlace	place;
+		Weighed    *w;
+
+		if (!places_find(catalog, h->shard, &place))
+			continue;
+		w = &scales->shards[scales->first[place.collection] + place.place];
+		if (!h->given_up && w->leader && w->leader->replica == h->from)
+		{
+			double		rate = shard_rate(pd, h->shard);
+
+			scales_carry(scales, scales->leaders, h->from_store, -1, -rate);
+			scales_carry(scales, scales->leaders, h->to_store, 1, rate);
+			if (scales_at(scales, h->from_store) != SIZE_MAX)
+				scales->handovers[scales_at(scales, h->from_store)]++;
+			if (scales_at(scales, h->to_store) != SIZE_MAX)
+				scales->handovers[scales_at(scales, h->to_store)]++;
+		}
+		w->leader = NULL;		/* left alone */
+	}
+}
+
+void
+scales_end(Scales *scales)
+{
+	free(scales->first);
+	free(scales->shards);
+	free(scales->replicas);
+	free(scales->leaders);
+	free(scales->handovers);
+}
+
+Carried
+scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores)
+{
+	Carried		total = {0, 0};
+
+	*stores = 0;
+	for (size_t i = 0; i < scales->survey->nstores; i++)
+	{
+		const PlanStore *store = &scales->survey->stores[i];
+
+		if (store->search_only != search_only || store->health == HEALTH_DOWN || store->draining)
+			continue;
+		++*stores;
+		total.n += carried[i].n;
+		total.weight += carried[i].weight;
+	}
+	return total;
+}

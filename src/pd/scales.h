@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * scales.h
+ *	  Private to rebalancing: what each store carries, in one look at everything.
+ *
+ * Made for one look, of what the catalog and reports say then; what is begun in
+ * that look is put on the scales as well, so that the next move counts with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_SCALES_H
+#define PD_SCALES_H
+
+#include "balance.h"
+#include "service.h"
+
+#define UNINDEXED_MAX 20000		/* a replica with more to index does not lead or move */
+
+/* A shard as its leader tells. */
+typedef struct Weighed
+{
+	const CatalogCollection *collection;
+	const CatalogShard *shard;
+	const Report *leader;		/* NULL: not known, or it is not to be touched */
+	uint64_t	leads;			/* store */
+} Weighed;
+
+typedef struct Scales
+{
+	Pd		   *pd;
+	Survey	   *survey;
+	size_t	   *first;			/* of each collection, among the shards */
+	Weighed    *shards;
+	size_t		n;
+
+	/* By store, as in the survey */
+	Carried    *replicas;
+	Carried    *leaders;
+	uint32_t   *handovers;
+} Scales;
+
+/* A leadership, or a replica, that may move. */
+typedef struct Offer
+{
+	const Weighed *weighed;
+	uint32_t	member;			/* of the leader's members; or place of the store that is to have it */
+	uint32_t	from;			/* place of the store that has it */
+	double		gain;
+} Offer;
+
+extern void scales_begin(Scales *scales, Pd *pd, Survey *survey);
+extern void scales_end(Scales *scales);
+
+/* Place of a store among the survey's; SIZE_MAX = not known. */
+extern size_t scales_at(const Scales *scales, uint64_t store);
+
+/* Put so much onto a store, or take it away. */
+extern void scales_carry(Scales *scales, Carried *carried, uint64_t store, double n, double weight);
+
+/* All that is carried by stores for data, or for searches only; *stores: how many are there. */
+extern Carried scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores);
+
+/* rebalance_leaders.c: begin handovers, as far as there is room for them */
+extern void rebalance_leaders(Scales *scales);
+
+/* rebalance_replicas.c: begin so many moves at most */
+extern void rebalance_replicas(Scales *scales, uint32_t room, Changes *changes);
+
+/* Is everything as it should be with this shard, so that it can be moved? */
+extern bool rebalance_is_whole(const PlanShard *shard);
+
+#endif							/* PD_SCALES_H */
