@@ -3,8 +3,9 @@
  * heard.c
  *	  What heartbeats say: who is alive, which replicas there are, who leads.
  *
- * A heartbeat tells everything a store has, so the last one replaces what was
- * heard before.  None of it is in the log: a driver that has just begun to lead
+ * A heartbeat tells everything a store has, or all that has changed since the one
+ * before, which it names; else it is not taken, and the store asked to tell all.  So
+ * what was heard last is always whole.  None of it is in the log: a driver that has just begun to lead
  * knows nothing, and counts a store's silence from then on, not from the
  * beginning of time.
  *
@@ -193,15 +194,34 @@ take_damaged(Beat *beat, json_t *body)
 	}
 }
 
-/* A heartbeat without a list says that it is the one with this digest. */
+/*
+ * A heartbeat without a list says that all is as it was with this digest; one that
+ * tells what has changed, since when.  What is told twice is known.
+ */
 bool
 beat_is_known(Pd *pd, uint64_t store, json_t *body)
 {
 	Beat	   *beat = beat_of(pd, store);
 	uint64_t	digest = 0;
+	uint64_t	since = 0;
 
-	return json_object_get(body, "shards") ||
-		(beat && get_u64(body, "digest", &digest) && digest != 0 && digest == beat->digest);
+	if (json_object_get(body, "shards"))
+		return true;
+	if (!beat || beat->digest == 0)
+		return false;
+	return (get_u64(body, "digest", &digest) && digest == beat->digest) ||
+		(json_object_get(body, "changed") && get_u64(body, "since", &since) && since == beat->digest);
+}
+
+/* Does it tell more than is known? */
+static bool
+is_news(const Beat *beat, json_t *body)
+{
+	uint64_t	digest = 0;
+
+	if (json_object_get(body, "shards"))
+		return true;
+	return json_object_get(body, "changed") && !(get_u64(body, "digest", &digest) && digest == beat->digest);
 }
 
 /*
@@ -282,37 +302,130 @@ shard_rate(const Pd *pd, uint64_t shard)
 	return pd->loads[at].rate * RATE_US / (RATE_US + (double) (pd->now_us - pd->loads[at].at_us));
 }
 
-/* What the store has, in place of what it had; false: malformed, and nothing is changed. */
-static bool
-take_reports(Pd *pd, Beat *beat, json_t *body)
+/* A list of reports by shard; NULL: one is malformed.  The caller frees it. */
+static Report *
+read_reports(json_t *list, size_t *n)
 {
-	json_t	   *shards = json_object_get(body, "shards");
-	size_t		n = json_array_size(shards);
-	Report	   *reports = vt_alloc0(sizeof(Report) * (n + 1));
+	Report	   *reports = vt_alloc0(sizeof(Report) * (json_array_size(list) + 1));
 	size_t		i;
 	json_t	   *shard;
 
-	json_array_foreach(shards, i, shard)
+	*n = json_array_size(list);
+	json_array_foreach(list, i, shard)
 	{
 		if (!read_report(shard, &reports[i]))
 		{
 			free(reports);
-			return false;
+			return NULL;
 		}
 	}
-	qsort(reports, n, sizeof(Report), report_compare);
-	for (i = 0; i < n; i++)
-		if (reports[i].leader)
-			take_load(pd, &reports[i]);
+	qsort(reports, *n, sizeof(Report), report_compare);
+	return reports;
+}
+
+static void
+keep_reports(Beat *beat, Report *reports, size_t n)
+{
 	free(beat->reports);
 	beat->reports = reports;
 	beat->nreports = n;
+}
+
+/* Shards of which the store has nothing any more, as a list of reports that say no more. */
+static Report *
+read_gone(json_t *list, size_t *n)
+{
+	Report	   *gone = vt_alloc0(sizeof(Report) * (json_array_size(list) + 1));
+
+	*n = json_array_size(list);
+	for (size_t i = 0; i < *n; i++)
+		if (!value_u64(json_array_get(list, i), &gone[i].shard))
+		{
+			free(gone);
+			return NULL;
+		}
+	qsort(gone, *n, sizeof(Report), report_compare);
+	return gone;
+}
+
+static bool
+is_among(const Report *reports, size_t n, const Report *report)
+{
+	return n > 0 && bsearch(report, reports, n, sizeof(Report), report_compare) != NULL;
+}
+
+/* Each is of a shard that there was one report of, and is one: they take their places. */
+static bool
+replace_reports(Beat *beat, const Report *changed, size_t n)
+{
+	Report	   *end = beat->reports + beat->nreports;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		Report	   *at = report_in(beat, changed[i].shard);
+
+		if (!at || (i > 0 && changed[i - 1].shard == at->shard) || (at > beat->reports && at[-1].shard == at->shard) ||
+			(at + 1 < end && at[1].shard == at->shard))
+			return false;
+	}
+	for (size_t i = 0; i < n; i++)
+		*report_in(beat, changed[i].shard) = changed[i];
+	return true;
+}
+
+/* What is told of a shard takes the place of all that was told of it before. */
+static void
+merge_reports(Beat *beat, const Report *changed, size_t nchanged, const Report *gone, size_t ngone)
+{
+	Report	   *all = vt_alloc0(sizeof(Report) * (beat->nreports + nchanged + 1));
+	size_t		n = 0;
+
+	for (size_t i = 0; i < beat->nreports; i++)
+		if (!is_among(changed, nchanged, &beat->reports[i]) && !is_among(gone, ngone, &beat->reports[i]))
+			all[n++] = beat->reports[i];
+	if (nchanged > 0)
+		memcpy(all + n, changed, sizeof(Report) * nchanged);
+	qsort(all, n + nchanged, sizeof(Report), report_compare);
+	keep_reports(beat, all, n + nchanged);
+}
+
+/*
+ * What the store has, in place of what it had, or what has changed; false:
+ * malformed, and nothing is changed.
+ */
+static bool
+take_reports(Pd *pd, Beat *beat, json_t *body)
+{
+	json_t	   *whole = json_object_get(body, "shards");
+	size_t		n;
+	size_t		ngone;
+	Report	   *reports = read_reports(whole ? whole : json_object_get(body, "changed"), &n);
+	Report	   *gone = read_gone(whole ? NULL : json_object_get(body, "gone"), &ngone);
+
+	if (!reports || !gone)
+	{
+		free(reports);
+		free(gone);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (reports[i].leader)
+			take_load(pd, &reports[i]);
+	splits_take(beat, body, gone, ngone);
+	if (whole)
+		keep_reports(beat, reports, n);
+	else
+	{
+		if (ngone > 0 || !replace_reports(beat, reports, n))
+			merge_reports(beat, reports, n, gone, ngone);
+		free(reports);
+	}
+	free(gone);
 	beat->quiet = false;
 	beat->learned_at = UINT64_MAX;
 	beat->digest = 0;
 	get_u64(body, "digest", &beat->digest);
 	take_damaged(beat, body);
-	splits_take(beat, body);
 	return true;
 }
 
@@ -344,7 +457,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 		beat = beat_new(pd, store);
 		*beat = fresh;
 	}
-	else if (json_object_get(body, "shards") && !take_reports(pd, beat, body))
+	else if (is_news(beat, body) && !take_reports(pd, beat, body))
 		return NULL;
 	if (pd->now_us - beat->at_us >= SUSPECT_AFTER_US)
 		beat->steady_us = pd->now_us;

@@ -57,15 +57,21 @@ refuse(Question *q, VtStatus status, const char *fmt,...)
 }
 
 bool
-get_u64(json_t *body, const char *name, uint64_t *out)
+value_u64(json_t *value, uint64_t *out)
 {
-	const char *text = json_string_value(json_object_get(body, name));
+	const char *text = json_string_value(value);
 	char	   *end;
 
 	if (!text || text[0] < '0' || text[0] > '9')
 		return false;
 	*out = strtoull(text, &end, 10);
 	return *end == '\0';
+}
+
+bool
+get_u64(json_t *body, const char *name, uint64_t *out)
+{
+	return value_u64(json_object_get(body, name), out);
 }
 
 bool

@@ -292,6 +292,7 @@ extern void refuse(Question *q, VtStatus status, const char *fmt,...)
 			__attribute__((format(printf, 3, 4)));
 
 /* False: missing or malformed. */
+extern bool value_u64(json_t *value, uint64_t *out);
 extern bool get_u64(json_t *body, const char *name, uint64_t *out);
 extern bool get_int(json_t *body, const char *name, int64_t low, int64_t high, int64_t *out);
 extern bool get_id(json_t *body, const char *name, VtId *out);	/* "" is the zero id */
@@ -457,7 +458,7 @@ extern void rebalance_look(Pd *pd);
 #define SPLIT_SHARDS_MAX 1024	/* of a collection */
 extern void op_split(Pd *pd, Question *q);
 extern void splits_look(Pd *pd);
-extern void splits_take(Beat *beat, json_t *body);
+extern void splits_take(Beat *beat, json_t *body, const Report *gone, size_t ngone);
 extern void splits_learn(Pd *pd, Changes *changes, const Beat *beat);
 /* Is the child in the catalog?  And does it stand on its own, or is the plan given up? */
 extern bool split_is_done(const CatalogCollection *c, const CatalogShard *shard);

@@ -40,18 +40,40 @@
 
 /* -- What stores say ------------------------------------------------------- */
 
-void
-splits_take(Beat *beat, json_t *body)
+/* Is something else told now of the shard that this child was split off from? */
+static bool
+is_told_anew(const WireShardDesc *child, json_t *shards, const Report *gone, size_t ngone)
 {
-	json_t	   *shards = json_object_get(body, "shards");
+	size_t		i;
+	json_t	   *shard;
+	uint64_t	id;
+
+	for (i = 0; i < ngone; i++)
+		if (gone[i].shard == child->parent)
+			return true;
+	json_array_foreach(shards, i, shard)
+	{
+		if (get_u64(shard, "shard", &id) && id == child->parent)
+			return true;
+	}
+	return false;
+}
+
+void
+splits_take(Beat *beat, json_t *body, const Report *gone, size_t ngone)
+{
+	json_t	   *whole = json_object_get(body, "shards");
+	json_t	   *shards = whole ? whole : json_object_get(body, "changed");
+	size_t		kept = 0;
 	size_t		i;
 	size_t		k;
 	json_t	   *shard;
 	json_t	   *child;
 
-	free(beat->children);
-	beat->children = NULL;
-	beat->nchildren = 0;
+	for (i = 0; i < beat->nchildren && !whole; i++)
+		if (!is_told_anew(&beat->children[i], shards, gone, ngone))
+			beat->children[kept++] = beat->children[i];
+	beat->nchildren = kept;
 	json_array_foreach(shards, i, shard)
 	{
 		json_array_foreach(json_object_get(shard, "owes"), k, child)

@@ -161,9 +161,29 @@ forget_dropped(Worker *worker, size_t n)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-/* Report, and do what comes back.  Returns in how many ms to report again. */
+/* All that is here, or what has changed since PD was told last. */
+static void
+say_what_is(Worker *worker, json_t *question, const Told *known, const Told *now)
+{
+	if (known->digest == 0)
+		json_object_set_new(question, "shards", status_shards(worker, true));
+	else
+	{
+		json_t	   *gone = json_array();
+
+		json_object_set_new(question, "since", status_u64(known->digest));
+		json_object_set_new(question, "changed", status_changed(worker, known, now, gone));
+		json_object_set_new(question, "gone", gone);
+	}
+	json_object_set_new(question, "broken", status_broken(worker));
+}
+
+/*
+ * Report, and do what comes back.  Returns in how many ms to report again.  known:
+ * what PD knows; digest 0 = nothing.
+ */
 static int
-beat(Worker *worker, Drivers *drivers, VtStatus *last)
+beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 {
 	json_t	   *question = json_object();
 	json_t	   *dropped = json_array();
@@ -171,14 +191,14 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_t	   *task;
 	size_t		i;
 	size_t		told;
-	uint64_t	digest;
+	Told		now;
 	struct statvfs disk;
 	uint64_t	disk_free;
 	bool		settling;
 	bool		busy;
 
 	/* Before the rows, which may be newer then: they are told once more. */
-	digest = status_digest(worker, &settling);
+	status_digest(worker, &now, &settling);
 	told = tell_dropped(worker, dropped);
 	busy = chores_wait(worker) || clock_now_us() < worker->hurry_until_us;
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
@@ -187,12 +207,9 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "boot_epoch", status_u64(worker->options.boot_epoch));
 	json_object_set_new(question, "wait_ms", json_integer(settling || busy ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
-	json_object_set_new(question, "digest", status_u64(digest));
-	if (digest != worker->told)
-	{
-		json_object_set_new(question, "shards", status_shards(worker, true));
-		json_object_set_new(question, "broken", status_broken(worker));
-	}
+	json_object_set_new(question, "digest", status_u64(now.digest));
+	if (now.digest != known->digest)
+		say_what_is(worker, question, known, &now);
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
@@ -204,7 +221,11 @@ beat(Worker *worker, Drivers *drivers, VtStatus *last)
 		json_object_set_new(question, "certificate_until", json_integer(net_tls_until(worker->options.tls)));
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
-	worker->told = answer && !json_is_true(json_object_get(answer, "tell_all")) ? digest : 0;
+	told_free(known);
+	if (answer && !json_is_true(json_object_get(answer, "tell_all")))
+		*known = now;
+	else
+		told_free(&now);
 	if (answer)
 		forget_dropped(worker, told);
 	take_peers(worker, answer);
@@ -245,6 +266,7 @@ house_main(void *arg)
 {
 	Worker	   *worker = (Worker *) arg;
 	Drivers    *drivers = drivers_new(worker);
+	Told		known = {0};
 	VtStatus	last = VT_OK;
 	bool		registered = false;
 	int			denied_ms = 0;
@@ -256,11 +278,12 @@ house_main(void *arg)
 		if (!registered)
 			registered = register_with_pd(worker, drivers, &last);
 		if (registered)
-			pause_ms = beat(worker, drivers, &last);
+			pause_ms = beat(worker, drivers, &known, &last);
 		if (last != VT_OK)
 			pause_ms = house_pause_ms(last, denied_ms);
 		denied_ms = last == VT_DENIED ? pause_ms : 0;
 	}
+	told_free(&known);
 	drivers_free(drivers);
 	return NULL;
 }

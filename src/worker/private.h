@@ -138,7 +138,6 @@ struct Worker
 	ReplicaLinks *links;		/* to other workers */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
 	int64_t		hurry_until_us; /* heartbeats are not held: PD waits for what comes of a task; the same */
-	uint64_t	told;			/* digest of the shards PD has heard of; 0 = none; the same */
 
 	pthread_t  *pool;
 	uint32_t	npool;

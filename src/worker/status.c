@@ -163,16 +163,30 @@ add_verified(json_t *row, Shard *shard)
 	json_object_set_new(row, "verified", out);
 }
 
+static int
+number_compare(const void *a, const void *b)
+{
+	uint64_t	x = *(const uint64_t *) a;
+	uint64_t	y = *(const uint64_t *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* only: of these, in order; NULL = of all */
 static void
-add_shards(json_t *list, Shard *first, bool leaving)
+add_shards(json_t *list, Shard *first, bool leaving, const uint64_t *only, size_t n)
 {
 	for (Shard *s = first; s; s = s->next)
 	{
-		json_t	   *row = json_object();
-		ShardFigures figures = shard_figures(s);
+		json_t	   *row;
+		ShardFigures figures;
 		ReplicaStatus replica;
 		ReplicaMembers members;
 
+		if (only && (n == 0 || !bsearch(&s->desc.shard, only, n, sizeof(uint64_t), number_compare)))
+			continue;
+		row = json_object();
+		figures = shard_figures(s);
 		replica_status(s->replica, &replica);
 		replica_members(s->replica, &members);
 		json_object_set_new(row, "shard", status_u64(s->desc.shard));
@@ -208,9 +222,9 @@ status_shards(Worker *worker, bool with_leaving)
 	json_t	   *list = json_array();
 
 	pthread_mutex_lock(&worker->lock);
-	add_shards(list, worker->shards, false);
+	add_shards(list, worker->shards, false, NULL, 0);
 	if (with_leaving)
-		add_shards(list, worker->leaving, true);
+		add_shards(list, worker->leaving, true, NULL, 0);
 	pthread_mutex_unlock(&worker->lock);
 	return list;
 }
@@ -274,21 +288,98 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	return digest;
 }
 
-uint64_t
-status_digest(Worker *worker, bool *settling)
+static int
+told_compare(const void *a, const void *b)
 {
-	uint64_t	digest = 1;
+	const ToldShard *x = (const ToldShard *) a;
+	const ToldShard *y = (const ToldShard *) b;
 
+	if (x->shard != y->shard)
+		return x->shard < y->shard ? -1 : 1;
+	return x->replica < y->replica ? -1 : x->replica > y->replica;
+}
+
+static void
+tell(Told *told, Shard *first, bool leaving, bool *settling)
+{
+	for (Shard *s = first; s; s = s->next)
+	{
+		if ((told->n & (told->n - 1)) == 0)
+			told->shards = vt_realloc(told->shards, sizeof(ToldShard) * (told->n ? 2 * told->n : 1));
+		told->shards[told->n++] = (ToldShard) {s->desc.shard, s->replica_id, digest_shard(s, leaving, settling)};
+	}
+}
+
+void
+told_free(Told *told)
+{
+	free(told->shards);
+	memset(told, 0, sizeof(*told));
+}
+
+void
+status_digest(Worker *worker, Told *out, bool *settling)
+{
 	*settling = false;
+	memset(out, 0, sizeof(*out));
+	out->digest = 1;
 	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s; s = s->next)
-		digest = prng_mix(digest ^ digest_shard(s, false, settling));
-	for (Shard *s = worker->leaving; s; s = s->next)
-		digest = prng_mix(digest ^ digest_shard(s, true, settling));
+	tell(out, worker->shards, false, settling);
+	tell(out, worker->leaving, true, settling);
 	for (const Broken *b = worker->broken; b; b = b->next)
-		digest = prng_mix(digest ^ b->shard ^ b->replica << 32);
+		out->digest = prng_mix(out->digest ^ b->shard ^ b->replica << 32);
 	pthread_mutex_unlock(&worker->lock);
-	return digest | 1;
+	if (out->n > 0)
+		qsort(out->shards, out->n, sizeof(ToldShard), told_compare);
+	for (size_t i = 0; i < out->n; i++)
+		out->digest = prng_mix(out->digest ^ out->shards[i].digest);
+	out->digest |= 1;
+}
+
+/* How many in a row are of the same shard. */
+static size_t
+run_of(const Told *told, size_t at)
+{
+	size_t		n = 1;
+
+	while (at + n < told->n && told->shards[at + n].shard == told->shards[at].shard)
+		n++;
+	return n;
+}
+
+json_t *
+status_changed(Worker *worker, const Told *before, const Told *now, json_t *gone)
+{
+	uint64_t   *changed = vt_alloc0(sizeof(uint64_t) * (now->n + 1));
+	json_t	   *list = json_array();
+	size_t		n = 0;
+	size_t		i = 0;
+	size_t		k = 0;
+
+	while (i < before->n || k < now->n)
+	{
+		bool		was = i < before->n && (k == now->n || before->shards[i].shard <= now->shards[k].shard);
+		bool		is = k < now->n && (i == before->n || now->shards[k].shard <= before->shards[i].shard);
+		size_t		nwas = was ? run_of(before, i) : 0;
+		size_t		nis = is ? run_of(now, k) : 0;
+		bool		same = nwas == nis;
+
+		for (size_t j = 0; same && j < nis; j++)
+			same = before->shards[i + j].replica == now->shards[k + j].replica &&
+				before->shards[i + j].digest == now->shards[k + j].digest;
+		if (!is)
+			json_array_append_new(gone, status_u64(before->shards[i].shard));
+		else if (!same)
+			changed[n++] = now->shards[k].shard;
+		i += nwas;
+		k += nis;
+	}
+	pthread_mutex_lock(&worker->lock);
+	add_shards(list, worker->shards, false, changed, n);
+	add_shards(list, worker->leaving, true, changed, n);
+	pthread_mutex_unlock(&worker->lock);
+	free(changed);
+	return list;
 }
 
 json_t *

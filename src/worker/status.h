@@ -19,7 +19,30 @@ extern json_t *status_id(const VtId *id);
 extern json_t *status_shards(Worker *worker, bool with_leaving);
 extern json_t *status_broken(Worker *worker);
 
-/* Differs, never 0, whenever the two lists would; *settling: a shard still looks for its leader. */
-extern uint64_t status_digest(Worker *worker, bool *settling);
+/* What is there at one moment, by shard and replica, with a digest of each one's row. */
+typedef struct ToldShard
+{
+	uint64_t	shard;
+	uint64_t	replica;
+	uint64_t	digest;
+} ToldShard;
+
+typedef struct Told
+{
+	ToldShard  *shards;
+	size_t		n;
+	uint64_t	digest;			/* of all, and of what is broken; never 0 */
+} Told;
+
+extern void told_free(Told *told);
+
+/* *settling: a shard still looks for its leader.  The digest differs whenever the two lists would. */
+extern void status_digest(Worker *worker, Told *out, bool *settling);
+
+/*
+ * Of the shards of which something else is said than before: all rows; and numbers
+ * of those of which nothing is there any more.  The rows may be newer than `now`.
+ */
+extern json_t *status_changed(Worker *worker, const Told *before, const Told *now, json_t *gone);
 
 #endif							/* WORKER_STATUS_H */

@@ -3,8 +3,8 @@
  * beats.c
  *	  What stores say to the driver, and what they do when it answers.
  *
- * A heartbeat is JSON as on the wire, all of it when something has changed and a
- * digest else.  The driver keeps it while it has nothing to say.  The store beats
+ * A heartbeat is JSON as on the wire: what has changed since the driver was told
+ * last, all if it knows nothing, and a digest.  The driver keeps it while it has nothing to say.  The store beats
  * again when the answer is there, or has not come in time.
  *
  *-------------------------------------------------------------------------
@@ -58,6 +58,70 @@ json_report(Sim *sim, const SimReplica *r)
 	return row;
 }
 
+/* Differs, never 0, whenever the report would. */
+static uint64_t
+digest_of(Sim *sim, const SimReplica *r)
+{
+	const SimGroup *group = sim_group(sim, r->shard);
+	bool		leader = group->leader == r->replica;
+	uint64_t	digest = prng_mix(r->replica ^ group->term << 40);
+
+	digest = prng_mix(digest ^ sim_match(sim, group, r) ^ (uint64_t) leader << 63);
+	digest = prng_mix(digest ^ group->bytes);
+	digest = prng_mix(digest ^ (leader ? group->conf_index : r->conf_index) ^ (uint64_t) (leader && group->joint) << 63);
+	for (uint32_t i = 0; leader && i < group->n; i++)
+	{
+		const SimReplica *other = sim_live(sim, group->shard, &group->members[i]);
+
+		digest = prng_mix(digest ^ group->members[i].replica ^ (uint64_t) group->members[i].role << 62);
+		digest = prng_mix(digest ^ group->members[i].store);
+		digest = prng_mix(digest ^ sim_match(sim, group, other) ^ (uint64_t) (other != NULL) << 63);
+	}
+	return digest | 1;
+}
+
+/* What has changed since the driver was told, or all. */
+static void
+say_what_is(Sim *sim, SimStore *store, json_t *body)
+{
+	json_t	   *shards = json_array();
+	json_t	   *gone = json_array();
+	bool		whole = store->told == 0;
+
+	for (size_t i = 0; i < store->n; i++)
+	{
+		SimReplica *r = &store->replicas[i];
+
+		r->saying = digest_of(sim, r);
+		if (whole || r->saying != r->told)
+			json_array_append_new(shards, json_report(sim, r));
+	}
+	for (size_t i = 0; i < store->nlost && !whole; i++)
+		if (!sim_replica(store, store->lost[i]))
+			json_array_append_new(gone, json_u64(store->lost[i]));
+	sim->figures.rows += json_array_size(shards);
+	json_object_set_new(body, whole ? "shards" : "changed", shards);
+	if (whole)
+		json_decref(gone);
+	else
+	{
+		json_object_set_new(body, "gone", gone);
+		json_object_set_new(body, "since", json_u64(store->told));
+	}
+	sim->figures.full_beats += whole;
+}
+
+/* The driver has it. */
+static void
+was_told(SimStore *store)
+{
+	store->nlost -= store->lost_said;
+	if (store->nlost > 0)
+		memmove(store->lost, store->lost + store->lost_said, sizeof(uint64_t) * store->nlost);
+	for (size_t i = 0; i < store->n; i++)
+		store->replicas[i].told = store->replicas[i].saying;
+}
+
 static void
 register_it(Sim *sim, uint32_t at)
 {
@@ -108,15 +172,12 @@ sim_beat(Sim *sim, uint32_t at)
 	json_object_set_new(body, "wait_ms", json_integer(sim->wait_us / 1000));
 	json_object_set_new(body, "digest", json_u64(store->changes));
 	json_object_set_new(body, "disk_free", json_u64(UINT64_C(1) << 40));
-	if (store->changes != store->told)
+	store->says = store->changes != store->told;
+	store->lost_said = store->nlost;
+	if (store->says)
 	{
-		json_t	   *shards = json_array();
-
-		for (size_t i = 0; i < store->n; i++)
-			json_array_append_new(shards, json_report(sim, &store->replicas[i]));
-		json_object_set_new(body, "shards", shards);
+		say_what_is(sim, store, body);
 		store->whole_us = sim->now;
-		sim->figures.full_beats++;
 	}
 	if (store->ndropped > 0)
 	{
@@ -290,6 +351,8 @@ sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 		return;
 	store->letter++;			/* a double of it is not listened to */
 	store->told = json_is_true(json_object_get(body, "tell_all")) ? 0 : store->said;
+	if (store->told && store->says)
+		was_told(store);
 	store->ndropped -= store->dropped_said;
 	if (store->ndropped > 0)
 		memmove(store->dropped, store->dropped + store->dropped_said, sizeof(uint64_t) * store->ndropped);

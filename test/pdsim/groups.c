@@ -99,7 +99,7 @@ sim_make_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica)
 		store->replicas = vt_realloc(store->replicas, sizeof(SimReplica) * store->room);
 	}
 	made = &store->replicas[store->n];
-	*made = (SimReplica) {shard, replica, 0, INT64_MAX};
+	*made = (SimReplica) {.shard = shard, .replica = replica, .ready_us = INT64_MAX};
 	idmap_put(&store->at, shard, store->n++);
 	store->changes++;
 	sim->figures.created++;
@@ -114,6 +114,8 @@ sim_lose_replica(SimStore *store, uint64_t shard)
 	if (!idmap_get(&store->at, shard, &at))
 		return;
 	idmap_remove(&store->at, shard);
+	store->lost = vt_realloc(store->lost, sizeof(uint64_t) * (store->nlost + 1));
+	store->lost[store->nlost++] = shard;
 	store->replicas[at] = store->replicas[--store->n];
 	if (at < store->n)
 		idmap_put(&store->at, store->replicas[at].shard, at);

@@ -39,6 +39,8 @@ typedef struct SimReplica
 	uint64_t	replica;
 	uint64_t	conf_index;		/* newest it has heard of */
 	int64_t		ready_us;		/* when it has the log; INT64_MAX: nobody sends it */
+	uint64_t	told;			/* digest of what the driver was told of it; 0 = nothing */
+	uint64_t	saying;			/* in the heartbeat that waits */
 } SimReplica;
 
 typedef struct SimStore
@@ -62,6 +64,10 @@ typedef struct SimStore
 	uint64_t   *dropped;		/* shards deleted here, for the driver to hear */
 	size_t		ndropped;
 	size_t		dropped_said;	/* in the heartbeat that waits */
+	uint64_t   *lost;			/* shards it has no more, since all was told */
+	size_t		nlost;
+	size_t		lost_said;		/* in the heartbeat that waits */
+	bool		says;			/* that one has a list */
 
 	/* Heartbeats */
 	uint64_t	changes;		/* of what it would say; its digest */
@@ -131,6 +137,7 @@ typedef struct SimFigures
 	uint64_t	commits;
 	uint64_t	beats;
 	uint64_t	full_beats;
+	uint64_t	rows;			/* in heartbeats */
 	uint64_t	plans[PLAN_KINDS];
 	uint64_t	handovers;
 	uint32_t	most_plans;

@@ -342,7 +342,7 @@ watch_report(Sim *sim, FILE *out)
 			sim->scenario, (double) (sim->now - sim->measured_us) / 1e6, f->created - b->created,
 			(double) (f->moved_bytes - b->moved_bytes) / 1073741824, f->changes - b->changes, f->transfers - b->transfers,
 			f->commits - b->commits, f->most_plans, f->most_arriving);
-	fprintf(out, "# %s: looks %" PRIu64 ", %.3f ms each, worst %.1f ms; heartbeats %" PRIu64 " (%" PRIu64 " whole), %.3f ms each\n",
+	fprintf(out, "# %s: looks %" PRIu64 ", %.3f ms each, worst %.1f ms; heartbeats %" PRIu64 " (%" PRIu64 " whole, %" PRIu64 " rows), %.3f ms each\n",
 			sim->scenario, f->looks - b->looks, f->looks > b->looks ? (f->look_s - b->look_s) * 1e3 / (double) (f->looks - b->looks) : 0,
-			f->look_most_s * 1e3, beats, f->full_beats - b->full_beats, beats ? (f->beat_s - b->beat_s) * 1e3 / (double) beats : 0);
+			f->look_most_s * 1e3, beats, f->full_beats - b->full_beats, f->rows - b->rows, beats ? (f->beat_s - b->beat_s) * 1e3 / (double) beats : 0);
 }

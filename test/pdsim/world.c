@@ -194,6 +194,7 @@ sim_end(Sim *sim)
 	{
 		free(sim->stores[i].replicas);
 		free(sim->stores[i].dropped);
+		free(sim->stores[i].lost);
 		idmap_free(&sim->stores[i].at);
 		idmap_free(&sim->stores[i].dead);
 	}

@@ -405,6 +405,99 @@ what_was_told_is_not_told_again(void **state)
 	end(w);
 }
 
+/* A report of the list, with another figure. */
+static json_t *
+report_with(json_t *row, uint64_t bytes)
+{
+	json_t	   *copy = json_deep_copy(row);
+
+	json_object_set_new(copy, "bytes", json_u64(bytes));
+	return copy;
+}
+
+/* Tell what has changed: one report with a figure, or none, and one shard that is gone, or none. */
+static VtStatus
+tell_change(PdWorld *w, uint64_t since, uint64_t digest, json_t *row, uint64_t gone)
+{
+	json_t	   *body = json_object();
+	json_t	   *changed = json_array();
+	json_t	   *left = json_array();
+	VtError		err = {0};
+	VtStatus	status;
+
+	json_object_set_new(body, "store", json_u64(w->stores[0].id));
+	json_object_set_new(body, "wait_ms", json_integer(0));
+	json_object_set_new(body, "since", json_u64(since));
+	json_object_set_new(body, "digest", json_u64(digest));
+	if (row)
+		json_array_append_new(changed, row);
+	if (gone)
+		json_array_append_new(left, json_u64(gone));
+	json_object_set_new(body, "changed", changed);
+	json_object_set_new(body, "gone", left);
+	status = heartbeat_take(&w->pd, body, &err);
+	json_decref(body);
+	return status;
+}
+
+/* Changes are added to what was told before, if it is that, and once. */
+static void
+what_has_changed_is_enough(void **state)
+{
+	PdWorld    *w = cluster(23, 3);
+	uint64_t	store = w->stores[0].id;
+	json_t	   *all;
+	json_t	   *rows;
+	json_t	   *row;
+	uint64_t	first;
+	uint64_t	second;
+	size_t		n;
+	VtError		err = {0};
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	all = beat_body(w, &w->stores[0]);
+	rows = json_object_get(all, "shards");
+	assert_true(get_u64(json_array_get(rows, 0), "shard", &first) && get_u64(json_array_get(rows, 1), "shard", &second));
+	beats_free(&w->pd);
+
+	/* To who knows nothing a change says nothing. */
+	assert_int_equal(tell_change(w, 1, 2, report_with(json_array_get(rows, 0), 4711), 0), VT_BEHIND);
+	json_object_set_new(all, "digest", json_u64(1));
+	assert_int_equal(heartbeat_take(&w->pd, all, &err), VT_OK);
+	n = beat_of(&w->pd, store)->nreports;
+	assert_true(n >= 2);
+
+	assert_int_equal(tell_change(w, 1, 2, report_with(json_array_get(rows, 0), 4711), 0), VT_OK);
+	assert_int_equal(beat_of(&w->pd, store)->nreports, n);
+	assert_int_equal(report_in(beat_of(&w->pd, store), first)->bytes, 4711);
+	assert_int_not_equal(report_in(beat_of(&w->pd, store), second)->bytes, 4711);
+
+	/* The same once more is known; what was before it is not believed to be the last word. */
+	assert_int_equal(tell_change(w, 1, 2, report_with(json_array_get(rows, 0), 1), 0), VT_OK);
+	assert_int_equal(tell_change(w, 1, 3, report_with(json_array_get(rows, 0), 1), 0), VT_BEHIND);
+	assert_int_equal(report_in(beat_of(&w->pd, store), first)->bytes, 4711);
+
+	/* One is gone, and missed from then on; it comes back, and another copy of it with it. */
+	assert_int_equal(tell_change(w, 2, 3, NULL, first), VT_OK);
+	assert_int_equal(beat_of(&w->pd, store)->nreports, n - 1);
+	assert_null(report_in(beat_of(&w->pd, store), first));
+	assert_int_equal(beat_of(&w->pd, store)->nmissing, 1);
+	assert_int_equal(tell_change(w, 3, 4, report_with(json_array_get(rows, 0), 5), 0), VT_OK);
+	assert_int_equal(beat_of(&w->pd, store)->nreports, n);
+	assert_int_equal(report_in(beat_of(&w->pd, store), first)->bytes, 5);
+	assert_int_equal(beat_of(&w->pd, store)->nmissing, 0);
+
+	/* What makes no sense changes nothing. */
+	row = report_with(json_array_get(rows, 0), 6);
+	json_object_set_new(row, "replica", json_string("x"));
+	assert_int_equal(tell_change(w, 4, 5, row, 0), VT_INVALID);
+	assert_int_equal(report_in(beat_of(&w->pd, store), first)->bytes, 5);
+	json_decref(all);
+	end(w);
+}
+
 static void
 a_store_is_drained(void **state)
 {
@@ -654,6 +747,7 @@ main(void)
 		TEST(a_replica_that_was_lost_is_not_made_again),
 		TEST(a_damaged_replica_is_replaced_at_once),
 		TEST(what_was_told_is_not_told_again),
+		TEST(what_has_changed_is_enough),
 		TEST(a_store_is_drained),
 		TEST(a_store_with_sole_replicas_is_drained),
 		TEST(mass_failure_moves_nothing),

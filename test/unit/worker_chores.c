@@ -30,17 +30,97 @@ typedef struct Driver
 	atomic_uint beats;
 	atomic_bool has_8;			/* the worker has reported it */
 	atomic_uint same;			/* heartbeats without a list */
+	atomic_uint changes;		/* such as told what has changed */
+	json_t	   *known;			/* of the net's thread: rows by shard, as they were told */
+	char		digest[24];		/* of them */
+	bool		settled;		/* nothing has changed since */
+	json_t	   *before;			/* known settled, before all was told again; and its digest */
+	char		before_digest[24];
 	atomic_bool tell_all;
 	atomic_bool told_all;
 } Driver;
+
+/* Rows of what is there now, in place of those before. */
+static void
+take_rows(Driver *d, json_t *rows)
+{
+	size_t		i;
+	json_t	   *row;
+
+	json_array_foreach(rows, i, row)
+	{
+		const char *shard = json_string_value(json_object_get(row, "shard"));
+
+		json_object_set(d->known, shard, row);
+		if (strcmp(shard, "8") == 0)
+			atomic_store(&d->has_8, true);
+	}
+}
+
+/* Of the net's thread, where cmocka's assertions end nothing well. */
+static void
+must(bool holds, const char *what)
+{
+	if (holds)
+		return;
+	fprintf(stderr, "it does not hold that %s\n", what);
+	abort();
+}
+
+/*
+ * As the driver does: all is told, or what has changed since it was told last.  All, told
+ * again when nothing has happened, is what was told piece by piece.
+ */
+static void
+learn(Driver *d, json_t *question)
+{
+	json_t	   *whole = json_object_get(question, "shards");
+	json_t	   *changed = json_object_get(question, "changed");
+	json_t	   *shard;
+	size_t		i;
+
+	if (!whole && !changed)
+	{
+		must(strcmp(json_string_value(json_object_get(question, "digest")), d->digest) == 0, "nothing has changed since what was told last");
+		atomic_fetch_add(&d->same, 1);
+		if (d->before && strcmp(d->before_digest, d->digest) == 0)
+		{
+			must(json_equal(d->known, d->before), "all is what had been told piece by piece");
+			atomic_store(&d->told_all, true);
+		}
+		d->settled = true;
+		return;
+	}
+	json_decref(d->before);
+	d->before = NULL;
+	if (whole)
+	{
+		if (d->settled)
+			d->before = json_incref(d->known);
+		snprintf(d->before_digest, sizeof(d->before_digest), "%s", d->digest);
+		json_decref(d->known);
+		d->known = json_object();
+	}
+	else
+	{
+		must(strcmp(json_string_value(json_object_get(question, "since")), d->digest) == 0, "it has changed since what was told last");
+		must(json_array_size(changed) + json_array_size(json_object_get(question, "gone")) > 0, "something is told");
+		atomic_fetch_add(&d->changes, 1);
+	}
+	take_rows(d, whole ? whole : changed);
+	json_array_foreach(json_object_get(question, "gone"), i, shard)
+	{
+		must(json_object_del(d->known, json_string_value(shard)) == 0, "what is gone was told of");
+	}
+	d->settled = false;
+	snprintf(d->digest, sizeof(d->digest), "%s", json_string_value(json_object_get(question, "digest")));
+}
 
 static json_t *
 answer_to(Driver *d, json_t *question)
 {
 	json_t	   *answer = json_object();
 	const char *op = json_string_value(json_object_get(question, "op"));
-	json_t	   *row;
-	size_t		i;
 
 	json_object_set_new(answer, "status", json_integer(VT_OK));
 	if (op && strcmp(op, "register") == 0)
@@ -49,19 +129,9 @@ answer_to(Driver *d, json_t *question)
 		json_object_set_new(answer, "cluster", json_string("0102030405060708090a0b0c0d0e0f10"));
 		return answer;
 	}
-	if (!json_object_get(question, "shards"))
-	{
-		atomic_fetch_add(&d->same, 1);
-		if (atomic_load(&d->tell_all))
-			json_object_set_new(answer, "tell_all", json_true());
-	}
-	else if (atomic_load(&d->tell_all))
-		atomic_store(&d->told_all, true);
-	json_array_foreach(json_object_get(question, "shards"), i, row)
-	{
-		if (strcmp(json_string_value(json_object_get(row, "shard")), "8") == 0)
-			atomic_store(&d->has_8, true);
-	}
+	learn(d, question);
+	if (atomic_load(&d->tell_all) && !json_object_get(question, "shards"))
+		json_object_set_new(answer, "tell_all", json_true());
 	pthread_mutex_lock(&d->lock);
 	json_object_set_new(answer, "tasks", json_deep_copy(d->tasks));
 	pthread_mutex_unlock(&d->lock);
@@ -99,6 +169,7 @@ driver_start(Driver *d)
 	memset(&options, 0, sizeof(options));
 	pthread_mutex_init(&d->lock, NULL);
 	d->tasks = json_array();
+	d->known = json_object();
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
 	options.endpoint = endpoint;
 	options.role = WIRE_ROLE_PD;
@@ -174,6 +245,12 @@ heartbeats_go_on(void **state)
 		usleep(1000);
 	}
 	assert_true(is_open(worker, 8));
+	assert_true(atomic_load(&d.changes) > 0);
+
+	/* What goes is told, too. */
+	drop(worker, 8, 80);
+	assert_int_equal(create(worker, 9, 90), VT_OK);
+	put(worker, 9, 1);
 
 	/* Nothing happens, and that is not told at length, unless it is asked for. */
 	while (atomic_load(&d.same) < 3)
@@ -191,6 +268,10 @@ heartbeats_go_on(void **state)
 	}
 	worker_stop(worker);
 	net_server_stop(d.server);
+	assert_non_null(json_object_get(d.known, "9"));
+	assert_null(json_object_get(d.known, "8"));
+	json_decref(d.known);
+	json_decref(d.before);
 	json_decref(d.tasks);
 }
 
