@@ -27,10 +27,21 @@ is_learner(const CatalogShard *shard, uint64_t replica)
 }
 
 /*
- * cancel: a shard's plan ends where it is, but a split that was made goes on.  A replica that is on its way goes
- * again; one that has a vote by now stays, and whether that is one too many is
- * looked at as ever.  What the cluster still needs is begun anew.
+ * A shard's plan ends where it is.  A replica that is on its way goes again; one that
+ * has a vote by now stays, and whether that is one too many is looked at as ever.
+ * What the cluster still needs is begun anew.
  */
+void
+operator_end(Changes *changes, CatalogCollection *c, CatalogShard *shard)
+{
+	shard = changes_of_shard(changes, c, shard);
+	if (is_learner(shard, shard->plan.add_replica))
+		shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};
+	else
+		memset(&shard->plan, 0, sizeof(shard->plan));
+}
+
+/* cancel: but a split that was made goes on */
 VtStatus
 cancel_operator(Pd *pd, json_t *body, VtError *err)
 {
@@ -46,11 +57,7 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 	if (shard->plan.kind == PLAN_SPLIT && split_is_done(c, shard))
 		return vt_fail(err, VT_EXISTS, "shard %" PRIu64 " is split already: that only goes forward", id);
 	changes_begin(pd, &changes);
-	shard = changes_of_shard(&changes, c, shard);
-	if (is_learner(shard, shard->plan.add_replica))
-		shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};
-	else
-		memset(&shard->plan, 0, sizeof(shard->plan));
+	operator_end(&changes, c, shard);
 	log_info("shard=%" PRIu64 ": its operator is cancelled", id);
 	return changes_commit(pd, &changes);
 }

@@ -31,6 +31,7 @@ static Setting settings[] = {
 	{.name = "balance", .help = "on: replicas and leaderships move from workers that have more to those that have less; off: they stay", .fallback = "on"},
 	{.name = "moves", .help = "changes of replicas under way at once", .fallback = "64", .low = 1, .high = 4096},
 	{.name = "store_moves", .help = "replicas on their way to one worker at once", .fallback = "2", .low = 1, .high = 64},
+	{.name = "plan_timeout", .help = "seconds without progress after which a change of replicas is given up and made elsewhere, besides a second for each 4 MiB of the shard; 0: never", .fallback = "1800", .low = 0, .high = 100 * 86400},
 	{.name = "split_rows", .help = "rows beyond which a shard is split in two; 0: only when asked to", .fallback = "0", .low = 0, .high = INT64_C(1000000000000)},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
@@ -123,6 +124,7 @@ main(int argc, char **argv)
 	}
 	if (spread_parse(get("spread")->text, &options.spread, &err) != VT_OK)
 		return fail(&err);
+	options.plan_timeout_us = get("plan_timeout")->number * INT64_C(1000000);
 	options.split_rows = (uint64_t) get("split_rows")->number;
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
 	if (open_tls(&options.tls, &err) != VT_OK)

@@ -237,6 +237,7 @@ begin_plans(Pd *pd, Survey *survey, Changes *changes)
 		if (!picture.settled)
 			continue;
 		operate_holders(pd, need->shard, &picture);
+		stall_shun(pd, &picture);
 		if (!plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
 			continue;
 		operate_begin(survey, changes, need->collection, need->shard, &plan);

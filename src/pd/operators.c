@@ -106,7 +106,8 @@ note_operators(Pd *pd)
 		{
 			const CatalogCollection *c = pd->catalog->collections[i];
 			const CatalogShard *shard = &c->shards[j];
-			Operator	op = {shard->desc.shard, shard->plan, NULL, pd->now_us, pd->now_us};
+			Operator	op = {.shard = shard->desc.shard, .plan = shard->plan, .since_us = pd->now_us,
+				.step_since_us = pd->now_us, .progress_us = pd->now_us};
 			Operator   *before;
 			PlanShard	picture;
 			Step		step;
@@ -115,6 +116,7 @@ note_operators(Pd *pd)
 				continue;
 			step = operate_step(pd, c, shard, &picture);
 			op.step = step_name(&picture, &step);
+			op.progress = stall_progress(&picture);
 			before = pd->noperators == 0 ? NULL :
 				bsearch(&op, pd->operators, pd->noperators, sizeof(Operator), operator_compare);
 			if (before && is_same_plan(&before->plan, &op.plan))
@@ -122,6 +124,8 @@ note_operators(Pd *pd)
 				op.since_us = before->since_us;
 				if (before->step == op.step)
 					op.step_since_us = before->step_since_us;
+				if (before->step == op.step && before->progress == op.progress)
+					op.progress_us = before->progress_us;
 			}
 			now = vt_realloc(now, sizeof(Operator) * (n + 1));
 			now[n++] = op;
@@ -140,6 +144,7 @@ operators_look(Pd *pd)
 		return;
 	pd->operators_due_us = pd->now_us + LOOK_US;
 	note_operators(pd);
+	stalls_look(pd);
 }
 
 /* -- Telling ----------------------------------------------------------------- */

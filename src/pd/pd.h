@@ -41,6 +41,7 @@ typedef struct PdOptions
 	uint32_t	search_replicas;	/* learners of a shard on workers for searches only */
 	uint32_t	moves;			/* changes of replicas under way at once; 0: 64 */
 	uint32_t	store_moves;	/* replicas on their way to one store; 0: 2 */
+	int64_t		plan_timeout_us;	/* without progress, then a change of replicas is given up; 0 = never */
 	bool		balance;		/* move what is fine where it is, so that all have the same */
 	uint64_t	split_rows;		/* a shard with more is split; 0 = never unasked */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */

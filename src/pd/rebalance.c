@@ -62,6 +62,7 @@ spread(Scales *scales, uint32_t room, Changes *changes)
 		looked++;
 		operate_picture(pd, w->collection, w->shard, &picture);
 		operate_holders(pd, w->shard, &picture);
+		stall_shun(pd, &picture);
 		if (!rebalance_is_whole(&picture) ||
 			!plan_spread(&picture, scales->survey->stores, scales->survey->nstores, &limits, &plan))
 			continue;

@@ -203,6 +203,7 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 
 	operate_picture(scales->pd, w->collection, w->shard, &picture);
 	operate_holders(scales->pd, w->shard, &picture);
+	stall_shun(scales->pd, &picture);
 	if (!rebalance_is_whole(&picture) || plan_is_holder(&picture, to->store) || !operate_has_replica(w->shard, from->store, &plan.remove))
 		return false;
 	operate_begin(scales->survey, changes, w->collection, w->shard, &plan);

@@ -194,7 +194,18 @@ typedef struct Operator
 	const char *step;			/* never freed */
 	int64_t		since_us;
 	int64_t		step_since_us;
+	uint64_t	progress;		/* stall_progress(), and when it or the step was another last */
+	int64_t		progress_us;
 } Operator;
+
+/* A store that is not to be chosen for a shard until then */
+#define SHUNNED_MAX 256
+typedef struct Shunned
+{
+	uint64_t	shard;
+	uint64_t	store;
+	int64_t		until_us;
+} Shunned;
 
 /* A task given a moment ago is not given again at once. */
 #define TOLD 1024
@@ -271,6 +282,7 @@ struct Pd
 	Operator   *operators;		/* by shard; owned */
 	size_t		noperators;
 	int64_t		operators_due_us;	/* next look at how far they are */
+	Shunned		shunned[SHUNNED_MAX];	/* where they came no further */
 	int64_t		braked_until_us;	/* after a mass failure */
 	bool		repairing;		/* something was lost or missing at that look */
 	int64_t		balance_due_us; /* next look whether stores have more than others */
@@ -515,10 +527,16 @@ extern const char *collection_state(const CatalogCollection *c);
 /* operators.c */
 extern void op_operators(Pd *pd, Question *q);
 extern void operators_look(Pd *pd);
+
+/* stall.c */
+extern void stalls_look(Pd *pd);
+extern uint64_t stall_progress(const PlanShard *shard);	/* how far the new replica is */
+extern void stall_shun(const Pd *pd, PlanShard *shard);
 extern json_t *json_operators(Pd *pd, const Question *q);
 
 /* admin.c: what people ask to be changed */
 extern bool op_admin(Pd *pd, Question *q, const char *op);
+extern void operator_end(Changes *changes, CatalogCollection *c, CatalogShard *shard);
 extern VtStatus cancel_operator(Pd *pd, json_t *body, VtError *err);
 extern VtStatus set_replicas(Pd *pd, json_t *body, VtError *err);
 extern VtStatus forget_store(Pd *pd, json_t *body, VtError *err);

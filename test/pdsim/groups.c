@@ -354,7 +354,7 @@ send_log(Sim *sim, SimGroup *group)
 			continue;
 		r->conf_index = group->conf_index;
 		to->changes++;
-		if (r->ready_us != INT64_MAX)
+		if (r->ready_us != INT64_MAX || to->stuck)
 			continue;
 		r->ready_us = sim->now + SECOND / 10 + (int64_t) ((double) group->bytes * 1e6 / (double) sim->bandwidth) *
 			(to->slow > (from ? from->slow : 1) ? to->slow : from ? from->slow : 1);

@@ -52,6 +52,7 @@ typedef struct SimStore
 	bool		search_only;
 	bool		alive;
 	int			slow;			/* everything takes so many times as long */
+	bool		stuck;			/* nothing comes to new replicas */
 	int64_t		died_us;
 	int64_t		period_us;		/* flapping: up and down for so long each; 0 = it does not */
 

@@ -4,7 +4,7 @@
  *	  Scenarios: a command a line.
  *
  *	   spread KEYS					what replicas are spread over; before stores
- *	   option NAME NUMBER			moves, store_moves, down_after (s), balance, search_replicas,
+ *	   option NAME NUMBER			moves, store_moves, down_after (s), plan_timeout (s), balance, search_replicas,
  *									loss (%), doubled (%), delay (ms), wait (ms), bandwidth (MiB/s)
  *	   stores N [ZONES [RACKS]]		workers for data, in turn over zones, and racks of each
  *	   search N						workers for searches only
@@ -15,7 +15,7 @@
  *	   even PERCENT					replicas, bytes, leaders differ by no more from the mean
  *	   zones						no shard is in fewer zones than it could be
  *	   learners N					each shard has so many
- *	   kill I [J], revive I [J], wipe I, slow I TIMES, flap I S (0: no more), drain I, undrain I
+ *	   kill I [J], revive I [J], wipe I, slow I TIMES, stuck I, free I, flap I S (0: no more), drain I, undrain I
  *	   killzone Z, revivezone Z
  *	   hot I N RATE					N shards that store I leads are written to
  *	   cool PERCENT					no store has more writes than so much over the mean
@@ -64,6 +64,8 @@ set_option(Sim *sim, const char *name, double value)
 		sim->options.store_moves = (uint32_t) value;
 	else if (strcmp(name, "down_after") == 0)
 		sim->options.down_after_us = (int64_t) (value * 1e6);
+	else if (strcmp(name, "plan_timeout") == 0)
+		sim->options.plan_timeout_us = (int64_t) (value * 1e6);
 	else if (strcmp(name, "balance") == 0)
 		sim->options.balance = value != 0;
 	else if (strcmp(name, "search_replicas") == 0)
@@ -313,6 +315,8 @@ do_line(Sim *sim, const Line *line)
 		sim_fail(sim, "no command \"%s\", or no such store", name);
 	else if (strcmp(name, "wipe") == 0)
 		sim_store_wiped(sim, store);
+	else if (strcmp(name, "stuck") == 0 || strcmp(name, "free") == 0)
+		store->stuck = name[0] == 's';
 	else if (strcmp(name, "slow") == 0)
 		store->slow = (int) line->args[1];
 	else if (strcmp(name, "flap") == 0)

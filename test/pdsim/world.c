@@ -137,6 +137,7 @@ driver_ends(Sim *sim)
 {
 	beats_free(&sim->pd);
 	free(sim->pd.holders);
+	free(sim->pd.operators);
 	catalog_close(sim->pd.catalog);
 }
 
@@ -223,6 +224,7 @@ look_around(Sim *sim)
 	plans_look(&sim->pd);
 	handovers_look(&sim->pd);
 	rebalance_look(&sim->pd);
+	operators_look(&sim->pd);
 	took = sim_clock() - begin;
 	sim->figures.looks += due;
 	sim->figures.look_s += took;
