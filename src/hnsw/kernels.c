@@ -120,7 +120,7 @@ kernels_by_name(const char *name)
 #ifdef __x86_64__
 	if (strcmp(name, "avx2") == 0)
 		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-			__builtin_cpu_supports("f16c") ? &kernels_avx2 : NULL;
+			vec_cpu_has_f16c() ? &kernels_avx2 : NULL;
 	if (strcmp(name, "avx512") == 0)
 		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 			__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512dq") ?

@@ -12,17 +12,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 #include "kernels.h"
 
 /* Chosen on the first call; every thread would choose the same. */
 static _Atomic(const VecKernels *) chosen;
+
+bool
+vec_cpu_has_f16c(void)
+{
+#ifdef __x86_64__
+	unsigned	a,
+				b,
+				c,
+				d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+#else
+	return false;
+#endif
+}
 
 static const VecKernels *
 kernels_of(VecCpu cpu)
 {
 #ifdef __x86_64__
 	if (cpu == VEC_CPU_AVX2)
-		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? &vec_kernels_avx2 : NULL;
+		return __builtin_cpu_supports("avx2") && vec_cpu_has_f16c() ? &vec_kernels_avx2 : NULL;
 #endif
 	return cpu == VEC_CPU_PLAIN ? &vec_kernels_plain : NULL;
 }

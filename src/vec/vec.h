@@ -123,6 +123,9 @@ extern bool vec_element_valid(uint32_t element);
  */
 extern VecCpu vec_cpu(void);
 extern bool vec_force_cpu(VecCpu cpu);
+
+/* Does the CPU convert float16 (F16C)?  Not all compilers' own question knows that word. */
+extern bool vec_cpu_has_f16c(void);
 extern const char *vec_cpu_name(VecCpu cpu);
 
 #endif							/* VEC_H */
