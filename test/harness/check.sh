@@ -25,6 +25,7 @@ rm -rf "$logs"
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
 . test/harness/pg.sh
+. test/harness/lanes.sh
 
 # report PART SECONDS BUDGET PASSED FAILED SKIPPED
 report() {
@@ -81,19 +82,22 @@ part() {
 	return $status
 }
 
+unit() {
+	echo "# $1"
+	CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 5 120 "$1" 2>&1
+	code=$?
+	# A program that died printed no failing test.
+	[ $code -lt 124 ] || echo "not ok - $1 ended with status $code"
+	return $code
+}
+
 units() {
-	all=0
+	lanes_open "$logs/unit.lanes"
 	for t in "$BUILD"/unit/*; do
 		case "$t" in *.o | *.d) continue ;; esac
-		[ -x "$t" ] || continue
-		echo "# $t"
-		CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 5 120 "$t" 2>&1
-		code=$?
-		[ $code -eq 0 ] || all=1
-		# A program that died printed no failing test.
-		[ $code -lt 124 ] || echo "not ok - $t ended with status $code"
+		[ ! -x "$t" ] || lane "${t##*/}" unit "$t"
 	done
-	return $all
+	lanes_close
 }
 
 # The server that a run of tests needs, with the inputs in a folder it may write.
@@ -138,6 +142,14 @@ isolation() {
 	outcome isolation $?
 }
 
+# One file of tests.
+file() {
+	as_pg env VECTRON_CHAOS="$work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$work/tmp_check" \
+		TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \
+		VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" VECTRON_ALTER_ROW="$work/alter_row" \
+		$limit prove -v -I "$pgxs/../test/perl" -I perl "$1"
+}
+
 # The files, or all of them.
 tap() {
 	[ $# -gt 0 ] || set -- $(cd test && ls t/*.pl)
@@ -149,10 +161,11 @@ tap() {
 	cp "$BUILD"/powerloss.so "$BUILD"/alter_row "$work/" 2>/dev/null
 	cp "$BUILD"/chaos_proxy "$BUILD"/chaos_load "$BUILD"/powerloss.so "$BUILD"/lin "$work/chaos/"
 	chown -R "$PG_USER" "$work/t" "$work/perl"
-	as_pg env VECTRON_CHAOS="$work/chaos" PG_REGRESS="$pgxs/../test/regress/pg_regress" TESTDATADIR="$work/tmp_check" \
-		TESTLOGDIR="$work/tmp_check/log" TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=120 \
-		VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" VECTRON_ALTER_ROW="$work/alter_row" \
-		$limit prove -v -I "$pgxs/../test/perl" -I perl "$@"
+	lanes_open "$logs/$name.lanes"
+	for f in "$@"; do
+		lane "$(basename "$f")" file "$f"
+	done
+	lanes_close
 	code=$?
 	[ $code -eq 0 ] || cp -r "$work/tmp_check/log" "$logs/$name.server" 2>/dev/null
 	return $code
@@ -164,9 +177,12 @@ crashes() {
 }
 
 sims() {
-	$limit "$BUILD/sim" --scenarios test/sim/scenarios && $limit "$BUILD/sim" --seed 1 --runs "$1" &&
-		$limit "$BUILD/sim" --shards --seed 1 --runs "$2" &&
-		$limit "$BUILD/sim" --splits --seed 1 --runs $(($2 / 4))
+	$limit "$BUILD/sim" --scenarios test/sim/scenarios || return 1
+	lanes_open "$logs/sim.lanes"
+	lane raft $limit "$BUILD/sim" --seed 1 --runs "$1"
+	lane shards $limit "$BUILD/sim" --shards --seed 1 --runs "$2"
+	lane splits $limit "$BUILD/sim" --splits --seed 1 --runs $(($2 / 4))
+	lanes_close
 }
 
 # The same with packet filters between network namespaces; needs root.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The fuzzers of test/fuzz, one after the other: make fuzz.
+# The fuzzers of test/fuzz, as many at a time as there are cores: make fuzz.
 #
 #	fuzz.sh [NAME ...]	all, or those named; FUZZ_SECONDS=n each (30)
 #
@@ -14,10 +14,17 @@ cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 SECONDS_EACH=${FUZZ_SECONDS:-30}
 CLANG=${CLANG:-$(command -v clang-14 || command -v clang || true)}
-passed=0 failed=0 skipped=0
-names=${*:-$(ls test/fuzz/*.c | sed 's|.*/||; s|\.c$||')}
+. test/harness/lanes.sh
 
-for name in $names; do
+# A clang that cannot link a fuzzer is none; what one that can does not compile is a failure.
+if [ -n "$CLANG" ] && ! echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return !p || !n; }' |
+	"$CLANG" -fsanitize=fuzzer,address -o /dev/null -x c - 2>/dev/null; then
+	CLANG=
+fi
+
+# fuzz NAME: one line "ok", "not ok" or "skipped", and what led to it
+fuzz() {
+	name=$1
 	dir=$BUILD/fuzz/$name
 	more=$(sed -n 's/^ \* Links also: //p' "test/fuzz/$name.c")
 	sources="test/fuzz/$name.c $(for m in $name $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/status.c src/base/hash.c"
@@ -27,13 +34,13 @@ for name in $names; do
 	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lssl -lcrypto -lm -pthread ||
 		! "$dir/samples" "$dir/corpus"; then
 		echo "not ok - $name: no first inputs"
-		failed=$((failed + 1))
-		continue
+		return 1
 	fi
 	# shellcheck disable=SC2086
-	if [ -n "$CLANG" ] && "$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-		-o "$dir/fuzzer" $sources -lxxhash -lssl -lcrypto -lm -pthread 2>"$dir/build.log"; then
-		"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
+	if [ -n "$CLANG" ]; then
+		"$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+			-o "$dir/fuzzer" $sources -lxxhash -lssl -lcrypto -lm -pthread >"$dir/log" 2>&1 &&
+			"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
 			-artifact_prefix="$dir/" -print_final_stats=1 "$dir/corpus" >"$dir/log" 2>&1
 		status=$?
 		words="$(sed -n 's/^stat::number_of_executed_units: //p' "$dir/log") inputs in $SECONDS_EACH s, $(ls "$dir/corpus" | wc -l) kept"
@@ -45,20 +52,27 @@ for name in $names; do
 		words="$(ls "$dir/corpus" | wc -l) inputs, nothing new"
 		if [ $status -eq 0 ]; then
 			echo "skipped - $name: $words"
-			skipped=$((skipped + 1))
-			continue
+			return 0
 		fi
 	else
 		status=1 words="does not build"
 	fi
 	if [ $status -eq 0 ]; then
 		echo "ok - $name: $words"
-		passed=$((passed + 1))
 	else
 		tail -n 40 "$dir/log"
 		echo "not ok - $name: $words"
-		failed=$((failed + 1))
 	fi
+}
+
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+lanes_open "$BUILD/fuzz.lanes"
+for name in ${*:-$(ls test/fuzz/*.c | sed 's|.*/||; s|\.c$||')}; do
+	lane "$name" fuzz "$name"
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+lanes_close >"$results"
+cat "$results"
+failed=$(grep -c '^not ok' "$results")
+echo "$(grep -c '^ok' "$results") passed, $failed failed, $(grep -c '^skipped' "$results") skipped"
+[ "$failed" -eq 0 ]

@@ -2,7 +2,7 @@
 # Break one law after the other and see that its test fails: make check-laws.
 #
 # The list is test/laws.txt.  A test that passes with its law broken is a hole in
-# the tests, and fails here.  Two laws at a time; their logs are <n>-<law>.log in
+# the tests, and fails here.  Several laws at a time; their logs are <n>-<law>.log in
 # build/laws.  Ends with one line as ./run check does.
 set -u
 cd "$(dirname "$0")/../.."
@@ -10,6 +10,7 @@ BUILD=${BUILD:-build}/laws
 DEFINES=-DVT_BREAKS
 export BUILD DEFINES
 . test/harness/pg.sh
+. test/harness/lanes.sh
 mkdir -p "$BUILD"
 rm -f "$BUILD"/*.log "$BUILD"/*.pid "$BUILD/results"
 units=$(sed -n 's|^[A-Z].*unit:\([a-z_]*\).*|'"$BUILD"'/unit/\1|p' test/laws.txt | sort -u)
@@ -84,13 +85,13 @@ law() {
 }
 
 n=0
+lanes_open "$BUILD/lanes"
 while read -r law test words; do
 	case "$law" in '' | '#'*) continue ;; esac
 	n=$((n + 1))
-	law $n "$law" "$test" "$words" </dev/null &
-	[ $((n % 2)) -eq 1 ] || wait
+	lane "$law" law $n "$law" "$test" "$words" </dev/null
 done <test/laws.txt
-wait
+lanes_close
 failed=$(grep -c '^not ok' "$BUILD/results")
 echo "$(grep -c '^ok' "$BUILD/results") passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ] && [ "$(wc -l <"$BUILD/results")" -eq $n ]
