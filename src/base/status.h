@@ -40,7 +40,8 @@
 	X(VT_DENIED, 20, "not permitted") \
 	X(VT_STOPPING, 21, "shutting down") \
 	X(VT_GONE, 22, "was dropped") \
-	X(VT_LEASE_GONE, 23, "scan state is no longer kept")
+	X(VT_LEASE_GONE, 23, "scan state is no longer kept") \
+	X(VT_SESSION_OVER, 24, "session is over, or has left this command behind")
 
 typedef enum VtStatus
 {

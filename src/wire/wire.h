@@ -164,7 +164,9 @@ typedef enum WireWriteType
 	WRITE_INGEST_END = 5,
 	WRITE_OWNER = 6,			/* adoption: reserved */
 	WRITE_SPLIT = 7,			/* the upper part of the interval becomes a shard of its own */
-	WRITE_VERIFY = 8			/* compare the replicas as they are here; a leader's own */
+	WRITE_VERIFY = 8,			/* compare the replicas as they are here; a leader's own */
+	WRITE_OPEN = 9,				/* a session: its number is the index of this entry */
+	WRITE_EXPIRE = 10			/* log time goes on, old sessions end; a leader's own */
 } WireWriteType;
 
 typedef struct WireWrite
@@ -175,9 +177,11 @@ typedef struct WireWrite
 	uint64_t	fence;			/* as its backend last saw it (law W6) */
 	uint32_t	timeline;		/* of the PostgreSQL write */
 	uint64_t	lsn;
-	uint64_t	session;		/* collections only, else 0 */
-	uint64_t	sequence;		/* WRITE_VERIFY: its id, not 0 */
-	uint64_t	fence_to;		/* WRITE_RAISE, else 0 */
+	uint64_t	session;		/* puts and deletes of a collection: exactly once; else 0 */
+	uint64_t	sequence;		/* ... this one of the session's, from 1; VERIFY: its id; EXPIRE: log time now */
+	uint64_t	fence_to;		/* WRITE_RAISE, else 0; at the same place: */
+	uint64_t	settled;		/* with a session: no sequence before this is asked again; EXPIRE: sessions
+								 * not used since this log time end */
 	uint32_t	nrecords;
 	Bytes		records;		/* encoded, read by wire_record_next(); SPLIT: a descriptor */
 } WireWrite;
@@ -186,7 +190,7 @@ typedef struct WireWrite
 typedef struct WireRecord
 {
 	Bytes		id;				/* 1..WIRE_ID_MAX bytes */
-	uint64_t	version;		/* DELETE: log index it was listed with */
+	uint64_t	version;		/* DELETE: log index it was listed with; 0, with a session: any */
 	Bytes		attributes;		/* PUT: encoded attributes, empty today */
 	Bytes		metadata;		/* PUT: empty in index mode */
 	uint32_t	dim;			/* PUT; 0 = deleted record of a collection */
@@ -238,6 +242,14 @@ typedef struct WireWriteResult
 	uint64_t	index;			/* log index: the mark of this write */
 	uint32_t	done;			/* records put, or deletes that hit */
 	uint8_t		took;			/* WRITE_RAISE: found a lower fence */
+
+	/*
+	 * It was done before, at index, as what it was then: a command for all of this
+	 * interval, of which this one may be a part.  What deletes hit is not known.
+	 */
+	bool		repeated;
+	uint64_t	first;
+	uint64_t	last;
 } WireWriteResult;
 
 extern void wire_write_result_put(Buf *out, const WireWriteResult *result);

@@ -14,7 +14,7 @@
  *		80  u64  lsn
  *		88  u64  session
  *		96  u64  sequence
- *	   104  u64  fence_to
+ *	   104  u64  fence_to, or settled
  *	   112  u32  number of records
  *	   116  records
  *
@@ -97,7 +97,7 @@ wire_write_begin(Buf *out, const WireWrite *write)
 	buf_put_u64(out, write->lsn);
 	buf_put_u64(out, write->session);
 	buf_put_u64(out, write->sequence);
-	buf_put_u64(out, write->fence_to);
+	buf_put_u64(out, write->type == WRITE_RAISE ? write->fence_to : write->settled);
 	buf_put_u32(out, 0);
 	Assert(out->len - begin == AT_RECORDS);
 	return begin;
@@ -210,13 +210,34 @@ check_split(const WireWrite *write, VtError *err)
 		status = VT_PROTOCOL;
 	if (status != VT_OK)
 		return vt_fail(err, status, "the shard to split off is malformed or of a newer version");
-	if (write->nrecords != 0 || write->fence_to != 0 || child.parent != write->route.shard ||
+	if (write->nrecords != 0 || write->settled != 0 || child.parent != write->route.shard ||
 		child.shard == child.parent || child.shard == 0 || child.base_index != 0 || child.first == 0 ||
 		child.nreplicas == 0 || child.range_ver != write->route.range_ver + 1 ||
 		!vt_id_equal(&child.generation, &write->route.generation) ||
 		!wire_owner_equal(&child.owner, &write->route.owner))
 		return vt_fail(err, VT_PROTOCOL, "the shard to split off does not fit the one it comes from");
 	return VT_OK;
+}
+
+/* What else than its records a command has, by its type. */
+static bool
+numbers_fit(const WireWrite *write)
+{
+	switch (write->type)
+	{
+		case WRITE_PUT:
+		case WRITE_DELETE:
+			return write->session == 0 ? write->settled == 0 :
+				write->settled > 0 && write->settled <= write->sequence;
+		case WRITE_RAISE:
+			return write->fence_to != 0;
+		case WRITE_VERIFY:
+			return write->settled == 0 && write->sequence != 0;
+		case WRITE_EXPIRE:
+			return write->settled < write->sequence;
+		default:
+			return write->settled == 0;
+	}
 }
 
 VtStatus
@@ -237,7 +258,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	if (format != WIRE_WRITE_FORMAT && format != WIRE_WRITE_HALVES)
 		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u and %u",
 					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_HALVES);
-	if (type < WRITE_PUT || type > WRITE_VERIFY)
+	if (type < WRITE_PUT || type > WRITE_EXPIRE)
 		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
 	out->type = (WireWriteType) type;
 	out->halves = format == WIRE_WRITE_HALVES;
@@ -247,7 +268,8 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	out->lsn = cursor_u64(&c);
 	out->session = cursor_u64(&c);
 	out->sequence = cursor_u64(&c);
-	out->fence_to = cursor_u64(&c);
+	out->settled = cursor_u64(&c);
+	out->fence_to = out->type == WRITE_RAISE ? out->settled : 0;
 	out->nrecords = cursor_u32(&c);
 	if (c.failed || reserved != 0 || (out->halves && out->type != WRITE_PUT))
 		return vt_fail(err, VT_PROTOCOL, "write command is malformed");
@@ -256,8 +278,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	plain = out->type != WRITE_PUT && out->type != WRITE_DELETE;
 	if (out->type == WRITE_SPLIT)
 		return check_split(out, err);
-	if (plain != (out->nrecords == 0) || (out->type == WRITE_RAISE) != (out->fence_to != 0) ||
-		(out->type == WRITE_VERIFY && out->sequence == 0))
+	if (plain != (out->nrecords == 0) || !numbers_fit(out))
 		return vt_fail(err, VT_PROTOCOL, "write command has the wrong parts for its type");
 	for (uint32_t i = 0; i < out->nrecords && !c.failed; i++)
 	{
@@ -311,12 +332,22 @@ wire_write_restamp(uint8_t *payload, size_t len, const WireRoute *route, uint64_
 	buf_free(&head);
 }
 
+/* In the place of took: an interval follows. */
+#define RESULT_REPEATED 2
+
 void
 wire_write_result_put(Buf *out, const WireWriteResult *result)
 {
 	buf_put_u64(out, result->index);
 	buf_put_u32(out, result->done);
-	buf_put_u8(out, result->took);
+	if (!result->repeated)
+	{
+		buf_put_u8(out, result->took);
+		return;
+	}
+	buf_put_u8(out, RESULT_REPEATED);
+	buf_put_u64(out, result->first);
+	buf_put_u64(out, result->last);
 }
 
 VtStatus
@@ -324,8 +355,16 @@ wire_write_result_get(Bytes body, WireWriteResult *out)
 {
 	Cursor		c = cursor_of(body);
 
+	memset(out, 0, sizeof(*out));
 	out->index = cursor_u64(&c);
 	out->done = cursor_u32(&c);
 	out->took = cursor_u8(&c);
-	return cursor_done(&c) && out->took <= 1 ? VT_OK : VT_PROTOCOL;
+	out->repeated = out->took == RESULT_REPEATED;
+	if (out->repeated)
+	{
+		out->took = 0;
+		out->first = cursor_u64(&c);
+		out->last = cursor_u64(&c);
+	}
+	return cursor_done(&c) && out->took <= 1 && out->first <= out->last ? VT_OK : VT_PROTOCOL;
 }

@@ -24,6 +24,9 @@
  *	- A delete removes the row only if its version is the one listed.  Versions
  *	  are log indexes and never come twice, so a delete that missed the first
  *	  time misses again, and one that hit finds its row or nothing.
+ *	- What sessions decide is as of the entry at hand, too (sessions.c).  A deletion
+ *	  that names no version takes what is older than itself: what is younger has
+ *	  survived from behind it, and is put again when replay comes there.
  *	- Counts are never kept incrementally on disk.
  *	- The highest WAL position decides nothing here: replay finds that of later
  *	  batches, never a lower one than it had.
@@ -75,10 +78,17 @@ vectors_fit(const Shard *shard, const WireWrite *write)
 		(record.dim == shard->desc.dim && record.halves == shard_halves(&shard->desc));
 }
 
+/* One of a session's: to be done now, not now, or never again. */
+static bool
+is_of_session(const WireWrite *write)
+{
+	return write->session != 0 && (write->type == WRITE_PUT || write->type == WRITE_DELETE);
+}
+
 Verdict
 shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 {
-	Verdict		verdict = {VT_OK, fence_at(shard, index)};
+	Verdict		verdict = {.status = VT_OK, .fence = fence_at(shard, index)};
 
 	if (!vt_id_equal(&write->route.generation, &shard->desc.generation))
 		verdict.status = VT_UNKNOWN_GENERATION;
@@ -95,8 +105,12 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 
 		verdict.status = shard_split_fits(shard, &child) ? VT_OK : VT_INVALID;
 	}
-	else if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < verdict.fence &&
-			 !vt_broken("W6-fence"))
+	else if (write->type == WRITE_OPEN)
+		verdict.status = sessions_have_room(shard->sessions);
+	else if (is_of_session(write))
+		verdict.status = sessions_judge(shard->sessions, write, &verdict.repeated, &verdict.done);
+	if (verdict.status == VT_OK && !verdict.repeated && (write->type == WRITE_PUT || write->type == WRITE_DELETE) &&
+		write->fence < verdict.fence && !vt_broken("W6-fence"))
 		verdict.status = VT_FENCED;
 	return verdict;
 }
@@ -164,7 +178,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 }
 
 static void
-delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, WireWriteResult *result)
+delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, WireWriteResult *result)
 {
 	Buf			key = {0};
 	WireRecord	record;
@@ -174,6 +188,8 @@ delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, WireWrit
 	{
 		uint64_t	there = records_version(shard->records, record.id);
 
+		if (record.version == 0 && write->session != 0 && there < index)
+			record.version = there;
 		if (there == 0 || (there != record.version && !vt_broken("W5-version")))
 			continue;
 		row_key(&key, record.id);
@@ -227,6 +243,18 @@ set_ingesting(Shard *shard, StoreBatch *batch, bool on)
 	atomic_store(&shard->ingesting, on);
 }
 
+/* It has been done; what comes of it again is this. */
+static void
+note_done(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index)
+{
+	SessionDone done = {
+		.sequence = write->sequence, .index = index, .first = shard->desc.first, .last = shard->desc.last
+	};
+
+	if (is_of_session(write))
+		sessions_note(shard->sessions, batch, write, &done);
+}
+
 /*
  * How far the history of the server that writes here has come: what a server
  * that takes over compares itself with (law W7).
@@ -257,7 +285,15 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 	verdict = shard_decide(shard, &write, command->index);
 	command->status = verdict.status;
 	result.index = command->index;
-	if (verdict.status == VT_OK)
+	if (verdict.repeated)
+	{
+		result.index = verdict.done.index;
+		result.repeated = true;
+		result.first = verdict.done.first;
+		result.last = verdict.done.last;
+		result.done = write.type == WRITE_PUT ? write.nrecords : 0;
+	}
+	else if (verdict.status == VT_OK)
 	{
 		note_lsn(shard, batch, write.lsn);
 		switch (write.type)
@@ -266,7 +302,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 				status = put_records(shard, batch, &write, command, &result, err);
 				break;
 			case WRITE_DELETE:
-				delete_records(shard, batch, &write, &result);
+				delete_records(shard, batch, &write, command->index, &result);
 				break;
 			case WRITE_RAISE:
 				raise_fence(shard, batch, &write, command->index, verdict.fence, &result);
@@ -284,7 +320,14 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 			case WRITE_SPLIT:
 				shard_split(shard, batch, &write, command->index, verdict.fence);
 				break;
+			case WRITE_OPEN:
+				sessions_open(shard->sessions, batch, command->index);
+				break;
+			case WRITE_EXPIRE:
+				sessions_expire(shard->sessions, batch, &write, command->index);
+				break;
 		}
+		note_done(shard, batch, &write, command->index);
 	}
 	wire_write_result_put(&command->reply, &result);
 	return status;

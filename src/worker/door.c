@@ -12,6 +12,8 @@
 DoorSays
 door_search(WireConsistency consistency, uint64_t mark, uint64_t applied, bool leader)
 {
+	if (consistency == WIRE_EVENTUAL)
+		return DOOR_SERVE;
 	if (consistency != WIRE_AT_MARK)
 		return DOOR_ASK;
 	if (applied >= mark || vt_broken("R3-behind"))

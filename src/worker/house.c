@@ -51,6 +51,7 @@ look_around(Worker *worker)
 {
 	worker_look(worker);
 	chores_look(worker);
+	logtime_pass(worker);
 	lease_expire(worker, clock_now_us(), false);
 	lease_bury(worker);
 }

@@ -257,6 +257,9 @@ extern struct json_t *drivers_ask(Drivers *drivers, struct json_t *question, int
 								  VtStatus *status);
 extern void drivers_free(Drivers *drivers);
 
+/* logtime.c: log time goes on in the shards that we lead; the house thread's */
+extern void logtime_pass(Worker *worker);
+
 /* house.c */
 extern void *house_main(void *worker);
 extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked again */

@@ -178,9 +178,9 @@ serve_write(Worker *worker, Request *request)
 		refuse(request, status, err.msg);
 		return;
 	}
-	if (write.type == WRITE_VERIFY)
+	if (write.type == WRITE_VERIFY || write.type == WRITE_EXPIRE)
 	{
-		refuse(request, VT_INVALID, "the placement driver asks for comparisons");
+		refuse(request, VT_INVALID, "that is for the leader of the shard to write");
 		return;
 	}
 	if (!find_shard(worker, request, &write.route))

@@ -14,6 +14,9 @@
  *	   g			1 while a bulk load goes on
  *	   b			this replica was set aside: never open it again
  *	   w			newest entry of which something survived a power loss
+ *	   s ...		sessions of a collection (sessions.c)
+ *	   t <index>	their log time
+ *	   h <index>	the sessions that go with a child
  *	   c <index>	a shard that was split off by the entry at index
  *	   v <id>		a record
  *
@@ -416,6 +419,8 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 	if (status == VT_OK)
 		status = shard_load_children(shard, *replay, err);
 	if (status == VT_OK)
+		status = sessions_load(shard->sessions, shard->rows, *replay, &shard->newest, err);
+	if (status == VT_OK)
 		status = load_records(shard, err);
 	if (status == VT_OK)
 		status = settle_position(shard, *replay, err);
@@ -442,6 +447,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->children_lock, NULL);
 	pthread_mutex_init(&shard->verified_lock, NULL);
 	cond_init(&shard->gate);
+	shard->sessions = sessions_new();
 	status = shard_open_rows(directory, id, &shard->rows, err);
 	if (status == VT_OK)
 		status = shard_load(shard, replay, err);
@@ -469,6 +475,7 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->children_lock);
 	pthread_mutex_destroy(&shard->verified_lock);
 	pthread_cond_destroy(&shard->gate);
+	sessions_free(shard->sessions);
 	free(shard->raises);
 	free(shard->children);
 	buf_free(&shard->purge);
@@ -554,6 +561,8 @@ shard_checkpoint(void *state, uint64_t *index, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	if (status == VT_OK)
+		status = sessions_trim(shard->rows, *index, batch, err);
 	if (*index >= shard->newest)
 		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)

@@ -13,6 +13,7 @@
 
 #include "records.h"
 #include "replica/replica.h"
+#include "sessions.h"
 #include "wire/wire.h"
 
 /* A raise of the fence that replay may still have to look back at. */
@@ -42,6 +43,7 @@ typedef struct ShardChild
 {
 	uint64_t	index;			/* of the SPLIT; where the child's log begins */
 	bool		owed;
+	bool		sessions;		/* as they were then lie frozen, too */
 	uint64_t	fence;			/* in force at the split */
 	WireShardDesc desc;			/* as it was founded, base_index included */
 } ShardChild;
@@ -110,6 +112,9 @@ typedef struct Shard
 	atomic_uint_fast64_t lsn;	/* highest WAL position of any write applied */
 	uint64_t	applied;
 	atomic_bool ingesting;
+	Sessions   *sessions;
+	int64_t		watched_us;		/* logtime.c; the house thread's */
+	uint64_t	watched_term;	/* 0 = somebody else watches */
 	uint64_t	verify;			/* the command at hand asks for a comparison of this id; 0 = no */
 
 	/*
@@ -191,6 +196,8 @@ typedef struct Verdict
 {
 	VtStatus	status;
 	uint64_t	fence;			/* in force at this index */
+	bool		repeated;		/* VT_OK, but it was done before: */
+	SessionDone done;
 } Verdict;
 
 /* -- shard.c and transfer.c share these ------------------------------------ */

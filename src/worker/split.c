@@ -46,7 +46,8 @@
 
 #include "base/breaks.h"
 
-#define CHILD_FORMAT 1
+#define CHILD_FORMAT 2
+#define CHILD_FORMAT_BEFORE 1	/* there were no sessions */
 
 bool
 shard_owns(const Shard *shard, Bytes id)
@@ -72,7 +73,7 @@ put_child(StoreBatch *batch, const ShardChild *child)
 	Buf			value = {0};
 
 	child_key(key, child->index);
-	buf_put_u8(&value, CHILD_FORMAT);
+	buf_put_u8(&value, child->sessions ? CHILD_FORMAT : CHILD_FORMAT_BEFORE);
 	buf_put_u8(&value, child->owed);
 	buf_put_u64(&value, child->fence);
 	wire_desc_put(&value, &child->desc);
@@ -91,8 +92,9 @@ get_child(Bytes key, Bytes value, ShardChild *out)
 	out->fence = cursor_u64(&c);
 	if (key.len != 9 || c.failed)
 		return VT_CORRUPT;
-	if (format != CHILD_FORMAT)
+	if (format != CHILD_FORMAT && format != CHILD_FORMAT_BEFORE)
 		return VT_VERSION;
+	out->sessions = format == CHILD_FORMAT;
 	status = wire_desc_get(&c, &out->desc);
 	out->index = get_be64(key.data + 1);
 	out->owed = owed != 0;
@@ -215,10 +217,11 @@ is_kept(void *arg, Bytes id)
 void
 shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence)
 {
-	ShardChild	child = {.index = index, .owed = true, .fence = fence, .desc = wire_split_child(write)};
+	ShardChild	child = {.index = index, .owed = true, .sessions = true, .fence = fence, .desc = wire_split_child(write)};
 
 	child.desc.base_index = index;
 	put_child(batch, &child);
+	sessions_freeze(shard->sessions, batch, index);
 	take_child(shard, &child);
 	publish_range(shard);
 	if (!vt_broken("D1-rows"))
@@ -240,8 +243,8 @@ struct Heir
 
 /*
  * The fence in force at the split, as its entry's batch says: of the parent's raises
- * those before it may be forgotten by now.  And the highest WAL position, never lower
- * than it was there.
+ * those before it may be forgotten by now.  The highest WAL position, never lower
+ * than it was there.  And the sessions as the split left them.
  */
 static VtStatus
 copy_facts(Heir *heir, StoreBatch *batch, VtError *err)
@@ -261,6 +264,8 @@ copy_facts(Heir *heir, StoreBatch *batch, VtError *err)
 	else if (status == VT_NOT_FOUND)
 		status = VT_OK;
 	buf_free(&value);
+	if (status == VT_OK && heir->child.sessions)
+		status = sessions_bequeath(heir->shard->rows, heir->child.index, batch, err);
 	return status;
 }
 
@@ -388,6 +393,7 @@ shard_settle(Shard *shard, uint64_t child, VtError *err)
 			status = vt_fail(err, VT_BUSY, "the split is not applied yet");
 		found.owed = false;
 		put_child(batch, &found);
+		sessions_thaw(batch, found.index);
 		if (status == VT_OK)
 			status = store_write(shard->rows, batch, true, err);
 		pthread_mutex_lock(&shard->children_lock);

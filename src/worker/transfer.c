@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/breaks.h"
 #include "base/cond.h"
 #include "base/log.h"
 
@@ -44,7 +45,7 @@ typedef struct Outgoing
 static bool
 is_own_key(Bytes key)
 {
-	return key.len == 1 && strchr("bik", key.data[0]);
+	return (key.len == 1 && strchr("bik", key.data[0])) || (key.data[0] == 's' && vt_broken("E1-snapshot"));
 }
 
 static bool
@@ -190,8 +191,7 @@ stage_begin(Shard *shard, uint64_t stream, VtError *err)
 static bool
 key_is_known(Bytes key)
 {
-	return key.len > 0 && (key.data[0] == 'v' || key.data[0] == 'f' || key.data[0] == 'c' ||
-						   (key.len == 1 && strchr("adgpw", key.data[0])));
+	return (key.len > 1 && strchr("cfhstv", key.data[0])) || (key.len == 1 && strchr("adgpw", key.data[0]));
 }
 
 static VtStatus

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "private.h"
 
+#define SESSION_MS (UINT64_C(600) * 1000)
 #define LOG_BYTES_MIN (UINT64_C(64) << 20)
 #define LOG_BYTES_MAX (UINT64_C(1) << 30)
 
@@ -326,6 +327,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	VtStatus	status;
 
 	worker->options = *options;
+	if (worker->options.session_ms == 0)
+		worker->options.session_ms = SESSION_MS;
 	worker->started_us = clock_now_us();
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);

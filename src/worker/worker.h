@@ -32,6 +32,7 @@ typedef struct WorkerOptions
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
+	uint64_t	session_ms;		/* of log time a session lives unused; 0 = ten minutes */
 	uint64_t	boot_epoch;
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } WorkerOptions;

@@ -201,6 +201,40 @@ sample_verify(Buf *out)
 	wire_write_end(out, wire_write_begin(out, &write), 0);
 }
 
+static inline void
+sample_open(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_OPEN);
+
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+}
+
+static inline void
+sample_expire(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_EXPIRE);
+
+	write.sequence = 900000;
+	write.settled = 300000;
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+}
+
+/* One of a session's. */
+static inline void
+sample_session(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_DELETE);
+	size_t		begin;
+	WireRecord	record = {.id = bytes_str("name")};
+
+	write.session = 1017;
+	write.sequence = 9;
+	write.settled = 7;
+	begin = wire_write_begin(out, &write);
+	wire_record_put(out, WRITE_DELETE, &record);
+	wire_write_end(out, begin, 1);
+}
+
 static inline VtStatus
 recode_write(Bytes in, Buf *out)
 {
@@ -232,7 +266,16 @@ recode_write(Bytes in, Buf *out)
 static inline void
 sample_write_result(Buf *out)
 {
-	WireWriteResult result = {123456789, 500, 1};
+	WireWriteResult result = {.index = 123456789, .done = 500, .took = 1};
+
+	wire_write_result_put(out, &result);
+}
+
+static inline void
+sample_write_repeated(Buf *out)
+{
+	WireWriteResult result = {.index = 123456789, .done = 500, .repeated = true, .first = 0x4000000000000000,
+		.last = 0x7fffffffffffffff};
 
 	wire_write_result_put(out, &result);
 }
@@ -540,6 +583,10 @@ static const WireMessage wire_messages[] = {
 	{"write_delete", sample_delete, recode_write},
 	{"write_raise", sample_raise, recode_write},
 	{"write_ingest", sample_ingest, recode_write},
+	{"write_open", sample_open, recode_write},
+	{"write_expire", sample_expire, recode_write},
+	{"write_session", sample_session, recode_write},
+	{"write_repeated", sample_write_repeated, recode_write_result},
 	{"write_split", sample_split, recode_write},
 	{"write_verify", sample_verify, recode_write},
 	{"write_result", sample_write_result, recode_write_result},

@@ -182,6 +182,7 @@ sims() {
 	lane raft $limit "$BUILD/sim" --seed 1 --runs "$1"
 	lane shards $limit "$BUILD/sim" --shards --seed 1 --runs "$2"
 	lane splits $limit "$BUILD/sim" --splits --seed 1 --runs $(($2 / 4))
+	lane sessions $limit "$BUILD/sim" --sessions --seed 1 --runs $(($2 / 3))
 	lanes_close
 }
 
@@ -200,7 +201,8 @@ more_sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios &&
 		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$1" &&
 		$limit env BUILD="$BUILD" sh test/harness/seeds.sh "$2" shards &&
-		$limit env BUILD="$BUILD" sh test/harness/seeds.sh $(($2 / 4)) splits
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh $(($2 / 4)) splits &&
+		$limit env BUILD="$BUILD" sh test/harness/seeds.sh $(($2 / 2)) sessions
 }
 
 # Scheduling of the placement driver, so many seeds of each scenario; the big ones in check --long.

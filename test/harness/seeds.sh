@@ -4,6 +4,7 @@
 #	seeds.sh RUNS			RUNS more random worlds of Raft, in pieces of 5000
 #	seeds.sh RUNS shards	the same with shards and servers in them
 #	seeds.sh RUNS splits	and with shards that are split
+#	seeds.sh RUNS sessions	and with clients of collections in place of servers
 #
 # $BUILD/seeds.total (shards.total) keeps the next seed and the sum of all counts; it is replaced
 # as a whole after each piece, so the work may be ended at any time and costs a
@@ -20,6 +21,7 @@ log=$BUILD/$kind.log
 flags=
 [ "$kind" != shards ] || flags=--shards
 [ "$kind" != splits ] || flags=--splits
+[ "$kind" != sessions ] || flags=--sessions
 
 next=$(awk '$1 == "next" {print $2}' "$total" 2>/dev/null || true)
 [ -z "${FIRST:-}" ] || { next=$FIRST; rm -f "$total"; }

@@ -12,6 +12,7 @@
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
  *		sim --shards ...			shards and PostgreSQL servers in the same world
  *		sim --splits ...			... and shards that are split meanwhile
+ *		sim --sessions ...			... with clients of collections in place of servers
  *		sim --shards --zoo [--law NAME]	their laws broken (built with -DVT_BREAKS)
  *		sim --bench					how fast the core alone is
  *
@@ -121,7 +122,7 @@ run_seeds(SimWorld world, uint64_t runs)
 #undef X
 
 	if (world.guest != NULL)
-		idle += shard_print_counts(runs, world.splits);
+		idle += shard_print_counts(runs, &world);
 
 	/* What many worlds never met was not tested. */
 	if (runs >= 500)
@@ -143,7 +144,7 @@ usage(void)
 		  "       sim --scenarios DIR [--update]\n"
 		  "       sim --bench\n"
 		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n"
-		  "       sim --shards ...; --splits ...; --shards --zoo [--law NAME]\n", stderr);
+		  "       sim --shards ...; --splits ...; --sessions ...; --shards --zoo [--law NAME]\n", stderr);
 	return 2;
 }
 
@@ -169,10 +170,11 @@ main(int argc, char **argv)
 			trace = true;
 		else if (strcmp(argv[i], "--shards") == 0)
 			world.guest = &shard_guest;
-		else if (strcmp(argv[i], "--splits") == 0)
+		else if (strcmp(argv[i], "--splits") == 0 || strcmp(argv[i], "--sessions") == 0)
 		{
 			world.guest = &shard_guest;
 			world.splits = true;
+			world.sessions |= strcmp(argv[i], "--sessions") == 0;
 		}
 		else if (strcmp(argv[i], "--bench") == 0)
 			return bench_run();

@@ -21,6 +21,8 @@ typedef struct Waiting
 	uint64_t	index;			/* of the command; 0: a read */
 	uint64_t	term;
 	uint64_t	cookie;			/* of the read */
+	uint64_t	asked;			/* a read whose index the leader has to say: the question's number */
+	uint64_t	until;			/* ... as it did: to be applied first */
 	ShardMessage question;		/* without the command */
 } Waiting;
 
@@ -248,6 +250,7 @@ reply_head(const Replica *r, const ShardMessage *question, VtStatus status)
 	reply.fence = atomic_load(&m->shard->fence);
 	reply.index = r->sm_applied;
 	reply.n = 0;
+	reply.repeated = false;
 	return reply;
 }
 
@@ -295,6 +298,34 @@ answer_rows(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
 		take_batch(&reply, rows);
 	else if (reply.n > 0)
 		memcpy(reply.rows, rows, reply.n * sizeof(ShardRow));
+	net_send(sim, &reply);
+}
+
+/* The record that was asked for, as it is here. */
+static void
+answer_get(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
+{
+	ShardMessage reply = reply_head(r, question, VT_OK);
+	const ShardRow *rows;
+	Shard	   *shard = machine_shard(r);
+	size_t		n = shard_records(shard->records, &rows);
+	uint8_t		id[WIRE_TID_SIZE];
+
+	/*
+	 * D1: it was split while the question waited; or whoever asks knows the new version
+	 * and not the new interval.
+	 */
+	if (question->route.range_ver != shard->desc.range_ver ||
+		(!shard_owns(shard, shard_id_of(question->tid, id)) && !vt_broken("D1-get")))
+	{
+		answer(sim, r, question, VT_WRONG_SHARD);
+		return;
+	}
+	truth_answered(sim, r, shard);
+	reply.index = index;
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].tid == question->tid)
+			reply.rows[reply.n++] = rows[i];
 	net_send(sim, &reply);
 }
 
@@ -393,6 +424,108 @@ take_write(Sim *sim, Replica *r, ShardMessage *q)
 	wait_for(m, q, index, term, 0);
 }
 
+/* Something for the log that nobody waits for. */
+void
+machine_propose(Sim *sim, Replica *r, Bytes command)
+{
+	uint64_t	fail_in = sim->memory.fail_in;
+	RaftBuf    *buf;
+	uint64_t	index;
+	uint64_t	term;
+
+	sim->memory.fail_in = 0;
+	buf = raft_buf_new(&sim->memory.vtable, command.data, (uint32_t) command.len);
+	sim->memory.fail_in = fail_in;
+	if (raft_propose(r->raft, &buf, 1, &index, &term) == VT_OK)
+		sim->counts.proposed++;
+	raft_buf_release(buf);
+	sim_settle(sim, r);
+}
+
+/* -- Linearizable reads away from the leader ------------------------------------------ */
+
+static bool
+is_leader(const Replica *r)
+{
+	RaftStatus	status;
+
+	raft_get_status(r->raft, &status);
+	return status.role == RAFT_LEADER;
+}
+
+static void
+ask_leader(Sim *sim, Replica *r, const ShardMessage *q)
+{
+	Machine    *m = r->guest;
+	ShardMessage question = *q;
+	RaftStatus	status;
+
+	raft_get_status(r->raft, &status);
+	if (status.leader == 0 || status.leader == r->id)
+	{
+		answer(sim, r, q, VT_NOT_LEADER);
+		return;
+	}
+	if (vt_broken("RI-ask"))
+	{
+		answer_get(sim, r, q, r->sm_applied);
+		return;
+	}
+	memset(&question.command, 0, sizeof(Buf));
+	question.kind = ASK_INDEX;
+	question.request = ++shard_world(sim)->next_request;
+	question.client = 0;
+	question.asker = r->id;
+	question.replica = status.leader;
+	wait_for(m, q, 0, 0, 0);
+	m->waiting[m->n - 1].asked = question.request;
+	net_send(sim, &question);
+}
+
+/* Reads that the leader has said an index for, and that this replica has reached. */
+static void
+serve_reached(Sim *sim, Replica *r)
+{
+	Machine    *m = r->guest;
+
+	for (size_t i = m->n; i-- > 0;)
+	{
+		Waiting		w = m->waiting[i];
+
+		if (w.until == 0 || (w.until > r->sm_applied && !vt_broken("RI-wait")))
+			continue;
+		m->waiting[i] = m->waiting[--m->n];
+		COUNT(sim, follower_reads);
+		answer_get(sim, r, &w.question, w.until);
+	}
+}
+
+/* The leader's answer. */
+void
+machine_take_index(Sim *sim, Replica *r, const ShardMessage *m)
+{
+	Machine    *machine = r->guest;
+
+	for (size_t i = 0; i < machine->n; i++)
+	{
+		Waiting    *w = &machine->waiting[i];
+
+		if (w->asked == 0 || w->asked != m->request)
+			continue;
+		w->asked = 0;
+		w->until = m->index;
+		if (m->status != VT_OK)
+		{
+			ShardMessage question = w->question;
+
+			*w = machine->waiting[--machine->n];
+			answer(sim, r, &question, VT_NOT_LEADER);
+			return;
+		}
+	}
+	serve_reached(sim, r);
+}
+
 /* A request has arrived. */
 void
 machine_answer(Sim *sim, Replica *r, ShardMessage *q)
@@ -417,6 +550,10 @@ machine_answer(Sim *sim, Replica *r, ShardMessage *q)
 	}
 	else if (!is_whole(r))
 		answer(sim, r, q, VT_BUSY);
+	else if (q->kind == ASK_GET && door_search(q->consistency, 0, r->sm_applied, false) == DOOR_SERVE)
+		answer_get(sim, r, q, r->sm_applied);
+	else if (q->kind == ASK_GET && !is_leader(r))
+		ask_leader(sim, r, q);
 	else if (q->kind == ASK_WRITE)
 		take_write(sim, r, q);
 	else if (q->kind == ASK_SEARCH && door_search(WIRE_AT_MARK, q->mark, r->sm_applied, false) == DOOR_BEHIND)
@@ -460,7 +597,17 @@ machine_read(Sim *sim, Replica *r, const Pending *p)
 			sim->groups[r->group].finished++;
 			sim->groups[r->group].reads_finished++;
 			sim->counts.reads++;
-			answer_rows(sim, r, &question, p->index);
+			if (question.kind == ASK_GET)
+				answer_get(sim, r, &question, p->index);
+			else if (question.kind == ASK_INDEX)
+			{
+				ShardMessage reply = reply_head(r, &question, VT_OK);
+
+				reply.index = p->index;
+				net_send(sim, &reply);
+			}
+			else
+				answer_rows(sim, r, &question, p->index);
 			return;
 		}
 }
@@ -508,6 +655,13 @@ tell_waiting(Sim *sim, Replica *r, const ReplicaCommand *command, const WireWrit
 		reply = reply_head(r, &w->question, w->term == command->term ? command->status : VT_UNAVAILABLE);
 		reply.index = command->index;
 		reply.took = result->took != 0;
+		reply.repeated = result->repeated;
+		if (result->repeated)
+		{
+			reply.index = result->index;
+			reply.first = result->first;
+			reply.last = result->last;
+		}
 		*w = m->waiting[--m->n];
 		sim->groups[r->group].finished++;
 		sim->counts.written++;
@@ -542,11 +696,18 @@ apply_batch(Sim *sim, Replica *r, const Applying *entries, size_t n)
 		WireWrite	write;
 
 		if (wire_write_result_get(buf_bytes(&commands[i].reply), &result) != VT_OK ||
-			result.index != commands[i].index)
+			(result.index != commands[i].index && !result.repeated))
 			sim_fail(sim, "group %u replica %llu answers %llu wrongly", r->group, LLU(r->id),
 					 LLU(commands[i].index));
-		truth_decided(sim, r, commands[i].index, commands[i].status, result.took != 0);
-		if (wire_write_get(commands[i].bytes, &write, NULL) == VT_OK && write.type == WRITE_SPLIT)
+		truth_decided(sim, r, commands[i].index, commands[i].status, result.took | result.repeated << 1);
+		if (wire_write_get(commands[i].bytes, &write, NULL) != VT_OK)
+			abort();
+		if (commands[i].status == VT_OK)
+			session_decided(sim, r, &write, commands[i].index, &result);
+		shard_world(sim)->counts.repeats += result.repeated;
+		shard_world(sim)->counts.repeats_by_children += result.repeated && result.index <= sim->groups[r->group].base;
+		shard_world(sim)->counts.expiries += write.type == WRITE_EXPIRE;
+		if (write.type == WRITE_SPLIT)
 		{
 			if (commands[i].status == VT_OK)
 				split_applied(sim, r, &write, commands[i].index);
@@ -559,6 +720,16 @@ apply_batch(Sim *sim, Replica *r, const Applying *entries, size_t n)
 	if (sim->trace != NULL)
 		trace_machine(sim, r, k, entries[n - 1].index);
 	truth_applied(sim, r, m->shard, entries[n - 1].index, entries[n - 1].index >= m->whole_at);
+}
+
+/* A batch that ends with a split leaves the sessions as the split does. */
+static size_t
+up_to_split(const Applying *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (entries[i].bytes != NULL && entries[i].len > 1 && entries[i].bytes[1] == WRITE_SPLIT)
+			return i + 1;
+	return n;
 }
 
 /* What raft.h hands out, in batches of the machine's own. */
@@ -577,6 +748,8 @@ machine_apply(Sim *sim, Replica *r, const Applying *entries, size_t n)
 
 		if (some > n - i)
 			some = n - i;
+		if (sim->world.sessions)
+			some = up_to_split(entries + i, some);
 		apply_batch(sim, r, entries + i, some);
 		i += some;
 		/* LevelDB writes a table when it gets round to it. */
@@ -586,6 +759,8 @@ machine_apply(Sim *sim, Replica *r, const Applying *entries, size_t n)
 			model_store_compact(path);
 		}
 	}
+	if (!sim->failed)
+		serve_reached(sim, r);
 	if (!sim->failed)
 		truth_look(sim);
 }

@@ -52,7 +52,7 @@ net_send(Sim *sim, const ShardMessage *m)
 	sim_note(sim, m->request * 3 + m->answer);
 	if (sim->trace != NULL)
 		sim_trace(sim, "g%u %s %s of server %d to %llu: %s", m->group, m->answer ? "answer to" : "request",
-				  (const char *const[]) {"write", "read", "list", "search"}[m->kind], m->server,
+				  (const char *const[]) {"write", "read", "list", "search", "get", "index"}[m->kind], m->server,
 				  (unsigned long long) m->replica, vt_status_words(m->status));
 	if (sim_chance(sim, w->drop))
 		return;
@@ -87,8 +87,8 @@ any_replica(Sim *sim, uint32_t group)
 	return r != NULL ? r->id : 1;
 }
 
-static void
-take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
+void
+net_take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
 {
 	Ask		   *a = &asks->ask[m->group];
 
@@ -135,12 +135,20 @@ net_step(Sim *sim, void *guest)
 		if (machine_is_open(r))
 			machine_answer(sim, r, m);
 	}
+	else if (m->kind == ASK_INDEX)
+	{
+		r = &sim->groups[m->group].replicas[m->asker - 1];
+		if (machine_is_open(r) && sim->stores[r->store].paused_until <= sim->now)
+			machine_take_index(sim, r, m);
+	}
+	else if (m->client != 0)
+		session_take(sim, m);
 	else if (m->server >= 0 && w->servers[m->server].life == m->life)
 	{
 		s = &w->servers[m->server];
 		for (int b = 0; b < MAX_BACKENDS; b++)
-			take_answer(sim, &s->backends[b].asks, m);
-		take_answer(sim, &s->sweep.asks, m);
+			net_take_answer(sim, &s->backends[b].asks, m);
+		net_take_answer(sim, &s->sweep.asks, m);
 	}
 	net_drop(m);
 }
@@ -238,8 +246,8 @@ asks_clear(Asks *asks)
 	memset(asks, 0, sizeof(*asks));
 }
 
-static void
-ask_again(Sim *sim, Ask *a)
+void
+ask_send(Sim *sim, Ask *a)
 {
 	ShardWorld *w = shard_world(sim);
 	ShardMessage *q = &a->question;
@@ -250,13 +258,16 @@ ask_again(Sim *sim, Ask *a)
 	if (a->times > 0 && a->asked_at != 0)
 		w->leader[q->group] = any_replica(sim, q->group);
 	q->replica = q->kind == ASK_SEARCH || q->anywhere ? any_replica(sim, q->group) : w->leader[q->group];
+	/* Half of the linearizable reads, too, go to somebody who has to ask. */
+	if (q->kind == ASK_GET && (q->consistency == WIRE_EVENTUAL || sim_below(sim, 2) == 0))
+		q->replica = any_replica(sim, q->group);
 	a->times++;
 	a->asked_at = sim->now;
 	net_send(sim, q);
 }
 
-static Ask *
-prepare(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark)
+Ask *
+ask_prepare(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark)
 {
 	ShardWorld *w = shard_world(sim);
 	Ask		   *a = &asks->ask[group];
@@ -278,11 +289,11 @@ prepare(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int rout
 void
 ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark, Buf *command)
 {
-	Ask		   *a = prepare(sim, server, asks, group, kind, route, mark);
+	Ask		   *a = ask_prepare(sim, server, asks, group, kind, route, mark);
 
 	if (command != NULL)
 		a->question.command = *command;
-	ask_again(sim, a);
+	ask_send(sim, a);
 }
 
 /*
@@ -296,13 +307,13 @@ ask_search(Sim *sim, int server, Backend *b, uint32_t group)
 	uint64_t	served = b->asks.ask[group].reply.replica;
 	/* R3: of every batch. */
 	uint64_t	mark = b->found_n[group] > 0 && vt_broken("R3-batch") ? 0 : b->scan_marks[group];
-	Ask		   *a = prepare(sim, server, &b->asks, group, ASK_SEARCH, b->route, mark);
+	Ask		   *a = ask_prepare(sim, server, &b->asks, group, ASK_SEARCH, b->route, mark);
 
 	a->served = served;
 	a->question.k = b->scan_k;
 	for (size_t i = 0; i < b->found_n[group]; i++)
 		a->question.excluded |= 1u << b->found[group][i].tid;
-	ask_again(sim, a);
+	ask_send(sim, a);
 	if (w->paged && sim_below(sim, 4) == 0)
 	{
 		w->counts.hedged++;
@@ -330,7 +341,7 @@ asks_pending(Sim *sim, Asks *asks, uint32_t limit, bool *gave_up)
 		if (a->times >= limit && !sim->calm)
 			*gave_up = true;
 		else
-			ask_again(sim, a);
+			ask_send(sim, a);
 	}
 	return pending;
 }

@@ -50,7 +50,7 @@ truth_free(ShardWorld *w)
 /* -- One machine ------------------------------------------------------------------- */
 
 void
-truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, bool took)
+truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, int took)
 {
 	ShardTruth *truth = &shard_world(sim)->truth[r->group];
 	size_t		at = (size_t) (index - sim->groups[r->group].base);
@@ -59,7 +59,7 @@ truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, bool took)
 	if (truth->decided[at] == 0)
 	{
 		truth->decided[at] = (uint8_t) (status + 1);
-		truth->took[at] = took;
+		truth->took[at] = (uint8_t) took;
 	}
 	else if (truth->decided[at] != status + 1 || truth->took[at] != took)
 		sim_fail(sim, "[S3] group %u replica %llu decides %llu otherwise: %s for %s", r->group,
@@ -72,7 +72,8 @@ digest_of(const Shard *shard)
 {
 	const ShardRow *rows;
 	size_t		n = shard_records(shard->records, &rows);
-	uint64_t	digest = prng_mix(atomic_load(&shard->fence) + 77) ^ shard->desc.last ^ shard->desc.range_ver;
+	uint64_t	digest = prng_mix(atomic_load(&shard->fence) + 77) ^ shard->desc.last ^ shard->desc.range_ver ^
+		sessions_digest(shard->sessions);
 
 	for (size_t i = 0; i < n; i++)
 		digest = prng_mix(digest ^ prng_mix((uint64_t) rows[i].tid + 1) ^ prng_mix(rows[i].version * 3) ^

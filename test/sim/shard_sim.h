@@ -18,6 +18,7 @@
  *	  heap.c			heap, WAL, crash, promotion; who sees what
  *	  gateway.c			backends: insert, flush, commit
  *	  scan.c			their scans
+ *	  shard_session.c	instead of them: clients of collections
  *	  sweep.c			VACUUM, repair, REINDEX
  *	  shard_zoo.c		every law broken once
  *	  shard_store.c		LevelDB
@@ -69,7 +70,9 @@ typedef enum AskKind
 	ASK_WRITE,
 	ASK_READ,					/* ReadIndex: fence and mark */
 	ASK_LIST,					/* linearizable */
-	ASK_SEARCH					/* at a mark */
+	ASK_SEARCH,					/* at a mark */
+	ASK_GET,					/* a record */
+	ASK_INDEX					/* a follower asks its leader: ReadIndex */
 } AskKind;
 
 /* A request or its answer, on the way. */
@@ -79,7 +82,13 @@ typedef struct ShardMessage
 	bool		answer;
 	bool		anywhere;		/* a law is broken: list at any replica, as it stands */
 	uint64_t	request;
-	int			server;			/* who asks; -1: nobody waits */
+	int			server;			/* who asks; -1: nobody waits, or: */
+	uint64_t	client;			/* a hand of shard_session.c; 0: none */
+	uint64_t	asker;			/* ASK_INDEX: the replica that wants to know */
+	bool		opens;			/* ASK_WRITE: a session */
+	bool		repeated;		/* it was done before, for all of the interval */
+	WireConsistency consistency;	/* ASK_GET */
+	int			tid;
 	uint64_t	life;			/* of the server */
 	uint32_t	group;
 	uint64_t	replica;
@@ -288,11 +297,19 @@ typedef struct ShardTruth
 	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
 	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again)
 
+/* The same, of worlds with sessions. */
+#define SESSION_COUNTS(X) \
+	X(sessions_opened) X(sessions_lost) X(session_writes) X(session_timeouts) X(clients_died) X(repeats) \
+	X(repeats_by_children) X(linearizable_reads) X(follower_reads) X(eventual_reads) X(histories) \
+	X(expiries)
+
 typedef struct ShardCounts
 {
 #define X(name) uint64_t name;
 	SHARD_COUNTS(X)
 	SPLIT_COUNTS(X)
+	SESSION_COUNTS(X)
+	X(histories_unknown)
 #undef X
 } ShardCounts;
 
@@ -324,6 +341,7 @@ typedef struct Splitting
 	uint32_t	parent;			/* group */
 	uint64_t	index;
 	uint64_t	fence;			/* in force there */
+	uint64_t	sessions;		/* digest of them; where there are some */
 	uint64_t	version[MAX_TIDS];	/* of the rows it begins with; 0: none */
 } Splitting;
 
@@ -395,6 +413,7 @@ typedef struct ShardWorld
 	uint32_t	scans;			/* of ten turns of an idle backend */
 	bool		may_promote;
 
+	struct SessionWorld *sessions;	/* NULL: there are none */
 	ShardCounts counts;
 } ShardWorld;
 
@@ -408,7 +427,7 @@ shard_world(const Sim *sim)
 
 extern const SimGuest shard_guest;
 extern ShardCounts shard_total; /* of all worlds of this process */
-extern uint32_t shard_print_counts(uint64_t runs, bool splits);
+extern uint32_t shard_print_counts(uint64_t runs, const SimWorld *world);
 
 /* shard_machine.c: what SimGuest asks for */
 extern uint64_t machine_open(Sim *sim, Replica *r);
@@ -420,6 +439,8 @@ extern void machine_read(Sim *sim, Replica *r, const Pending *p);
 extern uint64_t machine_checkpoint(Sim *sim, Replica *r);
 extern bool machine_snapshot(Sim *sim, Replica *r, RaftSnapshot *snapshot);
 extern void machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot);
+extern void machine_take_index(Sim *sim, Replica *r, const ShardMessage *m);
+extern void machine_propose(Sim *sim, Replica *r, Bytes command);
 extern void machine_answer(Sim *sim, Replica *r, ShardMessage *question);
 extern bool machine_is_open(const Replica *r);
 extern bool machine_is_whole(const Replica *r);
@@ -448,6 +469,9 @@ extern void net_drop(void *guest);
 extern void net_send(Sim *sim, const ShardMessage *m);	/* copies */
 extern void message_free(ShardMessage *m);
 extern void asks_clear(Asks *asks);
+extern Ask *ask_prepare(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark);
+extern void ask_send(Sim *sim, Ask *a);
+extern void net_take_answer(Sim *sim, Asks *asks, const ShardMessage *m);
 extern void ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, int route, uint64_t mark,
 				Buf *command);	/* takes the command */
 extern void ask_search(Sim *sim, int server, Backend *b, uint32_t group);
@@ -461,10 +485,20 @@ extern uint32_t target_of(const Sim *sim, uint32_t collection, int route, int ti
 /* shard_oracle.c */
 extern void truth_applied(Sim *sim, Replica *r, Shard *shard, uint64_t applied, bool whole);
 extern void truth_answered(Sim *sim, const Replica *r, const Shard *shard);
-extern void truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, bool took);
+extern void truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, int took);
 extern void truth_look(Sim *sim);
 extern void truth_scan(Sim *sim, int server, const Backend *b);
 extern void truth_free(ShardWorld *w);
+
+/* shard_session.c */
+typedef struct SessionWorld SessionWorld;
+extern void session_start(Sim *sim);
+extern void session_end(Sim *sim);
+extern void session_step(Sim *sim);
+extern void session_take(Sim *sim, const ShardMessage *m);
+extern void session_decided(Sim *sim, const Replica *r, const WireWrite *write, uint64_t index,
+							const WireWriteResult *result);
+extern bool session_is_idle(Sim *sim);
 
 /* heap.c */
 extern bool heap_is_active(const Server *s, int txn);

@@ -306,7 +306,9 @@ split_applied(Sim *sim, Replica *r, const WireWrite *write, uint64_t index)
 	w->descs[r->group].last = child.first - 1;
 	w->descs[r->group].range_ver = child.range_ver;
 	(void) shard_find_child(machine_shard(r), child.shard, &its);
-	w->split[g] = (Splitting) {.committed = true, .parent = r->group, .index = index, .fence = its.fence};
+	w->split[g] = (Splitting) {.committed = true, .parent = r->group, .index = index, .fence = its.fence,
+		.sessions = sessions_digest(machine_shard(r)->sessions)
+	};
 
 	group->id = g + 1;
 	group->options = sim->groups[r->group].options;
@@ -381,6 +383,10 @@ go_on_with_heir(Sim *sim, Replica *r)
 	sim_make_awaited(sim, child, true);
 	if (!sim->failed && atomic_load(&machine_shard(child)->fence) != shard_world(sim)->split[child->group].fence)
 		sim_fail(sim, "[S3] group %u replica %llu does not begin with the fence of its parent at the split",
+				 child->group, LLU(child->id));
+	if (!sim->failed && sim->world.sessions &&
+		sessions_digest(machine_shard(child)->sessions) != shard_world(sim)->split[child->group].sessions)
+		sim_fail(sim, "[E1] group %u replica %llu does not begin with the sessions of its parent at the split",
 				 child->group, LLU(child->id));
 	sim_settle(sim, child);
 }

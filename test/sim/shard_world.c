@@ -142,6 +142,8 @@ shard_start(Sim *sim)
 		}
 		sweep_reset(&w->servers[i]);
 	}
+	if (sim->world.sessions)
+		session_start(sim);
 	sim_schedule(sim, w->step_every, (Event) {.type = EVENT_GUEST});
 }
 
@@ -157,7 +159,10 @@ shard_end(Sim *sim)
 #define X(name) shard_total.name += w->counts.name;
 	SHARD_COUNTS(X)
 	SPLIT_COUNTS(X)
+	SESSION_COUNTS(X)
+	X(histories_unknown)
 #undef X
+	session_end(sim);
 	for (int s = 0; s < MAX_SERVERS; s++)
 	{
 		for (int b = 0; b < MAX_BACKENDS; b++)
@@ -179,24 +184,37 @@ shard_end(Sim *sim)
 }
 
 uint32_t
-shard_print_counts(uint64_t runs, bool splits)
+shard_print_counts(uint64_t runs, const SimWorld *world)
 {
 	uint32_t	idle = 0;
+	bool		servers = !world->sessions;
 
-#define X(name) printf("%-20s %llu\n", #name, LLU(shard_total.name));
-	SHARD_COUNTS(X)
-	if (splits)
+#define PRINT(name) printf("%-20s %llu\n", #name, LLU(shard_total.name));
+#define CHECK(name) if (runs >= 500 && shard_total.name == 0) { printf("never exercised: %s\n", #name); idle++; }
+	if (servers)
 	{
-		SPLIT_COUNTS(X)
+		SHARD_COUNTS(PRINT)
+		SHARD_COUNTS(CHECK)
 	}
-#undef X
-#define X(name) if (runs >= 500 && shard_total.name == 0) { printf("never exercised: %s\n", #name); idle++; }
-	SHARD_COUNTS(X)
-	if (splits)
+	if (servers && world->splits)
 	{
-		SPLIT_COUNTS(X)
+		SPLIT_COUNTS(PRINT)
+		SPLIT_COUNTS(CHECK)
 	}
-#undef X
+	if (world->sessions)
+	{
+		SESSION_COUNTS(PRINT)
+		PRINT(histories_unknown)
+		PRINT(splits_done)
+		PRINT(replays_over_holes)
+		SESSION_COUNTS(CHECK)
+		CHECK(splits_done)
+		CHECK(heirs_done)
+		CHECK(replays_over_holes)
+		CHECK(snapshots_kept)
+	}
+#undef PRINT
+#undef CHECK
 	return idle;
 }
 
@@ -210,6 +228,7 @@ shard_step(Sim *sim, const Event *event)
 	{
 		gateway_step(sim);
 		split_step(sim);
+		session_step(sim);
 		sim_schedule(sim, 1 + sim_below(sim, 2 * shard_world(sim)->step_every),
 					 (Event) {.type = EVENT_GUEST});
 	}
@@ -224,7 +243,10 @@ shard_looks_well(Sim *sim, const char **words)
 	if (!gateway_is_idle(sim))
 		return false;
 	*words = "a split is not brought to its end";
-	return split_is_idle(sim);
+	if (!split_is_idle(sim))
+		return false;
+	*words = "a client does not come to rest";
+	return session_is_idle(sim);
 }
 
 const SimGuest shard_guest = {

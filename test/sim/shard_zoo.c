@@ -80,10 +80,23 @@ static const Law laws[] = {
 	{"D1-joiner", "who joins begins with the newest interval", 3},
 	{"D1-told", "a child may be made before the split's batch is written", 5},
 	{"R3-route", "marks are used with an older route than their writes", 22434},
+	{"E1-once", "apply does a command again that was done", 2},
+	{"E1-settled", "a command that the client has left behind is done", 5},
+	{"E1-over", "a command of a session that has ended is done", 7},
+	{"E1-replay", "replay begins with what was done later", 5},
+	{"E1-early", "what is settled goes before a checkpoint covers it", 267},
+	{"E1-split", "a child does not begin with its parent's sessions", 1},
+	{"E1-snapshot", "a snapshot leaves out sessions", 7},
+	{"E1-heir", "a session opened after a split is used with the child", 253},
+	{"D1-get", "a record is asked from a shard that does not own it", 8},
+	{"E1-number", "what is sent again gets another number", 61},
+	{"RI-ask", "a follower answers a linearizable read as it stands", 7},
+	{"RI-wait", "a follower does not wait until it has applied the leader's index", 141},
 };
 
 #define LAWS (sizeof(laws) / sizeof(laws[0]))
-#define SPLIT_LAWS 11			/* the last of them: in worlds with splits */
+#define SESSION_LAWS 12			/* the last of them: in worlds with sessions */
+#define SPLIT_LAWS (11 + SESSION_LAWS)	/* these, too: in worlds with splits */
 
 #ifdef VT_BREAKS
 
@@ -100,7 +113,10 @@ typedef struct Report
 static bool
 notices(const Law *law, uint64_t seed, Report *report)
 {
-	Sim		   *sim = sim_run((SimWorld) {.seed = seed, .guest = &shard_guest, .splits = law >= laws + LAWS - SPLIT_LAWS}, NULL);
+	SimWorld	world = {.seed = seed, .guest = &shard_guest, .splits = law >= laws + LAWS - SPLIT_LAWS,
+		.sessions = law >= laws + LAWS - SESSION_LAWS
+	};
+	Sim		   *sim = sim_run(world, NULL);
 
 	report->seed = seed;
 	report->tried++;

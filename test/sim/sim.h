@@ -337,6 +337,7 @@ typedef struct SimWorld
 	uint32_t	max_events;		/* of the safety phase; 0: as drawn */
 	const struct SimGuest *guest;	/* NULL: none */
 	bool		splits;			/* the guest's shards are split */
+	bool		sessions;		/* its clients are of collections, not of indexes */
 } SimWorld;
 
 /*

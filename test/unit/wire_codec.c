@@ -301,7 +301,7 @@ write_commands_have_the_parts_of_their_type(void **state)
 	in.data[0] = '{';
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
 	in.data[0] = WIRE_WRITE_FORMAT;
-	in.data[1] = WRITE_VERIFY + 1;
+	in.data[1] = WRITE_EXPIRE + 1;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
 	buf_free(&in);
 }

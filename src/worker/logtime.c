@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * logtime.c
+ *	  Sessions that nobody uses any more end: by the log, not by a clock.
+ *
+ * Whoever leads a shard with sessions writes into its log, now and then, how much
+ * time has passed while it led: the log time before, and what its own clock, which
+ * only runs, has measured since (WRITE_EXPIRE).  With it goes the decision, the log
+ * time before which a session must have been used to live on, so that apply only
+ * compares numbers and workers may be set differently.
+ *
+ * What was measured and did not get into the log is lost.  So log time is never
+ * ahead of time, and a session lives at least as long as it was promised; with a
+ * leader that changes often it lives longer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "private.h"
+
+#define TICKS 8					/* of a session's life */
+
+/* It is in the log, or it is not: there is a next time. */
+static void
+on_done(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	(void) arg;
+	(void) status;
+	(void) index;
+	(void) reply;
+}
+
+static void
+expire(Shard *shard, uint64_t passed_ms, uint64_t life_ms)
+{
+	WireWrite	write = {.type = WRITE_EXPIRE};
+	Buf			command = {0};
+
+	write.route.generation = shard->desc.generation;
+	write.route.owner = shard->desc.owner;
+	write.route.shard = shard->desc.shard;
+	write.route.range_ver = atomic_load(&shard->range_ver);
+	write.sequence = sessions_clock(shard->sessions) + passed_ms;
+	write.settled = write.sequence > life_ms ? write.sequence - life_ms : 0;
+	wire_write_end(&command, wire_write_begin(&command, &write), 0);
+	replica_propose(shard->replica, buf_bytes(&command), on_done, NULL);
+	buf_free(&command);
+}
+
+static void
+look_at(Shard *shard, uint64_t life_ms)
+{
+	int64_t		now = clock_now_us();
+	uint64_t	passed_ms = (uint64_t) (now - shard->watched_us) / 1000;
+	ReplicaStatus replica;
+
+	replica_status(shard->replica, &replica);
+	if (!replica.serving || sessions_count(shard->sessions) == 0)
+	{
+		shard->watched_term = 0;
+		return;
+	}
+	if (replica.term != shard->watched_term)
+	{
+		shard->watched_us = now;
+		shard->watched_term = replica.term;
+		return;
+	}
+	if (passed_ms < (life_ms + TICKS - 1) / TICKS)
+		return;
+	shard->watched_us = now;
+	expire(shard, passed_ms, life_ms);
+}
+
+void
+logtime_pass(Worker *worker)
+{
+	uint64_t   *ids = NULL;
+	size_t		n = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+		if (s->watched_term != 0 || sessions_count(s->sessions) > 0)
+		{
+			ids = vt_realloc(ids, sizeof(uint64_t) * (n + 1));
+			ids[n++] = s->desc.shard;
+		}
+	pthread_mutex_unlock(&worker->lock);
+	for (size_t i = 0; i < n; i++)
+	{
+		Shard	   *shard = worker_find_shard(worker, ids[i]);
+
+		if (!shard)
+			continue;
+		if (shard->replica && !atomic_load(&shard->installing))
+			look_at(shard, worker->options.session_ms);
+		shard_release(shard);
+	}
+	free(ids);
+}

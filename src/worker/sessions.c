@@ -1,0 +1,691 @@
+/*-------------------------------------------------------------------------
+ *
+ * sessions.c
+ *	  Commands of a collection are done once.
+ *
+ * In memory stands what holds after the newest entry applied, on disk every fact
+ * with the index of the entry that made it:
+ *
+ *	   s <session> e		the entry that ended it
+ *	   s <session> l		as of the last checkpoint: settled, log time of its last use
+ *	   s <session> o		log time when it was opened; <session> is that entry's index
+ *	   s <session> r <seq>	a command that was done: index, settled, log time, interval
+ *	   t <index>			log time, set by the entry at index
+ *	   h <index>			sessions as a split at index left them, for the child
+ *
+ * Law S3.  After a power loss some of this may be of entries that replay has not
+ * come to again.  So a start takes only what is of entries up to where replay
+ * begins, and replay finds at each entry what stood there the first time: the first
+ * of two equal commands is done again although its trace has survived, and the second
+ * is not although the first one's is lost.  For that nothing which a replay could
+ * ask for may go before a checkpoint covers its end: in memory a settled number is
+ * forgotten at once, on disk by sessions_trim().
+ *
+ * Log time counts milliseconds in which some leader was watching: each adds what
+ * it has measured with a clock that only runs, and the sum is in the log.  No
+ * wall clock has a part in it, and a session never ends early because of one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sessions.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/breaks.h"
+#include "base/prng.h"
+
+#define FORMAT 1
+
+typedef struct Session
+{
+	uint64_t	id;
+	uint64_t	settled;
+	uint64_t	used;			/* log time */
+	SessionDone *done;			/* by sequence */
+	uint32_t	n;
+	uint32_t	room;
+} Session;
+
+struct Sessions
+{
+	Session    *items;			/* by id */
+	uint32_t	n;
+	uint32_t	room;
+	uint64_t	time;			/* log time */
+
+	atomic_uint count;			/* n and time, for others */
+	atomic_uint_fast64_t clock;
+};
+
+Sessions *
+sessions_new(void)
+{
+	return vt_alloc0(sizeof(Sessions));
+}
+
+static void
+clear(Sessions *sessions)
+{
+	for (uint32_t i = 0; i < sessions->n; i++)
+		free(sessions->items[i].done);
+	sessions->n = 0;
+	sessions->time = 0;
+}
+
+void
+sessions_free(Sessions *sessions)
+{
+	if (!sessions)
+		return;
+	clear(sessions);
+	free(sessions->items);
+	free(sessions);
+}
+
+static void
+publish(Sessions *sessions)
+{
+	atomic_store(&sessions->count, sessions->n);
+	atomic_store(&sessions->clock, sessions->time);
+}
+
+uint32_t
+sessions_count(const Sessions *sessions)
+{
+	return atomic_load(&sessions->count);
+}
+
+uint64_t
+sessions_clock(const Sessions *sessions)
+{
+	return atomic_load(&sessions->clock);
+}
+
+/* -- In memory --------------------------------------------------------------- */
+
+static Session *
+find(const Sessions *sessions, uint64_t id)
+{
+	uint32_t	low = 0;
+	uint32_t	high = sessions->n;
+
+	while (low < high)
+	{
+		uint32_t	middle = low + (high - low) / 2;
+
+		if (sessions->items[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < sessions->n && sessions->items[low].id == id ? &sessions->items[low] : NULL;
+}
+
+/* Its number is higher than those of all others. */
+static Session *
+add(Sessions *sessions, uint64_t id, uint64_t used)
+{
+	Session    *s;
+
+	Assert(sessions->n == 0 || sessions->items[sessions->n - 1].id < id);
+	if (sessions->n == sessions->room)
+	{
+		sessions->room = sessions->room ? sessions->room * 2 : 8;
+		sessions->items = vt_realloc(sessions->items, sizeof(Session) * sessions->room);
+	}
+	s = &sessions->items[sessions->n++];
+	memset(s, 0, sizeof(*s));
+	s->id = id;
+	s->used = used;
+	return s;
+}
+
+static void
+settle(Session *s, uint64_t settled)
+{
+	uint32_t	gone = 0;
+
+	if (settled <= s->settled)
+		return;
+	s->settled = settled;
+	while (gone < s->n && s->done[gone].sequence < settled)
+		gone++;
+	s->n -= gone;
+	memmove(s->done, s->done + gone, sizeof(SessionDone) * s->n);
+}
+
+/* What is settled leaves room, so n stays below SESSION_WINDOW; of a load it may be more. */
+static void
+remember(Session *s, const SessionDone *done)
+{
+	uint32_t	at = s->n;
+
+	if (s->n == s->room)
+	{
+		s->room = s->room ? s->room * 2 : 4;
+		s->done = vt_realloc(s->done, sizeof(SessionDone) * s->room);
+	}
+	while (at > 0 && s->done[at - 1].sequence > done->sequence)
+		at--;
+	memmove(s->done + at + 1, s->done + at, sizeof(SessionDone) * (s->n - at));
+	s->done[at] = *done;
+	s->n++;
+}
+
+VtStatus
+sessions_judge(const Sessions *sessions, const WireWrite *write, bool *repeated, SessionDone *done)
+{
+	const Session *s = find(sessions, write->session);
+	uint64_t	settled;
+
+	*repeated = false;
+	if (!s)
+		return vt_broken("E1-over") ? VT_OK : VT_SESSION_OVER;
+	settled = write->settled > s->settled ? write->settled : s->settled;
+	if (write->sequence < settled && !vt_broken("E1-settled"))
+		return VT_SESSION_OVER;
+	for (uint32_t i = 0; i < s->n && !vt_broken("E1-once"); i++)
+		if (s->done[i].sequence == write->sequence)
+		{
+			*repeated = true;
+			*done = s->done[i];
+			return VT_OK;
+		}
+	return write->sequence < settled || write->sequence - settled < SESSION_WINDOW ? VT_OK : VT_INVALID;
+}
+
+VtStatus
+sessions_have_room(const Sessions *sessions)
+{
+	return sessions->n < SESSIONS_MAX ? VT_OK : VT_FULL;
+}
+
+uint64_t
+sessions_digest(const Sessions *sessions)
+{
+	uint64_t	digest = prng_mix(sessions->time + 1);
+
+	for (uint32_t i = 0; i < sessions->n; i++)
+	{
+		const Session *s = &sessions->items[i];
+
+		digest = prng_mix(digest ^ prng_mix(s->id) ^ prng_mix(s->settled * 3) ^ s->used * 5);
+		for (uint32_t k = 0; k < s->n; k++)
+			digest = prng_mix(digest ^ prng_mix(s->done[k].sequence) ^ prng_mix(s->done[k].index * 7) ^ s->done[k].last);
+	}
+	return digest;
+}
+
+/* -- On disk ------------------------------------------------------------------- */
+
+static void
+put_fact(StoreBatch *batch, uint64_t session, char kind, uint64_t sequence, const Buf *value)
+{
+	uint8_t		key[18] = {'s'};
+
+	put_be64(key + 1, session);
+	key[9] = (uint8_t) kind;
+	put_be64(key + 10, sequence);
+	store_batch_put(batch, bytes_of(key, kind == 'r' ? 18 : 10), buf_bytes(value));
+}
+
+static void
+put_done(StoreBatch *batch, uint64_t session, const SessionDone *done, uint64_t settled, uint64_t used)
+{
+	Buf			value = {0};
+
+	buf_put_u8(&value, FORMAT);
+	buf_put_u64(&value, done->index);
+	buf_put_u64(&value, settled);
+	buf_put_u64(&value, used);
+	buf_put_u64(&value, done->first);
+	buf_put_u64(&value, done->last);
+	put_fact(batch, session, 'r', done->sequence, &value);
+	buf_free(&value);
+}
+
+/* Of kind o, e and l. */
+static void
+put_numbers(StoreBatch *batch, uint64_t session, char kind, uint64_t a, uint64_t b)
+{
+	Buf			value = {0};
+
+	buf_put_u8(&value, FORMAT);
+	buf_put_u64(&value, a);
+	if (kind == 'l')
+		buf_put_u64(&value, b);
+	put_fact(batch, session, kind, 0, &value);
+	buf_free(&value);
+}
+
+static void
+put_time(StoreBatch *batch, uint64_t index, uint64_t time)
+{
+	uint8_t		key[9] = {'t'};
+	uint8_t		value[8];
+
+	put_be64(key + 1, index);
+	put_le64(value, time);
+	store_batch_put(batch, bytes_of(key, sizeof(key)), bytes_of(value, sizeof(value)));
+}
+
+/* A fact as it is read. */
+typedef struct Fact
+{
+	uint64_t	session;
+	char		kind;
+	uint64_t	index;			/* of the entry it is of; l: 0 */
+	uint64_t	settled;		/* l, r */
+	uint64_t	used;			/* l, o, r */
+	SessionDone done;			/* r */
+} Fact;
+
+static bool
+get_fact(Bytes key, Bytes value, Fact *out)
+{
+	Cursor		c = cursor_of(value);
+	uint8_t		format = cursor_u8(&c);
+
+	memset(out, 0, sizeof(*out));
+	if (key.len < 10 || format != FORMAT)
+		return false;
+	out->session = get_be64(key.data + 1);
+	out->kind = (char) key.data[9];
+	if (key.len != (out->kind == 'r' ? 18 : 10))
+		return false;
+	switch (out->kind)
+	{
+		case 'e':
+			out->index = cursor_u64(&c);
+			break;
+		case 'l':
+			out->settled = cursor_u64(&c);
+			out->used = cursor_u64(&c);
+			break;
+		case 'o':
+			out->index = out->session;
+			out->used = cursor_u64(&c);
+			break;
+		case 'r':
+			out->done.sequence = get_be64(key.data + 10);
+			out->index = out->done.index = cursor_u64(&c);
+			out->settled = cursor_u64(&c);
+			out->used = cursor_u64(&c);
+			out->done.first = cursor_u64(&c);
+			out->done.last = cursor_u64(&c);
+			break;
+		default:
+			return false;
+	}
+	return cursor_done(&c) && out->done.first <= out->done.last;
+}
+
+static VtStatus
+damaged(VtError *err)
+{
+	return vt_fail(err, VT_CORRUPT, "what is kept of a session is damaged or of a newer version");
+}
+
+static VtStatus
+load_time(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(rows, bytes_of("t", 1), bytes_of("u", 1));
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		if (key.len != 9 || value.len != 8)
+			status = damaged(err);
+		else if (get_be64(key.data + 1) <= applied)
+			sessions->time = get_le64(value.data);
+		if (status == VT_OK && get_be64(key.data + 1) > *newest)
+			*newest = get_be64(key.data + 1);
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	return status;
+}
+
+VtStatus
+sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1));
+	uint64_t	ended = 0;		/* the session at hand has; or is not of this time */
+	Fact		last = {0};		/* what the checkpoint says of it */
+	Session    *s = NULL;
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	clear(sessions);
+	/* The facts of a session come in the order of their letters. */
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		Fact		fact;
+
+		if (!get_fact(key, value, &fact))
+		{
+			status = damaged(err);
+			break;
+		}
+		if (fact.index > *newest)
+			*newest = fact.index;
+		if (fact.index > applied && !(vt_broken("E1-replay") && fact.kind == 'r' && s && s->id == fact.session))
+			continue;
+		if (fact.kind == 'e')
+			ended = fact.session;
+		else if (fact.kind == 'l')
+			last = fact;
+		else if (fact.session == ended)
+			continue;
+		else if (fact.kind == 'o')
+		{
+			s = add(sessions, fact.session, fact.used);
+			if (last.session == fact.session)
+			{
+				s->used = last.used;
+				settle(s, last.settled);
+			}
+		}
+		else if (!s || s->id != fact.session)
+			status = damaged(err);
+		else
+		{
+			if (fact.used > s->used)
+				s->used = fact.used;
+			remember(s, &fact.done);
+			settle(s, fact.settled);
+		}
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+
+	/* A number behind one that was settled later. */
+	for (uint32_t i = 0; i < sessions->n && status == VT_OK; i++)
+	{
+		uint64_t	settled = sessions->items[i].settled;
+
+		sessions->items[i].settled = 0;
+		settle(&sessions->items[i], settled);
+	}
+	if (status == VT_OK)
+		status = load_time(sessions, rows, applied, newest, err);
+	publish(sessions);
+	return status;
+}
+
+/* -- Entries ------------------------------------------------------------------- */
+
+void
+sessions_open(Sessions *sessions, StoreBatch *batch, uint64_t index)
+{
+	(void) add(sessions, index, sessions->time);
+	put_numbers(batch, index, 'o', sessions->time, 0);
+	publish(sessions);
+}
+
+void
+sessions_note(Sessions *sessions, StoreBatch *batch, const WireWrite *write, const SessionDone *done)
+{
+	Session    *s = find(sessions, write->session);
+
+	if (vt_broken("E1-over") && !s)
+		return;
+	s->used = sessions->time;
+	settle(s, write->settled);
+	remember(s, done);
+	put_done(batch, s->id, done, s->settled, s->used);
+	if (vt_broken("E1-early"))
+		for (uint64_t seq = s->settled > SESSION_WINDOW ? s->settled - SESSION_WINDOW : 0; seq < s->settled; seq++)
+		{
+			uint8_t		key[18] = {'s'};
+
+			put_be64(key + 1, s->id);
+			key[9] = 'r';
+			put_be64(key + 10, seq);
+			store_batch_delete(batch, bytes_of(key, sizeof(key)));
+		}
+}
+
+void
+sessions_expire(Sessions *sessions, StoreBatch *batch, const WireWrite *write, uint64_t index)
+{
+	uint32_t	kept = 0;
+
+	if (write->sequence > sessions->time)
+		sessions->time = write->sequence;
+	put_time(batch, index, sessions->time);
+	for (uint32_t i = 0; i < sessions->n; i++)
+	{
+		Session    *s = &sessions->items[i];
+
+		if (s->used >= write->settled)
+		{
+			sessions->items[kept++] = *s;
+			continue;
+		}
+		put_numbers(batch, s->id, 'e', index, 0);
+		free(s->done);
+	}
+	sessions->n = kept;
+	publish(sessions);
+}
+
+/* -- Splits -------------------------------------------------------------------- */
+
+static void
+frozen_key(uint8_t key[9], uint64_t index)
+{
+	key[0] = 'h';
+	put_be64(key + 1, index);
+}
+
+void
+sessions_freeze(const Sessions *sessions, StoreBatch *batch, uint64_t index)
+{
+	uint8_t		key[9];
+	Buf			value = {0};
+
+	frozen_key(key, index);
+	buf_put_u8(&value, FORMAT);
+	buf_put_u64(&value, sessions->time);
+	buf_put_u32(&value, sessions->n);
+	for (uint32_t i = 0; i < sessions->n; i++)
+	{
+		const Session *s = &sessions->items[i];
+
+		buf_put_u64(&value, s->id);
+		buf_put_u64(&value, s->settled);
+		buf_put_u64(&value, s->used);
+		buf_put_u32(&value, s->n);
+		for (uint32_t k = 0; k < s->n; k++)
+		{
+			buf_put_u64(&value, s->done[k].sequence);
+			buf_put_u64(&value, s->done[k].index);
+			buf_put_u64(&value, s->done[k].first);
+			buf_put_u64(&value, s->done[k].last);
+		}
+	}
+	store_batch_put(batch, bytes_of(key, sizeof(key)), buf_bytes(&value));
+	buf_free(&value);
+}
+
+void
+sessions_thaw(StoreBatch *batch, uint64_t index)
+{
+	uint8_t		key[9];
+
+	frozen_key(key, index);
+	store_batch_delete(batch, bytes_of(key, sizeof(key)));
+}
+
+VtStatus
+sessions_bequeath(Store *parent, uint64_t index, StoreBatch *child, VtError *err)
+{
+	uint8_t		key[9];
+	Buf			value = {0};
+	Cursor		c;
+	uint8_t		format;
+	uint32_t	n;
+	VtStatus	status;
+
+	if (vt_broken("E1-split"))
+		return VT_OK;
+	frozen_key(key, index);
+	status = store_get(parent, bytes_of(key, sizeof(key)), &value, err);
+	if (status == VT_NOT_FOUND)
+		status = vt_fail(err, VT_CORRUPT, "the sessions of a split at %llu are not here", (unsigned long long) index);
+	if (status != VT_OK)
+		return status;
+	c = cursor_of(buf_bytes(&value));
+	format = cursor_u8(&c);
+	put_time(child, index, cursor_u64(&c));
+	n = cursor_u32(&c);
+	for (uint32_t i = 0; i < n && !c.failed; i++)
+	{
+		uint64_t	id = cursor_u64(&c);
+		uint64_t	settled = cursor_u64(&c);
+		uint64_t	used = cursor_u64(&c);
+		uint32_t	commands = cursor_u32(&c);
+
+		put_numbers(child, id, 'o', used, 0);
+		put_numbers(child, id, 'l', settled, used);
+		for (uint32_t k = 0; k < commands && !c.failed; k++)
+		{
+			SessionDone done;
+
+			done.sequence = cursor_u64(&c);
+			done.index = cursor_u64(&c);
+			done.first = cursor_u64(&c);
+			done.last = cursor_u64(&c);
+			put_done(child, id, &done, settled, used);
+		}
+	}
+	status = cursor_done(&c) && format == FORMAT ? VT_OK : damaged(err);
+	buf_free(&value);
+	return status;
+}
+
+/* -- Checkpoints --------------------------------------------------------------- */
+
+/* The facts of one session, as they are read. */
+typedef struct Trim
+{
+	StoreBatch *batch;
+	uint64_t	index;			/* of the checkpoint */
+	bool		ended;
+	bool		has_last;
+	Fact		last;			/* as it stands there */
+	uint64_t	settled;
+	uint64_t	used;
+	Buf			keys;			/* strings: of all that go with the session */
+	Buf			done;			/* sequences of commands covered by the checkpoint, u64 each */
+	uint64_t	session;
+} Trim;
+
+static void
+trim_end(Trim *trim)
+{
+	Cursor		c = cursor_of(buf_bytes(trim->ended ? &trim->keys : &trim->done));
+
+	while (trim->ended && cursor_left(&c) > 0)
+		store_batch_delete(trim->batch, cursor_string(&c));
+	while (!trim->ended && cursor_left(&c) > 0)
+	{
+		uint64_t	sequence = cursor_u64(&c);
+		uint8_t		key[18] = {'s'};
+
+		if (sequence >= trim->settled)
+			continue;
+		put_be64(key + 1, trim->session);
+		key[9] = 'r';
+		put_be64(key + 10, sequence);
+		store_batch_delete(trim->batch, bytes_of(key, sizeof(key)));
+	}
+	if (!trim->ended && trim->done.len > 0 &&
+		(!trim->has_last || trim->last.settled != trim->settled || trim->last.used != trim->used))
+		put_numbers(trim->batch, trim->session, 'l', trim->settled, trim->used);
+	buf_clear(&trim->keys);
+	buf_clear(&trim->done);
+	trim->ended = trim->has_last = false;
+	trim->settled = trim->used = 0;
+}
+
+static void
+trim_fact(Trim *trim, Bytes key, const Fact *fact)
+{
+	if (fact->session != trim->session)
+		trim_end(trim);
+	trim->session = fact->session;
+	if (fact->index > trim->index)
+		return;
+	buf_put_string(&trim->keys, key);
+	if (fact->kind == 'e')
+		trim->ended = true;
+	else if (fact->kind == 'l')
+	{
+		trim->has_last = true;
+		trim->last = *fact;
+	}
+	else if (fact->kind == 'r')
+		buf_put_u64(&trim->done, fact->done.sequence);
+	if (fact->settled > trim->settled)
+		trim->settled = fact->settled;
+	if (fact->used > trim->used)
+		trim->used = fact->used;
+}
+
+/* Of the times that it covers the last is enough. */
+static VtStatus
+trim_times(Store *rows, uint64_t index, StoreBatch *batch, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(rows, bytes_of("t", 1), bytes_of("u", 1));
+	Buf			before = {0};
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status;
+
+	while (store_iter_next(iter, &key, &value) && key.len == 9 && get_be64(key.data + 1) <= index)
+	{
+		if (before.len)
+			store_batch_delete(batch, buf_bytes(&before));
+		buf_clear(&before);
+		buf_put(&before, key.data, key.len);
+	}
+	status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	buf_free(&before);
+	return status;
+}
+
+VtStatus
+sessions_trim(Store *rows, uint64_t index, StoreBatch *batch, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1));
+	Trim		trim = {.batch = batch, .index = index};
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		Fact		fact;
+
+		if (get_fact(key, value, &fact))
+			trim_fact(&trim, key, &fact);
+		else
+			status = damaged(err);
+	}
+	trim_end(&trim);
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	buf_free(&trim.keys);
+	buf_free(&trim.done);
+	return status == VT_OK ? trim_times(rows, index, batch, err) : status;
+}
