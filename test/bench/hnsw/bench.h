@@ -50,6 +50,8 @@ typedef struct Settings
 	uint32_t	rounds;
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
 	double		share;			/* the only one of the filters; 0 = all */
+	const char *kind;			/* the only one of the ways to turn rows over; NULL = all */
+	VecMetric	metric;			/* of sets from files; 0 = their own */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
 	const char *keep;			/* folder for indexes; NULL: built each time */
 	const Engine *ours[8];		/* what modes other than curves run on */
@@ -97,6 +99,10 @@ extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
 
 /* Searches a second of processor time, by so many threads at once. */
 extern double mode_rate(const Set *set, struct Hnsw *h, uint32_t threads, uint64_t searches);
+
+/* -- warm.c ---------------------------------------------------------------- */
+
+extern void mode_warm(const Settings *settings, const Set *set);
 
 /* -- filter.c -------------------------------------------------------------- */
 

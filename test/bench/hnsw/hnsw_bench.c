@@ -234,13 +234,20 @@ run_set(Run *run, Set *set)
 		const char *mode = run->modes[i];
 
 		if (strcmp(mode, "curves") == 0)
-			mode_curves(&run->settings, set, run->engines, run->nengines);
+		{
+			/* hnswlib has no taxicab distance. */
+			uint32_t	skip = set->metric == VEC_L1 && run->engines[0] == engine_hnswlib();
+
+			mode_curves(&run->settings, set, run->engines + skip, run->nengines - skip);
+		}
 		else if (strcmp(mode, "insert") == 0)
 			mode_insert(&run->settings, set);
 		else if (strcmp(mode, "filter") == 0)
 			mode_filter(&run->settings, set);
 		else if (strcmp(mode, "churn") == 0)
 			mode_churn(&run->settings, set);
+		else if (strcmp(mode, "warm") == 0)
+			mode_warm(&run->settings, set);
 		else if (strcmp(mode, "shrink") == 0)
 			mode_shrink(&run->settings, set);
 		else if (strcmp(mode, "threads") == 0)
@@ -275,11 +282,11 @@ run_folder(Run *run, const char *folder)
 		if (entry->d_name[0] == '.' || !wanted(run, entry->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		run_set(run, set_read(path, run->settings.limit));
+		run_set(run, set_read(path, run->settings.limit, run->settings.metric));
 	}
 	closedir(dir);
 	if (run->sets == before)
-		run_set(run, set_read(folder, run->settings.limit));
+		run_set(run, set_read(folder, run->settings.limit, run->settings.metric));
 }
 
 static uint32_t
@@ -294,6 +301,16 @@ number(const char *text)
 		exit(2);
 	}
 	return (uint32_t) x;
+}
+
+static VecMetric
+metric(const char *name)
+{
+	for (VecMetric m = VEC_L2; vec_metric_valid(m); m++)
+		if (name && strcmp(vec_metric_name(m), name) == 0)
+			return m;
+	fprintf(stderr, "hnsw_bench: \"%s\" is no metric\n", name ? name : "");
+	exit(2);
 }
 
 /* Is the word in a list with commas? */
@@ -380,6 +397,10 @@ main(int argc, char **argv)
 			run.settings.share = strtod(value, NULL);
 		else if (strcmp(arg, "--limit") == 0)
 			run.settings.limit = number(value);
+		else if (strcmp(arg, "--kind") == 0)
+			run.settings.kind = value;
+		else if (strcmp(arg, "--metric") == 0)
+			run.settings.metric = metric(value);
 		else
 		{
 			fprintf(stderr, "hnsw_bench: unknown option %s\n", arg);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 #include "hnsw/hnsw.h"
@@ -217,15 +218,20 @@ churn_fresh(const Settings *settings, const Set *set, const Engine *engine, cons
 	return state;
 }
 
-/*
- * A window of half the rows turned over ten times.  kind 0: the oldest go, the
- * next come (sliding); 1: by class, so that whole regions empty and fill
- * (clustered); 2: the record stays and its vector changes (replace).
- */
+enum
+{
+	SLIDING,					/* the oldest go, the next come */
+	CLUSTERED,					/* by class, so that whole regions empty and fill */
+	REPLACE,					/* the record stays and its vector changes */
+	KINDS
+};
+
+static const char *const kinds[KINDS] = {"sliding", "clustered", "replace"};
+
+/* A window of half the rows turned over ten times. */
 static void
 churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 {
-	static const char *const kinds[] = {"sliding", "clustered", "replace"};
 	uint32_t	window = set->n / 2;
 	uint32_t   *order = vt_alloc(sizeof(uint32_t) * set->n);
 	uint32_t   *slots = vt_alloc(sizeof(uint32_t) * set->n);
@@ -238,7 +244,7 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	uint32_t	n = 0;
 
 	snprintf(name, sizeof(name), "%s %s", engine->name + 8, kinds[kind]);
-	if (kind == 1)
+	if (kind == CLUSTERED)
 	{
 		for (uint32_t class = 0; n < set->n; class++)
 			for (uint32_t i = 0; i < set->n; i++)
@@ -258,7 +264,7 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 
 		if (hnsw_reserve(h, &slot, &err) != VT_OK)
 			abort();
-		if (at >= window && kind == 2)
+		if (at >= window && kind == REPLACE)
 			hnsw_replace(h, old, slot, row, set->base + (size_t) row * set->dim);
 		else
 		{
@@ -299,7 +305,7 @@ mode_churn(const Settings *settings, const Set *set)
 {
 	printf("\na window of %u turned over %d times, ef %d\n%-22s %5s %8s %8s %9s %8s %9s\n", set->n / 2, TURNS, EF,
 		   "engine", "turn", "recall", "live", "unreach.", "slots", "B/vector");
-	for (int kind = 0; kind < 3; kind++)
-		if (kind != 1 || set->classes)
+	for (int kind = 0; kind < KINDS; kind++)
+		if ((kind != CLUSTERED || set->classes) && (settings->kind == NULL || strcmp(settings->kind, kinds[kind]) == 0))
 			churn(settings, set, &engine_int8, kind);
 }

@@ -331,7 +331,7 @@ truth_take(Set *set, const File *file)
 }
 
 Set *
-set_read(const char *folder, uint32_t limit)
+set_read(const char *folder, uint32_t limit, VecMetric metric)
 {
 	Set		   *set = vt_alloc0(sizeof(Set));
 	const char *base = strrchr(folder, '/');
@@ -364,9 +364,10 @@ set_read(const char *folder, uint32_t limit)
 			free(set->truth);
 			set->truth = NULL;
 		}
-	if (limit && limit < set->n)
+	if ((limit && limit < set->n) || (metric && metric != set->metric))
 	{
-		set->n = limit;
+		set->n = limit && limit < set->n ? limit : set->n;
+		set->metric = metric ? metric : set->metric;
 		free(set->truth);
 		set->truth = NULL;
 		set->truth_read = false;

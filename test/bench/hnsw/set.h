@@ -44,9 +44,10 @@ extern Set *set_demo(const char *folder);
 /*
  * A folder with base.* and query.* (u8.raw, f16.raw or bvecs) and
  * groundtruth.ivecs or groundtruth_cosine.ivecs; NULL when it is none.  At most
- * limit rows (0 = all; fewer than all: truth is computed).
+ * limit rows (0 = all), by another metric than that of the file (0 = by that); then
+ * truth is computed.
  */
-extern Set *set_read(const char *folder, uint32_t limit);
+extern Set *set_read(const char *folder, uint32_t limit, VecMetric metric);
 extern void set_free(Set *set);
 
 /* How many of the answer's rows are as near as the true ones (ties count). */

@@ -83,7 +83,7 @@ is_wanted(const Wanted *wanted, const char *name)
 static void
 run_folder(const Settings *settings, const Wanted *wanted)
 {
-	Set		   *set = set_read(wanted->data, wanted->limit);
+	Set		   *set = set_read(wanted->data, wanted->limit, 0);
 	struct dirent **names;
 	int			n;
 
@@ -99,7 +99,7 @@ run_folder(const Settings *settings, const Wanted *wanted)
 
 		snprintf(path, sizeof(path), "%s/%s", wanted->data, names[i]->d_name);
 		if (names[i]->d_name[0] != '.' && is_wanted(wanted, names[i]->d_name))
-			run_set(*settings, wanted, set_read(path, wanted->limit));
+			run_set(*settings, wanted, set_read(path, wanted->limit, 0));
 		free(names[i]);
 	}
 	if (n >= 0)

@@ -645,7 +645,7 @@ main(int argc, char **argv)
 			die("unrecognized option %s", argv[i]);
 	}
 	bench.worker_options = argv + (i < argc ? i + 1 : argc);
-	bench.set = folder ? set_read(folder, limit) : NULL;
+	bench.set = folder ? set_read(folder, limit, 0) : NULL;
 	if (!bench.set || bench.set->n <= bench.tail || bench.rounds < 1 || bench.rounds > 20)
 		die("--set is needed, of more rows than the tail; 1 to 20 rounds");
 	snprintf(bench.place, sizeof(bench.place), "%.150s/vectron-start.XXXXXX", place);
