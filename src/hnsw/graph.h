@@ -558,8 +558,8 @@ typedef struct Candidate
 extern uint32_t link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n,
 							uint32_t limit, uint32_t *out);
 
-/* The same from slots in any order, for the node `from`. */
+/* The same from slots in any order, for the node `from`, when `chosen` are in out already and stay. */
 extern uint32_t link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots,
-								 uint32_t n, uint32_t limit, uint32_t *out);
+								 uint32_t n, uint32_t limit, uint32_t *out, uint32_t chosen);
 
 #endif							/* HNSW_GRAPH_H */

@@ -77,14 +77,16 @@ keeps_out_below(const Hnsw *h, float score)
 	return score;
 }
 
-uint32_t
-link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit,
-			uint32_t *out)
+/* link_choose(), when some are chosen already. */
+static uint32_t
+choose_more(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit, uint32_t *out,
+			uint32_t chosen)
 {
 	const uint8_t *rows[2 * HNSW_MAX_M];
 	float		scores[8];
-	uint32_t	chosen = 0;
 
+	for (uint32_t i = 0; i < chosen; i++)
+		rows[i] = graph_row(h, out[i]);
 	for (uint32_t i = 0; i < n && chosen < limit; i++)
 	{
 		float		below = keeps_out_below(h, candidates[i].score);
@@ -111,8 +113,15 @@ link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t
 }
 
 uint32_t
+link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit,
+			uint32_t *out)
+{
+	return choose_more(h, ctx, candidates, n, limit, out, 0);
+}
+
+uint32_t
 link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots, uint32_t n,
-				 uint32_t limit, uint32_t *out)
+				 uint32_t limit, uint32_t *out, uint32_t chosen)
 {
 	Candidate  *candidates = ctx_candidates(ctx, n);
 	const uint8_t *rows[64];
@@ -134,7 +143,7 @@ link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots, uint32
 	}
 	ctx->distances += n;
 	link_sort(candidates, n);
-	return link_choose(h, ctx, candidates, n, limit, out);
+	return choose_more(h, ctx, candidates, n, limit, out, chosen);
 }
 
 /* Replace a node's list; under its lock. */
@@ -172,7 +181,7 @@ add_link(Hnsw *h, Ctx *ctx, uint32_t from, uint32_t to, int level)
 		uint32_t	chosen[2 * HNSW_MAX_M];
 
 		list[n++] = to;
-		n = link_choose_near(h, ctx, from, list, n, limit, chosen);
+		n = link_choose_near(h, ctx, from, list, n, limit, chosen, 0);
 		write_links(links, limit, chosen, n);
 	}
 	graph_unlock_node(meta);

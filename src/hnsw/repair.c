@@ -5,10 +5,11 @@
  *
  * In batches.  A batch is what is dead now.  First wait until every guard of
  * now is left: from then on nobody links to a slot of the batch (graph.h).
- * Then sweep through all nodes: one that links to the batch chooses anew among
- * its live links and the live links of its dead ones, by the rule of link.c.
- * That is FreshDiskANN's consolidation (Singh et al., 2021): the dead node's
- * neighbours take its place, and diversity keeps the graph navigable.  Then
+ * Then sweep through all nodes: one that links to the batch keeps its live links,
+ * and for the places of the dead ones chooses among the live links of these, by
+ * the rule of link.c.  The idea is that of FreshDiskANN's consolidation (Singh et al.,
+ * 2021), which chooses among all of them: but a list that has grown holds links
+ * which the rule would not choose, and walks miss them when they go.  Then
  * nothing leads to the batch, and after one more grace its slots are free.
  *
  * A sweep reads the links of every node once, so a pass waits until the dead
@@ -238,6 +239,7 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	uint32_t	near[POOL_MAX];
 	uint32_t	chosen[2 * HNSW_MAX_M];
 	uint32_t	n;
+	uint32_t	own;			/* links that stay */
 	uint32_t	have;
 	bool		choose;
 	bool		hit = false;
@@ -258,7 +260,7 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	{
 		visited_begin(&ctx->visited, atomic_load(&h->used));
 		visited_add(&ctx->visited, slot);
-		have = collect(h, ctx, list, n, near, 0);
+		own = have = collect(h, ctx, list, n, near, 0);
 		for (uint32_t i = 0; i < n; i++)
 			if (in_batch(h, list[i]) && moved_to(h, list[i]) == NO_SLOT)
 				have = collect(h, ctx, second, graph_copy_links(h, list[i], level, second), near, have);
@@ -269,7 +271,10 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 			if (any != NO_SLOT)
 				near[have++] = any;
 		}
-		n = link_choose_near(h, ctx, slot, near, have, limit, chosen);
+		memcpy(chosen, near, sizeof(uint32_t) * own);
+		if (n < h->opt.m)
+			n = h->opt.m;
+		n = link_choose_near(h, ctx, slot, near + own, have - own, n, chosen, own);
 	}
 	for (uint32_t i = 0; i < limit; i++)
 		atomic_store_explicit(&links[i], i < n ? chosen[i] : NO_SLOT, memory_order_release);
