@@ -7,7 +7,7 @@
  * answer cannot be foretold: there is no branch on it.  With vector instructions
  * eight or sixteen bits are fetched at once.
  *
- * Lists may change meanwhile.  Loads of aligned registers are not atomic as a
+ * Lists and bits may change meanwhile.  Loads of aligned registers are not atomic as a
  * whole, but each of their words is, and on x86 every load is an acquire; so what
  * graph.h says of lists holds.  Where a thread sanitizer watches, which cannot know
  * that, the plain version runs.
@@ -21,7 +21,7 @@
 #include "hnsw/hnsw.h"
 
 static uint32_t
-doors_plain(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
+doors_plain(const atomic_ullong *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
 			uint32_t *out, uint32_t *n)
 {
 	uint32_t	found = 0;
@@ -35,7 +35,7 @@ doors_plain(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint
 		if (slot == HNSW_NO_SLOT)
 			break;
 		out[found] = slot;
-		found += bits[word] >> (slot & 63) & 1;
+		found += atomic_load_explicit(&bits[word], memory_order_relaxed) >> (slot & 63) & 1;
 	}
 	*n = i;
 	return found;
@@ -51,7 +51,7 @@ doors_plain(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint
 /* The bits as words of 32: the same, as the lowest byte comes first. */
 
 AVX2 static uint32_t
-doors_avx2(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
+doors_avx2(const atomic_ullong *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
 		   uint32_t *out, uint32_t *n)
 {
 	uint32_t	found = 0;
@@ -89,7 +89,7 @@ doors_avx2(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint3
 }
 
 AVX512 static uint32_t
-doors_avx512(const uint64_t *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
+doors_avx512(const atomic_ullong *bits, uint32_t nbits, const atomic_uint *links, uint32_t limit,
 			 uint32_t *out, uint32_t *n)
 {
 	uint32_t	found = 0;

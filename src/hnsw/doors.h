@@ -20,7 +20,7 @@
  * there were.  Slots from nbits on have none; nbits is a multiple of 64, and the
  * word behind the last is 0.
  */
-typedef uint32_t (*DoorsKernel) (const uint64_t *bits, uint32_t nbits, const atomic_uint *links,
+typedef uint32_t (*DoorsKernel) (const atomic_ullong *bits, uint32_t nbits, const atomic_uint *links,
 								 uint32_t limit, uint32_t *out, uint32_t *n);
 
 /* For the CPU whose kernels have this name (kernels.h). */

@@ -197,6 +197,7 @@ struct Hnsw
 	_Atomic(Ring *) ring;
 	atomic_ullong dead;			/* published, not live, not yet free */
 	atomic_ullong twins;
+	atomic_ullong hung;			/* times that twins were hung behind a node that is not dead */
 	atomic_ullong live;
 	atomic_ullong linked;
 	atomic_ullong link_distances;
@@ -352,27 +353,25 @@ graph_copy_links(const Hnsw *h, uint32_t slot, int level, uint32_t *out)
  * A bit for each slot: twins hang behind it, or did once.  So whoever only wants
  * to know need not read its Meta.
  */
-static inline atomic_uchar *
+static inline atomic_ullong *
 graph_heads(const Hnsw *h, uint32_t slot)
 {
-	return (atomic_uchar *) (graph_chunk(h, slot) + h->head_off) + ((slot & h->mask) >> 3);
+	return (atomic_ullong *) (graph_chunk(h, slot) + h->head_off) + ((slot & h->mask) >> 6);
 }
 
 static inline bool
 graph_is_head(const Hnsw *h, uint32_t slot)
 {
-	return atomic_load_explicit(graph_heads(h, slot), memory_order_acquire) >> (slot & 7) & 1;
+	return atomic_load_explicit(graph_heads(h, slot), memory_order_acquire) >> (slot & 63) & 1;
 }
 
 static inline void
 graph_set_head(const Hnsw *h, uint32_t slot, bool head)
 {
 	if (head)
-		atomic_fetch_or_explicit(graph_heads(h, slot), (unsigned char) (1 << (slot & 7)),
-								 memory_order_release);
+		atomic_fetch_or_explicit(graph_heads(h, slot), 1ull << (slot & 63), memory_order_release);
 	else
-		atomic_fetch_and_explicit(graph_heads(h, slot), (unsigned char) ~(1 << (slot & 7)),
-								  memory_order_release);
+		atomic_fetch_and_explicit(graph_heads(h, slot), ~(1ull << (slot & 63)), memory_order_release);
 }
 
 static inline uint32_t

@@ -314,6 +314,7 @@ become_twin(Hnsw *h, Walk *walk, uint32_t slot)
 		atomic_store_explicit(&meta->twin, slot, memory_order_release);
 		graph_set_head(h, other, true);
 		graph_unlock_node(meta);
+		atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
 		return true;
 	}
 	return false;
@@ -448,6 +449,7 @@ void
 link_promote(Hnsw *h, Ctx *ctx, uint32_t slot)
 {
 	graph_set_head(h, slot, true);
+	atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
 	(void) link_slot(h, ctx, slot, true);
 	pthread_mutex_lock(&h->lock);
 	link_become_node(h, slot);

@@ -118,6 +118,7 @@ inherit(Hnsw *h, uint32_t slot, uint32_t heir)
 			atomic_store_explicit(&links[i], list[i], memory_order_release);
 	}
 	graph_set_head(h, heir, true);
+	atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
 	pthread_mutex_lock(&h->lock);
 	link_become_node(h, heir);
 	pthread_mutex_unlock(&h->lock);

@@ -42,7 +42,7 @@ hnsw_set_open(Hnsw *h)
 static void
 forget(HnswSet *set)
 {
-	uint64_t   *doors = atomic_exchange(&set->doors, NULL);
+	atomic_ullong *doors = atomic_exchange(&set->doors, NULL);
 	SetRows    *rows = atomic_exchange(&set->rows, NULL);
 
 	if (doors)
@@ -106,47 +106,69 @@ hnsw_set_add_passing(HnswSet *set, HnswFilter filter, void *arg)
 	}
 }
 
-const uint64_t *
-set_doors(const HnswSet *set)
+/* Is a member among the twins behind this node? */
+static bool
+leads_to_member(const HnswSet *set, uint32_t slot)
 {
-	Hnsw	   *h = set->h;
-	HnswSet    *own = (HnswSet *) set;
-	uint64_t   *doors = atomic_load_explicit(&own->doors, memory_order_acquire);
-	uint64_t   *other = NULL;
+	while ((slot = atomic_load_explicit(&graph_meta(set->h, slot)->twin, memory_order_acquire)) != NO_SLOT)
+		if (set_has(set, slot))
+			return true;
+	return false;
+}
+
+/* Of the nodes that twins hang behind, add those that lead to members. */
+static void
+add_doors(const HnswSet *set, atomic_ullong *doors)
+{
+	const Hnsw *h = set->h;
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 
-	if (doors)
-		return doors;
-	doors = vt_alloc(bits_bytes(set));
-	memcpy(doors, set->bits, bits_bytes(set));
 	if (used > set->nbits)
 		used = set->nbits;
-	for (uint32_t slot = 0; slot < used; slot++)
+	for (uint32_t first = 0; first < used; first += 64)
 	{
-		uint32_t	twin = slot;
+		uint64_t	known = atomic_load_explicit(&doors[first >> 6], memory_order_relaxed);
+		uint64_t	heads = atomic_load_explicit(graph_heads(h, first), memory_order_acquire) & ~known;
+		uint64_t	found = 0;
 
-		if (slot % 8 == 0 && atomic_load_explicit(graph_heads(h, slot), memory_order_relaxed) == 0)
-		{
-			slot += 7;
-			continue;
-		}
-		if (!graph_is_head(h, slot) || set_has(set, slot))
-			continue;
-		while ((twin = atomic_load_explicit(&graph_meta(h, twin)->twin, memory_order_acquire)) != NO_SLOT)
-			if (set_has(set, twin))
-			{
-				doors[slot >> 6] |= UINT64_C(1) << (slot & 63);
-				break;
-			}
+		if (used - first < 64)
+			heads &= (UINT64_C(1) << (used - first)) - 1;
+		for (; heads; heads &= heads - 1)
+			if (leads_to_member(set, first + (uint32_t) __builtin_ctzll(heads)))
+				found |= heads & -heads;
+		if (found)
+			atomic_fetch_or_explicit(&doors[first >> 6], found, memory_order_relaxed);
 	}
-	/* Two walks may find them at once. */
-	if (atomic_compare_exchange_strong(&own->doors, &other, doors))
-	{
-		graph_account(h, (int64_t) bits_bytes(set));
+}
+
+const atomic_ullong *
+set_doors(const HnswSet *set)
+{
+	HnswSet    *own = (HnswSet *) set;
+	uint64_t	hung = atomic_load_explicit(&set->h->hung, memory_order_acquire);
+	atomic_ullong *doors = atomic_load_explicit(&own->doors, memory_order_acquire);
+	atomic_ullong *other = NULL;
+
+	if (doors && atomic_load_explicit(&own->doors_hung, memory_order_acquire) == hung)
 		return doors;
+	if (doors == NULL)
+	{
+		doors = vt_alloc(bits_bytes(set));
+		for (uint32_t word = 0; word <= set->nbits / 64; word++)
+			atomic_init(&doors[word], set->bits[word]);
+
+		/* Two walks may begin at once. */
+		if (atomic_compare_exchange_strong(&own->doors, &other, doors))
+			graph_account(set->h, (int64_t) bits_bytes(set));
+		else
+		{
+			free(doors);
+			doors = other;
+		}
 	}
-	free(doors);
-	return other;
+	add_doors(set, doors);
+	atomic_store_explicit(&own->doors_hung, hung, memory_order_release);
+	return doors;
 }
 
 static size_t

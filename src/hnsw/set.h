@@ -33,7 +33,8 @@ struct HnswSet
 	uint32_t	size;
 	uint64_t   *bits;
 	DoorsKernel kernel;
-	_Atomic(uint64_t *) doors;	/* NULL until a walk asks for them */
+	_Atomic(atomic_ullong *) doors; /* NULL until a walk asks for them */
+	atomic_ullong doors_hung;	/* Hnsw.hung of when they were looked for */
 	_Atomic(SetRows *) rows;	/* NULL until a scan makes them */
 	atomic_bool copying;		/* one does, or has */
 	atomic_uint uses;			/* searches so far, counted up to SET_REUSED */
@@ -47,17 +48,18 @@ set_has(const HnswSet *set, uint32_t slot)
 
 /*
  * The nodes that lead to members: those that are some, and those with one among
- * their twins; as bits, found once.
+ * their twins; as bits.  Found by the first walk that asks, and others added when
+ * twins have been hung elsewhere since.
  */
-extern const uint64_t *set_doors(const HnswSet *set);
+extern const atomic_ullong *set_doors(const HnswSet *set);
 
 static inline uint32_t
-set_opens(const HnswSet *set, const uint64_t *doors, uint32_t slot)
+set_opens(const HnswSet *set, const atomic_ullong *doors, uint32_t slot)
 {
 	/* Behind the last word is an empty one, for what was not there yet. */
 	uint32_t	word = slot < set->nbits ? slot >> 6 : set->nbits >> 6;
 
-	return doors[word] >> (slot & 63) & 1;
+	return atomic_load_explicit(&doors[word], memory_order_relaxed) >> (slot & 63) & 1;
 }
 
 /*

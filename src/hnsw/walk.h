@@ -41,7 +41,7 @@ typedef struct Walk
 	Entry		reach;			/* entries beyond are not followed */
 
 	const HnswSet *set;
-	const uint64_t *doors;		/* of the set, for a walk through; else NULL */
+	const atomic_ullong *doors;	/* of the set, for a walk through; else NULL */
 	HnswFilter	filter;
 	void	   *filter_arg;
 	bool		(*stop) (void *arg);	/* walk_all() asks it; NULL = never */

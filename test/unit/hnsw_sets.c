@@ -199,6 +199,62 @@ twins_are_members_by_themselves(void **state)
 	free(rows);
 }
 
+/* Members that hang behind another node than when the set was first walked through. */
+static void
+twins_hung_later_are_found(void **state)
+{
+	enum {LATE = 20};
+	float	   *rows = clustered(44, ROWS);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);
+	uint32_t	divisor = 3;			/* so many that a walk is cheaper than all of them */
+	HnswCost	cost = {0};
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+
+	/* First they wait, then they become twins of nodes that are no members; then others hang before them. */
+	for (int turn = 0; turn < 2; turn++)
+	{
+		HnswSet    *set;
+		HnswHit		hit;
+		HnswSearch	s = {.k = 1, .ef = 5, .cost = &cost};
+
+		for (uint32_t i = 0; turn == 1 && i < LATE; i++)
+		{
+			add(h, 2 * ROWS + i, rows + (size_t) (3 * i + 1) * DIM);
+			link_all(h);
+			assert_true(hnsw_delete(h, 3 * i + 1));
+		}
+		if (turn == 1)
+			assert_true(hnsw_repair(h, 0, true));	/* which begins with the nodes that have just died */
+		s.set = set = hnsw_set_open(h);
+		hnsw_set_add_passing(set, divides, &divisor);
+		for (uint32_t i = 0; i < LATE; i++)
+			hnsw_set_add(set, turn == 0 ? add(h, ROWS + i, rows + (size_t) (3 * i + 1) * DIM) : ROWS + i);
+		for (int again = 0; again < 2; again++)
+		{
+			for (uint32_t i = 0; i < LATE; i++)
+			{
+				s.query = rows + (size_t) (3 * i + 1) * DIM;
+				assert_int_equal(hnsw_search(h, &s, &hit), 1);
+				assert_int_equal(hit.label, ROWS + i);
+				assert_true(hit.distance == 0);
+			}
+			link_all(h);
+			if (turn == 1)
+				while (hnsw_repair(h, 1000, true))
+					;
+		}
+		hnsw_set_close(set);
+	}
+	assert_int_equal(cost.exact, 0);
+	assert_sound(h);
+	hnsw_destroy(h);
+	free(rows);
+}
+
 /*
  * Members that are superseded while the set is open are stood for by their new
  * version, once, though several versions may be members; deleted ones are gone.
@@ -418,14 +474,14 @@ doors_by_any_cpu(void **state)
 {
 	static const char *const names[] = {"avx2", "avx512"};
 	enum {NBITS = 64 * 50};
-	uint64_t	bits[NBITS / 64 + 1] = {0};
+	atomic_ullong bits[NBITS / 64 + 1] = {0};
 	_Alignas(64) atomic_uint links[2 * HNSW_MAX_M];
 	uint32_t	out[2][2 * HNSW_MAX_M + DOORS_SLACK];
 	Prng		prng = {61};
 
 	(void) state;
 	for (int i = 0; i < NBITS; i++)
-		bits[i / 64] |= (uint64_t) (prng_below(&prng, 10) == 0) << (i % 64);
+		atomic_fetch_or(&bits[i / 64], (uint64_t) (prng_below(&prng, 10) == 0) << (i % 64));
 	for (int turn = 0; turn < 20000; turn++)
 	{
 		uint32_t	limit = 1 + prng_below(&prng, 2 * HNSW_MAX_M);
@@ -461,6 +517,7 @@ main(void)
 		cmocka_unit_test(members_only_on_codes),
 		cmocka_unit_test(far_members_are_found),
 		cmocka_unit_test(twins_are_members_by_themselves),
+		cmocka_unit_test(twins_hung_later_are_found),
 		cmocka_unit_test(later_versions_stand_for_members),
 		cmocka_unit_test(wide_lists),
 		cmocka_unit_test(small_sets),
