@@ -429,7 +429,10 @@ extern void memory_lay_out(Hnsw *h);
 /* Memory for the slots up to n, of which `used` have theirs. */
 extern VtStatus memory_make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err);
 
-/* So many slots have been handed out, one by one: pages that are full may become huge. */
+/*
+ * So many slots have been handed out, one by one, and the last of them is the caller's: pages that are
+ * full may become huge.  Not under h->lock.
+ */
 extern void memory_filled(Hnsw *h, uint32_t used);
 
 /* Give the memory of the slots from..to - 1 of one chunk back; nobody looks at them.  Under h->lock. */

@@ -12,7 +12,9 @@
  * behind the last slot goes back by whole pages, and by chunks.
  *
  * The functions that change chunks are called under h->lock, or while the graph is
- * one thread's.
+ * one thread's.  memory_filled() is not: making a chunk huge copies it, which takes
+ * milliseconds.  The slot that filled it is reserved meanwhile, so compaction cuts
+ * off neither its chunk nor one before.
  *
  *-------------------------------------------------------------------------
  */
@@ -161,6 +163,8 @@ memory_filled(Hnsw *h, uint32_t used)
 	uint32_t	n = ((used - 1) & h->mask) + 1;
 	uint8_t    *chunk = graph_chunk(h, used - 1);
 
+	if (used == h->mask + 2)
+		make_huge(graph_chunk(h, 0), h->chunk_size);
 	if (used <= h->mask + 1 || n % step != 0)
 		return;
 	if (n == h->mask + 1)
@@ -182,8 +186,6 @@ add_chunk(Hnsw *h, uint32_t used, VtError *err)
 
 	if (!fresh)
 		return vt_fail_errno(err, VT_NOMEM, "could not map %zu bytes of a graph", h->chunk_size);
-	if (chunk == 1)
-		make_huge(atomic_load_explicit(&h->chunks[0], memory_order_relaxed), h->chunk_size);
 	atomic_store_explicit(&h->chunks[chunk], fresh, memory_order_release);
 	return VT_OK;
 }
@@ -211,6 +213,8 @@ graph_make_slots(Hnsw *h, uint32_t n, VtError *err)
 
 	if (status != VT_OK)
 		return status;
+	if (n > h->mask + 1)
+		memory_filled(h, h->mask + 2);
 	for (uint32_t used = (h->mask + 1) / 8; used <= n; used += (h->mask + 1) / 8)
 		memory_filled(h, used);
 	graph_account(h, (int64_t) h->slot_bytes * n);

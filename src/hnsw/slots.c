@@ -75,7 +75,6 @@ take_fresh(Hnsw *h, uint32_t *slot, VtError *err)
 	*slot = used;
 	set_reserved(h, used);
 	graph_account(h, (int64_t) h->slot_bytes);
-	memory_filled(h, used + 1);
 	atomic_store_explicit(&h->used, used + 1, memory_order_release);
 	return VT_OK;
 }
@@ -84,6 +83,7 @@ VtStatus
 hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 {
 	VtStatus	status = VT_OK;
+	bool		fresh = false;
 
 	pthread_mutex_lock(&h->lock);
 	if (h->free.n == 0 &&
@@ -92,8 +92,13 @@ hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err)
 	if (h->free.n == 0 && h->limit != NO_SLOT)
 		compact_end(h);			/* it grows again */
 	if (!slot_take_free(h, slot))
+	{
 		status = take_fresh(h, slot, err);
+		fresh = status == VT_OK;
+	}
 	pthread_mutex_unlock(&h->lock);
+	if (fresh)
+		memory_filled(h, *slot + 1);
 	return status;
 }
 
