@@ -205,6 +205,8 @@ typedef struct HnswSearch
 	uint32_t	ef;				/* candidates to walk with, on the average; at least k is used */
 	HnswFilter	filter;			/* NULL = all pass */
 	void	   *filter_arg;
+	double		passes;			/* the share of slots that the filter lets pass, about; 0 = not known: it is
+								 * asked about some hundred slots first */
 	HnswCost   *cost;			/* may be NULL */
 	const HnswSet *set;			/* only its members, of those only what passes; NULL = all */
 

@@ -10,7 +10,7 @@
  * With a filter or a set the share that passes decides how.  Where most pass, a
  * walk keeps what does not beside the hits, and so becomes longer by 1 / share.
  * Where fewer do, it goes from hit to hit through what is none (walk.c).  Where
- * few do, all of them are measured.  The share of a filter comes from a sample.
+ * few do, all of them are measured.  The share of a filter comes from the caller, or a sample.
  * Whatever a walk finds, if it is fewer than k although more could be there,
  * measuring all has the last word.
  *
@@ -201,8 +201,11 @@ share_of(Hnsw *h, const HnswSearch *search)
 
 	if (search->set)
 		share = (double) search->set->size / ((double) atomic_load(&h->live) + 1);
-	if (search->filter == NULL)
+	if (search->filter == NULL || search->passes > 0)
+	{
+		share *= search->filter ? search->passes : 1;
 		return share < 1 ? share : 1;
+	}
 	/* Where few pass much depends on how few. */
 	for (uint32_t round = 0; round < SAMPLE_ROUNDS && (round == 0 || pass < SAMPLE / 32); round++)
 		ask_sample(h, search, used, round, &live, &pass);

@@ -173,6 +173,7 @@ pass(RecordScan *scan)
 		.ef = scan->ef,
 		.filter = scan->seen.n > 0 ? is_new : NULL,
 		.filter_arg = scan,
+		.passes = scan->seen.n < live ? 1 - (double) scan->seen.n / (double) live : 0,
 		.cost = &cost,
 		.stop = scan->stop,
 		.stop_arg = scan->stop_arg,

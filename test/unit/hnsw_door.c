@@ -246,6 +246,40 @@ deleted_is_hidden_at_once(void **state)
 	free(rows);
 }
 
+/* A caller who knows how many pass is asked about fewer slots, and is told the same. */
+static void
+passes_as_the_caller_says(void **state)
+{
+	float	   *rows = clustered(63, ROWS);
+	float	   *queries = clustered(64, 20);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);
+	uint64_t	asked[2] = {0, 0};
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	for (int q = 0; q < 20; q++)
+	{
+		HnswHit		hits[2][K];
+
+		for (int knows = 0; knows < 2; knows++)
+		{
+			HnswCost	cost = {0};
+			HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 50, .filter = label_is_odd, .passes = 0.5 * knows,
+				.cost = &cost};
+
+			assert_int_equal(hnsw_search(h, &s, hits[knows]), K);
+			asked[knows] += cost.asked;
+		}
+		assert_memory_equal(hits[0], hits[1], sizeof(hits[0]));
+	}
+	assert_true(asked[1] + 20 * 256 <= asked[0]);
+	hnsw_destroy(h);
+	free(queries);
+	free(rows);
+}
+
 /* Calibrated searches find what they should; asking for more costs more. */
 static void
 calibrated_to_a_recall(void **state)
@@ -595,6 +629,7 @@ main(void)
 		cmocka_unit_test(equal_vectors_are_no_trap),
 		cmocka_unit_test(filter_starves_nobody),
 		cmocka_unit_test(deleted_is_hidden_at_once),
+		cmocka_unit_test(passes_as_the_caller_says),
 		cmocka_unit_test(calibrated_to_a_recall),
 		cmocka_unit_test(replaced_comes_once),
 		cmocka_unit_test(cursor_returns_all_once),
