@@ -35,7 +35,7 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 		return vt_fail(err, VT_INVALID, "unrecognized element %u", (unsigned) options->element);
 	if (options->max_slots > HNSW_MAX_SLOTS)
 		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
-	if (options->vectors && (options->codes == HNSW_CODES_NONE || options->metric == VEC_L1))
+	if (options->vectors && options->codes == HNSW_CODES_NONE)
 		return vt_fail(err, VT_INVALID, "vectors are mapped only where walks are on codes");
 
 	h = aligned_alloc(64, sizeof(Hnsw));

@@ -93,15 +93,6 @@ typedef struct Meta
 	uint8_t		moved;			/* what superseded it is the same in another place; repair_lock */
 } Meta;
 
-/* Behind the codes of a row. */
-typedef struct CodeParams
-{
-	float		scale;			/* number = scale * code + offset */
-	float		offset;
-	float		sum;			/* of the codes */
-	float		norm;			/* of the numbers the codes stand for: L2 squared; cosine 1 / norm */
-} CodeParams;
-
 /* The queue of slots to link; entries that are done hold NO_SLOT. */
 typedef struct Ring
 {

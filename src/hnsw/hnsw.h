@@ -67,7 +67,7 @@ typedef struct HnswSet HnswSet;
 typedef enum HnswCodes
 {
 	HNSW_CODES_NONE = 0,		/* walk on the vectors */
-	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the vectors; L1 stays on these */
+	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the vectors */
 } HnswCodes;
 
 typedef struct HnswOptions

@@ -69,6 +69,28 @@ code_plain(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint3
 	}
 }
 
+static void
+code_l1_plain(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, uint32_t params,
+			  float *out)
+{
+	for (uint32_t r = 0; r < n; r++)
+	{
+		const CodeParams *p = (const CodeParams *) (rows[r] + params);
+		float		lanes[LANES] = {0};
+
+		for (uint32_t i = 0; i < dim; i++)
+			lanes[i % LANES] += fabsf(query[i] - (p->scale * (float) rows[r][i] + p->offset));
+		out[r] = fold_lanes(lanes);
+	}
+}
+
+static void
+numbers_plain(const uint8_t *codes, const CodeParams *params, uint32_t len, float *out)
+{
+	for (uint32_t i = 0; i < len; i++)
+		out[i] = params->scale * (float) codes[i] + params->offset;
+}
+
 static Split
 split_plain(const float *vector, uint32_t len, int8_t *high, int8_t *low)
 {
@@ -94,8 +116,8 @@ split_plain(const float *vector, uint32_t len, int8_t *high, int8_t *low)
 		sums[i % LANES] += x;
 		norms[i % LANES] += x * x;
 	}
-	split.sum = split_fold(sums);
-	split.norm = split_fold(norms);
+	split.sum = fold_lanes(sums);
+	split.norm = fold_lanes(norms);
 	return split;
 }
 
@@ -111,7 +133,7 @@ unpack_plain(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 
 const Kernels kernels_plain = {
 	"plain", {l2_plain, dot_plain, l1_plain}, {half_l2_plain, half_dot_plain, half_l1_plain},
-	code_plain, split_plain, unpack_plain
+	code_plain, code_l1_plain, split_plain, unpack_plain, numbers_plain
 };
 
 const Kernels *

@@ -47,6 +47,26 @@ typedef struct CodeQuery
 typedef void (*CodeKernel) (const CodeQuery *query, const uint8_t *const *rows, uint32_t n,
 							uint32_t len, float *out);
 
+/* Behind the codes of a row. */
+typedef struct CodeParams
+{
+	float		scale;			/* number = scale * code + offset */
+	float		offset;
+	float		sum;			/* of the codes */
+	float		norm;			/* of the numbers the codes stand for: L2 squared; cosine 1 / norm */
+} CodeParams;
+
+/*
+ * out[i] = taxicab distance of dim floats and the numbers of a row, whose parameters
+ * stand `params` bytes from its begin.  Floats, but added up in sixteen lanes that
+ * are folded in one order: the same on every CPU, too.
+ */
+typedef void (*CodeL1Kernel) (const float *query, const uint8_t *const *rows, uint32_t n,
+							  uint32_t dim, uint32_t params, float *out);
+
+/* len codes, a multiple of 16, as the numbers they stand for. */
+typedef void (*NumbersKernel) (const uint8_t *codes, const CodeParams *params, uint32_t len, float *out);
+
 /* A vector as a query on codes: number = high_scale * high + low_scale * low, about. */
 typedef struct Split
 {
@@ -68,8 +88,10 @@ typedef struct Kernels
 	FloatKernels floats;
 	FloatKernels halves;
 	CodeKernel	code;
+	CodeL1Kernel code_l1;
 	SplitKernel split;
 	UnpackKernel unpack;
+	NumbersKernel numbers;
 } Kernels;
 
 /* How a split begins and ends on every CPU; inverses of 0: numbers so small are zero. */
@@ -86,7 +108,7 @@ split_scales(Split *split, float most, float *high_inverse, float *low_inverse)
 
 /* Sixteen partial sums folded in one order. */
 static inline float
-split_fold(float lanes[16])
+fold_lanes(float lanes[16])
 {
 	for (int width = 8; width > 0; width /= 2)
 		for (int i = 0; i < width; i++)
@@ -98,6 +120,7 @@ extern const Kernels kernels_plain;
 #ifdef __x86_64__
 extern const Kernels kernels_avx2;
 extern Split split_avx2(const float *vector, uint32_t len, int8_t *high, int8_t *low);
+extern void numbers_avx2(const uint8_t *codes, const CodeParams *params, uint32_t len, float *out);
 extern const Kernels kernels_avx512;
 #endif
 

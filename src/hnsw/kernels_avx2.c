@@ -19,6 +19,10 @@
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX2_INLINE static inline __attribute__((target("avx2,fma,f16c"), always_inline))
 
+/* No fused multiply-add: what comes out is what plain C makes of it. */
+#define AVX2_ONLY __attribute__((target("avx2")))
+#define AVX2_ONLY_INLINE static inline __attribute__((target("avx2"), always_inline))
+
 typedef __m256 (*Step) (__m256 sum, __m256 a, __m256 b);
 
 AVX2_INLINE __m256
@@ -41,7 +45,7 @@ l1_step(__m256 sum, __m256 a, __m256 b)
 	return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, b)));
 }
 
-AVX2_INLINE float
+AVX2_ONLY_INLINE float
 fold(__m256 eight)
 {
 	__m128		four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -193,9 +197,78 @@ code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32
 	}
 }
 
-/* No fused multiply-add: the parts are those of plain C. */
-#define AVX2_ONLY __attribute__((target("avx2")))
-#define AVX2_ONLY_INLINE static inline __attribute__((target("avx2"), always_inline))
+/* The numbers of eight codes. */
+AVX2_ONLY_INLINE __m256
+numbers(const uint8_t *codes, __m256 scale, __m256 offset)
+{
+	__m256		eight = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) codes)));
+
+	return _mm256_add_ps(_mm256_mul_ps(scale, eight), offset);
+}
+
+AVX2_ONLY_INLINE __m256
+code_l1_step(const float *query, const uint8_t *codes, __m256 scale, __m256 offset)
+{
+	return _mm256_andnot_ps(_mm256_set1_ps(-0.0f),
+							_mm256_sub_ps(_mm256_load_ps(query), numbers(codes, scale, offset)));
+}
+
+/* Two rows at a time; the last is computed again rather than alone. */
+AVX2_ONLY static void
+code_l1_avx2(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, uint32_t params,
+			 float *out)
+{
+	static const int32_t ones[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+	uint32_t	whole = dim / 16 * 16;
+
+	for (uint32_t r = 0; r < n; r += 2)
+	{
+		const uint8_t *row[2] = {rows[r], rows[r + 1 < n ? r + 1 : r]};
+		const uint8_t *next[2] = {KERNEL_NEXT(rows, n, r), KERNEL_NEXT(rows, n, r + 1)};
+		__m256		scale[2];
+		__m256		offset[2];
+		__m256		low[2];
+		__m256		high[2];
+
+		for (int j = 0; j < 2; j++)
+		{
+			const CodeParams *p = (const CodeParams *) (row[j] + params);
+
+			scale[j] = _mm256_set1_ps(p->scale);
+			offset[j] = _mm256_set1_ps(p->offset);
+			low[j] = high[j] = _mm256_setzero_ps();
+			for (uint32_t i = 0; i < params + sizeof(CodeParams); i += 64)
+				_mm_prefetch((const char *) (next[j] + i), _MM_HINT_T0);
+		}
+		for (uint32_t i = 0; i < whole; i += 16)
+			for (int j = 0; j < 2; j++)
+			{
+				low[j] = _mm256_add_ps(low[j], code_l1_step(query + i, row[j] + i, scale[j], offset[j]));
+				high[j] = _mm256_add_ps(high[j], code_l1_step(query + i + 8, row[j] + i + 8, scale[j], offset[j]));
+			}
+		for (int j = 0; whole < dim && j < 2; j++)
+		{
+			const int32_t *mask = ones + 16 - (dim - whole);
+			__m256		a = code_l1_step(query + whole, row[j] + whole, scale[j], offset[j]);
+			__m256		b = code_l1_step(query + whole + 8, row[j] + whole + 8, scale[j], offset[j]);
+
+			low[j] = _mm256_add_ps(low[j], _mm256_and_ps(a, _mm256_loadu_ps((const float *) mask)));
+			high[j] = _mm256_add_ps(high[j], _mm256_and_ps(b, _mm256_loadu_ps((const float *) (mask + 8))));
+		}
+		for (uint32_t j = 0; j < 2 && r + j < n; j++)
+			out[r + j] = fold(_mm256_add_ps(low[j], high[j]));
+	}
+}
+
+AVX2_ONLY void
+numbers_avx2(const uint8_t *codes, const CodeParams *params, uint32_t len, float *out)
+{
+	__m256		scale = _mm256_set1_ps(params->scale);
+	__m256		offset = _mm256_set1_ps(params->offset);
+
+	for (uint32_t i = 0; i < len; i += 8)
+		_mm256_store_ps(out + i, numbers(codes + i, scale, offset));
+}
 
 /* Eight floats that are whole numbers from -128 to 127, as bytes. */
 AVX2_ONLY_INLINE void
@@ -264,10 +337,10 @@ split_avx2(const float *vector, uint32_t len, int8_t *high, int8_t *low)
 	}
 	_mm256_storeu_ps(lanes, sums[0]);
 	_mm256_storeu_ps(lanes + 8, sums[1]);
-	split.sum = split_fold(lanes);
+	split.sum = fold_lanes(lanes);
 	_mm256_storeu_ps(lanes, norms[0]);
 	_mm256_storeu_ps(lanes + 8, norms[1]);
-	split.norm = split_fold(lanes);
+	split.norm = fold_lanes(lanes);
 	return split;
 }
 
@@ -286,7 +359,7 @@ unpack_avx2(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 
 const Kernels kernels_avx2 = {
 	"avx2", {l2_avx2, dot_avx2, l1_avx2}, {half_l2_avx2, half_dot_avx2, half_l1_avx2},
-	code_avx2, split_avx2, unpack_avx2
+	code_avx2, code_l1_avx2, split_avx2, unpack_avx2, numbers_avx2
 };
 
 #endif							/* __x86_64__ */

@@ -206,6 +206,81 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 	}
 }
 
+AVX512_INLINE __m512
+code_l1_step(__m512 query, const uint8_t *codes, __m512 scale, __m512 offset)
+{
+	__m512		some = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) codes)));
+
+	return _mm512_abs_ps(_mm512_sub_ps(query, _mm512_add_ps(_mm512_mul_ps(scale, some), offset)));
+}
+
+/* Sixteen lanes, folded as fold_lanes() does. */
+AVX512_INLINE float
+fold(__m512 lanes)
+{
+	__m256		eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+	__m128		four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+	__m128		two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+/* -ffp-contract=off: multiplications and additions stay apart, as in plain C. */
+AVX512 static void
+code_l1_avx512(const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim, uint32_t params,
+			   float *out)
+{
+	uint32_t	whole = dim / 16 * 16;
+	__mmask16	rest = (__mmask16) ((1u << (dim - whole)) - 1);
+
+	for (uint32_t r = 0; r < n; r += 4)
+	{
+		/* The last rows are computed again rather than one by one. */
+		uint32_t	left = n - r < 4 ? n - r : 4;
+		const uint8_t *row[4];
+		const uint8_t *next[4];
+		__m512		scale[4];
+		__m512		offset[4];
+		__m512		sum[4];
+
+		for (uint32_t j = 0; j < 4; j++)
+		{
+			const CodeParams *p;
+
+			row[j] = rows[r + (j < left ? j : 0)];
+			next[j] = KERNEL_NEXT(rows, n, r + j);
+			p = (const CodeParams *) (row[j] + params);
+			scale[j] = _mm512_set1_ps(p->scale);
+			offset[j] = _mm512_set1_ps(p->offset);
+			sum[j] = _mm512_setzero_ps();
+		}
+		for (uint32_t i = 0; i < whole; i += 16)
+		{
+			__m512		q = _mm512_load_ps(query + i);
+
+			for (uint32_t j = 0; j < 4; j++)
+			{
+				if (i % 64 == 0)
+					_mm_prefetch((const char *) (next[j] + i), _MM_HINT_T0);
+				sum[j] = _mm512_add_ps(sum[j], code_l1_step(q, row[j] + i, scale[j], offset[j]));
+			}
+		}
+		for (uint32_t i = (whole + 63) / 64 * 64; i < params + sizeof(CodeParams); i += 64)
+			for (uint32_t j = 0; j < 4; j++)
+				_mm_prefetch((const char *) (next[j] + i), _MM_HINT_T0);
+		if (rest)
+		{
+			__m512		q = _mm512_load_ps(query + whole);
+
+			for (uint32_t j = 0; j < 4; j++)
+				sum[j] = _mm512_mask_add_ps(sum[j], rest, sum[j],
+											code_l1_step(q, row[j] + whole, scale[j], offset[j]));
+		}
+		for (uint32_t j = 0; j < left; j++)
+			out[r + j] = fold(sum[j]);
+	}
+}
+
 AVX512 static void
 unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 {
@@ -220,7 +295,7 @@ unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 
 const Kernels kernels_avx512 = {
 	"avx512", {l2_avx512, dot_avx512, l1_avx512}, {half_l2_avx512, half_dot_avx512, half_l1_avx512},
-	code_avx512, split_avx2, unpack_avx512
+	code_avx512, code_l1_avx512, split_avx2, unpack_avx512, numbers_avx2
 };
 
 #endif							/* __x86_64__ */

@@ -48,7 +48,7 @@ memory_lay_out(Hnsw *h)
 	h->dim16 = (uint32_t) round_up(opt->dim, 16);
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
 	h->m0 = 2 * opt->m;
-	h->coded = opt->codes == HNSW_CODES_INT8 && opt->metric != VEC_L1;
+	h->coded = opt->codes == HNSW_CODES_INT8;
 	h->halves = opt->element == VEC_FLOAT16;
 	h->vec_row = (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
 	vec_bytes = h->vec_row;

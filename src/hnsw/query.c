@@ -16,10 +16,14 @@
  * A stored row becomes a query of the same kind: code = 4 * high + low, and
  * its offset is one more term.
  *
+ * The taxicab distance does not fall into such products.  There the query is of
+ * floats, and a row's numbers are made from its codes on the way.
+ *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/query.h"
 
+#include <float.h>
 #include <math.h>
 
 void
@@ -50,7 +54,7 @@ query_set(const Hnsw *h, Query *query, const float *vector)
 		vec_normalize(query->vec, vector, h->opt.dim);
 	else
 		memcpy(query->vec, vector, sizeof(float) * h->opt.dim);
-	if (h->coded)
+	if (h->coded && h->opt.metric != VEC_L1)
 	{
 		Split		split = h->kernels->split(query->vec, h->dim16, query->high, query->low);
 
@@ -80,6 +84,11 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 	}
 	codes = graph_codes(h, slot);
 	params = graph_code_params(h, codes);
+	if (h->opt.metric == VEC_L1)
+	{
+		h->kernels->numbers(codes, params, h->dim16, query->vec);
+		return;
+	}
 	h->kernels->unpack(codes, h->dim64, query->high, query->low);
 	/* Behind the codes are their parameters. */
 	memset(query->high + h->opt.dim, 0, h->dim64 - h->opt.dim);
@@ -120,6 +129,8 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 				break;
 		}
 	}
+	else if (h->opt.metric == VEC_L1)
+		h->kernels->code_l1(query->vec, rows, n, h->opt.dim, (uint32_t) h->code_params, scores);
 	else
 	{
 		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale,
@@ -153,6 +164,7 @@ query_error(const Hnsw *h, const Query *query, uint32_t slot, float score)
 {
 	const CodeParams *params;
 	float		deviation;
+	float		bias;
 	float		dim = (float) h->opt.dim;
 
 	params = graph_code_params(h, graph_codes(h, slot));
@@ -163,9 +175,14 @@ query_error(const Hnsw *h, const Query *query, uint32_t slot, float score)
 			return 8 * deviation * sqrtf(score > 0 ? score : 0) + dim * deviation * deviation;
 		case VEC_COSINE:
 			return 4 * deviation * params->norm;
-		default:
-			return 4 * deviation * sqrtf(query->norm);
+		case VEC_L1:
+			/* Where numbers differ by less than a step, rounding only ever adds: a quarter of the step. */
+			bias = dim * params->scale / 4;
+			return 4 * deviation * sqrtf(dim) + bias * fminf(1, 4 * bias / fmaxf(score, FLT_MIN));
+		case VEC_IP:
+			break;
 	}
+	return 4 * deviation * sqrtf(query->norm);
 }
 
 void

@@ -123,8 +123,7 @@ graph_options(Records *records)
 		.codes = records->opt.codes,
 		.element = records->opt.element,
 		.seed = records->opt.seed,
-		.vectors = records->opt.codes == HNSW_CODES_INT8 && records->opt.metric != VEC_L1 ?
-			records->opt.vectors : NULL,
+		.vectors = records->opt.codes == HNSW_CODES_INT8 ? records->opt.vectors : NULL,
 		.account = on_graph_memory,
 		.account_arg = records,
 		.move = on_move,

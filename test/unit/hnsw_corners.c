@@ -212,6 +212,49 @@ few_distances_are_enough(void **state)
 }
 
 /*
+ * One number is so large that the steps between codes hide what tells the vectors
+ * apart.  Exact distances are measured as far as that goes, so the right ones come.
+ */
+static void
+coarse_codes_hide_nothing(void **state)
+{
+	enum {FEW = 100};
+	static const VecMetric metrics[] = {VEC_L2, VEC_L1};
+	Prng		prng = {37};
+	float		rows[FEW * DIM];
+
+	(void) state;
+	for (int m = 0; m < 2; m++)
+		for (int turn = 0; turn < 50; turn++)
+		{
+			Hnsw	   *h = create(metrics[m], HNSW_CODES_INT8);
+			HnswHit		truth[5];
+			HnswHit		hits[5];
+
+			/* A step is 4 wide; from turn to turn the others are apart from a part of it to several. */
+			for (uint32_t i = 0; i < FEW; i++)
+			{
+				for (int d = 0; d < DIM; d++)
+					rows[i * DIM + (uint32_t) d] = d == 0 ? 1020 : (float) (prng_double(&prng) * (1 + turn % 10));
+				add(h, i, rows + (size_t) i * DIM);
+			}
+			link_all(h);
+			while (hnsw_repair(h, 1000, true))
+				;
+			for (int q = 0; q < 10; q++)
+			{
+				const float *query = rows + (size_t) q * DIM;
+
+				nearest(metrics[m], rows, FEW, query, NULL, 5, truth);
+				assert_int_equal(search(h, query, 5, 200, hits), 5);
+				for (int i = 0; i < 5; i++)
+					assert_int_equal(hits[i].label, truth[i].label);
+			}
+			hnsw_destroy(h);
+		}
+}
+
+/*
  * In tight groups far apart lists lose the last link to a node now and then; a
  * repair finds those and links them once more, while others die as well.
  */
@@ -306,6 +349,7 @@ main(void)
 		cmocka_unit_test(cursor_passes_by_many),
 		cmocka_unit_test(equal_codes_are_no_trap),
 		cmocka_unit_test(few_distances_are_enough),
+		cmocka_unit_test(coarse_codes_hide_nothing),
 		cmocka_unit_test(lost_nodes_are_linked_again),
 		cmocka_unit_test(a_new_crowd_among_the_dead),
 	};

@@ -196,7 +196,7 @@ in_a_mapped_file_too(void **state)
 {
 	(void) state;
 	for (size_t k = 0; k < KINDS; k++)
-		if (kinds[k].codes != HNSW_CODES_NONE && kinds[k].metric != VEC_L1)
+		if (kinds[k].codes != HNSW_CODES_NONE)
 			live_alike(kinds[k].metric, kinds[k].codes, scratch_path("."));
 }
 

@@ -99,6 +99,79 @@ codes_are_equal(void **state)
 	}
 }
 
+/* Taxicab distances to codes: near the true ones, and the same everywhere, whatever stands behind the codes. */
+static void
+taxicab_on_codes_is_equal(void **state)
+{
+	Given	   *g = given(3, 100, 0);
+	Prng		prng = {4};
+
+	(void) state;
+	for (uint32_t dim = 1; dim <= MOST - 64; dim += dim < 70 ? 1 : 13)
+	{
+		uint32_t	params = (dim + 3) / 4 * 4;
+		uint32_t	n = 1 + dim % ROWS;
+		float		plain[ROWS];
+
+		for (int r = 0; r < ROWS; r++)
+		{
+			CodeParams	p = {(float) prng_double(&prng), (float) prng_double(&prng) * 50 - 25, NAN, NAN};
+
+			for (int i = 0; i < MOST; i++)
+				g->codes[r][i] = (uint8_t) prng_below(&prng, 256);
+			memcpy(g->codes[r] + params, &p, sizeof(p));
+		}
+		kernels_plain.code_l1(g->vector, g->code_rows, n, dim, params, plain);
+		for (uint32_t r = 0; r < n; r++)
+		{
+			CodeParams	p;
+			double		want = 0;
+
+			memcpy(&p, g->codes[r] + params, sizeof(p));
+			for (uint32_t i = 0; i < dim; i++)
+				want += fabs(g->vector[i] - ((double) p.scale * g->codes[r][i] + p.offset));
+			assert_true(fabs(plain[r] - want) <= 1e-4 * want + 1e-4);
+		}
+		for (size_t c = 0; c < sizeof(names) / sizeof(names[0]); c++)
+		{
+			const Kernels *k = kernels_by_name(names[c]);
+			float		fast[ROWS + 1];
+
+			if (k == NULL)
+				continue;
+			fast[n] = 12345;
+			k->code_l1(g->vector, g->code_rows, n, dim, params, fast);
+			assert_memory_equal(plain, fast, sizeof(float) * n);
+			assert_true(fast[n] == 12345);
+		}
+	}
+	free(g);
+}
+
+static void
+numbers_of_codes_are_equal(void **state)
+{
+	Given	   *g = given(6, 1, 0);
+	CodeParams	p = {0.37f, -12.5f, 0, 0};
+	_Alignas(64) float out[MOST];
+
+	(void) state;
+	for (size_t c = 0; c <= sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = c ? kernels_by_name(names[c - 1]) : &kernels_plain;
+
+		for (uint32_t len = 16; k && len < MOST; len += 16)
+		{
+			out[len] = 12345;
+			k->numbers(g->codes[1], &p, len, out);
+			for (uint32_t i = 0; i < len; i++)
+				assert_true(out[i] == p.scale * (float) g->codes[1][i] + p.offset);
+			assert_true(out[len] == 12345);
+		}
+	}
+	free(g);
+}
+
 static void
 unpacked_codes_are_equal(void **state)
 {
@@ -239,6 +312,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(codes_are_equal),
+		cmocka_unit_test(taxicab_on_codes_is_equal),
+		cmocka_unit_test(numbers_of_codes_are_equal),
 		cmocka_unit_test(unpacked_codes_are_equal),
 		cmocka_unit_test(splits_are_equal),
 		cmocka_unit_test(floats_are_near),

@@ -160,6 +160,7 @@ finds_more_for_the_same(void **state)
 		HnswCodes	codes;
 	}			kinds[] = {
 		{VEC_L2, HNSW_CODES_NONE}, {VEC_COSINE, HNSW_CODES_INT8}, {VEC_L1, HNSW_CODES_NONE},
+		{VEC_L1, HNSW_CODES_INT8},
 	};
 	float	   *rows = clustered(1, N);
 	float	   *queries = clustered(1234, QUERIES);
