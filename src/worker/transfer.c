@@ -350,6 +350,11 @@ let_go(Shard *shard)
 	pthread_mutex_unlock(&shard->children_lock);
 	atomic_store(&shard->strays, false);
 	buf_clear(&shard->purge);
+
+	/* What was compared was the state that goes: nobody is to be set aside for that any more. */
+	pthread_mutex_lock(&shard->verified_lock);
+	memset(&shard->verified, 0, sizeof(shard->verified));
+	pthread_mutex_unlock(&shard->verified_lock);
 	shard->newest = 0;
 	atomic_store(&shard->whole, false);
 	atomic_store(&shard->fence, 0);

@@ -194,8 +194,11 @@ in_place_of_what_was_there(void **state)
 	index = send(from, to, 77, UINT32_MAX);
 	assert_int_equal(index, 300);
 	holds(to, 5000, 50);		/* not before it is installed */
+	to->verified.id = 5;
 	assert_int_equal(shard_install(to, 78, index, &err), VT_NOT_FOUND);
+	assert_int_equal(to->verified.id, 5);
 	assert_int_equal(shard_install(to, 77, index, &err), VT_OK);
+	assert_int_equal(to->verified.id, 0);	/* what was compared is gone */
 	assert_false(has_graph("b"));	/* that was of another state */
 	assert_false(shard_hold(to));	/* not before it is loaded */
 	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
