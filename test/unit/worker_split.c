@@ -287,6 +287,29 @@ not_empty_beside_the_parent(void **state)
 	worker_stop(worker);
 }
 
+/* PD had its data deleted before it was made: it is never to be, whoever comes late. */
+static void
+not_after_it_was_dropped(void **state)
+{
+	Worker	   *worker = start_as_one();
+	Chore		late = {.kind = CHORE_CHILD, .shard = CHILD, .replica = 21, .desc = *child_of(), .other = PARENT};
+	ShardChild	child;
+	Shard	   *parent;
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	for (int i = 0; i < 10; i++)
+		put(worker, PARENT, (uint8_t) i);
+	assert_int_equal(worker_drop_shard(worker, CHILD, 21, NULL), VT_OK);
+	assert_int_equal(split(worker, child_of()), VT_OK);
+	parent = worker_find_shard(worker, PARENT);
+	assert_true(shard_find_child(parent, CHILD, &child) && child.owed);
+	shard_release(parent);
+	assert_int_equal(splits_make_child(worker, &late, NULL), VT_OK);
+	assert_false(worker_has_group(worker, CHILD));
+	worker_stop(worker);
+}
+
 typedef struct Told
 {
 	Shard	   *shard;
@@ -377,6 +400,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(not_after_it_was_dropped, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(all_that_came_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_empty_beside_the_parent, scratch_make, scratch_remove),
 	};
