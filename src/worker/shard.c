@@ -493,12 +493,21 @@ shard_hold(Shard *shard)
 	return false;
 }
 
+/*
+ * Who is the last may not look at the shard any more: it may be closed.  Who waits at
+ * the gate does so with its lock, and looks again after a moment, so it is told only
+ * by those who saw it closed before they let go.
+ */
 void
 shard_release(Shard *shard)
 {
-	if (atomic_fetch_sub(&shard->users, 1) > 1 || !atomic_load(&shard->installing))
+	if (!atomic_load(&shard->installing))
+	{
+		atomic_fetch_sub(&shard->users, 1);
 		return;
+	}
 	pthread_mutex_lock(&shard->gate_lock);
+	atomic_fetch_sub(&shard->users, 1);
 	pthread_cond_broadcast(&shard->gate);
 	pthread_mutex_unlock(&shard->gate_lock);
 }

@@ -34,6 +34,29 @@ static char directory[64];
 
 /* -- Processes ------------------------------------------------------------- */
 
+/* It knows already which store it is, from its first start on. */
+static void
+keep_identity(const Place *place, int number)
+{
+	StoreOptions options = {0};
+	StoreBatch *batch = store_batch_new();
+	Buf			value = {0};
+	VtId		cluster;
+	char		path[300];
+	Store	   *log;
+
+	memset(&cluster, 0, sizeof(cluster));
+	buf_put_u64(&value, (uint64_t) number);
+	buf_put_id(&value, &cluster);
+	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
+	snprintf(path, sizeof(path), "%s/log", place->data);
+	if (store_open(path, &options, &log, NULL) != VT_OK || store_write(log, batch, true, NULL) != VT_OK)
+		abort();
+	store_close(log);
+	store_batch_free(batch);
+	buf_free(&value);
+}
+
 static VtStatus
 run_worker(int number)
 {
@@ -50,12 +73,10 @@ run_worker(int number)
 	options.search_threads = 2;
 	options.boot_epoch = 1;
 	options.checkpoint_bytes = 16384;
+	keep_identity(place, number);
 	status = worker_start(&options, &place->worker, &err);
 	if (status == VT_OK)
 	{
-		place->worker->store_id = (uint64_t) number;
-		replica_host_set_node(place->worker->host, (uint64_t) number);
-		replica_links_set_identity(place->worker->links, &place->worker->cluster, (uint64_t) number);
 		for (int i = 1; i <= NODES; i++)
 			replica_links_note(place->worker->links, (uint64_t) i, nodes[i].place.endpoint);
 		status = worker_create_shard(place->worker, &place->desc, 100 + (uint64_t) number, true, &err);
