@@ -219,13 +219,14 @@ typedef struct ClientWriter
 	uint64_t	fence;			/* as last seen; see client_read_index() */
 	uint32_t	timeline;
 	uint64_t	lsn;
+	bool		once;			/* of a collection: see below */
 	int64_t		deadline_us;
 } ClientWriter;
 
 typedef struct ClientRecord
 {
 	Bytes		id;
-	uint64_t	version;		/* deletes: as listed */
+	uint64_t	version;		/* deletes: as listed; 0, with writer.once: any */
 	const float *vector;		/* puts: dim of the collection */
 	Bytes		metadata;		/* puts: kept with the record; empty in an index */
 } ClientRecord;
@@ -245,6 +246,15 @@ typedef struct ClientRecord
  */
 extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
 						   size_t n, bool *done, ClientMarks *marks, VtError *err);
+
+/*
+ * With writer.once each command is done once, whatever is sent again meanwhile: by a
+ * session in each shard, opened through its log (law E1), which the client has as
+ * long as it lives.  After a call that failed, what is not in done[] was done or not; it
+ * is done no more once a later write in that session was.
+ * VT_SESSION_OVER: a shard has ended the session while an answer was missing (it was
+ * not to be reached for minutes), so that nobody knows.
+ */
 
 /*
  * Delete (id, version) pairs, only where the version still matches.  *hits

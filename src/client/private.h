@@ -56,6 +56,10 @@ struct Client
 	uint32_t	nroutes;
 	Buf			control_reply;
 
+	/* Of writes that are done once: in each shard; the last used first */
+	struct ClientSession *sessions;
+	uint32_t	nsessions;
+
 	/* Open, to be freed with the client */
 	ClientList *lists;
 	ClientScan *scans;
@@ -287,6 +291,40 @@ extern void route_free_all(Client *client);
 
 /* Before the route of a generation is used again, PD is asked for it. */
 extern void route_set_stale(Client *client, const VtId *generation);
+
+/* -- once.c ---------------------------------------------------------------- */
+
+typedef struct ClientSession ClientSession;
+
+/* What a command goes by, as long as its call tries; sequence 0: none yet. */
+typedef struct OnceNumber
+{
+	uint64_t	home;			/* shard in whose session it was numbered */
+	uint64_t	session;
+	uint64_t	sequence;
+} OnceNumber;
+
+/* A record on its way to a shard. */
+typedef struct OncePlace
+{
+	uint32_t	where;			/* in the route */
+	OnceNumber	number;
+	size_t		record;
+} OncePlace;
+
+/* By shard; there first what has a number, command by command. */
+extern void once_sort(OncePlace *places, size_t n);
+
+/* Does this shard know that session of home's?  Then it was split off later. */
+extern bool once_is_heir(const ClientCollection *route, const WireShardDesc *desc, uint64_t home, uint64_t session);
+
+/* The session of a shard, which may be one of its parent's; NULL: to be opened. */
+extern ClientSession *once_session(Client *client, const ClientCollection *route, const WireShardDesc *desc);
+extern ClientSession *once_opened(Client *client, const WireShardDesc *desc, uint64_t id);
+extern OnceNumber once_number(ClientSession *session, uint64_t home);
+extern void once_forget(Client *client, const VtId *generation, uint64_t id);
+extern void once_make_room(Client *client);
+extern void once_free_all(Client *client);
 
 /* -- fanout.c -------------------------------------------------------------- */
 

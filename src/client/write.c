@@ -14,6 +14,11 @@
  * carries the fence (law W6), a delete the version it means.  A delete that was
  * applied twice counts its hits once only when the first answer arrived.
  *
+ * Where fences do not help, with writer.once, each command has a session and a
+ * number instead (once.c).  It is sent again as it was, or after a split in parts; an
+ * answer that says "done before" is for all parts in its interval.  With each command
+ * goes the lowest number that might still be asked of that shard.
+ *
  *-------------------------------------------------------------------------
  */
 #include <inttypes.h>
@@ -27,6 +32,11 @@ typedef struct Command
 	Request		request;
 	size_t		from;
 	size_t		n;				/* 0 = slot is free */
+
+	/* With writer.once */
+	bool		opens;			/* a session, and has no records */
+	bool		first;			/* it was never sent before */
+	OnceNumber	number;
 } Command;
 
 /* What goes to one shard in this round: order[next..end) is not sent yet. */
@@ -36,6 +46,8 @@ typedef struct Target
 	size_t		next;
 	size_t		end;
 	bool		stopped;		/* no more to it in this round */
+	bool		opening;		/* nothing before it has a session */
+	uint64_t	lost;			/* lowest number of a command without an answer; 0 = none */
 	Command		commands[WINDOW];
 } Target;
 
@@ -47,6 +59,7 @@ typedef struct Writing
 	const ClientRecord *records;
 	size_t		n;
 	bool	   *done;
+	OnceNumber *numbers;		/* with writer.once: of each record */
 	uint64_t	hits;
 	uint64_t	fence;			/* highest seen */
 	ClientMarks *marks;
@@ -74,36 +87,62 @@ fail(Writing *w, VtStatus status, const VtError *why)
 	w->why = *why;
 }
 
-/* Sort the undone records by shard; returns how many there are. */
-static size_t
+/*
+ * A number is good for a shard that knows its session.  Otherwise the record was never
+ * this one's when it was sent: it was done nowhere.
+ */
+static void
+check_number(Writing *w, size_t i, const WireShardDesc *desc)
+{
+	OnceNumber *number = &w->numbers[i];
+
+	if (number->sequence && !once_is_heir(w->route, desc, number->home, number->session))
+		memset(number, 0, sizeof(*number));
+}
+
+/* Sort the undone records by shard. */
+static void
 group(Writing *w)
 {
 	uint32_t	nshards = w->route->nshards;
-	uint32_t   *where = vt_alloc(sizeof(uint32_t) * w->n);
-	size_t	   *count = vt_alloc0(sizeof(size_t) * nshards);
+	OncePlace  *places = vt_alloc(sizeof(OncePlace) * (w->n ? w->n : 1));
+	size_t	   *next = vt_alloc0(sizeof(size_t) * nshards);
 	size_t		total = 0;
+	size_t		begin = 0;
 
 	w->targets = vt_alloc0(sizeof(Target) * nshards);
 	for (size_t i = 0; i < w->n; i++)
-		if (!w->done[i])
+	{
+		OncePlace  *place = &places[total];
+
+		if (w->done[i])
+			continue;
+		memset(place, 0, sizeof(*place));
+		place->record = i;
+		place->where = route_place(w->route, w->records[i].id);
+		if (w->numbers)
 		{
-			where[i] = route_place(w->route, w->records[i].id);
-			count[where[i]]++;
+			check_number(w, i, &w->route->shards[place->where].desc);
+			place->number = w->numbers[i];
 		}
+		next[place->where]++;
+		total++;
+	}
+	w->order = vt_alloc(sizeof(size_t) * (total ? total : 1));
 	for (uint32_t s = 0; s < nshards; s++)
 	{
 		w->targets[s].shard = &w->route->shards[s];
-		w->targets[s].next = total;
-		w->targets[s].end = total;
-		total += count[s];
+		w->targets[s].next = begin;
+		w->targets[s].end = begin + next[s];
+		next[s] = begin;
+		begin = w->targets[s].end;
 	}
-	w->order = vt_alloc(sizeof(size_t) * (total ? total : 1));
-	for (size_t i = 0; i < w->n; i++)
-		if (!w->done[i])
-			w->order[w->targets[where[i]].end++] = i;
-	free(count);
-	free(where);
-	return total;
+	if (w->numbers)
+		once_sort(places, total);
+	for (size_t i = 0; i < total; i++)
+		w->order[next[places[i].where]++] = places[i].record;
+	free(next);
+	free(places);
 }
 
 /* The most that a record can take in a command. */
@@ -115,24 +154,117 @@ room_for(const Writing *w, const ClientRecord *record)
 	return w->type == WRITE_PUT ? room + (size_t) w->route->dim * 4 + record->metadata.len : room;
 }
 
+/* No connection: whatever was to be sent is not. */
+static Conn *
+connection(Writing *w, Target *t)
+{
+	VtError		failure = {0};
+	Conn	   *conn = conn_of(w->client, t->shard->endpoint, &failure);
+
+	if (conn)
+		return conn;
+	t->stopped = true;
+	if (status_is_passing(failure.code))
+		retry_note_lost(w->client, &w->retry, t->shard, failure.code, &failure);
+	else
+		fail(w, failure.code, &failure);
+	return NULL;
+}
+
+/* Ask for a session, before anything else goes to this shard. */
+static void
+send_open(Writing *w, Target *t, Command *command)
+{
+	WireWrite	write = {.type = WRITE_OPEN};
+	Conn	   *conn = connection(w, t);
+	Buf		   *out;
+	size_t		frame;
+
+	if (!conn)
+		return;
+	write.route = route_of(&t->shard->desc, &w->writer->owner, w->writer->deadline_us);
+	frame = request_begin(w->client, conn, &command->request, WIRE_WRITE, &out);
+	wire_write_end(out, wire_write_begin(out, &write), 0);
+	request_send(&command->request, frame);
+	command->request.until_us = try_until(&w->retry, t->shard, w->writer->deadline_us);
+	command->from = t->next;
+	command->n = 1;
+	command->opens = t->opening = true;
+	memset(&command->number, 0, sizeof(command->number));
+}
+
+/* The lowest number that this shard might be asked for again, up to the one at hand. */
+static uint64_t
+settled(const Writing *w, const Target *t, uint64_t session, uint64_t sequence)
+{
+	uint64_t	lowest = t->lost && t->lost < sequence ? t->lost : sequence;
+
+	for (int i = 0; i < WINDOW; i++)
+	{
+		const OnceNumber *number = &t->commands[i].number;
+
+		if (t->commands[i].n > 0 && number->session == session && number->sequence < lowest)
+			lowest = number->sequence;
+	}
+	/* Of those that are still to be sent the first has the lowest. */
+	if (t->next < t->end)
+	{
+		const OnceNumber *number = &w->numbers[w->order[t->next]];
+
+		if (number->sequence && number->session == session && number->sequence < lowest)
+			lowest = number->sequence;
+	}
+	return lowest;
+}
+
+/* Does this record go with the command at hand? */
+static bool
+goes_with(const Writing *w, const Command *command, size_t record)
+{
+	const OnceNumber *number = &w->numbers[record];
+
+	return command->first ? number->sequence == 0 :
+		number->session == command->number.session && number->sequence == command->number.sequence;
+}
+
+/* Which number the next command has: that of its records, or a new one. */
+static bool
+take_number(Writing *w, Target *t, Command *command)
+{
+	const OnceNumber *number = &w->numbers[w->order[t->next]];
+	ClientSession *session;
+
+	command->first = number->sequence == 0;
+	if (!command->first)
+	{
+		command->number = *number;
+		return true;
+	}
+	session = once_session(w->client, w->route, &t->shard->desc);
+	if (session)
+		command->number = once_number(session, t->shard->desc.shard);
+	return session != NULL;
+}
+
 /* Send the next command of a target. */
 static void
 send_command(Writing *w, Target *t, Command *command)
 {
 	WireWrite	write = {.type = w->type};
-	VtError		failure = {0};
-	Conn	   *conn = conn_of(w->client, t->shard->endpoint, &failure);
+	Conn	   *conn;
 	Buf		   *out;
 	size_t		frame;
 	size_t		begin;
 
+	command->opens = false;
+	if (w->numbers && t->opening)
+		return;
+	conn = connection(w, t);
 	if (!conn)
+		return;
+	if (w->numbers && !take_number(w, t, command))
 	{
-		t->stopped = true;
-		if (status_is_passing(failure.code))
-			retry_note_lost(w->client, &w->retry, t->shard, failure.code, &failure);
-		else
-			fail(w, failure.code, &failure);
+		send_open(w, t, command);
 		return;
 	}
 	write.route = route_of(&t->shard->desc, &w->writer->owner, w->writer->deadline_us);
@@ -140,6 +272,12 @@ send_command(Writing *w, Target *t, Command *command)
 	write.timeline = w->writer->timeline;
 	write.lsn = w->writer->lsn;
 	write.halves = w->type == WRITE_PUT && w->route->element == VEC_FLOAT16;
+	if (w->numbers)
+	{
+		write.session = command->number.session;
+		write.sequence = command->number.sequence;
+		write.settled = settled(w, t, write.session, write.sequence);
+	}
 	frame = request_begin(w->client, conn, &command->request, WIRE_WRITE, &out);
 	begin = wire_write_begin(out, &write);
 	command->from = t->next;
@@ -156,13 +294,55 @@ send_command(Writing *w, Target *t, Command *command)
 			record.metadata = r->metadata;
 		}
 		wire_record_put(out, w->type, &record);
+		if (w->numbers)
+			w->numbers[w->order[t->next]] = command->number;
 		t->next++;
-	} while (t->next < t->end &&
+	} while (t->next < t->end && (!w->numbers || goes_with(w, command, w->order[t->next])) &&
 			 out->len - begin + room_for(w, &w->records[w->order[t->next]]) <= COMMAND_BYTES);
 	command->n = t->next - command->from;
 	wire_write_end(out, begin, (uint32_t) command->n);
 	request_send(&command->request, frame);
 	command->request.until_us = try_until(&w->retry, t->shard, w->writer->deadline_us);
+}
+
+/* It was done before a split, or may have been: what lies in that interval is settled. */
+static void
+take_repeated(Writing *w, const Command *command, const WireWriteResult *result)
+{
+	for (size_t i = 0; i < w->n; i++)
+	{
+		uint64_t	place;
+
+		if (w->done[i] || w->numbers[i].session != command->number.session ||
+			w->numbers[i].sequence != command->number.sequence)
+			continue;
+		place = wire_place(&w->route->shards[0].desc, w->records[i].id);
+		if (place < result->first || place > result->last)
+			continue;
+		w->done[i] = true;
+		w->settled++;
+	}
+}
+
+/*
+ * The session is over.  True: nothing is lost, since this was the first time; what was
+ * refused gets another number.
+ */
+static bool
+take_over(Writing *w, const Target *t, const Command *command, size_t n, Answer *answer)
+{
+	once_forget(w->client, &t->shard->desc.generation, command->number.session);
+	if (!command->first)
+	{
+		char		words[sizeof(answer->err.msg)];
+
+		memcpy(words, answer->err.msg, sizeof(words));
+		vt_fail(&answer->err, VT_SESSION_OVER, "%.150s: whether %zu records were written is not known", words, n);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++)
+		memset(&w->numbers[w->order[command->from + i]], 0, sizeof(OnceNumber));
+	return true;
 }
 
 static void
@@ -171,24 +351,43 @@ take_answer(Writing *w, Target *t, Command *command)
 	Answer		answer;
 	Advice		advice = answer_get(&command->request, &t->shard->desc, false, &answer);
 	WireWriteResult result;
-	size_t		n = command->n;
+	size_t		n = command->opens ? 0 : command->n;
 
-	command->n = 0;
 	if (answer.head.fence > w->fence)
 		w->fence = answer.head.fence;
 	if (advice == ADVICE_DONE && (wire_write_result_get(answer.body, &result) != VT_OK || result.done > n ||
-								  (w->type == WRITE_PUT && result.done != n)))
+								  (w->type == WRITE_PUT && result.done != n) ||
+								  (result.repeated && (!w->numbers || command->opens))))
 	{
 		malformed(t->shard, &answer.err);
 		answer.head.status = VT_PROTOCOL;
 		advice = ADVICE_FAIL;
 	}
+	command->n = 0;
+	if (w->numbers && !command->opens && answer.head.status == VT_SESSION_OVER && take_over(w, t, command, n, &answer))
+	{
+		t->stopped = true;
+		w->retry.hop = true;
+		w->retry.last = answer.err;
+		request_drop(&command->request);
+		return;
+	}
 	switch (advice)
 	{
 		case ADVICE_DONE:
+			if (command->opens)
+			{
+				t->opening = false;
+				(void) once_opened(w->client, &t->shard->desc, result.index);
+				break;
+			}
+			if (result.repeated)
+				take_repeated(w, command, &result);
 			for (size_t i = 0; i < n; i++)
+			{
+				w->settled += !w->done[w->order[command->from + i]];
 				w->done[w->order[command->from + i]] = true;
-			w->settled += n;
+			}
 			w->hits += result.done;
 			marks_note(w->marks, t->shard->desc.shard, answer.head.incarnation, result.index);
 			break;
@@ -197,6 +396,8 @@ take_answer(Writing *w, Target *t, Command *command)
 			break;
 		default:
 			t->stopped = true;
+			if (!command->opens && (t->lost == 0 || command->number.sequence < t->lost))
+				t->lost = command->number.sequence;
 			retry_note(w->client, &w->retry, t->shard, advice, &answer);
 			break;
 	}
@@ -344,6 +545,11 @@ write_records(Client *client, WireWriteType type, const ClientWriter *writer,
 		w.done = vt_alloc0(sizeof(bool) * n);
 	else
 		memset(done, 0, sizeof(bool) * n);
+	if (writer->once)
+	{
+		once_make_room(client);
+		w.numbers = vt_alloc0(sizeof(OnceNumber) * (n ? n : 1));
+	}
 	status = run(&w, err);
 	if (marks)
 		marks->fence = w.fence;
@@ -351,6 +557,7 @@ write_records(Client *client, WireWriteType type, const ClientWriter *writer,
 		*hits = w.hits;
 	if (!done)
 		free(w.done);
+	free(w.numbers);
 	buf_free(&w.scratch);
 	return status;
 }

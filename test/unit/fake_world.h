@@ -85,7 +85,21 @@ typedef struct FakeRecord
 	size_t		id_len;
 	uint64_t	version;
 	float		vector[DIM];
+	uint32_t	times;			/* it was put */
 } FakeRecord;
+
+/* A command of a session that was done. */
+typedef struct FakeDone
+{
+	uint64_t	session;
+	uint64_t	sequence;
+	uint64_t	index;
+	uint64_t	first;
+	uint64_t	last;
+} FakeDone;
+
+#define FAKE_SESSIONS 32
+#define FAKE_DONE 1024
 
 struct Fake;
 
@@ -102,6 +116,13 @@ typedef struct FakeShard
 	uint64_t	fence;
 	uint32_t	largest;		/* write command, bytes */
 	uint32_t	ingest;			/* begins and ends that came */
+	uint64_t	sessions[FAKE_SESSIONS];
+	uint64_t	settled[FAKE_SESSIONS];
+	uint32_t	nsessions;
+	uint32_t	opened;			/* in all */
+	FakeDone	done[FAKE_DONE];
+	uint32_t	ndone;
+	uint32_t	repeated;		/* answers that it was done before */
 } FakeShard;
 
 typedef struct FakeLease
@@ -314,6 +335,7 @@ static inline void
 shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
 {
 	FakeRecord *r = shard_record(s, id);
+	uint32_t	times = r ? r->times + 1 : 1;
 
 	if (!r)
 	{
@@ -324,6 +346,7 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
 	memcpy(r->id, id.data, id.len);
 	r->id_len = id.len;
 	r->version = s->index;
+	r->times = times;
 	if (halves)
 	{
 		VecHalf		numbers[DIM];
@@ -543,6 +566,28 @@ put_head(Buf *out, const FakeShard *s, VtStatus status, Mischief what, uint64_t 
 	wire_reply_put(out, &head);
 }
 
+/* Is it to be done?  What the state machine of a worker says to one of a session's. */
+static inline VtStatus
+judge(FakeShard *s, const WireWrite *write, const FakeDone **before)
+{
+	uint32_t	k = 0;
+
+	*before = NULL;
+	while (k < s->nsessions && s->sessions[k] != write->session)
+		k++;
+	if (k == s->nsessions || write->sequence < s->settled[k])
+		return VT_SESSION_OVER;
+	for (uint32_t i = 0; i < s->ndone; i++)
+		if (s->done[i].session == write->session && s->done[i].sequence == write->sequence)
+		{
+			*before = &s->done[i];
+			return VT_OK;
+		}
+	if (write->settled > s->settled[k])
+		s->settled[k] = write->settled;
+	return write->sequence - s->settled[k] < 64 ? VT_OK : VT_INVALID;
+}
+
 static inline void
 answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 {
@@ -557,7 +602,35 @@ answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 		put_head(out, s, VT_FENCED, what, s->index);
 		return;
 	}
+	if (write->session && (write->type == WRITE_PUT || write->type == WRITE_DELETE))
+	{
+		const FakeDone *before;
+		VtStatus	status = judge(s, write, &before);
+
+		if (status != VT_OK)
+		{
+			put_head(out, s, status, what, s->index);
+			return;
+		}
+		if (before)
+		{
+			s->repeated++;
+			result = (WireWriteResult) {.index = before->index, .repeated = true, .first = before->first,
+				.last = before->last, .done = write->type == WRITE_PUT ? write->nrecords : 0};
+			put_head(out, s, VT_OK, what, s->index);
+			wire_write_result_put(out, &result);
+			return;
+		}
+		s->done[s->ndone++ % FAKE_DONE] = (FakeDone) {write->session, write->sequence, s->index + 1, s->desc.first,
+			s->desc.last};
+	}
 	result.index = ++s->index;
+	if (write->type == WRITE_OPEN)
+	{
+		s->opened++;
+		s->settled[s->nsessions] = 0;
+		s->sessions[s->nsessions++] = result.index;
+	}
 	if (write->type == WRITE_RAISE && write->fence_to > s->fence)
 	{
 		s->fence = write->fence_to;
@@ -574,7 +647,7 @@ answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 			shard_put(s, record.id, record.vector, record.halves);
 			result.done++;
 		}
-		else if (r && r->version == record.version)
+		else if (r && (r->version == record.version || (write->session && record.version == 0)))
 		{
 			*r = s->records[--s->n];
 			result.done++;

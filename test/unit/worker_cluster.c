@@ -209,29 +209,37 @@ gateway_to(int number)
  * outcome of a try that was not acknowledged is not known, and the next one
  * writes the same.
  */
-static uint64_t
-put_somewhere(uint32_t first, uint32_t n, int *leader)
+static WireWriteResult
+change_somewhere(const Change *c, int *leader)
 {
 	int64_t		until = clock_now_us() + PATIENCE_US;
 	VtStatus	status = VT_OK;
 
 	for (int i = *leader;; i = i % NODES + 1)
 	{
-		Change		c = {WRITE_PUT, route(&nodes[1].place), 0, 0, first, n, 0, DIM};
 		WireWriteResult result;
 
 		if (nodes[i].pid)
-			status = change(gateway_to(i), &c, &result);
+			status = change(gateway_to(i), c, &result);
 		if (nodes[i].pid && status == VT_OK)
 		{
-			assert_int_equal(result.done, n);
 			*leader = i;
-			return result.index;
+			return result;
 		}
 		if (clock_now_us() > until)
 			fail_msg("nobody takes a write: %s", vt_status_words(status));
 		pause_ms(5);
 	}
+}
+
+static uint64_t
+put_somewhere(uint32_t first, uint32_t n, int *leader)
+{
+	Change		c = {WRITE_PUT, route(&nodes[1].place), 0, 0, first, n, 0, DIM, 0, 0, 0};
+	WireWriteResult result = change_somewhere(&c, leader);
+
+	assert_int_equal(result.done, n);
+	return result.index;
 }
 
 /* A worker that has applied mark finds exactly the ids below n. */
@@ -437,11 +445,84 @@ followers_answer_at_marks(void **state)
 	}
 }
 
+/* The version of the only record at a worker, once it has applied a mark. */
+static uint64_t
+version_at(int number, uint64_t mark)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint8_t		vector[DIM * 4];
+	WireSearchResult result;
+	WireSearch	s;
+	WireHit		hit;
+	size_t		at = 0;
+
+	vector_of(0, vector);
+	s = question(&nodes[number].place, vector, 10);
+	s.consistency = WIRE_AT_MARK;
+	s.mark = mark;
+	while (search(gateway_to(number), &s, &result) != VT_OK)
+	{
+		if (clock_now_us() > until)
+			fail_msg("worker %d stays behind %llu", number, (unsigned long long) mark);
+		pause_ms(5);
+	}
+	assert_int_equal(result.nhits, 1);
+	assert_true(wire_hit_next(&result, &at, &hit));
+	return hit.version;
+}
+
+/*
+ * Law E1: a leader dies with a command of a session on its way.  Sent again it is
+ * done, once; sent again after somebody else has written, it changes nothing, and every
+ * leader says where it was done.
+ */
+static void
+retries_across_leaders(void **state)
+{
+	Change		open = {.type = WRITE_OPEN, .route = route(&nodes[1].place)};
+	int			leader = 1;
+	uint64_t	session = change_somewhere(&open, &leader).index;
+
+	(void) state;
+	for (uint64_t round = 1; round <= 6; round++)
+	{
+		Change		mine = {WRITE_PUT, open.route, 0, 0, 0, 1, 0, DIM, session, round, round};
+		Gateway    *g = gateway_to(leader);
+		Buf			payload = change_encode(g, &mine);
+		WireWriteResult first;
+		WireWriteResult again;
+		uint64_t	theirs;
+		int			dead = leader;
+
+		send_frame(g, WIRE_REQUEST, WIRE_WRITE, 1000000 + round, &payload);
+		buf_free(&payload);
+		pause_ms((int) round * 2);
+		kill_it(dead);
+		first = change_somewhere(&mine, &leader);
+		theirs = put_somewhere(0, 1, &leader);
+		assert_true(theirs > first.index);
+		start(dead);
+		for (int i = 1; i <= NODES; i++)
+			assert_int_equal(version_at(i, theirs), theirs);
+		dead = leader;
+		kill_it(dead);
+		again = change_somewhere(&mine, &leader);
+		assert_true(again.repeated);
+		assert_int_equal(again.index, first.index);
+		start(dead);
+		theirs = version_at(leader, theirs);
+		assert_true(theirs > first.index);
+		for (int i = 1; i <= NODES; i++)
+			assert_int_equal(version_at(i, theirs), theirs);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, tear_down),
 	};

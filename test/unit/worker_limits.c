@@ -101,7 +101,7 @@ write_until_full(Gateway *g, const Place *place, uint32_t first)
 {
 	for (uint32_t n = 0; n < (64u << 20) / 40;)
 	{
-		Change		c = {WRITE_PUT, route(place), 0, 0, first + n, 5000, 0, DIM};
+		Change		c = {WRITE_PUT, route(place), 0, 0, first + n, 5000, 0, DIM, 0, 0, 0};
 		WireWriteResult result;
 		VtStatus	status = change(g, &c, &result);
 
@@ -118,9 +118,9 @@ write_until_full(Gateway *g, const Place *place, uint32_t first)
 static void
 all_but_new_data(Gateway *g, const Place *place, uint32_t n)
 {
-	Change		raise = {WRITE_RAISE, route(place), 0, 1, 0, 0, 0, 0};
-	Change		gone = {WRITE_DELETE, route(place), 1, 0, 0, 1, 0, 0};
-	Change		more = {WRITE_PUT, route(place), 1, 0, n + 1, 1, 0, DIM};
+	Change		raise = {WRITE_RAISE, route(place), 0, 1, 0, 0, 0, 0, 0, 0, 0};
+	Change		gone = {WRITE_DELETE, route(place), 1, 0, 0, 1, 0, 0, 0, 0, 0};
+	Change		more = {WRITE_PUT, route(place), 1, 0, n + 1, 1, 0, DIM, 0, 0, 0};
 	WireWriteResult result;
 	WireSearchResult found;
 	WireSearch	s;
@@ -161,7 +161,7 @@ the_disk(void **state)
 	s->fd = -1;
 	for (;;)
 	{
-		Change		c = {WRITE_PUT, route(&s->place), 1, 0, n, 1, 0, DIM};
+		Change		c = {WRITE_PUT, route(&s->place), 1, 0, n, 1, 0, DIM, 0, 0, 0};
 		WireWriteResult result;
 		VtStatus	status = change(&g, &c, &result);
 

@@ -136,7 +136,7 @@ written_found_listed_gone(void **state)
 	}
 
 	/* A delete with another version than the record's does nothing. */
-	c = (Change) {WRITE_DELETE, route(place), 0, 0, 42, 1, written.index + 1, 0};
+	c = (Change) {WRITE_DELETE, route(place), 0, 0, 42, 1, written.index + 1, 0, 0, 0, 0};
 	assert_int_equal(change(&g, &c, &result), VT_OK);
 	assert_int_equal(result.done, 0);
 	c.version = written.index;
@@ -161,7 +161,7 @@ fences_and_refusals(void **state)
 	uint8_t		vector[DIM * 4];
 	WireSearch	s;
 	Buf			rubbish = {0};
-	Change		c = {WRITE_RAISE, route(place), 0, 8, 0, 0, 0, 0};
+	Change		c = {WRITE_RAISE, route(place), 0, 8, 0, 0, 0, 0, 0, 0, 0};
 
 	dial(&g, place);
 	assert_int_equal(change(&g, &c, &result), VT_OK);
@@ -170,7 +170,7 @@ fences_and_refusals(void **state)
 	assert_int_equal(change(&g, &c, &result), VT_OK);
 	assert_int_equal(result.took, 0);
 
-	c = (Change) {WRITE_PUT, route(place), 7, 0, 1, 1, 0, DIM};
+	c = (Change) {WRITE_PUT, route(place), 7, 0, 1, 1, 0, DIM, 0, 0, 0};
 	assert_int_equal(change(&g, &c, &result), VT_FENCED);
 	assert_int_equal(g.head.fence, 8);
 	c.fence = 8;
@@ -352,7 +352,7 @@ it_is_all_there_after_a_restart(void **state)
 	Gateway		g;
 	WireWriteResult result;
 	char		path[128];
-	Change		raise = {WRITE_RAISE, route(place), 0, 4, 0, 0, 0, 0};
+	Change		raise = {WRITE_RAISE, route(place), 0, 4, 0, 0, 0, 0, 0, 0, 0};
 
 	dial(&g, place);
 	put(&g, place, 0, 30);
@@ -394,7 +394,7 @@ halves_are_kept(void **state)
 {
 	Place	   *place = *state;
 	Gateway		g;
-	Change		c = {WRITE_PUT, route(place), 0, 0, 2049, 3, 0, DIM};
+	Change		c = {WRITE_PUT, route(place), 0, 0, 2049, 3, 0, DIM, 0, 0, 0};
 	WireWriteResult result;
 	WireList	l;
 	WireListResult page;
@@ -468,7 +468,7 @@ no_halves_among_floats(void **state)
 {
 	Place	   *place = *state;
 	Gateway		g;
-	Change		c = {WRITE_PUT, route(place), 0, 0, 5, 3, 0, DIM};
+	Change		c = {WRITE_PUT, route(place), 0, 0, 5, 3, 0, DIM, 0, 0, 0};
 	WireWriteResult result;
 
 	dial(&g, place);
