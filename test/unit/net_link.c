@@ -297,7 +297,8 @@ typedef struct Side
 	uint64_t	other;
 	char		endpoint[80];
 	NetServer  *server;
-	NetLink    *link;
+	pthread_mutex_t lock;
+	NetLink    *link;			/* under lock where a connection ends; NULL = it is gone */
 	atomic_int	frames;			/* came */
 	atomic_int	ended;			/* connections */
 } Side;
@@ -317,8 +318,23 @@ on_closed_at(void *arg, NetConn *conn)
 	Side	   *side = (Side *) arg;
 
 	atomic_fetch_add(&side->ended, 1);
-	if (net_conn_store(conn) == side->other)
+	pthread_mutex_lock(&side->lock);
+	if (side->link && net_conn_store(conn) == side->other)
 		net_link_probe(side->link);
+	pthread_mutex_unlock(&side->lock);
+}
+
+/* Connections go on ending behind it. */
+static void
+side_hang_up(Side *side)
+{
+	NetLink    *link;
+
+	pthread_mutex_lock(&side->lock);
+	link = side->link;
+	side->link = NULL;
+	pthread_mutex_unlock(&side->lock);
+	net_link_free(link);
 }
 
 static NetPeerOptions
@@ -337,6 +353,7 @@ side_begin(Side *side, uint64_t store, const char *directory)
 	.handler = {.frame = on_frame_at, .closed = on_closed_at, .arg = side}};
 	VtError		err = {0};
 
+	pthread_mutex_init(&side->lock, NULL);
 	side->store = store;
 	side->other = 3 - store;
 	snprintf(side->endpoint, sizeof(side->endpoint), "unix:%s/%d", directory, (int) store);
@@ -400,8 +417,8 @@ one_end_is_not_the_end_of_others(void **state)
 			usleep(1000);
 		both_hear(&a, &b, 10, 0, round);
 	}
-	net_link_free(a.link);
-	net_link_free(b.link);
+	side_hang_up(&a);
+	side_hang_up(&b);
 	net_server_stop(a.server);
 	net_server_stop(b.server);
 	assert_int_equal(rmdir(directory), 0);
