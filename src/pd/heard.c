@@ -18,6 +18,7 @@
 #include "service.h"
 
 #define RATE_US 30e6
+#define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
 #define RATE_LEAST_US 200e3
 
 /* Place of a store in pd->beats, or where it would be. */
@@ -292,14 +293,21 @@ shard_bytes(const Pd *pd, uint64_t shard)
 	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
 }
 
+/*
+ * Of one that nothing new is said of, less and less.  Not at once: what was heard
+ * a moment ago must not seem to be more than what was heard some seconds ago, or
+ * leaderships would go round after it.
+ */
 double
 shard_rate(const Pd *pd, uint64_t shard)
 {
 	uint64_t	at;
+	double		silent;
 
 	if (!idmap_get(&pd->load_at, shard, &at))
 		return 0;
-	return pd->loads[at].rate * RATE_US / (RATE_US + (double) (pd->now_us - pd->loads[at].at_us));
+	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
+	return pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
 }
 
 /* A list of reports by shard; NULL: one is malformed.  The caller frees it. */

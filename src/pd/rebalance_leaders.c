@@ -13,6 +13,7 @@
 #include "scales.h"
 
 #define RATE_LEAST 50.0			/* writes a second on a store, before they matter */
+#define RATE_NOISE 0.1			/* of what a store carries: so exactly it is not known */
 #define STORE_HANDOVERS 4		/* of one store at a time */
 
 /* A store's leaders may be given to it. */
@@ -33,13 +34,21 @@ offer_compare(const void *a, const void *b)
 	return x->weighed->shard->desc.shard < y->weighed->shard->desc.shard ? -1 : 1;
 }
 
+/*
+ * Writes a second are measured, and never the same twice.  What is gained by less
+ * than they vary is nothing, or the leadership of a busy shard would go round and
+ * round.
+ */
 static double
 lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, size_t from, size_t to)
 {
+	Carried		there = scales->leaders[to];
+
 	/* A disk that is short refuses writes: whoever can lead, is to. */
-	if (scales->survey->stores[from].takes || scales->survey->stores[from].draining)
-		return balance_gain(means, &scales->leaders[from], &scales->leaders[to], shard_rate(scales->pd, w->shard->desc.shard));
-	return 1e6;
+	if (!scales->survey->stores[from].takes && !scales->survey->stores[from].draining)
+		return 1e6;
+	there.weight += RATE_NOISE * scales->leaders[from].weight;
+	return balance_gain(means, &scales->leaders[from], &there, shard_rate(scales->pd, w->shard->desc.shard));
 }
 
 /* Who would best lead a shard instead, and what that gains. */

@@ -95,6 +95,8 @@ run(const char *path, uint64_t seed, bool verbose, bool write)
 	{
 		Text		expected = rest_of(file);
 
+		if (watch_is_wide(sim))
+			watch_sum_up(sim);
 		fflush(sim->trace);
 		good = seed != 1 || strcmp(expected.data, trace.data) == 0;
 		if (!good && write)

@@ -178,6 +178,7 @@ typedef struct Sim
 	PdOptions	options;
 	char		directory[64];
 
+	uint64_t	decisions;		/* digest of all commands */
 	SimFigures	figures;
 	SimFigures	base;			/* as of the last "measure" */
 	int64_t		measured_us;
@@ -235,6 +236,10 @@ extern bool watch_settled(Sim *sim, bool say);	/* nothing is under way and nothi
 extern void watch_even(Sim *sim, double tolerance);
 extern void watch_spread(Sim *sim);
 extern void watch_report(Sim *sim, FILE *out);
+
+/* Too many shards for a trace of each decision: it is a line with figures and a digest. */
+extern bool watch_is_wide(const Sim *sim);
+extern void watch_sum_up(Sim *sim);
 
 /* script.c */
 extern bool script_run(Sim *sim, FILE *script);

@@ -9,7 +9,21 @@
 
 #include "pdsim.h"
 
-#define TRACED_MAX 2000			/* shards, when decisions are traced */
+#define TRACED_MAX 1000			/* shards, when decisions are traced */
+#define EACH_STEP_MAX 2000		/* that are all looked at at each step */
+
+bool
+watch_is_wide(const Sim *sim)
+{
+	return sim->ngroups > TRACED_MAX;
+}
+
+void
+watch_sum_up(Sim *sim)
+{
+	fprintf(sim->trace, "%" PRIu64 " commands of digest %016" PRIx64 ", %" PRIu64 " replicas made, %" PRIu64 " transfers\n",
+			sim->figures.commits, sim->decisions, sim->figures.created, sim->figures.transfers);
+}
 
 /* -- At each change of members ------------------------------------------------ */
 
@@ -133,9 +147,9 @@ trace_shard(Sim *sim, SimGroup *group, const CatalogShard *shard, unsigned ordin
 		sim->figures.plans[shard->plan.kind]++;
 		group->plan = shard->plan.kind;
 		group->add_store = shard->plan.add_store;
-		if (sim->trace && shard->plan.kind == PLAN_NONE)
+		if (sim->trace && !watch_is_wide(sim) && shard->plan.kind == PLAN_NONE)
 			fprintf(sim->trace, "%7.1f shard %u done\n", at, ordinal);
-		else if (sim->trace)
+		else if (sim->trace && !watch_is_wide(sim))
 		{
 			fprintf(sim->trace, "%7.1f shard %u %s", at, ordinal, plan_name(shard->plan.kind));
 			if (shard->plan.remove)
@@ -147,7 +161,7 @@ trace_shard(Sim *sim, SimGroup *group, const CatalogShard *shard, unsigned ordin
 	}
 	if (group->leads && group->leads != group->led_by)
 	{
-		if (sim->trace)
+		if (sim->trace && !watch_is_wide(sim))
 			fprintf(sim->trace, "%7.1f shard %u led by %u\n", at, ordinal, place_of(sim, group->leads));
 		group->led_by = group->leads;
 	}
@@ -181,7 +195,7 @@ watch_step(Sim *sim)
 	unsigned	ordinal = 0;
 
 	/* All shards at each step while there are few, else now and then. */
-	if (sim->ngroups > TRACED_MAX && sim->now % (10 * SECOND) >= SECOND / 10)
+	if (sim->ngroups > EACH_STEP_MAX && sim->now % (10 * SECOND) >= SECOND / 10)
 		return;
 	check_limits(sim);
 	for (size_t i = 0; i < sim->ngroups; i++)
