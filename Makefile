@@ -29,7 +29,7 @@ LIBS_client = client wire vec base
 LIBS_replica = replica net wire raft store base
 LIBS_worker = worker_parts hnsw vec replica net wire raft store base
 LIBS_pd = pd_parts replica net wire raft store base
-SYS_LIBS = -lleveldb -lnng -ljansson -lssl -lcrypto -lxxhash -lm
+SYS_LIBS = -lleveldb -lnng -ljansson -lssl -lcrypto -lxxhash -lzstd -lm
 
 percent = %
 lib = $(BUILD)/lib$(1).a

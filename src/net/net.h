@@ -131,8 +131,7 @@ extern void net_reply(NetConn *conn, Buf *frame);
 extern void net_reply_frame(NetConn *conn, WireType type, uint64_t request, Bytes payload);
 
 /*
- * A connection of our own, for one thread: requests and replies in turn.
- * Dialled on first use and again after a failure.
+ * A connection of our own, for one thread.  Dialled on first use and again after a failure.
  */
 typedef struct NetPeer NetPeer;
 
@@ -156,6 +155,15 @@ extern void net_peer_free(NetPeer *peer);
  */
 extern VtStatus net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms,
 							  Buf *reply, VtError *err);
+
+/*
+ * The same in two steps, so that several requests of a type are under way: their
+ * answers come in the order of asking.  When the one or the other fails, the
+ * connection is closed and no answer will come.  forget: none is wanted any more.
+ */
+extern VtStatus net_peer_request(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, VtError *err);
+extern VtStatus net_peer_reply(NetPeer *peer, WireType type, int timeout_ms, Buf *reply, VtError *err);
+extern void net_peer_forget(NetPeer *peer);
 
 /*
  * Send a one-way frame; nobody answers.  After any failure the connection is

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * peer.c
- *	  A connection that a daemon makes itself: one thread, one request at a
- *	  time, over an nng stream, with TLS when it is tcp.
+ *	  A connection that a daemon makes itself: for one thread, over an nng stream,
+ *	  with TLS when it is tcp.  Requests are answered in their order.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +25,7 @@ struct NetPeer
 	Buf			plain;			/* received over TLS and opened */
 	size_t		taken;			/* of plain */
 	uint64_t	requests;
+	uint32_t	owed;			/* answers to the last so many of them are still to come */
 	bool		refused;		/* nobody listened when it was dialled last */
 
 	/* Of net_peer_is_there(): a receive of its own, for what comes unasked */
@@ -77,6 +78,7 @@ hang_up(NetPeer *peer)
 	peer->tls = NULL;
 	buf_free(&peer->plain);
 	peer->taken = 0;
+	peer->owed = 0;
 }
 
 void
@@ -222,19 +224,27 @@ get(NetPeer *peer, uint8_t *data, size_t len, int64_t until, VtError *err)
 }
 
 static VtStatus
-exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply, VtError *err)
+ask(NetPeer *peer, WireType type, Bytes payload, int64_t until, VtError *err)
 {
 	Buf			frame = {0};
-	uint8_t		head[WIRE_HEADER_SIZE];
-	uint64_t	request = ++peer->requests;
-	WireHeader	header;
 	VtStatus	status;
 
-	wire_frame_put(&frame, WIRE_REQUEST, type, request, payload);
+	wire_frame_put(&frame, WIRE_REQUEST, type, ++peer->requests, payload);
 	status = put(peer, &frame, until, err);
 	buf_free(&frame);
-	if (status == VT_OK)
-		status = get(peer, head, sizeof(head), until, err);
+	peer->owed++;
+	return status;
+}
+
+/* The answer to the oldest request that has none yet. */
+static VtStatus
+take_answer(NetPeer *peer, WireType type, int64_t until, Buf *reply, VtError *err)
+{
+	uint8_t		head[WIRE_HEADER_SIZE];
+	uint64_t	request = peer->requests - --peer->owed;
+	WireHeader	header;
+	VtStatus	status = get(peer, head, sizeof(head), until, err);
+
 	if (status == VT_OK)
 		status = wire_header_get(head, &header, err);
 	if (status != VT_OK)
@@ -248,6 +258,14 @@ exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply,
 	if (status == VT_OK && (header.kind != WIRE_REPLY || header.request != request || header.type != type))
 		status = vt_fail(err, VT_PROTOCOL, "%s: the reply is to another request", peer->endpoint);
 	return status;
+}
+
+static VtStatus
+exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply, VtError *err)
+{
+	VtStatus	status = ask(peer, type, payload, until, err);
+
+	return status == VT_OK ? take_answer(peer, type, until, reply, err) : status;
 }
 
 /* A stream to the endpoint. */
@@ -339,11 +357,45 @@ dial(NetPeer *peer, int64_t until, VtError *err)
 }
 
 VtStatus
+net_peer_request(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, VtError *err)
+{
+	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
+	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, err);
+
+	if (status == VT_OK)
+		status = ask(peer, type, payload, until, err);
+	if (status != VT_OK)
+		hang_up(peer);
+	return status;
+}
+
+VtStatus
+net_peer_reply(NetPeer *peer, WireType type, int timeout_ms, Buf *reply, VtError *err)
+{
+	VtStatus	status;
+
+	if (peer->owed == 0)
+		return vt_fail(err, VT_UNAVAILABLE, "%s: nothing was asked over this connection", peer->endpoint);
+	status = take_answer(peer, type, clock_now_us() + (int64_t) timeout_ms * 1000, reply, err);
+	if (status != VT_OK)
+		hang_up(peer);
+	return status;
+}
+
+void
+net_peer_forget(NetPeer *peer)
+{
+	if (peer->owed > 0)
+		hang_up(peer);
+}
+
+VtStatus
 net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, Buf *reply, VtError *err)
 {
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
 	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, err);
 
+	Assert(peer->owed == 0);
 	if (status == VT_OK)
 		status = exchange(peer, type, payload, until, reply, err);
 	if (status != VT_OK)

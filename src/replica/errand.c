@@ -29,7 +29,6 @@ errand_free(Errand *errand)
 		raft_buf_release(errand->entries[i].data);
 	free(errand->entries);
 	buf_free(&errand->message);
-	buf_free(&errand->pending);
 	send_close(errand);
 	free(errand);
 }

@@ -157,14 +157,12 @@ send_messages(void *arg, uint64_t node, Buf *messages)
 
 /* On an errand thread. */
 static VtStatus
-send_chunk(void *arg, uint64_t node, Bytes chunk, WireChunkResult *result, VtError *err)
+send_chunk(void *arg, uint64_t node, Bytes chunk, VtError *err)
 {
 	ReplicaLinks *links = (ReplicaLinks *) arg;
 	Peer	   *peer;
 	NetPeer    *chunks = NULL;
 	NetPeer    *old = NULL;
-	Buf			reply = {0};
-	VtStatus	status;
 
 	pthread_mutex_lock(&links->lock);
 	peer = links->stopped ? NULL : find(links, node);
@@ -183,9 +181,34 @@ send_chunk(void *arg, uint64_t node, Bytes chunk, WireChunkResult *result, VtErr
 	if (!chunks)
 		return vt_fail(err, VT_UNAVAILABLE, "nobody said where node %llu is",
 					   (unsigned long long) node);
-	status = net_peer_call(chunks, WIRE_CHUNK, chunk, CHUNK_TIMEOUT_MS, &reply, err);
+	return net_peer_request(chunks, WIRE_CHUNK, chunk, CHUNK_TIMEOUT_MS, err);
+}
+
+static VtStatus
+chunk_answer(void *arg, uint64_t node, WireChunkResult *result, VtError *err)
+{
+	ReplicaLinks *links = (ReplicaLinks *) arg;
+	Peer	   *peer;
+	NetPeer    *chunks;
+	Buf			reply = {0};
+	VtStatus	status;
+
+	pthread_mutex_lock(&links->lock);
+	peer = find(links, node);
+	chunks = peer ? peer->chunks : NULL;
+	pthread_mutex_unlock(&links->lock);
+	if (!result && chunks)
+		net_peer_forget(chunks);
+	if (!result)
+		return VT_OK;
+	if (!chunks)
+		return vt_fail(err, VT_UNAVAILABLE, "nothing was sent to node %llu", (unsigned long long) node);
+	status = net_peer_reply(chunks, WIRE_CHUNK, CHUNK_TIMEOUT_MS, &reply, err);
 	if (status == VT_OK && wire_chunk_result_get(buf_bytes(&reply), result) != VT_OK)
+	{
 		status = vt_fail(err, VT_PROTOCOL, "the answer to a chunk is malformed");
+		net_peer_forget(chunks);
+	}
 	buf_free(&reply);
 	return status;
 }
@@ -193,7 +216,7 @@ send_chunk(void *arg, uint64_t node, Bytes chunk, WireChunkResult *result, VtErr
 ReplicaTransport
 replica_links_transport(ReplicaLinks *links)
 {
-	ReplicaTransport transport = {send_messages, send_chunk, links};
+	ReplicaTransport transport = {send_messages, send_chunk, chunk_answer, links};
 
 	return transport;
 }

@@ -53,6 +53,8 @@ typedef struct Event
 	void	   *arg;
 } Event;
 
+#define SEND_WINDOW 6			/* chunks of a snapshot under way */
+
 /*
  * Slow work for a replica, away from the raft thread; it comes back there as
  * an EVENT_ERRAND.  Owned by its queue, then by whoever runs it, then by the
@@ -89,9 +91,12 @@ typedef struct Errand
 	struct Ahead *ahead;		/* reads it; NULL: not yet */
 	Buf			message;
 	bool		ok;
-	uint32_t	seq;			/* of the chunk in pending, or of the next */
-	Buf			pending;		/* read and not yet answered */
-	bool		ends;			/* pending is the last one */
+	Buf			pending[SEND_WINDOW];	/* chunks read and not yet acknowledged */
+	uint32_t	npending;
+	uint32_t	seq;			/* of the first of them, or of the next */
+	bool		ends;			/* the last of them is the last of all */
+	uint32_t	asked;			/* the oldest whose answer is still to come, */
+	uint32_t	under_way;		/* and how many answers are */
 	int64_t		broken_us;		/* since when nothing gets through; 0: it does */
 	int64_t		not_before_us;	/* in its queue: not to be run before */
 } Errand;
@@ -434,6 +439,29 @@ extern void compact_count(Replica *replica);
 extern void compact_ask(Replica *replica);
 extern void compact_bound(ReplicaHost *host);
 extern void compact_evict(Replica *replica, uint64_t applied);
+
+/* pack.c */
+typedef struct Packer Packer;
+
+extern Packer *packer_new(void);
+extern void packer_free(Packer *packer);
+extern bool packer_shrinks(Packer *packer, Bytes in);
+extern bool packer_pack(Packer *packer, Bytes in, Buf *out);	/* false: it would not be smaller */
+extern VtStatus chunk_unpack(const WireChunk *chunk, Buf *out, VtError *err);	/* one that is packed */
+
+/* ahead.c */
+typedef struct Ahead Ahead;
+
+typedef struct AheadChunk
+{
+	Buf			data;
+	uint32_t	raw;			/* bytes that are packed in it; 0: as they are */
+	bool		last;
+} AheadChunk;
+
+extern Ahead *ahead_start(const ReplicaMachine *machine, void *stream);
+extern VtStatus ahead_take(Ahead *ahead, AheadChunk *out, VtError *err);
+extern void ahead_stop(Ahead *ahead);	/* NULL is fine */
 
 /* send.c */
 extern void send_open(Errand *errand);

@@ -99,9 +99,13 @@ typedef struct ReplicaTransport
 	/* Send a WireRaft or lose it; never waits.  Takes *messages. */
 	void		(*send) (void *arg, uint64_t node, Buf *messages);
 
-	/* Send a WireChunk and wait for the answer. */
-	VtStatus	(*chunk) (void *arg, uint64_t node, Bytes chunk, WireChunkResult *result,
-						  VtError *err);
+	/*
+	 * Send a WireChunk, and wait for the answer to the oldest that has none yet: several
+	 * are under way.  After a failure of either no answer comes any more; result NULL:
+	 * none is wanted.  One thread at a time for a node.
+	 */
+	VtStatus	(*chunk) (void *arg, uint64_t node, Bytes chunk, VtError *err);
+	VtStatus	(*answer) (void *arg, uint64_t node, WireChunkResult *result, VtError *err);
 	void	   *arg;
 } ReplicaTransport;
 

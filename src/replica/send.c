@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * send.c
- *	  Reading a snapshot and sending it, chunk by chunk; on an errand thread.
+ *	  Sending a snapshot, chunk by chunk; on an errand thread.
  *
- * Every chunk is answered with the one that is wanted next.  When the link breaks
- * the chunk is sent again, for a while, and the stream goes on where it stood: what
- * the peer has staged it keeps as long as it lives.  How fast all snapshots of the
- * host may leave is bounded.  While an errand waits for the one or the other it is
- * in its queue, and the thread does something else.
+ * Some chunks are under way at a time: while the peer writes one, the next ones
+ * travel, and ahead.c reads those after them.  Every chunk is answered with the one
+ * that is wanted next.  What was not acknowledged is kept, and when the link breaks it
+ * is sent again, for a while, so that the stream goes on where it stood: what the
+ * peer has staged it keeps as long as it lives.
  *
- * The next chunk is read while the peer is busy with the one before, by a thread of
- * the stream's own.
+ * How fast all snapshots of the host may leave is bounded.  While an errand waits for
+ * that, or to try again, it is in its queue, and the thread does something else; no
+ * answer is still to come then, since another stream may go to the same node.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,10 +21,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/thread.h"
 #include "private.h"
 
-#define CHUNK_BYTES (1u << 20)
 #define AGAIN_US 100000			/* after a failure */
 #define GIVE_UP_US (60 * INT64_C(1000000))	/* nothing got through for so long */
 
@@ -44,145 +43,138 @@ send_open(Errand *errand)
 	}
 }
 
-/* -- Reading ahead --------------------------------------------------------- */
-
-typedef struct Ahead
-{
-	const ReplicaMachine *machine;
-	void	   *stream;
-	pthread_t	thread;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool		full;			/* the rest is there to be taken */
-	bool		stop;
-	VtStatus	status;
-	VtError		err;
-	Buf			data;
-	bool		last;
-} Ahead;
-
-static void *
-ahead_main(void *arg)
-{
-	Ahead	   *ahead = (Ahead *) arg;
-	bool		over = false;
-
-	thread_name("snapshot");
-	pthread_mutex_lock(&ahead->lock);
-	while (!over && !ahead->stop)
-	{
-		if (ahead->full)
-		{
-			pthread_cond_wait(&ahead->changed, &ahead->lock);
-			continue;
-		}
-		pthread_mutex_unlock(&ahead->lock);
-		ahead->status = ahead->machine->snapshot_read(ahead->stream, CHUNK_BYTES, &ahead->data, &ahead->last, &ahead->err);
-		over = ahead->status != VT_OK || ahead->last;
-		pthread_mutex_lock(&ahead->lock);
-		ahead->full = true;
-		pthread_cond_broadcast(&ahead->changed);
-	}
-	pthread_mutex_unlock(&ahead->lock);
-	return NULL;
-}
-
-static void
-ahead_start(Errand *errand)
-{
-	Ahead	   *ahead = vt_alloc0(sizeof(Ahead));
-
-	ahead->machine = &errand->replica->machine;
-	ahead->stream = errand->stream;
-	pthread_mutex_init(&ahead->lock, NULL);
-	pthread_cond_init(&ahead->changed, NULL);
-	host_start_thread(&ahead->thread, ahead_main, ahead);
-	errand->ahead = ahead;
-}
-
-static VtStatus
-ahead_take(Ahead *ahead, Buf *data, bool *last, VtError *err)
-{
-	VtStatus	status;
-
-	pthread_mutex_lock(&ahead->lock);
-	while (!ahead->full)
-		pthread_cond_wait(&ahead->changed, &ahead->lock);
-	status = ahead->status;
-	if (status != VT_OK)
-		*err = ahead->err;		/* and it stays so */
-	else
-	{
-		*data = ahead->data;
-		*last = ahead->last;
-		memset(&ahead->data, 0, sizeof(ahead->data));
-		ahead->full = false;
-		pthread_cond_broadcast(&ahead->changed);
-	}
-	pthread_mutex_unlock(&ahead->lock);
-	return status;
-}
-
-static void
-ahead_stop(Ahead *ahead)
-{
-	pthread_mutex_lock(&ahead->lock);
-	ahead->stop = true;
-	pthread_cond_broadcast(&ahead->changed);
-	pthread_mutex_unlock(&ahead->lock);
-	pthread_join(ahead->thread, NULL);
-	pthread_mutex_destroy(&ahead->lock);
-	pthread_cond_destroy(&ahead->changed);
-	buf_free(&ahead->data);
-	free(ahead);
-}
-
+/* Its stream, if it is open, and what was read of it. */
 void
 send_close(Errand *errand)
 {
-	if (errand->ahead)
-		ahead_stop(errand->ahead);
+	ahead_stop(errand->ahead);
 	errand->ahead = NULL;
 	if (errand->stream)
 		errand->replica->machine.snapshot_close(errand->stream);
 	errand->stream = NULL;
+	for (uint32_t i = 0; i < errand->npending; i++)
+		buf_free(&errand->pending[i]);
+	errand->npending = 0;
 }
 
-/* -- Sending --------------------------------------------------------------- */
+/* -- The window -------------------------------------------------------------- */
 
-/* The next chunk, in errand->pending until the peer has it. */
+/* One chunk more is pending. */
 static VtStatus
-next_chunk(Errand *errand, VtError *err)
+read_chunk(Errand *errand, VtError *err)
 {
 	Replica    *replica = errand->replica;
 	WireChunk	chunk = {.group = replica->group, .to = errand->to, .stream = errand->id,
-		.seq = errand->seq
+		.seq = errand->seq + errand->npending
 	};
-	Buf			data = {0};
+	AheadChunk	next;
 	VtStatus	status;
 
 	if (!errand->ahead)
-		ahead_start(errand);
-	status = ahead_take(errand->ahead, &data, &chunk.last, err);
-
-	if (status == VT_OK)
-	{
-		chunk.data = buf_bytes(&data);
-		if (chunk.last)
-			chunk.message = buf_bytes(&errand->message);
-		errand->ends = chunk.last;
-		wire_chunk_put(&errand->pending, &chunk);
-	}
-	buf_free(&data);
-	return status;
+		errand->ahead = ahead_start(&replica->machine, errand->stream);
+	status = ahead_take(errand->ahead, &next, err);
+	if (status != VT_OK)
+		return status;
+	chunk.data = buf_bytes(&next.data);
+	chunk.raw = next.raw;
+	chunk.last = errand->ends = next.last;
+	if (chunk.last)
+		chunk.message = buf_bytes(&errand->message);
+	memset(&errand->pending[errand->npending], 0, sizeof(Buf));
+	wire_chunk_put(&errand->pending[errand->npending++], &chunk);
+	buf_free(&next.data);
+	return VT_OK;
 }
 
+/* The peer has all before `next`. */
+static void
+acknowledge(Errand *errand, uint32_t next)
+{
+	uint32_t	n = next - errand->seq;
+
+	for (uint32_t i = 0; i < n; i++)
+		buf_free(&errand->pending[i]);
+	memmove(errand->pending, errand->pending + n, sizeof(Buf) * (errand->npending - n));
+	errand->npending -= n;
+	errand->seq = next;
+	errand->broken_us = 0;
+}
+
+typedef enum Sent
+{
+	SENT,
+	SENT_NOT,					/* the link is broken, or the peer busy: once more */
+	SENT_IN_VAIN				/* it wants something else, which we no longer have */
+} Sent;
+
+/* Wait for an answer. */
+static Sent
+hear(Errand *errand, VtError *err)
+{
+	const ReplicaTransport *transport = &errand->replica->host->options.transport;
+	WireChunkResult result = {0};
+	uint32_t	about = errand->asked;
+	VtStatus	status = transport->answer(transport->arg, errand->node, &result, err);
+
+	if (status != VT_OK)
+	{
+		errand->under_way = 0;
+		return SENT_NOT;
+	}
+	errand->asked++;
+	errand->under_way--;
+	if (result.next > errand->seq && result.next - errand->seq <= errand->npending)
+		acknowledge(errand, result.next);
+	/* It may have taken it already when an earlier answer was lost. */
+	if (result.next > about && result.next <= errand->seq)
+		return SENT;
+	status = result.status != VT_OK ? result.status : VT_LEASE_GONE;
+	vt_fail(err, status, "it says: %s", vt_status_words(status));
+	return status == VT_BUSY ? SENT_NOT : SENT_IN_VAIN;
+}
+
+/* Wait for all answers.  After one that was bad the others say nothing new, but what is there now. */
+static Sent
+hear_all(Errand *errand, VtError *err)
+{
+	Sent		worst = SENT;
+
+	while (errand->under_way > 0)
+	{
+		VtError		why = {0};
+		Sent		sent = hear(errand, &why);
+
+		if (worst == SENT && sent != SENT)
+		{
+			worst = sent;
+			*err = why;
+		}
+	}
+	return worst;
+}
+
+static Sent
+send_next(Errand *errand, VtError *err)
+{
+	const ReplicaTransport *transport = &errand->replica->host->options.transport;
+	uint32_t	at = errand->asked + errand->under_way - errand->seq;
+
+	if (transport->chunk(transport->arg, errand->node, buf_bytes(&errand->pending[at]), err) != VT_OK)
+	{
+		errand->under_way = 0;
+		return SENT_NOT;
+	}
+	errand->under_way++;
+	return SENT;
+}
+
+/* -- One step after the other ------------------------------------------------ */
+
 /*
- * May so many bytes leave now?  Else in how many us; they have their place in the
- * order then.
+ * When may so many bytes leave?  They have their place in the order then; 0: now.
  */
 static int64_t
-wait_for_rate(ReplicaHost *host, size_t bytes)
+leave_at(ReplicaHost *host, size_t bytes)
 {
 	int64_t		now = clock_now_us();
 	int64_t		begin;
@@ -193,37 +185,13 @@ wait_for_rate(ReplicaHost *host, size_t bytes)
 	begin = host->send_free_us > now ? host->send_free_us : now;
 	host->send_free_us = begin + (int64_t) (bytes * 1000000 / host->options.snapshot_rate);
 	pthread_mutex_unlock(&host->sends.lock);
-	return begin - now;
-}
-
-typedef enum Sent
-{
-	SENT,
-	SENT_NOT,					/* the link is broken, or the peer busy: once more */
-	SENT_IN_VAIN				/* it wants something else, which we no longer have */
-} Sent;
-
-static Sent
-send_pending(Errand *errand, VtError *err)
-{
-	const ReplicaTransport *transport = &errand->replica->host->options.transport;
-	WireChunkResult result = {0};
-	VtStatus	status = transport->chunk(transport->arg, errand->node, buf_bytes(&errand->pending),
-										  &result, err);
-
-	if (status != VT_OK)
-		return SENT_NOT;
-	/* It may have taken it already when the answer was lost. */
-	if (result.next == errand->seq + 1)
-		return SENT;
-	status = result.status != VT_OK ? result.status : VT_LEASE_GONE;
-	vt_fail(err, status, "it says: %s", vt_status_words(status));
-	return status == VT_BUSY ? SENT_NOT : SENT_IN_VAIN;
+	return begin > now ? begin : 0;
 }
 
 static void
 end(Errand *errand, bool ok, const VtError *err)
 {
+	const ReplicaTransport *transport = &errand->replica->host->options.transport;
 	Replica    *replica = errand->replica;
 
 	errand->ok = ok;
@@ -235,68 +203,79 @@ end(Errand *errand, bool ok, const VtError *err)
 		log_warn("group=%llu: could not send a snapshot to replica %llu: %s",
 				 (unsigned long long) replica->group, (unsigned long long) errand->to,
 				 vt_error_words(err));
+	if (errand->under_way > 0)
+		(void) transport->answer(transport->arg, errand->node, NULL, NULL);
+	errand->under_way = 0;
 	send_close(errand);
-	buf_free(&errand->pending);
 }
 
-/* One chunk fewer; true: the peer has them all, or there is no more to be done. */
+/* Not now, but later?  False: for too long already. */
 static bool
-one_chunk(Errand *errand, int64_t *wait_us)
+try_again(Errand *errand)
 {
-	VtError		err = {0};
-	int64_t		now;
+	int64_t		now = clock_now_us();
 
-	*wait_us = 0;
-	if (errand->pending.len == 0)
+	if (errand->broken_us == 0)
+		errand->broken_us = now;
+	errand->not_before_us = now + AGAIN_US;
+	return now - errand->broken_us < GIVE_UP_US;
+}
+
+/*
+ * Send, read or listen, whichever can be done first.  *later: the errand goes back
+ * to its queue, until not_before_us.
+ */
+static Sent
+step(Errand *errand, bool *later, VtError *err)
+{
+	uint32_t	next;
+
+	if (errand->under_way == 0)
+		errand->asked = errand->seq;
+	next = errand->asked + errand->under_way;
+	if (next >= errand->seq && next < errand->seq + errand->npending)
+		return send_next(errand, err);
+	if (next >= errand->seq && errand->npending < SEND_WINDOW && !errand->ends)
 	{
-		if (next_chunk(errand, &err) != VT_OK)
-		{
-			end(errand, false, &err);
-			return true;
-		}
-		*wait_us = wait_for_rate(errand->replica->host, errand->pending.len);
-		if (*wait_us > 0)
-			return false;
+		if (read_chunk(errand, err) != VT_OK)
+			return SENT_IN_VAIN;
+		errand->not_before_us = leave_at(errand->replica->host, errand->pending[errand->npending - 1].len);
+		*later = errand->not_before_us != 0;
+		return *later ? hear_all(errand, err) : SENT;
 	}
-	switch (send_pending(errand, &err))
-	{
-		case SENT:
-			buf_clear(&errand->pending);
-			errand->seq++;
-			errand->broken_us = 0;
-			if (errand->ends)
-				end(errand, true, NULL);
-			return errand->ends;
-		case SENT_NOT:
-			now = clock_now_us();
-			if (errand->broken_us == 0)
-				errand->broken_us = now;
-			*wait_us = AGAIN_US;
-			if (now - errand->broken_us < GIVE_UP_US)
-				return false;
-			break;
-		case SENT_IN_VAIN:
-			break;
-	}
-	end(errand, false, &err);
-	return true;
+	return hear(errand, err);
 }
 
 /* False: not now, but at errand->not_before_us. */
 bool
 send_go_on(Errand *errand)
 {
-	int64_t		wait_us = 0;
+	bool		later = false;
+	VtError		err = {0};
 
 	while (!atomic_load(&errand->replica->cancelled))
 	{
-		if (one_chunk(errand, &wait_us))
-			return true;
-		if (wait_us > 0)
+		Sent		sent = step(errand, &later, &err);
+
+		/* The others under way were refused like the first. */
+		if (sent == SENT_NOT)
 		{
-			errand->not_before_us = clock_now_us() + wait_us;
-			return false;
+			VtError		again = {0};
+
+			(void) hear_all(errand, &again);
 		}
+		if (sent == SENT_IN_VAIN || (sent == SENT_NOT && !try_again(errand)))
+		{
+			end(errand, false, &err);
+			return true;
+		}
+		if (errand->ends && errand->npending == 0)
+		{
+			end(errand, true, NULL);
+			return true;
+		}
+		if (sent == SENT_NOT || later)
+			return false;
 	}
 	end(errand, false, &(VtError) {.code = VT_STOPPING, .msg = "this replica ends"});
 	return true;

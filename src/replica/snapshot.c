@@ -225,11 +225,20 @@ set_staged(Replica *replica, uint64_t stream, uint32_t chunks)
 void
 replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 {
+	WireChunk	plain = *chunk;
+	Buf			unpacked = {0};
 	VtError		err = {0};
 
 	if (!begin_staging(replica, chunk, result))
 		return;
-	result->status = replica->machine.stage(replica->machine.state, chunk, &result->next, &err);
+	if (chunk->raw > 0)
+	{
+		result->status = chunk_unpack(chunk, &unpacked, &err);
+		plain.data = buf_bytes(&unpacked);
+	}
+	if (result->status == VT_OK)
+		result->status = replica->machine.stage(replica->machine.state, &plain, &result->next, &err);
+	buf_free(&unpacked);
 	if (result->status != VT_OK)
 		log_warn("group=%llu: could not take a snapshot: %s", (unsigned long long) replica->group,
 				 vt_error_words(&err));

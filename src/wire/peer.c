@@ -11,6 +11,7 @@
 #define RAFT_FORMAT 1
 #define RAFT_COUNT_AT 9
 #define CHUNK_FORMAT 1
+#define CHUNK_PACKED 2			/* format of a chunk with packed data */
 
 void
 wire_raft_begin(Buf *out, uint64_t store)
@@ -80,12 +81,14 @@ wire_raft_next(const WireRaft *raft, size_t *at, Bytes *message)
 void
 wire_chunk_put(Buf *out, const WireChunk *chunk)
 {
-	buf_put_u8(out, CHUNK_FORMAT);
+	buf_put_u8(out, chunk->raw ? CHUNK_PACKED : CHUNK_FORMAT);
 	buf_put_u64(out, chunk->group);
 	buf_put_u64(out, chunk->to);
 	buf_put_u64(out, chunk->stream);
 	buf_put_u32(out, chunk->seq);
 	buf_put_u8(out, chunk->last);
+	if (chunk->raw)
+		buf_put_u32(out, chunk->raw);
 	buf_put_string(out, chunk->message);
 	buf_put_string(out, chunk->data);
 }
@@ -102,11 +105,14 @@ wire_chunk_get(Bytes payload, WireChunk *out)
 	out->stream = cursor_u64(&c);
 	out->seq = cursor_u32(&c);
 	last = cursor_u8(&c);
+	out->raw = format == CHUNK_PACKED ? cursor_u32(&c) : 0;
 	out->message = cursor_string(&c);
 	out->data = cursor_string(&c);
 	out->last = last == 1;
-	if (!c.failed && format != CHUNK_FORMAT)
+	if (!c.failed && format != CHUNK_FORMAT && format != CHUNK_PACKED)
 		return VT_VERSION;
+	if (format == CHUNK_PACKED && (out->raw == 0 || out->raw > WIRE_PAYLOAD_MAX))
+		return VT_PROTOCOL;
 	return cursor_done(&c) && last <= 1 && out->stream != 0 ? VT_OK : VT_PROTOCOL;
 }
 

@@ -413,9 +413,9 @@ extern uint64_t wire_raft_store(Bytes payload);
 extern bool wire_raft_next(const WireRaft *raft, size_t *at, Bytes *message);
 
 /*
- * A part of a snapshot.  Chunks of a stream are asked and answered one by one;
- * the answer names the next one wanted, so a stream goes on where a broken
- * connection left it.  The last one carries the Raft message that offers it.
+ * A part of a snapshot.  Several chunks of a stream are under way, and answered in
+ * their order; the answer names the next one wanted, so a stream goes on where a
+ * broken connection left it.  The last one carries the Raft message that offers it.
  */
 typedef struct WireChunk
 {
@@ -424,6 +424,7 @@ typedef struct WireChunk
 	uint64_t	stream;			/* random, not 0: one reading of one state machine */
 	uint32_t	seq;			/* from 0 */
 	bool		last;
+	uint32_t	raw;			/* bytes that data has when it is unpacked (zstd); 0: it is not packed */
 	Bytes		message;		/* with the last chunk */
 	Bytes		data;			/* the state machine's */
 } WireChunk;

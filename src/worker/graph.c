@@ -10,22 +10,28 @@
  * no row claims is dead (records.h).  So it does not matter whether the file is
  * older than the rows, or knows of some that a power loss took, or of deletions
  * that it took back.  Versions are log indexes, one for each change in the life of
- * a shard; the file names that life, and this replica, in its tag.
+ * a shard, on all its replicas the same; the file names that life in its tag.
  *
  * It lies in the directory of the rows and goes where they go: with a dropped
- * shard, or with the state that an installed snapshot takes the place of.
+ * shard, with the state that an installed snapshot takes the place of, and with a
+ * snapshot to another replica, which then need not link everything anew either.
  *
  *-------------------------------------------------------------------------
  */
 #include "shard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
 #define NAME "graph"
+
+/* With fewer records linking them takes less than this is worth. */
+#define SENT_RECORDS_MIN 1000
+#define SENT_STALE_SHARE 20		/* of the records may be newer than a file that is sent */
 
 static void
 graph_path(char *out, size_t size, const Shard *shard)
@@ -42,7 +48,6 @@ put_tag(Buf *out, const Shard *shard)
 	buf_put_id(out, &desc->generation);
 	buf_put_u64(out, desc->shard);
 	buf_put_u64(out, desc->incarnation);
-	buf_put_u64(out, shard->replica_id);
 	buf_put_u64(out, desc->first);
 	buf_put_u64(out, shard->born_last); /* a split leaves the file as good as it was */
 	buf_put_u32(out, desc->element);
@@ -54,14 +59,49 @@ shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err)
 	char		path[4096];
 	Buf			tag = {0};
 	RecordsFile file = {.path = path, .pace = pace, .arg = arg};
+	ShardFigures figures;
 	VtStatus	status;
 
 	graph_path(path, sizeof(path), shard);
 	put_tag(&tag, shard);
 	file.tag = buf_bytes(&tag);
+	pthread_mutex_lock(&shard->graph_lock);
+	figures = shard_figures(shard);
 	status = records_save(shard->records, &file, err);
+	/* What waited is not in the file. */
+	if (status == VT_OK && figures.waiting < figures.changes)
+		atomic_store(&shard->saved_changes, figures.changes - figures.waiting);
+	pthread_mutex_unlock(&shard->graph_lock);
 	buf_free(&tag);
 	return status;
+}
+
+int
+shard_open_graph(Shard *shard, ShardPace pace, void *arg)
+{
+	ShardFigures figures = shard_figures(shard);
+	uint64_t	saved = atomic_load(&shard->saved_changes);
+	char		path[4096];
+	VtError		err = {0};
+
+	if (figures.records < SENT_RECORDS_MIN || atomic_load(&shard->ingesting))
+		return -1;
+	if (figures.changes > saved + figures.waiting + figures.records / SENT_STALE_SHARE &&
+		!atomic_load(&shard->disk_low) && shard_save_graph(shard, pace, arg, &err) != VT_OK &&
+		err.code != VT_CANCELLED)
+		log_warn("shard=%llu: its graph could not be saved to be sent: %s", (unsigned long long) shard->desc.shard,
+				 vt_error_words(&err));
+	graph_path(path, sizeof(path), shard);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int
+shard_make_graph(const char *directory)
+{
+	char		path[4096];
+
+	snprintf(path, sizeof(path), "%s/" NAME, directory);
+	return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
 
 bool

@@ -35,7 +35,10 @@ worker_look(Worker *worker)
 	atomic_store(&worker->admitted, 0);
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
+	{
 		memory += shard_figures(s).bytes;
+		atomic_store(&s->disk_low, atomic_load(&worker->disk_low));
+	}
 	pthread_mutex_unlock(&worker->lock);
 	atomic_store(&worker->memory, memory);
 	if (statvfs(worker->options.data, &disk) == 0)

@@ -16,7 +16,8 @@
  * to wait for an index comes back through pool_put(), by the same queue.
  *
  * Messages of peers are stepped by the thread that has read them, before what it
- * serves: none has to be woken for them.
+ * serves: none has to be woken for them.  Chunks of snapshots are not for these
+ * threads (intake.c).
  *
  * What is past its deadline takes no thread: it is answered VT_TIMEOUT instead.
  * What would hardly be served in time is not even let in: VT_BUSY says so while
@@ -61,15 +62,6 @@ turn_away(Request *request, VtStatus status)
 		net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
 		free(text);
 	}
-	else if (request->type == WIRE_CHUNK)
-	{
-		WireChunkResult result = {.status = status};
-		Buf			out = {0};
-
-		wire_chunk_result_put(&out, &result);
-		net_reply_frame(request->conn, request->type, request->request, buf_bytes(&out));
-		buf_free(&out);
-	}
 	else
 	{
 		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = 50};
@@ -85,19 +77,19 @@ turn_away(Request *request, VtStatus status)
 static bool
 is_long(WireType type)
 {
-	return type == WIRE_SEARCH || type == WIRE_LIST || type == WIRE_CHUNK;
+	return type == WIRE_SEARCH || type == WIRE_LIST;
 }
 
-static void
-queue_add(RequestQueue *queue, Request *request)
+void
+request_queue_add(RequestQueue *queue, Request *request)
 {
 	request->next = NULL;
 	*queue->end = request;
 	queue->end = &request->next;
 }
 
-static Request *
-queue_take(RequestQueue *queue)
+Request *
+request_queue_take(RequestQueue *queue)
 {
 	Request    *request = queue->first;
 
@@ -150,7 +142,7 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 	else
 	{
 		worker->at_door++;
-		queue_add(&worker->door, request);
+		request_queue_add(&worker->door, request);
 	}
 	worker->turned_away += refused == VT_BUSY;
 	pthread_mutex_unlock(&worker->lock);
@@ -252,7 +244,10 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	request->until_us = request->received_us +
 		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
-	queue_add(&taken, request);
+	if (header->type == WIRE_CHUNK)
+		intake_put(worker->intake, request);
+	else
+		request_queue_add(&taken, request);
 }
 
 static void
@@ -297,7 +292,7 @@ next_of_queues(Worker *worker, bool *searching)
 	Request    *request;
 
 	pthread_mutex_lock(&worker->lock);
-	request = queue_take(&worker->door);
+	request = request_queue_take(&worker->door);
 	worker->at_door -= request != NULL;
 	if (!request && worker->searches.n > 0 && (*searching || worker->searching < worker->npool - 1))
 	{
@@ -339,7 +334,7 @@ serve_taken(Worker *worker, bool *searching)
 	if (took_messages)
 		replica_host_step(worker->host);
 	took_messages = false;
-	while ((request = queue_take(&taken)) != NULL)
+	while ((request = request_queue_take(&taken)) != NULL)
 	{
 		if (!is_long(request->type))
 			run(worker, request);

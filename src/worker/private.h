@@ -53,6 +53,8 @@ typedef struct RequestQueue
 	Request   **end;
 } RequestQueue;
 
+typedef struct Intake Intake;
+
 /* Something to do with a whole shard (chores.c). */
 typedef enum ChoreKind
 {
@@ -144,6 +146,7 @@ struct Worker
 	Indexer    *indexer;
 	Saver	   *saver;			/* NULL: graphs are not saved */
 	Verifier   *verifier;
+	Intake	   *intake;
 	pthread_t	house;
 	int			wake_fd;		/* eventfd: stop the house thread's wait */
 
@@ -200,6 +203,13 @@ typedef struct PoolFigures
 extern PoolFigures pool_figures(Worker *worker);
 extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
 extern void request_free(Request *request);
+extern void request_queue_add(RequestQueue *queue, Request *request);
+extern Request *request_queue_take(RequestQueue *queue);	/* NULL = it is empty */
+
+/* intake.c: chunks of snapshots; put never waits, and is told of them in order */
+extern Intake *intake_start(Worker *worker);
+extern void intake_put(Intake *intake, Request *request);
+extern void intake_stop(Intake *intake);
 
 /* serve.c */
 extern void serve(Worker *worker, Request *request);

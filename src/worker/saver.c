@@ -137,19 +137,13 @@ static bool
 save(Saver *saver, Shard *shard, int64_t until_us)
 {
 	Job			job = {saver, shard, clock_now_us(), until_us, 0};
-	ShardFigures figures = shard_figures(shard);
 	VtError		err = {0};
 	VtStatus	status = shard_save_graph(shard, pace, &job, &err);
 	int64_t		took_us = clock_now_us() - job.begin_us;
 
 	if (status == VT_OK)
-	{
-		/* What waited is not in the file. */
-		if (figures.waiting < figures.changes)
-			atomic_store(&shard->saved_changes, figures.changes - figures.waiting);
 		log_info("shard=%llu: its graph was saved in %lld ms", (unsigned long long) shard->desc.shard,
 				 (long long) (took_us / 1000));
-	}
 	else if (status != VT_CANCELLED)
 		log_warn("shard=%llu: its graph could not be saved: %s", (unsigned long long) shard->desc.shard,
 				 vt_error_words(&err));

@@ -606,33 +606,6 @@ serve_list(Worker *worker, Request *request)
 		answer_list(request, lease, list.limit_bytes);
 }
 
-/* -- Snapshots from peers --------------------------------------------------- */
-
-static void
-serve_chunk(Worker *worker, Request *request)
-{
-	WireChunk	chunk;
-	WireChunkResult result = {0};
-	Buf			out = {0};
-	Shard	   *shard = NULL;
-
-	result.status = wire_chunk_get(buf_bytes(&request->payload), &chunk);
-	if (result.status == VT_OK)
-		shard = worker_find_shard(worker, chunk.group);
-	if (result.status == VT_OK && (!shard || shard->replica_id != chunk.to))
-		result.status = VT_NOT_FOUND;
-	if (result.status == VT_OK && atomic_load(&worker->disk_low))
-		result.status = VT_FULL;	/* before the log, too, finds no room */
-	if (result.status == VT_OK)
-		replica_stage(shard->replica, &chunk, &result);
-	if (shard)
-		shard_release(shard);
-	wire_chunk_result_put(&out, &result);
-	net_reply_frame(request->conn, WIRE_CHUNK, request->request, buf_bytes(&out));
-	buf_free(&out);
-	request_free(request);
-}
-
 /* -- Control --------------------------------------------------------------- */
 
 static void
@@ -663,9 +636,6 @@ serve(Worker *worker, Request *request)
 			break;
 		case WIRE_READ_INDEX:
 			serve_read(worker, request);
-			break;
-		case WIRE_CHUNK:
-			serve_chunk(worker, request);
 			break;
 		case WIRE_CONTROL:
 			serve_control(worker, request);

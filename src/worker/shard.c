@@ -440,6 +440,8 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 
 	shard->directory = vt_strdup(directory);
 	shard->mapped = mapped;
+	shard->staged_graph = -1;
+	pthread_mutex_init(&shard->graph_lock, NULL);
 	pthread_mutex_init(&shard->checkpoint_lock, NULL);
 	pthread_mutex_init(&shard->files_lock, NULL);
 	pthread_mutex_init(&shard->content_lock, NULL);
@@ -467,7 +469,10 @@ shard_close(Shard *shard)
 		return;
 	records_free(shard->records);
 	store_close(shard->staged);
+	if (shard->staged_graph >= 0)
+		close(shard->staged_graph);
 	store_close(shard->rows);
+	pthread_mutex_destroy(&shard->graph_lock);
 	pthread_mutex_destroy(&shard->checkpoint_lock);
 	pthread_mutex_destroy(&shard->files_lock);
 	pthread_mutex_destroy(&shard->content_lock);

@@ -96,6 +96,8 @@ typedef struct Shard
 	uint64_t	staged_stream;
 	uint32_t	staged_next;	/* chunk wanted */
 	bool		staged_whole;
+	int			staged_graph;	/* file of its graph; -1 = none came, or it could not be written */
+	uint64_t	staged_graph_bytes;
 
 	/*
 	 * The highest log index of which anything was on disk at open.  Nothing is
@@ -132,7 +134,9 @@ typedef struct Shard
 	void	   *on_waiting_arg;
 	atomic_uint_fast64_t backlog;	/* of the waiting: no writer's, see hot.h */
 
-	/* The file of the graph; who saves it has it for itself (saver.c) */
+	/* The file of the graph */
+	pthread_mutex_t graph_lock; /* whoever writes it */
+	atomic_bool disk_low;		/* it is not the time to */
 	atomic_uint_fast64_t saved_changes;	/* records_changes() that are in it */
 	atomic_uint_fast64_t seen_changes;	/* when it was last looked at */
 	int64_t		save_not_before_us;
@@ -264,15 +268,29 @@ extern VtStatus shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtErro
 /* Records to be claimed (records_load); false: there is no file that can be used. */
 extern bool shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out);
 
+/*
+ * A descriptor of the file as it is to be sent, not much older than the records; it is
+ * written first where it must be.  -1: none is worth it.  The shard is held.
+ */
+extern int	shard_open_graph(Shard *shard, ShardPace pace, void *arg);
+
+/* A descriptor to write one that was sent into a shard's directory; -1: see errno. */
+extern int	shard_make_graph(const char *directory);
+
 /* Remove what graph.c has put into a shard's directory, if that is there. */
 extern VtStatus shard_remove_graph(const char *path, VtError *err);
 
-/* -- transfer.c: snapshots to and from peers -------------------------------- */
+/* -- transfer.c, install.c: snapshots to and from peers ------------------------ */
 
 extern VtStatus shard_snapshot_open(void *shard, void **stream, uint64_t *index, VtError *err);
 extern VtStatus shard_snapshot_read(void *stream, size_t bytes, Buf *out, bool *last, VtError *err);
 extern void shard_snapshot_close(void *stream);
 extern VtStatus shard_stage(void *shard, const WireChunk *chunk, uint32_t *next, VtError *err);
+
+/* Where a stream is staged; a directory of rows, if it is there, goes. */
+extern void shard_staged_path(char *out, size_t size, const char *directory, uint64_t id, uint64_t stream);
+extern VtStatus shard_remove_store(const char *path, VtError *err);
+
 extern VtStatus shard_install(void *shard, uint64_t stream, uint64_t index, VtError *err);
 extern VtStatus shard_load_installed(void *shard, uint64_t index, VtError *err);
 

@@ -1,37 +1,35 @@
 /*-------------------------------------------------------------------------
  *
  * transfer.c
- *	  A shard's state to and from peers.
+ *	  A shard's state on its way to and from peers.
  *
  * A snapshot is all keys of the shard's LevelDB but those that say who this
  * replica is and how far it is durable here, from one LevelDB snapshot; the
  * applied index in it says where it stands.  Chunks are pairs of strings, key
- * and value, one after the other.
+ * and value, one after the other.  After the rows comes the file of the graph, in
+ * pieces under keys of their own, 'G' and where they belong: a cache, which the
+ * receiver holds against the rows as one of its own (graph.c).  It is not part
+ * of the state, and a snapshot without it is one.
  *
  * What comes in is written into a LevelDB of its own, <id>.in.<stream>, beside
  * the shard's.  When the last chunk has come it is flushed and marked as a
- * checkpoint (law S2).  Installing it is two renames: the old directory goes to
- * <id>.old, the staged one takes its name.  The Raft log names the stream as its
- * base before that, so a start can tell which state is the right one, and
- * finishes what a crash has interrupted (shard_finish_install).
+ * checkpoint (law S2); install.c puts it in the shard's place.
  *
  *-------------------------------------------------------------------------
  */
 #include "shard.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/breaks.h"
-#include "base/cond.h"
 #include "base/log.h"
+#include "base/thread.h"
 
-#define GATE_WAIT_MS 20
+#define PIECE_BYTES (256u << 10)	/* of the graph's file */
+#define PIECE_KEY 9				/* bytes: 'G', where it belongs as u64, big-endian */
 
 /* -- Out ------------------------------------------------------------------- */
 
@@ -40,7 +38,40 @@ typedef struct Outgoing
 	Shard	   *shard;			/* held */
 	StoreIter  *iter;
 	Buf			next;			/* a pair that was read ahead */
+	bool		rows_over;
+	pthread_t	grapher;		/* gets the graph's file ready meanwhile */
+	bool		graphs;			/* it runs, or has ended */
+	atomic_bool closing;		/* nobody waits for it any more */
+	int			graph;			/* the file, when it has; -1: none, or it is over */
+	uint64_t	graph_at;
 } Outgoing;
+
+static bool
+is_wanted(void *arg, size_t bytes)
+{
+	Outgoing   *out = (Outgoing *) arg;
+
+	(void) bytes;
+	return !atomic_load(&out->closing) && !atomic_load(&out->shard->installing) && !atomic_load(&out->shard->leaving);
+}
+
+static void *
+grapher_main(void *arg)
+{
+	Outgoing   *out = (Outgoing *) arg;
+
+	thread_name("grapher");
+	out->graph = shard_open_graph(out->shard, is_wanted, out);
+	return NULL;
+}
+
+static void
+end_grapher(Outgoing *out)
+{
+	if (out->graphs)
+		pthread_join(out->grapher, NULL);
+	out->graphs = false;
+}
 
 static bool
 is_own_key(Bytes key)
@@ -74,6 +105,7 @@ shard_snapshot_open(void *state, void **stream, uint64_t *index, VtError *err)
 	}
 	out = vt_alloc0(sizeof(Outgoing));
 	out->shard = shard;
+	out->graph = -1;
 	out->iter = store_iter_open(shard->rows, bytes_of("a", 1), bytes_of("x", 1));
 	*stream = out;
 
@@ -86,7 +118,37 @@ shard_snapshot_open(void *state, void **stream, uint64_t *index, VtError *err)
 	*index = get_le64(value.data);
 	buf_put_string(&out->next, key);
 	buf_put_string(&out->next, value);
+	out->graphs = pthread_create(&out->grapher, NULL, grapher_main, out) == 0;
 	return VT_OK;
+}
+
+/* The next piece of the graph's file; false: that was all, or the rest cannot be read. */
+static bool
+put_piece(Outgoing *out, Buf *buf)
+{
+	uint8_t		key[PIECE_KEY] = {'G'};
+	Buf			piece = {0};
+	ssize_t		n;
+
+	end_grapher(out);
+	if (out->graph < 0)
+		return false;
+	buf_reserve(&piece, PIECE_BYTES);
+	n = pread(out->graph, piece.data, PIECE_BYTES, (off_t) out->graph_at);
+	if (n > 0)
+	{
+		put_be64(key + 1, out->graph_at);
+		buf_put_string(buf, bytes_of(key, sizeof(key)));
+		buf_put_string(buf, bytes_of(piece.data, (size_t) n));
+		out->graph_at += (uint64_t) n;
+	}
+	else
+	{
+		close(out->graph);
+		out->graph = -1;
+	}
+	buf_free(&piece);
+	return n > 0;
 }
 
 VtStatus
@@ -98,19 +160,25 @@ shard_snapshot_read(void *stream, size_t bytes, Buf *buf, bool *last, VtError *e
 
 	if (atomic_load(&out->shard->installing) || atomic_load(&out->shard->leaving))
 		return vt_fail(err, VT_BUSY, "the shard is being replaced or closed here");
+	*last = false;
 	buf_put(buf, out->next.data, out->next.len);
 	buf_clear(&out->next);
-	while (buf->len < bytes)
+	while (buf->len < bytes && !out->rows_over)
 	{
-		if (!read_pair(out, &key, &value))
+		out->rows_over = !read_pair(out, &key, &value);
+		if (out->rows_over)
 		{
-			*last = true;
-			return store_iter_status(out->iter, err);
+			VtStatus	status = store_iter_status(out->iter, err);
+
+			if (status != VT_OK)
+				return status;
+			break;
 		}
 		buf_put_string(buf, key);
 		buf_put_string(buf, value);
 	}
-	*last = false;
+	while (buf->len < bytes && !*last)
+		*last = !put_piece(out, buf);
 	return VT_OK;
 }
 
@@ -119,6 +187,10 @@ shard_snapshot_close(void *stream)
 {
 	Outgoing   *out = (Outgoing *) stream;
 
+	atomic_store(&out->closing, true);
+	end_grapher(out);
+	if (out->graph >= 0)
+		close(out->graph);
 	store_iter_close(out->iter);
 	shard_release(out->shard);
 	buf_free(&out->next);
@@ -127,28 +199,13 @@ shard_snapshot_close(void *stream)
 
 /* -- In -------------------------------------------------------------------- */
 
+/* No more of the graph's file is written. */
 static void
-staged_path(char *out, size_t size, const char *directory, uint64_t id, uint64_t stream)
+close_graph(Shard *shard)
 {
-	snprintf(out, size, "%s/%016" PRIx64 ".in.%016" PRIx64, directory, id, stream);
-}
-
-static void
-old_path(char *out, size_t size, const char *directory, uint64_t id)
-{
-	snprintf(out, size, "%s/%016" PRIx64 ".old", directory, id);
-}
-
-static VtStatus
-remove_store(const char *path, VtError *err)
-{
-	VtStatus	status = shard_remove_graph(path, err);
-
-	if (status == VT_OK && !(access(path, F_OK) < 0 && errno == ENOENT))
-		status = store_destroy(path, err);
-	if (status == VT_OK && rmdir(path) < 0 && errno != ENOENT)
-		status = vt_fail_errno(err, VT_IO, "could not remove \"%s\"", path);
-	return status;
+	if (shard->staged_graph >= 0)
+		close(shard->staged_graph);
+	shard->staged_graph = -1;
 }
 
 static VtStatus
@@ -158,11 +215,12 @@ stage_drop(Shard *shard, VtError *err)
 
 	if (shard->staged_stream == 0)
 		return VT_OK;
+	close_graph(shard);
 	store_close(shard->staged);
 	shard->staged = NULL;
-	staged_path(path, sizeof(path), shard->directory, shard->desc.shard, shard->staged_stream);
+	shard_staged_path(path, sizeof(path), shard->directory, shard->desc.shard, shard->staged_stream);
 	shard->staged_stream = 0;
-	return remove_store(path, err);
+	return shard_remove_store(path, err);
 }
 
 /* The first chunk of a stream: whatever else was staged gives way. */
@@ -173,9 +231,9 @@ stage_begin(Shard *shard, uint64_t stream, VtError *err)
 	char		path[4096];
 	VtStatus	status = stage_drop(shard, err);
 
-	staged_path(path, sizeof(path), shard->directory, shard->desc.shard, stream);
+	shard_staged_path(path, sizeof(path), shard->directory, shard->desc.shard, stream);
 	if (status == VT_OK)
-		status = remove_store(path, err);
+		status = shard_remove_store(path, err);
 	if (status == VT_OK)
 		status = store_open(path, &options, &shard->staged, err);
 	if (status == VT_OK)
@@ -183,6 +241,7 @@ stage_begin(Shard *shard, uint64_t stream, VtError *err)
 		shard->staged_stream = stream;
 		shard->staged_next = 0;
 		shard->staged_whole = false;
+		shard->staged_graph_bytes = 0;
 	}
 	return status;
 }
@@ -192,6 +251,43 @@ static bool
 key_is_known(Bytes key)
 {
 	return (key.len > 1 && strchr("cfhstv", key.data[0])) || (key.len == 1 && strchr("adgpw", key.data[0]));
+}
+
+/*
+ * A piece of the graph's file.  Its loader believes no byte of it; one that cannot be
+ * written is no more than a graph that has to be built.
+ */
+static VtStatus
+stage_piece(Shard *shard, Bytes key, Bytes piece, VtError *err)
+{
+	char		path[4096];
+
+	if (key.len != PIECE_KEY || get_be64(key.data + 1) != shard->staged_graph_bytes || piece.len == 0)
+		return vt_fail(err, VT_PROTOCOL, "a piece of a graph is not the next one");
+	if (shard->staged_graph_bytes == 0)
+	{
+		shard_staged_path(path, sizeof(path), shard->directory, shard->desc.shard, shard->staged_stream);
+		close_graph(shard);
+		shard->staged_graph = shard_make_graph(path);
+	}
+	shard->staged_graph_bytes += piece.len;
+	while (shard->staged_graph >= 0 && piece.len > 0)
+	{
+		ssize_t		n = write(shard->staged_graph, piece.data, piece.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+		{
+			log_warn("shard=%llu: the graph that came with a snapshot could not be written",
+					 (unsigned long long) shard->desc.shard);
+			close_graph(shard);
+			break;
+		}
+		piece.data += n;
+		piece.len -= (size_t) n;
+	}
+	return VT_OK;
 }
 
 static VtStatus
@@ -208,6 +304,8 @@ stage_pairs(Shard *shard, Bytes data, VtError *err)
 
 		if (c.failed)
 			status = vt_fail(err, VT_PROTOCOL, "a chunk of a snapshot is malformed");
+		else if (key.len > 0 && key.data[0] == 'G')
+			status = stage_piece(shard, key, value, err);
 		else if (!key_is_known(key))
 			status = vt_fail(err, VT_VERSION, "a snapshot has a key this version does not know");
 		else
@@ -228,6 +326,7 @@ stage_end(Shard *shard, VtError *err)
 	uint8_t		number[8];
 	VtStatus	status = store_get(shard->staged, bytes_of("a", 1), &value, err);
 
+	close_graph(shard);
 	if (status == VT_NOT_FOUND || (status == VT_OK && value.len != 8))
 		status = vt_fail(err, VT_PROTOCOL, "a snapshot does not say where it stands");
 	if (status == VT_OK)
@@ -278,192 +377,4 @@ shard_stage(void *state, const WireChunk *chunk, uint32_t *next, VtError *err)
 	}
 	*next = shard->staged_next;
 	return status;
-}
-
-/* -- Installing ------------------------------------------------------------ */
-
-/* Two renames, each of which may be the last that a crash left done. */
-static VtStatus
-swap_directories(const char *directory, uint64_t id, uint64_t stream, VtError *err)
-{
-	char		path[4096];
-	char		old[4096];
-	char		staged[4096];
-	VtStatus	status;
-
-	shard_path(path, sizeof(path), directory, id);
-	old_path(old, sizeof(old), directory, id);
-	staged_path(staged, sizeof(staged), directory, id, stream);
-	status = remove_store(old, err);
-	if (status == VT_OK && rename(path, old) < 0 && errno != ENOENT)
-		status = vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
-	if (status == VT_OK && rename(staged, path) < 0)
-		status = vt_fail_errno(err, VT_IO, "could not rename \"%s\"", staged);
-	if (status == VT_OK)
-		status = shard_sync_directory(directory, err);
-	if (status == VT_OK)
-		status = remove_store(old, err);
-	return status;
-}
-
-/* Nobody holds the shard when it returns, and nobody new can. */
-static void
-close_gate(Shard *shard)
-{
-	atomic_store(&shard->installing, true);
-	pthread_mutex_lock(&shard->gate_lock);
-	while (atomic_load(&shard->users) > 0)
-	{
-		struct timespec until;
-
-		/* Those that were about to leave something behind may have done so by now. */
-		pthread_mutex_unlock(&shard->gate_lock);
-		if (shard->quiesce)
-			shard->quiesce(shard->quiesce_arg, shard);
-		pthread_mutex_lock(&shard->gate_lock);
-		until = cond_moment(GATE_WAIT_MS * 1000);
-		if (atomic_load(&shard->users) > 0)
-			pthread_cond_timedwait(&shard->gate, &shard->gate_lock, &until);
-	}
-	pthread_mutex_unlock(&shard->gate_lock);
-}
-
-/* The old state goes first, so that memory does not hold both. */
-static void
-let_go(Shard *shard)
-{
-	Records    *records = shard->records;
-
-	pthread_mutex_lock(&shard->content_lock);
-	shard->records = NULL;
-	pthread_mutex_unlock(&shard->content_lock);
-	records_free(records);
-	store_close(shard->rows);
-	shard->rows = NULL;
-	free(shard->raises);
-	shard->raises = NULL;
-	shard->nraises = 0;
-	pthread_mutex_lock(&shard->children_lock);
-	free(shard->children);
-	shard->children = NULL;
-	shard->nchildren = shard->nsplit = 0;
-	pthread_mutex_unlock(&shard->children_lock);
-	atomic_store(&shard->strays, false);
-	buf_clear(&shard->purge);
-
-	/* What was compared was the state that goes: nobody is to be set aside for that any more. */
-	pthread_mutex_lock(&shard->verified_lock);
-	memset(&shard->verified, 0, sizeof(shard->verified));
-	pthread_mutex_unlock(&shard->verified_lock);
-	shard->newest = 0;
-	atomic_store(&shard->whole, false);
-	atomic_store(&shard->fence, 0);
-	atomic_store(&shard->lsn, 0);
-	atomic_store(&shard->ingesting, false);
-}
-
-/* Is this stream staged, all of it, and does it stand where it should? */
-static VtStatus
-check_staged(Shard *shard, uint64_t stream, uint64_t index, VtError *err)
-{
-	Buf			value = {0};
-	uint64_t	stands = 0;
-	VtStatus	status;
-
-	if (shard->staged_stream != stream || !shard->staged_whole)
-		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
-					   (unsigned long long) shard->desc.shard);
-	status = store_get(shard->staged, bytes_of("a", 1), &value, err);
-	if (status == VT_OK && value.len == 8)
-		stands = get_le64(value.data);
-	buf_free(&value);
-	if (status == VT_OK && stands != index)
-		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu stands at %llu, not at %llu",
-						 (unsigned long long) shard->desc.shard, (unsigned long long) stands,
-						 (unsigned long long) index);
-	return status;
-}
-
-/*
- * The files change places, durably.  Nobody may hold the shard, and no checkpoint
- * be made, before its new state is loaded as well; one thread does both.
- */
-VtStatus
-shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
-{
-	Shard	   *shard = (Shard *) state;
-	VtStatus	status;
-
-	pthread_mutex_lock(&shard->files_lock);
-	close_gate(shard);
-	status = check_staged(shard, stream, index, err);
-	if (status == VT_OK)
-	{
-		let_go(shard);
-		store_close(shard->staged);
-		shard->staged = NULL;
-		shard->staged_stream = 0;
-		status = swap_directories(shard->directory, shard->desc.shard, stream, err);
-	}
-	if (status != VT_OK)
-	{
-		atomic_store(&shard->installing, false);
-		pthread_mutex_unlock(&shard->files_lock);
-	}
-	return status;
-}
-
-VtStatus
-shard_load_installed(void *state, uint64_t index, VtError *err)
-{
-	Shard	   *shard = (Shard *) state;
-	uint64_t	stands;
-	VtStatus	status = shard_open_rows(shard->directory, shard->desc.shard, &shard->rows, err);
-
-	if (status == VT_OK)
-		status = shard_load(shard, &stands, err);
-	if (status == VT_OK && stands != index)
-		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu was not loaded as it came",
-						 (unsigned long long) shard->desc.shard);
-	atomic_store(&shard->installing, false);
-	pthread_mutex_unlock(&shard->files_lock);
-	if (status == VT_OK && shard->on_waiting)
-		shard->on_waiting(shard->on_waiting_arg);
-	if (status == VT_OK && shard->on_split)
-		shard->on_split(shard->on_split_arg);
-	return status;
-}
-
-VtStatus
-shard_finish_install(const char *directory, uint64_t id, uint64_t stream, VtError *err)
-{
-	char		begins[64];
-	char		path[4096];
-	char		staged[4096];
-	struct dirent *entry;
-	DIR		   *dir;
-	VtStatus	status = VT_OK;
-
-	staged_path(staged, sizeof(staged), directory, id, stream);
-	if (stream != 0 && access(staged, F_OK) == 0)
-	{
-		log_info("shard=%llu: putting a snapshot in place that was staged before",
-				 (unsigned long long) id);
-		status = swap_directories(directory, id, stream, err);
-	}
-
-	/* What is left now was not taken. */
-	snprintf(begins, sizeof(begins), "%016" PRIx64 ".in.", id);
-	dir = status == VT_OK ? opendir(directory) : NULL;
-	while (dir && status == VT_OK && (entry = readdir(dir)) != NULL)
-	{
-		if (strncmp(entry->d_name, begins, strlen(begins)) != 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		status = remove_store(path, err);
-	}
-	if (dir)
-		closedir(dir);
-	old_path(path, sizeof(path), directory, id);
-	return status == VT_OK ? remove_store(path, err) : status;
 }

@@ -367,6 +367,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status != VT_OK)
 		return status;
 
+	worker->intake = intake_start(worker);
 	memset(&net, 0, sizeof(net));
 	net.endpoint = options->listen;
 	net.role = WIRE_ROLE_WORKER;
@@ -404,6 +405,7 @@ worker_stop(Worker *worker)
 	pthread_join(worker->house, NULL);
 	chores_stop(worker);
 	pool_stop(worker);
+	intake_stop(worker->intake);
 	replica_links_stop(worker->links);
 	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);

@@ -545,6 +545,15 @@ sample_chunk(Buf *out)
 	wire_chunk_put(out, &chunk);
 }
 
+static inline void
+sample_chunk_packed(Buf *out)
+{
+	WireChunk	chunk = {.group = 7, .to = 12, .stream = 0x1122334455667789, .seq = 3, .raw = 4000,
+		.message = bytes_of(NULL, 0), .data = bytes_str("keys and values, packed")};
+
+	wire_chunk_put(out, &chunk);
+}
+
 static inline VtStatus
 recode_chunk(Bytes in, Buf *out)
 {
@@ -600,6 +609,7 @@ static const WireMessage wire_messages[] = {
 	{"desc", sample_desc, recode_desc},
 	{"raft", sample_raft, recode_raft},
 	{"chunk", sample_chunk, recode_chunk},
+	{"chunk_packed", sample_chunk_packed, recode_chunk},
 	{"chunk_result", sample_chunk_result, recode_chunk_result},
 };
 

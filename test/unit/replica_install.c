@@ -6,6 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "../../src/replica/private.h"
 #include "replica_world.h"
 
 /* Stop one that follows, and let the others go on until their logs do not reach back to it. */
@@ -443,6 +444,50 @@ time_goes_on(void **state)
 	world_end();
 }
 
+/* A chunk is packed where it shrinks, and unpacked only to what it says it was. */
+static void
+packed(void **state)
+{
+	Packer	   *packer = packer_new();
+	Prng		prng = {77};
+	Buf			text = {0};
+	Buf			noise = {0};
+	Buf			out = {0};
+	Buf			back = {0};
+	WireChunk	chunk = {.stream = 1};
+	VtError		err = {0};
+
+	(void) state;
+	for (uint32_t i = 0; i < 20000; i++)
+	{
+		buf_put_u32(&text, i / 7);
+		buf_put_u64(&noise, prng_next(&prng));
+	}
+	assert_false(packer_shrinks(packer, buf_bytes(&noise)));
+	assert_true(packer_shrinks(packer, buf_bytes(&text)));
+	assert_true(packer_pack(packer, buf_bytes(&text), &out));
+	chunk.raw = (uint32_t) text.len;
+	chunk.data = buf_bytes(&out);
+	assert_int_equal(chunk_unpack(&chunk, &back, &err), VT_OK);
+	assert_true(bytes_equal(buf_bytes(&back), buf_bytes(&text)));
+
+	/* Neither more nor less than it says, nor half of it, nor rubbish. */
+	chunk.raw = (uint32_t) text.len - 1;
+	assert_int_equal(chunk_unpack(&chunk, &back, &err), VT_PROTOCOL);
+	chunk.raw = (uint32_t) text.len + 1;
+	assert_int_equal(chunk_unpack(&chunk, &back, &err), VT_PROTOCOL);
+	chunk.raw = (uint32_t) text.len;
+	chunk.data.len /= 2;
+	assert_int_equal(chunk_unpack(&chunk, &back, &err), VT_PROTOCOL);
+	chunk.data = buf_bytes(&noise);
+	assert_int_equal(chunk_unpack(&chunk, &back, &err), VT_PROTOCOL);
+	packer_free(packer);
+	buf_free(&text);
+	buf_free(&noise);
+	buf_free(&out);
+	buf_free(&back);
+}
+
 int
 main(void)
 {
@@ -454,6 +499,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_snapshot_that_never_comes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(closed_before_it_is_installed, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(time_goes_on, scratch_make, scratch_remove),
+		cmocka_unit_test(packed),
 	};
 
 	return cmocka_run_group_tests_name("replica_install", tests, NULL, NULL);

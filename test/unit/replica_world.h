@@ -292,13 +292,27 @@ note_stream(uint64_t stream)
 	pthread_mutex_unlock(&net.lock);
 }
 
+/* What a node has still to hear from another. */
+typedef struct Answers
+{
+	WireChunkResult results[16];
+	bool		lost[16];
+	uint32_t	n;
+	uint32_t	heard;
+} Answers;
+
+static Answers answers[NODES + 1][NODES + 1];	/* of the thread that sends from one to the other */
+
 static VtStatus
-net_chunk(void *arg, uint64_t to, Bytes bytes, WireChunkResult *result, VtError *err)
+net_chunk(void *arg, uint64_t to, Bytes bytes, VtError *err)
 {
 	Node	   *from = (Node *) arg;
+	Answers    *to_come = &answers[from->number][to];
+	WireChunkResult result = {0};
 	WireChunk	chunk;
 	bool		there;
 
+	(void) err;
 	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
 	atomic_fetch_add(&net.chunks, 1);
 	while (atomic_load(&net.hold_chunks))
@@ -311,12 +325,30 @@ net_chunk(void *arg, uint64_t to, Bytes bytes, WireChunkResult *result, VtError 
 	pthread_mutex_lock(&net.stage_lock);
 	there = there && nodes[to].up && nodes[to].replica;
 	if (there)
-		replica_stage(nodes[to].replica, &chunk, result);
+		replica_stage(nodes[to].replica, &chunk, &result);
 	pthread_mutex_unlock(&net.stage_lock);
 
 	/* The answer may be lost, too. */
-	if (!there || !gets_through(nodes[to].number, (uint64_t) from->number))
-		return vt_fail(err, VT_UNAVAILABLE, "lost");
+	assert_true(to_come->n - to_come->heard < 16);
+	to_come->lost[to_come->n % 16] = !there || !gets_through(nodes[to].number, (uint64_t) from->number);
+	to_come->results[to_come->n++ % 16] = result;
+	return VT_OK;
+}
+
+/* A loss breaks the connection: no answer comes any more. */
+static VtStatus
+net_answer(void *arg, uint64_t to, WireChunkResult *result, VtError *err)
+{
+	Answers    *to_come = &answers[((Node *) arg)->number][to];
+	uint32_t	i = to_come->heard++ % 16;
+
+	assert_true(!result || to_come->heard <= to_come->n);
+	if (!result || to_come->lost[i])
+	{
+		to_come->heard = to_come->n;
+		return result ? vt_fail(err, VT_UNAVAILABLE, "lost") : VT_OK;
+	}
+	*result = to_come->results[i];
 	return VT_OK;
 }
 
@@ -342,7 +374,7 @@ node_start(int number)
 {
 	Node	   *node = &nodes[number];
 	ReplicaHostOptions options = {
-		.transport = {net_send, net_chunk, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096,
+		.transport = {net_send, net_chunk, net_answer, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096,
 		.log_bytes = log_bound
 	};
 	char		name[16];

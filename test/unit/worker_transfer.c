@@ -300,6 +300,98 @@ a_crash_in_the_middle(void **state)
 	shard_close(from);
 }
 
+/* Where the first piece of a graph begins in a chunk's data; NULL: there is none. */
+static uint8_t *
+piece_in(Buf *data)
+{
+	Cursor		c = cursor_of(buf_bytes(data));
+
+	while (cursor_left(&c) > 0)
+	{
+		Bytes		key = cursor_string(&c);
+		Bytes		value = cursor_string(&c);
+
+		assert_false(c.failed);
+		if (key.data[0] == 'G')
+			return (uint8_t *) value.data;
+	}
+	return NULL;
+}
+
+/* All of it, with a bit of the graph turned over, or not; how much waits to be linked then. */
+static uint64_t
+send_with_graph(Shard *from, Shard *to, uint64_t stream, bool damaged)
+{
+	void	   *out;
+	uint64_t	index;
+	uint32_t	next;
+	bool		last = false;
+	bool		came = false;
+	VtError		err = {0};
+
+	assert_int_equal(shard_snapshot_open(from, &out, &index, &err), VT_OK);
+	for (uint32_t seq = 0; !last; seq++)
+	{
+		WireChunk	chunk = {.group = SHARD, .to = 12, .stream = stream, .seq = seq};
+		Buf			data = {0};
+		uint8_t    *piece;
+
+		assert_int_equal(shard_snapshot_read(out, CHUNK, &data, &last, &err), VT_OK);
+		piece = piece_in(&data);
+		if (piece && damaged && came)
+			piece[1000] ^= 4;
+		came |= piece != NULL;
+		chunk.data = buf_bytes(&data);
+		chunk.last = last;
+		assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_OK);
+		buf_free(&data);
+	}
+	assert_true(came);
+	shard_snapshot_close(out);
+	assert_int_equal(shard_install(to, stream, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	return records_waiting(to->records);
+}
+
+/* What one has linked the other need not; but it believes nothing of it. */
+static void
+the_graph_comes_along(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	uint8_t		key[9] = {'G', 0, 0, 0, 0, 0, 0, 0, 7};
+	Buf			data = {0};
+	WireChunk	chunk = {.group = SHARD, .to = 12, .stream = 3};
+	uint32_t	next;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 6000, 1);
+	while (hnsw_link_next(records_graph(from->records)))
+		;
+	assert_int_equal(send_with_graph(from, to, 1, false), 0);
+	holds(to, 0, 6000);
+	assert_true(has_graph("b"));
+
+	/* What is newer than the file is put, what it has too much is dead. */
+	fill(from, 5990, 110, 6001);
+	assert_int_equal(send_with_graph(from, to, 2, false), 110);
+	holds(to, 0, 6100);
+
+	/* Damaged, it is as if it had not come. */
+	assert_int_equal(send_with_graph(from, to, 4, true), 6100);
+	holds(to, 0, 6100);
+
+	/* A piece that is not the next one is no piece. */
+	buf_put_string(&data, bytes_of(key, sizeof(key)));
+	buf_put_string(&data, bytes_str("x"));
+	chunk.data = buf_bytes(&data);
+	assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_PROTOCOL);
+	buf_free(&data);
+	shard_close(to);
+	shard_close(from);
+}
+
 int
 main(void)
 {
@@ -307,6 +399,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(in_place_of_what_was_there, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(streams_do_not_mix, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);

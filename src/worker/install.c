@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * install.c
+ *	  A snapshot in the place of a shard's state.
+ *
+ * Installing what transfer.c has staged is two renames: the old directory goes to
+ * <id>.old, the staged one takes its name.  The Raft log names the stream as its
+ * base before that, so a start can tell which state is the right one, and
+ * finishes what a crash has interrupted (shard_finish_install).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cond.h"
+#include "base/log.h"
+
+#define GATE_WAIT_MS 20
+
+/* -- Directories --------------------------------------------------------------- */
+
+void
+shard_staged_path(char *out, size_t size, const char *directory, uint64_t id, uint64_t stream)
+{
+	snprintf(out, size, "%s/%016" PRIx64 ".in.%016" PRIx64, directory, id, stream);
+}
+
+static void
+old_path(char *out, size_t size, const char *directory, uint64_t id)
+{
+	snprintf(out, size, "%s/%016" PRIx64 ".old", directory, id);
+}
+
+VtStatus
+shard_remove_store(const char *path, VtError *err)
+{
+	VtStatus	status = shard_remove_graph(path, err);
+
+	if (status == VT_OK && !(access(path, F_OK) < 0 && errno == ENOENT))
+		status = store_destroy(path, err);
+	if (status == VT_OK && rmdir(path) < 0 && errno != ENOENT)
+		status = vt_fail_errno(err, VT_IO, "could not remove \"%s\"", path);
+	return status;
+}
+
+/* -- Installing ------------------------------------------------------------ */
+
+/* Two renames, each of which may be the last that a crash left done. */
+static VtStatus
+swap_directories(const char *directory, uint64_t id, uint64_t stream, VtError *err)
+{
+	char		path[4096];
+	char		old[4096];
+	char		staged[4096];
+	VtStatus	status;
+
+	shard_path(path, sizeof(path), directory, id);
+	old_path(old, sizeof(old), directory, id);
+	shard_staged_path(staged, sizeof(staged), directory, id, stream);
+	status = shard_remove_store(old, err);
+	if (status == VT_OK && rename(path, old) < 0 && errno != ENOENT)
+		status = vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
+	if (status == VT_OK && rename(staged, path) < 0)
+		status = vt_fail_errno(err, VT_IO, "could not rename \"%s\"", staged);
+	if (status == VT_OK)
+		status = shard_sync_directory(directory, err);
+	if (status == VT_OK)
+		status = shard_remove_store(old, err);
+	return status;
+}
+
+/* Nobody holds the shard when it returns, and nobody new can. */
+static void
+close_gate(Shard *shard)
+{
+	atomic_store(&shard->installing, true);
+	pthread_mutex_lock(&shard->gate_lock);
+	while (atomic_load(&shard->users) > 0)
+	{
+		struct timespec until;
+
+		/* Those that were about to leave something behind may have done so by now. */
+		pthread_mutex_unlock(&shard->gate_lock);
+		if (shard->quiesce)
+			shard->quiesce(shard->quiesce_arg, shard);
+		pthread_mutex_lock(&shard->gate_lock);
+		until = cond_moment(GATE_WAIT_MS * 1000);
+		if (atomic_load(&shard->users) > 0)
+			pthread_cond_timedwait(&shard->gate, &shard->gate_lock, &until);
+	}
+	pthread_mutex_unlock(&shard->gate_lock);
+}
+
+/* The old state goes first, so that memory does not hold both. */
+static void
+let_go(Shard *shard)
+{
+	Records    *records = shard->records;
+
+	pthread_mutex_lock(&shard->content_lock);
+	shard->records = NULL;
+	pthread_mutex_unlock(&shard->content_lock);
+	records_free(records);
+	store_close(shard->rows);
+	shard->rows = NULL;
+	free(shard->raises);
+	shard->raises = NULL;
+	shard->nraises = 0;
+	pthread_mutex_lock(&shard->children_lock);
+	free(shard->children);
+	shard->children = NULL;
+	shard->nchildren = shard->nsplit = 0;
+	pthread_mutex_unlock(&shard->children_lock);
+	atomic_store(&shard->strays, false);
+	buf_clear(&shard->purge);
+
+	/* What was compared was the state that goes: nobody is to be set aside for that any more. */
+	pthread_mutex_lock(&shard->verified_lock);
+	memset(&shard->verified, 0, sizeof(shard->verified));
+	pthread_mutex_unlock(&shard->verified_lock);
+	shard->newest = 0;
+	atomic_store(&shard->whole, false);
+	atomic_store(&shard->fence, 0);
+	atomic_store(&shard->lsn, 0);
+	atomic_store(&shard->ingesting, false);
+}
+
+/* Is this stream staged, all of it, and does it stand where it should? */
+static VtStatus
+check_staged(Shard *shard, uint64_t stream, uint64_t index, VtError *err)
+{
+	Buf			value = {0};
+	uint64_t	stands = 0;
+	VtStatus	status;
+
+	if (shard->staged_stream != stream || !shard->staged_whole)
+		return vt_fail(err, VT_NOT_FOUND, "the snapshot of shard %llu is not staged",
+					   (unsigned long long) shard->desc.shard);
+	status = store_get(shard->staged, bytes_of("a", 1), &value, err);
+	if (status == VT_OK && value.len == 8)
+		stands = get_le64(value.data);
+	buf_free(&value);
+	if (status == VT_OK && stands != index)
+		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu stands at %llu, not at %llu",
+						 (unsigned long long) shard->desc.shard, (unsigned long long) stands,
+						 (unsigned long long) index);
+	return status;
+}
+
+/*
+ * The files change places, durably.  Nobody may hold the shard, and no checkpoint
+ * be made, before its new state is loaded as well; one thread does both.
+ */
+VtStatus
+shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
+{
+	Shard	   *shard = (Shard *) state;
+	VtStatus	status;
+
+	pthread_mutex_lock(&shard->files_lock);
+	close_gate(shard);
+	status = check_staged(shard, stream, index, err);
+	if (status == VT_OK)
+	{
+		let_go(shard);
+		store_close(shard->staged);
+		shard->staged = NULL;
+		shard->staged_stream = 0;
+		status = swap_directories(shard->directory, shard->desc.shard, stream, err);
+	}
+	if (status != VT_OK)
+	{
+		atomic_store(&shard->installing, false);
+		pthread_mutex_unlock(&shard->files_lock);
+	}
+	return status;
+}
+
+VtStatus
+shard_load_installed(void *state, uint64_t index, VtError *err)
+{
+	Shard	   *shard = (Shard *) state;
+	uint64_t	stands;
+	VtStatus	status = shard_open_rows(shard->directory, shard->desc.shard, &shard->rows, err);
+
+	if (status == VT_OK)
+		status = shard_load(shard, &stands, err);
+	if (status == VT_OK && stands != index)
+		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu was not loaded as it came",
+						 (unsigned long long) shard->desc.shard);
+	atomic_store(&shard->installing, false);
+	pthread_mutex_unlock(&shard->files_lock);
+	if (status == VT_OK && shard->on_waiting)
+		shard->on_waiting(shard->on_waiting_arg);
+	if (status == VT_OK && shard->on_split)
+		shard->on_split(shard->on_split_arg);
+	return status;
+}
+
+VtStatus
+shard_finish_install(const char *directory, uint64_t id, uint64_t stream, VtError *err)
+{
+	char		begins[64];
+	char		path[4096];
+	char		staged[4096];
+	struct dirent *entry;
+	DIR		   *dir;
+	VtStatus	status = VT_OK;
+
+	shard_staged_path(staged, sizeof(staged), directory, id, stream);
+	if (stream != 0 && access(staged, F_OK) == 0)
+	{
+		log_info("shard=%llu: putting a snapshot in place that was staged before",
+				 (unsigned long long) id);
+		status = swap_directories(directory, id, stream, err);
+	}
+
+	/* What is left now was not taken. */
+	snprintf(begins, sizeof(begins), "%016" PRIx64 ".in.", id);
+	dir = status == VT_OK ? opendir(directory) : NULL;
+	while (dir && status == VT_OK && (entry = readdir(dir)) != NULL)
+	{
+		if (strncmp(entry->d_name, begins, strlen(begins)) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+		status = shard_remove_store(path, err);
+	}
+	if (dir)
+		closedir(dir);
+	old_path(path, sizeof(path), directory, id);
+	return status == VT_OK ? shard_remove_store(path, err) : status;
+}
