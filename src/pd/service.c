@@ -154,6 +154,8 @@ handle(Pd *pd, Question *q)
 		op_heartbeat(pd, q);
 	else if (strcmp(op, "register") == 0 && worker)
 		op_register(pd, q);
+	else if (strcmp(op, "verify") == 0)
+		op_verify(pd, q);		/* also a worker's, of a replica that it cannot read */
 	else if (worker)
 		refuse(q, VT_DENIED, "op \"%s\" is not for workers", op);
 	else if (strcmp(op, "lease") == 0)
@@ -192,8 +194,6 @@ handle(Pd *pd, Question *q)
 		op_add_driver(pd, q);
 	else if (strcmp(op, "remove_pd") == 0)
 		op_remove_driver(pd, q);
-	else if (strcmp(op, "verify") == 0)
-		op_verify(pd, q);
 	else if (!op_admin(pd, q, op))
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }

@@ -23,6 +23,7 @@
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define RETRY_MS 200
 #define DENIED_MS 6400			/* at most: PD does not know us, or has forgotten us */
+#define ASK_AGAIN_US (60 * INT64_C(1000000))	/* for a comparison that has not come */
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
 
 void
@@ -242,6 +243,40 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 		settling ? SETTLE_MS : 0;
 }
 
+/* A shard that is to be compared with its other replicas, if it is time to ask; 0 = none. */
+static uint64_t
+next_suspect(Worker *worker)
+{
+	uint64_t	id = 0;
+	int64_t		now_us = clock_now_us();
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s && id == 0; s = s->next)
+		if (atomic_load(&s->suspect) && now_us >= s->ask_us)
+		{
+			s->ask_us = now_us + ASK_AGAIN_US;
+			id = s->desc.shard;
+		}
+	pthread_mutex_unlock(&worker->lock);
+	return id;
+}
+
+/* PD has the replicas compared, and sets aside the one that differs from most (verify.c). */
+static void
+ask_about_damage(Worker *worker, Drivers *drivers)
+{
+	uint64_t	id = next_suspect(worker);
+	json_t	   *question;
+	VtStatus	status;
+
+	if (id == 0)
+		return;
+	question = json_object();
+	json_object_set_new(question, "op", json_string("verify"));
+	json_object_set_new(question, "what", status_u64(id));
+	json_decref(drivers_ask(drivers, question, 0, &status));
+}
+
 /* Until then, or until a chore is done; true: the worker stops. */
 static bool
 nap(Worker *worker, int ms)
@@ -281,6 +316,8 @@ house_main(void *arg)
 		look_around(worker);
 		if (!registered)
 			registered = register_with_pd(worker, drivers, &last);
+		if (registered)
+			ask_about_damage(worker, drivers);
 		if (registered)
 			pause_ms = beat(worker, drivers, &known, &last);
 		if (last != VT_OK)

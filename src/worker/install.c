@@ -126,6 +126,7 @@ let_go(Shard *shard)
 	pthread_mutex_lock(&shard->verified_lock);
 	memset(&shard->verified, 0, sizeof(shard->verified));
 	pthread_mutex_unlock(&shard->verified_lock);
+	atomic_store(&shard->suspect, false);
 	shard->newest = 0;
 	atomic_store(&shard->whole, false);
 	atomic_store(&shard->fence, 0);

@@ -179,6 +179,9 @@ extern RaftConf worker_founders_of(const WireShardDesc *desc);
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 									bool found, VtError *err);
 
+/* opening.c: before anybody is served */
+extern VtStatus worker_open_all(Worker *worker, VtError *err);
+
 /* drop.c */
 extern VtStatus worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_reopen_shard(Worker *worker, uint64_t id, VtError *err);

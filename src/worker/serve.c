@@ -520,6 +520,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		status = store_iter_status(lease->iter, &err);
 	if (status != VT_OK)
 	{
+		shard_note_damage(lease->shard, status, &err);
 		lease_put_back(request->worker, lease, false);
 		buf_free(&items);
 		refuse(request, status, err.msg);

@@ -31,6 +31,7 @@
 
 #include "base/breaks.h"
 #include "base/cond.h"
+#include "base/log.h"
 
 /* Below this codes save neither memory nor time. */
 #define CODES_DIM_MIN 32
@@ -356,6 +357,14 @@ shard_mark_aside(Shard *shard, VtError *err)
 	if (status == VT_OK)
 		atomic_store(&shard->aside, true);
 	return status;
+}
+
+void
+shard_note_damage(Shard *shard, VtStatus status, const VtError *err)
+{
+	if (status == VT_CORRUPT && !atomic_exchange(&shard->suspect, true))
+		log_error("shard=%llu: something of this replica cannot be read; it is to be compared with the others: %s",
+				  (unsigned long long) shard->desc.shard, vt_error_words(err));
 }
 
 /* Was this replica set aside? */

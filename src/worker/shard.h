@@ -128,6 +128,8 @@ typedef struct Shard
 	pthread_mutex_t verified_lock;	/* of verified */
 	ShardVerified verified;
 	atomic_bool aside;			/* it is never to be opened again */
+	atomic_bool suspect;		/* something of it could not be read; until it is compared and is well */
+	int64_t		ask_us;			/* PD is asked for that, not before; the house thread's */
 
 	/* Taking vectors into the graph */
 	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
@@ -193,6 +195,9 @@ extern ReplicaMachine shard_machine(Shard *shard);
 
 /* Mark it as one that no start opens, durably. */
 extern VtStatus shard_mark_aside(Shard *shard, VtError *err);
+
+/* Something of it was read and is damaged, if status says so: it is to be compared with the others. */
+extern void shard_note_damage(Shard *shard, VtStatus status, const VtError *err);
 #define SHARD_ASIDE_WORDS "it differed from the other replicas of its shard"
 
 /* What the state machine says to a decoded command at this index; pure. */

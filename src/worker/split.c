@@ -327,6 +327,7 @@ heir_copy(Heir *heir, size_t bytes, bool *done, VtError *err)
 		{
 			*done = true;
 			status = store_iter_status(heir->iter, err);
+			shard_note_damage(heir->shard, status, err);
 			break;
 		}
 		looked += key.len;
@@ -470,6 +471,7 @@ shard_purge(Shard *shard, size_t rows, bool *more, VtError *err)
 	if (!*more)
 		buf_clear(from);
 	status = store_iter_status(iter, err);
+	shard_note_damage(shard, status, err);
 	store_iter_close(iter);
 	if (status == VT_OK && found > 0)
 		status = store_write(shard->rows, batch, false, err);

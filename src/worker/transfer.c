@@ -170,6 +170,7 @@ shard_snapshot_read(void *stream, size_t bytes, Buf *buf, bool *last, VtError *e
 		{
 			VtStatus	status = store_iter_status(out->iter, err);
 
+			shard_note_damage(out->shard, status, err);
 			if (status != VT_OK)
 				return status;
 			break;

@@ -17,6 +17,9 @@
  * that index, and a row's version is the map's, unless that is of a later entry.  If
  * not, the replica is as good as one with a damaged row.
  *
+ * Besides when PD finds it time, replicas are compared when one of them cannot read
+ * something (shard_note_damage): its worker asks PD for it (house.c).
+ *
  * A replica that PD finds to differ from the majority is set aside: a mark goes
  * into its store, so that no start opens it, it is closed, and from then on it is
  * treated as one that is damaged (broken.c).
@@ -242,6 +245,8 @@ do_job(Verifier *verifier, Job *job)
 	pthread_mutex_lock(&job->shard->verified_lock);
 	job->shard->verified = job->result;
 	pthread_mutex_unlock(&job->shard->verified_lock);
+	if (!job->result.damaged)
+		atomic_store(&job->shard->suspect, false);
 	log_info("shard=%llu: %llu rows at %llu have digest %016llx", (unsigned long long) job->shard->desc.shard,
 			 (unsigned long long) job->result.rows, (unsigned long long) job->result.index,
 			 (unsigned long long) job->result.digest);

@@ -7,12 +7,9 @@
  */
 #include "worker.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -163,68 +160,6 @@ worker_has_group(Worker *worker, uint64_t id)
 	return founded;
 }
 
-/*
- * The shard whose directory this is, or is to be: a crash may have come when the
- * old one was out of the way and a snapshot not yet in its place.  0: no shard's.
- */
-static uint64_t
-shard_of_name(const char *name)
-{
-	char	   *end;
-	uint64_t	id = strtoull(name, &end, 16);
-
-	return end - name == 16 && (*end == '\0' || strncmp(end, ".in.", 4) == 0) ? id : 0;
-}
-
-static VtStatus
-open_all(Worker *worker, VtError *err)
-{
-	DIR		   *dir;
-	struct dirent *entry;
-	uint64_t   *ids = NULL;
-	size_t		n = 0;
-	VtStatus	status = VT_OK;
-
-	if (mkdir(worker->shards_path, 0700) < 0 && errno != EEXIST)
-		return vt_fail_errno(err, VT_IO, "could not create \"%s\"", worker->shards_path);
-	dir = opendir(worker->shards_path);
-	if (!dir)
-		return vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);
-
-	/* First all names: opening a shard may rename directories. */
-	while ((entry = readdir(dir)) != NULL)
-	{
-		uint64_t	id = shard_of_name(entry->d_name);
-		size_t		i = 0;
-
-		while (i < n && ids[i] != id)
-			i++;
-		if (id == 0 || i < n)
-			continue;
-		ids = vt_realloc(ids, sizeof(uint64_t) * (n + 1));
-		ids[n++] = id;
-	}
-	closedir(dir);
-	for (size_t i = 0; i < n && status == VT_OK; i++)
-	{
-		if (worker_has_group(worker, ids[i]))
-		{
-			VtError		damage = {0};
-
-			status = worker_open_shard(worker, ids[i], &damage);
-			if (status != VT_OK && broken_note(worker, ids[i], status, &damage))
-				status = VT_OK; /* the others are served */
-			else if (status != VT_OK && err)
-				*err = damage;
-		}
-		else
-			log_info("shard=%llu has no Raft group: not founded yet, or being dropped",
-					 (unsigned long long) ids[i]);
-	}
-	free(ids);
-	return status;
-}
-
 static VtStatus
 load_identity(Worker *worker, VtError *err)
 {
@@ -362,7 +297,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	{
 		worker->indexer = indexer_start(worker, options->index_threads);
 		worker->verifier = verifier_start();
-		status = open_all(worker, err);
+		status = worker_open_all(worker, err);
 	}
 	if (status != VT_OK)
 		return status;

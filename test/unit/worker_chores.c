@@ -38,6 +38,7 @@ typedef struct Driver
 	char		before_digest[24];
 	atomic_bool tell_all;
 	atomic_bool told_all;
+	atomic_uint_fast64_t doubted;	/* a shard whose replicas are to be compared; 0 = none */
 } Driver;
 
 /* Rows of what is there now, in place of those before. */
@@ -129,6 +130,11 @@ answer_to(Driver *d, json_t *question)
 		json_object_set_new(answer, "cluster", json_string("0102030405060708090a0b0c0d0e0f10"));
 		return answer;
 	}
+	if (op && strcmp(op, "verify") == 0)
+	{
+		atomic_store(&d->doubted, strtoull(json_string_value(json_object_get(question, "what")), NULL, 10));
+		return answer;
+	}
 	learn(d, question);
 	if (atomic_load(&d->tell_all) && !json_object_get(question, "shards"))
 		json_object_set_new(answer, "tell_all", json_true());
@@ -205,6 +211,8 @@ heartbeats_go_on(void **state)
 	static Driver d;
 	int64_t		until = clock_now_us() + PATIENCE_US;
 	Worker	   *worker;
+	Shard	   *doubtful;
+	VtError		damage = {0};
 	unsigned	beats;
 	int			pipe = -1;
 
@@ -264,6 +272,20 @@ heartbeats_go_on(void **state)
 	{
 		if (clock_now_us() > until)
 			fail_msg("a driver that knows nothing is told nothing");
+		usleep(1000);
+	}
+
+	/* Of a replica that cannot be read the driver is asked what the others have. */
+	doubtful = worker_find_shard(worker, 9);
+	assert_int_equal(atomic_load(&d.doubted), 0);
+	shard_note_damage(doubtful, VT_BUSY, &damage);
+	assert_false(atomic_load(&doubtful->suspect));
+	shard_note_damage(doubtful, vt_fail(&damage, VT_CORRUPT, "a row is damaged"), &damage);
+	shard_release(doubtful);
+	while (atomic_load(&d.doubted) != 9)
+	{
+		if (clock_now_us() > until)
+			fail_msg("nobody is asked");
 		usleep(1000);
 	}
 	worker_stop(worker);

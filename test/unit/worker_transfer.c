@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -392,6 +394,70 @@ the_graph_comes_along(void **state)
 	shard_close(from);
 }
 
+/* Turn a bit over in the middle of each table of a shard's rows. */
+static void
+damage_tables(const char *name)
+{
+	char		path[300];
+	char		file[600];
+	struct dirent *entry;
+	uint32_t	n = 0;
+	DIR		   *dir;
+
+	shard_path(path, sizeof(path), place(name), SHARD);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL)
+	{
+		uint8_t		byte;
+		struct stat st;
+		int			fd;
+
+		if (!strstr(entry->d_name, ".ldb"))
+			continue;
+		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+		fd = open(file, O_RDWR);
+		assert_true(fd >= 0 && fstat(fd, &st) == 0);
+		assert_int_equal(pread(fd, &byte, 1, st.st_size / 2), 1);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 2), 1);
+		close(fd);
+		n++;
+	}
+	closedir(dir);
+	assert_true(n > 0);
+}
+
+/* What LevelDB cannot read while the shard is served is not sent, and somebody is told. */
+static void
+damage_while_it_runs(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	void	   *out;
+	uint64_t	index;
+	bool		last = false;
+	VtError		err = {0};
+	VtStatus	status = VT_OK;
+
+	(void) state;
+	fill(from, 0, 3000, 1);
+	assert_int_equal(shard_checkpoint(from, &index, &err), VT_OK);
+	assert_false(atomic_load(&from->suspect));
+	damage_tables("a");
+	assert_int_equal(shard_snapshot_open(from, &out, &index, &err), VT_OK);
+	while (status == VT_OK && !last)
+	{
+		Buf			data = {0};
+
+		status = shard_snapshot_read(out, CHUNK, &data, &last, &err);
+		buf_free(&data);
+	}
+	assert_int_equal(status, VT_CORRUPT);
+	assert_true(atomic_load(&from->suspect));
+	shard_snapshot_close(out);
+	shard_close(from);
+}
+
 int
 main(void)
 {
@@ -400,6 +466,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(streams_do_not_mix, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
