@@ -280,6 +280,15 @@ typedef struct Outbox
 	Buf			messages;
 } Outbox;
 
+/* A node that refused a snapshot for want of room on its disk: it gets none before then. */
+#define FULL_NODES 16
+
+typedef struct FullNode
+{
+	uint64_t	node;
+	int64_t		until_us;
+} FullNode;
+
 struct ReplicaHost
 {
 	Store	   *log;
@@ -321,6 +330,7 @@ struct ReplicaHost
 	ErrandQueue installs;
 	ErrandQueue sends;
 	int64_t		send_free_us;	/* when the rate lets the next chunk go; sends.lock */
+	FullNode	full[FULL_NODES];	/* the latest; sends.lock */
 
 	/* The writer */
 	pthread_mutex_t writer_lock;
@@ -466,6 +476,7 @@ extern void ahead_stop(Ahead *ahead);	/* NULL is fine */
 /* send.c */
 extern void send_open(Errand *errand);
 extern bool send_go_on(Errand *errand);
+extern bool send_is_full(ReplicaHost *host, uint64_t node);	/* its disk is */
 extern void send_close(Errand *errand); /* its stream, if it is open */
 
 /* group.c, with the step lock held */

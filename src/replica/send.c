@@ -24,7 +24,36 @@
 #include "private.h"
 
 #define AGAIN_US 100000			/* after a failure */
+#define FULL_US (3 * INT64_C(1000000))	/* a disk that is full is not tried again before */
 #define GIVE_UP_US (60 * INT64_C(1000000))	/* nothing got through for so long */
+
+/* -- Disks without room -------------------------------------------------------- */
+
+static void
+note_full(ReplicaHost *host, uint64_t node)
+{
+	FullNode   *slot = host->full;
+
+	pthread_mutex_lock(&host->sends.lock);
+	for (FullNode *f = host->full; f < host->full + FULL_NODES; f++)
+		if (f->node == node || (slot->node != node && f->until_us < slot->until_us))
+			slot = f;
+	*slot = (FullNode) {node, clock_now_us() + FULL_US};
+	pthread_mutex_unlock(&host->sends.lock);
+}
+
+bool
+send_is_full(ReplicaHost *host, uint64_t node)
+{
+	int64_t		now = clock_now_us();
+	bool		full = false;
+
+	pthread_mutex_lock(&host->sends.lock);
+	for (FullNode *f = host->full; f < host->full + FULL_NODES; f++)
+		full |= f->node == node && now < f->until_us;
+	pthread_mutex_unlock(&host->sends.lock);
+	return full;
+}
 
 void
 send_open(Errand *errand)
@@ -129,6 +158,8 @@ hear(Errand *errand, VtError *err)
 	if (result.next > about && result.next <= errand->seq)
 		return SENT;
 	status = result.status != VT_OK ? result.status : VT_LEASE_GONE;
+	if (status == VT_FULL)
+		note_full(errand->replica->host, errand->node);
 	vt_fail(err, status, "it says: %s", vt_status_words(status));
 	return status == VT_BUSY ? SENT_NOT : SENT_IN_VAIN;
 }

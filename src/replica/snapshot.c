@@ -121,8 +121,9 @@ snapshot_wanted(Replica *replica, uint64_t to)
 		forget_sending(replica, to);	/* it came too late, or is lost */
 		sending = NULL;
 	}
-	if (!transport->chunk || !replica->machine.snapshot_open || node == 0 || sending)
-		return;
+	if (!transport->chunk || !replica->machine.snapshot_open || node == 0 || sending ||
+		send_is_full(replica->host, node))
+		return;					/* the core asks again */
 	sending = vt_alloc0(sizeof(Sending));
 	sending->to = to;
 	sending->next = replica->sending;

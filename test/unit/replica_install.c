@@ -444,6 +444,42 @@ time_goes_on(void **state)
 	world_end();
 }
 
+/* Who has no room for a snapshot is not sent one after the other. */
+static void
+a_full_disk(void **state)
+{
+	int64_t		begun;
+	uint64_t	last = 0;
+	int			away;
+
+	(void) state;
+	log_bound = 16384;
+	world_begin(3, 21);
+	away = leave_behind(&last);
+	start_anew(0);
+	begun = clock_now_us();
+	atomic_store(&nodes[away].machine.full, true);
+	node_start(away);
+	node_open(away, NULL);
+	while (atomic_load(&net.chunks) == 0)
+		pause_ms(1);
+
+	/* Some heartbeats, each of which would bring another one. */
+	for (uint32_t i = 0; i < 10; i++)
+	{
+		pause_ms(100);
+		last = write_one(i);
+	}
+	pthread_mutex_lock(&net.lock);
+	assert_in_range(net.nstreams, 1, 2 + (uint64_t) (clock_now_us() - begun) / 3000000);
+	pthread_mutex_unlock(&net.lock);
+
+	/* There is room again. */
+	atomic_store(&nodes[away].machine.full, false);
+	await_agreement(last);
+	world_end();
+}
+
 /* A chunk is packed where it shrinks, and unpacked only to what it says it was. */
 static void
 packed(void **state)
@@ -499,6 +535,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_snapshot_that_never_comes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(closed_before_it_is_installed, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(time_goes_on, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_full_disk, scratch_make, scratch_remove),
 		cmocka_unit_test(packed),
 	};
 

@@ -60,6 +60,7 @@ typedef struct Machine
 	bool		hold_load;		/* the same, of the loading after it */
 	bool		loading;
 	bool		closed;			/* may not be called any more */
+	atomic_bool full;			/* no room for a snapshot */
 } Machine;
 
 typedef struct Node
@@ -180,6 +181,8 @@ machine_stage(void *arg, const WireChunk *chunk, uint32_t *next, VtError *err)
 {
 	Machine    *m = (Machine *) arg;
 
+	if (atomic_load(&m->full))
+		return vt_fail(err, VT_FULL, "the disk is full");
 	if (chunk->seq == 0 && chunk->stream != m->stream)
 	{
 		m->stream = chunk->stream;
