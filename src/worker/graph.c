@@ -76,6 +76,12 @@ shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err)
 	return status;
 }
 
+bool
+shard_sends_graph(Shard *shard)
+{
+	return shard_figures(shard).records >= SENT_RECORDS_MIN && !atomic_load(&shard->ingesting);
+}
+
 int
 shard_open_graph(Shard *shard, ShardPace pace, void *arg)
 {
@@ -84,8 +90,6 @@ shard_open_graph(Shard *shard, ShardPace pace, void *arg)
 	char		path[4096];
 	VtError		err = {0};
 
-	if (figures.records < SENT_RECORDS_MIN || atomic_load(&shard->ingesting))
-		return -1;
 	if (figures.changes > saved + figures.waiting + figures.records / SENT_STALE_SHARE &&
 		!atomic_load(&shard->disk_low) && shard_save_graph(shard, pace, arg, &err) != VT_OK &&
 		err.code != VT_CANCELLED)

@@ -273,9 +273,12 @@ extern VtStatus shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtErro
 /* Records to be claimed (records_load); false: there is no file that can be used. */
 extern bool shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out);
 
+/* Is its graph worth sending? */
+extern bool shard_sends_graph(Shard *shard);
+
 /*
  * A descriptor of the file as it is to be sent, not much older than the records; it is
- * written first where it must be.  -1: none is worth it.  The shard is held.
+ * written first where it must be.  -1: there is none.  The shard is held.
  */
 extern int	shard_open_graph(Shard *shard, ShardPace pace, void *arg);
 

@@ -118,7 +118,7 @@ shard_snapshot_open(void *state, void **stream, uint64_t *index, VtError *err)
 	*index = get_le64(value.data);
 	buf_put_string(&out->next, key);
 	buf_put_string(&out->next, value);
-	out->graphs = pthread_create(&out->grapher, NULL, grapher_main, out) == 0;
+	out->graphs = shard_sends_graph(shard) && pthread_create(&out->grapher, NULL, grapher_main, out) == 0;
 	return VT_OK;
 }
 

@@ -150,6 +150,29 @@ shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
 	return false;
 }
 
+bool
+shard_sends_graph(Shard *shard)
+{
+	(void) shard;
+	return false;
+}
+
+int
+shard_open_graph(Shard *shard, ShardPace pace, void *arg)
+{
+	(void) shard;
+	(void) pace;
+	(void) arg;
+	return -1;
+}
+
+int
+shard_make_graph(const char *directory)
+{
+	(void) directory;
+	return -1;
+}
+
 VtStatus
 shard_remove_graph(const char *path, VtError *err)
 {
