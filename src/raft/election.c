@@ -169,7 +169,7 @@ raft_start_campaign(Raft *raft, bool ask_first, bool transfer)
 {
 	Progress   *self = raft_peer(raft, raft->opt.id);
 
-	if (!raft_promotable(raft) || raft->passive)
+	if (!raft_promotable(raft) || (raft->passive && !RAFT_BUG(45)))
 		return;
 	if (raft->log.stable < log_last(&raft->log) && !RAFT_BUG(5))
 		return;

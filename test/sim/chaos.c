@@ -77,6 +77,21 @@ draw_faults(Sim *sim)
 	o->skew = sim_below(sim, 3) == 0;
 }
 
+/*
+ * What src/replica does with cores besides: in every fourth world, told by its seed
+ * alone, so that the others stay as they are known.
+ */
+static void
+draw_host(Sim *sim)
+{
+	uint64_t	kind = prng_mix(sim->world.seed ^ 0x5eef);
+
+	if (sim->guest != NULL || kind % 4 != 0)
+		return;
+	sim->opt.passive = true;
+	sim->opt.sleep_weight = kind / 4 % 2 == 0 ? 8 : 0;
+}
+
 static void
 make_group(Sim *sim, uint32_t g)
 {
@@ -115,6 +130,7 @@ chaos_options(Sim *sim)
 	sim->opt.groups = sim->guest != NULL ? ONE_OF(sim, 1, 2, 2, 3, 4) : ONE_OF(sim, 1, 1, 1, 2, 3);
 	sim->opt.events = ONE_OF(sim, 1500, 3000, 6000);
 	draw_faults(sim);
+	draw_host(sim);
 	shrink_options(sim);
 	for (uint32_t i = 0; i < sim->opt.stores; i++)
 		sim->stores[i].tick_time = sim->opt.skew ? TICK_TIME / 2 + sim_below(sim, TICK_TIME * 3 / 2) :
@@ -192,6 +208,7 @@ propose(Sim *sim, Group *group, Replica *r)
 	uint64_t	bytes = 0;
 	RaftStatus	before;
 
+	r->asleep_until = 0;
 	raft_get_status(r->raft, &before);
 	sim->memory.fail_in = 0;
 	for (uint32_t i = 0; i < n; i++)
@@ -232,6 +249,7 @@ read_length(Sim *sim, Group *group, Replica *r)
 {
 	uint64_t	cookie = ++group->next_cookie;
 
+	r->asleep_until = 0;
 	if (raft_read(r->raft, cookie) == VT_OK)
 	{
 		Pending    *p = chaos_add_pending(r);
@@ -480,6 +498,31 @@ fault_at_store(Sim *sim, uint32_t pick)
 	sim->counts.pauses++;
 }
 
+/*
+ * A group falls asleep (src/replica/sleep.c): for some time its cores have no ticks,
+ * but for those that a message, or somebody who asks, wakes.
+ */
+static void
+fall_asleep(Sim *sim, Group *group)
+{
+	uint64_t	until = sim->now + sim_below(sim, 60 * TICK_TIME);
+
+	for (uint32_t i = 0; i < group->replicas_n; i++)
+	{
+		Replica    *r = &group->replicas[i];
+		RaftStatus	status;
+
+		if (!r->exists || r->raft == NULL)
+			continue;
+		raft_get_status(r->raft, &status);
+		if (status.applied == status.last && status.leader != 0 && !r->loading)
+		{
+			r->asleep_until = until;
+			sim->counts.sleeps++;
+		}
+	}
+}
+
 static void
 fault_at_replica(Sim *sim, uint32_t pick)
 {
@@ -506,6 +549,8 @@ fault_at_replica(Sim *sim, uint32_t pick)
 	}
 	else if ((pick -= o->forget_weight) < o->campaign_weight)
 		(void) raft_campaign(r->raft);
+	else if ((pick -= o->campaign_weight) < o->sleep_weight)
+		fall_asleep(sim, group);
 	else
 	{
 		raft_report_unreachable(r->raft, 1 + sim_below(sim, group->replicas_n));
@@ -521,7 +566,7 @@ chaos_fault(Sim *sim)
 	SimOptions *o = &sim->opt;
 	uint32_t	at_stores = o->crash_weight + o->cut_weight + o->pause_weight;
 	uint32_t	at_replicas = o->transfer_weight + o->compact_weight + o->forget_weight +
-		o->campaign_weight + 2;
+		o->campaign_weight + o->sleep_weight + 2;
 	uint32_t	pick;
 
 	if (sim->calm)

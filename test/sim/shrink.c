@@ -45,7 +45,7 @@ static const Kind kinds[] = {
 	RATE(late), RATE(duplicate), RATE(drop), RATE(lazy_ready), RATE(alloc_failure),
 	RATE(disk_stall), RATE(disk_error), RATE(crash_point), RATE(pause_weight),
 	RATE(forget_weight), RATE(campaign_weight), RATE(transfer_weight), RATE(compact_weight),
-	RATE(conf_weight), RATE(cut_weight), RATE(crash_weight)
+	RATE(conf_weight), RATE(cut_weight), RATE(crash_weight), RATE(sleep_weight)
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))

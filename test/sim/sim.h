@@ -151,6 +151,8 @@ typedef struct Replica
 	size_t		pending_n;
 	size_t		pending_size;
 	void	   *guest;			/* what a guest keeps with it */
+	bool		loading;		/* what it has installed: it is passive, and applies nothing */
+	uint64_t	asleep_until;	/* its core has no ticks, unless something happens to it */
 
 	/* For the oracle */
 	uint64_t   *chain;			/* prefix digests by index - group base */
@@ -242,7 +244,7 @@ typedef struct Group
 	X(conf_changes) X(joint_committed) X(conf_rollbacks) X(learners_promoted) \
 	X(peers_gone) X(snapshots_sent) X(snapshots_installed) X(snapshots_lost) \
 	X(compactions) X(evictions) X(fetches) X(truncations) X(proposed) X(written) \
-	X(reads) X(reads_failed) X(liveness) X(frozen_stores) X(replayed)
+	X(reads) X(reads_failed) X(liveness) X(frozen_stores) X(replayed) X(loads) X(sleeps)
 
 typedef struct SimCounts
 {
@@ -265,6 +267,7 @@ typedef enum EventType
 	EVENT_FAULT,
 	EVENT_FETCH,
 	EVENT_SNAPSHOT,
+	EVENT_LOADED,
 	EVENT_GUEST,
 	EVENT_NOTHING
 } EventType;
@@ -321,6 +324,8 @@ typedef struct SimOptions
 	uint32_t	compact_weight;
 	uint32_t	forget_weight;
 	uint32_t	campaign_weight;
+	uint32_t	sleep_weight;
+	bool		passive;		/* what is installed has to be loaded */
 	bool		skew;
 } SimOptions;
 

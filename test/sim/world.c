@@ -293,6 +293,8 @@ drop_volatile(Sim *sim, Replica *r)
 	r->pending_n = 0;
 	r->apply_scheduled = false;
 	r->ready_scheduled = false;
+	r->loading = false;
+	r->asleep_until = 0;
 }
 
 static void
@@ -449,6 +451,40 @@ sim_restart(Sim *sim, uint32_t store)
 
 /* -- What happens -------------------------------------------------------------------------------------- */
 
+/* Who loads what it has installed leads nobody. */
+static void
+check_passive(Sim *sim, const Replica *r)
+{
+	RaftStatus	status;
+
+	if (!r->loading)
+		return;
+	raft_get_status(r->raft, &status);
+	if (status.role != RAFT_FOLLOWER)
+		sim_fail(sim, "[passive] group %u replica %llu campaigns and is not loaded yet", r->group, LLU(r->id));
+}
+
+/* What a snapshot brought is in place, and is loaded while Raft goes on. */
+static void
+begin_loading(Sim *sim, Replica *r)
+{
+	if (!sim->opt.passive)
+		return;
+	r->loading = true;
+	raft_set_passive(r->raft, true);
+	sim->counts.loads++;
+	sim_schedule_for(sim, r, EVENT_LOADED, sim_delay(sim, sim->calm ? TICK_TIME : 20 * TICK_TIME), 0, 0);
+}
+
+static void
+on_loaded(Sim *sim, Replica *r)
+{
+	check_passive(sim, r);
+	r->loading = false;
+	raft_set_passive(r->raft, false);
+	sim_settle(sim, r);
+}
+
 static void
 on_tick(Sim *sim, const Event *event)
 {
@@ -462,7 +498,16 @@ on_tick(Sim *sim, const Event *event)
 
 			if (!r->exists || r->store != event->store || r->raft == NULL || sim->failed)
 				continue;
+			if (r->asleep_until > sim->now && !sim->calm)
+				continue;
+			if (r->asleep_until != 0)
+			{
+				/* Nobody has told it for long that all sleep. */
+				r->asleep_until = 0;
+				raft_forget_leader(r->raft);
+			}
 			(void) raft_tick(r->raft);
+			check_passive(sim, r);
 			sim_settle(sim, r);
 		}
 	if (s->epoch == epoch)
@@ -507,6 +552,7 @@ on_deliver(Sim *sim, const Event *event)
 	free(again);
 
 	sim->counts.delivered++;
+	r->asleep_until = 0;
 	if (sim->trace != NULL)
 	{
 		char		text[600];
@@ -594,6 +640,8 @@ on_disk(Sim *sim, const Event *event)
 				if (!r->pending[i - 1].is_read && r->pending[i - 1].index <= r->sm_applied)
 					r->pending[i - 1] = r->pending[--r->pending_n];
 		}
+		if (done.install)
+			begin_loading(sim, r);
 		while (raft_persisted(r->raft, done.seq) == VT_NOMEM)
 			continue;
 		sim_settle(sim, r);
@@ -607,8 +655,14 @@ static void
 on_apply(Sim *sim, const Event *event)
 {
 	Replica    *r = event->replica;
-	size_t		n = r->queue_n == 0 ? 0 : 1 + sim_below(sim, (uint32_t) r->queue_n);
+	size_t		n;
 
+	if (r->loading)
+	{
+		sim_schedule_for(sim, r, EVENT_APPLY, TICK_TIME, 0, 0);
+		return;
+	}
+	n = r->queue_n == 0 ? 0 : 1 + sim_below(sim, (uint32_t) r->queue_n);
 	r->apply_scheduled = false;
 	for (size_t i = 0; i < n && !sim->failed; i++)
 	{
@@ -741,6 +795,9 @@ sim_step(Sim *sim)
 			break;
 		case EVENT_SNAPSHOT:
 			on_snapshot(sim, &event);
+			break;
+		case EVENT_LOADED:
+			on_loaded(sim, event.replica);
 			break;
 		case EVENT_GUEST:
 			sim->guest->step(sim, &event);

@@ -60,6 +60,7 @@ static const ZooBug bugs[] = {
 	{41, "voters changed in one step"},
 	{42, "who does not vote any more may never campaign"},
 	{44, "reads not counted again when the quorum shrinks"},
+	{45, "campaign while what was installed is loaded"},
 };
 
 #ifdef RAFT_BUGS
