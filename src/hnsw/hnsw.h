@@ -225,11 +225,13 @@ typedef struct HnswSearch
  *
  * One thread fills a set, before any search uses it.  A set is a guard of its
  * own: close it before long.  It names versions; one that supersedes a member
- * later stands for it.
+ * later stands for it, with its own distance, but walks look for it where the
+ * member was: one that has moved far may be missed by them until the set is made anew.
  *
  * Memory: a bit for each slot; once a search has walked, another; and from the
  * second search that measured all members on, where that takes no more than 4 MiB,
- * a copy of what it reads of them, so that later ones read it in one stream.
+ * a copy of what it reads of them, made piece by piece, so that later ones read it
+ * in one stream.
  * Counted in HnswStats.bytes, gone with the set.
  */
 extern HnswSet *hnsw_set_open(Hnsw *h);

@@ -8,15 +8,12 @@
  * first, as it is what makes the rows few.
  *
  * Rows of members lie apart, and each costs a wait for memory that only many
- * requests at once make short.  A set that is scanned a second time has its rows
- * copied side by side (set.c), and waits no more.
+ * requests at once make short.  A set that is scanned again has its rows copied
+ * side by side, some after each search (set.c), and waits no more.
  *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/walk.h"
-
-/* Rows that are asked for before the last as many are measured. */
-#define ROWS_AHEAD 24
 
 /* Rows side by side that are measured at a time. */
 #define ROWS_AT_ONCE 128
@@ -52,13 +49,13 @@ stopped(const Walk *walk)
 }
 
 static void
-scan_rows(Walk *walk, const SetRows *set)
+scan_rows(Walk *walk, const SetRows *set, uint32_t all)
 {
 	const uint8_t *rows[ROWS_AT_ONCE];
 
-	for (uint32_t at = 0; at < set->n; at += ROWS_AT_ONCE)
+	for (uint32_t at = 0; at < all; at += ROWS_AT_ONCE)
 	{
-		uint32_t	n = set->n - at < ROWS_AT_ONCE ? set->n - at : ROWS_AT_ONCE;
+		uint32_t	n = all - at < ROWS_AT_ONCE ? all - at : ROWS_AT_ONCE;
 
 		if (at % STOP_EVERY == 0 && at > 0 && stopped(walk))
 			return;
@@ -105,16 +102,18 @@ ahead_end(Walk *walk, Ahead *ahead)
 	keep(walk, ahead->slots[ahead->now], ahead->rows[ahead->now], ahead->n);
 }
 
+/* Members from this slot on. */
 static void
-scan_members(Walk *walk, uint32_t used)
+scan_members(Walk *walk, uint32_t from, uint32_t used)
 {
 	const HnswSet *set = walk->set;
 	uint32_t	words = (set->nbits < used ? set->nbits : (used + 63) / 64 * 64) / 64;
 	uint32_t	looked = 0;
 	Ahead		ahead = {.n = 0};
 
-	for (uint32_t word = 0; word < words; word++)
-		for (uint64_t bits = set->bits[word]; bits; bits &= bits - 1)
+	for (uint32_t word = from >> 6; word < words; word++)
+		for (uint64_t bits = set->bits[word] & (word == from >> 6 ? UINT64_MAX << (from & 63) : UINT64_MAX); bits;
+			 bits &= bits - 1)
 		{
 			if (++looked % STOP_EVERY == 0 && stopped(walk))
 				return;
@@ -142,15 +141,20 @@ void
 walk_all(Walk *walk)
 {
 	Hnsw	   *h = walk->h;
-	const SetRows *rows = walk->set ? set_rows(walk->set) : NULL;
+	const SetRows *rows = walk->set ? atomic_load_explicit(&walk->set->rows, memory_order_acquire) : NULL;
+	uint32_t	copied = rows ? atomic_load_explicit(&rows->n, memory_order_acquire) : 0;
 	uint32_t	used;
 
 	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
 	used = atomic_load_explicit(&h->used, memory_order_acquire);
-	if (rows)
-		scan_rows(walk, rows);
-	else if (walk->set)
-		scan_members(walk, used);
-	else
+	if (walk->set == NULL)
+	{
 		scan_passing(walk, used);
+		return;
+	}
+	if (copied > 0)
+		scan_rows(walk, rows, copied);
+	if (copied < walk->set->size)
+		scan_members(walk, copied > 0 ? rows->slots[copied - 1] + 1 : 0, used);
+	set_copy_some(walk->set);
 }

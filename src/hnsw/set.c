@@ -13,10 +13,11 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "hnsw/set.h"
+#include "hnsw/walk.h"
 
-/* Rows are copied as far as they take no more than this. */
+/* Rows are copied where all take no more than this; after one search so many of them. */
 #define ROWS_BYTES ((size_t) 4 << 20)
+#define COPY_BYTES ((size_t) 256 << 10)
 
 static size_t
 bits_bytes(const HnswSet *set)
@@ -177,11 +178,11 @@ row_width(const Hnsw *h)
 	return h->coded ? h->code_stride : h->vec_row;
 }
 
+/* Room for the rows of all members; NULL: there is none. */
 static SetRows *
-copy_rows(const HnswSet *set)
+make_rows(const HnswSet *set)
 {
-	const Hnsw *h = set->h;
-	size_t		width = row_width(h);
+	size_t		width = row_width(set->h);
 	size_t		head = (sizeof(SetRows) + 63) / 64 * 64;
 	size_t		bytes = head + ((width + sizeof(uint32_t)) * set->size + 63) / 64 * 64;
 	SetRows    *rows = aligned_alloc(64, bytes);
@@ -190,11 +191,7 @@ copy_rows(const HnswSet *set)
 		return NULL;
 	*rows = (SetRows) {.stride = width, .bytes = bytes, .rows = (uint8_t *) rows + head};
 	rows->slots = (uint32_t *) (rows->rows + width * set->size);
-	for (uint32_t slot = 0; (slot = set_next(set, slot)) != NO_SLOT; slot++)
-	{
-		memcpy(rows->rows + width * rows->n, graph_row(h, slot), width);
-		rows->slots[rows->n++] = slot;
-	}
+	graph_account(set->h, (int64_t) bytes);
 	return rows;
 }
 
@@ -214,20 +211,39 @@ set_copies(const HnswSet *set)
 		row_width(set->h) * set->size <= ROWS_BYTES;
 }
 
-const SetRows *
-set_rows(const HnswSet *set)
+void
+set_copy_some(const HnswSet *set)
 {
+	const Hnsw *h = set->h;
 	HnswSet    *own = (HnswSet *) set;
 	SetRows    *rows = atomic_load_explicit(&own->rows, memory_order_acquire);
+	uint32_t	n;
+	uint32_t	to;
+	uint32_t	slot;
 
 	/* One thread copies, others go on without. */
-	if (rows || !set_copies(set) || atomic_exchange(&own->copying, true))
-		return rows;
-	rows = copy_rows(set);
+	if (!set_copies(set) || (rows && atomic_load_explicit(&rows->n, memory_order_relaxed) == set->size) ||
+		atomic_exchange(&own->copying, true))
+		return;
+	rows = atomic_load_explicit(&own->rows, memory_order_acquire);
+	if (rows == NULL && (rows = make_rows(set)) != NULL)
+		atomic_store_explicit(&own->rows, rows, memory_order_release);
 	if (rows)
-		graph_account(set->h, (int64_t) rows->bytes);
-	atomic_store_explicit(&own->rows, rows, memory_order_release);
-	return rows;
+	{
+		n = atomic_load_explicit(&rows->n, memory_order_relaxed);
+		to = set->size - n <= COPY_BYTES / rows->stride ? set->size : n + (uint32_t) (COPY_BYTES / rows->stride);
+		slot = n ? rows->slots[n - 1] + 1 : 0;
+		for (uint32_t i = n; i < to; i++)
+			rows->slots[i] = slot = set_next(set, slot + (i > n));
+		for (uint32_t i = n; i < to; i++)
+		{
+			if (i + ROWS_AHEAD < to && h->row_lines <= SHORT_ROW)
+				prefetch_lines_l2(graph_row(h, rows->slots[i + ROWS_AHEAD]), h->row_lines);
+			memcpy(rows->rows + rows->stride * i, graph_row(h, rows->slots[i]), rows->stride);
+		}
+		atomic_store_explicit(&rows->n, to, memory_order_release);
+	}
+	atomic_store_explicit(&own->copying, false, memory_order_release);
 }
 
 uint32_t

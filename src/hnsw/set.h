@@ -12,13 +12,13 @@
 #include "hnsw/graph.h"
 
 /*
- * The rows of all members side by side, in the order of their slots: read in one
- * stream, where those in the graph cost a wait each.  Rows never change, and the
+ * The rows of the first n members side by side, in the order of their slots: read in
+ * one stream, where those in the graph cost a wait each.  Rows never change, and the
  * set keeps its members from being used again, so a copy stays true.
  */
 typedef struct SetRows
 {
-	uint32_t	n;
+	atomic_uint n;				/* grows until all are there */
 	size_t		stride;			/* bytes from one to the next */
 	size_t		bytes;			/* of all this */
 	uint32_t   *slots;
@@ -36,7 +36,7 @@ struct HnswSet
 	_Atomic(atomic_ullong *) doors; /* NULL until a walk asks for them */
 	atomic_ullong doors_hung;	/* Hnsw.hung of when they were looked for */
 	_Atomic(SetRows *) rows;	/* NULL until a scan makes them */
-	atomic_bool copying;		/* one does, or has */
+	atomic_bool copying;		/* one does */
 	atomic_uint uses;			/* searches so far, counted up to SET_REUSED */
 };
 
@@ -71,8 +71,8 @@ set_opens(const HnswSet *set, const atomic_ullong *doors, uint32_t slot)
 extern void set_use(const HnswSet *set);
 extern bool set_copies(const HnswSet *set);
 
-/* The rows of a set that copies, by the first who asks; NULL: there are none yet. */
-extern const SetRows *set_rows(const HnswSet *set);
+/* All members have been measured: copy the rows of some more, if the set copies. */
+extern void set_copy_some(const HnswSet *set);
 
 /* The first member from this slot on; NO_SLOT: none. */
 extern uint32_t set_next(const HnswSet *set, uint32_t from);

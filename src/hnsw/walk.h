@@ -108,6 +108,9 @@ prefetch_lines(const void *p, int lines)
 		__builtin_prefetch((const char *) p + 64 * (size_t) i);
 }
 
+/* Where rows are read one after the other, apart: so many are asked for before the last as many are used. */
+#define ROWS_AHEAD 24
+
 /* Into the nearest cache but one, which has room for more requests at once. */
 static inline void
 prefetch_lines_l2(const void *p, uint32_t lines)

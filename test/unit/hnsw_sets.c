@@ -7,6 +7,9 @@
  */
 #include "hnsw_given.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "hnsw/doors.h"
 #include "hnsw/kernels.h"
 
@@ -420,6 +423,107 @@ bytes_of_graph(const Hnsw *h)
 	return stats.bytes;
 }
 
+/* Rows of members are copied some at a time, and at every time all members count. */
+static void
+copied_piece_by_piece(void **state)
+{
+	enum {SEARCHES = 6};
+	float	   *rows = clustered(58, ROWS);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);	/* 2 048 rows are one piece */
+	uint32_t	divisors[] = {2, 1};
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	for (int d = 0; d < 2; d++)
+	{
+		HnswSet    *set = hnsw_set_open(h);
+		HnswCost	cost = {0};
+
+		hnsw_set_add_passing(set, divides, &divisors[d]);
+		for (uint32_t i = 0; i < SEARCHES; i++)
+		{
+			HnswSearch	s = {.query = rows + (size_t) i * 991 * DIM, .k = 300, .ef = 1000, .set = set, .cost = &cost};
+			HnswHit		hits[300];
+			HnswHit		truth[300];
+
+			assert_int_equal(hnsw_search(h, &s, hits), 300);
+			s.cost = NULL;
+			assert_int_equal(hnsw_scan_exact(h, &s, truth), 300);
+			for (int j = 0; j < 300; j++)
+			{
+				assert_int_equal(hits[j].slot, truth[j].slot);
+				assert_true(hits[j].distance == truth[j].distance);
+			}
+		}
+		assert_int_equal(cost.exact, SEARCHES);
+		hnsw_set_close(set);
+	}
+	hnsw_destroy(h);
+	free(rows);
+}
+
+/* One set, searched by several threads while twins of its members are hung and rows are copied. */
+typedef struct Crowd
+{
+	Hnsw	   *h;
+	HnswSet    *set;
+	const float *rows;
+	atomic_int	failed;
+	atomic_int	left;
+} Crowd;
+
+static void *
+search_together(void *arg)
+{
+	Crowd	   *crowd = arg;
+
+	for (uint32_t i = 0; i < 60; i++)
+	{
+		HnswHit		hit;
+		HnswSearch	s = {.query = crowd->rows + (size_t) 3 * i * DIM, .k = 1, .ef = i % 2 ? 5 : 500, .set = crowd->set};
+
+		/* Few candidates: a walk through; many: all members are measured. */
+		if (hnsw_search(crowd->h, &s, &hit) != 1 || hit.distance != 0)
+			atomic_fetch_add(&crowd->failed, 1);
+	}
+	atomic_fetch_sub(&crowd->left, 1);
+	return NULL;
+}
+
+static void
+used_by_many_threads(void **state)
+{
+	enum {THREADS = 3};
+	float	   *rows = clustered(60, ROWS);
+	Crowd		crowd = {.h = create(VEC_L2, HNSW_CODES_NONE), .rows = rows, .left = THREADS};
+	uint32_t	divisor = 3;
+	pthread_t	threads[THREADS];
+	uint32_t	late = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		add(crowd.h, i, rows + (size_t) i * DIM);
+	link_all(crowd.h);
+	crowd.set = hnsw_set_open(crowd.h);
+	hnsw_set_add_passing(crowd.set, divides, &divisor);
+	for (int t = 0; t < THREADS; t++)
+		assert_int_equal(pthread_create(&threads[t], NULL, search_together, &crowd), 0);
+	for (; atomic_load(&crowd.left) > 0 && late < 5000; late++)
+	{
+		add(crowd.h, ROWS + late, rows + (size_t) (late % 200) * DIM);
+		assert_true(hnsw_link_next(crowd.h));
+	}
+	for (int t = 0; t < THREADS; t++)
+		pthread_join(threads[t], NULL);
+	assert_int_equal(atomic_load(&crowd.failed), 0);
+	hnsw_set_close(crowd.set);
+	assert_sound(crowd.h);
+	hnsw_destroy(crowd.h);
+	free(rows);
+}
+
 /* A set's memory is the graph's, what searches find out for it included, and goes with it. */
 static void
 memory_is_counted(void **state)
@@ -521,6 +625,8 @@ main(void)
 		cmocka_unit_test(later_versions_stand_for_members),
 		cmocka_unit_test(wide_lists),
 		cmocka_unit_test(small_sets),
+		cmocka_unit_test(copied_piece_by_piece),
+		cmocka_unit_test(used_by_many_threads),
 		cmocka_unit_test(memory_is_counted),
 		cmocka_unit_test(doors_by_any_cpu),
 	};
