@@ -8,7 +8,7 @@
  * adds nothing to a sum, and memory behind the vector is not touched.
  *
  * Halves become floats on their way into a register (F16C), which is exact; so
- * each kernel is there twice, for b of floats and for b of halves.
+ * each kernel is made twice of the same lines, for b of floats and for b of halves.
  *
  *-------------------------------------------------------------------------
  */
@@ -107,41 +107,19 @@ sum_up(Step step, const float *a, const void *b, size_t n, bool halves)
 	return fold(low, high);
 }
 
-static AVX2 float
-avx2_l2_squared(const float *a, const float *b, size_t n)
-{
-	return sum_up(l2_step, a, b, n, false);
+#define KERNEL(name, step, type, halves) \
+static AVX2 float \
+name(const float *a, const type *b, size_t n) \
+{ \
+	return sum_up(step, a, b, n, halves); \
 }
 
-static AVX2 float
-avx2_dot(const float *a, const float *b, size_t n)
-{
-	return sum_up(dot_step, a, b, n, false);
-}
-
-static AVX2 float
-avx2_l1(const float *a, const float *b, size_t n)
-{
-	return sum_up(l1_step, a, b, n, false);
-}
-
-static AVX2 float
-avx2_half_l2_squared(const float *a, const VecHalf *b, size_t n)
-{
-	return sum_up(l2_step, a, b, n, true);
-}
-
-static AVX2 float
-avx2_half_dot(const float *a, const VecHalf *b, size_t n)
-{
-	return sum_up(dot_step, a, b, n, true);
-}
-
-static AVX2 float
-avx2_half_l1(const float *a, const VecHalf *b, size_t n)
-{
-	return sum_up(l1_step, a, b, n, true);
-}
+KERNEL(avx2_l2_squared, l2_step, float, false)
+KERNEL(avx2_dot, dot_step, float, false)
+KERNEL(avx2_l1, l1_step, float, false)
+KERNEL(avx2_half_l2_squared, l2_step, VecHalf, true)
+KERNEL(avx2_half_dot, dot_step, VecHalf, true)
+KERNEL(avx2_half_l1, l1_step, VecHalf, true)
 
 /* The three sums of eight lanes. */
 typedef struct Sums
