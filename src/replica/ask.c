@@ -85,6 +85,12 @@ replica_read(Replica *replica, ReplicaDone done, void *arg)
 	post_question(replica, EVENT_READ, NULL, done, arg);
 }
 
+void
+replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg)
+{
+	post_question(replica, EVENT_READ_ANYWHERE, NULL, done, arg);
+}
+
 bool
 replica_read_now(Replica *replica, uint64_t *index)
 {

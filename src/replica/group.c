@@ -84,14 +84,14 @@ propose(Replica *replica, Event *event)
 	pthread_mutex_unlock(&replica->lock);
 }
 
-static void
-read_index(Replica *replica, Event *event)
+void
+group_read(Replica *replica, ReplicaDone done, void *arg)
 {
 	Waiter	   *waiter = vt_alloc0(sizeof(Waiter));
 	VtStatus	status;
 
-	waiter->done = event->done;
-	waiter->arg = event->arg;
+	waiter->done = done;
+	waiter->arg = arg;
 	status = raft_read(replica->raft, (uint64_t) (uintptr_t) waiter);
 	if (status != VT_OK)
 	{
@@ -120,6 +120,7 @@ forget_asked(Replica *replica, const Waiter *waiter)
 void
 group_fail_asked(Replica *replica, VtStatus status)
 {
+	far_give_up(replica, status, true);
 	while (replica->asked)
 	{
 		Waiter	   *waiter = replica->asked;
@@ -171,7 +172,11 @@ group_handle(Replica *replica, Event *event)
 			propose(replica, event);
 			break;
 		case EVENT_READ:
-			read_index(replica, event);
+			group_read(replica, event->done, event->arg);
+			break;
+		case EVENT_READ_ANYWHERE:
+			if (!far_ask(replica, event->done, event->arg))
+				group_read(replica, event->done, event->arg);
 			break;
 		case EVENT_PERSISTED:
 			persisted(replica, event->number);
@@ -222,6 +227,7 @@ group_handle(Replica *replica, Event *event)
 			break;
 		case EVENT_OPEN:
 		case EVENT_MESSAGES:
+		case EVENT_FAR:
 		case EVENT_NODE_DOWN:
 			break;
 	}

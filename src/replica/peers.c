@@ -263,6 +263,8 @@ peers_receive(ReplicaHost *host, Bytes payload)
 	while (wire_raft_next(&raft, &at, &bytes))
 		if (sleep_is_note(bytes))
 			sleep_note(host, bytes, raft.store);
+		else if (far_is_note(bytes))
+			far_note(host, bytes, raft.store);
 		else
 			receive(host, bytes, raft.store);
 }

@@ -23,6 +23,8 @@ typedef enum EventKind
 {
 	EVENT_PROPOSE,
 	EVENT_READ,
+	EVENT_READ_ANYWHERE,		/* or by asking the leader */
+	EVENT_FAR,					/* payload: a note for node number; no replica */
 	EVENT_PERSISTED,			/* number = seq */
 	EVENT_APPLIED,				/* number = index */
 	EVENT_CHECKPOINTED,			/* number = index */
@@ -137,6 +139,8 @@ typedef struct ErrandQueue
 } ErrandQueue;
 
 /* A proposal or read that waits for its index. */
+typedef struct FarRead FarRead; /* far.c */
+
 typedef struct Waiter
 {
 	struct Waiter *next;
@@ -225,6 +229,7 @@ struct Replica
 	uint32_t	heir_tries;
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
+	FarRead    *far;			/* questions put to the leader */
 
 	/* The stepper's, too: sleep.c */
 	bool		asleep;
@@ -323,6 +328,7 @@ struct ReplicaHost
 	size_t		noutboxes;
 	uint64_t	seeds;
 	uint32_t	ticks;
+	uint64_t	far_number;		/* of the last question to a leader; 0: there was none */
 	atomic_llong tick_due_us;	/* when it was: the raft thread asks for one; 0 = none is */
 	atomic_uint_fast64_t tick_counts[REPLICA_TICK_KINDS];
 
@@ -440,6 +446,13 @@ extern void sleep_tick(ReplicaHost *host);
 extern bool sleep_is_note(Bytes bytes);
 extern void sleep_note(ReplicaHost *host, Bytes bytes, uint64_t node);
 
+/* far.c, with the step lock held */
+extern bool far_ask(Replica *replica, ReplicaDone done, void *arg);	/* false: nobody can be asked */
+extern bool far_is_note(Bytes bytes);
+extern void far_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+extern void far_answer(ReplicaHost *host, Bytes note, uint64_t node);
+extern void far_give_up(Replica *replica, VtStatus status, bool all);
+
 /* compact.c, with the step lock held */
 #define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */
 
@@ -483,6 +496,7 @@ extern void send_close(Errand *errand); /* its stream, if it is open */
 extern void group_handle(Replica *replica, Event *event);
 extern void group_duties(Replica *replica);
 extern void group_fail_waiters(Replica *replica, VtStatus status, bool all);
+extern void group_read(Replica *replica, ReplicaDone done, void *arg);
 extern void group_fail_asked(Replica *replica, VtStatus status);
 
 /* apply.c */

@@ -267,6 +267,12 @@ extern void replica_propose(Replica *replica, Bytes command, ReplicaDone done, v
 extern void replica_read(Replica *replica, ReplicaDone done, void *arg);
 
 /*
+ * The same at any replica: one that does not lead asks who does, and waits until it
+ * has applied what that one says.  VT_NOT_LEADER when it knows none, or none answers.
+ */
+extern void replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg);
+
+/*
  * The same without a hop, where that is possible: the sole voter of a group
  * has applied whatever was acknowledged.  False: use replica_read().
  */

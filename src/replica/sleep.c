@@ -219,7 +219,7 @@ nobody_waits(Replica *replica)
 	pthread_mutex_lock(&replica->lock);
 	nobody = !replica->proposals && !replica->reads && !replica->items && replica->staged == 0;
 	pthread_mutex_unlock(&replica->lock);
-	return nobody && !replica->asked && !replica->sending && !replica->fetching &&
+	return nobody && !replica->asked && !replica->far && !replica->sending && !replica->fetching &&
 		!replica->install_seq;
 }
 

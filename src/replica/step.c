@@ -95,6 +95,7 @@ tick_all(ReplicaHost *host)
 			peers_publish(r);
 		if (r->heir_ticks > 0 && --r->heir_ticks == 0)
 			peers_inherit(r);
+		far_give_up(r, VT_NOT_LEADER, false);
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
 			host_mark_dirty(r);
 	}
@@ -171,6 +172,9 @@ handle(ReplicaHost *host, Event *event)
 		case EVENT_MESSAGES:
 			peers_receive(host, buf_bytes(&event->payload));
 			break;
+		case EVENT_FAR:
+			far_answer(host, buf_bytes(&event->payload), event->number);
+			break;
 		case EVENT_NODE_DOWN:
 			peers_node_down(host, event->number);
 			break;
@@ -182,6 +186,7 @@ handle(ReplicaHost *host, Event *event)
 			break;
 		case EVENT_PROPOSE:
 		case EVENT_READ:
+		case EVENT_READ_ANYWHERE:
 		case EVENT_CHANGE:
 		case EVENT_TRANSFER:
 			sleep_asked(event->replica);

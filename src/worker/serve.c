@@ -256,10 +256,11 @@ on_read(void *arg, VtStatus status, uint64_t index, Bytes reply)
 
 /*
  * Call then(request, index) when this replica has applied everything that was
- * acknowledged before now.
+ * acknowledged before now.  A search may be anywhere, what VACUUM and marks are made
+ * from is the leader's (law W5).
  */
 static void
-when_current(Request *request, RequestThen then)
+when_current(Request *request, RequestThen then, bool anywhere)
 {
 	uint64_t	index;
 
@@ -269,7 +270,7 @@ when_current(Request *request, RequestThen then)
 		return;
 	}
 	request->then = then;
-	replica_read(request->shard->replica, on_read, request);
+	(anywhere ? replica_read_anywhere : replica_read) (request->shard->replica, on_read, request);
 }
 
 static void
@@ -298,7 +299,7 @@ serve_read(Worker *worker, Request *request)
 	if (status != VT_OK)
 		refuse(request, status, err.msg);
 	else if (find_shard(worker, request, &read.route))
-		when_current(request, answer_read);
+		when_current(request, answer_read, false);
 }
 
 /* -- Searches -------------------------------------------------------------- */
@@ -450,10 +451,14 @@ serve_search(Worker *worker, Request *request)
 	switch (door_search(search.consistency, search.mark, replica.applied, replica.leader))
 	{
 		case DOOR_SERVE:
-			begin_search(request, replica.applied);
+			/* Who is no member hears nothing any more; marks say whether that matters. */
+			if (replica.gone && search.consistency == WIRE_EVENTUAL)
+				refuse(request, VT_BEHIND, NULL);
+			else
+				begin_search(request, replica.applied);
 			break;
 		case DOOR_ASK:
-			when_current(request, begin_search);
+			when_current(request, begin_search, true);
 			break;
 		case DOOR_BEHIND:
 			refuse(request, VT_BEHIND, NULL);
@@ -585,7 +590,7 @@ serve_list(Worker *worker, Request *request)
 		return;
 	if (!list.lease)
 	{
-		when_current(request, begin_list);
+		when_current(request, begin_list, false);
 		return;
 	}
 	lease = lease_take(request, list.lease);

@@ -251,7 +251,7 @@ stage_begin(Shard *shard, uint64_t stream, VtError *err)
 static bool
 key_is_known(Bytes key)
 {
-	return (key.len > 1 && strchr("cfhstv", key.data[0])) || (key.len == 1 && strchr("adgpw", key.data[0]));
+	return (key.len > 1 && memchr("cfhstv", key.data[0], 6)) || (key.len == 1 && memchr("adgpw", key.data[0], 5));
 }
 
 /*

@@ -517,11 +517,65 @@ retries_across_leaders(void **state)
 	}
 }
 
+/*
+ * A linearizable search at a worker that does not lead finds what was acknowledged
+ * before it was asked, or is refused; one without that promise is answered by any.
+ */
+static void
+linearizable_away_from_the_leader(void **state)
+{
+	int			leader = 1;
+	uint32_t	n = 0;
+	uint32_t	found[NODES + 1] = {0};
+	uint8_t		vector[DIM * 4];
+	WireSearch	s;
+	WireSearchResult result;
+	WireHit		hit;
+
+	(void) state;
+	for (int round = 0; round < 200; round++, n++)
+	{
+		int			other;
+		size_t		at = 0;
+		VtStatus	status;
+
+		(void) put_somewhere(n, 1, &leader);
+		other = (leader + round % 2) % NODES + 1;
+		vector_of((float) n, vector);
+		s = question(&nodes[other].place, vector, 1);
+		s.consistency = WIRE_LINEARIZABLE;
+		status = search(gateway_to(other), &s, &result);
+		if (status != VT_OK)
+		{
+			/* It knows nobody who leads, or that one had to go. */
+			assert_true(status == VT_NOT_LEADER || status == VT_BUSY);
+			pause_ms(20);
+			continue;
+		}
+		assert_true(wire_hit_next(&result, &at, &hit));
+		assert_int_equal(number_of(hit.id), n);
+		found[other] += !result.leader;
+		s.consistency = WIRE_EVENTUAL;
+		assert_int_equal(search(gateway_to(other), &s, &result), VT_OK);
+		if (round == 100)
+		{
+			kill_it(leader);
+			pause_ms(20);
+			start(leader);
+		}
+	}
+	for (int i = 1; i <= NODES; i++)
+		n -= found[i];
+	/* Most of them were. */
+	assert_in_range(n, 0, 100);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(linearizable_away_from_the_leader, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, tear_down),

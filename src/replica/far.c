@@ -1,0 +1,257 @@
+/*-------------------------------------------------------------------------
+ *
+ * far.c
+ *	  Linearizable reads away from the leader (ReadIndex through a follower).
+ *
+ *	 follower --ASK(number)--> leader, who does ReadIndex
+ *	 follower <--SAY(number, index)--
+ *
+ * and when the follower has applied that index, it knows everything that was
+ * acknowledged before it was asked: it asked after that, and the leader made sure
+ * that it still led after it was asked.
+ *
+ * So an answer must belong to its question.  Numbers come from one counter of the
+ * process, which begins at random: what was said to an earlier life of the replica,
+ * or comes twice, belongs to nobody.  Notes may be lost like any message; a question
+ * that is not answered ends after some ticks, or with the leader it was put to, and
+ * whoever asked turns to somebody else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include <stdlib.h>
+
+#include "base/breaks.h"
+#include "private.h"
+
+#define PATIENCE_TICKS 20
+
+typedef enum FarKind
+{
+	FAR_ASK = 1,
+	FAR_SAY = 2					/* index 0: not the leader */
+} FarKind;
+
+/* -- Notes: docs/wire.md ------------------------------------------------------ */
+
+#define NOTE_MAGIC UINT32_C(0x58445256)	/* "VRDX" */
+#define NOTE_VERSION 1
+#define NOTE_SIZE 48
+
+typedef struct Note
+{
+	FarKind		kind;
+	uint64_t	group;
+	uint64_t	from;
+	uint64_t	to;
+	uint64_t	number;
+	uint64_t	index;
+} Note;
+
+/* A question put to a leader. */
+struct FarRead
+{
+	FarRead    *next;
+	uint64_t	number;
+	uint64_t	leader;
+	uint32_t	asked;			/* tick */
+	ReplicaDone done;
+	void	   *arg;
+};
+
+/* A question that this leader looks into. */
+typedef struct FarErrand
+{
+	ReplicaHost *host;
+	uint64_t	node;
+	Note		answer;
+} FarErrand;
+
+static void
+note_encode(const Note *note, uint8_t out[NOTE_SIZE])
+{
+	put_le32(out, NOTE_MAGIC);
+	out[4] = NOTE_VERSION;
+	out[5] = (uint8_t) note->kind;
+	out[6] = out[7] = 0;
+	put_le64(out + 8, note->group);
+	put_le64(out + 16, note->from);
+	put_le64(out + 24, note->to);
+	put_le64(out + 32, note->number);
+	put_le64(out + 40, note->index);
+}
+
+static bool
+note_decode(Bytes bytes, Note *out)
+{
+	const uint8_t *p = bytes.data;
+
+	if (p[4] != NOTE_VERSION || p[5] < FAR_ASK || p[5] > FAR_SAY || p[6] != 0 || p[7] != 0)
+		return false;
+	out->kind = (FarKind) p[5];
+	out->group = get_le64(p + 8);
+	out->from = get_le64(p + 16);
+	out->to = get_le64(p + 24);
+	out->number = get_le64(p + 32);
+	out->index = get_le64(p + 40);
+	return true;
+}
+
+bool
+far_is_note(Bytes bytes)
+{
+	return bytes.len == NOTE_SIZE && get_le32(bytes.data) == NOTE_MAGIC;
+}
+
+static bool
+send_note(ReplicaHost *host, const Note *note, uint64_t node)
+{
+	uint8_t    *room = node ? peers_room(host, node, NOTE_SIZE) : NULL;
+
+	if (room)
+		note_encode(note, room);
+	return room != NULL;
+}
+
+/* -- Who asks ------------------------------------------------------------------ */
+
+bool
+far_ask(Replica *replica, ReplicaDone done, void *arg)
+{
+	ReplicaHost *host = replica->host;
+	RaftStatus	status;
+	Note		note = {.kind = FAR_ASK, .group = replica->group, .from = replica->id};
+	FarRead    *read;
+
+	raft_get_status(replica->raft, &status);
+	if (status.leader == 0 || status.leader == replica->id || replica->gone)
+		return false;
+	if (host->far_number == 0)
+	{
+		VtId		random;
+
+		vt_id_random(&random);
+		host->far_number = get_le64(random.b) | 1;
+	}
+	note.to = status.leader;
+	note.number = ++host->far_number;
+	if (!send_note(host, &note, peers_node(replica, status.leader)))
+		return false;
+	sleep_disturb(replica);
+	read = vt_alloc0(sizeof(FarRead));
+	*read = (FarRead) {
+		.next = replica->far, .number = note.number, .leader = status.leader, .asked = host->ticks, .done = done, .arg = arg
+	};
+	replica->far = read;
+	return true;
+}
+
+static void
+take_answer(Replica *replica, const Note *note)
+{
+	FarRead   **p = &replica->far;
+	FarRead    *read;
+	Waiter	   *waiter;
+
+	while (*p && (*p)->number != note->number)
+		p = &(*p)->next;
+	read = *p;
+	if (!read)
+		return;
+	*p = read->next;
+	if (note->index == 0)
+		read->done(read->arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
+	else
+	{
+		waiter = vt_alloc0(sizeof(Waiter));
+		waiter->index = vt_broken("RI-wait") ? 1 : note->index;
+		waiter->done = read->done;
+		waiter->arg = read->arg;
+		pthread_mutex_lock(&replica->lock);
+		waiter->next = replica->reads;
+		replica->reads = waiter;
+		pthread_mutex_unlock(&replica->lock);
+		apply_reads(replica, atomic_load(&replica->applied));
+	}
+	free(read);
+}
+
+/* Those whose time is over, or whose leader is not the leader any more; or all. */
+void
+far_give_up(Replica *replica, VtStatus status, bool all)
+{
+	RaftStatus	now;
+
+	if (!replica->far)
+		return;
+	raft_get_status(replica->raft, &now);
+	for (FarRead **p = &replica->far; *p;)
+	{
+		FarRead    *read = *p;
+
+		if (!all && read->leader == now.leader && replica->host->ticks - read->asked < PATIENCE_TICKS)
+		{
+			p = &read->next;
+			continue;
+		}
+		*p = read->next;
+		read->done(read->arg, status, 0, bytes_of(NULL, 0));
+		free(read);
+	}
+}
+
+/* -- Who is asked -------------------------------------------------------------- */
+
+/* On any thread: the answer leaves with the next step. */
+static void
+on_index(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	FarErrand  *errand = arg;
+	Event	   *event = vt_alloc0(sizeof(Event));
+	uint8_t		bytes[NOTE_SIZE];
+
+	(void) reply;
+	errand->answer.index = status == VT_OK ? index : 0;
+	note_encode(&errand->answer, bytes);
+	event->kind = EVENT_FAR;
+	event->number = errand->node;
+	buf_put(&event->payload, bytes, sizeof(bytes));
+	host_post_later(errand->host, event);
+	free(errand);
+}
+
+void
+far_answer(ReplicaHost *host, Bytes note, uint64_t node)
+{
+	uint8_t    *room = peers_room(host, node, note.len);
+
+	if (room)
+		memcpy(room, note.data, note.len);
+}
+
+void
+far_note(ReplicaHost *host, Bytes bytes, uint64_t node)
+{
+	Replica    *replica;
+	FarErrand  *errand;
+	Note		note;
+
+	if (!note_decode(bytes, &note))
+		return;
+	replica = peers_find(host, note.group);
+	if (!replica || replica->gone || note.to != replica->id)
+		return;
+	if (note.kind == FAR_SAY)
+	{
+		take_answer(replica, &note);
+		return;
+	}
+	sleep_disturb(replica);
+	errand = vt_alloc0(sizeof(FarErrand));
+	errand->host = host;
+	errand->node = node;
+	errand->answer = (Note) {.kind = FAR_SAY, .group = note.group, .from = note.to, .to = note.from, .number = note.number};
+	group_read(replica, on_index, errand);
+	host_mark_dirty(replica);
+}
