@@ -99,6 +99,7 @@ static const Command commands[] = {
 	{"split", {{.name = "shard"}}, NULL, NULL, NULL, "make two shards of one, each with half of its hashes", NULL},
 	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},
 	{"forget-store", {{.name = "store"}}, NULL, NULL, NULL, "a worker that is gone and holds nothing is removed, and can never come back", NULL},
+	{"expose", {{.name = "folder"}, {.name = "pd"}, {.name = "worker"}}, NULL, NULL, NULL, "how an embedded cluster grows out of its machine: what is done, and what is next", expose_main},
 	{"dump", {{.name = NULL}}, NULL, NULL, NULL, "all that the placement driver knows, as JSON, for a support case; no secrets", dump_main},
 };
 
@@ -290,6 +291,7 @@ main(int argc, char **argv)
 		return misused("%s has too many arguments", command->name);
 	if (argc - optind < least)
 		return misused("%s needs %s", command->name, least == 1 ? "an argument" : "more arguments");
+	ctl.words = argv + optind;
 	question = question_of(command, argv + optind, argc - optind);
 	if (!question)
 		return misused("an argument of %s is no number", command->name);

@@ -98,7 +98,6 @@ struct NetServer
 	VtId		cluster;
 	uint64_t	store;
 	NetConn    *conns;
-	uint64_t	ids;
 	int			alive;			/* connections not yet freed */
 	int			strangers;		/* of conns: not greeted yet */
 	bool		stopping;

@@ -48,6 +48,9 @@ conn_new(NetServer *server, size_t size, int refs)
 	return conn;
 }
 
+/* Of a process, which may have several servers. */
+static atomic_uint_fast64_t ids;
+
 void
 conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len)
 {
@@ -63,7 +66,7 @@ conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len)
 	}
 	conn->greet_by_us = clock_now_us() + 1000 * guard_greeting_ms(server);
 	pthread_mutex_lock(&server->lock);
-	conn->id = ++server->ids;
+	conn->id = atomic_fetch_add(&ids, 1) + 1;
 	conn->next = server->conns;
 	server->conns = conn;
 	server->alive++;

@@ -58,14 +58,75 @@ leader_endpoint(Pd *pd)
 	return driver ? driver->endpoint : "";
 }
 
+/* Another driver than we, each time the next one; NULL: there is none. */
+static const CatalogDriver *
+another_driver(Pd *pd)
+{
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+	{
+		const CatalogDriver *d = pd->catalog->drivers[pd->hints++ % pd->catalog->ndrivers];
+
+		if (d->id != pd->id)
+			return d;
+	}
+	return NULL;
+}
+
+/* Others are drivers, and we are none any more: they have told us. */
+static bool
+was_removed(Pd *pd)
+{
+	Replica    *replica = atomic_load(&pd->replica);
+	ReplicaStatus status;
+
+	if (!replica)
+		return false;
+	replica_status(replica, &status);
+	return status.gone && another_driver(pd) != NULL;
+}
+
+static bool
+is_tcp(const char *endpoint)
+{
+	return strncmp(endpoint, "tcp:", strlen("tcp:")) == 0;
+}
+
+/*
+ * Where other machines are to come to us, a socket file is no place.  Of two
+ * workers on tcp one at least is not the one that lives with us.
+ */
+VtStatus
+drivers_check_place(Pd *pd, VtError *err)
+{
+	size_t		workers = 0;
+
+	if (is_tcp(pd->options.advertise) || !catalog_driver(pd->catalog, pd->id))
+		return VT_OK;
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+		workers += is_tcp(pd->catalog->stores[i]->endpoint);
+	if (workers > 1)
+		return vt_fail(err, VT_DENIED, "%zu workers listen on tcp, and could not come to this placement driver at %s: expose it until others have taken over",
+					   workers, pd->options.advertise);
+	for (size_t i = 0; i < pd->catalog->ndrivers; i++)
+	{
+		const CatalogDriver *d = pd->catalog->drivers[i];
+
+		if (d->id != pd->id && is_tcp(d->endpoint))
+			return vt_fail(err, VT_DENIED, "the placement driver at %s could not come to this one at %s: expose it until it was removed (vectronctl remove-pd %" PRIu64 ")",
+						   d->endpoint, pd->options.advertise, pd->id);
+	}
+	return VT_OK;
+}
+
 /* The links learn from the catalog, and server and links what cluster this is. */
 void
 drivers_note(Pd *pd)
 {
 	Catalog    *catalog = pd->catalog;
 	CatalogDriver *self;
+	bool		removed = was_removed(pd);
 
-	if (pd->noted_at == catalog->applied)
+	if (pd->noted_at == catalog->applied && removed == pd->is_removed)
 		return;
 	pd->noted_at = catalog->applied;
 	for (size_t i = 0; i < catalog->ndrivers; i++)
@@ -73,12 +134,17 @@ drivers_note(Pd *pd)
 	self = catalog_driver(catalog, pd->id);
 	pthread_mutex_lock(&pd->lock);
 	pd->is_member = self && strcmp(self->endpoint, pd->options.advertise) == 0;
+	if (removed && !pd->is_removed)
+		log_warn("driver=%" PRIu64 " was removed: it only says where the others are", pd->id);
+	pd->is_removed = removed;
 	pthread_cond_broadcast(&pd->met);
 	pthread_mutex_unlock(&pd->lock);
 	if (pd->announced || vt_id_is_zero(&catalog->meta.cluster))
 		return;
 	pd->announced = true;
 	net_server_set_identity(pd->server, &catalog->meta.cluster, pd->id);
+	if (pd->exposed)
+		net_server_set_identity(pd->exposed, &catalog->meta.cluster, pd->id);
 	replica_links_set_identity(pd->links, &catalog->meta.cluster, pd->id);
 }
 
@@ -133,7 +199,10 @@ take_announcement(Pd *pd, uint64_t id, const char *endpoint)
 	if (driver || find_member(&members, id))
 		replica_links_note(pd->links, id, endpoint);
 	else if (pd->leads)
+	{
 		note_stranger(pd, id, endpoint);
+		replica_links_note(pd->links, id, endpoint);	/* one that was removed can be told so */
+	}
 	if (pd->leads && driver && strcmp(driver->endpoint, endpoint) != 0)
 		(void) commit_driver(pd, id, endpoint);
 }
@@ -177,6 +246,7 @@ refuse_to_lead(Pd *pd, Question *q)
 {
 	const char *leader = leader_endpoint(pd);
 	Replica    *replica = atomic_load(&pd->replica);
+	const CatalogDriver *other = pd->is_removed ? another_driver(pd) : NULL;
 	json_t	   *reply = json_object();
 	char		words[200];
 	ReplicaMembers members = {0};
@@ -185,8 +255,12 @@ refuse_to_lead(Pd *pd, Question *q)
 		replica_members(replica, &members);
 	if (strcmp(leader, pd->options.advertise) == 0)
 		leader = "";			/* it has just begun, or is about to end */
+	if (other)
+		leader = other->endpoint;	/* it knows more */
 	json_object_set_new(reply, "leader", json_string(leader));
-	if (leader[0])
+	if (other)
+		snprintf(words, sizeof(words), "this placement driver was removed: there is one at %s", leader);
+	else if (leader[0])
 		snprintf(words, sizeof(words), "this placement driver follows the one at %s", leader);
 	else if (members.n > 1)
 		snprintf(words, sizeof(words), "no placement driver leads now: more than half of the %u must be up", members.n);

@@ -479,7 +479,7 @@ found_main(void *arg)
 		bool		known;
 
 		pthread_mutex_lock(&pd->lock);
-		known = pd->is_member;
+		known = pd->is_member || pd->is_removed;
 		pthread_mutex_unlock(&pd->lock);
 		replica_status(atomic_load(&pd->replica), &status);
 		if (!known && !status.gone)
@@ -499,6 +499,8 @@ found_begin(Pd *pd, VtError *err)
 
 	if (status == VT_OK)
 		status = load_identity(pd, err);
+	if (status == VT_OK)
+		status = drivers_check_place(pd, err);
 	if (status == VT_OK)
 		status = load_founders(pd, err);
 	if (status != VT_OK)

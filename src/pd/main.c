@@ -18,7 +18,8 @@
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
-	{.name = "advertise", .help = "endpoint the others are told, and find in --peers (default: listen)", .fallback = ""},
+	{.name = "expose", .help = "a second endpoint to listen on, for others than this machine, tcp://ADDRESS:PORT", .fallback = ""},
+	{.name = "advertise", .help = "endpoint the others are told, and find in --peers (default: expose, or listen)", .fallback = ""},
 	{.name = "peers", .help = "endpoints of the other placement drivers, separated by commas", .fallback = ""},
 	{.name = "checkpoint", .help = "KiB of Raft log before a checkpoint cuts it", .fallback = "16384", .low = 16, .high = 1 << 20},
 	{.name = "keep_dropped", .help = "seconds that the data of a dropped index is kept; less when a disk is short", .fallback = "86400", .low = 0, .high = 100 * 86400},
@@ -102,11 +103,12 @@ main(int argc, char **argv)
 	if (store_open(path, &row_options, &rows, &err) != VT_OK)
 		return fail(&err);
 	options.listen = get("listen")->text;
-	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.listen;
+	options.expose = get("expose")->text[0] ? get("expose")->text : NULL;
+	options.advertise = get("advertise")->text[0] ? get("advertise")->text : NULL;
 	options.boot_epoch = daemon_boot_epoch();
 	options.keep_dropped_us = get("keep_dropped")->number * INT64_C(1000000);
-	/* One that lives with its server (embedded) need not ask itself whether that is alive. */
-	if (!get("death_fd")->text[0])
+	/* One that lives with its server (embedded), and is reached by no other, need not ask itself whether that is alive. */
+	if (!get("death_fd")->text[0] || options.expose)
 		options.lease_us = get("lease_time")->number * INT64_C(1000000);
 	options.down_after_us = get("down_after")->number * INT64_C(1000000);
 	options.verify_us = get("verify_every")->number * INT64_C(3600000000);

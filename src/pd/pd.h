@@ -28,7 +28,8 @@ typedef struct Pd Pd;
 typedef struct PdOptions
 {
 	const char *listen;			/* endpoint */
-	const char *advertise;		/* where the others find it; NULL: listen */
+	const char *expose;			/* a second endpoint, for others than our own machine; NULL = none */
+	const char *advertise;		/* where the others find it; NULL: expose, or listen */
 	const char *peers;			/* those of the other drivers, separated by commas */
 	uint64_t	boot_epoch;
 	int64_t		keep_dropped_us;	/* how long a dropped collection can come back */

@@ -510,6 +510,8 @@ pd_reload(void *arg)
 		return;
 	}
 	net_server_renew(pd->server);
+	if (pd->exposed)
+		net_server_renew(pd->exposed);
 	log_info("certificates were read anew");
 }
 
@@ -548,7 +550,7 @@ await_cluster(Pd *pd, VtError *err)
 		bool		is_ready;
 
 		pthread_mutex_lock(&pd->lock);
-		is_ready = pd->is_member;
+		is_ready = pd->is_member || pd->is_removed;
 		pthread_mutex_unlock(&pd->lock);
 		if (is_ready)
 			return VT_OK;
@@ -597,12 +599,15 @@ begin(Pd *pd, Store *rows, VtError *err)
 	net.handler.refused = on_refused;
 	net.handler.arg = pd;
 	net.tls = pd->options.tls;
-	return net_server_start(&net, &pd->server, err);
+	status = net_server_start(&net, &pd->server, err);
+	net.endpoint = pd->options.expose;
+	return status == VT_OK && net.endpoint ? net_server_start(&net, &pd->exposed, err) : status;
 }
 
 static void
 let_go(Pd *pd)
 {
+	net_server_stop(pd->exposed);
 	net_server_stop(pd->server);
 	replica_links_stop(pd->links);
 	replica_host_stop(pd->host);
@@ -625,7 +630,7 @@ pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *e
 	pd->log = log;
 	pd->options = *options;
 	if (!pd->options.advertise)
-		pd->options.advertise = pd->options.listen;
+		pd->options.advertise = pd->options.expose ? pd->options.expose : pd->options.listen;
 	pd->commit = commit;
 	pd->started_us = clock_now_us();
 	pd->queue_end = &pd->queue;

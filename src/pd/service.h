@@ -222,6 +222,7 @@ struct Pd
 	ReplicaHost *host;
 	Replica    *_Atomic replica;	/* NULL until there is a group */
 	NetServer  *server;
+	NetServer  *exposed;		/* the second endpoint's; NULL = none */
 
 	/* Ourselves and the others (found.c) */
 	uint64_t	id;				/* our replica and our node */
@@ -230,6 +231,8 @@ struct Pd
 	size_t		npeers;
 	Founders	founders;		/* n = 0: not founded, or we came later; lock */
 	bool		is_member;		/* lock: the catalog says where we are */
+	bool		is_removed;		/* lock: we were, and are told that we are no more */
+	size_t		hints;			/* given since */
 	pthread_t	meeter;
 	pthread_cond_t met;
 	int64_t		started_us;
@@ -352,6 +355,7 @@ extern void op_add_driver(Pd *pd, Question *q);
 extern void op_remove_driver(Pd *pd, Question *q);
 extern void drivers_look(Pd *pd);
 extern void drivers_note(Pd *pd);
+extern VtStatus drivers_check_place(Pd *pd, VtError *err);
 extern const char *leader_endpoint(Pd *pd); /* "" = not known */
 extern void refuse_to_lead(Pd *pd, Question *q);
 extern VtStatus found_cluster(Pd *pd);

@@ -35,6 +35,16 @@ store_bound(const CatalogStore *store, const char *name, VtError *err)
 				   store->id, store->name, name);
 }
 
+/* Another store that is on another machine than its placement driver may be; NULL = none. */
+static const CatalogStore *
+store_elsewhere(Pd *pd, uint64_t but)
+{
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+		if (pd->catalog->stores[i]->id != but && strncmp(pd->catalog->stores[i]->endpoint, "tcp:", strlen("tcp:")) == 0)
+			return pd->catalog->stores[i];
+	return NULL;
+}
+
 /* name: in the certificate that is shown; "" = none is */
 VtStatus
 register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err)
@@ -75,6 +85,9 @@ register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *
 			known = pd->catalog->stores[i];
 	if (known && store_bound(known, name, err) != VT_OK)
 		return err->code;
+	if (strncmp(endpoint, "unix:", strlen("unix:")) == 0 && store_elsewhere(pd, known ? known->id : 0))
+		return vt_fail(err, VT_DENIED, "the worker at %s could not come to this one at %s: expose it, or let it listen on tcp",
+					   store_elsewhere(pd, known ? known->id : 0)->endpoint, endpoint);
 	store.id = known ? known->id : meta.next_id++;
 	store.data_id = data_id;
 	store.draining = known && known->draining;

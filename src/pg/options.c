@@ -20,6 +20,9 @@ char	   *vectron_tls_ca_file;
 char	   *vectron_tls_cert_file;
 char	   *vectron_tls_key_file;
 char	   *vectron_embedded_directory;
+char	   *vectron_expose_pd;
+char	   *vectron_expose_worker;
+char	   *vectron_expose_certificates;
 int			vectron_ef_search;
 double		vectron_recall_target;
 int			vectron_write_timeout;
@@ -90,6 +93,18 @@ options_setup(void)
 							   "Empty: the folder vectron in the data directory.",
 							   &vectron_embedded_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.expose_pd",
+							   "Where the embedded placement driver also listens, for other machines.",
+							   "tcp://address:port; see vectronctl expose. At a reload the daemon is started anew.",
+							   &vectron_expose_pd, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.expose_worker",
+							   "Where the embedded worker also listens, for other machines.",
+							   "tcp://address:port; see vectronctl expose. At a reload the daemon is started anew.",
+							   &vectron_expose_worker, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("vectron.expose_certificates",
+							   "Folder with the certificates of the embedded daemons.",
+							   "ca.crt, pd-embedded.crt, worker-embedded.crt and the keys of the latter two.",
+							   &vectron_expose_certificates, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("vectron.ef_search",
 							"Candidates kept during a search: more is slower and finds more.",
 							NULL, &vectron_ef_search, 100, 1, 10000, PGC_USERSET, 0,

@@ -14,6 +14,10 @@
  * running and adopts them: whoever answers on the socket is the daemon, and the
  * socket tells its process id.
  *
+ * On the way to a cluster of several machines they also listen for those, by
+ * vectron.expose_pd and vectron.expose_worker (docs/cluster.md), and run until
+ * these are taken back, beside the drivers that vectron.pd_endpoints names by then.
+ *
  * It also has processes started that sweep up (sweeper.c), and tells an outside
  * placement driver that this server lives (identity.c).
  *
@@ -54,6 +58,8 @@ PGDLLEXPORT void vectron_supervisor_main(Datum arg);
 #define LOOK_MS 1000			/* how often adopted daemons are looked at */
 #define BACKOFF_MAX_MS 30000
 #define DEATH_FD 3				/* where a daemon finds the pipe */
+#define ARGUMENTS_MAX 24
+#define COMMAND_MAX 16384
 
 typedef struct Daemon
 {
@@ -204,14 +210,63 @@ daemon_exec(char *const *argv)
 	_exit(127);
 }
 
+/* Is the embedded cluster on its way out of this machine?  Then it runs also beside others. */
+static bool
+exposing(void)
+{
+	return vectron_expose_pd[0] || vectron_expose_worker[0] || vectron_expose_certificates[0];
+}
+
+/* A file that a daemon needs: false, and that is told, when it cannot be read. */
+static bool
+is_readable(const char *path)
+{
+	if (access(path, R_OK) == 0)
+		return true;
+	ereport(LOG, (errmsg("could not read file \"%s\": %m", path)));
+	return false;
+}
+
+/*
+ * What an embedded daemon needs to be reached from other machines; how many
+ * options.  With half of it the daemon would not start, so it gets nothing.
+ */
+static int
+daemon_expose(const Daemon *daemon, char **argv)
+{
+	char	   *files[3];
+
+	if (!exposing())
+		return 0;
+	files[0] = psprintf("%s/ca.crt", vectron_expose_certificates);
+	files[1] = psprintf("%s/%s-embedded.crt", vectron_expose_certificates, daemon->name);
+	files[2] = psprintf("%s/%s-embedded.key", vectron_expose_certificates, daemon->name);
+	if (!vectron_expose_pd[0] || !vectron_expose_worker[0] || !vectron_expose_certificates[0] ||
+		!is_readable(files[0]) || !is_readable(files[1]) || !is_readable(files[2]))
+	{
+		ereport(LOG,
+				(errmsg("vectron-%s does not listen for other machines", daemon->name),
+				 errhint("vectron.expose_pd, vectron.expose_worker and vectron.expose_certificates go together; \"vectronctl expose\" tells what each is to be.")));
+		return 0;
+	}
+	argv[0] = "--expose";
+	argv[1] = pstrdup(daemon->socket == 1 ? vectron_expose_pd : vectron_expose_worker);
+	argv[2] = "--tls-ca-file";
+	argv[3] = files[0];
+	argv[4] = "--tls-cert-file";
+	argv[5] = files[1];
+	argv[6] = "--tls-key-file";
+	argv[7] = files[2];
+	return 8;
+}
+
+/* The command that a daemon is to run, ended by NULL. */
 static void
-daemon_start(Daemon *daemon)
+daemon_command(const Daemon *daemon, char *argv[ARGUMENTS_MAX])
 {
 	char		directory[MAXPGPATH];
-	char	   *argv[12];
 	char	   *slash;
 	int			n = 0;
-	pid_t		pid;
 
 	strlcpy(directory, my_exec_path, sizeof(directory));
 	slash = strrchr(directory, '/');
@@ -234,7 +289,62 @@ daemon_start(Daemon *daemon)
 		argv[n++] = "--pd";
 		argv[n++] = pstrdup(cluster_endpoint(1));
 	}
+	n += daemon_expose(daemon, argv + n);
 	argv[n] = NULL;
+}
+
+/* Does a process run this command?  What cannot be seen is believed to. */
+static bool
+is_running(pid_t pid, char *const *argv)
+{
+	char		path[64];
+	char		line[COMMAND_MAX];
+	FILE	   *file;
+	size_t		len;
+	size_t		at = 0;
+	bool		same = true;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) pid);
+	file = AllocateFile(path, "r");
+	len = file ? fread(line, 1, sizeof(line), file) : 0;
+	if (file)
+		FreeFile(file);
+	if (len == 0 || len == sizeof(line))
+		return true;
+	for (; same && *argv; argv++)
+	{
+		size_t		size = strlen(*argv) + 1;
+
+		same = at + size <= len && memcmp(line + at, *argv, size) == 0;
+		at += size;
+	}
+	return same && at == len;
+}
+
+/*
+ * The settings may be others than those that a daemon was started with, perhaps by
+ * a supervisor before us: then it is to end, and will be started with these.
+ */
+static void
+daemon_renew(Daemon *daemon)
+{
+	pid_t		pid = daemon->child ? daemon->child : daemon_listening(daemon);
+	char	   *argv[ARGUMENTS_MAX];
+
+	daemon_command(daemon, argv);
+	if (!pid || is_running(pid, argv))
+		return;
+	ereport(LOG, (errmsg("vectron-%s (process %d) is started anew with other settings", daemon->name, (int) pid)));
+	kill(pid, SIGTERM);
+}
+
+static void
+daemon_start(Daemon *daemon)
+{
+	char	   *argv[ARGUMENTS_MAX];
+	pid_t		pid;
+
+	daemon_command(daemon, argv);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
@@ -361,6 +471,7 @@ on_child_end(SIGNAL_ARGS)
 void
 vectron_supervisor_main(Datum arg)
 {
+	bool		reloaded = true;	/* settings may be others than the daemons' */
 	int			lock;
 
 	(void) arg;
@@ -379,19 +490,21 @@ vectron_supervisor_main(Datum arg)
 	identity_begin();
 	while (!ShutdownRequestPending)
 	{
-		if (cluster_is_embedded())
+		if (cluster_is_embedded() || exposing())
 		{
 			for (int i = 0; i < DAEMONS; i++)
 			{
+				if (reloaded)
+					daemon_renew(&daemons[i]);
 				daemon_look(&daemons[i]);
 				daemon_forgive(&daemons[i]);
 			}
+			reloaded = false;
 		}
 		else
-		{
 			daemons_stop();
+		if (!cluster_is_embedded() || exposing())
 			renew();
-		}
 		sweeper_look();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 daemons[0].backoff_ms || daemons[1].backoff_ms ? 100 : LOOK_MS,
@@ -401,6 +514,7 @@ vectron_supervisor_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			reloaded = true;
 		}
 	}
 	session_note_stop();

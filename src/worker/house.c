@@ -111,6 +111,8 @@ register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 			worker->cluster = id;
 			keep_identity(worker);
 			net_server_set_identity(worker->server, &worker->cluster, worker->store_id);
+			if (worker->exposed)
+				net_server_set_identity(worker->exposed, &worker->cluster, worker->store_id);
 			replica_host_set_node(worker->host, worker->store_id);
 			replica_links_set_identity(worker->links, &worker->cluster, worker->store_id);
 			log_info("store=%s registered", store);

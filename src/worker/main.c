@@ -17,7 +17,8 @@
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
-	{.name = "advertise", .help = "endpoint gateways are told (default: listen)", .fallback = ""},
+	{.name = "expose", .help = "a second endpoint to listen on, for others than this machine, tcp://ADDRESS:PORT", .fallback = ""},
+	{.name = "advertise", .help = "endpoint gateways are told (default: expose, or listen)", .fallback = ""},
 	{.name = "pd", .help = "endpoints of the placement drivers, separated by commas"},
 	{.name = "labels", .help = "where it stands, for vectron-pd --spread: zone=a,rack=r1", .fallback = ""},
 	{.name = "role", .help = "data, or search-only: holds copies that answer searches and have no vote", .fallback = "data"},
@@ -105,7 +106,8 @@ main(int argc, char **argv)
 	options.data = get("data")->text;
 	options.data_id = directory.id;
 	options.listen = get("listen")->text;
-	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.listen;
+	options.expose = get("expose")->text[0] ? get("expose")->text : NULL;
+	options.advertise = get("advertise")->text[0] ? get("advertise")->text : options.expose ? options.expose : options.listen;
 	options.pd = get("pd")->text;
 	options.labels = get("labels")->text;
 	options.search_threads = (uint32_t) get("search_threads")->number;

@@ -213,25 +213,17 @@ speaks_for_itself(const NetConn *conn, Bytes payload)
 		wire_raft_store(payload) == net_conn_store(conn);
 }
 
-/* In net_server_poll(), on the thread that will serve it or queue it. */
-void
-pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+/* What a frame asks, or that its asker has lost interest in; NULL = nothing that is answered. */
+static Request *
+request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload)
 {
-	Worker	   *worker = (Worker *) arg;
 	Request    *request;
 	uint32_t	deadline_ms = UINT32_MAX;
 
 	if (header->kind == WIRE_CANCEL)
 		cancel(worker, header->type, net_conn_id(conn), header->request);
-	if (header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload)))
-	{
-		replica_host_take(worker->host, payload);
-		took_messages = true;
-	}
-	else if (header->kind == WIRE_ONEWAY)
-		atomic_fetch_add(&worker->foreign, 1);
 	if (header->kind != WIRE_REQUEST)
-		return;
+		return NULL;
 	request = vt_alloc0(sizeof(Request));
 	request->conn = net_conn_ref(conn);
 	request->type = header->type;
@@ -244,10 +236,53 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 	request->until_us = request->received_us +
 		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
-	if (header->type == WIRE_CHUNK)
+	return request;
+}
+
+/* In net_server_poll(), on the thread that will serve it or queue it. */
+void
+pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	Worker	   *worker = (Worker *) arg;
+	Request    *request = request_of(worker, conn, header, payload);
+
+	if (header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload)))
+	{
+		replica_host_take(worker->host, payload);
+		took_messages = true;
+	}
+	else if (header->kind == WIRE_ONEWAY)
+		atomic_fetch_add(&worker->foreign, 1);
+	if (request && header->type == WIRE_CHUNK)
 		intake_put(worker->intake, request);
-	else
+	else if (request)
 		request_queue_add(&taken, request);
+}
+
+/*
+ * On a thread that serves nobody and must not step the cores.  It may still come
+ * when the pool has stopped, and intake and host are about to.
+ */
+void
+pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
+{
+	Worker	   *worker = (Worker *) arg;
+	Request    *request = request_of(worker, conn, header, payload);
+	bool		ours = header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload));
+
+	if (header->kind == WIRE_ONEWAY && !ours)
+		atomic_fetch_add(&worker->foreign, 1);
+	pthread_mutex_lock(&worker->lock);
+	if (ours && !worker->stopping)
+		replica_host_receive(worker->host, payload);
+	if (request && header->type == WIRE_CHUNK && !worker->stopping)
+	{
+		intake_put(worker->intake, request);
+		request = NULL;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	if (request && put_in_queue(worker, request, true))
+		net_server_wake(worker->server);
 }
 
 static void

@@ -118,6 +118,7 @@ struct Worker
 	Store	   *log;
 	ReplicaHost *host;
 	NetServer  *server;
+	NetServer  *exposed;		/* the second endpoint's; NULL = none */
 	char	   *shards_path;
 	int64_t		started_us;
 
@@ -205,6 +206,9 @@ typedef struct PoolFigures
 
 extern PoolFigures pool_figures(Worker *worker);
 extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
+
+/* The same in a callback of a server that is not polled. */
+extern void pool_take_exposed(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
 extern void request_free(Request *request);
 extern void request_queue_add(RequestQueue *queue, Request *request);
 extern Request *request_queue_take(RequestQueue *queue);	/* NULL = it is empty */

@@ -227,6 +227,8 @@ worker_reload(void *arg)
 		return;
 	}
 	net_server_renew(worker->server);
+	if (worker->exposed)
+		net_server_renew(worker->exposed);
 	log_info("certificates were read anew");
 }
 
@@ -319,6 +321,15 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status != VT_OK)
 		return status;
 	pool_start(worker);
+	if (options->expose)
+	{
+		net.endpoint = options->expose;
+		net.polled = false;
+		net.handler.frame = pool_take_exposed;
+		status = net_server_start(&net, &worker->exposed, err);
+		if (status != VT_OK)
+			return status;
+	}
 	status = chores_start(worker, err);
 	if (status != VT_OK)
 		return status;
@@ -344,6 +355,7 @@ worker_stop(Worker *worker)
 	replica_links_stop(worker->links);
 	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);
+	net_server_stop(worker->exposed);
 	net_server_stop(worker->server);
 	saver_stop(worker->saver, begin);
 	verifier_stop(worker->verifier);

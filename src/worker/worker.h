@@ -19,6 +19,7 @@ typedef struct WorkerOptions
 	const char *data;			/* directory, already locked */
 	VtId		data_id;
 	const char *listen;			/* endpoint */
+	const char *expose;			/* a second endpoint, for others than our own machine; NULL = none */
 	const char *advertise;		/* what PD tells gateways */
 	const char *pd;				/* endpoints of PDs, separated by commas */
 	const char *labels;			/* "zone=a,rack=r1"; NULL = none */

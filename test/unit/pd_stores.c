@@ -2,7 +2,7 @@
  *
  * pd_stores.c
  *	  Whose word counts for a store: that of the certificate it came with first.
- *	  Whose silence says nothing.
+ *	  Where it may listen, and whose silence says nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -125,6 +125,63 @@ a_frozen_driver_listens_anew(void **state)
 	end(w);
 }
 
+/* Where others are on other machines, a socket is no place to come to. */
+static void
+places_that_others_reach(void **state)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	CatalogDriver self = {.id = 5, .endpoint = "unix:/pd"};
+	CatalogDriver other = {.id = 6, .endpoint = "tcp://10.0.0.2:7400"};
+	Buf			command = {0};
+	VtId		directory;
+	uint64_t	store = 0;
+	VtError		err = {0};
+	char		text[VT_ID_TEXT];
+	json_t	   *body;
+	json_t	   *reply = NULL;
+
+	(void) state;
+	world_begin(w, 1, 1);
+	run_seconds(w, 1);
+	w->pd.id = self.id;
+	w->pd.options.advertise = self.endpoint;
+	command_begin(&command);
+	command_driver(&command, &self);
+	world_commit(&w->pd, &command);
+	assert_int_equal(drivers_check_place(&w->pd, &err), VT_OK);
+	command_begin(&command);
+	command_driver(&command, &other);
+	world_commit(&w->pd, &command);
+	assert_int_equal(drivers_check_place(&w->pd, &err), VT_DENIED);
+	assert_non_null(strstr(err.msg, "tcp://10.0.0.2:7400 could not come"));
+	w->pd.options.advertise = "tcp://10.0.0.1:7400";
+	assert_int_equal(drivers_check_place(&w->pd, &err), VT_OK);
+	buf_free(&command);
+
+	/* The same of a store, which is alone until another one comes by tcp. */
+	vt_id_random(&directory);
+	assert_int_equal(comes(w, "w1", &directory, &store), VT_OK);
+	vt_id_format(&w->stores[0].data_id, text);
+	body = json_pack("{s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", text, "endpoint", w->stores[0].endpoint);
+	assert_int_equal(register_store(&w->pd, "", body, &reply, &err), VT_DENIED);
+	assert_non_null(strstr(err.msg, "could not come to this one"));
+	json_decref(body);
+
+	/* And of a driver that is alone again, while another worker than ours may be there. */
+	command_begin(&command);
+	command_dismiss(&command, other.id);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	w->pd.options.advertise = self.endpoint;
+	assert_int_equal(drivers_check_place(&w->pd, &err), VT_OK);
+	vt_id_random(&directory);
+	store = 0;
+	assert_int_equal(comes(w, "w2", &directory, &store), VT_OK);
+	assert_int_equal(drivers_check_place(&w->pd, &err), VT_DENIED);
+	assert_non_null(strstr(err.msg, "2 workers listen on tcp"));
+	end(w);
+}
+
 int
 main(void)
 {
@@ -133,6 +190,7 @@ main(void)
 		TEST(a_store_is_bound_to_its_certificate),
 		TEST(the_first_certificate_counts),
 		TEST(a_frozen_driver_listens_anew),
+		TEST(places_that_others_reach),
 	};
 
 	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
