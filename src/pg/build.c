@@ -266,8 +266,6 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	meta_describe(index, &build.meta);
 	build_refuse(heap, index, &build.meta);
 	vt_id_random(&build.meta.generation);
-	if (vt_broken("W1-generation"))
-		memset(&build.meta.generation, 1 + RelationGetRelid(index) % 251, sizeof(VtId));
 	meta_create(index, MAIN_FORKNUM, &build.meta);
 
 	build.room = Max(1, BATCH_BYTES / (int) (sizeof(float) * build.meta.dim));
@@ -303,7 +301,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
  * The init fork of an unlogged index, which becomes its only fork after a crash.
  * Its generation is zero: the entries made before the crash must not come back
  * with it, since the table begins again at its first TID.  The first write gives
- * it a generation of its own (meta_ensure_live).
+ * it one of its own (meta_ensure_live).
  */
 void
 vtbuildempty(Relation index)

@@ -13,10 +13,11 @@
  * session of the server it was settled, and under which fence (settle.c).  They
  * are flushed before anybody acts on them.
  *
- * The page of an unlogged index is not logged.  After a crash it is that of the
- * init fork, with generation zero, which belongs to nobody: the first write
- * then gives it a random one.  So it does to an EMPTY page that was copied and
- * whose generation the original has come to use.
+ * The first write gives an EMPTY index another random generation, unless that was
+ * done in this start of the server: the page may be that of an init fork, which an
+ * unlogged index has after a crash, or have been copied with its server, and the original,
+ * or the copy, uses the one that stands there.  No committed row has an entry
+ * before LIVE is logged, so another generation is as good.
  *
  *-------------------------------------------------------------------------
  */
@@ -250,22 +251,22 @@ meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *t
 static void
 meta_begin_life(Relation index, VectronMeta *meta)
 {
-	Buffer		buffer = ReadBuffer(index, 0);
-	VectronMeta *there;
+	VectronMeta begun = *meta;
 
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	there = meta_of_page(BufferGetPage(buffer));
-	if (there->state == VECTRON_EMPTY && vt_id_equal(&there->generation, &meta->generation))
-	{
-		GenericXLogState *state = GenericXLogStart(index);
-		VtId		generation;
+	vt_id_random(&begun.generation);
+	if (vt_broken("W1-generation"))
+		memset(&begun.generation, 1 + RelationGetRelid(index) % 251, sizeof(VtId));
+	begun.session = *identity_session();
+	(void) meta_change(index, meta, VECTRON_EMPTY, &begun);
+}
 
-		vt_id_random(&generation);
-		meta_of_page(GenericXLogRegisterBuffer(state, buffer, 0))->generation = generation;
-		GenericXLogFinish(state);
-	}
-	memcpy(meta, meta_of_page(BufferGetPage(buffer)), sizeof(*meta));
-	UnlockReleaseBuffer(buffer);
+/* Was the generation of this EMPTY index made in this start of the server? */
+static bool
+is_begun_here(const VectronMeta *meta)
+{
+	if (vt_broken("W7-empty") || vt_broken("W1-zero"))
+		return !vt_id_is_zero(&meta->generation);
+	return vt_id_equal(&meta->session, identity_session());
 }
 
 /* A name for people, in UTF-8 whatever the database speaks. */
@@ -338,26 +339,27 @@ warn_of_few_replicas(Relation index, const VtId *generation)
  * When the collection was made but LIVE not logged, it stays empty and the
  * sweeper finds it.
  *
- * An index that is EMPTY may have been copied, with its database or its server,
- * and the original may have been first to write.  No committed row of ours has
- * an entry, since LIVE is logged before any: another generation is as good.
+ * A database may have been copied with an EMPTY index whose life this server has
+ * begun, and the original may have been first to write: then it begins another.
  */
 bool
 meta_ensure_live(Relation index, VectronMeta *meta)
 {
 	bool		renewed = false;
 
-	if (vt_id_is_zero(&meta->generation))
-		meta_begin_life(index, meta);
 	while (meta->state == VECTRON_EMPTY)
 	{
 		VectronMeta live = *meta;
 		VtError		err = {0};
 		VtStatus	status;
 
+		if (!is_begun_here(meta))
+		{
+			meta_begin_life(index, meta);
+			continue;
+		}
 		live.state = VECTRON_LIVE;
 		live.owner = *identity_owner();
-		live.session = *identity_session();
 		status = meta_create_collection(index, &live, &err);
 		if (!renewed && (status == VT_NOT_OWNER || status == VT_GONE))
 		{

@@ -15,10 +15,15 @@
  *	1.	The shards must have heard of no WAL position beyond what this directory
  *		shares with the session that used the index last (session.c).  W3 makes
  *		that hold after any crash: what a shard hears of was flushed before.
- *	2.	The fence is raised, so that nothing of that session, however late, is
- *		applied any more (W6).
- *	3.	Looked at again, since something may have come between.
- *	4.	The page says that the index was settled in this session, and what the
+ *	2.	PD has this session as the one that goes on.  It is asked each time, so that
+ *		who was superseded does not spoil the index for its successor; if it
+ *		does not answer, that stops nobody as long as the shards have no fence
+ *		that the page does not know.
+ *	3.	The fence is raised, so that nothing of an earlier session, however late,
+ *		is applied any more (W6).  If another raise turns out to have come
+ *		between, PD is asked about that one.
+ *	4.	Looked at again, since something may have come between.
+ *	5.	The page says that the index was settled in this session, and what the
  *		fence is.
  *
  * The other side of it: a server that was superseded, lives and does not know
@@ -45,11 +50,16 @@
 #define RAISING 1
 
 #define RAISE_LOOK_MS 2
-#define RAISE_PATIENCE_MS 50	/* PD is asked for this long now and then */
+#define PATIENCE_MS 50			/* PD is asked for this long where it need not answer */
 
-/* What the shards have heard of.  False: they refuse, and the index is stale. */
+#define SUPERSEDED "another server has gone on with the indexes of this one"
+
+/*
+ * What the shards have heard of, and their highest fence.  False: they refuse,
+ * and the index is stale.
+ */
 static bool
-ask_heard(Relation index, const VectronMeta *meta, uint64 *heard)
+ask_heard(Relation index, const VectronMeta *meta, uint64 *heard, uint64 *fence)
 {
 	ClientMarks marks = {0};
 	VtError		err = {0};
@@ -58,6 +68,7 @@ ask_heard(Relation index, const VectronMeta *meta, uint64 *heard)
 										   &err);
 
 	*heard = marks.lsn;
+	*fence = marks.fence;
 	client_marks_free(&marks);
 	if (cluster_refused(status))
 	{
@@ -69,12 +80,12 @@ ask_heard(Relation index, const VectronMeta *meta, uint64 *heard)
 }
 
 static bool
-is_past(Relation index, const VectronMeta *meta, uint64 shared_until)
+is_past(Relation index, const VectronMeta *meta, uint64 shared_until, uint64 *fence)
 {
 	uint64		heard;
 	char		reason[sizeof(meta->stale_reason)];
 
-	if (!ask_heard(index, meta, &heard))
+	if (!ask_heard(index, meta, &heard, fence))
 		return false;
 	if (heard <= shared_until || vt_broken("W7-back"))
 		return true;
@@ -84,7 +95,27 @@ is_past(Relation index, const VectronMeta *meta, uint64 shared_until)
 	return false;
 }
 
-/* Steps 1 to 4; *meta is what the page says. */
+/*
+ * May this server raise the fence over one it found?  One that the page does not
+ * know was raised by a successor, or by us in vain: that is for PD to say.
+ */
+static bool
+may_raise_over(Relation index, const VectronMeta *meta, uint64 found)
+{
+	bool		ours = true;
+
+	if (vt_broken("W7-settle"))
+		return true;
+	if (found > meta->fence)
+		ours = identity_confirm();
+	else
+		(void) identity_ask(PATIENCE_MS, &ours);
+	if (!ours)
+		meta_set_stale(index, &meta->generation, SUPERSEDED);
+	return ours;
+}
+
+/* Steps 1 to 5; *meta is what the page says. */
 static void
 settle_locked(Relation index, const VectronMeta *meta)
 {
@@ -96,13 +127,14 @@ settle_locked(Relation index, const VectronMeta *meta)
 	VtError		err = {0};
 	VtStatus	status;
 	uint64_t	fence = 0;
+	uint64		found;
 
 	if (shared_until == 0 && !vt_broken("W7-back"))
 	{
 		meta_set_stale(index, &meta->generation, "the server was started and stopped without vectron after a crash: it may have been a copy");
 		return;
 	}
-	if (!is_past(index, meta, shared_until))
+	if (!is_past(index, meta, shared_until, &found) || !may_raise_over(index, meta, found))
 		return;
 	memset(&writer, 0, sizeof(writer));
 	writer.generation = meta->generation;
@@ -112,7 +144,9 @@ settle_locked(Relation index, const VectronMeta *meta)
 	status = client_raise(cluster_client(), &writer, &fence, &marks, &err);
 	client_marks_free(&marks);
 	cluster_check(status, &err, "could not raise the fence of", index);
-	if (!is_past(index, meta, shared_until))
+	if (fence - 1 > found && !may_raise_over(index, meta, fence - 1))
+		return;
+	if (!is_past(index, meta, shared_until, &found))
 		return;
 	settled.session = *identity_session();
 	settled.fence = fence;
@@ -171,7 +205,7 @@ ask_whose(Relation index, const VtId *generation, uint64 fence)
 			return true;
 		if (!raising || clock_now_us() >= until)
 			return identity_confirm();
-		if (identity_ask(RAISE_PATIENCE_MS, &ours))
+		if (identity_ask(PATIENCE_MS, &ours))
 			return ours;
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RAISE_LOOK_MS,
@@ -196,7 +230,7 @@ settle_fence(Relation index, const VtId *generation, uint64 fence)
 		return true;			/* replaced meanwhile: nobody reads it any more */
 	if (fence > meta.fence && !ask_whose(index, generation, fence))
 	{
-		meta_set_stale(index, generation, "another server has gone on with the indexes of this one");
+		meta_set_stale(index, generation, SUPERSEDED);
 		return false;
 	}
 	pending_note_fence(generation, fence);

@@ -24,21 +24,27 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE t (id int, v vector(2));
 	INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(1, 100) n;
 	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 2);
+	CREATE TABLE u AS SELECT * FROM t;
+	CREATE INDEX u_v ON u USING vectron (v vector_l2_ops) WITH (shards = 2);
+	CREATE TABLE w (LIKE t);
+	CREATE INDEX w_v ON w USING vectron (v vector_l2_ops);
 });
 
 # What the table has and what the cluster has: one text, also when that is an error.
 sub agrees
 {
-	my ($server) = @_;
+	my ($server, $index) = @_;
+	$index //= 't_v';
 	my ($status, $out, $err) = $server->psql('postgres',
-		q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')});
+		"SELECT entries, missing, extra, wrong FROM vectron.check_index('$index')");
 	return $out . $err;
 }
 
 sub state_is
 {
-	my ($server) = @_;
-	return $server->safe_psql('postgres', q{SELECT state FROM vectron.index_meta('t_v')});
+	my ($server, $index) = @_;
+	$index //= 't_v';
+	return $server->safe_psql('postgres', "SELECT state FROM vectron.index_meta('$index')");
 }
 
 # The first query may be told that its index is stale, and to be run again.
@@ -136,9 +142,9 @@ my $asks = sub {
 	$s->{out} =~ s/done\n//;
 	return $s->{out} . $s->{err};
 };
-my ($reader, $writer) = ($session->(), $session->());
+my ($reader, $writer, $newcomer) = ($session->(), $session->(), $session->());
 my $search = q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[60,60]' LIMIT 1};
-is($asks->($_, $search), "60\n", 'a session that has used the index') for $reader, $writer;
+is($asks->($_, $search), "60\n", 'a session that has used the index') for $reader, $writer, $newcomer;
 my ($supervisor) = reverse slurp_file($node->logfile) =~ /vectron supervisor in charge, process (\d+)/g;
 my $successor = clone_of($node, 'successor');
 kill 'STOP', $supervisor;
@@ -146,13 +152,25 @@ $successor->start;
 is(nearest($successor, 60), '60', 'a copy goes on when the original is silent');
 is(state_is($successor), 'live', 'with the index');
 $successor->safe_psql('postgres', q{INSERT INTO t VALUES (300, '[60.1,60]'); DELETE FROM t WHERE id BETWEEN 40 AND 50; VACUUM t});
+
+# Indexes that the original has not used since it started: one that its successor has
+# only searched, so that nothing but the fence tells of it, and one that held nothing.
+is($successor->safe_psql('postgres', q{SET enable_seqscan = off; SELECT id FROM u ORDER BY v <-> '[60,60]' LIMIT 1}), '60',
+	'the successor uses another index for the first time');
+$successor->safe_psql('postgres', q{INSERT INTO w VALUES (1, '[1,1]')});
+is($asks->($newcomer, q{INSERT INTO w SELECT n, ARRAY[n, n] FROM generate_series(1, 5) n}), '', 'so does the original,');
+is($asks->($newcomer, q{INSERT INTO u VALUES (401, '[60.2,60]')}), '', 'which does not know that it was superseded');
+is(state_is($node, 'u_v'), 'stale', 'a fence that it did not raise makes an index stale');
+is(agrees($successor, 'u_v'), '100|0|0|0', 'no entry of the original is in the index of its successor');
+is(agrees($successor, 'w_v'), '1|0|0|0', 'nor in one that both began to fill');
+
 like($asks->($reader, q{SELECT id FROM t ORDER BY v <-> '[60.1,60]' LIMIT 1}), qr/became stale after the query was planned/,
 	'a search of the original does not believe what it is told');
 is($asks->($writer, q{INSERT INTO t VALUES (400, '[70.1,70]')}), '', 'a write of the original goes on without the index');
 is($asks->($reader, $search), "60\n", 'and so do its searches');
 is(state_is($node), 'stale', 'which is stale there');
 is(agrees($successor), '92|0|0|0', 'the one that goes on never noticed');
-foreach my $s ($reader, $writer)
+foreach my $s ($reader, $writer, $newcomer)
 {
 	$s->{in} .= "\\q\n";
 	$s->{psql}->finish;
