@@ -53,27 +53,50 @@ put_tag(Buf *out, const Shard *shard)
 	buf_put_u32(out, desc->element);
 }
 
-VtStatus
-shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err)
+/* With the graph's lock held. */
+static VtStatus
+save(Shard *shard, ShardPace pace, void *arg, VtError *err)
 {
 	char		path[4096];
 	Buf			tag = {0};
 	RecordsFile file = {.path = path, .pace = pace, .arg = arg};
-	ShardFigures figures;
+	ShardFigures figures = shard_figures(shard);
 	VtStatus	status;
 
 	graph_path(path, sizeof(path), shard);
 	put_tag(&tag, shard);
 	file.tag = buf_bytes(&tag);
-	pthread_mutex_lock(&shard->graph_lock);
-	figures = shard_figures(shard);
 	status = records_save(shard->records, &file, err);
 	/* What waited is not in the file. */
 	if (status == VT_OK && figures.waiting < figures.changes)
 		atomic_store(&shard->saved_changes, figures.changes - figures.waiting);
-	pthread_mutex_unlock(&shard->graph_lock);
 	buf_free(&tag);
 	return status;
+}
+
+VtStatus
+shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err)
+{
+	VtStatus	status;
+
+	pthread_mutex_lock(&shard->graph_lock);
+	status = save(shard, pace, arg, err);
+	pthread_mutex_unlock(&shard->graph_lock);
+	return status;
+}
+
+/* Unless somebody does it now, which may take long: then what is there has to do. */
+static void
+save_to_send(Shard *shard, ShardPace pace, void *arg)
+{
+	VtError		err = {0};
+
+	if (pthread_mutex_trylock(&shard->graph_lock) != 0)
+		return;
+	if (save(shard, pace, arg, &err) != VT_OK && err.code != VT_CANCELLED)
+		log_warn("shard=%llu: its graph could not be saved to be sent: %s", (unsigned long long) shard->desc.shard,
+				 vt_error_words(&err));
+	pthread_mutex_unlock(&shard->graph_lock);
 }
 
 bool
@@ -86,15 +109,11 @@ int
 shard_open_graph(Shard *shard, ShardPace pace, void *arg)
 {
 	ShardFigures figures = shard_figures(shard);
-	uint64_t	saved = atomic_load(&shard->saved_changes);
 	char		path[4096];
-	VtError		err = {0};
 
-	if (figures.changes > saved + figures.waiting + figures.records / SENT_STALE_SHARE &&
-		!atomic_load(&shard->disk_low) && shard_save_graph(shard, pace, arg, &err) != VT_OK &&
-		err.code != VT_CANCELLED)
-		log_warn("shard=%llu: its graph could not be saved to be sent: %s", (unsigned long long) shard->desc.shard,
-				 vt_error_words(&err));
+	if (figures.changes > atomic_load(&shard->saved_changes) + figures.waiting + figures.records / SENT_STALE_SHARE &&
+		!atomic_load(&shard->disk_low))
+		save_to_send(shard, pace, arg);
 	graph_path(path, sizeof(path), shard);
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
