@@ -12,6 +12,7 @@
 #include "worker_gateway.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -99,6 +100,7 @@ start(int number)
 	if (node->pid == 0)
 	{
 		close(ready[0]);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);	/* a test that is killed leaves no workers */
 		if (run_worker(number) == VT_OK && write(ready[1], "r", 1) == 1)
 			for (;;)
 				pause();
