@@ -25,6 +25,7 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/varlena.h"
 
 #include "index.h"
@@ -43,6 +44,7 @@ static char *client_files[3];	/* CA, certificate, key */
 static uint64 client_epoch = 0;	/* tells one client from the next */
 static bool error_caught = false;	/* in backend_wait(), to be thrown again */
 static int64_t down_until = 0;
+static int64_t left_out_us = 0;	/* when the planner last left an index out for that; 0 = not lately */
 static bool cleaning = false;	/* an error is being cleaned up after */
 
 /*
@@ -101,6 +103,36 @@ wait_readable(int fd, long timeout_ms)
 	return WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0 ? event.events : 0;
 }
 
+/*
+ * Wait for the latch, the descriptor or the time.  False: that has raised an error,
+ * such as too many files being open, which stays on the error stack as one of an interrupt does.
+ */
+static bool
+wait_once(int fd, bool want_read, bool want_write, long left_ms, int *happened)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const int	events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH |
+		(want_read ? WL_SOCKET_READABLE : 0) | (want_write ? WL_SOCKET_WRITEABLE : 0);
+
+	PG_TRY();
+	{
+		if (fd >= 0 && want_read && !want_write)
+			*happened = wait_readable(fd, left_ms);
+		else
+			*happened = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd, left_ms,
+										  PG_WAIT_EXTENSION);
+	}
+	PG_CATCH();
+	{
+		error_caught = true;
+		/* A set that is only half made is none. */
+		forget_wait_set();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return !error_caught;
+}
+
 static VtStatus
 backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_write,
 			 int64_t until_us)
@@ -108,24 +140,14 @@ backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_
 	for (;;)
 	{
 		int64_t		left_us = until_us - clock_now_us();
-		long		left_ms;
-		int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
-		int			rc;
+		int			rc = 0;
 
 		if (!interrupts_pass())
 			return VT_CANCELLED;
 		if (left_us <= 0)
 			return VT_TIMEOUT;
-		left_ms = (long) Min((left_us + 999) / 1000, 1000 * 3600);
-		if (want_read)
-			events |= WL_SOCKET_READABLE;
-		if (want_write)
-			events |= WL_SOCKET_WRITEABLE;
-		if (fd >= 0 && want_read && !want_write)
-			rc = wait_readable(fd, left_ms);
-		else
-			rc = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd, left_ms,
-								   PG_WAIT_EXTENSION);
+		if (!wait_once(fd, want_read, want_write, (long) Min((left_us + 999) / 1000, 1000 * 3600), &rc))
+			return VT_CANCELLED;
 		if (rc & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		if (rc & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE))
@@ -410,6 +432,7 @@ cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *o
 	if (status != VT_UNAVAILABLE && status != VT_TIMEOUT)
 		return;
 	down_until = clock_now_us() + DOWN_US;
+	ResetPlanCache();
 	if (status == VT_UNAVAILABLE ||
 		(vectron_read_timeout >= TELLING_MS && vectron_write_timeout >= TELLING_MS))
 		health_note_failure(generation, owner);
@@ -477,5 +500,22 @@ cluster_check_generation(VtStatus status, const VtError *err, const char *doing,
 bool
 cluster_believed_down(const VtId *generation)
 {
-	return (down_until != 0 && clock_now_us() < down_until) || health_is_down(generation);
+	bool		down = (down_until != 0 && clock_now_us() < down_until) || health_is_down(generation);
+
+	if (down)
+		left_out_us = clock_now_us();
+	return down;
+}
+
+/*
+ * When a statement begins: a plan that does without an index because something is
+ * out of reach is not kept for longer than that is believed without a look.
+ */
+void
+cluster_plan_again(void)
+{
+	if (left_out_us == 0 || clock_now_us() - left_out_us < DOWN_US)
+		return;
+	left_out_us = 0;
+	ResetPlanCache();
 }

@@ -246,6 +246,7 @@ vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement elem
 static void
 on_executor_start(QueryDesc *query, int eflags)
 {
+	cluster_plan_again();
 	if (query->plannedstmt->parallelModeNeeded && !pending_is_empty())
 		pending_flush();
 	if (next_executor_start)

@@ -15,6 +15,9 @@
  * try in vain renews the file's time, and a file that nobody has renewed for a
  * minute is not believed any more.  So nothing depends on the supervisor.
  *
+ * Plans that sessions keep with an index are made anew when a file comes, those
+ * without one a while later, as long as it takes (cluster_plan_again).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -36,6 +39,14 @@
 #define BELIEVED_S 60
 #define PROBE_MS 2000
 #define PROBES_MAX 64			/* in one go; the rest another time */
+
+static bool
+is_believed(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && time(NULL) - st.st_mtime < BELIEVED_S;
+}
 
 static char *
 down_path(const char *name)
@@ -65,6 +76,7 @@ health_note_failure(const VtId *generation, const WireOwner *owner)
 	char	   *directory = psprintf("%s/down", identity_directory());
 	char		incarnation[VT_ID_TEXT] = "0";
 	char	   *line;
+	bool		known = is_believed(path);
 	int			fd;
 
 	(void) mkdir(directory, pg_dir_create_mode);
@@ -72,6 +84,8 @@ health_note_failure(const VtId *generation, const WireOwner *owner)
 	if (fd < 0)
 	{
 		(void) utimensat(AT_FDCWD, path, NULL, 0);
+		if (!known)
+			plan_forget(InvalidOid);
 		return;
 	}
 	if (owner)
@@ -81,6 +95,7 @@ health_note_failure(const VtId *generation, const WireOwner *owner)
 	if (write(fd, line, strlen(line)) != (ssize_t) strlen(line))
 		(void) unlink(path);
 	CloseTransientFile(fd);
+	plan_forget(InvalidOid);
 }
 
 /* What a file says; false when there is none, or none that makes sense yet. */
@@ -103,14 +118,6 @@ read_down(const char *path, TimestampTz *since, WireOwner *owner)
 	if (!vt_id_parse(incarnation, &owner->incarnation))
 		memset(&owner->incarnation, 0, sizeof(owner->incarnation));
 	return true;
-}
-
-static bool
-is_believed(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && time(NULL) - st.st_mtime < BELIEVED_S;
 }
 
 /* For the planner: is the generation, or everything, believed to be out of reach? */

@@ -403,40 +403,60 @@ identity_begin(void)
 	(void) unlink(identity_file("stopped"));
 }
 
-bool
-identity_is_ours(const WireOwner *other)
-{
-	return wire_owner_equal(identity_owner(), other);
-}
-
 /*
- * For the planner, which makes no call (R5): may an index with this owner be
- * ours?  False is certain.  Before the first use of the cluster it is judged by
- * what lies here: a directory that is a copy, or was promoted, will be given
- * another incarnation.  The files are only ever replaced whole, so no lock.
+ * Is this the owner that the files here tell of?  They are only ever replaced whole,
+ * so no lock.
  */
-bool
-identity_may_be_ours(const WireOwner *other)
+static bool
+lies_here(const WireOwner *other)
 {
 	Lease		lease;
 	Marker		marker;
 	bool		copied = false;
 
-	if (owner_known)
-		return wire_owner_equal(&owner, other);
-	if (other->system != GetSystemIdentifier() || other->database != MyDatabaseId)
+	if (other->system != GetSystemIdentifier() || other->database != MyDatabaseId ||
+		!marker_read(&marker, &copied) || copied)
 		return false;
-	if (vt_id_equal(&kept, &other->incarnation) && !vt_id_is_zero(&kept))
+	lease_read(&lease);
+	return vt_id_equal(&lease.marker, &marker.id) && lease.system == other->system &&
+		lease.timeline == GetWALInsertionTimeLine() && !vt_id_is_zero(&lease.incarnation) &&
+		vt_id_equal(&lease.incarnation, &other->incarnation);
+}
+
+/*
+ * Another session may have found out that this server is another one by now, and built
+ * the index anew: that one is ours as well.
+ */
+bool
+identity_is_ours(const WireOwner *other)
+{
+	if (wire_owner_equal(identity_owner(), other))
+		return true;
+	if (!lies_here(other))
+		return false;
+	identity_forget();
+	return wire_owner_equal(identity_owner(), other);
+}
+
+/*
+ * For the planner, which makes no call (R5): may an index with this owner be
+ * ours?  False is certain, as things are.  It is judged by what lies here: a
+ * directory that is a copy, or was promoted, will be given another incarnation.
+ */
+bool
+identity_may_be_ours(const WireOwner *other)
+{
+	if (owner_known && wire_owner_equal(&owner, other))
+		return true;
+	if (!owner_known && vt_id_equal(&kept, &other->incarnation) && !vt_id_is_zero(&kept) &&
+		other->system == GetSystemIdentifier() && other->database == MyDatabaseId)
 		return true;
 
 	/* Another session may have leased one since: look each time. */
-	if (!marker_read(&marker, &copied) || copied)
+	if (!lies_here(other))
 		return false;
-	lease_read(&lease);
-	if (vt_id_equal(&lease.marker, &marker.id) && lease.system == other->system &&
-		lease.timeline == GetWALInsertionTimeLine())
-		kept = lease.incarnation;
-	return vt_id_equal(&kept, &other->incarnation) && !vt_id_is_zero(&kept);
+	kept = other->incarnation;
+	return true;
 }
 
 /* Ask again next time. */

@@ -158,6 +158,7 @@ extern void cluster_rethrow(void);
 extern bool cluster_is_embedded(void);
 extern const char *cluster_endpoint(int n);
 extern bool cluster_believed_down(const VtId *generation);
+extern void cluster_plan_again(void);
 
 /* health.c */
 extern void health_note_failure(const VtId *generation, const WireOwner *owner);
@@ -267,6 +268,7 @@ extern text *monitor_text(const char *said);
 
 /* plan.c */
 extern void plan_setup(void);
+extern void plan_forget(Oid table);
 
 /* supervisor.c */
 extern void supervisor_setup(void);

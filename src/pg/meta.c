@@ -400,11 +400,13 @@ meta_set_stale(Relation index, const VtId *generation, const char *reason)
 	stale.state = VECTRON_STALE;
 	stale.stale_since = GetCurrentTimestamp();
 	strlcpy(stale.stale_reason, reason, sizeof(stale.stale_reason));
-	if (meta_change(index, &meta, VECTRON_LIVE, &stale))
-		ereport(LOG,
-				(errmsg("index \"%s\" is stale and no longer used: %s",
-						RelationGetRelationName(index), reason),
-				 errhint("REINDEX INDEX makes it live again.")));
+	if (!meta_change(index, &meta, VECTRON_LIVE, &stale))
+		return;
+	plan_forget(index->rd_index->indrelid);
+	ereport(LOG,
+			(errmsg("index \"%s\" is stale and no longer used: %s",
+					RelationGetRelationName(index), reason),
+			 errhint("REINDEX INDEX makes it live again.")));
 }
 
 /* What the index's operator class is for. */

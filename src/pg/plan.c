@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * plan.c
- *	  A distance nobody reads is not computed.
+ *	  A distance nobody reads is not computed; and plans that are kept are made anew
+ *	  when what they count on has changed.
  *
  * In "SELECT id FROM t ORDER BY v <-> $1 LIMIT 10" the distance is a column of
  * the index scan that is thrown away at the top of the plan.  The scan comes in
@@ -14,6 +15,10 @@
  * at it (ties, sorting, merging, locking, a subquery's caller) means another
  * node above the scan, and then the plan stays as it is.
  *
+ * A prepared statement keeps its plan as long as PostgreSQL knows of no change to
+ * its tables.  That an index has become stale, or cannot be reached, is such a
+ * change: without word of it the statement would fail each time it is executed.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -23,7 +28,9 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
+#include "miscadmin.h"
 #include "optimizer/planner.h"
+#include "storage/sinval.h"
 #include "utils/syscache.h"
 
 #include "index.h"
@@ -98,6 +105,23 @@ plan(Query *query, const char *text, int options, ParamListInfo params)
 		is_ours(((IndexScan *) scan)->indexid))
 		drop_distances((IndexScan *) scan, scan == top ? NULL : top);
 	return stmt;
+}
+
+/*
+ * In every session what was planned with this table, or with 0 any table, is planned
+ * anew at its next use.  What has changed was in no transaction, so neither is this:
+ * it also holds if the one at hand fails, as it mostly will.
+ */
+void
+plan_forget(Oid table)
+{
+	SharedInvalidationMessage message;
+
+	memset(&message, 0, sizeof(message));
+	message.rc.id = SHAREDINVALRELCACHE_ID;
+	message.rc.dbId = OidIsValid(table) ? MyDatabaseId : InvalidOid;
+	message.rc.relId = table;
+	SendSharedInvalidMessages(&message, 1);
 }
 
 void

@@ -142,9 +142,10 @@ my $asks = sub {
 	$s->{out} =~ s/done\n//;
 	return $s->{out} . $s->{err};
 };
-my ($reader, $writer, $newcomer) = ($session->(), $session->(), $session->());
+my ($reader, $writer, $newcomer, $idle) = map { $session->() } 1 .. 4;
 my $search = q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[60,60]' LIMIT 1};
-is($asks->($_, $search), "60\n", 'a session that has used the index') for $reader, $writer, $newcomer;
+is($asks->($_, $search), "60\n", 'a session that has used the index') for $reader, $writer, $newcomer, $idle;
+is($asks->($reader, q{SET plan_cache_mode = force_generic_plan; PREPARE near AS SELECT id FROM t ORDER BY v <-> '[60.1,60]' LIMIT 1; EXECUTE near}), "60\n", 'and keeps a plan');
 my ($supervisor) = reverse slurp_file($node->logfile) =~ /vectron supervisor in charge, process (\d+)/g;
 my $successor = clone_of($node, 'successor');
 kill 'STOP', $supervisor;
@@ -164,13 +165,20 @@ is(state_is($node, 'u_v'), 'stale', 'a fence that it did not raise makes an inde
 is(agrees($successor, 'u_v'), '100|0|0|0', 'no entry of the original is in the index of its successor');
 is(agrees($successor, 'w_v'), '1|0|0|0', 'nor in one that both began to fill');
 
-like($asks->($reader, q{SELECT id FROM t ORDER BY v <-> '[60.1,60]' LIMIT 1}), qr/became stale after the query was planned/,
+like($asks->($reader, 'EXECUTE near'), qr/became stale after the query was planned/,
 	'a search of the original does not believe what it is told');
 is($asks->($writer, q{INSERT INTO t VALUES (400, '[70.1,70]')}), '', 'a write of the original goes on without the index');
-is($asks->($reader, $search), "60\n", 'and so do its searches');
+is($asks->($reader, 'EXECUTE near'), "60\n", 'and so do its searches, by a plan made anew');
 is(state_is($node), 'stale', 'which is stale there');
 is(agrees($successor), '92|0|0|0', 'the one that goes on never noticed');
-foreach my $s ($reader, $writer, $newcomer)
+
+# Who had no part in this finds an index that was built under the new lease.
+$node->safe_psql('postgres', 'REINDEX INDEX u_v');
+is($asks->($idle, q{INSERT INTO u VALUES (402, '[60.3,60]')}), '', 'a session that does not know of the new lease writes');
+is(state_is($node, 'u_v'), 'live', 'to an index that was built under it');
+is($asks->($idle, q{SELECT id FROM u ORDER BY v <-> '[60.3,60]' LIMIT 1}), "402\n", 'and searches it');
+is(agrees($node, 'u_v'), '102|0|0|0', 'and that agrees with its table');
+foreach my $s ($reader, $writer, $newcomer, $idle)
 {
 	$s->{in} .= "\\q\n";
 	$s->{psql}->finish;

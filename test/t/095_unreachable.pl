@@ -43,6 +43,11 @@ is($node->safe_psql('postgres', q{SELECT bool_and(unreachable_since IS NULL) FRO
 my $old = $node->background_psql('postgres');
 $old->query_safe('SET enable_seqscan = off');
 is($old->query_safe($near), '50', 'a session that is there before');
+# One that keeps its plan, which PostgreSQL makes anew only when something has changed.
+my $keeps = $node->background_psql('postgres');
+$keeps->query_safe("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE p AS $near");
+is($keeps->query_safe('EXECUTE p'), '50', 'a statement is prepared');
+like($keeps->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'with the index');
 
 # Run SQL that must fail, in time, with this SQLSTATE and a hint.
 sub fails
@@ -78,6 +83,8 @@ is($node->safe_psql('postgres', qq{SELECT extract(epoch FROM unreachable_since) 
 is($node->safe_psql('postgres', $near), '50', 'a new session reads the table at once');
 unlike($node->safe_psql('postgres', $plan), qr/Index Scan/, 'and plans without the index');
 is($old->query_safe($near), '50', 'and so does one that was there');
+is($keeps->query_safe('EXECUTE p'), '50', 'and one that had kept a plan');
+unlike($keeps->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'which is another one now');
 
 is($node->safe_psql('postgres', q{
 	BEGIN; DELETE FROM t WHERE id < 5; SELECT count(*) FROM t; ROLLBACK;
@@ -110,6 +117,9 @@ my ($store) = $node->safe_psql('postgres', q{CREATE TABLE one (id int, v vector(
 	CREATE INDEX one_v ON one USING vectron (v vector_l2_ops) WITH (shards = 1); ANALYZE one;
 	SELECT endpoint FROM vectron.shards WHERE index LIKE '%one_v'}) =~ /worker(\d)/;
 my $away = 3 - $store;
+my $kept = $node->background_psql('postgres');
+$kept->query_safe("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE p AS $near");
+like($kept->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'a plan with the index is kept');
 kill 'STOP', $cluster->pid("worker$away");
 fails('a search that needs a frozen worker', qq{SET vectron.fallback_scan = off; SET enable_seqscan = off; $near}, '57014', 'could not search index "t_v"');
 ok($node->poll_query_until('postgres', q{SELECT unreachable_since IS NOT NULL FROM vectron.indexes WHERE index = 't_v'::regclass}), 'it is noted');
@@ -118,9 +128,13 @@ is($node->safe_psql('postgres', q{SELECT unreachable_since IS NULL FROM vectron.
 like($node->safe_psql('postgres', $one), qr/Index Scan/, 'another index serves');
 $node->safe_psql('postgres', "INSERT INTO one VALUES (3000, '[5,5]')");
 unlike($node->safe_psql('postgres', $plan), qr/Index Scan/, 'that one does not');
+unlike($kept->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'nor is it in a plan that was kept');
 kill 'CONT', $cluster->pid("worker$away");
 ok($node->poll_query_until('postgres', q{SELECT bool_and(unreachable_since IS NULL) FROM vectron.indexes}), 'thawed, it is found to be back');
 like($node->safe_psql('postgres', $plan), qr/Index Scan/, 'and serves again');
-$old->quit;
+$cluster->wait_until('the statement that had kept a plan is planned with it again', sub {
+	return $kept->query_safe('EXPLAIN (COSTS OFF) EXECUTE p') =~ /Index Scan/; });
+is($kept->query_safe('EXECUTE p'), '50', 'also in a plan that is kept');
+$_->quit foreach $old, $keeps, $kept;
 $node->stop;
 done_testing();
