@@ -360,6 +360,7 @@ meta_ensure_live(Relation index, VectronMeta *meta)
 		}
 		live.state = VECTRON_LIVE;
 		live.owner = *identity_owner();
+		live.session = *identity_session();
 		status = meta_create_collection(index, &live, &err);
 		if (!renewed && (status == VT_NOT_OWNER || status == VT_GONE))
 		{
