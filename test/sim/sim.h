@@ -246,6 +246,9 @@ typedef struct Group
 	X(compactions) X(evictions) X(fetches) X(truncations) X(proposed) X(written) \
 	X(reads) X(reads_failed) X(liveness) X(frozen_stores) X(replayed) X(loads) X(sleeps)
 
+/* Of these worlds of shards have none: there replicas neither load nor sleep. */
+#define SIM_RAFT_ALONE(name) (strcmp(name, "loads") == 0 || strcmp(name, "sleeps") == 0)
+
 typedef struct SimCounts
 {
 #define X(name) uint64_t name;
