@@ -405,8 +405,23 @@ take_answer(Writing *w, Target *t, Command *command)
 }
 
 /*
+ * Is a command done whose answer nobody took?  To send looks at the connection, which
+ * may give or end what was sent before on it, and the command at hand: no wait would
+ * tell of that any more.
+ */
+static bool
+has_news(const Writing *w)
+{
+	for (uint32_t s = 0; s < w->route->nshards; s++)
+		for (int i = 0; i < WINDOW; i++)
+			if (w->targets[s].commands[i].n > 0 && w->targets[s].commands[i].request.done)
+				return true;
+	return false;
+}
+
+/*
  * Send what there is room for; returns a target that has commands under way.
- * *soonest: when the first of their tries ends.
+ * *soonest: when the first of their tries ends; 0 = one has ended.
  */
 static Target *
 send_and_take(Writing *w, int64_t *soonest)
@@ -434,6 +449,8 @@ send_and_take(Writing *w, int64_t *soonest)
 				*soonest = command->request.until_us;
 		}
 	}
+	if (has_news(w))
+		*soonest = 0;
 	return busy;
 }
 

@@ -469,6 +469,35 @@ a_write_ends_at_its_deadline(void **state)
 	tear_down(&s);
 }
 
+/*
+ * A connection breaks while a command goes out, and nothing else is under way: it is
+ * sent again at once, not after a wait that nothing would end before the deadline.
+ */
+static void
+a_send_that_breaks_is_known_at_once(void **state)
+{
+	Setup		s;
+	Batch		first = batch_of(0, 10);
+	Batch		second = batch_of(10, 10);
+
+	(void) state;
+	set_up(&s, 1);
+	s.w.shards[0].home = &s.b;
+	assert_ok(client_put(s.client, &s.writer, first.records, first.n, first.done, NULL, &err));
+	/* The worker takes no more bytes, and does not close; its shard moves. */
+	fake_freeze(&s.b, true);
+	assert_int_equal(shutdown(s.b.conns[0].fd, SHUT_RD), 0);
+	s.w.shards[0].home = &s.a;
+	s.w.route_version++;
+	assert_ok(client_put(s.client, &s.writer, second.records, second.n, second.done, NULL, &err));
+	assert_all_there(&s, &first);
+	assert_all_there(&s, &second);
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 2);
+	tear_down(&s);
+	batch_free(&first);
+	batch_free(&second);
+}
+
 static void
 a_cancelled_write_leaves_a_usable_client(void **state)
 {
@@ -673,6 +702,7 @@ main(void)
 		cmocka_unit_test(a_route_with_a_hole_is_no_route),
 		cmocka_unit_test(writes_go_on_without_pd),
 		cmocka_unit_test(a_write_ends_at_its_deadline),
+		cmocka_unit_test(a_send_that_breaks_is_known_at_once),
 		cmocka_unit_test(a_cancelled_write_leaves_a_usable_client),
 		cmocka_unit_test(deletes_hit_only_the_version_listed),
 		cmocka_unit_test(reading_gives_marks_fence_and_counts),
