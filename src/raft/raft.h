@@ -309,6 +309,21 @@ extern VtStatus raft_open(const RaftOptions *options, const RaftStored *stored, 
 						  VtError *err);
 extern void raft_close(Raft *raft);
 
+/*
+ * Of a replica that is not open, whose group has lost its majority for good: the
+ * entry and the hard state that make members its group, in which id alone votes.
+ * The caller writes both in one synced batch and opens the replica, which then
+ * elects itself.  Only one replica of a group, the most advanced that is left; see
+ * force.c.  entry->data is the caller's to release.
+ *
+ * VT_EXISTS: id votes alone already, so there is nothing to be done; VT_NOT_FOUND:
+ * it has nothing of its group; VT_INVALID: members.
+ */
+#define RAFT_FORCE_TERMS (UINT64_C(1) << 20)	/* no election reaches so far ahead */
+extern VtStatus raft_force(const RaftStored *stored, uint64_t id, const RaftConf *members,
+						   const RaftAllocator *allocator, RaftEntry *entry, RaftHardState *hard,
+						   VtError *err);
+
 /* -- Events --------------------------------------------------------------- */
 
 /*

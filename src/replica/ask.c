@@ -112,6 +112,8 @@ replica_status(const Replica *replica, ReplicaStatus *out)
 	out->replica = replica->id;
 	out->term = atomic_load(&replica->term);
 	out->applied = atomic_load(&replica->applied);
+	out->last = atomic_load(&replica->last);
+	out->last_term = atomic_load(&replica->last_term);
 	out->leader = from != 0;
 	out->serving = from != 0 && out->applied >= from;
 	out->leader_replica = atomic_load(&replica->leader);

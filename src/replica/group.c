@@ -281,6 +281,8 @@ write_ready(Replica *replica, const RaftReady *rd)
 	}
 	raft_hard_state_encode(&rd->hard, state);
 	log_batch_state(job->batch, replica->group, bytes_of(state, sizeof(state)));
+	atomic_store(&replica->last_term, rd->hard.last_term);
+	atomic_store(&replica->last, rd->hard.last_index);
 	host_write(replica->host, job);
 }
 

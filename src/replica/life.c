@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/prng.h"
 #include "private.h"
 
@@ -159,39 +160,60 @@ drop_up_to(ReplicaHost *host, uint64_t group, uint64_t last, VtError *err)
 	return status;
 }
 
+/*
+ * What there is of a group on disk, entries included: they are in loading, which the
+ * caller frees (loaded_free), whatever comes back.
+ */
+static VtStatus
+load_stored(ReplicaHost *host, uint64_t group, Loading *loading, RaftStored *stored, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status;
+
+	memset(stored, 0, sizeof(*stored));
+	status = log_load_state(host->log, group, &value, err);
+	if (status == VT_OK)
+		status = raft_hard_state_decode(buf_bytes(&value), &stored->hard);
+	if (status == VT_OK)
+		status = log_load_base(host->log, group, &value, err);
+	if (status == VT_OK)
+		status = raft_snapshot_decode(buf_bytes(&value), &stored->base);
+	if (status != VT_OK && err && err->msg[0] == '\0')
+		vt_fail(err, status, "state of Raft group %llu: %s", (unsigned long long) group,
+				vt_status_words(status));
+	if (status == VT_OK)
+		status = log_load_entries(host->log, group, stored->base.index + 1, stored->hard.last_index,
+								  load_entry, loading, err);
+	stored->entries = loading->entries;
+	stored->n = loading->n;
+	stored->applied = loading->applied;
+	buf_free(&value);
+	return status;
+}
+
+static void
+loaded_free(Loading *loading)
+{
+	for (size_t i = 0; i < loading->n; i++)
+		raft_buf_release(loading->entries[i].data);
+	free(loading->entries);
+}
+
 VtStatus
 replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachine *machine,
 			 uint64_t applied, Replica **out, VtError *err)
 {
-	Buf			value = {0};
 	RaftOptions options;
 	RaftStored	stored;
 	Loading		loading = {.host = host, .applied = applied, .err = err};
 	Replica    *replica;
 	Raft	   *raft = NULL;
-	VtStatus	status;
+	VtStatus	status = load_stored(host, group, &loading, &stored, err);
 
-	memset(&stored, 0, sizeof(stored));
-	status = log_load_state(host->log, group, &value, err);
-	if (status == VT_OK)
-		status = raft_hard_state_decode(buf_bytes(&value), &stored.hard);
-	if (status == VT_OK)
-		status = log_load_base(host->log, group, &value, err);
-	if (status == VT_OK)
-		status = raft_snapshot_decode(buf_bytes(&value), &stored.base);
-	if (status != VT_OK && err && err->msg[0] == '\0')
-		vt_fail(err, status, "state of Raft group %llu: %s", (unsigned long long) group,
-				vt_status_words(status));
-	if (status == VT_OK)
-		status = log_load_entries(host->log, group, stored.base.index + 1, stored.hard.last_index,
-								  load_entry, &loading, err);
 	if (status == VT_OK)
 		status = drop_up_to(host, group, stored.base.index, err);	/* what a crash left */
 	if (status == VT_OK)
 	{
-		stored.entries = loading.entries;
-		stored.n = loading.n;
-		stored.applied = applied;
 		raft_options_init(&options);
 		options.group = group;
 		options.id = id;
@@ -202,10 +224,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 		options.max_apply_bytes = 64 << 20;
 		status = raft_open(&options, &stored, &raft, err);
 	}
-	for (size_t i = 0; i < loading.n; i++)
-		raft_buf_release(loading.entries[i].data);
-	free(loading.entries);
-	buf_free(&value);
+	loaded_free(&loading);
 	if (status != VT_OK)
 		return status;
 
@@ -222,11 +241,47 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	replica->items_end = &replica->items;
 	replica->asked_end = &replica->asked;
 	atomic_store(&replica->applied, applied);
+	atomic_store(&replica->term, stored.hard.term);
+	atomic_store(&replica->last, stored.hard.last_index);
+	atomic_store(&replica->last_term, stored.hard.last_term);
 	pthread_mutex_init(&replica->lock, NULL);
 	pthread_cond_init(&replica->idle, NULL);
 	host_event(host, EVENT_OPEN, replica, 0);
 	*out = replica;
 	return VT_OK;
+}
+
+/* One batch: the entry and the state that names it are there together or not at all [P5]. */
+VtStatus
+replica_force(ReplicaHost *host, uint64_t group, uint64_t id, const RaftConf *members, VtError *err)
+{
+	RaftStored	stored;
+	RaftHardState hard;
+	RaftEntry	entry = {0};
+	Loading		loading = {.host = host, .applied = UINT64_MAX, .err = err};
+	VtStatus	status = load_stored(host, group, &loading, &stored, err);
+
+	if (status == VT_OK)
+		status = raft_force(&stored, id, members, &host->allocator, &entry, &hard, err);
+	loaded_free(&loading);
+	if (status == VT_OK)
+	{
+		StoreBatch *batch = store_batch_new();
+		uint8_t		state[RAFT_HARD_STATE_SIZE];
+		size_t		size = raft_entry_size(&entry);
+		uint8_t    *bytes = vt_alloc(size);
+
+		raft_entry_encode(&entry, bytes);
+		log_batch_entry(batch, group, entry.index, bytes_of(bytes, size));
+		free(bytes);
+		raft_hard_state_encode(&hard, state);
+		log_batch_state(batch, group, bytes_of(state, sizeof(state)));
+		host_write_and_wait(host, batch);
+		log_warn("group=%llu goes on with replica %llu alone, from %llu in term %llu", (unsigned long long) group,
+				 (unsigned long long) id, (unsigned long long) entry.index, (unsigned long long) entry.term);
+	}
+	raft_buf_release(entry.data);
+	return status == VT_EXISTS ? VT_OK : status;
 }
 
 void

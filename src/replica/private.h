@@ -246,6 +246,8 @@ struct Replica
 	/* Published by the stepper and the apply threads */
 	atomic_uint_fast64_t applied;
 	atomic_uint_fast64_t term;
+	atomic_uint_fast64_t last;	/* entry of the log, written or about to be, */
+	atomic_uint_fast64_t last_term; /* and its term */
 	atomic_uint_fast64_t serving_from;	/* first index of this leader's term; 0 = not leader */
 	atomic_bool sole_voter;
 	atomic_uint_fast64_t leader;	/* replica; 0 = not known */

@@ -250,6 +250,15 @@ extern void replica_close(Replica *replica);
  */
 extern VtStatus replica_forget(ReplicaHost *host, uint64_t group, uint64_t replica, VtError *err);
 
+/*
+ * A group whose majority is lost for good, and which is not open here, goes on with
+ * members, in which this replica alone votes; durable on return (raft_force).  Not
+ * twice: that it votes alone already is VT_OK.  VT_NOT_FOUND: there is nothing of
+ * the group here.
+ */
+extern VtStatus replica_force(ReplicaHost *host, uint64_t group, uint64_t replica,
+							  const RaftConf *members, VtError *err);
+
 /* status VT_OK: committed and applied at index, and the machine said this. */
 typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes reply);
 
@@ -303,6 +312,8 @@ typedef struct ReplicaStatus
 	uint64_t	replica;
 	uint64_t	term;
 	uint64_t	applied;
+	uint64_t	last;			/* entry of its log, and that one's term; while it leads or */
+	uint64_t	last_term;		/* follows they are of about now, and never of the same moment */
 	uint64_t	leader_replica; /* as this one knows; 0 = none */
 	bool		leader;
 	bool		serving;		/* leader, and has applied an entry of its term */
