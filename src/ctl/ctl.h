@@ -20,6 +20,7 @@ typedef struct Ctl
 	int			timeout_ms;
 	bool		as_json;
 	char	  **words;			/* the command's arguments */
+	const char *apply;			/* unsafe-recover: this plan; NULL = show what would be done */
 } Ctl;
 
 /*
@@ -35,9 +36,10 @@ extern void ctl_print(json_t *answer);
 /* A command that failed: says so; the exit status. */
 extern int	ctl_failed(const char *command, const VtError *err);
 
-/* check.c, dump.c, expose.c: their commands; the exit status */
+/* check.c, dump.c, expose.c, recover.c: their commands; the exit status */
 extern int	check_main(Ctl *ctl);
 extern int	dump_main(Ctl *ctl);
 extern int	expose_main(Ctl *ctl);
+extern int	recover_main(Ctl *ctl);
 
 #endif							/* CTL_CTL_H */

@@ -22,7 +22,8 @@
 
 static const Column status_columns[] = {
 	{"cluster", COLUMN_TEXT}, {"id", COLUMN_TEXT}, {"role", COLUMN_TEXT}, {"leader", COLUMN_TEXT},
-	{"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT}, {"uptime_ms", COLUMN_MS}, {NULL, COLUMN_TEXT}
+	{"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT}, {"level", COLUMN_TEXT}, {"level_high", COLUMN_TEXT},
+	{"version", COLUMN_TEXT}, {"uptime_ms", COLUMN_MS}, {NULL, COLUMN_TEXT}
 };
 
 static const Column pd_columns[] = {
@@ -33,7 +34,7 @@ static const Column pd_columns[] = {
 static const Column worker_columns[] = {
 	{"store", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"last_heartbeat_ms", COLUMN_MS},
 	{"shards", COLUMN_TEXT}, {"leaders", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"memory", COLUMN_BYTES},
-	{"disk_free", COLUMN_BYTES}, {"role", COLUMN_TEXT}, {"labels", COLUMN_TEXT}, {"version", COLUMN_TEXT},
+	{"disk_free", COLUMN_BYTES}, {"role", COLUMN_TEXT}, {"labels", COLUMN_TEXT}, {"level_high", COLUMN_TEXT}, {"version", COLUMN_TEXT},
 	{"endpoint", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
@@ -100,6 +101,7 @@ static const Command commands[] = {
 	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},
 	{"forget-store", {{.name = "store"}}, NULL, NULL, NULL, "a worker that is gone and holds nothing is removed, and can never come back", NULL},
 	{"expose", {{.name = "folder"}, {.name = "pd"}, {.name = "worker"}}, NULL, NULL, NULL, "how an embedded cluster grows out of its machine: what is done, and what is next", expose_main},
+	{"unsafe-recover", {{.name = "stores"}}, NULL, NULL, NULL, "stores (3,7) are lost for good, and with them majorities of shards: what would be done; --apply PLAN does it", recover_main},
 	{"dump", {{.name = NULL}}, NULL, NULL, NULL, "all that the placement driver knows, as JSON, for a support case; no secrets", dump_main},
 };
 
@@ -115,6 +117,7 @@ help(FILE *out)
 			"  --tls-cert-file FILE  an admin's certificate, and\n"
 			"  --tls-key-file FILE   its key\n"
 			"  --json                the answer as it came\n"
+			"  --apply PLAN          of unsafe-recover: do what this plan says; without it nothing is changed (--dry-run)\n"
 			"  --timeout MS          how long to wait for it (%d)\n\n"
 			"The first four may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
 			"and so on.\n\n", TIMEOUT_MS);
@@ -219,6 +222,8 @@ main(int argc, char **argv)
 	static const struct option flags[] = {
 		{"pd", required_argument, NULL, 'p'},
 		{"json", no_argument, NULL, 'j'},
+		{"apply", required_argument, NULL, 'y'},
+		{"dry-run", no_argument, NULL, 'n'},
 		{"timeout", required_argument, NULL, 't'},
 		{"tls-ca-file", required_argument, NULL, 'a'},
 		{"tls-cert-file", required_argument, NULL, 'c'},
@@ -239,6 +244,7 @@ main(int argc, char **argv)
 	json_t	   *question;
 	VtError		err = {0};
 	long		timeout_ms;
+	bool		dry_run = false;
 	char	   *end;
 	int			flag;
 	int			status;
@@ -266,6 +272,12 @@ main(int argc, char **argv)
 			case 'j':
 				ctl.as_json = true;
 				break;
+			case 'y':
+				ctl.apply = optarg;
+				break;
+			case 'n':
+				dry_run = true;
+				break;
 			case 't':
 				timeout_ms = strtol(optarg, &end, 10);
 				if (*end || timeout_ms < 1 || timeout_ms > 3600000)
@@ -285,6 +297,10 @@ main(int argc, char **argv)
 			command = &commands[i];
 	if (!command)
 		return misused("unrecognized command \"%s\"", argv[optind]);
+	if ((ctl.apply || dry_run) && command->run != recover_main)
+		return misused("--apply and --dry-run are for unsafe-recover, not for %s", command->name);
+	if (ctl.apply && dry_run)
+		return misused("a plan is either shown or applied");
 	arguments_of(command, &least, &most);
 	optind++;
 	if (argc - optind > most)

@@ -56,6 +56,8 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 		return vt_fail(err, VT_NOT_FOUND, "shard %" PRIu64 " has no operator under way", id);
 	if (shard->plan.kind == PLAN_SPLIT && split_is_done(c, shard))
 		return vt_fail(err, VT_EXISTS, "shard %" PRIu64 " is split already: that only goes forward", id);
+	if (shard->plan.kind == PLAN_RECOVER)
+		return vt_fail(err, VT_EXISTS, "shard %" PRIu64 " is being recovered, and that only goes forward; if another store is lost: vectronctl unsafe-recover", id);
 	changes_begin(pd, &changes);
 	operator_end(&changes, c, shard);
 	log_info("shard=%" PRIu64 ": its operator is cancelled", id);
@@ -182,32 +184,38 @@ need_of(Pd *pd, uint64_t store, uint64_t *shard)
 }
 
 /* It owes nothing any more; what is being deleted goes on without it (delete.c). */
-static VtStatus
-forget(Pd *pd, const CatalogStore *store)
+void
+store_goes(Pd *pd, const CatalogStore *store, Buf *command)
 {
-	CatalogMeta meta = pd->catalog->meta;
 	CatalogGone gone;
 	const CatalogOwed *owed;
 	size_t		nowed;
-	Buf			command = {0};
-	VtStatus	status;
 
 	memset(&gone, 0, sizeof(gone));
 	gone.id = store->id;
 	gone.data_id = store->data_id;
 	gone.since_us = pd_wall_us(pd);
 	memcpy(gone.endpoint, store->endpoint, sizeof(gone.endpoint));
-	meta.peers_version++;
 	owed = catalog_owed(pd->catalog, gone.id, &nowed);
+	command_gone(command, &gone);
+	for (size_t i = 0; i < nowed; i++)
+		command_settled(command, &owed[i]);
+	log_info("store=%" PRIu64 " at %s is forgotten", gone.id, gone.endpoint);
+}
+
+static VtStatus
+forget(Pd *pd, const CatalogStore *store)
+{
+	CatalogMeta meta = pd->catalog->meta;
+	Buf			command = {0};
+	VtStatus	status;
+
+	meta.peers_version++;
 	command_begin(&command);
 	command_meta(&command, &meta);
-	command_gone(&command, &gone);
-	for (size_t i = 0; i < nowed; i++)
-		command_settled(&command, &owed[i]);
+	store_goes(pd, store, &command);
 	status = pd->commit(pd, &command);
 	buf_free(&command);
-	if (status == VT_OK)
-		log_info("store=%" PRIu64 " at %s is forgotten", gone.id, gone.endpoint);
 	return status;
 }
 

@@ -148,6 +148,12 @@ check_digest(Catalog *catalog, Bytes value, uint64_t index, VtError *err)
 				   ": digest %016" PRIx64 " here, %016" PRIx64 " there", index, ours, theirs);
 }
 
+VtStatus
+catalog_check_level(const Catalog *catalog, VtError *err)
+{
+	return vt_level_check("this placement driver", VT_LEVEL_LOW, vt_level_high(), catalog_level(catalog), err);
+}
+
 /*
  * One command: every row into the batch and into memory.  One that was decided in
  * another term than it was proposed in is refused: another leader may have changed
@@ -188,6 +194,8 @@ apply_command(Catalog *catalog, StoreBatch *batch, ReplicaCommand *command, VtEr
 		else
 			store_batch_delete(batch, key);
 	}
+	if (!c.failed && catalog_check_level(catalog, err) != VT_OK)
+		return VT_VERSION;
 	return c.failed ? vt_fail(err, VT_CORRUPT, "a catalog command is malformed") : VT_OK;
 }
 
@@ -359,6 +367,8 @@ catalog_open(Store *rows, Catalog **out, uint64_t *applied, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	if (status == VT_OK)
+		status = catalog_check_level(catalog, err);
 	if (status != VT_OK)
 	{
 		catalog_close(catalog);
@@ -395,6 +405,7 @@ catalog_clear(Catalog *catalog)
 	catalog->collections = NULL;
 	catalog->owed = NULL;
 	catalog->nowed = 0;
+	catalog->level = 0;
 	catalog->lived_us = 0;
 	catalog->ndrivers = catalog->nstores = catalog->ngone = catalog->nleases = catalog->ncollections = 0;
 	memset(&catalog->meta, 0, sizeof(catalog->meta));

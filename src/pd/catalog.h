@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 
+#include "base/level.h"
 #include "labels.h"
 #include "plan.h"
 #include "replica/replica.h"
@@ -171,6 +172,7 @@ typedef struct Catalog
 	size_t		ncollections;
 	CatalogOwed *owed;			/* by store, shard, replica */
 	size_t		nowed;
+	uint32_t	level;			/* that the cluster works at; 0 = the lowest (base/level.h) */
 	int64_t		lived_us;		/* how long drivers have led, as last noted; 0 = never (drop.c) */
 	CatalogPlaces *places;		/* of their shards; NULL until there is a collection */
 	uint64_t	applied;
@@ -229,9 +231,19 @@ extern void command_settled(Buf *out, const CatalogOwed *owed);	/* its row goes 
 extern void command_gone(Buf *out, const CatalogGone *gone);	/* and the store's row goes */
 
 extern void command_lived(Buf *out, int64_t lived_us);
+extern void command_level(Buf *out, uint32_t level);
 
 /* The only row of its command: what catalog_digest() says where it is applied. */
 extern void command_digest(Buf *out, uint64_t digest);
+
+static inline uint32_t
+catalog_level(const Catalog *catalog)
+{
+	return catalog->level ? catalog->level : VT_LEVEL_LOW;
+}
+
+/* VT_VERSION: the cluster works at a feature level that this program does not know. */
+extern VtStatus catalog_check_level(const Catalog *catalog, VtError *err);
 
 /* Of all rows, in whatever order they are kept.  Under lock. */
 extern uint64_t catalog_digest(const Catalog *catalog);

@@ -116,6 +116,21 @@ put_owed(Catalog *catalog, Buf *command, const CatalogCollection *before, const 
 	}
 }
 
+void
+changes_put(Pd *pd, const Changes *changes, Buf *command)
+{
+	command_begin(command);
+	if (changes->meta_changed)
+		command_meta(command, &changes->meta);
+	for (size_t i = 0; i < changes->n; i++)
+	{
+		const CatalogCollection *after = changes->collections[i];
+
+		command_collection(command, after);
+		put_owed(pd->catalog, command, catalog_collection(pd->catalog, &after->generation), after);
+	}
+}
+
 VtStatus
 changes_commit(Pd *pd, Changes *changes)
 {
@@ -124,16 +139,7 @@ changes_commit(Pd *pd, Changes *changes)
 
 	if (changes_any(changes))
 	{
-		command_begin(&command);
-		if (changes->meta_changed)
-			command_meta(&command, &changes->meta);
-		for (size_t i = 0; i < changes->n; i++)
-		{
-			const CatalogCollection *after = changes->collections[i];
-
-			command_collection(&command, after);
-			put_owed(pd->catalog, &command, catalog_collection(pd->catalog, &after->generation), after);
-		}
+		changes_put(pd, changes, &command);
 		status = pd->commit(pd, &command);
 		buf_free(&command);
 	}

@@ -27,6 +27,8 @@
 #define CERT_CRITICAL_S (3 * 86400)
 #define STUCK_US (3600 * INT64_C(1000000))	/* a step that lasts so long */
 
+#define LEVEL_US (30 * INT64_C(1000000))	/* in which everybody has spoken to a new leader */
+
 #define WARNING "warning"
 #define CRITICAL "critical"
 
@@ -141,6 +143,16 @@ has_verdict(Pd *pd, const CatalogShard *shard, Verdict verdict)
 	return false;
 }
 
+/* Is there a store of its replicas that has not been given up? */
+static bool
+has_survivor(Pd *pd, const CatalogShard *shard)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (catalog_store(pd->catalog, shard->desc.replicas[i].store))
+			return true;
+	return false;
+}
+
 static void
 look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 {
@@ -152,6 +164,7 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	Tally		damaged = {0};
 	Tally		differs = {0};
 	Tally		split = {0};
+	Tally		back = {0};
 	uint64_t	leads;
 
 	for (uint32_t i = 0; i < c->nshards; i++)
@@ -160,9 +173,11 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 		uint32_t	up = voters_up(pd, shard);
 		uint32_t	majority = voters_of(shard) / 2 + 1;
 
+		if (shard->desc.incarnation != 1)
+			tally(&back, shard);
 		if (!shard->bootstrapped)
 			tally(&unmade, shard);
-		else if (up < majority)
+		else if (up < majority && shard->plan.kind != PLAN_RECOVER && (shard->desc.incarnation == 1 || has_survivor(pd, shard)))
 			tally(&lost, shard);
 		else if (!leader_of(pd, shard, &leads))
 			tally(&headless, shard);
@@ -180,9 +195,15 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	about(f, "collection %s", c->label);
 	if (lost.n)
 	{
-		advise(f, "start the workers again that hold its replicas: vectronctl shards, state down");
+		advise(f, "start the workers again that hold its replicas: vectronctl shards, state down; if they are lost for good: vectronctl unsafe-recover STORES");
 		found(f, CRITICAL, "majority_lost", "%u of %u shards have no majority of their replicas and are neither read nor written, as shard %" PRIu64,
 			  lost.n, c->nshards, lost.first);
+	}
+	if (back.n)
+	{
+		advise(f, "REINDEX makes the index anew from its table, and takes this one away");
+		found(f, CRITICAL, "recovered", "%u of %u shards lost a majority of their replicas for good, as shard %" PRIu64 ": acknowledged writes may be missing, and nothing is answered from them",
+			  back.n, c->nshards, back.first);
 	}
 	if (headless.n)
 	{
@@ -376,6 +397,23 @@ look_at_drivers(Pd *pd, Findings *f)
 	}
 }
 
+/* All drivers and workers but some know a higher level: somebody was not upgraded. */
+static void
+look_at_level(Pd *pd, Findings *f)
+{
+	uint32_t	level = catalog_level(pd->catalog);
+	char		held[200];
+
+	if (level >= vt_level_high() || pd->now_us - pd->led_since_us < LEVEL_US)
+		return;
+	level_held_by(pd, level + 1, held, sizeof(held));
+	if (!held[0])
+		return;
+	about(f, "%s", held);
+	advise(f, "upgrade it; if it is a store that is gone for good, vectronctl forget-store lets go");
+	found(f, WARNING, "level", "the cluster stays at feature level %u of %u: it does not know more, or has not spoken", level, vt_level_high());
+}
+
 static void
 look_at_operators(Pd *pd, Findings *f)
 {
@@ -404,6 +442,7 @@ json_findings(Pd *pd, const Question *q)
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
 		if (pd->catalog->collections[i]->state == COLLECTION_LIVE && (!q || rights_see(q, &pd->catalog->collections[i]->owner)))
 			look_at_collection(pd, &f, pd->catalog->collections[i]);
+	look_at_level(pd, &f);
 	look_at_operators(pd, &f);
 	return f.list;
 }

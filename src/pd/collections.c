@@ -5,10 +5,12 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/breaks.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -309,6 +311,7 @@ void
 op_route(Pd *pd, Question *q)
 {
 	VtId		generation;
+	uint64_t	shard;
 	CatalogCollection *c;
 
 	if (!get_id(q->body, "generation", &generation))
@@ -317,6 +320,8 @@ op_route(Pd *pd, Question *q)
 		refuse(q, VT_UNKNOWN_GENERATION, "this cluster does not know the generation");
 	else if (c->state != COLLECTION_LIVE)
 		refuse(q, VT_GONE, "the generation was dropped");
+	else if (collection_went_back(c, &shard) && !vt_broken("W7-life"))
+		refuse(q, VT_LOST, "shard %" PRIu64 " lost a majority of its replicas: acknowledged writes may be missing", shard);
 	else
 		answer_route(pd, q, c);
 }
@@ -330,11 +335,12 @@ bool
 op_route_unled(Pd *pd, Question *q)
 {
 	VtId		generation;
+	uint64_t	shard;
 	CatalogCollection *c;
 
 	if (leader_endpoint(pd)[0] || !get_id(q->body, "generation", &generation) ||
 		(c = catalog_collection(pd->catalog, &generation)) == NULL || c->state != COLLECTION_LIVE ||
-		!collection_is_up(c))
+		!collection_is_up(c) || collection_went_back(c, &shard))
 		return false;
 	answer_route(pd, q, c);
 	return true;

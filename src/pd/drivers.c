@@ -137,6 +137,7 @@ drivers_note(Pd *pd)
 	if (removed && !pd->is_removed)
 		log_warn("driver=%" PRIu64 " was removed: it only says where the others are", pd->id);
 	pd->is_removed = removed;
+	pd->is_known = pd->is_member && catalog_level(catalog) >= vt_level_high();
 	pthread_cond_broadcast(&pd->met);
 	pthread_mutex_unlock(&pd->lock);
 	if (pd->announced || vt_id_is_zero(&catalog->meta.cluster))
@@ -224,6 +225,7 @@ op_meet(Pd *pd, Question *q)
 		refuse(q, VT_INVALID, "meet: members are missing or malformed");
 		return;
 	}
+	level_heard(pd, id, level_said(q->body));
 	take_announcement(pd, id, endpoint);
 	reply = json_object();
 	told = json_array();
@@ -515,6 +517,7 @@ op_add_driver(Pd *pd, Question *q)
 {
 	const char *endpoint = json_string_value(json_object_get(q->body, "endpoint"));
 	const Stranger *found = NULL;
+	VtError		err = {0};
 
 	if (!endpoint)
 	{
@@ -545,6 +548,8 @@ op_add_driver(Pd *pd, Question *q)
 			found = &pd->strangers[i];
 	if (!found)
 		refuse(q, VT_NOT_FOUND, "no placement driver at %s has spoken to the leader: start it with --peers first", endpoint);
+	else if (level_joins(pd, found->driver.id, &err) != VT_OK)
+		refuse(q, err.code, "%s", vt_error_words(&err));
 	else if (pd->catalog->ndrivers >= PD_DRIVERS_MAX)
 		refuse(q, VT_FULL, "there are %d placement drivers already", PD_DRIVERS_MAX);
 	else

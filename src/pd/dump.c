@@ -21,9 +21,9 @@
 static json_t *
 json_plan(const Plan *plan)
 {
-	return json_pack("{s:i,s:o,s:o,s:o,s:b}", "kind", (int) plan->kind, "add_store", json_u64(plan->add_store),
+	return json_pack("{s:i,s:o,s:o,s:o,s:b,s:o}", "kind", (int) plan->kind, "add_store", json_u64(plan->add_store),
 					 "add_replica", json_u64(plan->add_replica), "remove", json_u64(plan->remove),
-					 "add_seen", (int) plan->add_seen);
+					 "add_seen", (int) plan->add_seen, "chosen", json_u64(plan->chosen));
 }
 
 /* What a store says of its replica. */

@@ -281,6 +281,7 @@ meet(Pd *pd, const char *endpoint)
 	json_object_set_new(question, "op", json_string("meet"));
 	json_object_set_new(question, "id", json_u64(pd->id));
 	json_object_set_new(question, "endpoint", json_string(pd->options.advertise));
+	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
 	json_object_set_new(question, "peers", told);
 	text = json_dumps(question, JSON_COMPACT);
 	json_decref(question);
@@ -479,7 +480,7 @@ found_main(void *arg)
 		bool		known;
 
 		pthread_mutex_lock(&pd->lock);
-		known = pd->is_member || pd->is_removed;
+		known = pd->is_known || pd->is_removed;
 		pthread_mutex_unlock(&pd->lock);
 		replica_status(atomic_load(&pd->replica), &status);
 		if (!known && !status.gone)

@@ -135,6 +135,10 @@ read_report(json_t *body, Report *out)
 	json_t	   *member;
 
 	memset(out, 0, sizeof(*out));
+	out->incarnation = 1;
+	get_u64(body, "incarnation", &out->incarnation);
+	get_u64(body, "last", &out->last);
+	get_u64(body, "last_term", &out->last_term);
 	if (!get_u64(body, "shard", &out->shard) || !get_u64(body, "replica", &out->replica) ||
 		!get_u64(body, "term", &out->term) ||
 		!get_u64(body, "applied", &out->applied) || !get_u64(body, "records", &out->records) ||
@@ -475,6 +479,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	get_u64(body, "disk_free", &beat->disk_free);
 	get_u64(body, "memory", &beat->memory);
 	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
+	beat->level_high = level_said(body);
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
 	return beat;
 }

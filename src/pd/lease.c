@@ -209,7 +209,10 @@ op_lease(Pd *pd, Question *q)
 {
 	json_t	   *reply = NULL;
 	VtError		err = {0};
-	VtStatus	status = lease_take(pd, q->body, &reply, &err);
+	VtStatus	status = level_admits(pd, q->body, "this server", &err);
+
+	if (status == VT_OK)
+		status = lease_take(pd, q->body, &reply, &err);
 
 	answer(q, status, reply, err.msg[0] ? err.msg : NULL);
 }

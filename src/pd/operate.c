@@ -93,6 +93,8 @@ Step
 operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture)
 {
 	operate_picture(pd, c, shard, picture);
+	if (shard->plan.kind == PLAN_RECOVER)
+		return (Step) {.kind = recover_stage(pd, shard) == RECOVER_DONE ? STEP_END : STEP_WAIT};
 	return shard->plan.kind != PLAN_SPLIT ? plan_step(picture) :
 		(Step) {.kind = split_is_over(pd, c, shard, picture) ? STEP_END : STEP_WAIT};
 }
@@ -155,6 +157,8 @@ plan_words(PlanKind kind)
 			return "gets a replica for searches";
 		case PLAN_SPLIT:
 			return "is split in two";
+		case PLAN_RECOVER:
+			return "is recovered from what is left of it";
 		default:
 			return "is left as it is";
 	}
@@ -196,7 +200,7 @@ operate_brake(Pd *pd, const Survey *survey)
 void
 operate_begin(Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan)
 {
-	if (plan->add_store)
+	if (plan->add_store && !plan->add_replica)
 		plan->add_replica = changes_next_id(changes);
 	changes_of_shard(changes, c, shard)->plan = *plan;
 	survey_arrives(survey, plan);
@@ -256,6 +260,11 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 		PlanShard	picture;
 		Step		step;
 
+		if (shard->plan.kind == PLAN_RECOVER)
+		{
+			recover_step(pd, changes, survey->planned[i].collection, shard);
+			continue;
+		}
 		step = operate_step(pd, survey->planned[i].collection, shard, &picture);
 		if (step.kind != STEP_END && step.kind != STEP_UNDO)
 			continue;
@@ -432,10 +441,18 @@ tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *sha
 			operate_give(pd, beat->store, "close_shard", shard->desc.shard, replica, tasks);
 		return;
 	}
+	if (shard->plan.kind == PLAN_RECOVER && report)
+	{
+		json_t	   *task = ours ? recover_task(pd, shard, report) : NULL;
+
+		if (task)
+			give(pd, beat->store, task, tasks);
+		return;
+	}
 	if (ours && (!report || report->leaving))
 	{
 		/* A group is founded once [cluster-hazards 14]. */
-		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)))
+		if (!report && (!shard->bootstrapped || is_to_be_made(shard, replica)) && shard->plan.kind != PLAN_RECOVER)
 			give_create(pd, beat->store, c, shard, replica, !shard->bootstrapped, tasks);
 		else if (!replica_is_damaged(pd, beat->store, shard->desc.shard))
 			operate_give(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);

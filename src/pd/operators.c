@@ -34,6 +34,7 @@ static const struct
 	[PLAN_SPREAD] = {"spread", "two of its replicas stand too near to each other"},
 	[PLAN_SEARCH] = {"search", "stores for searches are to have it"},
 	[PLAN_SPLIT] = {"split", "it has grown, or somebody asked for it"},
+	[PLAN_RECOVER] = {"recover", "a majority of its replicas is lost for good"},
 };
 
 static const PlanMember *
@@ -76,6 +77,25 @@ step_name(const PlanShard *shard, const Step *step)
 	return "wait for a voter that can lead";
 }
 
+static const char *
+recover_words(RecoverStage stage)
+{
+	switch (stage)
+	{
+		case RECOVER_TELL:
+			return "tell its survivors of a new life";
+		case RECOVER_CHOOSE:
+			return "choose who goes on";
+		case RECOVER_NOBODY:
+			return "nobody is left that has anything";
+		case RECOVER_FORCE:
+			return "make the chosen one lead";
+		case RECOVER_DONE:
+			break;
+	}
+	return "end";
+}
+
 /* -- Since when -------------------------------------------------------------- */
 
 static int
@@ -91,7 +111,7 @@ static bool
 is_same_plan(const Plan *a, const Plan *b)
 {
 	return a->kind == b->kind && a->add_replica == b->add_replica && a->remove == b->remove &&
-		a->child == b->child;
+		a->child == b->child && a->chosen == b->chosen;
 }
 
 /* What was noted before stays; what has ended is forgotten. */
@@ -115,7 +135,7 @@ note_operators(Pd *pd)
 			if (c->state != COLLECTION_LIVE || shard->plan.kind == PLAN_NONE)
 				continue;
 			step = operate_step(pd, c, shard, &picture);
-			op.step = step_name(&picture, &step);
+			op.step = shard->plan.kind == PLAN_RECOVER ? recover_words(recover_stage(pd, shard)) : step_name(&picture, &step);
 			op.progress = stall_progress(&picture);
 			before = pd->noperators == 0 ? NULL :
 				bsearch(&op, pd->operators, pd->noperators, sizeof(Operator), operator_compare);
@@ -171,9 +191,11 @@ add_plan(Pd *pd, json_t *list, const Operator *op)
 	const PlanMember *leaves;
 	const PlanMember *added;
 	const PlanMember *leader;
+	const PlanMember *chosen;
 	json_t	   *row;
 
 	operate_step(pd, c, shard, &picture);
+	chosen = member_of(&picture, op->plan.chosen);
 	leaves = member_of(&picture, op->plan.remove);
 	added = member_of(&picture, op->plan.add_replica);
 	leader = member_of(&picture, picture.leader);
@@ -181,8 +203,8 @@ add_plan(Pd *pd, json_t *list, const Operator *op)
 	json_object_set_new(row, "step", json_string(op->step));
 	json_object_set_new(row, "from_store", json_u64(leaves ? leaves->store : 0));
 	json_object_set_new(row, "from_replica", json_u64(op->plan.remove));
-	json_object_set_new(row, "to_store", json_u64(op->plan.add_store));
-	json_object_set_new(row, "to_replica", json_u64(op->plan.add_replica));
+	json_object_set_new(row, "to_store", json_u64(chosen ? chosen->store : op->plan.add_store));
+	json_object_set_new(row, "to_replica", json_u64(op->plan.kind == PLAN_RECOVER ? op->plan.chosen : op->plan.add_replica));
 	json_object_set_new(row, "behind", json_u64(added && leader && leader->match > added->match ?
 												leader->match - added->match : 0));
 	json_object_set_new(row, "since_ms", json_integer((pd->now_us - op->since_us) / 1000));

@@ -133,7 +133,7 @@ static bool
 is_same_plan(const Plan *a, const Plan *b)
 {
 	return a->kind == b->kind && a->add_store == b->add_store && a->add_replica == b->add_replica &&
-		a->remove == b->remove && a->add_seen == b->add_seen && a->child == b->child && a->split_at == b->split_at;
+		a->remove == b->remove && a->add_seen == b->add_seen && a->child == b->child && a->split_at == b->split_at && a->chosen == b->chosen;
 }
 
 /* All of a shard that ever changes.  Not by bytes: what is between the fields is anything. */

@@ -332,6 +332,20 @@ needless_learner(const PlanShard *shard)
 	return NULL;
 }
 
+/* Where voters lack, a learner that follows its leader and may vote is nearer than a new replica. */
+static const PlanMember *
+next_voter(const PlanShard *shard)
+{
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (!m->voter && !m->search_only && !m->draining && m->active && m->health == HEALTH_UP)
+			return m;
+	}
+	return NULL;
+}
+
 bool
 plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 			const PlanLimits *limits, bool brake, Plan *out)
@@ -344,6 +358,11 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 
 	if (!shard->settled || shard->plan.kind != PLAN_NONE)
 		return false;
+	if (voters(shard) < shard->wanted && next_voter(shard))
+	{
+		*out = (Plan) {.kind = PLAN_GROW, .add_store = next_voter(shard)->store, .add_replica = next_voter(shard)->replica, .add_seen = true};
+		return true;
+	}
 	if (needless_learner(shard))
 		return plan_to(out, PLAN_SHRINK, NULL, needless_learner(shard));
 	for (uint32_t i = 0; i < shard->n; i++)

@@ -56,10 +56,11 @@ typedef enum PlanKind
 	PLAN_BALANCE = 6,			/* from a store that has much to one that has little */
 	PLAN_SPREAD = 7,			/* to where it shares less with the shard's others */
 	PLAN_SEARCH = 8,			/* add a learner that stays, on a store for searches only */
-	PLAN_SPLIT = 9				/* split.c: no replica comes or goes, plan_step() is not for it */
+	PLAN_SPLIT = 9,				/* split.c: no replica comes or goes, plan_step() is not for it */
+	PLAN_RECOVER = 10			/* recover.c: its majority is lost for good; nor for this */
 } PlanKind;
 
-#define PLAN_KINDS 10
+#define PLAN_KINDS 11
 
 typedef struct Plan
 {
@@ -72,6 +73,9 @@ typedef struct Plan
 	/* PLAN_SPLIT, which has none of the above: the shard to be, and where it begins */
 	uint64_t	child;
 	uint64_t	split_at;
+
+	/* PLAN_RECOVER, the same: the replica that goes on; 0 = not chosen yet */
+	uint64_t	chosen;
 } Plan;
 
 typedef enum Health

@@ -12,6 +12,7 @@
  *	   c <generation id>	CatalogCollection
  *	   p <driver u64>		CatalogDriver
  *	   o <store u64> <shard u64> <replica u64>	CatalogOwed
+ *	   l					feature level
  *	   n					lived_us
  *	   h					digest of all rows; only in commands
  *	   a, k, w				applied index, checkpoint, unsure_to; only in LevelDB
@@ -143,9 +144,10 @@ command_collection(Buf *out, const CatalogCollection *c)
 		buf_put_u8(&value, shard->bootstrapped);
 		buf_put_u16(&value, shard->seen);
 		buf_put_u8(&value, (uint8_t) shard->plan.kind);
-		/* A split has no replica that comes: its numbers stand in these places. */
+		/* Where no replica comes, other numbers stand in these places. */
 		buf_put_u64(&value, shard->plan.kind == PLAN_SPLIT ? shard->plan.split_at : shard->plan.add_store);
-		buf_put_u64(&value, shard->plan.kind == PLAN_SPLIT ? shard->plan.child : shard->plan.add_replica);
+		buf_put_u64(&value, shard->plan.kind == PLAN_SPLIT ? shard->plan.child :
+					shard->plan.kind == PLAN_RECOVER ? shard->plan.chosen : shard->plan.add_replica);
 		buf_put_u64(&value, shard->plan.remove);
 		buf_put_u8(&value, shard->plan.add_seen);
 	}
@@ -226,6 +228,17 @@ command_lived(Buf *out, int64_t lived_us)
 }
 
 void
+command_level(Buf *out, uint32_t level)
+{
+	Buf			value = {0};
+
+	buf_put_u8(&value, PD_ROW_FORMAT);
+	buf_put_u32(&value, level);
+	add_row(out, bytes_of("l", 1), &value);
+	buf_free(&value);
+}
+
+void
 command_gone(Buf *out, const CatalogGone *gone)
 {
 	uint8_t		key[9] = {'s'};
@@ -278,6 +291,11 @@ catalog_digest(const Catalog *catalog)
 	if (catalog->lived_us != 0)
 	{
 		command_lived(&row, catalog->lived_us);
+		sum += digest_of(&row);
+	}
+	if (catalog->level != 0)
+	{
+		command_level(&row, catalog->level);
 		sum += digest_of(&row);
 	}
 	for (size_t i = 0; i < catalog->ndrivers; i++)

@@ -194,6 +194,8 @@ handle(Pd *pd, Question *q)
 		op_add_driver(pd, q);
 	else if (strcmp(op, "remove_pd") == 0)
 		op_remove_driver(pd, q);
+	else if (strcmp(op, "unsafe_recover") == 0)
+		op_unsafe_recover(pd, q);
 	else if (!op_admin(pd, q, op))
 		refuse(q, VT_INVALID, "unrecognized op \"%s\"", op);
 }
@@ -348,6 +350,8 @@ look_around(Pd *pd)
 {
 	if (pd->leads)
 		drivers_look(pd);
+	if (pd->leads)
+		levels_look(pd);
 	if (pd->leads)
 		drops_look(pd);
 	if (pd->leads)

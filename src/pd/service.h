@@ -4,7 +4,7 @@
  *	  Private to pd: what its files share.
  *
  * service.c is the thread; stores.c, collections.c, lease.c, drop.c, delete.c, report.c,
- * operators.c, admin.c, check.c and dump.c are the questions; heard.c keeps what
+ * operators.c, admin.c, recover.c, check.c and dump.c are the questions; heard.c keeps what
  * heartbeats say; survey.c sees what stands out; operate.c moves replicas,
  * rebalance.c looks whether some should be moved, handover.c moves leadership;
  * change.c puts decisions into the log; places.c finds shards; members.c reads and
@@ -51,6 +51,15 @@ typedef struct Stranger
 	CatalogDriver driver;		/* id 0: none */
 	int64_t		at_us;
 } Stranger;
+
+/* What a driver said that it knows (level.c). */
+#define DRIVER_LEVELS 8
+typedef struct DriverLevel
+{
+	uint64_t	driver;			/* 0: none */
+	uint32_t	high;
+	int64_t		at_us;
+} DriverLevel;
 
 /* Who founds the group: the same list for all of them. */
 typedef struct Founders
@@ -107,6 +116,9 @@ typedef struct Report
 	uint64_t	replica;
 	uint64_t	term;
 	uint64_t	applied;
+	uint64_t	incarnation;	/* the shard's life that it is in */
+	uint64_t	last;			/* entry of its log, and the term of that; 0 = it says nothing, or has none */
+	uint64_t	last_term;
 	uint64_t	records;
 	uint64_t	unindexed;
 	uint64_t	bytes;
@@ -158,6 +170,7 @@ typedef struct Beat
 	bool		disk_short;		/* it will soon refuse new data */
 	bool		challenged;		/* another store registered at its endpoint since */
 	char		version[32];
+	uint32_t	level_high;		/* of the feature levels it knows */
 	Report	   *reports;		/* by shard; owned */
 	size_t		nreports;
 	Missing    *missing;		/* by shard; owned */
@@ -233,6 +246,7 @@ struct Pd
 	bool		is_member;		/* lock: the catalog says where we are */
 	bool		is_removed;		/* lock: we were, and are told that we are no more */
 	size_t		hints;			/* given since */
+	bool		is_known;		/* lock: and the cluster's feature level is as high as ours */
 	pthread_t	meeter;
 	pthread_cond_t met;
 	int64_t		started_us;
@@ -291,6 +305,8 @@ struct Pd
 	int64_t		balance_due_us; /* next look whether stores have more than others */
 	size_t		spread_from;	/* shard at which that look goes on */
 	Stranger	strangers[STRANGERS_MAX];
+	DriverLevel driver_levels[DRIVER_LEVELS];
+	int64_t		levels_due_us;	/* next look whether the cluster's can be raised */
 	bool		announced;		/* server and links know the cluster */
 	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */
 	int64_t		drivers_due_us; /* next look at the drivers */
@@ -340,6 +356,9 @@ extern bool changes_any(const Changes *changes);
 /* Commit what was changed, if anything; frees the copies. */
 extern VtStatus changes_commit(Pd *pd, Changes *changes);
 extern void changes_drop(Changes *changes);
+
+/* The beginning of a command with other rows behind: only those of changes, which stay. */
+extern void changes_put(Pd *pd, const Changes *changes, Buf *command);
 
 /* found.c */
 extern VtStatus found_begin(Pd *pd, VtError *err);
@@ -488,6 +507,34 @@ extern json_t *split_settle_task(Pd *pd, const WireShardDesc *child);	/* NULL: n
 /* As the shard was founded: what a replica that joins begins with. */
 extern WireShardDesc split_born(CatalogCollection *c, const CatalogShard *shard);
 
+/* level.c; who: "this worker" */
+extern VtStatus level_admits(Pd *pd, json_t *body, const char *who, VtError *err);
+extern uint32_t level_said(json_t *body);
+extern void level_heard(Pd *pd, uint64_t driver, uint32_t high);
+extern VtStatus level_joins(const Pd *pd, uint64_t driver, VtError *err);
+extern uint32_t level_of_store(Pd *pd, uint64_t store);	/* 0 = it has not spoken in this reign */
+extern void level_held_by(Pd *pd, uint32_t level, char *out, size_t size);
+extern void levels_look(Pd *pd);
+
+/* recover.c */
+typedef enum RecoverStage
+{
+	RECOVER_TELL,				/* not all survivors have heard, or one is silent */
+	RECOVER_CHOOSE,
+	RECOVER_NOBODY,				/* nobody is left that has anything */
+	RECOVER_FORCE,				/* the chosen one does not lead yet */
+	RECOVER_DONE
+} RecoverStage;
+
+extern void op_unsafe_recover(Pd *pd, Question *q);
+extern VtStatus unsafe_recover(Pd *pd, json_t *body, json_t **reply, VtError *err);
+extern RecoverStage recover_stage(Pd *pd, const CatalogShard *shard);
+extern void recover_step(Pd *pd, Changes *changes, const CatalogCollection *c, const CatalogShard *shard);
+extern json_t *recover_task(Pd *pd, const CatalogShard *shard, const Report *report);	/* NULL: none */
+
+/* A shard of it lost its majority and was recovered or given up: law W7, nothing of it is to be believed. */
+extern bool collection_went_back(const CatalogCollection *c, uint64_t *shard);
+
 /* collections.c */
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
 extern void op_create(Pd *pd, Question *q);
@@ -544,6 +591,9 @@ extern void operator_end(Changes *changes, CatalogCollection *c, CatalogShard *s
 extern VtStatus cancel_operator(Pd *pd, json_t *body, VtError *err);
 extern VtStatus set_replicas(Pd *pd, json_t *body, VtError *err);
 extern VtStatus forget_store(Pd *pd, json_t *body, VtError *err);
+
+/* The rows with which a store goes for ever: what comes with its number or directory is refused. */
+extern void store_goes(Pd *pd, const CatalogStore *store, Buf *command);
 
 /* A collection by its generation, or by a label that only one has which lives. */
 extern VtStatus collection_named(Pd *pd, const char *name, CatalogCollection **out, VtError *err);

@@ -73,9 +73,11 @@ register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *
 		return vt_fail(err, VT_INVALID, "register: there is no role \"%.32s\"", role);
 	if (!vt_id_is_zero(&cluster) && !vt_id_equal(&cluster, &meta.cluster))
 		return vt_fail(err, VT_DENIED, "the worker belongs to another cluster");
+	if (level_admits(pd, body, "this worker", err) != VT_OK)
+		return err->code;
 	gone = catalog_gone(pd->catalog, id, &data_id);
 	if (gone)
-		return vt_fail(err, VT_DENIED, FORGOTTEN, gone->id);
+		return vt_fail(err, VT_GONE, FORGOTTEN, gone->id);
 	known = id ? catalog_store(pd->catalog, id) : NULL;
 	if (id && (!known || !vt_id_equal(&known->data_id, &data_id)))
 		return vt_fail(err, VT_DENIED, "store %" PRIu64 " is not this data directory", id);
@@ -114,6 +116,7 @@ register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *
 	*reply = json_object();
 	json_object_set_new(*reply, "cluster", json_id(&meta.cluster));
 	json_object_set_new(*reply, "store", json_u64(store.id));
+	json_object_set_new(*reply, "level", json_integer(catalog_level(pd->catalog)));
 	return VT_OK;
 }
 
@@ -177,6 +180,9 @@ learn(Changes *changes, CatalogCollection *collection, CatalogShard *shard, uint
 	bool		moves = report->leader && report->nmembers > 0 && !report->joint &&
 		report->conf_index > shard->conf_index;
 
+	/* Who was led in an earlier life says nothing of this one (recover.c). */
+	if (report->leader && report->incarnation != shard->desc.incarnation)
+		return;
 	if (!is_new && !arrives && !founds && !moves)
 		return;
 	shard = changes_of_shard(changes, collection, shard);
@@ -222,10 +228,12 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	VtStatus	status;
 
 	if (get_u64(body, "store", &store) && catalog_gone(pd->catalog, store, NULL))
-		return vt_fail(err, VT_DENIED, FORGOTTEN, store);
+		return vt_fail(err, VT_GONE, FORGOTTEN, store);
 	if (!get_u64(body, "store", &store) || !get_int(body, "wait_ms", 0, 60000, &wait_ms) ||
 		!catalog_store(pd->catalog, store))
 		return vt_fail(err, VT_DENIED, "heartbeat of a store that is not registered");
+	if (level_admits(pd, body, "this worker", err) != VT_OK)
+		return err->code;
 	if (!beat_is_known(pd, store, body))
 		return vt_fail(err, VT_BEHIND, "heartbeat: what was told before is not known here");
 	beat = beat_take(pd, store, body);
@@ -270,10 +278,13 @@ heartbeat_answer(Pd *pd, json_t *body)
 	json_t	   *reply;
 	uint64_t	store = 0;
 	uint64_t	peers_version;
+	int64_t		level;
 	bool		knows_peers;
+	bool		knows_level;
 	Beat	   *beat;
 
 	get_u64(body, "store", &store);
+	knows_level = !get_int(body, "level", 0, UINT32_MAX, &level) || level == catalog_level(pd->catalog);
 	/* A worker that says no version does not ask for peers. */
 	knows_peers = !get_u64(body, "peers_version", &peers_version) ||
 		peers_version == pd->catalog->meta.peers_version;
@@ -284,7 +295,7 @@ heartbeat_answer(Pd *pd, json_t *body)
 		verify_tell(pd, beat, tasks);
 		tasks_for(pd, beat, tasks);
 	}
-	if (json_array_size(tasks) == 0 && knows_peers)
+	if (json_array_size(tasks) == 0 && knows_peers && knows_level)
 	{
 		json_decref(tasks);
 		return NULL;
@@ -293,6 +304,8 @@ heartbeat_answer(Pd *pd, json_t *body)
 	json_object_set_new(reply, "tasks", tasks);
 	if (!knows_peers)
 		add_peers(pd, reply);
+	if (!knows_level)
+		json_object_set_new(reply, "level", json_integer(catalog_level(pd->catalog)));
 	return reply;
 }
 

@@ -230,6 +230,7 @@ swap_rows(Catalog *catalog, Catalog *incoming)
 	catalog->ncollections = incoming->ncollections;
 	catalog->owed = incoming->owed;
 	catalog->nowed = incoming->nowed;
+	catalog->level = incoming->level;
 	catalog->lived_us = incoming->lived_us;
 	catalog->places = incoming->places;
 	free(incoming);
@@ -245,7 +246,9 @@ transfer_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 		return vt_fail(err, VT_NOT_FOUND, "the snapshot of the catalog is not staged");
 	pthread_mutex_lock(&catalog->files_lock);
 	pthread_mutex_lock(&catalog->lock);
-	status = put_in_place(catalog->rows, index, err);
+	status = catalog_check_level(catalog->incoming, err);
+	if (status == VT_OK)
+		status = put_in_place(catalog->rows, index, err);
 	if (status == VT_OK)
 	{
 		swap_rows(catalog, catalog->incoming);

@@ -91,6 +91,11 @@ get_collection(Cursor *c)
 		shard->plan.add_seen = cursor_u8(c) != 0;
 		if (shard->plan.kind >= PLAN_KINDS)
 			c->failed = true;
+		if (shard->plan.kind == PLAN_RECOVER)
+		{
+			shard->plan.chosen = shard->plan.add_replica;
+			shard->plan.add_replica = 0;
+		}
 		if (shard->plan.kind == PLAN_SPLIT)
 		{
 			shard->plan.split_at = shard->plan.add_store;
@@ -200,7 +205,7 @@ forget_row(Catalog *catalog, Bytes key)
 bool
 catalog_is_row(Bytes key)
 {
-	return key.len > 0 && memchr("Mcginops", key.data[0], 8) != NULL;
+	return key.len > 0 && memchr("Mcgilnops", key.data[0], 9) != NULL;
 }
 
 bool
@@ -242,6 +247,9 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 				*driver = row;
 				return true;
 			}
+		case 'l':
+			catalog->level = cursor_u32(&c);
+			return cursor_done(&c);
 		case 'n':
 			catalog->lived_us = (int64_t) cursor_u64(&c);
 			return cursor_done(&c);

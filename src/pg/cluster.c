@@ -339,11 +339,11 @@ cluster_deadline(int timeout_ms)
 	return clock_now_us() + (int64_t) timeout_ms * 1000;
 }
 
-/* A definite answer that this is not our index any more (law W7). */
+/* A definite answer that this is not our index any more, or went back in time (law W7). */
 bool
 cluster_refused(VtStatus status)
 {
-	return status == VT_NOT_OWNER;
+	return status == VT_NOT_OWNER || status == VT_LOST;
 }
 
 /* Throw the error that backend_wait() caught, if any. */
@@ -383,6 +383,7 @@ sqlstate_of(VtStatus status)
 		case VT_INVALID:
 			return ERRCODE_INVALID_PARAMETER_VALUE;
 		case VT_CORRUPT:
+		case VT_LOST:
 			return ERRCODE_DATA_CORRUPTED;
 		case VT_IO:
 			return ERRCODE_IO_ERROR;
@@ -410,6 +411,8 @@ hint_of(VtStatus status)
 			return "Check vectron.pd_endpoints and the workers' data; if the data is lost, REINDEX rebuilds it.";
 		case VT_GONE:
 			return "The index was dropped in the cluster; REINDEX rebuilds it.";
+		case VT_LOST:
+			return "REINDEX rebuilds the index from the table.";
 		case VT_NOT_OWNER:
 			return "The index belongs to another server, database or incarnation; REINDEX makes it this server's.";
 		case VT_DENIED:

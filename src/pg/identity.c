@@ -32,6 +32,7 @@
 #include "utils/builtins.h"
 
 #include "base/breaks.h"
+#include "base/level.h"
 
 #include "identity.h"
 #include "index.h"
@@ -136,9 +137,9 @@ lease_ask(Lease *lease, int64_t deadline_us, VtError *err)
 	vt_id_format(&lease->session, session);
 	request = psprintf("{\"op\":\"lease\",\"system\":\"" UINT64_FORMAT "\",\"incarnation\":\"%s\","
 					   "\"holder\":\"%s\",\"timeline\":%u,\"session\":\"%s\",\"before\":%s,"
-					   "\"place\":\"" UINT64_FORMAT "\"}",
+					   "\"place\":\"" UINT64_FORMAT "\",\"level_low\":%u,\"level_high\":%u}",
 					   lease->system, vt_id_is_zero(&lease->incarnation) ? "" : incarnation,
-					   holder, lease->timeline, session, lease->before, lease->place);
+					   holder, lease->timeline, session, lease->before, lease->place, VT_LEVEL_LOW, vt_level_high());
 	status = client_control(cluster_client(), request, deadline_us, &reply, err);
 	pfree(request);
 	if (status != VT_OK)

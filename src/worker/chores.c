@@ -40,6 +40,8 @@ words(ChoreKind kind)
 			return "removing the rows that a split has left";
 		case CHORE_ASIDE:
 			return "set_aside";
+		case CHORE_RECOVER:
+			return "recover_shard";
 	}
 	return "?";
 }
@@ -75,6 +77,8 @@ run(Worker *worker, const Chore *chore, VtError *err)
 			return splits_purge(worker, chore, err);
 		case CHORE_ASIDE:
 			return worker_set_aside(worker, chore->shard, chore->replica, err);
+		case CHORE_RECOVER:
+			return worker_recover_shard(worker, chore, err);
 	}
 	return VT_INVALID;
 }

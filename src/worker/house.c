@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/level.h"
 #include "base/log.h"
 #include "private.h"
 #include "status.h"
@@ -80,6 +81,33 @@ keep_identity(Worker *worker)
 	store_batch_free(batch);
 }
 
+/*
+ * The feature level that the cluster works at, durably before anything of it is done
+ * here: a release that does not know it must not open this directory any more.
+ */
+static void
+take_level(Worker *worker, json_t *answer)
+{
+	uint32_t	level = (uint32_t) json_integer_value(json_object_get(answer, "level"));
+	StoreBatch *batch;
+	Buf			value = {0};
+	VtError		err = {0};
+
+	if (level <= worker->level)
+		return;
+	batch = store_batch_new();
+	buf_put_u32(&value, level);
+	store_batch_put(batch, bytes_of("V", 1), buf_bytes(&value));
+	if (store_write(worker->log, batch, true, &err) != VT_OK)
+	{
+		log_error("could not keep the cluster's feature level: %s", vt_error_words(&err));
+		_Exit(70);
+	}
+	buf_free(&value);
+	store_batch_free(batch);
+	worker->level = level;
+}
+
 static bool
 register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 {
@@ -98,6 +126,8 @@ register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "labels", json_string(worker->options.labels));
 	json_object_set_new(question, "role", json_string(worker->options.role));
+	json_object_set_new(question, "level_low", json_integer(VT_LEVEL_LOW));
+	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
 	answer = drivers_ask(drivers, question, 0, last);
 	store = json_string_value(json_object_get(answer, "store"));
 	cluster = json_string_value(json_object_get(answer, "cluster"));
@@ -110,6 +140,7 @@ register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 			worker->store_id = strtoull(store, NULL, 10);
 			worker->cluster = id;
 			keep_identity(worker);
+			take_level(worker, answer);
 			net_server_set_identity(worker->server, &worker->cluster, worker->store_id);
 			if (worker->exposed)
 				net_server_set_identity(worker->exposed, &worker->cluster, worker->store_id);
@@ -227,6 +258,9 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	if (worker->options.tls)
 		json_object_set_new(question, "certificate_until", json_integer(net_tls_until(worker->options.tls)));
 	json_object_set_new(question, "peers_version", status_u64(worker->peers_version));
+	json_object_set_new(question, "level_low", json_integer(VT_LEVEL_LOW));
+	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
+	json_object_set_new(question, "level", json_integer(worker->level));
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
 	told_free(known);
 	if (answer && !json_is_true(json_object_get(answer, "tell_all")))
@@ -236,6 +270,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	if (answer)
 		forget_dropped(worker, told);
 	take_peers(worker, answer);
+	take_level(worker, answer);
 	json_array_foreach(json_object_get(answer, "tasks"), i, task)
 	{
 		task_do(worker, task);
@@ -302,6 +337,20 @@ house_pause_ms(VtStatus last, int before_ms)
 	return before_ms <= 0 ? RETRY_MS : before_ms < DENIED_MS ? 2 * before_ms : DENIED_MS;
 }
 
+/*
+ * PD says that this store was forgotten, or given up with what it has.  Others may go
+ * on in its place already, so nothing is served any more, and at once: what is here
+ * would be lost by no crash either.  Or this program is too old for the cluster.
+ */
+static void
+stop_if_refused(VtStatus status)
+{
+	if (status != VT_GONE && status != VT_VERSION)
+		return;
+	log_error("the placement driver has %s: it stops", status == VT_GONE ? "given this worker's data directory up" : "refused this worker's release");
+	_Exit(WORKER_GIVEN_UP);
+}
+
 void *
 house_main(void *arg)
 {
@@ -325,6 +374,7 @@ house_main(void *arg)
 		if (last != VT_OK)
 			pause_ms = house_pause_ms(last, denied_ms);
 		denied_ms = last == VT_DENIED ? pause_ms : 0;
+		stop_if_refused(last);
 	}
 	told_free(&known);
 	drivers_free(drivers);

@@ -65,7 +65,8 @@ typedef enum ChoreKind
 	CHORE_CHILD,				/* make a shard that was split off one here */
 	CHORE_SETTLE,				/* a child is owed no longer */
 	CHORE_PURGE,				/* rows that a split has left */
-	CHORE_ASIDE
+	CHORE_ASIDE,
+	CHORE_RECOVER				/* its majority is lost (recover.c) */
 } ChoreKind;
 
 typedef struct Chore
@@ -75,7 +76,8 @@ typedef struct Chore
 	uint64_t	shard;
 	uint64_t	replica;
 	WireShardDesc desc;			/* CREATE, CHILD */
-	uint64_t	other;			/* CHILD: the parent; SETTLE: the child */
+	uint64_t	other;			/* CHILD: the parent; SETTLE: the child; RECOVER: the life */
+	RaftConf	members;		/* RECOVER: in which replica alone votes; n 0 = not this one */
 	bool		found;			/* CREATE: with the replicas in desc */
 } Chore;
 
@@ -139,6 +141,7 @@ struct Worker
 	bool		stopping;
 
 	ReplicaLinks *links;		/* to other workers */
+	uint32_t	level;			/* that the cluster works at, as last heard; the same thread's */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
 	int64_t		hurry_until_us; /* heartbeats are not held: PD waits for what comes of a task; the same */
 
@@ -256,6 +259,9 @@ extern VtStatus splits_may_begin_empty(Worker *worker, const WireShardDesc *desc
 /* The task split_shard: propose it, if it is the moment. */
 extern VtStatus splits_propose(Worker *worker, const WireShardDesc *child, uint64_t conf_index,
 							   ReplicaDone done, void *arg, VtError *err);
+
+/* recover.c: VT_BUSY: try again */
+extern VtStatus worker_recover_shard(Worker *worker, const Chore *chore, VtError *err);
 
 /* broken.c */
 /* The shard could not be opened; false: not because of damage. */

@@ -117,6 +117,8 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = VT_UNKNOWN_GENERATION;
 	else if (!wire_owner_equal(&shard->desc.owner, &route->owner) && !vt_broken("W7-owner"))
 		status = VT_NOT_OWNER;
+	else if (shard_went_back(&shard->desc) && !vt_broken("W7-life"))
+		status = VT_LOST;
 	else if (atomic_load(&shard->range_ver) != route->range_ver)
 		status = VT_WRONG_SHARD;
 	else if (clock_now_us() - request->received_us > (int64_t) route->deadline_ms * 1000)
@@ -125,7 +127,8 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = shard_is_whole(shard);
 	if (status == VT_OK)
 		return true;
-	refuse(request, status, status == VT_CORRUPT ? "the shard's log ends before its rows: acknowledged writes are lost" : NULL);
+	refuse(request, status, status == VT_LOST ? SHARD_WENT_BACK_WORDS :
+		   status == VT_CORRUPT ? "the shard's log ends before its rows: acknowledged writes are lost" : NULL);
 	return false;
 }
 

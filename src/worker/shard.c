@@ -367,6 +367,37 @@ shard_note_damage(Shard *shard, VtStatus status, const VtError *err)
 				  (unsigned long long) shard->desc.shard, vt_error_words(err));
 }
 
+VtStatus
+shard_raise_life(const char *directory, uint64_t id, uint64_t replica, uint64_t life, VtError *err)
+{
+	Store	   *rows;
+	WireShardDesc desc;
+	uint64_t	there;
+	VtStatus	status = shard_open_rows(directory, id, &rows, err);
+
+	if (status != VT_OK)
+		return status;
+	status = read_descriptor(rows, &desc, err);
+	if (status == VT_OK)
+		status = read_replica_id(rows, &there, err);
+	if (status == VT_OK && there != replica)
+		status = vt_fail(err, VT_NOT_FOUND, "shard %llu is here as another replica", (unsigned long long) id);
+	if (status == VT_OK && desc.incarnation < life)
+	{
+		StoreBatch *batch = store_batch_new();
+		Buf			value = {0};
+
+		desc.incarnation = life;
+		wire_desc_put(&value, &desc);
+		store_batch_put(batch, bytes_of("d", 1), buf_bytes(&value));
+		status = store_write(rows, batch, true, err);
+		buf_free(&value);
+		store_batch_free(batch);
+	}
+	store_close(rows);
+	return status;
+}
+
 /* Was this replica set aside? */
 static VtStatus
 check_aside(Store *rows, VtError *err)

@@ -193,6 +193,23 @@ extern bool shard_find_child(Shard *shard, uint64_t child, ShardChild *out);
 
 extern ReplicaMachine shard_machine(Shard *shard);
 
+/*
+ * Of a shard that is not open: its life is to be this one from now on, durably; one
+ * that is there already stays.  VT_NOT_FOUND: it is not here as this replica.
+ */
+extern VtStatus shard_raise_life(const char *directory, uint64_t id, uint64_t replica, uint64_t life, VtError *err);
+
+/*
+ * Shards begin in life 1.  One that was recovered after the loss of its majority is in
+ * a later one, and serves no gateway: law W7, a store that went back in time.
+ */
+static inline bool
+shard_went_back(const WireShardDesc *desc)
+{
+	return desc->incarnation != 1;
+}
+#define SHARD_WENT_BACK_WORDS "recovered by force after a lost majority: acknowledged writes may be missing"
+
 /* Mark it as one that no start opens, durably. */
 extern VtStatus shard_mark_aside(Shard *shard, VtError *err);
 

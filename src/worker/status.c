@@ -202,6 +202,8 @@ add_shards(json_t *list, Shard *first, bool leaving, const uint64_t *only, size_
 		if (replica.leader)
 			json_object_set_new(row, "members", json_members(&members));
 		json_object_set_new(row, "applied", status_u64(replica.applied));
+		json_object_set_new(row, "last", status_u64(replica.last));
+		json_object_set_new(row, "last_term", status_u64(replica.last_term));
 		json_object_set_new(row, "fence", status_u64(atomic_load(&s->fence)));
 		json_object_set_new(row, "records", status_u64(figures.records));
 		json_object_set_new(row, "unindexed", status_u64(figures.waiting));
@@ -261,6 +263,8 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 															  replica.current << 2 | replica.gone << 3 |
 															  leaving << 4 | members.joint << 5));
 	digest = prng_mix(digest ^ replica.applied);
+	digest = prng_mix(digest ^ replica.last ^ replica.last_term << 40);
+	digest = prng_mix(digest ^ s->desc.incarnation);
 	digest = prng_mix(digest ^ atomic_load(&s->fence));
 	digest = prng_mix(digest ^ figures.records);
 	digest = prng_mix(digest ^ figures.waiting);

@@ -220,6 +220,21 @@ settle_split(Worker *worker, const json_t *task)
 	chores_put(worker, &chore);
 }
 
+/* A shard has lost its majority for good: its new life, and in one replica its new members. */
+static void
+recover_shard(Worker *worker, const json_t *task)
+{
+	Chore		chore = {.kind = CHORE_RECOVER, .shard = get_number(task, "shard"),
+		.replica = get_number(task, "replica"), .other = get_number(task, "incarnation")
+	};
+
+	if (chore.shard == 0 || chore.replica == 0 || chore.other < 2 ||
+		(json_object_get(task, "members") && !get_members(task, &chore.members)))
+		log_error("placement driver gave a shard to recover, and the task is malformed");
+	else
+		chores_put(worker, &chore);
+}
+
 void
 task_do(Worker *worker, const json_t *task)
 {
@@ -245,6 +260,8 @@ task_do(Worker *worker, const json_t *task)
 		transfer_leader(worker, task);
 	else if (strcmp(what, "split_shard") == 0)
 		split_shard(worker, task);
+	else if (strcmp(what, "recover_shard") == 0)
+		recover_shard(worker, task);
 	else if (strcmp(what, "settle_split") == 0)
 		settle_split(worker, task);
 	else

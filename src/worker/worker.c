@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/endpoint.h"
+#include "base/level.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -179,6 +180,23 @@ load_identity(Worker *worker, VtError *err)
 	return status == VT_NOT_FOUND ? VT_OK : status;
 }
 
+/* Of the cluster that last told us; a release that does not know it may open nothing here. */
+static VtStatus
+load_level(Worker *worker, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(worker->log, bytes_of("V", 1), &value, err);
+
+	if (status == VT_OK && value.len != 4)
+		status = vt_fail(err, VT_CORRUPT, "the worker's feature level is damaged");
+	else if (status == VT_OK)
+		worker->level = get_le32(value.data);
+	buf_free(&value);
+	if (status != VT_OK && status != VT_NOT_FOUND)
+		return status;
+	return vt_level_check("this worker", VT_LEVEL_LOW, vt_level_high(), worker->level ? worker->level : VT_LEVEL_LOW, err);
+}
+
 static void
 on_closed(void *arg, NetConn *conn)
 {
@@ -278,6 +296,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	status = store_open(path, &log_options, &worker->log, err);
 	if (status == VT_OK)
 		status = load_identity(worker, err);
+	if (status == VT_OK)
+		status = load_level(worker, err);
 	if (status == VT_OK)
 		status = check_tls(worker, err);
 	if (status == VT_OK)

@@ -38,6 +38,9 @@ typedef struct WorkerOptions
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } WorkerOptions;
 
+/* Exit status when PD has given its data directory up, or refused its release: starting it again is of no use. */
+#define WORKER_GIVEN_UP 78
+
 /* Opens every shard; serves when it returns.  PD is looked for meanwhile. */
 extern VtStatus worker_start(const WorkerOptions *options, Worker **out, VtError *err);
 extern void worker_stop(Worker *worker);

@@ -165,6 +165,16 @@ sub start_worker
 		$self->tls_options('worker', "worker$n"), @options);
 }
 
+# One whose directory was given up: it may be ready for a moment.  Its exit status.
+sub start_given_up
+{
+	my ($self, $n, @options) = @_;
+	$self->spawn("worker$n", 'vectron-worker', '--data', $self->data("worker$n"),
+		'--listen', $self->endpoint("worker$n"), '--pd', $self->pd_endpoint,
+		$self->tls_options('worker', "worker$n"), @options);
+	return $self->wait_end("worker$n") >> 8;
+}
+
 # Start a daemon and wait until it is ready; dies with its log if it ends instead.
 sub start
 {

@@ -1,6 +1,7 @@
 # Four workers and three replicas: what a worker had that stays away is made anew
 # on the fourth, what it still has when it comes back is deleted, and a worker is
-# emptied before it leaves.
+# emptied before it leaves.  Then two of the three that are left are lost for good,
+# with writes that the third has never heard of.
 
 use strict;
 use warnings;
@@ -66,5 +67,59 @@ $cluster->stop('worker1');
 clean('and it is not needed any more');
 ($status, $out, $err) = $node->psql('postgres', 'SELECT vectron.drain_worker(1)');
 like($err, qr/there is no such store/, 'a worker that is not there cannot be drained');
+
+# -- A majority is lost for good -----------------------------------------------------
+
+my $pd = $cluster->pd_endpoint;
+
+sub ctl
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'vectronctl', '--pd', $pd, @_ ], '>', \$out, '2>', \$err);
+	return ($? >> 8, $out, $err);
+}
+
+sub store_at { my ($n) = @_; return $node->safe_psql('postgres', "SELECT min(store) FROM vectron.workers WHERE endpoint LIKE '%worker$n'"); }
+
+# Nearest to a row that worker 2 never hears of, by the index where that is chosen.
+my $nearest = q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[500,501,502,503,504,505]' LIMIT 1};
+my $lost = join ',', sort { $a <=> $b } store_at(3), store_at(4);
+kill 'STOP', $cluster->pid('worker2');
+$node->safe_psql('postgres', q{INSERT INTO t VALUES (9000, '[500,501,502,503,504,505]')});
+is($node->safe_psql('postgres', $nearest), '9000', 'a write that two of three have acknowledged');
+$cluster->kill9("worker$_") for 3, 4;
+kill 'CONT', $cluster->pid('worker2');
+rename $cluster->data('worker3'), $cluster->data('worker5') or die "could not rename: $!";
+rename $cluster->data('worker4'), $cluster->data('worker6') or die "could not rename: $!";
+($status, $out, $err) = ctl('unsafe-recover', $lost);
+like($err, qr/only a store that is down can be given up/, 'stores are not given up that may come back');
+$cluster->start_worker($_) for 3, 4;
+$cluster->wait_until('the stores that were there are down', sub { return (ctl('unsafe-recover', $lost))[0] == 0; });
+($status, $out, $err) = ctl('check');
+like("$status $out", qr/^2 .*majority.*unsafe-recover/s, 'somebody who is woken is told of it');
+($status, $out, $err) = ctl('unsafe-recover', $lost);
+like($out, qr/^4 shards go on from what is left of them, 0 have nothing left:/m, 'what would be done');
+like($out, qr/REINDEX.*Nothing has been done\. .*unsafe-recover $lost --apply [0-9a-f]{16}/s, 'and what that means');
+my ($plan) = $out =~ /--apply ([0-9a-f]{16})/;
+($status, $out, $err) = ctl('unsafe-recover', $lost, '--apply', '0' x 16);
+like("$status $err", qr/^1 .*look at it first/, 'another plan is refused');
+($status, $out, $err) = ctl('unsafe-recover', $lost, '--apply', $plan);
+is("$status$err", '0', 'the plan is carried out');
+$cluster->wait_until('it is over', sub { return (ctl('operators'))[1] !~ /recover/; });
+($status, $out, $err) = $node->psql('postgres', $nearest);
+like("$out$err", qr/acknowledged writes may be missing|became stale|^9000/, 'an index that may lack acknowledged writes answers nothing');
+is($node->safe_psql('postgres', $nearest), '9000', 'and is not chosen any more');
+is($node->safe_psql('postgres', q{SELECT state, stale_reason ~ 'majority' FROM vectron.indexes}), 'stale|t', 'it is stale, and the view says why');
+$node->safe_psql('postgres', q{INSERT INTO t VALUES (9001, '[1,2,3,4,5,6]')});
+($status, $out, $err) = ctl('check');
+like("$status $out", qr/^2 .*acknowledged writes may be missing.*REINDEX/s, 'what is left to do');
+$node->safe_psql('postgres', 'REINDEX INDEX t_v');
+is($node->safe_psql('postgres', $nearest), '9000', 'REINDEX brings everything back');
+clean('and nothing is missing');
+$cluster->whole($node, $node->safe_psql('postgres', 'SELECT count(DISTINCT shard) FROM vectron.shards'), 'there are three replicas of each shard again');
+
+# Who was given up comes back at the wrong time.
+is($cluster->start_given_up(5), 78, 'a directory that was given up never comes back');
+like($cluster->log_text('worker5', 1), qr/was forgotten/, 'and says why');
 $node->stop;
 done_testing();

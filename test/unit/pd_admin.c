@@ -9,31 +9,6 @@
 #include "base/clock.h"
 #include "pd_world.h"
 
-static PdWorld *
-cluster(uint64_t seed, uint32_t nstores)
-{
-	PdWorld    *w = vt_alloc(sizeof(PdWorld));
-
-	world_begin(w, seed, nstores);
-	run_seconds(w, 3);
-	return w;
-}
-
-static void
-end(PdWorld *w)
-{
-	world_end(w);
-	free(w);
-}
-
-/* The driver dies, another has its catalog. */
-static void
-another_driver(PdWorld *w)
-{
-	pd_end(w);
-	pd_begin(w);
-}
-
 /* Ask for a change; words: what the refusal says, NULL = it is none. */
 static void
 ask(PdWorld *w, VtStatus (*change) (Pd *, json_t *, VtError *), json_t *body, VtStatus wanted, const char *words)
@@ -41,10 +16,7 @@ ask(PdWorld *w, VtStatus (*change) (Pd *, json_t *, VtError *), json_t *body, Vt
 	VtError		err = {0};
 	VtStatus	status = change(&w->pd, body, &err);
 
-	if (status != wanted)
-		fail_msg("status %d in place of %d: %s", (int) status, (int) wanted, vt_error_words(&err));
-	if (words && !strstr(vt_error_words(&err), words))
-		fail_msg("\"%s\" does not say \"%s\"", vt_error_words(&err), words);
+	expect(status, wanted, &err, words);
 	json_decref(body);
 }
 
@@ -73,7 +45,7 @@ registers(PdWorld *w, uint64_t id, const VtId *data_id, const char *endpoint)
 
 	vt_id_format(data_id, text);
 	snprintf(number, sizeof(number), "%" PRIu64, id);
-	body = json_pack("{s:s,s:s,s:s,s:s}", "store", number, "cluster", "", "data_id", text, "endpoint", endpoint);
+	body = json_pack("{s:i,s:s,s:s,s:s,s:s}", "level_high", VT_LEVEL_NEWEST, "store", number, "cluster", "", "data_id", text, "endpoint", endpoint);
 	status = register_store(&w->pd, "", body, &reply, &err);
 	if (status != VT_OK && !strstr(vt_error_words(&err), "was forgotten"))
 		fail_msg("%s", vt_error_words(&err));
@@ -150,10 +122,10 @@ only_an_empty_silent_store_is_forgotten(void **state)
 	/* It comes back: under its number, as if new, by a heartbeat; and to another driver. */
 	for (int i = 0; i < 2; i++)
 	{
-		assert_int_equal(registers(w, gone, &gone_data, "unix:/w1"), VT_DENIED);
-		assert_int_equal(registers(w, 0, &gone_data, "unix:/elsewhere"), VT_DENIED);
+		assert_int_equal(registers(w, gone, &gone_data, "unix:/w1"), VT_GONE);
+		assert_int_equal(registers(w, 0, &gone_data, "unix:/elsewhere"), VT_GONE);
 		body = json_pack("{s:o,s:i,s:[]}", "store", json_u64(gone), "wait_ms", 0, "shards");
-		assert_int_equal(heartbeat_take(&w->pd, body, &err), VT_DENIED);
+		assert_int_equal(heartbeat_take(&w->pd, body, &err), VT_GONE);
 		assert_non_null(strstr(vt_error_words(&err), "was forgotten"));
 		json_decref(body);
 		another_driver(w);
@@ -165,7 +137,7 @@ only_an_empty_silent_store_is_forgotten(void **state)
 	assert_true(w->stores[1].id != gone);
 	assert_int_equal(w->pd.catalog->nstores, 4);
 	assert_int_equal(unsettled(w, 3, true), 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* One that was emptied on purpose need not be waited for. */
@@ -193,7 +165,7 @@ a_drained_store_is_forgotten_when_it_stops(void **state)
 	run_seconds(w, 11);
 	ask(w, forget_store, store_body(w->stores[0].id), VT_OK, NULL);
 	assert_int_equal(unsettled(w, 3, true), 0);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -268,7 +240,7 @@ dropped_collections_and_forgotten_stores(void **state)
 	to_state(w, catalog_collection(w->pd.catalog, &doomed), COLLECTION_DOOMED);
 	ask(w, forget_store, store_body(w->stores[1].id), VT_OK, NULL);
 	deletions_go_on(w, &kept, 1);
-	end(w);
+	cluster_end(w);
 }
 
 /* -- Replicas ---------------------------------------------------------------- */
@@ -296,7 +268,7 @@ replicas_follow_what_is_wanted(void **state)
 	settle(w, 1, 120);
 	to_state(w, catalog_collection(w->pd.catalog, &id), COLLECTION_HIDDEN);
 	ask(w, set_replicas, replicas_body(generation, 3), VT_GONE, "dropped");
-	end(w);
+	cluster_end(w);
 }
 
 /* -- Operators --------------------------------------------------------------- */
@@ -353,7 +325,7 @@ an_operator_says_how_far_it_is(void **state)
 		assert_true(seen[i]);
 	assert_true(since > 0);
 	settle(w, 2, 10);
-	end(w);
+	cluster_end(w);
 }
 
 /* At whichever moment it comes: nothing is left over, and a need is served anew. */
@@ -382,7 +354,7 @@ a_cancelled_operator_leaves_nothing(void **state)
 		settle(w, 2, 60);
 		run_seconds(w, 10);
 		assert_int_equal(unsettled(w, 2, true), 0);
-		end(w);
+		cluster_end(w);
 	}
 }
 
@@ -426,7 +398,7 @@ findings_come_and_go(void **state)
 	assert_true(has_finding(w, "store_down", "warning"));
 	ask(w, forget_store, store_body(w->stores[3].id), VT_OK, NULL);
 	assert_false(has_finding(w, "store_down", "warning"));
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -464,7 +436,7 @@ a_store_tells_its_troubles(void **state)
 	assert_true(has_finding(w, "disk_full", "critical"));
 	assert_true(has_finding(w, "certificate", "critical"));
 	json_decref(body);
-	end(w);
+	cluster_end(w);
 }
 
 /* -- Do they hold the same? ---------------------------------------------------- */
@@ -538,7 +510,7 @@ replicas_that_agree_are_left_alone(void **state)
 	assert_int_equal(ask_verify(w, NULL), 6);
 	run_seconds(w, 20);
 	assert_int_equal(w->pd.nwanted, 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* Found, set aside, replaced; whoever leads, also after a change of drivers. */
@@ -570,7 +542,7 @@ one_that_differs_is_replaced(void **state)
 		settle(w, 3, 60);
 		for (uint32_t i = 0; i < 4; i++)
 			assert_true(!replica_on(&w->stores[i], shard) || replica_on(&w->stores[i], shard)->replica != wrong);
-		end(w);
+		cluster_end(w);
 	}
 }
 
@@ -590,7 +562,7 @@ without_a_majority_nothing_is_done(void **state)
 	assert_int_equal(verdict_on(w, 1, shard), VERDICT_SPLIT);
 	assert_true(has_finding(w, "no_agreement", "critical"));
 	assert_int_equal(unsettled(w, 2, true), 0);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -612,7 +584,7 @@ what_is_long_ago_is_compared_again(void **state)
 	assert_true(replica_on(&w->stores[0], shard)->verified == first);
 	run_seconds(w, 60);
 	assert_true(replica_on(&w->stores[0], shard)->verified != first);
-	end(w);
+	cluster_end(w);
 }
 
 /* -- Everything ---------------------------------------------------------------- */
@@ -644,7 +616,7 @@ a_dump_has_all_collections_once(void **state)
 	assert_int_equal(json_array_size(json_object_get(page, "collections")), 1);
 	assert_null(json_object_get(page, "stores"));
 	json_decref(page);
-	end(w);
+	cluster_end(w);
 }
 
 int

@@ -171,7 +171,7 @@ register_worker(uint32_t n, const char *endpoint)
 	uint64_t	store = 0;
 
 	snprintf(question, sizeof(question),
-			 "{\"op\":\"register\",\"store\":\"0\",\"cluster\":\"\",\"data_id\":\"%032x\",\"endpoint\":\"%s\"}", n, endpoint);
+			 "{\"op\":\"register\",\"store\":\"0\",\"cluster\":\"\",\"data_id\":\"%032x\",\"endpoint\":\"%s\",\"level_high\":9}", n, endpoint);
 	answer = ask_leader(WIRE_ROLE_WORKER, question);
 	assert_int_equal(status_of(answer), VT_OK);
 	assert_true(get_u64(answer, "store", &store));

@@ -136,7 +136,7 @@ collection_of(uint64_t n, uint64_t version)
 		c.shards[i].bootstrapped = version % 3 == 0;
 		c.shards[i].conf_index = version + i;
 		c.shards[i].seen = (uint16_t) (version % 2);
-		c.shards[i].plan = version % 6 == 5 ? (Plan) {.kind = PLAN_SPLIT, .child = 800 + version, .split_at = UINT64_MAX / 3} :
+		c.shards[i].plan = version % 7 == 6 ? (Plan) {.kind = PLAN_RECOVER, .chosen = version % 2 ? 500 + i : 0} : version % 6 == 5 ? (Plan) {.kind = PLAN_SPLIT, .child = 800 + version, .split_at = UINT64_MAX / 3} :
 			(Plan) {.kind = (PlanKind) (version % 5), .add_store = 7, .add_replica = 700 + version, .remove = 500 + i,
 			.add_seen = version % 2 == 0};
 	}

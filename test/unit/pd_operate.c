@@ -8,24 +8,6 @@
  */
 #include "pd_world.h"
 
-/* A cluster with all its workers registered and heard of. */
-static PdWorld *
-cluster(uint64_t seed, uint32_t nstores)
-{
-	PdWorld    *w = vt_alloc(sizeof(PdWorld));
-
-	world_begin(w, seed, nstores);
-	run_seconds(w, 3);
-	return w;
-}
-
-static void
-end(PdWorld *w)
-{
-	world_end(w);
-	free(w);
-}
-
 static uint32_t
 replicas_on(PdWorld *w, uint32_t i)
 {
@@ -51,7 +33,7 @@ a_collection_is_spread(void **state)
 	for (uint32_t i = 0; i < 4; i++)
 		assert_int_equal(replicas_on(w, i), 6);
 	assert_int_equal(w->changes, 0);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -72,7 +54,7 @@ fewer_workers_than_wanted_grow_later(void **state)
 	}
 	run_seconds(w, 30);
 	assert_int_equal(w->dropped, 0);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -90,7 +72,7 @@ a_restart_moves_nothing(void **state)
 	assert_int_equal(unsettled(w, 3, true), 0);
 	assert_int_equal(w->changes, 0);
 	assert_int_equal(w->created, 24);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -116,7 +98,7 @@ a_lost_store_is_replaced(void **state)
 	assert_int_equal(replicas_on(w, 2), 0);
 	assert_int_equal(w->dropped, had);
 	assert_int_equal(unsettled(w, 3, true), 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* An empty disk is another store; the old one will not be back, whatever down_after says. */
@@ -133,7 +115,7 @@ an_empty_disk_is_filled_at_once(void **state)
 	/* Not even for the time in which the old one only seems silent. */
 	settle(w, 3, 9);
 	assert_int_equal(replicas_on(w, 1), 4);
-	end(w);
+	cluster_end(w);
 }
 
 /* A directory registers at the place of a store, and is not heard of again. */
@@ -183,7 +165,7 @@ a_late_registration_moves_nothing(void **state)
 	assert_int_equal(w->created, 24);
 	assert_int_equal(w->changes, 0);
 	assert_int_equal(unsettled(w, 3, true), 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* The disk that was taken out is put back: now it is the newer store that is gone. */
@@ -213,7 +195,7 @@ a_disk_that_is_put_back_lives(void **state)
 	w->stores[1].alive = true;
 	run_seconds(w, 10);
 	assert_int_equal(w->created, created);
-	end(w);
+	cluster_end(w);
 }
 
 /* A founder loses its disk before it has reported [cluster-hazards 14]. */
@@ -235,7 +217,7 @@ a_founder_wiped_before_it_spoke(void **state)
 			for (int k = 0; k < 3; k++)
 				assert_true(c->shards[i].desc.replicas[k].store != old);
 		}
-		end(w);
+		cluster_end(w);
 	}
 }
 
@@ -257,7 +239,7 @@ a_disk_that_is_gone_founds_nothing(void **state)
 		for (int k = 0; k < c->shards[i].desc.nreplicas; k++)
 			assert_true(c->shards[i].desc.replicas[k].store != old);
 	settle(w, 3, 30);
-	end(w);
+	cluster_end(w);
 }
 
 /* Its index is dropped; its data may come back for a day. */
@@ -296,7 +278,7 @@ what_was_dropped_holds_up_nothing(void **state)
 		store_is_replaced(w, victim);
 		settle(w, 3, 20);
 	}
-	end(w);
+	cluster_end(w);
 }
 
 /* A founder that is late finds the group founded, and gets an empty replica. */
@@ -323,7 +305,7 @@ a_late_founder_waits_for_the_leader(void **state)
 	w->stores[0].alive = true;
 	settle(w, 3, 10);
 	assert_int_equal(w->changes, 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* A store that is up and no longer has what it had: never made again, but replaced. */
@@ -341,7 +323,7 @@ a_replica_that_was_lost_is_not_made_again(void **state)
 	s->lost = s->replicas[0].replica;
 	s->replicas[0] = s->replicas[--s->n];
 	settle(w, 3, 90);
-	end(w);
+	cluster_end(w);
 }
 
 /* It says itself that it is lost: no waiting for that; then it is deleted. */
@@ -363,7 +345,7 @@ a_damaged_replica_is_replaced_at_once(void **state)
 		run_seconds(w, 1);
 	assert_int_equal(s->damaged.shard, 0);
 	assert_int_equal(w->dropped, 1);
-	end(w);
+	cluster_end(w);
 }
 
 /* A heartbeat without a list stands for the last one, and only where that was heard. */
@@ -402,7 +384,7 @@ what_was_told_is_not_told_again(void **state)
 	assert_int_equal(heartbeat_take(&w->pd, same, &err), VT_BEHIND);
 	json_decref(same);
 	json_decref(all);
-	end(w);
+	cluster_end(w);
 }
 
 /* A report of the list, with another figure. */
@@ -495,7 +477,7 @@ what_has_changed_is_enough(void **state)
 	assert_int_equal(tell_change(w, 4, 5, row, 0), VT_INVALID);
 	assert_int_equal(report_in(beat_of(&w->pd, store), first)->bytes, 5);
 	json_decref(all);
-	end(w);
+	cluster_end(w);
 }
 
 static void
@@ -519,7 +501,7 @@ a_store_is_drained(void **state)
 	assert_int_equal(replicas_on(w, 1), 0);
 	settle(w, 3, 30);
 	assert_true(w->transfers > 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* The only replica of a shard moves, too. */
@@ -543,7 +525,7 @@ a_store_with_sole_replicas_is_drained(void **state)
 		run_seconds(w, 1);
 	assert_int_equal(replicas_on(w, 0), 0);
 	settle(w, 1, 30);
-	end(w);
+	cluster_end(w);
 }
 
 /* Half of the cluster is away: nobody copies everything to the rest. */
@@ -563,7 +545,7 @@ mass_failure_moves_nothing(void **state)
 		w->stores[i].alive = true;
 	settle(w, 3, 30);
 	assert_int_equal(w->changes, 0);
-	end(w);
+	cluster_end(w);
 }
 
 /* A driver that has just begun counts silence from its beginning. */
@@ -582,7 +564,7 @@ a_new_driver_waits_for_reports(void **state)
 	run_seconds(w, 50);			/* 100 s of silence, but only 50 were heard */
 	assert_int_equal(w->created, 24);
 	settle(w, 3, 60);
-	end(w);
+	cluster_end(w);
 }
 
 /* How many replicas are on their way to one store. */
@@ -615,7 +597,7 @@ a_store_is_not_flooded(void **state)
 	}
 	settle(w, 3, 1);
 	assert_in_range(most, 1, 2);
-	end(w);
+	cluster_end(w);
 }
 
 /* -- Anything may happen --------------------------------------------------- */
@@ -703,7 +685,7 @@ chaos(uint64_t seed)
 	buf_free(&command);
 	settle(w, 3, 600);
 	trace = w->trace;
-	end(w);
+	cluster_end(w);
 	return trace;
 }
 

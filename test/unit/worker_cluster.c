@@ -33,6 +33,10 @@ typedef struct Node
 static Node nodes[NODES + 1];
 static char directory[64];
 
+/* Told to a worker when it starts: its shard is in this life; its replica goes on alone, with a learner. */
+static uint64_t life;			/* 0 = nothing is told */
+static int	goes_on;			/* worker; 0 = none */
+
 /* -- Processes ------------------------------------------------------------- */
 
 /* It knows already which store it is, from its first start on. */
@@ -81,6 +85,16 @@ run_worker(int number)
 		for (int i = 1; i <= NODES; i++)
 			replica_links_note(place->worker->links, (uint64_t) i, nodes[i].place.endpoint);
 		status = worker_create_shard(place->worker, &place->desc, 100 + (uint64_t) number, true, &err);
+	}
+	if (status == VT_OK && life)
+	{
+		Chore		chore = {.kind = CHORE_RECOVER, .shard = SHARD, .replica = 100 + (uint64_t) number, .other = life};
+
+		for (int i = 1; goes_on == number && i <= 2; i++)
+			chore.members.members[chore.members.n++] = (RaftMember) {.id = 100 + (uint64_t) i, .node = (uint64_t) i,
+				.roles = i == number ? RAFT_VOTER : RAFT_LEARNER};
+		while ((status = worker_recover_shard(place->worker, &chore, &err)) == VT_BUSY)
+			;
 	}
 	if (status != VT_OK)
 		fprintf(stderr, "worker %d: %s\n", number, vt_error_words(&err));
@@ -152,7 +166,7 @@ set_up(void **state)
 		memset(desc->generation.b, 7, 16);
 		desc->owner.system = 42;
 		desc->shard = SHARD;
-		desc->incarnation = 3;
+		desc->incarnation = 1;
 		desc->last = UINT64_MAX;
 		desc->conf_ver = desc->range_ver = 1;
 		desc->hash_kind = HASH_XXH3_64;
@@ -572,10 +586,109 @@ linearizable_away_from_the_leader(void **state)
 	assert_in_range(n, 0, 100);
 }
 
+/* What a worker says of its shard. */
+static bool
+says(int number, const char *words)
+{
+	return strstr(control(gateway_to(number), "{\"op\":\"status\"}"), words) != NULL;
+}
+
+/* A gateway gets nothing of it, whatever it knows. */
+static void
+is_refused(int number, uint64_t mark)
+{
+	Change		c = {.type = WRITE_PUT, .route = route(&nodes[1].place), .first = 100, .n = 1, .dim = DIM};
+	WireWriteResult written;
+	WireRead	read = {route(&nodes[1].place)};
+	WireList	l = {.route = read.route, .limit_bytes = 1000};
+	WireListResult listed;
+	WireSearchResult result;
+	uint8_t		vector[DIM * 4];
+	Buf			payload = {0};
+	WireSearch	s;
+
+	vector_of(0, vector);
+	s = question(&nodes[1].place, vector, 30);
+	assert_int_equal(search(gateway_to(number), &s, &result), VT_LOST);
+	s.consistency = WIRE_AT_MARK;
+	s.mark = mark;
+	assert_int_equal(search(gateway_to(number), &s, &result), VT_LOST);
+	assert_int_equal(list(gateway_to(number), &l, &listed), VT_LOST);
+	assert_int_equal(change(gateway_to(number), &c, &written), VT_LOST);
+	wire_read_put(&payload, &read);
+	assert_int_equal(ask(gateway_to(number), WIRE_READ_INDEX, &payload), VT_LOST);
+	buf_free(&payload);
+}
+
+static void
+comes_to_say(int number, const char *words)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (!says(number, words))
+	{
+		if (clock_now_us() > until)
+			fail_msg("worker %d does not come to say %s: %s", number, words, control(gateway_to(number), "{\"op\":\"status\"}"));
+		pause_ms(5);
+	}
+}
+
+/*
+ * Law W7: a shard that went back in time.  Its survivors begin another life, and tell
+ * no gateway anything from then on; the one that has most goes on, the other learns
+ * from it; each may be killed between any two steps, and told again.  Who was given up
+ * and comes back takes nothing away.
+ */
+static void
+survivors_go_on(void **state)
+{
+	int			leader = 1;
+	uint64_t	mark;
+
+	(void) state;
+	mark = put_somewhere(0, 20, &leader);
+	for (int i = 1; i <= NODES; i++)
+		has_all(i, mark, 20);
+	kill_it(1);
+	leader = 2;
+	put_somewhere(20, 20, &leader);
+	kill_it(2);
+	kill_it(3);
+	life = 2;
+	for (int times = 0; times < 2; times++)
+	{
+		start(1);
+		is_refused(1, mark);
+		assert_true(says(1, "\"incarnation\":\"2\""));
+		kill_it(1);
+	}
+	for (goes_on = 0; goes_on <= 2; goes_on += 2)
+	{
+		start(2);
+		is_refused(2, mark);
+		if (goes_on)
+			comes_to_say(2, "\"leader\":true");
+		kill_it(2);
+	}
+	goes_on = 2;
+	start(2);
+	start(1);
+	comes_to_say(2, "\"leader\":true");
+	comes_to_say(1, "\"records\":\"40\"");
+	comes_to_say(1, "\"role\":\"learner\"");
+	life = goes_on = 0;
+	start(3);
+	pause_ms(1500);				/* it asks for votes meanwhile */
+	assert_true(says(2, "\"leader\":true"));
+	is_refused(1, mark);
+	is_refused(2, mark);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(survivors_go_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(linearizable_away_from_the_leader, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, tear_down),

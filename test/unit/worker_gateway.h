@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "../../src/worker/private.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 
@@ -130,8 +131,12 @@ hang_up(Gateway *g)
 static inline VtStatus
 ask(Gateway *g, WireType type, const Buf *payload)
 {
+	int64_t		until = clock_now_us() + 30 * INT64_C(1000000);
+
 	do
 	{
+		if (clock_now_us() > until)
+			fail_msg("the shard is not ready");
 		send_frame(g, WIRE_REQUEST, type, ++g->requests, payload);
 		assert_int_equal(read_frame(g), g->requests);
 		assert_int_equal(wire_reply_get(buf_bytes(&g->payload), &g->head, &g->body), VT_OK);

@@ -52,7 +52,7 @@ set_up(void **state)
 	memset(desc->generation.b, 7, 16);
 	desc->owner.system = 42;
 	desc->shard = SHARD;
-	desc->incarnation = 3;
+	desc->incarnation = 1;
 	desc->last = UINT64_MAX;
 	desc->conf_ver = desc->range_ver = 1;
 	desc->hash_kind = HASH_XXH3_64;

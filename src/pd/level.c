@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * level.c
+ *	  The feature level that the cluster works at (base/level.h).
+ *
+ * Workers say with each heartbeat what they know, drivers when they meet, and while
+ * there is a higher level than the cluster's they go on saying so.  What was said is
+ * kept in memory: a driver that begins to lead hears it again before it raises
+ * anything.  A store that has never spoken to it holds the level where it is, since
+ * nobody knows of what release it will come back; forgetting it lets go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+
+#include "base/log.h"
+#include "service.h"
+
+#define LOOK_US (1 * INT64_C(1000000))
+#define SPOKEN_US (10 * INT64_C(1000000))	/* a driver that was heard within so long */
+
+/* A small number that may not be there: 0. */
+static uint32_t
+small(json_t *body, const char *name)
+{
+	int64_t		value;
+
+	return get_int(body, name, 0, UINT32_MAX, &value) ? (uint32_t) value : 0;
+}
+
+VtStatus
+level_admits(Pd *pd, json_t *body, const char *who, VtError *err)
+{
+	return vt_level_check(who, small(body, "level_low"), small(body, "level_high"), catalog_level(pd->catalog), err);
+}
+
+uint32_t
+level_said(json_t *body)
+{
+	uint32_t	high = small(body, "level_high");
+
+	return high ? high : VT_LEVEL_LOW;
+}
+
+void
+level_heard(Pd *pd, uint64_t driver, uint32_t high)
+{
+	DriverLevel *place = &pd->driver_levels[0];
+
+	for (int i = 0; i < DRIVER_LEVELS; i++)
+	{
+		if (pd->driver_levels[i].driver == driver)
+		{
+			place = &pd->driver_levels[i];
+			break;
+		}
+		if (pd->driver_levels[i].at_us < place->at_us)
+			place = &pd->driver_levels[i];
+	}
+	*place = (DriverLevel) {driver, high, pd->now_us};
+}
+
+/* What a driver knows, as it said a moment ago; 0 = it did not. */
+static uint32_t
+driver_level(const Pd *pd, uint64_t driver)
+{
+	if (driver == pd->id)
+		return vt_level_high();
+	for (int i = 0; i < DRIVER_LEVELS; i++)
+		if (pd->driver_levels[i].driver == driver && pd->now_us - pd->driver_levels[i].at_us < SPOKEN_US)
+			return pd->driver_levels[i].high;
+	return 0;
+}
+
+VtStatus
+level_joins(const Pd *pd, uint64_t driver, VtError *err)
+{
+	return vt_level_check("the placement driver that waits there", VT_LEVEL_LOW, driver_level(pd, driver), catalog_level(pd->catalog), err);
+}
+
+uint32_t
+level_of_store(Pd *pd, uint64_t store)
+{
+	const Beat *beat = beat_of(pd, store);
+
+	return beat && beat->at_us >= pd->led_since_us ? beat->level_high : 0;
+}
+
+/* Who holds the cluster below this level: words, "" = nobody. */
+void
+level_held_by(Pd *pd, uint32_t level, char *out, size_t size)
+{
+	const Catalog *catalog = pd->catalog;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < catalog->ndrivers; i++)
+		if (driver_level(pd, catalog->drivers[i]->id) < level)
+		{
+			snprintf(out, size, "placement driver %" PRIu64 " at %s", catalog->drivers[i]->id, catalog->drivers[i]->endpoint);
+			return;
+		}
+	for (size_t i = 0; i < catalog->nstores; i++)
+		if (level_of_store(pd, catalog->stores[i]->id) < level)
+		{
+			snprintf(out, size, "store %" PRIu64 " at %s", catalog->stores[i]->id, catalog->stores[i]->endpoint);
+			return;
+		}
+}
+
+void
+levels_look(Pd *pd)
+{
+	uint32_t	next = catalog_level(pd->catalog) + 1;
+	char		held[200];
+	Buf			command = {0};
+
+	if (pd->now_us < pd->levels_due_us || !reports_are_in(pd))
+		return;
+	pd->levels_due_us = pd->now_us + LOOK_US;
+	if (next > vt_level_high())
+		return;
+	level_held_by(pd, next, held, sizeof(held));
+	if (held[0])
+		return;
+	command_begin(&command);
+	command_level(&command, next);
+	if (pd->commit(pd, &command) == VT_OK)
+		log_info("the cluster works at feature level %u from now on", next);
+	buf_free(&command);
+}

@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_level.c
+ *	  Feature levels: raised when everybody knows the next one, never before and
+ *	  never back, and who does not know the cluster's is refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+#include "base/level.h"
+
+/* What a daemon of a release that knows this much says. */
+static json_t *
+knows(json_t *body, uint32_t high)
+{
+	json_object_set_new(body, "level_low", json_integer(VT_LEVEL_LOW));
+	json_object_set_new(body, "level_high", json_integer(high));
+	return body;
+}
+
+/* A heartbeat of a store with nothing. */
+static VtStatus
+beats(PdWorld *w, uint32_t store, uint32_t high, VtError *err)
+{
+	json_t	   *body = knows(json_pack("{s:o,s:i,s:[]}", "store", json_u64(w->stores[store].id), "wait_ms", 0, "shards"), high);
+	VtStatus	status;
+
+	memset(err, 0, sizeof(*err));
+	status = heartbeat_take(&w->pd, body, err);
+	json_decref(body);
+	return status;
+}
+
+static uint32_t
+level_after_a_look(PdWorld *w)
+{
+	w->now += 2 * SECOND_US;
+	w->pd.now_us = w->now;
+	levels_look(&w->pd);
+	return catalog_level(w->pd.catalog);
+}
+
+static void
+raised_when_all_know_it(void **state)
+{
+	PdWorld    *w = cluster(1, 3);
+	CatalogDriver other = {.id = 77, .endpoint = "unix:/other"};
+	CatalogDriver self = {.id = 5, .endpoint = "unix:/self"};
+	Buf			command = {0};
+	VtError		err;
+	json_t	   *body;
+	json_t	   *reply;
+
+	(void) state;
+	w->pd.id = 5;
+	command_begin(&command);
+	command_driver(&command, &self);
+	command_driver(&command, &other);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, 2, &err), VT_OK);
+	assert_int_equal(level_after_a_look(w), 1);	/* the other driver has said nothing */
+	level_heard(&w->pd, 77, 1);
+	assert_int_equal(level_after_a_look(w), 1);
+	level_heard(&w->pd, 77, 2);
+	assert_int_equal(beats(w, 1, 1, &err), VT_OK);
+	assert_int_equal(level_after_a_look(w), 1);	/* one worker does not know it */
+	assert_int_equal(beats(w, 1, 2, &err), VT_OK);
+	another_driver(w);
+	w->pd.id = 5;
+	level_heard(&w->pd, 77, 2);
+	assert_int_equal(beats(w, 0, 2, &err), VT_OK);
+	assert_int_equal(beats(w, 1, 2, &err), VT_OK);
+	w->now += 30 * SECOND_US;
+	level_heard(&w->pd, 77, 2);
+	assert_int_equal(level_after_a_look(w), 1);	/* the third has not spoken to this driver */
+	assert_int_equal(beats(w, 2, 2, &err), VT_OK);
+	level_heard(&w->pd, 77, 2);
+	assert_int_equal(level_after_a_look(w), 2);
+	assert_int_equal(level_after_a_look(w), 2);	/* and no further than is known */
+
+	/* It is durable, and there is no way back. */
+	another_driver(w);
+	assert_int_equal(catalog_level(w->pd.catalog), 2);
+	expect(beats(w, 0, 1, &err), VT_VERSION, &err, "start a newer one");
+	expect(beats(w, 0, 0, &err), VT_VERSION, &err, "level 2");
+	assert_int_equal(beats(w, 0, 2, &err), VT_OK);
+	assert_int_equal(beats(w, 0, 3, &err), VT_OK);
+	body = knows(json_pack("{s:s,s:s,s:s,s:s}", "store", "0", "cluster", "", "data_id", "0123456789abcdef0123456789abcdef", "endpoint", "unix:/w9"), 1);
+	memset(&err, 0, sizeof(err));
+	expect(register_store(&w->pd, "", body, &reply, &err), VT_VERSION, &err, "this worker knows only those up to 1");
+	json_decref(body);
+
+	/* A driver of an older release cannot open this catalog, nor take it over. */
+	setenv("VECTRON_LEVEL_HIGH", "1", 1);
+	memset(&err, 0, sizeof(err));
+	expect(catalog_check_level(w->pd.catalog, &err), VT_VERSION, &err, "this placement driver knows only those up to 1");
+	unsetenv("VECTRON_LEVEL_HIGH");
+	memset(&err, 0, sizeof(err));
+	expect(level_joins(&w->pd, 99, &err), VT_VERSION, &err, "that waits there");
+	cluster_end(w);
+}
+
+/* At both ends of what somebody knows. */
+static void
+who_is_admitted(void **state)
+{
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(vt_level_check("this worker", 1, 2, 1, &err), VT_OK);
+	assert_int_equal(vt_level_check("this worker", 1, 2, 2, &err), VT_OK);
+	assert_int_equal(vt_level_check("this worker", 0, 0, 1, &err), VT_OK);	/* it says nothing: of the first */
+	expect(vt_level_check("this server", 1, 2, 3, &err), VT_VERSION, &err, "this server knows only those up to 2");
+	expect(vt_level_check("this server", 3, 4, 2, &err), VT_VERSION, &err, "needs at least 3: upgrade the placement drivers");
+	expect(vt_level_check("this worker", 0, 0, 2, &err), VT_VERSION, &err, "up to 1");
+}
+
+/* What is of a later level is not done at an earlier one. */
+static void
+nothing_of_a_level_before_it(void **state)
+{
+	PdWorld    *w = cluster(2, 3);
+	json_t	   *body = json_pack("{s:s}", "stores", "1");
+	json_t	   *reply;
+	VtError		err = {0};
+
+	(void) state;
+	expect(unsafe_recover(&w->pd, body, &reply, &err), VT_VERSION, &err, "feature level 2");
+	json_decref(body);
+	cluster_end(w);
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(who_is_admitted),
+		TEST(raised_when_all_know_it),
+		TEST(nothing_of_a_level_before_it),
+	};
+
+	return cmocka_run_group_tests_name("pd_level", tests, NULL, NULL);
+}
