@@ -29,7 +29,7 @@ poll_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
 	return n == 0 ? VT_TIMEOUT : VT_OK;
 }
 
-const ClientOps client_poll_ops = {poll_wait, NULL, NULL, NULL};
+const ClientOps client_poll_ops = {.wait = poll_wait};
 
 /* Split the comma-separated endpoints. */
 static VtStatus

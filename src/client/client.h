@@ -39,6 +39,13 @@ typedef struct ClientOps
 	 * just wait.
 	 */
 	VtStatus	(*wait) (void *arg, int fd, bool want_read, bool want_write, int64_t until_us);
+	/*
+	 * Keep PD's words about a generation for other clients of this server (none:
+	 * forget them), and give them back; false: there are none.  May be NULL.
+	 */
+	void		(*keep_route) (void *arg, const VtId *generation, Bytes words);
+	bool		(*kept_route) (void *arg, const VtId *generation, Buf *out);
+
 	/* Account a socket before it is opened; false = no room.  May be NULL. */
 	bool		(*acquire_fd) (void *arg);
 	void		(*release_fd) (void *arg);
@@ -154,6 +161,18 @@ extern VtStatus client_create(Client *client, const ClientCreate *create, int64_
 extern VtStatus client_route(Client *client, const VtId *generation, bool refresh,
 							 int64_t deadline_us, const ClientCollection **out, VtError *err);
 extern void client_route_forget(Client *client, const VtId *generation);
+
+/*
+ * Routes in memory that the processes of a server share (ClientOps.keep_route), so
+ * that one of them goes on without PD where another has been: the newest, as far as
+ * there is room.  The caller locks; put excludes everybody.
+ */
+typedef struct ClientRouteTable ClientRouteTable;
+extern size_t client_route_table_size(size_t room);
+extern ClientRouteTable *client_route_table_init(void *memory, size_t room);
+extern void client_route_put(ClientRouteTable *table, const VtId *generation, Bytes words);
+extern bool client_route_get(ClientRouteTable *table, const VtId *generation, Buf *out);
+extern bool client_route_has(ClientRouteTable *table, const VtId *generation);
 
 /* (shard, incarnation, index): what a write returns and a read may ask for (R3). */
 typedef struct ClientMark

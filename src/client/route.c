@@ -9,6 +9,10 @@
  * (law D1).  An entry keeps its address while it lives; its shards are replaced
  * by a refresh, which is why calls that go on copy what they need.
  *
+ * What PD said is also kept for other processes of the server, if there is a
+ * place for it (ClientOps.keep_route).  A client that is new takes it from there, asks PD
+ * all the same, and goes by it when PD cannot be reached.
+ *
  * The entries are in order of use, and those beyond ROUTES_MAX are forgotten.  One
  * that is stale (a worker refused what was sent by it) is asked for anew before it
  * is used again.
@@ -283,9 +287,9 @@ keep_known(ClientCollection *route, const ClientCollection *old)
 	}
 }
 
-/* Take the route out of PD's last answer into the cache. */
+/* Take the route out of an answer of PD into the cache. */
 static VtStatus
-keep_route(Client *client, const VtId *generation, const char *reply,
+take_route(Client *client, const VtId *generation, const char *reply,
 		   const ClientCollection **out, VtError *err)
 {
 	json_t	   *body = json_loads(reply, JSON_REJECT_DUPLICATES, NULL);
@@ -311,6 +315,41 @@ keep_route(Client *client, const VtId *generation, const char *reply,
 	return VT_OK;
 }
 
+static void
+keep_words(Client *client, const VtId *generation, Bytes words)
+{
+	if (client->ops.keep_route)
+		client->ops.keep_route(client->ops.arg, generation, words);
+}
+
+/* The route in PD's last answer: into the cache, and kept for others. */
+static VtStatus
+keep_route(Client *client, const VtId *generation, const char *reply,
+		   const ClientCollection **out, VtError *err)
+{
+	VtStatus	status = take_route(client, generation, reply, out, err);
+
+	if (status == VT_OK)
+		keep_words(client, generation, bytes_str(reply));
+	return status;
+}
+
+/* What PD told another process of this server; stale, since that may be long ago.  NULL: nothing. */
+static RouteEntry *
+recall(Client *client, const VtId *generation)
+{
+	const ClientCollection *route;
+	Buf			words = {0};
+	bool		good = client->ops.kept_route && client->ops.kept_route(client->ops.arg, generation, &words);
+
+	buf_put_u8(&words, 0);
+	good = good && take_route(client, generation, (const char *) words.data, &route, NULL) == VT_OK;
+	buf_free(&words);
+	if (good)
+		route_set_stale(client, generation);
+	return good ? *find(client, generation) : NULL;
+}
+
 static VtStatus
 ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const ClientCollection **out,
 	   VtError *err)
@@ -326,7 +365,10 @@ ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const Client
 	if (status == VT_OK)
 		return keep_route(client, generation, reply, out, err);
 	if (status == VT_UNKNOWN_GENERATION || status == VT_GONE)
+	{
 		client_route_forget(client, generation);
+		keep_words(client, generation, bytes_of("", 0));
+	}
 	return status;
 }
 
@@ -362,6 +404,8 @@ client_route(Client *client, const VtId *generation, bool refresh, int64_t deadl
 	RouteEntry *entry = use(client, generation);
 
 	*out = NULL;
+	if (!entry && !refresh)
+		entry = recall(client, generation);
 	if (!entry || refresh)
 		return ask_pd(client, generation, deadline_us, out, err);
 	if (entry->stale && clock_now_us() >= entry->refresh_after_us)

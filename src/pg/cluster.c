@@ -262,6 +262,8 @@ cluster_client(void)
 	options.tls.key_file = files[2];
 	options.pace = shared_pace();
 	options.ops.wait = backend_wait;
+	options.ops.keep_route = shared_keep_route;
+	options.ops.kept_route = shared_kept_route;
 	options.ops.acquire_fd = backend_acquire_fd;
 	options.ops.release_fd = backend_release_fd;
 	status = client_open(&options, &client, &err);

@@ -120,11 +120,14 @@ read_down(const char *path, TimestampTz *since, WireOwner *owner)
 	return true;
 }
 
-/* For the planner: is the generation, or everything, believed to be out of reach? */
+/*
+ * For the planner: is the generation believed to be out of reach, or the placement
+ * driver, where the way is not known without it?
+ */
 bool
 health_is_down(const VtId *generation)
 {
-	return is_believed(path_of(NULL)) || is_believed(path_of(generation));
+	return is_believed(path_of(generation)) || (is_believed(path_of(NULL)) && !shared_knows_way(generation));
 }
 
 /* Since when, for the view. */

@@ -12,8 +12,11 @@
  * older incarnation are stale, since heap and cluster may have parted.
  *
  * The lease is confirmed at the first use in each backend, and every few seconds
- * by the supervisor, so that PD knows that this server lives.  A server that is
- * superseded all the same (it could not reach PD for long) learns it from PD
+ * by the supervisor, so that PD knows that this server lives.  What was confirmed
+ * is in shared memory, as long as this postmaster and it last: a backend takes it from
+ * there when that was a moment ago, or when PD cannot be reached.  It knows no
+ * less then than one that has asked earlier and goes on, as all of them do while there is no PD.
+ * A server that is superseded all the same (it could not reach PD for long) learns it from PD
  * when it meets a fence that it did not raise: identity_confirm().
  *
  *-------------------------------------------------------------------------
@@ -32,6 +35,7 @@
 #include "utils/builtins.h"
 
 #include "base/breaks.h"
+#include "base/hash.h"
 #include "base/level.h"
 
 #include "identity.h"
@@ -40,6 +44,13 @@
 
 /* How often a server asks again whether its predecessor is silent. */
 #define ASK_AGAIN_MS 200
+
+/* What was confirmed to another backend so lately needs no question. */
+#define FRESH_US (5 * INT64CONST(1000000))
+
+/* With something that was confirmed earlier, PD is waited for so long, and not by everybody. */
+#define PATIENCE_MS 1000
+#define IN_VAIN_US (5 * INT64CONST(1000000))
 
 /* What the incarnation file says; all zero when there is none. */
 typedef struct Lease
@@ -193,6 +204,7 @@ lease_lost(const Lease *lease, const VtError *err)
 {
 	int			lock = identity_lock();
 
+	confirmed_drop();
 	/* Somebody else may have seen it first. */
 	if (session_is_last(&lease->session))
 		marker_renew(vt_error_words(err));
@@ -221,6 +233,72 @@ lease_wanted(Lease *there)
 	now.place = session_place(&marker);
 	CloseTransientFile(lock);
 	return now;
+}
+
+static uint64
+endpoints_hash(void)
+{
+	const char *endpoints = cluster_is_embedded() ? cluster_endpoint(1) : vectron_pd_endpoints;
+
+	return hash_checksum(bytes_str(endpoints));
+}
+
+/* For other backends. */
+static void
+lease_share(const Lease *lease)
+{
+	Confirmed	confirmed;
+
+	memset(&confirmed, 0, sizeof(confirmed));
+	confirmed.incarnation = lease->incarnation;
+	confirmed.marker = lease->marker;
+	confirmed.cluster = lease->cluster;
+	confirmed.session = lease->session;
+	confirmed.system = lease->system;
+	confirmed.endpoints = endpoints_hash();
+	confirmed.timeline = lease->timeline;
+	confirmed_keep(&confirmed);
+}
+
+static bool
+is_silence(VtStatus status)
+{
+	return status == VT_TIMEOUT || status == VT_UNAVAILABLE || status == VT_NOT_LEADER || status == VT_STOPPING;
+}
+
+/*
+ * May what was confirmed to another backend be had without PD?  It must be the very
+ * lease that we would ask for, in the same start of the server.
+ */
+static bool
+lease_shared(Lease *lease)
+{
+	Confirmed	known;
+	int64		at_us;
+	int64		in_vain_us;
+	int64		now = clock_now_us();
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (!confirmed_get(&known, &at_us, &in_vain_us))
+		return false;
+	if (!vt_id_equal(&known.session, &lease->session) ||
+		!vt_id_equal(&known.incarnation, &lease->incarnation) ||
+		!vt_id_equal(&known.marker, &lease->marker) || known.system != lease->system ||
+		known.timeline != lease->timeline || known.endpoints != endpoints_hash())
+		return false;
+	lease->cluster = known.cluster;
+	if (now - at_us < FRESH_US || now - in_vain_us < IN_VAIN_US)
+		return true;
+	status = lease_ask(lease, cluster_deadline(Min(PATIENCE_MS, vectron_write_timeout)), &err);
+	cluster_rethrow();
+	if (status == VT_OK)
+		lease_share(lease);
+	else if (is_silence(status))
+		confirmed_in_vain();
+	else
+		return false;			/* it is asked again, and the answer heeded */
+	return true;
 }
 
 /* The lease is there: what is asked from now on. */
@@ -272,6 +350,11 @@ identity_owner(void)
 	 * many ask.
 	 */
 	now = lease_wanted(&there);
+	if (lease_shared(&now))
+	{
+		lease_hold(&now, &there);
+		return &owner;
+	}
 	status = lease_wait(&now, vectron_write_timeout, &err);
 	if (status == VT_EXISTS)
 	{
@@ -297,6 +380,7 @@ identity_owner(void)
 						 identity_directory())));
 	}
 	lease_hold(&now, &there);
+	lease_share(&now);
 	return &owner;
 }
 
@@ -390,7 +474,12 @@ identity_renew(int timeout_ms)
 	if (status == VT_EXISTS)
 		lease_lost(&now, &err);
 	else if (status == VT_OK)
+	{
 		lease_hold(&now, &there);
+		lease_share(&now);
+	}
+	else if (is_silence(status))
+		confirmed_in_vain();
 	return status == VT_OK || status == VT_EXISTS || status == VT_BUSY;
 }
 

@@ -25,6 +25,27 @@ typedef struct Marker
 	uint32		born_ns;
 } Marker;
 
+/* What this server was leased, and by whom it asked: all it takes to go on with it. */
+typedef struct Confirmed
+{
+	VtId		incarnation;
+	VtId		marker;
+	VtId		cluster;
+	VtId		session;
+	uint64		system;
+	uint64		endpoints;		/* hash of where PD was asked */
+	uint32		timeline;
+} Confirmed;
+
+/*
+ * shared.c: what PD confirmed last to any process of this postmaster, when that
+ * was, and when one could not reach PD (0 = it was reached since).  False: nothing, or no shared memory.
+ */
+extern void confirmed_keep(const Confirmed *confirmed);
+extern bool confirmed_get(Confirmed *out, int64 *at_us, int64 *in_vain_us);
+extern void confirmed_in_vain(void);
+extern void confirmed_drop(void);
+
 /* marker.c */
 extern char *identity_file(const char *name);	/* its path */
 extern int	identity_lock(void);

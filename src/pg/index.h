@@ -194,6 +194,11 @@ typedef enum ScanCount
 extern void shared_setup(void);
 extern bool marks_are_shared(void);
 extern ClientPace *shared_pace(void);	/* NULL without shared memory */
+
+/* Routes, for ClientOps; and can a new session use this generation without PD? */
+extern void shared_keep_route(void *arg, const VtId *generation, Bytes words);
+extern bool shared_kept_route(void *arg, const VtId *generation, Buf *out);
+extern bool shared_knows_way(const VtId *generation);
 extern void marks_keep(const VtId *generation, const ClientMarks *marks);
 extern bool marks_recall(const ClientCollection *route, ClientMarks *marks, uint64 *ticket);
 extern void marks_learn(const VtId *generation, uint64 ticket, const ClientMarks *answered);

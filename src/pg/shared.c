@@ -2,7 +2,7 @@
  *
  * shared.c
  *	  What the processes of a server share: marks (R3), how fast workers answer,
- *	  and counters of scans.
+ *	  the lease and the routes that PD gave, and counters of scans.
  *
  * Shared memory is there only if vectron is in shared_preload_libraries.
  * Without it every mark is unknown, so each scan asks the leaders first, and
@@ -25,19 +25,34 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
+#include "identity.h"
 #include "index.h"
 
 #define SHARED_NAME "vectron"
+#define ROUTE_BYTES (2 * 1024 * 1024)	/* some 3000 shards with three replicas */
+
+enum
+{
+	LOCK_MARKS,
+	LOCK_ROUTES,				/* and the lease */
+	LOCKS
+};
 
 typedef struct Shared
 {
 	LWLock	   *lock;			/* covers the table of marks, which follows */
+	LWLock	   *routes_lock;	/* covers the routes and what is below */
+	bool		is_confirmed;
+	Confirmed	confirmed;
+	int64		confirmed_us;
+	int64		in_vain_us;
 	pg_atomic_uint64 counts[SCAN_COUNTS];
-} Shared;						/* then the table, then the workers' pace */
+} Shared;						/* then the table, the workers' pace, the routes */
 
 static Shared *shared;			/* NULL = not preloaded */
 static ClientMarkTable *table;
 static ClientPace *pace;
+static ClientRouteTable *routes;
 static shmem_request_hook_type next_request;
 static shmem_startup_hook_type next_startup;
 
@@ -47,9 +62,11 @@ PG_FUNCTION_INFO_V1(vectron_stat_search_reset);
 static Size
 shared_size(void)
 {
-	return add_size(add_size(MAXALIGN(sizeof(Shared)),
-							 MAXALIGN(client_mark_table_size((uint32) vectron_mark_entries))),
-					client_pace_size());
+	Size		size = add_size(MAXALIGN(sizeof(Shared)),
+								MAXALIGN(client_mark_table_size((uint32) vectron_mark_entries)));
+
+	size = add_size(size, MAXALIGN(client_pace_size()));
+	return add_size(size, client_route_table_size(ROUTE_BYTES));
 }
 
 static void
@@ -58,7 +75,7 @@ on_request(void)
 	if (next_request)
 		next_request();
 	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche(SHARED_NAME, 1);
+	RequestNamedLWLockTranche(SHARED_NAME, LOCKS);
 }
 
 static void
@@ -72,13 +89,20 @@ on_startup(void)
 	shared = ShmemInitStruct(SHARED_NAME, shared_size(), &found);
 	table = (ClientMarkTable *) ((char *) shared + MAXALIGN(sizeof(Shared)));
 	pace = (ClientPace *) ((char *) table + MAXALIGN(client_mark_table_size((uint32) vectron_mark_entries)));
+	routes = (ClientRouteTable *) ((char *) pace + MAXALIGN(client_pace_size()));
 	if (!found)
 	{
-		shared->lock = &GetNamedLWLockTranche(SHARED_NAME)->lock;
+		LWLockPadded *locks = GetNamedLWLockTranche(SHARED_NAME);
+
+		shared->lock = &locks[LOCK_MARKS].lock;
+		shared->routes_lock = &locks[LOCK_ROUTES].lock;
+		shared->is_confirmed = false;
+		shared->in_vain_us = 0;
 		for (int i = 0; i < SCAN_COUNTS; i++)
 			pg_atomic_init_u64(&shared->counts[i], 0);
 		client_mark_table_init(table, (uint32) vectron_mark_entries);
 		client_pace_init(pace);
+		client_route_table_init(routes, ROUTE_BYTES);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -146,6 +170,93 @@ ClientPace *
 shared_pace(void)
 {
 	return pace;
+}
+
+/* -- The lease, and the way --------------------------------------------------- */
+
+void
+confirmed_keep(const Confirmed *confirmed)
+{
+	if (!shared)
+		return;
+	LWLockAcquire(shared->routes_lock, LW_EXCLUSIVE);
+	shared->confirmed = *confirmed;
+	shared->is_confirmed = true;
+	shared->confirmed_us = clock_now_us();
+	shared->in_vain_us = 0;
+	LWLockRelease(shared->routes_lock);
+}
+
+bool
+confirmed_get(Confirmed *out, int64 *at_us, int64 *in_vain_us)
+{
+	bool		known;
+
+	if (!shared)
+		return false;
+	LWLockAcquire(shared->routes_lock, LW_SHARED);
+	known = shared->is_confirmed;
+	*out = shared->confirmed;
+	*at_us = shared->confirmed_us;
+	*in_vain_us = shared->in_vain_us;
+	LWLockRelease(shared->routes_lock);
+	return known;
+}
+
+void
+confirmed_in_vain(void)
+{
+	if (!shared)
+		return;
+	LWLockAcquire(shared->routes_lock, LW_EXCLUSIVE);
+	shared->in_vain_us = clock_now_us();
+	LWLockRelease(shared->routes_lock);
+}
+
+void
+confirmed_drop(void)
+{
+	if (!shared)
+		return;
+	LWLockAcquire(shared->routes_lock, LW_EXCLUSIVE);
+	shared->is_confirmed = false;
+	LWLockRelease(shared->routes_lock);
+}
+
+void
+shared_keep_route(void *arg pg_attribute_unused(), const VtId *generation, Bytes words)
+{
+	if (!shared)
+		return;
+	LWLockAcquire(shared->routes_lock, LW_EXCLUSIVE);
+	client_route_put(routes, generation, words);
+	LWLockRelease(shared->routes_lock);
+}
+
+bool
+shared_kept_route(void *arg pg_attribute_unused(), const VtId *generation, Buf *out)
+{
+	bool		found;
+
+	if (!shared)
+		return false;
+	LWLockAcquire(shared->routes_lock, LW_SHARED);
+	found = client_route_get(routes, generation, out);
+	LWLockRelease(shared->routes_lock);
+	return found;
+}
+
+bool
+shared_knows_way(const VtId *generation)
+{
+	bool		knows;
+
+	if (!shared || generation == NULL)
+		return false;
+	LWLockAcquire(shared->routes_lock, LW_SHARED);
+	knows = shared->is_confirmed && client_route_has(routes, generation);
+	LWLockRelease(shared->routes_lock);
+	return knows;
 }
 
 /* -- Counters -------------------------------------------------------------- */

@@ -340,7 +340,7 @@ client_for(const char *endpoints, const WireTlsFiles *tls, Watch *watch)
 	*watch = (Watch) {.waits_left = -1};
 	if (tls)
 		options.tls = *tls;
-	options.ops = (ClientOps) {watch_wait, watch_acquire, watch_release, watch};
+	options.ops = (ClientOps) {.wait = watch_wait, .acquire_fd = watch_acquire, .release_fd = watch_release, .arg = watch};
 	assert_int_equal(client_open(&options, &client, &err), VT_OK);
 	return client;
 }
