@@ -239,21 +239,31 @@ with_arriving(const Lost *lost, const CatalogShard *shard)
 	return out;
 }
 
-/* Is it one of these shards?  Not again for a store that was given up before. */
+/*
+ * Is it one of these shards?  One that is being recovered is not begun again but for a
+ * store that was not given up before; one that a plan has left out, since a leader
+ * had not noticed yet, is taken by the next, also when its stores are forgotten.
+ */
 static bool
 is_concerned(Pd *pd, const Lost *lost, const CatalogCollection *c, const CatalogShard *shard, Remains *remains)
 {
+	bool		is_named_here = false;
 	bool		is_new = false;
 	uint64_t	leads;
 
 	if (c->state != COLLECTION_LIVE || leader_of(pd, shard, &leads))
 		return false;			/* what was dropped is not brought back, and who has a leader has a majority */
 	for (int i = 0; i < shard->desc.nreplicas; i++)
-		is_new |= is_named(lost, shard->desc.replicas[i].store) && catalog_store(pd->catalog, shard->desc.replicas[i].store);
-	if (!is_new)
+	{
+		if (!is_named(lost, shard->desc.replicas[i].store))
+			continue;
+		is_named_here = true;
+		is_new |= catalog_store(pd->catalog, shard->desc.replicas[i].store) != NULL;
+	}
+	if (!is_named_here || (!is_new && shard->plan.kind == PLAN_RECOVER))
 		return false;
 	*remains = remains_of(pd, lost, shard);
-	return is_beyond_itself(remains);
+	return is_beyond_itself(remains) && (is_new || remains->best >= 0);
 }
 
 typedef struct RecoverPlan

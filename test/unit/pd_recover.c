@@ -363,6 +363,37 @@ a_survivor_dies_on_the_way(void **state)
 	}
 }
 
+/* A leader that sleeps has not noticed that it is alone: the next plan takes its shard, though the stores are forgotten by then. */
+static void
+a_leader_has_not_noticed(void **state)
+{
+	PdWorld    *w = new_cluster(6, 3);
+	const CatalogCollection *c = create(w, 2, 3);
+	VtId		generation = c->generation;
+	uint64_t	shard = c->shards[0].desc.shard;
+	Report	   *report;
+	char		plan[17];
+	char		again[17];
+
+	(void) state;
+	settle(w, 3, 20);
+	stores_die(w, 6);
+	run_seconds(w, 61);
+	report = report_of(&w->pd, w->stores[0].id, shard);
+	report->leader = true;
+	plan_of(w, names(w, 6), plan, 1, 0);
+	apply(w, names(w, 6), plan);
+	report->leader = false;
+	plan_of(w, names(w, 6), again, 1, 0);
+	assert_string_not_equal(plan, again);
+	apply(w, names(w, 6), again);
+	plan_of(w, names(w, 6), again, 0, 0);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->shards[0].desc.incarnation, 2);
+	assert_int_equal(c->shards[1].desc.incarnation, 2);
+	cluster_end(w);
+}
+
 /*
  * Any number of stores, any of them lost, letters lost and late, drivers that die at
  * any moment: in the end every shard that had anything left is whole, and none is in a
@@ -453,6 +484,7 @@ main(void)
 		TEST(what_is_left_goes_on),
 		TEST(nothing_is_left),
 		TEST(a_survivor_dies_on_the_way),
+		TEST(a_leader_has_not_noticed),
 		TEST(all_is_whole_in_the_end),
 	};
 
