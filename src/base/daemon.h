@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * daemon.h
- *	  What every daemon does besides its work: be told to stop.
+ *	  What every daemon does besides its work: be told to stop, and ask for room.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,12 @@
  * and return a descriptor for daemon_wait().  Call first thing in main().
  */
 extern int	daemon_block_signals(void);
+
+/*
+ * As many open files as the system lets this process have: the usual limit of 1 024
+ * is for programs that use select(), and each shard needs several.  Returns the limit.
+ */
+extern uint64_t daemon_raise_file_limit(void);
 
 /*
  * Wait for SIGTERM or SIGINT, or, when death_fd >= 0, until the other end of

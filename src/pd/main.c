@@ -93,6 +93,7 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 	log_setup("pd", (LogLevel) level);
+	(void) daemon_raise_file_limit();
 
 	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
 		return fail(&err);

@@ -13,6 +13,7 @@
 #include "base/breaks.h"
 #include "store/store.h"
 
+#include <errno.h>
 #include <leveldb/c.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -43,11 +44,18 @@ struct StoreIter
 	bool		started;
 };
 
+/* Too many files are open: that says nothing of this store, and must not look like damage. */
+static bool
+is_limit(const char *words)
+{
+	return strstr(words, strerror(EMFILE)) || strstr(words, strerror(ENFILE));
+}
+
 /* Take LevelDB's words and free them. */
 static VtStatus
 fail(VtError *err, const Store *store, const char *doing, char *words)
 {
-	VtStatus	status = strstr(words, "orruption") ? VT_CORRUPT : VT_IO;
+	VtStatus	status = strstr(words, "orruption") ? VT_CORRUPT : is_limit(words) ? VT_FULL : VT_IO;
 
 	vt_fail(err, status, "could not %s \"%s\": %s", doing, store->path, words);
 	leveldb_free(words);

@@ -14,6 +14,8 @@
 #include "store/store.h"
 #include "worker.h"
 
+#define FILES_WANTED 16384u		/* some hundred shards, and their clients */
+
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
 	{.name = "listen", .help = "endpoint to listen on, unix:PATH or tcp://ADDRESS:PORT"},
@@ -86,6 +88,9 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 	log_setup("worker", (LogLevel) level);
+	if (daemon_raise_file_limit() < FILES_WANTED)
+		log_warn("only %llu files may be open at once: raise the limit (ulimit -n, LimitNOFILE= of systemd) to %u at least",
+				 (unsigned long long) daemon_raise_file_limit(), FILES_WANTED);
 	options.mapped = strcmp(get("exact_store")->text, "mapped") == 0;
 	if (!options.mapped && strcmp(get("exact_store")->text, "memory") != 0)
 	{

@@ -10,6 +10,7 @@
 
 #include "../../src/worker/status.h"
 #include <jansson.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 
@@ -210,6 +211,32 @@ one_of_two(void **state)
 	}
 }
 
+/* That too many files are open says nothing of the shard. */
+static void
+no_more_files(void **state)
+{
+	Worker	   *worker = start();
+	struct rlimit before;
+	struct rlimit now;
+	int			next;
+
+	(void) state;
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	put(worker, 7, 1);
+	assert_int_equal(worker_close_shard(worker, 7, 70, NULL), VT_OK);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	next = dup(0);
+	close(next);
+	now = (struct rlimit) {(rlim_t) next, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_FULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	says(worker, NULL, NULL);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+	assert_true(is_open(worker, 7));
+	worker_stop(worker);
+}
+
 /* Who joins a group that began late has nothing of it, and opens. */
 static void
 a_late_group_is_joined(void **state)
@@ -309,6 +336,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_of_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_that_differs_is_as_good_as_damaged, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(no_more_files, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_late_group_is_joined, scratch_make, scratch_remove),
 	};
 
