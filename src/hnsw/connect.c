@@ -5,10 +5,11 @@
  *
  * A list that chooses anew drops links, and now and then the last link to a
  * node: in a new graph to one of a thousand where vectors lie in tight groups.
- * A pass goes through the graph from the entry point as a walk could, breadth
- * first; what it has not come to in the end is linked to from the nearest node
- * that it has come to and that has a place left, and so is what none of its own
- * neighbours links to.  Lists only grow by that, so nothing else is lost.
+ * And where nearly all around has died, what is left may hang on to the entry
+ * point without being linked to.  A pass goes through the lowest level from the
+ * entry point, breadth first; what it has not come to in the end is linked to
+ * from the nearest node that it has come to and that has a place left, and back if
+ * it has few links; and so is what none of its own neighbours links to.  Lists only grow by that, so nothing else is lost.
  *
  * Others may link meanwhile: a pass judges only nodes that were in the graph
  * when it began, and a link too many does no harm.  hnsw_repair() makes a pass
@@ -18,6 +19,9 @@
  *-------------------------------------------------------------------------
  */
 #include "hnsw/walk.h"
+
+/* So many of the nodes come to last are asked for a place when none is near. */
+#define FALLBACK_MAX 4096
 
 /* Where a pass stands; who holds repair_lock. */
 struct Connect
@@ -117,6 +121,16 @@ append(Hnsw *h, uint32_t from, uint32_t to)
 	return done;
 }
 
+/* A link from what was linked to, if it has few: its places are for others that are lost. */
+static void
+lead_back(Hnsw *h, uint32_t slot, uint32_t to)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+
+	if (graph_copy_links(h, slot, 0, list) < h->opt.m)
+		(void) append(h, slot, to);
+}
+
 /* Link to a node from the nearest that walks come to. */
 static bool
 link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
@@ -140,25 +154,38 @@ link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
 
 		if (near != slot && !(walk.pool->e[i] & ENTRY_PASS_BY) && near < c->used &&
 			has_bit(c->reached, near) && append(h, near, slot))
+		{
+			lead_back(h, slot, near);
 			return true;
+		}
 	}
+	/* All near is full, or the walk itself is caught among what nothing leads to. */
+	for (uint32_t i = c->n; i-- > 0 && c->n - i <= FALLBACK_MAX;)
+		if (!has_bit(c->reached, slot) && graph_fate(h, c->queue[i]) == FATE_LIVE &&
+			append(h, c->queue[i], slot))
+		{
+			lead_back(h, slot, c->queue[i]);
+			return true;
+		}
 	return false;
 }
 
-/* Come to what the next nodes of the queue link to. */
+/*
+ * Come to what the next nodes of the queue link to, on the lowest level: a walk may
+ * land anywhere on that, and what only links above it lead to it seldom finds.
+ */
 static void
 follow(Hnsw *h, Connect *c, uint32_t steps)
 {
 	uint32_t	list[2 * HNSW_MAX_M];
 
 	for (; c->at < c->n && steps > 0; c->at++, steps--)
-		for (int level = atomic_load(&graph_meta(h, c->queue[c->at])->level); level >= 0; level--)
-		{
-			uint32_t	len = graph_copy_links(h, c->queue[c->at], level, list);
+	{
+		uint32_t	len = graph_copy_links(h, c->queue[c->at], 0, list);
 
-			for (uint32_t i = 0; i < len; i++)
-				come_to(c, list[i]);
-		}
+		for (uint32_t i = 0; i < len; i++)
+			come_to(c, list[i]);
+	}
 }
 
 /* A live node that was in the graph when the pass began. */

@@ -272,6 +272,41 @@ some_are_gone(void **state)
 	free(rows);
 }
 
+/* When nearly all died at once, what is left has few links of its own; walks find it still. */
+static void
+few_are_left(void **state)
+{
+	static const uint32_t left[] = {16, 24, 40};
+	HnswOptions options = options_of(VEC_L2, HNSW_CODES_INT8, 8);
+	float	   *rows = rows_with_twins(N);
+	Hnsw	   *h = built(&options, rows, N);
+
+	(void) state;
+	assert_int_equal(save(h, scratch_path("graph")), VT_OK);
+	for (uint64_t seed = 1; seed <= 60; seed++)
+		for (int i = 0; i < 3; i++)
+		{
+			Prng		prng = {seed};
+			uint8_t		gone[N];
+			Told		told;
+			Hnsw	   *back;
+
+			memset(gone, 1, N);
+			for (uint32_t k = 0; k < left[i]; k++)
+				gone[prng_below(&prng, N)] = 0;
+			assert_int_equal(load(scratch_path("graph"), &options, &told, &back), VT_OK);
+			restore(back, &told, rows, gone);
+			link_all(back);
+			while (hnsw_repair(back, 1000, true))
+				;
+			assert_sound(back);
+			assert_true(recall(back, VEC_L2, rows, N, gone, 100) > 0.99);
+			hnsw_destroy(back);
+		}
+	hnsw_destroy(h);
+	free(rows);
+}
+
 /* -- While it runs --------------------------------------------------------- */
 
 typedef struct Running
@@ -731,6 +766,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(comes_back_the_same),
 		cmocka_unit_test(an_empty_one_too),
 		cmocka_unit_test(some_are_gone),
+		cmocka_unit_test(few_are_left),
 		cmocka_unit_test(saved_while_it_runs),
 		cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(lies_do_no_harm),
