@@ -152,7 +152,8 @@ settle(Session *s, uint64_t settled)
 	while (gone < s->n && s->done[gone].sequence < settled)
 		gone++;
 	s->n -= gone;
-	memmove(s->done, s->done + gone, sizeof(SessionDone) * s->n);
+	if (s->n > 0)
+		memmove(s->done, s->done + gone, sizeof(SessionDone) * s->n);
 }
 
 /* What is settled leaves room, so n stays below SESSION_WINDOW; of a load it may be more. */
