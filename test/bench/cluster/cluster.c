@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/level.h"
+
 #define PATIENCE_US (60 * SECOND)
 #define CHILDREN 32
 #define NEAR 2000				/* entries behind the leader */
@@ -317,11 +319,14 @@ create_collection(Bench *bench, Client *client)
 	int64_t		deadline = clock_now_us() + PATIENCE_US;
 	const char *reply;
 	json_t	   *body;
+	char		lease[320];
 	VtError		err = {0};
 
-	if (client_control(client, "{\"op\":\"lease\",\"system\":\"42\",\"incarnation\":\"\","
-					   "\"holder\":\"0123456789abcdef0123456789abcdef\",\"timeline\":1,"
-					   "\"session\":\"0123456789abcdef0123456789abcde0\",\"before\":[],\"place\":\"0\"}", deadline, &reply, &err) != VT_OK)
+	snprintf(lease, sizeof(lease), "{\"op\":\"lease\",\"system\":\"42\",\"incarnation\":\"\","
+			 "\"holder\":\"0123456789abcdef0123456789abcdef\",\"timeline\":1,"
+			 "\"session\":\"0123456789abcdef0123456789abcde0\",\"before\":[],\"place\":\"0\","
+			 "\"level_low\":%d,\"level_high\":%u}", VT_LEVEL_LOW, vt_level_high());
+	if (client_control(client, lease, deadline, &reply, &err) != VT_OK)
 		give_up(bench, "no lease: %s", vt_error_words(&err));
 	body = json_loads(reply, 0, NULL);
 	bench->owner.system = 42;
