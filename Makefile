@@ -197,8 +197,8 @@ $(BUILD)/obj/test/chaos/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
 $(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients db) $(BUILD)/libbase.a
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -lm
 ## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,
-##                      FAULT=name[,name ...] instead of a draw, SEED=n repeats one
-ROUNDS ?= 29
+##                      FAULT=name[,name ...] instead of a draw (name+name: in turn in one round), SEED=n repeats one
+ROUNDS ?= 32
 SECONDS ?= 20
 FAULT ?=
 check-chaos: all chaos-programs

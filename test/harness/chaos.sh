@@ -4,9 +4,10 @@
 #	chaos.sh ROUNDS SECONDS [FAULT[,FAULT ...] [SEED]]
 #
 # test/t/120_chaos.pl in a private PostgreSQL, in pieces of nine rounds, each on a new
-# cluster with a seed of its own.  $BUILD/chaos.total counts the histories of each
-# fault that were good; a bad one is not counted and ends the run, and what it left is
-# in $BUILD/chaos.log and $BUILD/chaos.server.
+# cluster with a seed of its own.  FAULT+FAULT is one history in which two take turns.
+# $BUILD/chaos.total counts the histories of each fault that were good, one with two for
+# both; a bad one is not counted and ends the run, and what it left is in
+# $BUILD/chaos.log and $BUILD/chaos.server.
 set -u
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
@@ -37,7 +38,7 @@ piece() {
 	{
 		cat "$total" 2>/dev/null
 		sed -n 's/^# history \(.*\) good$/\1 1/p' "$log"
-	} | awk '{n[$1] += $2} END {for (f in n) print f, n[f]}' | sort >"$total.new" && mv "$total.new" "$total"
+	} | awk '{k = split($1, part, "+"); for (i = 1; i <= k; i++) n[part[i]] += $2} END {for (f in n) print f, n[f]}' | sort >"$total.new" && mv "$total.new" "$total"
 	return $code
 }
 

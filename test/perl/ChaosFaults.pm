@@ -7,14 +7,18 @@ ChaosFaults - what happens to a cluster, by name
 
 =head1 SYNOPSIS
 
-  my $chaos = ChaosFaults->new($cluster, $node, $look);
+  my $chaos = ChaosFaults->new($cluster, $node, $shards, $look);
   foreach my $fault (ChaosFaults::drawn(3)) { $chaos->suffer($fault, $seconds); }
+  $cluster->whole($node, $chaos->shards, 'every shard is whole');
 
 =head1 DESCRIPTION
 
 Each fault breaks something, leaves it broken for a while, and mends it; then every
 daemon runs again.  Victims, lengths and variants are drawn with rand, so that srand
 repeats them as far as processes allow.  C<$look> is called all the time meanwhile.
+
+A history may have several in turn, written C<kill-leader+one-way>: then what may be
+expected of it is what may be expected of the worst.
 
 =cut
 
@@ -55,23 +59,29 @@ my %faults = (
 
 sub names { return sort keys %faults; }
 
+# The faults that take turns.
+sub parts { my ($name) = @_; return split /\+/, $name; }
+
 # A fault that leaves more than half of the placement drivers alone.
-sub needs_drivers { my ($name) = @_; return $name eq 'empty-pd'; }
+sub needs_drivers { my ($name) = @_; return scalar grep { $_ eq 'empty-pd' } parts($name); }
 
 # Does every shard keep a replica that is within reach and has applied what was
-# acknowledged, or will have when those that are left have elected a leader?
-sub leaves_replicas { my ($name) = @_; return $name !~ /^(?:kill-majority|power-all)$/ && !ends_sessions($name); }
+# acknowledged, or will have when those that are left have elected a leader?  The half of a
+# shard that a split takes away has none until its rows are copied (docs/limits.md).
+sub leaves_replicas { my ($name) = @_; return !ends_sessions($name) && !grep { /^(?:kill-majority|power-all|split)$/ } parts($name); }
 
 # PostgreSQL's sessions end.
-sub ends_sessions { my ($name) = @_; return exists $ChaosServerFaults::faults{$name}; }
+sub ends_sessions { my ($name) = @_; return scalar grep { exists $ChaosServerFaults::faults{$_} } parts($name); }
 
 # What statements may be told meanwhile, as the history has it; undef: nothing.
 sub may_be_told
 {
 	my ($name) = @_;
-	return qr/^# write .* 53100: / if $name eq 'low-disk';
-	return qr/^# \w+ of client \d+, \d+ ms, (?:no answer|57P0[123]): / if ends_sessions($name);
-	return undef;
+	my @told;
+	push @told, '^# write .* 53100: ' if grep { $_ eq 'low-disk' } parts($name);
+	push @told, '^# \w+ of client \d+, \d+ ms, (?:no answer|57P0[123]): ' if ends_sessions($name);
+	my $any = join '|', @told;
+	return @told ? qr/$any/ : undef;
 }
 
 # So many of them for so many drivers; none comes twice before all have come.
@@ -85,9 +95,12 @@ sub drawn
 
 sub new
 {
-	my ($class, $cluster, $node, $look) = @_;
-	return bless { cluster => $cluster, node => $node, look => $look }, $class;
+	my ($class, $cluster, $node, $shards, $look) = @_;
+	return bless { cluster => $cluster, node => $node, shards => $shards, look => $look }, $class;
 }
+
+# So many shards does the index have by now.
+sub shards { my ($self) = @_; return $self->{shards}; }
 
 sub suffer
 {

@@ -7,8 +7,8 @@ ChaosOperatorFaults - what an administrator does to a cluster under load
 
 =head1 DESCRIPTION
 
-Faults of ChaosFaults (same directory): nothing is broken, but replicas come and go; and in
-half of them somebody dies in the middle of that.
+Faults of ChaosFaults (same directory): nothing is broken, but replicas come and go, shards
+are split, others lead; and half the time somebody dies in the middle of that.
 
 =cut
 
@@ -18,11 +18,18 @@ use strict;
 use warnings;
 
 use ChaosDice;
+use JSON::PP;
+use List::Util qw(shuffle uniq);
 use Test::More;
 
 our %faults = (
 	'replicas' => \&replicas,
-	'drain' => \&drain);
+	'drain' => \&drain,
+	'split' => \&split_shard,
+	'move' => \&move,
+	'transfer-leader' => \&transfer_leader);
+
+my $index = 'public.t_v';
 
 # -- Parts of faults ----------------------------------------------------------
 
@@ -61,6 +68,59 @@ sub perhaps_kill
 
 sub store_of { my ($self, $name) = @_; return $self->{node}->safe_psql('postgres', "SELECT max(store) FROM vectron.workers WHERE endpoint LIKE '%/$name'"); }
 
+# A list that vectronctl shows; undef: nobody answers now.
+sub list_of
+{
+	my ($self, $list) = @_;
+	my ($status, $out) = $self->{cluster}->ctl('--json', $list);
+	return $status == 0 ? decode_json($out)->{$list} : undef;
+}
+
+# The replicas of the index that vote; none: nobody answers now.
+sub voters_now
+{
+	my ($self) = @_;
+	return grep { $_->{label} eq $index && $_->{role} =~ /^(?:leader|follower)$/ } @{ list_of($self, 'shards') // [] };
+}
+
+sub voters
+{
+	my ($self) = @_;
+	my @voters;
+	$self->await('voters are known', sub { return @voters = voters_now($self); });
+	return @voters;
+}
+
+# Is anything being done to a shard?  Data that a replica has left is no part of that, nor is what was given up.
+sub is_under_way
+{
+	my ($self, $shard) = @_;
+	my $operators = list_of($self, 'operators') // return 1;
+	return scalar grep { $_->{shard} eq $shard && $_->{kind} ne 'delete' && $_->{step} !~ /^given up/ } @$operators;
+}
+
+# vectronctl has something done to a shard, until what it is to come to is so.  It may have to
+# say it again: while a driver is away, or since who died in the middle of it made it void.
+sub bring_about
+{
+	my ($self, $shard, $is_so, @words) = @_;
+	my ($err, $taken) = ('', 0);
+	$self->told('vectronctl', @words);
+	eval {
+		$self->await("vectronctl @words", sub {
+			$self->last_for(0.1);
+			return 0 if is_under_way($self, $shard);
+			my @voters = voters_now($self) or return 0;
+			return 1 if $is_so->(@voters);
+			(my $status, undef, $err) = $self->{cluster}->ctl(@words);
+			perhaps_kill($self) if $status == 0 && !$taken++;
+			return 0;
+		});
+		1;
+	} or die "$@: $err";
+	return;
+}
+
 # Everything that a worker has goes to the others.
 sub empty_by_drain
 {
@@ -72,18 +132,34 @@ sub empty_by_drain
 	return $store;
 }
 
+sub worker_comes
+{
+	my ($self) = @_;
+	my $new = $self->{cluster}->add_worker;
+	await_query($self, "$new is there", "SELECT count(*) = 4 FROM vectron.workers WHERE state = 'up'");
+	return $new;
+}
+
+sub worker_goes
+{
+	my ($self, $name) = @_;
+	my $gone = empty_by_drain($self, $name);
+	is($self->{cluster}->remove_worker, 0, "$name stops in good order");
+	return order($self, 'forget-store', $gone);
+}
+
 # -- The faults ---------------------------------------------------------------
 
 # Each shard loses a replica, and gets another.
 sub replicas
 {
 	my ($self) = @_;
-	order($self, 'set-replicas', 'public.t_v', 2);
+	order($self, 'set-replicas', $index, 2);
 	perhaps_kill($self);
 	# Dropped indexes are shown, too, for a day.
-	await_query($self, 'each shard has two replicas', q{SELECT bool_and(two) FROM (
-		SELECT count(*) = 2 AS two FROM vectron.shards WHERE index = 'public.t_v' GROUP BY shard) s});
-	order($self, 'set-replicas', 'public.t_v', 3);
+	await_query($self, 'each shard has two replicas', qq{SELECT bool_and(two) FROM (
+		SELECT count(*) = 2 AS two FROM vectron.shards WHERE index = '$index' GROUP BY shard) s});
+	order($self, 'set-replicas', $index, 3);
 	perhaps_kill($self);
 	return;
 }
@@ -93,14 +169,50 @@ sub drain
 {
 	my ($self) = @_;
 	my $victim = $self->some_worker;
-	my $new = $self->{cluster}->add_worker;
-	await_query($self, "$new is there", "SELECT count(*) = 4 FROM vectron.workers WHERE state = 'up'");
+	my $new = worker_comes($self);
 	my $emptied = empty_by_drain($self, $victim);
 	order($self, 'undrain', $emptied);
-	my $gone = empty_by_drain($self, $new);
-	is($self->{cluster}->remove_worker, 0, "$new stops in good order");
-	order($self, 'forget-store', $gone);
-	return;
+	return worker_goes($self, $new);
+}
+
+# A shard becomes two, for good.
+sub split_shard
+{
+	my ($self) = @_;
+	my $shard = one_of(voters($self))->{shard};
+	my $wanted = $self->{shards} + 1;
+	bring_about($self, $shard, sub { return $wanted == uniq(map { $_->{shard} } @_); }, 'split', $shard);
+	$self->{shards} = $wanted;
+	return $self->last_for($self->{seconds} * between(0, 0.5));
+}
+
+# A worker comes, a replica moves to it and back, and the worker goes.
+sub move
+{
+	my ($self) = @_;
+	my $new = worker_comes($self);
+	my ($shard, $from) = @{ one_of(voters($self)) }{qw(shard store)};
+	my $to = store_of($self, $new);
+	my $is_there = sub { return scalar grep { $_->{shard} eq $shard && $_->{store} eq $to } @_; };
+	bring_about($self, $shard, $is_there, 'move', $shard, $from, $to);
+	$self->last_for($self->{seconds} * between(0, 0.5));
+	bring_about($self, $shard, sub { return !$is_there->(@_); }, 'move', $shard, $to, $from);
+	return worker_goes($self, $new);
+}
+
+# Shards, one after the other, are led by who did not lead.
+sub transfer_leader
+{
+	my ($self) = @_;
+	my @voters = voters($self);
+	my @shards = shuffle(uniq(map { $_->{shard} } @voters));
+	foreach my $shard (@shards > 4 ? @shards[0 .. 3] : @shards)
+	{
+		my $next = one_of(map { $_->{store} } grep { $_->{shard} eq $shard && $_->{role} ne 'leader' } @voters);
+		bring_about($self, $shard, sub { return scalar grep { $_->{shard} eq $shard && $_->{store} eq $next && $_->{role} eq 'leader' } @_; },
+			'transfer-leader', $shard, $next);
+	}
+	return $self->last_for($self->{seconds} * between(0, 0.5));
 }
 
 1;

@@ -6,7 +6,8 @@
 #	VECTRON_SEED		repeats the draw
 #	VECTRON_ROUNDS		faults, each with a history of its own
 #	VECTRON_SECONDS		of load in a round; the fault is repeated meanwhile
-#	VECTRON_FAULT		this one instead of a draw, or several with commas between, in turn
+#	VECTRON_FAULT		this one instead of a draw, or several with commas between, round by round;
+#						kill-leader+one-way is one history in which the two take turns
 #	VECTRON_PDS			placement drivers; one or three, by the seed
 
 use strict;
@@ -104,7 +105,7 @@ sub told
 	return $out =~ /^$kind\b.*\b$what (\d+)/m ? $1 : die "nothing was told of $kind, $what: $out$err";
 }
 
-my $faults = ChaosFaults->new($cluster, $node, \&look);
+my $faults = ChaosFaults->new($cluster, $node, $shards, \&look);
 
 sub round
 {
@@ -112,6 +113,9 @@ sub round
 	my $history = "$PostgreSQL::Test::Utils::log_path/chaos_history_$number";
 	my $before = searches();
 	my $begin = time();
+	my @parts = ChaosFaults::parts($fault);
+	my %struck = map { $_ => 0 } @parts;
+	my $turn = 0;
 
 	# Registers begin at 0; what was added in another round was judged there.
 	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000 OR id >= 1000000');
@@ -123,16 +127,19 @@ sub round
 	do
 	{
 		# One fault at a time: nothing is on its way back any more.
-		$cluster->whole($node, $shards, "$fault: every shard has three replicas", 'under load') or return;
+		$cluster->whole($node, $faults->shards, "$fault: every shard has three replicas", 'under load') or return;
 		# Mostly for some seconds, sometimes for long.
-		my $longest = $seconds * 0.6;
+		my $part = $parts[ $turn++ % @parts ];
+		my $longest = $seconds * 0.6 / @parts;
 		my $length = $longest * (0.1, 0.3, 1)[ int rand 3 ];
-		$faults->suffer($fault, $length > 3 ? $length : $longest < 3 ? $longest : 3);
+		$faults->suffer($part, $length > 3 ? $length : $longest < 3 ? $longest : 3);
 		goes_on(100, 'the load goes on after the fault');
-	} while (time() - $begin < $seconds - 2);
+		$struck{$part}++;
+	} while (time() - $begin < $seconds - 2 || (@parts > 1 && grep { $_ < 2 } values %struck));
 	$load->signal('TERM');
 	$load->finish;
 	my $took = sprintf '%.1f', time() - $begin;
+	note 'struck ', join ', ', map { "$_ $struck{$_}" } @parts;
 	note "$fault: $took s; $_" foreach grep { !/^operations/ } split /\n/, $out;
 	# Where room is short, new data is refused, and told why; a server that dies ends its
 	# sessions; all the rest goes on.
@@ -157,7 +164,7 @@ sub round
 		cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done'), "$fault: every search went through the index");
 	is($node->safe_psql('postgres', q{SELECT state FROM vectron.indexes WHERE index = 't_v'::regclass}), 'live', "$fault: the index is live");
 
-	$cluster->whole($node, $shards, "$fault: every shard is whole again") or return;
+	$cluster->whole($node, $faults->shards, "$fault: every shard is whole again") or return;
 	$cluster->clean($node, 't', 't_v', "$fault: the index has what the table has");
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
@@ -195,7 +202,7 @@ subtest 'every replica' => sub {
 		$cluster->kill9("worker$n");
 		$cluster->clean($node, 't', 't_v', "without worker $n the index has what the table has");
 		$cluster->start_again("worker$n");
-		$cluster->whole($node, $shards, "worker $n is back");
+		$cluster->whole($node, $faults->shards, "worker $n is back");
 	}
 } if Test::More->builder->is_passing;
 $node->stop;
