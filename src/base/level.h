@@ -13,6 +13,8 @@
  *	  1		where all clusters begin
  *	  2		shards whose majority is lost are recovered (src/pd/recover.c): the plan
  *			RECOVER, the task recover_shard, lives of shards after the first, VT_LOST
+ *	  3		collections that declare attributes (wire/attributes.h): descriptors of format
+ *			2, filters in searches, attributes in listings
  *
  * VECTRON_LEVEL_HIGH in a daemon's or server's environment makes it one that knows no
  * more than that.  So an upgrade can be held where there is a way back; and tests play
@@ -27,8 +29,9 @@
 
 #define VT_LEVEL_LOW 1
 #define VT_LEVEL_RECOVER 2
+#define VT_LEVEL_ATTRIBUTES 3
 
-#define VT_LEVEL_NEWEST 2
+#define VT_LEVEL_NEWEST 3
 
 /* The highest that this process knows: VT_LEVEL_NEWEST, or what the environment says. */
 extern uint32_t vt_level_high(void);

@@ -126,6 +126,8 @@ typedef struct ClientCollection
 	uint32_t	dim;
 	VecMetric	metric;
 	VecElement	element;
+	uint32_t	nattributes;	/* declared, and their kinds (wire/attributes.h) */
+	uint8_t		attributes[WIRE_ATTRIBUTES_MAX];
 	uint64_t	route_version;
 	uint32_t	replicas_wanted;	/* of each shard; 0 = PD does not say */
 	uint32_t	nshards;		/* sorted by interval; they tile the space */
@@ -143,6 +145,8 @@ typedef struct ClientCreate
 	uint16_t	m;
 	uint16_t	ef_construction;
 	WireQuantization quantization;
+	uint32_t	nattributes;	/* to declare; from feature level 3 on, before it VT_VERSION */
+	uint8_t		attributes[WIRE_ATTRIBUTES_MAX];	/* WireAttributeKind */
 	uint32_t	shards;			/* 0 = one per worker */
 	uint32_t	replicas;		/* 0 = the cluster's default */
 	uint64_t	xid;			/* 64-bit transaction id that creates it */
@@ -247,6 +251,7 @@ typedef struct ClientRecord
 	Bytes		id;
 	uint64_t	version;		/* deletes: as listed; 0, with writer.once: any */
 	const float *vector;		/* puts: dim of the collection */
+	Bytes		attributes;		/* puts: wire_attributes_put(), for those the collection declares; else empty */
 	Bytes		metadata;		/* puts: kept with the record; empty in an index */
 } ClientRecord;
 
@@ -261,7 +266,7 @@ typedef struct ClientRecord
  * at its heap (law W6) and sends again what is not done with the new one.
  * VT_NOT_OWNER, VT_UNKNOWN_GENERATION, VT_GONE: definite refusals (law W7).
  * VT_INVALID, before anything is sent: a number does not fit the collection's
- * float16 (vec_to_half).
+ * float16 (vec_to_half), or attributes are not those that it declares.
  */
 extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
 						   size_t n, bool *done, ClientMarks *marks, VtError *err);
@@ -310,7 +315,7 @@ extern VtStatus client_ingest(Client *client, const ClientWriter *writer, bool b
  * stream ends with VT_OK only if all shards' streams were whole: intervals
  * tile, counts match.  VT_LEASE_GONE: begin again from the start.  With marks
  * (not NULL) each shard is read at or after its own; VT_WRONG_SHARD when one
- * has none.
+ * has none.  With vectors items carry their attributes, too.
  */
 typedef struct ClientList ClientList;
 extern VtStatus client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
@@ -333,6 +338,7 @@ typedef struct ClientSearch
 	uint32_t	ef;
 	WireConsistency consistency;
 	const ClientMarks *marks;	/* per shard; a shard without one is asked by ReadIndex */
+	Bytes		filter;			/* a predicate on attributes (wire/attributes.h): only what passes comes; copied */
 	bool		exact;
 } ClientSearch;
 
@@ -363,7 +369,7 @@ extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int
 
 /*
  * The next hit; *found false when every live record has been returned.  Each
- * id comes at most once.
+ * id comes at most once.  With a filter: that passes it.
  */
 extern VtStatus client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit,
 								 bool *found, VtError *err);

@@ -260,7 +260,7 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 static bool
 may_begin_anew(const ClientScan *scan, const Stream *s, uint32_t limit)
 {
-	return s->seen.n <= limit && s->seen.ids.len + scan->dim * 4 + 1024 <= WIRE_PAYLOAD_MAX;
+	return s->seen.n <= limit && s->seen.ids.len + scan->dim * 4 + scan->filter.len + 1024 <= WIRE_PAYLOAD_MAX;
 }
 
 static void
@@ -283,6 +283,7 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	question.ef = scan->ef;
 	question.lease = t->pull ? s->lease : 0;
 	question.route_version = scan->route_version;
+	question.filter = buf_bytes(&scan->filter);
 	question.dim = scan->dim;
 	question.vector = scan->query;
 	if (!t->pull)

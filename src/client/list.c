@@ -289,11 +289,13 @@ list_step(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *er
 		if (wire_list_item_next(&list->page, &list->at, item))
 		{
 			uint64_t	place = wire_place(&shard->desc, item->id);
+			WireAttributes attributes;
 
 			if (place < shard->desc.first || place > shard->desc.last)
 				return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s listed a record that is not its own",
 							   shard->desc.shard, shard->endpoint);
-			if (item->dim != (list->vectors ? shard->desc.dim : 0))
+			if (item->dim != (list->vectors ? shard->desc.dim : 0) ||
+				wire_attributes_get(item->attributes, list->vectors ? shard->desc.nattributes : 0, &attributes) != VT_OK)
 				return malformed(shard, err);
 			list->count++;
 			return VT_OK;

@@ -194,6 +194,8 @@ shards_agree(const ClientCollection *route)
 		if (d->first != next || !vt_id_equal(&d->generation, &route->generation) ||
 			!wire_owner_equal(&d->owner, &route->owner) || d->dim != route->dim ||
 			d->metric != (uint8_t) route->metric || d->element != (uint8_t) route->element ||
+			d->nattributes != route->nattributes ||
+			memcmp(d->attributes, route->attributes, sizeof(route->attributes)) != 0 ||
 			d->hash_seed != route->shards[0].desc.hash_seed)
 			return false;
 		if (d->last == UINT64_MAX)
@@ -266,6 +268,8 @@ read_route(json_t *object, ClientCollection *out)
 	qsort(out->shards, n, sizeof(ClientShard), shard_compare);
 	out->metric = (VecMetric) out->shards[0].desc.metric;
 	out->element = (VecElement) out->shards[0].desc.element;
+	out->nattributes = out->shards[0].desc.nattributes;
+	memcpy(out->attributes, out->shards[0].desc.attributes, sizeof(out->attributes));
 	return vec_metric_valid(out->metric) && shards_agree(out);
 }
 
@@ -518,6 +522,17 @@ route_same_shape(const ClientCollection *route, const ClientShard *shards, uint3
 
 /* -- Creating -------------------------------------------------------------- */
 
+/* The kinds of what is to be declared, by name; NULL: nothing is. */
+static json_t *
+json_attributes(const ClientCreate *create)
+{
+	json_t	   *names = create->nattributes > 0 ? json_pack("[]") : NULL;
+
+	for (uint32_t i = 0; i < create->nattributes; i++)
+		json_array_append_new(names, json_string(wire_attribute_name(create->attributes[i])));
+	return names;
+}
+
 static char *
 creation_text(const ClientCreate *create, int64_t deadline_us)
 {
@@ -535,7 +550,7 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 	snprintf(xid, sizeof(xid), "%" PRIu64, create->xid);
 	/* The answer should be on its way before we stop listening. */
 	wait_ms = wait_ms > 60000 ? 60000 : wait_ms - wait_ms / 10;
-	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:s, s:s, s:I}",
+	body = json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:s, s:s, s:I, s:o*}",
 					 "op", "create_collection",
 					 "generation", generation,
 					 "owner", "system", system, "incarnation", incarnation,
@@ -550,7 +565,8 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 					 "replicas", (json_int_t) create->replicas,
 					 "xid", xid,
 					 "label", create->label ? create->label : "",
-					 "wait_ms", (json_int_t) wait_ms);
+					 "wait_ms", (json_int_t) wait_ms,
+					 "attributes", json_attributes(create));
 	text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
 	return text;
@@ -565,6 +581,11 @@ client_create(Client *client, const ClientCreate *create, int64_t deadline_us, V
 		return vt_fail(err, VT_INVALID, "unrecognized metric %d", (int) create->metric);
 	if (create->element != 0 && !vec_element_valid(create->element))
 		return vt_fail(err, VT_INVALID, "unrecognized element %d", (int) create->element);
+	if (create->nattributes > WIRE_ATTRIBUTES_MAX)
+		return vt_fail(err, VT_INVALID, "%u attributes are more than %d", create->nattributes, WIRE_ATTRIBUTES_MAX);
+	for (uint32_t i = 0; i < create->nattributes; i++)
+		if (!wire_attribute_name(create->attributes[i]))
+			return vt_fail(err, VT_INVALID, "unrecognized kind of attribute %u", create->attributes[i]);
 	for (;;)
 	{
 		char	   *text = creation_text(create, deadline_us);

@@ -131,6 +131,14 @@ client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us
 					   search->dim, route->dim);
 	if (search->batch < 1)
 		return vt_fail(err, VT_INVALID, "search for no rows");
+	if (search->filter.len > 0)
+	{
+		WirePredicate predicate;
+
+		status = wire_predicate_get(search->filter, route->attributes, route->nattributes, &predicate, err);
+		if (status != VT_OK)
+			return status;
+	}
 	scan = vt_alloc0(sizeof(ClientScan));
 	scan->client = client;
 	scan->generation = search->generation;
@@ -143,6 +151,7 @@ client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us
 	scan->query = vt_alloc((size_t) scan->dim * 4);
 	memcpy(scan->query, floats_le(&scratch, search->query, scan->dim), (size_t) scan->dim * 4);
 	buf_free(&scratch);
+	buf_put(&scan->filter, search->filter.data, search->filter.len);
 	if (search->marks && search->marks->n > 0)
 	{
 		scan->nmarks = search->marks->n;
@@ -235,6 +244,7 @@ client_scan_close(ClientScan *scan)
 	free(scan->streams);
 	free(scan->marks);
 	free(scan->query);
+	buf_free(&scan->filter);
 	free(scan);
 }
 

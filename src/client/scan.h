@@ -78,6 +78,7 @@ struct ClientScan
 	bool		exact;
 	uint32_t	dim;
 	uint8_t    *query;			/* little-endian floats */
+	Buf			filter;			/* empty = none */
 	ClientMark *marks;
 	uint32_t	nmarks;
 

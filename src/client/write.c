@@ -151,7 +151,7 @@ room_for(const Writing *w, const ClientRecord *record)
 {
 	size_t		room = WIRE_ID_MAX + 32;
 
-	return w->type == WRITE_PUT ? room + (size_t) w->route->dim * 4 + record->metadata.len : room;
+	return w->type == WRITE_PUT ? room + (size_t) w->route->dim * 4 + record->attributes.len + record->metadata.len : room;
 }
 
 /* No connection: whatever was to be sent is not. */
@@ -291,6 +291,7 @@ send_command(Writing *w, Target *t, Command *command)
 			record.dim = w->route->dim;
 			record.halves = write.halves;
 			record.vector = (write.halves ? halves_le : floats_le) (&w->scratch, r->vector, record.dim);
+			record.attributes = r->attributes;
 			record.metadata = r->metadata;
 		}
 		wire_record_put(out, w->type, &record);
@@ -514,6 +515,18 @@ check_range(const Writing *w, VtError *err)
 }
 
 static VtStatus
+check_attributes(const Writing *w, VtError *err)
+{
+	WireAttributes attributes;
+
+	for (size_t i = 0; w->type == WRITE_PUT && i < w->n; i++)
+		if (wire_attributes_get(w->records[i].attributes, w->route->nattributes, &attributes) != VT_OK)
+			return vt_fail(err, VT_INVALID, "the attributes of record %zu are not the %u that the collection declares", i,
+						   w->route->nattributes);
+	return VT_OK;
+}
+
+static VtStatus
 run(Writing *w, VtError *err)
 {
 	const ClientWriter *writer = w->writer;
@@ -527,6 +540,8 @@ run(Writing *w, VtError *err)
 	status = client_route(w->client, &writer->generation, false, writer->deadline_us, &w->route, err);
 	if (status == VT_OK)
 		status = check_range(w, err);
+	if (status == VT_OK)
+		status = check_attributes(w, err);
 	while (status == VT_OK && !all_done(w))
 	{
 		if (w->marks)

@@ -107,8 +107,10 @@ typedef struct CatalogCollection
 	CollectionState state;
 	uint32_t	dim;
 	uint8_t		metric;
-	uint8_t		element;		/* this and quantization are kept in the shards' descriptors */
+	uint8_t		element;		/* this, quantization and attributes are kept in the shards' descriptors */
 	uint8_t		quantization;
+	uint8_t		nattributes;
+	uint8_t		attributes[WIRE_ATTRIBUTES_MAX];	/* WireAttributeKind */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	uint32_t	replicas_wanted;

@@ -103,6 +103,8 @@ json_route(Pd *pd, const CatalogCollection *c)
 	json_object_set_new(route, "ef_construction", json_integer(c->ef_construction));
 	json_object_set_new(route, "element", json_string(element_name(c->element)));
 	json_object_set_new(route, "quantization", json_string(quantization_name(c->quantization)));
+	if (c->nattributes > 0)
+		json_object_set_new(route, "attributes", json_attributes(c));
 	json_object_set_new(route, "route_version", json_u64(c->route_version));
 	json_object_set_new(route, "state", json_string("live"));
 	json_object_set_new(route, "replicas_wanted", json_integer(replicas_wanted(pd, c)));
@@ -191,6 +193,8 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 		desc->quantization = c->quantization;
 		desc->m = c->m;
 		desc->ef_construction = c->ef_construction;
+		desc->nattributes = c->nattributes;
+		memcpy(desc->attributes, c->attributes, sizeof(desc->attributes));
 		desc->nreplicas = (uint8_t) r;
 		for (size_t k = 0; k < r; k++)
 		{
@@ -201,6 +205,37 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 	}
 	free(stores);
 	free(candidates);
+	return true;
+}
+
+/* The declared attributes, for people and for who asks for the route; NULL: there are none. */
+json_t *
+json_attributes(const CatalogCollection *c)
+{
+	json_t	   *names = c->nattributes > 0 ? json_array() : NULL;
+
+	for (int i = 0; i < c->nattributes; i++)
+		json_array_append_new(names, json_string(wire_attribute_name(c->attributes[i])));
+	return names;
+}
+
+/* What is to be declared; absent: nothing. */
+static bool
+read_attributes(json_t *body, CatalogCollection *c)
+{
+	json_t	   *names = json_object_get(body, "attributes");
+	size_t		n = json_array_size(names);
+
+	if (n > WIRE_ATTRIBUTES_MAX || (names && !json_is_array(names)))
+		return false;
+	for (size_t i = 0; i < n; i++)
+	{
+		const char *name = json_string_value(json_array_get(names, i));
+
+		if (!name || !wire_attribute_kind(name, &c->attributes[i]))
+			return false;
+	}
+	c->nattributes = (uint8_t) n;
 	return true;
 }
 
@@ -224,7 +259,8 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 		!get_int(body, "shards", 0, SHARDS_MAX, shards) || !get_int(body, "replicas", 0, WIRE_REPLICAS_MAX - 1, &replicas) ||
 		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric) ||
 		!element_number(element ? element : "float32", &c->element) ||
-		!quantization_number(quantization ? quantization : "none", &c->quantization))
+		!quantization_number(quantization ? quantization : "none", &c->quantization) ||
+		!read_attributes(body, c))
 		return false;
 	c->dim = (uint32_t) dim;
 	c->m = (uint16_t) m;
@@ -252,13 +288,18 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 	known = catalog_collection(pd->catalog, &c.generation);
 	if (!known)
 	{
-		CatalogMeta meta = pd->catalog->meta;
+		CatalogMeta meta;
 		Buf			command = {0};
-		VtStatus	status;
+		VtStatus	status = VT_OK;
 
 		if (!reports_are_in(pd))
 			return vt_fail(err, VT_UNAVAILABLE,
 						   "the placement driver has just started and waits for the workers' reports");
+		if (c.nattributes > 0)
+			status = level_reach(pd, VT_LEVEL_ATTRIBUTES, err);
+		if (status != VT_OK)
+			return status;
+		meta = pd->catalog->meta;
 		c.created_us = pd_wall_us(pd);
 		if (!place_shards(pd, &c, (uint32_t) shards, &meta))
 			return vt_fail(err, VT_UNAVAILABLE, "no worker is up");
@@ -282,7 +323,8 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 		return vt_fail(err, VT_GONE, "the generation was dropped");
 	if (known->dim != c.dim || known->metric != c.metric || known->m != c.m ||
 		known->ef_construction != c.ef_construction || known->element != c.element ||
-		known->quantization != c.quantization)
+		known->quantization != c.quantization || known->nattributes != c.nattributes ||
+		memcmp(known->attributes, c.attributes, sizeof(c.attributes)) != 0)
 		return vt_fail(err, VT_EXISTS, "the generation exists with other properties");
 	*out = known;
 	return VT_OK;

@@ -95,6 +95,8 @@ json_collection(Pd *pd, const CatalogCollection *c)
 								"created_us", (json_int_t) c->created_us, "unused_us", (json_int_t) c->unused_us);
 
 	json_object_set_new(row, "label", json_string(c->label));
+	if (c->nattributes > 0)
+		json_object_set_new(row, "attributes", json_attributes(c));
 	for (uint32_t i = 0; i < c->nshards; i++)
 		json_array_append_new(shards, json_shard(pd, &c->shards[i]));
 	json_object_set_new(row, "shards", shards);

@@ -86,25 +86,66 @@ level_of_store(Pd *pd, uint64_t store)
 	return beat && beat->at_us >= pd->led_since_us ? beat->level_high : 0;
 }
 
-/* Who holds the cluster below this level: words, "" = nobody. */
-void
+uint32_t
 level_held_by(Pd *pd, uint32_t level, char *out, size_t size)
 {
 	const Catalog *catalog = pd->catalog;
+	uint32_t	known;
 
 	out[0] = '\0';
 	for (size_t i = 0; i < catalog->ndrivers; i++)
-		if (driver_level(pd, catalog->drivers[i]->id) < level)
+		if ((known = driver_level(pd, catalog->drivers[i]->id)) < level)
 		{
 			snprintf(out, size, "placement driver %" PRIu64 " at %s", catalog->drivers[i]->id, catalog->drivers[i]->endpoint);
-			return;
+			return known;
 		}
 	for (size_t i = 0; i < catalog->nstores; i++)
-		if (level_of_store(pd, catalog->stores[i]->id) < level)
+		if ((known = level_of_store(pd, catalog->stores[i]->id)) < level)
 		{
 			snprintf(out, size, "store %" PRIu64 " at %s", catalog->stores[i]->id, catalog->stores[i]->endpoint);
-			return;
+			return known;
 		}
+	return level;
+}
+
+static VtStatus
+raise_to(Pd *pd, uint32_t level)
+{
+	Buf			command = {0};
+	VtStatus	status;
+
+	command_begin(&command);
+	command_level(&command, level);
+	status = pd->commit(pd, &command);
+	if (status == VT_OK)
+		log_info("the cluster works at feature level %u from now on", level);
+	buf_free(&command);
+	return status;
+}
+
+VtStatus
+level_reach(Pd *pd, uint32_t level, VtError *err)
+{
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && catalog_level(pd->catalog) < level)
+	{
+		uint32_t	now = catalog_level(pd->catalog);
+		char		held[200] = "this placement driver";
+		uint32_t	known = vt_level_high();
+
+		if (known > now)
+			known = level_held_by(pd, now + 1, held, sizeof(held));
+		if (known > now)
+			status = raise_to(pd, now + 1);
+		else if (known == 0)
+			return vt_fail(err, VT_UNAVAILABLE, "this takes feature level %u, the cluster works at %u, and %s has not said yet what it knows",
+						   level, now, held);
+		else
+			return vt_fail(err, VT_VERSION, "this takes feature level %u, and the cluster works at %u: %s does not know more",
+						   level, now, held);
+	}
+	return status == VT_OK ? VT_OK : vt_fail(err, status, "the feature level could not be recorded");
 }
 
 void
@@ -112,7 +153,6 @@ levels_look(Pd *pd)
 {
 	uint32_t	next = catalog_level(pd->catalog) + 1;
 	char		held[200];
-	Buf			command = {0};
 
 	if (pd->now_us < pd->levels_due_us || !reports_are_in(pd))
 		return;
@@ -120,11 +160,6 @@ levels_look(Pd *pd)
 	if (next > vt_level_high())
 		return;
 	level_held_by(pd, next, held, sizeof(held));
-	if (held[0])
-		return;
-	command_begin(&command);
-	command_level(&command, next);
-	if (pd->commit(pd, &command) == VT_OK)
-		log_info("the cluster works at feature level %u from now on", next);
-	buf_free(&command);
+	if (held[0] == '\0')
+		(void) raise_to(pd, next);
 }

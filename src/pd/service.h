@@ -333,6 +333,7 @@ extern json_t *json_u64(uint64_t v);
 extern json_t *json_id(const VtId *id);
 extern json_t *json_owner(const WireOwner *owner);
 extern json_t *json_desc(const WireShardDesc *desc);
+extern json_t *json_attributes(const CatalogCollection *c);	/* collections.c */
 extern bool get_desc(json_t *hex, WireShardDesc *out);
 
 /* change.c: rows that a decision changes, put into one command */
@@ -513,8 +514,17 @@ extern uint32_t level_said(json_t *body);
 extern void level_heard(Pd *pd, uint64_t driver, uint32_t high);
 extern VtStatus level_joins(const Pd *pd, uint64_t driver, VtError *err);
 extern uint32_t level_of_store(Pd *pd, uint64_t store);	/* 0 = it has not spoken in this reign */
-extern void level_held_by(Pd *pd, uint32_t level, char *out, size_t size);
+
+/* Who holds the cluster below this level: words, "" = nobody; and what they know, 0 = they have not said. */
+extern uint32_t level_held_by(Pd *pd, uint32_t level, char *out, size_t size);
 extern void levels_look(Pd *pd);
+
+/*
+ * Something of this level is wanted now: raise the cluster's to it, without waiting for
+ * the next look.  VT_VERSION: somebody does not know it; VT_UNAVAILABLE: somebody has
+ * not said yet.  Once reports_are_in().
+ */
+extern VtStatus level_reach(Pd *pd, uint32_t level, VtError *err);
 
 /* recover.c */
 typedef enum RecoverStage

@@ -105,6 +105,11 @@ get_collection(Cursor *c)
 	}
 	out->element = out->nshards > 0 ? out->shards[0].desc.element : 1;
 	out->quantization = out->nshards > 0 ? out->shards[0].desc.quantization : QUANTIZATION_NONE;
+	if (out->nshards > 0)
+	{
+		out->nattributes = out->shards[0].desc.nattributes;
+		memcpy(out->attributes, out->shards[0].desc.attributes, sizeof(out->attributes));
+	}
 	return out;
 }
 

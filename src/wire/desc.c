@@ -18,7 +18,8 @@
 void
 wire_desc_put(Buf *out, const WireShardDesc *desc)
 {
-	buf_put_u8(out, WIRE_DESC_FORMAT);
+	Assert(desc->nattributes <= WIRE_ATTRIBUTES_MAX);
+	buf_put_u8(out, desc->nattributes ? WIRE_DESC_ATTRIBUTES : WIRE_DESC_FORMAT);
 	buf_put_id(out, &desc->generation);
 	owner_put(out, &desc->owner);
 	buf_put_u64(out, desc->shard);
@@ -37,6 +38,11 @@ wire_desc_put(Buf *out, const WireShardDesc *desc)
 	buf_put_u8(out, desc->quantization);
 	buf_put_u16(out, desc->m);
 	buf_put_u16(out, desc->ef_construction);
+	if (desc->nattributes)
+	{
+		buf_put_u8(out, desc->nattributes);
+		buf_put(out, desc->attributes, desc->nattributes);
+	}
 	buf_put_u8(out, desc->nreplicas);
 	for (int i = 0; i < desc->nreplicas; i++)
 	{
@@ -46,13 +52,30 @@ wire_desc_put(Buf *out, const WireShardDesc *desc)
 	}
 }
 
+/* The declared attributes, in a descriptor of the format that has some. */
+static VtStatus
+attributes_get(Cursor *c, WireShardDesc *out)
+{
+	out->nattributes = cursor_u8(c);
+	if (c->failed || out->nattributes < 1 || out->nattributes > WIRE_ATTRIBUTES_MAX)
+		return VT_PROTOCOL;
+	for (int i = 0; i < out->nattributes; i++)
+	{
+		out->attributes[i] = cursor_u8(c);
+		if (!c->failed && !wire_attribute_name(out->attributes[i]))
+			return VT_VERSION;
+	}
+	return c->failed ? VT_PROTOCOL : VT_OK;
+}
+
 VtStatus
 wire_desc_get(Cursor *c, WireShardDesc *out)
 {
 	uint8_t		format = cursor_u8(c);
+	VtStatus	status = VT_OK;
 
 	memset(out, 0, sizeof(*out));
-	if (!c->failed && format != WIRE_DESC_FORMAT)
+	if (!c->failed && format != WIRE_DESC_FORMAT && format != WIRE_DESC_ATTRIBUTES)
 		return VT_VERSION;
 	out->generation = cursor_id(c);
 	out->owner = owner_get(c);
@@ -72,6 +95,10 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 	out->quantization = cursor_u8(c);
 	out->m = cursor_u16(c);
 	out->ef_construction = cursor_u16(c);
+	if (format == WIRE_DESC_ATTRIBUTES)
+		status = attributes_get(c, out);
+	if (status != VT_OK)
+		return status;
 	out->nreplicas = cursor_u8(c);
 	if (c->failed || out->nreplicas > WIRE_REPLICAS_MAX || out->first > out->last ||
 		out->dim < 1 || out->dim > WIRE_DIM_MAX)

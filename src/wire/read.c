@@ -125,8 +125,6 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)
 		return vt_fail(err, VT_PROTOCOL, "search asks for %u rows and excludes %u: over the limit",
 					   out->k, out->nexcluded);
-	if (out->filter.len != 0)
-		return vt_fail(err, VT_VERSION, "search has a filter, which this side does not know");
 	if (!wire_floats_finite(out->vector, out->dim))
 		return vt_fail(err, VT_PROTOCOL, "search for a vector that is not finite");
 	while (wire_id_next(out->excluded, &at, &id))
@@ -239,13 +237,16 @@ wire_list_get(Bytes payload, WireList *out, VtError *err)
 
 #define LIST_RESULT_COUNT 17
 
+/* Beside last: items carry attributes. */
+#define RESULT_ATTRIBUTES 0x2
+
 size_t
 wire_list_result_begin(Buf *out, const WireListResult *result)
 {
 	size_t		begin = out->len;
 
 	buf_put_u64(out, result->lease);
-	buf_put_u8(out, result->last);
+	buf_put_u8(out, (uint8_t) (result->last | (result->attributes ? RESULT_ATTRIBUTES : 0)));
 	buf_put_u64(out, result->total);
 	Assert(out->len - begin == LIST_RESULT_COUNT);
 	buf_put_u32(out, 0);
@@ -253,12 +254,14 @@ wire_list_result_begin(Buf *out, const WireListResult *result)
 }
 
 void
-wire_list_item_put(Buf *out, const WireListItem *item)
+wire_list_item_put(Buf *out, const WireListItem *item, bool attributes)
 {
 	buf_put_u64(out, item->version);
 	wire_id_put(out, item->id);
 	buf_put_u32(out, item->dim);
 	buf_put(out, item->vector, (size_t) item->dim * 4);
+	if (attributes)
+		buf_put_string(out, item->attributes);
 }
 
 void
@@ -274,12 +277,15 @@ wire_list_result_get(Bytes body, WireListResult *out)
 	WireListItem item;
 	uint32_t	n = 0;
 	size_t		at = 0;
+	uint8_t		flags;
 
 	out->lease = cursor_u64(&c);
-	out->last = cursor_u8(&c);
+	flags = cursor_u8(&c);
+	out->last = flags & 1;
+	out->attributes = flags & RESULT_ATTRIBUTES;
 	out->total = cursor_u64(&c);
 	out->nitems = cursor_u32(&c);
-	if (c.failed || out->last > 1)
+	if (c.failed || (flags & ~(1 | RESULT_ATTRIBUTES)))
 		return VT_PROTOCOL;
 	out->items = bytes_of(c.p, cursor_left(&c));
 	while (wire_list_item_next(out, &at, &item))
@@ -301,6 +307,7 @@ wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out)
 	if (out->dim > WIRE_DIM_MAX)
 		return false;
 	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	out->attributes = result->attributes ? cursor_string(&c) : bytes_of(NULL, 0);
 	if (c.failed || !id_valid(out->id))
 		return false;
 	*at = (size_t) (c.p - result->items.data);

@@ -22,6 +22,7 @@
 #define WIRE_H
 
 #include "base/bytes.h"
+#include "wire/attributes.h"
 
 /*
  * Frame: 32 bytes, then length bytes of payload.
@@ -191,7 +192,7 @@ typedef struct WireRecord
 {
 	Bytes		id;				/* 1..WIRE_ID_MAX bytes */
 	uint64_t	version;		/* DELETE: log index it was listed with; 0, with a session: any */
-	Bytes		attributes;		/* PUT: encoded attributes, empty today */
+	Bytes		attributes;		/* PUT: wire_attributes_put(); empty where none are declared */
 	Bytes		metadata;		/* PUT: empty in index mode */
 	uint32_t	dim;			/* PUT; 0 = deleted record of a collection */
 	bool		halves;			/* PUT: as in the command */
@@ -281,7 +282,7 @@ typedef struct WireSearch
 	uint32_t	ef;				/* candidates kept, or WIRE_EF_RECALL and a recall */
 	uint64_t	lease;			/* 0 = first batch; else go on with that scan */
 	uint64_t	route_version;	/* of the collection's route table */
-	Bytes		filter;			/* encoded predicate, empty = none */
+	Bytes		filter;			/* an encoded predicate, checked by who knows the kinds; empty = none */
 	uint32_t	nexcluded;		/* ids already returned, when the lease is gone */
 	Bytes		excluded;		/* encoded: u16 length and bytes, each */
 	uint32_t	dim;
@@ -325,7 +326,7 @@ extern void wire_search_result_end(Buf *out, size_t begin, uint32_t nhits);
 extern VtStatus wire_search_result_get(Bytes body, WireSearchResult *out);
 extern bool wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out);
 
-#define LIST_VECTORS 0x1		/* records come with their vectors */
+#define LIST_VECTORS 0x1		/* records come with their vectors, and attributes if they have any */
 #define LIST_CLOSE 0x2			/* forget the stream */
 
 /*
@@ -351,19 +352,23 @@ typedef struct WireListItem
 	uint64_t	version;
 	uint32_t	dim;			/* 0 without LIST_VECTORS */
 	const uint8_t *vector;
+	Bytes		attributes;		/* with LIST_VECTORS, in a collection that declares some: as in the record */
 } WireListItem;
 
 typedef struct WireListResult
 {
 	uint64_t	lease;
 	uint8_t		last;			/* no page after this one */
+	bool		attributes;		/* items carry them */
 	uint64_t	total;			/* with last: items in all pages of this shard */
 	uint32_t	nitems;
 	Bytes		items;
 } WireListResult;
 
 extern size_t wire_list_result_begin(Buf *out, const WireListResult *result);
-extern void wire_list_item_put(Buf *out, const WireListItem *item);
+
+/* attributes: as in the result that was begun. */
+extern void wire_list_item_put(Buf *out, const WireListItem *item, bool attributes);
 extern void wire_list_result_end(Buf *out, size_t begin, uint32_t nitems);
 extern VtStatus wire_list_result_get(Bytes body, WireListResult *out);
 extern bool wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out);
@@ -446,6 +451,7 @@ extern VtStatus wire_chunk_result_get(Bytes payload, WireChunkResult *out);
  * names.
  */
 #define WIRE_DESC_FORMAT 1
+#define WIRE_DESC_ATTRIBUTES 2	/* format of one that declares attributes, as no other does */
 #define WIRE_REPLICAS_MAX 9
 
 /* How a worker walks its graph; the vectors themselves are always kept in full. */
@@ -482,6 +488,8 @@ typedef struct WireShardDesc
 	uint8_t		quantization;	/* WireQuantization */
 	uint16_t	m;
 	uint16_t	ef_construction;
+	uint8_t		nattributes;
+	uint8_t		attributes[WIRE_ATTRIBUTES_MAX];	/* WireAttributeKind */
 	uint8_t		nreplicas;
 	WireReplica replicas[WIRE_REPLICAS_MAX];
 } WireShardDesc;

@@ -78,6 +78,19 @@ vectors_fit(const Shard *shard, const WireWrite *write)
 		(record.dim == shard->desc.dim && record.halves == shard_halves(&shard->desc));
 }
 
+bool
+shard_attributes_fit(const Shard *shard, const WireWrite *write)
+{
+	WireRecord	record;
+	WireAttributes attributes;
+	size_t		at = 0;
+
+	while (write->type == WRITE_PUT && wire_record_next(write, &at, &record))
+		if (wire_attributes_get(record.attributes, shard->desc.nattributes, &attributes) != VT_OK)
+			return false;
+	return true;
+}
+
 /* One of a session's: to be done now, not now, or never again. */
 static bool
 is_of_session(const WireWrite *write)
@@ -97,7 +110,7 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
 			 (!records_in_range(shard, write) && !vt_broken("D1-range")))
 		verdict.status = VT_WRONG_SHARD;
-	else if (write->type == WRITE_OWNER || !vectors_fit(shard, write))
+	else if (write->type == WRITE_OWNER || !vectors_fit(shard, write) || !shard_attributes_fit(shard, write))
 		verdict.status = VT_INVALID;
 	else if (write->type == WRITE_SPLIT)
 	{

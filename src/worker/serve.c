@@ -193,6 +193,11 @@ serve_write(Worker *worker, Request *request)
 		refuse(request, VT_DENIED, "shards are split by the placement driver");
 		return;
 	}
+	if (!shard_attributes_fit(request->shard, &write))
+	{
+		refuse(request, VT_INVALID, "the attributes of a record are not those that the collection declares");
+		return;
+	}
 	if (write.type == WRITE_PUT)
 	{
 		const char *full = no_room(worker, request->payload.len);
@@ -445,6 +450,11 @@ serve_search(Worker *worker, Request *request)
 		}
 		return;
 	}
+	if (search.filter.len > 0)
+	{
+		refuse(request, VT_VERSION, "this worker does not evaluate filters");
+		return;
+	}
 	if (search.dim != request->shard->desc.dim || search.k == 0)
 	{
 		refuse(request, VT_INVALID, "the search has other dimensions than the shard, or wants no rows");
@@ -503,6 +513,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	VtError		err = {0};
 	VtStatus	status = VT_OK;
 	bool		more = true;
+	bool		attributes = lease->vectors && lease->shard->desc.nattributes > 0;
 
 	if (limit == 0 || limit > WIRE_PAYLOAD_MAX / 2)
 		limit = PAGE_BYTES;
@@ -520,7 +531,8 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		item.version = row.index;
 		item.dim = lease->vectors ? row.dim : 0;
 		item.vector = lease->vectors ? listed_vector(&scratch, &row) : row.vector;
-		wire_list_item_put(&items, &item);
+		item.attributes = row.attributes;
+		wire_list_item_put(&items, &item, attributes);
 		n++;
 	}
 	buf_free(&scratch);
@@ -545,6 +557,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	memset(&result, 0, sizeof(result));
 	result.lease = lease->id;
 	result.last = !more;
+	result.attributes = attributes;
 	result.total = more ? 0 : lease->listed;
 	begin = wire_list_result_begin(&body, &result);
 	buf_put(&body, items.data, items.len);

@@ -329,6 +329,9 @@ extern VtStatus shard_finish_install(const char *directory, uint64_t id, uint64_
 
 extern Verdict shard_decide(const Shard *shard, const WireWrite *write, uint64_t index);
 
+/* Have all records of a put the attributes that the collection declares? */
+extern bool shard_attributes_fit(const Shard *shard, const WireWrite *write);
+
 /* apply.c; for shard_machine and for tests */
 extern VtStatus shard_apply(void *shard, ReplicaCommand *commands, size_t n, uint64_t applied,
 							VtError *err);

@@ -205,7 +205,9 @@ shard_split_fits(const Shard *shard, const WireShardDesc *child)
 		child->incarnation == desc->incarnation && child->hash_kind == desc->hash_kind &&
 		child->hash_seed == desc->hash_seed && child->dim == desc->dim && child->metric == desc->metric &&
 		child->element == desc->element && child->quantization == desc->quantization &&
-		child->m == desc->m && child->ef_construction == desc->ef_construction;
+		child->m == desc->m && child->ef_construction == desc->ef_construction &&
+		child->nattributes == desc->nattributes &&
+		memcmp(child->attributes, desc->attributes, sizeof(desc->attributes)) == 0;
 }
 
 static bool

@@ -316,6 +316,74 @@ recode_reply(Bytes in, Buf *out)
 	return status;
 }
 
+/* -- Attributes ------------------------------------------------------------ */
+
+static inline void
+sample_attributes(Buf *out)
+{
+	WireAttributes attributes = {.n = 3, .nulls = 2, .value = {-5, 0, INT64_MAX}};
+
+	wire_attributes_put(out, &attributes);
+}
+
+static inline VtStatus
+recode_attributes(Bytes in, Buf *out)
+{
+	WireAttributes attributes;
+	VtStatus	status = wire_attributes_get(in, in.len > 1 ? in.data[1] % (WIRE_ATTRIBUTES_MAX + 1) : 1, &attributes);
+
+	if (status == VT_OK)
+		wire_attributes_put(out, &attributes);
+	return status;
+}
+
+/* One of each kind of clause. */
+static inline void
+sample_predicate(Buf *out)
+{
+	static const int64_t some[] = {INT64_MIN, -1, 7};
+	const WireClause clauses[] = {
+		{.attribute = 0, .op = WIRE_CLAUSE_IN, .nvalues = 3, .values = some},
+		{.attribute = 0, .op = WIRE_CLAUSE_NOT_IN, .nvalues = 1, .values = some + 1},
+		{.attribute = 2, .op = WIRE_CLAUSE_BETWEEN, .lo = -10, .hi = INT64_MAX},
+		{.attribute = 1, .op = WIRE_CLAUSE_IS_NULL},
+		{.attribute = 1, .op = WIRE_CLAUSE_NOT_NULL},
+		{.attribute = 1, .op = WIRE_CLAUSE_IN},
+	};
+	size_t		begin = wire_predicate_begin(out);
+
+	for (size_t i = 0; i < sizeof(clauses) / sizeof(clauses[0]); i++)
+		wire_clause_put(out, &clauses[i]);
+	wire_predicate_end(out, begin, sizeof(clauses) / sizeof(clauses[0]));
+}
+
+static const uint8_t sample_kinds[3] = {WIRE_ATTR_ORDERED, WIRE_ATTR_HASHED, WIRE_ATTR_ORDERED};
+
+static inline VtStatus
+recode_predicate(Bytes in, Buf *out)
+{
+	WirePredicate predicate;
+	VtStatus	status = wire_predicate_get(in, sample_kinds, 3, &predicate, NULL);
+	size_t		begin;
+
+	if (status != VT_OK)
+		return status;
+	begin = wire_predicate_begin(out);
+	for (uint32_t i = 0; i < predicate.nclauses; i++)
+	{
+		WireClause	clause = predicate.clauses[i];
+		int64_t    *values = vt_alloc(sizeof(int64_t) * (clause.nvalues + 1));
+
+		for (uint32_t k = 0; k < clause.nvalues; k++)
+			values[k] = wire_clause_value(&clause, k);
+		clause.values = values;
+		wire_clause_put(out, &clause);
+		free(values);
+	}
+	wire_predicate_end(out, begin, predicate.nclauses);
+	return status;
+}
+
 /* -- Reads ----------------------------------------------------------------- */
 
 static inline void
@@ -331,6 +399,19 @@ sample_search(Buf *out)
 	search.excluded = buf_bytes(&ids);
 	wire_search_put(out, &search);
 	buf_free(&ids);
+}
+
+static inline void
+sample_search_filter(Buf *out)
+{
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_EVENTUAL, .k = 10, .ef = 100,
+		.route_version = 4, .dim = 3, .vector = (const uint8_t *) sample_vector};
+	Buf			filter = {0};
+
+	sample_predicate(&filter);
+	search.filter = buf_bytes(&filter);
+	wire_search_put(out, &search);
+	buf_free(&filter);
 }
 
 static inline VtStatus
@@ -413,12 +494,27 @@ sample_list_result(Buf *out)
 {
 	WireListResult result = {.lease = 6, .last = 1, .total = 1002};
 	size_t		begin = wire_list_result_begin(out, &result);
-	WireListItem item = {bytes_str("name"), 77, 3, (const uint8_t *) sample_vector};
+	WireListItem item = {.id = bytes_str("name"), .version = 77, .dim = 3, .vector = (const uint8_t *) sample_vector};
 
-	wire_list_item_put(out, &item);
+	wire_list_item_put(out, &item, false);
 	item.dim = 0;
-	wire_list_item_put(out, &item);
+	wire_list_item_put(out, &item, false);
 	wire_list_result_end(out, begin, 2);
+}
+
+static inline void
+sample_list_attributes(Buf *out)
+{
+	WireListResult result = {.lease = 6, .attributes = true};
+	size_t		begin = wire_list_result_begin(out, &result);
+	WireListItem item = {.id = bytes_str("name"), .version = 77, .dim = 3, .vector = (const uint8_t *) sample_vector};
+	Buf			attributes = {0};
+
+	sample_attributes(&attributes);
+	item.attributes = buf_bytes(&attributes);
+	wire_list_item_put(out, &item, true);
+	wire_list_result_end(out, begin, 1);
+	buf_free(&attributes);
 }
 
 static inline VtStatus
@@ -436,7 +532,7 @@ recode_list_result(Bytes in, Buf *out)
 	begin = wire_list_result_begin(out, &result);
 	while (wire_list_item_next(&result, &at, &item))
 	{
-		wire_list_item_put(out, &item);
+		wire_list_item_put(out, &item, result.attributes);
 		n++;
 	}
 	wire_list_result_end(out, begin, n);
@@ -492,6 +588,19 @@ sample_desc(Buf *out)
 		.hash_kind = HASH_XXH3_64, .hash_seed = 0xFEDCBA9876543210, .dim = 784, .metric = 3,
 		.element = 1, .m = 16, .ef_construction = 200, .nreplicas = 2,
 		.replicas = {{1, 11, 1}, {2, 12, 2}}};
+
+	wire_desc_put(out, &desc);
+}
+
+static inline void
+sample_desc_attributes(Buf *out)
+{
+	WireShardDesc desc = {.generation = sample_id(0x10), .owner = sample_owner(),
+		.shard = 0x1122334455667788, .incarnation = 1, .last = UINT64_MAX, .conf_ver = 1, .range_ver = 1,
+		.hash_kind = HASH_XXH3_64, .hash_seed = 0xFEDCBA9876543210, .dim = 784, .metric = 3,
+		.element = 1, .m = 16, .ef_construction = 200, .nattributes = 3,
+		.attributes = {WIRE_ATTR_ORDERED, WIRE_ATTR_HASHED, WIRE_ATTR_ORDERED}, .nreplicas = 1,
+		.replicas = {{1, 11, 1}}};
 
 	wire_desc_put(out, &desc);
 }
@@ -601,12 +710,17 @@ static const WireMessage wire_messages[] = {
 	{"write_result", sample_write_result, recode_write_result},
 	{"reply", sample_reply, recode_reply},
 	{"search", sample_search, recode_search},
+	{"search_filter", sample_search_filter, recode_search},
 	{"search_result", sample_search_result, recode_search_result},
 	{"list", sample_list, recode_list},
 	{"list_result", sample_list_result, recode_list_result},
+	{"list_attributes", sample_list_attributes, recode_list_result},
+	{"attributes", sample_attributes, recode_attributes},
+	{"predicate", sample_predicate, recode_predicate},
 	{"read", sample_read, recode_read},
 	{"read_result", sample_read_result, recode_read_result},
 	{"desc", sample_desc, recode_desc},
+	{"desc_attributes", sample_desc_attributes, recode_desc},
 	{"raft", sample_raft, recode_raft},
 	{"chunk", sample_chunk, recode_chunk},
 	{"chunk_packed", sample_chunk_packed, recode_chunk},

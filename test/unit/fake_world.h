@@ -865,8 +865,8 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 	for (; n < w->page && l->next < l->n; n++, l->next++)
 	{
 		const FakeRecord *r = &l->records[l->next];
-		WireListItem item = {bytes_of(r->id, r->id_len), r->version, l->vectors ? DIM : 0,
-			(const uint8_t *) r->vector};
+		WireListItem item = {.id = bytes_of(r->id, r->id_len), .version = r->version, .dim = l->vectors ? DIM : 0,
+			.vector = (const uint8_t *) r->vector};
 		char		id[16];
 
 		for (int i = 0; what == FOREIGN_RECORD && world_place(w, item.id) == s; i++)
@@ -874,7 +874,7 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 			snprintf(id, sizeof(id), "x%d", i);
 			item.id = bytes_str(id);
 		}
-		wire_list_item_put(out, &item);
+		wire_list_item_put(out, &item, false);
 	}
 	wire_list_result_end(out, begin, n);
 	if (result.last)

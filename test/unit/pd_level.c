@@ -133,6 +133,63 @@ nothing_of_a_level_before_it(void **state)
 	cluster_end(w);
 }
 
+/* Ask for a collection that declares these attributes (JSON). */
+static VtStatus
+declare(PdWorld *w, const char *attributes, CatalogCollection **out, VtError *err)
+{
+	json_t	   *body = json_pack("{s:s,s:{s:s,s:s,s:i},s:i,s:s,s:i,s:i,s:i,s:i,s:s,s:o}", "generation", "abcdef0123456789abcdef0123456789",
+								 "owner", "system", "7", "incarnation", "0123456789abcdef0123456789abcdef", "database", 5,
+								 "dim", 3, "metric", "l2", "m", 16, "ef_construction", 100, "shards", 2, "replicas", 3, "xid", "1",
+								 "attributes", json_loads(attributes, 0, NULL));
+	VtStatus	status;
+
+	memset(err, 0, sizeof(*err));
+	status = collection_create(&w->pd, body, out, err);
+	json_decref(body);
+	return status;
+}
+
+static void
+attributes_are_of_level_three(void **state)
+{
+	PdWorld    *w = cluster(1, 3);
+	CatalogCollection *c;
+	VtError		err;
+
+	(void) state;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, i == 1 ? 2 : 3, &err), VT_OK);
+	expect(declare(w, "[\"ordered\",\"hashed\"]", &c, &err), VT_VERSION, &err, "does not know more");
+	assert_int_equal(catalog_level(w->pd.catalog), 2);	/* as far as all know */
+
+	/* Nobody waits for the next look once all know it; but for those that have not spoken. */
+	another_driver(w);
+	w->now += 30 * SECOND_US;
+	w->pd.now_us = w->now;
+	assert_int_equal(beats(w, 0, 3, &err), VT_OK);
+	assert_int_equal(beats(w, 1, 3, &err), VT_OK);
+	expect(declare(w, "[\"ordered\",\"hashed\"]", &c, &err), VT_UNAVAILABLE, &err, "has not said yet");
+	assert_int_equal(beats(w, 2, 3, &err), VT_OK);
+	expect(declare(w, "[\"ordered\",\"other\"]", &c, &err), VT_INVALID, &err, "malformed");
+	expect(declare(w, "\"ordered\"", &c, &err), VT_INVALID, &err, "malformed");
+	expect(declare(w, "[\"ordered\",1,2,3,4,5,6,7,8]", &c, &err), VT_INVALID, &err, "malformed");
+	assert_int_equal(declare(w, "[\"ordered\",\"hashed\"]", &c, &err), VT_OK);
+	assert_int_equal(catalog_level(w->pd.catalog), 3);
+
+	/* Each shard knows them, and so does the next driver from its catalog. */
+	another_driver(w);
+	assert_int_equal(declare(w, "[\"ordered\",\"hashed\"]", &c, &err), VT_OK);
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		assert_int_equal(c->shards[i].desc.nattributes, 2);
+		assert_int_equal(c->shards[i].desc.attributes[0], WIRE_ATTR_ORDERED);
+		assert_int_equal(c->shards[i].desc.attributes[1], WIRE_ATTR_HASHED);
+	}
+	expect(declare(w, "[\"ordered\"]", &c, &err), VT_EXISTS, &err, "other properties");
+	expect(declare(w, "[\"hashed\",\"hashed\"]", &c, &err), VT_EXISTS, &err, "other properties");
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -141,6 +198,7 @@ main(void)
 		TEST(who_is_admitted),
 		TEST(raised_when_all_know_it),
 		TEST(nothing_of_a_level_before_it),
+		TEST(attributes_are_of_level_three),
 	};
 
 	return cmocka_run_group_tests_name("pd_level", tests, NULL, NULL);
