@@ -12,9 +12,13 @@
  * it has few links; and so is what none of its own neighbours links to.  Lists only grow by that, so nothing else is lost.
  *
  * Others may link meanwhile: a pass judges only nodes that were in the graph
- * when it began, and a link too many does no harm.  hnsw_repair() makes a pass
- * when the graph has grown by an eighth since the last, or has grown and stands
- * still now, and after it has mended.
+ * when it began, and a link too many does no harm.
+ *
+ * A pass reads all lists, so it must be worth it.  hnsw_repair() makes one after it
+ * has mended, and when the graph has grown by an eighth since the last.  Where the
+ * graph stands still now, by a hundredth is enough: linking those took longer than a
+ * pass does.  And what trickles in is seen to when there has been a rest of many
+ * times what the last pass took.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +26,13 @@
 
 /* So many of the nodes come to last are asked for a place when none is near. */
 #define FALLBACK_MAX 4096
+
+/* Growth that is worth a pass: one node for so many, at any time, and while the graph stands still. */
+#define GROWN_SHARE 8
+#define SETTLED_SHARE 100
+
+/* A rest, in times of the last pass, makes any growth worth one. */
+#define REST_TIMES 100
 
 /* Where a pass stands; who holds repair_lock. */
 struct Connect
@@ -33,6 +44,7 @@ struct Connect
 	uint32_t	at;				/* everything before has been followed */
 	uint32_t	n;
 	uint32_t	slot;			/* once all is followed: the next to judge */
+	uint64_t	took;			/* nanoseconds so far */
 	int64_t		bytes;
 };
 
@@ -58,17 +70,30 @@ come_to(Connect *c, uint32_t slot)
 	}
 }
 
+/* Has the graph grown enough since the last pass? */
+static bool
+is_worth_it(Hnsw *h, uint64_t linked)
+{
+	uint64_t	grown = linked > h->connected ? linked - h->connected : 0;
+	bool		settled = linked == h->connect_seen;
+
+	h->connect_seen = linked;
+	if (grown == 0)
+		return false;
+	if (grown * GROWN_SHARE >= h->connected)
+		return true;
+	return settled && (grown * SETTLED_SHARE >= h->connected || walk_clock_ns() >= h->connect_rest);
+}
+
 bool
 connect_begin(Hnsw *h)
 {
 	uint64_t	linked = atomic_load(&h->linked);
 	uint64_t	entry = atomic_load(&h->entry);
-	bool		grown = 8 * linked >= 9 * h->connected && linked > h->connected;
-	bool		settled = linked != h->connected && linked == h->connect_seen;
+	bool		worth_it = is_worth_it(h, linked);
 	Connect    *c;
 
-	h->connect_seen = linked;
-	if (entry == NO_ENTRY || (!h->connect_due && !grown && !settled))
+	if (entry == NO_ENTRY || (!h->connect_due && !worth_it))
 		return false;
 	h->connect_due = false;
 	h->connected = linked;
@@ -91,6 +116,7 @@ connect_end(Hnsw *h)
 
 	if (c == NULL)
 		return;
+	h->connect_rest = walk_clock_ns() + REST_TIMES * c->took;
 	graph_account(h, -c->bytes);
 	free(c->reached);
 	free(c->queue);
@@ -98,40 +124,93 @@ connect_end(Hnsw *h)
 	h->connect = NULL;
 }
 
+typedef enum Appended
+{
+	NO_ROOM,
+	WAS_THERE,
+	IS_NEW
+} Appended;
+
 /* A link from `from` to `to`, if there is a place; never at the cost of another. */
-static bool
+static Appended
 append(Hnsw *h, uint32_t from, uint32_t to)
 {
 	Meta	   *meta = graph_meta(h, from);
 	atomic_uint *links = graph_ground(h, from);
 	uint32_t	list[2 * HNSW_MAX_M];
 	uint32_t	n;
-	bool		done = false;
+	Appended	done = NO_ROOM;
 
 	graph_lock_node(meta);
 	n = graph_copy_links(h, from, 0, list);
 	for (uint32_t i = 0; i < n; i++)
-		done |= list[i] == to;
-	if (!done && n < h->m0)
+		if (list[i] == to)
+			done = WAS_THERE;
+	if (done == NO_ROOM && n < h->m0)
 	{
 		atomic_store_explicit(&links[n], to, memory_order_release);
-		done = true;
+		done = IS_NEW;
 	}
 	graph_unlock_node(meta);
 	return done;
 }
 
-/* A link from what was linked to, if it has few: its places are for others that are lost. */
-static void
+/*
+ * Does none of the nodes it links to link back?  Then walks come to it from afar
+ * at best, which a walk that looks for it seldom does.
+ */
+static bool
+is_lonely(const Hnsw *h, uint32_t slot)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+	uint32_t	back[2 * HNSW_MAX_M];
+	uint32_t	n = graph_copy_links(h, slot, 0, list);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	len = graph_copy_links(h, list[i], 0, back);
+
+		for (uint32_t k = 0; k < len; k++)
+			if (back[k] == slot)
+				return false;
+	}
+	return true;
+}
+
+/*
+ * A link from what was linked to.  The places of one that has many are for others that
+ * are lost, unless it is lonely: it would be so again in the next pass.
+ */
+static bool
 lead_back(Hnsw *h, uint32_t slot, uint32_t to)
 {
 	uint32_t	list[2 * HNSW_MAX_M];
 
-	if (graph_copy_links(h, slot, 0, list) < h->opt.m)
-		(void) append(h, slot, to);
+	return (graph_copy_links(h, slot, 0, list) < h->opt.m || is_lonely(h, slot)) &&
+		append(h, slot, to) == IS_NEW;
 }
 
-/* Link to a node from the nearest that walks come to. */
+/* May the pass lead from here to what is lost? */
+static bool
+is_sound(const Hnsw *h, const Connect *c, uint32_t slot)
+{
+	return slot < c->used && has_bit(c->reached, slot) && graph_fate(h, slot) == FATE_LIVE;
+}
+
+/* What a lonely node links to links back, where there is a place. */
+static bool
+answer(Hnsw *h, uint32_t slot)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+	uint32_t	n = graph_copy_links(h, slot, 0, list);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (is_sound(h, h->connect, list[i]) && append(h, list[i], slot) == IS_NEW)
+			return true;
+	return false;
+}
+
+/* Link to a node from the nearest that walks come to; false: nothing could be done, or need be. */
 static bool
 link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
 {
@@ -139,8 +218,11 @@ link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
 	Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited,
 		.pool = &ctx->pool, .linking = true};
 	uint64_t	entry = atomic_load(&h->entry);
+	bool		lonely = has_bit(c->reached, slot);	/* but nothing worse */
 	uint32_t	start;
 
+	if (lonely && answer(h, slot))
+		return true;
 	query_set_slot(h, &ctx->query, slot);
 	start = entry_slot(walk_descend(&walk, entry, 0));
 	visited_begin(walk.visited, atomic_load_explicit(&h->used, memory_order_acquire));
@@ -151,20 +233,19 @@ link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
 	for (uint32_t i = 0; i < walk.pool->n; i++)
 	{
 		uint32_t	near = entry_slot(walk.pool->e[i]);
+		Appended	done;
 
-		if (near != slot && !(walk.pool->e[i] & ENTRY_PASS_BY) && near < c->used &&
-			has_bit(c->reached, near) && append(h, near, slot))
-		{
-			lead_back(h, slot, near);
-			return true;
-		}
+		if (near == slot || walk.pool->e[i] & ENTRY_PASS_BY || !is_sound(h, c, near))
+			continue;
+		done = append(h, near, slot);
+		if (done != NO_ROOM)
+			return lead_back(h, slot, near) || done == IS_NEW;
 	}
 	/* All near is full, or the walk itself is caught among what nothing leads to. */
 	for (uint32_t i = c->n; i-- > 0 && c->n - i <= FALLBACK_MAX;)
-		if (!has_bit(c->reached, slot) && graph_fate(h, c->queue[i]) == FATE_LIVE &&
-			append(h, c->queue[i], slot))
+		if (!lonely && graph_fate(h, c->queue[i]) == FATE_LIVE && append(h, c->queue[i], slot) != NO_ROOM)
 		{
-			lead_back(h, slot, c->queue[i]);
+			(void) lead_back(h, slot, c->queue[i]);
 			return true;
 		}
 	return false;
@@ -197,46 +278,29 @@ is_judged(const Hnsw *h, const Connect *c, uint32_t slot)
 		atomic_load_explicit(&graph_meta(h, slot)->state, memory_order_acquire) == SLOT_LINKED;
 }
 
-/*
- * Does none of the nodes it links to link back?  Then walks come to it from afar
- * at best, which a walk that looks for it seldom does.
- */
-static bool
-is_lonely(const Hnsw *h, uint32_t slot)
+static void
+judge(Hnsw *h, Connect *c, Ctx *ctx, uint32_t slot)
 {
-	uint32_t	list[2 * HNSW_MAX_M];
-	uint32_t	back[2 * HNSW_MAX_M];
-	uint32_t	n = graph_copy_links(h, slot, 0, list);
-
-	for (uint32_t i = 0; i < n; i++)
-	{
-		uint32_t	len = graph_copy_links(h, list[i], 0, back);
-
-		for (uint32_t k = 0; k < len; k++)
-			if (back[k] == slot)
-				return false;
-	}
-	return true;
+	if (!is_judged(h, c, slot) || (has_bit(c->reached, slot) && !is_lonely(h, slot)) ||
+		!link_again(h, ctx, slot))
+		return;
+	/* It leads to others that no walk came to, perhaps. */
+	come_to(c, slot);
+	follow(h, c, UINT32_MAX);
+	atomic_fetch_add_explicit(&h->repaired, 1, memory_order_relaxed);
 }
 
 bool
 connect_some(Hnsw *h, Ctx *ctx, uint32_t steps)
 {
 	Connect    *c = h->connect;
+	uint64_t	begin = walk_clock_ns();
 
 	if (c->at < c->n)
-	{
 		follow(h, c, steps);
-		return true;
-	}
-	for (; steps > 0 && c->slot < c->used; c->slot++, steps--)
-		if (is_judged(h, c, c->slot) && (!has_bit(c->reached, c->slot) || is_lonely(h, c->slot)) &&
-			link_again(h, ctx, c->slot))
-		{
-			/* It leads to others that no walk came to, perhaps. */
-			come_to(c, c->slot);
-			follow(h, c, UINT32_MAX);
-			atomic_fetch_add_explicit(&h->repaired, 1, memory_order_relaxed);
-		}
-	return c->slot < c->used;
+	else
+		for (; steps > 0 && c->slot < c->used; c->slot++, steps--)
+			judge(h, c, ctx, c->slot);
+	c->took += walk_clock_ns() - begin;
+	return c->at < c->n || c->slot < c->used;
 }

@@ -231,6 +231,7 @@ struct Hnsw
 	bool		connect_due;	/* lists have been rewritten since the last */
 	uint64_t	connected;		/* nodes at the last */
 	uint64_t	connect_seen;	/* nodes when a pass was last thought of */
+	uint64_t	connect_rest;	/* until then, of walk_clock_ns(), a little growth is worth none */
 
 	/* Guards and scratch memory */
 	_Alignas(64) atomic_ullong epoch;

@@ -146,8 +146,8 @@ extern bool hnsw_link_next(Hnsw *h);
  * what no walk comes to, and give memory back (HnswOptions.move); at most about `steps` nodes looked at in this
  * call; false: nothing is left to do now.  One thread at a time does it, others
  * get false.  Begins when the share of dead slots is worth a pass (or any is,
- * with `eager`), or when the graph has grown enough; never necessary for right
- * results, but by and by walks find more.
+ * with `eager`), or when the graph has grown enough, by a little only after a rest;
+ * never necessary for right results, but by and by walks find more.
  */
 extern bool hnsw_repair(Hnsw *h, uint32_t steps, bool eager);
 

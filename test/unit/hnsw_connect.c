@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #include "base/prng.h"
-#include "hnsw/hnsw.h"
+#include "hnsw/graph.h"
 
 #define DIM 4
 #define N 3000
@@ -92,11 +92,83 @@ found_again(void **state)
 	hnsw_destroy(h);
 }
 
+/*
+ * A pass reads the whole graph, so single vectors that come one after the other do
+ * not get one each.
+ */
+static void
+trickle_rests(void **state)
+{
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 40, .seed = 3};
+	Prng		prng = {10};
+	uint32_t	passes = 0;
+	uint64_t	tries = 0;
+	Hnsw	   *h;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < N - 200; i++)
+		add(h, &prng, i);
+	mend(h);
+	for (uint32_t i = N - 200; i < N - 1; i++)
+	{
+		add(h, &prng, i);
+		for (int k = 0; k < 2; k++)
+			if (hnsw_repair(h, UINT32_MAX, false))
+			{
+				passes++;
+				while (hnsw_repair(h, UINT32_MAX, false))
+					;
+			}
+	}
+	print_message("%u passes for 199 vectors, one by one\n", passes);
+	assert_in_range(passes, 3, 60);
+
+	/* The last of them is seen to after a rest. */
+	add(h, &prng, N - 1);
+	(void) hnsw_repair(h, UINT32_MAX, false);
+	while (!hnsw_repair(h, UINT32_MAX, false))
+		assert_true(++tries < UINT32_MAX);
+	hnsw_destroy(h);
+}
+
+/* What a pass could do it has done: another, over the same graph, finds next to nothing. */
+static void
+once_is_enough(void **state)
+{
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 2, .ef_construction = 10, .seed = 3};
+	Prng		prng = {9};
+	HnswStats	before;
+	HnswStats	first;
+	HnswStats	second;
+	Hnsw	   *h;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < N; i++)
+		add(h, &prng, i);
+	hnsw_stats(h, &before);
+	mend(h);
+	hnsw_stats(h, &first);
+	h->connect_due = true;
+	mend(h);
+	hnsw_stats(h, &second);
+	print_message("linked again: %llu, then %llu\n", (unsigned long long) (first.repaired - before.repaired),
+				  (unsigned long long) (second.repaired - first.repaired));
+	assert_true(first.repaired > before.repaired);
+	assert_true((second.repaired - first.repaired) * 20 <= first.repaired - before.repaired);
+	hnsw_destroy(h);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(found_again),
+		cmocka_unit_test(trickle_rests),
+		cmocka_unit_test(once_is_enough),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_connect", tests, NULL, NULL);
