@@ -47,20 +47,24 @@ load(const uint8_t *row, size_t i, bool halves)
 	return _mm512_load_ps((const float *) row + i);
 }
 
-/* step and halves are known where this is inlined. */
+/*
+ * step and halves are known where this is inlined.  A row is summed in one order,
+ * whoever comes with it: equal rows have equal scores.
+ */
 AVX512_INLINE void
 float_rows(Step step, bool halves, const float *query, const uint8_t *const *rows, uint32_t n, uint32_t dim,
 		   float *out)
 {
 	size_t		size = halves ? 2 : 4;
-	uint32_t	r = 0;
 
-	for (; r + 4 <= n; r += 4)
+	for (uint32_t r = 0; r < n; r += 4)
 	{
+		/* The last rows are computed again rather than one by one. */
+		uint32_t	left = n - r < 4 ? n - r : 4;
 		const uint8_t *a = rows[r];
-		const uint8_t *b = rows[r + 1];
-		const uint8_t *c = rows[r + 2];
-		const uint8_t *d = rows[r + 3];
+		const uint8_t *b = rows[r + (left > 1 ? 1 : 0)];
+		const uint8_t *c = rows[r + (left > 2 ? 2 : 0)];
+		const uint8_t *d = rows[r + (left > 3 ? 3 : 0)];
 		const uint8_t *next[4];
 		__m512		sa = _mm512_setzero_ps();
 		__m512		sb = sa;
@@ -83,25 +87,12 @@ float_rows(Step step, bool halves, const float *query, const uint8_t *const *row
 			sd = step(sd, q, load(d, i, halves));
 		}
 		out[r] = _mm512_reduce_add_ps(sa);
-		out[r + 1] = _mm512_reduce_add_ps(sb);
-		out[r + 2] = _mm512_reduce_add_ps(sc);
-		out[r + 3] = _mm512_reduce_add_ps(sd);
-	}
-	for (; r < n; r++)
-	{
-		const uint8_t *a = rows[r];
-		__m512		s0 = _mm512_setzero_ps();
-		__m512		s1 = s0;
-		uint32_t	i = 0;
-
-		for (; i + 32 <= dim; i += 32)
-		{
-			s0 = step(s0, _mm512_load_ps(query + i), load(a, i, halves));
-			s1 = step(s1, _mm512_load_ps(query + i + 16), load(a, i + 16, halves));
-		}
-		if (i < dim)
-			s0 = step(s0, _mm512_load_ps(query + i), load(a, i, halves));
-		out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+		if (left > 1)
+			out[r + 1] = _mm512_reduce_add_ps(sb);
+		if (left > 2)
+			out[r + 2] = _mm512_reduce_add_ps(sc);
+		if (left > 3)
+			out[r + 3] = _mm512_reduce_add_ps(sd);
 	}
 }
 

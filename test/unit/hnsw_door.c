@@ -70,59 +70,6 @@ added_is_found_at_once(void **state)
 	free(rows);
 }
 
-/*
- * 2 000 equal vectors among others, some of which come after them: each of the
- * others is its own nearest, and the equal ones come in order of label.
- */
-static void
-equal_vectors_are_no_trap(void **state)
-{
-	float	   *rows = clustered(3, 1000);
-	float	   *same = clustered(4, 1);
-	uint32_t	lost = 0;
-
-	(void) state;
-	for (size_t c = 0; c < sizeof(codings) / sizeof(codings[0]); c++)
-	{
-		Hnsw	   *h = create(VEC_L2, codings[c]);
-		HnswHit		hits[2100];
-
-		for (uint32_t i = 0; i < 500; i++)
-			add(h, i, rows + (size_t) i * DIM);
-		for (uint32_t i = 0; i < 2000; i++)
-			add(h, 10000 + i, same);
-		for (uint32_t i = 500; i < 1000; i++)
-			add(h, i, rows + (size_t) i * DIM);
-		link_all(h);
-		assert_sound(h);
-		for (uint32_t i = 0; i < 1000; i++)
-		{
-			assert_int_equal(search(h, rows + (size_t) i * DIM, 1, 64, hits), 1);
-			lost += hits[0].label != i;
-		}
-		assert_int_equal(lost, 0);
-		assert_int_equal(search(h, same, 2100, 2100, hits), 2100);
-		for (uint32_t i = 0; i < 2000; i++)
-			assert_int_equal(hits[i].label, 10000 + i);
-		assert_true(hits[2000].distance > 0);
-
-		/* They die one by one: one of the rest is found each time. */
-		for (uint32_t i = 0; i < 1999; i++)
-		{
-			assert_int_equal(search(h, same, 1, 10, hits), 1);
-			assert_true(hits[0].distance == 0);
-			assert_true(hnsw_delete(h, hits[0].slot));
-			if (i % 100 == 0)
-				while (hnsw_repair(h, 1000, true))
-					;
-		}
-		assert_sound(h);
-		hnsw_destroy(h);
-	}
-	free(rows);
-	free(same);
-}
-
 static bool
 label_is_odd(void *arg, uint64_t label, uint32_t slot)
 {
@@ -626,7 +573,6 @@ main(void)
 		cmocka_unit_test(small_graphs),
 		cmocka_unit_test(added_is_found_at_once),
 		cmocka_unit_test(finds_what_a_scan_finds),
-		cmocka_unit_test(equal_vectors_are_no_trap),
 		cmocka_unit_test(filter_starves_nobody),
 		cmocka_unit_test(deleted_is_hidden_at_once),
 		cmocka_unit_test(passes_as_the_caller_says),

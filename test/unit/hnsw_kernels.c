@@ -272,6 +272,44 @@ floats_are_near(void **state)
 	free(g);
 }
 
+/*
+ * A row has one score, alone or among others, so equal rows have equal ones: who is
+ * linked finds its twin by that (link.c).
+ */
+static void
+company_changes_nothing(void **state)
+{
+	Given	   *g = given(22, 1, 0);
+
+	(void) state;
+	for (size_t c = 0; c <= sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = c ? kernels_by_name(names[c - 1]) : &kernels_plain;
+
+		for (uint32_t len = 16; k && len <= MOST; len += 16)
+		{
+			FloatKernel kernels[] = {k->floats.l2, k->floats.dot, k->floats.l1,
+				k->halves.l2, k->halves.dot, k->halves.l1};
+
+			for (int m = 0; m < 6; m++)
+			{
+				const uint8_t **rows = m < 3 ? g->float_rows : g->half_rows;
+				float		alone[ROWS];
+				float		all[ROWS];
+
+				for (uint32_t i = 0; i < ROWS; i++)
+					kernels[m] (g->vector, rows + i, 1, len, &alone[i]);
+				for (uint32_t n = 2; n <= ROWS; n++)
+				{
+					kernels[m] (g->vector, rows, n, len, all);
+					assert_memory_equal(all, alone, sizeof(float) * n);
+				}
+			}
+		}
+	}
+	free(g);
+}
+
 /* A half counts as the float it stands for, to the last bit: on the same path both are summed alike. */
 static void
 halves_are_their_floats(void **state)
@@ -317,6 +355,7 @@ main(void)
 		cmocka_unit_test(unpacked_codes_are_equal),
 		cmocka_unit_test(splits_are_equal),
 		cmocka_unit_test(floats_are_near),
+		cmocka_unit_test(company_changes_nothing),
 		cmocka_unit_test(halves_are_their_floats),
 	};
 
