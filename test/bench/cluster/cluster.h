@@ -51,6 +51,7 @@ typedef struct Bench
 	uint32_t	writers;
 	uint32_t	searchers;
 	uint32_t	clients;
+	uint32_t	from;			/* of the steps of goodput, the first */
 	uint32_t	rounds;
 	double		seconds;		/* of each measurement */
 	double		pause_ms;		/* of each client between two questions */

@@ -13,6 +13,7 @@
 
 #define CLIENTS_MAX 256
 #define TIMES_MAX 200000		/* of a client */
+#define ROUNDS_MAX 20
 #define DEADLINE_US SECOND
 
 typedef struct Crowd
@@ -30,7 +31,30 @@ typedef struct Member
 	int64_t    *times;
 	size_t		n;
 	size_t		failed;
+	ClientScanStats stats;		/* of the searches that count */
 } Member;
+
+/* What all processes have used so far: daemons, and this one, in which the clients are. */
+typedef struct Spent
+{
+	Usage		daemons;
+	Usage		clients;
+} Spent;
+
+static Spent
+spent(const Bench *bench)
+{
+	return (Spent) {usage_of_all(bench), usage_of((int) getpid())};
+}
+
+static void
+add_stats(ClientScanStats *sum, const ClientScanStats *one)
+{
+	sum->batches += one->batches;
+	sum->behind += one->behind;
+	sum->hedged += one->hedged;
+	sum->hedges_won += one->hedges_won;
+}
 
 static void *
 search_steadily(void *arg)
@@ -58,6 +82,13 @@ search_steadily(void *arg)
 			status = client_scan_next(search.scan, begun + DEADLINE_US, &hit, &found, &err);
 		if (status == VT_OK)
 			search_learn(bench, &search);
+		if (search.scan && counts)
+		{
+			ClientScanStats stats;
+
+			client_scan_stats(search.scan, &stats);
+			add_stats(&member->stats, &stats);
+		}
 		client_scan_close(search.scan);
 		if (!counts)
 			continue;
@@ -71,6 +102,21 @@ search_steadily(void *arg)
 	return NULL;
 }
 
+/* What an answer costs, in microseconds of processor and in switches, and what its questions led to. */
+static void
+print_cost(Spent before, Spent after, const ClientScanStats *stats, size_t answers)
+{
+	double		n = answers > 0 ? (double) answers : 1;
+
+	printf("              each: daemons %4.0f us and %4.1f switches, clients %4.0f us and %4.1f; of 1000 questions %.0f hedged, %.0f won, %.0f behind\n",
+		   (after.daemons.seconds - before.daemons.seconds) * 1e6 / n,
+		   (double) (after.daemons.switches - before.daemons.switches) / n,
+		   (after.clients.seconds - before.clients.seconds) * 1e6 / n,
+		   (double) (after.clients.switches - before.clients.switches) / n,
+		   1000.0 * stats->hedged / (stats->batches + 1), 1000.0 * stats->hedges_won / (stats->batches + 1),
+		   1000.0 * stats->behind / (stats->batches + 1));
+}
+
 /* Answers a second with so many clients. */
 static double
 measure(Bench *bench, uint32_t clients)
@@ -81,6 +127,9 @@ measure(Bench *bench, uint32_t clients)
 	int64_t    *times;
 	size_t		n = 0;
 	size_t		failed = 0;
+	ClientScanStats stats = {0};
+	Spent		before;
+	Spent		after;
 	double		rate;
 
 	for (uint32_t i = 0; i < clients; i++)
@@ -92,14 +141,17 @@ measure(Bench *bench, uint32_t clients)
 	while (atomic_load(&crowd.ready) < clients)
 		usleep(1000);
 	usleep(500000);
+	before = spent(bench);
 	atomic_store(&crowd.begun, true);
 	usleep((useconds_t) (bench->seconds * 1e6));
+	after = spent(bench);
 	atomic_store(&crowd.over, true);
 	for (uint32_t i = 0; i < clients; i++)
 	{
 		pthread_join(threads[i], NULL);
 		n += members[i].n;
 		failed += members[i].failed;
+		add_stats(&stats, &members[i].stats);
 	}
 	times = vt_alloc(sizeof(int64_t) * (n + 1));
 	n = 0;
@@ -113,25 +165,55 @@ measure(Bench *bench, uint32_t clients)
 	rate = (double) n / bench->seconds;
 	printf("%4u clients: %8.0f answers/s, p50 %7.2f ms, p95 %7.2f, p99 %7.2f, worst %7.2f; %zu not in time\n", clients, rate,
 		   ms_at(times, n, 0.5), ms_at(times, n, 0.95), ms_at(times, n, 0.99), ms_at(times, n, 1), failed);
+	print_cost(before, after, &stats, n);
 	fflush(stdout);
 	free(times);
 	return rate;
 }
 
+static int
+compare(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * All steps in each round, and the middle one of the rounds for each step: the best of
+ * many would be a lucky one.
+ */
 void
 goodput(Bench *bench)
 {
 	static const uint32_t steps[] = {1, 2, 4, 8, 16, 32, 64, 128, 200, 256};
+	double		rates[sizeof(steps) / sizeof(steps[0])][ROUNDS_MAX];
 	double		best = 0;
 	double		last = 0;
+	size_t		n = 0;
 
+	if (bench->rounds > ROUNDS_MAX)
+		give_up(bench, "at most %d rounds", ROUNDS_MAX);
 	collection_start(bench);
 	printf("%u records of %u dimensions, %u workers, %u shards of %u replicas, deadline %d ms\n", bench->records, bench->dim,
 		   bench->workers, bench->shards, bench->replicas, (int) (DEADLINE_US / 1000));
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && steps[i] <= bench->clients; i++)
+	while (n < sizeof(steps) / sizeof(steps[0]) && steps[n] <= bench->clients)
+		n++;
+	for (uint32_t round = 0; round < bench->rounds; round++)
+		for (size_t i = 0; i < n; i++)
+			if (steps[i] >= bench->from)
+				rates[i][round] = measure(bench, steps[i]);
+	printf("middle ones of %u rounds:", bench->rounds);
+	for (size_t i = 0; i < n; i++)
 	{
-		last = measure(bench, steps[i]);
+		if (steps[i] < bench->from)
+			continue;
+		qsort(rates[i], bench->rounds, sizeof(double), compare);
+		last = rates[i][bench->rounds / 2];
 		best = last > best ? last : best;
+		printf(" %u: %.0f", steps[i], last);
 	}
+	printf("\n");
 	bar_least(bench, "with most clients, of the best", best > 0 ? last / best : 0, bench->share);
 }

@@ -25,6 +25,8 @@ static void
 goodput_options(Bench *b)
 {
 	b->clients = 200;
+	b->from = 1;
+	b->seconds = 2;
 	b->share = 0.8;
 }
 
@@ -145,7 +147,8 @@ main(int argc, char **argv)
 		{"--searchers", &b.searchers, NULL, NULL, "at most 32"},
 		{"--pause", NULL, &b.pause_ms, NULL, "repair: of each client, ms"},
 		{"--clients", &b.clients, NULL, NULL, "goodput, etcd: at most 256"},
-		{"--rounds", &b.rounds, NULL, NULL, "etcd, catchup: medians are of so many"},
+		{"--from", &b.from, NULL, NULL, "goodput: leaves out steps with fewer clients"},
+		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup: medians are of so many"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
 		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of repair's slowest write, ms"},
