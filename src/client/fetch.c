@@ -16,8 +16,8 @@
  *
  * Whoever has not answered after the p95 of the last minute gets company: a
  * second replica is asked, the first answer counts, the other question is
- * cancelled.  That is bounded to some hundredths of the questions, unless the
- * worker is silent to everybody.
+ * cancelled.  That is bounded to some hundredths of the questions, and not done where
+ * searches wait, unless the worker is silent to everybody.
  *
  * What must be asked of the leader (a shard without a mark) goes to the one
  * believed to lead, and turns to the next when he does not answer or denies it.
@@ -449,7 +449,7 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 		return VT_OK;
 	place = choose(scan, s, now_us);
 	if (place == s->shard.nplaces || pace_is_doubted(scan->client->pace, s->shard.places[place]) ||
-		!pace_may_hedge(scan->client->pace))
+		pace_is_busy(scan->client->pace, s->shard.places[place], now_us) || !pace_may_hedge(scan->client->pace))
 		return VT_OK;
 	scan->stats.hedged++;
 	return ask(scan, s, s->shard.places[place], now_us, deadline_us, err);

@@ -18,8 +18,9 @@
  *
  * A hedge doubles the load of the search that it helps.  So there are at most 50
  * for 1 000 questions, with a reserve of 20: when everything is slow at once, no
- * hedge makes it slower.  A question to a worker in doubt needs no allowance: it
- * is no load there.
+ * hedge makes it slower.  Nor does one go where searches wait, by what the worker said
+ * last: there it would wait in turn, and take the time of another.  A question to a
+ * worker in doubt needs no allowance: it is no load there.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,6 +44,7 @@
 #define WORKERS 256
 #define WORKER_WAYS 8
 #define FRESH_US 200000			/* how long a told queue counts */
+#define BUSY 4					/* searches that wait: all threads there have enough to do */
 #define FADES_US 250000			/* a latency counts half after each of these */
 #define PROBE_US 250000
 
@@ -274,6 +276,15 @@ pace_may_probe(ClientPace *pace, const char *endpoint, int64_t now_us)
 	return get(&w->doubted) && now_us >= due &&
 		__atomic_compare_exchange_n(&w->probe_us, &due, now_us + PROBE_US, false,
 									__ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Did it say lately that searches wait there? */
+bool
+pace_is_busy(ClientPace *pace, const char *endpoint, int64_t now_us)
+{
+	PaceWorker *w = worker_of(pace, endpoint);
+
+	return now_us - get(&w->heard_us) < FRESH_US && get(&w->waiting) >= BUSY;
 }
 
 /* How long a search would take there, by all we know; only to compare. */

@@ -258,6 +258,9 @@ extern bool pace_is_doubted(ClientPace *pace, const char *endpoint);
 /* Is it our turn to look whether a worker in doubt is back? */
 extern bool pace_may_probe(ClientPace *pace, const char *endpoint, int64_t now_us);
 
+/* Has it more to do than it can at a time?  Then a hedge there takes the time of another search. */
+extern bool pace_is_busy(ClientPace *pace, const char *endpoint, int64_t now_us);
+
 /* Smaller is better. */
 extern uint64_t pace_score(ClientPace *pace, const char *endpoint, uint32_t under_way, int64_t now_us);
 

@@ -179,6 +179,28 @@ the_faster_one(void **state)
 	free(pace);
 }
 
+/* What it said last counts, for a moment. */
+static void
+where_searches_wait(void **state)
+{
+	ClientPace *pace = client_pace_init(vt_alloc(client_pace_size()));
+	int64_t		now = 50 * SECOND;
+
+	(void) state;
+	assert_false(pace_is_busy(pace, "unix:/a", now));
+	pace_heard(pace, "unix:/a", now);
+	pace_answered(pace, "unix:/a", 1000, 1);
+	assert_false(pace_is_busy(pace, "unix:/a", now));
+	pace_answered(pace, "unix:/a", 1000, 30);
+	assert_true(pace_is_busy(pace, "unix:/a", now + 1000));
+	assert_false(pace_is_busy(pace, "unix:/b", now + 1000));
+	assert_false(pace_is_busy(pace, "unix:/a", now + SECOND));
+	pace_heard(pace, "unix:/a", now + SECOND);
+	pace_answered(pace, "unix:/a", 1000, 0);
+	assert_false(pace_is_busy(pace, "unix:/a", now + SECOND));
+	free(pace);
+}
+
 /* Many at a time; nothing is locked, and nothing gets out of bounds. */
 static void *
 one_of_many(void *arg)
@@ -231,6 +253,7 @@ main(void)
 		cmocka_unit_test(hedges_are_paid_for),
 		cmocka_unit_test(workers_in_doubt),
 		cmocka_unit_test(the_faster_one),
+		cmocka_unit_test(where_searches_wait),
 		cmocka_unit_test(shared_by_many),
 	};
 
