@@ -126,11 +126,15 @@ has_room(const Worker *worker, const Request *request)
 		!would_be_late(worker, request);
 }
 
-/* Let a request wait for a thread; false = there is no room. */
-static bool
+/*
+ * Let a request wait for a thread, or turn it away.  Whoever searches looks at the
+ * queue before he ends: where as many do as may, nobody has to be woken for one more.
+ */
+static void
 put_in_queue(Worker *worker, Request *request, bool bounded)
 {
 	VtStatus	refused = VT_OK;
+	bool		wake = false;
 
 	pthread_mutex_lock(&worker->lock);
 	if (worker->stopping)
@@ -138,25 +142,29 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 	else if (bounded && !has_room(worker, request))
 		refused = VT_BUSY;
 	else if (is_long(request->type))
+	{
 		waiting_add(&worker->searches, request);
+		wake = worker->searching < worker->npool - 1;
+	}
 	else
 	{
 		worker->at_door++;
 		request_queue_add(&worker->door, request);
+		wake = true;
 	}
 	worker->turned_away += refused == VT_BUSY;
 	pthread_mutex_unlock(&worker->lock);
 	if (refused != VT_OK)
 		turn_away(request, refused);
-	return refused == VT_OK;
+	if (wake)
+		net_server_wake(worker->server);
 }
 
 /* A request that waited elsewhere goes on; it was counted when it came. */
 void
 pool_put(Worker *worker, Request *request)
 {
-	if (put_in_queue(worker, request, false))
-		net_server_wake(worker->server);
+	put_in_queue(worker, request, false);
 }
 
 /* What this thread has read and not served yet, in the order of coming. */
@@ -281,8 +289,8 @@ pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *paylo
 		request = NULL;
 	}
 	pthread_mutex_unlock(&worker->lock);
-	if (request && put_in_queue(worker, request, true))
-		net_server_wake(worker->server);
+	if (request)
+		put_in_queue(worker, request, true);
 }
 
 static void
@@ -378,8 +386,8 @@ serve_taken(Worker *worker, bool *searching)
 			own = request;
 			*searching = true;
 		}
-		else if (put_in_queue(worker, request, true))
-			net_server_wake(worker->server);
+		else
+			put_in_queue(worker, request, true);
 	}
 	if (own)
 		run(worker, own);
