@@ -211,9 +211,9 @@ typedef struct HnswSearch
 	const HnswSet *set;			/* only its members, of those only what passes; NULL = all */
 
 	/*
-	 * Asked now and then while everything is measured: true ends it, and what is
-	 * returned means nothing.  NULL = never.  A walk is short and does not ask, nor
-	 * does a cursor.
+	 * Asked now and then: true ends it, and what is returned means nothing.  NULL =
+	 * never.  A walk of less than a thousand nodes is over before it asks; a cursor
+	 * never does.
 	 */
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;

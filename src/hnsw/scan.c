@@ -42,12 +42,6 @@ keep(Walk *walk, const uint32_t *slots, const uint8_t *const *rows, uint32_t n)
 	}
 }
 
-static bool
-stopped(const Walk *walk)
-{
-	return walk->stop && walk->stop(walk->stop_arg);
-}
-
 static void
 scan_rows(Walk *walk, const SetRows *set, uint32_t all)
 {
@@ -57,7 +51,7 @@ scan_rows(Walk *walk, const SetRows *set, uint32_t all)
 	{
 		uint32_t	n = all - at < ROWS_AT_ONCE ? all - at : ROWS_AT_ONCE;
 
-		if (at % STOP_EVERY == 0 && at > 0 && stopped(walk))
+		if (at % STOP_EVERY == 0 && at > 0 && walk_stopped(walk))
 			return;
 		for (uint32_t i = 0; i < n; i++)
 			rows[i] = set->rows + set->stride * (at + i);
@@ -115,7 +109,7 @@ scan_members(Walk *walk, uint32_t from, uint32_t used)
 		for (uint64_t bits = set->bits[word] & (word == from >> 6 ? UINT64_MAX << (from & 63) : UINT64_MAX); bits;
 			 bits &= bits - 1)
 		{
-			if (++looked % STOP_EVERY == 0 && stopped(walk))
+			if (++looked % STOP_EVERY == 0 && walk_stopped(walk))
 				return;
 			ahead_add(walk, &ahead, word * 64 + (uint32_t) __builtin_ctzll(bits));
 		}
@@ -129,7 +123,7 @@ scan_passing(Walk *walk, uint32_t used)
 
 	for (uint32_t slot = 0; slot < used; slot++)
 	{
-		if ((slot + 1) % STOP_EVERY == 0 && stopped(walk))
+		if ((slot + 1) % STOP_EVERY == 0 && walk_stopped(walk))
 			return;
 		if (graph_stand_in(walk->h, slot, walk->start) != NO_SLOT && walk_filter(walk, slot))
 			ahead_add(walk, &ahead, slot);

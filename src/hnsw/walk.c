@@ -281,6 +281,8 @@ walk_run(Walk *walk)
 		}
 		if (walk->k > 0 && e > walk->reach)
 			break;
+		if (walk->hops % STOP_EVERY == STOP_EVERY - 1 && walk_stopped(walk))
+			break;
 		pool->e[pool->at++] |= ENTRY_EXPANDED;
 		walk->hops++;
 		if (walk->twins)
@@ -293,43 +295,83 @@ walk_run(Walk *walk)
 	}
 }
 
-/* The slots that wait to be linked; free() the answer. */
-static uint32_t *
-waiting_slots(Walk *walk, uint32_t *n)
+/* The slots that wait to be linked, when a search begins. */
+typedef struct Waiting
+{
+	uint32_t   *slots;
+	uint32_t	n;
+	int64_t		bytes;			/* of memory for them; 0: they are in few */
+	uint32_t	few[WALK_BATCH];
+} Waiting;
+
+static void
+waiting_note(Walk *walk, Waiting *waiting)
 {
 	Hnsw	   *h = walk->h;
 	uint64_t	head = atomic_load_explicit(&h->head, memory_order_acquire);
-	uint32_t   *slots = NULL;
 	const Ring *ring;
 
 	walk->start = atomic_load_explicit(&h->tail, memory_order_acquire);
 	ring = atomic_load_explicit(&h->ring, memory_order_acquire);
-	*n = 0;
-	if (head < walk->start)
-		slots = vt_alloc(sizeof(uint32_t) * (walk->start - head));
+	waiting->slots = waiting->few;
+	waiting->n = 0;
+	waiting->bytes = 0;
+	if (walk->start > head + WALK_BATCH)
+	{
+		waiting->bytes = (int64_t) (sizeof(uint32_t) * (walk->start - head));
+		waiting->slots = vt_alloc((size_t) waiting->bytes);
+		graph_account(h, waiting->bytes);
+	}
 	for (uint64_t i = head; i < walk->start; i++)
 	{
 		uint32_t	slot = atomic_load_explicit(&ring->slots[i & ring->mask], memory_order_acquire);
 
 		if (slot != NO_SLOT)
-			slots[(*n)++] = slot;
+			waiting->slots[waiting->n++] = slot;
 	}
-	return slots;
+}
+
+static void
+waiting_forget(Walk *walk, Waiting *waiting)
+{
+	if (waiting->bytes == 0)
+		return;
+	graph_account(walk->h, -waiting->bytes);
+	free(waiting->slots);
+}
+
+/* After a long load that may be all there is, so whoever has no time left is heard. */
+static void
+measure_waiting(Walk *walk, const Waiting *waiting)
+{
+	uint64_t	begin = walk->timed ? walk_clock_ns() : 0;
+	uint64_t	before = walk->distances;
+
+	for (uint32_t at = 0; at < waiting->n; at += WALK_BATCH)
+	{
+		if (at % STOP_EVERY == 0 && at > 0 && walk_stopped(walk))
+			break;
+		walk_offer(walk, waiting->slots + at, waiting->n - at < WALK_BATCH ? waiting->n - at : WALK_BATCH);
+	}
+	walk->waiting = walk->distances - before;
+	if (walk->timed)
+		walk->timed->waiting_ns += walk_clock_ns() - begin;
 }
 
 void
 walk_start(Walk *walk)
 {
 	Hnsw	   *h = walk->h;
-	uint32_t	nwaiting;
+	Waiting		waiting;
+	uint64_t	entry;
 
 	/*
 	 * The queue is read before the graph: what leaves it meanwhile is in the
 	 * graph by then.  It is measured after the walk, or its slots would take
 	 * the places of those that lead through the graph.
 	 */
-	uint32_t   *waiting = waiting_slots(walk, &nwaiting);
-	uint64_t	entry = atomic_load_explicit(&h->entry, memory_order_acquire);
+	waiting_note(walk, &waiting);
+	entry = atomic_load_explicit(&h->entry, memory_order_acquire);
 
 	visited_begin(walk->visited, atomic_load_explicit(&h->used, memory_order_acquire));
 	if (walk->through && walk->set)
@@ -347,17 +389,10 @@ walk_start(Walk *walk)
 			walk_seeds(walk);
 		walk_run(walk);
 	}
-	if (nwaiting > 0)
+	if (waiting.n > 0)
 	{
-		uint64_t	begin = walk->timed ? walk_clock_ns() : 0;
-		uint64_t	before = walk->distances;
-
-		for (uint32_t at = 0; at < nwaiting; at += WALK_BATCH)
-			walk_offer(walk, waiting + at, nwaiting - at < WALK_BATCH ? nwaiting - at : WALK_BATCH);
-		walk->waiting = walk->distances - before;
-		if (walk->timed)
-			walk->timed->waiting_ns += walk_clock_ns() - begin;
+		measure_waiting(walk, &waiting);
 		walk_run(walk);
 	}
-	free(waiting);
+	waiting_forget(walk, &waiting);
 }

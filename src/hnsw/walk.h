@@ -14,7 +14,7 @@
 #include "hnsw/ctx.h"
 #include "hnsw/set.h"
 
-#define STOP_EVERY 1024			/* slots between two questions whether to stop */
+#define STOP_EVERY 1024			/* slots, or nodes of a walk, between two questions whether to stop */
 
 typedef struct Walk
 {
@@ -44,7 +44,7 @@ typedef struct Walk
 	const atomic_ullong *doors;	/* of the set, for a walk through; else NULL */
 	HnswFilter	filter;
 	void	   *filter_arg;
-	bool		(*stop) (void *arg);	/* walk_all() asks it; NULL = never */
+	bool		(*stop) (void *arg);	/* NULL = never */
 	void	   *stop_arg;
 
 	uint64_t	distances;
@@ -78,6 +78,12 @@ walk_ask(HnswFilter filter, void *arg, HnswCost *timed, uint64_t label, uint32_t
 	pass = filter(arg, label, slot);
 	timed->filter_ns += 64 * (walk_clock_ns() - begin);
 	return pass;
+}
+
+static inline bool
+walk_stopped(const Walk *walk)
+{
+	return walk->stop && walk->stop(walk->stop_arg);
 }
 
 /* What a search shows for a slot, NO_SLOT for nothing; the filter is asked apart. */

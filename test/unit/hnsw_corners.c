@@ -341,10 +341,77 @@ a_new_crowd_among_the_dead(void **state)
 	free(rows);
 }
 
+/* What a search is asked while it is under way, and how often it may go on. */
+typedef struct Patience
+{
+	Hnsw	   *h;
+	uint32_t	calls;
+	uint32_t	last;			/* call that ends it */
+	uint64_t	bytes;			/* most memory seen */
+} Patience;
+
+static bool
+patience_ends(void *arg)
+{
+	Patience   *patience = arg;
+	HnswStats	stats;
+
+	hnsw_stats(patience->h, &stats);
+	patience->bytes = stats.bytes > patience->bytes ? stats.bytes : patience->bytes;
+	return ++patience->calls >= patience->last;
+}
+
+/*
+ * A search over what waits after a long load, and one that keeps very many, end when
+ * nobody wants them any more; and what they remember meanwhile is counted.
+ */
+static void
+long_searches_can_be_stopped(void **state)
+{
+	enum {MANY = 30000};
+	float	   *rows = clustered(25, MANY);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswHit		hit;
+	HnswStats	before;
+	HnswStats	after;
+
+	(void) state;
+	for (uint32_t i = 0; i < MANY; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	for (int linked = 0; linked < 2; linked++)
+	{
+		Patience	patience = {.h = h, .last = 3};
+		Patience	endless = {.h = h, .last = UINT32_MAX};
+		HnswCost	cost = {0};
+		HnswSearch	s = {.query = rows, .k = 1, .ef = linked ? MANY : 10, .cost = &cost,
+			.stop = patience_ends, .stop_arg = &patience};
+
+		if (linked)
+			for (uint32_t i = 0; i < MANY / 4; i++)
+				assert_true(hnsw_link_next(h));
+		hnsw_stats(h, &before);
+		(void) hnsw_search(h, &s, &hit);
+		assert_in_range(patience.calls, 3, 5);
+		assert_in_range(cost.distances, 1, linked ? MANY / 4 : 4096);
+		if (!linked)
+			assert_true(patience.bytes >= before.bytes + MANY * sizeof(uint32_t));
+
+		s.stop_arg = &endless;
+		assert_int_equal(hnsw_search(h, &s, &hit), 1);
+		assert_int_equal(hit.label, 0);
+		assert_true(endless.calls >= MANY / 2048);
+		hnsw_stats(h, &after);
+		assert_int_equal(after.bytes, before.bytes);
+	}
+	hnsw_destroy(h);
+	free(rows);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(long_searches_can_be_stopped),
 		cmocka_unit_test(cursor_shows_one_version),
 		cmocka_unit_test(cursor_passes_by_many),
 		cmocka_unit_test(equal_codes_are_no_trap),
