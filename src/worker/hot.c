@@ -6,6 +6,9 @@
  * The graph links in the order of coming, and does not know whose a vector is: the
  * backlog is a number, which links lower.
  *
+ * What a walk and a vector that waits cost is taken from the counters of the records,
+ * whenever there is enough that is new, by the threads that link.
+ *
  *-------------------------------------------------------------------------
  */
 #include "hot.h"
@@ -15,13 +18,56 @@
 #define HOT_BYTES (1u << 20)
 #define HOT_MIN 64
 
+/* A look at the prices takes so many walks, and so many vectors that waited. */
+#define LOOK_WALKS 32
+#define LOOK_ROWS 4096
+
+/* How much of the price comes from the last look. */
+#define NEW_SHARE 0.25
+
 uint64_t
 hot_limit(const Shard *shard)
 {
 	uint32_t	size = shard->desc.quantization == QUANTIZATION_INT8 ? 1 : shard_halves(&shard->desc) ? 2 : 4;
-	uint64_t	limit = HOT_BYTES / (size * shard->desc.dim);
+	uint64_t	most = HOT_BYTES / (size * shard->desc.dim);
+	uint64_t	limit = atomic_load_explicit(&shard->prices.limit, memory_order_relaxed);
 
+	if (limit == 0 || limit > most)
+		limit = most;
 	return limit > HOT_MIN ? limit : HOT_MIN;
+}
+
+static double
+blend(double old, double now)
+{
+	return old > 0 ? old + (now - old) * NEW_SHARE : now;
+}
+
+/* What did searches cost since the last look? */
+static void
+look_at_prices(Shard *shard)
+{
+	HotPrices  *p = &shard->prices;
+	const Records *records = shard->records;
+	uint64_t	exact = records_stat(records, RECORD_EXACT_PASSES);	/* before all passes: never more than those */
+	uint64_t	walks = records_stat(records, RECORD_PASSES) - exact;
+	uint64_t	walk_us = records_stat(records, RECORD_WALK_US) + records_stat(records, RECORD_REFINE_US);
+	uint64_t	rows = records_stat(records, RECORD_HOT_DISTANCES);
+	uint64_t	row_us = records_stat(records, RECORD_HOT_US);
+
+	if (walks < p->walks || walk_us < p->walk_us || rows < p->rows || row_us < p->row_us)
+		/* Other records: those of a snapshot. */
+		p->walks = p->walk_us = p->rows = p->row_us = 0;
+	if (walks < p->walks + LOOK_WALKS || rows < p->rows + LOOK_ROWS)
+		return;
+	p->walk = blend(p->walk, (double) (walk_us - p->walk_us) / (double) (walks - p->walks));
+	p->row = blend(p->row, (double) (row_us - p->row_us) / (double) (rows - p->rows));
+	p->walks = walks;
+	p->walk_us = walk_us;
+	p->rows = rows;
+	p->row_us = row_us;
+	if (p->row > 0)
+		atomic_store_explicit(&p->limit, (uint64_t) (p->walk / 2 / p->row) + 1, memory_order_relaxed);
 }
 
 uint64_t
@@ -53,6 +99,11 @@ hot_link(Shard *shard, uint32_t n)
 {
 	uint32_t	linked = 0;
 
+	if (!atomic_exchange(&shard->prices.busy, true))
+	{
+		look_at_prices(shard);
+		atomic_store(&shard->prices.busy, false);
+	}
 	while (linked < n && hnsw_link_next(records_graph(shard->records)))
 		if (linked++ % 2 == 0 || hot_fresh(shard) == 0)
 			shrink_backlog(shard);

@@ -13,12 +13,33 @@
 #ifndef WORKER_HOT_H
 #define WORKER_HOT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct Shard;
 
-/* What may wait: about half of what a walk costs to compare with. */
+/* What searches of a shard have cost lately; of hot.c. */
+typedef struct HotPrices
+{
+	atomic_bool busy;			/* somebody is looking */
+
+	/* Counters of the records at the last look */
+	uint64_t	walks;
+	uint64_t	walk_us;
+	uint64_t	rows;
+	uint64_t	row_us;
+
+	double		walk;			/* microseconds; 0 = not known */
+	double		row;
+	_Atomic(uint64_t) limit;	/* 0 = not known */
+} HotPrices;
+
+/*
+ * What may wait: as many as cost half of what a walk costs to compare with, by what the
+ * searches of this shard took lately, and no more than a MiB of what walks look at.  While nobody has
+ * searched, that.
+ */
 extern uint64_t hot_limit(const struct Shard *shard);
 
 /* What waits beyond the backlog. */

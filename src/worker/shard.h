@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "hot.h"
 #include "records.h"
 #include "replica/replica.h"
 #include "sessions.h"
@@ -135,6 +136,7 @@ typedef struct Shard
 	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
 	void	   *on_waiting_arg;
 	atomic_uint_fast64_t backlog;	/* of the waiting: no writer's, see hot.h */
+	HotPrices	prices;
 
 	/* The file of the graph */
 	pthread_mutex_t graph_lock; /* whoever writes it */

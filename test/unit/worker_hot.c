@@ -122,11 +122,54 @@ writers_do_not_wait_for_it(void **state)
 	shard_close(shard);
 }
 
+/* So many searches, each of which took so long, beside so many vectors that waited. */
+static void
+searches(Shard *shard, uint32_t n, uint64_t walk_us, uint64_t waiting, uint64_t waiting_us)
+{
+	HnswCost	cost = {.walk_ns = walk_us * 1000, .waiting = waiting, .waiting_ns = waiting_us * 1000};
+
+	for (uint32_t i = 0; i < n; i++)
+		records_count_pass(shard->records, &cost, false);
+	(void) hot_link(shard, 0);
+}
+
+/* As much may wait as makes a search half as long again: what that is, searches tell. */
+static void
+what_may_wait_follows_its_price(void **state)
+{
+	Shard	   *shard = make();
+	uint64_t	most = hot_limit(shard);
+
+	(void) state;
+	assert_int_equal(most, (1 << 20) / (4 * DIM));
+
+	/* A few say nothing yet. */
+	searches(shard, 31, 1000, 1000, 1000);
+	assert_int_equal(hot_limit(shard), most);
+
+	/* 1 ms for a walk, 5 us for a vector: 100 of them; and with a walk of 0.4 ms the fewest there can be. */
+	searches(shard, 69, 1000, 1000, 5000 + 31 * 4000 / 69);
+	assert_in_range(hot_limit(shard), 99, 103);
+	for (int i = 0; i < 40; i++)
+		searches(shard, 100, 400, 1000, 5000);
+	assert_int_equal(hot_limit(shard), 64);
+
+	/* Slow walks let more in, up to the bound. */
+	for (int i = 0; i < 40; i++)
+		searches(shard, 100, 2000, 1000, 5000);
+	assert_in_range(hot_limit(shard), 198, 202);
+	for (int i = 0; i < 40; i++)
+		searches(shard, 100, 20000, 1000, 5000);
+	assert_int_equal(hot_limit(shard), most);
+	shard_close(shard);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(writers_do_not_wait_for_it, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_may_wait_follows_its_price, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
