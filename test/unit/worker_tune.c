@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker_tune.c
- *	  The ef of a shard: found by trial, and again when the records have changed.
+ *	  The ef of a shard: found by trial, and again when the records have changed; and
+ *	  when none is needed, since all records are measured.
  *
  *-------------------------------------------------------------------------
  */
@@ -256,10 +257,35 @@ while_all_else_goes_on(void **state)
 	records_free(shared.records);
 }
 
+/*
+ * A search that keeps many candidates is a walk or not for what it costs, whether they
+ * are to be returned or only looked at: the first page of an ef is judged like the next.
+ */
+static void
+many_candidates_walk_where_it_pays(void **state)
+{
+	static const uint32_t sizes[] = {1, 10, 100, 2048, 2049, 5000, 10000, 16384, 16385, 100000};
+
+	(void) state;
+	for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		uint32_t	n = sizes[i];
+
+		for (uint64_t live = 1; live < 100000000; live *= 3)
+			assert_int_equal(scan_is_better(live, 128, 10, n), scan_is_better(live, 128, n, n < 10 ? 10 : n));
+		assert_int_equal(scan_is_better(1000000, 128, 10, n), n > 16384);
+		assert_int_equal(scan_is_better(1000000, 128, n, 100), n > 16384);
+		assert_true(scan_is_better(n, 128, n, n));
+	}
+	assert_true(scan_is_better(100000, 128, 10, 10000));
+	assert_false(scan_is_better(100000, 128, 10, 4000));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_candidates_walk_where_it_pays),
 		cmocka_unit_test(found_by_trial),
 		cmocka_unit_test(again_when_changed),
 		cmocka_unit_test(while_all_else_goes_on),
