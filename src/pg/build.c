@@ -37,6 +37,7 @@
 
 #include "base/breaks.h"
 
+#include "attributes.h"
 #include "index.h"
 
 #define PHASE_SCAN 2
@@ -59,6 +60,7 @@ typedef struct BuildState
 	/* The batch */
 	float	   *vectors;		/* room x dim */
 	uint8_t    *ids;			/* room x WIRE_TID_SIZE */
+	MemoryContext attributes;	/* the records' attributes, until they are sent */
 	ClientRecord *records;
 	int			n;
 	int			room;
@@ -140,10 +142,11 @@ build_send(BuildState *build)
 	cluster_check(status, &err, "could not fill", build->index);
 	build->sent += build->n;
 	build->n = 0;
+	MemoryContextReset(build->attributes);
 }
 
 static void
-build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values, bool *isnull,
+build_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 			bool alive pg_attribute_unused(), void *arg)
 {
 	BuildState *build = (BuildState *) arg;
@@ -151,6 +154,7 @@ build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values
 	ClientRecord *record;
 	const float *vector;
 	Pointer		to_free = NULL;
+	Bytes		attributes;
 	uint8_t    *id;
 	int			n;
 
@@ -170,6 +174,11 @@ build_tuple(Relation index pg_attribute_unused(), ItemPointer tid, Datum *values
 	record->id = bytes_of(id, WIRE_TID_SIZE);
 	record->version = 0;
 	record->vector = build->vectors + (Size) build->n * dim;
+	attributes = attributes_encode(index, values, isnull);
+	if (attributes.len > 0)
+		attributes.data = memcpy(MemoryContextAlloc(build->attributes, attributes.len), attributes.data,
+								 attributes.len);
+	record->attributes = attributes;
 	record->metadata = bytes_of(NULL, 0);
 	if (to_free)
 		pfree(to_free);
@@ -242,10 +251,6 @@ build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("vectron indexes do not support %s", what),
 				 errhint("%s", hint)));
-	if (RelationGetDescr(index)->natts != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a vectron index has exactly one column")));
 	if (meta->dim == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -263,6 +268,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 
 	memset(&build, 0, sizeof(build));
 	build.index = index;
+	attributes_check(index);
 	meta_describe(index, &build.meta);
 	build_refuse(heap, index, &build.meta);
 	vt_id_random(&build.meta.generation);
@@ -271,6 +277,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	build.room = Max(1, BATCH_BYTES / (int) (sizeof(float) * build.meta.dim));
 	build.vectors = palloc(sizeof(float) * build.room * build.meta.dim);
 	build.ids = palloc((Size) WIRE_TID_SIZE * build.room);
+	build.attributes = AllocSetContextCreate(CurrentMemoryContext, "vectron build", ALLOCSET_DEFAULT_SIZES);
 	build.records = palloc(sizeof(ClientRecord) * build.room);
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SCAN);
@@ -292,6 +299,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	}
 	result->index_tuples = (double) build.sent;
 	pfree(build.records);
+	MemoryContextDelete(build.attributes);
 	pfree(build.ids);
 	pfree(build.vectors);
 	return result;

@@ -5,7 +5,7 @@
  *
  * Missing: a row visible to the snapshot, with a vector to index, without an
  * entry.  Extra: an entry whose line pointer is unused or beyond the table's
- * end.  Wrong: an entry of a visible row with another vector.  Entries of dead,
+ * end.  Wrong: an entry of a visible row with another vector or other attributes.  Entries of dead,
  * aborted and running transactions are neither: an index may hold too much.
  *
  * Runs online.  The table is locked against VACUUM only, which alone could free
@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "attributes.h"
 #include "index.h"
 
 PG_FUNCTION_INFO_V1(vectron_check_index);
@@ -41,7 +42,7 @@ typedef struct CheckEntry
 {
 	ItemPointerData tid;		/* hash key, sizeof(ItemPointerData) bytes */
 	bool		seen;
-	uint64		checksum;		/* of the vector's bytes */
+	uint64		checksum;		/* of the bytes of vector and attributes */
 } CheckEntry;
 
 typedef struct Finding
@@ -140,7 +141,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 						 errmsg("index \"%s\" holds two entries for tuple (%u,%u)",
 								RelationGetRelationName(index), block, offset)));
 			entry->seen = false;
-			entry->checksum = hash_checksum(bytes_of(item.vector, (size_t) item.dim * 4));
+			entry->checksum = hash_checksum2(bytes_of(item.vector, (size_t) item.dim * 4), item.attributes);
 			n++;
 		}
 	}
@@ -171,7 +172,8 @@ check_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool a
 	else
 	{
 		entry->seen = true;
-		if (entry->checksum != hash_checksum(bytes_of(vector, sizeof(float) * dim)))
+		if (entry->checksum != hash_checksum2(bytes_of(vector, sizeof(float) * dim),
+											  attributes_encode(index, values, isnull)))
 			found(&check->wrong, tid);
 	}
 	if (to_free)

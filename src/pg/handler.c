@@ -9,6 +9,7 @@
 
 #include "access/amapi.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
 #include "catalog/pg_opclass.h"
@@ -19,6 +20,7 @@
 #include "utils/catcache.h"
 #include "utils/syscache.h"
 
+#include "attributes.h"
 #include "halfvec.h"
 #include "index.h"
 #include "vector.h"
@@ -48,10 +50,10 @@ vectron_handler(PG_FUNCTION_ARGS)
 	am->amcanorderbyop = true;
 	am->amcanbackward = false;
 	am->amcanunique = false;
-	am->amcanmulticol = false;
+	am->amcanmulticol = true;
 	am->amoptionalkey = true;
-	am->amsearcharray = false;
-	am->amsearchnulls = false;
+	am->amsearcharray = true;
+	am->amsearchnulls = true;
 	am->amstorage = false;
 	am->amclusterable = false;
 	am->ampredlocks = false;
@@ -143,9 +145,21 @@ vectron_metric_half_l1(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(OPCLASS_KIND(VEC_L1, VEC_FLOAT16));
 }
 
+/* Complain of an operator class. */
+static bool
+invalid(const Form_pg_opclass form, const char *complaint)
+{
+	ereport(INFO,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("operator class \"%s\" %s", NameStr(form->opcname), complaint)));
+	return false;
+}
+
 /*
- * An operator class has one ordering operator and support function 1, and
- * orders by distances of type float8.
+ * An operator class for vectors has one ordering operator and support function 1,
+ * and orders by distances of type float8.  One for attributes, which shares a
+ * family with others, has no support function; its operators are those of a B-tree
+ * and <>, or = alone where the workers know a hash.
  */
 bool
 vtvalidate(Oid opclass)
@@ -154,6 +168,7 @@ vtvalidate(Oid opclass)
 	Form_pg_opclass form;
 	CatCList   *operators;
 	CatCList   *procs;
+	WireAttributeKind kind = 0;
 	bool		valid = true;
 
 	if (!HeapTupleIsValid(tuple))
@@ -161,27 +176,22 @@ vtvalidate(Oid opclass)
 	form = (Form_pg_opclass) GETSTRUCT(tuple);
 	operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(form->opcfamily));
 	procs = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(form->opcfamily));
+	if (procs->n_members == 0 && !attribute_type(form->opcintype, &kind))
+		valid = invalid(form, "is for a type that cannot be an attribute");
 	for (int i = 0; i < operators->n_members; i++)
 	{
 		Form_pg_amop amop = (Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple);
 
-		if (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER)
-		{
-			ereport(INFO,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("operator class \"%s\" has an operator that is not ordering strategy 1",
-							NameStr(form->opcname))));
-			valid = false;
-		}
+		if (kind != 0 && (amop->amopstrategy < 1 || amop->amopstrategy > VECTRON_NOT_EQUAL ||
+						  amop->amoppurpose != AMOP_SEARCH))
+			valid = invalid(form, "has an operator that is not one of <, <=, =, >=, >, <>");
+		else if (kind == WIRE_ATTR_HASHED && amop->amopstrategy != BTEqualStrategyNumber)
+			valid = invalid(form, "has an operator that a hash cannot answer");
+		else if (kind == 0 && (amop->amopstrategy != 1 || amop->amoppurpose != AMOP_ORDER))
+			valid = invalid(form, "has an operator that is not ordering strategy 1");
 	}
-	if (operators->n_members != 1 || procs->n_members != 1)
-	{
-		ereport(INFO,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("operator class \"%s\" needs one operator and one support function",
-						NameStr(form->opcname))));
-		valid = false;
-	}
+	if (kind == 0 && (operators->n_members != 1 || procs->n_members != 1))
+		valid = invalid(form, "needs one operator and one support function");
 	ReleaseCatCacheList(procs);
 	ReleaseCatCacheList(operators);
 	ReleaseSysCache(tuple);
@@ -266,6 +276,7 @@ index_setup(void)
 	drops_setup();
 	supervisor_setup();
 	plan_setup();
+	paths_setup();
 	next_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = on_executor_start;
 }

@@ -207,7 +207,7 @@ extern void scan_count(ScanCount what, uint64 n);
 /* pending.c (laws W2, W4, W6) */
 extern void pending_setup(void);
 extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-						const float *vector, bool validating);
+						const float *vector, Bytes attributes, bool validating);
 extern void pending_flush(void);
 extern void pending_note_fence(const VtId *generation, uint64 fence);
 extern uint64 pending_known_fence(const VtId *generation);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "attributes.h"
 #include "index.h"
 
 /*
@@ -38,7 +39,8 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("expected %u dimensions, not %d", meta.dim, dim)));
 	if (meta_ensure_live(index, &meta))
-		pending_add(index, heap, &meta, tid, vector, info->ii_Concurrent);
+		pending_add(index, heap, &meta, tid, vector, attributes_encode(index, values, isnull),
+					info->ii_Concurrent);
 	if (to_free)
 		pfree(to_free);
 	return false;

@@ -43,6 +43,7 @@
 
 #include "base/breaks.h"
 
+#include "attributes.h"
 #include "index.h"
 
 #define LABEL_BYTES 159			/* what the placement driver keeps of a name */
@@ -303,11 +304,18 @@ meta_create_collection(Relation index, const VectronMeta *live, VtError *err)
 	create.m = live->m;
 	create.ef_construction = live->ef_construction;
 	create.quantization = (WireQuantization) live->quantization;
+	create.nattributes = attributes_declare(index, create.attributes);
 	create.shards = live->shards;
 	create.replicas = live->replicas;
 	create.xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	create.label = label;
 	status = client_create(cluster_client(), &create, cluster_deadline(vectron_write_timeout), err);
+	if (status == VT_VERSION && create.nattributes > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" cannot have columns beside the vector yet: %s",
+						RelationGetRelationName(index), vt_error_words(err)),
+				 errhint("Upgrade all placement drivers and workers of the cluster, then try again; or make the index on the vector alone.")));
 	pfree(label);
 	return status;
 }

@@ -18,7 +18,7 @@
  * 4. An entry is stamped with the fence this backend knew when it was made
  *	  (law W6); 0, if it knew none, is refused by any generation that was ever
  *	  vacuumed.  A newer stamp is given only to an entry whose heap tuple is
- *	  still the one it was made for, with that vector, inserted by this
+ *	  still the one it was made for, with that vector and attributes, inserted by this
  *	  transaction and not undone: else the TID may mean another row by now.
  * 5. After our PRE_COMMIT or PRE_PREPARE callback has run, aminsert writes
  *	  through: another extension's callback may still insert.
@@ -122,8 +122,14 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
 	return group;
 }
 
+static Size
+entry_bytes(const PendingGroup *group, Bytes attributes)
+{
+	return sizeof(PendingEntry) + sizeof(float) * group->dim + attributes.len;
+}
+
 /*
- * Take an entry.  The vector is copied.  May flush, and then fail as a flush
+ * Take an entry.  Vector and attributes are copied.  May flush, and then fail as a flush
  * does: the entry is kept all the same.
  *
  * validating: the tuple is not ours, but one that the snapshot of a concurrent
@@ -131,10 +137,9 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
  */
 void
 pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-			const float *vector, bool validating)
+			const float *vector, Bytes attributes, bool validating)
 {
 	PendingGroup *group = group_of(index, heap, meta);
-	Size		bytes = sizeof(float) * group->dim;
 	PendingEntry *entry;
 	float	   *copy;
 
@@ -143,8 +148,10 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 		group->entries = repalloc_huge(group->entries, sizeof(PendingEntry) * group->room * 2);
 		group->room *= 2;
 	}
-	copy = MemoryContextAlloc(pending_context, bytes);
-	memcpy(copy, vector, bytes);
+	copy = MemoryContextAlloc(pending_context, sizeof(float) * group->dim + attributes.len);
+	memcpy(copy, vector, sizeof(float) * group->dim);
+	if (attributes.len > 0)
+		memcpy(copy + group->dim, attributes.data, attributes.len);
 
 	entry = &group->entries[group->n++];
 	entry->tid = *tid;
@@ -153,8 +160,9 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	entry->validating = validating;
 	entry->done = false;
 	entry->vector = copy;
+	entry->attributes = bytes_of(copy + group->dim, attributes.len);
 
-	pending_bytes += bytes + sizeof(PendingEntry);
+	pending_bytes += entry_bytes(group, attributes);
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED)
 	{
 		if (validating || XLogRecPtrIsInvalid(XactLastRecEnd))
@@ -182,7 +190,7 @@ group_compact(PendingGroup *group)
 			group->entries[n++] = *entry;
 			continue;
 		}
-		pending_bytes -= sizeof(float) * group->dim + sizeof(PendingEntry);
+		pending_bytes -= entry_bytes(group, entry->attributes);
 		pfree(entry->vector);
 	}
 	group->n = n;

@@ -18,6 +18,7 @@ typedef struct PendingEntry
 	bool		validating;		/* of a tuple of another, committed transaction */
 	bool		done;			/* acknowledged */
 	float	   *vector;			/* dim of its group, in pending_context */
+	Bytes		attributes;		/* right behind the vector */
 } PendingEntry;
 
 /* All entries of one generation. */

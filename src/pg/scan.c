@@ -4,7 +4,7 @@
  *	  Index scans: rows by distance, batch by batch, until none is left.
  *
  * The planner comes here for exactly one ORDER BY distance on the vector
- * column (R1).  The first batch is as large as ef_search, or somewhat larger
+ * column (R1), and conditions on columns beside it (R6), which the workers keep to.  The first batch is as large as ef_search, or somewhat larger
  * than what the last scans of the index took in this backend, which is mostly
  * their LIMIT: whatever is not asked for is neither measured exactly nor sent.
  * The executor takes rows from it, hides what its snapshot does not see or a filter does not
@@ -35,6 +35,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "attributes.h"
 #include "elements.h"
 #include "index.h"
 
@@ -47,6 +48,7 @@ typedef struct VectronScan
 	float	   *query;			/* meta.dim floats, in context */
 	bool		have_query;
 	bool		started;
+	bool		recheck;		/* of the conditions: workers let more pass */
 
 	/* What comes */
 	ClientScan *scan;
@@ -179,16 +181,17 @@ scan_set_query(IndexScanDesc scan, VectronScan *vs)
 }
 
 void
-vtrescan(IndexScanDesc scan, ScanKey keys pg_attribute_unused(), int nkeys, ScanKey orderbys,
-		 int norderbys)
+vtrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
 	VectronScan *vs = (VectronScan *) scan->opaque;
 
-	if (nkeys != 0 || scan->numberOfKeys != 0 || scan->numberOfOrderBys != 1)
+	if (scan->numberOfOrderBys != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot scan vectron index without order")));
 	scan_forget(vs);
+	if (keys && nkeys > 0)
+		memmove(scan->keyData, keys, sizeof(ScanKeyData) * nkeys);
 	if (orderbys && norderbys > 0)
 		memmove(scan->orderByData, orderbys, sizeof(ScanKeyData) * norderbys);
 	vs->have_query = false;
@@ -234,6 +237,7 @@ static void
 scan_start(IndexScanDesc scan, VectronScan *vs)
 {
 	Relation	index = scan->indexRelation;
+	Conditions	conditions;
 	ClientSearch search;
 	ClientMarks marks = {0};
 	VtError		err = {0};
@@ -255,7 +259,10 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	scan_set_query(scan, vs);
 	vs->started = true;
 	vs->blocks = scan->heapRelation ? RelationGetNumberOfBlocks(scan->heapRelation) : MaxBlockNumber;
-	if (vs->meta.state == VECTRON_EMPTY)
+	conditions_of(index, scan->keyData, scan->numberOfKeys, &conditions);
+	/* The workers do not evaluate filters yet: PostgreSQL looks at each row. */
+	vs->recheck = conditions.recheck || conditions.filter.len > 0;
+	if (vs->meta.state == VECTRON_EMPTY || conditions.nothing)
 		return;
 	if (vs->meta.state == VECTRON_STALE || !meta_ensure_live(index, &vs->meta))
 		scan_is_stale(index);
@@ -315,7 +322,7 @@ scan_learn(VectronScan *vs)
 
 /*
  * Does the table agree?  If a tuple at the TID is visible, its vector must be
- * at exactly this distance.
+ * at exactly this distance, and the conditions must hold for it.
  */
 static void
 scan_verify(IndexScanDesc scan, VectronScan *vs, ItemPointer tid, double distance)
@@ -362,6 +369,13 @@ scan_verify(IndexScanDesc scan, VectronScan *vs, ItemPointer tid, double distanc
 							RelationGetRelationName(scan->indexRelation),
 							ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
 							distance, truth)));
+		if (!vs->recheck &&
+			!conditions_hold(scan->indexRelation, scan->keyData, scan->numberOfKeys, values, isnull))
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" says that tuple (%u,%u) meets the conditions, the table says it does not",
+							RelationGetRelationName(scan->indexRelation),
+							ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid))));
 		if (to_free)
 			pfree(to_free);
 		ResetExprContext(GetPerTupleExprContext(vs->estate));
@@ -424,7 +438,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 		ItemPointerSet(&scan->xs_heaptid, block, offset);
 		if (vectron_verify_scan && scan->heapRelation)
 			scan_verify(scan, vs, &scan->xs_heaptid, hit.distance);
-		scan->xs_recheck = false;
+		scan->xs_recheck = vs->recheck;
 		scan->xs_recheckorderby = false;
 		vs->returned++;
 		return true;

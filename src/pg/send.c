@@ -22,15 +22,16 @@
 
 #include "base/breaks.h"
 
+#include "attributes.h"
 #include "pending.h"
 
 /*
  * Is the tuple at the entry's TID still the one it was made for?  Inserted by
  * this transaction, not undone by a subtransaction or a speculative conflict,
- * and giving this vector.
+ * and giving this vector and these attributes.
  */
 static bool
-entry_is_current(Relation heap, IndexInfo *info, EState *estate, TupleTableSlot *slot,
+entry_is_current(Relation heap, Relation index, IndexInfo *info, EState *estate, TupleTableSlot *slot,
 				 const PendingGroup *group, const PendingEntry *entry)
 {
 	HeapTupleData tuple;
@@ -55,7 +56,8 @@ entry_is_current(Relation heap, IndexInfo *info, EState *estate, TupleTableSlot 
 		same = vectron_index_vector(values[0], isnull[0], group->metric, group->element, &vector, &dim,
 									&to_free) &&
 			dim == (int) group->dim &&
-			memcmp(vector, entry->vector, sizeof(float) * dim) == 0;
+			memcmp(vector, entry->vector, sizeof(float) * dim) == 0 &&
+			bytes_equal(attributes_encode(index, values, isnull), entry->attributes);
 		if (to_free)
 			pfree(to_free);
 		ExecClearTuple(slot);
@@ -112,7 +114,7 @@ group_restamp(PendingGroup *group, uint64 fence, bool at_end)
 						 errmsg("index \"%s\" was vacuumed while it was built concurrently",
 								RelationGetRelationName(index)),
 						 errhint("Drop the index and build it again.")));
-			if (entry_is_current(heap, info, estate, slot, group, entry))
+			if (entry_is_current(heap, index, info, estate, slot, group, entry))
 				entry->stamp = fence;
 			else
 				entry->done = true;
@@ -203,6 +205,7 @@ group_send(PendingGroup *group, uint64 stamp, XLogRecPtr lsn, int64_t deadline, 
 		records[n].id = bytes_of(id, WIRE_TID_SIZE);
 		records[n].version = 0;
 		records[n].vector = entry->vector;
+		records[n].attributes = entry->attributes;
 		records[n].metadata = bytes_of(NULL, 0);
 		which[n++] = i;
 	}

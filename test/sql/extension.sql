@@ -24,7 +24,10 @@ DROP TYPE halfvec;
 ALTER EXTENSION vectron UPDATE;
 SELECT extversion FROM pg_extension WHERE extname = 'vectron';
 SELECT '[1,2]'::elsewhere.halfvec OPERATOR(elsewhere.<->) '[1,3]';
-INSERT INTO t VALUES ('[5,6]');
+ALTER TABLE t ADD COLUMN n int;
+CREATE INDEX t_vn ON t USING vectron (v, n);
+INSERT INTO t VALUES ('[5,6]', 7);
+SELECT entries, missing, extra, wrong FROM vectron.check_index('t_vn');
 SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v');
 DROP EXTENSION vectron CASCADE;
 \c :db

@@ -25,7 +25,7 @@ $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;
 	CREATE TABLE t (id bigserial PRIMARY KEY, who text, v vector(4));
-	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops);
+	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops, who);
 	INSERT INTO t (who, v) SELECT 'first', ARRAY[random(), random(), random(), random()] FROM generate_series(1, 200);
 });
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}),
@@ -135,6 +135,10 @@ for my $round (1 .. $rounds)
 					SELECT FROM (SELECT b.id FROM t b ORDER BY b.v <-> a.v LIMIT 1) n WHERE n.id = a.id)});
 		} while ($lost ne '0' && time() < $end);
 		is($lost, '0', "round $round: every row is found by its own vector");
+		is(until_ok(q{
+			SET vectron.verify_scan = on; SET enable_seqscan = off; SET enable_sort = off;
+			SELECT (SELECT count(*) FROM (SELECT id FROM t WHERE who = 'first' ORDER BY v <-> '[1,2,3,4]') s)
+				- (SELECT count(*) FROM t WHERE who || '' = 'first')}), '0', "round $round: and by a condition, all that meet it");
 	}
 }
 cmp_ok($told, '>', 0, "clients were told of $told rows");

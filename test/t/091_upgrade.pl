@@ -1,5 +1,6 @@
 # pg_upgrade keeps files and TIDs, and makes another server of them: the indexes are
-# stale there (law W7), and those of the old server are its own.
+# stale there (law W7), and those of the old server are its own.  And what an older
+# placement driver does not know waits until it is upgraded, too.
 
 use strict;
 use warnings;
@@ -10,7 +11,10 @@ use Test::More;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
-$cluster->start_pd;
+{
+	local $ENV{VECTRON_LEVEL_HIGH} = 2;
+	$cluster->start_pd;
+}
 $cluster->start_worker(1);
 
 sub server
@@ -39,6 +43,14 @@ $old->safe_psql('postgres', q{
 	CREATE INDEX empty_v ON empty USING vectron (v vector_l2_ops);
 });
 is($old->safe_psql('postgres', $check), '45|0|0|0', 'an index, before');
+my ($status, $out, $err) = $old->psql('postgres', "\\set VERBOSITY verbose\nCREATE INDEX t_vi ON t USING vectron (v, id)");
+like($err, qr/ERROR:  0A000: index "t_vi" cannot have columns beside the vector yet: .*HINT:  Upgrade all placement drivers/s,
+	'columns for conditions wait for an older placement driver, with words');
+$cluster->stop('pd');
+$cluster->start_pd;
+is($old->safe_psql('postgres', q{CREATE INDEX t_vi ON t USING vectron (v, id);
+	SET enable_seqscan = off; SELECT id FROM t WHERE id > 20 ORDER BY v <-> '[9,9]' LIMIT 2}), "21\n22", 'which is upgraded, and there they are');
+$old->safe_psql('postgres', 'DROP INDEX t_vi');
 my $bin = $old->config_data('--bindir');
 
 foreach my $mode ('copy', 'link')
