@@ -42,7 +42,8 @@
 	X(VT_GONE, 22, "was dropped") \
 	X(VT_LEASE_GONE, 23, "scan state is no longer kept") \
 	X(VT_SESSION_OVER, 24, "session is over, or has left this command behind") \
-	X(VT_LOST, 25, "acknowledged writes may be lost")
+	X(VT_LOST, 25, "acknowledged writes may be lost") \
+	X(VT_FOREIGN, 26, "belongs to another cluster")
 
 typedef enum VtStatus
 {

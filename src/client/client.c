@@ -66,6 +66,7 @@ client_open(const ClientOptions *options, Client **out, VtError *err)
 	*out = NULL;
 	client->ops = options->ops;
 	client->role = options->role;
+	client->cluster = options->cluster;
 	client->epoll = -1;
 	client->pace = options->pace;
 	if (!client->pace)

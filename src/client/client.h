@@ -49,6 +49,9 @@ typedef struct ClientOps
 	/* Account a socket before it is opened; false = no room.  May be NULL. */
 	bool		(*acquire_fd) (void *arg);
 	void		(*release_fd) (void *arg);
+
+	/* Something that a log should say, not more often than it bears.  May be NULL. */
+	void		(*tell) (void *arg, const char *words);
 	void	   *arg;
 } ClientOps;
 
@@ -71,6 +74,13 @@ typedef struct ClientOptions
 	 */
 	const char *pd_endpoints;
 	WireRole	role;
+
+	/*
+	 * The cluster we belong to; zero = that of the first peer that says one.  Who
+	 * belongs to another is as good as out of reach (VT_FOREIGN): nothing that he
+	 * says is about our data.
+	 */
+	VtId		cluster;
 	WireTlsFiles tls;			/* for tcp; NULLs or "" = none.  Read when they are needed and have changed */
 	ClientPace *pace;			/* lives longer than the client; NULL = one of its own */
 	ClientOps	ops;

@@ -90,7 +90,8 @@ ask_once(Client *client, const char *endpoint, const char *text, int64_t deadlin
 	else if (request.status != VT_OK)
 	{
 		*err = request.err;
-		outcome = request.definite ? ASK_HOPELESS : ASK_LOST;
+		/* Ours may be elsewhere; when all are another cluster's there is nobody to wait for. */
+		outcome = request.definite || request.status == VT_FOREIGN ? ASK_HOPELESS : ASK_LOST;
 	}
 	else
 	{

@@ -41,6 +41,51 @@ conn_greet(Conn *conn)
 	return conn_flush(conn);
 }
 
+#define TELL_FOREIGN_US (60 * INT64_C(1000000))
+
+/* Whoever listens here has nothing to say about our data. */
+static void
+fail_foreign(Conn *conn, const VtId *theirs)
+{
+	Client	   *client = conn->client;
+	char		their_text[VT_ID_TEXT];
+	char		our_text[VT_ID_TEXT];
+	char		words[300];
+
+	vt_id_format(theirs, their_text);
+	vt_id_format(&client->cluster, our_text);
+	snprintf(words, sizeof(words), "%s belongs to another cluster, %s, and is not asked: this is a client of %s",
+			 conn->endpoint, their_text, our_text);
+	if (client->ops.tell && clock_now_us() >= client->tell_foreign_us)
+	{
+		client->tell_foreign_us = clock_now_us() + TELL_FOREIGN_US;
+		client->ops.tell(client->ops.arg, words);
+	}
+	conn_fail(conn, VT_FOREIGN, false, "belongs to another cluster, %s, not to %s", their_text, our_text);
+}
+
+static bool
+cluster_is_ours(Conn *conn, const WireHello *hello)
+{
+	const VtId *ours = &conn->client->cluster;
+
+	if (vt_id_is_zero(ours) || vt_id_equal(ours, &hello->cluster))
+		return true;
+	if (!vt_id_is_zero(&hello->cluster))
+	{
+		fail_foreign(conn, &hello->cluster);
+		return false;
+	}
+
+	/* A driver that is about to found one or to join one: ours knows its own. */
+	if (hello->role == WIRE_ROLE_PD)
+	{
+		conn_fail(conn, VT_UNAVAILABLE, false, "does not know its cluster yet");
+		return false;
+	}
+	return true;
+}
+
 static bool
 take_hello(Conn *conn, Bytes payload)
 {
@@ -59,12 +104,8 @@ take_hello(Conn *conn, Bytes payload)
 				  hello.version_low, hello.version_high, WIRE_VERSION);
 		return false;
 	}
-	if (!vt_id_is_zero(&client->cluster) && !vt_id_is_zero(&hello.cluster) &&
-		!vt_id_equal(&client->cluster, &hello.cluster))
-	{
-		conn_fail(conn, VT_DENIED, true, "belongs to another cluster");
+	if (!cluster_is_ours(conn, &hello))
 		return false;
-	}
 	if (identity && (hello.role != identity->role || (!vt_id_is_zero(&hello.cluster) &&
 													  !vt_id_equal(&hello.cluster, &identity->cluster))))
 	{

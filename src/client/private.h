@@ -35,7 +35,8 @@ struct Client
 	ClientOps	ops;
 	Certificates *certificates; /* NULL = none: no tcp */
 	WireRole	role;
-	VtId		cluster;		/* as the first peer that knew it said */
+	VtId		cluster;		/* as we were told, or the first peer that knew it said */
+	int64_t		tell_foreign_us;	/* not before this again */
 	Prng		prng;			/* jitter, and which replicas to compare */
 	ClientPace *pace;
 	ClientPace *own_pace;		/* to be freed */

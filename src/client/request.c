@@ -36,6 +36,7 @@ status_is_passing(VtStatus status)
 		case VT_WRONG_SHARD:
 		case VT_BEHIND:
 		case VT_STOPPING:
+		case VT_FOREIGN:		/* who is asked; ours may be found elsewhere, or come back */
 			return true;
 		default:
 			return false;

@@ -24,6 +24,7 @@
 
 #define TELL_MAX 10				/* refusals told in each ... */
 #define TELL_US (10 * INT64_C(1000000))
+#define FOREIGN_US 1000000		/* for the answer to somebody of another cluster to arrive */
 
 void
 guard_known(NetConn *conn)
@@ -128,14 +129,12 @@ guard_sweep(NetServer *server)
 
 /* Is this who it says it is?  NULL, or why not. */
 static const char *
-hello_refusal(NetConn *conn, const WireHello *hello, const VtId *cluster)
+hello_refusal(NetConn *conn, const WireHello *hello)
 {
 	const WireIdentity *identity = conn->tls ? wire_tls_peer(conn->tls) : NULL;
 
 	if (hello->version_low > WIRE_VERSION || hello->version_high < WIRE_VERSION)
 		return "speaks other versions of the wire";
-	if (!vt_id_is_zero(&hello->cluster) && !vt_id_is_zero(cluster) && !vt_id_equal(&hello->cluster, cluster))
-		return "belongs to another cluster";
 	if (identity && identity->role != hello->role && !vt_broken("T2-role"))
 		return "says that it is something else than its certificate is for";
 	if (identity && !vt_id_is_zero(&hello->cluster) && !vt_id_equal(&hello->cluster, &identity->cluster))
@@ -161,13 +160,48 @@ welcome(NetConn *conn, const WireHello *hello)
 	return known;
 }
 
+static void
+answer_hello(NetConn *conn, uint64_t request, WireHello *ours)
+{
+	Buf			out = {0};
+
+	ours->version_low = ours->version_high = WIRE_VERSION;
+	ours->role = conn->server->options.role;
+	ours->boot_epoch = conn->server->options.boot_epoch;
+	ours->features = WIRE_FEATURE_PING;
+	wire_hello_put(&out, ours);
+	net_reply_frame(conn, WIRE_HELLO, request, buf_bytes(&out));
+	buf_free(&out);
+}
+
+/*
+ * One of another cluster is told whose this is, so that he can say whom he met,
+ * and remains a stranger for the moment that takes.
+ */
+static void
+turn_away(NetConn *conn, const VtId *theirs, const VtId *ours)
+{
+	char		their_text[VT_ID_TEXT];
+	char		our_text[VT_ID_TEXT];
+	char		words[160];
+	int64_t		until = clock_now_us() + FOREIGN_US;
+
+	vt_id_format(theirs, their_text);
+	vt_id_format(ours, our_text);
+	snprintf(words, sizeof(words), "belongs to another cluster, %s, and this is %s", their_text, our_text);
+	guard_refuse(conn, words);
+	pthread_mutex_lock(&conn->server->lock);
+	if (until < conn->greet_by_us)
+		conn->greet_by_us = until;
+	pthread_mutex_unlock(&conn->server->lock);
+}
+
 bool
 guard_greet(NetConn *conn, const WireHeader *header, Bytes payload)
 {
 	NetServer  *server = conn->server;
 	WireHello	theirs;
 	WireHello	ours;
-	Buf			out = {0};
 	const char *refusal;
 
 	memset(&ours, 0, sizeof(ours));
@@ -178,21 +212,18 @@ guard_greet(NetConn *conn, const WireHeader *header, Bytes payload)
 	if (header->type != WIRE_HELLO || header->kind != WIRE_REQUEST || wire_hello_get(payload, &theirs) != VT_OK)
 		refusal = "does not begin with a greeting";
 	else
-		refusal = hello_refusal(conn, &theirs, &ours.cluster);
+		refusal = hello_refusal(conn, &theirs);
 	if (refusal)
 	{
 		guard_refuse(conn, refusal);
 		return false;
 	}
-	if (!welcome(conn, &theirs))
+	if (!vt_id_is_zero(&theirs.cluster) && !vt_id_is_zero(&ours.cluster) &&
+		!vt_id_equal(&theirs.cluster, &ours.cluster))
+		turn_away(conn, &theirs.cluster, &ours.cluster);
+	else if (!welcome(conn, &theirs))
 		return false;
-	ours.version_low = ours.version_high = WIRE_VERSION;
-	ours.role = server->options.role;
-	ours.boot_epoch = server->options.boot_epoch;
-	ours.features = WIRE_FEATURE_PING;
-	wire_hello_put(&out, &ours);
-	net_reply_frame(conn, WIRE_HELLO, header->request, buf_bytes(&out));
-	buf_free(&out);
+	answer_hello(conn, header->request, &ours);
 	return true;
 }
 

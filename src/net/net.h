@@ -15,7 +15,8 @@
  *	  net_server_poll(), and the handler runs there, as shortly.
  * 4. The first frame in both directions is HELLO; net answers it, and closes
  *	  connections of another cluster, version or user.  A damaged frame closes
- *	  the connection.
+ *	  the connection.  Who is of another cluster is told of which this is before
+ *	  that: then he can say whom he met (VT_FOREIGN).
  * 5. Endpoints: "unix:/path", for our own user and root; "tcp://address:port",
  *	  with TLS, for whom certificates say they are (wire/tls.h).  Role and
  *	  cluster in HELLO must be those of the certificate.
@@ -132,6 +133,8 @@ extern void net_reply_frame(NetConn *conn, WireType type, uint64_t request, Byte
 
 /*
  * A connection of our own, for one thread.  Dialled on first use and again after a failure.
+ * Nothing is sent to who is of another cluster (VT_FOREIGN), nor, unless we are one
+ * ourselves, to a placement driver that has none yet (VT_UNAVAILABLE).
  */
 typedef struct NetPeer NetPeer;
 
@@ -140,7 +143,7 @@ typedef struct NetPeerOptions
 	const char *endpoint;
 	WireRole	role;			/* what this process is */
 	WireRole	expected;		/* what the other must be, over tcp */
-	VtId		cluster;
+	VtId		cluster;		/* ours; zero = none yet, and then any will do */
 	uint64_t	store;
 	uint64_t	boot_epoch;
 	NetTls	   *tls;			/* for tcp; NULL = none */
@@ -148,6 +151,9 @@ typedef struct NetPeerOptions
 
 extern NetPeer *net_peer_new(const NetPeerOptions *options);
 extern void net_peer_free(NetPeer *peer);
+
+/* Who we are, when that was not known before; for the next time it dials. */
+extern void net_peer_set_identity(NetPeer *peer, const VtId *cluster, uint64_t store);
 
 /*
  * Send a request and wait for its reply's payload, at most timeout_ms.  After

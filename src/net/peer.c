@@ -57,6 +57,13 @@ net_peer_new(const NetPeerOptions *options)
 	return peer;
 }
 
+void
+net_peer_set_identity(NetPeer *peer, const VtId *cluster, uint64_t store)
+{
+	peer->options.cluster = *cluster;
+	peer->options.store = store;
+}
+
 static void
 hang_up(NetPeer *peer)
 {
@@ -297,12 +304,35 @@ connect_to(NetPeer *peer, const Endpoint *endpoint, int64_t until, VtError *err)
 	return rc == 0 ? VT_OK : failed(peer, err, rc);
 }
 
-/* Over TLS the other side's greeting must fit its certificate. */
+static VtStatus
+check_cluster(NetPeer *peer, const VtId *cluster, VtError *err)
+{
+	const VtId *ours = &peer->options.cluster;
+	char		their_text[VT_ID_TEXT];
+	char		our_text[VT_ID_TEXT];
+
+	if (vt_id_is_zero(ours) || vt_id_equal(ours, cluster))
+		return VT_OK;
+
+	/* A driver that is about to found one or to join one: ours knows its own. */
+	if (vt_id_is_zero(cluster) && peer->options.expected == WIRE_ROLE_PD && peer->options.role != WIRE_ROLE_PD)
+		return vt_fail(err, VT_UNAVAILABLE, "%s: does not know its cluster yet", peer->endpoint);
+	if (vt_id_is_zero(cluster))
+		return VT_OK;
+	vt_id_format(cluster, their_text);
+	vt_id_format(ours, our_text);
+	return vt_fail(err, VT_FOREIGN, "%s: belongs to another cluster, %s, not to %s", peer->endpoint, their_text, our_text);
+}
+
+/* Of our cluster, and over TLS what its certificate says? */
 static VtStatus
 check_greeting(NetPeer *peer, const WireHello *hello, VtError *err)
 {
 	const WireIdentity *identity;
+	VtStatus	status = check_cluster(peer, &hello->cluster, err);
 
+	if (status != VT_OK)
+		return status;
 	if (!peer->tls)
 		return VT_OK;
 	identity = wire_tls_peer(peer->tls);

@@ -41,6 +41,7 @@ static WaitEventSet *wait_set;	/* latch, postmaster, and the client's descriptor
 static int	wait_fd = -1;		/* that descriptor */
 static char *client_endpoints;	/* what it was opened with */
 static char *client_files[3];	/* CA, certificate, key */
+static VtId client_cluster;		/* whom it believes; zero = the first it meets */
 static uint64 client_epoch = 0;	/* tells one client from the next */
 static bool error_caught = false;	/* in backend_wait(), to be thrown again */
 static int64_t down_until = 0;
@@ -167,6 +168,12 @@ backend_release_fd(void *arg pg_attribute_unused())
 	ReleaseExternalFD();
 }
 
+static void
+backend_tell(void *arg pg_attribute_unused(), const char *words)
+{
+	ereport(LOG, (errmsg("vectron: %s", words)));
+}
+
 bool
 cluster_is_embedded(void)
 {
@@ -232,6 +239,35 @@ keep_text(char **kept, const char *text)
 	*kept = MemoryContextStrdup(TopMemoryContext, text);
 }
 
+/* This client is not used again. */
+static void
+hang_up(void)
+{
+	forget_wait_set();
+	client_close(client);
+	client = NULL;
+	client_epoch++;
+	identity_forget();
+}
+
+/*
+ * The lease that lies here is of this cluster; zero: there is none.  It may have been
+ * another one when the client was opened.
+ */
+void
+cluster_believe(const VtId *cluster)
+{
+	if (client && !vt_id_equal(&client_cluster, cluster))
+		hang_up();
+}
+
+/* It was leased by whom the client believes, so by nobody else from now on. */
+void
+cluster_believed(const VtId *cluster)
+{
+	client_cluster = *cluster;
+}
+
 /*
  * The client of this backend, opened on first use and again when its settings
  * have changed.  Embedded daemons that do not run are started.
@@ -247,13 +283,9 @@ cluster_client(void)
 
 	if (client_is_for(endpoints, files))
 		return client;
-	forget_wait_set();
-	client_close(client);
-	client = NULL;
-	client_epoch++;
-	identity_forget();
-
+	hang_up();
 	supervisor_wake();
+	client_cluster = identity_cluster();
 	memset(&options, 0, sizeof(options));
 	options.pd_endpoints = endpoints;
 	options.role = WIRE_ROLE_GATEWAY;
@@ -266,6 +298,8 @@ cluster_client(void)
 	options.ops.kept_route = shared_kept_route;
 	options.ops.acquire_fd = backend_acquire_fd;
 	options.ops.release_fd = backend_release_fd;
+	options.ops.tell = backend_tell;
+	options.cluster = client_cluster;
 	status = client_open(&options, &client, &err);
 	if (status != VT_OK)
 	{
@@ -370,6 +404,7 @@ sqlstate_of(VtStatus status)
 		case VT_UNAVAILABLE:
 		case VT_NOT_LEADER:
 		case VT_STOPPING:
+		case VT_FOREIGN:
 			return ERRCODE_CONNECTION_FAILURE;
 		case VT_PROTOCOL:
 		case VT_VERSION:
@@ -420,6 +455,8 @@ hint_of(VtStatus status)
 		case VT_DENIED:
 			return cluster_is_embedded() ? NULL :
 				"Check vectron.tls_ca_file, vectron.tls_cert_file and vectron.tls_key_file; \"vectronctl certs show FILE\" tells what a certificate is for and until when.";
+		case VT_FOREIGN:
+			return "Check vectron.pd_endpoints. If this server's cluster is gone, or it is to move to the other one, remove the file incarnation in its folder vectron and REINDEX.";
 		case VT_VERSION:
 			return "Library and daemons are of different releases; restart PostgreSQL after an upgrade.";
 		default:
@@ -434,11 +471,11 @@ hint_of(VtStatus status)
 void
 cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *owner)
 {
-	if (status != VT_UNAVAILABLE && status != VT_TIMEOUT)
+	if (status != VT_UNAVAILABLE && status != VT_TIMEOUT && status != VT_FOREIGN)
 		return;
 	down_until = clock_now_us() + DOWN_US;
 	ResetPlanCache();
-	if (status == VT_UNAVAILABLE ||
+	if (status != VT_TIMEOUT ||
 		(vectron_read_timeout >= TELLING_MS && vectron_write_timeout >= TELLING_MS))
 		health_note_failure(generation, owner);
 }

@@ -174,6 +174,7 @@ is_answer(VtStatus status)
 		case VT_BUSY:
 		case VT_NOT_LEADER:
 		case VT_STOPPING:
+		case VT_FOREIGN:
 			return false;
 		default:
 			return true;

@@ -190,6 +190,15 @@ lease_error(VtStatus status, const VtError *err)
 				 errmsg("the placement driver does not know this server: %s", vt_error_words(err)),
 				 errhint("Check vectron.pd_endpoints. If the cluster has lost its data, or the server is to move to this one, remove \"%s/incarnation\" and REINDEX.",
 						 identity_directory())));
+	if (status == VT_FOREIGN)
+	{
+		cluster_note_failure(status, NULL, NULL);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("no placement driver of this server's cluster answers: %s", vt_error_words(err)),
+				 errhint("Check vectron.pd_endpoints. If that cluster is gone, or the server is to move to the other one, remove \"%s/incarnation\" and REINDEX.",
+						 identity_directory())));
+	}
 	if (status == VT_BUSY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -218,6 +227,7 @@ lease_wanted(Lease *there)
 {
 	int			lock = identity_lock();
 	Marker		marker = marker_current();
+	VtId		home;
 	Lease		now;
 
 	lease_read(there);
@@ -232,6 +242,8 @@ lease_wanted(Lease *there)
 	now.before = session_before_json();
 	now.place = session_place(&marker);
 	CloseTransientFile(lock);
+	home = identity_cluster();
+	cluster_believe(&home);
 	return now;
 }
 
@@ -263,7 +275,8 @@ lease_share(const Lease *lease)
 static bool
 is_silence(VtStatus status)
 {
-	return status == VT_TIMEOUT || status == VT_UNAVAILABLE || status == VT_NOT_LEADER || status == VT_STOPPING;
+	return status == VT_TIMEOUT || status == VT_UNAVAILABLE || status == VT_NOT_LEADER || status == VT_STOPPING ||
+		status == VT_FOREIGN;
 }
 
 /*
@@ -323,6 +336,7 @@ lease_hold(const Lease *lease, const Lease *there)
 	owner.incarnation = lease->incarnation;
 	owner.database = MyDatabaseId;
 	owner_known = true;
+	cluster_believed(&lease->cluster);
 }
 
 /*
@@ -547,6 +561,25 @@ identity_may_be_ours(const WireOwner *other)
 		return false;
 	kept = other->incarnation;
 	return true;
+}
+
+/*
+ * The cluster this server's lease is of; zero: it has none, or is another server
+ * than the one that had it.  A cluster's word counts for its own indexes only.
+ */
+VtId
+identity_cluster(void)
+{
+	Lease		lease;
+	Marker		marker;
+	bool		copied = false;
+	VtId		none;
+
+	memset(&none, 0, sizeof(none));
+	if (!marker_read(&marker, &copied) || copied)
+		return none;
+	lease_read(&lease);
+	return vt_id_equal(&lease.marker, &marker.id) && lease.system == GetSystemIdentifier() ? lease.cluster : none;
 }
 
 /* Ask again next time. */

@@ -126,6 +126,7 @@ extern bool identity_ask(int timeout_ms, bool *ours);
 extern void identity_begin(void);
 extern bool identity_renew(int timeout_ms);
 extern void identity_forget(void);
+extern VtId identity_cluster(void);
 extern char *identity_directory(void);
 
 /* session.c */
@@ -142,6 +143,8 @@ extern void settle_raised(Relation index, const VectronMeta *meta, uint64 fence)
 /* cluster.c */
 extern Client *cluster_client(void);
 extern uint64 cluster_epoch(void);
+extern void cluster_believe(const VtId *cluster);
+extern void cluster_believed(const VtId *cluster);
 extern void cluster_close_scan(ClientScan *scan, uint64 epoch);
 extern void cluster_close_list(ClientList *list, uint64 epoch);
 extern void cluster_setup(void);

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -20,6 +21,7 @@
 #define TIMEOUT_MS 5000
 #define TIMEOUT_OF_MANY_MS 2000 /* the next one may answer */
 #define HINTS_MAX 2				/* followed in one question */
+#define TELL_FOREIGN_US (60 * INT64_C(1000000))
 
 struct Drivers
 {
@@ -29,6 +31,7 @@ struct Drivers
 	char	   *endpoints[DRIVERS_MAX];
 	NetPeer    *peers[DRIVERS_MAX]; /* made when first asked */
 	VtStatus	last;			/* what the last question came to: logged once */
+	int64_t		tell_foreign_us;	/* not before this again */
 };
 
 /* Its place, also of one that is new; current when there is no room. */
@@ -89,6 +92,7 @@ current_peer(Drivers *drivers)
 
 	if (!*peer)
 		*peer = net_peer_new(&options);
+	net_peer_set_identity(*peer, &options.cluster, options.store);	/* known since it was registered */
 	return *peer;
 }
 
@@ -110,6 +114,11 @@ ask_one(Drivers *drivers, const char *text, int wait_ms, VtError *err)
 					json_is_string(json_object_get(answer, "message")) ?
 					json_string_value(json_object_get(answer, "message")) : vt_status_words(status));
 	}
+	else if (status == VT_FOREIGN && clock_now_us() >= drivers->tell_foreign_us)
+	{
+		drivers->tell_foreign_us = clock_now_us() + TELL_FOREIGN_US;
+		log_error("placement driver %s: it is not heeded", vt_error_words(err));
+	}
 	buf_free(&reply);
 	err->code = status;
 	return answer;
@@ -129,7 +138,8 @@ turn(Drivers *drivers, json_t *answer, VtStatus status, int *hints)
 {
 	const char *leader = json_string_value(json_object_get(answer, "leader"));
 
-	if (status != VT_NOT_LEADER && status != VT_STOPPING && status != VT_UNAVAILABLE && status != VT_TIMEOUT)
+	if (status != VT_NOT_LEADER && status != VT_STOPPING && status != VT_UNAVAILABLE && status != VT_TIMEOUT &&
+		status != VT_FOREIGN)
 		return false;
 	if (status == VT_NOT_LEADER && leader && leader[0] && (*hints)++ < HINTS_MAX)
 		drivers->current = place_of(drivers, leader, strlen(leader));

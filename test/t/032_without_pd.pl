@@ -57,6 +57,18 @@ is(nearest(30), '30', 'sessions go on');
 $node->safe_psql('postgres', q{DELETE FROM t WHERE id = 30; VACUUM t});
 unlike(nearest(30), qr/^30$/, 'also VACUUM');
 
+# In its place another cluster's: one whose disk was emptied, and that founded a new one.
+rename $cluster->data('pd'), $cluster->data('pd') . '.kept' or die;
+$cluster->start_pd('--lease-time', 3);
+is(nearest(40), '40', 'what another cluster says makes no difference');
+($status, $out, $err) = $node->psql('postgres', q{INSERT INTO t VALUES (140, '[140,140]')});
+is("$status$err", '0', 'nor does it to a write');
+is($node->safe_psql('postgres', q{SELECT state FROM vectron.index_meta('t_v')}), 'live', 'and the index stays live');
+$cluster->wait_until('its workers do not heed it', sub { return $cluster->log_text('worker1') =~ /belongs to another cluster.*it is not heeded/; });
+$cluster->kill9('pd');
+IPC::Run::run([ 'rm', '-rf', $cluster->data('pd') ]);
+rename $cluster->data('pd') . '.kept', $cluster->data('pd') or die;
+
 # Another start of the server: who has the incarnation now, only PD can say.
 $node->restart;
 ($status, $out, $err) = $node->psql('postgres', q{SET vectron.write_timeout = '2s'; INSERT INTO t VALUES (102, '[102,102]')});
@@ -67,6 +79,6 @@ unlike(plan_of_search(), qr/t_v/, 'and queries read the table');
 $cluster->start_pd('--lease-time', 3);
 $cluster->wait_until('the server has its lease again', sub { return $node->psql('postgres', q{INSERT INTO t VALUES (103, '[103,103]')}) == 0; });
 is(nearest(103), '103', 'with a driver all goes on');
-is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '101|0|0|0', 'and nothing is lost or mixed up');
+is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '102|0|0|0', 'and nothing is lost or mixed up');
 $node->stop;
 done_testing();

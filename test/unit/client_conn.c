@@ -124,8 +124,124 @@ another_version_is_a_definite_no(void **state)
 	world_free(&w);
 }
 
+/* What a client would tell a log. */
+static char told[400];
+static int	tellings;
+
 static void
-another_cluster_is_refused(void **state)
+on_tell(void *arg, const char *words)
+{
+	(void) arg;
+	snprintf(told, sizeof(told), "%s", words);
+	tellings++;
+}
+
+static Client *
+client_of(const char *endpoints, const VtId *cluster)
+{
+	ClientOptions options = {.pd_endpoints = endpoints, .role = WIRE_ROLE_GATEWAY, .cluster = *cluster,
+		.ops = client_poll_ops};
+	Client	   *client;
+
+	options.ops.tell = on_tell;
+	assert_ok(client_open(&options, &client, &err));
+	return client;
+}
+
+static void
+assert_names(const char *words, const VtId *a, const VtId *b)
+{
+	char		text[VT_ID_TEXT];
+
+	vt_id_format(a, text);
+	assert_non_null(strstr(words, text));
+	vt_id_format(b, text);
+	assert_non_null(strstr(words, text));
+}
+
+/* Another cluster's driver says that it knows none of our indexes: nobody listens to it. */
+static void
+another_cluster_is_not_heeded(void **state)
+{
+	World		w;
+	World		other;
+	Fake		fake;
+	Fake		foreign;
+	char		both[300];
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	world_init(&other, 1);
+	other.route_status = VT_NOT_OWNER;
+	fake_start(&fake, &w);
+	fake_start(&foreign, &other);
+	tellings = 0;
+
+	/* Alone it is as if it were not there; not even what it would refuse for good is heard. */
+	client = client_of(foreign.endpoint, &w.cluster);
+	assert_int_equal(client_control(client, "{\"op\":\"route\"}", in_ms(LONG_MS), &reply, &err), VT_FOREIGN);
+	assert_names(err.msg, &w.cluster, &other.cluster);
+	assert_int_equal(client_control(client, "{\"op\":\"route\"}", in_ms(LONG_MS), &reply, &err), VT_FOREIGN);
+	assert_int_equal(tellings, 1);	/* of both times */
+	assert_names(told, &w.cluster, &other.cluster);
+	assert_non_null(strstr(told, foreign.endpoint));
+	client_close(client);
+
+	/* Met first, it is passed by. */
+	snprintf(both, sizeof(both), "%s,%s", foreign.endpoint, fake.endpoint);
+	client = client_of(both, &w.cluster);
+	assert_ok(client_control(client, "{\"op\":\"route\"}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(world_count(&other, WIRE_CONTROL), 0);
+	client_close(client);
+	fake_stop(&fake);
+	fake_stop(&foreign);
+	world_free(&w);
+	world_free(&other);
+}
+
+/* A driver with an emptied disk listens before it founds its cluster, and would know nothing then either. */
+static void
+a_driver_without_a_cluster_is_not_heeded(void **state)
+{
+	World		w;
+	World		other;
+	Fake		fake;
+	Fake		empty;
+	char		both[300];
+	Client	   *client;
+	const char *reply;
+
+	(void) state;
+	world_init(&w, 1);
+	world_init(&other, 1);
+	memset(&other.cluster, 0, sizeof(other.cluster));
+	other.route_status = VT_NOT_OWNER;
+	fake_start(&fake, &w);
+	fake_start(&empty, &other);
+	tellings = 0;
+	snprintf(both, sizeof(both), "%s,%s", empty.endpoint, fake.endpoint);
+	client = client_of(both, &w.cluster);
+	assert_ok(client_control(client, "{\"op\":\"route\"}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(world_count(&other, WIRE_HELLO), 1);
+	assert_int_equal(world_count(&other, WIRE_CONTROL), 0);
+	assert_int_equal(tellings, 0);	/* it may yet become one of ours */
+	client_close(client);
+
+	/* Who has no cluster yet asks whom there is. */
+	client = client_of(empty.endpoint, &other.cluster);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	client_close(client);
+	fake_stop(&fake);
+	fake_stop(&empty);
+	world_free(&w);
+	world_free(&other);
+}
+
+/* The same endpoint is the door of another cluster for a moment: it is asked again. */
+static void
+a_cluster_that_comes_back_is_heard(void **state)
 {
 	World		w;
 	Fake		fake;
@@ -138,12 +254,10 @@ another_cluster_is_refused(void **state)
 	fake_start(&fake, &w);
 	client = client_for(fake.endpoint, NULL, &watch);
 	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
-	/* The same endpoint comes back as the door of another cluster. */
 	world_trick(&w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
 	world_trick(&w, WIRE_HELLO, 0, OTHER_LIFE, VT_OK);
-	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err),
-					 VT_DENIED);
-	assert_non_null(strstr(err.msg, "another cluster"));
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err), VT_FOREIGN);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
 	client_end(client, &watch);
 	fake_stop(&fake);
 	world_free(&w);
@@ -535,7 +649,9 @@ main(void)
 		cmocka_unit_test(damage_closes_the_connection_and_is_asked_again),
 		cmocka_unit_test(a_stale_reply_is_dropped),
 		cmocka_unit_test(another_version_is_a_definite_no),
-		cmocka_unit_test(another_cluster_is_refused),
+		cmocka_unit_test(another_cluster_is_not_heeded),
+		cmocka_unit_test(a_driver_without_a_cluster_is_not_heeded),
+		cmocka_unit_test(a_cluster_that_comes_back_is_heard),
 		cmocka_unit_test(silence_ends_at_the_deadline),
 		cmocka_unit_test(nobody_there_is_unavailable),
 		cmocka_unit_test(endpoints_are_checked),

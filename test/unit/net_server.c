@@ -491,6 +491,65 @@ BOTH(who_does_not_belong)
 BOTH(many_at_a_time)
 BOTH(stops_with_peers)
 
+/* A worker asks the placement driver of its own cluster, and none that has no cluster yet. */
+static void
+only_drivers_of_ones_cluster_are_asked(void **state)
+{
+	Given		given;
+	NetPeerOptions options;
+	NetPeer    *peer;
+	Buf			reply = {0};
+	VtError		err = {0};
+	VtId		cluster;
+	VtId		other;
+
+	(void) state;
+	memset(&given, 0, sizeof(given));
+	given.copies = 1;
+	snprintf(given.endpoint, sizeof(given.endpoint), "unix:%s", scratch_path("driver"));
+	given.options.endpoint = given.endpoint;
+	given.options.role = WIRE_ROLE_PD;
+	given.options.handler.frame = on_frame;
+	given.options.handler.closed = on_closed;
+	given.options.handler.arg = &given;
+	assert_int_equal(net_server_start(&given.options, &given.server, &err), VT_OK);
+	memset(&cluster, 7, sizeof(cluster));
+	memset(&other, 8, sizeof(other));
+	memset(&options, 0, sizeof(options));
+	options.endpoint = given.endpoint;
+	options.role = WIRE_ROLE_WORKER;
+	options.expected = WIRE_ROLE_PD;
+
+	/* Whoever is new asks; what he is told is his from then on, also for the next dial. */
+	peer = net_peer_new(&options);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	net_peer_set_identity(peer, &cluster, 1);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	assert_int_equal(net_peer_redial(peer, 20000), VT_UNAVAILABLE);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_UNAVAILABLE);
+	assert_non_null(strstr(err.msg, "does not know its cluster"));
+
+	net_server_set_identity(given.server, &other, 3);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_FOREIGN);
+	assert_non_null(strstr(err.msg, "08080808"));
+	assert_non_null(strstr(err.msg, "07070707"));
+	assert_int_equal(atomic_load(&given.frames), 2);
+	net_server_set_identity(given.server, &cluster, 3);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	net_peer_free(peer);
+
+	/* Drivers that are about to found a cluster meet each other. */
+	memset(&other, 0, sizeof(other));
+	net_server_set_identity(given.server, &other, 3);
+	options.role = WIRE_ROLE_PD;
+	options.cluster = cluster;
+	peer = net_peer_new(&options);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	net_peer_free(peer);
+	buf_free(&reply);
+	when_it_stops(&given);
+}
+
 int
 main(void)
 {
@@ -509,6 +568,7 @@ main(void)
 		cmocka_unit_test(stops_with_peers_nng),
 		cmocka_unit_test(stops_with_peers_polled),
 		cmocka_unit_test(each_wake_wakes_one),
+		cmocka_unit_test(only_drivers_of_ones_cluster_are_asked),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -179,6 +179,8 @@ driver_start(Driver *d)
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
 	options.endpoint = endpoint;
 	options.role = WIRE_ROLE_PD;
+	for (uint8_t i = 0; i < sizeof(options.cluster.b); i++)
+		options.cluster.b[i] = i + 1;
 	options.handler = (NetHandler) {.frame = on_frame, .closed = on_closed, .arg = d};
 	if (net_server_start(&options, &d->server, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
