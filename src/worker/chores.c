@@ -66,7 +66,7 @@ run(Worker *worker, const Chore *chore, VtError *err)
 		case CHORE_OPEN:
 			return worker_reopen_shard(worker, chore->shard, err);
 		case CHORE_CLOSE:
-			return worker_close_shard(worker, chore->shard, chore->replica, err);
+			return worker_hide_shard(worker, chore->shard, chore->replica, err);
 		case CHORE_DROP:
 			return worker_drop_shard(worker, chore->shard, chore->replica, err);
 		case CHORE_CHILD:

@@ -4,8 +4,7 @@
  *	  The end of a shard: its memory first, then its group and its files.
  *
  * While its collection is hidden a shard is closed: nothing of it is in memory,
- * everything on disk, and it can be opened again.  (A start opens it, too, until
- * PD says again that it is to be closed.)
+ * everything on disk, and it can be opened again.  A start leaves it closed (hidden.c).
  *
  * Then it is dropped.  PD asks for it until it hears that it was done, so every step may be met half
  * done, and the order makes each state one that a start can live with:
@@ -165,6 +164,17 @@ worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 	return VT_OK;
 }
 
+/* Close a shard whose collection is hidden; a start leaves it so.  VT_BUSY as above. */
+VtStatus
+worker_hide_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+{
+	VtStatus	status = worker_close_shard(worker, id, replica, err);
+
+	if (status == VT_OK && worker_has_group(worker, id))
+		hidden_note(worker, id);
+	return status;
+}
+
 /* Open a shard that was closed.  It is never founded anew. */
 VtStatus
 worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
@@ -239,6 +249,8 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 			return status;
 	}
 	status = remove_files(worker, id, err);
+	if (status == VT_OK)
+		status = hidden_forget(worker, id, err);
 	if (status == VT_OK)
 		broken_forget(worker, id);
 	if (status == VT_OK)

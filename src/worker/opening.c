@@ -5,7 +5,8 @@
  *
  * Each reads all its rows, which takes one core and hardly the disk, so there are as
  * many threads as cores.  One that is damaged stays closed (broken.c) and the others
- * go on; whatever else goes wrong ends the start.
+ * go on; so does one whose index was dropped (hidden.c).  Whatever else goes wrong
+ * ends the start.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,11 +78,20 @@ find_all(Worker *worker, Opening *opening, VtError *err)
 static VtStatus
 open_one(Worker *worker, uint64_t id, VtError *err)
 {
+	bool		hidden;
 	VtStatus	status;
 
 	if (!worker_has_group(worker, id))
 	{
 		log_info("shard=%llu has no Raft group: not founded yet, or being dropped", (unsigned long long) id);
+		return VT_OK;
+	}
+	status = hidden_find(worker, id, &hidden, err);
+	if (status != VT_OK)
+		return status;
+	if (hidden)
+	{
+		log_info("shard=%llu stays closed: its index was dropped", (unsigned long long) id);
 		return VT_OK;
 	}
 	status = worker_open_shard(worker, id, err);
@@ -120,8 +130,10 @@ worker_open_all(Worker *worker, VtError *err)
 	pthread_t	threads[OPENERS_MAX];
 	long		cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int			n = 0;
-	VtStatus	status = find_all(worker, &opening, err);
+	VtStatus	status = hidden_prune(worker, err);
 
+	if (status == VT_OK)
+		status = find_all(worker, &opening, err);
 	pthread_mutex_init(&opening.lock, NULL);
 
 	/* This one is the first of them; without memory for more it does it alone. */

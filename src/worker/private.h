@@ -188,9 +188,16 @@ extern VtStatus worker_open_all(Worker *worker, VtError *err);
 
 /* drop.c */
 extern VtStatus worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
+extern VtStatus worker_hide_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_reopen_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_finish_drops(Worker *worker, VtError *err);
+
+/* hidden.c: to forget one that is not is fine */
+extern void hidden_note(Worker *worker, uint64_t shard);
+extern VtStatus hidden_find(Worker *worker, uint64_t shard, bool *hidden, VtError *err);
+extern VtStatus hidden_forget(Worker *worker, uint64_t shard, VtError *err);
+extern VtStatus hidden_prune(Worker *worker, VtError *err); /* marks of shards that are not here */
 
 /* pool.c */
 extern void pool_start(Worker *worker);

@@ -54,8 +54,10 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	RaftSnapshot base;
 	uint64_t	replay;
 	int64_t		begin = clock_now_us();
-	VtStatus	status = replica_stored_base(worker->host, id, &base, err);
+	VtStatus	status = hidden_forget(worker, id, err);
 
+	if (status == VT_OK)
+		status = replica_stored_base(worker->host, id, &base, err);
 	if (status == VT_OK)
 		status = shard_finish_install(worker->shards_path, id, base.id, err);
 	if (status == VT_OK)
@@ -139,6 +141,9 @@ worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
 		status = shard_create(worker->shards_path, &own, replica, err);
 	if (status != VT_OK)
 		return status;			/* VT_EXISTS: as another replica, which stays closed */
+	status = hidden_forget(worker, desc->shard, err);	/* of one that was dropped here */
+	if (status != VT_OK)
+		return status;
 	status = replica_create(worker->host, desc->shard, replica, found ? &founders : NULL,
 							own.base_index, err);
 	if (status == VT_OK || status == VT_EXISTS)

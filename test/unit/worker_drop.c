@@ -184,6 +184,123 @@ closed_and_opened_again(void **state)
 	worker_stop(worker);
 }
 
+/* As the task close_shard does. */
+static void
+hide(Worker *worker, uint64_t shard, uint64_t replica)
+{
+	VtStatus	status;
+
+	while ((status = worker_hide_shard(worker, shard, replica, NULL)) == VT_BUSY)
+		usleep(1000);
+	assert_int_equal(status, VT_OK);
+}
+
+static size_t
+marks(void)
+{
+	StoreOptions options = {.must_exist = true};
+	Store	   *log;
+	StoreIter  *iter;
+	Bytes		key;
+	Bytes		value;
+	size_t		n = 0;
+
+	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
+	iter = store_iter_open(log, bytes_of("C", 1), bytes_of("D", 1));
+	while (store_iter_next(iter, &key, &value))
+		n++;
+	store_iter_close(iter);
+	store_close(log);
+	return n;
+}
+
+/* What was dropped takes no memory after a start either, and comes back when it is taken back. */
+static void
+hidden_until_it_is_taken_back(void **state)
+{
+	Worker	   *worker = start();
+	Shard	   *held;
+
+	(void) state;
+	for (uint64_t shard = 7; shard < 10; shard++)
+	{
+		assert_int_equal(create(worker, shard, 10 * shard), VT_OK);
+		put(worker, shard, 1);
+	}
+
+	/* One that somebody holds is not hidden yet, and taken back before it is. */
+	held = worker_find_shard(worker, 7);
+	assert_int_equal(worker_hide_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
+	shard_release(held);
+	hide(worker, 8, 80);
+	hide(worker, 8, 80);
+	hide(worker, 9, 90);
+	hide(worker, 6, 60);		/* never was here */
+	worker_stop(worker);
+	assert_int_equal(marks(), 2);
+
+	for (int round = 0; round < 2; round++)
+	{
+		worker = start();
+		assert_true(is_open(worker, 7));
+		assert_false(is_open(worker, 8));
+		assert_false(is_open(worker, 9));
+		assert_true(is_there("0000000000000008"));
+		worker_stop(worker);
+	}
+
+	/* Taken back it is there after each start; dropped it is gone, and its mark with it. */
+	worker = start();
+	assert_int_equal(worker_reopen_shard(worker, 8, NULL), VT_OK);
+	assert_int_equal(records_of(worker, 8), 1);
+	put(worker, 8, 2);
+	drop(worker, 9, 90);
+	worker_stop(worker);
+	assert_int_equal(marks(), 0);
+	worker = start();
+	assert_int_equal(records_of(worker, 8), 2);
+	assert_false(is_open(worker, 9));
+	assert_false(is_there("0000000000000009"));
+	worker_stop(worker);
+}
+
+/* Died between the tombstone and the mark; then another replica of the shard comes here. */
+static void
+a_mark_without_its_group(void **state)
+{
+	(void) state;
+	for (int again = 0; again < 2; again++)
+	{
+		Worker	   *worker = start();
+
+		assert_int_equal(create(worker, 7, 70 + (uint64_t) again), VT_OK);
+		put(worker, 7, 1);
+		hide(worker, 7, 70 + (uint64_t) again);
+		if (again)
+		{
+			/* It is made before a start has removed the mark. */
+			drop(worker, 7, 71);
+			hidden_note(worker, 7);
+			assert_int_equal(create(worker, 7, 72), VT_OK);
+			worker_stop(worker);
+			assert_int_equal(marks(), 0);
+			worker = start();
+			assert_true(is_open(worker, 7));
+			worker_stop(worker);
+			continue;
+		}
+		assert_int_equal(replica_forget(worker->host, 7, 70, NULL), VT_OK);
+		worker_stop(worker);
+		assert_int_equal(marks(), 1);
+		worker = start();
+		assert_false(is_open(worker, 7));
+		drop(worker, 7, 70);
+		worker_stop(worker);
+		assert_int_equal(marks(), 0);
+	}
+}
+
 /* Died between the tombstone and the directory. */
 static void
 a_directory_without_its_group(void **state)
@@ -311,6 +428,8 @@ main(void)
 		TEST(nothing_is_left_and_nothing_comes_back),
 		TEST(who_holds_a_shard_ends_first),
 		TEST(closed_and_opened_again),
+		TEST(hidden_until_it_is_taken_back),
+		TEST(a_mark_without_its_group),
 		TEST(a_directory_without_its_group),
 		TEST(a_directory_in_pieces),
 		TEST(a_snapshot_on_its_way),
