@@ -1,10 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * chores.c
- *	  Making, opening, closing and dropping shards, on a thread of its own.
+ *	  Making, opening, closing and dropping shards, on two threads of their own.
  *
- * Each may take long: all rows of a shard are read when it is opened.  Heartbeats
- * go on meanwhile, so PD does not take the worker for dead; it gives a task again
+ * Some take long: all rows of a shard are read when it is opened, and copied when
+ * it is split.  These have the second thread, so that the others do not wait for them.
+ * All that splits leave to do is among them, and so is done one after the other: what a child
+ * is copied from is not let go of meanwhile.  Heartbeats
+ * go on, so PD does not take the worker for dead; it gives a task again
  * until a heartbeat shows that it is done, and for a shard that has a chore
  * already the task is not taken twice.  What fails is dropped: PD will ask again.
  *
@@ -44,6 +47,23 @@ words(ChoreKind kind)
 			return "recover_shard";
 	}
 	return "?";
+}
+
+/* Does it read all rows of a shard, or may it not be done beside one that does? */
+static bool
+is_long(ChoreKind kind)
+{
+	switch (kind)
+	{
+		case CHORE_OPEN:
+		case CHORE_RECOVER:
+		case CHORE_CHILD:
+		case CHORE_SETTLE:
+		case CHORE_PURGE:
+			return true;
+		default:
+			return false;
+	}
 }
 
 /* A heartbeat that tells PD is due. */
@@ -107,18 +127,29 @@ do_chore(Worker *worker, const Chore *chore, int64_t *complain_us)
 		wake_house(worker);
 }
 
-static void *
-chores_main(void *arg)
+/* The next one for this thread; with the lock held.  NULL: there is none. */
+static Chore *
+next_chore(Worker *worker, bool slow)
 {
-	Worker	   *worker = (Worker *) arg;
+	Chore	   *chore = worker->chores;
+
+	while (chore && is_long(chore->kind) != slow)
+		chore = chore->next;
+	return chore;
+}
+
+static void
+do_chores(Worker *worker, bool slow)
+{
 	int64_t		complain_us = 0;
 
 	pthread_mutex_lock(&worker->lock);
 	while (!worker->chores_stop)
 	{
-		Chore	   *chore = worker->chores;
+		Chore	   *chore = next_chore(worker, slow);
+		Chore	  **p;
 
-		if (worker->splits)
+		if (slow && worker->splits)
 		{
 			worker->splits = false;
 			pthread_mutex_unlock(&worker->lock);
@@ -131,14 +162,29 @@ chores_main(void *arg)
 			pthread_cond_wait(&worker->chores_ready, &worker->lock);
 			continue;
 		}
-		/* It stays in the list until it is done: it is not to be taken twice. */
+		/* It stays in the list until it is done: nothing else is done to the shard. */
 		pthread_mutex_unlock(&worker->lock);
 		do_chore(worker, chore, &complain_us);
 		pthread_mutex_lock(&worker->lock);
-		worker->chores = chore->next;
+		for (p = &worker->chores; *p != chore;)
+			p = &(*p)->next;
+		*p = chore->next;
 		free(chore);
 	}
 	pthread_mutex_unlock(&worker->lock);
+}
+
+static void *
+short_main(void *arg)
+{
+	do_chores((Worker *) arg, false);
+	return NULL;
+}
+
+static void *
+long_main(void *arg)
+{
+	do_chores((Worker *) arg, true);
 	return NULL;
 }
 
@@ -155,7 +201,7 @@ chores_put(Worker *worker, const Chore *chore)
 		*p = vt_alloc(sizeof(Chore));
 		**p = *chore;
 		(*p)->next = NULL;
-		pthread_cond_signal(&worker->chores_ready);
+		pthread_cond_broadcast(&worker->chores_ready);
 	}
 	pthread_mutex_unlock(&worker->lock);
 }
@@ -179,7 +225,7 @@ chores_look(void *arg)
 
 	pthread_mutex_lock(&worker->lock);
 	worker->splits = true;
-	pthread_cond_signal(&worker->chores_ready);
+	pthread_cond_broadcast(&worker->chores_ready);
 	pthread_mutex_unlock(&worker->lock);
 }
 
@@ -197,20 +243,22 @@ chores_end(Worker *worker)
 VtStatus
 chores_start(Worker *worker, VtError *err)
 {
-	if (pthread_create(&worker->chores_thread, NULL, chores_main, worker) != 0)
+	if (pthread_create(&worker->chores_threads[0], NULL, short_main, worker) != 0 ||
+		pthread_create(&worker->chores_threads[1], NULL, long_main, worker) != 0)
 		return vt_fail(err, VT_NOMEM, "could not start a thread");
 	return VT_OK;
 }
 
-/* The one that is being done comes to its end. */
+/* Those that are being done come to their end. */
 void
 chores_stop(Worker *worker)
 {
 	pthread_mutex_lock(&worker->lock);
 	worker->chores_stop = true;
-	pthread_cond_signal(&worker->chores_ready);
+	pthread_cond_broadcast(&worker->chores_ready);
 	pthread_mutex_unlock(&worker->lock);
-	pthread_join(worker->chores_thread, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_join(worker->chores_threads[i], NULL);
 	while (worker->chores)
 	{
 		Chore	   *chore = worker->chores;

@@ -16,7 +16,7 @@
  *	3.	Its directory is renamed to <id>.dropped, which no start opens, and
  *		removed.  A start removes what a crash left of one.
  *
- * All on the thread of chores, or before it begins.
+ * All on the threads of chores, one of them for a shard, or before they begin.
  *
  *-------------------------------------------------------------------------
  */

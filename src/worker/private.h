@@ -159,11 +159,11 @@ struct Worker
 	size_t		ndropped;
 	Broken	   *broken;
 
-	/* With lock: the first is being done */
+	/* With lock: of each kind, those that take long and others, the first is being done */
 	Chore	   *chores;
 	pthread_cond_t chores_ready;
 	bool		chores_stop;
-	pthread_t	chores_thread;
+	pthread_t	chores_threads[2];
 	bool		splits;			/* with lock: shards are to be looked at for what splits left to do */
 	int			chore_fd;		/* eventfd: one is done */
 
@@ -254,7 +254,7 @@ extern bool chores_wait(Worker *worker);	/* are there any? */
 extern void chores_look(void *worker);	/* at what splits have left to do, soon */
 extern bool chores_end(Worker *worker);	/* the worker stops: what takes long is given up */
 
-/* splits.c: on the thread of chores */
+/* splits.c: on the thread of long chores */
 extern void splits_look(Worker *worker);
 extern VtStatus splits_make_child(Worker *worker, const Chore *chore, VtError *err);
 extern VtStatus splits_settle(Worker *worker, const Chore *chore, VtError *err);

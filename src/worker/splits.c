@@ -5,7 +5,7 @@
  *	  of shards that are here, letting go of their rows.
  *
  * The steps and what a crash leaves between them are told in split.c.  All of it
- * but the proposal is done on the thread of chores, which looks at all shards when a
+ * but the proposal is done on the thread of long chores, which looks at all shards when a
  * split was applied, when a snapshot was installed, and with every heartbeat; so
  * whatever was given up is taken up again.
  *

@@ -207,6 +207,92 @@ give_create(Driver *d, uint64_t shard, uint64_t replica)
 	buf_free(&bytes);
 }
 
+/* So that nothing is given any more that was. */
+static void
+give_nothing(Driver *d)
+{
+	pthread_mutex_lock(&d->lock);
+	json_array_clear(d->tasks);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void
+give(Driver *d, const char *what, const char *shard, const char *replica)
+{
+	pthread_mutex_lock(&d->lock);
+	json_array_append_new(d->tasks, json_pack("{s:s,s:s,s:s}", "task", what, "shard", shard, "replica", replica));
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* A moment's nap, of which there are not too many. */
+static void
+wait_for(int64_t until, const char *what)
+{
+	if (clock_now_us() > until)
+		fail_msg("%s", what);
+	usleep(1000);
+}
+
+/*
+ * While the rows of one shard are read, however long that takes, others are made,
+ * hidden and dropped.
+ */
+static void
+long_chores_hold_up_none(void **state)
+{
+	static Driver d;
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	Worker	   *worker;
+	char		manifest[256] = "";
+	FILE	   *current;
+	int			pipe = -1;
+
+	(void) state;
+	driver_start(&d);
+	worker = start();
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	assert_int_equal(create(worker, 6, 60), VT_OK);
+	assert_int_equal(create(worker, 5, 50), VT_OK);
+	put(worker, 7, 1);
+	while (worker_hide_shard(worker, 7, 70, NULL) == VT_BUSY)
+		wait_for(until, "the shard is not closed");
+
+	/* Its name is read from a pipe, into which nobody has written yet. */
+	current = fopen(scratch_path("shards/0000000000000007/CURRENT"), "r");
+	assert_non_null(current);
+	assert_non_null(fgets(manifest, sizeof(manifest), current));
+	fclose(current);
+	assert_int_equal(unlink(scratch_path("shards/0000000000000007/CURRENT")), 0);
+	assert_int_equal(mkfifo(scratch_path("shards/0000000000000007/CURRENT"), 0600), 0);
+	give(&d, "open_shard", "7", "70");
+	while ((pipe = open(scratch_path("shards/0000000000000007/CURRENT"), O_WRONLY | O_NONBLOCK)) < 0)
+		wait_for(until, "the shard is not opened");
+
+	give_create(&d, 8, 80);
+	give(&d, "drop_shard", "6", "60");
+	give(&d, "close_shard", "5", "50");
+	while (!is_open(worker, 8) || is_open(worker, 6) || is_there("0000000000000006") || is_open(worker, 5))
+		wait_for(until, "others wait for the one that is opened");
+	assert_false(is_open(worker, 7));
+
+	/* Then that one is there, too. */
+	give_nothing(&d);
+	assert_int_equal(unlink(scratch_path("shards/0000000000000007/CURRENT")), 0);
+	current = fopen(scratch_path("shards/0000000000000007/CURRENT"), "w");
+	assert_non_null(current);
+	fputs(manifest, current);
+	fclose(current);
+	assert_int_equal(write(pipe, manifest, strlen(manifest)), (ssize_t) strlen(manifest));
+	close(pipe);
+	while (!is_open(worker, 7))
+		wait_for(until, "the shard is not open in the end");
+	worker_stop(worker);
+	net_server_stop(d.server);
+	json_decref(d.known);
+	json_decref(d.before);
+	json_decref(d.tasks);
+}
+
 static void
 heartbeats_go_on(void **state)
 {
@@ -371,6 +457,7 @@ main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(heartbeats_go_on, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(long_chores_hold_up_none, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
