@@ -12,20 +12,21 @@
 #include "private.h"
 
 static void
-post_question(Replica *replica, EventKind kind, RaftBuf *command, ReplicaDone done, void *arg)
+post_question(Replica *replica, EventKind kind, uint64_t number, RaftBuf *command, ReplicaDone done, void *arg)
 {
 	Event	   *event = vt_alloc0(sizeof(Event));
 
 	event->kind = kind;
 	event->replica = replica;
+	event->number = number;
 	event->command = command;
 	event->done = done;
 	event->arg = arg;
 	host_post(replica->host, event);
 }
 
-void
-replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
+static void
+post_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, ReplicaDone done, void *arg)
 {
 	ReplicaHost *host = replica->host;
 	RaftBuf    *buf;
@@ -48,7 +49,19 @@ replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
 		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
 		return;
 	}
-	post_question(replica, EVENT_PROPOSE, buf, done, arg);
+	post_question(replica, kind, number, buf, done, arg);
+}
+
+void
+replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
+{
+	post_command(replica, EVENT_PROPOSE, 0, command, done, arg);
+}
+
+void
+replica_propose_under(Replica *replica, Bytes command, uint64_t conf_index, ReplicaDone done, void *arg)
+{
+	post_command(replica, EVENT_PROPOSE_UNDER, conf_index, command, done, arg);
 }
 
 void
@@ -82,13 +95,13 @@ replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg)
 void
 replica_read(Replica *replica, ReplicaDone done, void *arg)
 {
-	post_question(replica, EVENT_READ, NULL, done, arg);
+	post_question(replica, EVENT_READ, 0, NULL, done, arg);
 }
 
 void
 replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg)
 {
-	post_question(replica, EVENT_READ_ANYWHERE, NULL, done, arg);
+	post_question(replica, EVENT_READ_ANYWHERE, 0, NULL, done, arg);
 }
 
 bool

@@ -56,6 +56,16 @@ group_fail_waiters(Replica *replica, VtStatus status, bool all)
 	}
 }
 
+/* Is what the command was made for what the log says of the members now? */
+static bool
+is_under(Replica *replica, const Event *event)
+{
+	RaftStatus	status;
+
+	raft_get_status(replica->raft, &status);
+	return status.conf_index == event->number && !raft_get_conf(replica->raft)->joint;
+}
+
 static void
 propose(Replica *replica, Event *event)
 {
@@ -68,7 +78,10 @@ propose(Replica *replica, Event *event)
 	waiter->done = event->done;
 	waiter->arg = event->arg;
 	waiter->bytes = bytes;
-	status = raft_propose(replica->raft, &event->command, 1, &index, &term);
+	if (event->kind == EVENT_PROPOSE_UNDER && !is_under(replica, event))
+		status = VT_FENCED;
+	else
+		status = raft_propose(replica->raft, &event->command, 1, &index, &term);
 	raft_buf_release(event->command);
 	if (status != VT_OK)
 	{
@@ -169,6 +182,7 @@ group_handle(Replica *replica, Event *event)
 	switch (event->kind)
 	{
 		case EVENT_PROPOSE:
+		case EVENT_PROPOSE_UNDER:
 			propose(replica, event);
 			break;
 		case EVENT_READ:

@@ -22,6 +22,7 @@
 typedef enum EventKind
 {
 	EVENT_PROPOSE,
+	EVENT_PROPOSE_UNDER,		/* number = index of the configuration that is to hold */
 	EVENT_READ,
 	EVENT_READ_ANYWHERE,		/* or by asking the leader */
 	EVENT_FAR,					/* payload: a note for node number; no replica */
@@ -48,7 +49,7 @@ typedef struct Event
 	EventKind	kind;
 	Replica    *replica;
 	uint64_t	number;
-	RaftBuf    *command;		/* PROPOSE */
+	RaftBuf    *command;		/* PROPOSE, PROPOSE_UNDER */
 	Buf			payload;
 	struct Errand *errand;
 	ReplicaDone done;

@@ -270,6 +270,14 @@ typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes r
 extern void replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg);
 
 /*
+ * The same for a command that was made for the members of the configuration at
+ * conf_index: VT_FENCED when another one is in the log by now, or that one is joint.
+ * The command then comes before any other configuration.
+ */
+extern void replica_propose_under(Replica *replica, Bytes command, uint64_t conf_index, ReplicaDone done,
+								  void *arg);
+
+/*
  * An index that covers every write acknowledged before this call, when this
  * replica has applied it (ReadIndex).  VT_NOT_LEADER otherwise.
  */

@@ -185,6 +185,7 @@ handle(ReplicaHost *host, Event *event)
 			group_handle(event->replica, event);
 			break;
 		case EVENT_PROPOSE:
+		case EVENT_PROPOSE_UNDER:
 		case EVENT_READ:
 		case EVENT_READ_ANYWHERE:
 		case EVENT_CHANGE:

@@ -230,7 +230,10 @@ splits_may_begin_empty(Worker *worker, const WireShardDesc *desc, VtError *err)
 	return status == VT_OK ? store_destroy(path, err) : status;
 }
 
-/* Do the child's replicas live where the voters do, and nothing is being changed? */
+/*
+ * Do the child's replicas live where the voters do, and nothing is being changed?  As of
+ * a moment ago: whoever proposes it names the configuration.
+ */
 static VtStatus
 is_the_moment(Shard *shard, const WireShardDesc *child, uint64_t conf_index, VtError *err)
 {
@@ -291,7 +294,7 @@ splits_propose(Worker *worker, const WireShardDesc *child, uint64_t conf_index, 
 		status = wire_write_get(buf_bytes(&command), &check, err);
 	}
 	if (status == VT_OK)
-		replica_propose(shard->replica, buf_bytes(&command), done, arg);
+		replica_propose_under(shard->replica, buf_bytes(&command), conf_index, done, arg);
 	buf_free(&command);
 	shard_release(shard);
 	return status;

@@ -180,6 +180,54 @@ check_halves(Worker *worker)
 	}
 }
 
+/*
+ * Whoever looked at the members just before they were changed made the child for others:
+ * what he proposes then comes behind the change, and is refused.
+ */
+static void
+not_for_members_of_a_moment_ago(void **state)
+{
+	Worker	   *worker = start_as_one();
+	Written		changed = written_new();
+	Written		splits = written_new();
+	ReplicaMembers members;
+	RaftConf	target = {.n = 2};
+	WireRoute	route = {.shard = PARENT, .range_ver = 1};
+	Buf			command = {0};
+	Shard	   *shard;
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);
+	shard = worker_find_shard(worker, PARENT);
+	replica_members(shard->replica, &members);
+	assert_int_equal(members.n, 1);
+	target.members[0] = members.members[0].member;
+	target.members[1] = (RaftMember) {.id = 12, .node = 2, .roles = RAFT_LEARNER};
+	replica_change(shard->replica, &target, members.conf_index, on_written, &changed);
+	route.generation = shard->desc.generation;
+	route.owner = shard->desc.owner;
+	wire_split_put(&command, &route, child_of());
+	replica_propose_under(shard->replica, buf_bytes(&command), members.conf_index, on_written, &splits);
+	assert_int_equal(await(&splits), VT_FENCED);
+	assert_int_equal(await(&changed), VT_OK);
+	shard_release(shard);
+	buf_free(&command);
+	assert_int_equal(splits_propose(worker, child_of(), members.conf_index, on_written, &splits, NULL), VT_BUSY);
+
+	/* For those that there are it is done. */
+	while (members.n != 2)
+	{
+		usleep(1000);
+		shard = worker_find_shard(worker, PARENT);
+		replica_members(shard->replica, &members);
+		shard_release(shard);
+	}
+	assert_int_equal(split(worker, child_of()), VT_OK);
+	wait_for_shard(worker, CHILD);
+	worker_stop(worker);
+}
+
 static void
 one_becomes_two(void **state)
 {
@@ -398,6 +446,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(not_for_members_of_a_moment_ago, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_after_it_was_dropped, scratch_make, scratch_remove),
