@@ -210,7 +210,7 @@ watch_step(Sim *sim)
 
 /* -- In the end --------------------------------------------------------------- */
 
-/* As many voters as are wanted and possible, all of them live, and nothing under way. */
+/* As many voters as are wanted and possible, all of them live, nothing under way and nothing put off. */
 bool
 watch_settled(Sim *sim, bool say)
 {
@@ -246,7 +246,7 @@ watch_settled(Sim *sim, bool say)
 	}
 	for (size_t i = 0; i < sim->pd.nhandovers; i++)
 		bad += !sim->pd.handovers[i].given_up;
-	return bad == 0;
+	return bad == 0 && sim->now >= sim->pd.braked_until_us;
 }
 
 typedef struct Load
