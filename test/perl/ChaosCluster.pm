@@ -34,6 +34,7 @@ use IPC::Open2;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use PowerLoss;
+use Test::More;
 
 use parent -norequire, 'VectronCluster';
 use VectronCluster;
@@ -88,6 +89,26 @@ sub ctl
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'vectronctl', '--timeout', 20_000, '--pd', $self->pd_endpoint, @words ], '>', \$out, '2>', \$err);
 	return ($? >> 8, $out, $err);
+}
+
+# The replicas of each shard hold the same rows: all are compared, and none ever differed.
+sub agree
+{
+	my ($self, $node, $index, $name) = @_;
+	my $since = $node->safe_psql('postgres', 'SELECT now()');
+	my $asked = 0;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $compared = eval {
+		$self->wait_until('all agree', sub {
+			# Another driver that leads does not know what the one before was asked.
+			$asked = time() if time() > $asked + 30 && ($self->ctl('verify', $index))[0] == 0;
+			return 't' eq $node->safe_psql('postgres', qq{
+				SELECT coalesce(bool_and(verdict = 'agrees' AND verified > '$since'), false) FROM vectron.shards WHERE index = '$index'});
+		});
+		1;
+	};
+	my @differed = map { $self->log_text($_) =~ /^(.*holds something else than the majority.*)$/mg } $self->drivers;
+	return ok($compared && !@differed, $name) || diag join "\n", @differed, $node->safe_psql('postgres', 'TABLE vectron.shards');
 }
 
 sub drivers { my ($self) = @_; return $self->{pds} ? map { "pd$_" } 1 .. $self->{pds} : 'pd'; }

@@ -169,6 +169,7 @@ sub round
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
 		"$fault: replicas hold the same number of records");
+	$cluster->agree($node, 'public.t_v', "$fault: replicas hold the same rows") or return;
 	is($node->safe_psql('postgres', q{
 		SET enable_seqscan = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
 		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)
