@@ -225,7 +225,7 @@ op_meet(Pd *pd, Question *q)
 		refuse(q, VT_INVALID, "meet: members are missing or malformed");
 		return;
 	}
-	level_heard(pd, id, level_said(q->body));
+	level_heard(pd, id, level_said(q->body, "level_low"), level_said(q->body, "level_high"));
 	take_announcement(pd, id, endpoint);
 	reply = json_object();
 	told = json_array();
@@ -435,7 +435,7 @@ role_of(Pd *pd, const CatalogDriver *driver, const ReplicaMember *member, bool j
 	return member->member.id == pd->id ? "leader" : "follower";
 }
 
-static void
+static json_t *
 add_row(json_t *list, uint64_t id, const char *endpoint, const char *role, const char *state, uint64_t match)
 {
 	json_t	   *row = json_object();
@@ -446,6 +446,7 @@ add_row(json_t *list, uint64_t id, const char *endpoint, const char *role, const
 	json_object_set_new(row, "state", json_string(state));
 	json_object_set_new(row, "match", json_u64(match));
 	json_array_append_new(list, row);
+	return row;
 }
 
 /* Who does not lead knows where they are and who leads, not how the others are. */
@@ -480,7 +481,8 @@ json_drivers(Pd *pd)
 		const CatalogDriver *d = pd->catalog->drivers[i];
 		const ReplicaMember *m = find_member(&members, d->id);
 
-		add_row(list, d->id, d->endpoint, role_of(pd, d, m, members.joint), m && m->active ? "up" : "silent", m ? m->match : 0);
+		level_show_driver(pd, d->id, m && m->active, add_row(list, d->id, d->endpoint, role_of(pd, d, m, members.joint),
+															 m && m->active ? "up" : "silent", m ? m->match : 0));
 	}
 	for (uint32_t i = 0; i < members.n; i++)
 	{
@@ -496,7 +498,7 @@ json_drivers(Pd *pd)
 
 		if (s->driver.id && pd->now_us - s->at_us < STRANGER_US && !catalog_driver(pd->catalog, s->driver.id) &&
 			!find_member(&members, s->driver.id))
-			add_row(list, s->driver.id, s->driver.endpoint, "waiting", "up", 0);
+			level_show_driver(pd, s->driver.id, false, add_row(list, s->driver.id, s->driver.endpoint, "waiting", "up", 0));
 	}
 	return list;
 }

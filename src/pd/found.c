@@ -281,6 +281,7 @@ meet(Pd *pd, const char *endpoint)
 	json_object_set_new(question, "op", json_string("meet"));
 	json_object_set_new(question, "id", json_u64(pd->id));
 	json_object_set_new(question, "endpoint", json_string(pd->options.advertise));
+	json_object_set_new(question, "level_low", json_integer(VT_LEVEL_LOW));
 	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
 	json_object_set_new(question, "peers", told);
 	text = json_dumps(question, JSON_COMPACT);

@@ -479,7 +479,8 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	get_u64(body, "disk_free", &beat->disk_free);
 	get_u64(body, "memory", &beat->memory);
 	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
-	beat->level_high = level_said(body);
+	beat->level_low = level_said(body, "level_low");
+	beat->level_high = level_said(body, "level_high");
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");
 	return beat;
 }

@@ -34,16 +34,17 @@ level_admits(Pd *pd, json_t *body, const char *who, VtError *err)
 	return vt_level_check(who, small(body, "level_low"), small(body, "level_high"), catalog_level(pd->catalog), err);
 }
 
+/* name: "level_low" or "level_high"; whoever does not say it is of before there were levels. */
 uint32_t
-level_said(json_t *body)
+level_said(json_t *body, const char *name)
 {
-	uint32_t	high = small(body, "level_high");
+	uint32_t	level = small(body, name);
 
-	return high ? high : VT_LEVEL_LOW;
+	return level ? level : VT_LEVEL_LOW;
 }
 
 void
-level_heard(Pd *pd, uint64_t driver, uint32_t high)
+level_heard(Pd *pd, uint64_t driver, uint32_t low, uint32_t high)
 {
 	DriverLevel *place = &pd->driver_levels[0];
 
@@ -57,19 +58,26 @@ level_heard(Pd *pd, uint64_t driver, uint32_t high)
 		if (pd->driver_levels[i].at_us < place->at_us)
 			place = &pd->driver_levels[i];
 	}
-	*place = (DriverLevel) {driver, high, pd->now_us};
+	*place = (DriverLevel) {driver, low, high, pd->now_us};
+}
+
+/* What a driver said a moment ago; NULL = nothing. */
+static const DriverLevel *
+said_by(const Pd *pd, uint64_t driver)
+{
+	for (int i = 0; i < DRIVER_LEVELS; i++)
+		if (pd->driver_levels[i].driver == driver && pd->now_us - pd->driver_levels[i].at_us < SPOKEN_US)
+			return &pd->driver_levels[i];
+	return NULL;
 }
 
 /* What a driver knows, as it said a moment ago; 0 = it did not. */
 static uint32_t
 driver_level(const Pd *pd, uint64_t driver)
 {
-	if (driver == pd->id)
-		return vt_level_high();
-	for (int i = 0; i < DRIVER_LEVELS; i++)
-		if (pd->driver_levels[i].driver == driver && pd->now_us - pd->driver_levels[i].at_us < SPOKEN_US)
-			return pd->driver_levels[i].high;
-	return 0;
+	const DriverLevel *said = said_by(pd, driver);
+
+	return driver == pd->id ? vt_level_high() : said ? said->high : 0;
 }
 
 VtStatus
@@ -84,6 +92,36 @@ level_of_store(Pd *pd, uint64_t store)
 	const Beat *beat = beat_of(pd, store);
 
 	return beat && beat->at_us >= pd->led_since_us ? beat->level_high : 0;
+}
+
+static void
+show(json_t *row, uint32_t low, uint32_t high)
+{
+	json_object_set_new(row, "level_low", json_integer(low));
+	json_object_set_new(row, "level_high", json_integer(high));
+}
+
+/* A member that is up and says nothing knows no higher level than the cluster's, but that. */
+void
+level_show_driver(const Pd *pd, uint64_t driver, bool is_up, json_t *row)
+{
+	const DriverLevel *said = said_by(pd, driver);
+
+	if (driver == pd->id)
+		show(row, VT_LEVEL_LOW, vt_level_high());
+	else if (said)
+		show(row, said->low, said->high);
+	else if (is_up)
+		json_object_set_new(row, "level_high", json_integer(catalog_level(pd->catalog)));
+}
+
+void
+level_show_store(Pd *pd, uint64_t store, json_t *row)
+{
+	const Beat *beat = beat_of(pd, store);
+
+	if (beat && beat->at_us >= pd->led_since_us)
+		show(row, beat->level_low, beat->level_high);
 }
 
 uint32_t

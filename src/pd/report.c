@@ -161,7 +161,7 @@ op_workers(Pd *pd, Question *q)
 		json_object_set_new(row, "disk_free", json_u64(beat ? beat->disk_free : 0));
 		json_object_set_new(row, "memory", json_u64(beat ? beat->memory : 0));
 		json_object_set_new(row, "version", json_string(beat ? beat->version : ""));
-		json_object_set_new(row, "level_high", json_integer(level_of_store(pd, store->id)));
+		level_show_store(pd, store->id, row);
 		json_array_append_new(list, row);
 	}
 	json_object_set_new(reply, "workers", list);
@@ -266,6 +266,7 @@ op_status(Pd *pd, Question *q)
 	json_object_set_new(reply, "pds", json_drivers(pd));
 	json_object_set_new(reply, "version", json_string(PD_VERSION));
 	json_object_set_new(reply, "level", json_integer(catalog_level(pd->catalog)));
+	json_object_set_new(reply, "level_low", json_integer(VT_LEVEL_LOW));
 	json_object_set_new(reply, "level_high", json_integer(vt_level_high()));
 	if (pd->options.tls)
 		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(pd->options.tls)));

@@ -57,6 +57,7 @@ typedef struct Stranger
 typedef struct DriverLevel
 {
 	uint64_t	driver;			/* 0: none */
+	uint32_t	low;
 	uint32_t	high;
 	int64_t		at_us;
 } DriverLevel;
@@ -170,7 +171,8 @@ typedef struct Beat
 	bool		disk_short;		/* it will soon refuse new data */
 	bool		challenged;		/* another store registered at its endpoint since */
 	char		version[32];
-	uint32_t	level_high;		/* of the feature levels it knows */
+	uint32_t	level_low;		/* of the feature levels it knows */
+	uint32_t	level_high;
 	Report	   *reports;		/* by shard; owned */
 	size_t		nreports;
 	Missing    *missing;		/* by shard; owned */
@@ -510,10 +512,14 @@ extern WireShardDesc split_born(CatalogCollection *c, const CatalogShard *shard)
 
 /* level.c; who: "this worker" */
 extern VtStatus level_admits(Pd *pd, json_t *body, const char *who, VtError *err);
-extern uint32_t level_said(json_t *body);
-extern void level_heard(Pd *pd, uint64_t driver, uint32_t high);
+extern uint32_t level_said(json_t *body, const char *name);
+extern void level_heard(Pd *pd, uint64_t driver, uint32_t low, uint32_t high);
 extern VtStatus level_joins(const Pd *pd, uint64_t driver, VtError *err);
 extern uint32_t level_of_store(Pd *pd, uint64_t store);	/* 0 = it has not spoken in this reign */
+
+/* Into a row for people: what a driver or store knows; nothing where nobody has said it. */
+extern void level_show_driver(const Pd *pd, uint64_t driver, bool is_up, json_t *row);
+extern void level_show_store(Pd *pd, uint64_t store, json_t *row);
 
 /* Who holds the cluster below this level: words, "" = nobody; and what they know, 0 = they have not said. */
 extern uint32_t level_held_by(Pd *pd, uint32_t level, char *out, size_t size);

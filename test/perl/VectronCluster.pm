@@ -215,6 +215,10 @@ sub spawn
 		open(STDIN, '<', '/dev/null') or POSIX::_exit(127);
 		open(STDOUT, '>>', $log) or POSIX::_exit(127);
 		open(STDERR, '>&', \*STDOUT) or POSIX::_exit(127);
+
+		# It holds nothing of the test's: psql waits for the end of its input for as long
+		# as anybody could still write to it.
+		POSIX::close($_) for 3 .. 63;
 		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	$self->{pids}{$name} = $pid;

@@ -62,22 +62,22 @@ raised_when_all_know_it(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		assert_int_equal(beats(w, i, 2, &err), VT_OK);
 	assert_int_equal(level_after_a_look(w), 1);	/* the other driver has said nothing */
-	level_heard(&w->pd, 77, 1);
+	level_heard(&w->pd, 77, 1, 1);
 	assert_int_equal(level_after_a_look(w), 1);
-	level_heard(&w->pd, 77, 2);
+	level_heard(&w->pd, 77, 1, 2);
 	assert_int_equal(beats(w, 1, 1, &err), VT_OK);
 	assert_int_equal(level_after_a_look(w), 1);	/* one worker does not know it */
 	assert_int_equal(beats(w, 1, 2, &err), VT_OK);
 	another_driver(w);
 	w->pd.id = 5;
-	level_heard(&w->pd, 77, 2);
+	level_heard(&w->pd, 77, 1, 2);
 	assert_int_equal(beats(w, 0, 2, &err), VT_OK);
 	assert_int_equal(beats(w, 1, 2, &err), VT_OK);
 	w->now += 30 * SECOND_US;
-	level_heard(&w->pd, 77, 2);
+	level_heard(&w->pd, 77, 1, 2);
 	assert_int_equal(level_after_a_look(w), 1);	/* the third has not spoken to this driver */
 	assert_int_equal(beats(w, 2, 2, &err), VT_OK);
-	level_heard(&w->pd, 77, 2);
+	level_heard(&w->pd, 77, 1, 2);
 	assert_int_equal(level_after_a_look(w), 2);
 	assert_int_equal(level_after_a_look(w), 2);	/* and no further than is known */
 
