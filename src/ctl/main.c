@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endpoint.h"
 #include "certs.h"
 #include "ctl.h"
 #include "table.h"
@@ -28,7 +29,7 @@ static const Column status_columns[] = {
 
 static const Column pd_columns[] = {
 	{"id", COLUMN_TEXT}, {"role", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"match", COLUMN_TEXT},
-	{"endpoint", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
+	{"level_high", COLUMN_TEXT}, {"endpoint", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
 static const Column worker_columns[] = {
@@ -63,10 +64,18 @@ static const Column operator_columns[] = {
 
 #define ARGUMENTS_MAX 3
 
+typedef enum ArgumentKind
+{
+	ARGUMENT_TEXT,
+	ARGUMENT_ID,				/* of a store, shard or driver: digits, and text in JSON */
+	ARGUMENT_COUNT,				/* small */
+	ARGUMENT_ENDPOINT
+} ArgumentKind;
+
 typedef struct Argument
 {
 	const char *name;			/* of the member it becomes; NULL ends them */
-	bool		is_number;		/* small; ids are text */
+	ArgumentKind kind;
 	bool		optional;
 } Argument;
 
@@ -78,34 +87,63 @@ typedef struct Command
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
 	const char *help;
+	const char *done;			/* what people are told when it has been asked for; NULL: nothing */
 	int			(*run) (Ctl *ctl);	/* in place of all that */
 } Command;
 
+#define SHARD {.name = "shard", .kind = ARGUMENT_ID}
+#define STORE {.name = "store", .kind = ARGUMENT_ID}
+#define UNDER_WAY "It is under way: vectronctl operators shows how far it is."
+
 static const Command commands[] = {
-	{"status", {{.name = NULL}}, "pds", pd_columns, status_columns, "the placement driver that answers first, and what it knows of the others", NULL},
-	{"check", {{.name = NULL}}, NULL, NULL, NULL, "what is wrong and what to do about it; exit status 0 nothing, 1 warnings, 2 critical", check_main},
-	{"pds", {{.name = NULL}}, "pds", pd_columns, NULL, "the placement drivers as their leader sees them", NULL},
-	{"add-pd", {{.name = "endpoint"}}, NULL, NULL, NULL, "make a placement driver that waits there one of them", NULL},
-	{"remove-pd", {{.name = "id"}}, NULL, NULL, NULL, "a placement driver is no longer one of them, for good", NULL},
-	{"workers", {{.name = NULL}}, "workers", worker_columns, NULL, "workers, what they hold and how they are", NULL},
-	{"shards", {{.name = "generation", .optional = true}}, "shards", shard_columns, NULL, "replicas of shards, of one collection or all", NULL},
-	{"collections", {{.name = NULL}}, "collections", collection_columns, NULL, "collections: the indexes of all servers", NULL},
-	{"set-replicas", {{.name = "collection"}, {.name = "replicas", .is_number = true}}, NULL, NULL, NULL, "how many copies each shard of a collection is to have", NULL},
-	{"operators", {{.name = NULL}}, "operators", operator_columns, NULL, "what is under way with replicas, why, and how far it is", NULL},
-	{"move", {{.name = "shard"}, {.name = "from_store"}, {.name = "to_store"}}, NULL, NULL, NULL, "move a shard's replica from one worker to another", NULL},
-	{"transfer-leader", {{.name = "shard"}, {.name = "store"}}, NULL, NULL, NULL, "have the replica on a worker lead its shard", NULL},
-	{"cancel", {{.name = "shard"}}, NULL, NULL, NULL, "end the operator of a shard; what is needed is begun anew", NULL},
-	{"verify", {{.name = "what", .optional = true}}, NULL, verify_columns, NULL, "compare the replicas of a shard, a collection or all; shards shows what came of it", NULL},
-	{"drain", {{.name = "store"}}, NULL, NULL, NULL, "move everything away from a worker, to take it out of service", NULL},
-	{"split", {{.name = "shard"}}, NULL, NULL, NULL, "make two shards of one, each with half of its hashes", NULL},
-	{"undrain", {{.name = "store"}}, NULL, NULL, NULL, "let replicas come to a worker again", NULL},
-	{"forget-store", {{.name = "store"}}, NULL, NULL, NULL, "a worker that is gone and holds nothing is removed, and can never come back", NULL},
-	{"expose", {{.name = "folder"}, {.name = "pd"}, {.name = "worker"}}, NULL, NULL, NULL, "how an embedded cluster grows out of its machine: what is done, and what is next", expose_main},
-	{"unsafe-recover", {{.name = "stores"}}, NULL, NULL, NULL, "stores (3,7) are lost for good, and with them majorities of shards: what would be done; --apply PLAN does it", recover_main},
-	{"dump", {{.name = NULL}}, NULL, NULL, NULL, "all that the placement driver knows, as JSON, for a support case; no secrets", dump_main},
+	{.name = "status", .rows = "pds", .columns = pd_columns, .head = status_columns,
+		.help = "the placement driver that answers first, and what it knows of the others"},
+	{.name = "check", .help = "what is wrong and what to do about it; exit status 0 nothing, 1 warnings, 2 critical", .run = check_main},
+	{.name = "pds", .rows = "pds", .columns = pd_columns, .help = "the placement drivers as their leader sees them"},
+	{.name = "add-pd", .arguments = {{.name = "endpoint", .kind = ARGUMENT_ENDPOINT}}, .help = "make a placement driver that waits there one of them",
+		.done = "It joins: vectronctl pds shows it as a follower when it has the log and a vote."},
+	{.name = "remove-pd", .arguments = {{.name = "id", .kind = ARGUMENT_ID}}, .help = "a placement driver is no longer one of them, for good",
+		.done = "It leaves: when vectronctl pds does not show it any more it may be stopped, and its directory is not to come back."},
+	{.name = "workers", .rows = "workers", .columns = worker_columns, .help = "workers, what they hold and how they are"},
+	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .columns = shard_columns,
+		.help = "replicas of shards, of all collections or of one, by generation or name"},
+	{.name = "collections", .rows = "collections", .columns = collection_columns, .help = "collections: the indexes of all servers"},
+	{.name = "set-replicas", .arguments = {{.name = "collection"}, {.name = "replicas", .kind = ARGUMENT_COUNT}},
+		.help = "how many copies each shard of a collection is to have", .done = "So many are wanted: vectronctl operators shows what comes of it."},
+	{.name = "operators", .rows = "operators", .columns = operator_columns, .help = "what is under way with replicas, why, and how far it is"},
+	{.name = "move", .arguments = {SHARD, {.name = "from_store", .kind = ARGUMENT_ID}, {.name = "to_store", .kind = ARGUMENT_ID}},
+		.help = "move a shard's replica from one worker to another", .done = UNDER_WAY},
+	{.name = "transfer-leader", .arguments = {SHARD, STORE}, .help = "have the replica on a worker lead its shard", .done = UNDER_WAY},
+	{.name = "cancel", .arguments = {SHARD}, .help = "end the operator of a shard; what is needed is begun anew",
+		.done = "It has ended; what is still needed is begun anew."},
+	{.name = "verify", .arguments = {{.name = "what", .optional = true}}, .columns = verify_columns,
+		.help = "compare the replicas of a shard, a collection or all; shards shows what came of it",
+		.done = "They are compared: vectronctl shards has the verdicts."},
+	{.name = "drain", .arguments = {STORE}, .help = "move everything away from a worker, to take it out of service",
+		.done = "It is being emptied: vectronctl operators shows how far it is. It may be stopped when vectronctl workers shows it without shards."},
+	{.name = "split", .arguments = {SHARD}, .help = "make two shards of one, each with half of its hashes", .done = UNDER_WAY},
+	{.name = "undrain", .arguments = {STORE}, .help = "let replicas come to a worker again", .done = "Replicas may come to it again."},
+	{.name = "forget-store", .arguments = {STORE}, .help = "a worker that is gone and holds nothing is removed, and can never come back",
+		.done = "It is forgotten, and its directory can never come back."},
+	{.name = "expose", .arguments = {{.name = "folder"}, {.name = "pd"}, {.name = "worker"}},
+		.help = "how an embedded cluster grows out of its machine: what is done, and what is next", .run = expose_main},
+	{.name = "unsafe-recover", .arguments = {{.name = "stores"}},
+		.help = "stores (3,7) are lost for good, and with them majorities of shards: what would be done; --apply PLAN does it", .run = recover_main},
+	{.name = "dump", .help = "all that the placement driver knows, as JSON, for a support case; no secrets", .run = dump_main},
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void
+help_on(const Command *command, FILE *out)
+{
+	char		usage[64];
+	int			len = snprintf(usage, sizeof(usage), "%s", command->name);
+
+	for (const Argument *a = command->arguments; a->name; a++)
+		len += snprintf(usage + len, sizeof(usage) - (size_t) len, a->optional ? " [%s]" : " %s", a->name);
+	fprintf(out, "  %-32s %s\n", usage, command->help);
+}
 
 static void
 help(FILE *out)
@@ -122,14 +160,7 @@ help(FILE *out)
 			"The first four may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
 			"and so on.\n\n", TIMEOUT_MS);
 	for (size_t i = 0; i < NCOMMANDS; i++)
-	{
-		char		usage[64];
-		int			len = snprintf(usage, sizeof(usage), "%s", commands[i].name);
-
-		for (const Argument *a = commands[i].arguments; a->name; a++)
-			len += snprintf(usage + len, sizeof(usage) - (size_t) len, a->optional ? " [%s]" : " %s", a->name);
-		fprintf(out, "  %-32s %s\n", usage, commands[i].help);
-	}
+		help_on(&commands[i], out);
 	fprintf(out, "  %-32s %s\n", "certs ...", "make certificates for tcp; see vectronctl certs --help");
 }
 
@@ -146,7 +177,20 @@ misused(const char *format, ...)
 	return 2;
 }
 
-/* The question; NULL: an argument is no number. */
+/* What is wrong with an argument, for "... is ..."; NULL = nothing. */
+static const char *
+fault_of(const Argument *argument, const char *text)
+{
+	size_t		digits = strspn(text, "0123456789");
+	Endpoint	endpoint;
+
+	if (argument->kind == ARGUMENT_ENDPOINT)
+		return endpoint_parse(text, &endpoint, NULL) == VT_OK ? NULL : "no unix:/path or tcp://address:port";
+	if (argument->kind == ARGUMENT_TEXT || (digits > 0 && digits <= 20 && text[digits] == '\0'))
+		return NULL;
+	return "no number";
+}
+
 static json_t *
 question_of(const Command *command, char **arguments, int n)
 {
@@ -158,18 +202,8 @@ question_of(const Command *command, char **arguments, int n)
 		*p = '_';
 	json_object_set_new(question, "op", json_string(op));
 	for (int i = 0; i < n; i++)
-	{
-		char	   *end;
-		long		number = strtol(arguments[i], &end, 10);
-
-		if (command->arguments[i].is_number && (*end || end == arguments[i]))
-		{
-			json_decref(question);
-			return NULL;
-		}
-		json_object_set_new(question, command->arguments[i].name,
-							command->arguments[i].is_number ? json_integer(number) : json_string(arguments[i]));
-	}
+		json_object_set_new(question, command->arguments[i].name, command->arguments[i].kind == ARGUMENT_COUNT ?
+							json_integer(strtol(arguments[i], NULL, 10)) : json_string(arguments[i]));
 	return question;
 }
 
@@ -189,6 +223,8 @@ show(const Command *command, json_t *answer, bool as_json)
 	}
 	else if (command->columns)
 		table_print_one(stdout, command->columns, answer);
+	if (!as_json && command->done)
+		puts(command->done);
 }
 
 static int
@@ -243,6 +279,7 @@ main(int argc, char **argv)
 	const Command *command = NULL;
 	json_t	   *question;
 	VtError		err = {0};
+	bool		wants_help = false;
 	long		timeout_ms;
 	bool		dry_run = false;
 	char	   *end;
@@ -285,16 +322,26 @@ main(int argc, char **argv)
 				ctl.timeout_ms = (int) timeout_ms;
 				break;
 			case 'h':
-				help(stdout);
-				return 0;
+				wants_help = true;
+				break;
 			default:
 				return misused("unrecognized or incomplete option %s", argv[optind - 1]);
 		}
-	if (optind == argc)
-		return misused("no command was given");
-	for (size_t i = 0; i < NCOMMANDS && !command; i++)
+	for (size_t i = 0; i < NCOMMANDS && optind < argc && !command; i++)
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			command = &commands[i];
+	if (wants_help)
+	{
+		if (command)
+			help_on(command, stdout);
+		else
+			help(stdout);
+		return 0;
+	}
+	if (optind == argc)
+		return misused("no command was given");
+	if (!command && strcmp(argv[optind], "certs") == 0)
+		return misused("certs stands before all options");
 	if (!command)
 		return misused("unrecognized command \"%s\"", argv[optind]);
 	if ((ctl.apply || dry_run) && command->run != recover_main)
@@ -308,14 +355,16 @@ main(int argc, char **argv)
 	if (argc - optind < least)
 		return misused("%s needs %s", command->name, least == 1 ? "an argument" : "more arguments");
 	ctl.words = argv + optind;
-	question = question_of(command, argv + optind, argc - optind);
-	if (!question)
-		return misused("an argument of %s is no number", command->name);
 	if (!ctl.options.pd_endpoints || !*ctl.options.pd_endpoints)
 		return misused("nobody said where the placement driver is (--pd)");
+	for (int i = 0; i < argc - optind; i++)
+		if (fault_of(&command->arguments[i], ctl.words[i]))
+			return misused("%s: \"%s\" is %s, as %s has to be", command->name, ctl.words[i], fault_of(&command->arguments[i], ctl.words[i]), command->arguments[i].name);
+	question = question_of(command, ctl.words, argc - optind);
 	if (client_open(&ctl.options, &ctl.client, &err) != VT_OK)
-		return ctl_failed(command->name, &err);
-	status = command->run ? command->run(&ctl) : run(&ctl, command, json_incref(question));
+		status = ctl_failed(command->name, &err);
+	else
+		status = command->run ? command->run(&ctl) : run(&ctl, command, json_incref(question));
 	json_decref(question);
 	client_close(ctl.client);
 	return status;

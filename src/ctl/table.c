@@ -22,6 +22,9 @@ with_unit(double value, ColumnKind kind, char *buf, size_t size)
 	static const double steps[] = {1000, 60, 60, 24};
 	int			unit = 0;
 
+	if (value < 0)
+		return "never";
+
 	if (kind == COLUMN_BYTES)
 	{
 		while (value >= 1024 && unit < 5)

@@ -286,6 +286,47 @@ look_at_room(Findings *f, const Beat *beat)
 	}
 }
 
+/* Is there another store that takes a replica of this shard? */
+static bool
+has_refuge(Pd *pd, const CatalogShard *shard)
+{
+	uint64_t	replica;
+
+	for (size_t i = 0; i < pd->catalog->nstores; i++)
+	{
+		const CatalogStore *s = pd->catalog->stores[i];
+
+		if (!s->draining && !s->search_only && store_is_up(pd, s->id) && !operate_has_replica(shard, s->id, &replica))
+			return true;
+	}
+	return false;
+}
+
+/* What is to leave a store, and could go nowhere: whoever waits for that waits for ever. */
+static void
+look_at_drain(Pd *pd, Findings *f, const CatalogStore *store)
+{
+	Tally		stuck = {0};
+	size_t		n;
+	const ShardPlace *homes = shards_of_store(pd, store->id, &n);
+
+	if (!store->draining || store->search_only)
+		return;
+	for (size_t i = 0; i < n; i++)
+	{
+		const CatalogCollection *c = pd->catalog->collections[homes[i].collection];
+		const CatalogShard *shard = &c->shards[homes[i].place];
+
+		if (c->state == COLLECTION_LIVE && shard->plan.kind == PLAN_NONE && !has_refuge(pd, shard))
+			tally(&stuck, shard);
+	}
+	if (!stuck.n)
+		return;
+	advise(f, "add a worker, want fewer copies (vectronctl set-replicas), or vectronctl undrain %" PRIu64, store->id);
+	found(f, WARNING, "drain", "it is to be emptied, and %zu of its %zu shards can go nowhere, as shard %" PRIu64 ": each other worker has a copy, or takes none",
+		  (size_t) stuck.n, n, stuck.first);
+}
+
 static void
 look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 {
@@ -312,6 +353,7 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	if (!beat || health != HEALTH_UP)
 		return;
 	look_at_room(f, beat);
+	look_at_drain(pd, f, store);
 	if (llabs(beat->facts.clock_ahead_us) > CLOCK_AHEAD_US)
 	{
 		advise(f, "set the clocks by NTP: certificates are judged by them");

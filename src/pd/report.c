@@ -5,6 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <string.h>
+
 #include "service.h"
 #include "vec_names.h"
 
@@ -216,34 +218,59 @@ replica_row(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const
 	return row;
 }
 
-/* One row for each replica, also one that is still to be made. */
+/* One row for each replica of a shard, also one that is still to be made. */
+static void
+add_replicas(Pd *pd, json_t *list, const CatalogCollection *c, const CatalogShard *shard)
+{
+	WireReplica arriving = {shard->plan.add_store, shard->plan.add_replica, ROLE_LEARNER};
+
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		if (shard->desc.replicas[i].replica == arriving.replica)
+			arriving.replica = 0;
+		json_array_append_new(list, replica_row(pd, c, shard, &shard->desc.replicas[i], shard->seen >> i & 1));
+	}
+	if (arriving.replica)
+		json_array_append_new(list, replica_row(pd, c, shard, &arriving, shard->plan.add_seen));
+}
+
+/* Does a word that somebody typed name this collection, dropped or not? */
+static bool
+is_meant(const CatalogCollection *c, const char *name)
+{
+	VtId		generation;
+
+	return !name || strcmp(c->label, name) == 0 ||
+		(vt_id_parse(name, &generation) && vt_id_equal(&c->generation, &generation));
+}
+
+/* Of those that may be seen, all or one's. */
 void
 op_shards(Pd *pd, Question *q)
 {
+	const char *name = json_string_value(json_object_get(q->body, "collection"));
 	json_t	   *list = json_array();
 	json_t	   *reply = json_object();
+	bool		any = false;
 
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			const CatalogCollection *c = pd->catalog->collections[i];
-			const CatalogShard *shard = &c->shards[j];
-			WireReplica arriving = {shard->plan.add_store, shard->plan.add_replica, ROLE_LEARNER};
+	{
+		const CatalogCollection *c = pd->catalog->collections[i];
 
-			if (!rights_see(q, &c->owner))
-				break;
-			for (int k = 0; k < shard->desc.nreplicas; k++)
-			{
-				if (shard->desc.replicas[k].replica == arriving.replica)
-					arriving.replica = 0;
-				json_array_append_new(list, replica_row(pd, c, shard, &shard->desc.replicas[k],
-														shard->seen >> k & 1));
-			}
-			if (arriving.replica)
-				json_array_append_new(list, replica_row(pd, c, shard, &arriving, shard->plan.add_seen));
-		}
+		if (!rights_see(q, &c->owner) || !is_meant(c, name))
+			continue;
+		any = true;
+		for (uint32_t j = 0; j < c->nshards; j++)
+			add_replicas(pd, list, c, &c->shards[j]);
+	}
 	json_object_set_new(reply, "shards", list);
-	answer(q, VT_OK, reply, NULL);
+	if (any || !name)
+		answer(q, VT_OK, reply, NULL);
+	else
+	{
+		json_decref(reply);
+		refuse(q, VT_NOT_FOUND, "there is no collection with that generation or name");
+	}
 }
 
 void
@@ -258,7 +285,7 @@ op_status(Pd *pd, Question *q)
 	json_object_set_new(reply, "cluster", json_id(&pd->catalog->meta.cluster));
 	json_object_set_new(reply, "id", json_u64(pd->id));
 	json_object_set_new(reply, "role", json_string(!replica ? "founding" : status.leader ? "leader" :
-												   catalog_driver(pd->catalog, pd->id) ? "follower" : "waiting"));
+												   catalog_driver(pd->catalog, pd->id) && !pd->is_removed ? "follower" : "waiting"));
 	json_object_set_new(reply, "leader", json_string(leader_endpoint(pd)));
 	json_object_set_new(reply, "term", json_u64(status.term));
 	json_object_set_new(reply, "applied", json_u64(status.applied));

@@ -54,12 +54,16 @@ for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 }
 is($records, 100, 'the shards of a collection hold its records');
 is(scalar(@{ decode_json($out)->{shards} }), 2, 'as JSON, for programs');
+($status, $out, $err) = ctl('--json', '--pd', $pd, 'shards', 'public.t_v');
+is(scalar(@{ decode_json($out)->{shards} }), 2, 'of a collection by its name');
+($status, $out, $err) = ctl('--pd', $pd, 'shards', 'public.other');
+like("$status $err", qr/^1 .*there is no collection with that generation or name/, 'and not of all where there is none');
 ($status, $out, $err) = ctl('--pd', $pd, 'collections');
 like($out, qr/$generation +public\.t_v +live/, 'a collection is listed by its index');
 
 my ($store) = $node->safe_psql('postgres', 'SELECT min(store) FROM vectron.workers');
 ($status, $out, $err) = ctl('--pd', $pd, 'drain', $store);
-is("$status$out", '0', 'a drain is asked for without a word');
+like("$status $out", qr/^0 It is being emptied: vectronctl operators .*\n\z/, 'a drain is asked for, and where to look is said');
 ($status, $out, $err) = ctl('--pd', $pd, 'workers');
 like($out, qr/^ *$store +draining/m, 'and shown');
 ($status, $out, $err) = ctl('--pd', $pd, 'undrain', $store);
@@ -70,7 +74,8 @@ like($err, qr/vectronctl: drain: .*no such store/, 'in words');
 
 # Misused, or nobody there.
 for my $args ([], ['dance'], ['--pd', $pd, 'drain'], ['--pd', $pd, 'status', 'x'], ['--nonsense'], ['status'],
-	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'set-replicas', 'x', 'many'])
+	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'drain', 'w1'], ['--pd', $pd, 'add-pd', '10.0.0.1'], ['--pd', $pd, 'certs', 'show', 'x'],
+	['--pd', $pd, 'set-replicas', 'x', 'many'])
 {
 	($status, $out, $err) = ctl(@$args);
 	is($status, 2, 'misused: ' . join(' ', @$args));
@@ -82,5 +87,7 @@ like($err, qr/nowhere/, 'and where that was');
 ($status, $out, $err) = ctl('--help');
 is($status, 0, 'help');
 like($out, qr/undrain store/, 'has all commands');
+($status, $out, $err) = ctl('drain', '--help');
+like($out, qr/\A *drain store .*\n\z/, 'or one');
 $node->stop;
 done_testing();

@@ -95,6 +95,12 @@ ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operato
 ($status, $out, $err) = ctl('cancel', $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards'));
 like($err, qr/has no operator under way/, 'and nothing can be cancelled');
 
+# A worker cannot be emptied if nobody else can take what it has.
+my $first = $node->safe_psql('postgres', 'SELECT min(store) FROM vectron.workers');
+ctl('drain', $first);
+like(health(1, qr/store $first at .* is to be emptied, and 2 of its 2 shards can go nowhere/, 'nor can a worker be emptied then'), qr/vectronctl undrain $first/, 'and what can be done');
+ctl('undrain', $first);
+
 # A fourth worker comes and goes again.
 $cluster->start_worker(4);
 $cluster->wait_until('the fourth is up', sub { return $node->safe_psql('postgres', q{SELECT count(*) FROM vectron.workers WHERE state = 'up'}) == 4 });
