@@ -278,6 +278,14 @@ extern text *monitor_text(const char *said);
 extern void plan_setup(void);
 extern void plan_forget(Oid table);
 
+/* exposed.c: for the supervisor */
+#define EXPOSED_OPTIONS 8
+extern bool exposed_by_settings(void);
+extern bool exposed_is_held(void);
+extern void exposed_reload(bool embedded);
+extern void exposed_look(void);
+extern int	exposed_options(const char *name, char **argv);
+
 /* supervisor.c */
 extern void supervisor_setup(void);
 extern void supervisor_wake(void);

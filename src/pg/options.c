@@ -91,7 +91,8 @@ options_setup(void)
 	DefineCustomStringVariable("vectron.embedded_directory",
 							   "Where the embedded cluster keeps its data.",
 							   "Empty: the folder vectron in the data directory.",
-							   &vectron_embedded_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   &vectron_embedded_directory, "",
+							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable("vectron.expose_pd",
 							   "Where the embedded placement driver also listens, for other machines.",

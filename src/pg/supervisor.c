@@ -14,9 +14,9 @@
  * running and adopts them: whoever answers on the socket is the daemon, and the
  * socket tells its process id.
  *
- * On the way to a cluster of several machines they also listen for those, by
- * vectron.expose_pd and vectron.expose_worker (docs/cluster.md), and run until
- * these are taken back, beside the drivers that vectron.pd_endpoints names by then.
+ * On the way to a cluster of several machines they also listen for those (exposed.c),
+ * and run beside the drivers that vectron.pd_endpoints names by then, until they are
+ * needed no more.
  *
  * It also has processes started that sweep up (sweeper.c), and tells an outside
  * placement driver that this server lives (identity.c).
@@ -58,7 +58,8 @@ PGDLLEXPORT void vectron_supervisor_main(Datum arg);
 #define LOOK_MS 1000			/* how often adopted daemons are looked at */
 #define BACKOFF_MAX_MS 30000
 #define DEATH_FD 3				/* where a daemon finds the pipe */
-#define ARGUMENTS_MAX 24
+#define ARGUMENTS_FIXED 9		/* that are the same as long as the server runs */
+#define ARGUMENTS_MAX (ARGUMENTS_FIXED + EXPOSED_OPTIONS + 1)
 #define COMMAND_MAX 16384
 
 typedef struct Daemon
@@ -210,57 +211,14 @@ daemon_exec(char *const *argv)
 	_exit(127);
 }
 
-/* Is the embedded cluster on its way out of this machine?  Then it runs also beside others. */
+/* Does the embedded cluster run beside others: on its way out of this machine? */
 static bool
 exposing(void)
 {
-	return vectron_expose_pd[0] || vectron_expose_worker[0] || vectron_expose_certificates[0];
+	return exposed_by_settings() || exposed_is_held();
 }
 
-/* A file that a daemon needs: false, and that is told, when it cannot be read. */
-static bool
-is_readable(const char *path)
-{
-	if (access(path, R_OK) == 0)
-		return true;
-	ereport(LOG, (errmsg("could not read file \"%s\": %m", path)));
-	return false;
-}
-
-/*
- * What an embedded daemon needs to be reached from other machines; how many
- * options.  With half of it the daemon would not start, so it gets nothing.
- */
-static int
-daemon_expose(const Daemon *daemon, char **argv)
-{
-	char	   *files[3];
-
-	if (!exposing())
-		return 0;
-	files[0] = psprintf("%s/ca.crt", vectron_expose_certificates);
-	files[1] = psprintf("%s/%s-embedded.crt", vectron_expose_certificates, daemon->name);
-	files[2] = psprintf("%s/%s-embedded.key", vectron_expose_certificates, daemon->name);
-	if (!vectron_expose_pd[0] || !vectron_expose_worker[0] || !vectron_expose_certificates[0] ||
-		!is_readable(files[0]) || !is_readable(files[1]) || !is_readable(files[2]))
-	{
-		ereport(LOG,
-				(errmsg("vectron-%s does not listen for other machines", daemon->name),
-				 errhint("vectron.expose_pd, vectron.expose_worker and vectron.expose_certificates go together; \"vectronctl expose\" tells what each is to be.")));
-		return 0;
-	}
-	argv[0] = "--expose";
-	argv[1] = pstrdup(daemon->socket == 1 ? vectron_expose_pd : vectron_expose_worker);
-	argv[2] = "--tls-ca-file";
-	argv[3] = files[0];
-	argv[4] = "--tls-cert-file";
-	argv[5] = files[1];
-	argv[6] = "--tls-key-file";
-	argv[7] = files[2];
-	return 8;
-}
-
-/* The command that a daemon is to run, ended by NULL. */
+/* The command that a daemon is to run, ended by NULL; what may change at a reload comes last. */
 static void
 daemon_command(const Daemon *daemon, char *argv[ARGUMENTS_MAX])
 {
@@ -289,11 +247,15 @@ daemon_command(const Daemon *daemon, char *argv[ARGUMENTS_MAX])
 		argv[n++] = "--pd";
 		argv[n++] = pstrdup(cluster_endpoint(1));
 	}
-	n += daemon_expose(daemon, argv + n);
+	Assert(n == ARGUMENTS_FIXED);
+	n += exposed_options(daemon->name, argv + n);
 	argv[n] = NULL;
 }
 
-/* Does a process run this command?  What cannot be seen is believed to. */
+/*
+ * Was a process started with these last arguments?  One that cannot be seen, or is
+ * about to become the daemon only, is believed to be.
+ */
 static bool
 is_running(pid_t pid, char *const *argv)
 {
@@ -309,9 +271,11 @@ is_running(pid_t pid, char *const *argv)
 	len = file ? fread(line, 1, sizeof(line), file) : 0;
 	if (file)
 		FreeFile(file);
-	if (len == 0 || len == sizeof(line))
+	if (len == 0 || len == sizeof(line) || len < strlen(argv[0]) || memcmp(line, argv[0], strlen(argv[0])) != 0)
 		return true;
-	for (; same && *argv; argv++)
+	for (int i = 0; i < ARGUMENTS_FIXED && at < len; i++)
+		at += strnlen(line + at, len - at) + 1;
+	for (argv += ARGUMENTS_FIXED; same && *argv; argv++)
 	{
 		size_t		size = strlen(*argv) + 1;
 
@@ -428,25 +392,19 @@ daemons_stop(void)
 	}
 }
 
-/*
- * Tell an outside placement driver that this server lives (law W7).  That it
- * cannot be told is no error: nobody can be given our place by it either.
- */
+/* Ask something of the cluster that may raise: the supervisor only says so. */
 static void
-renew(void)
+ask_quietly(void (*ask) (void))
 {
 	static MemoryContext context;
 	MemoryContext old;
 
-	if (clock_now_us() < renew_not_before_us)
-		return;
-	renew_not_before_us = clock_now_us() + RENEW_US;
 	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "vectron lease", ALLOCSET_SMALL_SIZES);
+		context = AllocSetContextCreate(TopMemoryContext, "vectron supervisor", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		(void) identity_renew(RENEW_MS);
+		ask();
 	}
 	PG_CATCH();
 	{
@@ -457,6 +415,19 @@ renew(void)
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
+}
+
+/*
+ * Tell an outside placement driver that this server lives (law W7).  That it
+ * cannot be told is no error: nobody can be given our place by it either.
+ */
+static void
+renew(void)
+{
+	if (clock_now_us() < renew_not_before_us)
+		return;
+	renew_not_before_us = clock_now_us() + RENEW_US;
+	(void) identity_renew(RENEW_MS);
 }
 
 static void
@@ -490,6 +461,9 @@ vectron_supervisor_main(Datum arg)
 	identity_begin();
 	while (!ShutdownRequestPending)
 	{
+		if (reloaded)
+			exposed_reload(cluster_is_embedded());
+		ask_quietly(exposed_look);
 		if (cluster_is_embedded() || exposing())
 		{
 			for (int i = 0; i < DAEMONS; i++)
@@ -499,12 +473,12 @@ vectron_supervisor_main(Datum arg)
 				daemon_look(&daemons[i]);
 				daemon_forgive(&daemons[i]);
 			}
-			reloaded = false;
 		}
 		else
 			daemons_stop();
+		reloaded = false;
 		if (!cluster_is_embedded() || exposing())
-			renew();
+			ask_quietly(renew);
 		sweeper_look();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 daemons[0].backoff_ms || daemons[1].backoff_ms ? 100 : LOOK_MS,

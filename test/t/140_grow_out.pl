@@ -53,6 +53,15 @@ sub killed_and_well
 	return well($name);
 }
 
+# The drivers can decide something.
+sub decided
+{
+	my ($name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', 'CREATE TABLE d AS SELECT v FROM t LIMIT 10; CREATE INDEX d_v ON d USING vectron (v vector_l2_ops); DROP TABLE d');
+	return ok(1, "$name: an index is made");
+}
+
 # -- What vectronctl expose says ---------------------------------------------------------
 
 my $dir = $cluster->certs_dir;
@@ -145,6 +154,21 @@ is($line, "vectron.pd_endpoints = '$pd1'", 'the server is to go there');
 configure($line);
 ok($node->poll_query_until('postgres', "SELECT bool_and(state = 'up') FROM vectron.pds WHERE role IN ('leader', 'follower') HAVING count(*) = 2"), 'both drivers are there');
 well('told of the other driver');
+
+# Whoever takes the lines out too early ends nothing: of two drivers both are needed.
+my @exposed = ("vectron.expose_pd = '$pd'", "vectron.expose_worker = '$worker'", "vectron.expose_certificates = '$dir'");
+my @taken_out = map { s/'.*'/''/r } @exposed;
+my $daemons = sub { return scalar(() = slurp_file($node->logfile) =~ /started \S*vectron-(?:pd|worker), process/g); };
+my $started = $daemons->();
+$node->append_conf('postgresql.conf', "vectron.embedded_directory = 'elsewhere'\n");
+configure(@taken_out);
+$cluster->wait_until('the supervisor has seen it', sub { return slurp_file($node->logfile) =~ /the embedded vectron daemons go on listening at \Q$pd\E and \Q$worker\E until/; });
+decided('without the lines');
+is($daemons->(), $started, 'no daemon was stopped for that, nor for another folder, which takes a restart');
+$node->append_conf('postgresql.conf', "vectron.embedded_directory = ''\n");
+killed_and_well('without the lines, started anew');
+decided('started anew');
+configure(@exposed);
 $ask = "$pd,$pd1";
 type($rest[-1]);
 $ask = $pd1;
