@@ -123,9 +123,9 @@ answer_route(Pd *pd, Question *q, const CatalogCollection *c)
 	answer(q, VT_OK, reply, NULL);
 }
 
-/* The stores that may take new replicas, by id; free() it. */
+/* The stores that may take new replicas and have so much room, by id; free() it. */
 static Candidate *
-candidates_now(Pd *pd, size_t *n)
+candidates_now(Pd *pd, Room room, size_t *n)
 {
 	Candidate  *candidates = vt_alloc0(sizeof(Candidate) * (pd->catalog->nstores + 1));
 
@@ -136,7 +136,8 @@ candidates_now(Pd *pd, size_t *n)
 		Candidate  *c = &candidates[*n];
 		size_t		nshards;
 
-		if (!store_is_up(pd, store->id) || store->draining || store->search_only)
+		if (!store_is_up(pd, store->id) || store->draining || store->search_only ||
+			store_room(beat_of(pd, store->id)) < room)
 			continue;
 		shards_of_store(pd, store->id, &nshards);
 		c->store = store->id;
@@ -149,23 +150,42 @@ candidates_now(Pd *pd, size_t *n)
 }
 
 /*
- * Make the shards of a new collection, with as many replicas as are wanted, or
- * as there are workers.  False: there is none.
+ * Those with room enough; when there are none, those that will soon refuse data.  NULL:
+ * there are none either.
  */
-static bool
-place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
+static Candidate *
+candidates_best(Pd *pd, size_t *n, VtError *err)
+{
+	for (int room = ROOM_ENOUGH; room >= ROOM_NONE; room--)
+	{
+		Candidate  *candidates = candidates_now(pd, (Room) room, n);
+
+		if (*n > 0 && room > ROOM_NONE)
+			return candidates;
+		free(candidates);
+	}
+	if (*n > 0)
+		vt_fail(err, VT_FULL, "no worker has room on its disk and in its memory_limit (vectronctl check)");
+	else
+		vt_fail(err, VT_UNAVAILABLE, "no worker is up");
+	return NULL;
+}
+
+/*
+ * Make the shards of a new collection, with as many replicas as are wanted, or
+ * as there are workers for.
+ */
+static VtStatus
+place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta, VtError *err)
 {
 	size_t		n;
-	Candidate  *candidates = candidates_now(pd, &n);
+	Candidate  *candidates = candidates_best(pd, &n, err);
 	size_t		r = replicas_wanted(pd, c);
 	uint64_t   *stores;
 	VtId		seed;
 
-	if (n == 0)
-	{
-		free(candidates);
-		return false;
-	}
+	if (!candidates)
+		return err->code;
 	r = r < n ? r : n;
 	c->nshards = wanted ? wanted : (uint32_t) n;
 	if (c->nshards > SHARDS_MAX)
@@ -205,7 +225,7 @@ place_shards(Pd *pd, CatalogCollection *c, uint32_t wanted, CatalogMeta *meta)
 	}
 	free(stores);
 	free(candidates);
-	return true;
+	return VT_OK;
 }
 
 /* The declared attributes, for people and for who asks for the route; NULL: there are none. */
@@ -301,8 +321,9 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 			return status;
 		meta = pd->catalog->meta;
 		c.created_us = pd_wall_us(pd);
-		if (!place_shards(pd, &c, (uint32_t) shards, &meta))
-			return vt_fail(err, VT_UNAVAILABLE, "no worker is up");
+		status = place_shards(pd, &c, (uint32_t) shards, &meta, err);
+		if (status != VT_OK)
+			return status;
 		command_begin(&command);
 		command_meta(&command, &meta);
 		command_collection(&command, &c);

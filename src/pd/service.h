@@ -435,6 +435,16 @@ extern bool heartbeat_again(Pd *pd, Question *q);
 extern VtStatus register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err);
 extern VtStatus store_bound(const CatalogStore *store, const char *name, VtError *err);
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);
+
+/* How much more fits onto a store's disk and into its memory, as it said last. */
+typedef enum Room
+{
+	ROOM_NONE,					/* it refuses new data */
+	ROOM_LITTLE,				/* it soon will: it gets no replica, if another can have it */
+	ROOM_ENOUGH
+} Room;
+
+extern Room store_room(const Beat *beat);
 extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
 
 /* survey.c */

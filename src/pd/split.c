@@ -330,8 +330,8 @@ objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
 
 		if (picture.members[i].health != HEALTH_UP)
 			return "one of its replicas is out of reach";
-		if (picture.members[i].voter && beat->disk_short)
-			return "a disk is short, and half of its rows are to be copied";
+		if (picture.members[i].voter && store_room(beat) < ROOM_ENOUGH)
+			return "a disk or memory is short, and half of its rows are to be copied";
 	}
 	if (shard->desc.last == shard->desc.first || c->nshards >= SPLIT_SHARDS_MAX)
 		return "there are too many shards";

@@ -370,6 +370,16 @@ heartbeat_again(Pd *pd, Question *q)
 /* -- Emptying a store ------------------------------------------------------ */
 
 /* drain, undrain */
+Room
+store_room(const Beat *beat)
+{
+	uint64_t	limit = beat->facts.memory_limit;
+
+	if (beat->facts.disk_full || (limit && beat->memory >= limit))
+		return ROOM_NONE;
+	return beat->disk_short || (limit && beat->memory >= limit / 10 * 9) ? ROOM_LITTLE : ROOM_ENOUGH;
+}
+
 void
 op_drain(Pd *pd, Question *q, bool draining)
 {

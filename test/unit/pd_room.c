@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_room.c
+ *	  Stores whose disk or memory is nearly used up get nothing new.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+static Beat *
+beat(PdWorld *w, int i)
+{
+	return beat_of(&w->pd, w->stores[i].id);
+}
+
+/* Replicas of a collection that a store is to have. */
+static size_t
+replicas_at(const CatalogCollection *c, uint64_t store)
+{
+	size_t		n = 0;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+		for (int k = 0; k < c->shards[i].desc.nreplicas; k++)
+			n += c->shards[i].desc.replicas[k].store == store;
+	return n;
+}
+
+/* What create() makes a refusal of. */
+static VtStatus
+try_to_create(PdWorld *w, VtError *err)
+{
+	char		generation[VT_ID_TEXT];
+	VtId		id;
+	json_t	   *body;
+	CatalogCollection *c;
+	VtStatus	status;
+
+	vt_id_random(&id);
+	vt_id_format(&id, generation);
+	body = json_pack("{s:s,s:{s:s,s:s,s:i},s:i,s:s,s:i,s:i,s:i,s:i,s:s}", "generation", generation,
+					 "owner", "system", "7", "incarnation", generation, "database", 5,
+					 "dim", 3, "metric", "l2", "m", 16, "ef_construction", 100,
+					 "shards", 2, "replicas", 3, "xid", "1");
+	status = collection_create(&w->pd, body, &c, err);
+	json_decref(body);
+	return status;
+}
+
+static void
+set_limit(PdWorld *w, int i, uint64_t memory, uint64_t limit)
+{
+	beat(w, i)->memory = memory;
+	beat(w, i)->facts.memory_limit = limit;
+}
+
+static void
+new_collections_go_where_there_is_room(void **state)
+{
+	PdWorld    *w = cluster(31, 5);
+	CatalogCollection *c;
+	VtError		err = {0};
+
+	(void) state;
+	beat(w, 0)->disk_short = true;
+	set_limit(w, 1, 95, 100);
+	c = create(w, 6, 3);
+	assert_int_equal(replicas_at(c, w->stores[0].id), 0);
+	assert_int_equal(replicas_at(c, w->stores[1].id), 0);
+	assert_int_equal(replicas_at(c, w->stores[2].id), 6);
+
+	/* Rather fewer replicas, which more are added to later, than on disks that fill up. */
+	beat(w, 2)->disk_short = beat(w, 3)->disk_short = true;
+	c = create(w, 2, 3);
+	assert_int_equal(replicas_at(c, w->stores[4].id), 2);
+	assert_int_equal(c->shards[0].desc.nreplicas, 1);
+
+	/* But rather there than nowhere. */
+	beat(w, 4)->disk_short = beat(w, 4)->facts.disk_full = true;
+	beat(w, 0)->facts.disk_full = true;
+	set_limit(w, 1, 100, 100);
+	c = create(w, 4, 3);
+	assert_int_equal(c->shards[0].desc.nreplicas, 2);
+	assert_int_equal(replicas_at(c, w->stores[2].id), 4);
+	assert_int_equal(replicas_at(c, w->stores[3].id), 4);
+
+	set_limit(w, 2, 101, 100);
+	beat(w, 3)->facts.disk_full = true;
+	expect(try_to_create(w, &err), VT_FULL, &err, "has room");
+	for (int i = 0; i < 5; i++)
+		beat(w, i)->at_us = w->pd.now_us - 100 * SECOND_US;
+	expect(try_to_create(w, &err), VT_UNAVAILABLE, &err, "no worker is up");
+	cluster_end(w);
+}
+
+/* Nor do replicas move there. */
+static void
+nothing_moves_where_there_is_none(void **state)
+{
+	PdWorld    *w = cluster(32, 2);
+	PlanStore	store;
+
+	(void) state;
+	run_seconds(w, 60);
+	assert_true(operate_store(&w->pd, w->stores[0].id, &store) && store.takes);
+	set_limit(w, 0, 89, 100);
+	assert_true(operate_store(&w->pd, w->stores[0].id, &store) && store.takes);
+	set_limit(w, 0, 90, 100);
+	assert_true(operate_store(&w->pd, w->stores[0].id, &store) && !store.takes);
+	set_limit(w, 0, 90, 0);
+	beat(w, 0)->disk_short = true;
+	assert_true(operate_store(&w->pd, w->stores[0].id, &store) && !store.takes);
+	cluster_end(w);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(new_collections_go_where_there_is_room, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(nothing_moves_where_there_is_none, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests_name("pd_room", tests, NULL, NULL);
+}
