@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * io.c
- *	  The io thread: checkpoints, and the deletion of what was cut off a log.
+ *	  The io thread: checkpoints, and the deletion of what was cut off a log or staged
+ *	  in vain.
  *
  * What lies below a log's durable base means nothing any more, so it is deleted
  * in slices and without a sync: LevelDB has no deletion of ranges, and one batch
@@ -54,6 +55,18 @@ io_checkpoint(Replica *replica)
 
 	pthread_mutex_lock(&host->io_lock);
 	replica->io_checkpoint = true;
+	enqueue(host, replica);
+	pthread_mutex_unlock(&host->io_lock);
+}
+
+/* What is staged of a stream is not wanted. */
+void
+io_unstage(Replica *replica, uint64_t stream)
+{
+	ReplicaHost *host = replica->host;
+
+	pthread_mutex_lock(&host->io_lock);
+	replica->io_unstage = stream;
 	enqueue(host, replica);
 	pthread_mutex_unlock(&host->io_lock);
 }
@@ -112,7 +125,7 @@ io_drop_all(Replica *replica, LogRange *ranges)
 }
 
 static void
-serve(Replica *replica, bool checkpoint, LogRange *drops)
+serve(Replica *replica, bool checkpoint, uint64_t unstage, LogRange *drops)
 {
 	ReplicaHost *host = replica->host;
 	VtError		err = {0};
@@ -124,6 +137,8 @@ serve(Replica *replica, bool checkpoint, LogRange *drops)
 			host_die("write a checkpoint", &err);
 		host_event(host, EVENT_CHECKPOINTED, replica, index);
 	}
+	if (unstage)
+		snapshot_unstage(replica, unstage);
 	io_drop_all(replica, drops);
 }
 
@@ -137,6 +152,7 @@ io_main(void *arg)
 	{
 		Replica    *replica = host->io_first;
 		LogRange   *drops;
+		uint64_t	unstage;
 		bool		checkpoint;
 
 		if (!replica)
@@ -148,12 +164,14 @@ io_main(void *arg)
 		if (!host->io_first)
 			host->io_end = &host->io_first;
 		checkpoint = replica->io_checkpoint;
+		unstage = replica->io_unstage;
 		drops = replica->io_drops;
 		replica->io_drops = NULL;
+		replica->io_unstage = 0;
 		replica->io_checkpoint = replica->io_queued = false;
 		host->io_busy = replica;
 		pthread_mutex_unlock(&host->io_lock);
-		serve(replica, checkpoint, drops);
+		serve(replica, checkpoint, unstage, drops);
 		pthread_mutex_lock(&host->io_lock);
 		host->io_busy = NULL;
 		pthread_cond_broadcast(&host->io_idle);

@@ -268,6 +268,8 @@ struct Replica
 	bool		staging;		/* a chunk is being taken */
 	uint64_t	staged;			/* a whole stream: the core decides, or it is being installed */
 	uint32_t	staged_chunks;
+	uint64_t	held;			/* stream of which the machine has some staged; 0: none */
+	bool		held_lately;	/* a chunk has come since it was looked at last */
 	ReplicaMembers members;
 	bool		closed;
 
@@ -278,6 +280,7 @@ struct Replica
 	Replica    *io_next;
 	bool		io_queued;
 	bool		io_checkpoint;
+	uint64_t	io_unstage;		/* stream that is not wanted; 0: none */
 	LogRange   *io_drops;
 };
 
@@ -422,6 +425,8 @@ extern void snapshot_fetch(Replica *replica, const RaftFetch *fetch);
 extern void snapshot_errand(Replica *replica, Errand *errand);
 extern void snapshot_staged(Replica *replica, Bytes message, uint64_t stream);
 extern void snapshot_cease(Replica *replica);
+extern void snapshot_look_at_staged(ReplicaHost *host);
+extern void snapshot_unstage(Replica *replica, uint64_t stream);	/* on the io thread */
 extern void snapshot_forget_unsent(Replica *replica);
 extern void snapshot_forget_all(Replica *replica);
 
@@ -513,6 +518,7 @@ extern void apply_reads(Replica *replica, uint64_t applied);
 
 extern void *io_main(void *host);
 extern void io_checkpoint(Replica *replica);
+extern void io_unstage(Replica *replica, uint64_t stream);
 extern void io_drop_later(Replica *replica, uint64_t first, uint64_t last);
 extern void io_cancel(Replica *replica);
 extern void io_drop(ReplicaHost *host, uint64_t group, uint64_t first, uint64_t last);

@@ -81,6 +81,9 @@ typedef struct ReplicaMachine
 	 */
 	VtStatus	(*stage) (void *state, const WireChunk *chunk, uint32_t *next, VtError *err);
 
+	/* What is staged will not be installed: let go of it.  NULL: it stays until the next stream. */
+	VtStatus	(*unstage) (void *state, VtError *err);
+
 	/*
 	 * Put a staged stream, which stands at index, in the place of the state,
 	 * durably.  After a crash the machine, when opened, finds that the base of its
@@ -313,6 +316,9 @@ extern void replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, vo
  * the chunk is refused.
  */
 extern void replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result);
+
+/* There is no room for it: let go soon of what has come, unless it is whole. */
+extern void replica_unstage(Replica *replica);
 
 typedef struct ReplicaStatus
 {

@@ -16,7 +16,8 @@
  * Ready is durable [P5].  A crash in between is finished when the machine is
  * opened: the base names the stream.  From the last chunk until all that is
  * decided no other stream is taken (Replica.staged): it would replace the state
- * that the log may have as its base by then.
+ * that the log may have as its base by then.  What is not installed, since the core
+ * refused it or its sender went away, is let go of: it may be as large as the state.
  *
  *-------------------------------------------------------------------------
  */
@@ -255,9 +256,70 @@ replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 		host_post(replica->host, event);
 	}
 	pthread_mutex_lock(&replica->lock);
+	if (result->status == VT_OK || chunk->seq == 0)
+	{
+		replica->held = chunk->stream;
+		replica->held_lately = true;
+	}
 	replica->staging = false;
 	pthread_cond_broadcast(&replica->idle);
 	pthread_mutex_unlock(&replica->lock);
+}
+
+void
+replica_unstage(Replica *replica)
+{
+	uint64_t	stream;
+
+	pthread_mutex_lock(&replica->lock);
+	stream = replica->held;
+	pthread_mutex_unlock(&replica->lock);
+	if (stream)
+		io_unstage(replica, stream);
+}
+
+/* Unless another stream has taken its place, or a chunk of it has come again. */
+void
+snapshot_unstage(Replica *replica, uint64_t stream)
+{
+	VtError		err = {0};
+	bool		unwanted;
+
+	pthread_mutex_lock(&replica->lock);
+	unwanted = replica->held == stream && !replica->staging && !replica->staged && !replica->closed &&
+		replica->machine.unstage;
+	replica->staging |= unwanted;
+	pthread_mutex_unlock(&replica->lock);
+	if (!unwanted)
+		return;
+	if (replica->machine.unstage(replica->machine.state, &err) == VT_OK)
+		log_info("group=%llu: a snapshot that was not used is gone", (unsigned long long) replica->group);
+	else
+		log_warn("group=%llu: could not let go of a snapshot that was not used: %s",
+				 (unsigned long long) replica->group, vt_error_words(&err));
+	pthread_mutex_lock(&replica->lock);
+	replica->held = 0;
+	replica->staging = false;
+	pthread_cond_broadcast(&replica->idle);
+	pthread_mutex_unlock(&replica->lock);
+}
+
+/* Of what is staged no chunk has come since the last time: its sender has given up long ago. */
+void
+snapshot_look_at_staged(ReplicaHost *host)
+{
+	for (Replica *r = host->replicas; r; r = r->next)
+	{
+		uint64_t	stale = 0;
+
+		pthread_mutex_lock(&r->lock);
+		if (r->held && !r->held_lately && !r->staging && !r->staged && !r->closed)
+			stale = r->held;
+		r->held_lately = false;
+		pthread_mutex_unlock(&r->lock);
+		if (stale)
+			io_unstage(r, stale);
+	}
 }
 
 /* All of a stream is staged: does the core want it? */
@@ -272,7 +334,11 @@ snapshot_staged(Replica *replica, Bytes message, uint64_t stream)
 		raft_get_status(replica->raft, &status);
 	}
 	if (!status.installing)
+	{
 		set_staged(replica, 0, 0);
+		if (!replica->gone)
+			io_unstage(replica, stream);
+	}
 }
 
 /* Let go of the state that is pinned for snapshots nobody has begun to send. */
@@ -318,6 +384,9 @@ installed(Replica *replica)
 	replica->install_seq = 0;
 	replica->held_seq = 0;
 	set_staged(replica, 0, 0);
+	pthread_mutex_lock(&replica->lock);
+	replica->held = 0;
+	pthread_mutex_unlock(&replica->lock);
 	raft_set_passive(replica->raft, true);	/* until EVENT_LOADED */
 	io_drop_later(replica, replica->stale_first, replica->stale_last);
 	while (raft_persisted(replica->raft, seq) == VT_NOMEM)

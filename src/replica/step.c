@@ -21,6 +21,7 @@
 #include "private.h"
 
 #define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
+#define STAGED_TICKS 2400		/* what is staged and gets no chunk for so long is let go of; much more than send.c tries */
 
 const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS] = {
 	100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 5000000, UINT32_MAX
@@ -88,6 +89,8 @@ tick_all(ReplicaHost *host)
 	bool		publish = ++host->ticks % PUBLISH_TICKS == 0;
 
 	compact_bound(host);
+	if (host->ticks % STAGED_TICKS == 0)
+		snapshot_look_at_staged(host);
 	for (Replica *r = host->awake; r; r = r->awake_next)
 	{
 		/* Before the tick: one of a leader's may begin to listen to its peers anew. */

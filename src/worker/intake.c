@@ -54,7 +54,10 @@ serve_chunk(Worker *worker, Request *request)
 	if (result.status == VT_OK && (!shard || shard->replica_id != chunk.to))
 		result.status = VT_NOT_FOUND;
 	if (result.status == VT_OK && atomic_load(&worker->disk_low))
+	{
 		result.status = VT_FULL;	/* before the log, too, finds no room */
+		replica_unstage(shard->replica);
+	}
 	if (result.status == VT_OK)
 		replica_stage(shard->replica, &chunk, &result);
 	if (shard)

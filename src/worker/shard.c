@@ -660,6 +660,7 @@ shard_machine(Shard *shard)
 		.snapshot_read = shard_snapshot_read,
 		.snapshot_close = shard_snapshot_close,
 		.stage = shard_stage,
+		.unstage = shard_unstage,
 		.install = shard_install,
 		.load = shard_load_installed,
 		.state = shard,

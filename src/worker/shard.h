@@ -313,6 +313,7 @@ extern VtStatus shard_snapshot_open(void *shard, void **stream, uint64_t *index,
 extern VtStatus shard_snapshot_read(void *stream, size_t bytes, Buf *out, bool *last, VtError *err);
 extern void shard_snapshot_close(void *stream);
 extern VtStatus shard_stage(void *shard, const WireChunk *chunk, uint32_t *next, VtError *err);
+extern VtStatus shard_unstage(void *shard, VtError *err);
 
 /* Where a stream is staged; a directory of rows, if it is there, goes. */
 extern void shard_staged_path(char *out, size_t size, const char *directory, uint64_t id, uint64_t stream);

@@ -224,6 +224,12 @@ stage_drop(Shard *shard, VtError *err)
 	return shard_remove_store(path, err);
 }
 
+VtStatus
+shard_unstage(void *state, VtError *err)
+{
+	return stage_drop((Shard *) state, err);
+}
+
 /* The first chunk of a stream: whatever else was staged gives way. */
 static VtStatus
 stage_begin(Shard *shard, uint64_t stream, VtError *err)

@@ -9,24 +9,6 @@
 #include "../../src/replica/private.h"
 #include "replica_world.h"
 
-/* Stop one that follows, and let the others go on until their logs do not reach back to it. */
-static int
-leave_behind(uint64_t *last)
-{
-	uint64_t	was = write_one(0);
-	int			away;
-
-	await_agreement(was);
-	away = await_leader() % 3 + 1;
-	node_stop(away, true);
-	for (uint32_t i = 0; i < 400; i++)
-		*last = write_one(i);
-	for (int i = 1; i <= 3; i++)
-		if (nodes[i].up)
-			await_base(i, was);
-	return away;
-}
-
 /* Those that are up, with another bound; no snapshot is on its way from them. */
 static void
 start_anew(uint64_t bound)
@@ -73,10 +55,7 @@ what_is_staged_stays(void **state)
 	m->hold = true;
 	node_start(away);
 	node_open(away, NULL);
-	pthread_mutex_lock(&m->lock);
-	while (!m->held)
-		pthread_cond_wait(&m->changed, &m->lock);
-	pthread_mutex_unlock(&m->lock);
+	machine_await_held(m);
 
 	chunk.to = (uint64_t) away * 10;
 	chunk.data = bytes_str("x");
@@ -91,10 +70,7 @@ what_is_staged_stays(void **state)
 	assert_int_equal(result.status, VT_OK);
 	assert_int_equal(result.next, chunk.seq + 1);
 
-	pthread_mutex_lock(&m->lock);
-	m->hold = false;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->lock);
+	machine_go_on(m);
 	await_agreement(last);
 	assert_int_equal(m->installs, 1);
 	world_end();
@@ -129,10 +105,7 @@ votes_while_it_loads(void **state)
 	for (uint32_t i = 0; i < 5; i++)
 		last = write_one(i);
 	assert_true(m->loading);
-	pthread_mutex_lock(&m->lock);
-	m->hold_load = false;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->lock);
+	machine_go_on(m);
 	await_agreement(last);
 	node_start(dead);
 	node_open(dead, NULL);
@@ -284,97 +257,6 @@ a_snapshot_goes_on(void **state)
 		world_end();
 	}
 	assert_true(told);
-}
-
-/* Give a node a snapshot of another's state, as its leader would. */
-static void
-stage_by_hand(int from, int to, uint64_t stream)
-{
-	Machine    *m = &nodes[from].machine;
-	RaftSnapshot snapshot;
-	RaftMessage message;
-	ReplicaStatus leader;
-	WireChunkResult result;
-	uint8_t		bytes[16];
-	uint8_t		encoded[4096];
-
-	replica_status(nodes[from].replica, &leader);
-	pthread_mutex_lock(&m->lock);
-	put_le64(bytes, m->applied);
-	put_le64(bytes + 8, m->state);
-	pthread_mutex_unlock(&m->lock);
-	memset(&snapshot, 0, sizeof(snapshot));
-	snapshot.index = get_le64(bytes);
-	snapshot.term = leader.term;
-	snapshot.conf = conf_of(3);
-	snapshot.id = stream;
-	memset(&message, 0, sizeof(message));
-	message.type = RAFT_SNAP;
-	message.group = GROUP;
-	message.from = (uint64_t) from * 10;
-	message.to = (uint64_t) to * 10;
-	message.term = leader.term;
-	message.index = snapshot.index;
-	message.log_term = snapshot.term;
-	message.snapshot = &snapshot;
-	assert_true(raft_message_size(&message) <= sizeof(encoded));
-	raft_message_encode(&message, encoded);
-	for (uint32_t i = 0; i < sizeof(bytes); i++)
-	{
-		WireChunk	chunk = {.group = GROUP, .to = message.to, .stream = stream, .seq = i};
-
-		chunk.data = bytes_of(bytes + i, 1);
-		chunk.last = i + 1 == sizeof(bytes);
-		if (chunk.last)
-			chunk.message = bytes_of(encoded, raft_message_size(&message));
-		replica_stage(nodes[to].replica, &chunk, &result);
-		assert_int_equal(result.status, VT_OK);
-		assert_int_equal(result.next, i + 1);
-	}
-}
-
-/* Closed while the log's new base is on its way to the disk: the next life installs. */
-static void
-closed_before_it_is_installed(void **state)
-{
-	uint64_t	last = 0;
-	int			leader;
-	int			away;
-
-	(void) state;
-	world_begin(3, 9);
-	for (uint64_t round = 1; round <= 10; round++)
-	{
-		Machine    *m;
-
-		last = write_one(0);
-		await_agreement(last);
-		leader = await_leader();
-		away = leader % 3 + 1;
-		m = &nodes[away].machine;
-		pthread_mutex_lock(&net.lock);
-		for (int i = 1; i <= 3; i++)
-			net.cut[away][i] = net.cut[i][away] = true;
-		pthread_mutex_unlock(&net.lock);
-		for (uint32_t i = 0; i < 5; i++)
-			last = write_one(i);
-		stage_by_hand(await_leader(), away, round);
-		node_down(away);
-		replica_close(nodes[away].replica);
-		pthread_mutex_lock(&m->lock);
-		m->closed = true;
-		pthread_mutex_unlock(&m->lock);
-		replica_host_stop(nodes[away].host);
-		store_close(nodes[away].log);
-		node_start(away);
-		node_open(away, NULL);
-		pthread_mutex_lock(&net.lock);
-		memset(net.cut, 0, sizeof(net.cut));
-		pthread_mutex_unlock(&net.lock);
-		last = write_one(1);
-		await_agreement(last);
-	}
-	world_end();
 }
 
 /* -- A host that is never at rest ------------------------------------------- */
@@ -533,7 +415,6 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_slow_snapshot_is_of_use, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_goes_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_that_never_comes, scratch_make, scratch_remove),
-		cmocka_unit_test_setup_teardown(closed_before_it_is_installed, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(time_goes_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_full_disk, scratch_make, scratch_remove),
 		cmocka_unit_test(packed),

@@ -26,42 +26,12 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "replica/replica.h"
+#include "replica_machine.h"
 #include "scratch.h"
 
 #define GROUP 7
 #define NODES 4
-#define HISTORY 20000
 #define PATIENCE_US (120 * INT64_C(1000000))
-
-/*
- * A state machine that keeps a running hash after each index.  Its durable
- * half is what a checkpoint or a snapshot left; a new life begins there.
- */
-typedef struct Machine
-{
-	pthread_mutex_t lock;
-	uint64_t	chain[HISTORY]; /* after index i; 0 = not known (in a snapshot) */
-	uint64_t	applied;
-	uint64_t	state;			/* chain at applied */
-	uint64_t	durable;
-	uint64_t	durable_state;
-
-	/* A snapshot on its way in: three numbers, a byte a chunk */
-	uint64_t	stream;
-	uint32_t	next;
-	uint8_t		staged[16];
-	uint64_t	installs;
-	uint64_t	led;			/* commands that were proposed here */
-
-	/* A test stands in the middle of an installation */
-	pthread_cond_t changed;
-	bool		hold;
-	bool		held;
-	bool		hold_load;		/* the same, of the loading after it */
-	bool		loading;
-	bool		closed;			/* may not be called any more */
-	atomic_bool full;			/* no room for a snapshot */
-} Machine;
 
 typedef struct Node
 {
@@ -79,6 +49,7 @@ typedef struct Net
 	pthread_mutex_t stage_lock; /* before lock; held by whoever stops a node */
 	Prng		prng;
 	atomic_uint loss;			/* percent */
+	atomic_bool lose_questions; /* those of reads away from the leader, and answers */
 	bool		cut[NODES + 1][NODES + 1];
 	atomic_ullong chunks;
 	atomic_bool hold_chunks;	/* whoever sends one waits */
@@ -92,157 +63,6 @@ static Net	net;
 
 /* For hosts that are started from now on: the log of all groups. */
 static uint64_t log_bound;
-
-/* -- The machine ----------------------------------------------------------- */
-
-static VtStatus
-machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	(void) err;
-	pthread_mutex_lock(&m->lock);
-	for (size_t i = 0; i < n; i++)
-	{
-		uint64_t	hash = hash_checksum(commands[i].bytes);
-
-		Assert(commands[i].index > m->applied && commands[i].index < HISTORY);
-		m->state = prng_mix(m->state ^ hash ^ commands[i].index);
-		m->applied = commands[i].index;
-		m->led += commands[i].led;
-		m->chain[m->applied] = m->state;
-	}
-	Assert(applied >= m->applied && applied < HISTORY);
-	m->applied = applied;
-	m->chain[applied] = m->state;
-	pthread_mutex_unlock(&m->lock);
-	return VT_OK;
-}
-
-static VtStatus
-machine_checkpoint(void *arg, uint64_t *index, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	(void) err;
-	pthread_mutex_lock(&m->lock);
-	if (m->applied > m->durable)	/* else: installed and not yet loaded */
-	{
-		m->durable = m->applied;
-		m->durable_state = m->state;
-	}
-	*index = m->durable;
-	pthread_mutex_unlock(&m->lock);
-	return VT_OK;
-}
-
-typedef struct Stream
-{
-	uint8_t		bytes[16];
-	size_t		at;
-} Stream;
-
-static VtStatus
-machine_snapshot_open(void *arg, void **out, uint64_t *index, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-	Stream	   *stream = vt_alloc0(sizeof(Stream));
-
-	(void) err;
-	pthread_mutex_lock(&m->lock);
-	*index = m->applied;
-	put_le64(stream->bytes, m->applied);
-	put_le64(stream->bytes + 8, m->state);
-	pthread_mutex_unlock(&m->lock);
-	*out = stream;
-	return VT_OK;
-}
-
-static VtStatus
-machine_snapshot_read(void *arg, size_t bytes, Buf *out, bool *last, VtError *err)
-{
-	Stream	   *stream = (Stream *) arg;
-
-	(void) bytes;
-	(void) err;
-	buf_put_u8(out, stream->bytes[stream->at++]);
-	*last = stream->at == sizeof(stream->bytes);
-	return VT_OK;
-}
-
-static void
-machine_snapshot_close(void *arg)
-{
-	free(arg);
-}
-
-static VtStatus
-machine_stage(void *arg, const WireChunk *chunk, uint32_t *next, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	if (atomic_load(&m->full))
-		return vt_fail(err, VT_FULL, "the disk is full");
-	if (chunk->seq == 0 && chunk->stream != m->stream)
-	{
-		m->stream = chunk->stream;
-		m->next = 0;
-	}
-	if (chunk->stream != m->stream)
-		return vt_fail(err, VT_LEASE_GONE, "another stream");
-	if (chunk->seq == m->next)
-	{
-		assert_int_equal(chunk->data.len, 1);
-		m->staged[m->next++] = chunk->data.data[0];
-	}
-	*next = m->next;
-	return VT_OK;
-}
-
-static VtStatus
-machine_install(void *arg, uint64_t stream, uint64_t index, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	pthread_mutex_lock(&m->lock);
-	Assert(!m->closed);
-	m->held = m->hold;
-	pthread_cond_broadcast(&m->changed);
-	while (m->hold)
-		pthread_cond_wait(&m->changed, &m->lock);
-	m->held = false;
-	if (stream != m->stream || m->next != sizeof(m->staged) || get_le64(m->staged) != index)
-	{
-		pthread_mutex_unlock(&m->lock);
-		return vt_fail(err, VT_CORRUPT, "what is staged is not what is installed");
-	}
-	Assert(index > m->applied);
-	m->durable = index;
-	m->durable_state = get_le64(m->staged + 8);
-	m->installs++;
-	pthread_mutex_unlock(&m->lock);
-	return VT_OK;
-}
-
-static VtStatus
-machine_load(void *arg, uint64_t index, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	(void) err;
-	pthread_mutex_lock(&m->lock);
-	m->loading = m->hold_load;
-	pthread_cond_broadcast(&m->changed);
-	while (m->hold_load)
-		pthread_cond_wait(&m->changed, &m->lock);
-	m->loading = false;
-	Assert(index == m->durable);
-	m->applied = m->durable;
-	m->state = m->durable_state;
-	m->chain[index] = m->state;
-	pthread_mutex_unlock(&m->lock);
-	return VT_OK;
-}
 
 static void
 pause_ms(int ms)
@@ -266,13 +86,25 @@ gets_through(int from, uint64_t to)
 	return through;
 }
 
+/* Notes of reads away from the leader are among them (docs/wire.md). */
+static bool
+has_questions(Bytes messages)
+{
+	for (size_t i = 0; i + 4 <= messages.len; i++)
+		if (memcmp(messages.data + i, "VRDX", 4) == 0)
+			return true;
+	return false;
+}
+
 static void
 net_send(void *arg, uint64_t to, Buf *messages)
 {
 	Node	   *from = (Node *) arg;
 
+	bool		lost = atomic_load(&net.lose_questions) && has_questions(buf_bytes(messages));
+
 	/* The lock keeps the receiver from being stopped in the middle. */
-	if (gets_through(from->number, to))
+	if (!lost && gets_through(from->number, to))
 	{
 		pthread_mutex_lock(&net.lock);
 		if (nodes[to].up)
@@ -400,7 +232,7 @@ node_open(int number, const RaftConf *founders)
 	RaftSnapshot base;
 	ReplicaMachine machine = {
 		machine_apply, machine_checkpoint, machine_snapshot_open, machine_snapshot_read,
-		machine_snapshot_close, machine_stage, machine_install, machine_load, m
+		machine_snapshot_close, machine_stage, machine_unstage, machine_install, machine_load, m
 	};
 	VtError		err = {0};
 	VtStatus	status = replica_create(node->host, GROUP, (uint64_t) number * 10, founders, 0, &err);
@@ -647,6 +479,24 @@ await_agreement(uint64_t index)
 		}
 	}
 	assert_true(chain != 0);
+}
+
+/* Stop one that follows, and let the others go on until their logs do not reach back to it. */
+static inline int
+leave_behind(uint64_t *last)
+{
+	uint64_t	was = write_one(0);
+	int			away;
+
+	await_agreement(was);
+	away = await_leader() % 3 + 1;
+	node_stop(away, true);
+	for (uint32_t i = 0; i < 400; i++)
+		*last = write_one(i);
+	for (int i = 1; i <= 3; i++)
+		if (nodes[i].up)
+			await_base(i, was);
+	return away;
 }
 
 #endif							/* TEST_REPLICA_WORLD_H */
