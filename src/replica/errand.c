@@ -11,6 +11,10 @@
  * time.  An errand of theirs may come back to its queue to be gone on with later
  * (send.c), and the others have their turn meanwhile.
  *
+ * One that is open keeps old rows, the log from there on, and perhaps a graph that
+ * is written into a file.  So few are, one for a node, and hundreds of groups that a
+ * peer lags behind in wait for their turn with nothing open.
+ *
  *-------------------------------------------------------------------------
  */
 #include "replica/replica.h"
@@ -22,6 +26,22 @@
 
 #define FETCH_BYTES (4u << 20)
 
+static void
+turn_over(Errand *errand)
+{
+	ReplicaHost *host = errand->replica->host;
+
+	if (!errand->turn)
+		return;
+	errand->turn = false;
+	pthread_mutex_lock(&host->sends.lock);
+	for (int i = 0; i < OPEN_MAX; i++)
+		if (host->open[i] == errand->node)
+			host->open[i] = 0;
+	pthread_cond_broadcast(&host->sends.ready);
+	pthread_mutex_unlock(&host->sends.lock);
+}
+
 void
 errand_free(Errand *errand)
 {
@@ -30,6 +50,7 @@ errand_free(Errand *errand)
 	free(errand->entries);
 	buf_free(&errand->message);
 	send_close(errand);
+	turn_over(errand);
 	free(errand);
 }
 
@@ -171,6 +192,24 @@ is_busy_with(const ErrandQueue *queue, const Replica *replica, uint64_t node)
 	return false;
 }
 
+/* May a snapshot be opened for this node?  With the lock of host->sends held. */
+static bool
+is_its_turn(ReplicaHost *host, uint64_t node)
+{
+	uint64_t   *free_place = NULL;
+
+	for (uint64_t *open = host->open; open < host->open + OPEN_MAX; open++)
+	{
+		if (*open == node)
+			return false;
+		if (*open == 0)
+			free_place = open;
+	}
+	if (free_place)
+		*free_place = node;
+	return free_place != NULL;
+}
+
 /* The first that may be run now; NULL: none, and *wait_us says for how long. */
 static Errand *
 take_next(ErrandQueue *queue, int64_t *wait_us)
@@ -190,6 +229,8 @@ take_next(ErrandQueue *queue, int64_t *wait_us)
 				*wait_us = errand->not_before_us - now;
 			continue;
 		}
+		if (errand->kind == ERRAND_OPEN && !(errand->turn = is_its_turn(errand->replica->host, errand->node)))
+			continue;			/* until another is over */
 		*p = errand->next;
 		if (!*p)
 			queue->end = p;
@@ -289,6 +330,11 @@ queue_stop(ErrandQueue *queue)
 		queue->first = errand->next;
 		errand_free(errand);
 	}
+}
+
+static void
+queue_free(ErrandQueue *queue)
+{
 	pthread_mutex_destroy(&queue->lock);
 	pthread_cond_destroy(&queue->ready);
 	pthread_cond_destroy(&queue->idle);
@@ -301,6 +347,14 @@ errands_stop(ReplicaHost *host)
 	queue_stop(&host->fetches);
 	queue_stop(&host->installs);
 	queue_stop(&host->sends);
+}
+
+void
+errands_free(ReplicaHost *host)
+{
+	queue_free(&host->fetches);
+	queue_free(&host->installs);
+	queue_free(&host->sends);
 }
 
 /* With the queue's lock held. */

@@ -184,6 +184,7 @@ replica_host_stop(ReplicaHost *host)
 	}
 	for (size_t i = 0; i < host->noutboxes; i++)
 		buf_free(&host->outboxes[i].messages);
+	errands_free(host);
 	free(host->outboxes);
 	free(host->groups);
 	free(host->apply_pool);

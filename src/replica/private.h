@@ -90,6 +90,7 @@ typedef struct Errand
 	/* OPEN, SEND */
 	uint64_t	to;
 	uint64_t	node;
+	bool		turn;			/* it is one of host->open */
 	void	   *stream;
 	struct Ahead *ahead;		/* reads it; NULL: not yet */
 	Buf			message;
@@ -118,6 +119,7 @@ typedef struct Sending
 } Sending;
 
 #define SENDERS 2				/* snapshots that are sent at a time */
+#define OPEN_MAX 4				/* and so many are open: one may be to a node that has just died */
 
 typedef struct ErrandThread
 {
@@ -342,6 +344,7 @@ struct ReplicaHost
 	ErrandQueue installs;
 	ErrandQueue sends;
 	int64_t		send_free_us;	/* when the rate lets the next chunk go; sends.lock */
+	uint64_t	open[OPEN_MAX]; /* nodes that a snapshot is open for, 0: none; sends.lock */
 	FullNode	full[FULL_NODES];	/* the latest; sends.lock */
 
 	/* The writer */
@@ -433,6 +436,7 @@ extern void snapshot_forget_all(Replica *replica);
 /* errand.c */
 extern void errands_start(ReplicaHost *host);
 extern void errands_stop(ReplicaHost *host);
+extern void errands_free(ReplicaHost *host);	/* no errand is left */
 extern void errand_put(ErrandQueue *queue, Errand *errand);
 extern void errand_free(Errand *errand);
 

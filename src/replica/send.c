@@ -60,10 +60,11 @@ send_open(Errand *errand)
 {
 	Replica    *replica = errand->replica;
 	VtError		err = {0};
-	VtStatus	status = replica->machine.snapshot_open(replica->machine.state, &errand->stream,
-														&errand->index, &err);
 
-	errand->ok = status == VT_OK;
+	/* Of those that have waited for their turn the first may have found out. */
+	if (send_is_full(replica->host, errand->node))
+		return;
+	errand->ok = replica->machine.snapshot_open(replica->machine.state, &errand->stream, &errand->index, &err) == VT_OK;
 	if (!errand->ok)
 	{
 		errand->stream = NULL;
