@@ -13,8 +13,12 @@
  * So an answer must belong to its question.  Numbers come from one counter of the
  * process, which begins at random: what was said to an earlier life of the replica,
  * or comes twice, belongs to nobody.  Notes may be lost like any message; a question
- * that is not answered ends after some ticks, or with the leader it was put to, and
- * whoever asked turns to somebody else.
+ * that is not answered ends after some ticks, or with the leader it was put to, and so
+ * does one whose index is not applied here by then: whoever asked turns to somebody else.
+ *
+ * Whoever asks holds the machine meanwhile, and a snapshot that is installed waits
+ * until nobody does.  So once the log has a new base nothing is asked any more, and
+ * what was asked ends (snapshot_install).
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +29,7 @@
 #include "base/breaks.h"
 #include "private.h"
 
-#define PATIENCE_TICKS 20
+#define PATIENCE_TICKS 20		/* for the answer, and then for its index to be applied */
 
 typedef enum FarKind
 {
@@ -125,7 +129,7 @@ far_ask(Replica *replica, ReplicaDone done, void *arg)
 	FarRead    *read;
 
 	raft_get_status(replica->raft, &status);
-	if (status.leader == 0 || status.leader == replica->id || replica->gone)
+	if (status.leader == 0 || status.leader == replica->id || replica->gone || replica->install_seq)
 		return false;
 	if (host->far_number == 0)
 	{
@@ -168,6 +172,8 @@ take_answer(Replica *replica, const Note *note)
 		waiter->index = vt_broken("RI-wait") ? 1 : note->index;
 		waiter->done = read->done;
 		waiter->arg = read->arg;
+		waiter->ends = replica->far_waits = true;
+		waiter->until = replica->host->ticks + PATIENCE_TICKS;
 		pthread_mutex_lock(&replica->lock);
 		waiter->next = replica->reads;
 		replica->reads = waiter;
@@ -177,9 +183,9 @@ take_answer(Replica *replica, const Note *note)
 	free(read);
 }
 
-/* Those whose time is over, or whose leader is not the leader any more; or all. */
-void
-far_give_up(Replica *replica, VtStatus status, bool all)
+/* Those questions that nobody will answer; or all. */
+static void
+end_questions(Replica *replica, VtStatus status, bool all)
 {
 	RaftStatus	now;
 
@@ -199,6 +205,56 @@ far_give_up(Replica *replica, VtStatus status, bool all)
 		read->done(read->arg, status, 0, bytes_of(NULL, 0));
 		free(read);
 	}
+}
+
+/* Their index was not applied in time: this replica lags. */
+static void
+end_waits(Replica *replica)
+{
+	Waiter	   *over = NULL;
+
+	if (!replica->far_waits)
+		return;
+	replica->far_waits = false;
+	pthread_mutex_lock(&replica->lock);
+	for (Waiter **p = &replica->reads; *p;)
+	{
+		Waiter	   *waiter = *p;
+		bool		is_over = waiter->ends && (int32_t) (replica->host->ticks - waiter->until) >= 0;
+
+		replica->far_waits |= waiter->ends && !is_over;
+		if (!is_over)
+		{
+			p = &waiter->next;
+			continue;
+		}
+		*p = waiter->next;
+		waiter->next = over;
+		over = waiter;
+	}
+	pthread_mutex_unlock(&replica->lock);
+	while (over)
+	{
+		Waiter	   *waiter = over;
+
+		over = waiter->next;
+		waiter->done(waiter->arg, VT_BEHIND, 0, bytes_of(NULL, 0));
+		free(waiter);
+	}
+}
+
+/* Those whose time is over, or whose leader is not the leader any more. */
+void
+far_tick(Replica *replica)
+{
+	end_questions(replica, VT_NOT_LEADER, false);
+	end_waits(replica);
+}
+
+void
+far_give_up(Replica *replica, VtStatus status)
+{
+	end_questions(replica, status, true);
 }
 
 /* -- Who is asked -------------------------------------------------------------- */

@@ -133,7 +133,7 @@ forget_asked(Replica *replica, const Waiter *waiter)
 void
 group_fail_asked(Replica *replica, VtStatus status)
 {
-	far_give_up(replica, status, true);
+	far_give_up(replica, status);
 	while (replica->asked)
 	{
 		Waiter	   *waiter = replica->asked;

@@ -150,6 +150,8 @@ typedef struct Waiter
 	uint64_t	index;
 	uint64_t	term;			/* proposals; 0 for reads */
 	uint32_t	bytes;
+	bool		ends;			/* a read whose index another replica said: waits until */
+	uint32_t	until;			/* this tick at most */
 	ReplicaDone done;
 	void	   *arg;
 } Waiter;
@@ -233,6 +235,7 @@ struct Replica
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
 	Waiter	  **asked_end;
 	FarRead    *far;			/* questions put to the leader */
+	bool		far_waits;		/* some of `reads` may have an end */
 
 	/* The stepper's, too: sleep.c */
 	bool		asleep;
@@ -463,7 +466,8 @@ extern bool far_ask(Replica *replica, ReplicaDone done, void *arg);	/* false: no
 extern bool far_is_note(Bytes bytes);
 extern void far_note(ReplicaHost *host, Bytes bytes, uint64_t node);
 extern void far_answer(ReplicaHost *host, Bytes note, uint64_t node);
-extern void far_give_up(Replica *replica, VtStatus status, bool all);
+extern void far_tick(Replica *replica);
+extern void far_give_up(Replica *replica, VtStatus status);
 
 /* compact.c, with the step lock held */
 #define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */

@@ -288,7 +288,8 @@ extern void replica_read(Replica *replica, ReplicaDone done, void *arg);
 
 /*
  * The same at any replica: one that does not lead asks who does, and waits until it
- * has applied what that one says.  VT_NOT_LEADER when it knows none, or none answers.
+ * has applied what that one says.  VT_NOT_LEADER when it knows none, none answers, or a
+ * snapshot is to be installed here; VT_BEHIND when it does not apply that within a second.
  */
 extern void replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg);
 

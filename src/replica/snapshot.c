@@ -368,6 +368,7 @@ snapshot_install(Replica *replica)
 	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
 
 	snapshot_cease(replica);
+	far_give_up(replica, VT_NOT_LEADER);
 	group_fail_waiters(replica, VT_NOT_LEADER, false);
 	errand->id = replica->installing.id;
 	errand->index = replica->installing.index;

@@ -98,7 +98,7 @@ tick_all(ReplicaHost *host)
 			peers_publish(r);
 		if (r->heir_ticks > 0 && --r->heir_ticks == 0)
 			peers_inherit(r);
-		far_give_up(r, VT_NOT_LEADER, false);
+		far_tick(r);
 		if (raft_tick(r->raft) == VT_OK && raft_has_ready(r->raft))
 			host_mark_dirty(r);
 	}

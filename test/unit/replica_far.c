@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_far.c
+ *	  Linearizable reads away from the leader end, whatever happens to the replica:
+ *	  who asks holds its machine, and others wait for that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "../../src/replica/private.h"
+#include "replica_world.h"
+
+static bool
+is_answered(Question *q)
+{
+	bool		done;
+
+	pthread_mutex_lock(&q->lock);
+	done = q->done;
+	pthread_mutex_unlock(&q->lock);
+	return done;
+}
+
+/* The answer, which must come though the machine is held all the time. */
+static VtStatus
+answer_of(Question *q)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (!is_answered(q))
+	{
+		if (clock_now_us() > until)
+			fail_msg("a read waits for ever");
+		pause_ms(1);
+	}
+	return q->status;
+}
+
+static VtStatus
+read_at(int number)
+{
+	Question	q = QUESTION;
+
+	replica_read_anywhere(nodes[number].replica, on_done, &q);
+	return answer_of(&q);
+}
+
+/* Until a question is on its way to the leader; it is lost. */
+static void
+ask_in_vain(int number, Question *q)
+{
+	Replica    *replica = nodes[number].replica;
+	bool		asked = false;
+
+	atomic_store(&net.lose_questions, true);
+	while (!asked)
+	{
+		*q = (Question) QUESTION;
+		replica_read_anywhere(replica, on_done, q);
+		pthread_mutex_lock(&replica->host->step_lock);
+		asked = replica->far != NULL;
+		pthread_mutex_unlock(&replica->host->step_lock);
+		if (!asked)
+			assert_int_not_equal(answer_of(q), VT_OK);
+	}
+}
+
+/* What was asked before a snapshot is installed ends, and nothing is asked before it is. */
+static void
+a_snapshot_waits_for_no_read(void **state)
+{
+	Question	q = QUESTION;
+	uint64_t	last = 0;
+	Machine    *m;
+	Replica    *replica;
+	int			away;
+
+	(void) state;
+	log_bound = 16384;
+	world_begin(3, 51);
+	away = leave_behind(&last);
+	m = &nodes[away].machine;
+	m->hold = true;
+	atomic_store(&net.hold_chunks, true);
+	node_start(away);
+	node_open(away, NULL);
+	replica = nodes[away].replica;
+	ask_in_vain(away, &q);
+	atomic_store(&net.hold_chunks, false);
+	machine_await_held(m);
+	pthread_mutex_lock(&replica->host->step_lock);
+	assert_null(replica->far);
+	pthread_mutex_unlock(&replica->host->step_lock);
+	assert_int_equal(answer_of(&q), VT_NOT_LEADER);
+
+	atomic_store(&net.lose_questions, false);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(read_at(away), VT_NOT_LEADER);
+	machine_go_on(m);
+	await_agreement(last);
+	world_end();
+}
+
+static bool
+leads(int number)
+{
+	ReplicaStatus status;
+
+	replica_status(nodes[number].replica, &status);
+	return status.leader;
+}
+
+/* False: the slow one, who applies nothing, leads by now, and there is no answer before it goes on. */
+static bool
+answered_beside(int slow, Question *q)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (!is_answered(q))
+	{
+		if (leads(slow))
+			return false;
+		if (clock_now_us() > until)
+			fail_msg("a question waits for ever");
+		pause_ms(1);
+	}
+	return true;
+}
+
+/*
+ * What a follower that does not come to what the leader says tells who asks.  False:
+ * it has come to lead, and the story is told once more.
+ */
+static bool
+lags_and_says_so(uint64_t seed)
+{
+	Question	write = QUESTION;
+	Question	read = QUESTION;
+	uint8_t		bytes[8] = {1};
+	uint64_t	last;
+	bool		told;
+	int			slow;
+	Machine    *m;
+
+	world_begin(3, seed);
+	last = write_one(0);
+	await_agreement(last);
+	slow = await_leader() % 3 + 1;
+	m = &nodes[slow].machine;
+	pthread_mutex_lock(&m->lock);
+	m->hold_apply = true;
+	pthread_mutex_unlock(&m->lock);
+	replica_propose(nodes[await_leader()].replica, bytes_of(bytes, sizeof(bytes)), on_done, &write);
+	told = answered_beside(slow, &write) && write.status == VT_OK;
+	for (int tries = 0; told && tries < 1000; tries++)
+	{
+		read = (Question) QUESTION;
+		replica_read_anywhere(nodes[slow].replica, on_done, &read);
+		told = answered_beside(slow, &read);
+		if (told)
+			assert_int_not_equal(read.status, VT_OK);
+		if (told && read.status == VT_BEHIND)
+			break;
+	}
+	machine_go_on(m);
+	if (told)
+		assert_int_equal(read.status, VT_BEHIND);
+	(void) answer_of(&write);
+	last = write_one(1);
+	await_agreement(last);
+	while (read_at(slow) != VT_OK)
+		;
+	world_end();
+	return told;
+}
+
+static void
+who_lags_says_so(void **state)
+{
+	bool		told = false;
+
+	(void) state;
+	for (uint64_t seed = 60; seed < 70 && !told; seed++)
+		told = lags_and_says_so(seed);
+	assert_true(told);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_snapshot_waits_for_no_read, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(who_lags_says_so, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests_name("replica_far", tests, NULL, NULL);
+}
