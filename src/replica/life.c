@@ -365,6 +365,8 @@ replica_destroy(Replica *replica, VtError *err)
 	io_drop_all(replica, replica->io_drops);
 	replica->io_drops = NULL;
 	io_drop(replica->host, replica->group, replica->stored_base + 1, replica->stored_last);
+	if (replica->install_seq)
+		io_drop(replica->host, replica->group, replica->stale_first, replica->stale_last);
 	finish_with(replica, store_batch_new());
 	return VT_OK;
 }
