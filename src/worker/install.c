@@ -156,6 +156,27 @@ check_staged(Shard *shard, uint64_t stream, uint64_t index, VtError *err)
 	return status;
 }
 
+/* A checkpoint that is being made comes to its end, and there is none until free_files(). */
+static void
+take_files(Shard *shard, uint64_t index)
+{
+	pthread_mutex_lock(&shard->files_lock);
+	while (shard->files != FILES_FREE)
+		pthread_cond_wait(&shard->files_free, &shard->files_lock);
+	shard->files = FILES_INSTALL;
+	shard->installing_at = index;
+	pthread_mutex_unlock(&shard->files_lock);
+}
+
+static void
+free_files(Shard *shard)
+{
+	pthread_mutex_lock(&shard->files_lock);
+	shard->files = FILES_FREE;
+	pthread_cond_broadcast(&shard->files_free);
+	pthread_mutex_unlock(&shard->files_lock);
+}
+
 /*
  * The files change places, durably.  Nobody may hold the shard, and no checkpoint
  * be made, before its new state is loaded as well; one thread does both.
@@ -166,7 +187,7 @@ shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 	Shard	   *shard = (Shard *) state;
 	VtStatus	status;
 
-	pthread_mutex_lock(&shard->files_lock);
+	take_files(shard, index);
 	close_gate(shard);
 	status = check_staged(shard, stream, index, err);
 	if (status == VT_OK)
@@ -180,7 +201,7 @@ shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 	if (status != VT_OK)
 	{
 		atomic_store(&shard->installing, false);
-		pthread_mutex_unlock(&shard->files_lock);
+		free_files(shard);
 	}
 	return status;
 }
@@ -198,7 +219,7 @@ shard_load_installed(void *state, uint64_t index, VtError *err)
 		status = vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu was not loaded as it came",
 						 (unsigned long long) shard->desc.shard);
 	atomic_store(&shard->installing, false);
-	pthread_mutex_unlock(&shard->files_lock);
+	free_files(shard);
 	if (status == VT_OK && shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
 	if (status == VT_OK && shard->on_split)

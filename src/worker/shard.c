@@ -484,6 +484,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->graph_lock, NULL);
 	pthread_mutex_init(&shard->checkpoint_lock, NULL);
 	pthread_mutex_init(&shard->files_lock, NULL);
+	pthread_cond_init(&shard->files_free, NULL);
 	pthread_mutex_init(&shard->content_lock, NULL);
 	pthread_mutex_init(&shard->gate_lock, NULL);
 	pthread_mutex_init(&shard->children_lock, NULL);
@@ -515,6 +516,7 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->graph_lock);
 	pthread_mutex_destroy(&shard->checkpoint_lock);
 	pthread_mutex_destroy(&shard->files_lock);
+	pthread_cond_destroy(&shard->files_free);
 	pthread_mutex_destroy(&shard->content_lock);
 	pthread_mutex_destroy(&shard->gate_lock);
 	pthread_mutex_destroy(&shard->children_lock);
@@ -579,75 +581,6 @@ shard_route_holds(const Shard *shard, uint32_t range_ver)
 {
 	atomic_thread_fence(memory_order_acquire);
 	return atomic_load(&shard->range_ver) == range_ver;
-}
-
-/*
- * Law S2: flush the memtable, then write the marker, synced.  Raises of the
- * fence below it are needed no more, but for the last one.
- */
-VtStatus
-shard_checkpoint(void *state, uint64_t *index, VtError *err)
-{
-	Shard	   *shard = (Shard *) state;
-	StoreBatch *batch = store_batch_new();
-	StoreIter  *iter;
-	Buf			last = {0};
-	Bytes		key;
-	Bytes		fence;
-	VtStatus	status;
-
-	pthread_mutex_lock(&shard->files_lock);
-	pthread_mutex_lock(&shard->checkpoint_lock);
-	*index = shard->applied;
-	pthread_mutex_unlock(&shard->checkpoint_lock);
-	status = vt_broken("S2-flush") ? VT_OK : store_flush(shard->rows, err);
-
-	iter = store_iter_open(shard->rows, bytes_of("f", 1), bytes_of("g", 1));
-	while (store_iter_next(iter, &key, &fence))
-	{
-		if (key.len != 9 || get_be64(key.data + 1) > *index)
-			break;
-		if (last.len)
-			store_batch_delete(batch, buf_bytes(&last));
-		buf_clear(&last);
-		buf_put(&last, key.data, key.len);
-	}
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
-	if (status == VT_OK)
-		status = sessions_trim(shard->rows, *index, batch, err);
-	if (*index >= shard->newest)
-		store_batch_delete(batch, bytes_of("w", 1));
-	if (status == VT_OK)
-		status = shard_write_marker(shard->rows, batch, *index, err);
-	pthread_mutex_unlock(&shard->files_lock);
-	buf_free(&last);
-	store_batch_free(batch);
-	return status;
-}
-
-/*
- * With the marker the applied index is believed (load_position), so it must be
- * of this boot: one that survived a power loss may stand beyond holes that
- * replay has not filled yet.
- */
-VtStatus
-shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err)
-{
-	VtId		boot = store_boot_id();
-	Buf			value = {0};
-	uint8_t		number[8];
-	VtStatus	status;
-
-	buf_put_u64(&value, index);
-	buf_put_id(&value, &boot);
-	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
-	put_le64(number, index);
-	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
-	status = store_write(rows, batch, true, err);
-	buf_free(&value);
-	return status;
 }
 
 ReplicaMachine

@@ -147,7 +147,15 @@ typedef struct Shard
 
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
-	pthread_mutex_t files_lock; /* held by a checkpoint and by an installation */
+	pthread_mutex_t files_lock; /* of these three; not held while files are worked on */
+	pthread_cond_t files_free;
+	enum
+	{
+		FILES_FREE,
+		FILES_CHECKPOINT,
+		FILES_INSTALL			/* until the new state is loaded */
+	}			files;
+	uint64_t	installing_at;	/* where the snapshot stands that is being installed */
 	pthread_mutex_t content_lock;	/* guards records for shard_figures() */
 } Shard;
 

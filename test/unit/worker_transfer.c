@@ -251,6 +251,66 @@ streams_do_not_mix(void **state)
 	shard_close(from);
 }
 
+/* What is staged and not wanted takes no room, and the next stream begins as ever. */
+static void
+staged_in_vain(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	char		path[300];
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 200, 1);
+	assert_int_equal(shard_unstage(to, &err), VT_OK);
+	for (uint32_t chunks = 4; chunks != 0; chunks = chunks == 4 ? UINT32_MAX : 0)
+	{
+		send(from, to, 1, chunks);
+		shard_staged_path(path, sizeof(path), to->directory, SHARD, 1);
+		assert_int_equal(access(path, F_OK), 0);
+		assert_int_equal(shard_unstage(to, &err), VT_OK);
+		assert_int_equal(access(path, F_OK), -1);
+		assert_int_equal(shard_install(to, 1, 200, &err), VT_NOT_FOUND);
+	}
+	index = send(from, to, 1, UINT32_MAX);
+	assert_int_equal(shard_install(to, 1, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	assert_int_equal(records_count(to->records), 203);
+	shard_close(to);
+	shard_close(from);
+}
+
+/* One thread makes the checkpoints of all shards: it never waits until a large one is loaded. */
+static void
+no_checkpoint_waits_for_a_load(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	uint64_t	index;
+	uint64_t	durable = 0;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 200, 1);
+	index = send(from, to, 1, UINT32_MAX);
+	assert_int_equal(shard_install(to, 1, index, &err), VT_OK);
+	assert_int_equal(shard_checkpoint(to, &durable, &err), VT_OK);
+	assert_int_equal(durable, index);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	fill(to, 200, 10, index + 1);
+	assert_int_equal(shard_checkpoint(to, &durable, &err), VT_OK);
+	assert_int_equal(durable, index + 10);
+
+	/* Nor after one that was not installed. */
+	assert_int_equal(shard_install(to, 7, index, &err), VT_NOT_FOUND);
+	fill(to, 210, 10, index + 11);
+	assert_int_equal(shard_checkpoint(to, &durable, &err), VT_OK);
+	assert_int_equal(durable, index + 20);
+	shard_close(to);
+	shard_close(from);
+}
+
 /* The base of the log names a stream that was staged: a start puts it in place. */
 static void
 a_crash_in_the_middle(void **state)
@@ -464,6 +524,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(in_place_of_what_was_there, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(streams_do_not_mix, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(staged_in_vain, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(no_checkpoint_waits_for_a_load, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
