@@ -1,108 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * records.c
- *	  A shard's records in memory.
+ *	  A shard's records in memory: putting, deleting, moving and finding them.
  *
- * The graph hands out slots and says when one may be used again; a head for
- * each lies here, in chunks that never move: the first has FIRST heads, each
- * further one twice as many as the one before.  The id map is an
- * open-addressing table from id to the slot of its newest version.
+ * How they lie there is in records_inside.h, their files are in records_file.c.
  *
  *-------------------------------------------------------------------------
  */
-#include "records.h"
+#include "records_inside.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/breaks.h"
 #include "base/hash.h"
-#include "tune.h"
-
-#define FIRST_SHIFT 8
-#define FIRST (1u << FIRST_SHIFT)
-#define CHUNKS (31 - FIRST_SHIFT)	/* enough for HNSW_MAX_SLOTS */
-#define MAP_FIRST 1024
-#define MAP_DEAD (UINT32_MAX - 1)
-#define NONE HNSW_NO_SLOT
-
-/* Ids up to this long need no memory of their own. */
-#define ID_INLINE 8
-
-typedef struct Head
-{
-	atomic_uint_fast64_t version;	/* 0 = dead or not yet published */
-	union
-	{
-		uint8_t		here[ID_INLINE];
-		uint8_t    *elsewhere;	/* malloc'd; until the slot is used again */
-	}			id;
-	uint32_t	id_len;
-} Head;
-
-struct Records
-{
-	RecordsOptions opt;
-	Hnsw	   *graph;
-	Tune	   *tune;
-	float	   *vector;			/* of the apply thread: dim floats, aligned */
-	atomic_uint_fast64_t live;
-	atomic_uint_fast64_t changes;	/* puts and deletes */
-	atomic_uint_fast64_t moves;
-	atomic_llong graph_bytes;
-	atomic_llong own_bytes;
-
-	atomic_uint_fast64_t stats[RECORD_STATS];	/* times in nanoseconds */
-
-	_Atomic(Head *) chunks[CHUNKS];
-	uint32_t	nheads;			/* slots seen so far; the apply thread's */
-
-	/* The map; changed by the apply thread, and by compaction */
-	pthread_mutex_t map_lock;
-	uint32_t   *map;			/* slot, NONE or MAP_DEAD */
-	uint32_t	map_size;		/* a power of two */
-	uint32_t	map_used;		/* entries, dead marks included */
-
-	/*
-	 * While a file is loaded: the version that it gives a slot, 0 where a row has
-	 * claimed it or none may.  What may be claimed is in the map, one slot for an id,
-	 * and counted in live.
-	 */
-	uint64_t   *claims;
-	uint32_t	nclaims;
-};
-
-/* Chunk k holds the slots from FIRST * (2^k - 1) on, FIRST * 2^k of them. */
-static int
-chunk_of(uint32_t slot)
-{
-	return 31 - __builtin_clz(slot + FIRST) - FIRST_SHIFT;
-}
-
-static Head *
-head_of(const Records *records, uint32_t slot)
-{
-	int			k = chunk_of(slot);
-
-	return atomic_load_explicit(&records->chunks[k], memory_order_acquire) + (slot + FIRST - (FIRST << k));
-}
-
-static Bytes
-id_of(const Head *head)
-{
-	return bytes_of(head->id_len > ID_INLINE ? head->id.elsewhere : head->id.here, head->id_len);
-}
-
-/* Ids in their order give labels in their order; equal ones when they begin alike. */
-static uint64_t
-label_of(Bytes id)
-{
-	uint8_t		first[8] = {0};
-
-	memcpy(first, id.data, id.len < sizeof(first) ? id.len : sizeof(first));
-	return get_be64(first);
-}
 
 static void
 on_graph_memory(void *arg, int64_t bytes)
@@ -112,8 +22,8 @@ on_graph_memory(void *arg, int64_t bytes)
 
 static bool on_move(void *arg, uint32_t from, uint32_t to);
 
-static HnswOptions
-graph_options(Records *records)
+HnswOptions
+records_graph_options(Records *records)
 {
 	HnswOptions options = {
 		.dim = records->opt.dim,
@@ -133,9 +43,8 @@ graph_options(Records *records)
 	return options;
 }
 
-/* Without a graph yet. */
-static Records *
-make_records(const RecordsOptions *options)
+Records *
+records_make(const RecordsOptions *options)
 {
 	Records    *records = vt_alloc0(sizeof(Records));
 
@@ -153,8 +62,8 @@ make_records(const RecordsOptions *options)
 VtStatus
 records_new(const RecordsOptions *options, Records **out, VtError *err)
 {
-	Records    *records = make_records(options);
-	HnswOptions graph = graph_options(records);
+	Records    *records = records_make(options);
+	HnswOptions graph = records_graph_options(records);
 	VtStatus	status = hnsw_create(&graph, &records->graph, err);
 
 	records->opt.vectors = NULL;
@@ -188,9 +97,8 @@ records_free(Records *records)
 
 /* -- The map --------------------------------------------------------------- */
 
-/* Position of an id in the map; *place is where it would be put. */
-static uint32_t
-map_find(const Records *records, Bytes id, uint32_t *place)
+uint32_t
+records_map_find(const Records *records, Bytes id, uint32_t *place)
 {
 	uint32_t	mask = records->map_size - 1;
 	uint32_t	free_place = NONE;
@@ -217,9 +125,8 @@ map_find(const Records *records, Bytes id, uint32_t *place)
 	}
 }
 
-/* A table with room, without dead marks. */
-static void
-map_grow(Records *records)
+void
+records_map_grow(Records *records)
 {
 	uint32_t	old_size = records->map_size;
 	uint32_t   *old = records->map;
@@ -238,7 +145,7 @@ map_grow(Records *records)
 
 		if (old[i] == NONE || old[i] == MAP_DEAD)
 			continue;
-		map_find(records, id_of(head_of(records, old[i])), &place);
+		records_map_find(records, id_of(head_of(records, old[i])), &place);
 		records->map[place] = old[i];
 		records->map_used++;
 	}
@@ -257,9 +164,8 @@ records_version(Records *records, Bytes id)
 
 /* -- Changing -------------------------------------------------------------- */
 
-/* There is a head for this slot from now on; under map_lock once there are other threads. */
-static void
-head_make(Records *records, uint32_t slot)
+void
+records_head_make(Records *records, uint32_t slot)
 {
 	/* A file may leave out slots: heads are there for all before this one. */
 	for (int k = chunk_of(records->nheads); k <= chunk_of(slot); k++)
@@ -273,9 +179,8 @@ head_make(Records *records, uint32_t slot)
 	}
 }
 
-/* The head of a slot that was just reserved, with its id. */
-static Head *
-head_fill(Records *records, uint32_t slot, Bytes id)
+Head *
+records_head_fill(Records *records, uint32_t slot, Bytes id)
 {
 	Head	   *head = head_of(records, slot);
 
@@ -321,9 +226,8 @@ vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element)
 	}
 }
 
-/* Into records->vector, aligned. */
-static const float *
-read_vector(Records *records, const uint8_t *vector)
+const float *
+records_read_vector(Records *records, const uint8_t *vector)
 {
 	vector_take(records->vector, vector, records->opt.dim, records->opt.element);
 	return records->vector;
@@ -341,10 +245,10 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	if (status != VT_OK)
 		return status;
 	pthread_mutex_lock(&records->map_lock);
-	head_make(records, slot);
+	records_head_make(records, slot);
 	pthread_mutex_unlock(&records->map_lock);
-	head = head_fill(records, slot, id);
-	(void) read_vector(records, vector);
+	head = records_head_fill(records, slot, id);
+	(void) records_read_vector(records, vector);
 
 	/*
 	 * A search meets the old version or the new one in the graph, never both
@@ -352,8 +256,8 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	 */
 	pthread_mutex_lock(&records->map_lock);
 	if (records->map_used + 1 > records->map_size / 2)
-		map_grow(records);
-	old = map_find(records, id, &place);
+		records_map_grow(records);
+	old = records_map_find(records, id, &place);
 	if (records->map[place] == NONE)
 		records->map_used++;
 	atomic_store_explicit(&head->version, version, memory_order_release);
@@ -379,7 +283,7 @@ records_delete(Records *records, Bytes id)
 	uint32_t	slot;
 
 	pthread_mutex_lock(&records->map_lock);
-	slot = map_find(records, id, &place);
+	slot = records_map_find(records, id, &place);
 	Assert(slot != NONE);
 	records->map[place] = MAP_DEAD;
 	atomic_store_explicit(&head_of(records, slot)->version, 0, memory_order_release);
@@ -432,13 +336,13 @@ on_move(void *arg, uint32_t from, uint32_t to)
 	bool		live;
 
 	pthread_mutex_lock(&records->map_lock);
-	live = atomic_load(&old->version) != 0 && map_find(records, id_of(old), &place) == from;
+	live = atomic_load(&old->version) != 0 && records_map_find(records, id_of(old), &place) == from;
 	if (live)
 	{
 		Head	   *head;
 
-		head_make(records, to);	/* a file's free slots may have none */
-		head = head_fill(records, to, id_of(old));
+		records_head_make(records, to);	/* a file's free slots may have none */
+		head = records_head_fill(records, to, id_of(old));
 		/* Counted first: who sees the version in its new place sees that it was moved. */
 		atomic_fetch_add(&records->moves, 1);
 		atomic_store_explicit(&head->version, atomic_load(&old->version), memory_order_release);
@@ -448,167 +352,6 @@ on_move(void *arg, uint32_t from, uint32_t to)
 	}
 	pthread_mutex_unlock(&records->map_lock);
 	return live;
-}
-
-/* -- Files ----------------------------------------------------------------- */
-
-typedef struct Saving
-{
-	Records    *records;
-	const RecordsFile *file;
-} Saving;
-
-/* Kept with a slot: version u64, id. */
-static bool
-write_note(void *arg, uint32_t slot, Buf *out)
-{
-	const Head *head = head_of(((Saving *) arg)->records, slot);
-	uint64_t	version = atomic_load_explicit(&head->version, memory_order_acquire);
-	Bytes		id = id_of(head);
-
-	buf_put_u64(out, version);
-	buf_put(out, id.data, id.len);
-	return version != 0;
-}
-
-static bool
-pace(void *arg, size_t bytes)
-{
-	const RecordsFile *file = ((Saving *) arg)->file;
-
-	return file->pace == NULL || file->pace(file->arg, bytes);
-}
-
-VtStatus
-records_save(Records *records, const RecordsFile *file, VtError *err)
-{
-	Saving		saving = {records, file};
-	HnswSave	save = {.path = file->path, .tag = file->tag, .note = write_note, .pace = pace, .arg = &saving};
-
-	return hnsw_save(records->graph, &save, err);
-}
-
-/* A slot of a file: of the versions of an id it may have, the newest can be claimed. */
-static bool
-read_note(void *arg, uint32_t slot, uint64_t label, Bytes note)
-{
-	Records    *records = (Records *) arg;
-	uint64_t	version = note.len > 8 ? get_le64(note.data) : 0;
-	Bytes		id;
-	uint32_t	place;
-	uint32_t	other;
-
-	if (version == 0)
-		return false;
-	id = bytes_of(note.data + 8, note.len - 8);
-	if (label != label_of(id))
-		return false;
-	head_make(records, slot);
-	(void) head_fill(records, slot, id);
-	if (slot >= records->nclaims)
-	{
-		uint32_t	room = slot + slot / 2 + 64;
-
-		records->claims = vt_realloc(records->claims, sizeof(uint64_t) * room);
-		memset(records->claims + records->nclaims, 0, sizeof(uint64_t) * (room - records->nclaims));
-		records->nclaims = room;
-	}
-	if (records->map_used + 1 > records->map_size / 2)
-		map_grow(records);
-	other = map_find(records, id, &place);
-	if (other != NONE && records->claims[other] >= version)
-		return true;
-	if (other != NONE)
-		records->claims[other] = 0;
-	else
-	{
-		records->map_used += records->map[place] == NONE;
-		atomic_fetch_add(&records->live, 1);
-	}
-	records->map[place] = slot;
-	records->claims[slot] = version;
-	return true;
-}
-
-VtStatus
-records_load(const RecordsOptions *options, const RecordsFile *file, Records **out, VtError *err)
-{
-	Records    *records = make_records(options);
-	HnswOptions graph = graph_options(records);
-	HnswLoad	load = {.path = file->path, .tag = file->tag, .each = read_note, .arg = records};
-	VtStatus	status = hnsw_load(&graph, &load, &records->graph, err);
-
-	records->opt.vectors = NULL;
-	if (status != VT_OK)
-	{
-		records_free(records);
-		return status;
-	}
-	if (records->claims == NULL)
-		records->claims = vt_alloc0(sizeof(uint64_t));
-	*out = records;
-	return VT_OK;
-}
-
-/* A slot that the map names may not be claimed any more. */
-static void
-give_up_claim(Records *records, uint32_t slot, uint32_t place)
-{
-	records->claims[slot] = 0;
-	records->map[place] = MAP_DEAD;
-	atomic_fetch_sub(&records->live, 1);
-	atomic_fetch_add(&records->changes, 1);
-}
-
-static void
-take_claim(Records *records, uint32_t slot, const float *vector)
-{
-	hnsw_restore(records->graph, slot, vector);
-	atomic_store_explicit(&head_of(records, slot)->version, records->claims[slot], memory_order_release);
-	records->claims[slot] = 0;
-}
-
-bool
-records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
-{
-	uint32_t	place;
-	uint32_t	slot;
-
-	if (records->claims == NULL)
-		return false;
-	slot = map_find(records, id, &place);
-	if (slot == NONE || slot >= records->nclaims || records->claims[slot] == 0)
-		return false;
-	if (records->claims[slot] != version && !vt_broken("S5-file"))
-	{
-		give_up_claim(records, slot, place);
-		return false;
-	}
-	take_claim(records, slot, read_vector(records, vector));
-	return true;
-}
-
-void
-records_settle(Records *records)
-{
-	uint32_t	place;
-
-	if (records->claims == NULL)
-		return;
-	for (uint32_t slot = 0; slot < records->nclaims; slot++)
-	{
-		if (records->claims[slot] == 0)
-			continue;
-		(void) map_find(records, id_of(head_of(records, slot)), &place);
-		if (vt_broken("S5-file"))
-			take_claim(records, slot, records->vector);
-		else
-			give_up_claim(records, slot, place);
-	}
-	free(records->claims);
-	records->claims = NULL;
-	records->nclaims = 0;
-	hnsw_loaded(records->graph);
 }
 
 /* -- Looking --------------------------------------------------------------- */
@@ -717,7 +460,7 @@ records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version)
 	uint32_t	place;
 
 	pthread_mutex_lock(&records->map_lock);
-	*slot = map_find(records, id, &place);
+	*slot = records_map_find(records, id, &place);
 	if (*slot != NONE)
 		*version = records_slot_version(records, *slot);
 	pthread_mutex_unlock(&records->map_lock);
