@@ -242,7 +242,22 @@ extern void hnsw_set_add(HnswSet *set, uint32_t slot);
 
 /* Every live slot that passes. */
 extern void hnsw_set_add_passing(HnswSet *set, HnswFilter filter, void *arg);
+
+/*
+ * All members of an empty set at once: n words of a bit for each slot, from `first`
+ * on, a multiple of 64, are asked for until there are no more slots, and those slots
+ * become members that live.  Such members stand alone: what supersedes one does not
+ * come in its place, and the caller looks for it by itself.
+ */
+typedef void (*HnswWords) (void *arg, uint32_t first, uint32_t n, uint64_t *out);
+extern void hnsw_set_fill(HnswSet *set, HnswWords words, void *arg);
+
+/* No member after all; before any search. */
+extern void hnsw_set_remove(HnswSet *set, uint32_t slot);
 extern uint32_t hnsw_set_size(const HnswSet *set);
+
+/* Memory that it will take at most. */
+extern size_t hnsw_set_bytes(const HnswSet *set);
 
 /*
  * The k nearest, about: hits has room for k.  Returns how many, fewer than k

@@ -6,7 +6,7 @@
  * A set is a guard: from when it is opened until it is closed none of its
  * members is used again, and those that die are still in the graph.  So a
  * search finds a member that was superseded since, and shows what superseded
- * it.
+ * it; or nothing, if members stand alone.
  *
  * What searches of a set would find out again and again is kept with it: the nodes
  * that lead to members, for walks; and where all members are measured, their rows.
@@ -105,6 +105,42 @@ hnsw_set_add_passing(HnswSet *set, HnswFilter filter, void *arg)
 		if (fate == FATE_LIVE && filter(arg, graph_meta(h, now)->label, now))
 			hnsw_set_add(set, now);
 	}
+}
+
+/* Words that are filled before their slots are looked at. */
+#define FILL_WORDS 64
+
+void
+hnsw_set_fill(HnswSet *set, HnswWords words, void *arg)
+{
+	uint32_t	n;
+
+	Assert(set->size == 0);
+	set->alone = true;
+	for (uint32_t at = 0; at < set->nbits / 64; at += n)
+	{
+		n = set->nbits / 64 - at < FILL_WORDS ? set->nbits / 64 - at : FILL_WORDS;
+		words(arg, at * 64, n, set->bits + at);
+		for (uint32_t word = at; word < at + n; word++)
+		{
+			uint64_t	live = 0;
+
+			for (uint64_t bits = set->bits[word]; bits; bits &= bits - 1)
+				if (graph_fate(set->h, word * 64 + (uint32_t) __builtin_ctzll(bits)) == FATE_LIVE)
+					live |= bits & -bits;
+			set->bits[word] = live;
+			set->size += (uint32_t) __builtin_popcountll(live);
+		}
+	}
+}
+
+void
+hnsw_set_remove(HnswSet *set, uint32_t slot)
+{
+	if (!set_has(set, slot))
+		return;
+	set->bits[slot >> 6] &= ~(UINT64_C(1) << (slot & 63));
+	set->size--;
 }
 
 /* Is a member among the twins behind this node? */
@@ -244,6 +280,14 @@ set_copy_some(const HnswSet *set)
 		atomic_store_explicit(&rows->n, to, memory_order_release);
 	}
 	atomic_store_explicit(&own->copying, false, memory_order_release);
+}
+
+size_t
+hnsw_set_bytes(const HnswSet *set)
+{
+	size_t		rows = row_width(set->h) * set->size;
+
+	return 2 * bits_bytes(set) + (rows <= ROWS_BYTES ? rows : 0);
 }
 
 uint32_t

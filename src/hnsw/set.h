@@ -31,6 +31,7 @@ struct HnswSet
 	uint32_t	guard;
 	uint32_t	nbits;			/* what is beyond is no member */
 	uint32_t	size;
+	bool		alone;			/* members do not stand for what supersedes them */
 	uint64_t   *bits;
 	DoorsKernel kernel;
 	_Atomic(atomic_ullong *) doors; /* NULL until a walk asks for them */
@@ -78,16 +79,16 @@ extern void set_copy_some(const HnswSet *set);
 extern uint32_t set_next(const HnswSet *set, uint32_t from);
 
 /*
- * The version that stands for a member now: itself, or the live one that
- * superseded it and is no member; NO_SLOT when it is dead or another member
- * stands nearer to the living one.
+ * The version that stands for a member now: itself, or, unless members stand alone,
+ * the live one that superseded it and is no member; NO_SLOT when it is dead or another
+ * member stands nearer to the living one.
  */
 static inline uint32_t
 set_stand_in(const HnswSet *set, uint32_t slot)
 {
 	uint32_t	fate = graph_fate(set->h, slot);
 
-	while (fate >= FATE_SUPERSEDED)
+	while (fate >= FATE_SUPERSEDED && !set->alone)
 	{
 		slot = fate - FATE_SUPERSEDED;
 		if (set_has(set, slot))

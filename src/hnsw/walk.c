@@ -295,7 +295,7 @@ walk_run(Walk *walk)
 	}
 }
 
-/* The slots that wait to be linked, when a search begins. */
+/* The slots that wait to be linked, when a search begins; of a set those that are members. */
 typedef struct Waiting
 {
 	uint32_t   *slots;
@@ -326,7 +326,7 @@ waiting_note(Walk *walk, Waiting *waiting)
 	{
 		uint32_t	slot = atomic_load_explicit(&ring->slots[i & ring->mask], memory_order_acquire);
 
-		if (slot != NO_SLOT)
+		if (slot != NO_SLOT && (walk->set == NULL || set_has(walk->set, slot)))
 			waiting->slots[waiting->n++] = slot;
 	}
 }

@@ -178,7 +178,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 		buf_clear(&value);
 		row_put(&value, &row);
 		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
-		status = records_put(shard->records, record.id, index, record.vector, err);
+		status = records_put(shard->records, record.id, index, record.vector, record.attributes, err);
 		if (backlog)
 			atomic_fetch_add(&shard->backlog, 1);
 	}

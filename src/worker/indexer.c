@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/thread.h"
+#include "filters.h"
 #include "hot.h"
 #include "private.h"
 #include "tune.h"
@@ -173,6 +174,7 @@ mend_some(Indexer *indexer)
 
 	for (size_t i = 0; i < n; i++)
 	{
+		filters_trim(all[i]->records);
 		more |= hnsw_repair(records_graph(all[i]->records), MEND_SLICE, false);
 	}
 
@@ -260,6 +262,7 @@ index_main(void *arg)
 			link_some(indexer, shard);
 
 			/* Mending does not wait for the end of a long queue. */
+			filters_trim(shard->records);
 			if (!helper)
 				hnsw_repair(records_graph(shard->records), MEND_SLICE, false);
 			shard_release(shard);

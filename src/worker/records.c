@@ -56,6 +56,11 @@ records_make(const RecordsOptions *options)
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
 	atomic_store(&records->own_bytes, (long long) (sizeof(uint32_t) * records->map_size));
 	records->vector = vt_alloc(sizeof(float) * (options->dim + 1));
+	if (options->attributes > 0)
+	{
+		records->columns = columns_new(options->attributes);
+		records->filters = filters_new();
+	}
 	return records;
 }
 
@@ -87,6 +92,9 @@ records_free(Records *records)
 	for (int k = 0; k < CHUNKS; k++)
 		free(atomic_load(&records->chunks[k]));
 	tune_free(records->tune);
+	if (records->filters)
+		filters_close(records);
+	columns_free(records->columns);
 	hnsw_destroy(records->graph);
 	free(records->map);
 	free(records->claims);
@@ -169,12 +177,18 @@ records_head_make(Records *records, uint32_t slot)
 {
 	/* A file may leave out slots: heads are there for all before this one. */
 	for (int k = chunk_of(records->nheads); k <= chunk_of(slot); k++)
+	{
 		if (!atomic_load(&records->chunks[k]))
 			atomic_store_explicit(&records->chunks[k], vt_alloc0(sizeof(Head) * (FIRST << k)),
 								  memory_order_release);
+		if (records->columns)
+			columns_make(records->columns, k);
+	}
 	if (slot >= records->nheads)
 	{
-		atomic_fetch_add(&records->own_bytes, (long long) sizeof(Head) * (slot + 1 - records->nheads));
+		size_t		width = sizeof(Head) + (records->columns ? columns_width(records->columns) : 0);
+
+		atomic_fetch_add(&records->own_bytes, (long long) width * (slot + 1 - records->nheads));
 		records->nheads = slot + 1;
 	}
 }
@@ -233,9 +247,22 @@ records_read_vector(Records *records, const uint8_t *vector)
 	return records->vector;
 }
 
-VtStatus
-records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, VtError *err)
+void
+records_take_attributes(Records *records, uint32_t slot, Bytes encoded, WireAttributes *out)
 {
+	VtStatus	status = wire_attributes_get(encoded, records->opt.attributes, out);
+
+	/* Apply has looked at them (shard_attributes_fit), and so has whoever reads rows. */
+	Assert(status == VT_OK);
+	(void) status;
+	if (records->columns)
+		columns_write(records->columns, slot, out);
+}
+
+VtStatus
+records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes, VtError *err)
+{
+	WireAttributes taken;
 	uint32_t	slot;
 	uint32_t	place;
 	uint32_t	old;
@@ -249,6 +276,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	pthread_mutex_unlock(&records->map_lock);
 	head = records_head_fill(records, slot, id);
 	(void) records_read_vector(records, vector);
+	records_take_attributes(records, slot, attributes, &taken);
 
 	/*
 	 * A search meets the old version or the new one in the graph, never both
@@ -261,6 +289,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	if (records->map[place] == NONE)
 		records->map_used++;
 	atomic_store_explicit(&head->version, version, memory_order_release);
+	filters_note(records, slot, &taken);
 	if (old == NONE || vt_broken("S5-supersede"))
 		hnsw_add(records->graph, slot, label_of(id), records->vector);
 	else
@@ -288,6 +317,7 @@ records_delete(Records *records, Bytes id)
 	records->map[place] = MAP_DEAD;
 	atomic_store_explicit(&head_of(records, slot)->version, 0, memory_order_release);
 	hnsw_delete(records->graph, slot);
+	filters_died(records, 1);
 	pthread_mutex_unlock(&records->map_lock);
 	atomic_fetch_sub(&records->live, 1);
 	atomic_fetch_add(&records->changes, 1);
@@ -304,6 +334,8 @@ records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
 	/* The map grows by the apply thread only, and that is here. */
 	for (uint32_t begin = 0; begin < records->map_size; begin += KEEP_SLICE)
 	{
+		uint64_t	before = gone;
+
 		pthread_mutex_lock(&records->map_lock);
 		for (uint32_t i = begin; i < begin + KEEP_SLICE && i < records->map_size; i++)
 		{
@@ -316,6 +348,7 @@ records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
 			hnsw_delete(records->graph, slot);
 			gone++;
 		}
+		filters_died(records, gone - before);
 		pthread_mutex_unlock(&records->map_lock);
 	}
 	atomic_fetch_sub(&records->live, gone);
@@ -339,13 +372,20 @@ on_move(void *arg, uint32_t from, uint32_t to)
 	live = atomic_load(&old->version) != 0 && records_map_find(records, id_of(old), &place) == from;
 	if (live)
 	{
+		WireAttributes attributes = {0};
 		Head	   *head;
 
 		records_head_make(records, to);	/* a file's free slots may have none */
 		head = records_head_fill(records, to, id_of(old));
+		if (records->columns)
+		{
+			columns_read(records->columns, from, &attributes);
+			columns_write(records->columns, to, &attributes);
+		}
 		/* Counted first: who sees the version in its new place sees that it was moved. */
 		atomic_fetch_add(&records->moves, 1);
 		atomic_store_explicit(&head->version, atomic_load(&old->version), memory_order_release);
+		filters_note(records, to, &attributes);
 		hnsw_move(records->graph, from, to);
 		atomic_store_explicit(&old->version, 0, memory_order_release);
 		records->map[place] = to;
@@ -452,6 +492,15 @@ Bytes
 records_slot_id(const Records *records, uint32_t slot)
 {
 	return id_of(head_of(records, slot));
+}
+
+void
+records_slot_attributes(const Records *records, uint32_t slot, WireAttributes *out)
+{
+	if (records->columns)
+		columns_read(records->columns, slot, out);
+	else
+		*out = (WireAttributes) {0};
 }
 
 bool

@@ -4,7 +4,8 @@
  *	  Private to worker: a shard's records in memory.
  *
  * Vectors and links are in a graph (src/hnsw); here is what belongs to a slot
- * of it beside them, the record's id and version, and the map from id to slot.
+ * of it beside them, the record's id, version and attributes, and the map from id to
+ * slot.
  *
  * Law S5: that map is the only truth of what is live.  A slot is one version of
  * one record; it is written once, published, and dies when the record is
@@ -29,6 +30,7 @@
 
 #include "base/bytes.h"
 #include "hnsw/hnsw.h"
+#include "wire/wire.h"
 
 typedef struct Records Records;
 
@@ -44,6 +46,7 @@ typedef struct RecordsOptions
 	uint32_t	ef_construction;
 	HnswCodes	codes;
 	uint64_t	seed;			/* of the levels of the graph */
+	uint32_t	attributes;		/* of each record */
 	const char *vectors;		/* folder to map vectors in, where there are codes; NULL: in memory */
 } RecordsOptions;
 
@@ -78,7 +81,7 @@ extern VtStatus records_load(const RecordsOptions *options, const RecordsFile *f
 							 VtError *err);
 
 /* Has the file a place for this version of this record?  Then it is there now. */
-extern bool records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector);
+extern bool records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes);
 
 /* All rows have been shown: what none of them has claimed is dead. */
 extern void records_settle(Records *records);
@@ -90,11 +93,12 @@ extern uint64_t records_version(Records *records, Bytes id);
 
 /*
  * Insert or supersede; searchable when it returns.  vector: dim little-endian
- * floats or halves, unaligned.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
+ * floats or halves, unaligned; attributes: encoded, as many as there are in the
+ * options.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
  * changed, and the shard cannot go on: what is committed must be applied.
  */
 extern VtStatus records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
-							VtError *err);
+							Bytes attributes, VtError *err);
 
 /* Remove the live record; it must be there. */
 extern void records_delete(Records *records, Bytes id);
@@ -159,6 +163,9 @@ extern uint64_t records_slot_version(const Records *records, uint32_t slot);
  */
 extern uint64_t records_moves(const Records *records);
 extern Bytes records_slot_id(const Records *records, uint32_t slot);
+
+/* Of a slot that is, or was, live under a guard. */
+extern void records_slot_attributes(const Records *records, uint32_t slot, WireAttributes *out);
 
 /* Slot and version of the live record of an id; false = none. */
 extern bool records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version);

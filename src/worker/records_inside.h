@@ -4,9 +4,8 @@
  *	  Private to records.c and records_file.c: how records lie in memory.
  *
  * The graph hands out slots and says when one may be used again; a head for
- * each lies here, in chunks that never move: the first has FIRST heads, each
- * further one twice as many as the one before.  The id map is an
- * open-addressing table from id to the slot of its newest version.
+ * each lies here (chunks.h), and its attributes in columns where there are some.  The
+ * id map is an open-addressing table from id to the slot of its newest version.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,12 +15,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "chunks.h"
+#include "columns.h"
+#include "filters.h"
 #include "records.h"
 #include "tune.h"
 
-#define FIRST_SHIFT 8
-#define FIRST (1u << FIRST_SHIFT)
-#define CHUNKS (31 - FIRST_SHIFT)	/* enough for HNSW_MAX_SLOTS */
 #define MAP_FIRST 1024
 #define MAP_DEAD (UINT32_MAX - 1)
 #define NONE HNSW_NO_SLOT
@@ -56,6 +55,8 @@ struct Records
 
 	_Atomic(Head *) chunks[CHUNKS];
 	uint32_t	nheads;			/* slots seen so far; the apply thread's */
+	Columns    *columns;		/* NULL: there are no attributes */
+	Filters    *filters;		/* ... and so no sets */
 
 	/* The map; changed by the apply thread, and by compaction */
 	pthread_mutex_t map_lock;
@@ -72,19 +73,12 @@ struct Records
 	uint32_t	nclaims;
 };
 
-/* Chunk k holds the slots from FIRST * (2^k - 1) on, FIRST * 2^k of them. */
-static inline int
-chunk_of(uint32_t slot)
-{
-	return 31 - __builtin_clz(slot + FIRST) - FIRST_SHIFT;
-}
-
 static inline Head *
 head_of(const Records *records, uint32_t slot)
 {
 	int			k = chunk_of(slot);
 
-	return atomic_load_explicit(&records->chunks[k], memory_order_acquire) + (slot + FIRST - (FIRST << k));
+	return atomic_load_explicit(&records->chunks[k], memory_order_acquire) + chunk_place(k, slot);
 }
 
 static inline Bytes
@@ -121,5 +115,8 @@ extern Head *records_head_fill(Records *records, uint32_t slot, Bytes id);
 
 /* Into records->vector, aligned. */
 extern const float *records_read_vector(Records *records, const uint8_t *vector);
+
+/* Decode a record's attributes and keep them with its slot, which is not published yet. */
+extern void records_take_attributes(Records *records, uint32_t slot, Bytes encoded, WireAttributes *out);
 
 #endif							/* WORKER_RECORDS_INSIDE_H */

@@ -15,6 +15,10 @@
  * replaced by its current version with its distance, never just dropped (law
  * S5).
  *
+ * With a predicate a pass searches among the members of a set, and then measures what
+ * came since that was made (filters.c).  What is handed out is held against the
+ * predicate itself, current versions of superseded candidates too.
+ *
  * Between two calls a scan holds no slot: candidates carry copies of their ids,
  * and (slot, version) says whether one is still what it was, as long as no record
  * was moved since; then the map is asked.
@@ -29,6 +33,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
+#include "filters.h"
 #include "idset.h"
 #include "tune.h"
 #include "wire/wire.h"
@@ -75,6 +80,7 @@ struct RecordScan
 	float	   *query;
 	uint32_t	ef;
 	bool		exact;
+	Predicate  *predicate;		/* NULL: all records */
 	IdSet		seen;			/* excluded, or returned */
 	HnswCost	cost;
 
@@ -160,19 +166,112 @@ scan_is_better(uint64_t live, uint32_t dim, uint32_t keep, uint32_t ef)
 	return kept > WALK_MAX || live * (SCAN_WAIT + dim) <= WALK_DISTANCES * kept * (WALK_WAIT + dim);
 }
 
+static int
+hit_sorter(const void *pa, const void *pb)
+{
+	const HnswHit *a = (const HnswHit *) pa;
+	const HnswHit *b = (const HnswHit *) pb;
+	bool		a_nan = a->distance != a->distance;
+	bool		b_nan = b->distance != b->distance;
+
+	if (a_nan != b_nan)
+		return a_nan ? 1 : -1;
+	if (!a_nan && a->distance != b->distance)
+		return a->distance < b->distance ? -1 : 1;
+	if (a->label != b->label)
+		return a->label < b->label ? -1 : 1;
+	return a->slot < b->slot ? -1 : a->slot > b->slot;
+}
+
+/*
+ * Those that came late are hits, too: among the nearest `keep`.  True: there was no
+ * room for all.
+ */
+static bool
+add_late(RecordScan *scan, FilterSet *filter, HnswHit **hits, uint32_t keep, HnswCost *cost)
+{
+	const Hnsw *graph = records_graph(scan->records);
+	uint32_t	nlate;
+	uint32_t   *late = filter_late(scan->records, filter, &nlate);
+	bool		left_out;
+
+	if (nlate > 0)
+		*hits = vt_realloc(*hits, sizeof(HnswHit) * (keep + nlate));
+	for (uint32_t i = 0; i < nlate; i++)
+	{
+		uint32_t	slot = late[i];
+
+		if (scan->seen.n > 0 && !is_new(scan, 0, slot))
+			continue;
+		cost->distances++;
+		cost->waiting++;
+		(*hits)[scan->n++] = (HnswHit) {hnsw_distance(graph, scan->query, slot), hnsw_label(graph, slot), slot};
+	}
+	free(late);
+	if (nlate > 0)
+		qsort(*hits, scan->n, sizeof(HnswHit), hit_sorter);
+	left_out = scan->n > keep;
+	if (left_out)
+		scan->n = keep;
+	return left_out;
+}
+
+/* Does what lies in a slot pass?  Under a guard. */
+static bool
+slot_passes(const RecordScan *scan, uint32_t slot)
+{
+	WireAttributes attributes;
+
+	if (!scan->predicate)
+		return true;
+	records_slot_attributes(scan->records, slot, &attributes);
+	return predicate_passes(scan->predicate, &attributes);
+}
+
+/* Copy what is needed of hits beyond the guard. */
+static void
+take_hits(RecordScan *scan, const HnswHit *hits, uint64_t moves)
+{
+	Records    *records = scan->records;
+	uint32_t	n = 0;
+
+	buf_clear(&scan->ids);
+	scan->found = vt_realloc(scan->found, sizeof(Candidate) * (scan->n + 1));
+	for (uint32_t i = 0; i < scan->n; i++)
+	{
+		Candidate  *c = &scan->found[n];
+		Bytes		id = records_slot_id(records, hits[i].slot);
+
+		if (!slot_passes(scan, hits[i].slot))
+			continue;
+		n++;
+		c->distance = hits[i].distance;
+		c->slot = hits[i].slot;
+		c->moves = moves;
+		c->version = records_slot_version(records, c->slot);
+		c->id_at = scan->ids.len;
+		c->id_len = (uint32_t) id.len;
+		buf_put(&scan->ids, id.data, id.len);
+	}
+	scan->n = n;
+}
+
 static void
 pass(RecordScan *scan)
 {
 	Records    *records = scan->records;
-	uint64_t	live = records_count(records);
+	FilterSet  *filter = scan->predicate ? filters_take(records, scan->predicate) : NULL;
+	uint64_t	all = records_count(records);
+	uint64_t	live = filter ? hnsw_set_size(filter_set(filter)) : all;
 	uint32_t	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
-	bool		exact = scan->exact || scan_is_better(live, records_dim(records), keep, scan->ef);
+	bool		exact = scan->exact || scan_is_better(all, records_dim(records), keep, scan->ef);
 	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
 	HnswCost	cost = {0};
 	HnswSearch	search = {
 		.query = scan->query,
 		.k = keep,
 		.ef = scan->ef,
+		.set = filter ? filter_set(filter) : NULL,
 		.filter = scan->seen.n > 0 ? is_new : NULL,
 		.filter_arg = scan,
 		.passes = scan->seen.n < live ? 1 - (double) scan->seen.n / (double) live : 0,
@@ -186,30 +285,20 @@ pass(RecordScan *scan)
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
 	scan->stopped = scan->stop && scan->stop(scan->stop_arg);
-	records_count_pass(records, &cost, exact);
-	scan->cost.distances += cost.distances;
-	scan->cost.refined += cost.refined;
-	scan->cost.hops += cost.hops;
 	scan->at = 0;
 	scan->nlate = 0;
 	scan->all = scan->n < keep;
 	scan->walked |= !exact;
-	buf_clear(&scan->ids);
-	scan->found = vt_realloc(scan->found, sizeof(Candidate) * keep);
-	for (uint32_t i = 0; i < scan->n; i++)
-	{
-		Candidate  *c = &scan->found[i];
-		Bytes		id = records_slot_id(records, hits[i].slot);
-
-		c->distance = hits[i].distance;
-		c->slot = hits[i].slot;
-		c->moves = moves;
-		c->version = records_slot_version(records, c->slot);
-		c->id_at = scan->ids.len;
-		c->id_len = (uint32_t) id.len;
-		buf_put(&scan->ids, id.data, id.len);
-	}
+	if (filter && add_late(scan, filter, &hits, keep, &cost))
+		scan->all = false;
+	records_count_pass(records, &cost, exact);
+	scan->cost.distances += cost.distances;
+	scan->cost.refined += cost.refined;
+	scan->cost.hops += cost.hops;
+	take_hits(scan, hits, moves);
 	records_leave(records, entered);
+	if (filter)
+		filters_give(records, filter);
 	settle_ties(scan);
 	free(hits);
 }
@@ -226,6 +315,7 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 
 	scan->records = records;
 	scan->exact = options->exact;
+	scan->predicate = options->predicate ? predicate_share(options->predicate) : NULL;
 	scan->stop = options->stop;
 	scan->stop_arg = options->stop_arg;
 	scan->keep = options->expected > 0 ? options->expected : 1;
@@ -259,6 +349,7 @@ replace(RecordScan *scan, const Candidate *stale)
 		scan->cost.refined++;
 		now.distance = hnsw_distance(records_graph(scan->records), scan->query, now.slot);
 	}
+	live = live && (slot_passes(scan, now.slot) || vt_broken("R6-current"));
 	records_leave(scan->records, entered);
 	if (!live || vt_broken("S5-replace"))
 		return;
@@ -354,6 +445,7 @@ record_scan_close(RecordScan *scan)
 		return;
 	idset_free(&scan->seen);
 	buf_free(&scan->ids);
+	predicate_free(scan->predicate);
 	free(scan->found);
 	free(scan->late);
 	free(scan->query);

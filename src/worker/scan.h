@@ -8,6 +8,7 @@
 #ifndef WORKER_SCAN_H
 #define WORKER_SCAN_H
 
+#include "predicate.h"
 #include "records.h"
 
 typedef struct RecordScan RecordScan;
@@ -16,6 +17,7 @@ typedef struct RecordScanOptions
 {
 	const uint8_t *query;		/* dim little-endian floats, copied */
 	Bytes		excluded;		/* ids to leave out, encoded as in a search message */
+	Predicate  *predicate;		/* only what passes, shared with the scan; NULL = all */
 	uint32_t	expected;		/* how many records will probably be asked for */
 	uint32_t	ef;				/* candidates kept while walking the graph */
 	double		recall;			/* share to find of what is expected, instead of ef; 0 = by ef */
@@ -32,7 +34,8 @@ typedef struct RecordScanOptions
  *
  * Every record that is live from beginning to end is returned exactly once,
  * with a version that was live when it was returned.  One that is superseded
- * meanwhile may come late; one that is inserted meanwhile may come or not.
+ * meanwhile may come late; one that is inserted meanwhile may come or not.  With a
+ * predicate the same holds of what passes, from beginning to end in all its versions.
  */
 extern RecordScan *record_scan_open(Records *records, const RecordScanOptions *options);
 

@@ -385,14 +385,24 @@ begin_search(Request *request, uint64_t index)
 {
 	WireSearch	search;
 	RecordScanOptions options;
+	Predicate  *predicate = NULL;
 	Lease	   *lease;
 	Shard	   *shard = request->shard;
+	VtError		err = {0};
+	VtStatus	status = VT_OK;
 
 	/* Decoded before; this copy of it points into the same payload. */
 	if (wire_search_get(buf_bytes(&request->payload), &search, NULL) != VT_OK ||
 		(search.consistency == WIRE_AT_MARK && index < search.mark && !vt_broken("R3-behind")))
 	{
 		refuse(request, VT_BEHIND, NULL);
+		return;
+	}
+	if (search.filter.len > 0)
+		status = predicate_new(search.filter, shard->desc.attributes, shard->desc.nattributes, &predicate, &err);
+	if (status != VT_OK)
+	{
+		refuse(request, status, err.msg);
 		return;
 	}
 	lease = lease_new(request);
@@ -402,11 +412,13 @@ begin_search(Request *request, uint64_t index)
 	options.stop_arg = lease;
 	options.query = search.vector;
 	options.excluded = search.excluded;
+	options.predicate = predicate;
 	options.expected = search.k;
 	options.ef = search.ef & WIRE_EF_RECALL ? 0 : search.ef;
 	options.recall = search.ef & WIRE_EF_RECALL ? (search.ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
 	options.exact = (search.flags & SEARCH_EXACT) != 0;
 	lease->scan = record_scan_open(shard->records, &options);
+	predicate_free(predicate);
 	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE));
 }
 
@@ -448,11 +460,6 @@ serve_search(Worker *worker, Request *request)
 			lease->until_us = request->until_us;
 			answer_search(request, lease, search.k, true);
 		}
-		return;
-	}
-	if (search.filter.len > 0)
-	{
-		refuse(request, VT_VERSION, "this worker does not evaluate filters");
 		return;
 	}
 	if (search.dim != request->shard->desc.dim || search.k == 0)

@@ -172,6 +172,7 @@ load_records(Shard *shard, VtError *err)
 
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
+		WireAttributes attributes;
 		StoreRow	row;
 
 		status = row_get(value, &row, err);
@@ -181,6 +182,9 @@ load_records(Shard *shard, VtError *err)
 		if (status == VT_OK && row.halves != shard_halves(&shard->desc))
 			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has another element than the shard",
 							 (unsigned long long) shard->desc.shard);
+		if (status == VT_OK && wire_attributes_get(row.attributes, shard->desc.nattributes, &attributes) != VT_OK)
+			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has other attributes than the %u that are declared",
+							 (unsigned long long) shard->desc.shard, shard->desc.nattributes);
 		if (status != VT_OK)
 			break;
 		if (row.index > shard->newest)
@@ -190,9 +194,9 @@ load_records(Shard *shard, VtError *err)
 			atomic_store(&shard->strays, true);
 			continue;
 		}
-		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector))
+		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector, row.attributes))
 			status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
-								 row.vector, err);
+								 row.vector, row.attributes, err);
 	}
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
@@ -214,6 +218,7 @@ make_records(Shard *shard, VtError *err)
 		.codes = desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ?
 			HNSW_CODES_INT8 : HNSW_CODES_NONE,
 		.seed = desc->shard,
+		.attributes = desc->nattributes,
 	};
 	char		path[4096];
 	Records    *records;

@@ -209,6 +209,7 @@ command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType 
 {
 	WireWrite	write;
 	Buf			out = {0};
+	Buf			encoded = {0};
 	size_t		begin;
 
 	memset(&write, 0, sizeof(write));
@@ -224,14 +225,19 @@ command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType 
 		uint32_t	bits;
 		uint8_t		vector[4];
 		WireRecord	record = {.version = rows[i].version};
+		WireAttributes attributes = shard_attributes_of(rows[i].row);
 
 		memcpy(&bits, &x, sizeof(bits));
 		put_le32(vector, bits);
 		record.id = shard_id_of(rows[i].tid, id);
 		record.dim = 1;
 		record.vector = vector;
+		buf_clear(&encoded);
+		wire_attributes_put(&encoded, &attributes);
+		record.attributes = buf_bytes(&encoded);
 		wire_record_put(&out, type, &record);
 	}
+	buf_free(&encoded);
 	wire_write_end(&out, begin, (uint32_t) n);
 	return out;
 }

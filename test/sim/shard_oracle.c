@@ -16,6 +16,8 @@
  */
 #include "shard_sim.h"
 
+#include "base/hash.h"
+
 #define LLU(x) ((unsigned long long) (x))
 
 static void
@@ -77,7 +79,7 @@ digest_of(const Shard *shard)
 
 	for (size_t i = 0; i < n; i++)
 		digest = prng_mix(digest ^ prng_mix((uint64_t) rows[i].tid + 1) ^ prng_mix(rows[i].version * 3) ^
-						  (uint64_t) rows[i].row);
+						  (uint64_t) rows[i].row ^ hash_checksum(bytes_of(&rows[i].attributes, sizeof(WireAttributes))));
 	return digest ? digest : 1;
 }
 
@@ -114,9 +116,14 @@ truth_applied(Sim *sim, Replica *r, Shard *shard, uint64_t applied, bool whole)
 	{
 		uint8_t		id[WIRE_TID_SIZE];
 		uint64_t	place = wire_place(&shard->desc, shard_id_of(rows[i].tid, id));
+		WireAttributes attributes;
 
 		truth->version[rows[i].tid] = rows[i].version;
 		truth->row[rows[i].tid] = rows[i].row;
+		attributes = shard_attributes_of(rows[i].row);
+		if (memcmp(&rows[i].attributes, &attributes, sizeof(attributes)) != 0)
+			sim_fail(sim, "[R6] group %u replica %llu holds TID %d with attributes of another row", r->group, LLU(r->id),
+					 rows[i].tid);
 		if (place < shard->desc.first || place > shard->desc.last)
 			sim_fail(sim, "[D1] group %u replica %llu holds TID %d, which belongs to another shard", r->group,
 					 LLU(r->id), rows[i].tid);

@@ -66,12 +66,14 @@ records_version(Records *records, Bytes id)
 }
 
 VtStatus
-records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, VtError *err)
+records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes, VtError *err)
 {
 	int			tid = shard_tid_of(id);
 	size_t		at = find(records, tid);
+	WireAttributes taken;
 
-	(void) err;
+	if (wire_attributes_get(attributes, records->options.attributes, &taken) != VT_OK)
+		return vt_fail(err, VT_CORRUPT, "a record has other attributes than its shard declares");
 	if (!is_at(records, at, tid))
 	{
 		if (records->n == records->size)
@@ -82,7 +84,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 		memmove(&records->rows[at + 1], &records->rows[at], (records->n - at) * sizeof(ShardRow));
 		records->n++;
 	}
-	records->rows[at] = (ShardRow) {.tid = tid, .version = version, .row = shard_row_of(vector)};
+	records->rows[at] = (ShardRow) {.tid = tid, .version = version, .row = shard_row_of(vector), .attributes = taken};
 	return VT_OK;
 }
 
@@ -119,12 +121,13 @@ records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
 
 /* Graphs, and so their files, are not in these worlds. */
 bool
-records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector)
+records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes)
 {
 	(void) records;
 	(void) id;
 	(void) version;
 	(void) vector;
+	(void) attributes;
 	return false;
 }
 

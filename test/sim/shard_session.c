@@ -230,6 +230,7 @@ static Buf
 encode(const WireWrite *write, const HandRecord *records, uint32_t n, uint32_t group)
 {
 	Buf			out = {0};
+	Buf			encoded = {0};
 	size_t		begin = wire_write_begin(&out, write);
 	uint32_t	k = 0;
 
@@ -240,16 +241,21 @@ encode(const WireWrite *write, const HandRecord *records, uint32_t n, uint32_t g
 		float		x = (float) records[i].value;
 		uint32_t	bits;
 		WireRecord	record = {.dim = 1, .vector = vector};
+		WireAttributes attributes = shard_attributes_of(records[i].value);
 
 		if (!records[i].sent || records[i].group != group)
 			continue;
 		memcpy(&bits, &x, sizeof(bits));
 		put_le32(vector, bits);
 		record.id = shard_id_of(records[i].tid, id);
+		buf_clear(&encoded);
+		wire_attributes_put(&encoded, &attributes);
+		record.attributes = buf_bytes(&encoded);
 		wire_record_put(&out, write->type, &record);
 		k++;
 	}
 	wire_write_end(&out, begin, k);
+	buf_free(&encoded);
 	return out;
 }
 

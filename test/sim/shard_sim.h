@@ -56,11 +56,13 @@ typedef struct ShardRow
 	int			tid;
 	uint64_t	version;
 	int			row;
+	WireAttributes attributes;	/* of records; everywhere else those of the row */
 } ShardRow;
 
 extern Bytes shard_id_of(int tid, uint8_t out[WIRE_TID_SIZE]);
 extern int	shard_tid_of(Bytes id);
 extern int	shard_row_of(const uint8_t *vector);
+extern WireAttributes shard_attributes_of(int row);
 extern size_t shard_records(const Records *records, const ShardRow **out);
 
 /* -- Requests ----------------------------------------------------------------------- */

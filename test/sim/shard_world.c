@@ -40,6 +40,15 @@ shard_row_of(const uint8_t *vector)
 	return (int) x;
 }
 
+/* Every third one's first is NULL. */
+WireAttributes
+shard_attributes_of(int row)
+{
+	WireAttributes attributes = {.n = 2, .nulls = row % 3 == 0, .value = {row % 3 == 0 ? 0 : row, -row}};
+
+	return attributes;
+}
+
 static void
 describe(Sim *sim, uint32_t c, uint32_t first_group, uint32_t groups, uint8_t incarnation)
 {
@@ -65,6 +74,9 @@ describe(Sim *sim, uint32_t c, uint32_t first_group, uint32_t groups, uint8_t in
 	desc->element = VEC_FLOAT32;
 	desc->m = 16;
 	desc->ef_construction = 200;
+	desc->nattributes = 2;
+	desc->attributes[0] = WIRE_ATTR_ORDERED;
+	desc->attributes[1] = WIRE_ATTR_HASHED;
 	desc->nreplicas = 1;
 	desc->replicas[0] = (WireReplica) {.store = 1, .replica = 1, .role = 1};
 	for (uint32_t i = 0; i < groups; i++)

@@ -154,6 +154,8 @@ describe(void)
 	desc.element = VEC_FLOAT32;
 	desc.m = 16;
 	desc.ef_construction = 200;
+	desc.nattributes = 1;
+	desc.attributes[0] = WIRE_ATTR_ORDERED;
 	desc.nreplicas = 1;
 	desc.replicas[0].store = 1;
 	desc.replicas[0].replica = 77;
@@ -171,6 +173,7 @@ static void
 encode(const Entry *e, Buf *out)
 {
 	WireWrite	write;
+	Buf			encoded = {0};
 	size_t		begin;
 
 	memset(&write, 0, sizeof(write));
@@ -199,8 +202,12 @@ encode(const Entry *e, Buf *out)
 		record.version = e->version[i];
 		record.dim = DIM;
 		record.vector = vector;
+		buf_clear(&encoded);
+		wire_attributes_put(&encoded, &(WireAttributes) {.n = 1, .nulls = e->vector[i] % 4 == 0, .value = {e->vector[i]}});
+		record.attributes = buf_bytes(&encoded);
 		wire_record_put(out, e->type, &record);
 	}
+	buf_free(&encoded);
 	wire_write_end(out, begin, (uint32_t) e->n);
 }
 
@@ -324,6 +331,8 @@ check_graph(World *w)
 		StoreRow	row;
 		uint32_t	slot;
 		float		vector[DIM];
+		WireAttributes on_disk;
+		WireAttributes in_memory;
 
 		assert_int_equal(row_get(value, &row, NULL), VT_OK);
 		if (!records_find(records, bytes_of(key.data + 1, key.len - 1), &slot, &version) ||
@@ -332,6 +341,10 @@ check_graph(World *w)
 		hnsw_read_vector(records_graph(records), slot, vector);
 		if (memcmp(row.vector, vector, sizeof(vector)) != 0)
 			fail_msg("seed %llu: a row is not in the graph as it is on disk", (unsigned long long) w->seed);
+		assert_int_equal(wire_attributes_get(row.attributes, 1, &on_disk), VT_OK);
+		records_slot_attributes(records, slot, &in_memory);
+		if (memcmp(&on_disk, &in_memory, sizeof(on_disk)) != 0)
+			fail_msg("seed %llu: a record has other attributes than its row", (unsigned long long) w->seed);
 		rows++;
 	}
 	store_iter_close(iter);

@@ -55,6 +55,7 @@ typedef struct Gateway
 	WireReply	head;
 	Bytes		body;
 	bool		halves;			/* puts are rounded to float16 */
+	bool		attributes;		/* and have attributes_of() them */
 } Gateway;
 
 static inline void
@@ -215,6 +216,15 @@ halve(uint8_t vector[DIM * 4])
 		put_le16(vector + 2 * i, halves[i]);
 }
 
+/* Record n: n % 10, NULL for every seventh; and n. */
+static inline WireAttributes
+attributes_of(uint32_t n)
+{
+	WireAttributes attributes = {.n = 2, .nulls = n % 7 == 0, .value = {n % 7 == 0 ? 0 : n % 10, n}};
+
+	return attributes;
+}
+
 typedef struct Change
 {
 	WireWriteType type;
@@ -235,6 +245,7 @@ change_encode(const Gateway *g, const Change *c)
 {
 	WireWrite	write;
 	Buf			payload = {0};
+	Buf			attributes = {0};
 	size_t		begin;
 
 	memset(&write, 0, sizeof(write));
@@ -262,8 +273,17 @@ change_encode(const Gateway *g, const Change *c)
 		record.dim = c->dim;
 		record.halves = g->halves;
 		record.vector = vector;
+		if (g->attributes)
+		{
+			WireAttributes some = attributes_of(c->first + i);
+
+			buf_clear(&attributes);
+			wire_attributes_put(&attributes, &some);
+			record.attributes = buf_bytes(&attributes);
+		}
 		wire_record_put(&payload, c->type, &record);
 	}
+	buf_free(&attributes);
 	wire_write_end(&payload, begin, c->n);
 	return payload;
 }

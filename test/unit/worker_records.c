@@ -57,7 +57,7 @@ put(Records *records, uint32_t n, uint64_t version, uint32_t vector)
 	VtError		err = {0};
 
 	vector_of(vector, v);
-	assert_int_equal(records_put(records, id_of(n, id), version, v, &err), VT_OK);
+	assert_int_equal(records_put(records, id_of(n, id), version, v, bytes_of(NULL, 0), &err), VT_OK);
 }
 
 static Records *
@@ -74,7 +74,7 @@ new_records(VecMetric metric)
 static RecordScan *
 open_scan(Records *records, const uint8_t *query, Bytes excluded, uint32_t expected, bool exact)
 {
-	RecordScanOptions options = {query, excluded, expected, 20, 0, exact, NULL, NULL};
+	RecordScanOptions options = {.query = query, .excluded = excluded, .expected = expected, .ef = 20, .exact = exact};
 
 	return record_scan_open(records, &options);
 }
@@ -150,7 +150,7 @@ stopped_in_the_middle(void **state)
 	Records    *records = new_records(VEC_L2);
 	uint8_t		query[DIM * 4];
 	int			asked = 0;
-	RecordScanOptions options = {query, bytes_of(NULL, 0), 10, 20, 0, true, at_the_third_time, &asked};
+	RecordScanOptions options = {.query = query, .expected = 10, .ef = 20, .exact = true, .stop = at_the_third_time, .stop_arg = &asked};
 	RecordScan *scan;
 	double		distance;
 	uint64_t	version;
@@ -191,7 +191,7 @@ nan_is_last(void **state)
 	int			n = 0;
 
 	(void) state;
-	assert_int_equal(records_put(records, id_of(5, id), 1, zero, &err), VT_OK);
+	assert_int_equal(records_put(records, id_of(5, id), 1, zero, bytes_of(NULL, 0), &err), VT_OK);
 	for (uint32_t i = 10; i < 20; i++)
 		put(records, i, i, i);
 	vector_of(3, query);
@@ -343,7 +343,7 @@ long_ids_in_order(void **state)
 		VtError		err = {0};
 
 		snprintf(id, sizeof(id), "collection/%05u", i * 7919 % 500);
-		assert_int_equal(records_put(records, bytes_str(id), i + 1, v, &err), VT_OK);
+		assert_int_equal(records_put(records, bytes_str(id), i + 1, v, bytes_of(NULL, 0), &err), VT_OK);
 	}
 	link_all(records);
 	scan = open_scan(records, v, bytes_of(NULL, 0), 600, false);

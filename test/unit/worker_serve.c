@@ -29,7 +29,7 @@ start(Place *place)
 }
 
 static int
-set_up_with(void **state, VecElement element)
+set_up_with(void **state, VecElement element, uint8_t nattributes)
 {
 	Place	   *place = vt_alloc0(sizeof(Place));
 	WireShardDesc *desc = &place->desc;
@@ -58,6 +58,9 @@ set_up_with(void **state, VecElement element)
 	desc->element = element;
 	desc->m = 16;
 	desc->ef_construction = 200;
+	desc->nattributes = nattributes;
+	for (int i = 0; i < nattributes; i++)
+		desc->attributes[i] = i == 0 ? WIRE_ATTR_ORDERED : WIRE_ATTR_HASHED;
 	desc->nreplicas = 1;
 	desc->replicas[0].store = 1;
 	desc->replicas[0].replica = 77;
@@ -72,13 +75,19 @@ set_up_with(void **state, VecElement element)
 static int
 set_up(void **state)
 {
-	return set_up_with(state, VEC_FLOAT32);
+	return set_up_with(state, VEC_FLOAT32, 0);
 }
 
 static int
 set_up_halves(void **state)
 {
-	return set_up_with(state, VEC_FLOAT16);
+	return set_up_with(state, VEC_FLOAT16, 0);
+}
+
+static int
+set_up_attributes(void **state)
+{
+	return set_up_with(state, VEC_FLOAT32, 2);
 }
 
 static int
@@ -478,6 +487,176 @@ no_halves_among_floats(void **state)
 	hang_up(&g);
 }
 
+/* Records with a first attribute of 3 or 4 or, with null, none. */
+static Buf
+filter_of(bool null)
+{
+	WireClause	some = {.attribute = 0, .op = null ? WIRE_CLAUSE_IS_NULL : WIRE_CLAUSE_BETWEEN, .lo = 3, .hi = 4};
+	Buf			filter = {0};
+	size_t		begin = wire_predicate_begin(&filter);
+
+	wire_clause_put(&filter, &some);
+	wire_predicate_end(&filter, begin, 1);
+	return filter;
+}
+
+static bool
+passes_filter(uint32_t n, bool null)
+{
+	return null ? n % 7 == 0 : n % 7 != 0 && (n % 10 == 3 || n % 10 == 4);
+}
+
+/* The next records from x on, in a batch of k; where the last one was. */
+static uint32_t
+assert_batch(WireSearchResult *found, uint32_t x, bool null)
+{
+	WireHit		hit;
+	size_t		at = 0;
+
+	while (wire_hit_next(found, &at, &hit))
+	{
+		while (!passes_filter(x, null))
+			x++;
+		assert_int_equal(number_of(hit.id), x++);
+	}
+	return x;
+}
+
+/* Of records 0 to all - 1: first ten, ten more by the lease, then what is left when twenty are excluded. */
+static void
+assert_filtered(Gateway *g, const Place *place, uint32_t all, bool null)
+{
+	WireSearchResult found;
+	Buf			filter = filter_of(null);
+	Buf			excluded = {0};
+	uint8_t		vector[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	WireSearch	s;
+	uint32_t	x;
+	uint32_t	n = 0;
+
+	vector_of(-1, vector);
+	s = question(place, vector, 10);
+	s.filter = buf_bytes(&filter);
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	assert_int_equal(found.nhits, 10);
+	x = assert_batch(&found, 0, null);
+	s.lease = found.lease;
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	assert_int_equal(found.nhits, 10);
+	x = assert_batch(&found, x, null);
+	for (uint32_t i = 0; i < x; i++)
+		if (passes_filter(i, null))
+		{
+			wire_id_put(&excluded, id_of(i, id));
+			s.nexcluded++;
+		}
+	assert_int_equal(s.nexcluded, 20);
+	s.excluded = buf_bytes(&excluded);
+	s.lease = 0;
+	s.k = 2000;
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	x = assert_batch(&found, x, null);
+	for (uint32_t i = 0; i < all; i++)
+		n += passes_filter(i, null);
+	assert_int_equal(found.nhits, n - 20);
+	assert_true(found.exhausted);
+	buf_free(&excluded);
+	buf_free(&filter);
+}
+
+static void
+filters_are_evaluated_here(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	WireSearchResult found;
+	WireClause	between = {.attribute = 1, .op = WIRE_CLAUSE_BETWEEN};
+	Buf			filter = {0};
+	uint8_t		vector[DIM * 4];
+	WireSearch	s;
+	WireList	l;
+	WireListResult page;
+	WireListItem item;
+	uint32_t	n = 0;
+
+	dial(&g, place);
+	g.attributes = true;
+	put(&g, place, 0, 1900);
+	assert_filtered(&g, place, 1900, true);	/* sets are made, ... */
+	put(&g, place, 1900, 100);
+	put(&g, place, 0, 50);		/* ... and these come late */
+	assert_filtered(&g, place, 2000, true);
+	assert_filtered(&g, place, 2000, false);
+
+	/* A hash has no order; and what is no filter at all. */
+	vector_of(0, vector);
+	s = question(place, vector, 10);
+	wire_predicate_begin(&filter);
+	wire_clause_put(&filter, &between);
+	wire_predicate_end(&filter, 0, 1);
+	s.filter = buf_bytes(&filter);
+	assert_int_equal(search(&g, &s, &found), VT_INVALID);
+	s.filter = bytes_of(filter.data, filter.len - 1);
+	assert_int_equal(search(&g, &s, &found), VT_PROTOCOL);
+	buf_free(&filter);
+
+	/* A listing with vectors has what repair compares. */
+	memset(&l, 0, sizeof(l));
+	l.route = route(place);
+	l.flags = LIST_VECTORS;
+	do
+	{
+		size_t		at = 0;
+
+		assert_int_equal(list(&g, &l, &page), VT_OK);
+		assert_true(page.attributes);
+		while (wire_list_item_next(&page, &at, &item))
+		{
+			WireAttributes expected = attributes_of(n++);
+			WireAttributes got;
+
+			assert_int_equal(wire_attributes_get(item.attributes, 2, &got), VT_OK);
+			assert_memory_equal(&got, &expected, sizeof(got));
+		}
+		l.lease = page.lease;
+	} while (!page.last);
+	assert_int_equal(n, 2000);
+
+	/* A start finds them in the rows. */
+	hang_up(&g);
+	worker_stop(place->worker);
+	start(place);
+	dial(&g, place);
+	assert_filtered(&g, place, 2000, false);
+	hang_up(&g);
+}
+
+/* Refused at the door with words, and at apply whatever the door says. */
+static void
+other_attributes_are_refused(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Change		c = {WRITE_PUT, route(place), 0, 0, 5, 3, 0, DIM, 0, 0, 0};
+	WireWriteResult result;
+	WireWrite	write;
+	Shard	   *shard = worker_find_shard(place->worker, SHARD);
+	Buf			payload;
+
+	dial(&g, place);
+	g.attributes = place->desc.nattributes == 0;
+	assert_int_equal(change(&g, &c, &result), VT_INVALID);
+	assert_true(strstr((const char *) g.head.message.data, "attributes") != NULL);
+	assert_int_equal(count(&g, place), 0);
+	payload = change_encode(&g, &c);
+	assert_int_equal(wire_write_get(buf_bytes(&payload), &write, NULL), VT_OK);
+	assert_int_equal(shard_decide(shard, &write, 100).status, VT_INVALID);
+	shard_release(shard);
+	buf_free(&payload);
+	hang_up(&g);
+}
+
 int
 main(void)
 {
@@ -489,6 +668,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
 		cmocka_unit_test_setup_teardown(no_halves_among_floats, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(filters_are_evaluated_here, set_up_attributes, tear_down),
+		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up_attributes, tear_down),
+		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_serve", tests, NULL, NULL);

@@ -44,6 +44,8 @@ desc_of_shard(void)
 	desc.element = VEC_FLOAT32;
 	desc.m = 8;
 	desc.ef_construction = 40;
+	desc.nattributes = 1;
+	desc.attributes[0] = WIRE_ATTR_HASHED;
 	desc.nreplicas = 1;
 	desc.replicas[0].store = 1;
 	desc.replicas[0].replica = 11;
@@ -92,6 +94,7 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		WireRecord	record;
 		ReplicaCommand command;
 		Buf			bytes = {0};
+		Buf			attributes = {0};
 		uint8_t		id[WIRE_TID_SIZE];
 		uint8_t		vector[DIM * 4] = {0};
 		size_t		begin;
@@ -110,6 +113,8 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		record.id = bytes_of(id, sizeof(id));
 		record.dim = DIM;
 		record.vector = vector;
+		wire_attributes_put(&attributes, &(WireAttributes) {.n = 1, .value = {first + i}});
+		record.attributes = buf_bytes(&attributes);
 		begin = wire_write_begin(&bytes, &write);
 		wire_record_put(&bytes, WRITE_PUT, &record);
 		wire_write_end(&bytes, begin, 1);
@@ -120,6 +125,7 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		assert_int_equal(command.status, VT_OK);
 		buf_free(&command.reply);
 		buf_free(&bytes);
+		buf_free(&attributes);
 	}
 }
 
@@ -162,9 +168,14 @@ holds(Shard *shard, uint32_t first, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint8_t		id[WIRE_TID_SIZE];
+		WireAttributes attributes;
+		uint64_t	version;
+		uint32_t	slot;
 
 		wire_tid_put(id, first + i, 1);
-		assert_true(records_version(shard->records, bytes_of(id, sizeof(id))) > 0);
+		assert_true(records_find(shard->records, bytes_of(id, sizeof(id)), &slot, &version));
+		records_slot_attributes(shard->records, slot, &attributes);
+		assert_int_equal(attributes.value[0], first + i);
 	}
 }
 

@@ -49,7 +49,7 @@ put(Records *records, uint32_t n, uint64_t version)
 
 	vector_of(n * UINT64_C(1000003) + version, v);
 	wire_tid_put(id, n, 1);
-	assert_int_equal(records_put(records, bytes_of(id, sizeof(id)), version, v, &err), VT_OK);
+	assert_int_equal(records_put(records, bytes_of(id, sizeof(id)), version, v, bytes_of(NULL, 0), &err), VT_OK);
 }
 
 static Records *

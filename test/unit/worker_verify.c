@@ -327,7 +327,7 @@ memory_that_differs_is_said(void **state)
 		}
 		records_delete(a.shard->records, bytes_of(id, sizeof(id)));
 		if (k == 1)
-			assert_int_equal(records_put(a.shard->records, bytes_of(id, sizeof(id)), version == 39 ? 38 : 39, vector, NULL), VT_OK);
+			assert_int_equal(records_put(a.shard->records, bytes_of(id, sizeof(id)), version == 39 ? 38 : 39, vector, bytes_of(NULL, 0), NULL), VT_OK);
 		apply(&a, 40, 40, 1);
 		assert_true(verified_at(&a, 40).damaged);
 		close_place(&a);

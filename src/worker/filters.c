@@ -1,0 +1,402 @@
+/*-------------------------------------------------------------------------
+ *
+ * filters.c
+ *	  Sets of records that pass a predicate, and what came since they were made.
+ *
+ * A set (HnswSet) is made by evaluating the predicate over the columns of all slots.
+ * It is a guard: no slot that was published before it is closed is used again while
+ * it is open.  Its members never change.  What is published later is asked about at
+ * once, by whoever publishes it, and noted with each open set whose predicate it
+ * passes, before it is published, and before what it supersedes dies.  All under
+ * map_lock.
+ *
+ * Why a search misses nothing.  It looks at the members of the set first, then takes,
+ * under map_lock, those of the late slots that live at that moment, t.  Take a record
+ * that passes at t, in a slot S.  S was published after the set was opened: then it was
+ * noted, and is taken, since it lives.  Or before: its attributes were there
+ * when they were evaluated, it has lived until t, and so it is a member that lived
+ * while the members were looked at.  Whatever was acknowledged before the search
+ * began, and is in force at t, is one of these; what supersedes it between is the
+ * scan's to look up (scan.c).
+ *
+ * Why nothing is wrong.  A slot that was being written while columns were evaluated may
+ * have got a bit by accident.  If it was published before the set was used, that was
+ * after the set was opened: while a set is being made all slots that are published are
+ * noted, whether they pass or not, and are taken out of it at the end.
+ *
+ * A set costs memory, holds back slots, and becomes slower with what came late.  So it
+ * is made anew when LATE_MAX of these live or CHANGES_MAX records have come and gone, or after AGE_US; and closed,
+ * even if nobody asks for it again, when that much has changed, by whoever changes it.
+ * SETS_MAX are kept, or what they take together is less than a share of the records'
+ * memory, the least recently used going first.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "filters.h"
+
+#include <stdlib.h>
+
+#include "base/breaks.h"
+#include "base/clock.h"
+#include "records_inside.h"
+
+#define LATE_MAX 512
+#define CHANGES_MAX 8192
+#define AGE_US (30 * INT64_C(1000000))
+#define IDLE_US (10 * INT64_C(1000000))
+#define TRIM_US (1 * INT64_C(1000000))
+#define SETS_MAX 32
+#define BYTES_LEAST ((size_t) 8 << 20)
+#define BYTES_SHARE 16			/* of the records' memory, one part in so many */
+
+struct FilterSet
+{
+	FilterSet  *next;			/* of those that are open, the last used first */
+	Predicate  *predicate;
+	HnswSet    *set;
+	uint32_t	users;
+	bool		making;
+	bool		found;			/* the next search may find it */
+	uint64_t	changes;		/* Filters.changes when it was opened */
+	int64_t		made_us;
+	int64_t		used_us;
+	size_t		bytes;			/* it may come to take */
+	size_t		own_bytes;		/* of them, counted with the records */
+
+	/* Slots that came late; while the set is made all that were published */
+	uint32_t   *late;
+	atomic_uint nlate;
+	uint32_t	late_room;
+};
+
+/* All under Records.map_lock. */
+struct Filters
+{
+	FilterSet  *open;
+	uint64_t	changes;		/* records that came, went or moved */
+	size_t		bytes;			/* of those that may be found */
+	uint32_t	nfound;
+	FilterFigures figures;
+	atomic_llong trim_us;		/* look again then */
+};
+
+Filters *
+filters_new(void)
+{
+	return vt_alloc0(sizeof(Filters));
+}
+
+/* -- Sets ------------------------------------------------------------------ */
+
+/* Nobody uses it, nobody will find it. */
+static void
+close_set(Records *records, FilterSet *filter)
+{
+	FilterSet **p = &records->filters->open;
+
+	while (*p != filter)
+		p = &(*p)->next;
+	*p = filter->next;
+	atomic_fetch_sub(&records->own_bytes, (long long) filter->own_bytes);
+	hnsw_set_close(filter->set);
+	predicate_free(filter->predicate);
+	free(filter->late);
+	free(filter);
+}
+
+/* No search finds it any more; who has it goes on. */
+static void
+hide_set(Records *records, FilterSet *filter)
+{
+	filter->found = false;
+	records->filters->nfound--;
+	records->filters->bytes -= filter->bytes;
+	if (filter->users == 0)
+		close_set(records, filter);
+}
+
+static bool
+is_worn(const Filters *filters, const FilterSet *filter)
+{
+	return filters->changes - filter->changes > CHANGES_MAX || atomic_load(&filter->nlate) > LATE_MAX;
+}
+
+/* The one that was used last comes first. */
+static void
+to_front(Filters *filters, FilterSet *filter)
+{
+	FilterSet **p = &filters->open;
+
+	while (*p != filter)
+		p = &(*p)->next;
+	*p = filter->next;
+	filter->next = filters->open;
+	filters->open = filter;
+}
+
+static FilterSet *
+find_set(Filters *filters, const Predicate *predicate)
+{
+	FilterSet  *filter = filters->open;
+
+	while (filter && !(filter->found && bytes_equal(predicate_bytes(filter->predicate), predicate_bytes(predicate))))
+		filter = filter->next;
+	return filter;
+}
+
+/* Hide what there is no room for, but this one. */
+static void
+make_room(Records *records, const FilterSet *but)
+{
+	Filters    *filters = records->filters;
+	size_t		most = (size_t) records_bytes(records) / BYTES_SHARE;
+
+	most = most > BYTES_LEAST ? most : BYTES_LEAST;
+	while (filters->nfound > SETS_MAX || filters->bytes > most)
+	{
+		FilterSet  *last = NULL;
+
+		for (FilterSet *f = filters->open; f; f = f->next)
+			if (f->found && f != but)
+				last = f;
+		if (!last)
+			return;
+		hide_set(records, last);
+	}
+}
+
+static void
+note(FilterSet *filter, uint32_t slot)
+{
+	uint32_t	n = atomic_load_explicit(&filter->nlate, memory_order_relaxed);
+
+	if (n == filter->late_room)
+	{
+		filter->late_room = n ? 2 * n : 64;
+		filter->late = vt_realloc(filter->late, sizeof(uint32_t) * filter->late_room);
+	}
+	filter->late[n] = slot;
+	atomic_store_explicit(&filter->nlate, n + 1, memory_order_release);
+}
+
+void
+filters_close(Records *records)
+{
+	while (records->filters->open)
+	{
+		Assert(records->filters->open->users == 0);
+		close_set(records, records->filters->open);
+	}
+	free(records->filters);
+}
+
+/* -- Making ---------------------------------------------------------------- */
+
+typedef struct Making
+{
+	const Predicate *predicate;
+	const Columns *columns;
+} Making;
+
+static void
+make_words(void *arg, uint32_t first, uint32_t n, uint64_t *out)
+{
+	const Making *making = (const Making *) arg;
+
+	predicate_words(making->predicate, making->columns, first, n, out);
+}
+
+/* Open: from now on whatever is published is noted.  Under map_lock. */
+static FilterSet *
+open_set(Records *records, Predicate *predicate, int64_t now)
+{
+	Filters    *filters = records->filters;
+	FilterSet  *filter = vt_alloc0(sizeof(FilterSet));
+
+	filter->predicate = predicate_share(predicate);
+	filter->set = hnsw_set_open(records->graph);
+	filter->users = 1;
+	filter->making = true;
+	filter->changes = filters->changes;
+	filter->made_us = filter->used_us = now;
+	filter->own_bytes = sizeof(FilterSet) + 3 * predicate_bytes(predicate).len;
+	atomic_fetch_add(&records->own_bytes, (long long) filter->own_bytes);
+	filter->next = filters->open;
+	filters->open = filter;
+	filters->figures.made++;
+	return filter;
+}
+
+/* It has its members: what was published meanwhile is none.  Under map_lock. */
+static void
+finish_set(Records *records, FilterSet *filter)
+{
+	Filters    *filters = records->filters;
+	uint32_t	all = atomic_load(&filter->nlate);
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < all; i++)
+	{
+		WireAttributes attributes;
+
+		hnsw_set_remove(filter->set, filter->late[i]);
+		columns_read(records->columns, filter->late[i], &attributes);
+		if (predicate_passes(filter->predicate, &attributes))
+			filter->late[n++] = filter->late[i];
+	}
+	atomic_store(&filter->nlate, n);
+	filter->making = false;
+	filter->bytes = filter->own_bytes + hnsw_set_bytes(filter->set);
+
+	/* Somebody else may have made the same. */
+	if (find_set(filters, filter->predicate))
+		return;
+	filter->found = true;
+	filters->nfound++;
+	filters->bytes += filter->bytes;
+	make_room(records, filter);
+}
+
+/* -- Doors ----------------------------------------------------------------- */
+
+FilterSet *
+filters_take(Records *records, Predicate *predicate)
+{
+	Filters    *filters = records->filters;
+	int64_t		now = clock_now_us();
+	Making		making = {predicate, records->columns};
+	FilterSet  *filter;
+
+	pthread_mutex_lock(&records->map_lock);
+	filter = find_set(filters, predicate);
+	if (filter && (is_worn(filters, filter) || now - filter->made_us > AGE_US))
+	{
+		hide_set(records, filter);
+		filter = NULL;
+	}
+	if (filter)
+	{
+		filter->users++;
+		filter->used_us = now;
+		filters->figures.found++;
+		to_front(filters, filter);
+		pthread_mutex_unlock(&records->map_lock);
+		return filter;
+	}
+	filter = open_set(records, predicate, now);
+	pthread_mutex_unlock(&records->map_lock);
+
+	hnsw_set_fill(filter->set, make_words, &making);
+
+	pthread_mutex_lock(&records->map_lock);
+	finish_set(records, filter);
+	pthread_mutex_unlock(&records->map_lock);
+	return filter;
+}
+
+void
+filters_give(Records *records, FilterSet *filter)
+{
+	pthread_mutex_lock(&records->map_lock);
+	if (--filter->users == 0 && !filter->found)
+		close_set(records, filter);
+	pthread_mutex_unlock(&records->map_lock);
+}
+
+const HnswSet *
+filter_set(const FilterSet *filter)
+{
+	return filter->set;
+}
+
+uint32_t *
+filter_late(Records *records, FilterSet *filter, uint32_t *n)
+{
+	uint32_t   *out;
+	uint32_t	all;
+
+	/*
+	 * Who saw a member dead sees what superseded it here: it was noted before.  The
+	 * same goes for what was acknowledged before the search began.
+	 */
+	*n = 0;
+	if (atomic_load_explicit(&filter->nlate, memory_order_acquire) == 0 || vt_broken("S5-late"))
+		return NULL;
+	pthread_mutex_lock(&records->map_lock);
+	all = atomic_load(&filter->nlate);
+	for (uint32_t i = 0; i < all; i++)
+		if (hnsw_live(records->graph, filter->late[i]))
+			filter->late[(*n)++] = filter->late[i];
+
+	/* The dead ones do not come back while the set is open. */
+	atomic_store(&filter->nlate, *n);
+	out = vt_alloc(sizeof(uint32_t) * (*n + 1));
+	if (*n > 0)
+		memcpy(out, filter->late, sizeof(uint32_t) * *n);
+	pthread_mutex_unlock(&records->map_lock);
+	return out;
+}
+
+/* Close what is worn, and with a time what is old or idle. */
+static void
+look(Records *records, int64_t now)
+{
+	Filters    *filters = records->filters;
+
+	for (FilterSet *f = filters->open, *next; f; f = next)
+	{
+		next = f->next;
+		if (f->found && (is_worn(filters, f) ||
+						 (now && (now - f->made_us > AGE_US || now - f->used_us > IDLE_US))))
+			hide_set(records, f);
+	}
+}
+
+void
+filters_trim(Records *records)
+{
+	Filters    *filters = records->filters;
+	int64_t		now = clock_now_us();
+	long long	due = filters ? atomic_load(&filters->trim_us) : INT64_MAX;
+
+	if (now < due || !atomic_compare_exchange_strong(&filters->trim_us, &due, now + TRIM_US))
+		return;
+	pthread_mutex_lock(&records->map_lock);
+	look(records, now);
+	pthread_mutex_unlock(&records->map_lock);
+}
+
+void
+filters_note(Records *records, uint32_t slot, const WireAttributes *attributes)
+{
+	Filters    *filters = records->filters;
+
+	if (!filters)
+		return;
+	filters->changes++;
+	for (FilterSet *f = filters->open; f; f = f->next)
+		if (f->making || predicate_passes(f->predicate, attributes))
+			note(f, slot);
+	look(records, 0);
+}
+
+void
+filters_died(Records *records, uint64_t n)
+{
+	if (!records->filters)
+		return;
+	records->filters->changes += n;
+	look(records, 0);
+}
+
+FilterFigures
+filters_figures(Records *records)
+{
+	FilterFigures figures;
+
+	pthread_mutex_lock(&records->map_lock);
+	figures = records->filters->figures;
+	figures.sets = records->filters->nfound;
+	pthread_mutex_unlock(&records->map_lock);
+	return figures;
+}

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * filters.h
+ *	  Private to worker: which records pass a predicate, kept for searches to come.
+ *
+ * Whoever searches with a predicate takes the set that belongs to it, searches the
+ * graph among its members, and afterwards looks at those that came late: records
+ * that pass and were put, or moved, since the set was made.  filters.c says why nothing
+ * is missed.  Sets are kept for the next search with the same predicate, a few of
+ * them, until much has changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_FILTERS_H
+#define WORKER_FILTERS_H
+
+#include "hnsw/hnsw.h"
+#include "predicate.h"
+
+struct Records;
+
+typedef struct Filters Filters;
+typedef struct FilterSet FilterSet;
+
+extern Filters *filters_new(void);
+extern void filters_close(struct Records *records);	/* nobody has a set */
+
+/* -- Searching: any thread ------------------------------------------------- */
+
+/* Make the set of a predicate, or find it made.  Give it back. */
+extern FilterSet *filters_take(struct Records *records, Predicate *predicate);
+extern void filters_give(struct Records *records, FilterSet *filter);
+
+/* For HnswSearch.set. */
+extern const HnswSet *filter_set(const FilterSet *filter);
+
+/* Those that came late and live, after the set was searched; free() them. */
+extern uint32_t *filter_late(struct Records *records, FilterSet *filter, uint32_t *n);
+
+/* Now and then: close what is too old, or has not been used for long. */
+extern void filters_trim(struct Records *records);
+
+/* -- Changing records: within their map_lock --------------------------------- */
+
+/* A slot is about to be published, with these attributes. */
+extern void filters_note(struct Records *records, uint32_t slot, const WireAttributes *attributes);
+
+/* So many have died. */
+extern void filters_died(struct Records *records, uint64_t n);
+
+/* -- For tests --------------------------------------------------------------- */
+
+typedef struct FilterFigures
+{
+	uint32_t	sets;			/* that the next search may find */
+	uint64_t	made;
+	uint64_t	found;
+} FilterFigures;
+
+extern FilterFigures filters_figures(struct Records *records);
+
+#endif							/* WORKER_FILTERS_H */

@@ -1,0 +1,621 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_filters.c
+ *	  Searches with a predicate on attributes: they find what passes, all of it, and
+ *	  nothing else, whatever was put, changed and deleted since their set was made.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/worker/scan.h"
+#include "../../src/worker/filters.h"
+#include "base/prng.h"
+#include "wire/wire.h"
+
+#define DIM 4
+#define IDS 4000
+
+static const uint8_t kinds[] = {WIRE_ATTR_ORDERED, WIRE_ATTR_HASHED};
+
+/* -- Predicates over columns --------------------------------------------------- */
+
+/* Few numbers, so that they meet; now and then one from the ends. */
+static int64_t
+some_number(Prng *prng)
+{
+	static const int64_t ends[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX - 1, INT64_MAX, 0};
+
+	return prng_below(prng, 10) == 0 ? ends[prng_below(prng, 5)] : (int64_t) prng_below(prng, 20) - 10;
+}
+
+static WireAttributes
+some_attributes(Prng *prng)
+{
+	WireAttributes attributes = {.n = 2};
+
+	for (int i = 0; i < 2; i++)
+		if (prng_below(prng, 8) == 0)
+			attributes.nulls |= 1u << i;
+		else
+			attributes.value[i] = some_number(prng);
+	return attributes;
+}
+
+static int
+number_sorter(const void *a, const void *b)
+{
+	int64_t		x = *(const int64_t *) a;
+	int64_t		y = *(const int64_t *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Up to n different numbers, ascending. */
+static uint32_t
+some_values(Prng *prng, int64_t *out, uint32_t n)
+{
+	uint32_t	kept = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = n > 20 && i % 2 ? (int64_t) prng_next(prng) : some_number(prng);
+	qsort(out, n, sizeof(int64_t), number_sorter);
+	for (uint32_t i = 0; i < n; i++)
+		if (kept == 0 || out[kept - 1] != out[i])
+			out[kept++] = out[i];
+	return kept;
+}
+
+static void
+some_clause(Prng *prng, Buf *out)
+{
+	int64_t		values[40];
+	uint32_t	most[] = {1, 3, KERNEL_ANY_MAX, 40};
+	WireClause	clause = {
+		.attribute = (uint8_t) prng_below(prng, 2), .op = (WireClauseOp) (1 + prng_below(prng, 5)), .values = values,
+		.lo = some_number(prng), .hi = some_number(prng)
+	};
+
+	if (clause.op == WIRE_CLAUSE_NOT_IN || clause.op == WIRE_CLAUSE_BETWEEN)
+		clause.attribute = 0;
+	if (clause.op == WIRE_CLAUSE_IN || clause.op == WIRE_CLAUSE_NOT_IN)
+		clause.nvalues = prng_below(prng, 12) == 0 ? 0 : some_values(prng, values, most[prng_below(prng, 4)]);
+	wire_clause_put(out, &clause);
+}
+
+static Predicate *
+predicate_of(const Buf *encoded)
+{
+	Predicate  *predicate;
+	VtError		err = {0};
+
+	if (predicate_new(buf_bytes(encoded), kinds, 2, &predicate, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	return predicate;
+}
+
+static void
+some_predicate(Prng *prng, Buf *out)
+{
+	uint32_t	n = 1 + prng_below(prng, 3);
+	size_t		begin;
+
+	buf_clear(out);
+	begin = wire_predicate_begin(out);
+	for (uint32_t i = 0; i < n; i++)
+		some_clause(prng, out);
+	wire_predicate_end(out, begin, n);
+}
+
+/* Both kernels, and one record at a time, say what the slow twin says. */
+static void
+columns_are_asked_as_records_are(void **state)
+{
+	Prng		prng = {11};
+	Columns    *columns = columns_new(2);
+	WireAttributes *model = vt_alloc0(sizeof(WireAttributes) * 2048);
+	uint64_t	words[32];
+	uint64_t	passing = 0;
+	Buf			encoded = {0};
+
+	(void) state;
+	/* Slots 0..1791 are in three chunks; there is no room for the others. */
+	for (int k = 0; k < 3; k++)
+		columns_make(columns, k);
+	for (int round = 0; round < 2; round++)
+		for (uint32_t slot = 0; slot < 1792; slot++)
+		{
+			WireAttributes got;
+
+			model[slot] = some_attributes(&prng);
+			columns_write(columns, slot, &model[slot]);
+			columns_read(columns, slot, &got);
+			assert_memory_equal(&got, &model[slot], sizeof(got));
+		}
+	for (int round = 0; round < 600; round++)
+	{
+		WirePredicate twin;
+		Predicate  *predicate;
+
+		some_predicate(&prng, &encoded);
+		predicate = predicate_of(&encoded);
+		assert_int_equal(wire_predicate_get(buf_bytes(&encoded), kinds, 2, &twin, NULL), VT_OK);
+		for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
+		{
+			if (!vec_force_cpu((VecCpu) cpu))
+				continue;
+			predicate_words(predicate, columns, 0, 32, words);
+			for (uint32_t slot = 0; slot < 2048; slot++)
+			{
+				bool		expected = slot < 1792 && wire_predicate_passes(&twin, &model[slot]);
+
+				assert_int_equal(words[slot / 64] >> (slot % 64) & 1, expected);
+				if (slot < 1792)
+					assert_int_equal(predicate_passes(predicate, &model[slot]), expected);
+				passing += expected;
+			}
+		}
+		predicate_free(predicate);
+	}
+	assert_true(passing > 10000);
+	columns_free(columns);
+	buf_free(&encoded);
+	free(model);
+}
+
+/* -- Records --------------------------------------------------------------- */
+
+typedef struct Model
+{
+	uint64_t	version;		/* 0 = it is not there */
+	uint32_t	vector;
+	WireAttributes attributes;
+} Model;
+
+static void
+vector_of(uint32_t n, uint8_t out[DIM * 4])
+{
+	Prng		prng = {n};
+
+	for (int i = 0; i < DIM; i++)
+	{
+		float		x = (float) prng_double(&prng);
+		uint32_t	bits;
+
+		memcpy(&bits, &x, sizeof(bits));
+		put_le32(out + 4 * i, bits);
+	}
+}
+
+static Bytes
+id_of(uint32_t n, uint8_t out[WIRE_TID_SIZE])
+{
+	wire_tid_put(out, n, 1);
+	return bytes_of(out, WIRE_TID_SIZE);
+}
+
+static void
+put(Records *records, uint32_t n, uint64_t version, uint32_t vector, const WireAttributes *attributes)
+{
+	uint8_t		id[WIRE_TID_SIZE];
+	uint8_t		v[DIM * 4];
+	Buf			encoded = {0};
+	VtError		err = {0};
+
+	vector_of(vector, v);
+	wire_attributes_put(&encoded, attributes);
+	assert_int_equal(records_put(records, id_of(n, id), version, v, buf_bytes(&encoded), &err), VT_OK);
+	buf_free(&encoded);
+}
+
+static Records *
+new_records(void)
+{
+	RecordsOptions options = {.metric = VEC_L2, .dim = DIM, .m = 8, .ef_construction = 40, .attributes = 2};
+	Records    *records;
+	VtError		err = {0};
+
+	assert_int_equal(records_new(&options, &records, &err), VT_OK);
+	return records;
+}
+
+static void
+change_something(Prng *prng, Records *records, Model *model, uint64_t *version)
+{
+	uint32_t	n = prng_below(prng, IDS);
+	uint8_t		id[WIRE_TID_SIZE];
+	uint32_t	what = prng_below(prng, 10);
+
+	if (what < 2 && model[n].version != 0)
+	{
+		records_delete(records, id_of(n, id));
+		model[n].version = 0;
+		return;
+	}
+	/* Often only the vector, or only the attributes, of what is there. */
+	if (what < 4 || model[n].version == 0)
+		model[n].attributes = some_attributes(prng);
+	if (what >= 4 || model[n].version == 0)
+		model[n].vector = (uint32_t) prng_next(prng);
+	model[n].version = ++*version;
+	put(records, n, model[n].version, model[n].vector, &model[n].attributes);
+}
+
+static double
+distance_of(const uint8_t *query, uint32_t vector)
+{
+	uint8_t		v[DIM * 4];
+	float		a[DIM];
+	float		b[DIM];
+
+	vector_of(vector, v);
+	memcpy(a, query, sizeof(a));
+	memcpy(b, v, sizeof(b));
+	return vec_distance(VEC_L2, a, b, DIM);
+}
+
+typedef struct Answer
+{
+	double		distance;
+	uint32_t	n;
+} Answer;
+
+static int
+answer_sorter(const void *pa, const void *pb)
+{
+	const Answer *a = (const Answer *) pa;
+	const Answer *b = (const Answer *) pb;
+
+	return a->distance != b->distance ? (a->distance < b->distance ? -1 : 1) : a->n < b->n ? -1 : 1;
+}
+
+/* All that passes, nearest first. */
+static uint32_t
+truth(const Model *model, const WirePredicate *predicate, const uint8_t *query, Answer *out)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < IDS; i++)
+		if (model[i].version != 0 && wire_predicate_passes(predicate, &model[i].attributes))
+			out[n++] = (Answer) {distance_of(query, model[i].vector), i};
+	qsort(out, n, sizeof(Answer), answer_sorter);
+	return n;
+}
+
+/*
+ * One search, with some of the first answers left out as if they had come before:
+ * exact ones are the truth, others bring every record that passes once, and many of the
+ * nearest first.  How many of the first ten they found is added up.
+ */
+static void
+search(Prng *prng, Records *records, const Model *model, const Buf *encoded, uint64_t *right, uint64_t *wanted)
+{
+	static Answer all[IDS];
+	static bool seen[IDS];
+	WirePredicate twin;
+	Predicate  *predicate = predicate_of(encoded);
+	uint8_t		query[DIM * 4];
+	uint8_t		tid[WIRE_TID_SIZE];
+	Buf			excluded = {0};
+	bool		exact = prng_below(prng, 2) == 0;
+	RecordScanOptions options = {.query = query, .predicate = predicate, .expected = 10, .ef = 40, .exact = exact};
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		id;
+	uint32_t	n;
+	uint32_t	skip;
+	uint32_t	at;
+
+	vector_of((uint32_t) prng_next(prng), query);
+	assert_int_equal(wire_predicate_get(buf_bytes(encoded), kinds, 2, &twin, NULL), VT_OK);
+	n = truth(model, &twin, query, all);
+	skip = n > 5 && prng_below(prng, 3) == 0 ? 5 : 0;
+	memset(seen, 0, sizeof(seen));
+	for (uint32_t i = 0; i < skip; i++)
+	{
+		seen[all[i].n] = true;
+		wire_id_put(&excluded, id_of(all[i].n, tid));
+	}
+	options.excluded = buf_bytes(&excluded);
+	scan = record_scan_open(records, &options);
+	for (at = skip; record_scan_next(scan, &distance, &version, &id); at++)
+	{
+		uint32_t	block;
+		uint16_t	offset;
+
+		assert_true(at < n);
+		assert_true(wire_tid_get(id, &block, &offset));
+		assert_false(seen[block]);
+		seen[block] = true;
+		assert_int_equal(version, model[block].version);
+		assert_true(wire_predicate_passes(&twin, &model[block].attributes));
+		if (exact)
+		{
+			assert_int_equal(block, all[at].n);
+			assert_true(distance == all[at].distance);
+		}
+		if (at - skip < 10 && !exact)
+		{
+			++*wanted;
+			*right += distance <= all[skip + 10 < n ? skip + 9 : n - 1].distance;
+		}
+	}
+	assert_int_equal(at, n);
+	record_scan_close(scan);
+	buf_free(&excluded);
+	predicate_free(predicate);
+}
+
+/*
+ * A few predicates again and again, as applications have them, and new ones, while
+ * records come, change and go, are linked, mended around and moved.
+ */
+static void
+what_passes_comes_and_nothing_else(void **state)
+{
+	Prng		prng = {5};
+	Records    *records = new_records();
+	Model	   *model = vt_alloc0(sizeof(Model) * IDS);
+	Buf			often[4] = {{0}};
+	Buf			once = {0};
+	uint64_t	version = 0;
+	uint64_t	right = 0;
+	uint64_t	wanted = 0;
+	FilterFigures figures;
+
+	(void) state;
+	for (int i = 0; i < 4; i++)
+		some_predicate(&prng, &often[i]);
+	for (uint32_t i = 0; i < IDS * 2; i++)
+		change_something(&prng, records, model, &version);
+	for (int round = 0; round < 400; round++)
+	{
+		uint32_t	changes = prng_below(&prng, 3) == 0 ? 0 : prng_below(&prng, 200);
+
+		for (uint32_t i = 0; i < changes; i++)
+			change_something(&prng, records, model, &version);
+		for (uint32_t i = prng_below(&prng, 300); i > 0 && hnsw_link_next(records_graph(records)); i--)
+			;
+		if (prng_below(&prng, 4) == 0)
+			hnsw_repair(records_graph(records), 200, true);
+		if (prng_below(&prng, 5) > 0)
+			search(&prng, records, model, &often[prng_below(&prng, 4)], &right, &wanted);
+		else
+		{
+			some_predicate(&prng, &once);
+			search(&prng, records, model, &once, &right, &wanted);
+		}
+	}
+	figures = filters_figures(records);
+	assert_true(figures.found > 200);	/* most found a set that others had made, ... */
+	assert_true(figures.made > 50);		/* ... and sets were worn out by changes */
+	assert_true(right >= wanted * 95 / 100);
+	for (int i = 0; i < 4; i++)
+		buf_free(&often[i]);
+	buf_free(&once);
+	free(model);
+	records_free(records);
+}
+
+/* Nobody asks again: sets are closed by who changes much, and hold nothing back. */
+static void
+changes_close_sets(void **state)
+{
+	Prng		prng = {7};
+	Records    *records = new_records();
+	WireAttributes attributes = {.n = 2};
+	uint8_t		query[DIM * 4] = {0};
+	uint8_t		id[WIRE_TID_SIZE];
+	Buf			encoded = {0};
+	Predicate  *predicate;
+	RecordScanOptions options = {.query = query, .expected = 10, .ef = 20};
+
+	(void) state;
+	for (uint32_t i = 0; i < 10000; i++)
+		put(records, i, i + 1, i, &attributes);
+	for (uint32_t i = 0; i < 50; i++)
+	{
+		some_predicate(&prng, &encoded);
+		options.predicate = predicate = predicate_of(&encoded);
+		record_scan_close(record_scan_open(records, &options));
+		predicate_free(predicate);
+	}
+	assert_true(filters_figures(records).sets > 10);
+	assert_true(filters_figures(records).sets <= 32);
+	for (uint32_t i = 0; i < 9000; i++)
+		records_delete(records, id_of(i, id));
+	assert_int_equal(filters_figures(records).sets, 0);
+	buf_free(&encoded);
+	records_free(records);
+}
+
+/* Between being found and being handed out. */
+static void
+superseded_before_they_come(void **state)
+{
+	static const int64_t one[] = {1};
+	Records    *records = new_records();
+	WireClause	clause = {.op = WIRE_CLAUSE_IN, .nvalues = 1, .values = one};
+	WireAttributes passes = {.n = 2, .value = {1}};
+	WireAttributes fails = {.n = 2, .value = {2}};
+	uint8_t		query[DIM * 4] = {0};
+	Buf			encoded = {0};
+	size_t		begin = wire_predicate_begin(&encoded);
+	Predicate  *predicate;
+	RecordScanOptions options = {.query = query, .expected = 40, .ef = 40};
+	RecordScan *scan;
+	double		distance;
+	uint64_t	version;
+	Bytes		id;
+	uint32_t	n = 0;
+
+	(void) state;
+	wire_clause_put(&encoded, &clause);
+	wire_predicate_end(&encoded, begin, 1);
+	options.predicate = predicate = predicate_of(&encoded);
+	for (uint32_t i = 0; i < 40; i++)
+		put(records, i, i + 1, i, i < 30 ? &passes : &fails);
+	scan = record_scan_open(records, &options);
+	for (uint32_t i = 0; i < 20; i++)
+		put(records, i, 100 + i, 1000 + i, i < 10 ? &fails : &passes);
+	while (record_scan_next(scan, &distance, &version, &id))
+	{
+		uint32_t	block;
+		uint16_t	offset;
+
+		assert_true(wire_tid_get(id, &block, &offset));
+		assert_true(block >= 10 && block < 30);
+		assert_int_equal(version, block < 20 ? 100 + block : block + 1);
+		n++;
+	}
+	assert_int_equal(n, 20);
+	record_scan_close(scan);
+	predicate_free(predicate);
+	buf_free(&encoded);
+	records_free(records);
+}
+
+/* -- Beside a writer ----------------------------------------------------------- */
+
+#define KEPT 300				/* they pass in every version */
+#define OTHERS 300				/* they pass in none; those behind pass now and then */
+#define ALL (KEPT + OTHERS + 50)
+
+typedef struct Beside
+{
+	Records    *records;
+	atomic_bool stop;
+	atomic_uint searches;
+} Beside;
+
+/* A version that passes is an even one. */
+static void *
+supersede(void *arg)
+{
+	Beside	   *b = (Beside *) arg;
+	Prng		prng = {3};
+	uint64_t	version = 1000000;
+
+	while (!atomic_load(&b->stop))
+	{
+		uint32_t	n = prng_below(&prng, 3) == 0 ? KEPT + OTHERS + prng_below(&prng, 50) : prng_below(&prng, KEPT + OTHERS);
+		bool		passes = n < KEPT || (n >= KEPT + OTHERS && prng_below(&prng, 2) == 0);
+		WireAttributes attributes = {.n = 2, .value = {passes ? 1 : 2, (int64_t) prng_below(&prng, 9)}};
+
+		version += 2;
+		put(b->records, n, passes ? version : version + 1, (uint32_t) prng_next(&prng), &attributes);
+	}
+	return NULL;
+}
+
+static void *
+link_and_mend(void *arg)
+{
+	Beside	   *b = (Beside *) arg;
+
+	while (!atomic_load(&b->stop))
+	{
+		hnsw_link_next(records_graph(b->records));
+		hnsw_repair(records_graph(b->records), 50, true);
+		filters_trim(b->records);
+	}
+	return NULL;
+}
+
+static void *
+search_all(void *arg)
+{
+	static const int64_t one[] = {1};
+	Beside	   *b = (Beside *) arg;
+	WireClause	clause = {.op = WIRE_CLAUSE_IN, .nvalues = 1, .values = one};
+	Buf			encoded = {0};
+	Predicate  *predicate;
+	size_t		begin = wire_predicate_begin(&encoded);
+	uint8_t		query[DIM * 4];
+	uint32_t	round = 0;
+
+	wire_clause_put(&encoded, &clause);
+	wire_predicate_end(&encoded, begin, 1);
+	predicate = predicate_of(&encoded);
+	while (!atomic_load(&b->stop))
+	{
+		RecordScanOptions options = {.query = query, .predicate = predicate, .expected = 10, .ef = 20, .exact = round % 2};
+		bool		seen[ALL] = {false};
+		RecordScan *scan;
+		uint32_t	n = 0;
+		double		distance;
+		uint64_t	version;
+		Bytes		id;
+
+		vector_of(round++, query);
+		scan = record_scan_open(b->records, &options);
+		while (record_scan_next(scan, &distance, &version, &id))
+		{
+			uint32_t	block;
+			uint16_t	offset;
+
+			assert_true(wire_tid_get(id, &block, &offset));
+			assert_true(block < ALL && !seen[block]);
+			assert_true(version % 2 == 0);
+			seen[block] = true;
+			n += block < KEPT;
+		}
+		assert_int_equal(n, KEPT);
+		record_scan_close(scan);
+		atomic_fetch_add(&b->searches, 1);
+	}
+	predicate_free(predicate);
+	buf_free(&encoded);
+	return NULL;
+}
+
+static void
+nothing_is_missed_beside_a_writer(void **state)
+{
+	Beside		b = {.records = new_records()};
+	pthread_t	threads[4];
+
+	(void) state;
+	for (uint32_t i = 0; i < ALL; i++)
+	{
+		WireAttributes attributes = {.n = 2, .value = {i < KEPT ? 1 : 2}};
+
+		put(b.records, i, 2 * i + (i < KEPT ? 2 : 1), i, &attributes);
+	}
+	pthread_create(&threads[0], NULL, supersede, &b);
+	pthread_create(&threads[1], NULL, link_and_mend, &b);
+	pthread_create(&threads[2], NULL, search_all, &b);
+	pthread_create(&threads[3], NULL, search_all, &b);
+	while (atomic_load(&b.searches) < 300)
+		sched_yield();
+	atomic_store(&b.stop, true);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(filters_figures(b.records).made > 1);
+	records_free(b.records);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(columns_are_asked_as_records_are),
+		cmocka_unit_test(what_passes_comes_and_nothing_else),
+		cmocka_unit_test(changes_close_sets),
+		cmocka_unit_test(superseded_before_they_come),
+		cmocka_unit_test(nothing_is_missed_beside_a_writer),
+	};
+
+	return cmocka_run_group_tests_name("worker_filters", tests, NULL, NULL);
+}
