@@ -138,6 +138,9 @@ $(BUILD)/obj/test/bench/hnsw/%.o: test/bench/hnsw/%.cc
 $(BUILD)/hnsw_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/hnsw/*.c)) \
 		$(BUILD)/obj/test/bench/hnsw/rival_hnswlib.o $(foreach m,$(LIBS_hnsw),$(call lib,$(m)))
 	g++ $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
+$(BUILD)/filter_bench: $(BUILD)/obj/test/bench/filter/filter_bench.o $(BUILD)/obj/test/bench/hnsw/set.o \
+		$(foreach m,$(LIBS_worker),$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
 $(BUILD)/vec_bench: $(BUILD)/obj/test/bench/vec_bench.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 

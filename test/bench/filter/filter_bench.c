@@ -1,0 +1,310 @@
+/*-------------------------------------------------------------------------
+ *
+ * filter_bench.c
+ *	  Searches with a predicate on attributes, as a worker does them.
+ *
+ *	  filter_bench --set DIR [options]
+ *		--set DIR			base.* and query.*; with base_class.u16.raw or the like also by class
+ *		--limit N			rows of the set (0: all)
+ *		--ef N				candidates kept (80)
+ *		--rounds N			(5)
+ *		--threads N			that link (2)
+ *		--keep DIR			a folder for the graph, so that it is built once
+ *
+ * Records in memory and their scans (src/worker), without a socket, a log or a disk.
+ * Each row has two attributes: a number at random and its class.  A line is a share
+ * of the rows that pass, by one of them.  Speeds are of one thread's processor time, the median of rounds in
+ * which searches with and without the predicate take turns.  A first use makes the set:
+ * it has a predicate that no search had before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../hnsw/set.h"
+#include "../../../src/worker/records_inside.h"
+#include "../../../src/worker/scan.h"
+#include "base/prng.h"
+
+#define K 10
+#define TRIED 200				/* queries whose recall is measured */
+#define TIMED 1000
+#define FIRSTS 15
+#define RANGE 1000000			/* of the random numbers */
+#define ROUNDS_MAX 25
+
+static const uint8_t kinds[] = {WIRE_ATTR_ORDERED, WIRE_ATTR_ORDERED};
+
+typedef struct Bench
+{
+	Set		   *set;
+	Records    *records;
+	uint32_t	ef;
+	uint32_t	rounds;
+	uint32_t	threads;
+	uint32_t	classes;
+	const char *keep;
+} Bench;
+
+static double
+thread_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (double) ts.tv_sec * 1e6 + (double) ts.tv_nsec / 1e3;
+}
+
+static int
+number_sorter(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double
+median(double *numbers, uint32_t n)
+{
+	qsort(numbers, n, sizeof(double), number_sorter);
+	return numbers[n / 2];
+}
+
+/* -- Records --------------------------------------------------------------- */
+
+/* Row n: at random, but the same in each run; and its class. */
+static void
+attributes_put(const Set *set, uint32_t row, Buf *out)
+{
+	Prng		prng = {row + 1};
+	WireAttributes attributes = {.n = 2, .value = {prng_below(&prng, RANGE), set->classes ? set->classes[row] : 0}};
+
+	buf_clear(out);
+	wire_attributes_put(out, &attributes);
+}
+
+static void *
+link_main(void *arg)
+{
+	while (hnsw_link_next(records_graph((Records *) arg)))
+		;
+	return NULL;
+}
+
+static void
+die(const VtError *err)
+{
+	fprintf(stderr, "filter_bench: %s\n", vt_error_words(err));
+	exit(1);
+}
+
+/* All rows, in the graph: from the kept file as far as it has them. */
+static void
+load(Bench *b)
+{
+	const Set  *set = b->set;
+	RecordsOptions options = {.metric = set->metric, .dim = set->dim, .element = VEC_FLOAT32, .m = 16, .ef_construction = 200,
+		.codes = HNSW_CODES_INT8, .seed = 1, .attributes = 2};
+	char		path[4096];
+	RecordsFile file = {.path = path, .tag = bytes_str("filter_bench")};
+	pthread_t	threads[64];
+	Buf			attributes = {0};
+	VtError		err = {0};
+	VtStatus	status = VT_NOT_FOUND;
+
+	snprintf(path, sizeof(path), "%s/filter-%s-%u", b->keep ? b->keep : "", set->name, set->n);
+	if (b->keep)
+		status = records_load(&options, &file, &b->records, &err);
+	if (status != VT_OK && records_new(&options, &b->records, &err) != VT_OK)
+		die(&err);
+	for (uint32_t row = 0; row < set->n; row++)
+	{
+		const uint8_t *vector = (const uint8_t *) (set->base + (size_t) row * set->dim);
+		uint8_t		tid[WIRE_TID_SIZE];
+		Bytes		id = bytes_of(tid, sizeof(tid));
+
+		wire_tid_put(tid, row, 1);
+		attributes_put(set, row, &attributes);
+		if (!records_claim(b->records, id, row + 1, vector, buf_bytes(&attributes)) &&
+			records_put(b->records, id, row + 1, vector, buf_bytes(&attributes), &err) != VT_OK)
+			die(&err);
+	}
+	records_settle(b->records);
+	for (uint32_t i = 0; i < b->threads; i++)
+		pthread_create(&threads[i], NULL, link_main, b->records);
+	for (uint32_t i = 0; i < b->threads; i++)
+		pthread_join(threads[i], NULL);
+	if (b->keep && status != VT_OK && records_save(b->records, &file, &err) != VT_OK)
+		die(&err);
+	buf_free(&attributes);
+}
+
+/* -- Searches -------------------------------------------------------------- */
+
+/* lo..hi of one attribute. */
+static Predicate *
+between(uint8_t attribute, int64_t lo, int64_t hi)
+{
+	WireClause	clause = {.attribute = attribute, .op = WIRE_CLAUSE_BETWEEN, .lo = lo, .hi = hi};
+	Buf			encoded = {0};
+	Predicate  *predicate;
+	size_t		begin = wire_predicate_begin(&encoded);
+
+	wire_clause_put(&encoded, &clause);
+	wire_predicate_end(&encoded, begin, 1);
+	if (predicate_new(buf_bytes(&encoded), kinds, 2, &predicate, NULL) != VT_OK)
+		abort();
+	buf_free(&encoded);
+	return predicate;
+}
+
+static uint32_t
+search(const Bench *b, uint32_t query, Predicate *predicate, bool exact, double *distances)
+{
+	RecordScanOptions options = {.query = (const uint8_t *) (b->set->queries + (size_t) query * b->set->dim),
+		.predicate = predicate, .expected = K, .ef = b->ef, .exact = exact};
+	RecordScan *scan = record_scan_open(b->records, &options);
+	uint64_t	version;
+	Bytes		id;
+	uint32_t	n = 0;
+
+	while (n < K && record_scan_next(scan, &distances[n], &version, &id))
+		n++;
+	record_scan_close(scan);
+	return n;
+}
+
+static double
+spend(const Bench *b, Predicate *predicate, uint32_t n)
+{
+	double		begin = thread_us();
+	double		distances[K];
+
+	for (uint32_t q = 0; q < n; q++)
+		search(b, q, predicate, false, distances);
+	return (thread_us() - begin) / n;
+}
+
+static double
+recall_of(const Bench *b, Predicate *predicate)
+{
+	uint32_t	right = 0;
+	uint32_t	wanted = 0;
+
+	for (uint32_t q = 0; q < TRIED && q < b->set->nqueries; q++)
+	{
+		double		truth[K];
+		double		got[K];
+		uint32_t	n = search(b, q, predicate, true, truth);
+		uint32_t	found = search(b, q, predicate, false, got);
+
+		if (found != n)
+			printf("# %u came, %u pass\n", found, n);
+		wanted += n;
+		for (uint32_t i = 0; i < found; i++)
+			right += got[i] <= truth[n - 1];
+	}
+	return (double) right / wanted;
+}
+
+static void
+line(const Bench *b, uint8_t attribute, double share)
+{
+	int64_t		hi = (int64_t) (share * (attribute == 0 ? RANGE : b->classes)) - 1;
+	Predicate  *predicate = between(attribute, 0, hi < 0 ? 0 : hi);
+	uint32_t	n = b->set->nqueries < TIMED ? b->set->nqueries : TIMED;
+	uint32_t	slots = b->set->n / 64 * 64;
+	uint64_t   *words = vt_alloc(slots / 8 + 8);
+	double		us[5][ROUNDS_MAX];
+	double		distances[K];
+	double		recall = recall_of(b, predicate);
+	uint64_t	pass = 0;
+
+	for (uint32_t i = 0; i < b->rounds; i++)
+	{
+		us[0][i] = spend(b, NULL, n);
+		us[1][i] = spend(b, predicate, n);
+	}
+	for (uint32_t i = 0; i < FIRSTS; i++)
+	{
+		/* Other bytes, the same rows. */
+		Predicate  *fresh = between(attribute, -1 - (int64_t) i, hi < 0 ? 0 : hi);
+		FilterSet  *filter;
+		double		begin = thread_us();
+
+		filter = filters_take(b->records, fresh);
+		us[2][i] = thread_us() - begin;
+		pass = hnsw_set_size(filter_set(filter));
+		filters_give(b->records, filter);
+		begin = thread_us();
+		search(b, i, fresh, false, distances);
+		us[3][i] = thread_us() - begin;
+		predicate_free(fresh);
+	}
+	for (uint32_t i = 0; i < b->rounds; i++)
+	{
+		double		begin = thread_us();
+
+		for (uint32_t at = 0; at < slots; at += 4096)
+			predicate_words(predicate, b->records->columns, at, (slots - at < 4096 ? slots - at : 4096) / 64, words);
+		us[4][i] = thread_us() - begin;
+	}
+	printf("| %-6s | %6.2f%% | %.4f | %8.0f | %8.0f | %5.2fx | %7.2f | %7.2f | %7.0f |\n", attribute ? "class" : "random",
+		   100.0 * (double) pass / b->set->n, recall, 1e6 / median(us[0], b->rounds), 1e6 / median(us[1], b->rounds),
+		   median(us[0], b->rounds) / median(us[1], b->rounds), median(us[4], b->rounds) / 1000,
+		   median(us[2], FIRSTS) / 1000, median(us[3], FIRSTS));
+	fflush(stdout);
+	free(words);
+	predicate_free(predicate);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
+	Bench		b = {.ef = 80, .rounds = 5, .threads = 2};
+	const char *folder = NULL;
+	uint32_t	limit = 0;
+
+	for (int i = 1; i + 1 < argc; i += 2)
+	{
+		uint32_t	number = (uint32_t) strtoul(argv[i + 1], NULL, 10);
+
+		if (strcmp(argv[i], "--set") == 0)
+			folder = argv[i + 1];
+		else if (strcmp(argv[i], "--keep") == 0)
+			b.keep = argv[i + 1];
+		else if (strcmp(argv[i], "--limit") == 0)
+			limit = number;
+		else if (strcmp(argv[i], "--ef") == 0)
+			b.ef = number;
+		else if (strcmp(argv[i], "--rounds") == 0)
+			b.rounds = number;
+		else if (strcmp(argv[i], "--threads") == 0)
+			b.threads = number;
+		else
+			folder = NULL, i = argc;
+	}
+	if (!folder || b.rounds < 1 || b.rounds > ROUNDS_MAX || b.threads < 1 || b.threads > 64 || (b.set = set_read(folder, limit, 0)) == NULL)
+	{
+		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR]\n");
+		return 2;
+	}
+	for (uint32_t i = 0; b.set->classes && i < b.set->n; i++)
+		b.classes = b.set->classes[i] >= b.classes ? b.set->classes[i] + 1u : b.classes;
+	load(&b);
+	printf("%s, %u rows of %u dimensions, ef %u; %.0f bytes a record in memory\n\n", b.set->name, b.set->n, b.set->dim, b.ef,
+		   (double) records_bytes(b.records) / b.set->n);
+	printf("| rows | pass | recall | free QPS | QPS | of free | columns ms | make ms | then us |\n|---|---|---|---|---|---|---|---|---|\n");
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
+			line(&b, attribute, shares[i]);
+	records_free(b.records);
+	set_free(b.set);
+	return 0;
+}
