@@ -14,8 +14,8 @@
  *
  * What searches find is in memory, and others have nothing to hold it against: so
  * the id map is held against the rows (law S5).  There were as many records as rows at
- * that index, and a row's version is the map's, unless that is of a later entry.  If
- * not, the replica is as good as one with a damaged row.
+ * that index, and a row's version is the map's, unless that is of a later entry, with
+ * its attributes.  If not, the replica is as good as one with a damaged row.
  *
  * Besides when PD finds it time, replicas are compared when one of them cannot read
  * something (shard_note_damage): its worker asks PD for it (house.c).
@@ -54,7 +54,7 @@ typedef struct Job
 	uint64_t	first;			/* the interval then */
 	uint64_t	last;
 	uint64_t	records;		/* in memory then */
-	uint64_t	strangers;		/* rows that are of another version than the map says */
+	uint64_t	strangers;		/* rows that memory has in another version, or with other attributes */
 } Job;
 
 struct Verifier
@@ -181,18 +181,42 @@ pace(uint64_t bytes, int64_t begin_us)
 		nanosleep(&nap, NULL);
 }
 
+/* Is there something else in memory than this row?  That it was deleted since is fine. */
+static bool
+is_strange(const Job *job, Bytes id, const StoreRow *row)
+{
+	Records    *records = job->shard->records;
+	uint32_t	entered = records_enter(records);
+	uint64_t	version;
+	uint32_t	slot;
+	bool		strange = false;
+
+	if (records_find(records, id, &slot, &version))
+	{
+		WireAttributes here;
+		WireAttributes there;
+
+		strange = version != row->index && version <= job->result.index;
+		if (version == row->index && job->shard->desc.nattributes > 0)
+		{
+			records_slot_attributes(records, slot, &here);
+			strange = wire_attributes_get(row->attributes, job->shard->desc.nattributes, &there) != VT_OK ||
+				memcmp(&here, &there, sizeof(here)) != 0;
+		}
+	}
+	records_leave(records, entered);
+	return strange;
+}
+
 static void
-add_row(Job *job, Bytes key, Bytes value, uint64_t index)
+add_row(Job *job, Bytes key, Bytes value, const StoreRow *row)
 {
 	Bytes		id = bytes_of(key.data + 1, key.len - 1);
 	uint64_t	place = wire_place(&job->shard->desc, id);
-	uint64_t	version;
 
 	if (place < job->first || place > job->last)
 		return;
-	/* 0: it was deleted since. */
-	version = records_version(job->shard->records, id);
-	job->strangers += version != 0 && version != index && version <= job->result.index;
+	job->strangers += is_strange(job, id, row);
 	job->result.digest = hash_place(key, job->result.digest);
 	job->result.digest = hash_place(value, job->result.digest);
 	job->result.rows++;
@@ -215,7 +239,7 @@ digest_rows(Verifier *verifier, Job *job)
 	{
 		status = row_get(value, &row, &err);
 		if (status == VT_OK)
-			add_row(job, key, value, row.index);
+			add_row(job, key, value, &row);
 		bytes += key.len + value.len;
 		if (bytes - looked < SLICE)
 			continue;
@@ -227,7 +251,7 @@ digest_rows(Verifier *verifier, Job *job)
 	if (status == VT_OK)
 		status = store_iter_status(job->rows, &err);
 	if (status == VT_OK && (job->result.rows != job->records || job->strangers > 0))
-		status = vt_fail(&err, VT_CORRUPT, "%llu records were in memory for %llu rows, %llu of them of another version",
+		status = vt_fail(&err, VT_CORRUPT, "%llu records were in memory for %llu rows, %llu of them others",
 						 (unsigned long long) job->records, (unsigned long long) job->result.rows,
 						 (unsigned long long) job->strangers);
 	job->result.damaged = status != VT_OK;

@@ -47,6 +47,8 @@ describe(void)
 	desc.element = VEC_FLOAT32;
 	desc.m = 8;
 	desc.ef_construction = 40;
+	desc.nattributes = 1;
+	desc.attributes[0] = WIRE_ATTR_ORDERED;
 	desc.nreplicas = 1;
 	desc.replicas[0].store = 1;
 	desc.replicas[0].replica = 11;
@@ -67,6 +69,8 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 	for (uint32_t i = 0; i < n; i++)
 	{
 		WireRecord	record = {.dim = DIM};
+		WireAttributes attributes = {.n = 1, .value = {prng_below(prng, 10)}};
+		Buf			encoded = {0};
 		uint8_t		id[WIRE_TID_SIZE];
 		uint8_t		vector[DIM * 4] = {0};
 
@@ -75,7 +79,10 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 		record.id = bytes_of(id, sizeof(id));
 		record.vector = vector;
 		record.version = 1 + prng_below(prng, (uint32_t) index);
+		wire_attributes_put(&encoded, &attributes);
+		record.attributes = buf_bytes(&encoded);
 		wire_record_put(out, type, &record);
+		buf_free(&encoded);
 	}
 	wire_write_end(out, begin, n);
 }
@@ -306,19 +313,21 @@ a_row_that_is_damaged_is_said(void **state)
 	close_place(&a);
 }
 
-/* The rows are right, and what searches find is not: one too few, or one in another version. */
+/* The rows are right, and what searches find is not: one too few, in another version, with other attributes. */
 static void
 memory_that_differs_is_said(void **state)
 {
 	(void) state;
-	for (int k = 0; k < 2; k++)
+	for (int k = 0; k < 3; k++)
 	{
+		WireAttributes other = {.n = 1, .value = {77}};
+		Buf			attributes = {0};
 		Place		a;
 		uint8_t		id[WIRE_TID_SIZE];
 		uint8_t		vector[DIM * 4] = {0};
 		uint64_t	version = 0;
 
-		open_place(&a, k == 0 ? "a" : "b", 11);
+		open_place(&a, k == 0 ? "a" : k == 1 ? "b" : "c", 11);
 		apply(&a, 1, 39, 100);
 		for (uint32_t n = 0; version == 0; n++)
 		{
@@ -326,11 +335,14 @@ memory_that_differs_is_said(void **state)
 			version = records_version(a.shard->records, bytes_of(id, sizeof(id)));
 		}
 		records_delete(a.shard->records, bytes_of(id, sizeof(id)));
-		if (k == 1)
-			assert_int_equal(records_put(a.shard->records, bytes_of(id, sizeof(id)), version == 39 ? 38 : 39, vector, bytes_of(NULL, 0), NULL), VT_OK);
+		wire_attributes_put(&attributes, &other);
+		if (k > 0)
+			assert_int_equal(records_put(a.shard->records, bytes_of(id, sizeof(id)), k == 2 ? version : version == 39 ? 38 : 39, vector,
+										 buf_bytes(&attributes), NULL), VT_OK);
 		apply(&a, 40, 40, 1);
 		assert_true(verified_at(&a, 40).damaged);
 		close_place(&a);
+		buf_free(&attributes);
 	}
 }
 
