@@ -102,8 +102,9 @@ sub agree
 		$self->wait_until('all agree', sub {
 			# Another driver that leads does not know what the one before was asked.
 			$asked = time() if time() > $asked + 30 && ($self->ctl('verify', $index))[0] == 0;
-			return 't' eq $node->safe_psql('postgres', qq{
-				SELECT coalesce(bool_and(verdict = 'agrees' AND verified > '$since'), false) FROM vectron.shards WHERE index = '$index'});
+			my ($status, $agree) = $node->psql('postgres', qq{
+				SELECT bool_and(verdict = 'agrees' AND verified > '$since') FROM vectron.shards WHERE index = '$index'});
+			return $status == 0 && $agree eq 't';
 		});
 		1;
 	};
