@@ -498,6 +498,50 @@ a_lost_lease_goes_on_by_exclusion(void **state)
 	tear_down(&s);
 }
 
+/* By lease and by exclusion; and none that the attributes cannot answer leaves. */
+static void
+a_filter_goes_with_every_question(void **state)
+{
+	WireClause	clause = {.op = WIRE_CLAUSE_BETWEEN, .lo = 1, .hi = 2};
+	Setup		s;
+	Truth		t;
+	Buf			filter = {0};
+	ClientSearch search = {.query = query, .dim = DIM, .batch = 20, .ef = 100, .consistency = WIRE_AT_MARK};
+	ClientScan *scan;
+	size_t		begin = wire_predicate_begin(&filter);
+	size_t		at = 0;
+
+	(void) state;
+	wire_clause_put(&filter, &clause);
+	wire_predicate_end(&filter, begin, 1);
+	set_up(&s, 3, 200);
+	search.generation = s.w.generation;
+	search.owner = s.w.owner;
+	search.filter = buf_bytes(&filter);
+	assert_int_equal(client_scan_open(s.client, &search, in_ms(LONG_MS), &scan, &err), VT_INVALID);
+	assert_int_equal(world_count(&s.w, WIRE_SEARCH), 0);
+	for (int i = 0; i < 3; i++)
+	{
+		s.w.shards[i].desc.nattributes = 1;
+		s.w.shards[i].desc.attributes[0] = WIRE_ATTR_ORDERED;
+	}
+	client_route_forget(s.client, &s.w.generation);
+	s.w.filter = search.filter;
+	t = truth_of(&s.w, query);
+	assert_ok(client_scan_open(s.client, &search, in_ms(LONG_MS), &scan, &err));
+	assert_hits(scan, &t, &at, 70);
+	pthread_mutex_lock(&s.w.lock);
+	leases_drop(&s.w, -1);
+	pthread_mutex_unlock(&s.w.lock);
+	assert_hits(scan, &t, &at, 0);
+	assert_true(world_count(&s.w, WIRE_SEARCH) > 6);
+	assert_int_equal(s.w.unfiltered, 0);
+	client_scan_close(scan);
+	truth_free(&t);
+	buf_free(&filter);
+	tear_down(&s);
+}
+
 /*
  * A worker that was started again gives the same numbers to other leases: a
  * lease of the old connection must not be asked for on the new one.
@@ -887,6 +931,7 @@ main(void)
 		cmocka_unit_test(an_empty_generation_has_no_hits),
 		cmocka_unit_test(a_scan_survives_what_passes),
 		cmocka_unit_test(a_lost_lease_goes_on_by_exclusion),
+		cmocka_unit_test(a_filter_goes_with_every_question),
 		cmocka_unit_test(a_lease_is_not_carried_to_another_connection),
 		cmocka_unit_test(two_scans_and_a_listing_go_side_by_side),
 		cmocka_unit_test(a_nearer_hit_that_comes_later_is_marked),

@@ -199,6 +199,37 @@ halves_are_sent_and_their_range_is_checked(void **state)
 	tear_down(&s);
 }
 
+/* Attributes go with each record, and others than are declared are refused here. */
+static void
+attributes_are_sent_and_checked(void **state)
+{
+	WireAttributes one = {.n = 1, .value = {5}};
+	Setup		s;
+	Batch		b = batch_of(0, 20);
+	Buf			encoded = {0};
+
+	(void) state;
+	set_up(&s, 2);
+	for (uint32_t i = 0; i < s.w.nshards; i++)
+	{
+		s.w.shards[i].desc.nattributes = 1;
+		s.w.shards[i].desc.attributes[0] = WIRE_ATTR_HASHED;
+	}
+	wire_attributes_put(&encoded, &one);
+	for (size_t i = 0; i < b.n; i++)
+		if (i != 7)
+			b.records[i].attributes = buf_bytes(&encoded);
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_non_null(strstr(vt_error_words(&err), "record 7"));
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	b.records[7].attributes = buf_bytes(&encoded);
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	assert_all_there(&s, &b);
+	buf_free(&encoded);
+	batch_free(&b);
+	tear_down(&s);
+}
+
 /* Everything that passes, at every place of a call over three shards. */
 static void
 passing_trouble_is_survived(void **state)
@@ -693,6 +724,7 @@ main(void)
 		cmocka_unit_test(commands_are_small_and_four_are_under_way),
 		cmocka_unit_test(bad_records_are_refused_before_anything_is_sent),
 		cmocka_unit_test(halves_are_sent_and_their_range_is_checked),
+		cmocka_unit_test(attributes_are_sent_and_checked),
 		cmocka_unit_test(passing_trouble_is_survived),
 		cmocka_unit_test(a_definite_no_is_not_asked_twice),
 		cmocka_unit_test(only_pd_says_that_a_generation_is_gone),

@@ -164,6 +164,8 @@ typedef struct World
 	uint32_t	closes;			/* of leases */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
+	Bytes		filter;			/* that searches are to have; it is not evaluated */
+	uint32_t	unfiltered;		/* searches with another one */
 	uint64_t	lease_ids;
 	FakeLease	leases[64];
 } World;
@@ -592,11 +594,19 @@ static inline void
 answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 {
 	WireWriteResult result = {0};
+	WireAttributes attributes;
 	WireRecord	record;
 	size_t		at = 0;
 
 	if (what == RAISE_BEFORE)
 		s->fence += 5;
+	while (write->type == WRITE_PUT && wire_record_next(write, &at, &record))
+		if (wire_attributes_get(record.attributes, s->desc.nattributes, &attributes) != VT_OK)
+		{
+			put_head(out, s, VT_INVALID, what, s->index);
+			return;
+		}
+	at = 0;
 	if ((write->type == WRITE_PUT || write->type == WRITE_DELETE) && write->fence < s->fence)
 	{
 		put_head(out, s, VT_FENCED, what, s->index);
@@ -921,6 +931,8 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		route = read.route;
 	s = world_find(w, fake, route.shard);
 	fake->searches += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE);
+	w->unfiltered += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE) &&
+		!bytes_equal(search.filter, w->filter);
 	if (s && type == WIRE_WRITE && payload.len > s->largest)
 		s->largest = (uint32_t) payload.len;
 	if (good != VT_OK)
