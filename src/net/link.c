@@ -3,7 +3,7 @@
  * link.c
  *	  A one-way street to a peer: frames that may be lost, sent by a thread.
  *
- * What is queued leaves in order over one connection, which is dialled when
+ * What is queued leaves in order, with one send, over one connection, which is dialled when
  * there is something to send and again after a failure, after a pause that
  * doubles.  While there is no connection nothing is kept: whoever uses a link
  * (Raft) sends again what still matters.
@@ -36,6 +36,8 @@
 #include "private.h"
 
 #define QUEUE_BYTES (64u << 20)
+#define TOGETHER 64				/* frames in one send, */
+#define TOGETHER_BYTES (1u << 20)	/* unless one alone is larger */
 #define SEND_MS 5000
 #define DIAL_MS 1000
 #define PING_MS 1000
@@ -119,20 +121,53 @@ look(NetLink *link, int64_t since_us)
 	return status == VT_OK || (!net_peer_connected(link->peer) && net_peer_refused(link->peer));
 }
 
-static void
-send_frame(NetLink *link, LinkFrame *f)
+/* What goes with the next send, from the front of the queue; how many frames. */
+static size_t
+take_frames(NetLink *link, LinkFrame **frames)
 {
+	size_t		n = 0;
+	size_t		bytes = 0;
+
+	while (link->queue && n < TOGETHER && (n == 0 || bytes + link->queue->payload.len <= TOGETHER_BYTES))
+	{
+		frames[n] = link->queue;
+		bytes += frames[n]->payload.len;
+		link->queue = frames[n++]->next;
+	}
+	if (!link->queue)
+		link->end = &link->queue;
+	link->bytes -= bytes;
+	return n;
+}
+
+static void
+free_frames(LinkFrame **frames, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		buf_free(&frames[i]->payload);
+		free(frames[i]);
+	}
+}
+
+static void
+send_frames(NetLink *link, LinkFrame **frames, size_t n)
+{
+	Bytes		payloads[TOGETHER];
 	VtStatus	status = VT_OK;
+
+	for (size_t i = 0; i < n; i++)
+		payloads[i] = buf_bytes(&frames[i]->payload);
 
 	if (!net_peer_is_there(link->peer, PING_MS, PATIENCE_MS))
 		status = VT_UNAVAILABLE;
 	else if (net_peer_connected(link->peer))
-		status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
+		status = net_peer_send(link->peer, WIRE_RAFT, payloads, n, SEND_MS);
 	else if (clock_now_us() >= link->dial_after)
 	{
 		status = net_peer_redial(link->peer, DIAL_MS);
 		if (status == VT_OK)
-			status = net_peer_send(link->peer, WIRE_RAFT, buf_bytes(&f->payload), SEND_MS);
+			status = net_peer_send(link->peer, WIRE_RAFT, payloads, n, SEND_MS);
 	}
 	else
 		return;					/* lost: it is too early to dial */
@@ -151,12 +186,13 @@ link_main(void *arg)
 	while (!link->stop)
 	{
 		bool		probe = link->probes > 0 && clock_now_us() >= link->probe_after;
-		LinkFrame  *f = link->queue;
+		LinkFrame  *frames[TOGETHER];
+		size_t		n = 0;
 		int			probes = link->probes;
 		int64_t		since_us = link->probe_since;
 		bool		known = true;
 
-		if (!probe && !f)
+		if (!probe && !link->queue)
 		{
 			if (link->probes > 0)
 			{
@@ -171,20 +207,14 @@ link_main(void *arg)
 		if (probe)
 			link->probes = 0;
 		else
-		{
-			link->queue = f->next;
-			if (!link->queue)
-				link->end = &link->queue;
-			link->bytes -= f->payload.len;
-		}
+			n = take_frames(link, frames);
 		pthread_mutex_unlock(&link->lock);
 		if (probe)
 			known = look(link, since_us);
 		else
 		{
-			send_frame(link, f);
-			buf_free(&f->payload);
-			free(f);
+			send_frames(link, frames, n);
+			free_frames(frames, n);
 		}
 		pthread_mutex_lock(&link->lock);
 		if (!known && link->probes == 0)

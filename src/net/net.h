@@ -101,6 +101,12 @@ extern void net_server_stop(NetServer *server);
  */
 extern void net_server_poll(NetServer *server);
 
+/*
+ * Move what else is there, of a few connections, and do not wait: for a thread that
+ * has something to do which it can do for many at once.  True: there may be more.
+ */
+extern bool net_server_poll_more(NetServer *server);
+
 /* Make one thread return from net_server_poll(), now or when it next comes. */
 extern void net_server_wake(NetServer *server);
 
@@ -172,10 +178,10 @@ extern VtStatus net_peer_reply(NetPeer *peer, WireType type, int timeout_ms, Buf
 extern void net_peer_forget(NetPeer *peer);
 
 /*
- * Send a one-way frame; nobody answers.  After any failure the connection is
- * closed.
+ * Send one-way frames, one for each payload, together; nobody answers.  After any
+ * failure the connection is closed.
  */
-extern VtStatus net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms);
+extern VtStatus net_peer_send(NetPeer *peer, WireType type, const Bytes *payloads, size_t n, int timeout_ms);
 extern VtStatus net_peer_redial(NetPeer *peer, int timeout_ms);
 
 /*

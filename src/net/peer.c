@@ -434,17 +434,22 @@ net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, Buf *
 }
 
 VtStatus
-net_peer_send(NetPeer *peer, WireType type, Bytes payload, int timeout_ms)
+net_peer_send(NetPeer *peer, WireType type, const Bytes *payloads, size_t n, int timeout_ms)
 {
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
 	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, NULL);
-	Buf			frame = {0};
+	size_t		bytes = n * WIRE_HEADER_SIZE;
+	Buf			frames = {0};
 
 	if (status == VT_OK)
 	{
-		wire_frame_put(&frame, WIRE_ONEWAY, type, ++peer->requests, payload);
-		status = put(peer, &frame, until, NULL);
-		buf_free(&frame);
+		for (size_t i = 0; i < n; i++)
+			bytes += payloads[i].len;
+		buf_reserve(&frames, bytes);
+		for (size_t i = 0; i < n; i++)
+			wire_frame_put(&frames, WIRE_ONEWAY, type, ++peer->requests, payloads[i]);
+		status = put(peer, &frames, until, NULL);
+		buf_free(&frames);
 	}
 	if (status != VT_OK)
 		hang_up(peer);

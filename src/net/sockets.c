@@ -39,6 +39,7 @@
 
 #define BACKLOG 256
 #define READ_BURST (4u << 20)	/* of one connection before others have a turn */
+#define POLL_MORE 4				/* connections that a thread takes to read, one after the other */
 
 /* What an event is about, when it is no connection: beyond all slots. */
 #define EVENT_ACCEPT UINT64_MAX
@@ -327,6 +328,33 @@ watch_own(Sockets *sockets, int op, int fd, uint64_t name, uint32_t how)
 	return epoll_ctl(sockets->epoll, op, fd, &event);
 }
 
+/* Any event but a wake. */
+static void
+handle(NetServer *server, const struct epoll_event *event)
+{
+	SocketConn *sc;
+	uint64_t	one;
+
+	if (event->data.u64 == EVENT_ACCEPT)
+		accept_all(server);
+	else if (event->data.u64 == EVENT_SWEEP)
+	{
+		if (read(sockets_of(server)->sweeps, &one, sizeof(one)) == sizeof(one) && guard_sweep(server))
+			sweep_later(server);
+	}
+	else if ((sc = find(server, event->data.u64)) != NULL)
+	{
+		conn_event(sc, event->events);
+		net_conn_release(&sc->base);
+	}
+}
+
+static void
+watch_wakes(Sockets *sockets)
+{
+	watch_own(sockets, EPOLL_CTL_MOD, sockets->wakes, EVENT_WAKE, EPOLLONESHOT);
+}
+
 void
 net_server_poll(NetServer *server)
 {
@@ -337,28 +365,25 @@ net_server_poll(NetServer *server)
 	Assert(server->carrier == &net_sockets);
 	if (epoll_wait(sockets->epoll, &event, 1, -1) <= 0)
 		return;
-	if (event.data.u64 == EVENT_ACCEPT)
-		accept_all(server);
-	else if (event.data.u64 == EVENT_WAKE)
-	{
-		/* Takes one wake; the next one, if there is one, is another thread's. */
-		if (read(sockets->wakes, &one, sizeof(one)) == sizeof(one))
-			watch_own(sockets, EPOLL_CTL_MOD, sockets->wakes, EVENT_WAKE, EPOLLONESHOT);
-	}
-	else if (event.data.u64 == EVENT_SWEEP)
-	{
-		if (read(sockets->sweeps, &one, sizeof(one)) == sizeof(one) && guard_sweep(server))
-			sweep_later(server);
-	}
-	else
-	{
-		SocketConn *sc = find(server, event.data.u64);
+	if (event.data.u64 != EVENT_WAKE)
+		handle(server, &event);
+	else if (read(sockets->wakes, &one, sizeof(one)) == sizeof(one))
+		watch_wakes(sockets);	/* one is taken; the next one, if there is one, is another thread's */
+}
 
-		if (!sc)
-			return;
-		conn_event(sc, event.events);
-		net_conn_release(&sc->base);
-	}
+bool
+net_server_poll_more(NetServer *server)
+{
+	Sockets    *sockets = sockets_of(server);
+	struct epoll_event events[POLL_MORE];
+	int			n = epoll_wait(sockets->epoll, events, POLL_MORE, 0);
+
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u64 != EVENT_WAKE)
+			handle(server, &events[i]);
+		else
+			watch_wakes(sockets);	/* not taken: it is for a thread that waits */
+	return n == POLL_MORE;
 }
 
 void

@@ -11,8 +11,9 @@
 
 #include "private.h"
 
+/* step_all() must follow. */
 static void
-post_question(Replica *replica, EventKind kind, uint64_t number, RaftBuf *command, ReplicaDone done, void *arg)
+push_question(Replica *replica, EventKind kind, uint64_t number, RaftBuf *command, ReplicaDone done, void *arg)
 {
 	Event	   *event = vt_alloc0(sizeof(Event));
 
@@ -22,11 +23,11 @@ post_question(Replica *replica, EventKind kind, uint64_t number, RaftBuf *comman
 	event->command = command;
 	event->done = done;
 	event->arg = arg;
-	host_post(replica->host, event);
+	host_push(replica->host, event);
 }
 
 static void
-post_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, ReplicaDone done, void *arg)
+push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, ReplicaDone done, void *arg)
 {
 	ReplicaHost *host = replica->host;
 	RaftBuf    *buf;
@@ -49,19 +50,27 @@ post_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
 		return;
 	}
-	post_question(replica, kind, number, buf, done, arg);
+	push_question(replica, kind, number, buf, done, arg);
+}
+
+void
+replica_propose_soon(Replica *replica, Bytes command, ReplicaDone done, void *arg)
+{
+	push_command(replica, EVENT_PROPOSE, 0, command, done, arg);
 }
 
 void
 replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
 {
-	post_command(replica, EVENT_PROPOSE, 0, command, done, arg);
+	replica_propose_soon(replica, command, done, arg);
+	step_all(replica->host);
 }
 
 void
 replica_propose_under(Replica *replica, Bytes command, uint64_t conf_index, ReplicaDone done, void *arg)
 {
-	post_command(replica, EVENT_PROPOSE_UNDER, conf_index, command, done, arg);
+	push_command(replica, EVENT_PROPOSE_UNDER, conf_index, command, done, arg);
+	step_all(replica->host);
 }
 
 void
@@ -95,13 +104,15 @@ replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg)
 void
 replica_read(Replica *replica, ReplicaDone done, void *arg)
 {
-	post_question(replica, EVENT_READ, 0, NULL, done, arg);
+	push_question(replica, EVENT_READ, 0, NULL, done, arg);
+	step_all(replica->host);
 }
 
 void
 replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg)
 {
-	post_question(replica, EVENT_READ_ANYWHERE, 0, NULL, done, arg);
+	push_question(replica, EVENT_READ_ANYWHERE, 0, NULL, done, arg);
+	step_all(replica->host);
 }
 
 bool

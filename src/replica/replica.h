@@ -272,6 +272,9 @@ typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes r
  */
 extern void replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg);
 
+/* The same, and the caller must call replica_host_step() soon, once for several. */
+extern void replica_propose_soon(Replica *replica, Bytes command, ReplicaDone done, void *arg);
+
 /*
  * The same for a command that was made for the members of the configuration at
  * conf_index: VT_FENCED when another one is in the log by now, or that one is joint.

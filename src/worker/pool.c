@@ -15,9 +15,11 @@
  * over first in front, and is looked at when a search ends.  A request that had
  * to wait for an index comes back through pool_put(), by the same queue.
  *
- * Messages of peers are stepped by the thread that has read them, before what it
- * serves: none has to be woken for them.  Chunks of snapshots are not for these
- * threads (intake.c).
+ * Messages of peers and what writers propose are stepped by the thread that has read
+ * them: none has to be woken for them.  Each step ends in messages, in a batch for the
+ * log and in wakes, so who has read something of that kind looks what else is there
+ * first, and steps once for all of it.  Chunks of snapshots are not for these threads
+ * (intake.c).
  *
  * What is past its deadline takes no thread: it is answered VT_TIMEOUT instead.
  * What would hardly be served in time is not even let in: VT_BUSY says so while
@@ -37,6 +39,10 @@
 #define QUEUED_MAX 8192			/* of each kind */
 #define QUEUED_BYTES_MAX (64u << 20)
 #define NO_DEADLINE_US INT64_C(60000000)	/* of requests that name none */
+
+/* What is read before it is stepped, at most: looks for more, and bytes of requests. */
+#define TOGETHER 4
+#define TOGETHER_BYTES (256u << 10)
 
 /* With fewer than so many for each thread in front, no wait is too long. */
 #define ESTIMATE_FROM 4
@@ -364,6 +370,40 @@ begin_searching(Worker *worker)
 	return room;
 }
 
+static void
+step_once(Worker *worker, bool *unstepped)
+{
+	if (*unstepped)
+		replica_host_step(worker->host);
+	*unstepped = false;
+}
+
+/* Has this thread read enough?  A search or listing is. */
+static bool
+took_enough(void)
+{
+	size_t		bytes = 0;
+
+	for (const Request *r = taken.first; r; r = r->next)
+	{
+		bytes += r->payload.len;
+		if (is_long(r->type) || bytes > TOGETHER_BYTES)
+			return true;
+	}
+	return false;
+}
+
+/* What is to be stepped is read before that is done, as far as it is there. */
+static void
+read_more(Worker *worker)
+{
+	int			n = 0;
+
+	if (taken.first || took_messages)
+		while (n++ < TOGETHER && !took_enough() && net_server_poll_more(worker->server))
+			;
+}
+
 /*
  * Serve what was read: what is short at once, then one search.  Further ones,
  * of a gateway that asks several shards at a time, are for other threads.
@@ -373,14 +413,21 @@ serve_taken(Worker *worker, bool *searching)
 {
 	Request    *own = NULL;
 	Request    *request;
+	bool		unstepped = took_messages;
 
-	if (took_messages)
-		replica_host_step(worker->host);
 	took_messages = false;
 	while ((request = request_queue_take(&taken)) != NULL)
 	{
-		if (!is_long(request->type))
+		if (request->type == WIRE_WRITE)
+		{
 			run(worker, request);
+			unstepped = true;
+		}
+		else if (!is_long(request->type))
+		{
+			step_once(worker, &unstepped);
+			run(worker, request);
+		}
 		else if (!own && begin_searching(worker))
 		{
 			own = request;
@@ -389,8 +436,19 @@ serve_taken(Worker *worker, bool *searching)
 		else
 			put_in_queue(worker, request, true);
 	}
+	step_once(worker, &unstepped);
 	if (own)
 		run(worker, own);
+}
+
+static void
+serve_queued(Worker *worker, Request *request)
+{
+	bool		unstepped = request->type == WIRE_WRITE;
+
+	if (!is_expired(worker, request))
+		run(worker, request);
+	step_once(worker, &unstepped);
 }
 
 static void *
@@ -407,10 +465,10 @@ pool_main(void *arg)
 		Request    *request;
 
 		net_server_poll(worker->server);
+		read_more(worker);
 		serve_taken(worker, &searching);
 		while ((request = next_of_queues(worker, &searching)) != NULL)
-			if (!is_expired(worker, request))
-				run(worker, request);
+			serve_queued(worker, request);
 		pthread_mutex_lock(&worker->lock);
 		stopping = worker->stopping;
 		pthread_mutex_unlock(&worker->lock);

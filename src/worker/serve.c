@@ -221,7 +221,7 @@ serve_write(Worker *worker, Request *request)
 		refuse(request, VT_FENCED, NULL);
 		return;
 	}
-	replica_propose(request->shard->replica, buf_bytes(&request->payload), on_written, request);
+	replica_propose_soon(request->shard->replica, buf_bytes(&request->payload), on_written, request);
 }
 
 /*

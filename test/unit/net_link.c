@@ -410,7 +410,7 @@ one_end_is_not_the_end_of_others(void **state)
 	{
 		NetPeer    *peer = net_peer_new(&to_b);
 
-		assert_int_equal(net_peer_send(peer, WIRE_RAFT, bytes_of("once", 4), 10000), VT_OK);
+		assert_int_equal(net_peer_send(peer, WIRE_RAFT, &(Bytes) {(const uint8_t *) "once", 4}, 1, 10000), VT_OK);
 		net_peer_free(peer);
 		both_hear(&a, &b, 100, 0, round);
 		while (atomic_load(&b.ended) < round)

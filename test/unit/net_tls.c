@@ -733,6 +733,7 @@ daemons_speak_to_each_other(bool polled)
 	NetPeerOptions options;
 	NetTls	   *own = tls_of(&ca, WIRE_ROLE_WORKER, "w2");
 	NetTls	   *foreigner = tls_of(&foreign, WIRE_ROLE_WORKER, "w2");
+	const Bytes lost[] = {bytes_str("lost or not"), bytes_str("the other one, too")};
 	NetPeer    *peer;
 	Buf			payload = {0};
 	Buf			reply = {0};
@@ -754,8 +755,8 @@ daemons_speak_to_each_other(bool polled)
 			fail_msg("%s", err.msg);
 		assert_int_equal(reply.len, payload.len);
 	}
-	assert_int_equal(net_peer_send(peer, WIRE_RAFT, bytes_str("lost or not"), 20000), VT_OK);
-	until(&given.frames, 6);
+	assert_int_equal(net_peer_send(peer, WIRE_RAFT, lost, 2, 20000), VT_OK);
+	until(&given.frames, 7);
 	net_peer_free(peer);
 
 	/* A worker where the placement driver should be; nobody's certificate; none. */
