@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "private.h"
 
+#define SCRATCH_BYTES (64u << 10)	/* kept for the next entry; larger ones are rare */
+
 /* Answer, outside every lock. */
 static void
 answer(Waiter *waiter, VtStatus status, uint64_t index, Bytes reply)
@@ -252,6 +254,7 @@ static void
 write_ready(Replica *replica, const RaftReady *rd)
 {
 	WriteJob   *job = vt_alloc0(sizeof(WriteJob));
+	Buf		   *scratch = &replica->host->scratch;
 	uint8_t		state[RAFT_HARD_STATE_SIZE];
 
 	job->replica = replica;
@@ -285,14 +288,16 @@ write_ready(Replica *replica, const RaftReady *rd)
 	{
 		const RaftEntry *entry = &rd->append[i];
 		size_t		size = raft_entry_size(entry);
-		uint8_t    *bytes = vt_alloc(size);
 
-		raft_entry_encode(entry, bytes);
-		log_batch_entry(job->batch, replica->group, entry->index, bytes_of(bytes, size));
-		free(bytes);
+		buf_clear(scratch);
+		buf_reserve(scratch, size);
+		raft_entry_encode(entry, scratch->data);
+		log_batch_entry(job->batch, replica->group, entry->index, bytes_of(scratch->data, size));
 		replica->stored_last = entry->index;
 		replica->log_bytes += size;
 	}
+	if (scratch->size > SCRATCH_BYTES)
+		buf_free(scratch);
 	raft_hard_state_encode(&rd->hard, state);
 	log_batch_state(job->batch, replica->group, bytes_of(state, sizeof(state)));
 	atomic_store(&replica->last_term, rd->hard.last_term);

@@ -337,6 +337,7 @@ struct ReplicaHost
 	size_t		nreplicas;
 	Outbox	   *outboxes;
 	size_t		noutboxes;
+	Buf			scratch;		/* group.c: an entry as it is stored */
 	uint64_t	seeds;
 	uint32_t	ticks;
 	uint64_t	far_number;		/* of the last question to a leader; 0: there was none */

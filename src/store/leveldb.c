@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <leveldb/c.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -31,8 +32,23 @@ struct Store
 
 struct StoreBatch
 {
+	StoreBatch *next;			/* in idle */
 	leveldb_writebatch_t *batch;
+	size_t		bytes;			/* about what is in it, */
+	size_t		most;			/* and what was at most */
 };
+
+/*
+ * Batches that nobody needs at the moment: LevelDB grows a new one from nothing, a copy
+ * of all there is at each doubling, and most batches are like the last.
+ */
+#define IDLE_BATCHES 16
+#define IDLE_BYTES (256u << 10)	/* one that has grown larger is given back */
+#define BATCH_OVERHEAD 16
+
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+static StoreBatch *idle;
+static uint32_t nidle;
 
 struct StoreIter
 {
@@ -152,8 +168,19 @@ store_get(Store *store, Bytes key, Buf *value, VtError *err)
 StoreBatch *
 store_batch_new(void)
 {
-	StoreBatch *batch = vt_alloc(sizeof(StoreBatch));
+	StoreBatch *batch;
 
+	pthread_mutex_lock(&idle_lock);
+	batch = idle;
+	if (batch)
+	{
+		idle = batch->next;
+		nidle--;
+	}
+	pthread_mutex_unlock(&idle_lock);
+	if (batch)
+		return batch;
+	batch = vt_alloc0(sizeof(StoreBatch));
 	batch->batch = leveldb_writebatch_create();
 	return batch;
 }
@@ -163,6 +190,21 @@ store_batch_free(StoreBatch *batch)
 {
 	if (!batch)
 		return;
+	store_batch_clear(batch);
+	if (batch->most <= IDLE_BYTES)
+	{
+		pthread_mutex_lock(&idle_lock);
+		if (nidle < IDLE_BATCHES)
+		{
+			batch->next = idle;
+			idle = batch;
+			batch = NULL;
+			nidle++;
+		}
+		pthread_mutex_unlock(&idle_lock);
+	}
+	if (!batch)
+		return;
 	leveldb_writebatch_destroy(batch->batch);
 	free(batch);
 }
@@ -170,12 +212,16 @@ store_batch_free(StoreBatch *batch)
 void
 store_batch_clear(StoreBatch *batch)
 {
+	if (batch->bytes > batch->most)
+		batch->most = batch->bytes;
+	batch->bytes = 0;
 	leveldb_writebatch_clear(batch->batch);
 }
 
 void
 store_batch_put(StoreBatch *batch, Bytes key, Bytes value)
 {
+	batch->bytes += key.len + value.len + BATCH_OVERHEAD;
 	leveldb_writebatch_put(batch->batch, (const char *) key.data, key.len,
 						   (const char *) value.data, value.len);
 }
@@ -183,12 +229,14 @@ store_batch_put(StoreBatch *batch, Bytes key, Bytes value)
 void
 store_batch_delete(StoreBatch *batch, Bytes key)
 {
+	batch->bytes += key.len + BATCH_OVERHEAD;
 	leveldb_writebatch_delete(batch->batch, (const char *) key.data, key.len);
 }
 
 void
 store_batch_append(StoreBatch *batch, const StoreBatch *more)
 {
+	batch->bytes += more->bytes;
 	leveldb_writebatch_append(batch->batch, more->batch);
 }
 

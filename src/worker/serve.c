@@ -17,6 +17,7 @@
 #include "private.h"
 
 #define PAGE_BYTES (1u << 20)
+#define HEAD_BYTES 256			/* of a frame and a reply: room, not a limit */
 #define LOOK_BYTES (4u << 20)	/* new data between two looks at how much room there is */
 
 /* Fill the head of a reply about a shard (NULL: about none). */
@@ -45,14 +46,15 @@ reply_head(const Shard *shard, VtStatus status)
 
 /* Send head and body, and end the request. */
 static void
-finish(Request *request, const WireReply *head, const Buf *body)
+finish(Request *request, const WireReply *head, Bytes body)
 {
 	Buf			frame = {0};
-	size_t		begin = wire_frame_begin(&frame, WIRE_REPLY, request->type, request->request);
+	size_t		begin;
 
+	buf_reserve(&frame, HEAD_BYTES + head->message.len + body.len);
+	begin = wire_frame_begin(&frame, WIRE_REPLY, request->type, request->request);
 	wire_reply_put(&frame, head);
-	if (body)
-		buf_put(&frame, body->data, body->len);
+	buf_put(&frame, body.data, body.len);
 	wire_frame_end(&frame, begin);
 	net_reply(request->conn, &frame);
 	request_free(request);
@@ -65,7 +67,7 @@ refuse_for(Request *request, VtStatus status, const char *words, uint32_t retry_
 
 	reply.message = bytes_str(words ? words : vt_status_words(status));
 	reply.retry_after_ms = retry_after_ms;
-	finish(request, &reply, NULL);
+	finish(request, &reply, bytes_of(NULL, 0));
 }
 
 static void
@@ -139,7 +141,6 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 {
 	Request    *request = (Request *) arg;
 	WireReply	head = reply_head(request->shard, status);
-	Buf			body = {0};
 
 	if (index)
 		head.applied = index;
@@ -147,9 +148,7 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 		head.message = bytes_str(vt_status_words(status));
 	if (status == VT_BUSY || status == VT_NOT_LEADER)
 		head.retry_after_ms = 10;
-	buf_put(&body, reply.data, reply.len);
-	finish(request, &head, &body);
-	buf_free(&body);
+	finish(request, &head, reply);
 }
 
 /*
@@ -293,7 +292,7 @@ answer_read(Request *request, uint64_t index)
 		return;
 	head.applied = index;
 	wire_read_result_put(&body, &result);
-	finish(request, &head, &body);
+	finish(request, &head, buf_bytes(&body));
 	buf_free(&body);
 }
 
@@ -366,7 +365,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	wire_search_result_end(&body, begin, n);
 	head.applied = lease->applied;
 	lease_put_back(request->worker, lease, keep);
-	finish(request, &head, &body);
+	finish(request, &head, buf_bytes(&body));
 	buf_free(&body);
 	buf_free(&hits);
 }
@@ -447,7 +446,7 @@ serve_search(Worker *worker, Request *request)
 
 			if (lease)
 				lease_put_back(worker, lease, false);
-			finish(request, &head, NULL);
+			finish(request, &head, bytes_of(NULL, 0));
 		}
 		else if (!lease || !lease->scan || lease->shard != request->shard)
 		{
@@ -571,7 +570,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	wire_list_result_end(&body, begin, n);
 	head.applied = lease->applied;
 	lease_put_back(request->worker, lease, more);
-	finish(request, &head, &body);
+	finish(request, &head, buf_bytes(&body));
 	buf_free(&body);
 	buf_free(&items);
 }
@@ -623,7 +622,7 @@ serve_list(Worker *worker, Request *request)
 
 		if (lease)
 			lease_put_back(worker, lease, false);
-		finish(request, &head, NULL);
+		finish(request, &head, bytes_of(NULL, 0));
 	}
 	else if (!lease || !lease->iter || lease->shard != request->shard)
 	{
