@@ -261,6 +261,16 @@ replicas_at(Client *client, uint64_t store)
 	return n;
 }
 
+uint32_t
+changes_under_way(Client *client)
+{
+	json_t	   *answer = ask(client, NULL, "{\"op\":\"operators\"}");
+	uint32_t	n = answer ? (uint32_t) json_array_size(json_object_get(answer, "operators")) : UINT32_MAX;
+
+	json_decref(answer);
+	return n;
+}
+
 /* -- The collection ---------------------------------------------------------- */
 
 void

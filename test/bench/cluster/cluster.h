@@ -10,7 +10,7 @@
  *	   etcd.c		the same load on etcd, by gRPC
  *	   main.c		options and modes
  *
- * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c.
+ * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c, moves.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -128,6 +128,9 @@ extern void wait_whole(Bench *bench, Client *client, Leaders *leaders);
 /* Replicas of all shards that a store has, by what the driver says. */
 extern uint32_t replicas_at(Client *client, uint64_t store);
 
+/* Changes of replicas under way, by what the driver says. */
+extern uint32_t changes_under_way(Client *client);
+
 /* Open a scan at the marks that are known; learn() after its first answer. */
 typedef struct Search
 {
@@ -157,7 +160,7 @@ extern void times_sort(Times *times);
 extern double times_ms(const Times *sorted, double share);
 extern void times_free(Times *times);
 
-#define PHASES 4
+#define PHASES 5
 
 typedef struct LoadOptions
 {
@@ -175,6 +178,19 @@ extern void load_phase(Load *load, uint32_t phase);
 extern uint64_t load_stop(Load *load);	/* returns the number of the next record */
 extern void load_times(Load *load, uint32_t phase, Times *searches, Times *writes);	/* sorted */
 extern void load_free(Load *load);
+
+/* What clients noticed in a phase that took so long; it is said, too. */
+typedef struct Noticed
+{
+	double		p99_ms;			/* of searches */
+	double		writes;			/* a second */
+	double		slowest_ms;		/* write */
+} Noticed;
+
+extern Noticed load_noticed(Load *load, uint32_t phase, const char *words, double seconds);
+
+/* The bars of what goes on beside clients: searches, number of writes, and the slowest of them. */
+extern void load_bars(Bench *bench, const char *what, const Noticed *before, const Noticed *during);
 
 /* -- usage.c --------------------------------------------------------------- */
 
@@ -217,5 +233,6 @@ extern void rival(Bench *bench);
 extern void busy(Bench *bench);
 extern void catchup(Bench *bench);
 extern void repair(Bench *bench);
+extern void moves(Bench *bench);
 
 #endif							/* CLUSTER_BENCH_H */

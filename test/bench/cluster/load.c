@@ -173,6 +173,36 @@ load_times(Load *load, uint32_t phase, Times *searches, Times *writes)
 	times_sort(writes);
 }
 
+Noticed
+load_noticed(Load *load, uint32_t phase, const char *words, double seconds)
+{
+	Times		searches = {0};
+	Times		writes = {0};
+	Noticed		noticed;
+
+	load_times(load, phase, &searches, &writes);
+	noticed = (Noticed) {times_ms(&searches, 0.99), (double) writes.n / seconds, times_ms(&writes, 1)};
+	printf("%s, %.1f s: %zu searches, p50 %.2f ms, p95 %.2f, p99 %.2f, worst %.1f; %zu writes, p50 %.2f ms, p99 %.2f, worst %.1f\n",
+		   words, seconds, searches.n, times_ms(&searches, 0.5), times_ms(&searches, 0.95), noticed.p99_ms,
+		   times_ms(&searches, 1), writes.n, times_ms(&writes, 0.5), times_ms(&writes, 0.99), noticed.slowest_ms);
+	times_free(&searches);
+	times_free(&writes);
+	return noticed;
+}
+
+void
+load_bars(Bench *bench, const char *what, const Noticed *before, const Noticed *during)
+{
+	char		words[100];
+
+	snprintf(words, sizeof(words), "p99 of searches, times that before, %s", what);
+	bar_most(bench, words, during->p99_ms / before->p99_ms, bench->times);
+	snprintf(words, sizeof(words), "writes a second, of those before, %s", what);
+	bar_least(bench, words, during->writes / before->writes, bench->share);
+	snprintf(words, sizeof(words), "slowest write in ms, %s", what);
+	bar_most(bench, words, during->slowest_ms, bench->worst_ms);
+}
+
 void
 load_free(Load *load)
 {

@@ -99,6 +99,7 @@ static const struct Mode
 	{"busy", busy, busy_options, "all cores busy with everything for a while"},
 	{"catchup", catchup, catchup_options, "a new replica, beside a plain copy"},
 	{"repair", repair, repair_options, "searches and writes while replicas are made anew"},
+	{"moves", moves, repair_options, "searches and writes while replicas move and shards are split"},
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
@@ -145,13 +146,13 @@ main(int argc, char **argv)
 		{"--kills", &b.kills, NULL, NULL, "failover: at most 1000"},
 		{"--writers", &b.writers, NULL, NULL, "at most 32"},
 		{"--searchers", &b.searchers, NULL, NULL, "at most 32"},
-		{"--pause", NULL, &b.pause_ms, NULL, "repair: of each client, ms"},
+		{"--pause", NULL, &b.pause_ms, NULL, "repair, moves: of each client, ms"},
 		{"--clients", &b.clients, NULL, NULL, "goodput, etcd: at most 256"},
 		{"--from", &b.from, NULL, NULL, "goodput: leaves out steps with fewer clients"},
 		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup: medians are of so many"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
-		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of repair's slowest write, ms"},
+		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, ms"},
 		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's, the writes before"},
 		{"--times", NULL, &b.times, NULL, "bar: etcd's rate at least, or the p99 before at most, so often"},
 	};

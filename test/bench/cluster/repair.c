@@ -66,9 +66,7 @@ repair(Bench *bench)
 	uint64_t	store;
 	uint32_t	victim;
 	double		took[3] = {bench->seconds};
-	double		p99[3];
-	double		rate[3];
-	double		slowest[3];
+	Noticed		noticed[3];
 
 	collection_start(bench);
 	client = bench_client(bench);
@@ -104,26 +102,9 @@ repair(Bench *bench)
 	printf("%u searchers and %u writers, one question in %g ms each; %u records of %u dimensions, %u shards of %u replicas\n",
 		   bench->searchers, bench->writers, bench->pause_ms, bench->records, bench->dim, bench->shards, bench->replicas);
 	for (uint32_t i = BEFORE; i <= REPAIRING; i++)
-	{
-		Times		searches = {0};
-		Times		writes = {0};
-
-		load_times(load, i, &searches, &writes);
-		p99[i] = times_ms(&searches, 0.99);
-		rate[i] = (double) writes.n / took[i];
-		slowest[i] = times_ms(&writes, 1);
-		printf("%s, %.1f s: %zu searches, p50 %.2f ms, p95 %.2f, p99 %.2f, worst %.1f; %zu writes, p50 %.2f ms, p99 %.2f, worst %.1f\n",
-			   words[i], took[i], searches.n, times_ms(&searches, 0.5), times_ms(&searches, 0.95), p99[i],
-			   times_ms(&searches, 1), writes.n, times_ms(&writes, 0.5), times_ms(&writes, 0.99), slowest[i]);
-		times_free(&searches);
-		times_free(&writes);
-	}
-	bar_most(bench, "p99 of searches, times that before, drain", p99[DRAINING] / p99[BEFORE], bench->times);
-	bar_most(bench, "p99 of searches, times that before, repair", p99[REPAIRING] / p99[BEFORE], bench->times);
-	bar_least(bench, "writes a second, of those before, drain", rate[DRAINING] / rate[BEFORE], bench->share);
-	bar_least(bench, "writes a second, of those before, repair", rate[REPAIRING] / rate[BEFORE], bench->share);
-	bar_most(bench, "slowest write in ms, drain", slowest[DRAINING], bench->worst_ms);
-	bar_most(bench, "slowest write in ms, repair", slowest[REPAIRING], bench->worst_ms);
+		noticed[i] = load_noticed(load, i, words[i], took[i]);
+	load_bars(bench, "drain", &noticed[BEFORE], &noticed[DRAINING]);
+	load_bars(bench, "repair", &noticed[BEFORE], &noticed[REPAIRING]);
 	load_free(load);
 	client_close(client);
 }
