@@ -63,7 +63,7 @@ gzip -dc demo/films.tsv.gz | sql -c "COPY films FROM STDIN"
 gzip -dc demo/queries.tsv.gz | sql -c "COPY queries FROM STDIN"
 sql -At -c "SELECT count(*) || ' films of ' || min(year) || ' to ' || max(year) FROM films"
 
-heading "CREATE INDEX ... USING vectron (embedding vector_cosine_ops)"
+heading "CREATE INDEX ... USING vectron (embedding vector_cosine_ops, year)"
 begin=$(milliseconds)
 sql <demo/index.sql
 echo "built in $(($(milliseconds) - begin)) ms"

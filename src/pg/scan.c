@@ -260,8 +260,7 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	vs->started = true;
 	vs->blocks = scan->heapRelation ? RelationGetNumberOfBlocks(scan->heapRelation) : MaxBlockNumber;
 	conditions_of(index, scan->keyData, scan->numberOfKeys, &conditions);
-	/* The workers do not evaluate filters yet: PostgreSQL looks at each row. */
-	vs->recheck = conditions.recheck || conditions.filter.len > 0;
+	vs->recheck = conditions.recheck;
 	if (vs->meta.state == VECTRON_EMPTY || conditions.nothing)
 		return;
 	if (vs->meta.state == VECTRON_STALE || !meta_ensure_live(index, &vs->meta))
@@ -276,6 +275,7 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	search.ef = vectron_recall_target > 0 ? WIRE_EF_RECALL | (uint32) rint(vectron_recall_target * 10000) :
 		(uint32) vectron_ef_search;
 	search.consistency = WIRE_LINEARIZABLE;
+	search.filter = conditions.filter;
 	status = scan_recall(vs, &search, &marks, &err);
 	if (status == VT_OK)
 		status = client_scan_open(cluster_client(), &search, cluster_deadline(vectron_read_timeout),

@@ -188,6 +188,7 @@ SELECT id FROM e WHERE kind(id) = 3 AND id > 4 ORDER BY v <-> '[1,2]' LIMIT 3;
 SELECT entries, missing, extra, wrong FROM vectron.check_index('e_v');
 CREATE OR REPLACE FUNCTION kind(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN CASE WHEN n < 10 THEN 0 ELSE n % 4 END; END';
 SELECT entries, missing, extra, wrong, first_wrong FROM vectron.check_index('e_v');
+SELECT id FROM e WHERE kind(id) = 1 AND id > 4 ORDER BY v <-> '[1,2]' LIMIT 3;
 -- partitions
 CREATE TABLE p (id int, part int, kind text, v vector(2)) PARTITION BY LIST (part);
 CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0);
