@@ -133,7 +133,7 @@ drops_tell(Pd *pd, Beat *beat, json_t *tasks)
 		if (shard && (operate_has_replica(shard, beat->store, &replica) ||
 					  (c->state != COLLECTION_DOOMED && report_in(beat, owed[i].shard))))
 			continue;
-		operate_give(pd, beat->store, "drop_shard", owed[i].shard, owed[i].replica, tasks);
+		operate_give_drop(pd, beat->store, owed[i].shard, owed[i].replica, !shard || c->state == COLLECTION_DOOMED, tasks);
 	}
 }
 

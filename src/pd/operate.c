@@ -356,6 +356,21 @@ operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t 
 	give(pd, store, task, tasks);
 }
 
+/*
+ * whole: the collection is gone for good, and with the replica goes what was split off it
+ * here, which we may never have heard of (split.c).
+ */
+void
+operate_give_drop(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool whole, json_t *tasks)
+{
+	json_t	   *task = task_of("drop_shard", shard);
+
+	json_object_set_new(task, "replica", json_u64(replica));
+	if (whole)
+		json_object_set_new(task, "whole", json_true());
+	give(pd, store, task, tasks);
+}
+
 /* What the leader of a shard with a plan is to do. */
 static void
 give_step(Pd *pd, uint64_t store, const CatalogCollection *c, const CatalogShard *shard, json_t *tasks)
@@ -426,13 +441,13 @@ tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *sha
 	if (c->state == COLLECTION_DOOMED)
 	{
 		if (ours)
-			operate_give(pd, beat->store, "drop_shard", shard->desc.shard, replica, tasks);
+			operate_give_drop(pd, beat->store, shard->desc.shard, replica, true, tasks);
 		return;
 	}
 	if (report && shard->bootstrapped && (!ours || report->replica != replica))
 	{
 		if (report->says_conf && report->conf_index <= shard->conf_index)
-			operate_give(pd, beat->store, "drop_shard", shard->desc.shard, report->replica, tasks);
+			operate_give_drop(pd, beat->store, shard->desc.shard, report->replica, false, tasks);
 		return;
 	}
 	if (c->state == COLLECTION_HIDDEN)
@@ -495,7 +510,7 @@ tasks_of_shards(Pd *pd, Beat *beat, json_t *tasks)
 		beat->quiet = false;
 		if (shard && shard->bootstrapped && damaged->replica &&
 			(!operate_has_replica(shard, beat->store, &replica) || replica != damaged->replica))
-			operate_give(pd, beat->store, "drop_shard", damaged->shard, damaged->replica, tasks);
+			operate_give_drop(pd, beat->store, damaged->shard, damaged->replica, false, tasks);
 	}
 }
 

@@ -489,9 +489,9 @@ extern void operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out);
 /* A store without its counts; false: there is no such store. */
 extern bool operate_store(Pd *pd, uint64_t store, PlanStore *out);
 extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
+extern void operate_give_drop(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool whole, json_t *tasks);
 extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
 extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
-extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
 extern Step operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture);
 
 /* handover.c; false: too many are under way */

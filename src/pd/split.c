@@ -22,7 +22,9 @@
  *
  * An index that is dropped meanwhile may take the parent away before anybody has
  * reported the child: with the word that its data goes, the stores owe it that
- * they delete the child, whether they have made it or not (split_owe()).
+ * they delete the child, whether they have made it or not (split_owe()).  Of one whose
+ * plan was given up before, and that came late all the same, only the stores know: with
+ * the parent's replica they delete what was split off it there (operate_give_drop()).
  *
  * By command, or by size: --split-rows.  One at a time of the latter.
  *

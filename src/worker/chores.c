@@ -88,7 +88,7 @@ run(Worker *worker, const Chore *chore, VtError *err)
 		case CHORE_CLOSE:
 			return worker_hide_shard(worker, chore->shard, chore->replica, err);
 		case CHORE_DROP:
-			return worker_drop_shard(worker, chore->shard, chore->replica, err);
+			return worker_drop_shard(worker, chore->shard, chore->replica, chore->whole, err);
 		case CHORE_CHILD:
 			return splits_make_child(worker, chore, err);
 		case CHORE_SETTLE:

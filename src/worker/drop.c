@@ -10,7 +10,8 @@
  * done, and the order makes each state one that a start can live with:
  *
  *	1.	The shard leaves the list: no request finds it.  Those that hold it, and
- *		the scans that clients left behind, end or expire first.
+ *		the scans that clients left behind, end or expire first.  When its collection
+ *		goes for good, what was split off it here, and PD may never have heard of, is dropped now.
  *	2.	A tombstone for its replica and the end of its Raft log, in one synced
  *		batch.  From here on it cannot be opened or founded again.
  *	3.	Its directory is renamed to <id>.dropped, which no start opens, and
@@ -26,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -222,16 +224,88 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 	return status;
 }
 
+/* What is owed to children; shard: it is open, and nobody holds it. */
+static VtStatus
+list_owed(Worker *worker, uint64_t id, Shard *shard, ShardChild **out, size_t *n, VtError *err)
+{
+	char		path[4096];
+	ShardChild	child;
+
+	*out = NULL;
+	*n = 0;
+	shard_path(path, sizeof(path), worker->shards_path, id);
+	if (!shard)
+		return access(path, F_OK) == 0 ? shard_owed_children(worker->shards_path, id, out, n, err) : VT_OK;
+	for (size_t i = 0; shard_child(shard, i, &child); i++)
+		if (child.owed)
+		{
+			*out = vt_realloc(*out, sizeof(ShardChild) * (*n + 1));
+			(*out)[(*n)++] = child;
+		}
+	return VT_OK;
+}
+
+/* Is this replica to be dropped still?  As another one PD put the shard here, and has it dropped. */
+static bool
+is_left(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+{
+	Shard	   *there = worker_find_shard(worker, id);
+	bool		other = there && there->replica_id != replica;
+	bool		dead = false;
+
+	if (there)
+		shard_release(there);
+	return !other && (log_has_tombstone(worker->log, id, replica, &dead, err) != VT_OK || !dead);
+}
+
 /*
- * Drop a replica of a shard, also one that is not or no longer here.  VT_BUSY:
- * somebody still holds it; try again.
+ * The children of a shard whose collection is deleted are dropped before it, as far as they
+ * are owed what it has: PD has perhaps never heard of them, and nobody else knows that
+ * they are here.  Each is a chore of its own, as nothing else may be done to it; VT_BUSY
+ * until they are done.
+ */
+static VtStatus
+drop_owed(Worker *worker, uint64_t id, Shard *shard, VtError *err)
+{
+	ShardChild *children;
+	size_t		n;
+	VtError		damage = {0};
+	VtStatus	status = list_owed(worker, id, shard, &children, &n, &damage);
+
+	if (status != VT_OK)
+		log_warn("shard=%llu: what was split off it may stay here: %s", (unsigned long long) id, vt_error_words(&damage));
+	status = VT_OK;
+	for (size_t i = 0; i < n; i++)
+		for (int k = 0; k < children[i].desc.nreplicas; k++)
+		{
+			Chore		chore = {.kind = CHORE_DROP, .shard = children[i].desc.shard,
+				.replica = children[i].desc.replicas[k].replica, .whole = true
+			};
+
+			if (children[i].desc.replicas[k].store != worker->store_id ||
+				!is_left(worker, chore.shard, chore.replica, err))
+				continue;
+			chores_put(worker, &chore);
+			status = vt_fail(err, VT_BUSY, "what was split off it goes first");
+		}
+	free(children);
+	return status;
+}
+
+/*
+ * Drop a replica of a shard, also one that is not or no longer here; whole: and before it
+ * what was split off it and is known to it alone.  VT_BUSY: somebody still holds it; try
+ * again.
  */
 VtStatus
-worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
+worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtError *err)
 {
 	Shard	   *shard;
 	VtStatus	status = take_unused(worker, id, replica, &shard, err);
 
+	/* From here on nobody makes children of it. */
+	if (status == VT_OK && whole)
+		status = drop_owed(worker, id, shard, err);
 	if (status != VT_OK)
 		return status;
 	if (shard)

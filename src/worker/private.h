@@ -79,6 +79,7 @@ typedef struct Chore
 	uint64_t	other;			/* CHILD: the parent; SETTLE: the child; RECOVER: the life */
 	RaftConf	members;		/* RECOVER: in which replica alone votes; n 0 = not this one */
 	bool		found;			/* CREATE: with the replicas in desc */
+	bool		whole;			/* DROP: the collection is deleted */
 } Chore;
 
 /* A shard that is here but damaged (broken.c). */
@@ -190,7 +191,7 @@ extern VtStatus worker_open_all(Worker *worker, VtError *err);
 extern VtStatus worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_hide_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 extern VtStatus worker_reopen_shard(Worker *worker, uint64_t id, VtError *err);
-extern VtStatus worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
+extern VtStatus worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtError *err);
 extern VtStatus worker_finish_drops(Worker *worker, VtError *err);
 
 /* hidden.c: to forget one that is not is fine */

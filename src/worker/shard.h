@@ -267,6 +267,9 @@ extern void shard_tell_children(Shard *shard);
 /* The i-th child; false: there are not so many, on disk. */
 extern bool shard_child(Shard *shard, size_t i, ShardChild *out);
 
+/* Those that are owed what a shard has that is not open; the caller frees them, whatever comes back. */
+extern VtStatus shard_owed_children(const char *directory, uint64_t id, ShardChild **out, size_t *n, VtError *err);
+
 /*
  * Making a child's rows in directory, from those that are frozen here: begin, copy
  * until done, end; then it may be founded, at the index of the split.  begin

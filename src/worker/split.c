@@ -171,6 +171,37 @@ shard_load_children(Shard *shard, uint64_t applied, VtError *err)
 	return status;
 }
 
+VtStatus
+shard_owed_children(const char *directory, uint64_t id, ShardChild **out, size_t *n, VtError *err)
+{
+	Store	   *rows;
+	StoreIter  *iter;
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = shard_open_rows(directory, id, &rows, err);
+
+	*out = NULL;
+	*n = 0;
+	if (status != VT_OK)
+		return status;
+	iter = store_iter_open(rows, bytes_of("c", 1), bytes_of("d", 1));
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		ShardChild	child;
+
+		status = get_child(key, value, &child);
+		if (status != VT_OK || !child.owed)
+			continue;
+		*out = vt_realloc(*out, sizeof(ShardChild) * (*n + 1));
+		(*out)[(*n)++] = child;
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	store_close(rows);
+	return status;
+}
+
 bool
 shard_child(Shard *shard, size_t i, ShardChild *out)
 {

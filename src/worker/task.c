@@ -93,7 +93,7 @@ static void
 do_shard_task(Worker *worker, ChoreKind kind, const json_t *task)
 {
 	Chore		chore = {.kind = kind, .shard = get_number(task, "shard"),
-		.replica = get_number(task, "replica")
+		.replica = get_number(task, "replica"), .whole = json_is_true(json_object_get(task, "whole"))
 	};
 
 	chores_put(worker, &chore);

@@ -245,26 +245,112 @@ given_up_before_and_not_after(void **state)
 	free(w);
 }
 
-/* Is a store told to delete this replica? */
+/* Is a store told to delete this replica?  *whole: and what was split off it. */
 static bool
-is_told_to_drop(PdWorld *w, uint64_t store, uint64_t shard, uint64_t replica)
+is_among(json_t *tasks, uint64_t shard, uint64_t replica, bool *whole)
 {
-	json_t	   *tasks = json_array();
 	json_t	   *task;
 	size_t		i;
 	bool		told = false;
 
-	drops_tell(&w->pd, beat_of(&w->pd, store), tasks);
+	*whole = false;
 	json_array_foreach(tasks, i, task)
 	{
 		uint64_t	s;
 		uint64_t	r;
 
-		told |= strcmp(json_string_value(json_object_get(task, "task")), "drop_shard") == 0 &&
-			get_u64(task, "shard", &s) && get_u64(task, "replica", &r) && s == shard && r == replica;
+		if (strcmp(json_string_value(json_object_get(task, "task")), "drop_shard") != 0 ||
+			!get_u64(task, "shard", &s) || !get_u64(task, "replica", &r) || s != shard || r != replica)
+			continue;
+		told = true;
+		*whole = json_is_true(json_object_get(task, "whole"));
 	}
 	json_decref(tasks);
 	return told;
+}
+
+static bool
+is_told_to_drop(PdWorld *w, uint64_t store, uint64_t shard, uint64_t replica)
+{
+	json_t	   *tasks = json_array();
+	bool		whole;
+
+	drops_tell(&w->pd, beat_of(&w->pd, store), tasks);
+	return is_among(tasks, shard, replica, &whole);
+}
+
+/* Dropped, and its time is over. */
+static void
+doom(PdWorld *w, const CatalogCollection *c)
+{
+	CatalogCollection changed = *c;
+	VtId		generation = c->generation;
+	Buf			command = {0};
+
+	changed.state = COLLECTION_HIDDEN;
+	changed.unused_us = 1;
+	command_begin(&command);
+	command_collection(&command, &changed);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	w->pd.options.keep_dropped_us = 1;
+	w->pd.drops_due_us = 0;
+	drops_look(&w->pd);
+	assert_int_equal(catalog_collection(w->pd.catalog, &generation)->state, COLLECTION_DOOMED);
+}
+
+/*
+ * A split is given up, and the index deleted before a store has said that it did it all the
+ * same: only the stores know of the child, and are told to look.
+ */
+static void
+deleted_with_a_child_of_no_plan(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+	CatalogShard *shard;
+	Changes		changes;
+	CatalogOwed owed;
+	Buf			command = {0};
+	json_t	   *tasks;
+	bool		whole;
+
+	(void) state;
+	begin_split(w);
+	shard = shard_of(w, parent, &c);
+	changes_begin(&w->pd, &changes);
+	memset(&changes_of_shard(&changes, c, shard)->plan, 0, sizeof(Plan));
+	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+
+	/* And what a store still owes of a shard that is in no catalog. */
+	shard = shard_of(w, parent, &c);
+	owed = (CatalogOwed) {shard->desc.replicas[0].store, 4711, 4712};
+	command_begin(&command);
+	command_owed(&command, &owed);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	doom(w, c);
+	for (int i = 0; i < 3; i++)
+	{
+		uint64_t	store;
+		uint64_t	replica;
+
+		tasks = json_array();
+		shard = shard_of(w, parent, &c);
+		store = shard->desc.replicas[i].store;
+		replica = shard->desc.replicas[i].replica;
+		tasks_for(&w->pd, beat_of(&w->pd, store), tasks);
+		assert_true(is_among(tasks, parent, replica, &whole));
+		assert_true(whole);
+	}
+
+	tasks = json_array();
+	drops_tell(&w->pd, beat_of(&w->pd, owed.store), tasks);
+	assert_true(is_among(tasks, owed.shard, owed.replica, &whole));
+	assert_true(whole);
+	world_end(w);
+	free(w);
 }
 
 /* The index is dropped when its split was asked for and nobody has reported the child. */
@@ -274,29 +360,15 @@ deleted_before_anybody_spoke_of_the_child(void **state)
 	uint64_t	parent;
 	PdWorld    *w = cluster_with_a_large_shard(&parent);
 	CatalogCollection *c;
-	CatalogCollection changed;
 	WireShardDesc child;
-	Buf			command = {0};
-	VtId		generation;
 
 	(void) state;
 	begin_split(w);
 	assert_true(asked_for(w, parent, &child));
 	shard_of(w, parent, &c);
-	generation = c->generation;
-	changed = *c;
-	changed.state = COLLECTION_HIDDEN;
-	changed.unused_us = 1;
-	command_begin(&command);
-	command_collection(&command, &changed);
-	world_commit(&w->pd, &command);
-	buf_free(&command);
 	for (int i = 0; i < 3; i++)
 		assert_false(is_told_to_drop(w, child.replicas[i].store, child.shard, child.replicas[i].replica));
-	w->pd.options.keep_dropped_us = 1;
-	w->pd.drops_due_us = 0;
-	drops_look(&w->pd);
-	assert_int_equal(catalog_collection(w->pd.catalog, &generation)->state, COLLECTION_DOOMED);
+	doom(w, c);
 
 	/* Made or not: it is never to be, and what there is of it goes. */
 	for (int i = 0; i < 3; i++)
@@ -340,6 +412,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(one_shard_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(given_up_before_and_not_after, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(deleted_before_anybody_spoke_of_the_child, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(deleted_with_a_child_of_no_plan, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_while_somebody_is_away, scratch_make, scratch_remove),
 	};
 

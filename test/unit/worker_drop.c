@@ -60,8 +60,8 @@ nothing_is_left_and_nothing_comes_back(void **state)
 	assert_false(is_there("0000000000000009"));
 
 	/* Another replica's end is not this one's; neither is nobody's. */
-	assert_int_equal(worker_drop_shard(worker, 8, 81, NULL), VT_INVALID);
-	assert_int_equal(worker_drop_shard(worker, 8, 0, NULL), VT_INVALID);
+	assert_int_equal(worker_drop_shard(worker, 8, 81, false, NULL), VT_INVALID);
+	assert_int_equal(worker_drop_shard(worker, 8, 0, false, NULL), VT_INVALID);
 	assert_true(is_open(worker, 8));
 	put(worker, 8, 20);
 	worker_stop(worker);
@@ -88,9 +88,9 @@ who_holds_a_shard_ends_first(void **state)
 	assert_int_equal(create(worker, 7, 70), VT_OK);
 	put(worker, 7, 1);
 	held = worker_find_shard(worker, 7);
-	assert_int_equal(worker_drop_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_int_equal(worker_drop_shard(worker, 7, 70, false, NULL), VT_BUSY);
 	assert_false(is_open(worker, 7));	/* nobody else gets it */
-	assert_int_equal(worker_drop_shard(worker, 7, 70, NULL), VT_BUSY);
+	assert_int_equal(worker_drop_shard(worker, 7, 70, false, NULL), VT_BUSY);
 	assert_true(is_there("0000000000000007"));
 	shard_release(held);
 	drop(worker, 7, 70);
@@ -100,7 +100,7 @@ who_holds_a_shard_ends_first(void **state)
 	assert_int_equal(create(worker, 8, 80), VT_OK);
 	put(worker, 8, 1);
 	held = worker_find_shard(worker, 8);
-	assert_int_equal(worker_drop_shard(worker, 8, 80, NULL), VT_BUSY);
+	assert_int_equal(worker_drop_shard(worker, 8, 80, false, NULL), VT_BUSY);
 	shard_release(held);
 	worker_stop(worker);
 	worker = start();

@@ -173,7 +173,7 @@ drop(Worker *worker, uint64_t shard, uint64_t replica)
 	VtError		err = {0};
 	VtStatus	status;
 
-	while ((status = worker_drop_shard(worker, shard, replica, &err)) == VT_BUSY)
+	while ((status = worker_drop_shard(worker, shard, replica, false, &err)) == VT_BUSY)
 		usleep(1000);
 	if (status != VT_OK)
 		fail_msg("%s", vt_error_words(&err));

@@ -348,13 +348,85 @@ not_after_it_was_dropped(void **state)
 	assert_int_equal(create(worker, PARENT, 11), VT_OK);
 	for (int i = 0; i < 10; i++)
 		put(worker, PARENT, (uint8_t) i);
-	assert_int_equal(worker_drop_shard(worker, CHILD, 21, NULL), VT_OK);
+	assert_int_equal(worker_drop_shard(worker, CHILD, 21, false, NULL), VT_OK);
 	assert_int_equal(split(worker, child_of()), VT_OK);
 	parent = worker_find_shard(worker, PARENT);
 	assert_true(shard_find_child(parent, CHILD, &child) && child.owed);
 	shard_release(parent);
 	assert_int_equal(splits_make_child(worker, &late, NULL), VT_OK);
 	assert_false(worker_has_group(worker, CHILD));
+	worker_stop(worker);
+}
+
+/* As PD does: again and again, until it hears that it was done. */
+static void
+drop_with_all(Worker *worker, uint64_t shard, uint64_t replica)
+{
+	while (worker_drop_shard(worker, shard, replica, true, NULL) == VT_BUSY)
+		usleep(1000);
+	assert_false(worker_has_group(worker, shard));
+}
+
+/*
+ * A collection is deleted, and PD has never heard of a child that was split off in vain:
+ * what there is of it goes with its parent, open or closed since a start.
+ */
+static void
+gone_with_its_parent(void **state)
+{
+	(void) state;
+	for (int closed = 0; closed < 2; closed++)
+	{
+		Worker	   *worker = start_as_one();
+		Shard	   *held;
+
+		assert_int_equal(create(worker, PARENT, 11), VT_OK);
+		for (int i = 0; i < 10; i++)
+			put(worker, PARENT, (uint8_t) i);
+		assert_int_equal(split(worker, child_of()), VT_OK);
+		wait_for_shard(worker, CHILD);
+		if (closed)
+		{
+			while (worker_hide_shard(worker, PARENT, 11, NULL) == VT_BUSY)
+				usleep(1000);
+			worker_stop(worker);
+			worker = start();
+			assert_false(is_open(worker, PARENT));
+			assert_true(is_open(worker, CHILD));
+		}
+
+		/* Somebody holds it: the parent, which alone knows of it, waits. */
+		held = worker_find_shard(worker, CHILD);
+		for (int i = 0; i < 20; i++)
+		{
+			assert_int_equal(worker_drop_shard(worker, PARENT, 11, true, NULL), VT_BUSY);
+			usleep(1000);
+		}
+		assert_true(worker_has_group(worker, PARENT));
+		shard_release(held);
+		drop_with_all(worker, PARENT, 11);
+		assert_false(worker_has_group(worker, CHILD));
+		assert_false(is_open(worker, CHILD));
+		worker_stop(worker);
+		assert_int_equal(scratch_remove(NULL), 0);
+		assert_int_equal(scratch_make(NULL), 0);
+	}
+}
+
+/* A replica that leaves its group takes no child with it, which others may know of. */
+static void
+not_gone_with_a_replica_that_leaves(void **state)
+{
+	Worker	   *worker = start_as_one();
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	for (int i = 0; i < 10; i++)
+		put(worker, PARENT, (uint8_t) i);
+	assert_int_equal(split(worker, child_of()), VT_OK);
+	wait_for_shard(worker, CHILD);
+	drop(worker, PARENT, 11);
+	assert_true(is_open(worker, CHILD));
 	worker_stop(worker);
 }
 
@@ -449,6 +521,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(not_for_members_of_a_moment_ago, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(gone_with_its_parent, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(not_gone_with_a_replica_that_leaves, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_after_it_was_dropped, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(all_that_came_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_empty_beside_the_parent, scratch_make, scratch_remove),
