@@ -54,6 +54,7 @@ typedef struct Settings
 	VecMetric	metric;			/* of sets from files; 0 = their own */
 	const char *out;			/* folder for JSON and SVG; NULL: none */
 	const char *keep;			/* folder for indexes; NULL: built each time */
+	bool		one_lock;		/* threads and insert: everything behind one mutex, to see their bars missed */
 	const Engine *ours[8];		/* what modes other than curves run on */
 	uint32_t	nours;
 	int			argc;
@@ -88,17 +89,23 @@ extern void report_set(const Set *set);
 extern void report_curves(const Set *set, const Curve *curves, uint32_t n);
 extern void report_write(const Settings *settings, const Set *set, const Curve *curves, uint32_t n);
 
-/* -- modes.c: each prints its own lines ------------------------------------ */
+/* -- beside.c: each prints its own lines; false: a bar was missed ---------- */
 
-extern void mode_insert(const Settings *settings, const Set *set);
+extern bool mode_insert(const Settings *settings, const Set *set);
+extern bool mode_threads(const Settings *settings, const Set *set);
+
+/* Searches a second of processor time, by this thread. */
+extern double mode_rate(const Set *set, struct Hnsw *h);
+
+/* -- modes.c --------------------------------------------------------------- */
+
 extern void mode_churn(const Settings *settings, const Set *set);
-extern void mode_threads(const Settings *settings, const Set *set);
 
 /* Recall of the first queries against the graph's own exact scan. */
 extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
 
-/* Searches a second of processor time, by so many threads at once. */
-extern double mode_rate(const Set *set, struct Hnsw *h, uint32_t threads, uint64_t searches);
+/* A row into a graph, not linked yet. */
+extern void mode_add_row(struct Hnsw *h, const Set *set, uint32_t row);
 
 /* -- warm.c ---------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
  *		--out DIR	JSON and SVG go there
  *		--m N --efc N --threads N --rounds N --limit N
  *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
+ *		--one-lock	of threads and insert: the graph behind one mutex, so that their bars are missed
  *		--share X	of filters only this one, 0.02 say
  *		--keep DIR	indexes are kept there and read the next time; a build time is
  *					not one then
@@ -18,7 +19,8 @@
  * Searches run one at a time, by one thread.  Every point is measured in several
  * rounds, engine after engine within each, and the best round counts: what
  * other work on the machine takes away hits all alike.  Queries a second are
- * those of processor time, latencies those of the clock on the wall.
+ * those of processor time, latencies those of the clock on the wall.  Where threads are
+ * at work beside each other all clocks are shown (beside.c), and a bar that is missed is the exit status 1.
  *
  *-------------------------------------------------------------------------
  */
@@ -220,6 +222,7 @@ typedef struct Run
 	uint32_t	nmodes;
 	const char *only;
 	uint32_t	sets;			/* that were run */
+	bool		missed;			/* some bar */
 } Run;
 
 static void
@@ -241,7 +244,7 @@ run_set(Run *run, Set *set)
 			mode_curves(&run->settings, set, run->engines + skip, run->nengines - skip);
 		}
 		else if (strcmp(mode, "insert") == 0)
-			mode_insert(&run->settings, set);
+			run->missed |= !mode_insert(&run->settings, set);
 		else if (strcmp(mode, "filter") == 0)
 			mode_filter(&run->settings, set);
 		else if (strcmp(mode, "churn") == 0)
@@ -251,7 +254,7 @@ run_set(Run *run, Set *set)
 		else if (strcmp(mode, "shrink") == 0)
 			mode_shrink(&run->settings, set);
 		else if (strcmp(mode, "threads") == 0)
-			mode_threads(&run->settings, set);
+			run->missed |= !mode_threads(&run->settings, set);
 		fflush(stdout);
 	}
 	set_free(set);
@@ -372,6 +375,11 @@ main(int argc, char **argv)
 				run.modes[run.nmodes++] = arg;
 			continue;
 		}
+		if (strcmp(arg, "--one-lock") == 0)
+		{
+			run.settings.one_lock = true;
+			continue;
+		}
 		i++;
 		if (strcmp(arg, "--data") == 0)
 			data = value;
@@ -422,5 +430,5 @@ main(int argc, char **argv)
 								   run.settings.limit ? run.settings.limit : 20000, 1000, 2));
 	if (data)
 		run_folder(&run, data);
-	return 0;
+	return run.missed;
 }

@@ -1,13 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * modes.c
- *	  What a graph is asked besides plain searches: to be searched by two
- *	  threads, while it grows, and while its rows are turned over.
+ *	  What a graph is while its rows are turned over.
  *
  *-------------------------------------------------------------------------
  */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +13,8 @@
 
 #define TURNS 10				/* of a window */
 
-static void
-add_row(Hnsw *h, const Set *set, uint32_t row)
+void
+mode_add_row(Hnsw *h, const Set *set, uint32_t row)
 {
 	uint32_t	slot;
 	VtError		err;
@@ -26,125 +23,6 @@ add_row(Hnsw *h, const Set *set, uint32_t row)
 		abort();
 	hnsw_add(h, slot, row, set->base + (size_t) row * set->dim);
 }
-
-/* -- Threads --------------------------------------------------------------- */
-
-typedef struct Searcher
-{
-	const Set  *set;
-	Hnsw	   *h;
-	atomic_int *stop;			/* NULL: `searches` and done */
-	uint64_t	searches;
-	double		us;
-} Searcher;
-
-static void *
-search_on(void *arg)
-{
-	Searcher   *s = arg;
-	uint64_t	goal = s->searches;
-	double		begin = thread_us();
-	uint64_t	done = 0;
-	HnswHit		hits[K];
-
-	for (; s->stop ? !atomic_load(s->stop) : done < goal; done++)
-	{
-		HnswSearch	search = {.query = s->set->queries + done % s->set->nqueries * s->set->dim,
-			.k = K, .ef = EF};
-
-		hnsw_search(s->h, &search, hits);
-	}
-	s->us = thread_us() - begin;
-	s->searches = done;
-	return NULL;
-}
-
-double
-mode_rate(const Set *set, Hnsw *h, uint32_t threads, uint64_t searches)
-{
-	Searcher	s[8];
-	pthread_t	t[8];
-	double		sum = 0;
-
-	for (uint32_t i = 0; i < threads; i++)
-	{
-		s[i] = (Searcher) {set, h, NULL, searches, 0};
-		if (pthread_create(&t[i], NULL, search_on, &s[i]) != 0)
-			abort();
-	}
-	for (uint32_t i = 0; i < threads; i++)
-	{
-		pthread_join(t[i], NULL);
-		sum += (double) s[i].searches / s[i].us * 1e6;
-	}
-	return sum;
-}
-
-void
-mode_threads(const Settings *settings, const Set *set)
-{
-	printf("\nsearch by two threads, ef %d, searches a second of processor time\n%-17s %9s %9s %8s\n", EF, "engine", "one", "two", "ratio");
-	for (uint32_t e = 0; e < settings->nours; e++)
-	{
-		void	   *index = index_make(settings, set, set->n, settings->ours[e]);
-		double		best[2] = {0, 0};
-
-		for (uint32_t round = 0; round < settings->rounds; round++)
-			for (uint32_t t = 1; t <= 2; t++)
-			{
-				double		qps = mode_rate(set, engine_graph(index), t, 20000);
-
-				best[t - 1] = qps > best[t - 1] ? qps : best[t - 1];
-			}
-		printf("%-17s %9.0f %9.0f %7.2fx\n", settings->ours[e]->name, best[0], best[1], best[1] / best[0]);
-		settings->ours[e]->destroy(index);
-	}
-}
-
-/* -- Searching while it grows ---------------------------------------------- */
-
-void
-mode_insert(const Settings *settings, const Set *set)
-{
-	uint32_t	half = set->n / 2;
-
-	printf("\none thread searches (ef %d, a second of processor time) while another inserts the second half\n"
-		   "%-17s %9s %9s %9s %8s %10s\n", EF, "engine", "half", "meanwhile", "all", "loss", "inserts/s");
-	for (uint32_t e = 0; e < settings->nours; e++)
-	{
-		void	   *index = index_make(settings, set, half, settings->ours[e]);
-		Hnsw	   *h = engine_graph(index);
-		double		before = mode_rate(set, h, 1, 20000);
-		atomic_int	stop = 0;
-		Searcher	s = {set, h, &stop, 0, 0};
-		pthread_t	t;
-		int64_t		begin = clock_now_us();
-		double		spent;
-		double		after;
-		double		rate;
-		double		quiet;
-
-		if (pthread_create(&t, NULL, search_on, &s) != 0)
-			abort();
-		for (uint32_t row = half; row < set->n; row++)
-		{
-			add_row(h, set, row);
-			hnsw_link_next(h);
-		}
-		spent = (double) (clock_now_us() - begin);
-		atomic_store(&stop, 1);
-		pthread_join(t, NULL);
-		after = mode_rate(set, h, 1, 20000);
-		rate = (double) s.searches / s.us * 1e6;
-		/* A larger graph is slower by itself: compare with the middle of both. */
-		quiet = (before + after) / 2;
-		printf("%-17s %9.0f %9.0f %9.0f %7.1f%% %10.0f\n", settings->ours[e]->name, before, rate, after,
-			   100 * (1 - rate / quiet), (set->n - half) / spent * 1e6);
-		settings->ours[e]->destroy(index);
-	}
-}
-
-/* -- Turning over ---------------------------------------------------------- */
 
 double
 mode_recall(const Set *set, Hnsw *h, uint32_t ef)
@@ -209,7 +87,7 @@ churn_fresh(const Settings *settings, const Set *set, const Engine *engine, cons
 
 	for (uint32_t i = 0; i < window; i++)
 	{
-		add_row(engine_graph(fresh), set, order[(uint32_t) (turn % 2) * window + i]);
+		mode_add_row(engine_graph(fresh), set, order[(uint32_t) (turn % 2) * window + i]);
 		hnsw_link_next(engine_graph(fresh));
 	}
 	snprintf(name, sizeof(name), "%s fresh", engine->name + 8);

@@ -46,7 +46,7 @@ line(const Set *set, Hnsw *h, const char *when, double share, double cpu_s)
 		printf("BROKEN: %s\n", report.first);
 	printf("%-10s %7.0f%% %9.3f %9llu %9llu %9.1f %9.1f %8.4f %9.0f\n", when, 100 * share, cpu_s,
 		   (unsigned long long) stats.used, (unsigned long long) stats.moved, (double) stats.bytes / 1048576,
-		   usage_rss() / 1048576, mode_recall(set, h, EF), mode_rate(set, h, 1, 10000));
+		   usage_rss() / 1048576, mode_recall(set, h, EF), mode_rate(set, h));
 	fflush(stdout);
 }
 
