@@ -18,17 +18,28 @@
 #define K 10
 #define EF 80					/* of the modes that are no curves */
 #define MAX_POINTS 24
+#define ROUNDS_MOST 31
+
+/* All queries once; queries a second are those of processor time. */
+typedef struct Round
+{
+	double		qps;
+	double		p50_us;
+	double		p95_us;
+	double		p99_us;
+} Round;
 
 /* One ef of one engine. */
 typedef struct Point
 {
 	uint32_t	ef;
 	double		recall;
-	double		qps;			/* of processor time, the best round */
-	double		p50_us;			/* of that round */
-	double		p95_us;
-	double		p99_us;
+	double		recall_p5;		/* one query of twenty finds less */
+	double		nothing;		/* share of queries that find none of the neighbours */
 	double		distances;		/* a query; 0 = not counted */
+	Round		rounds[ROUNDS_MOST];
+	uint32_t	nrounds;
+	Round		median;			/* by queries a second, of the rounds so far */
 } Point;
 
 typedef struct Curve
@@ -48,6 +59,7 @@ typedef struct Settings
 	uint32_t	ef_construction;
 	uint32_t	threads;		/* of the build */
 	uint32_t	rounds;
+	uint32_t	k;				/* neighbours wanted by curves */
 	uint32_t	limit;			/* rows of a set at most; 0 = all */
 	double		share;			/* the only one of the filters; 0 = all */
 	const char *kind;			/* the only one of the ways to turn rows over; NULL = all */
@@ -72,6 +84,7 @@ extern double usage_rss(void);
 extern double thread_us(void);
 
 extern int	compare_doubles(const void *a, const void *b);
+extern double median(double *values, uint32_t n);	/* which it puts in order */
 
 /* An index of the first n rows: built, or kept by an earlier run. */
 extern void *index_make(const Settings *settings, const Set *set, uint32_t n, const Engine *engine);
@@ -79,14 +92,14 @@ extern void *index_make(const Settings *settings, const Set *set, uint32_t n, co
 /* Queries a second at a recall, between the measured points; 0: not reached. */
 extern double curve_qps_at(const Curve *curve, double recall);
 
-/* All queries once: recall, speed, latencies; keeps the better of point and this. */
-extern void point_measure(const Set *set, const Engine *engine, void *index, Point *point);
+/* All queries once: one more round of the point. */
+extern void point_measure(const Set *set, const Engine *engine, void *index, uint32_t k, Point *point);
 
 /* -- report.c -------------------------------------------------------------- */
 
 extern void report_machine(const Settings *settings);
 extern void report_set(const Set *set);
-extern void report_curves(const Set *set, const Curve *curves, uint32_t n);
+extern void report_curves(const Settings *settings, const Curve *curves, uint32_t n);
 extern void report_write(const Settings *settings, const Set *set, const Curve *curves, uint32_t n);
 
 /* -- beside.c: each prints its own lines; false: a bar was missed ---------- */

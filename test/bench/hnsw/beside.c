@@ -23,7 +23,6 @@
 #define LOSS_MOST 0.3			/* of searches beside inserts */
 #define SEARCHES 20000
 #define THREADS_MOST 2
-#define ROUNDS_MOST 31
 
 /* Inserts between two looks for something to mend, and how far those go: as in a worker. */
 #define LINK_SLICE 32
@@ -148,17 +147,10 @@ mode_rate(const Set *set, Hnsw *h)
 	return rates_of(&s, 1).us[PROCESSOR];
 }
 
-static double
-median(double *values, uint32_t n)
-{
-	qsort(values, n, sizeof(double), compare_doubles);
-	return values[n / 2];
-}
-
 bool
 mode_threads(const Settings *settings, const Set *set)
 {
-	uint32_t	rounds = settings->rounds < ROUNDS_MOST ? settings->rounds : ROUNDS_MOST;
+	uint32_t	rounds = settings->rounds;
 	bool		held = true;
 
 	printf("\nsearch by two threads, ef %d, searches a second by three clocks, medians of %u%s\n%-17s %-10s %9s %9s %8s\n",

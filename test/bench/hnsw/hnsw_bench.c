@@ -8,6 +8,7 @@
  *		--set NAME	only this one
  *		--demo DIR	the demonstration's files
  *		--out DIR	JSON and SVG go there
+ *		--k N		neighbours that curves ask for
  *		--m N --efc N --threads N --rounds N --limit N
  *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
  *		--one-lock	of threads and insert: the graph behind one mutex, so that their bars are missed
@@ -17,7 +18,7 @@
  *	  modes: curves (usual), threads, insert, filter, churn, shrink
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
- * rounds, engine after engine within each, and the best round counts: what
+ * rounds, engine after engine within each, and the median of them counts: what
  * other work on the machine takes away hits all alike.  Queries a second are
  * those of processor time, latencies those of the clock on the wall.  Where threads are
  * at work beside each other all clocks are shown (beside.c), and a bar that is missed is the exit status 1.
@@ -67,6 +68,13 @@ compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+double
+median(double *values, uint32_t n)
+{
+	qsort(values, n, sizeof(double), compare_doubles);
+	return values[n / 2];
+}
+
 static double
 now_us(void)
 {
@@ -85,13 +93,40 @@ thread_us(void)
 	return (double) ts.tv_sec * 1e6 + (double) ts.tv_nsec / 1e3;
 }
 
+/* What of k neighbours each query has found, on the average and at its worst. */
+static void
+point_recall(const Set *set, const uint32_t *rows, const uint32_t *got, uint32_t nq, uint32_t k, Point *point)
+{
+	double	   *found = vt_alloc(sizeof(double) * nq);
+	uint32_t	nothing = 0;
+
+	for (uint32_t q = 0; q < nq; q++)
+	{
+		uint32_t	hits = set_hits(set, q, rows + (size_t) q * k, got[q]);
+
+		found[q] = (double) hits / k;
+		nothing += hits == 0;
+		point->recall += found[q] / nq;
+	}
+	qsort(found, nq, sizeof(double), compare_doubles);
+	point->recall_p5 = found[nq / 20];
+	point->nothing = (double) nothing / nq;
+	free(found);
+}
+
+static int
+compare_rounds(const void *a, const void *b)
+{
+	return compare_doubles(&((const Round *) a)->qps, &((const Round *) b)->qps);
+}
+
 void
-point_measure(const Set *set, const Engine *engine, void *index, Point *point)
+point_measure(const Set *set, const Engine *engine, void *index, uint32_t k, Point *point)
 {
 	/* A scan of all takes long: some queries tell enough. */
 	uint32_t	nq = engine->exact && set->nqueries > 50 ? 50 : set->nqueries;
 	double	   *us = vt_alloc(sizeof(double) * nq);
-	uint32_t   *rows = vt_alloc(sizeof(uint32_t) * K * nq);
+	uint32_t   *rows = vt_alloc(sizeof(uint32_t) * k * nq);
 	uint32_t   *got = vt_alloc(sizeof(uint32_t) * nq);
 	uint64_t	before = engine->distances ? engine->distances(index) : 0;
 	double		cpu = thread_us();
@@ -102,31 +137,23 @@ point_measure(const Set *set, const Engine *engine, void *index, Point *point)
 	{
 		double		now;
 
-		got[q] = engine->search(index, set->queries + (size_t) q * set->dim, K, point->ef,
-								rows + (size_t) q * K);
+		got[q] = engine->search(index, set->queries + (size_t) q * set->dim, k, point->ef,
+								rows + (size_t) q * k);
 		now = now_us();
 		us[q] = now - last;
 		last = now;
 	}
 	qps = nq / (thread_us() - cpu) * 1e6;
-	if (point->recall == 0)
+	if (point->nrounds == 0)
 	{
-		uint64_t	hits = 0;
-
-		for (uint32_t q = 0; q < nq; q++)
-			hits += set_hits(set, q, rows + (size_t) q * K, got[q]);
-		point->recall = (double) hits / K / nq;
+		point_recall(set, rows, got, nq, k, point);
 		if (engine->distances)
 			point->distances = (double) (engine->distances(index) - before) / nq;
 	}
-	if (qps > point->qps)
-	{
-		qsort(us, nq, sizeof(double), compare_doubles);
-		point->qps = qps;
-		point->p50_us = us[nq / 2];
-		point->p95_us = us[nq * 95 / 100];
-		point->p99_us = us[nq * 99 / 100];
-	}
+	qsort(us, nq, sizeof(double), compare_doubles);
+	point->rounds[point->nrounds++] = (Round) {qps, us[nq / 2], us[nq * 95 / 100], us[nq * 99 / 100]};
+	qsort(point->rounds, point->nrounds, sizeof(Round), compare_rounds);
+	point->median = point->rounds[point->nrounds / 2];
 	free(us);
 	free(rows);
 	free(got);
@@ -160,12 +187,12 @@ curve_qps_at(const Curve *curve, double recall)
 
 		if (b->recall < recall)
 			continue;
-		if (b->qps > best)
-			best = b->qps;
+		if (b->median.qps > best)
+			best = b->median.qps;
 		if (a && a->recall < recall)
 		{
 			double		part = (recall - a->recall) / (b->recall - a->recall);
-			double		qps = a->qps + part * (b->qps - a->qps);
+			double		qps = a->median.qps + part * (b->median.qps - a->median.qps);
 
 			if (qps > best)
 				best = qps;
@@ -177,10 +204,17 @@ curve_qps_at(const Curve *curve, double recall)
 static void
 mode_curves(const Settings *settings, const Set *set, const Engine *const *engines, uint32_t n)
 {
-	static const uint32_t efs[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400};
+	static const uint32_t all[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400, 560, 800};
+	const uint32_t *efs = all;
+	uint32_t	nefs = sizeof(all) / sizeof(all[0]);
 	Curve	   *curves = vt_alloc0(sizeof(Curve) * n);
 	void	  **indexes = vt_alloc0(sizeof(void *) * n);
 
+	/* None below k; for ten none beyond what the tables name. */
+	for (; *efs < settings->k; efs++)
+		nefs--;
+	if (settings->k <= 10)
+		nefs -= 2;
 	for (uint32_t e = 0; e < n; e++)
 	{
 		Curve	   *curve = &curves[e];
@@ -194,16 +228,16 @@ mode_curves(const Settings *settings, const Set *set, const Engine *const *engin
 		curve->build_s = (now_us() - begin) / 1e6;
 		curve->cpu_s = usage_cpu_s() - cpu;
 		curve->memory = (usage_rss() - rss) / set->n;
-		curve->n = engines[e]->exact ? 1 : sizeof(efs) / sizeof(efs[0]);
+		curve->n = engines[e]->exact ? 1 : nefs;
 		for (uint32_t i = 0; i < curve->n; i++)
 			curve->points[i].ef = engines[e]->exact ? set->n : efs[i];
 	}
 	for (uint32_t round = 0; round < settings->rounds; round++)
-		for (uint32_t i = 0; i < sizeof(efs) / sizeof(efs[0]); i++)
+		for (uint32_t i = 0; i < nefs; i++)
 			for (uint32_t e = 0; e < n; e++)
 				if (i < curves[e].n)
-					point_measure(set, engines[e], indexes[e], &curves[e].points[i]);
-	report_curves(set, curves, n);
+					point_measure(set, engines[e], indexes[e], settings->k, &curves[e].points[i]);
+	report_curves(settings, curves, n);
 	report_write(settings, set, curves, n);
 	for (uint32_t e = 0; e < n; e++)
 		engines[e]->destroy(indexes[e]);
@@ -232,6 +266,11 @@ run_set(Run *run, Set *set)
 		return;
 	run->sets++;
 	report_set(set);
+	if (!set_want(set, run->settings.k))
+	{
+		fprintf(stderr, "hnsw_bench: %s knows fewer than %u neighbours\n", set->name, run->settings.k);
+		exit(2);
+	}
 	for (uint32_t i = 0; i < run->nmodes; i++)
 	{
 		const char *mode = run->modes[i];
@@ -358,7 +397,7 @@ take_engines(Run *run, const char *list)
 int
 main(int argc, char **argv)
 {
-	Run			run = {.settings = {.m = 16, .ef_construction = 200, .threads = 1, .rounds = 3,
+	Run			run = {.settings = {.m = 16, .ef_construction = 200, .threads = 1, .rounds = 5, .k = K,
 			.argc = argc, .argv = argv}};
 	const char *data = NULL;
 	const char *demo = NULL;
@@ -393,6 +432,8 @@ main(int argc, char **argv)
 			run.settings.keep = value;
 		else if (strcmp(arg, "--engines") == 0 && value)
 			take_engines(&run, value);
+		else if (strcmp(arg, "--k") == 0)
+			run.settings.k = number(value);
 		else if (strcmp(arg, "--m") == 0)
 			run.settings.m = number(value);
 		else if (strcmp(arg, "--efc") == 0)
@@ -419,6 +460,12 @@ main(int argc, char **argv)
 		run.modes[run.nmodes++] = "curves";
 	if (run.settings.threads < 1 || run.settings.threads > 64)
 		run.settings.threads = 1;
+	if (run.settings.k < 1 || run.settings.k > TRUTH_MOST || run.settings.rounds < 1 ||
+		run.settings.rounds > ROUNDS_MOST)
+	{
+		fprintf(stderr, "hnsw_bench: k is 1 to %d, rounds are 1 to %d\n", TRUTH_MOST, ROUNDS_MOST);
+		return 2;
+	}
 	report_machine(&run.settings);
 	if (demo && wanted(&run, "demo-films"))
 		run_set(&run, set_demo(demo));

@@ -53,8 +53,8 @@ report_machine(const Settings *settings)
 		printf(" %s", settings->argv[i]);
 	printf("\nmachine    %s, %s %s; our kernels: %s\n", cpu, name.sysname, name.release, hnsw_cpu_name());
 	printf("compilers  ours %s -O2; rival: hnswlib %s -O3 -march=native\n", __VERSION__, RIVAL_VERSION);
-	printf("settings   m %u, ef_construction %u, %u build threads, recall@%d, one thread searches, QPS of processor time, best of %u rounds\n",
-		   settings->m, settings->ef_construction, settings->threads, K, settings->rounds);
+	printf("settings   m %u, ef_construction %u, %u build threads, recall@%u, one thread searches, QPS of processor time, median of %u rounds\n",
+		   settings->m, settings->ef_construction, settings->threads, settings->k, settings->rounds);
 }
 
 void
@@ -65,11 +65,10 @@ report_set(const Set *set)
 }
 
 void
-report_curves(const Set *set, const Curve *curves, uint32_t n)
+report_curves(const Settings *settings, const Curve *curves, uint32_t n)
 {
 	const Curve *rival = NULL;
 
-	(void) set;
 	printf("%-17s %9s %9s %9s\n", "engine", "build s", "cpu s", "B/vector");
 	for (uint32_t e = 0; e < n; e++)
 	{
@@ -78,15 +77,16 @@ report_curves(const Set *set, const Curve *curves, uint32_t n)
 		printf("%-17s %9.2f %9.2f %9.0f\n", curves[e].engine->name, curves[e].build_s,
 			   curves[e].cpu_s, curves[e].memory);
 	}
-	printf("\n%-17s %6s %8s %9s %8s %8s %8s %9s\n", "engine", "ef", "recall", "QPS", "p50 us",
-		   "p95 us", "p99 us", "distances");
+	printf("\n%-17s %6s %8s %7s %8s %9s %8s %8s %8s %9s   recall@%u; of one query of twenty; share of queries that find none\n",
+		   "engine", "ef", "recall", "p5", "none", "QPS", "p50 us", "p95 us", "p99 us", "distances", settings->k);
 	for (uint32_t e = 0; e < n; e++)
 		for (uint32_t i = 0; i < curves[e].n; i++)
 		{
 			const Point *p = &curves[e].points[i];
 
-			printf("%-17s %6u %8.4f %9.0f %8.1f %8.1f %8.1f %9.0f\n", curves[e].engine->name, p->ef,
-				   p->recall, p->qps, p->p50_us, p->p95_us, p->p99_us, p->distances);
+			printf("%-17s %6u %8.4f %7.3f %8.5f %9.0f %8.1f %8.1f %8.1f %9.0f\n", curves[e].engine->name, p->ef,
+				   p->recall, p->recall_p5, p->nothing, p->median.qps, p->median.p50_us, p->median.p95_us,
+				   p->median.p99_us, p->distances);
 		}
 	printf("\nQPS at recall  ");
 	for (size_t t = 0; t < TARGETS; t++)
@@ -139,8 +139,8 @@ write_json(FILE *out, const Settings *settings, const Set *set, const Curve *cur
 			set->name, set->n, set->dim, vec_metric_name(set->metric), set->nqueries);
 	fprintf(out, " \"cpu\": \"%s\", \"kernels\": \"%s\", \"compiler\": \"%s\", \"hnswlib\": \"%s\",\n", cpu,
 			hnsw_cpu_name(), __VERSION__, RIVAL_VERSION);
-	fprintf(out, " \"m\": %u, \"ef_construction\": %u, \"k\": %d, \"engines\": [", settings->m,
-			settings->ef_construction, K);
+	fprintf(out, " \"m\": %u, \"ef_construction\": %u, \"k\": %u, \"engines\": [", settings->m,
+			settings->ef_construction, settings->k);
 	for (uint32_t e = 0; e < n; e++)
 	{
 		fprintf(out, "%s\n  {\"name\": \"%s\", \"build_s\": %.3f, \"build_threads\": %u, "
@@ -151,9 +151,10 @@ write_json(FILE *out, const Settings *settings, const Set *set, const Curve *cur
 		{
 			const Point *p = &curves[e].points[i];
 
-			fprintf(out, "%s\n   {\"ef\": %u, \"recall\": %.5f, \"qps\": %.1f, \"p50_us\": %.1f, "
+			fprintf(out, "%s\n   {\"ef\": %u, \"recall\": %.5f, \"recall_p5\": %.4f, \"nothing\": %.6f, \"qps\": %.1f, \"p50_us\": %.1f, "
 					"\"p95_us\": %.1f, \"p99_us\": %.1f, \"distances\": %.1f}", i ? "," : "", p->ef,
-					p->recall, p->qps, p->p50_us, p->p95_us, p->p99_us, p->distances);
+					p->recall, p->recall_p5, p->nothing, p->median.qps, p->median.p50_us, p->median.p95_us,
+					p->median.p99_us, p->distances);
 		}
 		fprintf(out, "]}");
 	}
@@ -176,7 +177,7 @@ place_y(double qps, double least, double most)
 }
 
 static void
-write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
+write_svg(FILE *out, const Settings *settings, const Set *set, const Curve *curves, uint32_t n)
 {
 	static const char *const colours[] = {"#888888", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b"};
 	static const double ticks[] = {0.5, 0.9, 0.95, 0.99, 0.995, 0.999};
@@ -187,15 +188,15 @@ write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
 	for (uint32_t e = 0; e < n; e++)
 		for (uint32_t i = 0; i < curves[e].n && !curves[e].engine->exact; i++)
 		{
-			least = curves[e].points[i].qps < least ? curves[e].points[i].qps : least;
-			most = curves[e].points[i].qps > most ? curves[e].points[i].qps : most;
+			least = curves[e].points[i].median.qps < least ? curves[e].points[i].median.qps : least;
+			most = curves[e].points[i].median.qps > most ? curves[e].points[i].median.qps : most;
 		}
 	least = pow(10, floor(log10(least)));
 	most = pow(10, ceil(log10(most)));
 	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"400\" "
 			"font-family=\"sans-serif\" font-size=\"12\">\n"
 			"<rect width=\"640\" height=\"400\" fill=\"white\"/>\n"
-			"<text x=\"60\" y=\"24\">%s: queries a second against recall@%d</text>\n", set->name, K);
+			"<text x=\"60\" y=\"24\">%s: queries a second against recall@%u</text>\n", set->name, settings->k);
 	for (size_t t = 0; t < sizeof(ticks) / sizeof(ticks[0]); t++)
 		fprintf(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"40\" y2=\"340\" stroke=\"#ddd\"/>"
 				"<text x=\"%.1f\" y=\"358\" text-anchor=\"middle\">%g</text>\n", place_x(ticks[t]),
@@ -213,7 +214,7 @@ write_svg(FILE *out, const Set *set, const Curve *curves, uint32_t n)
 		for (uint32_t i = 0; i < curves[e].n; i++)
 			if (curves[e].points[i].recall >= 0.5)
 				fprintf(out, "%.1f,%.1f ", place_x(curves[e].points[i].recall),
-						place_y(curves[e].points[i].qps, least, most));
+						place_y(curves[e].points[i].median.qps, least, most));
 		fprintf(out, "\"/>\n<text x=\"%u\" y=\"384\" fill=\"%s\">%s</text>\n", 60 + 114 * at,
 				colours[at % 6], curves[e].engine->name);
 		at++;
@@ -278,7 +279,7 @@ report_write(const Settings *settings, const Set *set, const Curve *curves, uint
 	}
 	if ((out = open_file(settings, set, "svg")) != NULL)
 	{
-		write_svg(out, set, curves, n);
+		write_svg(out, settings, set, curves, n);
 		fclose(out);
 	}
 }

@@ -36,10 +36,12 @@ distance(const Set *set, uint32_t query, uint32_t row)
 static void
 compute_truth(Set *set)
 {
+	uint32_t	known = set->truth_known;
+
 	for (uint32_t q = 0; q < set->nqueries; q++)
 	{
-		double		best[TRUTH];
-		uint32_t   *rows = set->truth + (size_t) q * TRUTH;
+		double		best[TRUTH_MOST];
+		uint32_t   *rows = set->truth + (size_t) q * known;
 		uint32_t	n = 0;
 
 		for (uint32_t row = 0; row < set->n; row++)
@@ -47,9 +49,9 @@ compute_truth(Set *set)
 			double		d = distance(set, q, row);
 			uint32_t	i;
 
-			if (n == TRUTH && !(d < best[n - 1]))
+			if (n == known && !(d < best[n - 1]))
 				continue;
-			if (n < TRUTH)
+			if (n < known)
 				n++;
 			for (i = n - 1; i > 0 && d < best[i - 1]; i--)
 			{
@@ -62,18 +64,29 @@ compute_truth(Set *set)
 	}
 }
 
+bool
+set_want(Set *set, uint32_t k)
+{
+	if (k < 1 || k > set->truth_known)
+		return false;
+	for (uint32_t q = 0; q < set->nqueries; q++)
+		set->truth_last[q] = distance(set, q, set->truth[(size_t) q * set->truth_known + k - 1]);
+	return true;
+}
+
 /* Truth as read, or computed; then the distance of the last of each query. */
 static void
 finish(Set *set)
 {
 	if (set->truth == NULL)
 	{
-		set->truth = vt_alloc(sizeof(uint32_t) * TRUTH * set->nqueries);
+		set->truth_known = set->n < TRUTH_MOST ? set->n : TRUTH_MOST;
+		set->truth = vt_alloc(sizeof(uint32_t) * set->truth_known * set->nqueries);
 		compute_truth(set);
 	}
 	set->truth_last = vt_alloc(sizeof(double) * set->nqueries);
-	for (uint32_t q = 0; q < set->nqueries; q++)
-		set->truth_last[q] = distance(set, q, set->truth[(size_t) q * TRUTH + TRUTH - 1]);
+	if (!set_want(set, TRUTH))
+		(void) set_want(set, set->truth_known);
 }
 
 uint32_t
@@ -312,7 +325,7 @@ rows_read(const char *folder, const char *what, uint32_t *n, uint32_t *dim)
 	return rows;
 }
 
-/* Truth of all queries, the first TRUTH of each. */
+/* Truth of all queries, the first of each. */
 static void
 truth_take(Set *set, const File *file)
 {
@@ -324,9 +337,10 @@ truth_take(Set *set, const File *file)
 	if (k < TRUTH || k > 10000)
 		return;
 	set->nqueries = (uint32_t) (file->size / row);
-	set->truth = vt_alloc(sizeof(uint32_t) * TRUTH * set->nqueries);
+	set->truth_known = k < TRUTH_MOST ? k : TRUTH_MOST;
+	set->truth = vt_alloc(sizeof(uint32_t) * set->truth_known * set->nqueries);
 	for (uint32_t q = 0; q < set->nqueries; q++)
-		memcpy(set->truth + (size_t) q * TRUTH, file->bytes + q * row + 4, 4 * TRUTH);
+		memcpy(set->truth + (size_t) q * set->truth_known, file->bytes + q * row + 4, 4 * (size_t) set->truth_known);
 	set->truth_read = true;
 }
 
@@ -358,7 +372,7 @@ set_read(const char *folder, uint32_t limit, VecMetric metric)
 	}
 	if (file_read(folder, "base_class.u16.raw", &file) && file.size == 2 * (size_t) set->n)
 		set->classes = (uint16_t *) file.bytes;
-	for (size_t i = 0; set->truth && i < (size_t) set->nqueries * TRUTH; i++)
+	for (size_t i = 0; set->truth && i < (size_t) set->nqueries * set->truth_known; i++)
 		if (set->truth[i] >= set->n)
 		{
 			free(set->truth);

@@ -14,7 +14,8 @@
 
 #include "vec/vec.h"
 
-#define TRUTH 10				/* neighbours known for each query */
+#define TRUTH 10				/* neighbours that count, unless set_want() says otherwise */
+#define TRUTH_MOST 100			/* and that are known, but for files that have fewer */
 
 typedef struct Set
 {
@@ -26,9 +27,9 @@ typedef struct Set
 	float	   *base;
 	float	   *queries;
 
-	/* TRUTH for each query: rows, and the distance of the last */
-	uint32_t   *truth;
-	double	   *truth_last;
+	uint32_t   *truth;			/* for each query so many rows, nearest first */
+	uint32_t	truth_known;
+	double	   *truth_last;		/* for each query, how far the last that counts is */
 	bool		truth_read;		/* from a file, else computed here */
 
 	uint16_t   *classes;		/* one for each row; NULL: the set has none */
@@ -49,6 +50,9 @@ extern Set *set_demo(const char *folder);
  */
 extern Set *set_read(const char *folder, uint32_t limit, VecMetric metric);
 extern void set_free(Set *set);
+
+/* So many neighbours count, 1 to TRUTH_MOST; false: fewer are known. */
+extern bool set_want(Set *set, uint32_t k);
 
 /* How many of the answer's rows are as near as the true ones (ties count). */
 extern uint32_t set_hits(const Set *set, uint32_t query, const uint32_t *rows, uint32_t k);

@@ -41,13 +41,6 @@ spend(Hnsw *h, const float *query)
 	return thread_us() - begin;
 }
 
-static double
-median(double *values, uint32_t n)
-{
-	qsort(values, n, sizeof(double), compare_doubles);
-	return values[n / 2];
-}
-
 /* warm: searches for vectors of the graph before the first that is asked for. */
 static void
 warm_line(const Set *set, Hnsw *h, const char *name, uint32_t warm)
