@@ -126,7 +126,7 @@ DoorsKernel
 doors_kernel(const char *name)
 {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-	if (strcmp(name, "avx512") == 0)
+	if (strncmp(name, "avx512", 6) == 0)
 		return doors_avx512;
 	if (strcmp(name, "avx2") == 0)
 		return doors_avx2;

@@ -143,10 +143,15 @@ kernels_by_name(const char *name)
 	if (strcmp(name, "avx2") == 0)
 		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
 			vec_cpu_has_f16c() ? &kernels_avx2 : NULL;
-	if (strcmp(name, "avx512") == 0)
-		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-			__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512dq") ?
-			&kernels_avx512 : NULL;
+	if (strncmp(name, "avx512", 6) == 0)
+	{
+		if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+			!__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("fma"))
+			return NULL;
+		if (strcmp(name, "avx512vnni") == 0)
+			return __builtin_cpu_supports("avx512vnni") ? &kernels_avx512vnni : NULL;
+		return &kernels_avx512;
+	}
 #endif
 	return strcmp(name, "plain") == 0 ? &kernels_plain : NULL;
 }
@@ -154,7 +159,7 @@ kernels_by_name(const char *name)
 const Kernels *
 kernels_choose(void)
 {
-	static const char *const names[] = {"avx512", "avx2", "plain"};
+	static const char *const names[] = {"avx512vnni", "avx512", "avx2", "plain"};
 	const char *wish = getenv("VECTRON_CPU");
 	const Kernels *k = wish ? kernels_by_name(wish) : NULL;
 

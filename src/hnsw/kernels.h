@@ -122,11 +122,12 @@ extern const Kernels kernels_avx2;
 extern Split split_avx2(const float *vector, uint32_t len, int8_t *high, int8_t *low);
 extern void numbers_avx2(const uint8_t *codes, const CodeParams *params, uint32_t len, float *out);
 extern const Kernels kernels_avx512;
+extern const Kernels kernels_avx512vnni;
 #endif
 
 /*
  * The best of this CPU; VECTRON_CPU=plain|avx2|avx512 in the environment asks
- * for less.
+ * for less.  avx512 is without VNNI.
  */
 extern const Kernels *kernels_choose(void);
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * kernels_avx512.c
- *	  The kernels in AVX-512; codes with VNNI's multiply-and-add of bytes.
+ *	  The kernels in AVX-512; codes with VNNI's multiply-and-add of bytes, or, on
+ *	  processors before it, with two instructions more.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,8 +14,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma")))
-#define AVX512_INLINE static inline __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma"), always_inline))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,fma")))
+#define AVX512_INLINE static inline __attribute__((target("avx512f,avx512bw,avx512dq,fma"), always_inline))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma")))
+#define VNNI_INLINE static inline __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma"), always_inline))
 
 typedef __m512 (*Step) (__m512 sum, __m512 a, __m512 b);
 
@@ -126,8 +129,24 @@ four_sums(__m512i a, __m512i b, __m512i c, __m512i d)
 										  _mm_hadd_epi32(quarter(c), quarter(d))));
 }
 
-AVX512 static void
-code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+typedef __m512i (*CodeStep) (__m512i sum, __m512i codes, __m512i part);
+
+/* 255 * CODE_QUERY_MAX twice fits into 16 bits. */
+AVX512_INLINE __m512i
+code_step(__m512i sum, __m512i codes, __m512i part)
+{
+	return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(codes, part), _mm512_set1_epi16(1)));
+}
+
+VNNI_INLINE __m512i
+code_step_vnni(__m512i sum, __m512i codes, __m512i part)
+{
+	return _mm512_dpbusd_epi32(sum, codes, part);
+}
+
+/* step is known where this is inlined. */
+AVX512_INLINE void
+code_rows(CodeStep step, const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
 {
 	const __m128 high_scale = _mm_set1_ps(query->high_scale);
 	const __m128 low_scale = _mm_set1_ps(query->low_scale);
@@ -162,20 +181,20 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 			__m512i		x = _mm512_loadu_si512(a + i);
 
 			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
-			ha = _mm512_dpbusd_epi32(ha, x, high);
-			la = _mm512_dpbusd_epi32(la, x, low);
+			ha = step(ha, x, high);
+			la = step(la, x, low);
 			x = _mm512_loadu_si512(b + i);
 			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
-			hb = _mm512_dpbusd_epi32(hb, x, high);
-			lb = _mm512_dpbusd_epi32(lb, x, low);
+			hb = step(hb, x, high);
+			lb = step(lb, x, low);
 			x = _mm512_loadu_si512(c + i);
 			_mm_prefetch((const char *) (nc + i), _MM_HINT_T0);
-			hc = _mm512_dpbusd_epi32(hc, x, high);
-			lc = _mm512_dpbusd_epi32(lc, x, low);
+			hc = step(hc, x, high);
+			lc = step(lc, x, low);
 			x = _mm512_loadu_si512(d + i);
 			_mm_prefetch((const char *) (nd + i), _MM_HINT_T0);
-			hd = _mm512_dpbusd_epi32(hd, x, high);
-			ld = _mm512_dpbusd_epi32(ld, x, low);
+			hd = step(hd, x, high);
+			ld = step(ld, x, low);
 		}
 		for (uint32_t i = len; i < query->row_bytes; i += 64)
 		{
@@ -195,6 +214,18 @@ code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint
 				out[r + i] = four[i];
 		}
 	}
+}
+
+AVX512 static void
+code_avx512(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+{
+	code_rows(code_step, query, rows, n, len, out);
+}
+
+VNNI static void
+code_vnni(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
+{
+	code_rows(code_step_vnni, query, rows, n, len, out);
 }
 
 AVX512_INLINE __m512
@@ -287,6 +318,11 @@ unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 const Kernels kernels_avx512 = {
 	"avx512", {l2_avx512, dot_avx512, l1_avx512}, {half_l2_avx512, half_dot_avx512, half_l1_avx512},
 	code_avx512, code_l1_avx512, split_avx2, unpack_avx512, numbers_avx2
+};
+
+const Kernels kernels_avx512vnni = {
+	"avx512vnni", {l2_avx512, dot_avx512, l1_avx512}, {half_l2_avx512, half_dot_avx512, half_l1_avx512},
+	code_vnni, code_l1_avx512, split_avx2, unpack_avx512, numbers_avx2
 };
 
 #endif							/* __x86_64__ */

@@ -91,8 +91,19 @@ unit() {
 	return $code
 }
 
+# The same with the kernels of a lesser processor.
+unit_on() {
+	(VECTRON_CPU=$1; export VECTRON_CPU; unit "$2")
+}
+
 units() {
 	lanes_open "$logs/unit.lanes"
+	for t in door half mapped sets twins corners; do
+		lane "hnsw_$t.avx2" unit_on avx2 "$BUILD/unit/hnsw_$t"
+	done
+	for t in half twins corners; do
+		lane "hnsw_$t.plain" unit_on plain "$BUILD/unit/hnsw_$t"
+	done
 	for t in "$BUILD"/unit/*; do
 		case "$t" in *.o | *.d) continue ;; esac
 		[ ! -x "$t" ] || lane "${t##*/}" unit "$t"

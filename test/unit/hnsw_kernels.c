@@ -23,7 +23,7 @@
 #define MOST 1024
 #define ROWS 11
 
-static const char *const names[] = {"avx2", "avx512"};
+static const char *const names[] = {"avx2", "avx512", "avx512vnni"};
 
 /* Rows of codes or floats, a query in two parts, and the same as floats. */
 typedef struct Given

@@ -576,7 +576,7 @@ memory_is_counted(void **state)
 static void
 doors_by_any_cpu(void **state)
 {
-	static const char *const names[] = {"avx2", "avx512"};
+	static const char *const names[] = {"avx2", "avx512", "avx512vnni"};
 	enum {NBITS = 64 * 50};
 	atomic_ullong bits[NBITS / 64 + 1] = {0};
 	_Alignas(64) atomic_uint links[2 * HNSW_MAX_M];
