@@ -49,6 +49,7 @@ enum
 };
 
 static Hnsw *h;
+static VecMetric metric;
 static float old_rows[LABELS][DIM];
 static float new_rows[LABELS][DIM];
 static atomic_int phase[LABELS];
@@ -203,7 +204,7 @@ judge(const HnswHit *hit, const float *query, const uint8_t *before)
 	hnsw_read_vector(h, hit->slot, vector);
 	is_old = memcmp(vector, old_rows[label], sizeof(old_rows[label])) == 0;
 	is_new = memcmp(vector, new_rows[label], sizeof(new_rows[label])) == 0;
-	if (hit->distance != vec_distance(VEC_L2, query, vector, DIM))
+	if (hit->distance != vec_distance(metric, query, vector, DIM))
 		complain("wrong distance", label);
 	if (hnsw_label(h, hit->slot) != label)
 		complain("slot was used again under a guard", label);
@@ -247,7 +248,7 @@ look_near(uint32_t label, const uint8_t *before)
 	if (before[label] == ALIVE && class_of(label) <= STAYS_TOO)
 	{
 		atomic_fetch_add(&looked, 1);
-		atomic_fetch_add(&lost, n == 0 || hits[0].distance != 0);
+		atomic_fetch_add(&lost, n == 0 || hits[0].label != label);
 	}
 }
 
@@ -403,11 +404,11 @@ read_cursors(void *arg)
 /* -- Test ------------------------------------------------------------------ */
 
 static void
-all_at_once(HnswCodes codes)
+all_at_once(HnswCodes codes, VecMetric by)
 {
 	static uint32_t parts[] = {0, 1, 11, 12};
 	HnswOptions options = {
-		.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 40, .codes = codes, .seed = 3
+		.dim = DIM, .metric = by, .m = 8, .ef_construction = 40, .codes = codes, .seed = 3
 	};
 	const struct
 	{
@@ -427,6 +428,7 @@ all_at_once(HnswCodes codes)
 	uint8_t		before[LABELS];
 	VtError		err;
 
+	metric = by;
 	for (int label = 0; label < LABELS; label++)
 	{
 		fill(old_rows[label], &prng);
@@ -504,6 +506,7 @@ one_set(HnswCodes codes)
 	HnswStats	stats;
 	VtError		err;
 
+	metric = options.metric;
 	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
 	for (uint32_t label = 0; label < LABELS; label++)
 	{
@@ -561,14 +564,28 @@ static void
 all_at_once_on_floats(void **state)
 {
 	(void) state;
-	all_at_once(HNSW_CODES_NONE);
+	all_at_once(HNSW_CODES_NONE, VEC_L2);
 }
 
 static void
 all_at_once_on_codes(void **state)
 {
 	(void) state;
-	all_at_once(HNSW_CODES_INT8);
+	all_at_once(HNSW_CODES_INT8, VEC_L2);
+}
+
+static void
+all_at_once_by_angle(void **state)
+{
+	(void) state;
+	all_at_once(HNSW_CODES_INT8, VEC_COSINE);
+}
+
+static void
+all_at_once_in_taxis(void **state)
+{
+	(void) state;
+	all_at_once(HNSW_CODES_NONE, VEC_L1);
 }
 
 int
@@ -577,6 +594,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_at_once_on_floats),
 		cmocka_unit_test(all_at_once_on_codes),
+		cmocka_unit_test(all_at_once_by_angle),
+		cmocka_unit_test(all_at_once_in_taxis),
 		cmocka_unit_test(one_set_on_floats),
 		cmocka_unit_test(one_set_on_codes),
 	};
