@@ -6,8 +6,8 @@
  * Each build makes a new random generation, so a REINDEX or TRUNCATE that is
  * rolled back finds the old one untouched (law W1).  Over an empty table
  * nothing is asked of the cluster at all.  Otherwise: scan the table and send
- * as we go, between INGEST BEGIN and END, so that the workers put off graph
- * work and then do it with all threads; wait until every vector is in the
+ * as we go, between INGEST BEGIN and END, so that the workers keep no batch away
+ * however far the graph is behind; wait until every vector is in the
  * graph; then compare the number of records with the number of tuples sent.
  *
  * A concurrent build comes here in a transaction of its own, with a snapshot; no

@@ -161,7 +161,7 @@ typedef enum WireWriteType
 	WRITE_PUT = 1,				/* records with vectors */
 	WRITE_DELETE = 2,			/* ids with the version as listed */
 	WRITE_RAISE = 3,			/* fence := fence_to if that is higher */
-	WRITE_INGEST_BEGIN = 4,		/* a bulk load starts: no graph work until its end */
+	WRITE_INGEST_BEGIN = 4,		/* a bulk load starts: no put waits for the graph until its end */
 	WRITE_INGEST_END = 5,
 	WRITE_OWNER = 6,			/* adoption: reserved */
 	WRITE_SPLIT = 7,			/* the upper part of the interval becomes a shard of its own */
