@@ -222,6 +222,7 @@ struct Raft
 	uint32_t	election_elapsed;
 	uint32_t	heartbeat_elapsed;
 	uint32_t	election_timeout;
+	uint32_t	stalled_ticks;	/* something is on its way to the disk, and for so long nothing arrived */
 
 	/* Committing and applying */
 	uint64_t	commit;
@@ -341,5 +342,6 @@ extern void raft_transfer_tick(Raft *raft);
 extern void raft_transfer_abort(Raft *raft);
 extern void raft_handle_timeout_now(Raft *raft);
 extern void raft_step_down_when_removed(Raft *raft);
+extern void raft_step_down_when_stalled(Raft *raft);
 
 #endif							/* RAFT_INTERNAL_H */

@@ -616,7 +616,9 @@ tick_leader(Raft *raft)
 	if (++raft->election_elapsed >= raft->opt.election_ticks)
 	{
 		raft->election_elapsed = 0;
-		raft_check_quorum(raft);
+		raft_step_down_when_stalled(raft);
+		if (raft->role == RAFT_LEADER)
+			raft_check_quorum(raft);
 		if (raft->role != RAFT_LEADER)
 			return;
 	}
@@ -645,6 +647,7 @@ raft_tick(Raft *raft)
 
 	if (status != VT_OK)
 		return status;
+	raft->stalled_ticks = raft->seq_emitted > raft->seq_persisted ? raft->stalled_ticks + 1 : 0;
 	if (raft->role == RAFT_LEADER)
 		tick_leader(raft);
 	else if (raft->queue_n < QUEUE_LIMIT && ++raft->election_elapsed >= raft->election_timeout)

@@ -211,6 +211,7 @@ raft_persisted(Raft *raft, uint64_t seq)
 		return status;
 
 	raft->seq_persisted = seq;
+	raft->stalled_ticks = 0;
 	log_persisted(&raft->log, seq);
 	if (raft->installing != 0 && raft->installing <= seq)
 	{

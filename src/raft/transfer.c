@@ -11,6 +11,8 @@
  */
 #include "raft/internal.h"
 
+#define STALL_ELECTIONS 2		/* a disk that is silent for so many timeouts leads no more */
+
 static void
 send_timeout_now(Raft *raft, uint64_t to)
 {
@@ -81,27 +83,53 @@ raft_handle_timeout_now(Raft *raft)
 		raft_start_campaign(raft, false, true);
 }
 
-/*
- * Section 4.2.2: a leader that is not in the new configuration leads until that
- * is committed, without counting itself, then leaves.  It asks the most
- * advanced voter to take over so that nobody waits for a timeout.
- */
-void
-raft_step_down_when_removed(Raft *raft)
+/* Follow, and ask the most advanced voter to take over: nobody waits for a timeout. */
+static void
+leave_to_others(Raft *raft)
 {
 	const Progress *best = NULL;
 
-	if (raft->role != RAFT_LEADER || raft->log.conf.joint ||
-		raft->log.conf_index > raft->commit || raft_is_voter(raft, raft->opt.id))
-		return;
 	for (uint32_t i = 0; i < raft->peers_n; i++)
 	{
 		const Progress *pr = &raft->peers[i];
 
-		if (raft_is_voter(raft, pr->id) && pr->active && (best == NULL || pr->match > best->match))
+		if (pr->id != raft->opt.id && raft_is_voter(raft, pr->id) && pr->active &&
+			(best == NULL || pr->match > best->match))
 			best = pr;
 	}
 	if (best != NULL)
 		send_timeout_now(raft, best->id);
 	raft_become_follower(raft, raft->term, 0);
+}
+
+/*
+ * Section 4.2.2: a leader that is not in the new configuration leads until that
+ * is committed, without counting itself, then leaves.
+ */
+void
+raft_step_down_when_removed(Raft *raft)
+{
+	if (raft->role != RAFT_LEADER || raft->log.conf.joint ||
+		raft->log.conf_index > raft->commit || raft_is_voter(raft, raft->opt.id))
+		return;
+	leave_to_others(raft);
+}
+
+/*
+ * A leader whose disk completes nothing still beats and is answered, so nobody else
+ * would come to lead, and what it applies and answers waits for its own disk [P4].
+ * It leaves, if those it has heard from are enough without it; else nobody could
+ * be elected, and it can at least still answer reads.
+ */
+void
+raft_step_down_when_stalled(Raft *raft)
+{
+	Vote		heard[RAFT_MAX_MEMBERS];
+
+	if (raft->stalled_ticks < STALL_ELECTIONS * raft->opt.election_ticks)
+		return;
+	for (uint32_t i = 0; i < raft->peers_n; i++)
+		heard[i] = raft->peers[i].active && raft->peers[i].id != raft->opt.id ? VOTE_GRANTED : VOTE_REFUSED;
+	if (quorum_votes(&raft->log.conf, heard) == VOTES_WON)
+		leave_to_others(raft);
 }
