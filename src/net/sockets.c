@@ -61,7 +61,8 @@ typedef struct Sockets
 	int			epoll;
 	int			listener;
 	int			wakes;			/* eventfd: threads that shall leave net_server_poll */
-	int			sweeps;			/* timerfd: it is time to look for strangers */
+	int			sweeps;			/* timerfd: it is time to look for strangers, and for who waits */
+	atomic_bool waits;			/* somebody has not been accepted, for want of a descriptor */
 	SocketConn **slots;			/* server->lock */
 	uint32_t	room;
 } Sockets;
@@ -273,8 +274,17 @@ accept_all(NetServer *server)
 
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0)
+		if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
+		if (fd < 0)
+		{
+			/* No event tells when there is room again. */
+			if (!atomic_exchange(&sockets->waits, true) && server->options.handler.refused)
+				server->options.handler.refused(server->options.handler.arg, "a connection waits: no file descriptor or memory is left for it");
+			sweep_later(server);
+			return;
+		}
+		atomic_store(&sockets->waits, false);
 		if (!tcp && !peer_is_ours(fd))
 		{
 			close(fd);
@@ -341,6 +351,8 @@ handle(NetServer *server, const struct epoll_event *event)
 	{
 		if (read(sockets_of(server)->sweeps, &one, sizeof(one)) == sizeof(one) && guard_sweep(server))
 			sweep_later(server);
+		if (atomic_load(&sockets_of(server)->waits))
+			accept_all(server);
 	}
 	else if ((sc = find(server, event->data.u64)) != NULL)
 	{

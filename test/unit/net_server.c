@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ typedef struct Given
 	atomic_int	frames;
 	atomic_int	cancels;
 	atomic_int	closed;
+	atomic_int	refused;
 	NetConn    *_Atomic last;	/* held, if keep */
 	bool		keep;
 	uint32_t	copies;
@@ -67,6 +69,13 @@ on_closed(void *arg, NetConn *conn)
 	atomic_fetch_add(&((Given *) arg)->closed, 1);
 }
 
+static void
+on_refused(void *arg, const char *words)
+{
+	assert_non_null(words);
+	atomic_fetch_add(&((Given *) arg)->refused, 1);
+}
+
 static void *
 poller_main(void *arg)
 {
@@ -91,6 +100,7 @@ given_server(Given *given, bool polled)
 	given->options.polled = polled;
 	given->options.handler.frame = on_frame;
 	given->options.handler.closed = on_closed;
+	given->options.handler.refused = on_refused;
 	given->options.handler.arg = given;
 	assert_int_equal(net_server_start(&given->options, &given->server, &err), VT_OK);
 	for (int i = 0; polled && i < POLLERS; i++)
@@ -121,16 +131,23 @@ until(atomic_int *number, int wanted)
 
 /* -- A peer that speaks bytes ---------------------------------------------- */
 
-static int
-dial(const Given *given)
+static void
+dial_with(const Given *given, int fd)
 {
 	struct sockaddr_un addr;
-	int			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	memset(&addr, 0, sizeof(addr));
 	addr.sun_family = AF_UNIX;
 	strncpy(addr.sun_path, given->endpoint + 5, sizeof(addr.sun_path) - 1);
 	assert_int_equal(connect(fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
+}
+
+static int
+dial(const Given *given)
+{
+	int			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	dial_with(given, fd);
 	return fd;
 }
 
@@ -550,6 +567,41 @@ only_drivers_of_ones_cluster_are_asked(void **state)
 	when_it_stops(&given);
 }
 
+/* Nobody else has to come before one is accepted for whom there was no descriptor. */
+static void
+one_waits_for_a_descriptor(void **state)
+{
+	Given		given;
+	struct rlimit before;
+	struct rlimit none;
+	WireHeader	header;
+	Buf			out = {0};
+	Buf			in = {0};
+	int			fd;
+
+	(void) state;
+	given_server(&given, true);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t) dup(fd);
+	close((int) none.rlim_cur);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	dial_with(&given, fd);
+	put_hello(&out, WIRE_ROLE_GATEWAY, 7);
+	send_bytes(fd, out.data, out.len);
+	until(&given.refused, 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(receive(fd, &header, &in));
+	assert_int_equal(header.type, WIRE_HELLO);
+	assert_int_equal(atomic_load(&given.refused), 1);
+	close(fd);
+	until(&given.closed, 1);
+	when_it_stops(&given);
+	buf_free(&out);
+	buf_free(&in);
+}
+
 int
 main(void)
 {
@@ -568,6 +620,7 @@ main(void)
 		cmocka_unit_test(stops_with_peers_nng),
 		cmocka_unit_test(stops_with_peers_polled),
 		cmocka_unit_test(each_wake_wakes_one),
+		cmocka_unit_test(one_waits_for_a_descriptor),
 		cmocka_unit_test(only_drivers_of_ones_cluster_are_asked),
 	};
 
