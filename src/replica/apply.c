@@ -266,6 +266,7 @@ void *
 apply_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
+	Pulse	   *pulse = &host->applying[atomic_fetch_add(&host->appliers, 1)];
 
 	thread_name("apply");
 	for (;;)
@@ -286,7 +287,9 @@ apply_main(void *arg)
 		if (!replica)
 			return NULL;
 
+		pulse_begin(pulse);
 		apply_some(replica);
+		pulse_end(pulse);
 		apply_turn_over(replica);
 	}
 }

@@ -87,6 +87,9 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 		host->options.log_bytes = UINT64_C(1) << 30;
 	if (host->options.resident_bytes == 0)
 		host->options.resident_bytes = 256 << 20;
+	if (host->options.watch_ms == 0)
+		host->options.watch_ms = 1000;
+	host->applying = vt_alloc0(sizeof(Pulse) * host->options.apply_threads);
 	host->allocator.alloc = buf_alloc;
 	host->allocator.free = buf_free_sized;
 	vt_id_random(&seed);
@@ -115,6 +118,7 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	host->apply_pool = vt_alloc(sizeof(pthread_t) * host->options.apply_threads);
 	for (uint32_t i = 0; i < host->options.apply_threads; i++)
 		host_start_thread(&host->apply_pool[i], apply_main, host);
+	watch_start(host);
 	*out = host;
 	return VT_OK;
 }
@@ -135,6 +139,8 @@ replica_host_stop(ReplicaHost *host)
 {
 	if (!host)
 		return;
+
+	watch_stop(host);
 
 	/*
 	 * What was asked before is handled: an asker may hold what an installation
@@ -189,5 +195,6 @@ replica_host_stop(ReplicaHost *host)
 	buf_free(&host->scratch);
 	free(host->groups);
 	free(host->apply_pool);
+	free(host->applying);
 	free(host);
 }

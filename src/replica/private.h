@@ -305,6 +305,15 @@ typedef struct FullNode
 	int64_t		until_us;
 } FullNode;
 
+/* Work that must get on: watch.c. */
+typedef struct Pulse
+{
+	atomic_bool busy;
+	atomic_uint_fast64_t beats; /* times that it has got on */
+	uint64_t	seen;			/* these two: the watch's */
+	uint32_t	rounds;			/* in which it did not */
+} Pulse;
+
 struct ReplicaHost
 {
 	Store	   *log;
@@ -375,6 +384,16 @@ struct ReplicaHost
 	Replica    *io_busy;
 	bool		io_stop;
 
+	/* Who looks whether all that gets on */
+	Pulse		writing;
+	Pulse		ticking;
+	Pulse	   *applying;		/* one for each thread */
+	atomic_uint appliers;		/* of these, taken by threads */
+	pthread_mutex_t watch_lock;
+	pthread_cond_t watch_ready;
+	bool		watch_stop;
+	pthread_t	watch_thread;
+
 	pthread_t	raft_thread;
 	pthread_t	writer_thread;
 	pthread_t	io_thread;
@@ -400,6 +419,12 @@ extern void step_all(ReplicaHost *host);
 extern void step_held(ReplicaHost *host);	/* with the step lock held */
 extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
 extern void *raft_main(void *host);
+
+/* watch.c */
+extern void pulse_begin(Pulse *pulse);
+extern void pulse_end(Pulse *pulse);
+extern void watch_start(ReplicaHost *host);
+extern void watch_stop(ReplicaHost *host);
 
 /* writer.c */
 extern void host_write(ReplicaHost *host, WriteJob *job);

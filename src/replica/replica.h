@@ -12,6 +12,7 @@
  *	   io thread		checkpoints and log truncation
  *	   errands			a thread each: old log entries for slow peers; installing
  *						snapshots; reading and sending them
+ *	   watch			looks whether the others get on
  *
  * A Replica is one group's replica with its state machine.  Peers are reached
  * through two functions of the caller's (ReplicaTransport).
@@ -23,7 +24,8 @@
  *	  steps the cores, the caller's own perhaps.  It must be short and take no
  *	  lock under which this module is called: fill in an answer and hand it on.
  * 3. Acknowledged means durable on a majority and applied here (law S1).
- * 4. A write that fails stops the process with a log line (laws S4, P8).
+ * 4. A write that fails stops the process with a log line (laws S4, P8), and so does
+ *	  one that does not end.
  * 5. Without a transport only groups with this one voter can be served.
  *
  *-------------------------------------------------------------------------
@@ -164,6 +166,12 @@ typedef struct ReplicaHostOptions
 
 	/* Log entries kept in memory since peers may need them, of all groups; 0 = 256 MiB */
 	uint64_t	resident_bytes;
+
+	/*
+	 * How often it is looked whether writing, applying and ticking get on; what did not
+	 * 30 times in a row stops the process.  0 = 1000
+	 */
+	uint32_t	watch_ms;
 } ReplicaHostOptions;
 
 /* log stays the caller's and must outlive the host. */

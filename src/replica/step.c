@@ -124,6 +124,7 @@ note_lateness(ReplicaHost *host, int64_t due_us)
 	while (kind < REPLICA_TICK_KINDS - 1 && late > replica_ticks_late_us[kind])
 		kind++;
 	atomic_fetch_add(&host->tick_counts[kind], 1);
+	atomic_fetch_add(&host->ticking.beats, 1);
 }
 
 static Event *

@@ -90,8 +90,10 @@ writer_main(void *arg)
 
 		for (WriteJob *job = jobs->next; job; job = job->next)
 			store_batch_append(jobs->batch, job->batch);
+		pulse_begin(&host->writing);
 		if (store_write(host->log, jobs->batch, !vt_broken("S1-sync"), &err) != VT_OK)
 			host_die("write the Raft log", &err);
+		pulse_end(&host->writing);
 		while (jobs)
 		{
 			WriteJob   *job = jobs;

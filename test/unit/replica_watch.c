@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_watch.c
+ *	  A host that does not get on ends its process, with a word; one that is slow does not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica_alone.h"
+
+static atomic_bool disk_hangs;
+
+/* In the place of libc's, for LevelDB: the disk that does not answer. */
+extern int	fdatasync(int fd) __attribute__((visibility("default")));
+
+int
+fdatasync(int fd)
+{
+	while (atomic_load(&disk_hangs))
+		usleep(1000);
+	return fsync(fd);
+}
+
+#define WATCH_MS 50				/* 30 such rounds without a sign are the end */
+
+typedef void (*Story) (Fixture *f, Replica *replica, Machine *m);
+
+/*
+ * Tell a story in a process of its own; how that ended, and its last words.  Nothing
+ * of it is cleaned up.
+ */
+static int
+end_of(Story story, char *words, size_t size)
+{
+	int			fds[2];
+	int			status;
+	size_t		used = 0;
+	ssize_t		n;
+	pid_t		child;
+
+	assert_int_equal(pipe(fds), 0);
+	child = fork();
+	if (child == 0)
+	{
+		Fixture		f = {.options = {.watch_ms = WATCH_MS}};
+		Machine    *m = machine_new(BASE);
+		Replica    *replica;
+
+		dup2(fds[1], STDERR_FILENO);
+		log_setup("test", LOG_LEVEL_ERROR);
+		start(&f);
+		found(&f, GROUP, REPLICA);
+		replica = open_group(&f, GROUP, REPLICA, m, BASE);
+		wait_until_serving(replica);
+		story(&f, replica, m);
+		_exit(0);
+	}
+	assert_true(child > 0);
+	close(fds[1]);
+	while (used + 1 < size && (n = read(fds[0], words + used, size - 1 - used)) > 0)
+		used += (size_t) n;
+	words[used] = '\0';
+	close(fds[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void
+write_into_a_hanging_disk(Fixture *f, Replica *replica, Machine *m)
+{
+	(void) f;
+	(void) m;
+	atomic_store(&disk_hangs, true);
+	(void) ask(replica, "x", NULL);
+}
+
+static void
+apply_for_ever(Fixture *f, Replica *replica, Machine *m)
+{
+	(void) f;
+	machine_shut(m, true);
+	(void) ask(replica, "x", NULL);
+}
+
+/* All in all for longer, but never for long. */
+static void
+take_time(Fixture *f, Replica *replica, Machine *m)
+{
+	(void) m;
+	for (int i = 0; i < 12; i++)
+	{
+		Question	q = {0};
+
+		atomic_store(&disk_hangs, true);
+		replica_propose(replica, bytes_str("y"), on_done, &q);
+		usleep(3 * WATCH_MS * 1000);
+		atomic_store(&disk_hangs, false);
+		wait_for(&q, 1);
+		assert_int_equal(q.status, VT_OK);
+	}
+	stop(f);
+}
+
+static void
+a_disk_that_does_not_answer(void **state)
+{
+	char		words[1024];
+
+	(void) state;
+	assert_int_equal(end_of(write_into_a_hanging_disk, words, sizeof(words)), 70);
+	assert_non_null(strstr(words, "could not write the Raft log: nothing moves"));
+}
+
+static void
+what_is_never_applied(void **state)
+{
+	char		words[1024];
+
+	(void) state;
+	assert_int_equal(end_of(apply_for_ever, words, sizeof(words)), 70);
+	assert_non_null(strstr(words, "could not apply the Raft log: nothing moves"));
+}
+
+static void
+what_is_slow_goes_on(void **state)
+{
+	char		words[1024];
+
+	(void) state;
+	assert_int_equal(end_of(take_time, words, sizeof(words)), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_disk_that_does_not_answer, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_is_never_applied, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_is_slow_goes_on, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests_name("replica_watch", tests, NULL, NULL);
+}
