@@ -386,6 +386,7 @@ publish_role(Replica *replica, const RaftReady *rd)
 	}
 	else if (atomic_exchange(&replica->serving_from, 0) != 0)
 	{
+		atomic_store(&replica->crowded, false);
 		/* What was proposed may still be committed by another leader. */
 		group_fail_waiters(replica, VT_UNAVAILABLE, true);
 		log_info("group=%llu term=%llu is no longer leader", (unsigned long long) replica->group,

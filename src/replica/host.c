@@ -192,6 +192,7 @@ replica_host_stop(ReplicaHost *host)
 		buf_free(&host->outboxes[i].messages);
 	errands_free(host);
 	free(host->outboxes);
+	free(host->short_nodes);
 	buf_free(&host->scratch);
 	free(host->groups);
 	free(host->apply_pool);

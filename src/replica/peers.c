@@ -265,6 +265,8 @@ peers_receive(ReplicaHost *host, Bytes payload)
 			sleep_note(host, bytes, raft.store);
 		else if (far_is_note(bytes))
 			far_note(host, bytes, raft.store);
+		else if (room_is_note(bytes))
+			room_note(host, bytes, raft.store);
 		else
 			receive(host, bytes, raft.store);
 }

@@ -259,6 +259,7 @@ struct Replica
 	atomic_uint_fast64_t leader;	/* replica; 0 = not known */
 	atomic_bool current;		/* has led or followed since it was opened */
 	atomic_bool told_gone;
+	atomic_bool crowded;		/* a leader's: most voters have no room for new data */
 	atomic_bool cancelled;		/* being destroyed: errands end early */
 
 	/* Protected by lock */
@@ -305,6 +306,13 @@ typedef struct FullNode
 	int64_t		until_us;
 } FullNode;
 
+/* A store that has no room for new data. */
+typedef struct ShortNode
+{
+	uint64_t	node;
+	uint32_t	heard;			/* tick */
+} ShortNode;
+
 /* Work that must get on: watch.c. */
 typedef struct Pulse
 {
@@ -326,6 +334,7 @@ struct ReplicaHost
 	atomic_uint_fast64_t asleep;	/* groups */
 	atomic_uint_fast64_t log_bytes; /* in the logs of all groups */
 	atomic_uint_fast64_t resident_bytes;	/* of them, in memory */
+	atomic_bool is_short;		/* this store has no room for new data */
 
 	/* Events that no stepper has taken yet */
 	pthread_mutex_t inbox_lock;
@@ -349,6 +358,10 @@ struct ReplicaHost
 	Buf			scratch;		/* group.c: an entry as it is stored */
 	uint64_t	seeds;
 	uint32_t	ticks;
+	bool		said_short;		/* the others were told so */
+	bool		some_short;		/* a store was, when leaders were looked at last */
+	ShortNode  *short_nodes;
+	size_t		nshort;
 	uint64_t	far_number;		/* of the last question to a leader; 0: there was none */
 	atomic_llong tick_due_us;	/* when it was: the raft thread asks for one; 0 = none is */
 	atomic_uint_fast64_t tick_counts[REPLICA_TICK_KINDS];
@@ -494,6 +507,11 @@ extern void far_note(ReplicaHost *host, Bytes bytes, uint64_t node);
 extern void far_answer(ReplicaHost *host, Bytes note, uint64_t node);
 extern void far_tick(Replica *replica);
 extern void far_give_up(Replica *replica, VtStatus status);
+
+/* room.c, with the step lock held */
+extern bool room_is_note(Bytes bytes);
+extern void room_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+extern void room_tick(ReplicaHost *host);
 
 /* compact.c, with the step lock held */
 #define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */

@@ -367,6 +367,15 @@ typedef struct ReplicaMembers
 
 extern void replica_members(Replica *replica, ReplicaMembers *out);
 
+/* This store's disk or memory is nearly used up, or no longer: other stores are told. */
+extern void replica_host_set_short(ReplicaHost *host, bool is_short);
+
+/*
+ * Of a leader, as of about now: most of its voters are on such stores, so no new data should
+ * be proposed.  What makes room should be, and changes of members.
+ */
+extern bool replica_is_crowded(const Replica *replica);
+
 /* Let go of the machine's state that is pinned for snapshots not yet being sent. */
 extern void replica_cease_sending(Replica *replica);
 

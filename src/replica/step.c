@@ -103,6 +103,7 @@ tick_all(ReplicaHost *host)
 			host_mark_dirty(r);
 	}
 	sleep_tick(host);
+	room_tick(host);
 }
 
 static int64_t

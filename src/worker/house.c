@@ -49,6 +49,8 @@ worker_look(Worker *worker)
 		if (atomic_exchange(&worker->disk_low, low) != low)
 			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
 	}
+	replica_host_set_short(worker->host, atomic_load(&worker->disk_low) ||
+						   (worker->options.memory_limit && memory > worker->options.memory_limit));
 }
 
 static void

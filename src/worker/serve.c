@@ -157,7 +157,7 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
  * comes in.
  */
 static const char *
-no_room(Worker *worker, size_t bytes)
+no_room(Worker *worker, const Shard *shard, size_t bytes)
 {
 	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
 		worker_look(worker);
@@ -165,6 +165,8 @@ no_room(Worker *worker, size_t bytes)
 		return "the worker's disk is almost full";
 	if (worker->options.memory_limit && atomic_load(&worker->memory) > worker->options.memory_limit)
 		return "the worker's memory_limit is reached";
+	if (replica_is_crowded(shard->replica))
+		return "most replicas of the shard are where the disk is almost full or memory_limit is reached";
 	return NULL;
 }
 
@@ -199,7 +201,7 @@ serve_write(Worker *worker, Request *request)
 	}
 	if (write.type == WRITE_PUT)
 	{
-		const char *full = no_room(worker, request->payload.len);
+		const char *full = no_room(worker, request->shard, request->payload.len);
 		uint32_t	wait_ms = full ? 0 : indexer_wait_ms(worker->indexer, request->shard);
 
 		if (full)
