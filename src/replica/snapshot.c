@@ -285,7 +285,10 @@ snapshot_unstage(Replica *replica, uint64_t stream)
 	VtError		err = {0};
 	bool		unwanted;
 
+	/* Whoever took its last chunk may not have let go yet. */
 	pthread_mutex_lock(&replica->lock);
+	while (replica->staging && !replica->closed)
+		pthread_cond_wait(&replica->idle, &replica->lock);
 	unwanted = replica->held == stream && !replica->staging && !replica->staged && !replica->closed &&
 		replica->machine.unstage;
 	replica->staging |= unwanted;
