@@ -75,7 +75,6 @@ void
 hnsw_destroy(Hnsw *h)
 {
 	uint32_t	used;
-	Ring	   *ring;
 
 	if (h == NULL)
 		return;
@@ -84,13 +83,7 @@ hnsw_destroy(Hnsw *h)
 	for (uint32_t slot = 0; slot < used; slot++)
 		free(atomic_load(&graph_meta(h, slot)->upper));
 	memory_close(h);
-	for (ring = atomic_load(&h->ring); ring;)
-	{
-		Ring	   *older = ring->older;
-
-		free(ring);
-		ring = older;
-	}
+	queue_destroy(h);
 	for (int i = 0; i < CTX_PLACES; i++)
 		ctx_free(atomic_load(&h->ctx[i]));
 	connect_end(h);

@@ -96,7 +96,8 @@ typedef struct Meta
 /* The queue of slots to link; entries that are done hold NO_SLOT. */
 typedef struct Ring
 {
-	struct Ring *older;			/* kept until the end: readers may be in it */
+	struct Ring *older;			/* of those that are out of use; readers may be in them */
+	uint64_t	epoch;			/* of its last readers */
 	uint64_t	mask;
 	atomic_uint slots[];
 } Ring;
@@ -206,6 +207,7 @@ struct Hnsw
 	size_t		limbo_at;
 	size_t		limbo_n;
 	size_t		limbo_room;
+	Ring	   *old_rings;		/* the last one out of use first */
 	SlotList	died;			/* dead linked slots, not yet in a repair */
 	uint32_t	loading;		/* slots from a file, until hnsw_loaded() */
 
@@ -474,6 +476,10 @@ extern void slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved);
 
 /* What is done leaves the queue.  Under h->lock. */
 extern void queue_advance(Hnsw *h);
+
+/* Give memory of the queue back that it needed when it was longer.  Under h->lock. */
+extern void queue_shrink(Hnsw *h);
+extern void queue_destroy(Hnsw *h);
 
 static inline void
 graph_lock_node(Meta *meta)

@@ -143,7 +143,7 @@ extern bool hnsw_link_next(Hnsw *h);
 
 /*
  * Repair the graph around dead slots and make them free again, link once more
- * what no walk comes to, and give memory back (HnswOptions.move); at most about `steps` nodes looked at in this
+ * what no walk comes to, and give memory back, of the queue and of slots (HnswOptions.move); at most about `steps` nodes looked at in this
  * call; false: nothing is left to do now.  One thread at a time does it, others
  * get false.  Begins when the share of dead slots is worth a pass (or any is,
  * with `eager`), or when the graph has grown enough, by a little only after a rest;

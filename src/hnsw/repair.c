@@ -378,6 +378,7 @@ repair_some(Hnsw *h, uint32_t steps, bool eager)
 
 	pthread_mutex_lock(&h->lock);
 	graph_reclaim(h);
+	queue_shrink(h);
 	pthread_mutex_unlock(&h->lock);
 	compact_give_back(h);
 

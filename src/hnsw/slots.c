@@ -15,7 +15,8 @@
 
 #include "hnsw/query.h"
 
-#define RING_FIRST 1024
+#define RING_FIRST 64
+#define SHRINK_FROM (8 * RING_FIRST)
 
 void
 slot_list_push(SlotList *list, uint32_t slot)
@@ -176,21 +177,86 @@ write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
 	atomic_store_explicit(&meta->level, (unsigned char) level_of(h, label), memory_order_relaxed);
 }
 
-static void
-ring_grow(Hnsw *h, Ring *old)
+static size_t
+ring_bytes(const Ring *ring)
 {
-	uint64_t	size = old ? 2 * (old->mask + 1) : RING_FIRST;
+	return sizeof(Ring) + sizeof(atomic_uint) * (ring->mask + 1);
+}
+
+/*
+ * Go on in a ring of this size, a power of two that what waits fits into.  Who has
+ * read which one is in use is inside a guard, so the old one stays for a while.
+ */
+static void
+ring_replace(Hnsw *h, uint64_t size)
+{
+	Ring	   *old = atomic_load_explicit(&h->ring, memory_order_relaxed);
 	Ring	   *ring = vt_alloc(sizeof(Ring) + sizeof(atomic_uint) * size);
 
-	ring->older = old;
 	ring->mask = size - 1;
 	for (uint64_t i = 0; i < size; i++)
 		atomic_init(&ring->slots[i], NO_SLOT);
 	if (old)
 		for (uint64_t i = atomic_load(&h->head); i < atomic_load(&h->tail); i++)
 			atomic_init(&ring->slots[i & ring->mask], atomic_load(&old->slots[i & old->mask]));
-	graph_account(h, (int64_t) (sizeof(Ring) + sizeof(atomic_uint) * size));
+	graph_account(h, (int64_t) ring_bytes(ring));
 	atomic_store_explicit(&h->ring, ring, memory_order_release);
+	if (old)
+	{
+		old->older = h->old_rings;
+		old->epoch = epoch_next(h);
+		h->old_rings = old;
+	}
+}
+
+/* An old ring, and those out of use before it. */
+static void
+rings_free(Hnsw *h, Ring *ring)
+{
+	while (ring)
+	{
+		Ring	   *older = ring->older;
+
+		graph_account(h, -(int64_t) ring_bytes(ring));
+		free(ring);
+		ring = older;
+	}
+}
+
+void
+queue_shrink(Hnsw *h)
+{
+	const Ring *ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
+	uint64_t	waiting = atomic_load(&h->tail) - atomic_load(&h->head);
+	uint64_t	oldest;
+
+	if (ring && ring->mask >= SHRINK_FROM && waiting < ring->mask / 8)
+	{
+		uint64_t	size = RING_FIRST;
+
+		while (size < 2 * waiting)
+			size *= 2;
+		ring_replace(h, size);
+	}
+	if (h->old_rings == NULL)
+		return;
+	oldest = epoch_oldest(h);
+	for (Ring **place = &h->old_rings; *place; place = &(*place)->older)
+		if ((*place)->epoch < oldest)
+		{
+			Ring	   *unused = *place;
+
+			*place = NULL;
+			rings_free(h, unused);
+			break;
+		}
+}
+
+void
+queue_destroy(Hnsw *h)
+{
+	free(atomic_load(&h->ring));
+	rings_free(h, h->old_rings);
 }
 
 /* The ring, with room for one more at the end of the queue.  Under h->lock. */
@@ -202,7 +268,7 @@ ring_with_room(Hnsw *h)
 	if (ring == NULL || atomic_load_explicit(&h->tail, memory_order_relaxed) -
 		atomic_load_explicit(&h->head, memory_order_relaxed) > ring->mask)
 	{
-		ring_grow(h, ring);
+		ring_replace(h, ring ? 2 * (ring->mask + 1) : RING_FIRST);
 		ring = atomic_load_explicit(&h->ring, memory_order_relaxed);
 	}
 	return ring;

@@ -407,10 +407,58 @@ long_searches_can_be_stopped(void **state)
 	free(rows);
 }
 
+/* A long queue takes memory; when it is short again that goes back. */
+static void
+memory_of_the_queue_goes_back(void **state)
+{
+	enum {MANY = 20000};
+	float	   *rows = clustered(26, MANY);
+	HnswStats	stats[2];
+	HnswStats	queued;
+	uint32_t	guard = 0;
+
+	(void) state;
+	for (int all_first = 0; all_first < 2; all_first++)
+	{
+		Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+
+		for (uint32_t i = 0; i < MANY; i++)
+		{
+			add(h, i, rows + (size_t) i * DIM);
+			if (!all_first)
+				link_all(h);
+		}
+		hnsw_stats(h, &queued);
+		link_all(h);
+		if (all_first)
+			guard = hnsw_enter(h);
+		while (hnsw_repair(h, UINT32_MAX, true))
+			;
+		hnsw_stats(h, &stats[all_first]);
+		if (all_first)
+		{
+			/* Not while somebody may look at it. */
+			assert_true(stats[1].bytes > stats[0].bytes + MANY * sizeof(uint32_t));
+			hnsw_leave(h, guard);
+			while (hnsw_repair(h, UINT32_MAX, true))
+				;
+			hnsw_stats(h, &stats[1]);
+			assert_int_equal(stats[1].bytes, stats[0].bytes);
+			assert_true(queued.bytes > stats[1].bytes + MANY * sizeof(uint32_t));
+		}
+		add(h, MANY, rows);
+		link_all(h);
+		assert_sound(h);
+		hnsw_destroy(h);
+	}
+	free(rows);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(memory_of_the_queue_goes_back),
 		cmocka_unit_test(long_searches_can_be_stopped),
 		cmocka_unit_test(cursor_shows_one_version),
 		cmocka_unit_test(cursor_passes_by_many),
