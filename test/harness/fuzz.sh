@@ -3,7 +3,7 @@
 #
 #	fuzz.sh [NAME ...]	all, or those named; FUZZ_SECONDS=n each (30)
 #
-# test/fuzz/<module>.c is linked with src/<module>, and those it names, and built three times: as a
+# test/fuzz/<module>.c is linked with src/<module>, or the files it names instead, and the modules it names, and built three times: as a
 # program that writes one valid input of each kind, as a fuzzer, and, when there is
 # no clang with a fuzzer, as one that runs those inputs as they are.  What a run
 # finds worth keeping stays in $BUILD/fuzz/<module>/corpus and is where the next
@@ -27,7 +27,9 @@ fuzz() {
 	name=$1
 	dir=$BUILD/fuzz/$name
 	more=$(sed -n 's/^ \* Links also: //p' "test/fuzz/$name.c")
-	sources="test/fuzz/$name.c $(for m in $name $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/status.c src/base/hash.c"
+	own=$(sed -n 's/^ \* Sources: //p' "test/fuzz/$name.c")
+	sources="test/fuzz/$name.c $(for f in ${own:-$name/[a-z]*.c}; do ls src/$f; done)
+		$(for m in $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/status.c src/base/hash.c"
 	mkdir -p "$dir/corpus"
 	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
 	# shellcheck disable=SC2086
