@@ -4,10 +4,12 @@
  *	  Leaderships that go from stores that lead much to those that lead little.
  *
  * Each shard offers the handover that gains most; the best offers are begun, as
- * long as they still gain something with those begun before.
+ * long as they still gain something with those begun before.  Shards of stores that
+ * could gain nothing, whatever they gave to whom, are not looked at: mostly that is all.
  *
  *-------------------------------------------------------------------------
  */
+#include <float.h>
 #include <stdlib.h>
 
 #include "scales.h"
@@ -51,16 +53,61 @@ lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, siz
 	return balance_gain(means, &scales->leaders[from], &there, shard_rate(scales->pd, w->shard->desc.shard));
 }
 
+/*
+ * Could it gain anything to take some leadership from this store?  By what would be
+ * gained if one store led as little as any, was written to as little as any, and took one of the
+ * best weight: no store and no shard offer more.
+ */
+static bool
+may_give(const Scales *scales, const BalanceMeans *means, const Carried *least, size_t from)
+{
+	const PlanStore *store = &scales->survey->stores[from];
+	Carried		there = *least;
+
+	if (!store->takes && !store->draining)
+		return true;
+	there.weight += RATE_NOISE * scales->leaders[from].weight;
+	return balance_gain_most(means, &scales->leaders[from], &there, DBL_MAX) > BALANCE_TOLERANCE;
+}
+
+/* Which stores may, by place; the caller frees it.  NULL: none. */
+static bool *
+find_givers(const Scales *scales, const BalanceMeans *means)
+{
+	size_t		n = scales->survey->nstores;
+	bool	   *givers = vt_alloc0(n + 1);
+	Carried		least = {DBL_MAX, DBL_MAX};
+	bool		takers = false;
+	bool		any = false;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const Carried *has = &scales->leaders[i];
+
+		if (!may_take_leaders(&scales->survey->stores[i]))
+			continue;
+		least.n = has->n < least.n ? has->n : least.n;
+		least.weight = has->weight < least.weight ? has->weight : least.weight;
+		takers = true;
+	}
+	for (size_t i = 0; i < n && takers; i++)
+		any |= givers[i] = may_give(scales, means, &least, i);
+	if (any)
+		return givers;
+	free(givers);
+	return NULL;
+}
+
 /* Who would best lead a shard instead, and what that gains. */
 static Offer
-offer_of(const Scales *scales, const BalanceMeans *means, const Weighed *w)
+offer_of(const Scales *scales, const BalanceMeans *means, const bool *givers, const Weighed *w)
 {
 	const Report *leader = w->leader;
 	size_t		from = scales_at(scales, w->leads);
 	Offer		best = {.weighed = w, .from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
 
 	best.weighed = NULL;
-	if (from == SIZE_MAX || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
+	if (from == SIZE_MAX || !givers[from] || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
 		return best;
 	for (uint32_t i = 0; i < leader->nmembers; i++)
 	{
@@ -114,13 +161,17 @@ rebalance_leaders(Scales *scales)
 	size_t		stores;
 	Carried		total = scales_total(scales, scales->leaders, false, &stores);
 	BalanceMeans means = balance_means(&total, stores, RATE_LEAST);
-	Offer	   *offers = vt_alloc(sizeof(Offer) * (scales->n + 1));
+	bool	   *givers = find_givers(scales, &means);
+	Offer	   *offers;
 	size_t		n = 0;
 
+	if (!givers)
+		return;
+	offers = vt_alloc(sizeof(Offer) * (scales->n + 1));
 	for (size_t i = 0; i < scales->n; i++)
 		if (scales->shards[i].leader)
 		{
-			offers[n] = offer_of(scales, &means, &scales->shards[i]);
+			offers[n] = offer_of(scales, &means, givers, &scales->shards[i]);
 			n += offers[n].weighed != NULL;
 		}
 	if (n > 0)
@@ -128,4 +179,5 @@ rebalance_leaders(Scales *scales)
 	for (size_t i = 0; i < n && scales->pd->nhandovers < HANDOVERS_MAX; i++)
 		hand_over(scales, &means, &offers[i]);
 	free(offers);
+	free(givers);
 }
