@@ -126,6 +126,7 @@ raft_options_init(RaftOptions *options)
 	options->max_reads = 4096;
 	options->transfer_max_lag = 128;
 	options->promote_max_lag = 128;
+	options->snapshot_first_bytes = UINT64_MAX;
 }
 
 static VtStatus

@@ -291,6 +291,7 @@ typedef struct RaftOptions
 	uint32_t	max_reads;		/* waiting raft_read() calls; then VT_BUSY */
 	uint64_t	transfer_max_lag;	/* entries; a target further behind: VT_BEHIND */
 	uint64_t	promote_max_lag;	/* entries a learner may lack to become voter */
+	uint64_t	snapshot_first_bytes;	/* a peer that has nothing gets a log up to this; else a snapshot */
 } RaftOptions;
 
 typedef struct Raft Raft;

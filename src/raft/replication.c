@@ -294,7 +294,7 @@ raft_handle_append_resp(Raft *raft, const RaftMessage *m)
 			break;
 		case RAFT_SNAPSHOT:
 			/* However it got there: the log reaches far enough again. */
-			if (pr->match >= raft->log.base)
+			if (pr->match >= raft->log.base && pr->match > 0)
 				progress_replicate(pr, raft->allocator);
 			break;
 		case RAFT_REPLICATE:
@@ -345,6 +345,17 @@ raft_report_unreachable(Raft *raft, uint64_t id)
 /* -- Leader: what to send --------------------------------------------------- */
 
 /*
+ * A peer that has nothing is given the state: a log of some length costs it more to
+ * apply than what the log has come to.
+ */
+static bool
+snapshot_first(const Raft *raft, const Progress *pr)
+{
+	return pr->state == RAFT_PROBE && pr->match == 0 && pr->next == 1 &&
+		raft->log.bytes > raft->opt.snapshot_first_bytes && raft->applied > 0;
+}
+
+/*
  * What this peer should get next.  With SEND_APP *n is the number of entries
  * from pr->next on (0: empty) and *bytes their payload.
  */
@@ -365,7 +376,7 @@ next_send(const Raft *raft, const Progress *pr, uint32_t *n, uint64_t *bytes)
 		return SEND_NOTHING;
 	if (pr->state == RAFT_REPLICATE && !pr->poke && pr->next > log_last(&raft->log))
 		return SEND_NOTHING;
-	if (pr->next <= raft->log.base)
+	if (pr->next <= raft->log.base || snapshot_first(raft, pr))
 		return pr->active ? SEND_ASK_SNAPSHOT : SEND_NOTHING;
 	if (pr->poke)
 		return SEND_EMPTY;

@@ -81,6 +81,8 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 		host->options.tick_ms = 50;
 	if (host->options.checkpoint_bytes == 0)
 		host->options.checkpoint_bytes = 64 << 20;
+	if (host->options.snapshot_first_bytes == 0)
+		host->options.snapshot_first_bytes = 1 << 20;
 	if (host->options.max_inflight_bytes == 0)
 		host->options.max_inflight_bytes = 256 << 20;
 	if (host->options.log_bytes == 0)

@@ -222,6 +222,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 		options.max_entry_bytes = 8 << 20;
 		options.max_uncommitted_bytes = 512 << 20;
 		options.max_apply_bytes = 64 << 20;
+		options.snapshot_first_bytes = host->options.snapshot_first_bytes;
 		status = raft_open(&options, &stored, &raft, err);
 	}
 	loaded_free(&loading);

@@ -28,6 +28,19 @@ one_of(Sim *sim, const uint32_t *values, uint32_t n)
 
 /* -- The swarm -------------------------------------------------------------------- */
 
+/*
+ * In every third world; told by its seed alone, so that the others stay as they are
+ * known.
+ */
+static uint64_t
+snapshot_first(const Sim *sim)
+{
+	static const uint64_t bytes[] = {0, 300, 5000};
+	uint64_t	kind = prng_mix(sim->world.seed ^ 0x5f1e);
+
+	return kind % 3 == 0 ? bytes[kind / 3 % 3] : UINT64_MAX;
+}
+
 static void
 draw_limits(Sim *sim, RaftOptions *o)
 {
@@ -46,6 +59,7 @@ draw_limits(Sim *sim, RaftOptions *o)
 	o->max_reads = ONE_OF(sim, 1, 8, 1000);
 	o->transfer_max_lag = ONE_OF(sim, 0, 3, 1000);
 	o->promote_max_lag = ONE_OF(sim, 0, 5, 1000, UINT32_MAX);
+	o->snapshot_first_bytes = snapshot_first(sim);
 }
 
 static void

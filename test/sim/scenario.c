@@ -411,6 +411,7 @@ set_option(RaftOptions *o, const char *word)
 		{"max_reads", offsetof(RaftOptions, max_reads), false},
 		{"transfer_max_lag", offsetof(RaftOptions, transfer_max_lag), true},
 		{"promote_max_lag", offsetof(RaftOptions, promote_max_lag), true},
+		{"snapshot_first_bytes", offsetof(RaftOptions, snapshot_first_bytes), true},
 	};
 	const char *value = strchr(word, '=');
 

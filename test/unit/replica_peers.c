@@ -170,6 +170,50 @@ change_to(const RaftConf *target)
 	}
 }
 
+/* A fourth joins, which has nothing; the log reaches back. */
+static void
+joins_with_nothing(uint64_t snapshot_first_bytes, uint64_t installs)
+{
+	RaftConf	target = conf_of(4);
+	uint64_t	last = 0;
+	RaftSnapshot base = {0};
+	VtError		err = {0};
+
+	checkpoint_bytes = 1 << 20;
+	snapshot_first = snapshot_first_bytes;
+	world_begin(3, 4);
+	for (uint32_t i = 0; i < 100; i++)
+		last = write_one(i);
+	assert_int_equal(replica_stored_base(nodes[await_leader()].host, GROUP, &base, &err), VT_OK);
+	assert_int_equal(base.index, 0);
+	node_start(4);
+	node_open(4, NULL);
+	target.members[3].roles = RAFT_LEARNER;
+	change_to(&target);
+	await_agreement(last);
+	assert_int_equal(nodes[4].machine.installs, installs);
+
+	/* What comes then is replicated. */
+	last = write_one(1);
+	await_agreement(last);
+	assert_int_equal(nodes[4].machine.installs, installs);
+	world_end();
+}
+
+static void
+a_short_log_for_who_has_nothing(void **state)
+{
+	(void) state;
+	joins_with_nothing(0, 0);
+}
+
+static void
+a_snapshot_for_who_has_nothing(void **state)
+{
+	(void) state;
+	joins_with_nothing(1000, 1);
+}
+
 /* A fourth joins as a learner, becomes a voter, and takes the place of the first. */
 static void
 one_joins_and_one_leaves(void **state)
@@ -298,6 +342,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_leader_cut_off, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_for_one_that_was_away, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_follower_forgets, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_short_log_for_who_has_nothing, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_snapshot_for_who_has_nothing, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_joins_and_one_leaves, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(come_and_go, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_death_is_told, scratch_make, scratch_remove),

@@ -63,6 +63,8 @@ static Net	net;
 
 /* For hosts that are started from now on: the log of all groups. */
 static uint64_t log_bound;
+static uint64_t checkpoint_bytes = 4096;
+static uint64_t snapshot_first;
 
 static void
 pause_ms(int ms)
@@ -209,8 +211,8 @@ node_start(int number)
 {
 	Node	   *node = &nodes[number];
 	ReplicaHostOptions options = {
-		.transport = {net_send, net_chunk, net_answer, node}, .node = (uint64_t) number, .checkpoint_bytes = 4096,
-		.log_bytes = log_bound
+		.transport = {net_send, net_chunk, net_answer, node}, .node = (uint64_t) number, .checkpoint_bytes = checkpoint_bytes,
+		.log_bytes = log_bound, .snapshot_first_bytes = snapshot_first
 	};
 	char		name[16];
 	StoreOptions store = {0};
@@ -324,6 +326,8 @@ world_end(void)
 		if (nodes[i].up)
 			node_stop(i, false);
 	log_bound = 0;
+	checkpoint_bytes = 4096;
+	snapshot_first = 0;
 }
 
 /* -- Asking ---------------------------------------------------------------- */
