@@ -1,4 +1,4 @@
--- vectron 1.2: columns beside the vector in an index, and conditions on them.
+-- vectron 1.2: columns beside the vector in an index, and conditions on them; feature levels in views.
 -- Run by ALTER EXTENSION, and by CREATE EXTENSION after 1.1; complain when it is not.
 \echo Use "ALTER EXTENSION vectron UPDATE TO '1.2'" to load this file. \quit
 
@@ -59,3 +59,24 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- The feature levels that members know, and the one that the cluster works at.
+CREATE OR REPLACE VIEW vectron.workers AS
+	SELECT w.store, w.endpoint, w.state, w.last_heartbeat_ms, w.shards, w.records, w.bytes,
+		   w.disk_free, w.memory, w.version, w.leaders, w.role, w.labels, w.level_low, w.level_high
+	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'workers') AS
+		w(store numeric, endpoint text, state text, last_heartbeat_ms bigint, shards bigint,
+		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text,
+		  leaders bigint, role text, labels text, level_low integer, level_high integer);
+
+CREATE OR REPLACE VIEW vectron.pds AS
+	SELECT p.id, p.endpoint, p.role, p.state, p.match, p.level_low, p.level_high
+	FROM pg_catalog.json_to_recordset(vectron.report('pds')::json -> 'pds') AS
+		p(id numeric, endpoint text, role text, state text, match bigint, level_low integer, level_high integer);
+
+CREATE VIEW vectron.cluster AS
+	SELECT c.cluster, c.level, c.leader, c.term, c.message
+	FROM pg_catalog.json_to_record(vectron.report('status')::json) AS
+		c(cluster text, level integer, leader text, term bigint, message text);
+COMMENT ON VIEW vectron.cluster IS 'the cluster''s id, the feature level that it works at and which placement driver leads; message: why that is not known';
+GRANT SELECT ON vectron.cluster TO pg_monitor;

@@ -67,9 +67,13 @@ is(status()->{level}, 1, 'the placement driver is not');
 is_deeply([ map { "$_->{level_low} $_->{level_high}" } @{ status()->{pds} } ], [ '1 1' ], 'which is told');
 my ($newest) = map { $_->{level_high} } @{ decode_json((ctl('--json', 'workers'))[1])->{workers} };
 cmp_ok($newest, '>', 1, 'what the workers know');
+my $levels = q{SELECT (SELECT level FROM vectron.cluster), (SELECT string_agg(DISTINCT level_low || '-' || level_high, ' ') FROM vectron.workers),
+	(SELECT string_agg(level_low || '-' || level_high, ' ') FROM vectron.pds)};
+is($node->safe_psql('postgres', $levels), "1|1-$newest|1-1", 'in SQL, too');
 $cluster->stop('pd');
 $cluster->start_pd;
 $cluster->wait_until('the level is raised', sub { return status()->{level} == $newest; });
+is($node->safe_psql('postgres', $levels), "$newest|1-$newest|1-$newest", 'in views, too');
 ($status, $said, $refused) = ctl('unsafe-recover', 1);
 like($refused, qr/there is no store 1/, 'what takes a later level is looked at now');
 my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM t');
