@@ -121,7 +121,7 @@ ask_leader(Check *check)
 	if (answer)
 		json_array_extend(check->findings, json_object_get(answer, "findings"));
 	else
-		add(check, "critical", "no_pd", "placement drivers", "start more than half of them: until then nothing is created, repaired or found here",
+		add(check, "critical", "no_pd", "placement drivers", "start more than half of them: until then nothing is created, repaired or found here; if they are lost for good: docs/cluster.md",
 			check->reached ? "none leads, or the one that does cannot be asked: %s" : "none of them can be reached%s",
 			check->reached ? vt_error_words(&err) : "");
 	json_decref(answer);

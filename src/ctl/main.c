@@ -158,7 +158,8 @@ help(FILE *out)
 			"  --apply PLAN          of unsafe-recover: do what this plan says; without it nothing is changed (--dry-run)\n"
 			"  --timeout MS          how long to wait for it (%d)\n\n"
 			"The first four may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
-			"and so on.\n\n", TIMEOUT_MS);
+			"and so on.  Exit status: 0 done, 1 refused or not reached, 2 misused; of check and expose see there\n"
+			"(docs/cluster.md).\n\n", TIMEOUT_MS);
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		help_on(&commands[i], out);
 	fprintf(out, "  %-32s %s\n", "certs ...", "make certificates for tcp; see vectronctl certs --help");
@@ -346,6 +347,8 @@ main(int argc, char **argv)
 		return misused("unrecognized command \"%s\"", argv[optind]);
 	if ((ctl.apply || dry_run) && command->run != recover_main)
 		return misused("--apply and --dry-run are for unsafe-recover, not for %s", command->name);
+	if (ctl.as_json && command->run == expose_main)
+		return misused("expose is for people: it has no --json, but an exit status for each outcome");
 	if (ctl.apply && dry_run)
 		return misused("a plan is either shown or applied");
 	arguments_of(command, &least, &most);

@@ -210,6 +210,7 @@ set_copy_aside(void)
 
 	set_aside("pd", where);
 	set_aside("worker", where);
+	set_aside("exposed", where);
 	set_identity_aside(where);
 	ereport(LOG,
 			(errmsg("this data directory is a copy: its vectron data was set aside in \"%s\"", where),
