@@ -11,6 +11,7 @@
  *	  world.c		the event loop; stores and replicas
  *	  disk.c		what survives a crash
  *	  oracle.c		what must be true, looked at after every event
+ *	  chains.c		... of logs, compared with each other
  *	  confs.c		... of configurations
  *	  net.c			messages on the wire
  *	  settle.c		the caller's loop
@@ -444,8 +445,6 @@ extern void sim_finish_pending(Sim *sim, Replica *r);
 
 /* oracle.c */
 extern void oracle_start(Sim *sim, Group *group);
-extern void oracle_appended(Sim *sim, Replica *r, const RaftReady *rd);
-extern void oracle_reopened(Sim *sim, Replica *r);
 extern void oracle_sending(Sim *sim, Replica *r, const RaftMessage *m);
 extern void oracle_look(Sim *sim, Replica *r, bool drained);
 extern void oracle_crashing(Sim *sim, Replica *r);
@@ -456,6 +455,11 @@ extern void oracle_snapshot(Sim *sim, Replica *r, const RaftSnapshot *snapshot);
 extern void oracle_gone(Sim *sim, Replica *r);
 extern const Committed *oracle_at(const Group *group, uint64_t index);
 extern void oracle_free(Group *group);
+
+/* chains.c */
+extern uint64_t oracle_next_chain(uint64_t chain, uint64_t index, uint64_t term, uint64_t hash);
+extern void oracle_appended(Sim *sim, Replica *r, const RaftReady *rd);
+extern void oracle_reopened(Sim *sim, Replica *r);
 
 /* confs.c */
 extern void confs_committed(Sim *sim, Replica *r, const RaftConf *before, const RaftConf *conf);
