@@ -311,17 +311,41 @@ extern VtStatus raft_open(const RaftOptions *options, const RaftStored *stored, 
 extern void raft_close(Raft *raft);
 
 /*
- * Of a replica that is not open, whose group has lost its majority for good: the
- * entry and the hard state that make members its group, in which id alone votes.
- * The caller writes both in one synced batch and opens the replica, which then
- * elects itself.  Only one replica of a group, the most advanced that is left; see
- * force.c.  entry->data is the caller's to release.
- *
- * VT_EXISTS: id votes alone already, so there is nothing to be done; VT_NOT_FOUND:
- * it has nothing of its group; VT_INVALID: members.
+ * A group that has lost its majority for good begins another life (force.c).  Each
+ * has terms of its own: what is said in one is never taken for what was said in another.
  */
-#define RAFT_FORCE_TERMS (UINT64_C(1) << 20)	/* no election reaches so far ahead */
-extern VtStatus raft_force(const RaftStored *stored, uint64_t id, const RaftConf *members,
+#define RAFT_LIFE_TERMS (UINT64_C(1) << 20)	/* no elections need so many */
+
+static inline uint64_t
+raft_life_term(uint64_t life)
+{
+	return life * RAFT_LIFE_TERMS;
+}
+
+/* The term in which somebody is forced to lead. */
+static inline uint64_t
+raft_forced_term(uint64_t life)
+{
+	return raft_life_term(life) + RAFT_LIFE_TERMS / 2;
+}
+
+/*
+ * Of a replica that is not open: the hard state with which it hears nothing of an
+ * earlier life any more.  The caller writes it, synced.  VT_EXISTS: it is so already.
+ */
+extern VtStatus raft_outlive(const RaftStored *stored, uint64_t life, RaftHardState *hard);
+
+/*
+ * Of one that is not open either, the most advanced of those that are left, which have
+ * all outlived the life before: the entry and the hard state that make members its group,
+ * in which id alone votes.  The caller writes both in one synced batch and opens the
+ * replica, which then elects itself.  Only one of a group in a life.  entry->data is the
+ * caller's to release.
+ *
+ * VT_EXISTS: somebody was forced in that life, as id has heard, so there is nothing to
+ * be done; VT_NOT_FOUND: it has nothing of its group; VT_INVALID: members.
+ */
+extern VtStatus raft_force(const RaftStored *stored, uint64_t id, const RaftConf *members, uint64_t life,
 						   const RaftAllocator *allocator, RaftEntry *entry, RaftHardState *hard,
 						   VtError *err);
 

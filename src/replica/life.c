@@ -253,8 +253,41 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 }
 
 /* One batch: the entry and the state that names it are there together or not at all [P5]. */
+static void
+batch_state(StoreBatch *batch, uint64_t group, const RaftHardState *hard)
+{
+	uint8_t		state[RAFT_HARD_STATE_SIZE];
+
+	raft_hard_state_encode(hard, state);
+	log_batch_state(batch, group, bytes_of(state, sizeof(state)));
+}
+
 VtStatus
-replica_force(ReplicaHost *host, uint64_t group, uint64_t id, const RaftConf *members, VtError *err)
+replica_outlive(ReplicaHost *host, uint64_t group, uint64_t id, uint64_t life, VtError *err)
+{
+	RaftStored	stored;
+	RaftHardState hard;
+	Loading		loading = {.host = host, .applied = UINT64_MAX, .err = err};
+	VtStatus	status = load_stored(host, group, &loading, &stored, err);
+
+	if (status == VT_OK)
+		status = raft_outlive(&stored, life, &hard);
+	loaded_free(&loading);
+	if (status == VT_OK)
+	{
+		StoreBatch *batch = store_batch_new();
+
+		batch_state(batch, group, &hard);
+		host_write_and_wait(host, batch);
+		log_warn("group=%llu: replica %llu hears nothing of before term %llu any more", (unsigned long long) group,
+				 (unsigned long long) id, (unsigned long long) hard.term);
+	}
+	return status == VT_EXISTS ? VT_OK : status;
+}
+
+VtStatus
+replica_force(ReplicaHost *host, uint64_t group, uint64_t id, const RaftConf *members, uint64_t life,
+			  VtError *err)
 {
 	RaftStored	stored;
 	RaftHardState hard;
@@ -263,20 +296,18 @@ replica_force(ReplicaHost *host, uint64_t group, uint64_t id, const RaftConf *me
 	VtStatus	status = load_stored(host, group, &loading, &stored, err);
 
 	if (status == VT_OK)
-		status = raft_force(&stored, id, members, &host->allocator, &entry, &hard, err);
+		status = raft_force(&stored, id, members, life, &host->allocator, &entry, &hard, err);
 	loaded_free(&loading);
 	if (status == VT_OK)
 	{
 		StoreBatch *batch = store_batch_new();
-		uint8_t		state[RAFT_HARD_STATE_SIZE];
 		size_t		size = raft_entry_size(&entry);
 		uint8_t    *bytes = vt_alloc(size);
 
 		raft_entry_encode(&entry, bytes);
 		log_batch_entry(batch, group, entry.index, bytes_of(bytes, size));
 		free(bytes);
-		raft_hard_state_encode(&hard, state);
-		log_batch_state(batch, group, bytes_of(state, sizeof(state)));
+		batch_state(batch, group, &hard);
 		host_write_and_wait(host, batch);
 		log_warn("group=%llu goes on with replica %llu alone, from %llu in term %llu", (unsigned long long) group,
 				 (unsigned long long) id, (unsigned long long) entry.index, (unsigned long long) entry.term);

@@ -263,13 +263,15 @@ extern void replica_close(Replica *replica);
 extern VtStatus replica_forget(ReplicaHost *host, uint64_t group, uint64_t replica, VtError *err);
 
 /*
- * A group whose majority is lost for good, and which is not open here, goes on with
- * members, in which this replica alone votes; durable on return (raft_force).  Not
- * twice: that it votes alone already is VT_OK.  VT_NOT_FOUND: there is nothing of
- * the group here.
+ * Of a group whose majority is lost for good, and which is not open here; durable on
+ * return, and fine to be asked twice.  outlive: this replica hears nothing of an earlier
+ * life than this one any more (raft_outlive).  force: when all that are left have
+ * outlived it, the group goes on with members, in which this replica alone votes
+ * (raft_force).  VT_NOT_FOUND: there is nothing of the group here.
  */
+extern VtStatus replica_outlive(ReplicaHost *host, uint64_t group, uint64_t replica, uint64_t life, VtError *err);
 extern VtStatus replica_force(ReplicaHost *host, uint64_t group, uint64_t replica,
-							  const RaftConf *members, VtError *err);
+							  const RaftConf *members, uint64_t life, VtError *err);
 
 /* status VT_OK: committed and applied at index, and the machine said this. */
 typedef void (*ReplicaDone) (void *arg, VtStatus status, uint64_t index, Bytes reply);

@@ -6,13 +6,16 @@
  * The placement driver decides (src/pd/recover.c); a store does two things with its
  * replica, each while it is closed, so that nobody reads or writes between them.
  *
- *	1.	The life (desc.incarnation) is raised, durably.  From then on no gateway is
+ *	1.	The replica outlives its group's life (replica_outlive): what the lost said, however
+ *		late it comes, is not heard any more.
+ *	2.	The life (desc.incarnation) is raised, durably.  From then on no gateway is
  *		served, whatever it knows of marks and routes: what the lost replicas had
  *		acknowledged may be missing here, and log indexes are given a second time.
- *	2.	In the one replica that was chosen, the group is forced to members in which
+ *		That it is so is reported, and who is to go on is chosen by reports of all.
+ *	3.	In the one replica that was chosen, the group is forced to members in which
  *		it votes alone (replica_force).
  *
- * In this order: between 1 and 2 nothing is served and nothing is decided, and the
+ * In this order: between any two of them nothing is served and nothing is decided, and the
  * driver asks again.  Each is fine to be met half done, or done.
  *
  *-------------------------------------------------------------------------
@@ -24,27 +27,24 @@
 static bool
 is_done(const Shard *shard, const Chore *chore)
 {
-	ReplicaMembers members;
+	ReplicaStatus status;
 
 	if (shard->desc.incarnation < chore->other)
 		return false;
-	if (chore->members.n == 0)
-		return true;
-	replica_members(shard->replica, &members);
-	for (uint32_t i = 0; i < members.n; i++)
-		if (((members.members[i].member.roles & (RAFT_VOTER | RAFT_VOTER_OLD)) != 0) != (members.members[i].member.id == chore->replica))
-			return false;
-	return members.n > 0 && !members.joint;
+	replica_status(shard->replica, &status);
+	return status.term >= (chore->members.n > 0 ? raft_forced_term(chore->other) : raft_life_term(chore->other));
 }
 
 /* The shard is closed. */
 static VtStatus
 recover_closed(Worker *worker, const Chore *chore, VtError *err)
 {
-	VtStatus	status = shard_raise_life(worker->shards_path, chore->shard, chore->replica, chore->other, err);
+	VtStatus	status = replica_outlive(worker->host, chore->shard, chore->replica, chore->other, err);
 
+	if (status == VT_OK)
+		status = shard_raise_life(worker->shards_path, chore->shard, chore->replica, chore->other, err);
 	if (status == VT_OK && chore->members.n > 0)
-		status = replica_force(worker->host, chore->shard, chore->replica, &chore->members, err);
+		status = replica_force(worker->host, chore->shard, chore->replica, &chore->members, chore->other, err);
 	return status;
 }
 

@@ -191,6 +191,7 @@ sims() {
 	$limit "$BUILD/sim" --scenarios test/sim/scenarios || return 1
 	lanes_open "$logs/sim.lanes"
 	lane raft $limit "$BUILD/sim" --seed 1 --runs "$1"
+	lane recover $limit "$BUILD/sim" --recover --seed 1 --runs $(($1 / 20))
 	lane shards $limit "$BUILD/sim" --shards --seed 1 --runs "$2"
 	lane splits $limit "$BUILD/sim" --splits --seed 1 --runs $(($2 / 4))
 	lane sessions $limit "$BUILD/sim" --sessions --seed 1 --runs $(($2 / 3))

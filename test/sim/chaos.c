@@ -586,6 +586,11 @@ chaos_fault(Sim *sim)
 	if (sim->calm)
 		return;
 	sim_schedule(sim, sim_delay(sim, o->fault_every), (Event) {.type = EVENT_FAULT});
+	if (sim->world.recover && sim_below(sim, 12) == 0)
+	{
+		chaos_recover(sim);
+		return;
+	}
 	pick = sim_below(sim, at_stores + at_replicas + o->conf_weight);
 	if (pick < at_stores)
 		fault_at_store(sim, pick);

@@ -11,6 +11,7 @@
  *		sim --scenarios DIR --update	write the golden traces anew
  *		sim --zoo [--bug N]			deliberate bugs (built with -DRAFT_BUGS)
  *		sim --shards ...			shards and PostgreSQL servers in the same world
+ *		sim --recover ...			... of Raft alone, with majorities that are lost for good
  *		sim --splits ...			... and shards that are split meanwhile
  *		sim --sessions ...			... with clients of collections in place of servers
  *		sim --shards --zoo [--law NAME]	their laws broken (built with -DVT_BREAKS)
@@ -128,7 +129,7 @@ run_seeds(SimWorld world, uint64_t runs)
 	if (runs >= 500)
 	{
 #define X(name) \
-		if (sum.name == 0 && (world.guest == NULL || !SIM_RAFT_ALONE(#name))) \
+		if (sum.name == 0 && (world.guest == NULL || !SIM_RAFT_ALONE(#name)) && (world.recover || !SIM_RECOVERY(#name))) \
 		{ \
 			printf("never exercised: %s\n", #name); \
 			idle++; \
@@ -149,7 +150,7 @@ usage(void)
 		  "       sim --scenarios DIR [--update]\n"
 		  "       sim --bench\n"
 		  "       sim --zoo [--bug N] [--seed N] [--runs M]\n"
-		  "       sim --shards ...; --splits ...; --sessions ...; --shards --zoo [--law NAME]\n", stderr);
+		  "       sim --recover ...; --shards ...; --splits ...; --sessions ...; --shards --zoo [--law NAME]\n", stderr);
 	return 2;
 }
 
@@ -181,6 +182,8 @@ main(int argc, char **argv)
 			world.splits = true;
 			world.sessions |= strcmp(argv[i], "--sessions") == 0;
 		}
+		else if (strcmp(argv[i], "--recover") == 0)
+			world.recover = true;
 		else if (strcmp(argv[i], "--bench") == 0)
 			return bench_run();
 		else if (strcmp(argv[i], "--update") == 0)
@@ -217,6 +220,8 @@ main(int argc, char **argv)
 		else
 			return usage();
 	}
+	if (world.recover && world.guest != NULL)
+		return usage();
 	if (zoo && world.guest != NULL)
 		return shard_zoo_run(law, have_seed ? world.seed : 0, have_runs ? runs : 12000);
 	if (zoo)

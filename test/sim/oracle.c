@@ -305,7 +305,8 @@ committed(Sim *sim, Replica *r, const RaftStatus *status, uint64_t index)
 		if (raft_conf_decode(bytes_of(entry->data->data, entry->data->len), &conf) != VT_OK)
 			abort();
 		c.conf_index = index;
-		confs_committed(sim, r, &group->confs[group->confs_n - 1], &conf);
+		if (index != group->forced)
+			confs_committed(sim, r, &group->confs[group->confs_n - 1], &conf);
 		add_conf(group, index, &conf);
 		if (conf.joint)
 			sim->counts.joint_committed++;
@@ -466,6 +467,46 @@ oracle_gone(Sim *sim, Replica *r)
 	if (raft_conf_find(&group->confs[group->confs_n - 1], r->id) != NULL)
 		sim_fail(sim, "[gone] group %u replica %llu was told that it is no member, but it is",
 				 r->group, LLU(r->id));
+}
+
+/*
+ * r goes on by force with what was committed up to fork and whatever else it has: that
+ * is committed now, by decree, and what the others had beyond was never.
+ */
+void
+oracle_forced(Sim *sim, Replica *r, uint64_t fork)
+{
+	Group	   *group = &sim->groups[r->group];
+	uint64_t	term = disk_hard(&r->disk).term;
+
+	group->committed_last = fork;
+	while (group->confs_n > 1 && group->confs_index[group->confs_n - 1] > fork)
+		group->confs_n--;
+	for (uint64_t i = fork + 1; i <= disk_last(&r->disk); i++)
+	{
+		const DiskEntry *e = &r->disk.entries[i - r->disk.base.index - 1];
+		const uint8_t *data = e->bytes + RAFT_ENTRY_HEADER;
+		size_t		len = e->len - RAFT_ENTRY_HEADER;
+		uint8_t		type = e->bytes[28];
+		Committed	c = *oracle_at(group, i - 1);
+		RaftConf	conf;
+
+		c.term = e->term;
+		c.chain = oracle_next_chain(c.chain, i, e->term, sim_entry_hash(type, data, len));
+		c.by_term = term;
+		c.length += type == RAFT_COMMAND;
+		if (type == RAFT_CONF)
+		{
+			if (raft_conf_decode(bytes_of(data, len), &conf) != VT_OK)
+				abort();
+			c.conf_index = i;
+			add_conf(group, i, &conf);
+		}
+		group->committed_last = i;
+		add_committed(group, &c);
+	}
+	if (group->floor > oracle_at(group, group->committed_last)->length)
+		group->floor = oracle_at(group, group->committed_last)->length;
 }
 
 void

@@ -223,8 +223,8 @@ shrink_show(SimWorld world, int lines)
 	about = strstr(sim->violation, "group ");
 	if (about != NULL)
 		group = strtol(about + 6, NULL, 10);
-	printf("%s\nafter %llu events: sim --trace --seed %llu --variant %u --max-events %u --without '",
-		   sim->violation, LLU(sim->counts.events), LLU(world.seed), world.variant, world.max_events);
+	printf("%s\nafter %llu events: sim --trace%s --seed %llu --variant %u --max-events %u --without '",
+		   sim->violation, LLU(sim->counts.events), world.recover ? " --recover" : "", LLU(world.seed), world.variant, world.max_events);
 	for (size_t i = 0; i < KINDS; i++)
 		if ((world.without >> i & 1) != 0)
 		{

@@ -17,6 +17,7 @@
  *	  settle.c		the caller's loop
  *	  chaos.c		clients and faults
  *	  members.c		changes of members
+ *	  recover.c		lost majorities, and who goes on
  *	  calm.c		the end, when all is repaired
  *	  scenario.c	text scenarios with golden traces
  *	  shrink.c		a smaller world with the same violation
@@ -221,6 +222,8 @@ typedef struct Group
 	RaftConf   *confs;			/* committed ones, by order */
 	uint64_t   *confs_index;
 	size_t		confs_n;
+	uint64_t	forced;			/* the last configuration that came by force; 0: none */
+	uint64_t	lives;			/* so often */
 
 	TermChain  *chains;			/* hash table by (index, term) */
 	size_t		chains_n;
@@ -245,10 +248,14 @@ typedef struct Group
 	X(conf_changes) X(joint_committed) X(conf_rollbacks) X(learners_promoted) \
 	X(peers_gone) X(snapshots_sent) X(snapshots_installed) X(snapshots_lost) \
 	X(compactions) X(evictions) X(fetches) X(truncations) X(proposed) X(written) \
-	X(reads) X(reads_failed) X(liveness) X(frozen_stores) X(replayed) X(loads) X(sleeps)
+	X(reads) X(reads_failed) X(liveness) X(frozen_stores) X(replayed) X(loads) X(sleeps) \
+	X(recoveries) X(recovered_less) X(halves_lost)
 
 /* Of these worlds of shards have none: there replicas neither load nor sleep. */
 #define SIM_RAFT_ALONE(name) (strcmp(name, "loads") == 0 || strcmp(name, "sleeps") == 0)
+
+/* And these only worlds that lose majorities. */
+#define SIM_RECOVERY(name) (strcmp(name, "recoveries") == 0 || strcmp(name, "recovered_less") == 0 || strcmp(name, "halves_lost") == 0)
 
 typedef struct SimCounts
 {
@@ -347,6 +354,7 @@ typedef struct SimWorld
 	const struct SimGuest *guest;	/* NULL: none */
 	bool		splits;			/* the guest's shards are split */
 	bool		sessions;		/* its clients are of collections, not of indexes */
+	bool		recover;		/* majorities are lost for good; without a guest */
 } SimWorld;
 
 /*
@@ -453,6 +461,7 @@ extern void oracle_durable(Sim *sim, Replica *r, const RaftHardState *before,
 extern void oracle_applied(Sim *sim, Replica *r, const Applying *entry);
 extern void oracle_snapshot(Sim *sim, Replica *r, const RaftSnapshot *snapshot);
 extern void oracle_gone(Sim *sim, Replica *r);
+extern void oracle_forced(Sim *sim, Replica *r, uint64_t fork);
 extern const Committed *oracle_at(const Group *group, uint64_t index);
 extern void oracle_free(Group *group);
 
@@ -475,6 +484,9 @@ extern Pending *chaos_add_pending(Replica *r);
 extern Replica *chaos_any_replica(Sim *sim, Group *group, bool leader);
 extern void chaos_heal(Sim *sim);
 extern void chaos_cut_network(Sim *sim);
+
+/* recover.c */
+extern void chaos_recover(Sim *sim);
 
 /* members.c, calm.c */
 extern void chaos_change_members(Sim *sim);

@@ -25,6 +25,8 @@ typedef struct ZooBug
 	const char *name;
 } ZooBug;
 
+#define FIRST_RECOVERY 46
+
 static const ZooBug bugs[] = {
 	{1, "entries of older terms committed by counting"},
 	{2, "append acknowledged before it is durable"},
@@ -61,6 +63,10 @@ static const ZooBug bugs[] = {
 	{42, "who does not vote any more may never campaign"},
 	{44, "reads not counted again when the quorum shrinks"},
 	{45, "campaign while what was installed is loaded"},
+
+	/* In worlds that lose majorities. */
+	{46, "the shortest log goes on by force"},
+	{47, "a survivor hears what the lost said, late"},
 };
 
 #ifdef RAFT_BUGS
@@ -85,7 +91,7 @@ hunt(const ZooBug *bug, uint64_t first, uint64_t budget, ZooReport *report)
 
 		report->seed = seed;
 		snprintf(report->words, sizeof(report->words), "stopped by itself");
-		sim = sim_run((SimWorld) {.seed = seed}, NULL);
+		sim = sim_run((SimWorld) {.seed = seed, .recover = bug->number >= FIRST_RECOVERY}, NULL);
 		if (sim->failed)
 		{
 			report->caught = true;

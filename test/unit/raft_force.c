@@ -13,6 +13,7 @@ typedef struct Given
 	RaftStored	stored;
 	RaftEntry	entries[4];
 	size_t		n;
+	uint64_t	life;
 } Given;
 
 static void
@@ -30,6 +31,7 @@ given(Given *g)
 	g->stored.n = g->n;
 	g->stored.hard = (RaftHardState) {.term = 6, .vote = 3, .commit = 2, .last_index = 3, .last_term = 4};
 	g->stored.applied = 2;
+	g->life = 2;
 }
 
 static void
@@ -56,7 +58,7 @@ force(Given *g, const RaftConf *conf, VtError *err)
 {
 	RaftHardState hard;
 	RaftEntry	entry;
-	VtStatus	status = raft_force(&g->stored, 1, conf, &rig_allocator, &entry, &hard, err);
+	VtStatus	status = raft_force(&g->stored, 1, conf, g->life, &rig_allocator, &entry, &hard, err);
 
 	if (status != VT_OK)
 		return status;
@@ -85,7 +87,7 @@ it_leads_alone_and_keeps_what_it_has(void **state)
 		rig_serve(raft);
 	}
 	assert_int_equal(rig_status(raft).role, RAFT_LEADER);
-	assert_true(rig_status(raft).term > 6 + RAFT_FORCE_TERMS);
+	assert_true(rig_status(raft).term > raft_forced_term(2) && rig_status(raft).term < raft_life_term(3));
 	assert_true(rig_status(raft).term_committed);
 	assert_true(rig_status(raft).commit >= 5);
 	assert_int_equal(raft_get_conf(raft)->n, 2);
@@ -135,6 +137,42 @@ it_is_done_once(void **state)
 	assert_int_equal(force(&g, &conf, &err), VT_OK);
 	assert_int_equal(force(&g, &conf, &err), VT_EXISTS);
 	assert_int_equal(g.stored.hard.last_index, 4);
+
+	/* Others have votes by then: a task that comes late once more takes them from nobody. */
+	g.stored.hard.term += 3;
+	raft_buf_release(g.entries[3].data);
+	g.entries[3].data = raft_buf_new(&rig_allocator, NULL, (uint32_t) raft_conf_size(&both));
+	g.entries[3].size = (uint32_t) raft_conf_size(&both);
+	raft_conf_encode(&both, g.entries[3].data->data);
+	assert_int_equal(force(&g, &conf, &err), VT_EXISTS);
+	given_end(&g);
+
+	/* Two that are forced in two lives, the first of them lost before anybody heard, share no term. */
+	given(&g);
+	assert_int_equal(force(&g, &conf, &err), VT_OK);
+	assert_int_equal(g.entries[3].term, raft_forced_term(2));
+	given_end(&g);
+	given(&g);
+	g.life = 3;
+	assert_int_equal(force(&g, &conf, &err), VT_OK);
+	assert_int_equal(g.entries[3].term, raft_forced_term(3));
+	given_end(&g);
+
+	/* One that was founded, and has never written anything, goes on behind its base. */
+	given(&g);
+	g.stored.n = 0;
+	g.stored.base.index = 1000;
+	g.stored.base.term = 1;
+	g.stored.applied = 1000;
+	memset(&g.stored.hard, 0, sizeof(g.stored.hard));
+	for (size_t i = 0; i < g.n; i++)
+		raft_buf_release(g.entries[i].data);
+	g.n = 0;
+	assert_int_equal(force(&g, &conf, &err), VT_OK);
+	assert_int_equal(g.entries[0].index, 1001);
+	raft = rig_open(&g.stored);
+	assert_int_equal(rig_status(raft).last, 1001);
+	raft_close(raft);
 	given_end(&g);
 
 	/* A change that was under way and not committed is overruled. */
@@ -163,12 +201,53 @@ an_empty_one_is_refused(void **state)
 	Given		g;
 	RaftConf	conf = members(1, 2);
 	VtError		err = {0};
+	Raft	   *raft;
 
 	(void) state;
 	given(&g);
 	g.stored.n = 0;
 	memset(&g.stored.base, 0, sizeof(g.stored.base));
 	assert_int_equal(force(&g, &conf, &err), VT_NOT_FOUND);
+
+	/* A learner that has the beginning of the log has something, though no configuration. */
+	g.stored.n = 3;
+	assert_int_equal(force(&g, &conf, &err), VT_OK);
+	raft = rig_open(&g.stored);
+	assert_int_equal(raft_get_conf(raft)->n, 2);
+	raft_close(raft);
+	given_end(&g);
+	assert_int_equal(rig_live, 0);
+}
+
+/* One that is told of another life hears nothing of the one before, however late it comes. */
+static void
+the_lost_are_not_heard(void **state)
+{
+	Given		g;
+	RaftConf	conf = members(1, 2);
+	RaftMessage late;
+	RaftHardState hard;
+	VtError		err = {0};
+	Raft	   *raft;
+
+	(void) state;
+	given(&g);
+	assert_int_equal(raft_outlive(&g.stored, g.life, &hard), VT_OK);
+	g.stored.hard = hard;
+	assert_int_equal(raft_outlive(&g.stored, g.life, &hard), VT_EXISTS);
+	raft = rig_open(&g.stored);
+	late = rig_message(raft, RAFT_APP, 3);
+	late.term = 7;
+	late.index = 3;
+	late.log_term = 4;
+	late.commit = 3;
+	assert_int_equal(raft_step(raft, &late), VT_OK);
+	rig_serve(raft);
+	assert_int_equal(rig_status(raft).commit, 2);
+	assert_int_equal(rig_status(raft).term, raft_life_term(2));
+	raft_close(raft);
+	assert_int_equal(force(&g, &conf, &err), VT_OK);
+	assert_int_equal(raft_outlive(&g.stored, g.life, &hard), VT_EXISTS);
 	given_end(&g);
 	assert_int_equal(rig_live, 0);
 }
@@ -180,6 +259,7 @@ main(void)
 		cmocka_unit_test(it_leads_alone_and_keeps_what_it_has),
 		cmocka_unit_test(it_is_done_once),
 		cmocka_unit_test(an_empty_one_is_refused),
+		cmocka_unit_test(the_lost_are_not_heard),
 	};
 
 	return cmocka_run_group_tests_name("raft_force", tests, NULL, NULL);
