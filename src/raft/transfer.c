@@ -118,18 +118,23 @@ raft_step_down_when_removed(Raft *raft)
 /*
  * A leader whose disk completes nothing still beats and is answered, so nobody else
  * would come to lead, and what it applies and answers waits for its own disk [P4].
- * It leaves, if those it has heard from are enough without it; else nobody could
- * be elected, and it can at least still answer reads.
+ * It leaves, if others have written what it could not and are enough to elect without
+ * it.  Where all disks are slow nobody would do better: it leads on, and can at least
+ * still answer reads.
  */
 void
 raft_step_down_when_stalled(Raft *raft)
 {
-	Vote		heard[RAFT_MAX_MEMBERS];
+	Vote		able[RAFT_MAX_MEMBERS];
 
 	if (raft->stalled_ticks < STALL_ELECTIONS * raft->opt.election_ticks)
 		return;
 	for (uint32_t i = 0; i < raft->peers_n; i++)
-		heard[i] = raft->peers[i].active && raft->peers[i].id != raft->opt.id ? VOTE_GRANTED : VOTE_REFUSED;
-	if (quorum_votes(&raft->log.conf, heard) == VOTES_WON)
+	{
+		const Progress *pr = &raft->peers[i];
+
+		able[i] = pr->id != raft->opt.id && pr->active && pr->match > raft->log.stable ? VOTE_GRANTED : VOTE_REFUSED;
+	}
+	if (quorum_votes(&raft->log.conf, able) == VOTES_WON)
 		leave_to_others(raft);
 }
