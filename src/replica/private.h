@@ -406,6 +406,11 @@ struct ReplicaHost
 	pthread_cond_t watch_ready;
 	bool		watch_stop;
 	pthread_t	watch_thread;
+	Pulse		probing;		/* a small file, beside the log's: does the disk answer? */
+	pthread_cond_t probe_ready;
+	bool		probe_wanted;	/* under watch_lock */
+	char	   *probe_path;
+	pthread_t	probe_thread;
 
 	pthread_t	raft_thread;
 	pthread_t	writer_thread;

@@ -170,7 +170,7 @@ typedef struct ReplicaHostOptions
 
 	/*
 	 * How often it is looked whether writing, applying and ticking get on; what did not
-	 * 30 times in a row stops the process.  0 = 1000
+	 * is told, and when the disk did not answer 30 times in a row the process stops.  0 = 1000
 	 */
 	uint32_t	watch_ms;
 } ReplicaHostOptions;

@@ -5,8 +5,14 @@
  *
  * A disk that fails ends the process (law S4); one that does not answer at all would
  * let it stand there for ever, holding its groups' replicas without doing anything
- * for them.  So what does not move for long is written into the log, and in the end
- * the process stops: others have led since (transfer.c of raft), and PD can tell.
+ * for them.  So what does not move for long is written into the log, and when the disk
+ * does not answer the process stops: others have led since (transfer.c of raft), and
+ * PD can tell.
+ *
+ * What does not move may be waiting for something else: LevelDB lets a write wait until
+ * it has compacted enough, for minutes on a slow disk, and begins anew after a
+ * restart.  So a thread of its own writes and syncs a small file where the log is.
+ * Only when that does not come back either is the disk to blame.
  *
  * Time is counted in rounds of this thread's own, in which nothing moved.  A process
  * that was stopped or starved of processors has seen none of them, and its
@@ -16,7 +22,11 @@
  */
 #include "replica/replica.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -39,28 +49,99 @@ pulse_end(Pulse *pulse)
 	atomic_fetch_add(&pulse->beats, 1);
 }
 
-static void
-look(Pulse *pulse, const char *what)
+/* In how many rounds has it not moved? */
+static uint32_t
+rounds_without(Pulse *pulse)
 {
 	uint64_t	beats = atomic_load(&pulse->beats);
 
 	if (!atomic_load(&pulse->busy) || beats != pulse->seen)
 	{
-		if (pulse->rounds >= SAY_ROUNDS)
-			log_info("%s goes on", what);
 		pulse->seen = beats;
 		pulse->rounds = 0;
+	}
+	else
+		pulse->rounds++;
+	return pulse->rounds;
+}
+
+/* Under watch_lock. */
+static void
+look(ReplicaHost *host, Pulse *pulse, const char *what)
+{
+	uint32_t	before = pulse->rounds;
+	uint32_t	rounds = rounds_without(pulse);
+
+	if (rounds == 0)
+	{
+		if (before >= SAY_ROUNDS)
+			log_info("%s goes on", what);
 		return;
 	}
-	if (++pulse->rounds >= LAST_ROUND)
+	if (rounds >= SAY_ROUNDS && !host->probe_wanted && !atomic_load(&host->probing.busy))
+	{
+		host->probe_wanted = true;
+		pthread_cond_signal(&host->probe_ready);
+	}
+	if (host->probing.rounds >= LAST_ROUND - SAY_ROUNDS)
 	{
 		VtError		err = {0};
 
 		vt_fail(&err, VT_IO, "nothing moves: the disk does not answer");
 		host_die(what, &err);
 	}
-	if (pulse->rounds % SAY_ROUNDS == 0)
-		log_warn("%s does not get on, %u times looked at; the disk may hang", what, pulse->rounds);
+	if (rounds % SAY_ROUNDS == 0)
+		log_warn("%s does not get on, %u times looked at; %s", what, rounds,
+				 host->probing.rounds > 0 ? "the disk may hang" : "the disk answers, what is before this takes long");
+}
+
+static char *
+probe_path_of(const ReplicaHost *host)
+{
+	const char *log = store_path(host->log);
+	size_t		size = strlen(log) + sizeof(".probe");
+	char	   *path = vt_alloc(size);
+
+	snprintf(path, size, "%s.probe", log);
+	return path;
+}
+
+/* Does the disk answer?  That it fails, or is full, is an answer. */
+static void
+probe(const char *path)
+{
+	int			fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "?", 1) == 1)
+		(void) fdatasync(fd);
+	close(fd);
+	unlink(path);
+}
+
+static void *
+probe_main(void *arg)
+{
+	ReplicaHost *host = (ReplicaHost *) arg;
+
+	thread_name("probe");
+	pthread_mutex_lock(&host->watch_lock);
+	for (;;)
+	{
+		while (!host->probe_wanted && !host->watch_stop)
+			pthread_cond_wait(&host->probe_ready, &host->watch_lock);
+		if (host->watch_stop)
+			break;
+		host->probe_wanted = false;
+		pulse_begin(&host->probing);
+		pthread_mutex_unlock(&host->watch_lock);
+		probe(host->probe_path);
+		pthread_mutex_lock(&host->watch_lock);
+		pulse_end(&host->probing);
+	}
+	pthread_mutex_unlock(&host->watch_lock);
+	return NULL;
 }
 
 static void *
@@ -82,10 +163,11 @@ watch_main(void *arg)
 		until.tv_nsec %= 1000000000;
 		if (pthread_cond_timedwait(&host->watch_ready, &host->watch_lock, &until) == 0)
 			continue;
-		look(&host->writing, "write the Raft log");
-		look(&host->ticking, "step the groups");
+		(void) rounds_without(&host->probing);
+		look(host, &host->writing, "write the Raft log");
+		look(host, &host->ticking, "step the groups");
 		for (uint32_t i = 0; i < host->options.apply_threads; i++)
-			look(&host->applying[i], "apply the Raft log");
+			look(host, &host->applying[i], "apply the Raft log");
 	}
 	pthread_mutex_unlock(&host->watch_lock);
 	return NULL;
@@ -96,7 +178,10 @@ watch_start(ReplicaHost *host)
 {
 	pthread_mutex_init(&host->watch_lock, NULL);
 	host_cond_init(&host->watch_ready);
+	host_cond_init(&host->probe_ready);
+	host->probe_path = probe_path_of(host);
 	pulse_begin(&host->ticking);	/* time never stands still */
+	host_start_thread(&host->probe_thread, probe_main, host);
 	host_start_thread(&host->watch_thread, watch_main, host);
 }
 
@@ -106,8 +191,12 @@ watch_stop(ReplicaHost *host)
 	pthread_mutex_lock(&host->watch_lock);
 	host->watch_stop = true;
 	pthread_cond_broadcast(&host->watch_ready);
+	pthread_cond_broadcast(&host->probe_ready);
 	pthread_mutex_unlock(&host->watch_lock);
 	pthread_join(host->watch_thread, NULL);
+	pthread_join(host->probe_thread, NULL);
+	free(host->probe_path);
 	pthread_mutex_destroy(&host->watch_lock);
 	pthread_cond_destroy(&host->watch_ready);
+	pthread_cond_destroy(&host->probe_ready);
 }

@@ -124,6 +124,12 @@ store_close(Store *store)
 	free(store);
 }
 
+const char *
+store_path(const Store *store)
+{
+	return store->path;
+}
+
 VtStatus
 store_destroy(const char *path, VtError *err)
 {

@@ -45,6 +45,9 @@ typedef struct StoreOptions
 /* path's parent must exist.  VT_IO, VT_CORRUPT (checksums are on). */
 extern VtStatus store_open(const char *path, const StoreOptions *options, Store **out,
 						   VtError *err);
+
+/* As it was opened with. */
+extern const char *store_path(const Store *store);
 extern void store_close(Store *store);	/* NULL is fine */
 
 /* Remove a closed store's files. */
