@@ -95,22 +95,33 @@ is_short(ReplicaHost *host, uint64_t node)
 	return false;
 }
 
-/* A leader's: have most of those that vote no room? */
+/*
+ * A leader's: are those that vote and have room too few to commit without the others?
+ * Then whatever is committed fills the disk of somebody who is short.
+ */
 static void
 look(Replica *replica)
 {
 	const RaftConf *conf = raft_get_conf(replica->raft);
-	uint32_t	voters = 0;
-	uint32_t	shorts = 0;
+	bool		crowded = false;
 
-	for (uint32_t i = 0; i < conf->n; i++)
-		if (conf->members[i].roles & RAFT_VOTER)
-		{
-			voters++;
-			shorts += conf->members[i].id == replica->id ? atomic_load(&replica->host->is_short) :
-				is_short(replica->host, peers_node(replica, conf->members[i].id));
-		}
-	atomic_store(&replica->crowded, 2 * shorts > voters);
+	/* By who votes, and while members change by who did, too. */
+	for (int half = 0; half < (conf->joint ? 2 : 1); half++)
+	{
+		uint8_t		role = half == 0 ? RAFT_VOTER : RAFT_VOTER_OLD;
+		uint32_t	voters = 0;
+		uint32_t	shorts = 0;
+
+		for (uint32_t i = 0; i < conf->n; i++)
+			if (conf->members[i].roles & role)
+			{
+				voters++;
+				shorts += conf->members[i].id == replica->id ? atomic_load(&replica->host->is_short) :
+					is_short(replica->host, peers_node(replica, conf->members[i].id));
+			}
+		crowded |= shorts > 0 && 2 * (voters - shorts) <= voters;
+	}
+	atomic_store(&replica->crowded, crowded);
 }
 
 /* All leaders are looked at, also those that sleep: what is refused does not wake them. */

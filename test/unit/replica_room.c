@@ -78,11 +78,29 @@ most_have_no_room(void **state)
 	world_end();
 }
 
+/* What both must have, one alone can refuse. */
+static void
+one_of_two_has_no_room(void **state)
+{
+	int			leader;
+
+	(void) state;
+	world_begin(2, 82);
+	await_agreement(write_one(0));
+	leader = await_leader();
+	replica_host_set_short(nodes[3 - leader].host, true);
+	await_crowded(true);
+	replica_host_set_short(nodes[3 - leader].host, false);
+	await_crowded(false);
+	world_end();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(most_have_no_room, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(one_of_two_has_no_room, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("replica_room", tests, NULL, NULL);
