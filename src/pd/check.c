@@ -295,8 +295,10 @@ has_refuge(Pd *pd, const CatalogShard *shard)
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
 	{
 		const CatalogStore *s = pd->catalog->stores[i];
+		const Beat *beat = beat_of(pd, s->id);
 
-		if (!s->draining && !s->search_only && store_is_up(pd, s->id) && !operate_has_replica(shard, s->id, &replica))
+		if (!s->draining && !s->search_only && store_is_up(pd, s->id) && beat && store_room(beat) > ROOM_NONE &&
+			!operate_has_replica(shard, s->id, &replica))
 			return true;
 	}
 	return false;

@@ -128,7 +128,11 @@ operate_store(Pd *pd, uint64_t id, PlanStore *out)
 	out->site = spread_site(&pd->options.spread, store->labels);
 	out->health = store_health(pd, store);
 	out->steady = beat && pd->now_us - beat->steady_us >= STEADY_US;
-	out->takes = out->health == HEALTH_UP && !store->draining && beat && store_room(beat) == ROOM_ENOUGH;
+	if (out->health == HEALTH_UP && !store->draining && beat)
+	{
+		out->takes = store_room(beat) == ROOM_ENOUGH;
+		out->takes_little = store_room(beat) == ROOM_LITTLE;
+	}
 	return true;
 }
 

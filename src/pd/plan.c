@@ -255,11 +255,12 @@ is_emptier(const PlanStore *s, const PlanStore *than, const PlanLimits *limits)
 /*
  * The store for one more replica, or for one in place of leaves: of those that may
  * take it and share least with the others, the one with the fewest.  NULL: there
- * is none, or it has enough on its way to it.
+ * is none, or it has enough on its way to it.  Those with little room are for who
+ * is pressed, and for him only where nobody else can.
  */
 static const PlanStore *
 candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanLimits *limits,
-		  uint64_t leaves, bool learner, uint32_t *crowding)
+		  uint64_t leaves, bool learner, bool pressed, uint32_t *crowding)
 {
 	const PlanStore *best = NULL;
 
@@ -268,10 +269,11 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 		const PlanStore *s = &stores[i];
 		uint32_t	here;
 
-		if (!s->takes || s->health != HEALTH_UP || s->search_only != learner || plan_is_holder(shard, s->store))
+		if (!(s->takes || (pressed && s->takes_little)) || s->health != HEALTH_UP || s->search_only != learner || plan_is_holder(shard, s->store))
 			continue;
 		here = plan_crowding(shard, &s->site, leaves, learner);
-		if (!best || here < *crowding || (here == *crowding && is_emptier(s, best, limits)))
+		if (!best || (s->takes && !best->takes) ||
+			(s->takes == best->takes && (here < *crowding || (here == *crowding && is_emptier(s, best, limits)))))
 		{
 			best = s;
 			*crowding = here;
@@ -386,7 +388,7 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 	if (learner && searchers(shard, 0) >= shard->learners)
 		return false;
 	to = candidate(shard, stores, nstores, limits, lost ? lost->replica : draining ? draining->replica : 0,
-				   learner, &crowding);
+				   learner, !learner, &crowding);
 	if (!to)
 		return false;
 	if (lost)
@@ -415,7 +417,7 @@ plan_spread(const PlanShard *shard, const PlanStore *stores, size_t nstores, con
 			return false;		/* first things first */
 		if (!m->voter || now <= best)
 			continue;			/* also when it shares nothing */
-		to = candidate(shard, stores, nstores, limits, m->replica, false, &then);
+		to = candidate(shard, stores, nstores, limits, m->replica, false, false, &then);
 		if (to && then < now && now - then > best)
 		{
 			best = now - then;

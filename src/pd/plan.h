@@ -91,6 +91,7 @@ typedef struct PlanStore
 	uint64_t	store;
 	Health		health;
 	bool		takes;			/* new replicas: up, not draining, room on its disk */
+	bool		takes_little;	/* as takes, but room only for what has nowhere else to go */
 	bool		steady;			/* it has not come back just now */
 	bool		draining;		/* to be emptied */
 	bool		search_only;	/* takes learners, and nothing else */

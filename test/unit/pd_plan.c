@@ -206,6 +206,18 @@ a_lost_replica_comes_back_in_its_zone(void **state)
 	g.stores[4].takes = false;
 	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
 	assert_true(plan.add_store == 13 || plan.add_store == 15);
+
+	/* Little room is for what has nowhere else to go. */
+	g.stores[3].takes_little = g.stores[4].takes_little = true;
+	g.stores[4].arriving = 0;
+	g.stores[3].takes = false;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.add_store, 15);
+	g.stores[5].takes = false;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.add_store, 14);
+	g.stores[3].takes_little = g.stores[4].takes_little = false;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
 }
 
 static void
@@ -224,6 +236,7 @@ a_doubled_zone_is_spread_when_there_is_room(void **state)
 	assert_true(plan.add_store == 11 || plan.add_store == 14);
 	assert_true(plan.remove == 100 || plan.remove == 101);
 	g.stores[1].takes = g.stores[4].takes = false;
+	g.stores[1].takes_little = true;
 	assert_false(plan_spread(&g.shard, g.stores, g.n, &limits, &plan));
 	g.stores[1].takes = true;
 	g.shard.members[2].health = HEALTH_SUSPECT;
