@@ -533,6 +533,14 @@ json_attributes(const ClientCreate *create)
 	return names;
 }
 
+/* Has the collection the attributes that were asked for? */
+static bool
+declares(const ClientCollection *route, const ClientCreate *create)
+{
+	return route->nattributes == create->nattributes &&
+		memcmp(route->attributes, create->attributes, create->nattributes) == 0;
+}
+
 static char *
 creation_text(const ClientCreate *create, int64_t deadline_us)
 {
@@ -599,7 +607,12 @@ client_create(Client *client, const ClientCreate *create, int64_t deadline_us, V
 		status = client_control(client, text, deadline_us, &reply, &failure);
 		free(text);
 		if (status == VT_OK)
-			return keep_route(client, &create->generation, reply, &route, err);
+			status = keep_route(client, &create->generation, reply, &route, &failure);
+		/* A driver of an older release does not read what is declared, and makes one without. */
+		if (status == VT_OK && !declares(route, create))
+			return vt_fail(err, VT_VERSION, "the placement driver made the collection without its attributes: it is of an older release");
+		if (status == VT_OK)
+			return VT_OK;
 		/* No worker has come up yet, or not all have made their shards. */
 		if (reply && (status == VT_UNAVAILABLE || status == VT_BUSY))
 		{
