@@ -31,6 +31,7 @@
  */
 #define ROUND_TRIP_COST 20.0
 #define DISTANCE_OPERATORS 8
+#define COLUMN_OPERATORS 0.125	/* 3 ns a row, with what is made of it */
 #define ROW_COST 0.1
 
 /*
@@ -111,6 +112,9 @@ vtcostestimate(PlannerInfo *root, IndexPath *path, double loop_count pg_attribut
 	visited = Min(matching, vectron_ef_search * Max(1.0, log(tuples)));
 	per_distance = cpu_operator_cost * DISTANCE_OPERATORS;
 	*startup = ROUND_TRIP_COST + visited * per_distance;
+	/* A condition that was not asked lately is held against the columns of all rows first. */
+	if (path->indexclauses != NIL)
+		*startup += tuples * COLUMN_OPERATORS * cpu_operator_cost;
 	*total = *startup + matching * (per_distance + ROW_COST);
 
 	/* Virtual pages: what a graph in PostgreSQL's pages would take. */
