@@ -531,8 +531,9 @@ accept_term(Raft *raft, const RaftMessage *m)
 			resp.flags = RAFT_FLAG_REJECT;
 			raft_queue_durable(raft, &resp);
 		}
-		/* What a snapshot holds is committed, whoever sent it. */
-		return m->type == RAFT_SNAP;
+		/* What a snapshot holds is committed, whoever sent it; but not what an earlier life had. */
+		return m->type == RAFT_SNAP &&
+			(m->term / RAFT_LIFE_TERMS == raft->term / RAFT_LIFE_TERMS || RAFT_BUG(48));
 	}
 	return true;
 }
