@@ -119,7 +119,8 @@ look(Replica *replica)
 				shorts += conf->members[i].id == replica->id ? atomic_load(&replica->host->is_short) :
 					is_short(replica->host, peers_node(replica, conf->members[i].id));
 			}
-		crowded |= shorts > 0 && 2 * (voters - shorts) <= voters;
+		/* Who is alone is asked at the door, and knows at once. */
+		crowded |= voters > 1 && shorts > 0 && 2 * (voters - shorts) <= voters;
 	}
 	atomic_store(&replica->crowded, crowded);
 }

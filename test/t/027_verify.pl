@@ -47,7 +47,7 @@ sub verdicts
 is($node->safe_psql('postgres', 'SELECT count(verified) FROM vectron.shards'), '0', 'nothing was compared yet');
 my ($status, $out, $err) = ctl('verify');
 is("$status$err", '0', 'all is to be compared');
-like($out, qr/^shards +2$/, 'which is two shards');
+like($out, qr/^shards +2$/m, 'which is two shards');
 verdicts('agrees', 'and they agree');
 $since = $node->safe_psql('postgres', 'SELECT now()');
 $node->safe_psql('postgres', q{SELECT vectron.verify('t_v')});

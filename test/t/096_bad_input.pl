@@ -102,7 +102,7 @@ is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vec
 $cluster->stop('worker1');
 $cluster->start_worker(1, @advertise, '--disk-reserve', '1000000000');
 fails('a disk that is almost full', q{INSERT INTO t VALUES (200, '[9,9]')}, '53100', 'full');
-fails('an index on such a disk', q{CREATE INDEX t_2 ON t USING vectron (v vector_l1_ops)}, '53100', 'full');
+fails('an index on such a disk', q{CREATE INDEX t_2 ON t USING vectron (v vector_l1_ops)}, '53100', 'no worker has room');
 is($node->safe_psql('postgres', $search), '3', 'searches go on');
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id = 1; VACUUM t');
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '25|0|0|0', 'and VACUUM');
