@@ -71,6 +71,7 @@ look(ReplicaHost *host, Pulse *pulse, const char *what)
 {
 	uint32_t	before = pulse->rounds;
 	uint32_t	rounds = rounds_without(pulse);
+	bool		waits = host->probing.rounds > 0 || host->probe_wanted;	/* for what was asked before now */
 
 	if (rounds == 0)
 	{
@@ -78,7 +79,8 @@ look(ReplicaHost *host, Pulse *pulse, const char *what)
 			log_info("%s goes on", what);
 		return;
 	}
-	if (rounds >= SAY_ROUNDS && !host->probe_wanted && !atomic_load(&host->probing.busy))
+	/* A round before something is said: by then the disk has answered, if it does. */
+	if (rounds >= SAY_ROUNDS - 1 && !host->probe_wanted && !atomic_load(&host->probing.busy))
 	{
 		host->probe_wanted = true;
 		pthread_cond_signal(&host->probe_ready);
@@ -92,7 +94,7 @@ look(ReplicaHost *host, Pulse *pulse, const char *what)
 	}
 	if (rounds % SAY_ROUNDS == 0)
 		log_warn("%s does not get on, %u times looked at; %s", what, rounds,
-				 host->probing.rounds > 0 ? "the disk may hang" : "the disk answers, what is before this takes long");
+				 waits ? "the disk may hang" : "the disk answers, what is before this takes long");
 }
 
 static char *

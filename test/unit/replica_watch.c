@@ -113,6 +113,7 @@ a_disk_that_does_not_answer(void **state)
 	(void) state;
 	assert_int_equal(end_of(write_into_a_hanging_disk, words, sizeof(words)), 70);
 	assert_non_null(strstr(words, "could not write the Raft log: nothing moves"));
+	assert_null(strstr(words, "the disk answers"));
 }
 
 static void
