@@ -223,7 +223,7 @@ main(int argc, char **argv)
 	if (world.recover && world.guest != NULL)
 		return usage();
 	if (zoo && world.guest != NULL)
-		return shard_zoo_run(law, have_seed ? world.seed : 0, have_runs ? runs : 12000);
+		return shard_zoo_run(law, have_seed ? world.seed : 0, have_runs ? runs : 60000);
 	if (zoo)
 		return zoo_run(bug, world.seed, have_runs ? runs : 5000);
 	if (scenarios != NULL)
