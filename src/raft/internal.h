@@ -13,7 +13,9 @@
  *	  read.c		reads confirmed by a round of heartbeats
  *	  snapshot.c	bases, installing, compaction
  *	  transfer.c	handing leadership over
- *	  raft.c		life, dispatch of events, memory
+ *	  open.c		what is stored is looked at; life
+ *	  step.c		dispatch of events, terms
+ *	  raft.c		memory, members, messages to send
  *	  ready.c		collecting the duties
  *
  * Memory is reserved first: an event reserves all it can need (raft_reserve),
@@ -278,6 +280,9 @@ struct Raft
 	uint64_t	told_conf;
 	bool		told_gone;
 };
+
+/* open.c */
+extern VtStatus raft_check_entry(const RaftEntry *entry, uint64_t index, uint64_t term);
 
 /* raft.c */
 extern void *raft_alloc(const RaftAllocator *a, size_t size);
