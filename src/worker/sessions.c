@@ -4,14 +4,7 @@
  *	  Commands of a collection are done once.
  *
  * In memory stands what holds after the newest entry applied, on disk every fact
- * with the index of the entry that made it:
- *
- *	   s <session> e		the entry that ended it
- *	   s <session> l		as of the last checkpoint: settled, log time of its last use
- *	   s <session> o		log time when it was opened; <session> is that entry's index
- *	   s <session> r <seq>	a command that was done: index, settled, log time, interval
- *	   t <index>			log time, set by the entry at index
- *	   h <index>			sessions as a split at index left them, for the child
+ * with the index of the entry that made it (session_facts.h).
  *
  * Law S3.  After a power loss some of this may be of entries that replay has not
  * come to again.  So a start takes only what is of entries up to where replay
@@ -34,8 +27,7 @@
 
 #include "base/breaks.h"
 #include "base/prng.h"
-
-#define FORMAT 1
+#include "session_facts.h"
 
 typedef struct Session
 {
@@ -218,115 +210,7 @@ sessions_digest(const Sessions *sessions)
 	return digest;
 }
 
-/* -- On disk ------------------------------------------------------------------- */
-
-static void
-put_fact(StoreBatch *batch, uint64_t session, char kind, uint64_t sequence, const Buf *value)
-{
-	uint8_t		key[18] = {'s'};
-
-	put_be64(key + 1, session);
-	key[9] = (uint8_t) kind;
-	put_be64(key + 10, sequence);
-	store_batch_put(batch, bytes_of(key, kind == 'r' ? 18 : 10), buf_bytes(value));
-}
-
-static void
-put_done(StoreBatch *batch, uint64_t session, const SessionDone *done, uint64_t settled, uint64_t used)
-{
-	Buf			value = {0};
-
-	buf_put_u8(&value, FORMAT);
-	buf_put_u64(&value, done->index);
-	buf_put_u64(&value, settled);
-	buf_put_u64(&value, used);
-	buf_put_u64(&value, done->first);
-	buf_put_u64(&value, done->last);
-	put_fact(batch, session, 'r', done->sequence, &value);
-	buf_free(&value);
-}
-
-/* Of kind o, e and l. */
-static void
-put_numbers(StoreBatch *batch, uint64_t session, char kind, uint64_t a, uint64_t b)
-{
-	Buf			value = {0};
-
-	buf_put_u8(&value, FORMAT);
-	buf_put_u64(&value, a);
-	if (kind == 'l')
-		buf_put_u64(&value, b);
-	put_fact(batch, session, kind, 0, &value);
-	buf_free(&value);
-}
-
-static void
-put_time(StoreBatch *batch, uint64_t index, uint64_t time)
-{
-	uint8_t		key[9] = {'t'};
-	uint8_t		value[8];
-
-	put_be64(key + 1, index);
-	put_le64(value, time);
-	store_batch_put(batch, bytes_of(key, sizeof(key)), bytes_of(value, sizeof(value)));
-}
-
-/* A fact as it is read. */
-typedef struct Fact
-{
-	uint64_t	session;
-	char		kind;
-	uint64_t	index;			/* of the entry it is of; l: 0 */
-	uint64_t	settled;		/* l, r */
-	uint64_t	used;			/* l, o, r */
-	SessionDone done;			/* r */
-} Fact;
-
-static bool
-get_fact(Bytes key, Bytes value, Fact *out)
-{
-	Cursor		c = cursor_of(value);
-	uint8_t		format = cursor_u8(&c);
-
-	memset(out, 0, sizeof(*out));
-	if (key.len < 10 || format != FORMAT)
-		return false;
-	out->session = get_be64(key.data + 1);
-	out->kind = (char) key.data[9];
-	if (key.len != (out->kind == 'r' ? 18 : 10))
-		return false;
-	switch (out->kind)
-	{
-		case 'e':
-			out->index = cursor_u64(&c);
-			break;
-		case 'l':
-			out->settled = cursor_u64(&c);
-			out->used = cursor_u64(&c);
-			break;
-		case 'o':
-			out->index = out->session;
-			out->used = cursor_u64(&c);
-			break;
-		case 'r':
-			out->done.sequence = get_be64(key.data + 10);
-			out->index = out->done.index = cursor_u64(&c);
-			out->settled = cursor_u64(&c);
-			out->used = cursor_u64(&c);
-			out->done.first = cursor_u64(&c);
-			out->done.last = cursor_u64(&c);
-			break;
-		default:
-			return false;
-	}
-	return cursor_done(&c) && out->done.first <= out->done.last;
-}
-
-static VtStatus
-damaged(VtError *err)
-{
-	return vt_fail(err, VT_CORRUPT, "what is kept of a session is damaged or of a newer version");
-}
+/* -- From disk ----------------------------------------------------------------- */
 
 static VtStatus
 load_time(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
@@ -339,7 +223,7 @@ load_time(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, V
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
 		if (key.len != 9 || value.len != 8)
-			status = damaged(err);
+			status = session_fact_damaged(err);
 		else if (get_be64(key.data + 1) <= applied)
 			sessions->time = get_le64(value.data);
 		if (status == VT_OK && get_be64(key.data + 1) > *newest)
@@ -356,7 +240,7 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 {
 	StoreIter  *iter = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1));
 	uint64_t	ended = 0;		/* the session at hand has; or is not of this time */
-	Fact		last = {0};		/* what the checkpoint says of it */
+	SessionFact		last = {0};		/* what the checkpoint says of it */
 	Session    *s = NULL;
 	Bytes		key;
 	Bytes		value;
@@ -366,11 +250,11 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 	/* The facts of a session come in the order of their letters. */
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
-		Fact		fact;
+		SessionFact		fact;
 
-		if (!get_fact(key, value, &fact))
+		if (!session_fact_get(key, value, &fact))
 		{
-			status = damaged(err);
+			status = session_fact_damaged(err);
 			break;
 		}
 		if (fact.index > *newest)
@@ -393,7 +277,7 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 			}
 		}
 		else if (!s || s->id != fact.session)
-			status = damaged(err);
+			status = session_fact_damaged(err);
 		else
 		{
 			if (fact.used > s->used)
@@ -426,7 +310,7 @@ void
 sessions_open(Sessions *sessions, StoreBatch *batch, uint64_t index)
 {
 	(void) add(sessions, index, sessions->time);
-	put_numbers(batch, index, 'o', sessions->time, 0);
+	session_fact_numbers(batch, index, 'o', sessions->time, 0);
 	publish(sessions);
 }
 
@@ -440,7 +324,7 @@ sessions_note(Sessions *sessions, StoreBatch *batch, const WireWrite *write, con
 	s->used = sessions->time;
 	settle(s, write->settled);
 	remember(s, done);
-	put_done(batch, s->id, done, s->settled, s->used);
+	session_fact_done(batch, s->id, done, s->settled, s->used);
 	if (vt_broken("E1-early"))
 		for (uint64_t seq = s->settled > SESSION_WINDOW ? s->settled - SESSION_WINDOW : 0; seq < s->settled; seq++)
 		{
@@ -460,7 +344,7 @@ sessions_expire(Sessions *sessions, StoreBatch *batch, const WireWrite *write, u
 
 	if (write->sequence > sessions->time)
 		sessions->time = write->sequence;
-	put_time(batch, index, sessions->time);
+	session_fact_time(batch, index, sessions->time);
 	for (uint32_t i = 0; i < sessions->n; i++)
 	{
 		Session    *s = &sessions->items[i];
@@ -470,7 +354,7 @@ sessions_expire(Sessions *sessions, StoreBatch *batch, const WireWrite *write, u
 			sessions->items[kept++] = *s;
 			continue;
 		}
-		put_numbers(batch, s->id, 'e', index, 0);
+		session_fact_numbers(batch, s->id, 'e', index, 0);
 		free(s->done);
 	}
 	sessions->n = kept;
@@ -493,7 +377,7 @@ sessions_freeze(const Sessions *sessions, StoreBatch *batch, uint64_t index)
 	Buf			value = {0};
 
 	frozen_key(key, index);
-	buf_put_u8(&value, FORMAT);
+	buf_put_u8(&value, SESSION_FORMAT);
 	buf_put_u64(&value, sessions->time);
 	buf_put_u32(&value, sessions->n);
 	for (uint32_t i = 0; i < sessions->n; i++)
@@ -545,7 +429,7 @@ sessions_bequeath(Store *parent, uint64_t index, StoreBatch *child, VtError *err
 		return status;
 	c = cursor_of(buf_bytes(&value));
 	format = cursor_u8(&c);
-	put_time(child, index, cursor_u64(&c));
+	session_fact_time(child, index, cursor_u64(&c));
 	n = cursor_u32(&c);
 	for (uint32_t i = 0; i < n && !c.failed; i++)
 	{
@@ -554,8 +438,8 @@ sessions_bequeath(Store *parent, uint64_t index, StoreBatch *child, VtError *err
 		uint64_t	used = cursor_u64(&c);
 		uint32_t	commands = cursor_u32(&c);
 
-		put_numbers(child, id, 'o', used, 0);
-		put_numbers(child, id, 'l', settled, used);
+		session_fact_numbers(child, id, 'o', used, 0);
+		session_fact_numbers(child, id, 'l', settled, used);
 		for (uint32_t k = 0; k < commands && !c.failed; k++)
 		{
 			SessionDone done;
@@ -564,129 +448,10 @@ sessions_bequeath(Store *parent, uint64_t index, StoreBatch *child, VtError *err
 			done.index = cursor_u64(&c);
 			done.first = cursor_u64(&c);
 			done.last = cursor_u64(&c);
-			put_done(child, id, &done, settled, used);
+			session_fact_done(child, id, &done, settled, used);
 		}
 	}
-	status = cursor_done(&c) && format == FORMAT ? VT_OK : damaged(err);
+	status = cursor_done(&c) && format == SESSION_FORMAT ? VT_OK : session_fact_damaged(err);
 	buf_free(&value);
 	return status;
-}
-
-/* -- Checkpoints --------------------------------------------------------------- */
-
-/* The facts of one session, as they are read. */
-typedef struct Trim
-{
-	StoreBatch *batch;
-	uint64_t	index;			/* of the checkpoint */
-	bool		ended;
-	bool		has_last;
-	Fact		last;			/* as it stands there */
-	uint64_t	settled;
-	uint64_t	used;
-	Buf			keys;			/* strings: of all that go with the session */
-	Buf			done;			/* sequences of commands covered by the checkpoint, u64 each */
-	uint64_t	session;
-} Trim;
-
-static void
-trim_end(Trim *trim)
-{
-	Cursor		c = cursor_of(buf_bytes(trim->ended ? &trim->keys : &trim->done));
-
-	while (trim->ended && cursor_left(&c) > 0)
-		store_batch_delete(trim->batch, cursor_string(&c));
-	while (!trim->ended && cursor_left(&c) > 0)
-	{
-		uint64_t	sequence = cursor_u64(&c);
-		uint8_t		key[18] = {'s'};
-
-		if (sequence >= trim->settled)
-			continue;
-		put_be64(key + 1, trim->session);
-		key[9] = 'r';
-		put_be64(key + 10, sequence);
-		store_batch_delete(trim->batch, bytes_of(key, sizeof(key)));
-	}
-	if (!trim->ended && trim->done.len > 0 &&
-		(!trim->has_last || trim->last.settled != trim->settled || trim->last.used != trim->used))
-		put_numbers(trim->batch, trim->session, 'l', trim->settled, trim->used);
-	buf_clear(&trim->keys);
-	buf_clear(&trim->done);
-	trim->ended = trim->has_last = false;
-	trim->settled = trim->used = 0;
-}
-
-static void
-trim_fact(Trim *trim, Bytes key, const Fact *fact)
-{
-	if (fact->session != trim->session)
-		trim_end(trim);
-	trim->session = fact->session;
-	if (fact->index > trim->index)
-		return;
-	buf_put_string(&trim->keys, key);
-	if (fact->kind == 'e')
-		trim->ended = true;
-	else if (fact->kind == 'l')
-	{
-		trim->has_last = true;
-		trim->last = *fact;
-	}
-	else if (fact->kind == 'r')
-		buf_put_u64(&trim->done, fact->done.sequence);
-	if (fact->settled > trim->settled)
-		trim->settled = fact->settled;
-	if (fact->used > trim->used)
-		trim->used = fact->used;
-}
-
-/* Of the times that it covers the last is enough. */
-static VtStatus
-trim_times(Store *rows, uint64_t index, StoreBatch *batch, VtError *err)
-{
-	StoreIter  *iter = store_iter_open(rows, bytes_of("t", 1), bytes_of("u", 1));
-	Buf			before = {0};
-	Bytes		key;
-	Bytes		value;
-	VtStatus	status;
-
-	while (store_iter_next(iter, &key, &value) && key.len == 9 && get_be64(key.data + 1) <= index)
-	{
-		if (before.len)
-			store_batch_delete(batch, buf_bytes(&before));
-		buf_clear(&before);
-		buf_put(&before, key.data, key.len);
-	}
-	status = store_iter_status(iter, err);
-	store_iter_close(iter);
-	buf_free(&before);
-	return status;
-}
-
-VtStatus
-sessions_trim(Store *rows, uint64_t index, StoreBatch *batch, VtError *err)
-{
-	StoreIter  *iter = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1));
-	Trim		trim = {.batch = batch, .index = index};
-	Bytes		key;
-	Bytes		value;
-	VtStatus	status = VT_OK;
-
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
-	{
-		Fact		fact;
-
-		if (get_fact(key, value, &fact))
-			trim_fact(&trim, key, &fact);
-		else
-			status = damaged(err);
-	}
-	trim_end(&trim);
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
-	buf_free(&trim.keys);
-	buf_free(&trim.done);
-	return status == VT_OK ? trim_times(rows, index, batch, err) : status;
 }
