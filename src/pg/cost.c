@@ -109,7 +109,7 @@ vtcostestimate(PlannerInfo *root, IndexPath *path, double loop_count pg_attribut
 	if (path->indexinfo->indpred != NIL)
 		tuples = Max(tuples, path->indexinfo->rel->rows);
 	matching = Max(1.0, tuples * *selectivity);
-	visited = Min(matching, vectron_ef_search * Max(1.0, log(tuples)));
+	visited = Min(matching, names_ef_search() * Max(1.0, log(tuples)));
 	per_distance = cpu_operator_cost * DISTANCE_OPERATORS;
 	*startup = ROUND_TRIP_COST + visited * per_distance;
 	/* A condition that was not asked lately is held against the columns of all rows first. */

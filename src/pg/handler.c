@@ -37,12 +37,12 @@ PG_FUNCTION_INFO_V1(vectron_metric_half_l1);
 
 static ExecutorStart_hook_type next_executor_start;
 
-Datum
-vectron_handler(PG_FUNCTION_ARGS)
+IndexAmRoutine *
+handler_routine(void)
 {
 	IndexAmRoutine *am = makeNode(IndexAmRoutine);
 
-	(void) fcinfo;
+	names_define();
 	am->amstrategies = 0;
 	am->amsupport = 1;
 	am->amoptsprocnum = 0;
@@ -85,7 +85,21 @@ vectron_handler(PG_FUNCTION_ARGS)
 	am->amestimateparallelscan = NULL;
 	am->aminitparallelscan = NULL;
 	am->amparallelrescan = NULL;
-	PG_RETURN_POINTER(am);
+	return am;
+}
+
+Datum
+vectron_handler(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_POINTER(handler_routine());
+}
+
+/* Is an index of ours, by whatever name of an access method? */
+bool
+handler_is_ours(Relation index)
+{
+	return index->rd_indam && index->rd_indam->ambuild == vtbuild;
 }
 
 /* Support function 1 of an operator class: its metric, and what vectors are kept in (OPCLASS_KIND). */

@@ -51,6 +51,7 @@ typedef struct VectronOptions
 	int			shards;			/* 0 = default */
 	int			replicas;		/* 0 = default */
 	WireQuantization quantization;
+	int			lists;			/* of ivfflat: no effect */
 } VectronOptions;
 
 /*
@@ -234,6 +235,7 @@ extern void vtcostestimate(PlannerInfo *root, IndexPath *path, double loop_count
 						   Cost *startup, Cost *total, Selectivity *selectivity,
 						   double *correlation, double *pages);
 extern bytea *vtoptions(Datum reloptions, bool validate);
+extern bytea *vtoptions_of_ivfflat(Datum reloptions, bool validate);
 extern bool vtvalidate(Oid opclass);
 extern IndexScanDesc vtbeginscan(Relation index, int nkeys, int norderbys);
 extern void vtrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
@@ -304,7 +306,14 @@ extern List *sweep_databases(List **outcomes);
 extern void sweep_log(List *outcomes);
 extern void sweeper_look(void);
 
-/* Everything of the access method that _PG_init() starts (handler.c) */
+/* handler.c; index_setup() is everything of the access method that _PG_init() starts */
 extern void index_setup(void);
+extern IndexAmRoutine *handler_routine(void);
+extern bool handler_is_ours(Relation index);
+
+/* names.c: what pgvector's names ask for, too */
+extern void names_define(void);
+extern int	names_ef_search(void);
+extern bool names_strict_order(void);
 
 #endif							/* VECTRON_INDEX_H */

@@ -12,7 +12,6 @@
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -89,7 +88,7 @@ monitor_open_index(Oid oid, LOCKMODE lock)
 {
 	Relation	index = index_open(oid, lock);
 
-	if (index->rd_rel->relam != get_index_am_oid("vectron", false))
+	if (!handler_is_ours(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a vectron index", RelationGetRelationName(index))));

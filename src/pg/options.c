@@ -38,6 +38,7 @@ int			vectron_sweep_interval;
 bool		vectron_drop_intents;
 
 static relopt_kind vectron_relopts;
+static relopt_kind ivfflat_relopts;
 
 static const struct config_enum_entry consistencies[] = {
 	{"server", CONSISTENCY_SERVER, false},
@@ -45,29 +46,43 @@ static const struct config_enum_entry consistencies[] = {
 	{NULL, 0, false}
 };
 
+#define LISTS_NOT_SAID 0
+
 static relopt_enum_elt_def quantizations[] = {
 	{"none", QUANTIZATION_NONE},
 	{"int8", QUANTIZATION_INT8},
 	{(const char *) NULL}
 };
 
-void
-options_setup(void)
+/* Options of an access method. */
+static relopt_kind
+add_options(void)
 {
-	vectron_relopts = add_reloption_kind();
-	add_int_reloption(vectron_relopts, "m", "Links of a node in the graph",
+	relopt_kind kind = add_reloption_kind();
+
+	add_int_reloption(kind, "m", "Links of a node in the graph",
 					  VECTRON_DEFAULT_M, VECTRON_MIN_M, VECTRON_MAX_M, AccessExclusiveLock);
-	add_int_reloption(vectron_relopts, "ef_construction", "Candidates looked at when a node is linked",
+	add_int_reloption(kind, "ef_construction", "Candidates looked at when a node is linked",
 					  VECTRON_DEFAULT_EF_CONSTRUCTION, VECTRON_MIN_EF_CONSTRUCTION,
 					  VECTRON_MAX_EF_CONSTRUCTION, AccessExclusiveLock);
-	add_int_reloption(vectron_relopts, "shards", "Shards of the index, 0 = one for each worker",
+	add_int_reloption(kind, "shards", "Shards of the index, 0 = one for each worker",
 					  0, 0, VECTRON_MAX_SHARDS, AccessExclusiveLock);
-	add_int_reloption(vectron_relopts, "replicas", "Replicas of each shard, 0 = the cluster's default",
+	add_int_reloption(kind, "replicas", "Replicas of each shard, 0 = the cluster's default",
 					  0, 0, 5, AccessExclusiveLock);
-	add_enum_reloption(vectron_relopts, "quantization",
+	add_enum_reloption(kind, "quantization",
 					   "What a search walks on; its order is by exact distance either way",
 					   quantizations, QUANTIZATION_INT8, "Valid values are \"none\" and \"int8\".",
 					   AccessExclusiveLock);
+	return kind;
+}
+
+void
+options_setup(void)
+{
+	vectron_relopts = add_options();
+	ivfflat_relopts = add_options();
+	add_int_reloption(ivfflat_relopts, "lists", "Taken for pgvector's sake: the index is a graph",
+					  LISTS_NOT_SAID, 1, 32768, AccessExclusiveLock);
 
 	DefineCustomStringVariable("vectron.pd_endpoints",
 							   "Where the placement drivers listen.",
@@ -162,8 +177,8 @@ options_setup(void)
 	MarkGUCPrefixReserved("vectron");
 }
 
-bytea *
-vtoptions(Datum reloptions, bool validate)
+static VectronOptions *
+parse(relopt_kind kind, Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
 		{"m", RELOPT_TYPE_INT, offsetof(VectronOptions, m)},
@@ -171,10 +186,10 @@ vtoptions(Datum reloptions, bool validate)
 		{"shards", RELOPT_TYPE_INT, offsetof(VectronOptions, shards)},
 		{"replicas", RELOPT_TYPE_INT, offsetof(VectronOptions, replicas)},
 		{"quantization", RELOPT_TYPE_ENUM, offsetof(VectronOptions, quantization)},
+		{"lists", RELOPT_TYPE_INT, offsetof(VectronOptions, lists)},	/* of ivfflat only */
 	};
-	bytea	   *result = (bytea *) build_reloptions(reloptions, validate, vectron_relopts,
-													sizeof(VectronOptions), table, lengthof(table));
-	VectronOptions *options = (VectronOptions *) result;
+	int			n = kind == ivfflat_relopts ? lengthof(table) : lengthof(table) - 1;
+	VectronOptions *options = build_reloptions(reloptions, validate, kind, sizeof(VectronOptions), table, n);
 
 	if (validate && options)
 	{
@@ -183,7 +198,31 @@ vtoptions(Datum reloptions, bool validate)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("ef_construction must be greater than or equal to 2 * m")));
 	}
-	return result;
+	return options;
+}
+
+/* For vectron and hnsw. */
+bytea *
+vtoptions(Datum reloptions, bool validate)
+{
+	return (bytea *) parse(vectron_relopts, reloptions, validate);
+}
+
+bytea *
+vtoptions_of_ivfflat(Datum reloptions, bool validate)
+{
+	static bool said = false;
+	VectronOptions *options = parse(ivfflat_relopts, reloptions, validate);
+
+	/* A dump has many such indexes, and one word is enough. */
+	if (validate && options && options->lists != LISTS_NOT_SAID && !said)
+	{
+		said = true;
+		ereport(NOTICE,
+				(errmsg("\"lists\" has no effect: what \"ivfflat\" makes is a graph, like \"hnsw\" and \"vectron\""),
+				 errhint("Its options are \"m\" and \"ef_construction\".")));
+	}
+	return (bytea *) options;
 }
 
 const VectronOptions *

@@ -90,8 +90,8 @@ first_batch(const VtId *generation)
 	uint64		expected = (uint64) usual_taken + usual_taken / 4 + FIRST_BATCH_SPARE;
 
 	if (!vt_id_equal(generation, &usual_generation))
-		return vectron_ef_search;
-	return (uint32) Min(expected, (uint64) vectron_ef_search);
+		return (uint32) names_ef_search();
+	return (uint32) Min(expected, (uint64) names_ef_search());
 }
 
 static void
@@ -273,7 +273,7 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	search.dim = vs->meta.dim;
 	search.batch = first_batch(&vs->meta.generation);
 	search.ef = vectron_recall_target > 0 ? WIRE_EF_RECALL | (uint32) rint(vectron_recall_target * 10000) :
-		(uint32) vectron_ef_search;
+		(uint32) names_ef_search();
 	search.consistency = WIRE_LINEARIZABLE;
 	search.filter = conditions.filter;
 	status = scan_recall(vs, &search, &marks, &err);
@@ -428,7 +428,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 					 errmsg("index \"%s\" holds an entry that is no tuple identifier",
 							RelationGetRelationName(scan->indexRelation)),
 					 errhint("REINDEX it.")));
-		if (hit.late && vectron_strict_order)
+		if (hit.late && names_strict_order())
 		{
 			vs->skipped++;
 			continue;

@@ -63,7 +63,8 @@ SELECT count(*), count(*) FILTER (WHERE id % 2 = 1) AS odd FROM t;
 -- views; what comes from reports may be a second old
 SELECT vectron.index_size('t_v') >= 0 AS has_a_size, vectron.index_size('pg_class') IS NULL AS is_not_ours;
 SELECT index, state, cluster_state, shards, under_replicated FROM vectron.indexes WHERE index::text LIKE 't\_%' ORDER BY index::text;
-SELECT count(*), sum(last - first) = 2 * 18446744073709551615 AS tile FROM vectron.shards WHERE index LIKE '%.t\_%';
+SELECT count(*), sum(s.last - s.first) = 2 * 18446744073709551615 AS tile FROM vectron.shards s JOIN vectron.indexes i USING (generation)
+	WHERE i.index::text LIKE 't\_%';
 SELECT count(*), min(state) AS state FROM vectron.workers;
 SELECT * FROM vectron.stat_search;
 SELECT vectron.check_index('pg_class');

@@ -21,6 +21,9 @@ CREATE INDEX t_v ON t USING vectron (v);
 CREATE TYPE halfvec AS (x real);
 ALTER EXTENSION vectron UPDATE;
 DROP TYPE halfvec;
+CREATE ACCESS METHOD ivfflat TYPE INDEX HANDLER bthandler;
+ALTER EXTENSION vectron UPDATE;
+DROP ACCESS METHOD ivfflat;
 ALTER EXTENSION vectron UPDATE;
 SELECT extversion FROM pg_extension WHERE extname = 'vectron';
 SELECT '[1,2]'::elsewhere.halfvec OPERATOR(elsewhere.<->) '[1,3]';
@@ -29,6 +32,8 @@ CREATE INDEX t_vn ON t USING vectron (v, n);
 INSERT INTO t VALUES ('[5,6]', 7);
 SELECT entries, missing, extra, wrong FROM vectron.check_index('t_vn');
 SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v');
+CREATE INDEX t_h ON t USING hnsw (v elsewhere.vector_l2_ops) WITH (m = 8, ef_construction = 32);
+SELECT index, state, m FROM vectron.indexes ORDER BY index::text;
 DROP EXTENSION vectron CASCADE;
 \c :db
 DROP DATABASE vectron_other;

@@ -32,12 +32,12 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.sweep()}), '0', '
 $node->safe_psql('postgres', 'CREATE TABLE u (id int, v vector(2)); ' . fill('u'));
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN');
-$session->query_safe('CREATE INDEX u_v ON u USING vectron (v vector_l2_ops)');
+$session->query_safe('CREATE INDEX u_v ON u USING hnsw (v vector_l2_ops)');
 my $running = $session->query_safe(q{SELECT generation FROM vectron.index_meta('u_v')});
 chomp $running;
 is(state_of($node, $running), 'live', 'an uncommitted CREATE INDEX has its data in the cluster');
 $node->safe_psql('postgres', 'CREATE TABLE w (id int, v vector(2)); ' . fill('w'));
-my $prepared = $node->safe_psql('postgres', q{BEGIN; CREATE INDEX w_v ON w USING vectron (v vector_l2_ops);
+my $prepared = $node->safe_psql('postgres', q{BEGIN; CREATE INDEX w_v ON w USING ivfflat (v vector_l2_ops);
 	SELECT generation FROM vectron.index_meta('w_v'); PREPARE TRANSACTION 'w'});
 $node->safe_psql('postgres', q{SELECT vectron.sweep(); SELECT vectron.sweep(); SELECT vectron.sweep()});
 is(state_of($node, $running), 'live', 'and is not swept');
