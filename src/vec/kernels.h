@@ -36,6 +36,9 @@ typedef struct VecKernels
 extern const VecKernels vec_kernels_plain;
 extern const VecKernels vec_kernels_avx2;
 
+/* 1 - cosine, from what it is made of (vec.c). */
+extern double vec_cosine(VecDots d);
+
 /* Fold the lanes: 8, 4, 2, 1.  The one order of all paths. */
 static inline float
 vec_fold(float lane[VEC_LANES])

@@ -112,8 +112,8 @@ vec_dots(const float *a, const float *b, size_t n)
 	return kernels()->dots(a, b, n);
 }
 
-static double
-cosine_distance(VecDots d)
+double
+vec_cosine(VecDots d)
 {
 	double		similarity = (double) d.ab / sqrt((double) d.aa * (double) d.bb);
 
@@ -137,7 +137,7 @@ vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
 		case VEC_L1:
 			return (double) vec_l1(a, b, n);
 		case VEC_COSINE:
-			return cosine_distance(vec_dots(a, b, n));
+			return vec_cosine(vec_dots(a, b, n));
 	}
 	return NAN;
 }
@@ -154,7 +154,7 @@ vec_distance_half(VecMetric metric, const float *a, const VecHalf *b, size_t n)
 		case VEC_L1:
 			return (double) kernels()->half_l1(a, b, n);
 		case VEC_COSINE:
-			return cosine_distance(kernels()->half_dots(a, b, n));
+			return vec_cosine(kernels()->half_dots(a, b, n));
 	}
 	return NAN;
 }

@@ -87,6 +87,22 @@ extern double vec_distance(VecMetric metric, const float *a, const float *b, siz
 extern double vec_distance_half(VecMetric metric, const float *a, const VecHalf *b, size_t n);
 
 /*
+ * A vector without its zeros: where each of the others is, counted from 0,
+ * ascending, and what it is.  Distances are those of the whole vectors, to the
+ * last bit (sparse.c).
+ */
+typedef struct VecSparse
+{
+	const int32_t *index;
+	const float *value;
+	size_t		n;
+} VecSparse;
+
+extern float vec_sparse_l2_squared(const VecSparse *a, const VecSparse *b);
+extern float vec_sparse_dot(const VecSparse *a, const VecSparse *b);
+extern double vec_sparse_distance(VecMetric metric, const VecSparse *a, const VecSparse *b);
+
+/*
  * The kernel whose value orders like the metric (convention 3): smaller is
  * nearer.  For VEC_COSINE both vectors must be normalised first.
  */

@@ -549,6 +549,63 @@ scores_order(void **state)
 	}
 }
 
+/* A vector of which few are left, and what is left of it. */
+static VecSparse
+thin(float *x, size_t n, int keep_one_of, int32_t *index, float *value)
+{
+	VecSparse	sparse = {index, value, 0};
+
+	for (size_t i = 0; i < n; i++)
+	{
+		if (prng_below(&prng, (uint64_t) keep_one_of))
+			x[i] = 0;
+		if (x[i] != 0)
+		{
+			index[sparse.n] = (int32_t) i;
+			value[sparse.n++] = x[i];
+		}
+	}
+	return sparse;
+}
+
+static void
+without_zeros_as_with_them(void **state)
+{
+	static int32_t index[2][ROOM];
+	static float value[2][ROOM];
+
+	(void) state;
+	for (int kind = 0; kind < KINDS; kind++)
+	{
+		/* Where sums overflow, a NaN has whatever sign. */
+		if (kind == 3)
+			continue;
+		for (size_t i = 0; i < LENGTHS; i++)
+		{
+			size_t		n = length_at(i);
+			VecSparse	p;
+			VecSparse	q;
+
+			fill(kind);
+			p = thin(a, n, i % 3 == 0 ? 1 : 5, index[0], value[0]);
+			q = thin(b, n, i % 7 == 0 ? 1000000 : 3, index[1], value[1]);
+			same_bits(vec_sparse_l2_squared(&p, &q), vec_l2_squared(a, b, n));
+			same_bits(vec_sparse_dot(&p, &q), vec_dot(a, b, n));
+			same_bits(vec_sparse_dot(&q, &p), vec_dot(b, a, n));
+			for (VecMetric metric = VEC_L2; metric <= VEC_L1; metric++)
+			{
+				double		whole = vec_distance(metric, a, b, n);
+				double		sparse = vec_sparse_distance(metric, &p, &q);
+
+				if (isnan(whole))
+					assert_true(isnan(sparse));
+				else
+					assert_memory_equal(&sparse, &whole, sizeof(whole));
+			}
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -564,6 +621,7 @@ main(void)
 		cmocka_unit_test(too_large_is_refused),
 		cmocka_unit_test(halves_are_as_far_as_their_floats),
 		cmocka_unit_test(nothing_is_read_behind_halves),
+		cmocka_unit_test(without_zeros_as_with_them),
 	};
 
 	return cmocka_run_group_tests_name("vec_kernels", tests, NULL, NULL);
