@@ -31,27 +31,12 @@
 
 #define PATIENCE_TICKS 20		/* for the answer, and then for its index to be applied */
 
+/* Notes: x is the number, y the index */
 typedef enum FarKind
 {
 	FAR_ASK = 1,
 	FAR_SAY = 2					/* index 0: not the leader */
 } FarKind;
-
-/* -- Notes: docs/wire.md ------------------------------------------------------ */
-
-#define NOTE_MAGIC UINT32_C(0x58445256)	/* "VRDX" */
-#define NOTE_VERSION 1
-#define NOTE_SIZE 48
-
-typedef struct Note
-{
-	FarKind		kind;
-	uint64_t	group;
-	uint64_t	from;
-	uint64_t	to;
-	uint64_t	number;
-	uint64_t	index;
-} Note;
 
 /* A question put to a leader. */
 struct FarRead
@@ -72,52 +57,6 @@ typedef struct FarErrand
 	Note		answer;
 } FarErrand;
 
-static void
-note_encode(const Note *note, uint8_t out[NOTE_SIZE])
-{
-	put_le32(out, NOTE_MAGIC);
-	out[4] = NOTE_VERSION;
-	out[5] = (uint8_t) note->kind;
-	out[6] = out[7] = 0;
-	put_le64(out + 8, note->group);
-	put_le64(out + 16, note->from);
-	put_le64(out + 24, note->to);
-	put_le64(out + 32, note->number);
-	put_le64(out + 40, note->index);
-}
-
-static bool
-note_decode(Bytes bytes, Note *out)
-{
-	const uint8_t *p = bytes.data;
-
-	if (p[4] != NOTE_VERSION || p[5] < FAR_ASK || p[5] > FAR_SAY || p[6] != 0 || p[7] != 0)
-		return false;
-	out->kind = (FarKind) p[5];
-	out->group = get_le64(p + 8);
-	out->from = get_le64(p + 16);
-	out->to = get_le64(p + 24);
-	out->number = get_le64(p + 32);
-	out->index = get_le64(p + 40);
-	return true;
-}
-
-bool
-far_is_note(Bytes bytes)
-{
-	return bytes.len == NOTE_SIZE && get_le32(bytes.data) == NOTE_MAGIC;
-}
-
-static bool
-send_note(ReplicaHost *host, const Note *note, uint64_t node)
-{
-	uint8_t    *room = node ? peers_room(host, node, NOTE_SIZE) : NULL;
-
-	if (room)
-		note_encode(note, room);
-	return room != NULL;
-}
-
 /* -- Who asks ------------------------------------------------------------------ */
 
 bool
@@ -125,7 +64,7 @@ far_ask(Replica *replica, ReplicaDone done, void *arg)
 {
 	ReplicaHost *host = replica->host;
 	RaftStatus	status;
-	Note		note = {.kind = FAR_ASK, .group = replica->group, .from = replica->id};
+	Note		note = {.about = NOTE_OF_FAR, .kind = FAR_ASK, .group = replica->group, .from = replica->id};
 	FarRead    *read;
 
 	raft_get_status(replica->raft, &status);
@@ -139,13 +78,13 @@ far_ask(Replica *replica, ReplicaDone done, void *arg)
 		host->far_number = get_le64(random.b) | 1;
 	}
 	note.to = status.leader;
-	note.number = ++host->far_number;
-	if (!send_note(host, &note, peers_node(replica, status.leader)))
+	note.x = ++host->far_number;
+	if (!note_send(host, &note, peers_node(replica, status.leader)))
 		return false;
 	sleep_disturb(replica);
 	read = vt_alloc0(sizeof(FarRead));
 	*read = (FarRead) {
-		.next = replica->far, .number = note.number, .leader = status.leader, .asked = host->ticks, .done = done, .arg = arg
+		.next = replica->far, .number = note.x, .leader = status.leader, .asked = host->ticks, .done = done, .arg = arg
 	};
 	replica->far = read;
 	return true;
@@ -158,18 +97,18 @@ take_answer(Replica *replica, const Note *note)
 	FarRead    *read;
 	Waiter	   *waiter;
 
-	while (*p && (*p)->number != note->number)
+	while (*p && (*p)->number != note->x)
 		p = &(*p)->next;
 	read = *p;
 	if (!read)
 		return;
 	*p = read->next;
-	if (note->index == 0)
+	if (note->y == 0)
 		read->done(read->arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
 	else
 	{
 		waiter = vt_alloc0(sizeof(Waiter));
-		waiter->index = vt_broken("RI-wait") ? 1 : note->index;
+		waiter->index = vt_broken("RI-wait") ? 1 : note->y;
 		waiter->done = read->done;
 		waiter->arg = read->arg;
 		waiter->ends = replica->far_waits = true;
@@ -268,7 +207,7 @@ on_index(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	uint8_t		bytes[NOTE_SIZE];
 
 	(void) reply;
-	errand->answer.index = status == VT_OK ? index : 0;
+	errand->answer.y = status == VT_OK ? index : 0;
 	note_encode(&errand->answer, bytes);
 	event->kind = EVENT_FAR;
 	event->number = errand->node;
@@ -287,27 +226,23 @@ far_answer(ReplicaHost *host, Bytes note, uint64_t node)
 }
 
 void
-far_note(ReplicaHost *host, Bytes bytes, uint64_t node)
+far_note(ReplicaHost *host, const Note *note, uint64_t node)
 {
-	Replica    *replica;
+	Replica    *replica = peers_find(host, note->group);
 	FarErrand  *errand;
-	Note		note;
 
-	if (!note_decode(bytes, &note))
+	if (!replica || replica->gone || note->to != replica->id || note->kind < FAR_ASK || note->kind > FAR_SAY)
 		return;
-	replica = peers_find(host, note.group);
-	if (!replica || replica->gone || note.to != replica->id)
-		return;
-	if (note.kind == FAR_SAY)
+	if (note->kind == FAR_SAY)
 	{
-		take_answer(replica, &note);
+		take_answer(replica, note);
 		return;
 	}
 	sleep_disturb(replica);
 	errand = vt_alloc0(sizeof(FarErrand));
 	errand->host = host;
 	errand->node = node;
-	errand->answer = (Note) {.kind = FAR_SAY, .group = note.group, .from = note.to, .to = note.from, .number = note.number};
+	errand->answer = (Note) {.about = NOTE_OF_FAR, .kind = FAR_SAY, .group = note->group, .from = note->to, .to = note->from, .x = note->x};
 	group_read(replica, on_index, errand);
 	host_mark_dirty(replica);
 }

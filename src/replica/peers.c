@@ -261,13 +261,7 @@ peers_receive(ReplicaHost *host, Bytes payload)
 	if (wire_raft_get(payload, &raft) != VT_OK)
 		return;
 	while (wire_raft_next(&raft, &at, &bytes))
-		if (sleep_is_note(bytes))
-			sleep_note(host, bytes, raft.store);
-		else if (far_is_note(bytes))
-			far_note(host, bytes, raft.store);
-		else if (room_is_note(bytes))
-			room_note(host, bytes, raft.store);
-		else
+		if (!note_take(host, bytes, raft.store))
 			receive(host, bytes, raft.store);
 }
 

@@ -493,29 +493,49 @@ extern Errand *errands_take(ErrandQueue *queue, const Replica *replica);
 /* No errand of this replica is waiting or being run when it returns. */
 extern void errands_cancel(Replica *replica);
 
-/* sleep.c, with the step lock held */
-#define SLEEP_NOTE_SIZE 48
+/* note.c, with the step lock held but for note_encode */
+#define NOTE_SIZE 48
 
+typedef enum NoteAbout
+{
+	NOTE_OF_SLEEP = 0x504c5356, /* "VSLP" */
+	NOTE_OF_FAR = 0x58445256,	/* "VRDX" */
+	NOTE_OF_ROOM = 0x4d525256	/* "VRRM" */
+} NoteAbout;
+
+typedef struct Note
+{
+	NoteAbout	about;
+	uint8_t		kind;			/* this and x, y: as its file has it */
+	uint64_t	group;			/* these three: 0 in a note for all groups */
+	uint64_t	from;
+	uint64_t	to;
+	uint64_t	x;
+	uint64_t	y;
+} Note;
+
+extern void note_encode(const Note *note, uint8_t out[NOTE_SIZE]);
+extern bool note_send(ReplicaHost *host, const Note *note, uint64_t node);	/* false: it cannot leave */
+extern bool note_take(ReplicaHost *host, Bytes bytes, uint64_t node);	/* false: it is none */
+
+/* sleep.c, with the step lock held */
 extern void sleep_add(Replica *replica);
 extern void sleep_remove(Replica *replica);
 extern void sleep_disturb(Replica *replica);
 extern void sleep_asked(Replica *replica);
 extern void sleep_message(Replica *replica, const RaftMessage *message);
 extern void sleep_tick(ReplicaHost *host);
-extern bool sleep_is_note(Bytes bytes);
-extern void sleep_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+extern void sleep_note(ReplicaHost *host, const Note *note, uint64_t node);
 
 /* far.c, with the step lock held */
 extern bool far_ask(Replica *replica, ReplicaDone done, void *arg);	/* false: nobody can be asked */
-extern bool far_is_note(Bytes bytes);
-extern void far_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+extern void far_note(ReplicaHost *host, const Note *note, uint64_t node);
 extern void far_answer(ReplicaHost *host, Bytes note, uint64_t node);
 extern void far_tick(Replica *replica);
 extern void far_give_up(Replica *replica, VtStatus status);
 
 /* room.c, with the step lock held */
-extern bool room_is_note(Bytes bytes);
-extern void room_note(ReplicaHost *host, Bytes bytes, uint64_t node);
+extern void room_note(ReplicaHost *host, const Note *note, uint64_t node);
 extern void room_tick(ReplicaHost *host);
 
 /* compact.c, with the step lock held */

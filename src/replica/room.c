@@ -23,49 +23,32 @@
 #define SAY_TICKS 10
 #define FORGET_TICKS 60
 
-/* -- Notes: docs/wire.md ---------------------------------------------------- */
-
-#define NOTE_MAGIC UINT32_C(0x4d525256) /* "VRRM" */
-#define NOTE_VERSION 1
-#define NOTE_SIZE 48
-
-bool
-room_is_note(Bytes bytes)
-{
-	return bytes.len == NOTE_SIZE && get_le32(bytes.data) == NOTE_MAGIC;
-}
+/* -- Notes: kind 1 the sender is short, 0 it no longer is --------------------- */
 
 static void
 say(ReplicaHost *host, bool is_short)
 {
-	for (size_t i = 0; i < host->noutboxes; i++)
-	{
-		uint8_t    *room = peers_room(host, host->outboxes[i].node, NOTE_SIZE);
+	Note		note = {.about = NOTE_OF_ROOM, .kind = is_short};
 
-		if (!room)
-			continue;
-		memset(room, 0, NOTE_SIZE);
-		put_le32(room, NOTE_MAGIC);
-		room[4] = NOTE_VERSION;
-		room[5] = is_short;
-	}
+	for (size_t i = 0; i < host->noutboxes; i++)
+		(void) note_send(host, &note, host->outboxes[i].node);
 }
 
 void
-room_note(ReplicaHost *host, Bytes bytes, uint64_t node)
+room_note(ReplicaHost *host, const Note *note, uint64_t node)
 {
 	ShortNode  *known = NULL;
 
-	if (bytes.data[4] != NOTE_VERSION || bytes.data[5] > 1 || node == 0)
+	if (note->kind > 1 || node == 0)
 		return;
 	for (size_t i = 0; i < host->nshort && !known; i++)
 		if (host->short_nodes[i].node == node)
 			known = &host->short_nodes[i];
-	if (known && !bytes.data[5])
+	if (known && !note->kind)
 		*known = host->short_nodes[--host->nshort];
 	else if (known)
 		known->heard = host->ticks;
-	else if (bytes.data[5])
+	else if (note->kind)
 	{
 		host->short_nodes = vt_realloc(host->short_nodes, sizeof(ShortNode) * (host->nshort + 1));
 		host->short_nodes[host->nshort++] = (ShortNode) {node, host->ticks};

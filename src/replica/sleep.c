@@ -36,6 +36,7 @@
 #define BEAT_TICKS 10			/* between two signs of sleep */
 #define LOST_TICKS 40			/* without one the sleep is over */
 
+/* Notes: x is the term, y the index */
 typedef enum NoteKind
 {
 	NOTE_ASK = 1,				/* leader: could you sleep at (term, index)? */
@@ -44,67 +45,12 @@ typedef enum NoteKind
 	NOTE_WAKE = 4				/* I do not */
 } NoteKind;
 
-/* -- Notes: docs/wire.md ---------------------------------------------------- */
-
-#define NOTE_MAGIC UINT32_C(0x504c5356) /* "VSLP" */
-#define NOTE_VERSION 1
-
-typedef struct Note
-{
-	NoteKind	kind;
-	uint64_t	group;
-	uint64_t	from;
-	uint64_t	to;
-	uint64_t	term;
-	uint64_t	index;
-} Note;
-
-static void
-note_encode(const Note *note, uint8_t out[SLEEP_NOTE_SIZE])
-{
-	put_le32(out, NOTE_MAGIC);
-	out[4] = NOTE_VERSION;
-	out[5] = (uint8_t) note->kind;
-	out[6] = out[7] = 0;
-	put_le64(out + 8, note->group);
-	put_le64(out + 16, note->from);
-	put_le64(out + 24, note->to);
-	put_le64(out + 32, note->term);
-	put_le64(out + 40, note->index);
-}
-
-static bool
-note_decode(Bytes bytes, Note *out)
-{
-	const uint8_t *p = bytes.data;
-
-	if (!sleep_is_note(bytes) || p[4] != NOTE_VERSION || p[5] < NOTE_ASK || p[5] > NOTE_WAKE ||
-		p[6] != 0 || p[7] != 0)
-		return false;
-	out->kind = (NoteKind) p[5];
-	out->group = get_le64(p + 8);
-	out->from = get_le64(p + 16);
-	out->to = get_le64(p + 24);
-	out->term = get_le64(p + 32);
-	out->index = get_le64(p + 40);
-	return true;
-}
-
-/* Among the messages of a frame, which are longer. */
-bool
-sleep_is_note(Bytes bytes)
-{
-	return bytes.len == SLEEP_NOTE_SIZE && get_le32(bytes.data) == NOTE_MAGIC;
-}
-
 static void
 send_note(Replica *replica, NoteKind kind, uint64_t to, uint64_t node)
 {
-	Note		note = {kind, replica->group, replica->id, to, replica->sleep_term, replica->sleep_index};
-	uint8_t    *room = node ? peers_room(replica->host, node, SLEEP_NOTE_SIZE) : NULL;
+	Note		note = {NOTE_OF_SLEEP, (uint8_t) kind, replica->group, replica->id, to, replica->sleep_term, replica->sleep_index};
 
-	if (room)
-		note_encode(&note, room);
+	(void) note_send(replica->host, &note, node);
 }
 
 static void
@@ -375,10 +321,10 @@ agrees(Replica *replica, const Note *note)
 	RaftStatus	status;
 
 	if (replica->asleep)
-		return replica->sleep_term == note->term && replica->sleep_index == note->index &&
+		return replica->sleep_term == note->x && replica->sleep_index == note->y &&
 			replica->sleep_leader == note->from;
 	return is_at_rest(replica, &status) && !replica->sleep_leads && status.leader == note->from &&
-		status.term == note->term && status.last == note->index;
+		status.term == note->x && status.last == note->y;
 }
 
 static void
@@ -388,38 +334,34 @@ told_ready(Replica *replica, const Note *note)
 
 	if (!sleeper)
 		return;
-	sleeper->term = note->term;
-	sleeper->index = note->index;
+	sleeper->term = note->x;
+	sleeper->index = note->y;
 	sleeper->heard = replica->host->ticks;
 }
 
 void
-sleep_note(ReplicaHost *host, Bytes bytes, uint64_t node)
+sleep_note(ReplicaHost *host, const Note *note, uint64_t node)
 {
-	Replica    *replica;
-	Note		note;
+	Replica    *replica = peers_find(host, note->group);
 
-	if (!note_decode(bytes, &note))
+	if (!replica || replica->gone || note->to != replica->id)
 		return;
-	replica = peers_find(host, note.group);
-	if (!replica || replica->gone || note.to != replica->id)
-		return;
-	switch (note.kind)
+	switch (note->kind)
 	{
 		case NOTE_ASK:
-			if (agrees(replica, &note))
-				send_note(replica, NOTE_READY, note.from, node);
+			if (agrees(replica, note))
+				send_note(replica, NOTE_READY, note->from, node);
 			break;
 		case NOTE_READY:
-			told_ready(replica, &note);
+			told_ready(replica, note);
 			break;
 		case NOTE_SLEEP:
-			if (!agrees(replica, &note))
+			if (!agrees(replica, note))
 			{
 				replica->quiet_ticks = 0;
 				if (replica->asleep)
 					wake(replica);
-				send_note(replica, NOTE_WAKE, note.from, node);
+				send_note(replica, NOTE_WAKE, note->from, node);
 			}
 			else if (replica->asleep)
 				replica->sleep_heard = host->ticks;
