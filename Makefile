@@ -17,7 +17,7 @@ VT_CFLAGS = -std=gnu11 $(CFLAGS) -fPIC -fvisibility=hidden -ffp-contract=off -fn
 VT_LDFLAGS = $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
 # Modules, and what a program that uses one must link, in link order.
-MODULES = base vec hnsw raft store wire net replica client
+MODULES = base vec hnsw raft store wire net http replica client
 LIBS_base = base
 LIBS_vec = vec base
 LIBS_hnsw = hnsw vec base
@@ -25,10 +25,12 @@ LIBS_raft = raft base
 LIBS_store = store base
 LIBS_wire = wire base
 LIBS_net = net wire base
+LIBS_http = http base
 LIBS_client = client wire vec base
 LIBS_replica = replica net wire raft store base
-LIBS_worker = worker_parts hnsw vec replica net wire raft store base
-LIBS_pd = pd_parts replica net wire raft store base
+LIBS_worker = worker_parts http hnsw vec replica net wire raft store base
+LIBS_pd = pd_parts http replica net wire raft store base
+HTTP_LIBS = -lmicrohttpd
 SYS_LIBS = -lleveldb -lnng -ljansson -lssl -lcrypto -lxxhash -lzstd -lm
 
 percent = %
@@ -88,9 +90,9 @@ endef
 $(foreach p,worker pd,$(eval $(call program_rules,$(p))))
 
 $(BUILD)/vectron-worker: $(BUILD)/obj/src/worker/main.o $(foreach m,$(LIBS_worker),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS) $(HTTP_LIBS)
 $(BUILD)/vectron-pd: $(BUILD)/obj/src/pd/main.o $(foreach m,$(LIBS_pd),$(call lib,$(m)))
-	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS) $(HTTP_LIBS)
 $(BUILD)/vectronctl: $(call objects,ctl) $(foreach m,$(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
 
@@ -101,7 +103,7 @@ UNIT_PROGRAMS = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 .SECONDEXPANSION:
 $(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $$(foreach m,$$(LIBS_$$(call test_module,$$*)),$$(call present,$$(m)))
 	@mkdir -p $(@D)
-	$(CC) $(VT_LDFLAGS) -o $@ $^ -lcmocka $(SYS_LIBS)
+	$(CC) $(VT_LDFLAGS) -o $@ $^ -lcmocka $(SYS_LIBS) $(if $(filter http,$(call test_module,$*)),$(HTTP_LIBS))
 
 ## make unit            unit tests; unit-<module> those of one module
 unit: $(UNIT_PROGRAMS)

@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,35 @@ static const char *log_program = "vectron";
 static LogLevel log_least = LOG_LEVEL_INFO;
 
 static const char *const level_names[] = {"DEBUG", "INFO", "WARN", "ERROR"};
+
+/* A ring: the next one goes to lines[n % LOG_RECENT]. */
+static struct
+{
+	pthread_mutex_t lock;
+	unsigned	n;
+	char		lines[LOG_RECENT][LOG_RECENT_SIZE];
+}			recent = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void
+remember(const char *line, int len)
+{
+	pthread_mutex_lock(&recent.lock);
+	snprintf(recent.lines[recent.n++ % LOG_RECENT], LOG_RECENT_SIZE, "%.*s", len, line);
+	pthread_mutex_unlock(&recent.lock);
+}
+
+int
+log_recent(char out[LOG_RECENT][LOG_RECENT_SIZE])
+{
+	int			n;
+
+	pthread_mutex_lock(&recent.lock);
+	n = recent.n < LOG_RECENT ? (int) recent.n : LOG_RECENT;
+	for (int i = 0; i < n; i++)
+		memcpy(out[i], recent.lines[(recent.n - (unsigned) n + (unsigned) i) % LOG_RECENT], LOG_RECENT_SIZE);
+	pthread_mutex_unlock(&recent.lock);
+	return n;
+}
 
 void
 log_setup(const char *program, LogLevel least)
@@ -61,6 +91,8 @@ log_write(LogLevel level, const char *fmt,...)
 	n = m < 0 ? n : n + m;
 	if (n > (int) sizeof(line) - 2)
 		n = (int) sizeof(line) - 2;
+	if (level >= LOG_LEVEL_WARN)
+		remember(line, n);
 	line[n++] = '\n';
 
 	/* A log that cannot be written must not stop the work. */

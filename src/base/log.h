@@ -27,6 +27,14 @@ extern int	log_level_parse(const char *name);	/* -1 = no such level */
 extern void log_write(LogLevel level, const char *fmt,...)
 			__attribute__((format(printf, 2, 3)));
 
+/*
+ * The last warnings and errors of this process, oldest first, cut to what fits; how
+ * many.  Whoever cannot read the log asks for these.
+ */
+#define LOG_RECENT 16
+#define LOG_RECENT_SIZE 300
+extern int	log_recent(char out[LOG_RECENT][LOG_RECENT_SIZE]);
+
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)

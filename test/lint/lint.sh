@@ -34,14 +34,15 @@ may_include() {
 	vec | raft | store | wire) echo "$1 base" ;;
 	hnsw) echo "hnsw vec base" ;;
 	net) echo "net wire base" ;;
+	http) echo "http base" ;;
 	client) echo "client wire vec base" ;;
 	replica) echo "replica raft store net wire base" ;;
-	worker) echo "worker hnsw vec replica raft store net wire base" ;;
-	pd) echo "pd replica raft store net wire base" ;;
+	worker) echo "worker http hnsw vec replica raft store net wire base" ;;
+	pd) echo "pd http replica raft store net wire base" ;;
 	ctl | pg) echo "$1 client wire vec base" ;;
 	esac
 }
-modules="base vec hnsw raft store wire net replica worker pd client ctl pg"
+modules="base vec hnsw raft store wire net http replica worker pd client ctl pg"
 
 for m in $modules; do
 	ls src/$m/*.[ch] >/dev/null 2>&1 || continue
@@ -84,6 +85,7 @@ grep -Hn -E 'CLOCK_REALTIME' src/*/*.[ch] | grep -v '^src/base/clock\.h' | rule 
 grep -ln '"postgres\.h"' src/*/*.[ch] 2>/dev/null | grep -v '^src/pg/' | rule "PostgreSQL's headers stay in src/pg"
 grep -ln -E '<leveldb/' src/*/*.[ch] 2>/dev/null | grep -v '^src/store/' | rule "LevelDB stays in src/store"
 grep -ln -E '<nng/' src/*/*.[ch] 2>/dev/null | grep -v '^src/net/' | rule "nng stays in src/net"
+grep -ln -E '<microhttpd\.h>' src/*/*.[ch] 2>/dev/null | grep -v '^src/http/' | rule "libmicrohttpd stays in src/http"
 
 if [ -f vectron.so ]; then
 	readelf -d vectron.so | grep -E 'libnng|libleveldb' | rule "vectron.so links neither nng nor LevelDB"
