@@ -27,6 +27,7 @@
 #include "net/net.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -70,6 +71,8 @@ struct NetLink
 	int64_t		probe_since;	/* what was said before this moment proves nothing */
 	bool		stop;
 
+	atomic_llong tried_us;		/* these two: see net_link_state() */
+	atomic_llong failing_us;
 	int64_t		dial_after;		/* the thread's */
 	int			pause_ms;
 	Prng		prng;
@@ -91,10 +94,23 @@ drop_all(NetLink *link)
 	link->bytes = 0;
 }
 
+static void
+tried(NetLink *link, bool in_vain)
+{
+	int64_t		now_us = clock_now_us();
+
+	atomic_store(&link->tried_us, now_us);
+	if (!in_vain)
+		atomic_store(&link->failing_us, 0);
+	else if (atomic_load(&link->failing_us) == 0)
+		atomic_store(&link->failing_us, now_us);
+}
+
 /* The connection is gone, or there was none: wait before the next attempt. */
 static void
 failed(NetLink *link)
 {
+	tried(link, true);
 	link->pause_ms = link->pause_ms ? 2 * link->pause_ms : PAUSE_MIN_MS;
 	if (link->pause_ms > PAUSE_MAX_MS)
 		link->pause_ms = PAUSE_MAX_MS;
@@ -102,6 +118,13 @@ failed(NetLink *link)
 		1000 * (link->pause_ms / 2 + (int64_t) prng_below(&link->prng, (uint32_t) link->pause_ms / 2 + 1));
 	if (net_peer_refused(link->peer) && link->refused)
 		link->refused(link->arg, link->tag);
+}
+
+static void
+succeeded(NetLink *link)
+{
+	tried(link, false);
+	link->pause_ms = 0;
 }
 
 /* Is anybody there?  False = that is not known yet. */
@@ -114,7 +137,7 @@ look(NetLink *link, int64_t since_us)
 	{
 		status = net_peer_redial(link->peer, DIAL_MS);
 		if (status == VT_OK)
-			link->pause_ms = 0;
+			succeeded(link);
 		else
 			failed(link);
 	}
@@ -172,7 +195,7 @@ send_frames(NetLink *link, LinkFrame **frames, size_t n)
 	else
 		return;					/* lost: it is too early to dial */
 	if (status == VT_OK)
-		link->pause_ms = 0;
+		succeeded(link);
 	else
 		failed(link);
 }
@@ -269,6 +292,13 @@ net_link_send(NetLink *link, Buf *payload)
 		pthread_cond_signal(&link->changed);
 	}
 	pthread_mutex_unlock(&link->lock);
+}
+
+void
+net_link_state(const NetLink *link, int64_t *tried_us, int64_t *failing_us)
+{
+	*tried_us = atomic_load(&link->tried_us);
+	*failing_us = atomic_load(&link->failing_us);
 }
 
 void

@@ -221,6 +221,9 @@ extern NetLink *net_link_new(const NetPeerOptions *options,
 extern void net_link_free(NetLink *link);
 extern void net_link_send(NetLink *link, Buf *payload);	/* takes it; never waits */
 
+/* When something was to leave last, and since when nothing gets through (0: it does); both by clock_now_us(). */
+extern void net_link_state(const NetLink *link, int64_t *tried_us, int64_t *failing_us);
+
 /*
  * Is anybody there?  Asked when a connection from there broke: over ours while that
  * stands, else by dialling.

@@ -40,6 +40,7 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 	if (atomic_fetch_add(&host->inflight_bytes, command.len) > host->options.max_inflight_bytes)
 	{
 		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		host_count(&host->counts.refused, 1);
 		done(arg, VT_BUSY, 0, bytes_of(NULL, 0));
 		return;
 	}
@@ -50,6 +51,7 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
 		return;
 	}
+	host_count(&host->counts.proposals, 1);
 	push_question(replica, kind, number, buf, done, arg);
 }
 
@@ -161,16 +163,4 @@ void
 replica_checkpoint(Replica *replica)
 {
 	io_checkpoint(replica);
-}
-
-void
-replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out)
-{
-	out->log_bytes = atomic_load(&host->log_bytes);
-	out->resident_bytes = atomic_load(&host->resident_bytes);
-	out->inflight_bytes = atomic_load(&host->inflight_bytes);
-	out->dropped = atomic_load(&host->dropped);
-	out->asleep = atomic_load(&host->asleep);
-	for (int i = 0; i < REPLICA_TICK_KINDS; i++)
-		out->ticks[i] = atomic_load(&host->tick_counts[i]);
 }

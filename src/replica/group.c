@@ -374,12 +374,15 @@ publish_role(Replica *replica, const RaftReady *rd)
 	atomic_store(&replica->sole_voter, is_sole_voter(replica));
 	atomic_store(&replica->leader, rd->leader);
 	peers_publish(replica);
+	if (rd->role == RAFT_CANDIDATE)
+		host_count(&replica->host->counts.campaigns, 1);
 	if (rd->role == RAFT_LEADER)
 	{
 		/* Its term's first entry is the last of the log at this moment. */
 		if (atomic_load(&replica->serving_from) == 0)
 		{
 			atomic_store_explicit(&replica->serving_from, status.last, memory_order_release);
+			host_count(&replica->host->counts.elected, 1);
 			log_info("group=%llu term=%llu became leader", (unsigned long long) replica->group,
 					 (unsigned long long) rd->term);
 		}
@@ -387,6 +390,7 @@ publish_role(Replica *replica, const RaftReady *rd)
 	else if (atomic_exchange(&replica->serving_from, 0) != 0)
 	{
 		atomic_store(&replica->crowded, false);
+		host_count(&replica->host->counts.deposed, 1);
 		/* What was proposed may still be committed by another leader. */
 		group_fail_waiters(replica, VT_UNAVAILABLE, true);
 		log_info("group=%llu term=%llu is no longer leader", (unsigned long long) replica->group,

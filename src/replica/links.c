@@ -18,10 +18,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/net.h"
 
 #define CHUNK_TIMEOUT_MS 30000
+#define UNREACHABLE_US (3 * INT64_C(1000000))	/* nothing got through for so long */
+#define IDLE_US (30 * INT64_C(1000000))
 
 typedef struct Peer
 {
@@ -31,7 +34,16 @@ typedef struct Peer
 	NetLink    *link;			/* NULL until something is sent */
 	NetPeer    *chunks;			/* of the errand thread, but for its end */
 	bool		moved;			/* chunks go to the endpoint before */
+	bool		told;			/* that it cannot be reached */
+	int64_t		told_us;		/* since when not */
 } Peer;
+
+typedef enum Reach
+{
+	REACHED,
+	UNREACHABLE,
+	IDLE						/* nobody has tried lately */
+} Reach;
 
 struct ReplicaLinks
 {
@@ -231,6 +243,64 @@ replica_links_lost(ReplicaLinks *links, uint64_t node)
 	if (peer && peer->link)
 		net_link_probe(peer->link);
 	pthread_mutex_unlock(&links->lock);
+}
+
+/* With the lock held. */
+static Reach
+reach_of(const Peer *peer, int64_t now_us, int64_t *failing_us)
+{
+	int64_t		tried_us = 0;
+
+	*failing_us = 0;
+	if (peer->link)
+		net_link_state(peer->link, &tried_us, failing_us);
+	if (tried_us == 0 || now_us - tried_us > IDLE_US)
+		return IDLE;
+	return *failing_us != 0 && now_us - *failing_us >= UNREACHABLE_US ? UNREACHABLE : REACHED;
+}
+
+void
+replica_links_look(ReplicaLinks *links)
+{
+	int64_t		now_us = clock_now_us();
+	int64_t		failing_us;
+
+	pthread_mutex_lock(&links->lock);
+	for (Peer *peer = links->peers; peer; peer = peer->next)
+	{
+		Reach		reach = reach_of(peer, now_us, &failing_us);
+
+		if (reach == UNREACHABLE && !peer->told)
+		{
+			log_warn("node=%llu at %s cannot be reached", (unsigned long long) peer->node, peer->endpoint);
+			peer->told = true;
+			peer->told_us = failing_us;
+		}
+		else if (reach == REACHED && peer->told && failing_us == 0)
+		{
+			log_info("node=%llu at %s is reached again, after %.0f s", (unsigned long long) peer->node, peer->endpoint,
+					 (double) (now_us - peer->told_us) / 1e6);
+			peer->told = false;
+		}
+	}
+	pthread_mutex_unlock(&links->lock);
+}
+
+void
+replica_links_metrics(ReplicaLinks *links, Buf *out)
+{
+	int64_t		now_us = clock_now_us();
+	int64_t		failing_us;
+	uint64_t	counts[IDLE + 1] = {0};
+
+	pthread_mutex_lock(&links->lock);
+	for (Peer *peer = links->peers; peer; peer = peer->next)
+		counts[reach_of(peer, now_us, &failing_us)]++;
+	pthread_mutex_unlock(&links->lock);
+	metrics_family(out, "vectron_peers", "gauge", "Processes that Raft messages go to; idle: none for half a minute.");
+	metrics_put(out, "vectron_peers", "state=\"reached\"", counts[REACHED]);
+	metrics_put(out, "vectron_peers", "state=\"unreachable\"", counts[UNREACHABLE]);
+	metrics_put(out, "vectron_peers", "state=\"idle\"", counts[IDLE]);
 }
 
 void

@@ -16,6 +16,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "figures.h"
+#include "note.h"
 #include "replica/replica.h"
 
 /* What the cores are told. */
@@ -91,6 +93,8 @@ typedef struct Errand
 	uint64_t	to;
 	uint64_t	node;
 	bool		turn;			/* it is one of host->open */
+	int64_t		begun_us;		/* sending; 0: not yet */
+	uint64_t	bytes;			/* that left, also again */
 	void	   *stream;
 	struct Ahead *ahead;		/* reads it; NULL: not yet */
 	Buf			message;
@@ -276,6 +280,8 @@ struct Replica
 	uint32_t	staged_chunks;
 	uint64_t	held;			/* stream of which the machine has some staged; 0: none */
 	bool		held_lately;	/* a chunk has come since it was looked at last */
+	int64_t		held_us;		/* when its first chunk came, and bytes since */
+	uint64_t	held_bytes;
 	ReplicaMembers members;
 	bool		closed;
 
@@ -335,6 +341,7 @@ struct ReplicaHost
 	atomic_uint_fast64_t log_bytes; /* in the logs of all groups */
 	atomic_uint_fast64_t resident_bytes;	/* of them, in memory */
 	atomic_bool is_short;		/* this store has no room for new data */
+	HostCounts	counts;
 
 	/* Events that no stepper has taken yet */
 	pthread_mutex_t inbox_lock;
@@ -405,6 +412,7 @@ struct ReplicaHost
 	pthread_mutex_t watch_lock;
 	pthread_cond_t watch_ready;
 	bool		watch_stop;
+	unsigned	stalled_now;	/* the watch's: in this round */
 	pthread_t	watch_thread;
 	Pulse		probing;		/* a small file, beside the log's: does the disk answer? */
 	pthread_cond_t probe_ready;
@@ -492,31 +500,6 @@ extern Errand *errands_take(ErrandQueue *queue, const Replica *replica);
 
 /* No errand of this replica is waiting or being run when it returns. */
 extern void errands_cancel(Replica *replica);
-
-/* note.c, with the step lock held but for note_encode */
-#define NOTE_SIZE 48
-
-typedef enum NoteAbout
-{
-	NOTE_OF_SLEEP = 0x504c5356, /* "VSLP" */
-	NOTE_OF_FAR = 0x58445256,	/* "VRDX" */
-	NOTE_OF_ROOM = 0x4d525256	/* "VRRM" */
-} NoteAbout;
-
-typedef struct Note
-{
-	NoteAbout	about;
-	uint8_t		kind;			/* this and x, y: as its file has it */
-	uint64_t	group;			/* these three: 0 in a note for all groups */
-	uint64_t	from;
-	uint64_t	to;
-	uint64_t	x;
-	uint64_t	y;
-} Note;
-
-extern void note_encode(const Note *note, uint8_t out[NOTE_SIZE]);
-extern bool note_send(ReplicaHost *host, const Note *note, uint64_t node);	/* false: it cannot leave */
-extern bool note_take(ReplicaHost *host, Bytes bytes, uint64_t node);	/* false: it is none */
 
 /* sleep.c, with the step lock held */
 extern void sleep_add(Replica *replica);

@@ -33,6 +33,7 @@
 #ifndef REPLICA_H
 #define REPLICA_H
 
+#include "base/metrics.h"
 #include "net/net.h"
 #include "raft/raft.h"
 #include "store/store.h"
@@ -139,6 +140,12 @@ extern void replica_links_serve(ReplicaLinks *links, ReplicaHost *host);
 /* A node listens there, from now on.  Any thread. */
 extern void replica_links_note(ReplicaLinks *links, uint64_t node, const char *endpoint);
 
+/* Tell the log who cannot be reached, and who can be again; now and then. */
+extern void replica_links_look(ReplicaLinks *links);
+
+/* The same as numbers for Prometheus: vectron_peers. */
+extern void replica_links_metrics(ReplicaLinks *links, Buf *out);
+
 /* A node's connection to us is gone.  In a callback of net's. */
 extern void replica_links_lost(ReplicaLinks *links, uint64_t node);
 
@@ -189,6 +196,7 @@ typedef struct ReplicaHostFigures
 	uint64_t	log_bytes;		/* in the logs of all groups */
 	uint64_t	resident_bytes; /* of them, in memory */
 	uint64_t	inflight_bytes; /* proposals accepted and not applied */
+	uint64_t	inbox_bytes;	/* messages not yet stepped */
 	uint64_t	dropped;		/* frames from peers, for want of room */
 	uint64_t	asleep;			/* groups in which nothing happens: sleep.c */
 	uint64_t	ticks[REPLICA_TICK_KINDS];	/* so many that late, and no less */
@@ -198,6 +206,12 @@ typedef struct ReplicaHostFigures
 extern const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS];
 
 extern void replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out);
+
+/* What does not get on, in words; NULL = all does.  Neither this nor the figures wait for anybody. */
+extern const char *replica_host_stalled(const ReplicaHost *host);
+
+/* All that is counted here, as Prometheus reads it; vectron_raft_... and vectron_snapshot... */
+extern void replica_host_metrics(ReplicaHost *host, Buf *out);
 
 /* The number of this store, once it is known. */
 extern void replica_host_set_node(ReplicaHost *host, uint64_t node);

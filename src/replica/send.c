@@ -197,6 +197,8 @@ send_next(Errand *errand, VtError *err)
 		return SENT_NOT;
 	}
 	errand->under_way++;
+	errand->bytes += errand->pending[at].len;
+	host_count(&errand->replica->host->counts.sent_bytes, errand->pending[at].len);
 	return SENT;
 }
 
@@ -221,19 +223,33 @@ leave_at(ReplicaHost *host, size_t bytes)
 }
 
 static void
+begin(Errand *errand)
+{
+	if (errand->begun_us != 0)
+		return;
+	errand->begun_us = clock_now_us();
+	log_info("group=%llu: snapshot at %llu begins to go to replica %llu on node %llu",
+			 (unsigned long long) errand->replica->group, (unsigned long long) errand->index,
+			 (unsigned long long) errand->to, (unsigned long long) errand->node);
+}
+
+static void
 end(Errand *errand, bool ok, const VtError *err)
 {
 	const ReplicaTransport *transport = &errand->replica->host->options.transport;
 	Replica    *replica = errand->replica;
+	double		mib = (double) errand->bytes / (1 << 20);
+	double		seconds = (double) (clock_now_us() - errand->begun_us) / 1e6;
 
 	errand->ok = ok;
+	host_count(ok ? &replica->host->counts.snapshots_sent : &replica->host->counts.snapshots_failed, 1);
 	if (ok)
-		log_info("group=%llu: snapshot at %llu sent to replica %llu in %u chunks",
+		log_info("group=%llu: snapshot at %llu sent to replica %llu, %.1f MiB in %.1f s",
 				 (unsigned long long) replica->group, (unsigned long long) errand->index,
-				 (unsigned long long) errand->to, errand->seq);
+				 (unsigned long long) errand->to, mib, seconds);
 	else
-		log_warn("group=%llu: could not send a snapshot to replica %llu: %s",
-				 (unsigned long long) replica->group, (unsigned long long) errand->to,
+		log_warn("group=%llu: could not send a snapshot to replica %llu, after %.1f MiB and %.1f s: %s",
+				 (unsigned long long) replica->group, (unsigned long long) errand->to, mib, seconds,
 				 vt_error_words(err));
 	if (errand->under_way > 0)
 		(void) transport->answer(transport->arg, errand->node, NULL, NULL);
@@ -285,6 +301,7 @@ send_go_on(Errand *errand)
 	bool		later = false;
 	VtError		err = {0};
 
+	begin(errand);
 	while (!atomic_load(&errand->replica->cancelled))
 	{
 		Sent		sent = step(errand, &later, &err);

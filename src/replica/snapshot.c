@@ -25,6 +25,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/prng.h"
 #include "private.h"
@@ -224,6 +225,23 @@ set_staged(Replica *replica, uint64_t stream, uint32_t chunks)
 	pthread_mutex_unlock(&replica->lock);
 }
 
+/* For people: what has come of a stream, since when. */
+static void
+count_staged(Replica *replica, const WireChunk *chunk)
+{
+	host_count(&replica->host->counts.staged_bytes, chunk->data.len);
+	if (chunk->seq == 0)
+		log_info("group=%llu: a snapshot begins to come in", (unsigned long long) replica->group);
+	pthread_mutex_lock(&replica->lock);
+	if (chunk->seq == 0)
+	{
+		replica->held_us = clock_now_us();
+		replica->held_bytes = 0;
+	}
+	replica->held_bytes += chunk->data.len;
+	pthread_mutex_unlock(&replica->lock);
+}
+
 void
 replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 {
@@ -241,6 +259,8 @@ replica_stage(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 	if (result->status == VT_OK)
 		result->status = replica->machine.stage(replica->machine.state, &plain, &result->next, &err);
 	buf_free(&unpacked);
+	if (result->status == VT_OK)
+		count_staged(replica, chunk);
 	if (result->status != VT_OK)
 		log_warn("group=%llu: could not take a snapshot: %s", (unsigned long long) replica->group,
 				 vt_error_words(&err));
@@ -382,9 +402,17 @@ static void
 installed(Replica *replica)
 {
 	uint64_t	seq = replica->held_seq;
+	uint64_t	bytes;
+	int64_t		begun_us;
 
-	log_info("group=%llu: snapshot at %llu installed", (unsigned long long) replica->group,
-			 (unsigned long long) replica->installing.index);
+	host_count(&replica->host->counts.snapshots_installed, 1);
+	pthread_mutex_lock(&replica->lock);
+	bytes = replica->held_bytes;
+	begun_us = replica->held_us;
+	pthread_mutex_unlock(&replica->lock);
+	log_info("group=%llu: snapshot at %llu installed, %.1f MiB, %.1f s after it began to come",
+			 (unsigned long long) replica->group, (unsigned long long) replica->installing.index,
+			 (double) bytes / (1 << 20), (double) (clock_now_us() - begun_us) / 1e6);
 	replica->install_seq = 0;
 	replica->held_seq = 0;
 	set_staged(replica, 0, 0);

@@ -122,6 +122,7 @@ note_lateness(ReplicaHost *host, int64_t due_us)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	late = us_of(&now) - due_us;
+	host_count(&host->counts.ticks_late_us, late > 0 ? (uint64_t) late : 0);
 	while (kind < REPLICA_TICK_KINDS - 1 && late > replica_ticks_late_us[kind])
 		kind++;
 	atomic_fetch_add(&host->tick_counts[kind], 1);

@@ -29,12 +29,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "private.h"
 
 #define SAY_ROUNDS 5			/* and again after as many */
 #define LAST_ROUND 30
+#define SLOW_ROUNDS 10			/* between two words about slow writes */
 
 void
 pulse_begin(Pulse *pulse)
@@ -65,14 +67,32 @@ rounds_without(Pulse *pulse)
 	return pulse->rounds;
 }
 
+/* Writes that end, but take long: told here, since whoever writes must not wait for a log line. */
+static void
+tell_slow_writes(ReplicaHost *host, uint64_t *told, uint32_t *quiet)
+{
+	uint64_t	slow = atomic_load(&host->counts.slow_writes);
+
+	if (*quiet > 0)
+		--*quiet;
+	if (slow == *told || *quiet > 0)
+		return;
+	log_warn("the disk is slow: %" PRIu64 " writes of the Raft log took a second or more, the longest %.1f s",
+			 slow - *told, (double) atomic_exchange(&host->counts.worst_write_us, 0) / 1e6);
+	*told = slow;
+	*quiet = SLOW_ROUNDS;
+}
+
 /* Under watch_lock. */
 static void
-look(ReplicaHost *host, Pulse *pulse, const char *what)
+look(ReplicaHost *host, Pulse *pulse, StalledWork work, const char *what)
 {
 	uint32_t	before = pulse->rounds;
 	uint32_t	rounds = rounds_without(pulse);
 	bool		waits = host->probing.rounds > 0 || host->probe_wanted;	/* for what was asked before now */
 
+	if (rounds >= SAY_ROUNDS)
+		host->stalled_now |= work;
 	if (rounds == 0)
 	{
 		if (before >= SAY_ROUNDS)
@@ -151,6 +171,8 @@ watch_main(void *arg)
 {
 	ReplicaHost *host = (ReplicaHost *) arg;
 	uint32_t	ms = host->options.watch_ms;
+	uint64_t	told = 0;
+	uint32_t	quiet = 0;
 
 	thread_name("watch");
 	pthread_mutex_lock(&host->watch_lock);
@@ -166,10 +188,14 @@ watch_main(void *arg)
 		if (pthread_cond_timedwait(&host->watch_ready, &host->watch_lock, &until) == 0)
 			continue;
 		(void) rounds_without(&host->probing);
-		look(host, &host->writing, "write the Raft log");
-		look(host, &host->ticking, "step the groups");
+		host->stalled_now = 0;
+		look(host, &host->writing, STALLED_LOG, "write the Raft log");
+		look(host, &host->ticking, STALLED_STEP, "step the groups");
 		for (uint32_t i = 0; i < host->options.apply_threads; i++)
-			look(host, &host->applying[i], "apply the Raft log");
+			look(host, &host->applying[i], STALLED_APPLY, "apply the Raft log");
+		atomic_store(&host->counts.stalled, host->stalled_now);
+		atomic_store(&host->counts.watched_us, clock_now_us());
+		tell_slow_writes(host, &told, &quiet);
 	}
 	pthread_mutex_unlock(&host->watch_lock);
 	return NULL;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
+#include "base/clock.h"
 #include "base/thread.h"
 #include "private.h"
 
@@ -76,6 +77,7 @@ writer_main(void *arg)
 	for (;;)
 	{
 		WriteJob   *jobs;
+		int64_t		begin;
 		VtError		err = {0};
 
 		pthread_mutex_lock(&host->writer_lock);
@@ -90,10 +92,12 @@ writer_main(void *arg)
 
 		for (WriteJob *job = jobs->next; job; job = job->next)
 			store_batch_append(jobs->batch, job->batch);
+		begin = clock_now_us();
 		pulse_begin(&host->writing);
 		if (store_write(host->log, jobs->batch, !vt_broken("S1-sync"), &err) != VT_OK)
 			host_die("write the Raft log", &err);
 		pulse_end(&host->writing);
+		host_count_log_write(&host->counts, clock_now_us() - begin);
 		while (jobs)
 		{
 			WriteJob   *job = jobs;
