@@ -21,6 +21,7 @@
 #include "private.h"
 #include "status.h"
 
+#define NOTICES_US (2 * INT64_C(1000000))	/* between two looks at what the log should say */
 #define BEAT_WAIT_MS 500		/* how long PD may hold a heartbeat */
 #define RETRY_MS 200
 #define DENIED_MS 6400			/* at most: PD does not know us, or has forgotten us */
@@ -45,7 +46,8 @@ worker_look(Worker *worker)
 	atomic_store(&worker->memory, memory);
 	if (statvfs(worker->options.data, &disk) == 0)
 	{
-		low = (uint64_t) disk.f_bavail * disk.f_frsize < worker->options.disk_reserve;
+		atomic_store(&worker->stats.disk_free, (uint64_t) disk.f_bavail * disk.f_frsize);
+		low = atomic_load(&worker->stats.disk_free) < worker->options.disk_reserve;
 		if (atomic_exchange(&worker->disk_low, low) != low)
 			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
 	}
@@ -59,6 +61,12 @@ look_around(Worker *worker)
 	worker_look(worker);
 	chores_look(worker);
 	logtime_pass(worker);
+	replica_links_look(worker->links);
+	if (clock_now_us() - worker->notices_us >= NOTICES_US)
+	{
+		worker->notices_us = clock_now_us();
+		notices_look(worker);
+	}
 	lease_expire(worker, clock_now_us(), false);
 	lease_bury(worker);
 }
@@ -148,6 +156,7 @@ register_with_pd(Worker *worker, Drivers *drivers, VtStatus *last)
 				net_server_set_identity(worker->exposed, &worker->cluster, worker->store_id);
 			replica_host_set_node(worker->host, worker->store_id);
 			replica_links_set_identity(worker->links, &worker->cluster, worker->store_id);
+			atomic_store(&worker->stats.registered, true);
 			log_info("store=%s registered", store);
 			ok = true;
 		}
@@ -270,6 +279,8 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	else
 		told_free(&now);
 	if (answer)
+		atomic_store(&worker->stats.beat_us, clock_now_us());
+	if (answer)
 		forget_dropped(worker, told);
 	take_peers(worker, answer);
 	take_level(worker, answer);
@@ -366,6 +377,7 @@ house_main(void *arg)
 
 	while (!nap(worker, pause_ms))
 	{
+		atomic_store(&worker->stats.turned_us, clock_now_us());
 		look_around(worker);
 		if (!registered)
 			registered = register_with_pd(worker, drivers, &last);

@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/settings.h"
 #include "store/store.h"
+#include "window.h"
 #include "worker.h"
 
 #define FILES_WANTED 16384u		/* some hundred shards, and their clients */
@@ -37,6 +39,8 @@ static Setting settings[] = {
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this worker", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
+	{.name = "http", .help = "where to answer monitoring: PORT (of 127.0.0.1), ADDRESS:PORT or unix:PATH", .fallback = ""},
+	{.name = "http_open", .help = "on: http may be an address that other machines reach; there is no TLS and nobody is asked who he is", .fallback = "off"},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -65,6 +69,9 @@ open_tls(NetTls **out, VtError *err)
 	return net_tls_open(&files, WIRE_ROLE_WORKER, out, err);
 }
 
+/* Where monitoring finds the worker; NULL: it is not there yet. */
+static Worker *_Atomic shown;
+
 int
 main(int argc, char **argv)
 {
@@ -72,6 +79,7 @@ main(int argc, char **argv)
 	StoreDirectory directory;
 	WorkerOptions options = {0};
 	Worker	   *worker;
+	HttpServer *window = NULL;
 	VtError		err = {0};
 	bool		help;
 	int			level;
@@ -127,13 +135,17 @@ main(int argc, char **argv)
 	options.boot_epoch = daemon_boot_epoch();
 	if (open_tls(&options.tls, &err) != VT_OK)
 		return fail(&err);
+	if (http_start_as_set(get("http"), get("http_open"), worker_pages, WORKER_PAGES, &shown, &window, &err) != VT_OK)
+		return fail(&err);
 	if (worker_start(&options, &worker, &err) != VT_OK)
 		return fail(&err);
+	atomic_store(&shown, worker);
 	log_info("ready on %s", options.listen);
 
 	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1,
 										  worker_reload, worker));
 	daemon_stop_within(5);
+	http_stop(window);
 	worker_stop(worker);
 	net_tls_free(options.tls);
 	store_directory_close(&directory);

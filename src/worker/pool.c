@@ -61,6 +61,7 @@ request_free(Request *request)
 static void
 turn_away(Request *request, VtStatus status)
 {
+	stats_reply(&request->worker->stats, request->type, status, request->received_us);
 	if (request->type == WIRE_CONTROL)
 	{
 		char	   *text = status_refusal_json(status);
@@ -483,6 +484,7 @@ pool_figures(Worker *worker)
 
 	pthread_mutex_lock(&worker->lock);
 	figures.waiting = worker->searches.n;
+	figures.at_door = (uint32_t) worker->at_door;
 	figures.searching = worker->searching;
 	figures.service_us = worker->service_us;
 	figures.expired = worker->expired;

@@ -16,6 +16,7 @@
 #include "saver.h"
 #include "scan.h"
 #include "shard.h"
+#include "stats.h"
 #include "verify.h"
 #include "waiting.h"
 #include "worker.h"
@@ -144,6 +145,7 @@ struct Worker
 	ReplicaLinks *links;		/* to other workers */
 	uint32_t	level;			/* that the cluster works at, as last heard; the same thread's */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
+	int64_t		notices_us;		/* when they were looked for last; the same */
 	int64_t		hurry_until_us; /* heartbeats are not held: PD waits for what comes of a task; the same */
 
 	pthread_t  *pool;
@@ -173,6 +175,7 @@ struct Worker
 	atomic_bool disk_low;
 	atomic_uint_fast64_t memory;
 	atomic_uint_fast64_t foreign;	/* frames from peers that spoke for another store */
+	WorkerStats stats;
 };
 
 /* worker.c */
@@ -209,6 +212,7 @@ extern void pool_put(Worker *worker, Request *request);
 typedef struct PoolFigures
 {
 	uint32_t	waiting;		/* long requests for a thread */
+	uint32_t	at_door;		/* short ones */
 	uint32_t	searching;
 	int64_t		service_us;
 	uint64_t	expired;

@@ -57,6 +57,7 @@ finish(Request *request, const WireReply *head, Bytes body)
 	buf_put(&frame, body.data, body.len);
 	wire_frame_end(&frame, begin);
 	net_reply(request->conn, &frame);
+	stats_reply(&request->worker->stats, request->type, head->status, request->received_us);
 	request_free(request);
 }
 

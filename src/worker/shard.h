@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "hot.h"
+#include "notice.h"
 #include "records.h"
 #include "replica/replica.h"
 #include "sessions.h"
@@ -118,6 +119,7 @@ typedef struct Shard
 	Sessions   *sessions;
 	int64_t		watched_us;		/* logtime.c; the house thread's */
 	uint64_t	watched_term;	/* 0 = somebody else watches */
+	ShardNotice notice;
 	uint64_t	verify;			/* the command at hand asks for a comparison of this id; 0 = no */
 
 	/*

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/prng.h"
 #include "private.h"
 #include "status.h"
@@ -172,9 +173,9 @@ number_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* only: of these, in order; NULL = of all */
+/* people: what a placement driver knows without being told.  only: of these, in order; NULL = of all */
 static void
-add_shards(json_t *list, Shard *first, bool leaving, const uint64_t *only, size_t n)
+add_shards(json_t *list, Shard *first, bool leaving, bool people, const uint64_t *only, size_t n)
 {
 	for (Shard *s = first; s; s = s->next)
 	{
@@ -210,6 +211,11 @@ add_shards(json_t *list, Shard *first, bool leaving, const uint64_t *only, size_
 		json_object_set_new(row, "bytes", status_u64(figures.bytes));
 		if (atomic_load(&s->ingesting))
 			json_object_set_new(row, "ingesting", json_true());
+		if (people)
+		{
+			json_object_set_new(row, "generation", status_id(&s->desc.generation));
+			json_object_set_new(row, "leader_replica", status_u64(replica.leader_replica));
+		}
 		add_owed(row, s);
 		add_verified(row, s);
 		if (!leaving)
@@ -224,9 +230,9 @@ status_shards(Worker *worker, bool with_leaving)
 	json_t	   *list = json_array();
 
 	pthread_mutex_lock(&worker->lock);
-	add_shards(list, worker->shards, false, NULL, 0);
+	add_shards(list, worker->shards, false, !with_leaving, NULL, 0);
 	if (with_leaving)
-		add_shards(list, worker->leaving, true, NULL, 0);
+		add_shards(list, worker->leaving, true, false, NULL, 0);
 	pthread_mutex_unlock(&worker->lock);
 	return list;
 }
@@ -379,8 +385,8 @@ status_changed(Worker *worker, const Told *before, const Told *now, json_t *gone
 		k += nis;
 	}
 	pthread_mutex_lock(&worker->lock);
-	add_shards(list, worker->shards, false, changed, n);
-	add_shards(list, worker->leaving, true, changed, n);
+	add_shards(list, worker->shards, false, false, changed, n);
+	add_shards(list, worker->leaving, true, false, changed, n);
 	pthread_mutex_unlock(&worker->lock);
 	free(changed);
 	return list;
@@ -425,6 +431,19 @@ status_refusal_json(VtStatus status)
 	return text_of(reply);
 }
 
+/* The last warnings and errors. */
+static json_t *
+json_recent(void)
+{
+	char		lines[LOG_RECENT][LOG_RECENT_SIZE];
+	int			n = log_recent(lines);
+	json_t	   *list = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_string(lines[i]));
+	return list;
+}
+
 /* Ticks of Raft's clock by how late they came. */
 static json_t *
 json_ticks(const ReplicaHostFigures *raft)
@@ -449,6 +468,8 @@ status_answer_json(Worker *worker, Bytes question)
 	const char *op = json_string_value(json_object_get(asked, "op"));
 	bool		known = op && strcmp(op, "status") == 0;
 	ReplicaHostFigures raft;
+	int64_t		beat_us = atomic_load(&worker->stats.beat_us);
+	const char *stalled = replica_host_stalled(worker->host);
 	json_t	   *reply;
 
 	json_decref(asked);
@@ -460,7 +481,21 @@ status_answer_json(Worker *worker, Bytes question)
 	json_object_set_new(reply, "cluster", status_id(&worker->cluster));
 	json_object_set_new(reply, "version", json_string(WORKER_VERSION));
 	json_object_set_new(reply, "uptime_ms", json_integer((clock_now_us() - worker->started_us) / 1000));
+	json_object_set_new(reply, "role", json_string(worker->options.role ? worker->options.role : "data"));
+	json_object_set_new(reply, "labels", json_string(worker->options.labels ? worker->options.labels : ""));
+	json_object_set_new(reply, "endpoint", json_string(worker->options.advertise));
+	json_object_set_new(reply, "pd", json_string(worker->options.pd));
+	json_object_set_new(reply, "registered", json_boolean(atomic_load(&worker->stats.registered)));
+	json_object_set_new(reply, "heartbeat_ms", json_integer(beat_us ? (clock_now_us() - beat_us) / 1000 : -1));
+	json_object_set_new(reply, "health", json_string(stalled ? stalled : "ok"));
 	json_object_set_new(reply, "memory", status_u64(atomic_load(&worker->memory)));
+	json_object_set_new(reply, "memory_limit", status_u64(worker->options.memory_limit));
+	json_object_set_new(reply, "disk_free", status_u64(atomic_load(&worker->stats.disk_free)));
+	json_object_set_new(reply, "disk_reserve", status_u64(worker->options.disk_reserve));
+	json_object_set_new(reply, "disk_full", json_boolean(atomic_load(&worker->disk_low)));
+	if (worker->options.tls)
+		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(worker->options.tls)));
+	json_object_set_new(reply, "recent", json_recent());
 	json_object_set_new(reply, "searches", json_searches(worker));
 	json_object_set_new(reply, "shards", status_shards(worker, false));
 	json_object_set_new(reply, "broken", status_broken(worker));

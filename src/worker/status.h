@@ -15,7 +15,7 @@
 extern json_t *status_u64(uint64_t v);	/* as a decimal string */
 extern json_t *status_id(const VtId *id);
 
-/* with_leaving: also what waits to be closed or dropped. */
+/* with_leaving: for a placement driver, also what waits to be closed or dropped; else for people. */
 extern json_t *status_shards(Worker *worker, bool with_leaving);
 extern json_t *status_broken(Worker *worker);
 

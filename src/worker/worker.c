@@ -290,6 +290,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (worker->options.session_ms == 0)
 		worker->options.session_ms = SESSION_MS;
 	worker->started_us = clock_now_us();
+	atomic_store(&worker->stats.turned_us, worker->started_us);
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->chores_ready, NULL);
