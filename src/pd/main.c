@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/settings.h"
 #include "pd.h"
+#include "window.h"
 
 #define PD_REPLICAS_MAX 5
 
@@ -37,6 +39,8 @@ static Setting settings[] = {
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
+	{.name = "http", .help = "where to answer monitoring: PORT (of 127.0.0.1), ADDRESS:PORT or unix:PATH", .fallback = ""},
+	{.name = "http_open", .help = "on: http may be an address that other machines reach; there is no TLS and nobody is asked who he is", .fallback = "off"},
 	{.name = "death_fd", .help = "stop when this inherited pipe is closed", .fallback = "", .low = 0, .high = 1 << 20},
 	{.name = "log_level", .help = "debug, info, warn or error", .fallback = "info"},
 };
@@ -65,6 +69,9 @@ open_tls(NetTls **out, VtError *err)
 	return net_tls_open(&files, WIRE_ROLE_PD, out, err);
 }
 
+/* Where monitoring finds the driver; NULL: it is not there yet. */
+static Pd  *_Atomic shown;
+
 int
 main(int argc, char **argv)
 {
@@ -76,6 +83,7 @@ main(int argc, char **argv)
 	Store	   *log;
 	Store	   *rows;
 	Pd		   *pd;
+	HttpServer *window = NULL;
 	VtError		err = {0};
 	char		path[4096];
 	bool		help;
@@ -132,13 +140,17 @@ main(int argc, char **argv)
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
 	if (open_tls(&options.tls, &err) != VT_OK)
 		return fail(&err);
+	if (http_start_as_set(get("http"), get("http_open"), pd_pages, PD_PAGES, &shown, &window, &err) != VT_OK)
+		return fail(&err);
 	if (pd_start(log, rows, &options, &pd, &err) != VT_OK)
 		return fail(&err);
+	atomic_store(&shown, pd);
 	log_info("ready on %s", get("listen")->text);
 
 	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1,
 										  pd_reload, pd));
 	daemon_stop_within(5);
+	http_stop(window);
 	pd_stop(pd);
 	net_tls_free(options.tls);
 	store_close(rows);

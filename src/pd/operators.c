@@ -114,6 +114,14 @@ is_same_plan(const Plan *a, const Plan *b)
 		a->child == b->child && a->chosen == b->chosen;
 }
 
+const char *const ending_names[ENDINGS] = {"done", "undone", "given_up", "cancelled"};
+
+const char *
+operator_name(PlanKind kind)
+{
+	return kinds[kind].name;
+}
+
 /* What was noted before stays; what has ended is forgotten. */
 static void
 note_operators(Pd *pd)

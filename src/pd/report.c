@@ -273,8 +273,8 @@ op_shards(Pd *pd, Question *q)
 	}
 }
 
-void
-op_status(Pd *pd, Question *q)
+json_t *
+json_status(Pd *pd)
 {
 	json_t	   *reply = json_object();
 	Replica    *replica = atomic_load(&pd->replica);
@@ -298,5 +298,11 @@ op_status(Pd *pd, Question *q)
 	if (pd->options.tls)
 		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(pd->options.tls)));
 	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));
-	answer(q, VT_OK, reply, NULL);
+	return reply;
+}
+
+void
+op_status(Pd *pd, Question *q)
+{
+	answer(q, VT_OK, json_status(pd), NULL);
 }

@@ -281,16 +281,6 @@ send_away(Pd *pd)
 	}
 }
 
-/* Do we lead, in which term? */
-static uint64_t
-reign(Pd *pd)
-{
-	uint64_t	term = 0;
-
-	pd->leads = is_leader(pd, &term);
-	return term;
-}
-
 /*
  * Time goes on; the catalog's lock is held.  When we begin to lead nothing is known of
  * the stores, and what was known in an earlier reign is old, also when nobody noticed
@@ -407,12 +397,15 @@ service_main(void *arg)
 	{
 		bool		stopping;
 		Question   *list = take_questions(pd, due, &stopping);
-		uint64_t	term;
+		uint64_t	term = 0;
+		bool		leads;
 
 		if (stopping)
 			return NULL;
-		term = reign(pd);
+		atomic_store(&pd->turned_us, clock_now_us());
+		leads = is_leader(pd, &term);
 		pthread_mutex_lock(&pd->catalog->lock);
+		pd->leads = leads;
 		pd_pass_time(pd, term, clock_now_us());
 		if (pd->leads && vt_id_is_zero(&pd->catalog->meta.cluster))
 			pd->leads = found_cluster(pd) == VT_OK;
@@ -422,6 +415,7 @@ service_main(void *arg)
 			Question   *q = list;
 
 			list = q->next;
+			pd->questions++;
 			pd_pass_time(pd, term, clock_now_us());
 			if (q->body)
 				handle(pd, q);
@@ -433,6 +427,7 @@ service_main(void *arg)
 			}
 		}
 		look_around(pd);
+		replica_links_look(pd->links);
 		if (pd->leads)
 			due = look_again(pd);
 		else
@@ -474,6 +469,7 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 	}
 	pthread_mutex_lock(&pd->lock);
 	full = pd->queued >= QUEUE_MAX || pd->stopping;
+	pd->turned_away += full;
 	if (!full)
 	{
 		*pd->queue_end = q;
@@ -637,6 +633,7 @@ pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *e
 		pd->options.advertise = pd->options.expose ? pd->options.expose : pd->options.listen;
 	pd->commit = commit;
 	pd->started_us = clock_now_us();
+	atomic_store(&pd->turned_us, pd->started_us);
 	pd->queue_end = &pd->queue;
 	pthread_mutex_init(&pd->lock, NULL);
 	cond_init(&pd->ready);

@@ -213,6 +213,18 @@ typedef struct Operator
 	int64_t		progress_us;
 } Operator;
 
+/* How one ended. */
+typedef enum Ending
+{
+	ENDING_DONE,
+	ENDING_UNDONE,				/* it was not needed any more */
+	ENDING_GIVEN_UP,			/* it did not come on */
+	ENDING_CANCELLED,
+	ENDINGS
+} Ending;
+
+extern const char *const ending_names[ENDINGS];
+
 /* A store that is not to be chosen for a shard until then */
 #define SHUNNED_MAX 256
 typedef struct Shunned
@@ -266,7 +278,13 @@ struct Pd
 	Question   *queue;
 	Question  **queue_end;
 	size_t		queued;
+	uint64_t	turned_away;	/* for want of room */
 	bool		stopping;
+
+	/* For monitoring (window.c); under the catalog's lock but for the first */
+	atomic_llong turned_us;		/* a round began last */
+	uint64_t	questions;
+	uint64_t	ended[PLAN_KINDS][ENDINGS];	/* operators, in all reigns of this process */
 
 	/* The service thread's */
 	int64_t		now_us;
@@ -596,6 +614,7 @@ extern void op_collections(Pd *pd, Question *q);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_shards(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
+extern json_t *json_status(Pd *pd);
 extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);
 extern uint32_t voters_up(Pd *pd, const CatalogShard *shard);
 extern const char *store_state(Pd *pd, const CatalogStore *store);
@@ -604,6 +623,7 @@ extern const char *collection_state(const CatalogCollection *c);
 /* operators.c */
 extern void op_operators(Pd *pd, Question *q);
 extern void operators_look(Pd *pd);
+extern const char *operator_name(PlanKind kind);
 
 /* stall.c */
 extern void stalls_look(Pd *pd);
