@@ -20,6 +20,7 @@ typedef struct Ctl
 	int			timeout_ms;
 	bool		as_json;
 	char	  **words;			/* the command's arguments */
+	const char *endpoint;		/* ask this process, and no other; NULL = the placement driver */
 	const char *apply;			/* unsafe-recover: this plan; NULL = show what would be done */
 } Ctl;
 
@@ -35,6 +36,11 @@ extern void ctl_print(json_t *answer);
 
 /* A command that failed: says so; the exit status. */
 extern int	ctl_failed(const char *command, const VtError *err);
+
+/* alone.c: the status of the process at ctl->endpoint; NULL = none, or a no */
+extern json_t *alone_ask(Ctl *ctl, VtError *err);
+extern bool alone_is_worker(json_t *answer);
+extern void alone_print(json_t *answer);	/* of a worker, for people */
 
 /* check.c, dump.c, expose.c, recover.c: their commands; the exit status */
 extern int	check_main(Ctl *ctl);

@@ -97,7 +97,7 @@ typedef struct Command
 
 static const Command commands[] = {
 	{.name = "status", .rows = "pds", .columns = pd_columns, .head = status_columns,
-		.help = "the placement driver that answers first, and what it knows of the others"},
+		.help = "the placement driver that answers first, and what it knows of the others; with --endpoint one process"},
 	{.name = "check", .help = "what is wrong and what to do about it; exit status 0 nothing, 1 warnings, 2 critical", .run = check_main},
 	{.name = "pds", .rows = "pds", .columns = pd_columns, .help = "the placement drivers as their leader sees them"},
 	{.name = "add-pd", .arguments = {{.name = "endpoint", .kind = ARGUMENT_ENDPOINT}}, .help = "make a placement driver that waits there one of them",
@@ -149,15 +149,17 @@ static void
 help(FILE *out)
 {
 	fprintf(out, "vectronctl asks the cluster's placement driver.\n\n"
-			"  vectronctl [--pd ENDPOINTS] [--json] [--timeout MS] COMMAND [ARGUMENT]\n\n"
+			"  vectronctl [--pd ENDPOINTS] [--json] [--timeout MS] COMMAND [ARGUMENT]\n"
+			"  vectronctl --endpoint ENDPOINT [--json] [--timeout MS] status\n\n"
 			"  --pd ENDPOINTS        unix:/path or tcp://address:port, comma-separated\n"
+			"  --endpoint ENDPOINT   one worker or placement driver, asked by itself, also when no driver leads\n"
 			"  --tls-ca-file FILE    whom to believe over tcp\n"
 			"  --tls-cert-file FILE  an admin's certificate, and\n"
 			"  --tls-key-file FILE   its key\n"
 			"  --json                the answer as it came\n"
 			"  --apply PLAN          of unsafe-recover: do what this plan says; without it nothing is changed (--dry-run)\n"
 			"  --timeout MS          how long to wait for it (%d)\n\n"
-			"The first four may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
+			"All of --pd and --tls-... may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
 			"and so on.  Exit status: 0 done, 1 refused or not reached, 2 misused; of check and expose see there\n"
 			"(docs/cluster.md).\n\n", TIMEOUT_MS);
 	for (size_t i = 0; i < NCOMMANDS; i++)
@@ -241,6 +243,22 @@ run(Ctl *ctl, const Command *command, json_t *question)
 	return 0;
 }
 
+static int
+run_alone(Ctl *ctl, const Command *command)
+{
+	VtError		err = {0};
+	json_t	   *answer = alone_ask(ctl, &err);
+
+	if (!answer)
+		return ctl_failed(command->name, &err);
+	if (alone_is_worker(answer) && !ctl->as_json)
+		alone_print(answer);
+	else
+		show(command, answer, ctl->as_json);
+	json_decref(answer);
+	return 0;
+}
+
 /* How many arguments a command takes, at least and at most. */
 static void
 arguments_of(const Command *command, int *least, int *most)
@@ -258,6 +276,7 @@ main(int argc, char **argv)
 {
 	static const struct option flags[] = {
 		{"pd", required_argument, NULL, 'p'},
+		{"endpoint", required_argument, NULL, 'e'},
 		{"json", no_argument, NULL, 'j'},
 		{"apply", required_argument, NULL, 'y'},
 		{"dry-run", no_argument, NULL, 'n'},
@@ -278,6 +297,7 @@ main(int argc, char **argv)
 		.timeout_ms = TIMEOUT_MS
 	};
 	const Command *command = NULL;
+	Endpoint	endpoint;
 	json_t	   *question;
 	VtError		err = {0};
 	bool		wants_help = false;
@@ -306,6 +326,9 @@ main(int argc, char **argv)
 				break;
 			case 'k':
 				ctl.options.tls.key_file = optarg;
+				break;
+			case 'e':
+				ctl.endpoint = optarg;
 				break;
 			case 'j':
 				ctl.as_json = true;
@@ -358,6 +381,12 @@ main(int argc, char **argv)
 	if (argc - optind < least)
 		return misused("%s needs %s", command->name, least == 1 ? "an argument" : "more arguments");
 	ctl.words = argv + optind;
+	if (ctl.endpoint && strcmp(command->name, "status") != 0)
+		return misused("--endpoint is for status, not for %s", command->name);
+	if (ctl.endpoint && endpoint_parse(ctl.endpoint, &endpoint, NULL) != VT_OK)
+		return misused("\"%s\" is no unix:/path or tcp://address:port", ctl.endpoint);
+	if (ctl.endpoint)
+		return run_alone(&ctl, command);
 	if (!ctl.options.pd_endpoints || !*ctl.options.pd_endpoints)
 		return misused("nobody said where the placement driver is (--pd)");
 	for (int i = 0; i < argc - optind; i++)

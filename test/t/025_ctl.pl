@@ -1,7 +1,8 @@
-# What a person asks the cluster without PostgreSQL: vectronctl.
+# What a person asks the cluster without PostgreSQL: vectronctl, and what monitoring does.
 
 use strict;
 use warnings;
+use IO::Socket::UNIX;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -10,8 +11,9 @@ use Test::More;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
-$cluster->start_pd;
-$cluster->start_worker($_) for 1, 2;
+my %http = map { $_ => $cluster->endpoint("$_.http") } 'pd', 'worker1', 'worker2';
+$cluster->start_pd('--http', $http{pd});
+$cluster->start_worker($_, '--http', $http{"worker$_"}) for 1, 2;
 my $pd = $cluster->pd_endpoint;
 
 sub ctl
@@ -89,5 +91,105 @@ is($status, 0, 'help');
 like($out, qr/undrain store/, 'has all commands');
 ($status, $out, $err) = ctl('drain', '--help');
 like($out, qr/\A *drain store .*\n\z/, 'or one');
+
+# The pages for monitoring.
+sub page
+{
+	my ($of, $path) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => substr($http{$of}, 5)) or die "no socket of $of: $!";
+	local $/;
+	$socket->print("GET $path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	my $answer = <$socket>;
+	my ($head, $body) = split /\r\n\r\n/, $answer, 2;
+	$head =~ m{^HTTP/1.1 (\d+) } or die "no answer: $answer";
+	return ($1, $body);
+}
+
+# Each sample belongs to a family that was told before it, once, and is a number.
+sub samples
+{
+	my ($text, $what) = @_;
+	my (%types, %samples, @faults);
+	foreach my $line (split /\n/, $text)
+	{
+		if ($line =~ /^# TYPE (\w+) (counter|gauge|histogram)$/)
+		{
+			push @faults, $line if $types{$1}++;
+		}
+		elsif ($line =~ /^# HELP (\w+) .*\.$/) { push @faults, $line if $types{$1}; }
+		elsif ($line =~ /^(\w+?)((?:_bucket|_sum|_count)?)(\{(?:\w+="[^"\\]*",?)+\})? (\d+(?:\.\d+)?)$/)
+		{
+			push @faults, $line unless $types{$1} || $types{"$1$2"};
+			push @faults, $line if exists $samples{$1 . $2 . ($3 // '')};
+			$samples{$1 . $2 . ($3 // '')} = $4;
+		}
+		else { push @faults, $line; }
+	}
+	is_deeply(\@faults, [], "$what: Prometheus can read it") or diag join "\n", @faults;
+	return \%samples;
+}
+
+$node->safe_psql('postgres', 'SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> \'[7,1,2]\' LIMIT 3');
+foreach my $of (sort keys %http)
+{
+	($status, $out) = page($of, '/healthz');
+	like("$status $out", qr/^200 ok/, "$of is healthy");
+	($status, $out) = page($of, '/readyz');
+	like("$status $out", qr/^200 ok/, "$of is ready");
+	($status, $out) = page($of, '/nothing');
+	is($status, 404, "$of has no other page");
+}
+my $driver = samples((page('pd', '/metrics'))[1], 'a placement driver');
+is($driver->{'vectron_pd_leads'}, 1, 'it leads');
+is($driver->{'vectron_pd_stores{state="up"}'}, 2, 'it knows of two workers');
+is($driver->{'vectron_pd_shards'}, 2, 'and of two shards');
+is($driver->{'vectron_pd_shards_at_risk{why="majority_lost"}'}, 0, 'of which none is lost');
+my %sum;
+foreach my $of ('worker1', 'worker2')
+{
+	my $worker = samples((page($of, '/metrics'))[1], $of);
+	$sum{$_} += $worker->{$_} foreach keys %$worker;
+}
+is($sum{'vectron_worker_shards{state="leading"}'}, 2, 'both shards are led');
+is($sum{'vectron_worker_records'}, 100, 'there are the records');
+cmp_ok($sum{'vectron_worker_write_seconds_count'}, '>=', 2, 'writes were timed');
+cmp_ok($sum{'vectron_worker_search_seconds_count'}, '>=', 2, 'and searches');
+cmp_ok($sum{'vectron_raft_log_write_seconds_count'}, '>=', 2, 'and writes of the log');
+cmp_ok($sum{'vectron_raft_applied_total'}, '>=', 2, 'entries were applied');
+is(decode_json((page('pd', '/status'))[1])->{role}, 'leader', 'the driver\'s status is JSON');
+
+# A worker by itself, also when there is no placement driver.
+$cluster->stop('pd');
+my ($mine) = grep { $_->{shards} && @{ $_->{shards} } } map { decode_json((page($_, '/status'))[1]) } 'worker1', 'worker2';
+($status, $out, $err) = ctl('--endpoint', $mine->{endpoint}, '--json', 'status');
+is($status, 0, 'a worker is asked') or diag $err;
+is(decode_json($out)->{store}, $mine->{store}, 'and says who it is');
+($status, $out, $err) = ctl('--endpoint', $mine->{endpoint}, 'status');
+like($out, qr/^store +$mine->{store}\n.*^health +ok\n.*^disk_free +[\d.]+ [MGT]iB\n/ms, 'with its disk and health');
+like($out, qr/^ *$mine->{shards}[0]{shard} +$generation +\d+ +leader /m, 'and its shards');
+my ($ready) = page('worker1', '/readyz');
+is($ready, 200, 'it stays ready without a driver');
+for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	($status, $out, $err) = ctl('--endpoint', $mine->{endpoint}, 'status');
+	last if $out =~ /last warnings/;
+	Time::HiRes::usleep(100_000);
+}
+like($out, qr/its last warnings and errors:\n.*WARN worker placement driver/s, 'and says what it complained of');
+($status, $out, $err) = ctl('--endpoint', $mine->{endpoint}, 'workers');
+like("$status $err", qr/^2 .*--endpoint is for status/, 'nothing else is asked of one process');
+$cluster->start_pd('--http', $http{pd});
+($status, $out, $err) = ctl('--endpoint', $pd, 'status');
+like("$status $out", qr/^0 cluster .*^uptime_ms/ms, 'a placement driver is asked by itself, too');
+
+# Only this machine, unless somebody says otherwise.
+foreach my $program ('vectron-pd', 'vectron-worker')
+{
+	my @rest = $program eq 'vectron-worker' ? ('--pd', $pd) : ();
+	($out, $err) = ('', '');
+	ok(!IPC::Run::run([ $program, '--data', $cluster->data('x'), '--listen', $cluster->endpoint('x'), @rest,
+		'--http', '0.0.0.0:9464' ], '>', \$out, '2>', \$err), "$program does not listen for everybody unasked");
+	like($err, qr/http_open/, 'and names the setting');
+}
 $node->stop;
 done_testing();
