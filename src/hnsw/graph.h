@@ -10,6 +10,8 @@
  *
  * so that what is needed at different times lies apart and each row can be
  * aligned.  (Vectors may be in a mapped file instead: vectors.c.)  Address of a row = chunk + offset of the section + row * stride.
+ * Long rows of codes begin with a line of the cache, and Meta and Life lie in what is free behind each, if
+ * they fit: memory_lay_out() says so by their offsets and strides.
  * Vectors, of floats or of halves, are padded with zeros to a multiple of 16 numbers, so kernels have no tail.
  *
  * Links.  A list is an array of slots ended by HNSW_NO_SLOT or by its length;
@@ -157,21 +159,24 @@ struct Hnsw
 	const Kernels *kernels;
 	uint32_t	dim16;			/* numbers of a row: dim rounded up to 16 */
 	bool		halves;			/* they are halves, else floats */
-	uint32_t	dim64;			/* bytes a code kernel reads */
+	uint32_t	dim64;			/* bytes of a query's part for the code kernels */
 	uint32_t	m0;
 	bool		coded;
 	uint32_t	shift;			/* a chunk has 1 << shift slots */
 	uint32_t	mask;
 	size_t		vec_row;		/* bytes of a vector */
 	size_t		code_stride;
-	size_t		code_params;	/* offset of CodeParams in a row of codes */
+	size_t		code_params;	/* offset of CodeParams in a row of codes, and what kernels read of the codes */
+	size_t		code_row;		/* bytes of it that are written once; behind them may be Meta and Life */
 	uint32_t	row_lines;		/* of the caches: what a walk reads of a row */
 	size_t		vec_off;		/* sections of a chunk */
 	size_t		code_off;
 	size_t		link_off;
 	size_t		life_off;
+	size_t		life_stride;
 	size_t		head_off;
 	size_t		meta_off;
+	size_t		meta_stride;
 	size_t		chunk_size;
 	size_t		slot_bytes;		/* of a slot in all sections */
 	double		level_factor;
@@ -281,7 +286,7 @@ static inline bool
 graph_same_row(const Hnsw *h, uint32_t a, uint32_t b)
 {
 	return memcmp(graph_row(h, a), graph_row(h, b),
-				  h->coded ? h->code_params + sizeof(CodeParams) : h->vec_row) == 0;
+				  h->coded ? h->code_row : h->vec_row) == 0;
 }
 
 static inline atomic_uint *
@@ -293,13 +298,13 @@ graph_ground(const Hnsw *h, uint32_t slot)
 static inline Life *
 graph_life(const Hnsw *h, uint32_t slot)
 {
-	return (Life *) (graph_chunk(h, slot) + h->life_off) + (slot & h->mask);
+	return (Life *) (graph_chunk(h, slot) + h->life_off + (size_t) (slot & h->mask) * h->life_stride);
 }
 
 static inline Meta *
 graph_meta(const Hnsw *h, uint32_t slot)
 {
-	return (Meta *) (graph_chunk(h, slot) + h->meta_off) + (slot & h->mask);
+	return (Meta *) (graph_chunk(h, slot) + h->meta_off + (size_t) (slot & h->mask) * h->meta_stride);
 }
 
 /* The links of a node on a level and how many there can be; NULL: none. */

@@ -10,8 +10,8 @@
  * by vec_distance() in the end.  So the float kernels may round as they like;
  * the code kernel adds integers and gives the same on every CPU.
  *
- * Rows of floats or halves are padded with zeros to a multiple of 16 of them, rows of codes may be
- * followed by anything up to a multiple of 64: the query has zeros there.
+ * Rows of floats or halves are padded with zeros to a multiple of 16 of them.  Rows of codes are read to their
+ * end and no further, since others may write what stands behind them; the query has zeros up to a multiple of 64.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +34,7 @@ typedef struct FloatKernels
 	FloatKernel l1;
 } FloatKernels;
 
-/* out[i] = high_scale * sum(high * code) + low_scale * sum(low * code), over len bytes */
+/* out[i] = high_scale * sum(high * code) + low_scale * sum(low * code), over len bytes, a multiple of 4 */
 typedef struct CodeQuery
 {
 	const int8_t *high;
@@ -79,7 +79,7 @@ typedef struct Split
 /* len floats, a multiple of 16, into two parts of as many bytes. */
 typedef Split (*SplitKernel) (const float *vector, uint32_t len, int8_t *high, int8_t *low);
 
-/* len codes, a multiple of 64: code = 4 * high + low. */
+/* len codes, a multiple of 4: code = 4 * high + low.  Writes zeros behind, at most up to a multiple of 64. */
 typedef void (*UnpackKernel) (const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low);
 
 typedef struct Kernels

@@ -155,45 +155,70 @@ fold_int(__m256i eight)
 	return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
+/* n codes, a multiple of 4 below 32, and zeros. */
+AVX2_ONLY_INLINE __m256i
+load_some(const uint8_t *codes, uint32_t n)
+{
+	const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+	__m256i		mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int) (n / 4)), places);
+
+	return _mm256_maskload_epi32((const int *) codes, mask);
+}
+
+/* Sums of the products of two rows with the query's parts. */
+typedef struct CodeSums
+{
+	__m256i		ha;
+	__m256i		hb;
+	__m256i		la;
+	__m256i		lb;
+} CodeSums;
+
+/* 32 codes of each row, the i-th and on. */
+AVX2_INLINE void
+code_add(CodeSums *sums, const CodeQuery *query, uint32_t i, __m256i a, __m256i b)
+{
+	__m256i		high = _mm256_load_si256((const __m256i *) (query->high + i));
+	__m256i		low = _mm256_load_si256((const __m256i *) (query->low + i));
+
+	sums->ha = code_step(sums->ha, a, high);
+	sums->la = code_step(sums->la, a, low);
+	sums->hb = code_step(sums->hb, b, high);
+	sums->lb = code_step(sums->lb, b, low);
+}
+
 AVX2 static void
 code_avx2(const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
 {
-	uint32_t	r = 0;
+	const uint32_t whole = len / 32 * 32;
 
-	for (; r < n; r += 2)
+	for (uint32_t r = 0; r < n; r += 2)
 	{
 		const uint8_t *a = rows[r];
 		const uint8_t *b = rows[r + 1 < n ? r + 1 : r];
 		const uint8_t *na = KERNEL_NEXT(rows, n, r);
 		const uint8_t *nb = KERNEL_NEXT(rows, n, r + 1);
-		__m256i		ha = _mm256_setzero_si256();
-		__m256i		hb = ha;
-		__m256i		la = ha;
-		__m256i		lb = ha;
+		const __m256i zero = _mm256_setzero_si256();
+		CodeSums	sums = {zero, zero, zero, zero};
 
-		for (uint32_t i = 0; i < len; i += 32)
+		for (uint32_t i = 0; i < whole; i += 32)
 		{
-			__m256i		high = _mm256_load_si256((const __m256i *) (query->high + i));
-			__m256i		low = _mm256_load_si256((const __m256i *) (query->low + i));
-			__m256i		x = _mm256_loadu_si256((const __m256i *) (a + i));
-			__m256i		y = _mm256_loadu_si256((const __m256i *) (b + i));
-
 			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
 			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
-			ha = code_step(ha, x, high);
-			la = code_step(la, x, low);
-			hb = code_step(hb, y, high);
-			lb = code_step(lb, y, low);
+			code_add(&sums, query, i, _mm256_loadu_si256((const __m256i *) (a + i)),
+					 _mm256_loadu_si256((const __m256i *) (b + i)));
 		}
-		for (uint32_t i = len; i < query->row_bytes; i += 64)
+		for (uint32_t i = whole; i < query->row_bytes; i += 64)
 		{
 			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
 			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
 		}
-		out[r] = query->high_scale * (float) fold_int(ha) + query->low_scale * (float) fold_int(la);
+		if (whole < len)
+			code_add(&sums, query, whole, load_some(a + whole, len - whole), load_some(b + whole, len - whole));
+		out[r] = query->high_scale * (float) fold_int(sums.ha) + query->low_scale * (float) fold_int(sums.la);
 		if (r + 1 < n)
-			out[r + 1] = query->high_scale * (float) fold_int(hb) +
-				query->low_scale * (float) fold_int(lb);
+			out[r + 1] = query->high_scale * (float) fold_int(sums.hb) +
+				query->low_scale * (float) fold_int(sums.lb);
 	}
 }
 
@@ -349,7 +374,7 @@ unpack_avx2(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 {
 	for (uint32_t i = 0; i < len; i += 32)
 	{
-		__m256i		x = _mm256_loadu_si256((const __m256i *) (codes + i));
+		__m256i		x = len - i >= 32 ? _mm256_loadu_si256((const __m256i *) (codes + i)) : load_some(codes + i, len - i);
 
 		_mm256_store_si256((__m256i *) (high + i),
 						   _mm256_and_si256(_mm256_srli_epi16(x, 2), _mm256_set1_epi8(63)));

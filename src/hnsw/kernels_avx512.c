@@ -144,12 +144,44 @@ code_step_vnni(__m512i sum, __m512i codes, __m512i part)
 	return _mm512_dpbusd_epi32(sum, codes, part);
 }
 
+/* Sums of the products of four rows with the query's parts. */
+typedef struct CodeSums
+{
+	__m512i		ha;
+	__m512i		hb;
+	__m512i		hc;
+	__m512i		hd;
+	__m512i		la;
+	__m512i		lb;
+	__m512i		lc;
+	__m512i		ld;
+} CodeSums;
+
+/* 64 codes of each row, the i-th and on. */
+AVX512_INLINE void
+code_add(CodeStep step, CodeSums *sums, const CodeQuery *query, uint32_t i, __m512i a, __m512i b, __m512i c, __m512i d)
+{
+	__m512i		high = _mm512_load_si512(query->high + i);
+	__m512i		low = _mm512_load_si512(query->low + i);
+
+	sums->ha = step(sums->ha, a, high);
+	sums->la = step(sums->la, a, low);
+	sums->hb = step(sums->hb, b, high);
+	sums->lb = step(sums->lb, b, low);
+	sums->hc = step(sums->hc, c, high);
+	sums->lc = step(sums->lc, c, low);
+	sums->hd = step(sums->hd, d, high);
+	sums->ld = step(sums->ld, d, low);
+}
+
 /* step is known where this is inlined. */
 AVX512_INLINE void
 code_rows(CodeStep step, const CodeQuery *query, const uint8_t *const *rows, uint32_t n, uint32_t len, float *out)
 {
 	const __m128 high_scale = _mm_set1_ps(query->high_scale);
 	const __m128 low_scale = _mm_set1_ps(query->low_scale);
+	const uint32_t whole = len / 64 * 64;
+	const __mmask64 rest = ((__mmask64) 1 << (len - whole)) - 1;
 
 	for (uint32_t r = 0; r < n; r += 4)
 	{
@@ -163,53 +195,38 @@ code_rows(CodeStep step, const CodeQuery *query, const uint8_t *const *rows, uin
 		const uint8_t *nb = KERNEL_NEXT(rows, n, r + 1);
 		const uint8_t *nc = KERNEL_NEXT(rows, n, r + 2);
 		const uint8_t *nd = KERNEL_NEXT(rows, n, r + 3);
-		__m512i		ha = _mm512_setzero_si512();
-		__m512i		hb = ha;
-		__m512i		hc = ha;
-		__m512i		hd = ha;
-		__m512i		la = ha;
-		__m512i		lb = ha;
-		__m512i		lc = ha;
-		__m512i		ld = ha;
+		const __m512i zero = _mm512_setzero_si512();
+		CodeSums	sums = {zero, zero, zero, zero, zero, zero, zero, zero};
 		float		four[4];
-		__m128		sums;
+		__m128		scores;
 
-		for (uint32_t i = 0; i < len; i += 64)
+		for (uint32_t i = 0; i < whole; i += 64)
 		{
-			__m512i		high = _mm512_load_si512(query->high + i);
-			__m512i		low = _mm512_load_si512(query->low + i);
-			__m512i		x = _mm512_loadu_si512(a + i);
-
 			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
-			ha = step(ha, x, high);
-			la = step(la, x, low);
-			x = _mm512_loadu_si512(b + i);
 			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
-			hb = step(hb, x, high);
-			lb = step(lb, x, low);
-			x = _mm512_loadu_si512(c + i);
 			_mm_prefetch((const char *) (nc + i), _MM_HINT_T0);
-			hc = step(hc, x, high);
-			lc = step(lc, x, low);
-			x = _mm512_loadu_si512(d + i);
 			_mm_prefetch((const char *) (nd + i), _MM_HINT_T0);
-			hd = step(hd, x, high);
-			ld = step(ld, x, low);
+			code_add(step, &sums, query, i, _mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i),
+					 _mm512_loadu_si512(c + i), _mm512_loadu_si512(d + i));
 		}
-		for (uint32_t i = len; i < query->row_bytes; i += 64)
+		for (uint32_t i = whole; i < query->row_bytes; i += 64)
 		{
 			_mm_prefetch((const char *) (na + i), _MM_HINT_T0);
 			_mm_prefetch((const char *) (nb + i), _MM_HINT_T0);
 			_mm_prefetch((const char *) (nc + i), _MM_HINT_T0);
 			_mm_prefetch((const char *) (nd + i), _MM_HINT_T0);
 		}
-		sums = _mm_add_ps(_mm_mul_ps(high_scale, four_sums(ha, hb, hc, hd)),
-						  _mm_mul_ps(low_scale, four_sums(la, lb, lc, ld)));
+		if (rest)
+			code_add(step, &sums, query, whole, _mm512_maskz_loadu_epi8(rest, a + whole),
+					 _mm512_maskz_loadu_epi8(rest, b + whole), _mm512_maskz_loadu_epi8(rest, c + whole),
+					 _mm512_maskz_loadu_epi8(rest, d + whole));
+		scores = _mm_add_ps(_mm_mul_ps(high_scale, four_sums(sums.ha, sums.hb, sums.hc, sums.hd)),
+							_mm_mul_ps(low_scale, four_sums(sums.la, sums.lb, sums.lc, sums.ld)));
 		if (left == 4)
-			_mm_storeu_ps(out + r, sums);
+			_mm_storeu_ps(out + r, scores);
 		else
 		{
-			_mm_storeu_ps(four, sums);
+			_mm_storeu_ps(four, scores);
 			for (uint32_t i = 0; i < left; i++)
 				out[r + i] = four[i];
 		}
@@ -308,7 +325,8 @@ unpack_avx512(const uint8_t *codes, uint32_t len, int8_t *high, int8_t *low)
 {
 	for (uint32_t i = 0; i < len; i += 64)
 	{
-		__m512i		x = _mm512_loadu_si512(codes + i);
+		__mmask64	some = len - i >= 64 ? UINT64_MAX : ((__mmask64) 1 << (len - i)) - 1;
+		__m512i		x = _mm512_maskz_loadu_epi8(some, codes + i);
 
 		_mm512_store_si512(high + i, _mm512_and_si512(_mm512_srli_epi16(x, 2), _mm512_set1_epi8(63)));
 		_mm512_store_si512(low + i, _mm512_and_si512(x, _mm512_set1_epi8(3)));

@@ -26,6 +26,7 @@
 #define CHUNK_SHIFT_MIN 6
 #define CHUNK_SHIFT_MAX 16
 #define PAGE ((size_t) 4096)
+#define LONG_ROW 512			/* dimensions from which on rows of codes begin with a line of the cache */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25		/* Linux 6.1; refused before, without harm */
 #endif
@@ -44,6 +45,9 @@ memory_lay_out(Hnsw *h)
 	size_t		vec_bytes;		/* of it in a chunk */
 	size_t		at = 0;
 	size_t		slots;
+	size_t		behind;			/* offset in a row of codes */
+	bool		meta_behind;
+	bool		life_behind;
 
 	h->dim16 = (uint32_t) round_up(opt->dim, 16);
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
@@ -51,23 +55,20 @@ memory_lay_out(Hnsw *h)
 	h->coded = opt->codes == HNSW_CODES_INT8;
 	h->halves = opt->element == VEC_FLOAT16;
 	h->vec_row = (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
-	vec_bytes = h->vec_row;
+	vec_bytes = opt->vectors ? 0 : h->vec_row;
 	if (h->coded)
 	{
-		size_t		row;
-
 		h->code_params = round_up(opt->dim, 4);
-		/* Kernels read dim64 bytes, and nothing of the next row. */
-		row = h->code_params + sizeof(CodeParams);
-		if (row < h->dim64)
-			row = h->dim64;
-		/* Long rows begin with a line of the cache; not where memory is what counts. */
-		h->code_stride = round_up(row, opt->dim >= 512 && !opt->vectors ? 64 : 16);
+		h->code_row = h->code_params + sizeof(CodeParams);
+		/* What is left of a line of the cache is of use: Meta and Life lie there. */
+		h->code_stride = round_up(h->code_row, opt->dim >= LONG_ROW ? 64 : 16);
 	}
-	if (opt->vectors)
-		vec_bytes = 0;
-	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_params + sizeof(CodeParams) : h->vec_row, 64) / 64);
-	h->slot_bytes = vec_bytes + h->code_stride + sizeof(uint32_t) * h->m0 + sizeof(Life) + sizeof(Meta);
+	h->row_lines = (uint32_t) (round_up(h->coded ? h->code_row : h->vec_row, 64) / 64);
+	behind = round_up(h->code_row, 8);
+	meta_behind = behind + sizeof(Meta) <= h->code_stride;
+	life_behind = behind + (meta_behind ? sizeof(Meta) : 0) + sizeof(Life) <= h->code_stride;
+	h->slot_bytes = vec_bytes + h->code_stride + sizeof(uint32_t) * h->m0 +
+		(life_behind ? 0 : sizeof(Life)) + (meta_behind ? 0 : sizeof(Meta));
 	h->shift = CHUNK_SHIFT_MIN;
 	while (h->shift < CHUNK_SHIFT_MAX && (h->slot_bytes << (h->shift + 1)) <= CHUNK_BYTES)
 		h->shift++;
@@ -78,12 +79,14 @@ memory_lay_out(Hnsw *h)
 	at = round_up(at + h->code_stride * slots, 128);
 	h->link_off = at;
 	at = round_up(at + sizeof(uint32_t) * h->m0 * slots, 64);
-	h->life_off = at;
-	at = round_up(at + sizeof(Life) * slots, 64);
+	h->life_off = life_behind ? h->code_off + behind + (meta_behind ? sizeof(Meta) : 0) : at;
+	h->life_stride = life_behind ? h->code_stride : sizeof(Life);
+	at = life_behind ? at : round_up(at + sizeof(Life) * slots, 64);
 	h->head_off = at;
 	at = round_up(at + slots / 8, 64);
-	h->meta_off = at;
-	at = round_up(at + sizeof(Meta) * slots, 64);
+	h->meta_off = meta_behind ? h->code_off + behind : at;
+	h->meta_stride = meta_behind ? h->code_stride : sizeof(Meta);
+	at = meta_behind ? at : round_up(at + sizeof(Meta) * slots, 64);
 	h->vec_off = at;
 	at += vec_bytes * slots;
 	h->chunk_size = round_up(at, PAGE);
@@ -97,14 +100,14 @@ typedef struct Section
 
 #define SECTIONS 5
 
-/* The heads are left out: a page in each chunk at most. */
+/* The heads are left out: a page in each chunk at most.  So is what lies behind codes. */
 static void
 sections_of(const Hnsw *h, Section sections[SECTIONS])
 {
 	sections[0] = (Section) {h->code_off, h->code_stride};
 	sections[1] = (Section) {h->link_off, sizeof(uint32_t) * h->m0};
-	sections[2] = (Section) {h->life_off, sizeof(Life)};
-	sections[3] = (Section) {h->meta_off, sizeof(Meta)};
+	sections[2] = (Section) {h->life_off, h->life_off < h->link_off ? 0 : sizeof(Life)};
+	sections[3] = (Section) {h->meta_off, h->meta_off < h->link_off ? 0 : sizeof(Meta)};
 	sections[4] = (Section) {h->vec_off, h->vectors_fd < 0 ? h->vec_row : 0};
 }
 

@@ -89,8 +89,7 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 		h->kernels->numbers(codes, params, h->dim16, query->vec);
 		return;
 	}
-	h->kernels->unpack(codes, h->dim64, query->high, query->low);
-	/* Behind the codes are their parameters. */
+	h->kernels->unpack(codes, (uint32_t) h->code_params, query->high, query->low);
 	memset(query->high + h->opt.dim, 0, h->dim64 - h->opt.dim);
 	memset(query->low + h->opt.dim, 0, h->dim64 - h->opt.dim);
 	query->high_scale = 4 * params->scale;
@@ -133,10 +132,9 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 		h->kernels->code_l1(query->vec, rows, n, h->opt.dim, (uint32_t) h->code_params, scores);
 	else
 	{
-		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale,
-			(uint32_t) (h->code_params + sizeof(CodeParams))};
+		CodeQuery	code = {query->high, query->low, query->high_scale, query->low_scale, (uint32_t) h->code_row};
 
-		h->kernels->code(&code, rows, n, h->dim64, scores);
+		h->kernels->code(&code, rows, n, (uint32_t) h->code_params, scores);
 		for (uint32_t i = 0; i < n; i++)
 		{
 			const CodeParams *p = graph_code_params(h, rows[i]);

@@ -208,6 +208,7 @@ set_doors(const HnswSet *set)
 	return doors;
 }
 
+/* From one row of a copy to the next; of codes, only what is theirs is copied. */
 static size_t
 row_width(const Hnsw *h)
 {
@@ -275,7 +276,8 @@ set_copy_some(const HnswSet *set)
 		{
 			if (i + ROWS_AHEAD < to && h->row_lines <= SHORT_ROW)
 				prefetch_lines_l2(graph_row(h, rows->slots[i + ROWS_AHEAD]), h->row_lines);
-			memcpy(rows->rows + rows->stride * i, graph_row(h, rows->slots[i]), rows->stride);
+			memcpy(rows->rows + rows->stride * i, graph_row(h, rows->slots[i]),
+				   h->coded ? h->code_row : h->vec_row);
 		}
 		atomic_store_explicit(&rows->n, to, memory_order_release);
 	}

@@ -15,6 +15,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/prng.h"
 #include "hnsw/kernels.h"
@@ -81,8 +83,8 @@ codes_are_equal(void **state)
 			Given	   *g = given(1 + (uint64_t) (extreme + 1), 1, extreme);
 			CodeQuery	query = {g->high, g->low, 0.37f, 0.0029f, 0};
 
-			for (uint32_t len = 64; len <= MOST; len += 64)
-				for (uint32_t n = 1; n <= ROWS; n++)
+			for (uint32_t len = 4; len <= MOST; len += 4)
+				for (uint32_t n = 1; n <= ROWS; n += 1 + (len % 64 != 0))
 				{
 					float		plain[ROWS];
 					float		fast[ROWS + 1];
@@ -186,13 +188,54 @@ unpacked_codes_are_equal(void **state)
 
 		if (k == NULL)
 			continue;
-		memset(high, -1, sizeof(high));
-		memset(low, -1, sizeof(low));
-		k->unpack(g->codes[0], MOST - 64, high, low);
-		for (int i = 0; i < MOST - 64; i++)
-			assert_int_equal(4 * high[i] + low[i], g->codes[0][i]);
-		assert_int_equal(high[MOST - 64], -1);
+		for (uint32_t len = MOST - 128; len <= MOST - 64; len += 4)
+		{
+			memset(high, -1, sizeof(high));
+			memset(low, -1, sizeof(low));
+			k->unpack(g->codes[0], len, high, low);
+			for (uint32_t i = 0; i < len; i++)
+				assert_int_equal(4 * high[i] + low[i], g->codes[0][i]);
+			assert_int_equal(high[MOST - 64], -1);
+			assert_int_equal(low[MOST - 64], -1);
+		}
 	}
+	free(g);
+}
+
+/* What stands behind codes is written by others meanwhile: here it cannot even be read. */
+static void
+codes_are_read_to_their_end(void **state)
+{
+	Given	   *g = given(8, 1, 0);
+	size_t		page = (size_t) sysconf(_SC_PAGESIZE);
+	uint8_t    *end = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	_Alignas(64) int8_t high[MOST];
+	_Alignas(64) int8_t low[MOST];
+
+	(void) state;
+	assert_ptr_not_equal(end, MAP_FAILED);
+	end += page;
+	assert_int_equal(mprotect(end, page, PROT_NONE), 0);
+	for (size_t c = 0; c <= sizeof(names) / sizeof(names[0]); c++)
+	{
+		const Kernels *k = c ? kernels_by_name(names[c - 1]) : &kernels_plain;
+
+		for (uint32_t len = 4; k && len <= MOST; len += 4)
+		{
+			CodeQuery	query = {g->high, g->low, 0.37f, 0.0029f, len};
+			const uint8_t *row = end - len;
+			float		score;
+			float		want;
+
+			memcpy(end - len, g->codes[0], len);
+			k->code(&query, &row, 1, len, &score);
+			kernels_plain.code(&query, g->code_rows, 1, len, &want);
+			assert_memory_equal(&score, &want, sizeof(score));
+			k->unpack(row, len, high, low);
+			assert_int_equal(4 * high[len - 1] + low[len - 1], g->codes[0][len - 1]);
+		}
+	}
+	assert_int_equal(munmap(end - page, 2 * page), 0);
 	free(g);
 }
 
@@ -353,6 +396,7 @@ main(void)
 		cmocka_unit_test(taxicab_on_codes_is_equal),
 		cmocka_unit_test(numbers_of_codes_are_equal),
 		cmocka_unit_test(unpacked_codes_are_equal),
+		cmocka_unit_test(codes_are_read_to_their_end),
 		cmocka_unit_test(splits_are_equal),
 		cmocka_unit_test(floats_are_near),
 		cmocka_unit_test(company_changes_nothing),
