@@ -15,6 +15,7 @@
  *			RECOVER, the task recover_shard, lives of shards after the first, VT_LOST
  *	  3		collections that declare attributes (wire/attributes.h): descriptors of format
  *			2, filters in searches, attributes in listings
+ *	  4		collections of codes alone (quantization int8_only)
  *
  * VECTRON_LEVEL_HIGH in a daemon's or server's environment makes it one that knows no
  * more than that.  So an upgrade can be held where there is a way back; and tests play
@@ -30,8 +31,9 @@
 #define VT_LEVEL_LOW 1
 #define VT_LEVEL_RECOVER 2
 #define VT_LEVEL_ATTRIBUTES 3
+#define VT_LEVEL_CODES_ALONE 4
 
-#define VT_LEVEL_NEWEST 3
+#define VT_LEVEL_NEWEST 4
 
 /* The highest that this process knows: VT_LEVEL_NEWEST, or what the environment says. */
 extern uint32_t vt_level_high(void);

@@ -154,7 +154,7 @@ typedef struct ClientCreate
 	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32 */
 	uint16_t	m;
 	uint16_t	ef_construction;
-	WireQuantization quantization;
+	WireQuantization quantization;	/* INT8_ONLY from feature level 4 on, before it VT_VERSION */
 	uint32_t	nattributes;	/* to declare; from feature level 3 on, before it VT_VERSION */
 	uint8_t		attributes[WIRE_ATTRIBUTES_MAX];	/* WireAttributeKind */
 	uint32_t	shards;			/* 0 = one per worker */

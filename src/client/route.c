@@ -541,6 +541,21 @@ declares(const ClientCollection *route, const ClientCreate *create)
 		memcmp(route->attributes, create->attributes, create->nattributes) == 0;
 }
 
+static const char *
+quantization_name(WireQuantization quantization)
+{
+	switch (quantization)
+	{
+		case QUANTIZATION_NONE:
+			return "none";
+		case QUANTIZATION_INT8:
+			return "int8";
+		case QUANTIZATION_INT8_ONLY:
+			return "int8_only";
+	}
+	return NULL;
+}
+
 static char *
 creation_text(const ClientCreate *create, int64_t deadline_us)
 {
@@ -568,7 +583,7 @@ creation_text(const ClientCreate *create, int64_t deadline_us)
 					 "element", vec_element_name(create->element ? create->element : VEC_FLOAT32),
 					 "m", (int) create->m,
 					 "ef_construction", (int) create->ef_construction,
-					 "quantization", create->quantization == QUANTIZATION_INT8 ? "int8" : "none",
+					 "quantization", quantization_name(create->quantization),
 					 "shards", (json_int_t) create->shards,
 					 "replicas", (json_int_t) create->replicas,
 					 "xid", xid,
@@ -589,6 +604,8 @@ client_create(Client *client, const ClientCreate *create, int64_t deadline_us, V
 		return vt_fail(err, VT_INVALID, "unrecognized metric %d", (int) create->metric);
 	if (create->element != 0 && !vec_element_valid(create->element))
 		return vt_fail(err, VT_INVALID, "unrecognized element %d", (int) create->element);
+	if (!quantization_name(create->quantization))
+		return vt_fail(err, VT_INVALID, "unrecognized quantization %d", (int) create->quantization);
 	if (create->nattributes > WIRE_ATTRIBUTES_MAX)
 		return vt_fail(err, VT_INVALID, "%u attributes are more than %d", create->nattributes, WIRE_ATTRIBUTES_MAX);
 	for (uint32_t i = 0; i < create->nattributes; i++)

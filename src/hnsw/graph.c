@@ -29,14 +29,15 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	if (options->ef_construction > HNSW_MAX_EF)
 		return vt_fail(err, VT_INVALID, "ef_construction is at most %d, not %u", HNSW_MAX_EF,
 					   options->ef_construction);
-	if (options->codes != HNSW_CODES_NONE && options->codes != HNSW_CODES_INT8)
+	if (options->codes != HNSW_CODES_NONE && options->codes != HNSW_CODES_INT8 &&
+		options->codes != HNSW_CODES_INT8_ONLY)
 		return vt_fail(err, VT_INVALID, "unrecognized kind of codes %u", (unsigned) options->codes);
 	if (options->element != 0 && !vec_element_valid(options->element))
 		return vt_fail(err, VT_INVALID, "unrecognized element %u", (unsigned) options->element);
 	if (options->max_slots > HNSW_MAX_SLOTS)
 		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
-	if (options->vectors && options->codes == HNSW_CODES_NONE)
-		return vt_fail(err, VT_INVALID, "vectors are mapped only where walks are on codes");
+	if (options->vectors && options->codes != HNSW_CODES_INT8)
+		return vt_fail(err, VT_INVALID, "vectors are mapped only where they are kept and walks are on codes");
 
 	h = aligned_alloc(64, sizeof(Hnsw));
 	Assert(h != NULL);

@@ -162,9 +162,10 @@ struct Hnsw
 	uint32_t	dim64;			/* bytes of a query's part for the code kernels */
 	uint32_t	m0;
 	bool		coded;
+	bool		bare;			/* ... and codes are all there is of vectors */
 	uint32_t	shift;			/* a chunk has 1 << shift slots */
 	uint32_t	mask;
-	size_t		vec_row;		/* bytes of a vector */
+	size_t		vec_row;		/* bytes of a vector; 0: none is kept */
 	size_t		code_stride;
 	size_t		code_params;	/* offset of CodeParams in a row of codes, and what kernels read of the codes */
 	size_t		code_row;		/* bytes of it that are written once; behind them may be Meta and Life */
@@ -254,7 +255,7 @@ graph_chunk(const Hnsw *h, uint32_t slot)
 	return atomic_load_explicit(&h->chunks[slot >> h->shift], memory_order_acquire);
 }
 
-/* Of floats or halves. */
+/* Of floats or halves, where vectors are kept. */
 static inline uint8_t *
 graph_vector(const Hnsw *h, uint32_t slot)
 {
@@ -413,7 +414,7 @@ extern void vectors_close(Hnsw *h);
 extern VtStatus vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err);
 extern VtStatus vectors_allocate(Hnsw *h, uint32_t slots, VtError *err);
 
-/* dim floats, in and out. */
+/* dim floats, in and out.  With codes alone nothing is written, and what codes stand for is read. */
 extern void vectors_write(Hnsw *h, uint32_t slot, const float *vector);
 extern void vectors_read(const Hnsw *h, uint32_t slot, float *out);
 

@@ -38,6 +38,9 @@
  *	  them in halves (HnswOptions.element): then the caller has checked that they
  *	  fit (vec_to_half), each is rounded to the nearest, and what is said of a
  *	  vector, distances too, is said of the rounded one.  Queries are not rounded.
+ *	  With codes alone (HNSW_CODES_INT8_ONLY) what is said of a vector, distances too,
+ *	  is said of the numbers that its codes stand for: each is off by at most half of
+ *	  a 255th of the range of the vector's numbers.  Halves are not made of it then.
  * 8. Memory: sizes follow from options the caller has validated; what can fail
  *	  for lack of memory fails in hnsw_reserve.
  *
@@ -67,7 +70,8 @@ typedef struct HnswSet HnswSet;
 typedef enum HnswCodes
 {
 	HNSW_CODES_NONE = 0,		/* walk on the vectors */
-	HNSW_CODES_INT8 = 1			/* walk on 8-bit codes, refine on the vectors */
+	HNSW_CODES_INT8 = 1,		/* walk on 8-bit codes, refine on the vectors */
+	HNSW_CODES_INT8_ONLY = 2	/* the vectors are not kept: codes are all there is */
 } HnswCodes;
 
 typedef struct HnswOptions
@@ -77,13 +81,13 @@ typedef struct HnswOptions
 	uint32_t	m;				/* links per node above the ground level, twice that on it */
 	uint32_t	ef_construction;	/* candidates looked at when linking; at least m is used */
 	HnswCodes	codes;
-	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32 */
+	VecElement	element;		/* what vectors are kept in, if they are; 0 = VEC_FLOAT32 */
 	uint32_t	max_slots;		/* hnsw_reserve says VT_FULL beyond; 0 = HNSW_MAX_SLOTS */
 	uint64_t	seed;			/* levels are a function of (seed, label) */
 
 	/*
 	 * A folder: vectors lie in a mapped file there, that has no name and is gone with
-	 * the graph, and memory is needed for those in use only.  For walks on codes.
+	 * the graph, and memory is needed for those in use only.  For HNSW_CODES_INT8.
 	 * hnsw_reserve says VT_FULL when the disk is.  NULL: in memory.
 	 */
 	const char *vectors;

@@ -52,9 +52,10 @@ memory_lay_out(Hnsw *h)
 	h->dim16 = (uint32_t) round_up(opt->dim, 16);
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
 	h->m0 = 2 * opt->m;
-	h->coded = opt->codes == HNSW_CODES_INT8;
-	h->halves = opt->element == VEC_FLOAT16;
-	h->vec_row = (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
+	h->coded = opt->codes != HNSW_CODES_NONE;
+	h->bare = opt->codes == HNSW_CODES_INT8_ONLY;
+	h->halves = opt->element == VEC_FLOAT16 && !h->bare;
+	h->vec_row = h->bare ? 0 : (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
 	vec_bytes = opt->vectors ? 0 : h->vec_row;
 	if (h->coded)
 	{

@@ -113,7 +113,7 @@ measure_reach(Walk *walk)
 	float		distance = distance_of(h, kth);
 	float		far = distance > 0 ? distance * (walk->stretch - 1) : 0;
 
-	if (h->coded)
+	if (h->coded && !h->bare)
 	{
 		/* What rounding to codes may hide lies within reach. */
 		float		error = query_error(h, walk->query, entry_slot(kth), score);

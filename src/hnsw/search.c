@@ -265,22 +265,23 @@ exact_score(const Hnsw *h, double distance)
 }
 
 /*
- * Exact distances of the best of the pool: with codes, of so many that no other
- * can be nearer than the k-th, as far as scores can be trusted (query_error);
- * floats are rounded so little that a few more than k do.
+ * Exact distances of the best of the pool: with codes beside the vectors, of so many that
+ * no other can be nearer than the k-th, as far as scores can be trusted (query_error);
+ * floats are rounded so little that a few more than k do, and so is a query on codes alone.
  */
 static uint32_t
 refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 {
 	Hnsw	   *h = walk->h;
 	const Pool *pool = walk->pool;
-	uint32_t	most = h->coded ? 4 * search->k + 100 : search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
+	bool		guesses = h->coded && !h->bare;	/* scores are not those of what is measured */
+	uint32_t	most = guesses ? 4 * search->k + 100 : search->k + (search->k / 2 > 10 ? search->k / 2 : 10);
 	uint32_t	ahead = h->vec_row >= 2048 ? 1 : 4;
 	uint32_t	n = 0;
 	uint32_t	measured = 0;
 	Entry		last = 0;
 
-	for (uint32_t i = 0; h->coded && i < ahead && i < pool->n; i++)
+	for (uint32_t i = 0; guesses && i < ahead && i < pool->n; i++)
 		prefetch_vector(h, entry_slot(pool->e[i]));
 	for (uint32_t i = 0; i < pool->n; i++)
 	{
@@ -295,12 +296,12 @@ refine(Walk *walk, const HnswSearch *search, HnswHit *hits)
 		{
 			float		score = entry_score(pool->e[i]);
 
-			if (measured >= most || (h->coded &&
+			if (measured >= most || (guesses &&
 									 score - query_error(h, walk->query, slot, score) > exact_score(h, hits[0].distance)))
 				break;
 		}
 		last = pool->e[i];
-		if (h->coded && i + ahead < pool->n)
+		if (guesses && i + ahead < pool->n)
 			prefetch_vector(h, entry_slot(pool->e[i + ahead]));
 		slot = walk_stand_in(walk, slot);
 		if (slot == NO_SLOT || (slot != entry_slot(pool->e[i]) && !walk_filter(walk, slot)))

@@ -156,7 +156,8 @@ graph_write_row(Hnsw *h, uint32_t slot, const float *vector)
 void
 graph_copy_row(Hnsw *h, uint32_t from, uint32_t to)
 {
-	memcpy(graph_vector(h, to), graph_vector(h, from), h->vec_row);
+	if (!h->bare)
+		memcpy(graph_vector(h, to), graph_vector(h, from), h->vec_row);
 	if (h->coded)
 		memcpy(graph_codes(h, to), graph_codes(h, from), h->code_row);
 	graph_life(h, to)->inv_norm = graph_life(h, from)->inv_norm;

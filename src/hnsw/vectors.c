@@ -4,6 +4,8 @@
  *	  Where vectors lie, with the rest of a chunk or in a mapped file, and in which
  *	  numbers, floats or halves.
  *
+ * With codes alone there are none, and what is read is made from the codes.
+ *
  * With codes a walk looks at none of the vectors, and a search measures a few
  * dozen at its end.  So they need not be in memory all the time: in a file that is
  * mapped, the system keeps what is used and takes the memory of the rest when
@@ -131,9 +133,12 @@ vectors_give_back(Hnsw *h, uint32_t from)
 void
 vectors_write(Hnsw *h, uint32_t slot, const float *vector)
 {
-	uint8_t    *row = graph_vector(h, slot);
+	uint8_t    *row;
 	size_t		bytes = h->vec_row / h->dim16 * h->opt.dim;
 
+	if (h->bare)
+		return;
+	row = graph_vector(h, slot);
 	if (h->halves)
 	{
 		bool		fits = vec_to_half((VecHalf *) row, vector, h->opt.dim);
@@ -148,9 +153,17 @@ vectors_write(Hnsw *h, uint32_t slot, const float *vector)
 void
 vectors_read(const Hnsw *h, uint32_t slot, float *out)
 {
-	const uint8_t *row = graph_vector(h, slot);
+	const uint8_t *row = h->bare ? graph_codes(h, slot) : graph_vector(h, slot);
 
-	if (h->halves)
+	if (h->bare)
+	{
+		const CodeParams *params = graph_code_params(h, row);
+
+		/* As the kernels do. */
+		for (uint32_t i = 0; i < h->opt.dim; i++)
+			out[i] = params->scale * (float) row[i] + params->offset;
+	}
+	else if (h->halves)
 		vec_from_half(out, (const VecHalf *) row, h->opt.dim);
 	else
 		memcpy(out, row, sizeof(float) * h->opt.dim);
@@ -159,8 +172,15 @@ vectors_read(const Hnsw *h, uint32_t slot, float *out)
 double
 hnsw_distance(const Hnsw *h, const float *query, uint32_t slot)
 {
-	const uint8_t *row = graph_vector(h, slot);
+	const uint8_t *row = h->bare ? graph_codes(h, slot) : graph_vector(h, slot);
 
+	if (h->bare)
+	{
+		_Alignas(64) float numbers[VEC_MAX_DIM];
+
+		h->kernels->numbers(row, graph_code_params(h, row), h->dim16, numbers);
+		return vec_distance(h->opt.metric, query, numbers, h->opt.dim);
+	}
 	if (h->halves)
 		return vec_distance_half(h->opt.metric, query, (const VecHalf *) row, h->opt.dim);
 	return vec_distance(h->opt.metric, query, (const float *) row, h->opt.dim);

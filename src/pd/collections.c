@@ -317,6 +317,8 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 						   "the placement driver has just started and waits for the workers' reports");
 		if (c.nattributes > 0)
 			status = level_reach(pd, VT_LEVEL_ATTRIBUTES, err);
+		if (status == VT_OK && c.quantization == QUANTIZATION_INT8_ONLY)
+			status = level_reach(pd, VT_LEVEL_CODES_ALONE, err);
 		if (status != VT_OK)
 			return status;
 		meta = pd->catalog->meta;

@@ -51,13 +51,15 @@ element_number(const char *name, uint8_t *out)
 static inline const char *
 quantization_name(uint8_t quantization)
 {
-	return quantization == 0 ? "none" : quantization == 1 ? "int8" : "?";
+	static const char *const names[] = {"none", "int8", "int8_only"};
+
+	return quantization <= 2 ? names[quantization] : "?";
 }
 
 static inline bool
 quantization_number(const char *name, uint8_t *out)
 {
-	for (*out = 0; *out <= 1; ++*out)
+	for (*out = 0; *out <= 2; ++*out)
 		if (strcmp(name, quantization_name(*out)) == 0)
 			return true;
 	return false;

@@ -10,9 +10,10 @@
 #include "base/hash.h"
 #include "private.h"
 
-/* The numbers of VecMetric, VecElement and WireReplica.role that exist. */
+/* The numbers of VecMetric, VecElement, WireQuantization and WireReplica.role that exist. */
 #define METRIC_LAST 4
 #define ELEMENT_LAST 2
+#define QUANTIZATION_LAST QUANTIZATION_INT8_ONLY
 #define ROLE_LAST 2
 
 void
@@ -105,7 +106,7 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 		return VT_PROTOCOL;
 	/* Numbers of a kind we do not know: newer than we are, never to be guessed. */
 	if (out->hash_kind != HASH_XXH3_64 || out->metric < 1 || out->metric > METRIC_LAST ||
-		out->element < 1 || out->element > ELEMENT_LAST || out->quantization > QUANTIZATION_INT8)
+		out->element < 1 || out->element > ELEMENT_LAST || out->quantization > QUANTIZATION_LAST)
 		return VT_VERSION;
 	for (int i = 0; i < out->nreplicas; i++)
 	{

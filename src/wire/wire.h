@@ -454,11 +454,12 @@ extern VtStatus wire_chunk_result_get(Bytes payload, WireChunkResult *out);
 #define WIRE_DESC_ATTRIBUTES 2	/* format of one that declares attributes, as no other does */
 #define WIRE_REPLICAS_MAX 9
 
-/* How a worker walks its graph; the vectors themselves are always kept in full. */
+/* What a worker has of vectors in memory; rows always hold them in full. */
 typedef enum WireQuantization
 {
-	QUANTIZATION_NONE = 0,		/* on the vectors */
-	QUANTIZATION_INT8 = 1		/* on 8-bit codes of them */
+	QUANTIZATION_NONE = 0,		/* the vectors */
+	QUANTIZATION_INT8 = 1,		/* and 8-bit codes, which walks are on */
+	QUANTIZATION_INT8_ONLY = 2	/* 8-bit codes alone: order and distances are approximate; from level 4 on */
 } WireQuantization;
 
 typedef struct WireReplica

@@ -28,7 +28,7 @@
 uint64_t
 hot_limit(const Shard *shard)
 {
-	uint32_t	size = shard->desc.quantization == QUANTIZATION_INT8 ? 1 : shard_halves(&shard->desc) ? 2 : 4;
+	uint32_t	size = shard->desc.quantization != QUANTIZATION_NONE ? 1 : shard_halves(&shard->desc) ? 2 : 4;
 	uint64_t	most = HOT_BYTES / (size * shard->desc.dim);
 	uint64_t	limit = atomic_load_explicit(&shard->prices.limit, memory_order_relaxed);
 

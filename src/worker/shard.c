@@ -205,6 +205,15 @@ load_records(Shard *shard, VtError *err)
 	return status;
 }
 
+/* What is kept of vectors in memory; rows have them in full. */
+static HnswCodes
+codes_of(const WireShardDesc *desc)
+{
+	if (desc->quantization == QUANTIZATION_INT8_ONLY)
+		return HNSW_CODES_INT8_ONLY;
+	return desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ? HNSW_CODES_INT8 : HNSW_CODES_NONE;
+}
+
 static VtStatus
 make_records(Shard *shard, VtError *err)
 {
@@ -215,8 +224,7 @@ make_records(Shard *shard, VtError *err)
 		.element = (VecElement) desc->element,
 		.m = desc->m,
 		.ef_construction = desc->ef_construction,
-		.codes = desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ?
-			HNSW_CODES_INT8 : HNSW_CODES_NONE,
+		.codes = codes_of(desc),
 		.seed = desc->shard,
 		.attributes = desc->nattributes,
 	};

@@ -552,7 +552,7 @@ limits_are_kept(void **state)
 	REFUSED(metric, (VecMetric) 5);
 	REFUSED(m, HNSW_MIN_M - 1);
 	REFUSED(m, HNSW_MAX_M + 1);
-	REFUSED(codes, (HnswCodes) 2);
+	REFUSED(codes, (HnswCodes) 3);
 	REFUSED(max_slots, HNSW_MAX_SLOTS + 1);
 #undef REFUSED
 

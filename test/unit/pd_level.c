@@ -133,20 +133,27 @@ nothing_of_a_level_before_it(void **state)
 	cluster_end(w);
 }
 
-/* Ask for a collection that declares these attributes (JSON). */
+/* Ask for a collection, with what else is to be said of it (JSON). */
 static VtStatus
-declare(PdWorld *w, const char *attributes, CatalogCollection **out, VtError *err)
+ask_for(PdWorld *w, const char *generation, const char *name, json_t *value, CatalogCollection **out, VtError *err)
 {
-	json_t	   *body = json_pack("{s:s,s:{s:s,s:s,s:i},s:i,s:s,s:i,s:i,s:i,s:i,s:s,s:o}", "generation", "abcdef0123456789abcdef0123456789",
+	json_t	   *body = json_pack("{s:s,s:{s:s,s:s,s:i},s:i,s:s,s:i,s:i,s:i,s:i,s:s,s:o}", "generation", generation,
 								 "owner", "system", "7", "incarnation", "0123456789abcdef0123456789abcdef", "database", 5,
 								 "dim", 3, "metric", "l2", "m", 16, "ef_construction", 100, "shards", 2, "replicas", 3, "xid", "1",
-								 "attributes", json_loads(attributes, 0, NULL));
+								 name, value);
 	VtStatus	status;
 
 	memset(err, 0, sizeof(*err));
 	status = collection_create(&w->pd, body, out, err);
 	json_decref(body);
 	return status;
+}
+
+/* One that declares these attributes. */
+static VtStatus
+declare(PdWorld *w, const char *attributes, CatalogCollection **out, VtError *err)
+{
+	return ask_for(w, "abcdef0123456789abcdef0123456789", "attributes", json_loads(attributes, 0, NULL), out, err);
 }
 
 static void
@@ -190,6 +197,37 @@ attributes_are_of_level_three(void **state)
 	cluster_end(w);
 }
 
+static void
+codes_alone_are_of_level_four(void **state)
+{
+	static const char *const generation = "abcdef0123456789abcdef0123456788";
+	PdWorld    *w = cluster(1, 3);
+	CatalogCollection *c;
+	VtError		err;
+
+	(void) state;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, i == 1 ? 3 : 4, &err), VT_OK);
+	expect(ask_for(w, generation, "quantization", json_string("int8_only"), &c, &err), VT_VERSION, &err, "does not know more");
+	assert_int_equal(ask_for(w, "abcdef0123456789abcdef0123456787", "quantization", json_string("int8"), &c, &err), VT_OK);
+	another_driver(w);
+	w->now += 30 * SECOND_US;
+	w->pd.now_us = w->now;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, 4, &err), VT_OK);
+	expect(ask_for(w, generation, "quantization", json_string("int4"), &c, &err), VT_INVALID, &err, "malformed");
+	assert_int_equal(ask_for(w, generation, "quantization", json_string("int8_only"), &c, &err), VT_OK);
+	assert_int_equal(catalog_level(w->pd.catalog), 4);
+
+	/* Each shard knows it, also from the catalog. */
+	another_driver(w);
+	expect(ask_for(w, generation, "quantization", json_string("int8"), &c, &err), VT_EXISTS, &err, "other properties");
+	assert_int_equal(ask_for(w, generation, "quantization", json_string("int8_only"), &c, &err), VT_OK);
+	assert_int_equal(c->shards[0].desc.quantization, QUANTIZATION_INT8_ONLY);
+	assert_int_equal(c->shards[1].desc.quantization, QUANTIZATION_INT8_ONLY);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -199,6 +237,7 @@ main(void)
 		TEST(raised_when_all_know_it),
 		TEST(nothing_of_a_level_before_it),
 		TEST(attributes_are_of_level_three),
+		TEST(codes_alone_are_of_level_four),
 	};
 
 	return cmocka_run_group_tests_name("pd_level", tests, NULL, NULL);

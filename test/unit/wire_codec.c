@@ -651,7 +651,8 @@ static void no_metric(WireShardDesc *d) { d->metric = 0; }
 static void quantized(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8; }
 static void halves(WireShardDesc *d) { d->element = 2; }
 static void other_element(WireShardDesc *d) { d->element = 3; }
-static void other_quantization(WireShardDesc *d) { d->quantization = 2; }
+static void codes_alone(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8_ONLY; }
+static void other_quantization(WireShardDesc *d) { d->quantization = 3; }
 static void other_role(WireShardDesc *d) { d->replicas[1].role = 3; }
 
 static void
@@ -672,6 +673,7 @@ descriptors_are_checked(void **state)
 	assert_int_equal(desc_with(no_metric), VT_VERSION);
 	assert_int_equal(desc_with(other_element), VT_VERSION);
 	assert_int_equal(desc_with(quantized), VT_OK);
+	assert_int_equal(desc_with(codes_alone), VT_OK);
 	assert_int_equal(desc_with(other_quantization), VT_VERSION);
 	assert_int_equal(desc_with(halves), VT_OK);
 	assert_int_equal(desc_with(other_role), VT_VERSION);

@@ -7,6 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <math.h>
+
 #include "worker_gateway.h"
 
 /* -- A worker -------------------------------------------------------------- */
@@ -27,6 +29,8 @@ start(Place *place)
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("worker: %s", vt_error_words(&err));
 }
+
+static WireQuantization quantization;	/* of the next shard */
 
 static int
 set_up_with(void **state, VecElement element, uint8_t nattributes)
@@ -56,6 +60,7 @@ set_up_with(void **state, VecElement element, uint8_t nattributes)
 	desc->dim = DIM;
 	desc->metric = VEC_L2;
 	desc->element = element;
+	desc->quantization = (uint8_t) quantization;
 	desc->m = 16;
 	desc->ef_construction = 200;
 	desc->nattributes = nattributes;
@@ -68,6 +73,7 @@ set_up_with(void **state, VecElement element, uint8_t nattributes)
 	start(place);
 	if (worker_create_shard(place->worker, desc, desc->replicas[0].replica, true, &err) != VT_OK)
 		fail_msg("shard: %s", vt_error_words(&err));
+	quantization = QUANTIZATION_NONE;
 	*state = place;
 	return 0;
 }
@@ -82,6 +88,13 @@ static int
 set_up_halves(void **state)
 {
 	return set_up_with(state, VEC_FLOAT16, 0);
+}
+
+static int
+set_up_codes(void **state)
+{
+	quantization = QUANTIZATION_INT8_ONLY;
+	return set_up_with(state, VEC_FLOAT32, 0);
 }
 
 static int
@@ -472,6 +485,62 @@ halves_are_kept(void **state)
 	hang_up(&g);
 }
 
+/* Memory has what codes stand for; rows, listings and what is made of rows have the vectors. */
+static void
+codes_alone(void **state)
+{
+	Place	   *place = *state;
+	uint32_t	n = 1;
+	Gateway		g;
+	Change		c = {WRITE_PUT, route(place), 0, 0, 0, 3, 0, DIM, 0, 0, 0};
+	WireWriteResult result;
+
+	/* One that no code stands for. */
+	while (255 * ((float) n / 255) == (float) n)
+		n++;
+	c.first = n;
+	dial(&g, place);
+	assert_int_equal(change(&g, &c, &result), VT_OK);
+	for (int start_again = 0; start_again <= 1; start_again++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+		uint8_t		vector[DIM * 4];
+		float		has[DIM];
+		Shard	   *shard = worker_find_shard(place->worker, SHARD);
+		uint64_t	version;
+		uint32_t	slot;
+		WireList	l = {.route = route(place), .flags = LIST_VECTORS};
+		WireListResult page;
+		WireListItem item;
+		size_t		at = 0;
+		uint32_t	listed = 0;
+
+		assert_non_null(shard);
+		assert_int_equal(count(&g, place), 3);
+		assert_true(records_find(shard->records, id_of(n, id), &slot, &version));
+		hnsw_read_vector(records_graph(shard->records), slot, has);
+		assert_true(has[0] != (float) n && fabsf(has[0] - (float) n) < 0.001f);
+		shard_release(shard);
+		assert_nearest(&g, place, (float) n, n, vec_distance(VEC_L2, (float[DIM]) {(float) n}, has, DIM));
+		assert_int_equal(list(&g, &l, &page), VT_OK);
+		for (; wire_list_item_next(&page, &at, &item); listed++)
+		{
+			vector_of((float) (n + listed), vector);
+			assert_int_equal(number_of(item.id), n + listed);
+			assert_memory_equal(item.vector, vector, sizeof(vector));
+		}
+		assert_int_equal(listed, 3);
+		if (!start_again)
+		{
+			hang_up(&g);
+			worker_stop(place->worker);
+			start(place);
+			dial(&g, place);
+		}
+	}
+	hang_up(&g);
+}
+
 static void
 no_halves_among_floats(void **state)
 {
@@ -667,6 +736,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
+		cmocka_unit_test_setup_teardown(codes_alone, set_up_codes, tear_down),
+		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up_codes, tear_down),
+		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up_codes, tear_down),
 		cmocka_unit_test_setup_teardown(no_halves_among_floats, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(filters_are_evaluated_here, set_up_attributes, tear_down),
 		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up_attributes, tear_down),

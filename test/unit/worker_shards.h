@@ -47,6 +47,8 @@ start(void)
 	return worker;
 }
 
+static WireQuantization quantization;	/* of the shards described from now on */
+
 static inline WireShardDesc
 desc_of(uint64_t shard, uint64_t replica)
 {
@@ -63,6 +65,7 @@ desc_of(uint64_t shard, uint64_t replica)
 	desc.dim = 2;
 	desc.metric = VEC_L2;
 	desc.element = 1;
+	desc.quantization = (uint8_t) quantization;
 	desc.m = 16;
 	desc.ef_construction = 100;
 	desc.nreplicas = 1;

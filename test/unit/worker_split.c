@@ -289,6 +289,14 @@ one_becomes_two(void **state)
 	worker_stop(worker);
 }
 
+static void
+codes_alone_become_two(void **state)
+{
+	quantization = QUANTIZATION_INT8_ONLY;
+	one_becomes_two(state);
+	quantization = QUANTIZATION_NONE;
+}
+
 /* A crash came before the child was founded: what lies there is made anew. */
 static void
 begun_and_begun_again(void **state)
@@ -522,6 +530,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(not_for_members_of_a_moment_ago, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(codes_alone_become_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(gone_with_its_parent, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_gone_with_a_replica_that_leaves, scratch_make, scratch_remove),

@@ -27,6 +27,8 @@
 #define SHARD 9
 #define CHUNK 2000				/* bytes: many chunks */
 
+static WireQuantization quantization;	/* of shards that are made */
+
 static WireShardDesc
 desc_of_shard(void)
 {
@@ -42,6 +44,7 @@ desc_of_shard(void)
 	desc.dim = DIM;
 	desc.metric = VEC_L2;
 	desc.element = VEC_FLOAT32;
+	desc.quantization = (uint8_t) quantization;
 	desc.m = 8;
 	desc.ef_construction = 40;
 	desc.nattributes = 1;
@@ -529,6 +532,18 @@ damage_while_it_runs(void **state)
 	shard_close(from);
 }
 
+/* Of codes alone: rows travel in full, so the other makes the same codes of them. */
+static void
+codes_alone(void **state)
+{
+	quantization = QUANTIZATION_INT8_ONLY;
+	in_place_of_what_was_there(state);
+	assert_int_equal(scratch_remove(state), 0);
+	assert_int_equal(scratch_make(state), 0);
+	the_graph_comes_along(state);
+	quantization = QUANTIZATION_NONE;
+}
+
 int
 main(void)
 {
@@ -539,6 +554,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(no_checkpoint_waits_for_a_load, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(codes_alone, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
 	};
 

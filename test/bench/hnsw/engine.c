@@ -188,6 +188,12 @@ build_int8(const Plan *plan)
 }
 
 static void *
+build_int8_only(const Plan *plan)
+{
+	return build(plan, HNSW_CODES_INT8_ONLY, VEC_FLOAT32, NULL);
+}
+
+static void *
 build_half(const Plan *plan)
 {
 	return build(plan, HNSW_CODES_NONE, VEC_FLOAT16, NULL);
@@ -277,6 +283,7 @@ build_exact(const Plan *plan)
 
 const Engine engine_float = {"vectron float", false, build_float, search, distances, destroy};
 const Engine engine_int8 = {"vectron int8", false, build_int8, search, distances, destroy};
+const Engine engine_int8_only = {"vectron int8_only", false, build_int8_only, search, distances, destroy};
 const Engine engine_half = {"vectron half", false, build_half, search, distances, destroy};
 const Engine engine_half_int8 = {"vectron half-int8", false, build_half_int8, search, distances, destroy};
 const Engine engine_mapped = {"vectron mapped", false, build_mapped, search, distances, destroy};

@@ -45,6 +45,7 @@ typedef struct Engine
 
 extern const Engine engine_float;
 extern const Engine engine_int8;
+extern const Engine engine_int8_only;
 extern const Engine engine_half;
 extern const Engine engine_half_int8;
 extern const Engine engine_mapped;

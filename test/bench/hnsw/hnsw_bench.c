@@ -10,7 +10,7 @@
  *		--out DIR	JSON and SVG go there
  *		--k N		neighbours that curves ask for
  *		--m N --efc N --threads N --rounds N --limit N
- *		--engines LIST	of hnswlib,float,int8,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
+ *		--engines LIST	of hnswlib,float,int8,int8_only,exact,half,half-int8; mapped: int8 with vectors in a mapped file below TMPDIR
  *		--one-lock	of threads and insert: the graph behind one mutex, so that their bars are missed
  *		--share X	of filters only this one, 0.02 say
  *		--keep DIR	indexes are kept there and read the next time; a build time is
@@ -376,7 +376,7 @@ take_engines(Run *run, const char *list)
 		const Engine *engine;
 	}			ours[] = {
 		{"float", &engine_float}, {"half", &engine_half}, {"int8", &engine_int8},
-		{"half-int8", &engine_half_int8}, {"mapped", &engine_mapped},
+		{"int8_only", &engine_int8_only}, {"half-int8", &engine_half_int8}, {"mapped", &engine_mapped},
 	};
 	const Engine *rival = engine_hnswlib();
 
