@@ -27,8 +27,9 @@
  * A set costs memory, holds back slots, and becomes slower with what came late.  So it
  * is made anew when LATE_MAX of these live or CHANGES_MAX records have come and gone, or after AGE_US; and closed,
  * even if nobody asks for it again, when that much has changed, by whoever changes it.
- * SETS_MAX are kept, or what they take together is less than a share of the records'
- * memory, the least recently used going first.
+ * Sets are kept as long as what they take together is less than a share of the records'
+ * memory, the least recently used going first; and no more than SETS_MAX, since each is
+ * asked about every record that is put.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +39,7 @@
 
 #include "base/breaks.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "records_inside.h"
 
 #define LATE_MAX 512
@@ -45,7 +47,7 @@
 #define AGE_US (30 * INT64_C(1000000))
 #define IDLE_US (10 * INT64_C(1000000))
 #define TRIM_US (1 * INT64_C(1000000))
-#define SETS_MAX 32
+#define SETS_MAX 256
 #define BYTES_LEAST ((size_t) 8 << 20)
 #define BYTES_SHARE 16			/* of the records' memory, one part in so many */
 
@@ -53,6 +55,7 @@ struct FilterSet
 {
 	FilterSet  *next;			/* of those that are open, the last used first */
 	Predicate  *predicate;
+	uint64_t	hash;			/* of its bytes */
 	HnswSet    *set;
 	uint32_t	users;
 	bool		making;
@@ -135,11 +138,12 @@ to_front(Filters *filters, FilterSet *filter)
 }
 
 static FilterSet *
-find_set(Filters *filters, const Predicate *predicate)
+find_set(Filters *filters, const Predicate *predicate, uint64_t hash)
 {
 	FilterSet  *filter = filters->open;
 
-	while (filter && !(filter->found && bytes_equal(predicate_bytes(filter->predicate), predicate_bytes(predicate))))
+	while (filter && !(filter->found && filter->hash == hash &&
+					   bytes_equal(predicate_bytes(filter->predicate), predicate_bytes(predicate))))
 		filter = filter->next;
 	return filter;
 }
@@ -196,24 +200,32 @@ typedef struct Making
 {
 	const Predicate *predicate;
 	const Columns *columns;
+	bool		(*stop) (void *arg);
+	void	   *stop_arg;
+	bool		stopped;
 } Making;
 
 static void
 make_words(void *arg, uint32_t first, uint32_t n, uint64_t *out)
 {
-	const Making *making = (const Making *) arg;
+	Making	   *making = (Making *) arg;
 
-	predicate_words(making->predicate, making->columns, first, n, out);
+	making->stopped = making->stopped || (making->stop && making->stop(making->stop_arg));
+	if (making->stopped)
+		memset(out, 0, sizeof(uint64_t) * n);
+	else
+		predicate_words(making->predicate, making->columns, first, n, out);
 }
 
 /* Open: from now on whatever is published is noted.  Under map_lock. */
 static FilterSet *
-open_set(Records *records, Predicate *predicate, int64_t now)
+open_set(Records *records, Predicate *predicate, uint64_t hash, int64_t now)
 {
 	Filters    *filters = records->filters;
 	FilterSet  *filter = vt_alloc0(sizeof(FilterSet));
 
 	filter->predicate = predicate_share(predicate);
+	filter->hash = hash;
 	filter->set = hnsw_set_open(records->graph);
 	filter->users = 1;
 	filter->making = true;
@@ -249,7 +261,7 @@ finish_set(Records *records, FilterSet *filter)
 	filter->bytes = filter->own_bytes + hnsw_set_bytes(filter->set);
 
 	/* Somebody else may have made the same. */
-	if (find_set(filters, filter->predicate))
+	if (find_set(filters, filter->predicate, filter->hash))
 		return;
 	filter->found = true;
 	filters->nfound++;
@@ -260,15 +272,16 @@ finish_set(Records *records, FilterSet *filter)
 /* -- Doors ----------------------------------------------------------------- */
 
 FilterSet *
-filters_take(Records *records, Predicate *predicate)
+filters_take(Records *records, Predicate *predicate, bool (*stop) (void *arg), void *arg)
 {
 	Filters    *filters = records->filters;
 	int64_t		now = clock_now_us();
-	Making		making = {predicate, records->columns};
+	uint64_t	hash = hash_checksum(predicate_bytes(predicate));
+	Making		making = {.predicate = predicate, .columns = records->columns, .stop = stop, .stop_arg = arg};
 	FilterSet  *filter;
 
 	pthread_mutex_lock(&records->map_lock);
-	filter = find_set(filters, predicate);
+	filter = find_set(filters, predicate, hash);
 	if (filter && (is_worn(filters, filter) || now - filter->made_us > AGE_US))
 	{
 		hide_set(records, filter);
@@ -283,13 +296,19 @@ filters_take(Records *records, Predicate *predicate)
 		pthread_mutex_unlock(&records->map_lock);
 		return filter;
 	}
-	filter = open_set(records, predicate, now);
+	filter = open_set(records, predicate, hash, now);
 	pthread_mutex_unlock(&records->map_lock);
 
 	hnsw_set_fill(filter->set, make_words, &making);
 
 	pthread_mutex_lock(&records->map_lock);
-	finish_set(records, filter);
+	if (making.stopped)
+	{
+		close_set(records, filter);
+		filter = NULL;
+	}
+	else
+		finish_set(records, filter);
 	pthread_mutex_unlock(&records->map_lock);
 	return filter;
 }

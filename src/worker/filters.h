@@ -6,8 +6,8 @@
  * Whoever searches with a predicate takes the set that belongs to it, searches the
  * graph among its members, and afterwards looks at those that came late: records
  * that pass and were put, or moved, since the set was made.  filters.c says why nothing
- * is missed.  Sets are kept for the next search with the same predicate, a few of
- * them, until much has changed.
+ * is missed.  Sets are kept for the next search with the same predicate, as far as
+ * there is memory for them, until much has changed.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,8 +27,11 @@ extern void filters_close(struct Records *records);	/* nobody has a set */
 
 /* -- Searching: any thread ------------------------------------------------- */
 
-/* Make the set of a predicate, or find it made.  Give it back. */
-extern FilterSet *filters_take(struct Records *records, Predicate *predicate);
+/*
+ * Make the set of a predicate, or find it made.  Give it back.  stop is asked now and
+ * then while it is made, NULL = never: NULL when it said yes.
+ */
+extern FilterSet *filters_take(struct Records *records, Predicate *predicate, bool (*stop) (void *arg), void *arg);
 extern void filters_give(struct Records *records, FilterSet *filter);
 
 /* For HnswSearch.set. */

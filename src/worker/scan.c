@@ -204,7 +204,6 @@ add_late(RecordScan *scan, FilterSet *filter, HnswHit **hits, uint32_t keep, Hns
 		if (scan->seen.n > 0 && !is_new(scan, 0, slot))
 			continue;
 		cost->distances++;
-		cost->waiting++;
 		(*hits)[scan->n++] = (HnswHit) {hnsw_distance(graph, scan->query, slot), hnsw_label(graph, slot), slot};
 	}
 	free(late);
@@ -260,7 +259,8 @@ static void
 pass(RecordScan *scan)
 {
 	Records    *records = scan->records;
-	FilterSet  *filter = scan->predicate ? filters_take(records, scan->predicate) : NULL;
+	FilterSet  *filter = scan->predicate ?
+		filters_take(records, scan->predicate, scan->stop, scan->stop_arg) : NULL;
 	uint64_t	all = records_count(records);
 	uint64_t	live = filter ? hnsw_set_size(filter_set(filter)) : all;
 	uint32_t	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
@@ -279,9 +279,17 @@ pass(RecordScan *scan)
 		.stop = scan->stop,
 		.stop_arg = scan->stop_arg,
 	};
-	uint32_t	entered = records_enter(records);
-	uint64_t	moves = records_moves(records);
+	uint32_t	entered;
+	uint64_t	moves;
 
+	if (scan->predicate && !filter)
+	{
+		scan->stopped = true;
+		free(hits);
+		return;
+	}
+	entered = records_enter(records);
+	moves = records_moves(records);
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
 	scan->stopped = scan->stop && scan->stop(scan->stop_arg);

@@ -237,7 +237,7 @@ line(const Bench *b, uint8_t attribute, double share)
 		FilterSet  *filter;
 		double		begin = thread_us();
 
-		filter = filters_take(b->records, fresh);
+		filter = filters_take(b->records, fresh, NULL, NULL);
 		us[2][i] = thread_us() - begin;
 		pass = hnsw_set_size(filter_set(filter));
 		filters_give(b->records, filter);
