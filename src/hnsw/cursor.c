@@ -9,6 +9,10 @@
  * may have lost some, and twins of passed-by nodes) are measured one by one;
  * so a cursor read to its end is a full scan.
  *
+ * A cursor that rests has left its guard.  Slots it knows were not given up (graph_retire)
+ * when it saw them, so as long as none has been given up since it was opened they are
+ * what they were.
+ *
  * Each slot is visited once, and what is superseded meanwhile is shown by the
  * slot that stood for it when the cursor was opened: nothing comes twice.
  *
@@ -21,6 +25,9 @@ struct HnswCursor
 {
 	Hnsw	   *h;
 	uint32_t	guard;
+	bool		rests;			/* outside of the guard */
+	int64_t		bytes;			/* counted while it rests */
+	uint64_t	retired;		/* Hnsw.retired when it was opened */
 	uint32_t	ef;
 	uint32_t	used;			/* when it was opened */
 	float	   *query;
@@ -33,14 +40,29 @@ struct HnswCursor
 	bool		swept;			/* the slots the walk missed are in the heap */
 };
 
+/* How many slots have been given up so far; inside a guard. */
+static uint64_t
+retired_so_far(Hnsw *h)
+{
+	uint64_t	retired;
+
+	pthread_mutex_lock(&h->lock);
+	retired = h->retired;
+	pthread_mutex_unlock(&h->lock);
+	return retired;
+}
+
 HnswCursor *
 hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 {
 	HnswCursor *cursor = vt_alloc0(sizeof(HnswCursor));
 	Walk	   *walk = &cursor->walk;
+	uint64_t	begin = search->cost ? walk_clock_ns() : 0;
+	uint64_t	waited = search->cost ? search->cost->waiting_ns : 0;
 
 	cursor->h = h;
 	cursor->guard = hnsw_enter(h);
+	cursor->retired = retired_so_far(h);
 	cursor->ef = search->ef > search->k ? search->ef : search->k;
 	if (cursor->ef == 0)
 		cursor->ef = 1;
@@ -58,8 +80,17 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	walk->set = search->set;
 	walk->filter = search->filter;
 	walk->filter_arg = search->filter_arg;
+	walk->stop = search->stop;
+	walk->stop_arg = search->stop_arg;
+	walk->timed = search->cost;
 	pool_begin(&cursor->pool, cursor->ef);
 	walk_start(walk);
+	walk->stop = NULL;
+	if (search->cost)
+	{
+		search->cost->waiting += walk->waiting;
+		search->cost->walk_ns += walk_clock_ns() - begin - (search->cost->waiting_ns - waited);
+	}
 	cursor->used = atomic_load_explicit(&h->used, memory_order_acquire);
 	return cursor;
 }
@@ -84,9 +115,12 @@ sweep(HnswCursor *cursor)
 {
 	Hnsw	   *h = cursor->h;
 	Walk	   *walk = &cursor->walk;
+	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 
+	/* While it rested memory may have been given back. */
 	cursor->swept = true;
-	for (uint32_t slot = 0; slot < cursor->used; slot++)
+	used = used < cursor->used ? used : cursor->used;
+	for (uint32_t slot = 0; slot < used; slot++)
 	{
 		const uint8_t *row;
 		float		score;
@@ -161,8 +195,10 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 {
 	Walk	   *walk = &cursor->walk;
 	Pool	   *pool = &cursor->pool;
+	uint64_t	begin = cursor->cost ? walk_clock_ns() : 0;
 	uint32_t	got = 0;
 
+	Assert(!cursor->rests);
 	/* A walk that keeps fewer candidates than are wanted finds poor ones. */
 	if (n > cursor->ef && n <= HNSW_MAX_EF)
 		cursor->ef = n;
@@ -186,6 +222,7 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 	{
 		cursor->cost->distances += walk->distances;
 		cursor->cost->hops += walk->hops;
+		cursor->cost->walk_ns += walk_clock_ns() - begin;
 	}
 	walk->distances = 0;
 	walk->hops = 0;
@@ -193,11 +230,39 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 }
 
 void
+hnsw_cursor_rest(HnswCursor *cursor)
+{
+	const Hnsw *h = cursor->h;
+
+	Assert(!cursor->rests);
+	cursor->rests = true;
+	cursor->bytes = (int64_t) (sizeof(HnswCursor) + sizeof(float) * (h->opt.dim + h->dim16) +
+							   (h->coded ? 2 * h->dim64 : 0) +
+							   cursor->visited.words * (sizeof(uint64_t) + sizeof(uint16_t)) +
+							   sizeof(Entry) * (cursor->pool.room + cursor->discards.room));
+	graph_account(cursor->h, cursor->bytes);
+	hnsw_leave(cursor->h, cursor->guard);
+}
+
+bool
+hnsw_cursor_wake(HnswCursor *cursor)
+{
+	Assert(cursor->rests);
+	graph_account(cursor->h, -cursor->bytes);
+	cursor->guard = hnsw_enter(cursor->h);
+	cursor->rests = false;
+	return retired_so_far(cursor->h) == cursor->retired;
+}
+
+void
 hnsw_cursor_close(HnswCursor *cursor)
 {
 	if (cursor == NULL)
 		return;
-	hnsw_leave(cursor->h, cursor->guard);
+	if (cursor->rests)
+		graph_account(cursor->h, -cursor->bytes);
+	else
+		hnsw_leave(cursor->h, cursor->guard);
 	query_free(&cursor->prepared);
 	visited_free(&cursor->visited);
 	free(cursor->pool.e);

@@ -213,6 +213,7 @@ struct Hnsw
 	size_t		limbo_at;
 	size_t		limbo_n;
 	size_t		limbo_room;
+	uint64_t	retired;		/* times that a slot was given up */
 	Ring	   *old_rings;		/* the last one out of use first */
 	SlotList	died;			/* dead linked slots, not yet in a repair */
 	uint32_t	loading;		/* slots from a file, until hnsw_loaded() */

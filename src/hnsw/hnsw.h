@@ -188,7 +188,7 @@ typedef struct HnswCost
 	uint64_t	waiting;		/* of the distances: to what waits to be linked */
 	uint64_t	asked;			/* calls of the filter */
 
-	/* Nanoseconds of the clock; not of cursors */
+	/* Nanoseconds of the clock; a cursor's walk_ns is with its exact distances */
 	uint64_t	walk_ns;		/* from the beginning to the neighbourhood */
 	uint64_t	waiting_ns;		/* comparing with what waits */
 	uint64_t	refine_ns;		/* exact distances at the end */
@@ -217,7 +217,7 @@ typedef struct HnswSearch
 	/*
 	 * Asked now and then: true ends it, and what is returned means nothing.  NULL =
 	 * never.  A walk of less than a thousand nodes is over before it asks; a cursor
-	 * never does.
+	 * asks while it is opened only.
 	 */
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;
@@ -312,11 +312,20 @@ extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits
  * later hit can be nearer than an earlier one.
  *
  * A cursor holds about n / 6 bytes for a graph of n slots, and keeps slots that
- * die from being used again until it is closed.
+ * die from being used again until it is closed, or rests.
  */
 extern HnswCursor *hnsw_cursor_open(Hnsw *h, const HnswSearch *search);
 extern uint32_t hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n);
 extern void hnsw_cursor_close(HnswCursor *cursor);
+
+/*
+ * Between two calls of next, for whoever does not know when the next one comes: a
+ * cursor that rests holds nothing back, and what it holds counts in HnswStats.bytes.
+ * False from hnsw_cursor_wake(): some slot has been given up since it was opened, so it
+ * may know one that is another by now, and all that is left is to close it.
+ */
+extern void hnsw_cursor_rest(HnswCursor *cursor);
+extern bool hnsw_cursor_wake(HnswCursor *cursor);
 
 /* -- Files ----------------------------------------------------------------- */
 

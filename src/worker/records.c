@@ -438,6 +438,15 @@ records_count_pass(Records *records, const HnswCost *cost, bool exact)
 			atomic_fetch_add_explicit(&records->stats[i], counts[i], memory_order_relaxed);
 }
 
+void
+records_count_more(Records *records, const HnswCost *cost)
+{
+	atomic_fetch_add_explicit(&records->stats[RECORD_DISTANCES], cost->distances, memory_order_relaxed);
+	atomic_fetch_add_explicit(&records->stats[RECORD_REFINED], cost->refined, memory_order_relaxed);
+	atomic_fetch_add_explicit(&records->stats[RECORD_HOPS], cost->hops, memory_order_relaxed);
+	atomic_fetch_add_explicit(&records->stats[RECORD_ASKED], cost->asked, memory_order_relaxed);
+}
+
 uint64_t
 records_stat(const Records *records, RecordStat stat)
 {

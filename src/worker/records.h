@@ -141,6 +141,7 @@ typedef enum RecordStat
 /* Names of them, for reports. */
 extern const char *const record_stat_names[RECORD_STATS];
 extern void records_count_pass(Records *records, const HnswCost *cost, bool exact);
+extern void records_count_more(Records *records, const HnswCost *cost);	/* ... of a walk that has been counted */
 extern uint64_t records_stat(const Records *records, RecordStat stat);
 
 /* What is known about the ef searches need. */

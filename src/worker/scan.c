@@ -4,12 +4,12 @@
  *	  Scanning all records, nearest first, without keeping them all.
  *
  * A pass asks the graph for the nearest records that were not returned yet;
- * they are handed out one by one; then comes another pass, which asks for four
- * times as many.  So a client that wants ten rows costs one walk and little
- * memory, and one that wants all of them a handful of passes.  When that
- * costs little more than a walk, as with a few thousand records, the pass compares the
- * query with every vector instead; so does the last one, and a scan ends when a pass has
- * left nothing out (rule R1).
+ * they are handed out one by one; then comes another pass, which asks for more.
+ * So a client that wants ten rows costs one walk and little memory.  The second pass
+ * begins a walk that the later ones go on with (HnswCursor), until slots are given up
+ * between two of them: then another begins.  When the walk so far costs not much less
+ * than comparing the query with every vector, as with a few thousand records, or late in a scan, passes do that
+ * instead; and a scan ends when a pass has left nothing out (rule R1).
  *
  * At emit each candidate is checked against the map: one that was superseded is
  * replaced by its current version with its distance, never just dropped (law
@@ -38,7 +38,9 @@
 #include "tune.h"
 #include "wire/wire.h"
 
+/* Each pass asks for so many times as many; one of a walk that goes on loses little by asking for less. */
 #define KEEP_GROWS 4
+#define KEEP_GOES_ON 2
 
 /*
  * A walk keeps its candidates in one ordered array: beyond so many, scan.  Up to there
@@ -91,6 +93,8 @@ struct RecordScan
 	uint32_t	keep;			/* at most so many in a pass */
 	bool		all;			/* the last pass left nothing out */
 	bool		walked;			/* some pass was a walk */
+	HnswCursor *cursor;			/* NULL, or it rests: the walk of the passes after the first */
+	HnswCost	cursor_cost;	/* of its last pass */
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;
 	bool		stopped;
@@ -159,7 +163,7 @@ settle_ties(RecordScan *scan)
 }
 
 bool
-scan_is_better(uint64_t live, uint32_t dim, uint32_t keep, uint32_t ef)
+scan_is_better(uint64_t live, uint32_t dim, uint64_t keep, uint32_t ef)
 {
 	uint64_t	kept = keep > ef ? keep : ef;
 
@@ -255,16 +259,25 @@ take_hits(RecordScan *scan, const HnswHit *hits, uint64_t moves)
 	scan->n = n;
 }
 
+/* What a pass found: copies of it, in order.  Inside the guard of before. */
 static void
-pass(RecordScan *scan)
+take_pass(RecordScan *scan, const HnswCost *cost, const HnswHit *hits, uint64_t moves)
+{
+	scan->stopped = scan->stop && scan->stop(scan->stop_arg);
+	scan->at = 0;
+	scan->nlate = 0;
+	scan->cost.distances += cost->distances;
+	scan->cost.refined += cost->refined;
+	scan->cost.hops += cost->hops;
+	take_hits(scan, hits, moves);
+	settle_ties(scan);
+}
+
+/* A search, among so many: the members of a set and what came late, or all (NULL). */
+static void
+search_pass(RecordScan *scan, FilterSet *filter, uint64_t live, uint32_t keep, bool exact)
 {
 	Records    *records = scan->records;
-	FilterSet  *filter = scan->predicate ?
-		filters_take(records, scan->predicate, scan->stop, scan->stop_arg) : NULL;
-	uint64_t	all = records_count(records);
-	uint64_t	live = filter ? hnsw_set_size(filter_set(filter)) : all;
-	uint32_t	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
-	bool		exact = scan->exact || scan_is_better(all, records_dim(records), keep, scan->ef);
 	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
 	HnswCost	cost = {0};
 	HnswSearch	search = {
@@ -279,36 +292,97 @@ pass(RecordScan *scan)
 		.stop = scan->stop,
 		.stop_arg = scan->stop_arg,
 	};
-	uint32_t	entered;
-	uint64_t	moves;
+	uint32_t	entered = records_enter(records);
+	uint64_t	moves = records_moves(records);
 
-	if (scan->predicate && !filter)
-	{
-		scan->stopped = true;
-		free(hits);
-		return;
-	}
-	entered = records_enter(records);
-	moves = records_moves(records);
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
-	scan->stopped = scan->stop && scan->stop(scan->stop_arg);
-	scan->at = 0;
-	scan->nlate = 0;
 	scan->all = scan->n < keep;
-	scan->walked |= !exact;
 	if (filter && add_late(scan, filter, &hits, keep, &cost))
 		scan->all = false;
 	records_count_pass(records, &cost, exact);
-	scan->cost.distances += cost.distances;
-	scan->cost.refined += cost.refined;
-	scan->cost.hops += cost.hops;
-	take_hits(scan, hits, moves);
+	take_pass(scan, &cost, hits, moves);
 	records_leave(records, entered);
+	free(hits);
+}
+
+/*
+ * The next `keep` of a walk that goes on; one that begins if there is none, or none
+ * that can go on.  What it has left out when it ends came after it had begun.
+ */
+static void
+cursor_pass(RecordScan *scan, uint32_t keep)
+{
+	Records    *records = scan->records;
+	uint64_t	live = records_count(records);
+	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
+	HnswSearch	search = {
+		.query = scan->query,
+		.k = keep,
+		.ef = scan->ef,
+		.filter = is_new,
+		.filter_arg = scan,
+		.passes = scan->seen.n < live ? 1 - (double) scan->seen.n / (double) live : 0,
+		.cost = &scan->cursor_cost,
+		.stop = scan->stop,
+		.stop_arg = scan->stop_arg,
+	};
+	uint32_t	entered = records_enter(records);
+	uint64_t	moves = records_moves(records);
+	bool		goes_on = scan->cursor && hnsw_cursor_wake(scan->cursor);
+
+	scan->cursor_cost = (HnswCost) {0};
+	if (!goes_on)
+	{
+		hnsw_cursor_close(scan->cursor);
+		scan->cursor = hnsw_cursor_open(records_graph(records), &search);
+	}
+	scan->n = hnsw_cursor_next(scan->cursor, hits, keep);
+	scan->all = scan->n < keep;
+	hnsw_cursor_rest(scan->cursor);
+	if (goes_on)
+		records_count_more(records, &scan->cursor_cost);
+	else
+		records_count_pass(records, &scan->cursor_cost, false);
+	take_pass(scan, &scan->cursor_cost, hits, moves);
+	records_leave(records, entered);
+	free(hits);
+}
+
+static void
+pass(RecordScan *scan)
+{
+	Records    *records = scan->records;
+	uint64_t	all = records_count(records);
+	uint64_t	live = all;
+	bool		goes_on = scan->walked && !scan->predicate;
+	FilterSet  *filter = NULL;
+	uint32_t	keep;
+	bool		exact;
+
+	if (scan->predicate)
+	{
+		filter = filters_take(records, scan->predicate, scan->stop, scan->stop_arg);
+		if (!filter)
+		{
+			scan->stopped = true;
+			return;
+		}
+		live = hnsw_set_size(filter_set(filter));
+	}
+	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
+	exact = scan->exact || scan_is_better(all, records_dim(records), keep + (goes_on ? scan->seen.n : 0), scan->ef);
+	if (goes_on && !exact)
+		cursor_pass(scan, keep);
+	else
+	{
+		hnsw_cursor_close(scan->cursor);
+		scan->cursor = NULL;
+		search_pass(scan, filter, live, keep, exact);
+	}
+	scan->walked |= !exact;
 	if (filter)
 		filters_give(records, filter);
-	settle_ties(scan);
-	free(hits);
 }
 
 /* -- Handing out ----------------------------------------------------------- */
@@ -403,6 +477,7 @@ bool
 record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id)
 {
 	Candidate	c;
+	uint32_t	grows;
 
 	while (!scan->stopped)
 	{
@@ -422,7 +497,8 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 		}
 		if (scan->all)
 			return false;
-		scan->keep = scan->keep > UINT32_MAX / KEEP_GROWS ? UINT32_MAX : scan->keep * KEEP_GROWS;
+		grows = scan->cursor ? KEEP_GOES_ON : KEEP_GROWS;
+		scan->keep = scan->keep > UINT32_MAX / grows ? UINT32_MAX : scan->keep * grows;
 		pass(scan);
 	}
 	return false;
@@ -451,6 +527,7 @@ record_scan_close(RecordScan *scan)
 {
 	if (!scan)
 		return;
+	hnsw_cursor_close(scan->cursor);
 	idset_free(&scan->seen);
 	buf_free(&scan->ids);
 	predicate_free(scan->predicate);

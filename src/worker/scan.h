@@ -54,6 +54,6 @@ extern void record_scan_close(RecordScan *scan);
  * Should a pass that looks for `keep` records, with ef candidates, compare the query
  * with all `live` ones, rather than walk?  Walks follow the larger of the two numbers.
  */
-extern bool scan_is_better(uint64_t live, uint32_t dim, uint32_t keep, uint32_t ef);
+extern bool scan_is_better(uint64_t live, uint32_t dim, uint64_t keep, uint32_t ef);
 
 #endif							/* WORKER_SCAN_H */

@@ -82,6 +82,88 @@ cursor_shows_one_version(void **state)
 	free(rows);
 }
 
+static uint64_t
+bytes_of_graph(const Hnsw *h)
+{
+	HnswStats	stats;
+
+	hnsw_stats(h, &stats);
+	return stats.bytes;
+}
+
+/*
+ * Between its batches a cursor rests: it holds nothing back, goes on when slots have only
+ * come, to the end, and says so when some may be others by now.
+ */
+static void
+cursor_rests(void **state)
+{
+	float	   *rows = clustered(31, 3000);
+	bool	   *seen = calloc(2000, sizeof(bool));
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	HnswSearch	s = {.query = rows + 17 * DIM, .k = 20, .ef = 20};
+	HnswHit		hits[64];
+	HnswStats	stats;
+	HnswCursor *cursor;
+	uint32_t	more = 2000;
+	uint32_t	total = 0;
+	uint32_t	n;
+
+	(void) state;
+	assert_non_null(seen);
+	for (uint32_t i = 0; i < 2000; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	cursor = hnsw_cursor_open(h, &s);
+	while ((n = hnsw_cursor_next(cursor, hits, 64)) > 0)
+	{
+		uint64_t	bytes = bytes_of_graph(h);
+
+		assert_hits(h, VEC_L2, s.query, hits, n);
+		for (uint32_t i = 0; i < n; i++)
+		{
+			assert_true(hits[i].label < 2000 && !seen[hits[i].label]);
+			seen[hits[i].label] = true;
+		}
+		total += n;
+		hnsw_cursor_rest(cursor);
+		assert_true(bytes_of_graph(h) > bytes);
+		if (more < 3000)
+			for (int i = 0; i < 20; i++, more++)
+				add(h, more, rows + (size_t) more * DIM);
+		link_all(h);
+		bytes = bytes_of_graph(h);
+		assert_true(hnsw_cursor_wake(cursor));
+		assert_true(bytes_of_graph(h) < bytes);
+	}
+	assert_int_equal(total, 2000);
+	hnsw_cursor_close(cursor);
+
+	cursor = hnsw_cursor_open(h, &s);
+	assert_int_equal(hnsw_cursor_next(cursor, hits, 20), 20);
+	for (uint32_t i = 0; i < 2000; i += 3)
+		hnsw_delete(h, i);
+	hnsw_cursor_rest(cursor);
+	assert_true(hnsw_cursor_wake(cursor));	/* dead, but not given up */
+	assert_int_equal(hnsw_cursor_next(cursor, hits, 20), 20);
+	hnsw_cursor_rest(cursor);
+	while (hnsw_repair(h, 1000, true))
+		;
+	(void) add(h, 5000, rows);	/* takes what is free by now */
+	hnsw_stats(h, &stats);
+	assert_int_equal(stats.dead, 0);
+	assert_false(hnsw_cursor_wake(cursor));
+	hnsw_cursor_close(cursor);
+
+	/* Closed while it rests. */
+	cursor = hnsw_cursor_open(h, &s);
+	hnsw_cursor_rest(cursor);
+	hnsw_cursor_close(cursor);
+	hnsw_destroy(h);
+	free(seen);
+	free(rows);
+}
+
 /* A cursor comes to its end however much it has to pass by. */
 static void
 cursor_passes_by_many(void **state)
@@ -461,6 +543,7 @@ main(void)
 		cmocka_unit_test(memory_of_the_queue_goes_back),
 		cmocka_unit_test(long_searches_can_be_stopped),
 		cmocka_unit_test(cursor_shows_one_version),
+		cmocka_unit_test(cursor_rests),
 		cmocka_unit_test(cursor_passes_by_many),
 		cmocka_unit_test(equal_codes_are_no_trap),
 		cmocka_unit_test(few_distances_are_enough),

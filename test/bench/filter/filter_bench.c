@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * filter_bench.c
- *	  Searches with a predicate on attributes, as a worker does them.
+ *	  Searches with a predicate on attributes, and such that read on, as a worker does them.
  *
  *	  filter_bench --set DIR [options]
  *		--set DIR			base.* and query.*; with base_class.u16.raw or the like also by class
@@ -10,6 +10,7 @@
  *		--rounds N			(5)
  *		--threads N			that link (2)
  *		--keep DIR			a folder for the graph, so that it is built once
+ *		--pages N			instead: searches that read 1 to N pages of ten rows
  *
  * Records in memory and their scans (src/worker), without a socket, a log or a disk.
  * Each row has two attributes: a number at random and its class.  A line is a share
@@ -263,9 +264,68 @@ line(const Bench *b, uint8_t attribute, double share)
 	predicate_free(predicate);
 }
 
+/* What searches cost that read so many pages, and how many of the true rows these are. */
+static void
+read_pages(const Bench *b, uint32_t pages)
+{
+	uint32_t	rows = K * pages;
+	uint32_t	nq = b->set->nqueries < 100 ? b->set->nqueries : 100;
+	double	   *truth = vt_alloc(sizeof(double) * rows);
+	double		us[ROUNDS_MAX];
+	uint64_t	distances = 0;
+	uint64_t	right = 0;
+	uint64_t	late = 0;
+
+	for (uint32_t round = 0; round <= b->rounds; round++)
+	{
+		double		begin = thread_us();
+
+		for (uint32_t q = 0; q < nq; q++)
+		{
+			RecordScanOptions options = {.query = (const uint8_t *) (b->set->queries + (size_t) q * b->set->dim),
+				.expected = K, .ef = b->ef, .exact = round == 0};
+			RecordScan *scan = record_scan_open(b->records, &options);
+			double		distance;
+			double		last = 0;
+			uint64_t	version;
+			Bytes		id;
+			uint32_t	n = 0;
+
+			while (n < rows && record_scan_next(scan, &distance, &version, &id))
+			{
+				if (round == 0)
+					truth[n] = distance;
+				late += round > 0 && n > 0 && distance < last;
+				last = distance;
+				n++;
+			}
+			if (round > 0)
+				distances += record_scan_cost(scan)->distances + record_scan_cost(scan)->refined;
+			record_scan_close(scan);
+
+			/* Of the true rows those that came, by the walk that is timed. */
+			if (round == 0)
+			{
+				options.exact = false;
+				scan = record_scan_open(b->records, &options);
+				for (uint32_t i = 0; i < n && record_scan_next(scan, &distance, &version, &id); i++)
+					right += distance <= truth[n - 1];
+				record_scan_close(scan);
+			}
+		}
+		if (round > 0)
+			us[round - 1] = (thread_us() - begin) / nq;
+	}
+	printf("| %u | %.4f | %.2f | %.0f | %.0f |\n", pages, (double) right / ((double) nq * rows),
+		   100.0 * (double) late / ((double) nq * rows * b->rounds), (double) distances / nq / b->rounds, median(us, b->rounds));
+	free(truth);
+}
+
 int
 main(int argc, char **argv)
 {
+	static const uint32_t pages[] = {1, 2, 3, 5, 10, 30, 100, 300};
+	uint32_t	most_pages = 0;
 	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
 	Bench		b = {.ef = 80, .rounds = 5, .threads = 2};
 	const char *folder = NULL;
@@ -287,12 +347,14 @@ main(int argc, char **argv)
 			b.rounds = number;
 		else if (strcmp(argv[i], "--threads") == 0)
 			b.threads = number;
+		else if (strcmp(argv[i], "--pages") == 0)
+			most_pages = number;
 		else
 			folder = NULL, i = argc;
 	}
 	if (!folder || b.rounds < 1 || b.rounds > ROUNDS_MAX || b.threads < 1 || b.threads > 64 || (b.set = set_read(folder, limit, 0)) == NULL)
 	{
-		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR]\n");
+		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N]\n");
 		return 2;
 	}
 	for (uint32_t i = 0; b.set->classes && i < b.set->n; i++)
@@ -300,8 +362,13 @@ main(int argc, char **argv)
 	load(&b);
 	printf("%s, %u rows of %u dimensions, ef %u; %.0f bytes a record in memory\n\n", b.set->name, b.set->n, b.set->dim, b.ef,
 		   (double) records_bytes(b.records) / b.set->n);
-	printf("| rows | pass | recall | free QPS | QPS | of free | columns ms | make ms | then us |\n|---|---|---|---|---|---|---|---|---|\n");
-	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+	if (most_pages)
+		printf("| pages | recall | late %% | distances | us |\n|---|---|---|---|---|\n");
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]) && pages[i] <= most_pages; i++)
+		read_pages(&b, pages[i]);
+	if (!most_pages)
+		printf("| rows | pass | recall | free QPS | QPS | of free | columns ms | make ms | then us |\n|---|---|---|---|---|---|---|---|---|\n");
+	for (size_t i = 0; !most_pages && i < sizeof(shares) / sizeof(shares[0]); i++)
 		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
 			line(&b, attribute, shares[i]);
 	records_free(b.records);
