@@ -10,7 +10,8 @@
  *		--rounds N			(5)
  *		--threads N			that link (2)
  *		--keep DIR			a folder for the graph, so that it is built once
- *		--pages N			instead: searches that read 1 to N pages of ten rows
+ *		--pages N			instead: searches that read 1 to N pages of ten rows; without attributes
+ *		--only 1			codes alone
  *
  * Records in memory and their scans (src/worker), without a socket, a log or a disk.
  * Each row has two attributes: a number at random and its class.  A line is a share
@@ -25,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../hnsw/set.h"
 #include "../../../src/worker/records_inside.h"
@@ -49,6 +51,9 @@ typedef struct Bench
 	uint32_t	threads;
 	uint32_t	classes;
 	const char *keep;
+	uint32_t	most_pages;		/* 0: predicates are tried */
+	bool		only;			/* codes alone */
+	double		grown;			/* by what the process has grown, a record */
 } Bench;
 
 static double
@@ -97,6 +102,23 @@ link_main(void *arg)
 	return NULL;
 }
 
+/* Memory of this process that is not of files. */
+static double
+memory_now(void)
+{
+	FILE	   *in = fopen("/proc/self/statm", "r");
+	double		pages = 0;
+	double		of_files = 0;
+
+	if (in)
+	{
+		if (fscanf(in, "%*s %lf %lf", &pages, &of_files) != 2)
+			pages = of_files = 0;
+		fclose(in);
+	}
+	return (pages - of_files) * (double) sysconf(_SC_PAGESIZE);
+}
+
 static void
 die(const VtError *err)
 {
@@ -110,7 +132,8 @@ load(Bench *b)
 {
 	const Set  *set = b->set;
 	RecordsOptions options = {.metric = set->metric, .dim = set->dim, .element = VEC_FLOAT32, .m = 16, .ef_construction = 200,
-		.codes = HNSW_CODES_INT8, .seed = 1, .attributes = 2};
+		.codes = b->only ? HNSW_CODES_INT8_ONLY : HNSW_CODES_INT8, .seed = 1, .attributes = b->most_pages ? 0 : 2};
+	double		before = memory_now();
 	char		path[4096];
 	RecordsFile file = {.path = path, .tag = bytes_str("filter_bench")};
 	pthread_t	threads[64];
@@ -118,7 +141,7 @@ load(Bench *b)
 	VtError		err = {0};
 	VtStatus	status = VT_NOT_FOUND;
 
-	snprintf(path, sizeof(path), "%s/filter-%s-%u", b->keep ? b->keep : "", set->name, set->n);
+	snprintf(path, sizeof(path), "%s/filter-%s-%u%s", b->keep ? b->keep : "", set->name, set->n, b->only ? "-only" : "");
 	if (b->keep)
 		status = records_load(&options, &file, &b->records, &err);
 	if (status != VT_OK && records_new(&options, &b->records, &err) != VT_OK)
@@ -130,7 +153,8 @@ load(Bench *b)
 		Bytes		id = bytes_of(tid, sizeof(tid));
 
 		wire_tid_put(tid, row, 1);
-		attributes_put(set, row, &attributes);
+		if (b->most_pages == 0)
+			attributes_put(set, row, &attributes);
 		if (!records_claim(b->records, id, row + 1, vector, buf_bytes(&attributes)) &&
 			records_put(b->records, id, row + 1, vector, buf_bytes(&attributes), &err) != VT_OK)
 			die(&err);
@@ -140,9 +164,12 @@ load(Bench *b)
 		pthread_create(&threads[i], NULL, link_main, b->records);
 	for (uint32_t i = 0; i < b->threads; i++)
 		pthread_join(threads[i], NULL);
+	while (hnsw_repair(records_graph(b->records), 100000, false))
+		;						/* the queue is short again */
 	if (b->keep && status != VT_OK && records_save(b->records, &file, &err) != VT_OK)
 		die(&err);
 	buf_free(&attributes);
+	b->grown = (memory_now() - before) / set->n;
 }
 
 /* -- Searches -------------------------------------------------------------- */
@@ -325,7 +352,6 @@ int
 main(int argc, char **argv)
 {
 	static const uint32_t pages[] = {1, 2, 3, 5, 10, 30, 100, 300};
-	uint32_t	most_pages = 0;
 	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
 	Bench		b = {.ef = 80, .rounds = 5, .threads = 2};
 	const char *folder = NULL;
@@ -348,27 +374,29 @@ main(int argc, char **argv)
 		else if (strcmp(argv[i], "--threads") == 0)
 			b.threads = number;
 		else if (strcmp(argv[i], "--pages") == 0)
-			most_pages = number;
+			b.most_pages = number;
+		else if (strcmp(argv[i], "--only") == 0)
+			b.only = number != 0;
 		else
 			folder = NULL, i = argc;
 	}
 	if (!folder || b.rounds < 1 || b.rounds > ROUNDS_MAX || b.threads < 1 || b.threads > 64 || (b.set = set_read(folder, limit, 0)) == NULL)
 	{
-		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N]\n");
+		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N] [--only 1]\n");
 		return 2;
 	}
 	for (uint32_t i = 0; b.set->classes && i < b.set->n; i++)
 		b.classes = b.set->classes[i] >= b.classes ? b.set->classes[i] + 1u : b.classes;
 	load(&b);
-	printf("%s, %u rows of %u dimensions, ef %u; %.0f bytes a record in memory\n\n", b.set->name, b.set->n, b.set->dim, b.ef,
-		   (double) records_bytes(b.records) / b.set->n);
-	if (most_pages)
+	printf("%s, %u rows of %u dimensions, ef %u; %.0f bytes a record are counted, by %.0f the process has grown\n\n", b.set->name,
+		   b.set->n, b.set->dim, b.ef, (double) records_bytes(b.records) / b.set->n, b.grown);
+	if (b.most_pages)
 		printf("| pages | recall | late %% | distances | us |\n|---|---|---|---|---|\n");
-	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]) && pages[i] <= most_pages; i++)
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]) && pages[i] <= b.most_pages; i++)
 		read_pages(&b, pages[i]);
-	if (!most_pages)
+	if (!b.most_pages)
 		printf("| rows | pass | recall | free QPS | QPS | of free | columns ms | make ms | then us |\n|---|---|---|---|---|---|---|---|---|\n");
-	for (size_t i = 0; !most_pages && i < sizeof(shares) / sizeof(shares[0]); i++)
+	for (size_t i = 0; !b.most_pages && i < sizeof(shares) / sizeof(shares[0]); i++)
 		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
 			line(&b, attribute, shares[i]);
 	records_free(b.records);
