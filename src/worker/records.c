@@ -140,7 +140,7 @@ records_map_grow(Records *records)
 	uint32_t   *old = records->map;
 	uint64_t	live = atomic_load(&records->live);
 
-	while (records->map_size < 4 * (live + 1))
+	while (records->map_size < 2 * (live + 1))
 		records->map_size *= 2;
 	records->map = vt_alloc(sizeof(uint32_t) * records->map_size);
 	memset(records->map, 0xff, sizeof(uint32_t) * records->map_size);
@@ -283,7 +283,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	 * and never neither; a reader of the map the same, by the lock.
 	 */
 	pthread_mutex_lock(&records->map_lock);
-	if (records->map_used + 1 > records->map_size / 2)
+	if (records->map_used + 1 > MAP_FULL(records->map_size))
 		records_map_grow(records);
 	old = records_map_find(records, id, &place);
 	if (records->map[place] == NONE)

@@ -74,7 +74,7 @@ read_note(void *arg, uint32_t slot, uint64_t label, Bytes note)
 		memset(records->claims + records->nclaims, 0, sizeof(uint64_t) * (room - records->nclaims));
 		records->nclaims = room;
 	}
-	if (records->map_used + 1 > records->map_size / 2)
+	if (records->map_used + 1 > MAP_FULL(records->map_size))
 		records_map_grow(records);
 	other = records_map_find(records, id, &place);
 	if (other != NONE && records->claims[other] >= version)

@@ -22,6 +22,7 @@
 #include "tune.h"
 
 #define MAP_FIRST 1024
+#define MAP_FULL(size) ((size) / 4 * 3)	/* with so many entries it grows: 5 to 16 bytes a record */
 #define MAP_DEAD (UINT32_MAX - 1)
 #define NONE HNSW_NO_SLOT
 
