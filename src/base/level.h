@@ -15,7 +15,8 @@
  *			RECOVER, the task recover_shard, lives of shards after the first, VT_LOST
  *	  3		collections that declare attributes (wire/attributes.h): descriptors of format
  *			2, filters in searches, attributes in listings
- *	  4		collections of codes alone (quantization int8_only)
+ *	  4		collections of codes alone (quantization int8_only); answers to searches tell
+ *			how many records of the replica are not indexed
  *
  * VECTRON_LEVEL_HIGH in a daemon's or server's environment makes it one that knows no
  * more than that.  So an upgrade can be held where there is a way back; and tests play
@@ -32,6 +33,7 @@
 #define VT_LEVEL_RECOVER 2
 #define VT_LEVEL_ATTRIBUTES 3
 #define VT_LEVEL_CODES_ALONE 4
+#define VT_LEVEL_UNINDEXED 4
 
 #define VT_LEVEL_NEWEST 4
 

@@ -34,6 +34,7 @@
 #define BATCH_GROWN_MAX 2048
 #define EMPTY_BATCHES_MAX 4
 #define HEDGED_IDS_MAX 10000	/* excluded; with more a second question is not cheap */
+#define CROWDED_US INT64_C(1000000)	/* what a replica said of its index counts so long */
 #define LATER_PATIENCE 8		/* other batches take longer: so many hedge delays */
 #define SHY_FIRST_MS 10
 #define SHY_LAST_MS 640
@@ -134,6 +135,8 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 	const ClientShard *known = route_shard(client, &s->shard.desc);
 	uint32_t	good[WIRE_REPLICAS_MAX];
 	uint32_t	ngood = 0;
+	uint32_t	crowded[WIRE_REPLICAS_MAX];
+	uint32_t	ncrowded = 0;
 	uint32_t	leader = place_of(&s->shard, s->shard.endpoint);
 	uint32_t	unlikely = s->shard.nplaces;
 	uint32_t	doubted = s->shard.nplaces;
@@ -151,8 +154,15 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 			doubted = i;
 		else if (known && there < known->nplaces && !is_likely(&known->known[there], s, now_us))
 			unlikely = unlikely == leader ? leader : i;
+		else if (known && there < known->nplaces && now_us < known->known[there].crowded_until_us)
+			crowded[ncrowded++] = i;
 		else
 			good[ngood++] = i;
+	}
+	if (ngood == 0)
+	{
+		memcpy(good, crowded, sizeof(good));
+		ngood = ncrowded;
 	}
 	if (ngood > 1)
 	{
@@ -167,6 +177,17 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 		return y_score + y_score / 2 < x_score ? good[b] : good[a];
 	}
 	return ngood == 1 ? good[0] : unlikely < s->shard.nplaces ? unlikely : doubted;
+}
+
+/* Much of it is not indexed, and each search compared with that, or not any more. */
+static void
+note_crowd(ClientScan *scan, const Stream *s, const char *endpoint, bool crowded)
+{
+	ClientShard *shard = route_shard(scan->client, &s->shard.desc);
+	uint32_t	at = shard ? place_of(shard, endpoint) : 0;
+
+	if (shard && at < shard->nplaces)
+		shard->known[at].crowded_until_us = crowded ? clock_now_us() + CROWDED_US : 0;
 }
 
 /* What a replica said of itself, for the next choice. */
@@ -475,6 +496,7 @@ take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtEr
 		pace_answered(scan->client->pace, answer->asked, took, result.waiting);
 	}
 	note_place(scan, s, answer->asked, &answer->head);
+	note_crowd(scan, s, answer->asked, result.crowded);
 	scan->stats.batches++;
 	scan->stats.exact_batches += result.exact;
 	scan->stats.distances += result.distances;

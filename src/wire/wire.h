@@ -316,6 +316,9 @@ typedef struct WireSearchResult
 	uint32_t	hops;
 	uint8_t		leader;			/* the replica that answered leads the shard */
 	uint32_t	waiting;		/* searches that wait for a thread of this worker */
+	bool		says_unindexed; /* what follows is there: at feature level 4 */
+	bool		crowded;		/* more than the hot tier is meant to hold */
+	uint32_t	unindexed;		/* records of this replica that every search is compared with */
 	uint32_t	nhits;
 	Bytes		hits;			/* encoded, read by wire_hit_next() */
 } WireSearchResult;

@@ -13,7 +13,9 @@
 
 #include "base/breaks.h"
 #include "base/clock.h"
+#include "base/level.h"
 #include "door.h"
+#include "hot.h"
 #include "private.h"
 
 #define PAGE_BYTES (1u << 20)
@@ -321,6 +323,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	WireReply	head = reply_head(lease->shard, VT_OK);
 	WireSearchResult result;
 	ReplicaStatus replica;
+	uint64_t	unindexed;
 	const HnswCost *cost = record_scan_cost(lease->scan);
 	Buf			hits = {0};
 	Buf			body = {0};
@@ -359,6 +362,10 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	replica_status(lease->shard->replica, &replica);
 	result.leader = replica.serving;
 	result.waiting = pool_figures(request->worker).waiting;
+	result.says_unindexed = request->worker->level >= VT_LEVEL_UNINDEXED;
+	unindexed = shard_figures(lease->shard).waiting;
+	result.unindexed = unindexed < UINT32_MAX ? (uint32_t) unindexed : UINT32_MAX;
+	result.crowded = unindexed > hot_limit(lease->shard);
 	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
 	result.hops = (uint32_t) (cost->hops - lease->told_hops);
 	lease->told_distances += result.distances;

@@ -307,6 +307,51 @@ a_follower_answers_at_its_marks(void **state)
 	tear_down(&s);
 }
 
+/* Where much is not indexed, others are asked as long as there are some. */
+static void
+the_crowded_are_spared(void **state)
+{
+	Setup		s;
+	ClientMarks marks;
+	uint32_t	n;
+	uint32_t	before;
+	int64_t		until = in_ms(LONG_MS);
+
+	(void) state;
+	set_up(&s);
+	assert_ok(put(&s, 100, &marks));
+	for (uint32_t i = 0; i < SHARDS; i++)
+		s.w.shards[i].crowded = &s.worker[1];
+	for (int i = 0; i < 60; i++)
+	{
+		assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
+		assert_int_equal(n, 100);
+	}
+	assert_true(s.worker[1].searches * 6 < s.worker[0].searches + s.worker[2].searches);
+
+	/* It is asked where there is no other, and again when it has caught up. */
+	stop_worker(&s, 0);
+	stop_worker(&s, 2);
+	assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
+	assert_int_equal(n, 100);
+	client_marks_free(&marks);
+	tear_down(&s);
+
+	set_up(&s);
+	assert_ok(put(&s, 100, &marks));
+	for (uint32_t i = 0; i < SHARDS; i++)
+		s.w.shards[i].crowded = &s.worker[1];
+	while (s.worker[1].searches < SHARDS)
+		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
+	for (uint32_t i = 0; i < SHARDS; i++)
+		s.w.shards[i].crowded = NULL;
+	before = s.worker[1].searches;
+	while (s.worker[1].searches < before + 20)
+		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
+	client_marks_free(&marks);
+	tear_down(&s);
+}
+
 /* Another life, another interval, a view from before the mark: no answers. */
 static void
 answers_that_do_not_count(void **state)
@@ -389,6 +434,7 @@ main(void)
 		cmocka_unit_test(a_silent_leader_is_left),
 		cmocka_unit_test(the_whole_group_has_moved),
 		cmocka_unit_test(a_follower_answers_at_its_marks),
+		cmocka_unit_test(the_crowded_are_spared),
 		cmocka_unit_test(answers_that_do_not_count),
 		cmocka_unit_test(without_pd),
 	};

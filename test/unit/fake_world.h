@@ -109,6 +109,7 @@ typedef struct FakeShard
 	struct Fake *home;			/* the leader */
 	struct Fake *followers[3];	/* have the same, but lag behind */
 	uint64_t	lag;			/* of their applied index */
+	struct Fake *crowded;		/* has much that is not indexed */
 	struct Fake *told;			/* whom PD thinks the leader; NULL = home */
 	FakeRecord *records;
 	size_t		n;
@@ -161,6 +162,7 @@ typedef struct World
 	uint32_t	cancels;
 	uint32_t	at_followers;	/* requests that met one */
 	bool		follows;		/* who answers now */
+	struct Fake *answering;
 	uint32_t	closes;			/* of leases */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
@@ -792,6 +794,9 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	result.exact = 1;
 	result.distances = 1;
 	result.leader = !w->follows;
+	result.says_unindexed = true;
+	result.crowded = w->answering && w->answering == s->crowded;
+	result.unindexed = result.crowded ? 100000 : 0;
 	begin = wire_search_result_begin(out, &result);
 	if (what == REPEAT_BATCH && l->next > 0)
 	{
@@ -930,6 +935,7 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 	if (type == WIRE_READ_INDEX && (good = wire_read_get(payload, &read, NULL)) == VT_OK)
 		route = read.route;
 	s = world_find(w, fake, route.shard);
+	w->answering = fake;
 	fake->searches += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE);
 	w->unfiltered += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE) &&
 		!bytes_equal(search.filter, w->filter);

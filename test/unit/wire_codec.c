@@ -599,6 +599,27 @@ hits_keep_their_distances(void **state)
 	assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_PROTOCOL);
 	wire_search_result_end(&in, begin, 7);
 	assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_PROTOCOL);
+
+	/* With the unindexed records and without; and bits that nobody knows. */
+	for (int bits = 0; bits < 16; bits++)
+	{
+		WireSearchResult put = {.exact = bits & 1, .says_unindexed = bits & 2, .crowded = bits & 4, .unindexed = 77, .waiting = 5};
+
+		buf_clear(&in);
+		begin = wire_search_result_begin(&in, &put);
+		hit = (WireHit) {1, 2, bytes_str("id")};
+		wire_hit_put(&in, &hit);
+		wire_search_result_end(&in, begin, 1);
+		assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_OK);
+		assert_int_equal(result.exact, bits & 1);
+		assert_int_equal(result.says_unindexed, (bits & 2) != 0);
+		assert_int_equal(result.crowded, (bits & 6) == 6);
+		assert_int_equal(result.unindexed, bits & 2 ? 77 : 0);
+		assert_int_equal(result.waiting, 5);
+		assert_int_equal(result.nhits, 1);
+		in.data[begin + 9] |= bits & 2 ? 8 : 4;
+		assert_int_equal(wire_search_result_get(buf_bytes(&in), &result), VT_PROTOCOL);
+	}
 	buf_free(&in);
 }
 
