@@ -195,6 +195,7 @@ typedef struct ClientMark
 	uint64_t	shard;
 	uint64_t	incarnation;
 	uint64_t	index;
+	uint32_t	range_ver;		/* of the shard in the route that a scan's mark was read or asked with; 0 = another mark */
 } ClientMark;
 
 typedef struct ClientMarks
@@ -233,7 +234,8 @@ extern void client_mark_note(ClientMarkTable *table, const VtId *generation,
 /*
  * The known marks of a route's shards, into items, which has room for all of
  * them; returns how many.  When *route_version comes back higher than the
- * route's, the route is too old for any scan.  The ticket is for learning.
+ * route's, the route is too old for any scan: refresh it and read again, or all shards
+ * are asked by ReadIndex.  The ticket is for learning.
  */
 extern uint32_t client_mark_read(ClientMarkTable *table, const ClientCollection *route,
 								 ClientMark *items, uint64_t *route_version, uint64_t *ticket);

@@ -22,6 +22,13 @@
  *
  * The generation's entry follows the same rules with route versions for indexes.
  *
+ * A shard that was split off another begins without an entry.  Nothing was written to it,
+ * so that whoever stands where its log begins has all there is, if that can be known:
+ * what it was split off was learned by a route without it, when nobody had written to it
+ * yet, and what was written since then would be here, for its bucket has given up
+ * nothing since (law R3-child).  Then there is no need to ask a leader, which the
+ * shard may not have yet.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/breaks.h"
@@ -35,16 +42,24 @@ typedef struct MarkEntry
 	uint64_t	shard;			/* 0 = the generation's own entry */
 	uint64_t	incarnation;
 	uint64_t	index;			/* the generation's: route version */
+	uint64_t	learned_at;		/* evictions before it was learned last */
+	uint32_t	range_ver;		/* of the route by which that was; 0 = never */
 	bool		taken;
 	bool		known;
 	bool		used;			/* since an eviction passed by; readers set it too */
 } MarkEntry;
 
+typedef struct MarkBucket
+{
+	uint64_t	evicted_at;		/* evictions with the last one here */
+	MarkEntry	entries[WAYS];
+} MarkBucket;
+
 struct ClientMarkTable
 {
-	uint32_t	buckets;
+	uint32_t	nbuckets;
 	uint64_t	evictions;
-	MarkEntry	entries[];		/* buckets x WAYS */
+	MarkBucket	buckets[];
 };
 
 static uint32_t
@@ -56,7 +71,7 @@ buckets_for(uint32_t room)
 size_t
 client_mark_table_size(uint32_t room)
 {
-	return sizeof(ClientMarkTable) + sizeof(MarkEntry) * WAYS * buckets_for(room);
+	return sizeof(ClientMarkTable) + sizeof(MarkBucket) * buckets_for(room);
 }
 
 ClientMarkTable *
@@ -65,27 +80,33 @@ client_mark_table_init(void *memory, uint32_t room)
 	ClientMarkTable *table = (ClientMarkTable *) memory;
 
 	memset(table, 0, client_mark_table_size(room));
-	table->buckets = buckets_for(room);
+	table->nbuckets = buckets_for(room);
 	return table;
 }
 
-/* The first of the entries among which this one would be. */
-static MarkEntry *
+static MarkBucket *
 bucket_of(ClientMarkTable *table, const VtId *generation, uint64_t shard)
 {
 	uint64_t	mixed = (get_le64(generation->b) ^ shard) * UINT64_C(0x9E3779B97F4A7C15);
 
-	return &table->entries[(mixed >> 32) % table->buckets * WAYS];
+	return &table->buckets[(mixed >> 32) % table->nbuckets];
+}
+
+/* Something of this bucket is forgotten. */
+static void
+note_eviction(ClientMarkTable *table, MarkBucket *bucket)
+{
+	bucket->evicted_at = ++table->evictions;
 }
 
 static MarkEntry *
 find(ClientMarkTable *table, const VtId *generation, uint64_t shard)
 {
-	MarkEntry  *bucket = bucket_of(table, generation, shard);
+	MarkBucket *bucket = bucket_of(table, generation, shard);
 
 	for (int i = 0; i < WAYS; i++)
 	{
-		MarkEntry  *e = &bucket[i];
+		MarkEntry  *e = &bucket->entries[i];
 
 		if (e->taken && e->shard == shard && vt_id_equal(&e->generation, generation))
 		{
@@ -102,25 +123,26 @@ find(ClientMarkTable *table, const VtId *generation, uint64_t shard)
 static MarkEntry *
 make(ClientMarkTable *table, const VtId *generation, uint64_t shard, uint64_t incarnation)
 {
-	MarkEntry  *bucket = bucket_of(table, generation, shard);
+	MarkBucket *bucket = bucket_of(table, generation, shard);
+	MarkEntry  *entries = bucket->entries;
 	MarkEntry  *place = NULL;
 
 	for (int i = 0; i < WAYS && !place; i++)
-		if (!bucket[i].taken)
-			place = &bucket[i];
+		if (!entries[i].taken)
+			place = &entries[i];
 	if (!place)
 	{
 		/* The first that is unused; all others have had their chance. */
 		for (int i = 0; i < WAYS; i++)
 		{
-			if (!place && !bucket[i].used)
-				place = &bucket[i];
+			if (!place && !entries[i].used)
+				place = &entries[i];
 			else
-				bucket[i].used = false;
+				entries[i].used = false;
 		}
 		if (!place)
-			place = &bucket[table->evictions % WAYS];
-		table->evictions++;
+			place = &entries[table->evictions % WAYS];
+		note_eviction(table, bucket);
 	}
 	memset(place, 0, sizeof(*place));
 	place->generation = *generation;
@@ -147,7 +169,8 @@ entry_of(ClientMarkTable *table, const VtId *generation, uint64_t shard, uint64_
 		e->incarnation = incarnation;
 		e->index = 0;
 		e->known = false;
-		table->evictions++;
+		e->range_ver = 0;
+		note_eviction(table, bucket_of(table, generation, shard));
 	}
 	return e;
 }
@@ -175,6 +198,25 @@ client_mark_note(ClientMarkTable *table, const VtId *generation, const ClientMar
 	raise_entry(entry_of(table, generation, 0, 0), marks->route_version);
 }
 
+/* Is it known that this server was acknowledged nothing in a shard that has no entry? */
+static bool
+is_untouched(ClientMarkTable *table, const ClientCollection *route, const WireShardDesc *desc)
+{
+	const MarkBucket *bucket = bucket_of(table, &route->generation, desc->shard);
+	const WireShardDesc *parent;
+
+	for (; (parent = route_parent(route, desc)) != NULL; desc = parent)
+	{
+		const MarkEntry *e = find(table, &route->generation, parent->shard);
+
+		if (e)
+			return e->known && e->incarnation == parent->incarnation && e->range_ver > 0 &&
+				e->range_ver < route_born_ver(route, desc) &&
+				(bucket->evicted_at <= e->learned_at || vt_broken("R3-child"));
+	}
+	return false;
+}
+
 uint32_t
 client_mark_read(ClientMarkTable *table, const ClientCollection *route, ClientMark *items,
 				 uint64_t *route_version, uint64_t *ticket)
@@ -191,18 +233,34 @@ client_mark_read(ClientMarkTable *table, const ClientCollection *route, ClientMa
 		const WireShardDesc *desc = &route->shards[i].desc;
 
 		e = find(table, &route->generation, desc->shard);
-		if (!e || !e->known || e->incarnation != desc->incarnation)
+		if (e ? !e->known || e->incarnation != desc->incarnation : !is_untouched(table, route, desc))
 			continue;
 		items[n].shard = desc->shard;
-		items[n].incarnation = e->incarnation;
-		items[n++].index = e->index;
+		items[n].incarnation = desc->incarnation;
+		items[n].range_ver = desc->range_ver;
+		items[n++].index = e ? e->index : desc->base_index;
 	}
 	return n;
 }
 
+/*
+ * Rule 3 holds since there were so many evictions.  The route of the answer knew all shards
+ * that anybody had written to before the reader looked.
+ */
+static void
+set_known(MarkEntry *e, const ClientMark *mark, uint64_t ticket)
+{
+	e->known = true;
+	if (mark->range_ver > 0)
+	{
+		e->range_ver = mark->range_ver;
+		e->learned_at = ticket;
+	}
+}
+
 /* There and of the asked life?  Then it is known; false when it is not there. */
 static bool
-learn_entry(ClientMarkTable *table, const VtId *generation, const ClientMark *mark)
+learn_entry(ClientMarkTable *table, const VtId *generation, uint64_t ticket, const ClientMark *mark)
 {
 	MarkEntry  *e = find(table, generation, mark->shard);
 
@@ -212,12 +270,12 @@ learn_entry(ClientMarkTable *table, const VtId *generation, const ClientMark *ma
 	{
 		/* Two lives: the next one to ask will see which it is. */
 		e->taken = false;
-		table->evictions++;
+		note_eviction(table, bucket_of(table, generation, mark->shard));
 		return true;
 	}
 	if (!e->known && mark->index > e->index)
 		e->index = mark->index;
-	e->known = true;
+	set_known(e, mark, ticket);
 	return true;
 }
 
@@ -233,7 +291,7 @@ client_mark_learn(ClientMarkTable *table, const VtId *generation, uint64_t ticke
 
 	/* First what is there, since making room for the rest may forget it. */
 	for (uint32_t i = 0; i <= answered->n; i++)
-		missing[i] = !learn_entry(table, generation, i < answered->n ? &answered->items[i] : &route);
+		missing[i] = !learn_entry(table, generation, ticket, i < answered->n ? &answered->items[i] : &route);
 	for (uint32_t i = 0; i <= answered->n; i++)
 	{
 		const ClientMark *mark = i < answered->n ? &answered->items[i] : &route;
@@ -243,7 +301,7 @@ client_mark_learn(ClientMarkTable *table, const VtId *generation, uint64_t ticke
 			MarkEntry  *e = make(table, generation, mark->shard, mark->incarnation);
 
 			e->index = mark->index;
-			e->known = true;
+			set_known(e, mark, ticket);
 		}
 	}
 }

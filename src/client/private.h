@@ -270,6 +270,10 @@ extern uint64_t pace_score(ClientPace *pace, const char *endpoint, uint32_t unde
 /* Which shard of a route owns an id. */
 extern uint32_t route_place(const ClientCollection *route, Bytes id);
 
+/* What a shard was split off, which begins before it; NULL: nothing.  And the version it had then. */
+extern const WireShardDesc *route_parent(const ClientCollection *route, const WireShardDesc *desc);
+extern uint32_t route_born_ver(const ClientCollection *route, const WireShardDesc *desc);
+
 /*
  * Nothing came of asking a shard at an endpoint: turn to its next replica.  True
  * when each of them has had its turn since PD was asked.

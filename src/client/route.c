@@ -454,6 +454,25 @@ route_shard(Client *client, const WireShardDesc *desc)
 	return NULL;
 }
 
+const WireShardDesc *
+route_parent(const ClientCollection *route, const WireShardDesc *desc)
+{
+	for (uint32_t i = 0; i < route->nshards && desc->parent != 0; i++)
+		if (route->shards[i].desc.shard == desc->parent && route->shards[i].desc.first < desc->first)
+			return &route->shards[i].desc;
+	return NULL;
+}
+
+uint32_t
+route_born_ver(const ClientCollection *route, const WireShardDesc *desc)
+{
+	uint32_t	born = desc->range_ver;
+
+	for (uint32_t i = 0; i < route->nshards; i++)
+		born -= route->shards[i].desc.parent == desc->shard;
+	return born;
+}
+
 uint32_t
 route_place(const ClientCollection *route, Bytes id)
 {

@@ -220,9 +220,14 @@ client_scan_marks(const ClientScan *scan, ClientMarks *out)
 	marks_reset(out);
 	out->route_version = scan->route_version;
 	for (uint32_t i = 0; i < scan->n; i++)
-		if (scan->streams[i].answered && scan->streams[i].consistency == WIRE_AT_MARK)
-			marks_note(out, scan->streams[i].shard.desc.shard, scan->streams[i].shard.desc.incarnation,
-					   scan->streams[i].mark);
+	{
+		const Stream *s = &scan->streams[i];
+
+		if (!s->answered || s->consistency != WIRE_AT_MARK)
+			continue;
+		marks_note(out, s->shard.desc.shard, s->shard.desc.incarnation, s->mark);
+		out->items[out->n - 1].range_ver = s->shard.desc.range_ver;
+	}
 }
 
 void

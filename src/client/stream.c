@@ -158,21 +158,49 @@ stream_free(ClientScan *scan, Stream *s)
 	free(s->hits);
 }
 
+static const ClientMark *
+mark_of(const ClientScan *scan, const WireShardDesc *desc)
+{
+	for (uint32_t i = 0; i < scan->nmarks; i++)
+		if (scan->marks[i].shard == desc->shard && scan->marks[i].incarnation == desc->incarnation)
+			return &scan->marks[i];
+	return NULL;
+}
+
+/*
+ * Was the shard split off, since marks were read, another one that a mark is known of?
+ * No write had gone by a route with it then, so what the scan must find of it is what it
+ * begins with.
+ */
+static bool
+is_younger(const ClientScan *scan, const ClientCollection *route, const WireShardDesc *desc)
+{
+	const WireShardDesc *parent;
+
+	for (; (parent = route_parent(route, desc)) != NULL; desc = parent)
+	{
+		const ClientMark *mark = mark_of(scan, parent);
+
+		if (mark)
+			return mark->range_ver > 0 && mark->range_ver < route_born_ver(route, desc);
+	}
+	return false;
+}
+
 /* How the shard is to be asked first: at the mark we know, or by ReadIndex. */
 static void
-stream_set_mark(const ClientScan *scan, Stream *s)
+stream_set_mark(const ClientScan *scan, const ClientCollection *route, Stream *s)
 {
+	const WireShardDesc *desc = &s->shard.desc;
+	const ClientMark *mark = mark_of(scan, desc);
+
 	s->consistency = scan->consistency;
 	if (scan->consistency != WIRE_AT_MARK)
 		return;
-	s->consistency = WIRE_LINEARIZABLE;
-	for (uint32_t i = 0; i < scan->nmarks; i++)
-		if (scan->marks[i].shard == s->shard.desc.shard &&
-			scan->marks[i].incarnation == s->shard.desc.incarnation)
-		{
-			s->consistency = WIRE_AT_MARK;
-			s->mark = scan->marks[i].index;
-		}
+	if (!mark && !is_younger(scan, route, desc))
+		s->consistency = WIRE_LINEARIZABLE;
+	else
+		s->mark = mark ? mark->index : desc->base_index;
 }
 
 Stream *
@@ -185,7 +213,7 @@ streams_new(const ClientScan *scan, const ClientCollection *route)
 		streams[i].shard = route->shards[i];
 		streams[i].k = scan->batch;
 		streams[i].exact = scan->exact;
-		stream_set_mark(scan, &streams[i]);
+		stream_set_mark(scan, route, &streams[i]);
 	}
 	return streams;
 }

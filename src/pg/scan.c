@@ -214,6 +214,16 @@ scan_recall(VectronScan *vs, ClientSearch *search, ClientMarks *marks, VtError *
 	if (status != VT_OK)
 		return status;
 	vs->asks = !marks_recall(route, marks, &vs->ticket);
+	if (marks->route_version > route->route_version)
+	{
+		/* Others have written by a newer route: what is known is known for that one. */
+		status = client_route(cluster_client(), &search->generation, true,
+							  cluster_deadline(vectron_read_timeout), &route, err);
+		if (status != VT_OK)
+			return status;
+		pfree(marks->items);
+		vs->asks = !marks_recall(route, marks, &vs->ticket);
+	}
 	search->consistency = WIRE_AT_MARK;
 	search->marks = marks;
 	return VT_OK;

@@ -196,7 +196,7 @@ static void
 a_listing_older_than_its_mark_is_refused(void **state)
 {
 	Setup		s;
-	ClientMark	mark = {100, 1, 1000};
+	ClientMark	mark = {100, 1, 1000, 0};
 	ClientMarks marks = {.n = 1, .items = &mark};
 	size_t		n;
 
@@ -214,7 +214,7 @@ static void
 a_listing_needs_a_mark_of_each_shard(void **state)
 {
 	Setup		s;
-	ClientMark	mark[2] = {{100, 7, 1}, {101, 1, 1}};
+	ClientMark	mark[2] = {{100, 7, 1, 0}, {101, 1, 1, 0}};
 	ClientMarks marks = {.n = 2, .items = mark};
 	ClientList *list;
 
@@ -650,7 +650,10 @@ a_nearer_hit_that_comes_later_is_marked(void **state)
 	tear_down(&s);
 }
 
-/* Both shards become two in the middle of the scan; ids keep their hashes. */
+/*
+ * Both shards become two in the middle of the scan; ids keep their hashes.  Where marks of
+ * the shards are known as of a route, what they are split into needs no leader.
+ */
 static void
 a_scan_goes_on_over_a_split(void **state)
 {
@@ -662,9 +665,13 @@ a_scan_goes_on_over_a_split(void **state)
 	(void) state;
 	for (size_t before = 0; before < 60; before += 7)
 	{
+		uint32_t	known = before % 2;
+		ClientMark	mark[2] = {{100, 1, 1, known}, {101, 1, 1, known}};
+		ClientMarks marks = {.n = 2, .items = mark};
+
 		set_up(&s, 2, 300);
 		t = truth_of(&s.w, query);
-		scan = scan_open(&s, 10, NULL);
+		scan = scan_open(&s, 10, &marks);
 		at = 0;
 		if (before)
 			assert_hits(scan, &t, &at, before);
@@ -678,7 +685,9 @@ a_scan_goes_on_over_a_split(void **state)
 
 			world_shard(&s.w, 2 + i, 102 + i, middle + 1, from->desc.last);
 			to->home = i ? &s.a : &s.b;
-			to->index = from->index;
+			to->index = to->desc.base_index = from->index;
+			to->desc.parent = from->desc.shard;
+			to->desc.range_ver = 2;
 			from->desc.last = middle;
 			from->desc.range_ver = 2;
 			for (size_t k = 0; k < from->n; k++)
@@ -697,6 +706,10 @@ a_scan_goes_on_over_a_split(void **state)
 		s.w.route_version = 2;
 		pthread_mutex_unlock(&s.w.lock);
 		assert_hits(scan, &t, &at, 0);
+		if (known)
+			assert_int_equal(s.w.linearizable, 0);
+		else
+			assert_true(s.w.linearizable >= 2);
 		client_scan_close(scan);
 		truth_free(&t);
 		tear_down(&s);
@@ -708,7 +721,7 @@ marks_are_kept_by_every_answer(void **state)
 {
 	Setup		s;
 	Truth		t;
-	ClientMark	mark = {100, 1, 1};
+	ClientMark	mark = {100, 1, 1, 0};
 	ClientMarks marks = {.n = 1, .items = &mark};
 	ClientMarks answered;
 	ClientScan *scan;

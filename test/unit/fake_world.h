@@ -166,6 +166,7 @@ typedef struct World
 	uint32_t	closes;			/* of leases */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
+	uint32_t	linearizable;	/* searches that had no mark */
 	Bytes		filter;			/* that searches are to have; it is not evaluated */
 	uint32_t	unfiltered;		/* searches with another one */
 	uint64_t	lease_ids;
@@ -776,6 +777,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 		return;
 	}
 	w->last_mark = search->consistency == WIRE_AT_MARK ? search->mark : 0;
+	w->linearizable += search->consistency == WIRE_LINEARIZABLE;
 	if (search->consistency == WIRE_AT_MARK && s->index < search->mark)
 	{
 		put_head(out, s, VT_BEHIND, what, s->index);

@@ -488,11 +488,18 @@ search_open(Bench *bench, Client *client, Search *search, const float *query, ui
 	VtStatus	status = client_route(client, &bench->generation, false, deadline_us, &route, err);
 
 	search->scan = NULL;
+	/* By a route that is not older than that of any write. */
+	for (bool fresh = false; status == VT_OK && !fresh;)
+	{
+		pthread_mutex_lock(&bench->lock);
+		marks.n = client_mark_read(bench->marks, route, search->items, &marks.route_version, &search->ticket);
+		pthread_mutex_unlock(&bench->lock);
+		fresh = marks.route_version <= route->route_version;
+		if (!fresh)
+			status = client_route(client, &bench->generation, true, deadline_us, &route, err);
+	}
 	if (status != VT_OK)
 		return status;
-	pthread_mutex_lock(&bench->lock);
-	marks.n = client_mark_read(bench->marks, route, search->items, &marks.route_version, &search->ticket);
-	pthread_mutex_unlock(&bench->lock);
 	search->asks = marks.n < route->nshards;
 	ask.marks = &marks;
 	return client_scan_open(client, &ask, deadline_us, &search->scan, err);
