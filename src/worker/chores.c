@@ -229,6 +229,14 @@ chores_look(void *arg)
 	pthread_mutex_unlock(&worker->lock);
 }
 
+/* A split was applied here: there is a child to make, and PD is waited for. */
+void
+chores_split(void *arg)
+{
+	chores_look(arg);
+	wake_house((Worker *) arg);
+}
+
 bool
 chores_end(Worker *worker)
 {

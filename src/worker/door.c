@@ -20,3 +20,11 @@ door_search(WireConsistency consistency, uint64_t mark, uint64_t applied, bool l
 		return DOOR_SERVE;
 	return leader ? DOOR_ASK : DOOR_BEHIND;
 }
+
+DoorSays
+door_lent(WireConsistency consistency, uint64_t mark, uint64_t stands)
+{
+	if (vt_broken("R3-lent") || consistency == WIRE_EVENTUAL)
+		return DOOR_SERVE;
+	return consistency == WIRE_AT_MARK && stands >= mark ? DOOR_SERVE : DOOR_BEHIND;
+}

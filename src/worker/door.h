@@ -29,4 +29,10 @@ typedef enum DoorSays
  */
 extern DoorSays door_search(WireConsistency consistency, uint64_t mark, uint64_t applied, bool leader);
 
+/*
+ * The same of records that are lent, and stand at that index (lend.c): from there no
+ * leader can be asked.
+ */
+extern DoorSays door_lent(WireConsistency consistency, uint64_t mark, uint64_t stands);
+
 #endif							/* WORKER_DOOR_H */

@@ -39,6 +39,7 @@ typedef struct Request
 	int64_t		received_us;
 	int64_t		until_us;		/* its deadline */
 	uint32_t	range_ver;		/* of its route, which held when it was let in */
+	ShardSpan	view;			/* ... for this interval */
 	uint64_t	arrival;		/* where it waits: how many came before */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
@@ -180,6 +181,7 @@ struct Worker
 
 /* worker.c */
 extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
+extern Shard *worker_find_lender(Worker *worker, uint64_t child);	/* held: the child's records are lent there */
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
 extern RaftConf worker_founders_of(const WireShardDesc *desc);
@@ -236,6 +238,13 @@ extern void intake_stop(Intake *intake);
 /* serve.c */
 extern void serve(Worker *worker, Request *request);
 
+/*
+ * May the shard be asked?  Not before its log has been replayed (VT_BUSY), and never if
+ * the log ends before what its rows have seen (VT_CORRUPT): then acknowledged writes are
+ * lost, and new ones would be taken for old.
+ */
+extern VtStatus shard_is_whole(Shard *shard);
+
 /* lease.c */
 extern Lease *lease_new(const Request *request);	/* busy */
 extern Lease *lease_take(const Request *request, uint64_t id);
@@ -257,6 +266,7 @@ extern void chores_put(Worker *worker, const Chore *chore);
 extern bool chores_wait(Worker *worker);	/* are there any? */
 
 extern void chores_look(void *worker);	/* at what splits have left to do, soon */
+extern void chores_split(void *worker);	/* ... of one that was applied just now; tells PD */
 extern bool chores_end(Worker *worker);	/* the worker stops: what takes long is given up */
 
 /* splits.c: on the thread of long chores */

@@ -147,6 +147,7 @@ records_map_grow(Records *records)
 	atomic_fetch_add(&records->own_bytes, (long long) sizeof(uint32_t) *
 					 ((long long) records->map_size - (long long) old_size));
 	records->map_used = 0;
+	records->map_made++;
 	for (uint32_t i = 0; i < old_size; i++)
 	{
 		uint32_t	place;
@@ -330,13 +331,19 @@ uint64_t
 records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
 {
 	uint64_t	gone = 0;
+	uint32_t	begin = 0;
+	uint32_t	made = 0;
+	bool		more = true;
 
-	/* The map grows by the apply thread only, and that is here. */
-	for (uint32_t begin = 0; begin < records->map_size; begin += KEEP_SLICE)
+	while (more)
 	{
 		uint64_t	before = gone;
 
 		pthread_mutex_lock(&records->map_lock);
+		/* In another table all have other places. */
+		if (records->map_made != made)
+			begin = 0;
+		made = records->map_made;
 		for (uint32_t i = begin; i < begin + KEEP_SLICE && i < records->map_size; i++)
 		{
 			uint32_t	slot = records->map[i];
@@ -348,11 +355,13 @@ records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg)
 			hnsw_delete(records->graph, slot);
 			gone++;
 		}
+		begin += KEEP_SLICE;
+		more = begin < records->map_size;
 		filters_died(records, gone - before);
+		atomic_fetch_sub(&records->live, gone - before);
+		atomic_fetch_add(&records->changes, gone - before);
 		pthread_mutex_unlock(&records->map_lock);
 	}
-	atomic_fetch_sub(&records->live, gone);
-	atomic_fetch_add(&records->changes, gone);
 	return gone;
 }
 

@@ -103,7 +103,10 @@ extern VtStatus records_put(Records *records, Bytes id, uint64_t version, const 
 /* Remove the live record; it must be there. */
 extern void records_delete(Records *records, Bytes id);
 
-/* Remove all that keep says no to; how many. */
+/*
+ * Remove all that keep says no to; how many.  On any thread: of what it says yes to the
+ * apply thread may put and delete meanwhile.
+ */
 extern uint64_t records_keep(Records *records, bool (*keep) (void *arg, Bytes id), void *arg);
 
 /* -- Any thread ------------------------------------------------------------ */

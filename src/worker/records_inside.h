@@ -64,6 +64,7 @@ struct Records
 	uint32_t   *map;			/* slot, NONE or MAP_DEAD */
 	uint32_t	map_size;		/* a power of two */
 	uint32_t	map_used;		/* entries, dead marks included */
+	uint32_t	map_made;		/* how often the table was made anew */
 
 	/*
 	 * While a file is loaded: the version that it gives a slot, 0 where a row has

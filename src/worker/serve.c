@@ -22,10 +22,12 @@
 #define HEAD_BYTES 256			/* of a frame and a reply: room, not a limit */
 #define LOOK_BYTES (4u << 20)	/* new data between two looks at how much room there is */
 
-/* Fill the head of a reply about a shard (NULL: about none). */
+/* Fill the head of a reply about the request's shard, if it was found, or what is lent of it. */
 static WireReply
-reply_head(const Shard *shard, VtStatus status)
+reply_head(const Request *request, VtStatus status)
 {
+	const Shard *shard = request->shard;
+	const ShardSpan *view = &request->view;
 	WireReply	reply;
 	ReplicaStatus replica;
 
@@ -42,6 +44,16 @@ reply_head(const Shard *shard, VtStatus status)
 		reply.fence = atomic_load(&shard->fence);
 		replica_status(shard->replica, &replica);
 		reply.applied = replica.applied;
+	}
+	if (shard && view->lent)
+	{
+		reply.shard = view->shard;
+		reply.incarnation = view->incarnation;
+		reply.range_ver = view->range_ver;
+		reply.first = view->first;
+		reply.last = view->last;
+		reply.applied = view->base ? view->base : reply.applied;
+		reply.fence = view->base ? view->fence : reply.fence;
 	}
 	return reply;
 }
@@ -66,7 +78,7 @@ finish(Request *request, const WireReply *head, Bytes body)
 static void
 refuse_for(Request *request, VtStatus status, const char *words, uint32_t retry_after_ms)
 {
-	WireReply	reply = reply_head(request->shard, status);
+	WireReply	reply = reply_head(request, status);
 
 	reply.message = bytes_str(words ? words : vt_status_words(status));
 	reply.retry_after_ms = retry_after_ms;
@@ -79,12 +91,7 @@ refuse(Request *request, VtStatus status, const char *words)
 	refuse_for(request, status, words, status == VT_BUSY || status == VT_NOT_LEADER ? 10 : 0);
 }
 
-/*
- * May the shard be asked?  Not before its log has been replayed, and never if
- * the log ends before what its rows have seen: then acknowledged writes are
- * lost, and new ones would be taken for old.
- */
-static VtStatus
+VtStatus
 shard_is_whole(Shard *shard)
 {
 	ReplicaStatus replica;
@@ -100,14 +107,30 @@ shard_is_whole(Shard *shard)
 	return VT_OK;
 }
 
+/* A child that serves nobody yet, if what it is to have is lent; else the shard itself.  Held; NULL: neither is here. */
+static Shard *
+find_or_lender(Worker *worker, Request *request, uint64_t id, bool *lent)
+{
+	Shard	   *shard = worker_find_shard(worker, id);
+	Shard	   *lender = NULL;
+
+	if (!shard || (request->type == WIRE_SEARCH && shard_is_whole(shard) != VT_OK))
+		lender = worker_find_lender(worker, id);
+	*lent = lender != NULL;
+	if (lender && shard)
+		shard_release(shard);
+	return lender ? lender : shard;
+}
+
 /*
- * Find the shard a request names and check that it is the asker's.  False: the
- * request has been answered.
+ * Find the shard a request names and check that it is the asker's; for a search also
+ * what is lent of one.  False: the request has been answered.
  */
 static bool
 find_shard(Worker *worker, Request *request, const WireRoute *route)
 {
-	Shard	   *shard = worker_find_shard(worker, route->shard);
+	bool		lent;
+	Shard	   *shard = find_or_lender(worker, request, route->shard, &lent);
 	VtStatus	status = VT_OK;
 
 	request->shard = shard;
@@ -124,8 +147,10 @@ find_shard(Worker *worker, Request *request, const WireRoute *route)
 		status = VT_NOT_OWNER;
 	else if (shard_went_back(&shard->desc) && !vt_broken("W7-life"))
 		status = VT_LOST;
-	else if (atomic_load(&shard->range_ver) != route->range_ver)
+	else if (!shard_view(shard, route->shard, route->range_ver, &request->view))
 		status = VT_WRONG_SHARD;
+	else if (request->view.lent && request->type != WIRE_SEARCH)
+		status = lent ? VT_NOT_LEADER : VT_WRONG_SHARD;
 	else if (clock_now_us() - request->received_us > (int64_t) route->deadline_ms * 1000)
 		status = VT_TIMEOUT;
 	else
@@ -143,7 +168,7 @@ static void
 on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 {
 	Request    *request = (Request *) arg;
-	WireReply	head = reply_head(request->shard, status);
+	WireReply	head = reply_head(request, status);
 
 	if (index)
 		head.applied = index;
@@ -243,9 +268,14 @@ still_holds(Request *request)
 
 /* Is this id of the interval?  Rows of a child may be there for a while. */
 static bool
-is_own(const Shard *shard, uint64_t last, Bytes id)
+is_own(const Shard *shard, uint64_t first, uint64_t last, Bytes id)
 {
-	return last == shard->born_last || wire_place(&shard->desc, id) <= last;
+	uint64_t	place;
+
+	if (first == shard->desc.first && last == shard->born_last)
+		return true;
+	place = wire_place(&shard->desc, id);
+	return place >= first && place <= last;
 }
 
 /* -- Reads ----------------------------------------------------------------- */
@@ -288,7 +318,7 @@ when_current(Request *request, RequestThen then, bool anywhere)
 static void
 answer_read(Request *request, uint64_t index)
 {
-	WireReply	head = reply_head(request->shard, VT_OK);
+	WireReply	head = reply_head(request, VT_OK);
 	WireReadResult result = {records_count(request->shard->records),
 		records_waiting(request->shard->records), atomic_load(&request->shard->lsn)};
 	Buf			body = {0};
@@ -320,7 +350,7 @@ serve_read(Worker *worker, Request *request)
 static void
 answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 {
-	WireReply	head = reply_head(lease->shard, VT_OK);
+	WireReply	head = reply_head(request, VT_OK);
 	WireSearchResult result;
 	ReplicaStatus replica;
 	uint64_t	unindexed;
@@ -332,10 +362,13 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	WireHit		hit;
 	bool		more = true;
 
+	/* What holds at the end: it may be split while this goes on. */
+	head.range_ver = request->view.range_ver;
+	head.last = request->view.last;
 	while (n < k && hits.len < WIRE_PAYLOAD_MAX / 2 &&
 		   (more = record_scan_next(lease->scan, &hit.distance, &hit.version, &hit.id)))
 	{
-		if (!is_own(lease->shard, head.last, hit.id))
+		if (!is_own(lease->shard, head.first, head.last, hit.id))
 			continue;
 		wire_hit_put(&hits, &hit);
 		n++;
@@ -347,11 +380,11 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 		refuse(request, VT_TIMEOUT, NULL);
 		return;
 	}
-	if (!shard_route_holds(lease->shard, request->range_ver))
+	if (!shard_view_holds(lease->shard, &request->view, lease->applied))
 	{
 		lease_put_back(request->worker, lease, false);
 		buf_free(&hits);
-		(void) still_holds(request);
+		refuse(request, VT_WRONG_SHARD, "the shard was split meanwhile");
 		return;
 	}
 	memset(&result, 0, sizeof(result));
@@ -360,7 +393,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	result.exhausted = !more;
 	result.exact = record_scan_is_exact(lease->scan);
 	replica_status(lease->shard->replica, &replica);
-	result.leader = replica.serving;
+	result.leader = replica.serving && !request->view.base;
 	result.waiting = pool_figures(request->worker).waiting;
 	result.says_unindexed = request->worker->level >= VT_LEVEL_UNINDEXED;
 	unindexed = shard_figures(lease->shard).waiting;
@@ -422,13 +455,29 @@ begin_search(Request *request, uint64_t index)
 	options.query = search.vector;
 	options.excluded = search.excluded;
 	options.predicate = predicate;
-	options.expected = search.k;
+	/* Half of what is found may be of the other shard. */
+	options.expected = atomic_load(&shard->lent) ? 2 * search.k : search.k;
 	options.ef = search.ef & WIRE_EF_RECALL ? 0 : search.ef;
 	options.recall = search.ef & WIRE_EF_RECALL ? (search.ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
 	options.exact = (search.flags & SEARCH_EXACT) != 0;
 	lease->scan = record_scan_open(shard->records, &options);
 	predicate_free(predicate);
-	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE));
+	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE) && !request->view.base);
+}
+
+/* Of what is lent, and so of the moment of a split: no more than a mark, and that not beyond. */
+static void
+serve_lent(Request *request, const WireSearch *search, uint64_t applied)
+{
+	const ShardSpan *view = &request->view;
+	uint64_t	stands = view->base ? view->base : applied;
+
+	if (door_lent(search->consistency, search->mark, stands) == DOOR_SERVE)
+		begin_search(request, stands);
+	else if (search->consistency == WIRE_AT_MARK)
+		refuse(request, VT_BEHIND, NULL);
+	else
+		refuse(request, view->base ? VT_NOT_LEADER : VT_WRONG_SHARD, NULL);
 }
 
 static void
@@ -452,13 +501,13 @@ serve_search(Worker *worker, Request *request)
 		lease = lease_take(request, search.lease);
 		if (search.flags & SEARCH_CLOSE)
 		{
-			WireReply	head = reply_head(request->shard, VT_OK);
+			WireReply	head = reply_head(request, VT_OK);
 
 			if (lease)
 				lease_put_back(worker, lease, false);
 			finish(request, &head, bytes_of(NULL, 0));
 		}
-		else if (!lease || !lease->scan || lease->shard != request->shard)
+		else if (!lease || !lease->scan || lease->shard != request->shard || request->view.base)
 		{
 			if (lease)
 				lease_put_back(worker, lease, true);
@@ -477,6 +526,14 @@ serve_search(Worker *worker, Request *request)
 		return;
 	}
 	replica_status(request->shard->replica, &replica);
+	if (request->view.lent)
+	{
+		if (replica.gone && search.consistency == WIRE_EVENTUAL)
+			refuse(request, VT_BEHIND, NULL);
+		else
+			serve_lent(request, &search, replica.applied);
+		return;
+	}
 	switch (door_search(search.consistency, search.mark, replica.applied, replica.leader))
 	{
 		case DOOR_SERVE:
@@ -517,7 +574,7 @@ listed_vector(Buf *scratch, const StoreRow *row)
 static void
 answer_list(Request *request, Lease *lease, uint32_t limit)
 {
-	WireReply	head = reply_head(lease->shard, VT_OK);
+	WireReply	head = reply_head(request, VT_OK);
 	WireListResult result;
 	Buf			items = {0};
 	Buf			body = {0};
@@ -542,7 +599,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		if (status != VT_OK)
 			break;
 		item.id = bytes_of(key.data + 1, key.len - 1);
-		if (!is_own(lease->shard, head.last, item.id))
+		if (!is_own(lease->shard, head.first, head.last, item.id))
 			continue;
 		item.version = row.index;
 		item.dim = lease->vectors ? row.dim : 0;
@@ -628,7 +685,7 @@ serve_list(Worker *worker, Request *request)
 	lease = lease_take(request, list.lease);
 	if (list.flags & LIST_CLOSE)
 	{
-		WireReply	head = reply_head(request->shard, VT_OK);
+		WireReply	head = reply_head(request, VT_OK);
 
 		if (lease)
 			lease_put_back(worker, lease, false);

@@ -449,6 +449,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 								 !vt_id_equal(&desc.generation, &shard->desc.generation)))
 		status = vt_fail(err, VT_CORRUPT, "what was read is not shard %llu",
 						 (unsigned long long) shard->desc.shard);
+	atomic_store(&shard->lent, 0);
 	if (status == VT_OK)
 	{
 		/* Of one that was installed only this may differ, and nobody else reads it here. */
@@ -501,6 +502,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->content_lock, NULL);
 	pthread_mutex_init(&shard->gate_lock, NULL);
 	pthread_mutex_init(&shard->children_lock, NULL);
+	pthread_mutex_init(&shard->loan_lock, NULL);
 	pthread_mutex_init(&shard->verified_lock, NULL);
 	cond_init(&shard->gate);
 	shard->sessions = sessions_new();
@@ -533,6 +535,7 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->content_lock);
 	pthread_mutex_destroy(&shard->gate_lock);
 	pthread_mutex_destroy(&shard->children_lock);
+	pthread_mutex_destroy(&shard->loan_lock);
 	pthread_mutex_destroy(&shard->verified_lock);
 	pthread_cond_destroy(&shard->gate);
 	sessions_free(shard->sessions);

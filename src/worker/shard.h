@@ -73,6 +73,11 @@ typedef struct Shard
 	ShardChild *children;		/* in order of index, as of what is applied */
 	size_t		nchildren;		/* of them, those whose batch is written: others may act on them */
 	size_t		nsplit;			/* all */
+	atomic_uint_fast64_t lent;	/* lend.c: the child whose records are still found here; 0 = none */
+	ShardChild	loan;			/* it; this and the next two with children_lock */
+	uint32_t	loan_before;	/* version of the interval of both */
+	int64_t		loan_until_us;
+	pthread_mutex_t loan_lock;	/* whoever ends it */
 	atomic_bool strays;			/* rows of others are on disk, or may be */
 	Buf			purge;			/* where purging goes on; of the thread that does it */
 	uint64_t	purged;			/* rows; its, too */
@@ -200,6 +205,28 @@ extern ShardFigures shard_figures(Shard *shard);
 /* Is this the version of the interval that holds?  After what was read under it. */
 extern bool shard_route_holds(const Shard *shard, uint32_t range_ver);
 
+/*
+ * For which interval a search is answered: that in force, or one that is lent
+ * (lend.c).  asked: the index that was asked for before the records were read.
+ */
+typedef struct ShardSpan
+{
+	uint64_t	shard;
+	uint64_t	incarnation;
+	uint32_t	range_ver;
+	uint64_t	first;
+	uint64_t	last;
+	uint64_t	lent;			/* index of the split that lends it; 0 = it is in force */
+	uint64_t	base;			/* of a child: where it stands, and its fence; else 0 */
+	uint64_t	fence;
+} ShardSpan;
+
+/* Of the shard with that id, by a route of that version; false: neither is here. */
+extern bool shard_view(Shard *shard, uint64_t id, uint32_t range_ver, ShardSpan *out);
+
+/* After the records were read: have all of the interval been there? */
+extern bool shard_view_holds(Shard *shard, const ShardSpan *view, uint64_t asked);
+
 /* The child with this id; false: there is none, or its entry is not applied here. */
 extern bool shard_find_child(Shard *shard, uint64_t child, ShardChild *out);
 
@@ -262,6 +289,11 @@ extern VtStatus shard_load_children(Shard *shard, uint64_t applied, VtError *err
 /* May this be split off at this moment? */
 extern bool shard_split_fits(const Shard *shard, const WireShardDesc *child);
 extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence);
+
+/* Records of a child are found until the loan is ended, on any thread that holds the shard. */
+extern void loan_begin(Shard *shard, const ShardChild *child, uint32_t before);
+extern void loan_end(Shard *shard);
+extern bool loan_of(Shard *shard, ShardChild *out); /* owed: its time is not over; false: there is none */
 
 /* The batches of what was applied are written: its children may be made. */
 extern void shard_tell_children(Shard *shard);

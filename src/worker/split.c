@@ -14,8 +14,8 @@
  * Its steps, and what a crash between them leaves:
  *
  *	1.	SPLIT is applied: its batch has the child's descriptor, marked as owed; the
- *		interval ends earlier, and records beyond it leave memory.  Lost with the
- *		power, the entry is applied again.  Nobody is told before the batch is
+ *		interval ends earlier, and records beyond it are lent until the child is
+ *		open (lend.c).  Lost with the power, the entry is applied again.  Nobody is told before the batch is
  *		written: it may have the last puts of what the child is to have.
  *	2.	The child's rows are copied into a directory of its own (heir_*), flushed,
  *		and marked as a checkpoint at the index of the split.  Without a Raft group
@@ -241,12 +241,6 @@ shard_split_fits(const Shard *shard, const WireShardDesc *child)
 		memcmp(child->attributes, desc->attributes, sizeof(desc->attributes)) == 0;
 }
 
-static bool
-is_kept(void *arg, Bytes id)
-{
-	return shard_owns((const Shard *) arg, id);
-}
-
 void
 shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence)
 {
@@ -255,10 +249,11 @@ shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 	child.desc.base_index = index;
 	put_child(batch, &child);
 	sessions_freeze(shard->sessions, batch, index);
+	/* Of an earlier one: it would be in nobody's interval. */
+	loan_end(shard);
+	loan_begin(shard, &child, shard->desc.range_ver);
 	take_child(shard, &child);
 	publish_range(shard);
-	if (!vt_broken("D1-rows"))
-		(void) records_keep(shard->records, is_kept, shard);
 	if (vt_broken("D1-told"))
 		shard_tell_children(shard);
 }

@@ -13,6 +13,7 @@
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -40,11 +41,31 @@ was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
 		log_has_tombstone(worker->log, child->shard, replica, &dead, NULL) != VT_OK || dead;
 }
 
+/* Is what the shard lends served by the child itself, or will not be, or not before long? */
+static void
+look_at_loan(Worker *worker, Shard *shard)
+{
+	ShardChild	loan;
+	Shard	   *child;
+	uint64_t	replica;
+
+	if (!loan_of(shard, &loan))
+		return;
+	replica = own_replica(worker, &loan.desc);
+	child = worker_find_shard(worker, loan.desc.shard);
+	if (!loan.owed || replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
+		loan_end(shard);
+	if (child)
+		shard_release(child);
+}
+
 /* Chores for one shard; it is held. */
 static void
 look_at(Worker *worker, Shard *shard)
 {
 	ShardChild	child;
+
+	look_at_loan(worker, shard);
 
 	for (size_t i = 0; shard_child(shard, i, &child); i++)
 	{
@@ -95,9 +116,29 @@ splits_look(Worker *worker)
 	free(ids);
 }
 
+/* How long the steps of making a child took. */
+typedef struct Took
+{
+	int64_t		last_us;
+	int64_t		copied_ms;
+	int64_t		durable_ms;
+	int64_t		founded_ms;
+	int64_t		opened_ms;
+} Took;
+
+static int64_t
+lap_ms(Took *took)
+{
+	int64_t		now_us = clock_now_us();
+	int64_t		ms = (now_us - took->last_us) / 1000;
+
+	took->last_us = now_us;
+	return ms;
+}
+
 /* All rows of a child, of which the group is not yet founded. */
 static VtStatus
-copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, VtError *err)
+copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Took *took, VtError *err)
 {
 	Heir	   *heir;
 	bool		done = false;
@@ -112,10 +153,14 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 			atomic_load(&worker->disk_low) ? vt_fail(err, VT_FULL, "the worker's disk is almost full") :
 			heir_copy(heir, COPY_BYTES, &done, err);
 	}
+	took->copied_ms = lap_ms(took);
 	if (status == VT_OK)
 		status = heir_end(heir, err);
 	heir_drop(heir);
-	return status == VT_OK ? shard_sync_directory(worker->shards_path, err) : status;
+	if (status == VT_OK)
+		status = shard_sync_directory(worker->shards_path, err);
+	took->durable_ms = lap_ms(took);
+	return status;
 }
 
 /*
@@ -139,6 +184,7 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	Shard	   *parent = worker_find_shard(worker, chore->other);
 	RaftConf	founders = worker_founders_of(&chore->desc);
 	ShardChild	child;
+	Took		took = {.last_us = clock_now_us()};
 	VtStatus	status = VT_OK;
 
 	if (!parent)
@@ -146,17 +192,21 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	if (shard_find_child(parent, chore->shard, &child) && child.owed &&
 		!was_made(worker, &child.desc, chore->replica))
 	{
-		status = copy_rows(worker, parent, &child, chore->replica, err);
+		status = copy_rows(worker, parent, &child, chore->replica, &took, err);
 		/* One synced batch: from here on it may vote, and is never made again. */
 		if (status == VT_OK)
 			status = replica_create(worker->host, chore->shard, chore->replica, &founders, child.index, err);
-		if (status == VT_OK)
-			log_info("shard=%llu was split off shard=%llu at %llu", (unsigned long long) chore->shard,
-					 (unsigned long long) chore->other, (unsigned long long) child.index);
+		took.founded_ms = lap_ms(&took);
 		if (status == VT_OK)
 			status = worker_open_shard(worker, chore->shard, err);
+		took.opened_ms = lap_ms(&took);
 		if (status == VT_OK)
+		{
 			campaign(worker, chore->shard);
+			log_info("shard=%llu was split off shard=%llu at %llu: rows copied in %lld ms, durable in %lld, founded in %lld, open in %lld",
+					 (unsigned long long) chore->shard, (unsigned long long) chore->other, (unsigned long long) child.index,
+					 (long long) took.copied_ms, (long long) took.durable_ms, (long long) took.founded_ms, (long long) took.opened_ms);
+		}
 	}
 	shard_release(parent);
 	return status;

@@ -38,6 +38,21 @@ worker_find_shard(Worker *worker, uint64_t id)
 	return found;
 }
 
+Shard *
+worker_find_lender(Worker *worker, uint64_t child)
+{
+	Shard	   *found = NULL;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s && !found && child != 0; s = s->next)
+		if (atomic_load(&s->lent) == child)
+			found = s;
+	if (found)
+		atomic_fetch_add(&found->users, 1);
+	pthread_mutex_unlock(&worker->lock);
+	return found;
+}
+
 /* Make whoever holds the shard let go of it: leases, above all. */
 static void
 quiesce(void *arg, Shard *shard)
@@ -70,7 +85,7 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 	shard->on_verify_arg = worker->verifier;
 	shard->quiesce = quiesce;
 	shard->quiesce_arg = worker;
-	shard->on_split = chores_look;
+	shard->on_split = chores_split;
 	shard->on_split_arg = worker;
 	machine = shard_machine(shard);
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);

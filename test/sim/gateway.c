@@ -434,6 +434,15 @@ evict_marks(Server *s)
 	s->evictions++;
 }
 
+/* Room for another one was needed. */
+static void
+evict_mark(Server *s, uint32_t group)
+{
+	s->mark_known[group] = false;
+	s->marks[group] = 0;
+	s->evictions++;
+}
+
 /* What befalls a server from outside. */
 static bool
 server_event(Sim *sim, int server)
@@ -447,7 +456,10 @@ server_event(Sim *sim, int server)
 		heap_flush(s);
 	else if (sim_chance(sim, w->evict))
 	{
-		evict_marks(s);
+		if (w->splits > 0 && sim_below(sim, 2) == 0)
+			evict_mark(s, sim_below(sim, sim->opt.groups));
+		else
+			evict_marks(s);
 		w->counts.evictions++;
 	}
 	else if (sim_chance(sim, w->stale) && s->now.meta != META_STALE)

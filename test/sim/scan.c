@@ -27,6 +27,27 @@ read_meta(const Server *s, Backend *b)
 	b->scan_collection = s->now.collection;
 }
 
+/*
+ * R3: was nothing written to a shard that has no mark?  What it was split off was learned
+ * when nothing had been, and no mark of its own can have been lost since.
+ */
+static bool
+is_untouched(Sim *sim, const Server *s, uint32_t g)
+{
+	const ShardWorld *w = shard_world(sim);
+
+	if (s->marks[g] != 0 && !vt_broken("R3-noted"))
+		return false;
+	for (uint32_t p; w->split[g].committed; g = p)
+	{
+		p = w->split[g].parent;
+		if (s->marks[p] != 0 || s->mark_known[p])
+			return s->mark_known[p] && s->mark_range[p] > 0 && s->mark_range[p] < w->born[g].range_ver &&
+				s->mark_at[p] == s->evictions;
+	}
+	return false;
+}
+
 static void
 read_marks(Sim *sim, const Server *s, Backend *b)
 {
@@ -40,6 +61,12 @@ read_marks(Sim *sim, const Server *s, Backend *b)
 	{
 		b->scan_known[g] = (s->mark_known[g] && route_known) || vt_broken("R3-unknown");
 		b->scan_marks[g] = s->mark_known[g] ? s->marks[g] : 0;
+		if (!b->scan_known[g] && w->splits > 0 && route_known && is_untouched(sim, s, g))
+		{
+			b->scan_known[g] = true;
+			b->scan_marks[g] = sim->groups[g].base;
+			COUNT(sim, marks_untouched);
+		}
 		if (b->scan_own && b->marks[g] > b->scan_marks[g] && !vt_broken("R3-own"))
 			b->scan_marks[g] = b->marks[g];
 	}
@@ -167,6 +194,27 @@ take_batches(Sim *sim, int server, Backend *b)
 	return more;
 }
 
+/* What was asked for is known now, and for all of them that no shard beyond this route had a write. */
+static void
+learn_marks(Sim *sim, Server *s, const Backend *b)
+{
+	uint32_t	groups[SIM_MAX_GROUPS];
+	uint32_t	n = targets(sim, b->scan_collection, b->route, groups);
+
+	for (uint32_t k = 0; k < n; k++)
+	{
+		uint32_t	g = groups[k];
+
+		if (!b->scan_known[g])
+			continue;
+		if (b->scan_marks[g] > s->marks[g])
+			s->marks[g] = b->scan_marks[g];
+		s->mark_known[g] = true;
+		s->mark_range[g] = range_in(sim, b->route, g);
+		s->mark_at[g] = s->evictions;
+	}
+}
+
 static void
 take_scan_answers(Sim *sim, int server, Backend *b)
 {
@@ -183,14 +231,10 @@ take_scan_answers(Sim *sim, int server, Backend *b)
 			if (b->asks.ask[g].reply.index > b->scan_marks[g])
 				b->scan_marks[g] = b->asks.ask[g].reply.index;
 			b->scan_known[g] = true;
-			if (s->evictions != b->scan_evictions && !vt_broken("R3-epoch"))
-				continue;
-			if (b->asks.ask[g].reply.index > s->marks[g])
-				s->marks[g] = b->asks.ask[g].reply.index;
-			s->mark_known[g] = true;
 		}
 		if (s->evictions == b->scan_evictions || vt_broken("R3-epoch"))
 		{
+			learn_marks(sim, s, b);
 			store_route(s, b->route);
 			s->route_known = true;
 		}

@@ -281,24 +281,69 @@ take_batch(ShardMessage *reply, const ShardRow *rows)
 	}
 }
 
+/* Those of an interval: records of a child may be there, which are lent. */
+static size_t
+rows_of(const Shard *shard, const ShardSpan *view, ShardRow out[MAX_TIDS])
+{
+	const ShardRow *rows;
+	size_t		n = shard_records(shard->records, &rows);
+	size_t		kept = 0;
+
+	if (n > MAX_TIDS)
+		abort();
+	for (size_t i = 0; i < n; i++)
+	{
+		uint8_t		id[WIRE_TID_SIZE];
+		uint64_t	place = wire_place(&shard->desc, shard_id_of(rows[i].tid, id));
+
+		if (place >= view->first && place <= view->last)
+			out[kept++] = rows[i];
+	}
+	return kept;
+}
+
 static void
 answer_rows(Sim *sim, Replica *r, const ShardMessage *question, uint64_t index)
 {
 	const Machine *m = r->guest;
 	ShardMessage reply = reply_head(r, question, VT_OK);
-	const ShardRow *rows;
+	ShardRow	rows[MAX_TIDS];
+	ShardSpan	view;
 
-	reply.index = index;
+	/* It was split while the question waited for an index. */
+	if (!shard_view(m->shard, question->route.shard, question->route.range_ver, &view) ||
+		(view.lent != 0 && question->kind != ASK_SEARCH))
+	{
+		answer(sim, r, question, VT_WRONG_SHARD);
+		return;
+	}
+	reply.index = view.base != 0 ? view.base : index;
+	reply.first = view.first;
+	reply.last = view.last;
 	reply.lagged = r->sm_applied < sim->groups[r->group].committed_last;
-	reply.n = shard_records(m->shard->records, &rows);
-	if (reply.n > MAX_TIDS)
-		abort();
+	reply.n = rows_of(m->shard, &view, rows);
+	shard_world(sim)->counts.lent_halves += view.lent != 0 && view.base == 0;
+	shard_world(sim)->counts.lent_children += view.base != 0;
 	truth_answered(sim, r, m->shard);
 	if (question->kind == ASK_SEARCH)
 		take_batch(&reply, rows);
 	else if (reply.n > 0)
 		memcpy(reply.rows, rows, reply.n * sizeof(ShardRow));
 	net_send(sim, &reply);
+}
+
+/* Of what is lent: a search at a mark, and no more. */
+static void
+answer_lent(Sim *sim, Replica *r, const ShardMessage *q, const ShardSpan *view)
+{
+	uint64_t	stands = view->base != 0 ? view->base : r->sm_applied;
+
+	if (q->kind != ASK_SEARCH)
+		answer(sim, r, q, view->base != 0 ? VT_NOT_LEADER : VT_WRONG_SHARD);
+	else if (door_lent(WIRE_AT_MARK, q->mark, stands) == DOOR_SERVE)
+		answer_rows(sim, r, q, stands);
+	else
+		answer(sim, r, q, VT_BEHIND);
 }
 
 /* The record that was asked for, as it is here. */
@@ -533,8 +578,10 @@ machine_answer(Sim *sim, Replica *r, ShardMessage *q)
 	Machine    *m = r->guest;
 	Shard	   *shard = m->shard;
 	Pending    *p;
+	ShardSpan	view;
+	bool		found = shard_view(shard, q->route.shard, q->route.range_ver, &view);
 
-	if (q->route.shard != shard->desc.shard)
+	if (!found && q->route.shard != shard->desc.shard)
 		answer(sim, r, q, VT_WRONG_SHARD);
 	else if (!vt_id_equal(&q->route.generation, &shard->desc.generation))
 		answer(sim, r, q, VT_UNKNOWN_GENERATION);
@@ -543,13 +590,15 @@ machine_answer(Sim *sim, Replica *r, ShardMessage *q)
 		COUNT(sim, foreign_refused);
 		answer(sim, r, q, VT_NOT_OWNER);
 	}
-	else if (q->route.range_ver != shard->desc.range_ver)
+	else if (!found)
 	{
 		COUNT(sim, misrouted);
 		answer(sim, r, q, VT_WRONG_SHARD);
 	}
 	else if (!is_whole(r))
 		answer(sim, r, q, VT_BUSY);
+	else if (view.lent != 0)
+		answer_lent(sim, r, q, &view);
 	else if (q->kind == ASK_GET && door_search(q->consistency, 0, r->sm_applied, false) == DOOR_SERVE)
 		answer_get(sim, r, q, r->sm_applied);
 	else if (q->kind == ASK_GET && !is_leader(r))

@@ -87,6 +87,35 @@ any_replica(Sim *sim, uint32_t group)
 	return r != NULL ? r->id : 1;
 }
 
+/* Of a child also where it is to be: its parent may lend it. */
+static uint64_t
+any_place(Sim *sim, uint32_t group)
+{
+	const ShardWorld *w = shard_world(sim);
+
+	if (w->split[group].committed && sim_below(sim, 2) == 0)
+		return 1 + sim_below(sim, sim->groups[group].replicas_n);
+	return any_replica(sim, group);
+}
+
+/* Who lends what an absent replica of a child is to have; NULL: nobody in its store. */
+static Replica *
+lender_of(Sim *sim, const Replica *child)
+{
+	const ShardWorld *w = shard_world(sim);
+	Group	   *parents = &sim->groups[w->split[child->group].parent];
+
+	for (uint32_t i = 0; w->split[child->group].committed && i < parents->replicas_n; i++)
+	{
+		Replica    *r = &parents->replicas[i];
+
+		if (r->store == child->store && machine_is_open(r) &&
+			atomic_load(&machine_shard(r)->lent) == w->descs[child->group].shard)
+			return r;
+	}
+	return NULL;
+}
+
 void
 net_take_answer(Sim *sim, Asks *asks, const ShardMessage *m)
 {
@@ -126,6 +155,8 @@ net_step(Sim *sim, void *guest)
 
 	if (!m->answer)
 	{
+		if (!machine_is_open(r) && lender_of(sim, r) != NULL)
+			r = lender_of(sim, r);
 		if (machine_is_open(r) && sim->stores[r->store].paused_until > sim->now)
 		{
 			sim_schedule(sim, sim->stores[r->store].paused_until - sim->now + sim_below(sim, TICK_TIME),
@@ -183,21 +214,29 @@ target_of(const Sim *sim, uint32_t collection, int route, int tid)
 	return routes->rows[i].group;
 }
 
+/* The version of a group's interval in a route. */
+uint32_t
+range_in(const Sim *sim, int route, uint32_t group)
+{
+	const ShardWorld *w = shard_world(sim);
+
+	for (uint32_t i = 0; i < w->routes[route].n; i++)
+		if (w->routes[route].rows[i].group == group)
+			return w->routes[route].rows[i].range_ver;
+	return w->descs[group].range_ver;
+}
+
 /* server -1: whoever owns the group. */
 static WireRoute
 route_to(const Sim *sim, int server, uint32_t group, int route)
 {
 	const ShardWorld *w = shard_world(sim);
 	const WireShardDesc *desc = &w->descs[group];
-	uint32_t	range_ver = desc->range_ver;
 
-	for (uint32_t i = 0; i < w->routes[route].n; i++)
-		if (w->routes[route].rows[i].group == group)
-			range_ver = w->routes[route].rows[i].range_ver;
 	return (WireRoute) {
 		.generation = desc->generation,
 		.shard = desc->shard,
-		.range_ver = range_ver,
+		.range_ver = range_in(sim, route, group),
 		.owner = server >= 0 ? w->servers[server].owner : desc->owner,
 		.deadline_ms = 1000,
 	};
@@ -263,7 +302,8 @@ ask_send(Sim *sim, Ask *a)
 	/* Whoever does not answer may be gone. */
 	if (a->times > 0 && a->asked_at != 0)
 		w->leader[q->group] = any_replica(sim, q->group);
-	q->replica = q->kind == ASK_SEARCH || q->anywhere ? any_replica(sim, q->group) : w->leader[q->group];
+	q->replica = q->kind == ASK_SEARCH ? any_place(sim, q->group) :
+		q->anywhere ? any_replica(sim, q->group) : w->leader[q->group];
 	/* Half of the linearizable reads, too, go to somebody who has to ask. */
 	if (q->kind == ASK_GET && (q->consistency == WIRE_EVENTUAL || sim_below(sim, 2) == 0))
 		q->replica = any_replica(sim, q->group);

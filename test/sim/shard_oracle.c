@@ -69,6 +69,16 @@ truth_decided(Sim *sim, Replica *r, uint64_t index, VtStatus status, int took)
 				 vt_status_words((VtStatus) (truth->decided[at] - 1)));
 }
 
+/* Records of a child, which are found with its parent for a while. */
+static bool
+is_lent(const Shard *shard, int tid)
+{
+	uint8_t		id[WIRE_TID_SIZE];
+	uint64_t	place = wire_place(&shard->desc, shard_id_of(tid, id));
+
+	return atomic_load(&shard->lent) != 0 && place >= shard->loan.desc.first && place <= shard->loan.desc.last;
+}
+
 static uint64_t
 digest_of(const Shard *shard)
 {
@@ -78,8 +88,9 @@ digest_of(const Shard *shard)
 		sessions_digest(shard->sessions);
 
 	for (size_t i = 0; i < n; i++)
-		digest = prng_mix(digest ^ prng_mix((uint64_t) rows[i].tid + 1) ^ prng_mix(rows[i].version * 3) ^
-						  (uint64_t) rows[i].row ^ hash_checksum(bytes_of(&rows[i].attributes, sizeof(WireAttributes))));
+		if (!is_lent(shard, rows[i].tid))
+			digest = prng_mix(digest ^ prng_mix((uint64_t) rows[i].tid + 1) ^ prng_mix(rows[i].version * 3) ^
+							  (uint64_t) rows[i].row ^ hash_checksum(bytes_of(&rows[i].attributes, sizeof(WireAttributes))));
 	return digest ? digest : 1;
 }
 
@@ -118,6 +129,8 @@ truth_applied(Sim *sim, Replica *r, Shard *shard, uint64_t applied, bool whole)
 		uint64_t	place = wire_place(&shard->desc, shard_id_of(rows[i].tid, id));
 		WireAttributes attributes;
 
+		if (is_lent(shard, rows[i].tid))
+			continue;
 		truth->version[rows[i].tid] = rows[i].version;
 		truth->row[rows[i].tid] = rows[i].row;
 		attributes = shard_attributes_of(rows[i].row);

@@ -259,6 +259,8 @@ typedef struct Server
 	/* Shared memory */
 	bool		mark_known[SIM_MAX_GROUPS];
 	uint64_t	marks[SIM_MAX_GROUPS];
+	uint32_t	mark_range[SIM_MAX_GROUPS]; /* version of the shard in the route by which it was learned */
+	uint64_t	mark_at[SIM_MAX_GROUPS];	/* evictions then */
 	uint64_t	evictions;
 	int			route;			/* the newest that acknowledged writes went by */
 	bool		route_known;
@@ -297,7 +299,8 @@ typedef struct ShardTruth
 /* The same, of worlds with splits. */
 #define SPLIT_COUNTS(X) \
 	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
-	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again)
+	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again) \
+	X(lent_halves) X(lent_children) X(loans_ended) X(marks_untouched)
 
 /* The same, of worlds with sessions. */
 #define SESSION_COUNTS(X) \
@@ -479,6 +482,7 @@ extern void ask(Sim *sim, int server, Asks *asks, uint32_t group, AskKind kind, 
 extern void ask_search(Sim *sim, int server, Backend *b, uint32_t group);
 extern bool asks_pending(Sim *sim, Asks *asks, uint32_t limit, bool *gave_up);
 extern bool asks_tile(Sim *sim, const Asks *asks);
+extern uint32_t range_in(const Sim *sim, int route, uint32_t group);
 extern Buf	command_of(const Sim *sim, int server, uint32_t group, int route, WireWriteType type,
 					   uint64_t fence, uint64_t fence_to, const ShardRow *rows, size_t n);
 extern uint32_t targets(const Sim *sim, uint32_t collection, int route, uint32_t groups[SIM_MAX_GROUPS]);

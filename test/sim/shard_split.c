@@ -452,12 +452,34 @@ rows_on_disk(const Sim *sim, const Replica *r)
 	return n;
 }
 
+/* A loan ends when the child serves in this store, or when it has lasted long. */
+static void
+look_at_loan(Sim *sim, const Replica *r)
+{
+	ShardChild	loan;
+	const Group *group;
+	bool		serves = false;
+
+	if (!loan_of(machine_shard(r), &loan))
+		return;
+	group = &sim->groups[loan.desc.shard - 1000];
+	for (uint32_t i = 0; i < group->replicas_n; i++)
+		serves = serves || (group->replicas[i].store == r->store && machine_is_open(&group->replicas[i]) &&
+							machine_is_whole(&group->replicas[i]));
+	if (!serves && sim_below(sim, 300) != 0)
+		return;
+	loan_end(machine_shard(r));
+	COUNT(sim, loans_ended);
+}
+
 static void
 chore(Sim *sim, Replica *r)
 {
 	uint32_t   *group;
 	bool		more;
 	uint64_t	before;
+
+	look_at_loan(sim, r);
 
 	if (*machine_heir(r, &group) != NULL)
 		go_on_with_heir(sim, r);

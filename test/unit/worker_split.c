@@ -160,10 +160,27 @@ wait_for_shard(Worker *worker, uint64_t id)
 	shard_release(s);
 }
 
+/* What the parent lends goes when the child serves. */
+static void
+wait_for_end_of_loan(Worker *worker)
+{
+	Shard	   *s = worker_find_shard(worker, PARENT);
+
+	while (atomic_load(&s->lent) != 0)
+	{
+		chores_look(worker);
+		usleep(1000);
+	}
+	loan_end(s);				/* who ends it is done, too */
+	shard_release(s);
+}
+
 static void
 check_halves(Worker *worker)
 {
 	uint64_t	of_child = 0;
+
+	wait_for_end_of_loan(worker);
 
 	for (int i = 0; i < ROWS; i++)
 		of_child += is_of_child((uint8_t) i);

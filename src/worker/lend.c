@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * lend.c
+ *	  What was split off is found here until the child serves.
+ *
+ * From the entry SPLIT on nobody changes what the child begins with, and until the
+ * child stands on its own in this store its records lie in the parent's memory and
+ * graph.  They are lent to searches, of two kinds:
+ *
+ *	- with the route of before the split, for the whole interval.  That is what a
+ *	  replica answers that has not applied the split yet: whoever uses such a route
+ *	  knows of no write by a newer one (law R3-route), and the mark it names is one of the
+ *	  parent's log.
+ *	- of the child.  That is what a replica of the child answers that has just been
+ *	  made: it stands at the index of the split, and a mark beyond is not here.
+ *
+ * What asks for more than a mark says, a linearizable read, is refused for both: a
+ * leader of the child may have acknowledged writes elsewhere.  So are writes and
+ * listings.
+ *
+ * The loan ends before the records go, as the interval ends before records beyond it
+ * go: who has read them and still finds the loan has seen all of them.  It ends when the
+ * child is open in this store, and by itself after a while: where the child cannot be
+ * made, an eventual read must not be answered with what was there hours ago.  With the
+ * process it is over, too: what is loaded at a start is the interval, unless replay comes
+ * to the split again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shard.h"
+
+#include "base/breaks.h"
+#include "base/clock.h"
+
+#define LOAN_US (30 * INT64_C(1000000))
+
+/*
+ * The apply thread, before anybody is told of the new interval: before is the version
+ * of the whole one.
+ */
+void
+loan_begin(Shard *shard, const ShardChild *child, uint32_t before)
+{
+	pthread_mutex_lock(&shard->children_lock);
+	shard->loan = *child;
+	shard->loan_before = before;
+	shard->loan_until_us = clock_now_us() + LOAN_US;
+	atomic_store(&shard->lent, child->desc.shard);
+	pthread_mutex_unlock(&shard->children_lock);
+}
+
+typedef struct Ended
+{
+	Shard	   *shard;
+	uint64_t	index;			/* of the split whose loan it was */
+} Ended;
+
+/* Beside apply, which may come to another split: that one lends before it ends the interval. */
+static bool
+is_kept(void *arg, Bytes id)
+{
+	const Ended *ended = (const Ended *) arg;
+	Shard	   *shard = ended->shard;
+	uint64_t	place = wire_place(&shard->desc, id);
+	bool		kept = place >= shard->desc.first && place <= atomic_load(&shard->last);
+
+	pthread_mutex_lock(&shard->children_lock);
+	kept = kept || (atomic_load(&shard->lent) != 0 && shard->loan.index != ended->index &&
+					place >= shard->loan.desc.first && place <= shard->loan.desc.last);
+	pthread_mutex_unlock(&shard->children_lock);
+	return kept;
+}
+
+void
+loan_end(Shard *shard)
+{
+	Ended		ended = {.shard = shard};
+	ShardChild	loan;
+
+	/* Who comes while another one does it finds it done. */
+	pthread_mutex_lock(&shard->loan_lock);
+	if (loan_of(shard, &loan))
+	{
+		ended.index = loan.index;
+		if (!vt_broken("D1-loan"))
+			atomic_store(&shard->lent, 0);
+		if (!vt_broken("D1-rows"))
+			(void) records_keep(shard->records, is_kept, &ended);
+	}
+	pthread_mutex_unlock(&shard->loan_lock);
+}
+
+bool
+loan_of(Shard *shard, ShardChild *out)
+{
+	bool		found;
+
+	pthread_mutex_lock(&shard->children_lock);
+	found = atomic_load(&shard->lent) != 0;
+	*out = shard->loan;
+	out->owed = clock_now_us() < shard->loan_until_us;
+	pthread_mutex_unlock(&shard->children_lock);
+	return found;
+}
+
+bool
+shard_view(Shard *shard, uint64_t id, uint32_t range_ver, ShardSpan *out)
+{
+	bool		found;
+
+	*out = (ShardSpan) {.shard = shard->desc.shard, .incarnation = shard->desc.incarnation,
+		.range_ver = atomic_load(&shard->range_ver), .first = shard->desc.first, .last = atomic_load(&shard->last)
+	};
+	if (id == shard->desc.shard && range_ver == out->range_ver)
+		return true;
+	pthread_mutex_lock(&shard->children_lock);
+	found = atomic_load(&shard->lent) != 0;
+	if (found && id == shard->desc.shard && range_ver == shard->loan_before)
+	{
+		out->lent = shard->loan.index;
+		out->range_ver = range_ver;
+		out->last = shard->loan.desc.last;
+	}
+	else if (found && id == shard->loan.desc.shard && range_ver == shard->loan.desc.range_ver)
+	{
+		out->lent = out->base = shard->loan.index;
+		out->shard = id;
+		out->incarnation = shard->loan.desc.incarnation;
+		out->range_ver = range_ver;
+		out->first = shard->loan.desc.first;
+		out->last = shard->loan.desc.last;
+		out->fence = shard->loan.fence;
+	}
+	else
+		found = false;
+	pthread_mutex_unlock(&shard->children_lock);
+	return found;
+}
+
+bool
+shard_view_holds(Shard *shard, const ShardSpan *view, uint64_t asked)
+{
+	bool		holds;
+
+	atomic_thread_fence(memory_order_acquire);
+	if (view->lent == 0 && atomic_load(&shard->range_ver) == view->range_ver)
+		return true;
+
+	/* It was split meanwhile, or what is lent was to be read. */
+	pthread_mutex_lock(&shard->children_lock);
+	holds = atomic_load(&shard->lent) != 0 && shard->loan.desc.last == view->last &&
+		(view->lent ? view->lent == shard->loan.index :
+		 view->range_ver == shard->loan_before && asked < shard->loan.index);
+	pthread_mutex_unlock(&shard->children_lock);
+	return holds;
+}
