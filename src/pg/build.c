@@ -38,6 +38,7 @@
 #include "base/breaks.h"
 
 #include "attributes.h"
+#include "elements.h"
 #include "index.h"
 
 #define PHASE_SCAN 2
@@ -255,7 +256,7 @@ build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
-				 errhint("Declare it as %s(n).", meta_element(meta) == VEC_FLOAT16 ? "halfvec" : "vector")));
+				 errhint("Declare it as %s(n).", elements_type(meta_element(meta))->name)));
 }
 
 IndexBuildResult *

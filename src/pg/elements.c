@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * elements.c
- *	  Lists of numbers: checks, text, arrays, parts.  vector_agg.c adds them up.
+ *	  Lists of numbers: checks, text, arrays.  elements_ops.c computes with them,
+ *	  elements_agg.c adds them up.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,10 +19,11 @@
 
 #include "elements.h"
 
-const ElementType vector_elements = {"vector", INFINITY};
-
-/* What is rounded to no finite half: from the middle between the largest and the next. */
-const ElementType halfvec_elements = {"halfvec", 65520.0f};
+const ElementType *
+elements_type(VecElement element)
+{
+	return element == VEC_FLOAT16 ? &halfvec_elements : &vector_elements;
+}
 
 void
 elements_check_dim(const ElementType *type, int dim)
@@ -30,10 +32,10 @@ elements_check_dim(const ElementType *type, int dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("%s must have at least 1 dimension", type->name)));
-	if (dim > VEC_MAX_DIM)
+	if (dim > type->max_dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s cannot have more than %d dimensions", type->name, VEC_MAX_DIM)));
+				 errmsg("%s cannot have more than %d dimensions", type->name, type->max_dim)));
 }
 
 void
@@ -90,11 +92,11 @@ elements_check(const ElementType *type, float value)
 	}
 }
 
-int32
-elements_typmod(const ElementType *type, ArrayType *words)
+Datum
+elements_typmod_in(FunctionCallInfo fcinfo, const ElementType *type)
 {
 	int			n;
-	int32	   *typmods = ArrayGetIntegerTypmods(words, &n);
+	int32	   *typmods = ArrayGetIntegerTypmods(PG_GETARG_ARRAYTYPE_P(0), &n);
 
 	if (n != 1)
 		ereport(ERROR,
@@ -104,11 +106,11 @@ elements_typmod(const ElementType *type, ArrayType *words)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dimensions for type %s must be at least 1", type->name)));
-	if (typmods[0] > VEC_MAX_DIM)
+	if (typmods[0] > type->max_dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimensions for type %s cannot exceed %d", type->name, VEC_MAX_DIM)));
-	return typmods[0];
+				 errmsg("dimensions for type %s cannot exceed %d", type->name, type->max_dim)));
+	PG_RETURN_INT32(typmods[0]);
 }
 
 /* What the text format takes for space. */
@@ -118,18 +120,16 @@ is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f';
 }
 
-static const char *
-skip_space(const char *p)
+const char *
+elements_skip_space(const char *p)
 {
 	while (is_space(*p))
 		p++;
 	return p;
 }
 
-static void syntax_error(const ElementType *type, const char *text, const char *detail) pg_attribute_noreturn();
-
-static void
-syntax_error(const ElementType *type, const char *text, const char *detail)
+void
+elements_syntax_error(const ElementType *type, const char *text, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -137,64 +137,69 @@ syntax_error(const ElementType *type, const char *text, const char *detail)
 			 detail ? errdetail("%s", detail) : 0));
 }
 
-/* One number at *p; moves *p behind it. */
-static float
-read_element(const ElementType *type, const char *text, const char **p)
+float
+elements_read_number(const ElementType *type, const char *text, const char **p)
 {
 	char	   *end;
 	float		value;
 
 	/* strtof skips space itself, but would also read an empty element. */
-	if (*(*p = skip_space(*p)) == '\0')
-		syntax_error(type, text, NULL);
+	if (*(*p = elements_skip_space(*p)) == '\0')
+		elements_syntax_error(type, text, NULL);
 	errno = 0;
 	value = strtof(*p, &end);
 	if (end == *p)
-		syntax_error(type, text, NULL);
+		elements_syntax_error(type, text, NULL);
 	if ((errno == ERANGE && isinf(value)) || (!isnan(value) && !fits(type, value)))
 		out_of_range(type, pnstrdup(*p, (Size) (end - *p)));
 	elements_check(type, value);
-	*p = skip_space(end);
+	*p = elements_skip_space(end);
 	return value;
 }
 
 /* "[1,2,3]" */
-float *
-elements_of_text(const ElementType *type, const char *text, int32 typmod, int *dim)
+Datum
+elements_in(FunctionCallInfo fcinfo, const ElementType *type)
 {
-	const char *p = skip_space(text);
+	const char *text = PG_GETARG_CSTRING(0);
+	const char *p = elements_skip_space(text);
 	float	   *x;
+	Datum		value;
 	int			n = 0;
 
 	if (*p != '[')
-		syntax_error(type, text, "Vector contents must start with \"[\".");
-	p = skip_space(p + 1);
+		elements_syntax_error(type, text, "Vector contents must start with \"[\".");
+	p = elements_skip_space(p + 1);
 	if (*p == ']')
 		elements_check_dim(type, 0);
 
-	x = palloc(sizeof(float) * VEC_MAX_DIM);
+	x = palloc(sizeof(float) * type->max_dim);
 	for (;;)
 	{
-		if (n == VEC_MAX_DIM)
+		if (n == type->max_dim)
 			elements_check_dim(type, n + 1);
-		x[n++] = read_element(type, text, &p);
+		x[n++] = elements_read_number(type, text, &p);
 		if (*p == ',')
 			p++;
 		else if (*p == ']')
 			break;
 		else
-			syntax_error(type, text, NULL);
+			elements_syntax_error(type, text, NULL);
 	}
-	if (*(p = skip_space(p + 1)) != '\0')
-		syntax_error(type, text, "Junk after closing right brace.");
-	elements_check_typmod(typmod, n);
-	*dim = n;
-	return x;
+	if (*(p = elements_skip_space(p + 1)) != '\0')
+		elements_syntax_error(type, text, "Junk after closing right brace.");
+	elements_check_typmod(PG_GETARG_INT32(2), n);
+	value = type->make(x, n);
+	pfree(x);
+	return value;
 }
 
-char *
-elements_to_text(const float *x, int dim)
+Datum
+elements_out(FunctionCallInfo fcinfo, const ElementType *type)
 {
+	int			dim;
+	Pointer		to_free;
+	const float *x = type->floats(PG_GETARG_DATUM(0), &dim, &to_free);
 	char	   *buf = palloc((Size) dim * FLOAT_SHORTEST_DECIMAL_LEN + 2);
 	char	   *p = buf;
 
@@ -207,7 +212,9 @@ elements_to_text(const float *x, int dim)
 	}
 	*p++ = ']';
 	*p = '\0';
-	return buf;
+	if (to_free)
+		pfree(to_free);
+	PG_RETURN_CSTRING(buf);
 }
 
 static float
@@ -263,9 +270,24 @@ elements_of_array(const ElementType *type, ArrayType *array, int32 typmod, int *
 	return x;
 }
 
-ArrayType *
-elements_to_array(const float *x, int dim)
+Datum
+elements_from_array(FunctionCallInfo fcinfo, const ElementType *type)
 {
+	int			dim;
+	float	   *x = elements_of_array(type, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), &dim);
+	Datum		value = type->make(x, dim);
+
+	pfree(x);
+	return value;
+}
+
+/* real[] */
+Datum
+elements_to_array(FunctionCallInfo fcinfo, const ElementType *type)
+{
+	int			dim;
+	Pointer		to_free;
+	const float *x = type->floats(PG_GETARG_DATUM(0), &dim, &to_free);
 	Datum	   *elements = palloc(sizeof(Datum) * dim);
 	ArrayType  *result;
 
@@ -273,17 +295,7 @@ elements_to_array(const float *x, int dim)
 		elements[i] = Float4GetDatum(x[i]);
 	result = construct_array(elements, dim, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT);
 	pfree(elements);
-	return result;
-}
-
-int
-elements_part(const ElementType *type, int dim, int32 start, int32 count, int *first)
-{
-	int64		from = Max(start, 1);
-	int64		after = Min((int64) start + count, (int64) dim + 1);
-
-	if (count < 1 || after <= from)
-		elements_check_dim(type, 0);
-	*first = (int) from - 1;
-	return (int) (after - from);
+	if (to_free)
+		pfree(to_free);
+	PG_RETURN_ARRAYTYPE_P(result);
 }

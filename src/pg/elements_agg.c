@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * vector_agg.c
- *	  avg(vector), and what avg is made of for every list of numbers; sum(vector)
- *	  is made of vector_add().
+ * elements_agg.c
+ *	  avg of lists of numbers; sum is made of elements_add().
  *
  * avg keeps a float8 array {count, sum of element 1, sum of element 2, ...}, so
  * partial aggregates combine; {0} is the state before the first row.  Anybody
@@ -19,18 +18,13 @@
 #include "utils/float.h"
 
 #include "elements.h"
-#include "vector.h"
-
-PG_FUNCTION_INFO_V1(vector_accum);
-PG_FUNCTION_INFO_V1(vector_combine);
-PG_FUNCTION_INFO_V1(vector_avg);
 
 static float8 *
-state_of(ArrayType *array, const char *caller, int *n)
+state_of(ArrayType *array, const ElementType *type, const char *caller, int *n)
 {
 	if (ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] < 1 || ARR_HASNULL(array) ||
 		ARR_ELEMTYPE(array) != FLOAT8OID)
-		elog(ERROR, "%s: expected state array", caller);
+		elog(ERROR, "%s_%s: expected state array", type->name, caller);
 	*n = ARR_DIMS(array)[0];
 	return (float8 *) ARR_DATA_PTR(array);
 }
@@ -67,11 +61,14 @@ checked_sum(float8 a, float8 b)
 	return sum;
 }
 
-ArrayType *
-elements_accum(const char *caller, ArrayType *array, const float *x, int dim)
+Datum
+elements_accum(FunctionCallInfo fcinfo, const ElementType *type)
 {
 	int			n;
-	float8	   *state = state_of(array, caller, &n);
+	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), type, "accum", &n);
+	int			dim;
+	Pointer		to_free;
+	const float *x = type->floats(PG_GETARG_DATUM(1), &dim, &to_free);
 	float8	   *next = palloc(sizeof(float8) * (dim + 1));
 
 	if (n > 1)
@@ -79,16 +76,16 @@ elements_accum(const char *caller, ArrayType *array, const float *x, int dim)
 	next[0] = state[0] + 1;
 	for (int i = 0; i < dim; i++)
 		next[i + 1] = n > 1 ? checked_sum(state[i + 1], x[i]) : x[i];
-	return state_make(next, dim + 1);
+	PG_RETURN_ARRAYTYPE_P(state_make(next, dim + 1));
 }
 
-ArrayType *
-elements_combine(const ElementType *type, const char *caller, ArrayType *a_array, ArrayType *b_array)
+Datum
+elements_combine(FunctionCallInfo fcinfo, const ElementType *type)
 {
 	int			na;
 	int			nb;
-	float8	   *a = state_of(a_array, caller, &na);
-	float8	   *b = state_of(b_array, caller, &nb);
+	float8	   *a = state_of(PG_GETARG_ARRAYTYPE_P(0), type, "combine", &na);
+	float8	   *b = state_of(PG_GETARG_ARRAYTYPE_P(1), type, "combine", &nb);
 	int			n = na > 1 ? na : nb;
 	float8	   *sum;
 
@@ -100,18 +97,19 @@ elements_combine(const ElementType *type, const char *caller, ArrayType *a_array
 	sum[0] = a[0] + b[0];
 	for (int i = 1; i < n; i++)
 		sum[i] = na == 1 ? b[i] : nb == 1 ? a[i] : checked_sum(a[i], b[i]);
-	return state_make(sum, n);
+	PG_RETURN_ARRAYTYPE_P(state_make(sum, n));
 }
 
-float *
-elements_avg(const ElementType *type, const char *caller, ArrayType *array, int *dim)
+/* Of no row it is NULL. */
+Datum
+elements_avg(FunctionCallInfo fcinfo, const ElementType *type)
 {
 	int			n;
-	float8	   *state = state_of(array, caller, &n);
+	float8	   *state = state_of(PG_GETARG_ARRAYTYPE_P(0), type, "avg", &n);
 	float	   *x;
 
 	if (state[0] == 0)
-		return NULL;
+		PG_RETURN_NULL();
 	elements_check_dim(type, n - 1);
 	x = palloc(sizeof(float) * (n - 1));
 	for (int i = 0; i < n - 1; i++)
@@ -119,32 +117,5 @@ elements_avg(const ElementType *type, const char *caller, ArrayType *array, int 
 		x[i] = (float) (state[i + 1] / state[0]);
 		elements_check(type, x[i]);
 	}
-	*dim = n - 1;
-	return x;
-}
-
-Datum
-vector_accum(PG_FUNCTION_ARGS)
-{
-	Vector	   *v = PG_GETARG_VECTOR(1);
-
-	PG_RETURN_ARRAYTYPE_P(elements_accum("vector_accum", PG_GETARG_ARRAYTYPE_P(0), v->x, v->dim));
-}
-
-Datum
-vector_combine(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_ARRAYTYPE_P(elements_combine(&vector_elements, "vector_combine", PG_GETARG_ARRAYTYPE_P(0),
-										   PG_GETARG_ARRAYTYPE_P(1)));
-}
-
-Datum
-vector_avg(PG_FUNCTION_ARGS)
-{
-	int			dim;
-	float	   *x = elements_avg(&vector_elements, "vector_avg", PG_GETARG_ARRAYTYPE_P(0), &dim);
-
-	if (!x)
-		PG_RETURN_NULL();
-	PG_RETURN_VECTOR(vector_of(x, dim));
+	return type->make(x, n - 1);
 }

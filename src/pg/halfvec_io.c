@@ -15,16 +15,11 @@
 #include "halfvec.h"
 #include "vector.h"
 
-PG_FUNCTION_INFO_V1(halfvec_in);
-PG_FUNCTION_INFO_V1(halfvec_out);
-PG_FUNCTION_INFO_V1(halfvec_typmod_in);
 PG_FUNCTION_INFO_V1(halfvec_recv);
 PG_FUNCTION_INFO_V1(halfvec_send);
 PG_FUNCTION_INFO_V1(halfvec);
 PG_FUNCTION_INFO_V1(vector_to_halfvec);
 PG_FUNCTION_INFO_V1(halfvec_to_vector);
-PG_FUNCTION_INFO_V1(array_to_halfvec);
-PG_FUNCTION_INFO_V1(halfvec_to_float4);
 
 HalfVector *
 halfvec_new(int dim)
@@ -57,34 +52,33 @@ halfvec_floats(const HalfVector *v)
 	return x;
 }
 
-Datum
-halfvec_in(PG_FUNCTION_ARGS)
+static const float *
+floats(Datum value, int *dim, Pointer *to_free)
 {
-	int			dim;
-	float	   *x = elements_of_text(&halfvec_elements, PG_GETARG_CSTRING(0), PG_GETARG_INT32(2), &dim);
-	HalfVector *result = halfvec_of(x, dim);
-
-	pfree(x);
-	PG_RETURN_HALFVEC(result);
-}
-
-Datum
-halfvec_out(PG_FUNCTION_ARGS)
-{
-	HalfVector *v = PG_GETARG_HALFVEC(0);
+	HalfVector *v = DatumGetHalfVector(value);
 	float	   *x = halfvec_floats(v);
-	char	   *text = elements_to_text(x, v->dim);
 
-	pfree(x);
-	PG_FREE_IF_COPY(v, 0);
-	PG_RETURN_CSTRING(text);
+	*to_free = (Pointer) x;
+	*dim = v->dim;
+	if ((Pointer) v != DatumGetPointer(value))
+		pfree(v);
+	return x;
 }
 
-Datum
-halfvec_typmod_in(PG_FUNCTION_ARGS)
+static Datum
+make(const float *x, int dim)
 {
-	PG_RETURN_INT32(elements_typmod(&halfvec_elements, PG_GETARG_ARRAYTYPE_P(0)));
+	PG_RETURN_HALFVEC(halfvec_of(x, dim));
 }
+
+/* The limit is what is rounded to no finite half: from the middle between the largest and the next. */
+const ElementType halfvec_elements = {"halfvec", 65520.0f, VEC_MAX_DIM, floats, make};
+
+ELEMENTS_FUNCTION(halfvec_in, elements_in, halfvec_elements)
+ELEMENTS_FUNCTION(halfvec_out, elements_out, halfvec_elements)
+ELEMENTS_FUNCTION(halfvec_typmod_in, elements_typmod_in, halfvec_elements)
+ELEMENTS_FUNCTION(array_to_halfvec, elements_from_array, halfvec_elements)
+ELEMENTS_FUNCTION(halfvec_to_float4, elements_to_array, halfvec_elements)
 
 /* int16 dim, int16 unused (0), then the bits of each half; all big-endian. */
 Datum
@@ -157,26 +151,4 @@ halfvec_to_vector(PG_FUNCTION_ARGS)
 	result = vector_new(v->dim);
 	vec_from_half(result->x, v->x, v->dim);
 	PG_RETURN_VECTOR(result);
-}
-
-Datum
-array_to_halfvec(PG_FUNCTION_ARGS)
-{
-	int			dim;
-	float	   *x = elements_of_array(&halfvec_elements, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), &dim);
-	HalfVector *result = halfvec_of(x, dim);
-
-	pfree(x);
-	PG_RETURN_HALFVEC(result);
-}
-
-Datum
-halfvec_to_float4(PG_FUNCTION_ARGS)
-{
-	HalfVector *v = PG_GETARG_HALFVEC(0);
-	float	   *x = halfvec_floats(v);
-	ArrayType  *result = elements_to_array(x, v->dim);
-
-	pfree(x);
-	PG_RETURN_ARRAYTYPE_P(result);
 }

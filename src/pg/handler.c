@@ -21,9 +21,8 @@
 #include "utils/syscache.h"
 
 #include "attributes.h"
-#include "halfvec.h"
+#include "elements.h"
 #include "index.h"
-#include "vector.h"
 
 PG_FUNCTION_INFO_V1(vectron_handler);
 PG_FUNCTION_INFO_V1(vectron_metric_l2);
@@ -212,37 +211,6 @@ vtvalidate(Oid opclass)
 	return valid;
 }
 
-/* The numbers of a vector; *to_free is set when they are not in the value itself. */
-static const float *
-floats_of_vector(Datum value, int *dim, Pointer *to_free)
-{
-	Vector	   *vector = DatumGetVector(value);
-
-	*to_free = (Pointer) vector != DatumGetPointer(value) ? (Pointer) vector : NULL;
-	*dim = vector->dim;
-	return vector->x;
-}
-
-/* Those that a halfvec stands for. */
-static const float *
-floats_of_halfvec(Datum value, int *dim, Pointer *to_free)
-{
-	HalfVector *vector = DatumGetHalfVector(value);
-	float	   *x = halfvec_floats(vector);
-
-	*to_free = (Pointer) x;
-	*dim = vector->dim;
-	if ((Pointer) vector != DatumGetPointer(value))
-		pfree(vector);
-	return x;
-}
-
-const float *
-vectron_floats(Datum value, VecElement element, int *dim, Pointer *to_free)
-{
-	return element == VEC_FLOAT16 ? floats_of_halfvec(value, dim, to_free) : floats_of_vector(value, dim, to_free);
-}
-
 /*
  * The vector that an index value stands for.  False: nothing to index, since
  * it is NULL or a zero vector under cosine distance.  *to_free is set when the
@@ -255,7 +223,7 @@ vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement elem
 	*to_free = NULL;
 	if (isnull)
 		return false;
-	*out = vectron_floats(value, element, dim, to_free);
+	*out = elements_type(element)->floats(value, dim, to_free);
 	if (metric == VEC_COSINE && vec_norm(*out, *dim) == 0)
 	{
 		if (*to_free)

@@ -218,7 +218,6 @@ extern uint64 pending_known_fence(const VtId *generation);
 extern bool pending_is_empty(void);
 
 /* vector values */
-extern const float *vectron_floats(Datum value, VecElement element, int *dim, Pointer *to_free);
 extern bool vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element,
 								 const float **out, int *dim, Pointer *to_free);
 

@@ -160,12 +160,12 @@ scan_set_query(IndexScanDesc scan, VectronScan *vs)
 	vs->query = MemoryContextAllocZero(vs->context, sizeof(float) * dim);
 	if (!isnull)
 	{
-		VecElement	element = meta_element(&vs->meta);
+		const ElementType *type = elements_type(meta_element(&vs->meta));
 		Pointer		to_free;
 		int			n;
-		const float *x = vectron_floats(scan->orderByData->sk_argument, element, &n, &to_free);
+		const float *x = type->floats(scan->orderByData->sk_argument, &n, &to_free);
 
-		elements_check_same_dim(element == VEC_FLOAT16 ? &halfvec_elements : &vector_elements, (int) dim, n);
+		elements_check_same_dim(type, (int) dim, n);
 		memcpy(vs->query, x, sizeof(float) * dim);
 		if (to_free)
 			pfree(to_free);

@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * vector_io.c
- *	  The type vector: text, binary, typmod.
+ *	  The type vector: text, binary, typmod, arrays.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
@@ -13,9 +15,6 @@
 #include "elements.h"
 #include "vector.h"
 
-PG_FUNCTION_INFO_V1(vector_in);
-PG_FUNCTION_INFO_V1(vector_out);
-PG_FUNCTION_INFO_V1(vector_typmod_in);
 PG_FUNCTION_INFO_V1(vector_recv);
 PG_FUNCTION_INFO_V1(vector_send);
 PG_FUNCTION_INFO_V1(vector);
@@ -40,32 +39,29 @@ vector_of(const float *x, int dim)
 	return result;
 }
 
-Datum
-vector_in(PG_FUNCTION_ARGS)
+static const float *
+floats(Datum value, int *dim, Pointer *to_free)
 {
-	int			dim;
-	float	   *x = elements_of_text(&vector_elements, PG_GETARG_CSTRING(0), PG_GETARG_INT32(2), &dim);
-	Vector	   *result = vector_of(x, dim);
+	Vector	   *v = DatumGetVector(value);
 
-	pfree(x);
-	PG_RETURN_VECTOR(result);
+	*to_free = (Pointer) v != DatumGetPointer(value) ? (Pointer) v : NULL;
+	*dim = v->dim;
+	return v->x;
 }
 
-Datum
-vector_out(PG_FUNCTION_ARGS)
+static Datum
+make(const float *x, int dim)
 {
-	Vector	   *v = PG_GETARG_VECTOR(0);
-	char	   *text = elements_to_text(v->x, v->dim);
-
-	PG_FREE_IF_COPY(v, 0);
-	PG_RETURN_CSTRING(text);
+	PG_RETURN_VECTOR(vector_of(x, dim));
 }
 
-Datum
-vector_typmod_in(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT32(elements_typmod(&vector_elements, PG_GETARG_ARRAYTYPE_P(0)));
-}
+const ElementType vector_elements = {"vector", INFINITY, VEC_MAX_DIM, floats, make};
+
+ELEMENTS_FUNCTION(vector_in, elements_in, vector_elements)
+ELEMENTS_FUNCTION(vector_out, elements_out, vector_elements)
+ELEMENTS_FUNCTION(vector_typmod_in, elements_typmod_in, vector_elements)
+ELEMENTS_FUNCTION(array_to_vector, elements_from_array, vector_elements)
+ELEMENTS_FUNCTION(vector_to_float4, elements_to_array, vector_elements)
 
 /* int16 dim, int16 unused (0), then float4s; all big-endian. */
 Datum
