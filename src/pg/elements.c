@@ -150,7 +150,7 @@ elements_read_number(const ElementType *type, const char *text, const char **p)
 	value = strtof(*p, &end);
 	if (end == *p)
 		elements_syntax_error(type, text, NULL);
-	if ((errno == ERANGE && isinf(value)) || (!isnan(value) && !fits(type, value)))
+	if ((errno == ERANGE && (isinf(value) || (type->no_zeros && value == 0))) || (!isnan(value) && !fits(type, value)))
 		out_of_range(type, pnstrdup(*p, (Size) (end - *p)));
 	elements_check(type, value);
 	*p = elements_skip_space(end);

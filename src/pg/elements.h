@@ -34,6 +34,8 @@ typedef struct ElementType
 	 */
 	const float *(*floats) (Datum value, int *dim, Pointer *to_free);
 	Datum		(*make) (const float *x, int dim);
+
+	bool		no_zeros;		/* a number so small that it is read as zero is out of range */
 } ElementType;
 
 extern const ElementType vector_elements;

@@ -72,7 +72,7 @@ make(const float *x, int dim)
 }
 
 /* The limit is what is rounded to no finite half: from the middle between the largest and the next. */
-const ElementType halfvec_elements = {"halfvec", 65520.0f, VEC_MAX_DIM, floats, make};
+const ElementType halfvec_elements = {"halfvec", 65520.0f, VEC_MAX_DIM, floats, make, false};
 
 ELEMENTS_FUNCTION(halfvec_in, elements_in, halfvec_elements)
 ELEMENTS_FUNCTION(halfvec_out, elements_out, halfvec_elements)

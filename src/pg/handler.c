@@ -33,6 +33,7 @@ PG_FUNCTION_INFO_V1(vectron_metric_half_l2);
 PG_FUNCTION_INFO_V1(vectron_metric_half_ip);
 PG_FUNCTION_INFO_V1(vectron_metric_half_cosine);
 PG_FUNCTION_INFO_V1(vectron_metric_half_l1);
+PG_FUNCTION_INFO_V1(vectron_metric_none);
 
 static ExecutorStart_hook_type next_executor_start;
 
@@ -156,6 +157,14 @@ vectron_metric_half_l1(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_INT32(OPCLASS_KIND(VEC_L1, VEC_FLOAT16));
+}
+
+/* Of a type whose rows the workers do not know: it is there so that an index is refused with words. */
+Datum
+vectron_metric_none(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_REFUSED);
 }
 
 /* Complain of an operator class. */

@@ -40,6 +40,7 @@
 
 /* What an operator class is for: a metric, and vectors kept in floats (as 0 says, too) or halves. */
 #define OPCLASS_KIND(metric, element) ((metric) | (element) << 8)
+#define OPCLASS_REFUSED 0
 #define OPCLASS_METRIC(kind) ((kind) & 0xFF)
 #define OPCLASS_ELEMENT(kind) ((kind) >> 8 ? (kind) >> 8 : VEC_FLOAT32)
 

@@ -37,6 +37,7 @@
 #include "storage/fd.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -425,6 +426,11 @@ opclass_kind(Relation index)
 	FmgrInfo   *proc = index_getprocinfo(index, 1, VECTRON_METRIC_PROC);
 	uint32		kind = DatumGetUInt32(FunctionCall0Coll(proc, InvalidOid));
 
+	if (kind == OPCLASS_REFUSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("indexes on type %s are not supported yet", format_type_be(index->rd_opcintype[0])),
+				 errhint("Queries sort the rows of the table by exact distance without it.")));
 	if (!vec_metric_valid(OPCLASS_METRIC(kind)) || !vec_element_valid(OPCLASS_ELEMENT(kind)))
 		elog(ERROR, "operator class of index \"%s\" names no metric",
 			 RelationGetRelationName(index));

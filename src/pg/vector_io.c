@@ -55,7 +55,7 @@ make(const float *x, int dim)
 	PG_RETURN_VECTOR(vector_of(x, dim));
 }
 
-const ElementType vector_elements = {"vector", INFINITY, VEC_MAX_DIM, floats, make};
+const ElementType vector_elements = {"vector", INFINITY, VEC_MAX_DIM, floats, make, false};
 
 ELEMENTS_FUNCTION(vector_in, elements_in, vector_elements)
 ELEMENTS_FUNCTION(vector_out, elements_out, vector_elements)
