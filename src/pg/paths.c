@@ -25,18 +25,44 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
+#include "utils/array.h"
 #include "utils/lsyscache.h"
 
 #include "attributes.h"
 
 static set_rel_pathlist_hook_type next_set_rel_pathlist = NULL;
 
+/* Something that is the same for each row of the table? */
+static bool
+is_constant(PlannerInfo *root, Node *node)
+{
+	return bms_is_empty(pull_varnos(root, node)) && !contain_volatile_functions(node);
+}
+
+static bool
+has_collation(const IndexOptInfo *index, int column, Oid collation)
+{
+	return !OidIsValid(index->indexcollations[column]) || index->indexcollations[column] == collation;
+}
+
+/* A list of more values than are sent: the workers would not look at it. */
+static bool
+is_too_long(const Node *list)
+{
+	const Const *array = (const Const *) list;
+	ArrayType  *values;
+
+	if (!IsA(list, Const) || array->constisnull)
+		return false;
+	values = DatumGetArrayTypeP(array->constvalue);
+	return ArrayGetNItems(ARR_NDIM(values), ARR_DIMS(values)) > WIRE_CLAUSE_VALUES_MAX;
+}
+
 /* column = ANY (something that does not depend on the table)? */
 static bool
 is_in_list(PlannerInfo *root, const IndexOptInfo *index, int column, const Expr *clause)
 {
 	const ScalarArrayOpExpr *op = (const ScalarArrayOpExpr *) clause;
-	Oid			collation = index->indexcollations[column];
 	Node	   *list;
 
 	if (!IsA(clause, ScalarArrayOpExpr) || !op->useOr)
@@ -44,8 +70,33 @@ is_in_list(PlannerInfo *root, const IndexOptInfo *index, int column, const Expr 
 	list = (Node *) lsecond(op->args);
 	return match_index_to_operand((Node *) linitial(op->args), column, (IndexOptInfo *) index) &&
 		get_op_opfamily_strategy(op->opno, index->opfamily[column]) == BTEqualStrategyNumber &&
-		(!OidIsValid(collation) || collation == op->inputcollid) &&
-		bms_is_empty(pull_varnos(root, list)) && !contain_volatile_functions(list);
+		has_collation(index, column, op->inputcollid) && is_constant(root, list) && !is_too_long(list);
+}
+
+/*
+ * What PostgreSQL itself makes a condition: column operator constant, or the other
+ * way round, and tests for NULL.  As "column ...", or NULL.
+ */
+static Expr *
+plain_condition(PlannerInfo *root, const IndexOptInfo *index, int column, Expr *clause)
+{
+	OpExpr	   *op = (OpExpr *) clause;
+
+	if (IsA(clause, NullTest))
+		return !((NullTest *) clause)->argisrow &&
+			match_index_to_operand((Node *) ((NullTest *) clause)->arg, column, (IndexOptInfo *) index) ? clause : NULL;
+	if (!IsA(clause, OpExpr) || list_length(op->args) != 2 || !has_collation(index, column, op->inputcollid))
+		return NULL;
+	if (!match_index_to_operand((Node *) linitial(op->args), column, (IndexOptInfo *) index))
+	{
+		if (!OidIsValid(get_commutator(op->opno)))
+			return NULL;
+		op = copyObject(op);
+		CommuteOpExpr(op);
+	}
+	return match_index_to_operand((Node *) linitial(op->args), column, (IndexOptInfo *) index) &&
+		get_op_opfamily_strategy(op->opno, index->opfamily[column]) != 0 &&
+		is_constant(root, (Node *) lsecond(op->args)) ? (Expr *) op : NULL;
 }
 
 /* A condition that is a boolean column, as "column = true" or "= false"; else NULL. */
@@ -77,9 +128,12 @@ boolean_condition(const IndexOptInfo *index, int column, Expr *clause)
 						 (Expr *) makeBoolConst(wanted, false), InvalidOid, InvalidOid);
 }
 
-/* A restriction as a condition on that column; NULL: it is none. */
+/*
+ * A restriction as a condition on that column; NULL: it is none, or one that PostgreSQL
+ * itself has made a condition, unless plain ones are wanted as well.
+ */
 static IndexClause *
-condition_of(PlannerInfo *root, const IndexOptInfo *index, int column, RestrictInfo *restriction)
+condition_of(PlannerInfo *root, const IndexOptInfo *index, int column, RestrictInfo *restriction, bool plain)
 {
 	IndexClause *clause;
 	Expr	   *derived;
@@ -88,7 +142,11 @@ condition_of(PlannerInfo *root, const IndexOptInfo *index, int column, RestrictI
 	if (restriction->pseudoconstant || !restriction_is_securely_promotable(restriction, index->rel))
 		return NULL;
 	derived = boolean_condition(index, column, restriction->clause);
-	if (derived)
+	if (!derived && plain)
+		derived = plain_condition(root, index, column, restriction->clause);
+	if (derived == restriction->clause)
+		quals = list_make1(restriction);
+	else if (derived)
 		quals = list_make1(make_simple_restrictinfo(root, derived));
 	else if (is_in_list(root, index, column, restriction->clause))
 		quals = list_make1(restriction);
@@ -103,10 +161,12 @@ condition_of(PlannerInfo *root, const IndexOptInfo *index, int column, RestrictI
 	return clause;
 }
 
-/* An index's conditions, which it has, and those that it lacks, by column; NIL: it lacks none. */
+/* An index's conditions, which a path of its has, and those that it lacks, by column; NIL: it lacks none. */
 static List *
-all_conditions(PlannerInfo *root, const IndexOptInfo *index, List *has)
+all_conditions(PlannerInfo *root, const IndexOptInfo *index, const IndexPath *path)
 {
+	bool		own = path->indexinfo == index;
+	List	   *has = own ? path->indexclauses : NIL;
 	List	   *all = NIL;
 	bool		more = false;
 
@@ -123,7 +183,7 @@ all_conditions(PlannerInfo *root, const IndexOptInfo *index, List *has)
 			continue;
 		foreach(cell, index->indrestrictinfo)
 		{
-			IndexClause *clause = condition_of(root, index, column, lfirst_node(RestrictInfo, cell));
+			IndexClause *clause = condition_of(root, index, column, lfirst_node(RestrictInfo, cell), !own);
 
 			if (clause)
 			{
@@ -182,7 +242,7 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, cell);
 		IndexPath  *path = is_ours(index) && (index->indpred == NIL || index->predOK) ? ordered_path(rel, index) : NULL;
-		List	   *conditions = path ? all_conditions(root, index, path->indexinfo == index ? path->indexclauses : NIL) : NIL;
+		List	   *conditions = path ? all_conditions(root, index, path) : NIL;
 
 		if (conditions)
 			added = lappend(added, create_index_path(root, index, conditions, path->indexorderbys,

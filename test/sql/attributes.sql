@@ -136,6 +136,30 @@ EXPLAIN (COSTS OFF) SELECT id FROM items WHERE rare = 7 ORDER BY v <-> '[1,2,3]'
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT id FROM items WHERE tenant = 7;
 EXPLAIN (COSTS OFF) SELECT i.id FROM (VALUES (1), (2)) t(n), items i WHERE i.tenant = t.n;
+-- of two indexes that order alike the one with conditions, and all of them
+BEGIN;
+SET LOCAL enable_sort = off;
+DROP INDEX items_rare;
+CREATE INDEX items_only ON items USING vectron (v);
+EXPLAIN (COSTS OFF) SELECT id FROM items WHERE tenant >= 0 AND rare IN (7, 8) ORDER BY v <-> '[1,2,3]' LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM items WHERE 0 <= tenant AND ts IS NOT NULL AND rare IN (7, 8) AND id > 0 ORDER BY v <-> '[1,2,3]' LIMIT 10;
+SELECT id FROM items WHERE 0 <= tenant AND ts IS NOT NULL AND rare IN (7, 8) AND id > 2000 ORDER BY v <-> '[1,2,3]' LIMIT 10;
+ROLLBACK;
+-- a list of more values than are sent is a filter, and costs what a filter does
+SELECT format('EXPLAIN (COSTS OFF) SELECT count(*) FROM (SELECT id FROM items WHERE tenant = 7 AND rare = ANY (%L) ORDER BY v <-> ''[1,2,3]'' LIMIT 10) s',
+	array_agg(n)) AS query FROM generate_series(1, 16385) n \gset
+CREATE FUNCTION conditions(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE query LOOP
+		IF line ~ '(Index Cond|Filter):' THEN RETURN NEXT left(btrim(line), 40); END IF;
+	END LOOP;
+END $$;
+SET enable_sort = off;
+SELECT * FROM conditions(:'query');
+RESET enable_sort;
+DROP FUNCTION conditions;
 -- parameters, also NULL; lists of them
 SET enable_sort = off;
 SET plan_cache_mode = force_generic_plan;
