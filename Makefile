@@ -29,6 +29,7 @@ LIBS_http = http base
 LIBS_client = client wire vec base
 LIBS_replica = replica net wire raft store base
 LIBS_worker = worker_parts http hnsw vec replica net wire raft store base
+LIBS_pg = $(LIBS_client)
 LIBS_pd = pd_parts http replica net wire raft store base
 HTTP_LIBS = -lmicrohttpd
 SYS_LIBS = -lleveldb -lnng -ljansson -lssl -lcrypto -lxxhash -lzstd -lm

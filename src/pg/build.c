@@ -8,7 +8,7 @@
  * nothing is asked of the cluster at all.  Otherwise: scan the table and send
  * as we go, between INGEST BEGIN and END, so that the workers keep no batch away
  * however far the graph is behind; wait until every vector is in the
- * graph; then compare the number of records with the number of tuples sent.
+ * graph of more than half of each shard's replicas, its leader among them; then compare the number of records with the number of tuples sent.
  *
  * A concurrent build comes here in a transaction of its own, with a snapshot; no
  * writer sees the index before that transaction has committed, so no entry is
@@ -34,12 +34,14 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/breaks.h"
 
 #include "attributes.h"
 #include "elements.h"
 #include "index.h"
+#include "json.h"
 
 #define PHASE_SCAN 2
 #define PHASE_SEND 3
@@ -188,33 +190,60 @@ build_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 }
 
 /*
- * What the cluster holds now.  *unindexed counts vectors that are not in the
- * graph yet.
+ * What the cluster holds now, by the leaders.  *unindexed counts vectors that are not in
+ * their graphs yet.  Free the marks.
  */
 static uint64
-build_count(BuildState *build, uint64 *unindexed)
+build_count(BuildState *build, uint64 *unindexed, ClientMarks *marks)
 {
-	ClientMarks marks = {0};
 	VtError		err = {0};
 	uint64_t	records = 0;
 	uint64_t	left = 0;
 	VtStatus	status = client_read_index(cluster_client(), &build->meta.generation,
 										   &build->meta.owner,
-										   cluster_deadline(vectron_write_timeout), &marks,
+										   cluster_deadline(vectron_write_timeout), marks,
 										   &records, &left, &err);
 
-	client_marks_free(&marks);
+	if (status != VT_OK)
+		client_marks_free(marks);
 	cluster_check(status, &err, "could not count the records of", build->index);
 	*unindexed = left;
 	return records;
 }
 
-/* Wait until every vector is in the graph. */
+/*
+ * The same of those replicas that come second: as many as more than half of each shard's
+ * have, at the marks, by what they have told the placement driver.  If it cannot be
+ * asked the leaders have to do.
+ */
+static uint64
+build_count_others(BuildState *build, const ClientMarks *marks)
+{
+	const char *reply;
+	char		generation[VT_ID_TEXT];
+	uint64_t	left = 0;
+	VtError		err = {0};
+	VtStatus	status;
+
+	vt_id_format(&build->meta.generation, generation);
+	status = client_control(cluster_client(), psprintf("{\"op\":\"shards\",\"collection\":\"%s\"}", generation),
+							cluster_deadline(Min(vectron_read_timeout, 5000)), &reply, &err);
+	cluster_rethrow();
+	return status == VT_OK && json_unindexed(reply, marks, &left) ? left : 0;
+}
+
+/*
+ * Wait until every vector is in the graph.  Others than leaders are waited for as long as
+ * something is heard of them: one that indexes but cannot tell holds nobody up for ever.
+ */
 static void
 build_wait(BuildState *build)
 {
+	ClientMarks marks;
 	uint64		unindexed;
+	uint64		others = 0;
 	uint64		most = 0;
+	TimestampTz since = 0;
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_BUILD);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) build->sent);
@@ -222,7 +251,19 @@ build_wait(BuildState *build)
 	{
 		uint64		done;
 
-		build_count(build, &unindexed);
+		build_count(build, &unindexed, &marks);
+		if (unindexed == 0)
+		{
+			unindexed = build_count_others(build, &marks);
+			if (since == 0 || unindexed != others)
+			{
+				since = GetCurrentTimestamp();
+				others = unindexed;
+			}
+			else if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), vectron_write_timeout))
+				unindexed = 0;
+		}
+		client_marks_free(&marks);
 		done = build->sent > unindexed ? build->sent - unindexed : 0;
 		if (done > most)
 			most = done;
@@ -264,6 +305,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 {
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
 	BuildState	build;
+	ClientMarks marks;
 	uint64		records;
 	uint64		unindexed;
 
@@ -291,7 +333,8 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 		build_ingest(&build, false);
 		build_wait(&build);
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SYNC);
-		records = build_count(&build, &unindexed);
+		records = build_count(&build, &unindexed, &marks);
+		client_marks_free(&marks);
 		if (records != build.sent)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),

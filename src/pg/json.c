@@ -96,3 +96,71 @@ json_list_each(const char *text, const char *member, void (*each) (void *arg, co
 			each(arg, json_string_value(json_array_get(list, i)));
 	json_decref(json);
 }
+
+/* A u64, which is text in JSON. */
+static bool
+take_number(json_t *row, const char *member, uint64_t *out)
+{
+	const char *text = json_string_value(json_object_get(row, member));
+	char	   *end;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return false;
+	*out = strtoull(text, &end, 10);
+	return *end == '\0';
+}
+
+static int
+number_sorter(const void *a, const void *b)
+{
+	uint64_t	x = *(const uint64_t *) a;
+	uint64_t	y = *(const uint64_t *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Of the replicas of one shard; false: a row makes no sense. */
+static bool
+unindexed_of(json_t *list, const ClientMark *mark, uint64_t *out)
+{
+	uint64_t	each[WIRE_REPLICAS_MAX];
+	size_t		n = 0;
+
+	for (size_t i = 0; i < json_array_size(list); i++)
+	{
+		json_t	   *row = json_array_get(list, i);
+		const char *role = json_string_value(json_object_get(row, "role"));
+		uint64_t	shard;
+		uint64_t	applied;
+		uint64_t	unindexed;
+
+		if (!role || !take_number(row, "shard", &shard) || !take_number(row, "applied", &applied) ||
+			!take_number(row, "unindexed", &unindexed))
+			return false;
+		if (shard != mark->shard || strcmp(role, "learner") == 0 || n == WIRE_REPLICAS_MAX)
+			continue;
+		each[n++] = strcmp(role, "leader") == 0 ? 0 : applied < mark->index ? UINT64_MAX : unindexed;
+	}
+	qsort(each, n, sizeof(each[0]), number_sorter);
+	*out = n == 0 ? UINT64_MAX : n == 1 ? 0 : each[n / 2];
+	return true;
+}
+
+bool
+json_unindexed(const char *text, const ClientMarks *marks, uint64_t *unindexed)
+{
+	json_t	   *json = json_loads(text, 0, NULL);
+	json_t	   *list = json_object_get(json, "shards");
+	bool		ok = json_is_array(list);
+
+	*unindexed = 0;
+	for (uint32_t i = 0; ok && i < marks->n; i++)
+	{
+		uint64_t	one = 0;
+
+		ok = unindexed_of(list, &marks->items[i], &one);
+		*unindexed = one > UINT64_MAX - *unindexed ? UINT64_MAX : *unindexed + one;
+	}
+	json_decref(json);
+	return ok;
+}

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/client.h"
+
 /* The text member of a JSON object; false when it is not there or too long. */
 extern bool json_member_text(const char *text, const char *member, char *out, size_t size);
 
@@ -37,5 +39,13 @@ extern bool json_owned(const char *text, JsonOwned **out, size_t *n);
  */
 extern void json_list_each(const char *json, const char *member,
 						   void (*each) (void *arg, const char *text), void *arg);
+
+/*
+ * Of an answer to "shards": how many records are not indexed in the replica of each
+ * shard that more than half of its voters are no worse than, summed over the shards of
+ * the marks.  A leader counts as having indexed all, and one that has not come to the
+ * mark as having indexed nothing: UINT64_MAX if that decides.  False: it makes no sense.
+ */
+extern bool json_unindexed(const char *text, const ClientMarks *marks, uint64_t *unindexed);
 
 #endif							/* VECTRON_PG_JSON_H */

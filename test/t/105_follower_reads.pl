@@ -26,6 +26,11 @@ $node->safe_psql('postgres', q{
 	INSERT INTO t SELECT n, ARRAY[n, n % 7, 0] FROM generate_series(1, 3000) n;
 	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 3, replicas = 3);
 });
+is($node->safe_psql('postgres', q{
+	SELECT count(*) FROM (
+		SELECT shard FROM vectron.shards GROUP BY shard
+		HAVING count(*) FILTER (WHERE role = 'leader' OR (unindexed = 0 AND records > 0)) >= 2) s}), 3,
+	'CREATE INDEX returns when another replica than the leader has indexed it, too');
 ok($node->poll_query_until('postgres', q{
 	SELECT count(*) = 3 FROM (
 		SELECT shard FROM vectron.shards GROUP BY shard
