@@ -104,6 +104,8 @@ fill(HnswCursor *cursor)
 	{
 		Entry		e = heap_pop(&cursor->discards);
 
+		if (!(e & ENTRY_FLAGS) && walk_passes_by(&cursor->walk, entry_slot(e)))
+			e |= ENTRY_PASS_BY;
 		if ((e & ENTRY_FLAGS) != ENTRY_FLAGS)
 			walk_insert(&cursor->walk, e);
 	}

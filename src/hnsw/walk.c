@@ -132,7 +132,7 @@ consider(Walk *walk, uint32_t slot, float score)
 	if (pool->n >= pool_limit(pool) && e >= pool->e[pool->n - 1])
 	{
 		if (walk->discards)
-			heap_push(walk->discards, walk_passes_by(walk, slot) ? e | ENTRY_PASS_BY : e);
+			heap_push(walk->discards, e);	/* whether it is a hit is asked when it is wanted */
 		return;
 	}
 	prefetch_links(walk, slot);

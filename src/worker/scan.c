@@ -38,9 +38,7 @@
 #include "tune.h"
 #include "wire/wire.h"
 
-/* Each pass asks for so many times as many; one of a walk that goes on loses little by asking for less. */
 #define KEEP_GROWS 4
-#define KEEP_GOES_ON 2
 
 /*
  * A walk keeps its candidates in one ordered array: beyond so many, scan.  Up to there
@@ -477,7 +475,6 @@ bool
 record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *id)
 {
 	Candidate	c;
-	uint32_t	grows;
 
 	while (!scan->stopped)
 	{
@@ -497,8 +494,7 @@ record_scan_next(RecordScan *scan, double *distance, uint64_t *version, Bytes *i
 		}
 		if (scan->all)
 			return false;
-		grows = scan->cursor ? KEEP_GOES_ON : KEEP_GROWS;
-		scan->keep = scan->keep > UINT32_MAX / grows ? UINT32_MAX : scan->keep * grows;
+		scan->keep = scan->keep > UINT32_MAX / KEEP_GROWS ? UINT32_MAX : scan->keep * KEEP_GROWS;
 		pass(scan);
 	}
 	return false;
