@@ -9,6 +9,7 @@
  */
 #include <math.h>
 
+#include "base/level.h"
 #include "worker_gateway.h"
 
 /* -- A worker -------------------------------------------------------------- */
@@ -485,6 +486,37 @@ halves_are_kept(void **state)
 	hang_up(&g);
 }
 
+/* What is not indexed is told where all members of the cluster understand that. */
+static void
+unindexed_is_told(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Change		c = {WRITE_PUT, route(place), 0, 0, 0, 300, 0, DIM, 0, 0, 0};
+	WireWriteResult result;
+	WireSearchResult found;
+	WireSearch	s;
+	uint8_t		vector[DIM * 4];
+	int64_t		until = clock_now_us() + 30 * INT64_C(1000000);
+
+	vector_of(7, vector);
+	s = question(place, vector, 1);
+	dial(&g, place);
+	assert_int_equal(change(&g, &c, &result), VT_OK);
+	place->worker->level = VT_LEVEL_UNINDEXED - 1;
+	assert_int_equal(search(&g, &s, &found), VT_OK);
+	assert_false(found.says_unindexed);
+	place->worker->level = VT_LEVEL_UNINDEXED;
+	do
+	{
+		assert_true(clock_now_us() < until);
+		assert_int_equal(search(&g, &s, &found), VT_OK);
+		assert_true(found.says_unindexed && found.unindexed <= 300);
+		assert_false(found.crowded);
+	} while (found.unindexed > 0);
+	hang_up(&g);
+}
+
 /* Memory has what codes stand for; rows, listings and what is made of rows have the vectors. */
 static void
 codes_alone(void **state)
@@ -736,6 +768,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
+		cmocka_unit_test_setup_teardown(unindexed_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(codes_alone, set_up_codes, tear_down),
 		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up_codes, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up_codes, tear_down),
