@@ -150,6 +150,9 @@ typedef struct WireRoute
  */
 extern uint32_t wire_peek_deadline_ms(Bytes payload);
 
+/* The same of the generation or collection; all zero when it is too short. */
+extern VtId wire_peek_generation(Bytes payload);
+
 /*
  * Write command: the payload of WIRE_WRITE and, byte for byte, the payload of
  * the Raft entry.  The state machine decides on it at apply, never the door.

@@ -319,6 +319,16 @@ wire_peek_deadline_ms(Bytes payload)
 	return payload.len < WIRE_ROUTE_SIZE ? UINT32_MAX : get_le32(payload.data + WIRE_ROUTE_SIZE - 8);
 }
 
+VtId
+wire_peek_generation(Bytes payload)
+{
+	VtId		generation = {{0}};
+
+	if (payload.len >= WIRE_ROUTE_SIZE)
+		memcpy(generation.b, payload.data, sizeof(generation.b));
+	return generation;
+}
+
 void
 wire_write_restamp(uint8_t *payload, size_t len, const WireRoute *route, uint64_t fence)
 {

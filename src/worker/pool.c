@@ -11,9 +11,10 @@
  * Searches and listings may take long.  At most search_threads are under way at
  * a time, which is one fewer than there are threads: somebody always reads, and
  * what is short (writes up to the proposal, index reads, control, cancels)
- * never waits behind a search.  What finds no room waits, the one whose time is
- * over first in front, and is looked at when a search ends.  A request that had
- * to wait for an index comes back through pool_put(), by the same queue.
+ * never waits behind a search.  What finds no room waits, fair by collection and
+ * of one collection the one whose time is over first in front (waiting.h), and is
+ * looked at when a search ends.  A request that had to wait for an index comes back
+ * through pool_put(), by the same queue.
  *
  * Messages of peers and what writers propose are stepped by the thread that has read
  * them: none has to be woken for them.  Each step ends in messages, in a batch for the
@@ -117,10 +118,9 @@ static bool
 would_be_late(const Worker *worker, const Request *request)
 {
 	uint32_t	threads = worker->npool - 1;
-	int64_t		wait = worker->service_us * (worker->searches.n / threads + 1);
 
 	return worker->searches.n >= threads * ESTIMATE_FROM &&
-		wait > (request->until_us - request->received_us) / 2;
+		waiting_time_us(&worker->searches, request->lane, threads) > (request->until_us - request->received_us) / 2;
 }
 
 static bool
@@ -128,8 +128,7 @@ has_room(const Worker *worker, const Request *request)
 {
 	if (!is_long(request->type))
 		return worker->at_door < QUEUED_MAX;
-	return worker->searches.n < QUEUED_MAX &&
-		worker->searches.bytes + request->payload.len <= QUEUED_BYTES_MAX &&
+	return waiting_has_room(&worker->searches, request->lane, request->payload.len, QUEUED_MAX, QUEUED_BYTES_MAX) &&
 		!would_be_late(worker, request);
 }
 
@@ -151,6 +150,7 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 	else if (is_long(request->type))
 	{
 		waiting_add(&worker->searches, request);
+		request->waited = true;
 		wake = worker->searching < worker->npool - 1;
 	}
 	else
@@ -246,8 +246,13 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->payload = *payload;
 	memset(payload, 0, sizeof(*payload));
 	request->received_us = clock_now_us();
-	if (header->type == WIRE_SEARCH || header->type == WIRE_LIST)
+	if (is_long(header->type))
+	{
+		VtId		collection = wire_peek_generation(buf_bytes(&request->payload));
+
+		request->lane = waiting_lane(&worker->searches, &collection);
 		deadline_ms = wire_peek_deadline_ms(buf_bytes(&request->payload));
+	}
 	request->until_us = request->received_us +
 		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
@@ -304,6 +309,9 @@ static void
 run(Worker *worker, Request *request)
 {
 	int64_t		begun_us = is_long(request->type) ? clock_now_us() : 0;
+	uint32_t	lane = request->lane;
+	bool		waited = request->waited;
+	int64_t		until_us = request->until_us;
 
 	if (request->then)
 		request->then(request, request->index);
@@ -313,8 +321,12 @@ run(Worker *worker, Request *request)
 	{
 		int64_t		took = clock_now_us() - begun_us;
 
+		int64_t		over = begun_us + took - until_us;
+
 		pthread_mutex_lock(&worker->lock);
-		worker->service_us += (took - worker->service_us) / 16;
+		waiting_served(&worker->searches, lane, took, waited);
+		if (over > worker->overran_us)
+			worker->overran_us = over;
 		pthread_mutex_unlock(&worker->lock);
 	}
 }
@@ -486,9 +498,10 @@ pool_figures(Worker *worker)
 	figures.waiting = worker->searches.n;
 	figures.at_door = (uint32_t) worker->at_door;
 	figures.searching = worker->searching;
-	figures.service_us = worker->service_us;
+	figures.service_us = worker->searches.service_us;
 	figures.expired = worker->expired;
 	figures.turned_away = worker->turned_away;
+	figures.overran_us = worker->overran_us;
 	pthread_mutex_unlock(&worker->lock);
 	return figures;
 }

@@ -41,6 +41,8 @@ typedef struct Request
 	uint32_t	range_ver;		/* of its route, which held when it was let in */
 	ShardSpan	view;			/* ... for this interval */
 	uint64_t	arrival;		/* where it waits: how many came before */
+	uint32_t	lane;			/* of its collection, there */
+	bool		waited;			/* it was there */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
 
@@ -138,9 +140,9 @@ struct Worker
 	size_t		at_door;
 	WaitingList searches;
 	uint32_t	searching;		/* threads that serve long requests */
-	int64_t		service_us;		/* a long request takes, smoothed */
 	uint64_t	expired;		/* whose time was over before a thread was free */
 	uint64_t	turned_away;	/* for want of room */
+	int64_t		overran_us;		/* the longest that one kept a thread beyond its deadline */
 	bool		stopping;
 
 	ReplicaLinks *links;		/* to other workers */
@@ -219,6 +221,7 @@ typedef struct PoolFigures
 	int64_t		service_us;
 	uint64_t	expired;
 	uint64_t	turned_away;
+	int64_t		overran_us;
 } PoolFigures;
 
 extern PoolFigures pool_figures(Worker *worker);

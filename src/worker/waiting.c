@@ -1,7 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * waiting.c
- *	  Long requests that wait for a thread: a heap by the time they have.
+ *	  Long requests that wait for a thread: a heap for each lane, by the time they
+ *	  have, and turns of the lanes by the time of threads they had.
+ *
+ * That is start-time fair queueing (Goyal, Vin and Cheng), with lanes in place of
+ * flows (McKenney's stochastic fairness): a fixed number of them needs no care when
+ * collections come and go, or when somebody makes them up.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,7 +14,11 @@
 
 #include <stdlib.h>
 
+#include "base/bytes.h"
+#include "base/prng.h"
 #include "private.h"
+
+/* -- A heap ---------------------------------------------------------------- */
 
 static bool
 comes_before(const Request *a, const Request *b)
@@ -19,82 +28,196 @@ comes_before(const Request *a, const Request *b)
 
 /* Put a request where it belongs, at or above `at`. */
 static void
-sift_up(WaitingList *list, uint32_t at, Request *request)
+sift_up(WaitingLane *lane, uint32_t at, Request *request)
 {
-	while (at > 0 && comes_before(request, list->heap[(at - 1) / 2]))
+	while (at > 0 && comes_before(request, lane->heap[(at - 1) / 2]))
 	{
-		list->heap[at] = list->heap[(at - 1) / 2];
+		lane->heap[at] = lane->heap[(at - 1) / 2];
 		at = (at - 1) / 2;
 	}
-	list->heap[at] = request;
+	lane->heap[at] = request;
 }
 
 /* The same at or below. */
 static void
-sift_down(WaitingList *list, uint32_t at, Request *request)
+sift_down(WaitingLane *lane, uint32_t at, Request *request)
 {
 	for (;;)
 	{
 		uint32_t	child = 2 * at + 1;
 
-		if (child >= list->n)
+		if (child >= lane->n)
 			break;
-		if (child + 1 < list->n && comes_before(list->heap[child + 1], list->heap[child]))
+		if (child + 1 < lane->n && comes_before(lane->heap[child + 1], lane->heap[child]))
 			child++;
-		if (comes_before(request, list->heap[child]))
+		if (comes_before(request, lane->heap[child]))
 			break;
-		list->heap[at] = list->heap[child];
+		lane->heap[at] = lane->heap[child];
 		at = child;
 	}
-	list->heap[at] = request;
+	lane->heap[at] = request;
 }
+
+/* -- Lanes ----------------------------------------------------------------- */
+
+uint32_t
+waiting_lane(const WaitingList *list, const VtId *collection)
+{
+	uint64_t	mixed = prng_mix(get_le64(collection->b) ^ list->salt);
+
+	return (uint32_t) (prng_mix(mixed ^ get_le64(collection->b + 8)) % WAITING_LANES);
+}
+
+static int64_t
+service_us(const WaitingList *list, const WaitingLane *lane)
+{
+	return lane->service_us ? lane->service_us : list->service_us;
+}
+
+bool
+waiting_has_room(const WaitingList *list, uint32_t lane, size_t bytes, uint32_t most, size_t most_bytes)
+{
+	const WaitingLane *l = &list->lanes[lane];
+
+	return (uint64_t) l->n + list->n < most && l->bytes + list->bytes + bytes <= most_bytes;
+}
+
+int64_t
+waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
+{
+	const WaitingLane *own = &list->lanes[lane];
+	int64_t		until_turn = service_us(list, own) * (own->n + 1);
+	int64_t		ahead = until_turn;
+
+	/* Meanwhile each other lane has as much at most. */
+	for (uint64_t left = list->used & ~(UINT64_C(1) << lane); left; left &= left - 1)
+	{
+		const WaitingLane *l = &list->lanes[__builtin_ctzll(left)];
+		int64_t		work = service_us(list, l) * l->n;
+
+		ahead += work < until_turn ? work : until_turn;
+	}
+	return ahead / threads;
+}
+
+/* Where the others are, at least: nobody saves up time in which he asked for nothing. */
+static void
+join(WaitingList *list, WaitingLane *lane)
+{
+	if (lane->had_us < list->turn_us)
+		lane->had_us = list->turn_us;
+}
+
+/* The lane that had the least of those where somebody waits; the list is not empty. */
+static uint32_t
+next_lane(const WaitingList *list)
+{
+	uint32_t	best = (uint32_t) __builtin_ctzll(list->used);
+
+	for (uint64_t left = list->used & (list->used - 1); left; left &= left - 1)
+	{
+		uint32_t	lane = (uint32_t) __builtin_ctzll(left);
+
+		if (list->lanes[lane].had_us < list->lanes[best].had_us)
+			best = lane;
+	}
+	return best;
+}
+
+/* -- Coming and going ------------------------------------------------------ */
 
 void
 waiting_add(WaitingList *list, Request *request)
 {
-	if (list->n == list->room)
+	WaitingLane *lane = &list->lanes[request->lane];
+
+	if (lane->n == lane->room)
 	{
-		list->room = list->room ? list->room * 2 : 64;
-		list->heap = vt_realloc(list->heap, sizeof(Request *) * list->room);
+		lane->room = lane->room ? lane->room * 2 : 16;
+		lane->heap = vt_realloc(lane->heap, sizeof(Request *) * lane->room);
 	}
+	if (lane->n == 0)
+		join(list, lane);
+	list->used |= UINT64_C(1) << request->lane;
 	request->arrival = ++list->arrivals;
+	lane->bytes += request->payload.len;
 	list->bytes += request->payload.len;
-	sift_up(list, list->n++, request);
+	list->n++;
+	sift_up(lane, lane->n++, request);
 }
 
 static Request *
-take_at(WaitingList *list, uint32_t at)
+take_at(WaitingList *list, uint32_t lane_number, uint32_t at)
 {
-	Request    *taken = list->heap[at];
-	Request    *last = list->heap[--list->n];
+	WaitingLane *lane = &list->lanes[lane_number];
+	Request    *taken = lane->heap[at];
+	Request    *last = lane->heap[--lane->n];
 
+	lane->bytes -= taken->payload.len;
 	list->bytes -= taken->payload.len;
-	if (at == list->n)
+	list->n--;
+	if (lane->n == 0)
+		list->used &= ~(UINT64_C(1) << lane_number);
+	if (at == lane->n)
 		return taken;
-	if (at > 0 && comes_before(last, list->heap[(at - 1) / 2]))
-		sift_up(list, at, last);
+	if (at > 0 && comes_before(last, lane->heap[(at - 1) / 2]))
+		sift_up(lane, at, last);
 	else
-		sift_down(list, at, last);
+		sift_down(lane, at, last);
 	return taken;
 }
 
 Request *
 waiting_take(WaitingList *list)
 {
-	return list->n > 0 ? take_at(list, 0) : NULL;
+	uint32_t	lane;
+
+	if (list->n == 0)
+		return NULL;
+	lane = next_lane(list);
+	if (list->turn_us < list->lanes[lane].had_us)
+		list->turn_us = list->lanes[lane].had_us;
+	return take_at(list, lane, 0);
+}
+
+static int64_t
+smoothed(int64_t before, int64_t took_us)
+{
+	return before == 0 ? took_us : before + (took_us - before) / 16;
+}
+
+void
+waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waited)
+{
+	WaitingLane *l = &list->lanes[lane];
+
+	list->service_us = smoothed(list->service_us, took_us);
+	l->service_us = smoothed(l->service_us, took_us);
+	if (had_waited)
+		l->had_us += took_us;
 }
 
 Request *
 waiting_find(WaitingList *list, uint64_t conn, uint64_t id)
 {
-	for (uint32_t i = 0; i < list->n; i++)
-		if (list->heap[i]->request == id && net_conn_id(list->heap[i]->conn) == conn)
-			return take_at(list, i);
+	for (uint64_t left = list->used; left; left &= left - 1)
+	{
+		uint32_t	lane = (uint32_t) __builtin_ctzll(left);
+
+		for (uint32_t i = 0; i < list->lanes[lane].n; i++)
+		{
+			const Request *r = list->lanes[lane].heap[i];
+
+			if (r->request == id && net_conn_id(r->conn) == conn)
+				return take_at(list, lane, i);
+		}
+	}
 	return NULL;
 }
 
 void
 waiting_free(WaitingList *list)
 {
-	free(list->heap);
+	for (uint32_t i = 0; i < WAITING_LANES; i++)
+		free(list->lanes[i].heap);
 }

@@ -1,8 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * waiting.h
- *	  Private to worker: long requests that wait for a thread, the one whose time
- *	  is over first in front.
+ *	  Private to worker: long requests that wait for a thread.
+ *
+ * Fair by collection: each collection has a lane, by a hash of its id, and the next
+ * request is one of the lane whose requests have had the least time of threads.  In a
+ * lane the one whose time is over first is in front.  So who asks much waits behind his
+ * own questions; collections that share a lane share its turns.
  *
  * No locks; the caller has one.
  *
@@ -11,22 +15,60 @@
 #ifndef WORKER_WAITING_H
 #define WORKER_WAITING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 struct Request;
 
-typedef struct WaitingList
+#define WAITING_LANES 64		/* bits of a word */
+
+typedef struct WaitingLane
 {
 	struct Request **heap;
 	uint32_t	n;
 	uint32_t	room;
-	uint64_t	arrivals;		/* of those with the same time the first comes first */
 	size_t		bytes;			/* of their payloads */
+
+	/*
+	 * Time of threads that requests which waited here have had.  Where nobody waits it
+	 * stands still, and begins again where the others are.
+	 */
+	int64_t		had_us;
+	int64_t		service_us;		/* a request takes, smoothed; 0 = not known */
+} WaitingLane;
+
+typedef struct WaitingList
+{
+	WaitingLane lanes[WAITING_LANES];
+	uint64_t	used;			/* bit i: somebody waits in lane i */
+	uint32_t	n;
+	size_t		bytes;
+	uint64_t	arrivals;		/* of those with the same time the first comes first */
+	int64_t		turn_us;		/* had_us of the lane that had the last turn */
+	int64_t		service_us;		/* a request of any lane takes, smoothed */
+	uint64_t	salt;			/* nobody knows who shares a lane */
 } WaitingList;
+
+/* The lane of a collection. */
+extern uint32_t waiting_lane(const WaitingList *list, const VtId *collection);
+
+/*
+ * Is there room for one more of so many bytes?  Of what is left free a lane gets at most
+ * as much as it has: one that fills the list leaves half of it to others.
+ */
+extern bool waiting_has_room(const WaitingList *list, uint32_t lane, size_t bytes, uint32_t most, size_t most_bytes);
+
+/* How long one that came now would wait for one of so many threads. */
+extern int64_t waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 
 extern void waiting_add(WaitingList *list, struct Request *request);
 extern struct Request *waiting_take(WaitingList *list);	/* NULL = none waits */
+
+/* A request of a lane took so long; it had waited here or not. */
+extern void waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waited);
 
 /* Take a request of a connection out; NULL = it is not there. */
 extern struct Request *waiting_find(WaitingList *list, uint64_t conn, uint64_t id);

@@ -299,6 +299,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	ReplicaLinksOptions links = {.role = WIRE_ROLE_WORKER, .boot_epoch = options->boot_epoch, .tls = options->tls};
 	NetServerOptions net;
 	char		path[4096];
+	VtId		salt;
 	VtStatus	status;
 
 	worker->options = *options;
@@ -308,6 +309,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	atomic_store(&worker->stats.turned_us, worker->started_us);
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);
+	vt_id_random(&salt);
+	worker->searches.salt = get_le64(salt.b);
 	pthread_cond_init(&worker->chores_ready, NULL);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	worker->chore_fd = eventfd(0, EFD_CLOEXEC);

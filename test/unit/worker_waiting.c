@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker_waiting.c
- *	  What waits for a thread is served by deadline, takes none when its time is
- *	  over, and does not wait where that is no use.
+ *	  What waits for a thread is served by turns of the collections and by deadline,
+ *	  takes none when its time is over, and does not wait where that is no use.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,26 +11,35 @@
 #include "base/clock.h"
 #include "base/prng.h"
 
-/* -- The heap, beside a list ------------------------------------------------ */
+/* -- The list, beside one without order --------------------------------------- */
 
+#define MANY 200
+#define FEW_LANES 5
+
+/* The one of a lane whose time is over first. */
 static Request *
-first_of(Request **all, size_t n)
+first_of(Request **all, uint32_t lane)
 {
 	Request    *first = NULL;
 
-	for (size_t i = 0; i < n; i++)
-		if (all[i] && (!first || all[i]->until_us < first->until_us ||
-					   (all[i]->until_us == first->until_us && all[i]->arrival < first->arrival)))
+	for (size_t i = 0; i < MANY; i++)
+		if (all[i] && all[i]->lane == lane &&
+			(!first || all[i]->until_us < first->until_us ||
+			 (all[i]->until_us == first->until_us && all[i]->arrival < first->arrival)))
 			first = all[i];
 	return first;
 }
 
+/* Whatever lane has its turn, it had no more than any other in which somebody waits. */
 static void
 in_order_of_time(void **state)
 {
 	Prng		prng = {3};
-	Request		requests[200];
-	Request    *in[200] = {NULL};
+	Request		requests[MANY];
+	Request    *in[MANY] = {NULL};
+	int64_t		had[FEW_LANES] = {0};
+	uint32_t	waits[FEW_LANES] = {0};
+	int64_t		turn = 0;
 	WaitingList list = {0};
 	size_t		n = 0;
 	size_t		bytes = 0;
@@ -39,36 +48,120 @@ in_order_of_time(void **state)
 	memset(requests, 0, sizeof(requests));
 	for (int step = 0; step < 20000; step++)
 	{
-		size_t		i = prng_below(&prng, 200);
-		Request    *expected = first_of(in, 200);
+		size_t		i = prng_below(&prng, MANY);
+		Request    *r = &requests[i];
 
-		if (!in[i] && prng_below(&prng, 3) > 0)
+		if (!in[i] && prng_below(&prng, step / 1000 % 2 ? 3 : 2) > 0)
 		{
-			requests[i].until_us = prng_below(&prng, 50);
-			requests[i].payload.len = prng_below(&prng, 1000);
-			waiting_add(&list, &requests[i]);
-			in[i] = &requests[i];
-			bytes += requests[i].payload.len;
+			r->until_us = prng_below(&prng, 50);
+			r->payload.len = prng_below(&prng, 1000);
+			r->lane = prng_below(&prng, FEW_LANES);
+			if (waits[r->lane]++ == 0 && had[r->lane] < turn)
+				had[r->lane] = turn;
+			waiting_add(&list, r);
+			in[i] = r;
+			bytes += r->payload.len;
 			n++;
 		}
-		else
+		else if ((r = waiting_take(&list)) != NULL)
 		{
-			Request    *taken = waiting_take(&list);
+			int64_t		took = 1 + prng_below(&prng, 100) * (r->lane + 1);
 
-			assert_ptr_equal(taken, expected);
-			if (taken)
-			{
-				bytes -= taken->payload.len;
-				in[taken - requests] = NULL;
-				n--;
-			}
+			assert_ptr_equal(in[r - requests], r);
+			assert_ptr_equal(r, first_of(in, r->lane));
+			for (uint32_t lane = 0; lane < FEW_LANES; lane++)
+				assert_true(waits[lane] == 0 || had[lane] >= had[r->lane]);
+			turn = had[r->lane] > turn ? had[r->lane] : turn;
+			had[r->lane] += took;
+			waits[r->lane]--;
+			waiting_served(&list, r->lane, took, true);
+			bytes -= r->payload.len;
+			in[r - requests] = NULL;
+			n--;
 		}
+		else
+			assert_int_equal(n, 0);
 		assert_int_equal(list.n, n);
 		assert_int_equal(list.bytes, bytes);
 	}
 	while (waiting_take(&list))
 		n--;
 	assert_int_equal(n, 0);
+	waiting_free(&list);
+}
+
+/* Serve what waits for so long; how much of that a lane had. */
+static int64_t
+serve_for(WaitingList *list, int64_t us, const int64_t *takes, uint32_t lane)
+{
+	int64_t		own = 0;
+
+	while (us > 0)
+	{
+		Request    *r = waiting_take(list);
+
+		assert_non_null(r);
+		waiting_served(list, r->lane, takes[r->lane], true);
+		us -= takes[r->lane];
+		own += r->lane == lane ? takes[r->lane] : 0;
+	}
+	return own;
+}
+
+static void
+a_flood_takes_no_more_than_its_share(void **state)
+{
+	static Request requests[2 * MANY];
+	const int64_t takes[2] = {1000, 100};
+	WaitingList list = {0};
+	int64_t		own;
+
+	(void) state;
+
+	/* Questions of collection 0 take ten times as long, and it has had all threads so far. */
+	for (int i = 0; i < 2 * MANY; i++)
+	{
+		requests[i].lane = i < MANY ? 0 : 1;
+		requests[i].until_us = i < MANY ? 1000 : 2000;
+	}
+	for (int i = 0; i < MANY; i++)
+		waiting_add(&list, &requests[i]);
+	assert_int_equal(serve_for(&list, 100000, takes, 0), 100000);
+
+	/* From now on 1 has half, although it comes late and has more time: no less, nor more. */
+	for (int i = MANY; i < 2 * MANY; i++)
+		waiting_add(&list, &requests[i]);
+	own = serve_for(&list, 20000, takes, 1);
+	assert_in_range(own, 9000, 11000);
+
+	/* What would one of 1 wait for?  Those of 1, and as much of 0. */
+	assert_in_range(waiting_time_us(&list, 1, 1), 2 * 100 * (list.lanes[1].n + 1) - 1000, 2 * 100 * (list.lanes[1].n + 1) + 1000);
+	while (waiting_take(&list))
+		;
+	waiting_free(&list);
+}
+
+static void
+a_flood_leaves_room(void **state)
+{
+	static Request requests[MANY];
+	WaitingList list = {0};
+	uint32_t	n = 0;
+
+	(void) state;
+	for (; waiting_has_room(&list, 0, 0, MANY, 100); n++)
+		waiting_add(&list, &requests[n]);
+	assert_int_equal(n, MANY / 2);
+	assert_true(waiting_has_room(&list, 1, 100, MANY, 100));
+	assert_false(waiting_has_room(&list, 1, 101, MANY, 100));
+	while (waiting_take(&list))
+		;
+	requests[0].payload.len = 40;
+	waiting_add(&list, &requests[0]);
+	assert_true(waiting_has_room(&list, 0, 20, MANY, 100));
+	assert_false(waiting_has_room(&list, 0, 21, MANY, 100));
+	assert_true(waiting_has_room(&list, 1, 60, MANY, 100));
+	assert_ptr_equal(waiting_take(&list), &requests[0]);
 	waiting_free(&list);
 }
 
@@ -135,15 +228,9 @@ tear_down(void **state)
 	return rc;
 }
 
-/* Send n searches at a time; returns how many of each status came back. */
-static void
-flood(Place *place, uint32_t n, uint32_t deadline_ms, uint32_t *answered)
+static Buf
+exact_question(const Place *place, uint32_t deadline_ms)
 {
-	enum
-	{
-		GATEWAYS = 16
-	};
-	Gateway		g[GATEWAYS];
 	uint8_t		vector[DIM * 4];
 	Buf			payload = {0};
 	WireSearch	s;
@@ -154,6 +241,20 @@ flood(Place *place, uint32_t n, uint32_t deadline_ms, uint32_t *answered)
 	s.flags = SEARCH_EXACT | SEARCH_ONCE;
 	s.route.deadline_ms = deadline_ms;
 	wire_search_put(&payload, &s);
+	return payload;
+}
+
+/* Send n searches at a time; returns how many of each status came back. */
+static void
+flood(Place *place, uint32_t n, uint32_t deadline_ms, uint32_t *answered)
+{
+	enum
+	{
+		GATEWAYS = 16
+	};
+	Gateway		g[GATEWAYS];
+	Buf			payload = exact_question(place, deadline_ms);
+
 	for (int i = 0; i < GATEWAYS; i++)
 		dial(&g[i], place);
 	for (uint32_t k = 0; k < n; k++)
@@ -208,12 +309,93 @@ nobody_is_served_too_late(void **state)
 	assert_int_equal(answered[VT_OK], 100);
 }
 
+/* A second collection in the same worker, with the record 0. */
+static Place
+another(const Place *place)
+{
+	Place		other = *place;
+	VtError		err = {0};
+	Gateway		g;
+
+	memset(other.desc.generation.b, 8, 16);
+	other.desc.shard = SHARD + 1;
+	other.desc.replicas[0].replica = 78;
+	if (worker_create_shard(place->worker, &other.desc, 78, true, &err) != VT_OK)
+		fail_msg("%s", vt_error_words(&err));
+	dial(&g, &other);
+	put(&g, &other, 0, 1);
+	hang_up(&g);
+	return other;
+}
+
+/* How many questions waited when one of `few` was answered that came after a flood of `many`. */
+static uint32_t
+waited_beside(const Place *few, const Place *many)
+{
+	enum
+	{
+		GATEWAYS = 20,
+		EACH = 50
+	};
+	Gateway		g[GATEWAYS + 1];
+	Gateway    *last = &g[GATEWAYS];
+	Buf			flood = exact_question(many, 600000);
+	Buf			one = exact_question(few, 600000);
+	WireSearchResult result;
+
+	for (int i = 0; i <= GATEWAYS; i++)
+		dial(&g[i], few);
+	for (int k = 0; k < GATEWAYS * EACH; k++)
+		send_frame(&g[k % GATEWAYS], WIRE_REQUEST, WIRE_SEARCH, ++g[k % GATEWAYS].requests, &flood);
+	send_frame(last, WIRE_REQUEST, WIRE_SEARCH, ++last->requests, &one);
+	read_frame(last);
+	assert_int_equal(wire_reply_get(buf_bytes(&last->payload), &last->head, &last->body), VT_OK);
+	assert_int_equal(last->head.status, VT_OK);
+	assert_int_equal(wire_search_result_get(last->body, &result), VT_OK);
+	for (int k = 0; k < GATEWAYS * EACH; k++)
+	{
+		Gateway    *from = &g[k % GATEWAYS];
+
+		read_frame(from);
+		assert_int_equal(wire_reply_get(buf_bytes(&from->payload), &from->head, &from->body), VT_OK);
+		assert_int_equal(from->head.status, VT_OK);
+	}
+	for (int i = 0; i <= GATEWAYS; i++)
+		hang_up(&g[i]);
+	buf_free(&flood);
+	buf_free(&one);
+	return result.waiting;
+}
+
+/* With the same time to live, and nobody turned away. */
+static void
+a_flood_does_not_hold_up_others(void **state)
+{
+	Place	   *place = *state;
+	Place		other = another(place);
+	uint32_t	waited = 0;
+	Gateway		g;
+
+	dial(&g, place);
+	for (uint32_t i = 0; i < 20000; i += 1000)
+		put(&g, place, i, 1000);
+	hang_up(&g);
+
+	/* The flood may be over before the one comes: then it shows nothing. */
+	for (int round = 0; round < 20 && waited < 100; round++)
+		waited = waited_beside(&other, place);
+	assert_true(waited >= 100);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_order_of_time),
+		cmocka_unit_test(a_flood_takes_no_more_than_its_share),
+		cmocka_unit_test(a_flood_leaves_room),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_waiting", tests, NULL, NULL);
