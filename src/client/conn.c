@@ -29,6 +29,7 @@
 #define READ_CHUNK (64u << 10)
 #define KEEP_BYTES (1u << 20)	/* of an empty buffer */
 #define EVENTS 32
+#define UNDER_WAY_MAX (WIRE_OUTSTANDING_MAX * 3 / 4)	/* others were cancelled, perhaps */
 
 void
 conn_fail(Conn *conn, VtStatus status, bool definite, const char *fmt,...)
@@ -111,13 +112,16 @@ conn_endpoint(const Conn *conn)
 uint32_t
 conn_under_way(const Client *client, const char *endpoint)
 {
-	uint32_t	n = 0;
-
 	for (const Conn *c = client->conns; c; c = c->next)
 		if (strcmp(c->endpoint, endpoint) == 0)
-			for (const Request *r = c->requests; r; r = r->next)
-				n++;
-	return n;
+			return c->under_way;
+	return 0;
+}
+
+bool
+conn_is_full(const Conn *conn)
+{
+	return conn->under_way >= UNDER_WAY_MAX;
 }
 
 bool
@@ -255,6 +259,7 @@ take_frame(Conn *conn, const WireHeader *header, Bytes payload)
 			return false;
 		}
 		*p = r->next;
+		conn->under_way--;
 		r->conn = NULL;
 		r->done = true;
 		r->status = VT_OK;
@@ -394,6 +399,7 @@ request_begin(Client *client, Conn *conn, Request *request, WireType type, Buf *
 	memcpy(request->endpoint, conn->endpoint, sizeof(request->endpoint));
 	request->next = conn->requests;
 	conn->requests = request;
+	conn->under_way++;
 	*out = &conn->out;
 	return wire_frame_begin(&conn->out, WIRE_REQUEST, type, request->id);
 }
@@ -425,6 +431,7 @@ request_drop(Request *request)
 			if (*p == request)
 			{
 				*p = request->next;
+				conn->under_way--;
 				break;
 			}
 		request->conn = NULL;

@@ -42,6 +42,7 @@ struct Conn
 	bool		watches_write;	/* EPOLLOUT is asked for */
 
 	Request    *requests;
+	uint32_t	under_way;		/* of them */
 };
 
 /*

@@ -4,7 +4,8 @@
  *	  One question to every shard of a generation, and the end of waiting only
  *	  when all of one route have answered (law D1).
  *
- * Rounds: whoever has not answered is asked, all at once; then all answers are
+ * Rounds: whoever has not answered is asked, all at once, or as many as a worker
+ * takes from one connection and the others as these answer; then all answers are
  * waited for; then, if some were no answers, a pause, a look at the route, and
  * the next round.  When a round finds that the shards are others than before,
  * everything is asked anew: answers of two routes do not add up to one.
@@ -37,11 +38,15 @@ begin(FanOut *fan, const ClientCollection *route)
 	fan->answers = vt_alloc0(sizeof(Answer) * fan->n);
 }
 
-/* Ask those that have not answered.  A shard without a connection is noted. */
+/*
+ * Ask those that have not been asked in this round, as many as their connections take;
+ * *left: so many it was not.  A shard without a connection is noted.
+ */
 static VtStatus
-send_all(Client *client, FanOut *fan, const bool *answered, const WireOwner *owner, WireType type,
-		 FanOutEncode encode, void *arg, int64_t deadline_us, Retry *retry, VtError *err)
+send_some(Client *client, FanOut *fan, bool *asked, uint32_t *left, const WireOwner *owner, WireType type,
+		  FanOutEncode encode, void *arg, int64_t deadline_us, Retry *retry, VtError *err)
 {
+	*left = 0;
 	for (uint32_t i = 0; i < fan->n; i++)
 	{
 		Request    *request = &fan->requests[i];
@@ -51,10 +56,16 @@ send_all(Client *client, FanOut *fan, const bool *answered, const WireOwner *own
 		Buf		   *out;
 		size_t		frame;
 
-		if (answered[i])
+		if (asked[i])
 			continue;
-		request->done = false;
 		conn = conn_of(client, fan->shards[i].endpoint, &failure);
+		if (conn && conn_is_full(conn))
+		{
+			++*left;
+			continue;
+		}
+		asked[i] = true;
+		request->done = false;
 		if (!conn)
 		{
 			if (!status_is_passing(failure.code))
@@ -83,6 +94,7 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 	const ClientCollection *route;
 	Retry		retry = {0};
 	bool	   *answered = NULL;
+	bool	   *asked = NULL;
 	VtStatus	status;
 
 	memset(fan, 0, sizeof(*fan));
@@ -90,19 +102,23 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 	while (status == VT_OK)
 	{
 		uint32_t	left = 0;
+		uint32_t	to_ask;
 
 		if (!fan->n || !route_same_shape(route, fan->shards, fan->n))
 		{
 			fanout_free(fan);
 			begin(fan, route);
 			free(answered);
+			free(asked);
 			answered = vt_alloc0(sizeof(bool) * fan->n);
+			asked = vt_alloc(sizeof(bool) * fan->n);
 		}
 		for (uint32_t i = 0; i < fan->n; i++)
 			shard_take_places(&fan->shards[i], &route->shards[i]);
 
 		retry.refresh = false;
-		status = send_all(client, fan, answered, owner, type, encode, arg, deadline_us, &retry, err);
+		memcpy(asked, answered, sizeof(bool) * fan->n);
+		status = send_some(client, fan, asked, &to_ask, owner, type, encode, arg, deadline_us, &retry, err);
 		for (uint32_t i = 0; i < fan->n && status == VT_OK; i++)
 		{
 			Request    *request = &fan->requests[i];
@@ -134,6 +150,8 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 			}
 			else
 				retry_note(client, &retry, &fan->shards[i], advice, &fan->answers[i]);
+			if (status == VT_OK && to_ask > 0)
+				status = send_some(client, fan, asked, &to_ask, owner, type, encode, arg, deadline_us, &retry, err);
 		}
 		if (status != VT_OK || left == 0)
 			break;
@@ -142,6 +160,7 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 			status = route_again(client, generation, &retry, deadline_us, &route, err);
 	}
 	free(answered);
+	free(asked);
 	if (status != VT_OK)
 		fanout_free(fan);
 	return status;

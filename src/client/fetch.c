@@ -358,6 +358,8 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 
 	memcpy(endpoint, whom, strlen(whom) + 1);
 	conn = conn_of(client, endpoint, &failure.err);
+	if (conn && conn_is_full(conn))
+		return VT_OK;			/* its answers bring us back here */
 	s->hedge_us = s->shard.nplaces > 1 ? now_us + patience(scan, s, now_us) : 0;
 	if (!conn)
 	{

@@ -102,6 +102,9 @@ extern const char *conn_endpoint(const Conn *conn);
 /* Requests under way to an endpoint. */
 extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 
+/* The worker might refuse one more: wait for an answer first. */
+extern bool conn_is_full(const Conn *conn);
+
 /* It is greeted, and everything has gone out. */
 extern bool conn_is_clear(const Conn *conn);
 extern void conn_close_all(Client *client);

@@ -117,6 +117,12 @@ extern uint64_t net_conn_store(const NetConn *conn);	/* 0 unless a worker's or P
 extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
 
 /*
+ * Requests of it that are being answered, after one more has come or been answered
+ * (change 1 or -1); for who bounds them.
+ */
+extern uint32_t net_conn_requests(NetConn *conn, int change);
+
+/*
  * May it act for this PostgreSQL server (its system identifier)?  A gateway's
  * certificate is for one; who comes over a unix socket is trusted with all.
  */

@@ -64,6 +64,7 @@ struct NetConn
 	NetConn    *next;			/* in server->conns */
 	uint64_t	id;
 	atomic_int	refs;
+	atomic_int	requests;		/* as told by net_conn_requests() */
 	WireRole	role;
 	uint64_t	store;			/* as it says; 0 unless a worker */
 	uint64_t	system;			/* of a gateway's certificate, else 0 */

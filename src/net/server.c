@@ -147,6 +147,12 @@ net_conn_name(const NetConn *conn)
 	return conn->tls ? wire_tls_peer(conn->tls)->name : "";
 }
 
+uint32_t
+net_conn_requests(NetConn *conn, int change)
+{
+	return (uint32_t) (atomic_fetch_add(&conn->requests, change) + change);
+}
+
 bool
 net_conn_may_own(const NetConn *conn, uint64_t system)
 {

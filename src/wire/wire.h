@@ -134,6 +134,14 @@ typedef struct WireOwner
 
 extern bool wire_owner_equal(const WireOwner *a, const WireOwner *b);
 
+/*
+ * Of the requests of a gateway's connection a worker has so many at a time; one more is
+ * refused (VT_BUSY).  So a connection is always read, for cancels above all, and who
+ * asks without end fills his own share only.  A cancelled request counts until the
+ * worker has let go of it: who cancels should keep some back.
+ */
+#define WIRE_OUTSTANDING_MAX 64
+
 /* The route every data request carries (law D1). */
 typedef struct WireRoute
 {

@@ -26,7 +26,7 @@
  * What would hardly be served in time is not even let in: VT_BUSY says so while
  * the asker has the time to go elsewhere.  Without that a queue that is too long
  * would serve everybody just too late.  In number and bytes, too, the queues are
- * bounded.
+ * bounded, and so are the requests of one gateway's connection.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,6 +53,7 @@ request_free(Request *request)
 {
 	if (request->shard)
 		shard_release(request->shard);
+	net_conn_requests(request->conn, -1);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);
 	free(request);
@@ -256,7 +257,13 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->until_us = request->received_us +
 		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
-	return request;
+	if (net_conn_requests(conn, 1) <= WIRE_OUTSTANDING_MAX || net_conn_role(conn) == WIRE_ROLE_WORKER)
+		return request;
+	pthread_mutex_lock(&worker->lock);
+	worker->turned_away++;
+	pthread_mutex_unlock(&worker->lock);
+	turn_away(request, VT_BUSY);
+	return NULL;
 }
 
 /* In net_server_poll(), on the thread that will serve it or queue it. */

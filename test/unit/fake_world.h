@@ -43,7 +43,9 @@
 #include "client/client.h"
 
 #define DIM 4
+#ifndef WORLD_SHARDS
 #define WORLD_SHARDS 8
+#endif
 #define FAKE_CONNS 32
 
 typedef enum Mischief
@@ -99,7 +101,9 @@ typedef struct FakeDone
 } FakeDone;
 
 #define FAKE_SESSIONS 32
+#ifndef FAKE_DONE
 #define FAKE_DONE 1024
+#endif
 
 struct Fake;
 

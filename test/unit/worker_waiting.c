@@ -345,8 +345,15 @@ waited_beside(const Place *few, const Place *many)
 
 	for (int i = 0; i <= GATEWAYS; i++)
 		dial(&g[i], few);
-	for (int k = 0; k < GATEWAYS * EACH; k++)
-		send_frame(&g[k % GATEWAYS], WIRE_REQUEST, WIRE_SEARCH, ++g[k % GATEWAYS].requests, &flood);
+	for (int i = 0; i < GATEWAYS; i++)
+	{
+		Buf			frames = {0};
+
+		for (int k = 0; k < EACH; k++)
+			wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g[i].requests, buf_bytes(&flood));
+		assert_int_equal(write(g[i].fd, frames.data, frames.len), frames.len);
+		buf_free(&frames);
+	}
 	send_frame(last, WIRE_REQUEST, WIRE_SEARCH, ++last->requests, &one);
 	read_frame(last);
 	assert_int_equal(wire_reply_get(buf_bytes(&last->payload), &last->head, &last->body), VT_OK);
@@ -382,9 +389,47 @@ a_flood_does_not_hold_up_others(void **state)
 	hang_up(&g);
 
 	/* The flood may be over before the one comes: then it shows nothing. */
-	for (int round = 0; round < 20 && waited < 100; round++)
+	for (int round = 0; round < 100 && waited < 100; round++)
 		waited = waited_beside(&other, place);
 	assert_true(waited >= 100);
+}
+
+/* A connection that asks without end is refused at once, and heard still. */
+static void
+a_connection_has_so_many_at_a_time(void **state)
+{
+	enum
+	{
+		N = 200
+	};
+	Place	   *place = *state;
+	Buf			payload = exact_question(place, 600000);
+	Buf			frames = {0};
+	uint32_t	answered[64] = {0};
+	PoolFigures before = pool_figures(place->worker);
+	Gateway		g;
+
+	dial(&g, place);
+	put(&g, place, 0, 1000);
+	for (int i = 0; i < N; i++)
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g.requests, buf_bytes(&payload));
+	assert_int_equal(write(g.fd, frames.data, frames.len), frames.len);
+	for (int i = 0; i < N; i++)
+	{
+		read_frame(&g);
+		assert_int_equal(wire_reply_get(buf_bytes(&g.payload), &g.head, &g.body), VT_OK);
+		assert_true(g.head.status < 64);
+		answered[g.head.status]++;
+	}
+	assert_int_equal(answered[VT_OK] + answered[VT_BUSY], N);
+	assert_in_range(answered[VT_OK], WIRE_OUTSTANDING_MAX, N - 1);
+	assert_int_equal(pool_figures(place->worker).turned_away - before.turned_away, answered[VT_BUSY]);
+
+	/* Who was answered may ask again. */
+	put(&g, place, 1000, 1);
+	hang_up(&g);
+	buf_free(&frames);
+	buf_free(&payload);
 }
 
 int
@@ -396,6 +441,7 @@ main(void)
 		cmocka_unit_test(a_flood_leaves_room),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_has_so_many_at_a_time, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_waiting", tests, NULL, NULL);
