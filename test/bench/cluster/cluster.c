@@ -160,8 +160,9 @@ worker_start(Bench *bench, uint32_t n)
 	char		listen[200];
 	char		rate[20];
 	char		checkpoint[20];
+	char		memory[20];
 	char	   *argv[] = {program, "--data", data, "--listen", listen, "--pd", bench->pd,
-		"--snapshot-rate", rate, "--checkpoint", checkpoint, NULL};
+		"--snapshot-rate", rate, "--checkpoint", checkpoint, "--memory-limit", memory, NULL};
 
 	snprintf(name, sizeof(name), "worker%u", n);
 	snprintf(program, sizeof(program), "%s/vectron-worker", bench->programs);
@@ -169,6 +170,7 @@ worker_start(Bench *bench, uint32_t n)
 	snprintf(listen, sizeof(listen), "%s", worker_endpoint(bench, n));
 	snprintf(rate, sizeof(rate), "%u", bench->snapshot_rate);
 	snprintf(checkpoint, sizeof(checkpoint), "%u", bench->checkpoint);
+	snprintf(memory, sizeof(memory), "%u", bench->memory_limit);
 	bench->pids[n] = start(bench, name, argv);
 }
 

@@ -45,6 +45,7 @@ typedef struct Bench
 	uint32_t	metadata;		/* bytes of each record beside its vector */
 	uint32_t	snapshot_rate;	/* of the workers, MiB a second */
 	uint32_t	checkpoint;		/* of the workers, MiB of log */
+	uint32_t	memory_limit;	/* of the workers, MiB; 0: none */
 	uint32_t	down_after;		/* of the placement driver, seconds */
 	uint32_t	records;		/* loaded before anything is measured */
 	uint32_t	kills;
@@ -199,6 +200,7 @@ typedef struct Usage
 	double		seconds;		/* of processor time */
 	uint64_t	switches;		/* of context, by all threads */
 	uint64_t	memory;			/* resident */
+	uint64_t	memory_most;	/* at any time */
 } Usage;
 
 extern Usage usage_of(int pid);

@@ -2,7 +2,8 @@
  *
  * goodput.c
  *	  Ever more clients that search, each with one question at a time: how many
- *	  answers a second come within their deadline.
+ *	  answers a second come within their deadline, whether threads work for those whose
+ *	  deadline is over, and what memory that takes.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +16,12 @@
 #define TIMES_MAX 200000		/* of a client */
 #define ROUNDS_MAX 20
 #define DEADLINE_US SECOND
+#define HASTY_US 20000			/* in the last step: shorter than searches wait with most clients */
 
 typedef struct Crowd
 {
 	Bench	   *bench;
+	int64_t		deadline_us;	/* of each question */
 	atomic_bool begun;
 	atomic_bool over;
 	atomic_uint ready;
@@ -74,12 +77,13 @@ search_steadily(void *arg)
 		ClientHit	hit;
 		bool		found = false;
 		bool		counts = atomic_load(&member->crowd->begun);
+		int64_t		until = begun + member->crowd->deadline_us;
 		VtStatus	status;
 
 		vector_of(bench, (uint64_t) prng_below(&prng, bench->records) + 1000000000, query);
-		status = search_open(bench, client, &search, query, 10, begun + DEADLINE_US, &err);
+		status = search_open(bench, client, &search, query, 10, until, &err);
 		for (int i = 0; i < 10 && status == VT_OK; i++)
-			status = client_scan_next(search.scan, begun + DEADLINE_US, &hit, &found, &err);
+			status = client_scan_next(search.scan, until, &hit, &found, &err);
 		if (status == VT_OK)
 			search_learn(bench, &search);
 		if (search.scan && counts)
@@ -117,12 +121,12 @@ print_cost(Spent before, Spent after, const ClientScanStats *stats, size_t answe
 		   1000.0 * stats->behind / (stats->batches + 1));
 }
 
-/* Answers a second with so many clients. */
+/* Answers a second that come in time, with so many clients. */
 static double
-measure(Bench *bench, uint32_t clients)
+measure(Bench *bench, uint32_t clients, int64_t deadline_us)
 {
 	static Member members[CLIENTS_MAX];
-	Crowd		crowd = {.bench = bench};
+	Crowd		crowd = {.bench = bench, .deadline_us = deadline_us};
 	pthread_t	threads[CLIENTS_MAX];
 	int64_t    *times;
 	size_t		n = 0;
@@ -181,6 +185,54 @@ compare(const void *a, const void *b)
 }
 
 /*
+ * Most clients again, with less time than a search waits now and then: nobody may be at
+ * work for a question whose time is over.
+ */
+static void
+in_haste(Bench *bench)
+{
+	Client	   *client = bench_client(bench);
+	uint64_t	expired = 0;
+	uint64_t	turned_away = 0;
+	int64_t		overran_us = 0;
+
+	printf("with a deadline of %d ms\n", HASTY_US / 1000);
+	(void) measure(bench, bench->clients, HASTY_US);
+	for (uint32_t n = 1; n <= bench->workers; n++)
+	{
+		json_t	   *answer = ask(client, worker_endpoint(bench, n), "{\"op\":\"status\"}");
+		json_t	   *searches = json_object_get(answer, "searches");
+		int64_t		one = json_integer_value(json_object_get(searches, "overran_us"));
+
+		if (!searches)
+			give_up(bench, "worker %u says nothing of its searches", n);
+		expired += number_of(searches, "expired");
+		turned_away += number_of(searches, "turned_away");
+		overran_us = one > overran_us ? one : overran_us;
+		json_decref(answer);
+	}
+	client_close(client);
+	printf("questions to a shard: %lu were over before a thread was free, %lu were turned away at the door\n",
+		   (unsigned long) expired, (unsigned long) turned_away);
+	bar_most(bench, "longest that a search kept a thread beyond its deadline, ms", (double) overran_us / 1000, bench->worst_ms);
+}
+
+/* What each worker had at most, beside its limit. */
+static void
+memory_bars(Bench *bench)
+{
+	double		most = 0;
+
+	for (uint32_t n = 1; n <= bench->workers; n++)
+	{
+		double		one = (double) usage_of(bench->pids[n]).memory_most / (1 << 20);
+
+		most = one > most ? one : most;
+	}
+	bar_most(bench, "memory of a worker at most, MiB", most, bench->memory_limit);
+}
+
+/*
  * All steps in each round, and the middle one of the rounds for each step: the best of
  * many would be a lucky one.
  */
@@ -203,7 +255,7 @@ goodput(Bench *bench)
 	for (uint32_t round = 0; round < bench->rounds; round++)
 		for (size_t i = 0; i < n; i++)
 			if (steps[i] >= bench->from)
-				rates[i][round] = measure(bench, steps[i]);
+				rates[i][round] = measure(bench, steps[i], DEADLINE_US);
 	printf("middle ones of %u rounds:", bench->rounds);
 	for (size_t i = 0; i < n; i++)
 	{
@@ -216,4 +268,6 @@ goodput(Bench *bench)
 	}
 	printf("\n");
 	bar_least(bench, "with most clients, of the best", best > 0 ? last / best : 0, bench->share);
+	in_haste(bench);
+	memory_bars(bench);
 }

@@ -28,6 +28,8 @@ goodput_options(Bench *b)
 	b->from = 1;
 	b->seconds = 2;
 	b->share = 0.8;
+	b->worst_ms = 50;
+	b->memory_limit = 128;
 }
 
 static void
@@ -142,6 +144,7 @@ main(int argc, char **argv)
 		{"--ef-construction", &b.ef_construction, NULL, NULL, "of the graphs"},
 		{"--snapshot-rate", &b.snapshot_rate, NULL, NULL, "of workers, MiB a second; 0: no limit"},
 		{"--checkpoint", &b.checkpoint, NULL, NULL, "of workers, MiB of log of a shard: what is older comes by snapshot"},
+		{"--memory-limit", &b.memory_limit, NULL, NULL, "of workers, MiB; 0: none. goodput: bar of what each uses"},
 		{"--records", &b.records, NULL, NULL, "loaded first"},
 		{"--kills", &b.kills, NULL, NULL, "failover: at most 1000"},
 		{"--writers", &b.writers, NULL, NULL, "at most 32"},
@@ -152,7 +155,7 @@ main(int argc, char **argv)
 		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup: medians are of so many"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
-		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, ms"},
+		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, of a thread kept too long in goodput, ms"},
 		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's, the writes before"},
 		{"--times", NULL, &b.times, NULL, "bar: etcd's rate at least, or the p99 before at most, so often"},
 	};

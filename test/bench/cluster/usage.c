@@ -61,6 +61,7 @@ usage_of(int pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	usage.memory = number_in(path, "VmRSS:") * 1024;
+	usage.memory_most = number_in(path, "VmHWM:") * 1024;
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	tasks = opendir(path);
 	while (tasks && (entry = readdir(tasks)) != NULL)
