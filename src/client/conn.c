@@ -127,7 +127,7 @@ conn_is_full(const Conn *conn)
 bool
 conn_is_clear(const Conn *conn)
 {
-	return conn->state == CONN_READY && conn->sent == conn->out.len;
+	return conn->state == CONN_READY && (conn->held || conn->sent == conn->out.len);
 }
 
 static void
@@ -205,6 +205,7 @@ conn_flush(Conn *conn)
 {
 	int			rc;
 
+	conn->held = false;
 	if (conn->state == CONN_DIALING)
 		return true;
 	if (conn->tls)
@@ -410,7 +411,30 @@ request_send(Request *request, size_t begin)
 	Conn	   *conn = request->conn;
 
 	wire_frame_end(&conn->out, begin);
-	conn_flush(conn);
+	if (conn->client->holding)
+		conn->held |= conn->sent == begin;
+	else
+		conn_flush(conn);
+}
+
+void
+conns_hold(Client *client)
+{
+	client->holding = true;
+}
+
+void
+conns_let_go(Client *client)
+{
+	Conn	   *next;
+
+	client->holding = false;
+	for (Conn *c = client->conns; c; c = next)
+	{
+		next = c->next;
+		if (c->sent < c->out.len)
+			conn_flush(c);
+	}
 }
 
 void
@@ -425,6 +449,9 @@ request_drop(Request *request)
 {
 	Conn	   *conn = request->conn;
 
+	/* What is held has to leave, or it would look like the middle of a frame. */
+	if (conn && conn->client->holding && conn->sent < conn->out.len && !conn_flush(conn))
+		conn = NULL;
 	if (conn)
 	{
 		for (Request **p = &conn->requests; *p; p = &(*p)->next)

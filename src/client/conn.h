@@ -39,6 +39,7 @@ struct Conn
 	size_t		first_sent;
 	Buf			out;			/* whole frames; leaves once READY */
 	size_t		sent;
+	bool		held;			/* nothing but requests that are held is in out */
 	bool		watches_write;	/* EPOLLOUT is asked for */
 
 	Request    *requests;

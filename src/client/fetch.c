@@ -127,6 +127,17 @@ is_likely(const ClientKnown *known, const Stream *s, int64_t now_us)
 	return s->consistency != WIRE_AT_MARK || known->applied >= s->mark || now_us >= known->shy_until_us;
 }
 
+/* Do searches wait at all of these places? */
+static bool
+all_busy(const ClientScan *scan, const Stream *s, const uint32_t *places, uint32_t n, int64_t now_us)
+{
+	uint32_t	i = 0;
+
+	while (i < n && pace_is_busy(scan->client->pace, s->shard.places[places[i]], now_us))
+		i++;
+	return i == n;
+}
+
 /* The place to ask next, among those not tried in this round; nplaces = none is left. */
 static uint32_t
 choose(ClientScan *scan, Stream *s, int64_t now_us)
@@ -164,6 +175,14 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 		memcpy(good, crowded, sizeof(good));
 		ngood = ncrowded;
 	}
+	/*
+	 * Where searches wait everywhere nobody is faster, and several shards asked at once
+	 * of one worker take fewer messages and wakes.
+	 */
+	if (ngood > 1 && scan->beside[0] && is_first(s) && all_busy(scan, s, good, ngood, now_us))
+		for (uint32_t i = 0; i < ngood; i++)
+			if (strcmp(s->shard.places[good[i]], scan->beside) == 0)
+				return good[i];
 	if (ngood > 1)
 	{
 		uint32_t	a = prng_below(&client->prng, ngood);
@@ -372,6 +391,8 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 	if ((s->lease == 0 || conn_serial(conn) != s->lease_conn) && !may_begin_anew(scan, s, WIRE_EXCLUDED_MAX))
 		return vt_fail(err, VT_FULL, "shard %" PRIu64 " at %s lost the state of a scan that has returned too many rows (%u) to go on without it",
 					   s->shard.desc.shard, endpoint, s->seen.n);
+	if (is_first(s))
+		memcpy(scan->beside, endpoint, sizeof(scan->beside));
 	send_question(scan, s, free_try(scan, s), conn, now_us, deadline_us);
 	return VT_OK;
 }

@@ -51,6 +51,7 @@ struct Client
 	Conn	   *conns;
 	int			nconns;
 	uint64_t	conn_serials;
+	bool		holding;		/* between conns_hold() and conns_let_go() */
 	uint64_t	requests;		/* ids given; never used again */
 
 	RouteEntry *routes;			/* the last used first */
@@ -105,7 +106,14 @@ extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 /* The worker might refuse one more: wait for an answer first. */
 extern bool conn_is_full(const Conn *conn);
 
-/* It is greeted, and everything has gone out. */
+/*
+ * What request_send() is given in between leaves at the end, in one piece for each
+ * connection.
+ */
+extern void conns_hold(Client *client);
+extern void conns_let_go(Client *client);
+
+/* It is greeted, and everything has gone out but for what is held. */
 extern bool conn_is_clear(const Conn *conn);
 extern void conn_close_all(Client *client);
 extern void conn_abandon_all(Client *client);	/* descriptors only */

@@ -76,6 +76,7 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 		int64_t		next_us = deadline_us;
 		bool		lost = false;
 
+		conns_hold(scan->client);
 		for (uint32_t i = 0; i < scan->n && status == VT_OK; i++)
 		{
 			Stream	   *s = &scan->streams[i];
@@ -88,6 +89,7 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 			dry = s;
 			lost = lost || (s->wants_route && clock_now_us() >= s->again_us);
 		}
+		conns_let_go(scan->client);
 		if (!dry || status != VT_OK)
 			break;
 		for (uint32_t i = 0; i < scan->n; i++)

@@ -87,6 +87,8 @@ struct ClientScan
 	uint64_t	route_version;
 	uint64_t	fence;			/* highest in the answers */
 
+	char		beside[ENDPOINT_SIZE];	/* who was asked last for a first batch; "" = nobody */
+
 	bool		any;			/* something was returned: */
 	double		farthest;
 	ClientScanStats stats;

@@ -38,6 +38,11 @@
 #include "private.h"
 
 #define QUEUED_MAX 8192			/* of each kind */
+
+/* Searches of one connection that wait, and are answered, as one. */
+#define MATES_MAX 8
+#define MATES_US 2000			/* an answer that is there is not held longer, but for the search under way */
+#define MATES_BYTES (64u << 10)
 #define QUEUED_BYTES_MAX (64u << 20)
 #define NO_DEADLINE_US INT64_C(60000000)	/* of requests that name none */
 
@@ -127,14 +132,18 @@ would_be_late(const Worker *worker, const Request *request)
 static bool
 has_room(const Worker *worker, const Request *request)
 {
+	size_t		bytes = 0;
+
 	if (!is_long(request->type))
 		return worker->at_door < QUEUED_MAX;
-	return waiting_has_room(&worker->searches, request->lane, request->payload.len, QUEUED_MAX, QUEUED_BYTES_MAX) &&
+	for (const Request *r = request; r; r = r->mates)
+		bytes += r->payload.len;
+	return waiting_has_room(&worker->searches, request->lane, bytes, QUEUED_MAX, QUEUED_BYTES_MAX) &&
 		!would_be_late(worker, request);
 }
 
 /*
- * Let a request wait for a thread, or turn it away.  Whoever searches looks at the
+ * Let a request, with its mates, wait for a thread, or turn it away.  Whoever searches looks at the
  * queue before he ends: where as many do as may, nobody has to be woken for one more.
  */
 static void
@@ -151,7 +160,8 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 	else if (is_long(request->type))
 	{
 		waiting_add(&worker->searches, request);
-		request->waited = true;
+		for (Request *r = request; r; r = r->mates)
+			r->waited = true;
 		wake = worker->searching < worker->npool - 1;
 	}
 	else
@@ -160,10 +170,16 @@ put_in_queue(Worker *worker, Request *request, bool bounded)
 		request_queue_add(&worker->door, request);
 		wake = true;
 	}
-	worker->turned_away += refused == VT_BUSY;
+	for (Request *r = request; r && refused == VT_BUSY; r = r->mates)
+		worker->turned_away++;
 	pthread_mutex_unlock(&worker->lock);
-	if (refused != VT_OK)
+	while (refused != VT_OK && request)
+	{
+		Request    *mates = request->mates;
+
 		turn_away(request, refused);
+		request = mates;
+	}
 	if (wake)
 		net_server_wake(worker->server);
 }
@@ -424,15 +440,52 @@ read_more(Worker *worker)
 			;
 }
 
+static bool
+all_search(Worker *worker)
+{
+	bool		all;
+
+	pthread_mutex_lock(&worker->lock);
+	all = worker->searching == worker->npool - 1;
+	pthread_mutex_unlock(&worker->lock);
+	return all;
+}
+
+/* Do two requests, read one after the other, wait together? */
+static bool
+are_mates(const Request *a, const Request *b)
+{
+	return a->conn == b->conn && a->type == WIRE_SEARCH && b->type == WIRE_SEARCH && a->lane == b->lane &&
+		a->payload.len + b->payload.len <= MATES_BYTES;
+}
+
+/* Long requests for which this thread has no room; those that are mates as one. */
+static void
+put_all_in_queue(Worker *worker, RequestQueue *queue)
+{
+	Request    *request;
+
+	while ((request = request_queue_take(queue)) != NULL)
+	{
+		Request    *last = request;
+
+		for (uint32_t n = 1; n < MATES_MAX && queue->first && are_mates(last, queue->first) && all_search(worker); n++)
+			last = last->mates = request_queue_take(queue);
+		put_in_queue(worker, request, true);
+	}
+}
+
 /*
  * Serve what was read: what is short at once, then one search.  Further ones,
- * of a gateway that asks several shards at a time, are for other threads.
+ * of a gateway that asks several shards at a time, are for other threads; where these
+ * have enough to do they wait together.
  */
 static void
 serve_taken(Worker *worker, bool *searching)
 {
 	Request    *own = NULL;
 	Request    *request;
+	RequestQueue others = {NULL, &others.first};
 	bool		unstepped = took_messages;
 
 	took_messages = false;
@@ -454,9 +507,10 @@ serve_taken(Worker *worker, bool *searching)
 			*searching = true;
 		}
 		else
-			put_in_queue(worker, request, true);
+			request_queue_add(&others, request);
 	}
 	step_once(worker, &unstepped);
+	put_all_in_queue(worker, &others);
 	if (own)
 		run(worker, own);
 }
@@ -465,9 +519,30 @@ static void
 serve_queued(Worker *worker, Request *request)
 {
 	bool		unstepped = request->type == WIRE_WRITE;
+	NetConn    *conn = request->mates ? net_conn_ref(request->conn) : NULL;
+	Buf			out = {0};
+	int64_t		since_us = 0;
 
-	if (!is_expired(worker, request))
-		run(worker, request);
+	/* Replies to mates leave together: their asker is woken once. */
+	while (request)
+	{
+		Request    *mates = request->mates;
+
+		request->mates = NULL;
+		request->out = conn ? &out : NULL;
+		if (!is_expired(worker, request))
+			run(worker, request);
+		if (out.len > 0 && since_us == 0)
+			since_us = clock_now_us();
+		if (out.len > 0 && (!mates || out.len > MATES_BYTES || clock_now_us() - since_us > MATES_US))
+		{
+			net_reply(conn, &out);
+			since_us = 0;
+		}
+		request = mates;
+	}
+	if (conn)
+		net_conn_release(conn);
 	step_once(worker, &unstepped);
 }
 

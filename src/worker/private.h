@@ -43,6 +43,10 @@ typedef struct Request
 	uint64_t	arrival;		/* where it waits: how many came before */
 	uint32_t	lane;			/* of its collection, there */
 	bool		waited;			/* it was there */
+
+	/* Read with it from the same connection: they wait as one, and are served one after the other */
+	struct Request *mates;
+	Buf		   *out;			/* its reply goes there; NULL = to the connection, at once */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
 

@@ -63,14 +63,16 @@ static void
 finish(Request *request, const WireReply *head, Bytes body)
 {
 	Buf			frame = {0};
+	Buf		   *out = request->out ? request->out : &frame;
 	size_t		begin;
 
-	buf_reserve(&frame, HEAD_BYTES + head->message.len + body.len);
-	begin = wire_frame_begin(&frame, WIRE_REPLY, request->type, request->request);
-	wire_reply_put(&frame, head);
-	buf_put(&frame, body.data, body.len);
-	wire_frame_end(&frame, begin);
-	net_reply(request->conn, &frame);
+	buf_reserve(out, HEAD_BYTES + head->message.len + body.len);
+	begin = wire_frame_begin(out, WIRE_REPLY, request->type, request->request);
+	wire_reply_put(out, head);
+	buf_put(out, body.data, body.len);
+	wire_frame_end(out, begin);
+	if (out == &frame)
+		net_reply(request->conn, &frame);
 	stats_reply(&request->worker->stats, request->type, head->status, request->received_us);
 	request_free(request);
 }
@@ -312,6 +314,7 @@ when_current(Request *request, RequestThen then, bool anywhere)
 		return;
 	}
 	request->then = then;
+	request->out = NULL;
 	(anywhere ? replica_read_anywhere : replica_read) (request->shard->replica, on_read, request);
 }
 

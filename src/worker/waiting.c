@@ -79,21 +79,21 @@ waiting_has_room(const WaitingList *list, uint32_t lane, size_t bytes, uint32_t 
 {
 	const WaitingLane *l = &list->lanes[lane];
 
-	return (uint64_t) l->n + list->n < most && l->bytes + list->bytes + bytes <= most_bytes;
+	return (uint64_t) l->requests + list->n < most && l->bytes + list->bytes + bytes <= most_bytes;
 }
 
 int64_t
 waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 {
 	const WaitingLane *own = &list->lanes[lane];
-	int64_t		until_turn = service_us(list, own) * (own->n + 1);
+	int64_t		until_turn = service_us(list, own) * (own->requests + 1);
 	int64_t		ahead = until_turn;
 
 	/* Meanwhile each other lane has as much at most. */
 	for (uint64_t left = list->used & ~(UINT64_C(1) << lane); left; left &= left - 1)
 	{
 		const WaitingLane *l = &list->lanes[__builtin_ctzll(left)];
-		int64_t		work = service_us(list, l) * l->n;
+		int64_t		work = service_us(list, l) * l->requests;
 
 		ahead += work < until_turn ? work : until_turn;
 	}
@@ -126,6 +126,19 @@ next_lane(const WaitingList *list)
 
 /* -- Coming and going ------------------------------------------------------ */
 
+/* So many requests and bytes more, with mates, or fewer (sign -1). */
+static void
+count(WaitingList *list, WaitingLane *lane, const Request *request, int sign)
+{
+	for (const Request *r = request; r; r = r->mates)
+	{
+		lane->requests += (uint32_t) sign;
+		list->n += (uint32_t) sign;
+		lane->bytes += (size_t) sign * r->payload.len;
+		list->bytes += (size_t) sign * r->payload.len;
+	}
+}
+
 void
 waiting_add(WaitingList *list, Request *request)
 {
@@ -140,9 +153,7 @@ waiting_add(WaitingList *list, Request *request)
 		join(list, lane);
 	list->used |= UINT64_C(1) << request->lane;
 	request->arrival = ++list->arrivals;
-	lane->bytes += request->payload.len;
-	list->bytes += request->payload.len;
-	list->n++;
+	count(list, lane, request, 1);
 	sift_up(lane, lane->n++, request);
 }
 
@@ -153,9 +164,7 @@ take_at(WaitingList *list, uint32_t lane_number, uint32_t at)
 	Request    *taken = lane->heap[at];
 	Request    *last = lane->heap[--lane->n];
 
-	lane->bytes -= taken->payload.len;
-	list->bytes -= taken->payload.len;
-	list->n--;
+	count(list, lane, taken, -1);
 	if (lane->n == 0)
 		list->used &= ~(UINT64_C(1) << lane_number);
 	if (at == lane->n)
@@ -197,6 +206,30 @@ waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waite
 		l->had_us += took_us;
 }
 
+/* One of those that a place of a heap stands for. */
+static Request *
+take_from(WaitingList *list, uint32_t lane, uint32_t at, uint64_t conn, uint64_t id)
+{
+	Request   **p = &list->lanes[lane].heap[at];
+	Request    *all;
+	Request    *found;
+
+	while (*p && ((*p)->request != id || net_conn_id((*p)->conn) != conn))
+		p = &(*p)->mates;
+	if (!*p)
+		return NULL;
+	/* The others come back where they were, or nearly: they have the same time. */
+	all = take_at(list, lane, at);
+	for (p = &all; (*p)->request != id; p = &(*p)->mates)
+		;
+	found = *p;
+	*p = found->mates;
+	found->mates = NULL;
+	if (all)
+		waiting_add(list, all);
+	return found;
+}
+
 Request *
 waiting_find(WaitingList *list, uint64_t conn, uint64_t id)
 {
@@ -206,10 +239,10 @@ waiting_find(WaitingList *list, uint64_t conn, uint64_t id)
 
 		for (uint32_t i = 0; i < list->lanes[lane].n; i++)
 		{
-			const Request *r = list->lanes[lane].heap[i];
+			Request    *found = take_from(list, lane, i, conn, id);
 
-			if (r->request == id && net_conn_id(r->conn) == conn)
-				return take_at(list, lane, i);
+			if (found)
+				return found;
 		}
 	}
 	return NULL;

@@ -8,6 +8,9 @@
  * lane the one whose time is over first is in front.  So who asks much waits behind his
  * own questions; collections that share a lane share its turns.
  *
+ * Requests that are mates (of one connection, read at once) come, wait and are taken
+ * together.
+ *
  * No locks; the caller has one.
  *
  *-------------------------------------------------------------------------
@@ -30,6 +33,7 @@ typedef struct WaitingLane
 	struct Request **heap;
 	uint32_t	n;
 	uint32_t	room;
+	uint32_t	requests;		/* those in the heap and their mates */
 	size_t		bytes;			/* of their payloads */
 
 	/*
@@ -44,7 +48,7 @@ typedef struct WaitingList
 {
 	WaitingLane lanes[WAITING_LANES];
 	uint64_t	used;			/* bit i: somebody waits in lane i */
-	uint32_t	n;
+	uint32_t	n;				/* requests in all lanes */
 	size_t		bytes;
 	uint64_t	arrivals;		/* of those with the same time the first comes first */
 	int64_t		turn_us;		/* had_us of the lane that had the last turn */
@@ -64,13 +68,13 @@ extern bool waiting_has_room(const WaitingList *list, uint32_t lane, size_t byte
 /* How long one that came now would wait for one of so many threads. */
 extern int64_t waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 
-extern void waiting_add(WaitingList *list, struct Request *request);
-extern struct Request *waiting_take(WaitingList *list);	/* NULL = none waits */
+extern void waiting_add(WaitingList *list, struct Request *request);	/* with its mates */
+extern struct Request *waiting_take(WaitingList *list);	/* the same; NULL = none waits */
 
 /* A request of a lane took so long; it had waited here or not. */
 extern void waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waited);
 
-/* Take a request of a connection out; NULL = it is not there. */
+/* Take a request of a connection out, alone; NULL = it is not there. */
 extern struct Request *waiting_find(WaitingList *list, uint64_t conn, uint64_t id);
 extern void waiting_free(WaitingList *list);	/* it is empty */
 

@@ -144,6 +144,62 @@ all_replicas_answer(void **state)
 	tear_down(&s);
 }
 
+/* Of 100 scans, those that asked one worker for all shards. */
+static uint32_t
+asked_one(Setup *s, uint32_t waiting)
+{
+	uint32_t	n = 0;
+
+	pthread_mutex_lock(&s->w.lock);
+	s->w.waiting = waiting;
+	pthread_mutex_unlock(&s->w.lock);
+	for (int i = 0; i < 100; i++)
+	{
+		uint32_t	before[REPLICAS];
+		bool		one = false;
+
+		for (int k = 0; k < REPLICAS; k++)
+			before[k] = s->worker[k].searches;
+		scan_often(s, 1);
+		for (int k = 0; k < REPLICAS; k++)
+			one = one || s->worker[k].searches - before[k] == SHARDS;
+		n += one;
+	}
+	return n;
+}
+
+/* Where searches wait everywhere a question goes to one worker, else to whoever seems fastest. */
+static void
+where_all_are_busy_one_is_asked(void **state)
+{
+	Setup		s;
+	uint32_t	n = 0;
+	uint32_t	asked[REPLICAS];
+
+	(void) state;
+	set_up(&s);
+	assert_in_range(asked_one(&s, 0), 5, 90);
+
+	/* What a worker said counts for a fifth of a second: a slow machine may need several goes. */
+	for (int round = 0; round < 50 && n < 95; round++)
+	{
+		for (int i = 0; i < REPLICAS; i++)
+			asked[i] = s.worker[i].searches;
+		n = asked_one(&s, 10);
+	}
+	assert_in_range(n, 95, 100);
+
+	/* Not always the same one. */
+	for (int i = 0; i < REPLICAS; i++)
+		assert_true(s.worker[i].searches > asked[i]);
+
+	/* Nobody waits any more. */
+	for (int round = 0; round < 50 && n > 90; round++)
+		n = asked_one(&s, 0);
+	assert_in_range(n, 5, 90);
+	tear_down(&s);
+}
+
 /* Those that are behind say so at once, are asked seldom, and again when they may have caught up. */
 static void
 who_is_behind_is_passed_by(void **state)
@@ -337,6 +393,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_replicas_answer),
+		cmocka_unit_test(where_all_are_busy_one_is_asked),
 		cmocka_unit_test(who_is_behind_is_passed_by),
 		cmocka_unit_test(a_frozen_replica_costs_a_hedge),
 		cmocka_unit_test(one_is_enough),

@@ -168,6 +168,7 @@ typedef struct World
 	bool		follows;		/* who answers now */
 	struct Fake *answering;
 	uint32_t	closes;			/* of leases */
+	uint32_t	waiting;		/* searches, as all workers say */
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
 	uint32_t	linearizable;	/* searches that had no mark */
@@ -803,6 +804,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	result.says_unindexed = true;
 	result.crowded = w->answering && w->answering == s->crowded;
 	result.unindexed = result.crowded ? 100000 : 0;
+	result.waiting = w->waiting;
 	begin = wire_search_result_begin(out, &result);
 	if (what == REPEAT_BATCH && l->next > 0)
 	{

@@ -8,6 +8,9 @@
  */
 #include "worker_gateway.h"
 
+#include <poll.h>
+#include <sys/ioctl.h>
+
 #include "base/clock.h"
 #include "base/prng.h"
 
@@ -56,6 +59,18 @@ in_order_of_time(void **state)
 			r->until_us = prng_below(&prng, 50);
 			r->payload.len = prng_below(&prng, 1000);
 			r->lane = prng_below(&prng, FEW_LANES);
+			r->mates = NULL;
+			/* With the one beside it, now and then. */
+			if (i % 2 == 0 && !in[i + 1] && prng_below(&prng, 2))
+			{
+				r->mates = &requests[i + 1];
+				requests[i + 1].payload.len = prng_below(&prng, 1000);
+				requests[i + 1].mates = NULL;
+				requests[i + 1].lane = FEW_LANES;	/* nobody looks at it */
+				in[i + 1] = &requests[i + 1];
+				bytes += requests[i + 1].payload.len;
+				n++;
+			}
 			if (waits[r->lane]++ == 0 && had[r->lane] < turn)
 				had[r->lane] = turn;
 			waiting_add(&list, r);
@@ -75,18 +90,23 @@ in_order_of_time(void **state)
 			had[r->lane] += took;
 			waits[r->lane]--;
 			waiting_served(&list, r->lane, took, true);
-			bytes -= r->payload.len;
-			in[r - requests] = NULL;
-			n--;
+			for (; r; r = r->mates)
+			{
+				bytes -= r->payload.len;
+				in[r - requests] = NULL;
+				n--;
+			}
 		}
 		else
 			assert_int_equal(n, 0);
 		assert_int_equal(list.n, n);
 		assert_int_equal(list.bytes, bytes);
 	}
-	while (waiting_take(&list))
-		n--;
+	for (Request *r; (r = waiting_take(&list)) != NULL;)
+		for (; r; r = r->mates)
+			n--;
 	assert_int_equal(n, 0);
+	assert_int_equal(list.bytes, 0);
 	waiting_free(&list);
 }
 
@@ -394,6 +414,100 @@ a_flood_does_not_hold_up_others(void **state)
 	assert_true(waited >= 100);
 }
 
+/*
+ * Six questions that come together to a worker with enough to do, one of which is
+ * cancelled, in the same piece or apart: the others are answered, each once.  Returns
+ * whether they had waited, and came back together.
+ */
+static bool
+asked_together(const Place *few, const Place *many, bool apart)
+{
+	enum
+	{
+		FLOOD = 60,
+		N = 6
+	};
+	Gateway		flood;
+	Gateway		g;
+	Buf			payload = exact_question(many, 600000);
+	Buf			one = exact_question(few, 600000);
+	Buf			frames = {0};
+	uint64_t	first;
+	uint64_t	seen = 0;
+	uint32_t	waited = 0;
+	int			there = 0;
+	struct pollfd poll_for;
+	WireSearchResult result;
+
+	dial(&flood, many);
+	dial(&g, few);
+	for (int i = 0; i < FLOOD; i++)
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++flood.requests, buf_bytes(&payload));
+	assert_int_equal(write(flood.fd, frames.data, frames.len), frames.len);
+	buf_clear(&frames);
+	first = g.requests + 1;
+	for (int i = 0; i < N; i++)
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g.requests, buf_bytes(&one));
+	if (!apart)
+		wire_frame_put(&frames, WIRE_CANCEL, WIRE_SEARCH, first + 2, bytes_of(NULL, 0));
+	assert_int_equal(write(g.fd, frames.data, frames.len), frames.len);
+	if (apart)
+		send_frame(&g, WIRE_CANCEL, WIRE_SEARCH, first + 2, &(Buf) {0});
+	poll_for = (struct pollfd) {.fd = g.fd, .events = POLLIN};
+	assert_int_equal(poll(&poll_for, 1, 30000), 1);
+	assert_int_equal(ioctl(g.fd, FIONREAD, &there), 0);
+	for (int i = 0; i < N - 1;)
+	{
+		uint64_t	id = read_frame(&g);
+
+		if (apart && id == first + 2)
+			continue;			/* the cancel came too late */
+		i++;
+		there -= (int) (WIRE_HEADER_SIZE + g.payload.len);
+		assert_in_range(id, first, first + N - 1);
+		assert_int_equal(seen >> (id - first) & 1, 0);
+		seen |= UINT64_C(1) << (id - first);
+		assert_int_equal(wire_reply_get(buf_bytes(&g.payload), &g.head, &g.body), VT_OK);
+		assert_int_equal(g.head.status, VT_OK);
+		assert_int_equal(wire_search_result_get(g.body, &result), VT_OK);
+		waited += result.waiting;
+	}
+	assert_int_equal(seen, ((1 << N) - 1) & ~4);
+	for (int i = 0; i < FLOOD; i++)
+		read_frame(&flood);
+	hang_up(&flood);
+	hang_up(&g);
+	buf_free(&frames);
+	buf_free(&payload);
+	buf_free(&one);
+	return waited > 0 && (there == 0 || apart);
+}
+
+static void
+who_asks_together_is_answered_together(void **state)
+{
+	Place	   *place = *state;
+	Place		other = another(place);
+	bool		together = false;
+	Gateway		g;
+
+	dial(&g, place);
+	for (uint32_t i = 0; i < 20000; i += 1000)
+		put(&g, place, i, 1000);
+	hang_up(&g);
+
+	/* A round may come too late to wait, and be interrupted between two of its answers. */
+	for (int round = 0; round < 100 && !together; round++)
+		together = asked_together(&other, place, false);
+	assert_true(together);
+
+	/* One that waits with others, too, can be cancelled. */
+	together = false;
+	for (int round = 0; round < 100 && !together; round++)
+		together = asked_together(&other, place, true);
+	assert_true(together);
+}
+
 /* A connection that asks without end is refused at once, and heard still. */
 static void
 a_connection_has_so_many_at_a_time(void **state)
@@ -441,6 +555,7 @@ main(void)
 		cmocka_unit_test(a_flood_leaves_room),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_asks_together_is_answered_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_so_many_at_a_time, set_up, tear_down),
 	};
 

@@ -21,7 +21,7 @@
 typedef struct Crowd
 {
 	Bench	   *bench;
-	int64_t		deadline_us;	/* of each question */
+	int64_t		deadline_us;	/* of each question that counts */
 	atomic_bool begun;
 	atomic_bool over;
 	atomic_uint ready;
@@ -77,7 +77,7 @@ search_steadily(void *arg)
 		ClientHit	hit;
 		bool		found = false;
 		bool		counts = atomic_load(&member->crowd->begun);
-		int64_t		until = begun + member->crowd->deadline_us;
+		int64_t		until = begun + (counts ? member->crowd->deadline_us : DEADLINE_US);
 		VtStatus	status;
 
 		vector_of(bench, (uint64_t) prng_below(&prng, bench->records) + 1000000000, query);
