@@ -23,10 +23,7 @@
  * (intake.c).
  *
  * What is past its deadline takes no thread: it is answered VT_TIMEOUT instead.
- * What would hardly be served in time is not even let in: VT_BUSY says so while
- * the asker has the time to go elsewhere.  Without that a queue that is too long
- * would serve everybody just too late.  In number and bytes, too, the queues are
- * bounded, and so are the requests of one gateway's connection.
+ * Who may wait says queues.c; the requests of one gateway's connection are bounded.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,198 +32,36 @@
 
 #include "base/clock.h"
 #include "base/thread.h"
-#include "private.h"
+#include "queues.h"
 
-#define QUEUED_MAX 8192			/* of each kind */
-
-/* Searches of one connection that wait, and are answered, as one. */
-#define MATES_MAX 8
-#define MATES_US 2000			/* an answer that is there is not held longer, but for the search under way */
-#define MATES_BYTES (64u << 10)
-#define QUEUED_BYTES_MAX (64u << 20)
 #define NO_DEADLINE_US INT64_C(60000000)	/* of requests that name none */
+
+/* An answer is held so long, and so many bytes of them, for mates that are still to be served. */
+#define HELD_US 2000
+#define HELD_BYTES (64u << 10)
 
 /* What is read before it is stepped, at most: looks for more, and bytes of requests. */
 #define TOGETHER 4
 #define TOGETHER_BYTES (256u << 10)
 
-/* With fewer than so many for each thread in front, no wait is too long. */
-#define ESTIMATE_FROM 4
-
-void
-request_free(Request *request)
-{
-	if (request->shard)
-		shard_release(request->shard);
-	net_conn_requests(request->conn, -1);
-	net_conn_release(request->conn);
-	buf_free(&request->payload);
-	free(request);
-}
-
-/* Refuse at the door, with the head that belongs to the type. */
-static void
-turn_away(Request *request, VtStatus status)
-{
-	stats_reply(&request->worker->stats, request->type, status, request->received_us);
-	if (request->type == WIRE_CONTROL)
-	{
-		char	   *text = status_refusal_json(status);
-
-		net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
-		free(text);
-	}
-	else
-	{
-		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = 50};
-		Buf			out = {0};
-
-		wire_reply_put(&out, &reply);
-		net_reply_frame(request->conn, request->type, request->request, buf_bytes(&out));
-		buf_free(&out);
-	}
-	request_free(request);
-}
-
-static bool
-is_long(WireType type)
-{
-	return type == WIRE_SEARCH || type == WIRE_LIST;
-}
-
-void
-request_queue_add(RequestQueue *queue, Request *request)
-{
-	request->next = NULL;
-	*queue->end = request;
-	queue->end = &request->next;
-}
-
-Request *
-request_queue_take(RequestQueue *queue)
-{
-	Request    *request = queue->first;
-
-	if (request)
-	{
-		queue->first = request->next;
-		if (!queue->first)
-			queue->end = &queue->first;
-	}
-	return request;
-}
-
-/*
- * Would a long request that comes now wait for more than half of its time?  The
- * other half is for what the estimate does not know.  Under the lock.
- */
-static bool
-would_be_late(const Worker *worker, const Request *request)
-{
-	uint32_t	threads = worker->npool - 1;
-
-	return worker->searches.n >= threads * ESTIMATE_FROM &&
-		waiting_time_us(&worker->searches, request->lane, threads) > (request->until_us - request->received_us) / 2;
-}
-
-static bool
-has_room(const Worker *worker, const Request *request)
-{
-	size_t		bytes = 0;
-
-	if (!is_long(request->type))
-		return worker->at_door < QUEUED_MAX;
-	for (const Request *r = request; r; r = r->mates)
-		bytes += r->payload.len;
-	return waiting_has_room(&worker->searches, request->lane, bytes, QUEUED_MAX, QUEUED_BYTES_MAX) &&
-		!would_be_late(worker, request);
-}
-
-/*
- * Let a request, with its mates, wait for a thread, or turn it away.  Whoever searches looks at the
- * queue before he ends: where as many do as may, nobody has to be woken for one more.
- */
-static void
-put_in_queue(Worker *worker, Request *request, bool bounded)
-{
-	VtStatus	refused = VT_OK;
-	bool		wake = false;
-
-	pthread_mutex_lock(&worker->lock);
-	if (worker->stopping)
-		refused = VT_STOPPING;
-	else if (bounded && !has_room(worker, request))
-		refused = VT_BUSY;
-	else if (is_long(request->type))
-	{
-		waiting_add(&worker->searches, request);
-		for (Request *r = request; r; r = r->mates)
-			r->waited = true;
-		wake = worker->searching < worker->npool - 1;
-	}
-	else
-	{
-		worker->at_door++;
-		request_queue_add(&worker->door, request);
-		wake = true;
-	}
-	for (Request *r = request; r && refused == VT_BUSY; r = r->mates)
-		worker->turned_away++;
-	pthread_mutex_unlock(&worker->lock);
-	while (refused != VT_OK && request)
-	{
-		Request    *mates = request->mates;
-
-		turn_away(request, refused);
-		request = mates;
-	}
-	if (wake)
-		net_server_wake(worker->server);
-}
-
-/* A request that waited elsewhere goes on; it was counted when it came. */
-void
-pool_put(Worker *worker, Request *request)
-{
-	put_in_queue(worker, request, false);
-}
-
 /* What this thread has read and not served yet, in the order of coming. */
 static _Thread_local RequestQueue taken;
 static _Thread_local bool took_messages;	/* of peers */
-
-/* Take the request of a connection out of a queue; NULL = it is not there. */
-static Request *
-queue_find(RequestQueue *queue, uint64_t conn, uint64_t id)
-{
-	for (Request **p = &queue->first; *p; p = &(*p)->next)
-	{
-		Request    *request = *p;
-
-		if (request->request != id || net_conn_id(request->conn) != conn)
-			continue;
-		*p = request->next;
-		if (!*p)
-			queue->end = p;
-		return request;
-	}
-	return NULL;
-}
 
 /* The asker has lost interest: drop the request, or what it left behind. */
 static void
 cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 {
-	Request    *found = queue_find(&taken, conn, id);
+	Request    *found = request_queue_find(&taken, conn, id);
 
 	if (!found)
 	{
 		pthread_mutex_lock(&worker->lock);
-		if (is_long(type))
+		if (request_is_long(type))
 			found = waiting_find(&worker->searches, conn, id);
 		else
 		{
-			found = queue_find(&worker->door, conn, id);
+			found = request_queue_find(&worker->door, conn, id);
 			worker->at_door -= found != NULL;
 		}
 		pthread_mutex_unlock(&worker->lock);
@@ -263,7 +98,7 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->payload = *payload;
 	memset(payload, 0, sizeof(*payload));
 	request->received_us = clock_now_us();
-	if (is_long(header->type))
+	if (request_is_long(header->type))
 	{
 		VtId		collection = wire_peek_generation(buf_bytes(&request->payload));
 
@@ -278,7 +113,7 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	pthread_mutex_lock(&worker->lock);
 	worker->turned_away++;
 	pthread_mutex_unlock(&worker->lock);
-	turn_away(request, VT_BUSY);
+	request_turn_away(request, VT_BUSY);
 	return NULL;
 }
 
@@ -325,13 +160,13 @@ pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *paylo
 	}
 	pthread_mutex_unlock(&worker->lock);
 	if (request)
-		put_in_queue(worker, request, true);
+		queues_put(worker, request, true);
 }
 
 static void
 run(Worker *worker, Request *request)
 {
-	int64_t		begun_us = is_long(request->type) ? clock_now_us() : 0;
+	int64_t		begun_us = request_is_long(request->type) ? clock_now_us() : 0;
 	uint32_t	lane = request->lane;
 	bool		waited = request->waited;
 	int64_t		until_us = request->until_us;
@@ -358,52 +193,13 @@ run(Worker *worker, Request *request)
 static bool
 is_expired(Worker *worker, Request *request)
 {
-	if (!is_long(request->type) || clock_now_us() < request->until_us)
+	if (!request_is_long(request->type) || clock_now_us() < request->until_us)
 		return false;
 	pthread_mutex_lock(&worker->lock);
 	worker->expired++;
 	pthread_mutex_unlock(&worker->lock);
-	turn_away(request, VT_TIMEOUT);
+	request_turn_away(request, VT_TIMEOUT);
 	return true;
-}
-
-/*
- * The next request of the queues.  *searching: the caller counts as one who
- * searches, before and after; what is short comes first and needs no room.
- */
-static Request *
-next_of_queues(Worker *worker, bool *searching)
-{
-	Request    *request;
-
-	pthread_mutex_lock(&worker->lock);
-	request = request_queue_take(&worker->door);
-	worker->at_door -= request != NULL;
-	if (!request && worker->searches.n > 0 && (*searching || worker->searching < worker->npool - 1))
-	{
-		worker->searching += !*searching;
-		*searching = true;
-		request = waiting_take(&worker->searches);
-	}
-	if (!request && *searching)
-	{
-		worker->searching--;
-		*searching = false;
-	}
-	pthread_mutex_unlock(&worker->lock);
-	return request;
-}
-
-static bool
-begin_searching(Worker *worker)
-{
-	bool		room;
-
-	pthread_mutex_lock(&worker->lock);
-	room = worker->searching < worker->npool - 1 && !worker->stopping;
-	worker->searching += room;
-	pthread_mutex_unlock(&worker->lock);
-	return room;
 }
 
 static void
@@ -423,7 +219,7 @@ took_enough(void)
 	for (const Request *r = taken.first; r; r = r->next)
 	{
 		bytes += r->payload.len;
-		if (is_long(r->type) || bytes > TOGETHER_BYTES)
+		if (request_is_long(r->type) || bytes > TOGETHER_BYTES)
 			return true;
 	}
 	return false;
@@ -438,41 +234,6 @@ read_more(Worker *worker)
 	if (taken.first || took_messages)
 		while (n++ < TOGETHER && !took_enough() && net_server_poll_more(worker->server))
 			;
-}
-
-static bool
-all_search(Worker *worker)
-{
-	bool		all;
-
-	pthread_mutex_lock(&worker->lock);
-	all = worker->searching == worker->npool - 1;
-	pthread_mutex_unlock(&worker->lock);
-	return all;
-}
-
-/* Do two requests, read one after the other, wait together? */
-static bool
-are_mates(const Request *a, const Request *b)
-{
-	return a->conn == b->conn && a->type == WIRE_SEARCH && b->type == WIRE_SEARCH && a->lane == b->lane &&
-		a->payload.len + b->payload.len <= MATES_BYTES;
-}
-
-/* Long requests for which this thread has no room; those that are mates as one. */
-static void
-put_all_in_queue(Worker *worker, RequestQueue *queue)
-{
-	Request    *request;
-
-	while ((request = request_queue_take(queue)) != NULL)
-	{
-		Request    *last = request;
-
-		for (uint32_t n = 1; n < MATES_MAX && queue->first && are_mates(last, queue->first) && all_search(worker); n++)
-			last = last->mates = request_queue_take(queue);
-		put_in_queue(worker, request, true);
-	}
 }
 
 /*
@@ -496,12 +257,12 @@ serve_taken(Worker *worker, bool *searching)
 			run(worker, request);
 			unstepped = true;
 		}
-		else if (!is_long(request->type))
+		else if (!request_is_long(request->type))
 		{
 			step_once(worker, &unstepped);
 			run(worker, request);
 		}
-		else if (!own && begin_searching(worker))
+		else if (!own && queues_begin_searching(worker))
 		{
 			own = request;
 			*searching = true;
@@ -510,7 +271,7 @@ serve_taken(Worker *worker, bool *searching)
 			request_queue_add(&others, request);
 	}
 	step_once(worker, &unstepped);
-	put_all_in_queue(worker, &others);
+	queues_put_all(worker, &others);
 	if (own)
 		run(worker, own);
 }
@@ -534,7 +295,7 @@ serve_queued(Worker *worker, Request *request)
 			run(worker, request);
 		if (out.len > 0 && since_us == 0)
 			since_us = clock_now_us();
-		if (out.len > 0 && (!mates || out.len > MATES_BYTES || clock_now_us() - since_us > MATES_US))
+		if (out.len > 0 && (!mates || out.len > HELD_BYTES || clock_now_us() - since_us > HELD_US))
 		{
 			net_reply(conn, &out);
 			since_us = 0;
@@ -562,7 +323,7 @@ pool_main(void *arg)
 		net_server_poll(worker->server);
 		read_more(worker);
 		serve_taken(worker, &searching);
-		while ((request = next_of_queues(worker, &searching)) != NULL)
+		while ((request = queues_next(worker, &searching)) != NULL)
 			serve_queued(worker, request);
 		pthread_mutex_lock(&worker->lock);
 		stopping = worker->stopping;

@@ -206,28 +206,13 @@ waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waite
 		l->had_us += took_us;
 }
 
-/* One of those that a place of a heap stands for. */
-static Request *
-take_from(WaitingList *list, uint32_t lane, uint32_t at, uint64_t conn, uint64_t id)
+/* Where a request is among mates. */
+static Request **
+find_mate(Request **mates, uint64_t conn, uint64_t id)
 {
-	Request   **p = &list->lanes[lane].heap[at];
-	Request    *all;
-	Request    *found;
-
-	while (*p && ((*p)->request != id || net_conn_id((*p)->conn) != conn))
-		p = &(*p)->mates;
-	if (!*p)
-		return NULL;
-	/* The others come back where they were, or nearly: they have the same time. */
-	all = take_at(list, lane, at);
-	for (p = &all; (*p)->request != id; p = &(*p)->mates)
-		;
-	found = *p;
-	*p = found->mates;
-	found->mates = NULL;
-	if (all)
-		waiting_add(list, all);
-	return found;
+	while (*mates && ((*mates)->request != id || net_conn_id((*mates)->conn) != conn))
+		mates = &(*mates)->mates;
+	return mates;
 }
 
 Request *
@@ -239,10 +224,18 @@ waiting_find(WaitingList *list, uint64_t conn, uint64_t id)
 
 		for (uint32_t i = 0; i < list->lanes[lane].n; i++)
 		{
-			Request    *found = take_from(list, lane, i, conn, id);
+			Request    *found = *find_mate(&list->lanes[lane].heap[i], conn, id);
+			Request    *all;
 
-			if (found)
-				return found;
+			if (!found)
+				continue;
+			/* The others come back where they were, or nearly: they have the same time. */
+			all = take_at(list, lane, i);
+			*find_mate(&all, conn, id) = found->mates;
+			found->mates = NULL;
+			if (all)
+				waiting_add(list, all);
+			return found;
 		}
 	}
 	return NULL;

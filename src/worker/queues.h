@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * queues.h
+ *	  Private to worker: between pool.c, whose threads serve, and the queues where
+ *	  requests wait for them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WORKER_QUEUES_H
+#define WORKER_QUEUES_H
+
+#include "private.h"
+
+/* It may take long: a search or a listing. */
+extern bool request_is_long(WireType type);
+
+/* Refuse at the door, with the head that belongs to the type; ends the request. */
+extern void request_turn_away(Request *request, VtStatus status);
+
+/* Take the request of a connection out of a queue; NULL = it is not there. */
+extern Request *request_queue_find(RequestQueue *queue, uint64_t conn, uint64_t id);
+
+/* Let a request, with its mates, wait for a thread, or turn it away. */
+extern void queues_put(Worker *worker, Request *request, bool bounded);
+
+/* The same for all of a queue; those that are mates wait as one, if they must. */
+extern void queues_put_all(Worker *worker, RequestQueue *queue);
+
+/*
+ * The next request.  *searching: the caller counts as one who searches, before and
+ * after.
+ */
+extern Request *queues_next(Worker *worker, bool *searching);
+
+/* From now on the caller counts as one who searches; false: as many as may do. */
+extern bool queues_begin_searching(Worker *worker);
+
+#endif							/* WORKER_QUEUES_H */
