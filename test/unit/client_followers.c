@@ -41,7 +41,7 @@ set_up(Setup *s)
 		s->w.shards[i].home = &s->worker[0];
 		s->w.shards[i].followers[0] = &s->worker[1];
 		s->w.shards[i].followers[1] = &s->worker[2];
-		s->mark[i] = (ClientMark) {s->w.shards[i].desc.shard, 1, s->w.shards[i].index};
+		s->mark[i] = (ClientMark) {s->w.shards[i].desc.shard, 1, s->w.shards[i].index, 0};
 	}
 	s->marks = (ClientMarks) {.n = SHARDS, .items = s->mark};
 	s->client = client_for(s->pd.endpoint, NULL, &s->watch);
