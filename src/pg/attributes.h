@@ -36,4 +36,7 @@ extern bool conditions_hold(Relation index, ScanKey keys, int nkeys, const Datum
 /* paths.c */
 extern void paths_setup(void);
 
+/* parents.c */
+extern void parents_setup(void);
+
 #endif							/* VECTRON_ATTRIBUTES_H */

@@ -102,6 +102,18 @@ handler_is_ours(Relation index)
 	return index->rd_indam && index->rd_indam->ambuild == vtbuild;
 }
 
+/* Is this access method one of ours? */
+bool
+handler_is_am(Oid am)
+{
+	IndexAmRoutine *routine = GetIndexAmRoutineByAmId(am, true);
+	bool		ours = routine && routine->ambuild == vtbuild;
+
+	if (routine)
+		pfree(routine);
+	return ours;
+}
+
 /* Support function 1 of an operator class: its metric, and what vectors are kept in (OPCLASS_KIND). */
 Datum
 vectron_metric_l2(PG_FUNCTION_ARGS)
@@ -268,6 +280,7 @@ index_setup(void)
 	supervisor_setup();
 	plan_setup();
 	paths_setup();
+	parents_setup();
 	next_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = on_executor_start;
 }

@@ -310,6 +310,7 @@ extern void sweeper_look(void);
 extern void index_setup(void);
 extern IndexAmRoutine *handler_routine(void);
 extern bool handler_is_ours(Relation index);
+extern bool handler_is_am(Oid am);
 
 /* names.c: what pgvector's names ask for, too */
 extern void names_define(void);

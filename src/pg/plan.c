@@ -23,7 +23,6 @@
  */
 #include "postgres.h"
 
-#include "access/amapi.h"
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -42,19 +41,13 @@ is_ours(Oid index)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
 	Oid			am = InvalidOid;
-	IndexAmRoutine *routine;
-	bool		ours;
 
 	if (HeapTupleIsValid(tuple))
 	{
 		am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
 		ReleaseSysCache(tuple);
 	}
-	routine = OidIsValid(am) ? GetIndexAmRoutineByAmId(am, true) : NULL;
-	ours = routine && routine->amgettuple == vtgettuple;
-	if (routine)
-		pfree(routine);
-	return ours;
+	return OidIsValid(am) && handler_is_am(am);
 }
 
 /* Does the node above hand column resno on to somebody who sees it? */

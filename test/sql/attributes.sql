@@ -224,6 +224,16 @@ SELECT entries, missing, extra, wrong FROM vectron.check_index('e_v');
 CREATE OR REPLACE FUNCTION kind(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN CASE WHEN n < 10 THEN 0 ELSE n % 4 END; END';
 SELECT entries, missing, extra, wrong, first_wrong FROM vectron.check_index('e_v');
 SELECT id FROM e WHERE kind(id) = 1 AND id > 4 ORDER BY v <-> '[1,2]' LIMIT 3;
+-- an index of a partitioned table is looked at when it is made, not with its first partition
+CREATE TABLE p (id int, n numeric, s sparsevec(2), v vector(2)) PARTITION BY LIST (id);
+CREATE INDEX ON p USING vectron (v, n);
+CREATE INDEX ON p USING vectron (id, v);
+CREATE INDEX ON p USING hnsw (s sparsevec_l2_ops);
+CREATE INDEX p_v ON p USING vectron (v, id);
+CREATE INDEX p_id ON p (id, n);
+CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0);
+SELECT count(*) FROM pg_index WHERE indrelid = 'p0'::regclass;
+DROP TABLE p;
 -- partitions
 CREATE TABLE p (id int, part int, kind text, v vector(2)) PARTITION BY LIST (part);
 CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0);
