@@ -46,7 +46,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
 .PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
-	check-sim check-shards check-pdsim check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
+	check-sim check-shards check-pdsim check-pgvector check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
 
@@ -161,6 +161,10 @@ $(BUILD)/obj/test/bench/cluster/etcd.o: DEFINES += $(if $(NGHTTP2),-DHAVE_NGHTTP
 $(BUILD)/cluster_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/cluster/*.c)) \
 		$(foreach m,hnsw $(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -ljansson -lssl -lcrypto -lxxhash $(if $(NGHTTP2),-lnghttp2) -lm
+
+## make check-pgvector   beside the real pgvector: PGVECTOR=dir, where it was installed with DESTDIR=dir
+check-pgvector: all
+	env -u MAKEFLAGS -u MFLAGS BUILD="$(BUILD)" PG_CONFIG="$(PG_CONFIG)" sh test/harness/pgvector.sh "$(PGVECTOR)"
 
 ## make bench           recall and speed: the Raft core, the graph beside hnswlib, the whole path through SQL beside pgvector
 ##                      DATA=dir adds sets, PGVECTOR=dir an installed pgvector; BENCH_ARGS, SQL_ARGS options and modes
