@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * heard.c
- *	  What heartbeats say: who is alive, which replicas there are, who leads.
+ *	  What heartbeats say, kept as it was heard last.
  *
  * A heartbeat tells everything a store has, or all that has changed since the one
  * before, which it names; else it is not taken, and the store asked to tell all.  So
@@ -16,10 +16,6 @@
 #include <string.h>
 
 #include "service.h"
-
-#define RATE_US 30e6
-#define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
-#define RATE_LEAST_US 200e3
 
 /* Place of a store in pd->beats, or where it would be. */
 static size_t
@@ -229,91 +225,6 @@ is_news(const Beat *beat, json_t *body)
 	return json_object_get(body, "changed") && !(get_u64(body, "digest", &digest) && digest == beat->digest);
 }
 
-/*
- * What a shard carries is remembered from its leaders, whoever they are and also
- * while none is heard: else it would seem to be gone whenever one is.  How fast it
- * is written to: what its leader has applied since a leader of it reported last,
- * over the time, smoothed over RATE_US.  What a replica applies that catches up is
- * no measure of it.
- */
-static void
-take_load(Pd *pd, const Report *leader)
-{
-	ShardLoad  *load;
-	uint64_t	at;
-	double		passed;
-
-	if (!idmap_get(&pd->load_at, leader->shard, &at))
-	{
-		at = pd->load_at.n;
-		if ((at & (at - 1)) == 0)
-			pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
-		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .at_us = pd->now_us, .applied = leader->applied};
-		idmap_put(&pd->load_at, leader->shard, at);
-		return;
-	}
-	load = &pd->loads[at];
-	load->bytes = leader->bytes;
-	passed = (double) (pd->now_us - load->at_us);
-	if (passed < RATE_LEAST_US || leader->applied < load->applied)
-		return;
-	load->rate = (load->rate * RATE_US + (double) (leader->applied - load->applied) * 1e6) / (RATE_US + passed);
-	load->at_us = pd->now_us;
-	load->applied = leader->applied;
-}
-
-/* Forget what shards carried that are gone. */
-void
-loads_prune(Pd *pd)
-{
-	IdMap		left = {0};
-	ShardLoad  *loads;
-
-	if (pd->load_at.n <= 2 * catalog_nshards(pd->catalog) + 1000)
-		return;
-	loads = vt_alloc(sizeof(ShardLoad) * pd->load_at.n * 2);	/* take_load() doubles at powers of two */
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			uint64_t	shard = pd->catalog->collections[i]->shards[j].desc.shard;
-			uint64_t	at;
-
-			if (!idmap_get(&pd->load_at, shard, &at))
-				continue;
-			loads[left.n] = pd->loads[at];
-			idmap_put(&left, shard, left.n);
-		}
-	idmap_free(&pd->load_at);
-	free(pd->loads);
-	pd->load_at = left;
-	pd->loads = loads;
-}
-
-double
-shard_bytes(const Pd *pd, uint64_t shard)
-{
-	uint64_t	at;
-
-	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
-}
-
-/*
- * Of one that nothing new is said of, less and less.  Not at once: what was heard
- * a moment ago must not seem to be more than what was heard some seconds ago, or
- * leaderships would go round after it.
- */
-double
-shard_rate(const Pd *pd, uint64_t shard)
-{
-	uint64_t	at;
-	double		silent;
-
-	if (!idmap_get(&pd->load_at, shard, &at))
-		return 0;
-	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
-	return pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
-}
-
 /* A list of reports by shard; NULL: one is malformed.  The caller frees it. */
 static Report *
 read_reports(json_t *list, size_t *n)
@@ -422,7 +333,7 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 	}
 	for (size_t i = 0; i < n; i++)
 		if (reports[i].leader)
-			take_load(pd, &reports[i]);
+			load_take(pd, &reports[i]);
 	splits_take(beat, body, gone, ngone);
 	if (whole)
 		keep_reports(beat, reports, n);
@@ -494,7 +405,7 @@ missing_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static Missing *
+Missing *
 missing_of(Beat *beat, uint64_t shard)
 {
 	Missing		key = {.shard = shard};
@@ -531,8 +442,6 @@ beat_take_missing(Pd *pd, Beat *beat)
 	beat->nmissing = n;
 }
 
-/* -- Asking ---------------------------------------------------------------- */
-
 Report *
 report_in(Beat *beat, uint64_t shard)
 {
@@ -540,121 +449,4 @@ report_in(Beat *beat, uint64_t shard)
 
 	return beat && beat->nreports ?
 		bsearch(&key, beat->reports, beat->nreports, sizeof(Report), report_compare) : NULL;
-}
-
-Report *
-report_of(Pd *pd, uint64_t store, uint64_t shard)
-{
-	return report_in(beat_of(pd, store), shard);
-}
-
-static bool
-is_heard(Pd *pd, const Beat *beat)
-{
-	return beat && pd->now_us - beat->at_us < SUSPECT_AFTER_US;
-}
-
-bool
-store_is_up(Pd *pd, uint64_t store)
-{
-	Beat	   *beat = beat_of(pd, store);
-
-	return is_heard(pd, beat) && !beat->challenged;
-}
-
-/* When we last heard of it, or began to listen. */
-static int64_t
-heard_us(Pd *pd, const Beat *beat)
-{
-	return beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
-}
-
-/*
- * Does another directory live where this store did?  That is heard: one place has
- * one process, and this one has been silent while the other spoke.  Neither ids nor
- * registrations tell, which may be of a directory that is gone again.
- */
-bool
-store_is_superseded(Pd *pd, const CatalogStore *store)
-{
-	int64_t		silent_since = heard_us(pd, beat_of(pd, store->id));
-
-	for (size_t i = 0; i < pd->nbeats; i++)
-	{
-		const Beat *beat = pd->beats[i];
-		const CatalogStore *other;
-
-		if (beat->store == store->id || !is_heard(pd, beat) || beat->at_us < silent_since + SUPERSEDED_AFTER_US)
-			continue;
-		other = catalog_store(pd->catalog, beat->store);
-		if (other && strcmp(other->endpoint, store->endpoint) == 0)
-			return true;
-	}
-	return false;
-}
-
-Health
-store_health(Pd *pd, const CatalogStore *store)
-{
-	Beat	   *beat = beat_of(pd, store->id);
-	Health		health = plan_health(pd->now_us - heard_us(pd, beat), SUSPECT_AFTER_US, pd->options.down_after_us);
-
-	if (health == HEALTH_UP && (!beat || beat->challenged))
-		health = HEALTH_SUSPECT;	/* we have only just begun to listen, or another has come to its place */
-	/* An empty disk is a new store: what the old one had is gone with it. */
-	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
-}
-
-bool
-replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard)
-{
-	Beat	   *beat = beat_of(pd, store);
-
-	for (size_t i = 0; beat && i < beat->ndamaged; i++)
-		if (beat->damaged[i].shard == shard)
-			return true;
-	return false;
-}
-
-/*
- * A replica is as healthy as its store; but one that the store says is damaged is
- * lost, and so is one that a store which is up has for long not mentioned.
- */
-Health
-replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen)
-{
-	CatalogStore *home = catalog_store(pd->catalog, store);
-	Health		health = home ? store_health(pd, home) : HEALTH_DOWN;
-	Beat	   *beat = beat_of(pd, store);
-	Report	   *report = report_in(beat, shard);
-	Missing    *missing = missing_of(beat, shard);
-
-	if (health != HEALTH_UP || (report && report->replica == replica))
-		return health;
-	if (replica_is_damaged(pd, store, shard))
-		return HEALTH_DOWN;		/* no waiting: it will not come back */
-	return seen && missing && pd->now_us - missing->since_us >= pd->options.down_after_us ?
-		HEALTH_DOWN : HEALTH_SUSPECT;
-}
-
-Report *
-leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store)
-{
-	Report	   *best = NULL;
-
-	*store = 0;
-	for (int i = 0; i < shard->desc.nreplicas; i++)
-	{
-		uint64_t	at = shard->desc.replicas[i].store;
-		Beat	   *beat = beat_of(pd, at);
-		Report	   *report = is_heard(pd, beat) ? report_in(beat, shard->desc.shard) : NULL;
-
-		if (report && report->leader && report->replica == shard->desc.replicas[i].replica &&
-			(!best || report->term > best->term))
-		{
-			best = report;
-			*store = at;
-		}
-	}
-	return best;
 }

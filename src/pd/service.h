@@ -3,13 +3,14 @@
  * service.h
  *	  Private to pd: what its files share.
  *
- * service.c is the thread; stores.c, collections.c, lease.c, drop.c, delete.c, report.c,
- * operators.c, admin.c, recover.c, check.c and dump.c are the questions; heard.c keeps what
- * heartbeats say; survey.c sees what stands out; operate.c moves replicas,
- * rebalance.c looks whether some should be moved, handover.c moves leadership;
- * change.c puts decisions into the log; places.c finds shards; members.c reads and
- * writes JSON.
- * found.c makes the group of drivers, once; drivers.c is about who belongs to it.
+ * start.c begins and ends; service.c is the thread; stores.c, collections.c, lease.c,
+ * drop.c, delete.c, report.c, operators.c, admin.c, recover.c, check.c and dump.c are the
+ * questions; heard.c keeps what heartbeats say, health.c and loads.c are what follows from
+ * it; survey.c sees what stands out; operate.c moves replicas, rebalance.c looks whether
+ * some should be moved, handover.c moves leadership; change.c puts decisions into the log;
+ * places.c finds shards; members.c reads and writes JSON.
+ * found.c makes the group of drivers, once; meet.c hears of them, drivers.c is about
+ * who belongs to it.
  *
  * All of it but found.c runs on the service thread, which holds the catalog's
  * lock but for the moments in which it waits for the log: rows may be other ones
@@ -388,23 +389,29 @@ extern void found_end(Pd *pd);
 extern json_t *json_founders(const Founders *founders);
 
 /* drivers.c */
-extern void op_meet(Pd *pd, Question *q);
 extern void op_drivers(Pd *pd, Question *q);
 extern json_t *json_drivers(Pd *pd);
 extern void op_add_driver(Pd *pd, Question *q);
 extern void op_remove_driver(Pd *pd, Question *q);
 extern void drivers_look(Pd *pd);
+extern VtStatus found_cluster(Pd *pd);
+extern void digest_look(Pd *pd);
+
+/* meet.c */
+extern void op_meet(Pd *pd, Question *q);
 extern void drivers_note(Pd *pd);
 extern VtStatus drivers_check_place(Pd *pd, VtError *err);
 extern const char *leader_endpoint(Pd *pd); /* "" = not known */
 extern void refuse_to_lead(Pd *pd, Question *q);
-extern VtStatus found_cluster(Pd *pd);
-extern void digest_look(Pd *pd);
+extern VtStatus driver_commit(Pd *pd, uint64_t id, const char *endpoint);
+extern const ReplicaMember *driver_member(const ReplicaMembers *members, uint64_t id);	/* NULL = it is none */
 
 /* service.c; wall time is for people: drivers' clocks may differ, and jump */
 extern int64_t pd_wall_us(const Pd *pd);
 extern void pd_pass_time(Pd *pd, uint64_t term, int64_t now_us);
 extern void park(Pd *pd, Question *q, int64_t wait_ms);
+extern VtStatus service_commit(Pd *pd, Buf *command);	/* waits; without the catalog's lock meanwhile */
+extern void *service_main(void *pd);
 
 /* places.c */
 extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collection);
@@ -420,19 +427,24 @@ extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malforme
 extern void beat_take_missing(Pd *pd, Beat *beat);
 extern void beats_challenge(Pd *pd, uint64_t store, const char *endpoint);
 extern void beats_free(Pd *pd);
+extern Report *report_in(Beat *beat, uint64_t shard);
+extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not mentioned */
+
+/* health.c */
 extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);
 extern Health store_health(Pd *pd, const CatalogStore *store);
 extern bool replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard);	/* so it says */
 extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
-extern Report *report_in(Beat *beat, uint64_t shard);
 extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
+/* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
+extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
+
+/* loads.c */
+extern void load_take(Pd *pd, const Report *leader);
 extern double shard_rate(const Pd *pd, uint64_t shard);	/* writes a second; less the longer nothing is said */
 extern double shard_bytes(const Pd *pd, uint64_t shard);
 extern void loads_prune(Pd *pd);
-
-/* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
-extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 
 /* rights.c */
 extern bool rights_allow(Pd *pd, const Question *q, const char *op);

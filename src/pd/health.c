@@ -1,0 +1,127 @@
+/*-------------------------------------------------------------------------
+ *
+ * health.c
+ *	  What follows from heartbeats: who is alive, what is lost, who leads.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <string.h>
+
+#include "service.h"
+
+Report *
+report_of(Pd *pd, uint64_t store, uint64_t shard)
+{
+	return report_in(beat_of(pd, store), shard);
+}
+
+static bool
+is_heard(Pd *pd, const Beat *beat)
+{
+	return beat && pd->now_us - beat->at_us < SUSPECT_AFTER_US;
+}
+
+bool
+store_is_up(Pd *pd, uint64_t store)
+{
+	Beat	   *beat = beat_of(pd, store);
+
+	return is_heard(pd, beat) && !beat->challenged;
+}
+
+/* When we last heard of it, or began to listen. */
+static int64_t
+heard_us(Pd *pd, const Beat *beat)
+{
+	return beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
+}
+
+/*
+ * Does another directory live where this store did?  That is heard: one place has
+ * one process, and this one has been silent while the other spoke.  Neither ids nor
+ * registrations tell, which may be of a directory that is gone again.
+ */
+bool
+store_is_superseded(Pd *pd, const CatalogStore *store)
+{
+	int64_t		silent_since = heard_us(pd, beat_of(pd, store->id));
+
+	for (size_t i = 0; i < pd->nbeats; i++)
+	{
+		const Beat *beat = pd->beats[i];
+		const CatalogStore *other;
+
+		if (beat->store == store->id || !is_heard(pd, beat) || beat->at_us < silent_since + SUPERSEDED_AFTER_US)
+			continue;
+		other = catalog_store(pd->catalog, beat->store);
+		if (other && strcmp(other->endpoint, store->endpoint) == 0)
+			return true;
+	}
+	return false;
+}
+
+Health
+store_health(Pd *pd, const CatalogStore *store)
+{
+	Beat	   *beat = beat_of(pd, store->id);
+	Health		health = plan_health(pd->now_us - heard_us(pd, beat), SUSPECT_AFTER_US, pd->options.down_after_us);
+
+	if (health == HEALTH_UP && (!beat || beat->challenged))
+		health = HEALTH_SUSPECT;	/* we have only just begun to listen, or another has come to its place */
+	/* An empty disk is a new store: what the old one had is gone with it. */
+	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
+}
+
+bool
+replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard)
+{
+	Beat	   *beat = beat_of(pd, store);
+
+	for (size_t i = 0; beat && i < beat->ndamaged; i++)
+		if (beat->damaged[i].shard == shard)
+			return true;
+	return false;
+}
+
+/*
+ * A replica is as healthy as its store; but one that the store says is damaged is
+ * lost, and so is one that a store which is up has for long not mentioned.
+ */
+Health
+replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen)
+{
+	CatalogStore *home = catalog_store(pd->catalog, store);
+	Health		health = home ? store_health(pd, home) : HEALTH_DOWN;
+	Beat	   *beat = beat_of(pd, store);
+	Report	   *report = report_in(beat, shard);
+	Missing    *missing = missing_of(beat, shard);
+
+	if (health != HEALTH_UP || (report && report->replica == replica))
+		return health;
+	if (replica_is_damaged(pd, store, shard))
+		return HEALTH_DOWN;		/* no waiting: it will not come back */
+	return seen && missing && pd->now_us - missing->since_us >= pd->options.down_after_us ?
+		HEALTH_DOWN : HEALTH_SUSPECT;
+}
+
+Report *
+leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store)
+{
+	Report	   *best = NULL;
+
+	*store = 0;
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		uint64_t	at = shard->desc.replicas[i].store;
+		Beat	   *beat = beat_of(pd, at);
+		Report	   *report = is_heard(pd, beat) ? report_in(beat, shard->desc.shard) : NULL;
+
+		if (report && report->leader && report->replica == shard->desc.replicas[i].replica &&
+			(!best || report->term > best->term))
+		{
+			best = report;
+			*store = at;
+		}
+	}
+	return best;
+}

@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * loads.c
+ *	  What shards weigh: their bytes, and how fast they are written to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "service.h"
+
+#define RATE_US 30e6
+#define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
+#define RATE_LEAST_US 200e3
+
+/*
+ * What a shard carries is remembered from its leaders, whoever they are and also
+ * while none is heard: else it would seem to be gone whenever one is.  How fast it
+ * is written to: what its leader has applied since a leader of it reported last,
+ * over the time, smoothed over RATE_US.  What a replica applies that catches up is
+ * no measure of it.
+ */
+void
+load_take(Pd *pd, const Report *leader)
+{
+	ShardLoad  *load;
+	uint64_t	at;
+	double		passed;
+
+	if (!idmap_get(&pd->load_at, leader->shard, &at))
+	{
+		at = pd->load_at.n;
+		if ((at & (at - 1)) == 0)
+			pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
+		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .at_us = pd->now_us, .applied = leader->applied};
+		idmap_put(&pd->load_at, leader->shard, at);
+		return;
+	}
+	load = &pd->loads[at];
+	load->bytes = leader->bytes;
+	passed = (double) (pd->now_us - load->at_us);
+	if (passed < RATE_LEAST_US || leader->applied < load->applied)
+		return;
+	load->rate = (load->rate * RATE_US + (double) (leader->applied - load->applied) * 1e6) / (RATE_US + passed);
+	load->at_us = pd->now_us;
+	load->applied = leader->applied;
+}
+
+/* Forget what shards carried that are gone. */
+void
+loads_prune(Pd *pd)
+{
+	IdMap		left = {0};
+	ShardLoad  *loads;
+
+	if (pd->load_at.n <= 2 * catalog_nshards(pd->catalog) + 1000)
+		return;
+	loads = vt_alloc(sizeof(ShardLoad) * pd->load_at.n * 2);	/* load_take() doubles at powers of two */
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
+		{
+			uint64_t	shard = pd->catalog->collections[i]->shards[j].desc.shard;
+			uint64_t	at;
+
+			if (!idmap_get(&pd->load_at, shard, &at))
+				continue;
+			loads[left.n] = pd->loads[at];
+			idmap_put(&left, shard, left.n);
+		}
+	idmap_free(&pd->load_at);
+	free(pd->loads);
+	pd->load_at = left;
+	pd->loads = loads;
+}
+
+double
+shard_bytes(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+
+	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
+}
+
+/*
+ * Of one that nothing new is said of, less and less.  Not at once: what was heard
+ * a moment ago must not seem to be more than what was heard some seconds ago, or
+ * leaderships would go round after it.
+ */
+double
+shard_rate(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+	double		silent;
+
+	if (!idmap_get(&pd->load_at, shard, &at))
+		return 0;
+	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
+	return pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
+}
