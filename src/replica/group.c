@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -391,6 +392,7 @@ publish_role(Replica *replica, const RaftReady *rd)
 	{
 		atomic_store(&replica->crowded, false);
 		host_count(&replica->host->counts.deposed, 1);
+		atomic_store(&replica->led_us, clock_now_us());
 		/* What was proposed may still be committed by another leader. */
 		group_fail_waiters(replica, VT_UNAVAILABLE, true);
 		log_info("group=%llu term=%llu is no longer leader", (unsigned long long) replica->group,

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/prng.h"
 #include "private.h"
@@ -245,6 +246,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	atomic_store(&replica->term, stored.hard.term);
 	atomic_store(&replica->last, stored.hard.last_index);
 	atomic_store(&replica->last_term, stored.hard.last_term);
+	atomic_store(&replica->led_us, clock_now_us());
 	pthread_mutex_init(&replica->lock, NULL);
 	pthread_cond_init(&replica->idle, NULL);
 	host_event(host, EVENT_OPEN, replica, 0);

@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/prng.h"
 #include "private.h"
@@ -246,6 +247,8 @@ receive(ReplicaHost *host, Bytes bytes, uint64_t node)
 		note_heard(replica, message.from, node);
 		sleep_message(replica, &message);
 		step(replica, &message);
+		if (message.from == atomic_load(&replica->leader))
+			atomic_store(&replica->led_us, clock_now_us());
 	}
 	raft_message_free(&message, &host->allocator);
 }

@@ -261,6 +261,7 @@ struct Replica
 	atomic_uint_fast64_t serving_from;	/* first index of this leader's term; 0 = not leader */
 	atomic_bool sole_voter;
 	atomic_uint_fast64_t leader;	/* replica; 0 = not known */
+	atomic_int_fast64_t led_us; /* when it heard from that one, led, or was opened */
 	atomic_bool current;		/* has led or followed since it was opened */
 	atomic_bool told_gone;
 	atomic_bool crowded;		/* a leader's: most voters have no room for new data */

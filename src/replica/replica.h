@@ -362,6 +362,7 @@ typedef struct ReplicaStatus
 	bool		serving;		/* leader, and has applied an entry of its term */
 	bool		current;		/* leader, or has heard from one since it was opened */
 	bool		gone;			/* a leader says it is no member */
+	int64_t		led_us;			/* when it heard from its leader, led or was opened; 0 = it leads */
 } ReplicaStatus;
 
 extern void replica_status(const Replica *replica, ReplicaStatus *out);

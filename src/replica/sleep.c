@@ -30,6 +30,7 @@
  */
 #include "replica/replica.h"
 
+#include "base/clock.h"
 #include "private.h"
 
 #define QUIET_TICKS 20			/* nothing has happened for so long */
@@ -364,7 +365,10 @@ sleep_note(ReplicaHost *host, const Note *note, uint64_t node)
 				send_note(replica, NOTE_WAKE, note->from, node);
 			}
 			else if (replica->asleep)
+			{
 				replica->sleep_heard = host->ticks;
+				atomic_store(&replica->led_us, clock_now_us());
+			}
 			else
 				fall_asleep(replica);
 			break;

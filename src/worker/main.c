@@ -36,6 +36,7 @@ static Setting settings[] = {
 	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},
 	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},
 	{.name = "session_time", .help = "seconds after which a session of a collection ends that nobody uses", .fallback = "600", .low = 1, .high = 1 << 20},
+	{.name = "replica_grace", .help = "seconds for which a copy that hears neither its leader nor a placement driver answers searches that may be of any age, 0 = without end", .fallback = "60", .low = 0, .high = 1 << 30},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this worker", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
@@ -132,6 +133,7 @@ main(int argc, char **argv)
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
 	options.graph_save = (uint64_t) get("graph_save")->number;
 	options.session_ms = (uint64_t) get("session_time")->number * 1000;
+	options.replica_grace_ms = (uint64_t) get("replica_grace")->number * 1000;
 	options.boot_epoch = daemon_boot_epoch();
 	if (open_tls(&options.tls, &err) != VT_OK)
 		return fail(&err);

@@ -483,6 +483,20 @@ serve_lent(Request *request, const WireSearch *search, uint64_t applied)
 		refuse(request, view->base ? VT_NOT_LEADER : VT_WRONG_SHARD, NULL);
 }
 
+/*
+ * Nobody has said for long that it belongs to its shard and knows what is in it: it
+ * may have been replaced, and be as old as that.
+ */
+static bool
+is_left_alone(Worker *worker, const ReplicaStatus *replica)
+{
+	int64_t		grace_us = (int64_t) worker->options.replica_grace_ms * 1000;
+	int64_t		now_us = clock_now_us();
+
+	return grace_us > 0 && replica->led_us != 0 && now_us - replica->led_us > grace_us &&
+		now_us - atomic_load(&worker->stats.beat_us) > grace_us;
+}
+
 static void
 serve_search(Worker *worker, Request *request)
 {
@@ -542,7 +556,9 @@ serve_search(Worker *worker, Request *request)
 		case DOOR_SERVE:
 			/* Who is no member hears nothing any more; marks say whether that matters. */
 			if (replica.gone && search.consistency == WIRE_EVENTUAL)
-				refuse(request, VT_BEHIND, NULL);
+				refuse(request, VT_BEHIND, "the replica is no member of its shard any more");
+			else if (search.consistency == WIRE_EVENTUAL && is_left_alone(worker, &replica))
+				refuse(request, VT_BEHIND, "the replica has heard neither from its leader nor from a placement driver for replica_grace");
 			else
 				begin_search(request, replica.applied);
 			break;

@@ -34,6 +34,7 @@ typedef struct WorkerOptions
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
 	uint64_t	session_ms;		/* of log time a session lives unused; 0 = ten minutes */
+	uint64_t	replica_grace_ms;	/* a replica that hears nobody answers *eventual* so long; 0 = without end */
 	uint64_t	boot_epoch;
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } WorkerOptions;

@@ -37,6 +37,7 @@ static char directory[64];
 static uint64_t life;			/* 0 = nothing is told */
 static int	goes_on;			/* worker; 0 = none */
 static uint64_t reserve[NODES + 1]; /* of its disk */
+static uint64_t grace[NODES + 1];	/* without a leader, ms; there is no placement driver */
 
 /* -- Processes ------------------------------------------------------------- */
 
@@ -80,6 +81,7 @@ run_worker(int number)
 	options.boot_epoch = 1;
 	options.checkpoint_bytes = 16384;
 	options.disk_reserve = reserve[number];
+	options.replica_grace_ms = grace[number];
 	keep_identity(place, number);
 	status = worker_start(&options, &place->worker, &err);
 	if (status == VT_OK)
@@ -590,6 +592,59 @@ linearizable_away_from_the_leader(void **state)
 }
 
 static void
+comes_to_answer(int number, VtStatus status)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint8_t		vector[DIM * 4];
+	WireSearch	s;
+	WireSearchResult result;
+
+	vector_of(0, vector);
+	s = question(&nodes[number].place, vector, 1);
+	s.consistency = WIRE_EVENTUAL;
+	while (search(gateway_to(number), &s, &result) != status)
+	{
+		if (clock_now_us() > until)
+			fail_msg("worker %d does not come to answer with %s", number, vt_status_words(status));
+		pause_ms(5);
+	}
+}
+
+/*
+ * Who hears neither a leader nor a placement driver for replica_grace may have been replaced
+ * long ago: it does not answer of any age any more, until it hears one.  A leader that has nothing to say is heard as well.
+ */
+static void
+left_alone(void **state)
+{
+	int			leader = 1;
+	uint64_t	mark;
+	int			alone;
+	int			patient;
+
+	(void) state;
+	mark = put_somewhere(0, 20, &leader);
+	for (int i = 1; i <= NODES; i++)
+		has_all(i, mark, 20);
+	alone = leader % NODES + 1;
+	patient = alone % NODES + 1;
+	kill_it(alone);
+	grace[alone] = 200;
+	start(alone);
+	pause_ms(1500);				/* nothing happens: they fall asleep */
+	comes_to_answer(alone, VT_OK);
+	kill_it(leader);
+	kill_it(patient);
+	comes_to_answer(alone, VT_BEHIND);
+	start(patient);
+	comes_to_answer(alone, VT_OK);
+	kill_it(alone);
+	pause_ms(400);
+	comes_to_answer(patient, VT_OK);
+	grace[alone] = 0;
+}
+
+static void
 start_anew(int number, uint64_t disk_reserve)
 {
 	kill_it(number);
@@ -735,6 +790,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(survivors_go_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(linearizable_away_from_the_leader, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(left_alone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(followers_have_no_room, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
