@@ -20,6 +20,10 @@
  * pass does.  And what trickles in is seen to when there has been a rest of many
  * times what the last pass took.
  *
+ * A pass is also how a graph is looked over (hnsw_look_over): it cuts links that lead to
+ * no node, of which there are none but by damage, and leaves in the figures how many there
+ * were, and how many nodes it could not lead to.
+ *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/walk.h"
@@ -45,6 +49,8 @@ struct Connect
 	uint32_t	n;
 	uint32_t	slot;			/* once all is followed: the next to judge */
 	uint64_t	took;			/* nanoseconds so far */
+	uint64_t	broken;			/* links that led to no node */
+	bool		left;			/* perhaps something could not be linked again */
 	int64_t		bytes;
 };
 
@@ -67,6 +73,59 @@ come_to(Connect *c, uint32_t slot)
 	{
 		set_bit(c->reached, slot);
 		c->queue[c->n++] = slot;
+	}
+}
+
+/* Is there no node?  Slots are freed by repairs alone, which end a pass. */
+static bool
+leads_nowhere(const Hnsw *h, const Connect *c, uint32_t slot)
+{
+	SlotState	state;
+
+	if (slot < c->used && has_bit(c->reached, slot))
+		return false;
+	if (slot >= atomic_load_explicit(&h->used, memory_order_acquire))
+		return true;
+	state = atomic_load_explicit(&graph_meta(h, slot)->state, memory_order_acquire);
+	return state == SLOT_FREE || state == SLOT_RESERVED || state == SLOT_RETIRED;
+}
+
+static void
+cut(Hnsw *h, uint32_t from, int level, uint32_t to)
+{
+	Meta	   *meta = graph_meta(h, from);
+	uint32_t	limit;
+	atomic_uint *links = graph_links(h, from, level, &limit);
+	uint32_t	list[2 * HNSW_MAX_M];
+	uint32_t	kept = 0;
+	uint32_t	n;
+
+	graph_lock_node(meta);
+	n = graph_copy_links(h, from, level, list);
+	for (uint32_t i = 0; i < n; i++)
+		if (list[i] != to)
+			list[kept++] = list[i];
+	for (uint32_t i = 0; i < limit; i++)
+		atomic_store_explicit(&links[i], i < kept ? list[i] : NO_SLOT, memory_order_release);
+	graph_unlock_node(meta);
+}
+
+/* Its links lead to nodes afterwards. */
+static void
+tidy(Hnsw *h, Connect *c, uint32_t slot)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+
+	for (int level = atomic_load(&graph_meta(h, slot)->level); level >= 0; level--)
+	{
+		uint32_t	n = graph_copy_links(h, slot, level, list);
+
+		for (uint32_t i = 0; i < n; i++)
+			if (leads_nowhere(h, c, list[i]))
+			{
+				cut(h, slot, level, list[i]);
+				c->broken++;
+			}
 	}
 }
 
@@ -238,6 +297,8 @@ link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
 		if (near == slot || walk.pool->e[i] & ENTRY_PASS_BY || !is_sound(h, c, near))
 			continue;
 		done = append(h, near, slot);
+		if (done == WAS_THERE)
+			come_to(c, slot);	/* since the pass was there */
 		if (done != NO_ROOM)
 			return lead_back(h, slot, near) || done == IS_NEW;
 	}
@@ -262,8 +323,10 @@ follow(Hnsw *h, Connect *c, uint32_t steps)
 
 	for (; c->at < c->n && steps > 0; c->at++, steps--)
 	{
-		uint32_t	len = graph_copy_links(h, c->queue[c->at], 0, list);
+		uint32_t	len;
 
+		tidy(h, c, c->queue[c->at]);
+		len = graph_copy_links(h, c->queue[c->at], 0, list);
 		for (uint32_t i = 0; i < len; i++)
 			come_to(c, list[i]);
 	}
@@ -281,13 +344,34 @@ is_judged(const Hnsw *h, const Connect *c, uint32_t slot)
 static void
 judge(Hnsw *h, Connect *c, Ctx *ctx, uint32_t slot)
 {
-	if (!is_judged(h, c, slot) || (has_bit(c->reached, slot) && !is_lonely(h, slot)) ||
-		!link_again(h, ctx, slot))
+	bool		reached = has_bit(c->reached, slot);
+
+	if (!is_judged(h, c, slot))
 		return;
+	if (!reached)
+		tidy(h, c, slot);
+	if ((reached && !is_lonely(h, slot)) || !link_again(h, ctx, slot))
+	{
+		c->left |= !reached;
+		return;
+	}
 	/* It leads to others that no walk came to, perhaps. */
 	come_to(c, slot);
 	follow(h, c, UINT32_MAX);
 	atomic_fetch_add_explicit(&h->repaired, 1, memory_order_relaxed);
+}
+
+/* What the pass that is over has found. */
+static void
+tell(Hnsw *h, const Connect *c)
+{
+	uint64_t	left = 0;
+
+	for (uint32_t slot = 0; c->left && slot < c->used; slot++)
+		left += !has_bit(c->reached, slot) && is_judged(h, c, slot);
+	atomic_store(&h->unreachable, left);
+	atomic_store(&h->broken_links, c->broken);
+	atomic_fetch_add(&h->looks, 1);
 }
 
 bool
@@ -302,5 +386,8 @@ connect_some(Hnsw *h, Ctx *ctx, uint32_t steps)
 		for (; steps > 0 && c->slot < c->used; c->slot++, steps--)
 			judge(h, c, ctx, c->slot);
 	c->took += walk_clock_ns() - begin;
-	return c->at < c->n || c->slot < c->used;
+	if (c->at < c->n || c->slot < c->used)
+		return true;
+	tell(h, c);
+	return false;
 }

@@ -151,6 +151,9 @@ hnsw_stats(const Hnsw *hc, HnswStats *stats)
 	stats->link_distances = atomic_load(&h->link_distances);
 	stats->repaired = atomic_load(&h->repaired);
 	stats->moved = h->moved;
+	stats->looks = atomic_load(&h->looks);
+	stats->unreachable = atomic_load(&h->unreachable);
+	stats->broken_links = atomic_load(&h->broken_links);
 	entry = atomic_load(&h->entry);
 	stats->levels = entry == NO_ENTRY ? 0 : (int) (entry >> 32) + 1;
 	pthread_mutex_unlock(&h->lock);

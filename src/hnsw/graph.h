@@ -241,6 +241,9 @@ struct Hnsw
 	uint64_t	connected;		/* nodes at the last */
 	uint64_t	connect_seen;	/* nodes when a pass was last thought of */
 	uint64_t	connect_rest;	/* until then, of walk_clock_ns(), a little growth is worth none */
+	atomic_ullong looks;		/* passes that came to their end; what the last one found: */
+	atomic_ullong unreachable;	/* nodes it could not lead to */
+	atomic_ullong broken_links;
 
 	/* Guards and scratch memory */
 	_Alignas(64) atomic_ullong epoch;

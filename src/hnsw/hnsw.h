@@ -155,6 +155,13 @@ extern bool hnsw_link_next(Hnsw *h);
  */
 extern bool hnsw_repair(Hnsw *h, uint32_t steps, bool eager);
 
+/*
+ * Have hnsw_repair() look the whole graph over, while others search and link: what no
+ * walk comes to is linked again, links to what is no node are cut.  What it finds is in
+ * the figures when `looks` has grown.
+ */
+extern void hnsw_look_over(Hnsw *h);
+
 /* -- Looking --------------------------------------------------------------- */
 
 /*
@@ -402,6 +409,9 @@ typedef struct HnswStats
 	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */
 	uint64_t	moved;			/* slots by compaction */
 	int			levels;			/* 0 = empty graph */
+	uint64_t	looks;			/* passes over all nodes that came to their end; the last of them ... */
+	uint64_t	unreachable;	/* ... could not lead to so many live ones, */
+	uint64_t	broken_links;	/* and cut so many links that led to none: damage */
 } HnswStats;
 
 /* Slots added that are not in the graph yet; takes no lock. */

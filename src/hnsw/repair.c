@@ -431,6 +431,14 @@ repair_some(Hnsw *h, uint32_t steps, bool eager)
 	return true;
 }
 
+void
+hnsw_look_over(Hnsw *h)
+{
+	pthread_mutex_lock(&h->repair_lock);
+	h->connect_due = true;
+	pthread_mutex_unlock(&h->repair_lock);
+}
+
 bool
 hnsw_repair(Hnsw *h, uint32_t steps, bool eager)
 {

@@ -133,6 +133,20 @@ has_damage(Pd *pd, const CatalogShard *shard)
 	return false;
 }
 
+/* Did somebody who looked over a replica's graph find that walks do not come to all of it? */
+static bool
+has_bad_graph(Pd *pd, const CatalogShard *shard)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const Report *report = report_of(pd, shard->desc.replicas[i].store, shard->desc.shard);
+
+		if (report && (report->figures[REPORT_UNREACHABLE] || report->figures[REPORT_BROKEN_LINKS]))
+			return true;
+	}
+	return false;
+}
+
 /* Is there a replica of which that is the verdict? */
 static bool
 has_verdict(Pd *pd, const CatalogShard *shard, Verdict verdict)
@@ -162,6 +176,7 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	Tally		thin = {0};
 	Tally		last = {0};
 	Tally		damaged = {0};
+	Tally		graph = {0};
 	Tally		differs = {0};
 	Tally		split = {0};
 	Tally		back = {0};
@@ -187,6 +202,8 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 			tally(&thin, shard);
 		if (has_damage(pd, shard))
 			tally(&damaged, shard);
+		if (has_bad_graph(pd, shard))
+			tally(&graph, shard);
 		if (has_verdict(pd, shard, VERDICT_DIFFERS))
 			tally(&differs, shard);
 		if (has_verdict(pd, shard, VERDICT_SPLIT))
@@ -235,6 +252,11 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 	{
 		advise(f, "it is set aside and another takes its place by itself; its machine is suspect: memory, disk");
 		found(f, WARNING, "differs", "a replica of %u shards holds something else than the others, as of shard %" PRIu64, differs.n, differs.first);
+	}
+	if (graph.n)
+	{
+		advise(f, "searches there may miss rows: vectronctl verify looks over and mends it; if this stays, REINDEX. Broken links are damage of memory (vectronctl --json shards)");
+		found(f, WARNING, "graph", "the graph of a replica of %u shards does not lead to all of its records, or had broken links, as of shard %" PRIu64, graph.n, graph.first);
 	}
 	if (damaged.n)
 	{

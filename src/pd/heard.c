@@ -120,7 +120,7 @@ read_member(json_t *body, ReportMember *out, bool *leaves)
 
 const char *const report_figures[REPORT_FIGURES] = {
 	"ef_95", "ef_99", "passes", "exact_passes", "distances", "hot_distances", "refined", "hops", "asked",
-	"walk_us", "hot_us", "refine_us", "exact_us", "filter_us"
+	"walk_us", "hot_us", "refine_us", "exact_us", "filter_us", "looks", "unreachable", "broken_links"
 };
 
 static bool

@@ -79,7 +79,9 @@ typedef struct ReportMember
 } ReportMember;
 
 /* Figures a worker gives of a replica that PD only passes on; by these names. */
-#define REPORT_FIGURES 14
+#define REPORT_FIGURES 17
+#define REPORT_UNREACHABLE 15	/* ... but for these, which check.c looks at */
+#define REPORT_BROKEN_LINKS 16
 extern const char *const report_figures[REPORT_FIGURES];
 
 /* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */

@@ -86,12 +86,18 @@ add_figure(json_t *row, const char *name, uint64_t figure)
 static void
 add_search_figures(json_t *row, Shard *shard)
 {
+	HnswStats	graph;
+
 	if (!shard_hold(shard))
 		return;
 	add_figure(row, "ef_95", tune_ef(records_tune(shard->records), 10, 0.95));
 	add_figure(row, "ef_99", tune_ef(records_tune(shard->records), 10, 0.99));
 	for (int i = 0; i < RECORD_STATS; i++)
 		add_figure(row, record_stat_names[i], records_stat(shard->records, (RecordStat) i));
+	hnsw_stats(records_graph(shard->records), &graph);
+	add_figure(row, "looks", graph.looks);
+	add_figure(row, "unreachable", graph.unreachable);
+	add_figure(row, "broken_links", graph.broken_links);
 	shard_release(shard);
 }
 
@@ -260,6 +266,7 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	ReplicaMembers members;
 	ShardChild	child;
 	ShardVerified verified = verified_of(s);
+	HnswStats	graph;
 	uint64_t	digest;
 
 	replica_status(s->replica, &replica);
@@ -282,6 +289,8 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	{
 		digest = prng_mix(digest ^ tune_ef(records_tune(s->records), 10, 0.99));
 		digest = prng_mix(digest ^ records_stat(s->records, RECORD_PASSES));
+		hnsw_stats(records_graph(s->records), &graph);
+		digest = prng_mix(digest ^ graph.unreachable ^ graph.broken_links << 32);
 		shard_release(s);
 	}
 	digest = prng_mix(digest ^ atomic_load(&s->range_ver) ^ (uint64_t) atomic_load(&s->ingesting) << 32);

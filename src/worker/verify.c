@@ -17,6 +17,9 @@
  * that index, and a row's version is the map's, unless that is of a later entry, with
  * its attributes.  If not, the replica is as good as one with a damaged row.
  *
+ * The graph over the records is a cache, and any graph that leads to all of them will do: it is
+ * looked over by the threads that mend it (hnsw_look_over), and what they find is told, too.
+ *
  * Besides when PD finds it time, replicas are compared when one of them cannot read
  * something (shard_note_damage): its worker asks PD for it (house.c).
  *
@@ -269,6 +272,7 @@ do_job(Verifier *verifier, Job *job)
 	pthread_mutex_lock(&job->shard->verified_lock);
 	job->shard->verified = job->result;
 	pthread_mutex_unlock(&job->shard->verified_lock);
+	hnsw_look_over(records_graph(job->shard->records));
 	if (!job->result.damaged)
 		atomic_store(&job->shard->suspect, false);
 	log_info("shard=%llu: %llu rows at %llu have digest %016llx", (unsigned long long) job->shard->desc.shard,

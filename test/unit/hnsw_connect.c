@@ -162,6 +162,118 @@ once_is_enough(void **state)
 	hnsw_destroy(h);
 }
 
+static Hnsw *
+small(uint32_t n)
+{
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 4, .ef_construction = 40, .seed = 3};
+	Prng		prng = {11};
+	Hnsw	   *h;
+	VtError		err = {0};
+
+	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+	for (uint32_t i = 0; i < n; i++)
+		add(h, &prng, i);
+	mend(h);
+	return h;
+}
+
+static void
+put_link(Hnsw *h, uint32_t from, uint32_t place, uint32_t to)
+{
+	atomic_store(&graph_ground(h, from)[place], to);
+}
+
+/* Nobody links to it any more, as if memory had failed. */
+static void
+lose(Hnsw *h, uint32_t n, uint32_t lost)
+{
+	for (uint32_t slot = 0; slot < n; slot++)
+	{
+		uint32_t	list[2 * HNSW_MAX_M];
+		uint32_t	kept = 0;
+		uint32_t	len = graph_copy_links(h, slot, 0, list);
+
+		for (uint32_t i = 0; i < len; i++)
+			if (list[i] != lost)
+				put_link(h, slot, kept++, list[i]);
+		while (kept < h->m0)
+			put_link(h, slot, kept++, NO_SLOT);
+	}
+}
+
+/* Damage in memory: it is found when somebody has the graph looked over, and mended. */
+static void
+looked_over(void **state)
+{
+	Hnsw	   *h = small(1000);
+	uint32_t	empty;
+	HnswReport	report;
+	HnswStats	before;
+	HnswStats	after;
+	VtError		err = {0};
+
+	(void) state;
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+	hnsw_stats(h, &before);
+	assert_true(before.looks > 0);
+	assert_int_equal(before.broken_links, 0);
+	lose(h, 1000, 500);
+	assert_int_equal(hnsw_reserve(h, &empty, &err), VT_OK);
+	put_link(h, 700, 0, empty);
+	put_link(h, 701, 0, UINT32_MAX - 1);
+	put_link(h, 500, 0, UINT32_MAX - 1);
+	assert_false(hnsw_check(h, &report));
+	mend(h);
+	hnsw_stats(h, &after);
+	assert_int_equal(after.looks, before.looks);
+
+	hnsw_look_over(h);
+	mend(h);
+	hnsw_stats(h, &after);
+	assert_int_equal(after.looks, before.looks + 1);
+	assert_int_equal(after.broken_links, 3);
+	assert_int_equal(after.unreachable, 0);
+	assert_true(hnsw_check(h, &report));
+	assert_int_equal(report.unreachable, 0);
+
+	hnsw_look_over(h);
+	mend(h);
+	hnsw_stats(h, &after);
+	assert_int_equal(after.broken_links, 0);
+	hnsw_destroy(h);
+}
+
+/* Nowhere is a place for a link to it: it is counted. */
+static void
+cannot_be_led_to(void **state)
+{
+	const uint32_t n = 60;
+	const uint32_t lost = 30;
+	Hnsw	   *h = small(n);
+	HnswReport	report;
+	HnswStats	stats;
+
+	(void) state;
+	for (uint32_t slot = 0; slot < n; slot++)
+		for (uint32_t i = 0, to = slot; i < h->m0; i++)
+		{
+			do
+				to = (to + 1) % n;
+			while (to == lost);
+			put_link(h, slot, i, to);
+		}
+	assert_true((uint32_t) atomic_load(&h->entry) != lost);
+	hnsw_look_over(h);
+	mend(h);
+	hnsw_stats(h, &stats);
+	assert_int_equal(stats.unreachable, 1);
+	assert_int_equal(stats.broken_links, 0);
+	(void) hnsw_check(h, &report);
+	assert_int_equal(report.no_inlink, 1);
+	hnsw_destroy(h);
+}
+
 int
 main(void)
 {
@@ -169,6 +281,8 @@ main(void)
 		cmocka_unit_test(found_again),
 		cmocka_unit_test(trickle_rests),
 		cmocka_unit_test(once_is_enough),
+		cmocka_unit_test(looked_over),
+		cmocka_unit_test(cannot_be_led_to),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_connect", tests, NULL, NULL);

@@ -385,6 +385,14 @@ findings_come_and_go(void **state)
 	run_seconds(w, 12);
 	assert_int_equal(findings(w), 4);
 
+	w->stores[2].unreachable = 3;
+	run_seconds(w, 1);
+	assert_int_equal(findings(w), 5);
+	assert_true(has_finding(w, "graph", "warning"));
+	w->stores[2].unreachable = 0;
+	run_seconds(w, 1);
+	assert_int_equal(findings(w), 4);
+
 	w->stores[2].damaged = w->stores[2].replicas[0];
 	w->stores[2].replicas[0] = w->stores[2].replicas[--w->stores[2].n];
 	run_seconds(w, 1);

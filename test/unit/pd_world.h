@@ -69,6 +69,7 @@ typedef struct WStore
 	uint32_t	ntold;
 	uint64_t	lost;			/* replica that is gone without a trace */
 	WReplica	damaged;		/* one that is there and closed; shard 0 = none */
+	uint32_t	unreachable;	/* records that its first replica's graph does not lead to */
 } WStore;
 
 typedef struct WGroup
@@ -426,6 +427,8 @@ beat_body(PdWorld *w, WStore *s)
 		json_object_set_new(report, "bytes", json_u64(0));
 		json_object_set_new(report, "conf_index", json_u64(r->conf_index));
 		json_object_set_new(report, "joint", json_boolean(leader && g->joint));
+		if (i == 0 && s->unreachable)
+			json_object_set_new(report, "unreachable", json_u64(s->unreachable));
 		if (r->verified)
 			json_object_set_new(report, "verified",
 								json_pack("{s:o,s:o,s:s,s:s,s:I}", "id", json_u64(r->verified), "index", json_u64(r->verified_at),
