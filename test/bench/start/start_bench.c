@@ -8,7 +8,7 @@
  *		--set DIR			base.*, query.* and groundtruth.ivecs
  *		--programs DIR		vectron-pd and vectron-worker (build)
  *		--place DIR			data directories there, in a folder that is made and removed (/tmp)
- *		--quantization none|int8
+ *		--quantization none|int8|int8_only
  *		--tail N			rows that came after the graph was saved (20000)
  *		--limit N			rows of the set (0: all)
  *		--rounds N			starts of each kind (3)
@@ -634,7 +634,8 @@ main(int argc, char **argv)
 		else if (strcmp(argv[i], "--place") == 0)
 			place = value;
 		else if (strcmp(argv[i], "--quantization") == 0)
-			bench.quantization = strcmp(value, "int8") == 0 ? QUANTIZATION_INT8 : QUANTIZATION_NONE;
+			bench.quantization = strcmp(value, "int8") == 0 ? QUANTIZATION_INT8 :
+				strcmp(value, "int8_only") == 0 ? QUANTIZATION_INT8_ONLY : QUANTIZATION_NONE;
 		else if (strcmp(argv[i], "--tail") == 0)
 			bench.tail = (uint32_t) atoi(value);
 		else if (strcmp(argv[i], "--limit") == 0)
@@ -652,7 +653,8 @@ main(int argc, char **argv)
 	if (!mkdtemp(bench.place))
 		die("could not make a folder in %s", place);
 	printf("%s: %u x %u, %s, quantization %s\n\n", bench.set->name, bench.set->n, bench.set->dim,
-		   vec_metric_name(bench.set->metric), bench.quantization == QUANTIZATION_INT8 ? "int8" : "none");
+		   vec_metric_name(bench.set->metric), bench.quantization == QUANTIZATION_INT8 ? "int8" :
+		   bench.quantization == QUANTIZATION_INT8_ONLY ? "int8_only" : "none");
 	run();
 	end_processes();
 	client_close(bench.client);
