@@ -25,6 +25,7 @@
 
 #include "hnsw/hnsw.h"
 #include "hnsw_seal.h"
+#include "inputs.h"
 
 #define SEAL 0x80
 #define CODES 0x40
@@ -32,8 +33,6 @@
 #define DIM 8
 #define FEW 60
 #define MOST 4096
-
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static HnswOptions
 options_of(uint8_t kind)
@@ -173,9 +172,7 @@ write_sample(const char *folder, uint8_t kind)
 	HnswOptions options = options_of(kind);
 	char		path[4096];
 	HnswSave	save = {.path = path, .tag = bytes_str("mine"), .note = note};
-	static uint8_t file[1 << 20];
-	FILE	   *f;
-	size_t		size;
+	char		name[32];
 	Hnsw	   *h;
 	bool		ok;
 
@@ -196,17 +193,11 @@ write_sample(const char *folder, uint8_t kind)
 	for (uint32_t slot = 0; slot < FEW; slot += 9)
 		hnsw_delete(h, slot);
 	save.arg = h;
-	snprintf(path, sizeof(path), "%s/graph-%02x", folder, kind);
-	ok = hnsw_save(h, &save, NULL) == VT_OK && (f = fopen(path, "rb")) != NULL;
+	snprintf(name, sizeof(name), "graph-%02x", kind);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	ok = hnsw_save(h, &save, NULL) == VT_OK;
 	hnsw_destroy(h);
-	if (!ok)
-		return 1;
-	file[0] = kind;
-	size = fread(file + 1, 1, sizeof(file) - 1, f);
-	fclose(f);
-	f = fopen(path, "wb");
-	ok = f && fwrite(file, 1, size + 1, f) == size + 1;
-	return !(f && fclose(f) == 0 && ok);
+	return !(ok && put_in_front(folder, name, &kind, 1));
 }
 
 int
@@ -214,22 +205,5 @@ main(int argc, char **argv)
 {
 	return argc != 2 || write_sample(argv[1], SEAL) || write_sample(argv[1], SEAL | CODES) ||
 		write_sample(argv[1], SEAL | HALVES) || write_sample(argv[1], SEAL | CODES | HALVES) || write_sample(argv[1], 3);
-}
-#elif defined(FUZZ_REPLAY)
-int
-main(int argc, char **argv)
-{
-	static uint8_t input[1 << 20];
-
-	for (int i = 1; i < argc; i++)
-	{
-		FILE	   *file = fopen(argv[i], "rb");
-
-		if (!file)
-			return 1;
-		LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), file));
-		fclose(file);
-	}
-	return 0;
 }
 #endif

@@ -20,10 +20,10 @@
 
 #include "base/hash.h"
 #include "raft/raft.h"
+#include "inputs.h"
 
 #define REPAIR 0x80
 #define MESSAGE_HEADER 96
-#define MAX_INPUT (1 << 20)
 
 enum
 {
@@ -42,7 +42,7 @@ fuzz_alloc(void *state, size_t size)
 {
 	(void) state;
 	/* Nothing that was read may decide how much is taken. */
-	if (size > 64 * (size_t) MAX_INPUT)
+	if (size > 64 * (size_t) INPUT_MAX)
 		abort();
 	live += (int64_t) size;
 	return malloc(size);
@@ -229,8 +229,6 @@ try_conf(Bytes in)
 	free(out);
 }
 
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -244,7 +242,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int			object;
 	uint8_t    *copy;
 
-	if (size < 2 || size > MAX_INPUT)
+	if (size < 2 || size > INPUT_MAX)
 		return 0;
 	object = (data[0] & ~REPAIR) % OBJECTS;
 	/* Of exactly this size, so that a reader beyond it is noticed. */
@@ -262,16 +260,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static int
 write_sample(const char *folder, const char *name, int number, int object, const uint8_t *p, size_t len)
 {
-	char		path[4096];
-	FILE	   *file;
-	bool		good;
+	uint8_t		choice = (uint8_t) (object | REPAIR);
+	char		numbered[64];
 
-	snprintf(path, sizeof(path), "%s/%s_%d", folder, name, number);
-	file = fopen(path, "wb");
-	if (file == NULL)
-		return 1;
-	good = fputc(object | REPAIR, file) != EOF && fwrite(p, 1, len, file) == len;
-	return fclose(file) != 0 || !good;
+	snprintf(numbered, sizeof(numbered), "%s_%d", name, number);
+	return !write_input(folder, numbered, &choice, 1, p, len);
 }
 
 int
@@ -317,22 +310,5 @@ main(int argc, char **argv)
 	}
 	raft_buf_release(entries[1].data);
 	return bad;
-}
-#elif defined(FUZZ_REPLAY)
-int
-main(int argc, char **argv)
-{
-	static uint8_t input[MAX_INPUT];
-
-	for (int i = 1; i < argc; i++)
-	{
-		FILE	   *file = fopen(argv[i], "rb");
-
-		if (file == NULL)
-			return 1;
-		LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), file));
-		fclose(file);
-	}
-	return 0;
 }
 #endif

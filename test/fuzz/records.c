@@ -24,6 +24,7 @@
 
 #include "../../src/worker/records.h"
 #include "hnsw_seal.h"
+#include "inputs.h"
 
 #define SEAL 0x80
 #define CODES 0x40
@@ -31,8 +32,6 @@
 #define DIM 8
 #define ROWS 40
 #define ID_MOST 30
-
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static RecordsOptions
 options_of(uint8_t kind)
@@ -227,10 +226,9 @@ write_sample(const char *folder, uint8_t kind)
 	RecordsOptions options = options_of(kind);
 	char		path[4096];
 	RecordsFile to = {.path = path, .tag = bytes_str("mine")};
-	static uint8_t file[1 << 20];
+	const uint8_t front[2] = {kind, 1};
+	char		name[32];
 	Records    *records;
-	FILE	   *f;
-	size_t		size;
 	bool		ok;
 
 	if (records_new(&options, &records, NULL) != VT_OK)
@@ -247,18 +245,11 @@ write_sample(const char *folder, uint8_t kind)
 		if (row % 11 != 0)
 			records_delete(records, id_of(row, id));
 	}
-	snprintf(path, sizeof(path), "%s/records-%02x", folder, kind);
-	ok = records_save(records, &to, NULL) == VT_OK && (f = fopen(path, "rb")) != NULL;
+	snprintf(name, sizeof(name), "records-%02x", kind);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	ok = records_save(records, &to, NULL) == VT_OK;
 	records_free(records);
-	if (!ok)
-		return 1;
-	file[0] = kind;
-	file[1] = 1;
-	size = fread(file + 2, 1, sizeof(file) - 2, f);
-	fclose(f);
-	f = fopen(path, "wb");
-	ok = f && fwrite(file, 1, size + 2, f) == size + 2;
-	return !(f && fclose(f) == 0 && ok);
+	return !(ok && put_in_front(folder, name, front, sizeof(front)));
 }
 
 int
@@ -266,22 +257,5 @@ main(int argc, char **argv)
 {
 	return argc != 2 || write_sample(argv[1], SEAL) || write_sample(argv[1], SEAL | CODES) ||
 		write_sample(argv[1], SEAL | HALVES) || write_sample(argv[1], SEAL | CODES | HALVES) || write_sample(argv[1], 3);
-}
-#elif defined(FUZZ_REPLAY)
-int
-main(int argc, char **argv)
-{
-	static uint8_t input[1 << 20];
-
-	for (int i = 1; i < argc; i++)
-	{
-		FILE	   *file = fopen(argv[i], "rb");
-
-		if (!file)
-			return 1;
-		LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), file));
-		fclose(file);
-	}
-	return 0;
 }
 #endif

@@ -15,9 +15,8 @@
  */
 #include <stdio.h>
 
+#include "inputs.h"
 #include "wire_messages.h"
-
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -42,34 +41,13 @@ main(int argc, char **argv)
 	for (size_t i = 0; argc == 2 && i < WIRE_MESSAGES; i++)
 	{
 		Buf			out = {0};
-		char		path[4096];
-		FILE	   *file;
+		uint8_t		choice = (uint8_t) i;
 
-		buf_put_u8(&out, (uint8_t) i);
 		wire_messages[i].sample(&out);
-		snprintf(path, sizeof(path), "%s/%s", argv[1], wire_messages[i].name);
-		file = fopen(path, "wb");
-		if (!file || fwrite(out.data, 1, out.len, file) != out.len || fclose(file) != 0)
+		if (!write_input(argv[1], wire_messages[i].name, &choice, 1, out.data, out.len))
 			return 1;
 		buf_free(&out);
 	}
 	return argc != 2;
-}
-#elif defined(FUZZ_REPLAY)
-int
-main(int argc, char **argv)
-{
-	static uint8_t input[1 << 20];
-
-	for (int i = 1; i < argc; i++)
-	{
-		FILE	   *file = fopen(argv[i], "rb");
-
-		if (!file)
-			return 1;
-		LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), file));
-		fclose(file);
-	}
-	return 0;
 }
 #endif
