@@ -20,10 +20,8 @@
 
 #include "../../src/worker/scan.h"
 #include "../../src/worker/filters.h"
-#include "base/prng.h"
-#include "wire/wire.h"
+#include "worker_rows.h"
 
-#define DIM 4
 #define IDS 4000
 
 static const uint8_t kinds[] = {WIRE_ATTR_ORDERED, WIRE_ATTR_HASHED};
@@ -182,51 +180,10 @@ typedef struct Model
 	WireAttributes attributes;
 } Model;
 
-static void
-vector_of(uint32_t n, uint8_t out[DIM * 4])
-{
-	Prng		prng = {n};
-
-	for (int i = 0; i < DIM; i++)
-	{
-		float		x = (float) prng_double(&prng);
-		uint32_t	bits;
-
-		memcpy(&bits, &x, sizeof(bits));
-		put_le32(out + 4 * i, bits);
-	}
-}
-
-static Bytes
-id_of(uint32_t n, uint8_t out[WIRE_TID_SIZE])
-{
-	wire_tid_put(out, n, 1);
-	return bytes_of(out, WIRE_TID_SIZE);
-}
-
-static void
-put(Records *records, uint32_t n, uint64_t version, uint32_t vector, const WireAttributes *attributes)
-{
-	uint8_t		id[WIRE_TID_SIZE];
-	uint8_t		v[DIM * 4];
-	Buf			encoded = {0};
-	VtError		err = {0};
-
-	vector_of(vector, v);
-	wire_attributes_put(&encoded, attributes);
-	assert_int_equal(records_put(records, id_of(n, id), version, v, buf_bytes(&encoded), &err), VT_OK);
-	buf_free(&encoded);
-}
-
 static Records *
 new_records(void)
 {
-	RecordsOptions options = {.metric = VEC_L2, .dim = DIM, .m = 8, .ef_construction = 40, .attributes = 2};
-	Records    *records;
-	VtError		err = {0};
-
-	assert_int_equal(records_new(&options, &records, &err), VT_OK);
-	return records;
+	return make_records(VEC_L2, 2);
 }
 
 static void

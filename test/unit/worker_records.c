@@ -21,55 +21,7 @@
 #include <string.h>
 
 #include "../../src/worker/scan.h"
-#include "base/prng.h"
-#include "wire/wire.h"
-
-#define DIM 4
-
-static void
-vector_of(uint32_t n, uint8_t out[DIM * 4])
-{
-	Prng		prng = {n};
-
-	for (int i = 0; i < DIM; i++)
-	{
-		float		x = (float) prng_double(&prng);
-		uint32_t	bits;
-
-		memcpy(&bits, &x, sizeof(bits));
-		put_le32(out + 4 * i, bits);
-	}
-}
-
-static Bytes
-id_of(uint32_t n, uint8_t out[WIRE_TID_SIZE])
-{
-	wire_tid_put(out, n, 1);
-	return bytes_of(out, WIRE_TID_SIZE);
-}
-
-static void
-put(Records *records, uint32_t n, uint64_t version, uint32_t vector)
-{
-	uint8_t		id[WIRE_TID_SIZE];
-	uint8_t		v[DIM * 4];
-
-	VtError		err = {0};
-
-	vector_of(vector, v);
-	assert_int_equal(records_put(records, id_of(n, id), version, v, bytes_of(NULL, 0), &err), VT_OK);
-}
-
-static Records *
-new_records(VecMetric metric)
-{
-	RecordsOptions options = {.metric = metric, .dim = DIM, .m = 8, .ef_construction = 40};
-	Records    *records;
-	VtError		err = {0};
-
-	assert_int_equal(records_new(&options, &records, &err), VT_OK);
-	return records;
-}
+#include "worker_rows.h"
 
 static RecordScan *
 open_scan(Records *records, const uint8_t *query, Bytes excluded, uint32_t expected, bool exact)
@@ -89,7 +41,7 @@ link_all(Records *records)
 static void
 in_order_and_whole(void **state)
 {
-	Records    *records = new_records(VEC_L2);
+	Records    *records = make_records(VEC_L2, 0);
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
 	Buf			excluded = {0};
@@ -106,11 +58,11 @@ in_order_and_whole(void **state)
 
 	(void) state;
 	for (uint32_t i = 0; i < 3000; i++)
-		put(records, i, i + 1, i / 3);	/* three of each: ties */
+		put(records, i, i + 1, i / 3, NULL);	/* three of each: ties */
 	for (uint32_t i = 0; i < 3000; i += 5)
 		records_delete(records, id_of(i, id));
 	for (uint32_t i = 1; i < 3000; i += 5)
-		put(records, i, 10000 + i, i + 7);
+		put(records, i, 10000 + i, i + 7, NULL);
 	for (uint32_t i = 2; i < 3000; i += 5)
 		wire_id_put(&excluded, id_of(i, id));
 	assert_int_equal(records_count(records), 2400);
@@ -147,7 +99,7 @@ at_the_third_time(void *asked)
 static void
 stopped_in_the_middle(void **state)
 {
-	Records    *records = new_records(VEC_L2);
+	Records    *records = make_records(VEC_L2, 0);
 	uint8_t		query[DIM * 4];
 	int			asked = 0;
 	RecordScanOptions options = {.query = query, .expected = 10, .ef = 20, .exact = true, .stop = at_the_third_time, .stop_arg = &asked};
@@ -158,7 +110,7 @@ stopped_in_the_middle(void **state)
 
 	(void) state;
 	for (uint32_t i = 0; i < 20000; i++)
-		put(records, i, i + 1, i);
+		put(records, i, i + 1, i, NULL);
 	vector_of(77, query);
 	scan = record_scan_open(records, &options);
 	assert_true(record_scan_stopped(scan));
@@ -179,7 +131,7 @@ stopped_in_the_middle(void **state)
 static void
 nan_is_last(void **state)
 {
-	Records    *records = new_records(VEC_COSINE);
+	Records    *records = make_records(VEC_COSINE, 0);
 	uint8_t		zero[DIM * 4] = {0};
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
@@ -193,7 +145,7 @@ nan_is_last(void **state)
 	(void) state;
 	assert_int_equal(records_put(records, id_of(5, id), 1, zero, bytes_of(NULL, 0), &err), VT_OK);
 	for (uint32_t i = 10; i < 20; i++)
-		put(records, i, i, i);
+		put(records, i, i, i, NULL);
 	vector_of(3, query);
 	scan = open_scan(records, query, bytes_of(NULL, 0), 10, false);
 	while (record_scan_next(scan, &distance, &version, &got))
@@ -225,7 +177,7 @@ tidy(Records *records)
 static void
 dead_slots_are_used_again(void **state)
 {
-	Records    *records = new_records(VEC_L2);
+	Records    *records = make_records(VEC_L2, 0);
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
 	RecordScan *scan;
@@ -238,14 +190,14 @@ dead_slots_are_used_again(void **state)
 
 	(void) state;
 	for (uint32_t i = 0; i < 1000; i++)
-		put(records, i, i + 1, i);
+		put(records, i, i + 1, i, NULL);
 	tidy(records);
 	vector_of(7, query);
 	scan = open_scan(records, query, bytes_of(NULL, 0), 10, false);
 	assert_true(record_scan_next(scan, &distance, &version, &got));
 	for (uint32_t i = 0; i < 20000; i++)
 	{
-		put(records, i % 1000, 2000 + i, i);
+		put(records, i % 1000, 2000 + i, i, NULL);
 		if (i % 100 == 99)
 			tidy(records);
 	}
@@ -259,7 +211,7 @@ dead_slots_are_used_again(void **state)
 	entered = records_enter(records);
 	slots = slots_used(records);
 	for (uint32_t i = 0; i < 3000; i++)
-		put(records, i % 1000, 100000 + i, i);
+		put(records, i % 1000, 100000 + i, i, NULL);
 	tidy(records);
 	assert_true(slots_used(records) >= slots + 2000);
 	records_leave(records, entered);
@@ -270,7 +222,7 @@ dead_slots_are_used_again(void **state)
 	assert_int_equal(records_count(records), 0);
 	tidy(records);
 	for (uint32_t i = 0; i < 2000; i++)
-		put(records, i, 200000 + i, i);
+		put(records, i, 200000 + i, i, NULL);
 	assert_int_equal(slots_used(records), 2000);
 	records_free(records);
 }
@@ -279,7 +231,7 @@ dead_slots_are_used_again(void **state)
 static void
 walks_are_whole(void **state)
 {
-	Records    *records = new_records(VEC_L2);
+	Records    *records = make_records(VEC_L2, 0);
 	uint8_t		query[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
 	bool		seen[5000] = {false};
@@ -295,7 +247,7 @@ walks_are_whole(void **state)
 
 	(void) state;
 	for (uint32_t i = 0; i < 5000; i++)
-		put(records, i, i + 1, i);
+		put(records, i, i + 1, i, NULL);
 	for (uint32_t i = 0; i < 4500; i++)
 		hnsw_link_next(records_graph(records));
 	assert_int_equal(records_waiting(records), 500);
@@ -326,7 +278,7 @@ walks_are_whole(void **state)
 static void
 long_ids_in_order(void **state)
 {
-	Records    *records = new_records(VEC_L2);
+	Records    *records = make_records(VEC_L2, 0);
 	uint8_t		v[DIM * 4];
 	RecordScan *scan;
 	double		distance;
@@ -373,7 +325,7 @@ moved_while_scanned(void **state)
 	vector_of(123456, query);
 	for (int taken = 1; taken < 600; taken += 97)
 	{
-		Records    *records = new_records(VEC_L2);
+		Records    *records = make_records(VEC_L2, 0);
 		bool	   *seen = calloc(N, 1);
 		RecordScan *scan;
 		HnswStats	stats;
@@ -385,7 +337,7 @@ moved_while_scanned(void **state)
 
 		assert_non_null(seen);
 		for (uint32_t i = 0; i < N; i++)
-			put(records, i, VERSION, i);
+			put(records, i, VERSION, i, NULL);
 		tidy(records);
 		scan = open_scan(records, query, bytes_of(NULL, 0), 3000, false);
 		for (int i = 0; i < taken; i++)
@@ -450,7 +402,7 @@ writer(void *arg)
 
 		shared->version += i % 100 == 0;
 		if (n < STEADY)
-			put(shared->records, n, shared->version, prng_below(&prng, 1000));
+			put(shared->records, n, shared->version, prng_below(&prng, 1000), NULL);
 		else if (!rising && there[n - STEADY])
 		{
 			records_delete(shared->records, id_of(n, id));
@@ -458,7 +410,7 @@ writer(void *arg)
 		}
 		else if (rising)
 		{
-			put(shared->records, n, shared->version, prng_below(&prng, 1000));
+			put(shared->records, n, shared->version, prng_below(&prng, 1000), NULL);
 			there[n - STEADY] = true;
 		}
 		if (i % 64 == 0 && records_waiting(shared->records) > 100)
@@ -481,7 +433,7 @@ link_and_mend(void *arg)
 static void
 whole_beside_a_writer(void **state)
 {
-	Shared		shared = {new_records(VEC_L2), false, STEADY};
+	Shared		shared = {make_records(VEC_L2, 0), false, STEADY};
 	pthread_t	thread;
 	pthread_t	linker;
 	HnswReport	report;
@@ -489,7 +441,7 @@ whole_beside_a_writer(void **state)
 
 	(void) state;
 	for (uint32_t i = 0; i < STEADY; i++)
-		put(shared.records, i, i + 1, i);
+		put(shared.records, i, i + 1, i, NULL);
 	assert_int_equal(pthread_create(&thread, NULL, writer, &shared), 0);
 	assert_int_equal(pthread_create(&linker, NULL, link_and_mend, &shared), 0);
 	for (int round = 0; round < 300; round++)
