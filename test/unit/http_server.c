@@ -340,11 +340,9 @@ test_socket_files(void **state)
 
 /* It can be stopped while a page hangs, once that goes on. */
 static void *
-let_go(void *arg)
+stop_it(void *arg)
 {
-	(void) arg;
-	usleep(20000);
-	pthread_mutex_unlock(&held);
+	http_stop((HttpServer *) arg);
 	return NULL;
 }
 
@@ -360,11 +358,11 @@ test_stop_while_it_hangs(void **state)
 	pthread_mutex_lock(&held);
 	assert_true(write(fd, "GET /slow HTTP/1.1\r\n" END, 51) == 51);
 	ask("GET /quick HTTP/1.1\r\n" END, out, sizeof(out));
-	pthread_create(&thread, NULL, let_go, NULL);
-	http_stop(server);
-	pthread_join(thread, NULL);
+	pthread_create(&thread, NULL, stop_it, server);
 	hear(fd, out, sizeof(out));
 	assert_null(strstr(out, " 200 "));
+	pthread_mutex_unlock(&held);
+	pthread_join(thread, NULL);
 }
 
 static int
