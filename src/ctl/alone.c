@@ -88,6 +88,8 @@ alone_print(json_t *answer)
 	{
 		add_lags(row);
 	}
+	if (number_of(answer, "memory_limit") == 0)
+		json_object_del(answer, "memory_limit");	/* there is none */
 	table_print_one(stdout, worker_columns, answer);
 	putchar('\n');
 	table_print(stdout, shard_columns, shards);

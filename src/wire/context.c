@@ -88,8 +88,9 @@ check_own(WireTlsContext *context, WireRole role, VtError *err)
 	else if (cert_identity(cert, &context->identity, &why) != VT_OK)
 		status = vt_fail(err, VT_DENIED, "the certificate is for nobody: %s", vt_error_words(&why));
 	else if (role != 0 && context->identity.role != role)
-		status = vt_fail(err, VT_DENIED, "the certificate is for %s \"%s\", and this is a %s",
-						 wire_role_word(context->identity.role), context->identity.name, wire_role_word(role));
+		status = vt_fail(err, VT_DENIED, "the certificate is for %s \"%s\", and this is %s %s",
+						 wire_role_word(context->identity.role), context->identity.name,
+						 role == WIRE_ROLE_CTL ? "an" : "a", wire_role_word(role));
 	X509_STORE_CTX_free(check);
 	return status;
 }

@@ -22,6 +22,7 @@
 #define TIMEOUT_OF_MANY_MS 2000 /* the next one may answer */
 #define HINTS_MAX 2				/* followed in one question */
 #define TELL_FOREIGN_US (60 * INT64_C(1000000))
+#define REMIND_US (60 * INT64_C(1000000))	/* that nobody answers */
 
 struct Drivers
 {
@@ -30,7 +31,9 @@ struct Drivers
 	size_t		current;
 	char	   *endpoints[DRIVERS_MAX];
 	NetPeer    *peers[DRIVERS_MAX]; /* made when first asked */
-	VtStatus	last;			/* what the last question came to: logged once */
+	int64_t		away_us;		/* since when nobody says yes; 0 = somebody does */
+	uint64_t	told;			/* why not, as it was logged since: a bit for each status */
+	int64_t		remind_us;		/* not before this again */
 	int64_t		tell_foreign_us;	/* not before this again */
 };
 
@@ -148,6 +151,36 @@ turn(Drivers *drivers, json_t *answer, VtStatus status, int *hints)
 	return true;
 }
 
+/* Each cause once, also when two drivers take turns with theirs; and now and then that it is still so. */
+static void
+tell_no(Drivers *drivers, VtStatus status, const VtError *err)
+{
+	int64_t		now_us = clock_now_us();
+
+	if (drivers->away_us == 0)
+	{
+		drivers->away_us = now_us;
+		drivers->told = 0;
+		drivers->remind_us = now_us + REMIND_US;
+	}
+	if ((drivers->told >> status & 1) == 0)
+		log_warn("placement driver: %s", vt_error_words(err));
+	else if (now_us >= drivers->remind_us)
+	{
+		drivers->remind_us = now_us + REMIND_US;
+		log_warn("placement driver: for %.0f s now: %s", (double) (now_us - drivers->away_us) / 1e6, vt_error_words(err));
+	}
+	drivers->told |= UINT64_C(1) << status;
+}
+
+static void
+tell_yes(Drivers *drivers)
+{
+	if (drivers->away_us != 0)
+		log_info("placement driver answers, after %.1f s", (double) (clock_now_us() - drivers->away_us) / 1e6);
+	drivers->away_us = 0;
+}
+
 json_t *
 drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
 {
@@ -172,13 +205,11 @@ drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
 	free(text);
 	if (*status != VT_OK)
 	{
-		if (*status != drivers->last)
-			log_warn("placement driver: %s", vt_error_words(&err));
+		tell_no(drivers, *status, &err);
 		json_decref(answer);
 		answer = NULL;
 	}
-	else if (drivers->last != VT_OK)
-		log_info("placement driver answers");
-	drivers->last = *status;
+	else
+		tell_yes(drivers);
 	return answer;
 }

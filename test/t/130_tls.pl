@@ -158,7 +158,7 @@ foreach my $bad (
 	[ "$foreign/ca.crt", "$foreign/admin-eve", 'pd', qr/the certificate of pd "pd1" is not signed by the cluster's CA/, 'a person of another cluster' ],
 	[ "$twin/ca.crt", "$twin/admin-eve", 'pd', qr/is not signed by the cluster's CA/, 'a person whose CA says it is the cluster\'s' ],
 	[ "$dir/ca.crt", "$dir/admin-late", 'pd', qr/the certificate of admin "late" expired at \d{4}-/, 'an expired certificate' ],
-	[ "$dir/ca.crt", "$dir/worker-w1", 'pd', qr/is for worker "w1", and this is a admin/, 'a worker\'s certificate' ],
+	[ "$dir/ca.crt", "$dir/worker-w1", 'pd', qr/is for worker "w1", and this is an admin/, 'a worker\'s certificate' ],
 	[ "$dir/ca.crt", "$dir/admin-anna", 'worker1', qr/is for worker "w1", where a pd was expected/, 'a worker in the driver\'s place' ])
 {
 	my ($ca, $file, $where, $words, $name) = @$bad;
