@@ -190,6 +190,7 @@ extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern Shard *worker_find_lender(Worker *worker, uint64_t child);	/* held: the child's records are lent there */
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
+extern VtStatus worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err);	/* takes rows */
 extern RaftConf worker_founders_of(const WireShardDesc *desc);
 /* found: with the replicas in desc; else the group exists and will be heard from. */
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,

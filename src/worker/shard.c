@@ -487,7 +487,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 }
 
 VtStatus
-shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_t *replay, VtError *err)
+shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, uint64_t *replay, VtError *err)
 {
 	Shard	   *shard = vt_alloc0(sizeof(Shard));
 	VtStatus	status;
@@ -506,9 +506,8 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	pthread_mutex_init(&shard->verified_lock, NULL);
 	cond_init(&shard->gate);
 	shard->sessions = sessions_new();
-	status = shard_open_rows(directory, id, &shard->rows, err);
-	if (status == VT_OK)
-		status = shard_load(shard, replay, err);
+	shard->rows = rows;
+	status = shard_load(shard, replay, err);
 	if (status != VT_OK)
 	{
 		shard_close(shard);
@@ -516,6 +515,15 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	}
 	*out = shard;
 	return VT_OK;
+}
+
+VtStatus
+shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_t *replay, VtError *err)
+{
+	Store	   *rows;
+	VtStatus	status = shard_open_rows(directory, id, &rows, err);
+
+	return status == VT_OK ? shard_open_with(directory, rows, mapped, out, replay, err) : status;
 }
 
 void

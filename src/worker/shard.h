@@ -78,6 +78,8 @@ typedef struct Shard
 	uint32_t	loan_before;	/* version of the interval of both */
 	int64_t		loan_until_us;
 	pthread_mutex_t loan_lock;	/* whoever ends it */
+	uint32_t	campaigns;		/* of a child without a leader: how often it asked for votes, and when */
+	int64_t		campaign_us;	/* it may again; splits.c */
 	atomic_bool strays;			/* rows of others are on disk, or may be */
 	Buf			purge;			/* where purging goes on; of the thread that does it */
 	uint64_t	purged;			/* rows; its, too */
@@ -186,6 +188,10 @@ extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, u
  */
 extern VtStatus shard_open(const char *directory, uint64_t id, bool mapped, Shard **out,
 						   uint64_t *replay, VtError *err);
+
+/* The same of one whose rows are open, and are the shard's from here on, or closed. */
+extern VtStatus shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, uint64_t *replay,
+								VtError *err);
 extern void shard_close(Shard *shard);
 
 /* Use rows and records until released; false while a snapshot is installed. */
@@ -316,6 +322,7 @@ extern VtStatus heir_begin(Shard *shard, const ShardChild *child, const char *di
 						   Heir **out, VtError *err);
 extern VtStatus heir_copy(Heir *heir, size_t bytes, bool *done, VtError *err);
 extern VtStatus heir_end(Heir *heir, VtError *err);
+extern Store *heir_take(Heir *heir);	/* after end: its rows, for shard_open_with() */
 extern void heir_drop(Heir *heir);	/* after end, too */
 
 /*

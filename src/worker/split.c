@@ -392,6 +392,15 @@ heir_end(Heir *heir, VtError *err)
 	return status;
 }
 
+Store *
+heir_take(Heir *heir)
+{
+	Store	   *rows = heir->rows;
+
+	heir->rows = NULL;
+	return rows;
+}
+
 void
 heir_drop(Heir *heir)
 {

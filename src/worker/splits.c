@@ -20,6 +20,8 @@
 #define COPY_BYTES (1u << 20)	/* in one step; then the parent may be let go of */
 #define PURGE_ROWS 4096
 #define PURGE_STEPS 32			/* of one chore: others wait */
+#define CAMPAIGN_US INT64_C(40000)	/* for the votes to come; twice as long with each */
+#define OTHERS_US INT64_C(200000)
 
 /* The replica of a child that is to live here; 0 = none is. */
 static uint64_t
@@ -41,6 +43,29 @@ was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
 		log_has_tombstone(worker->log, child->shard, replica, &dead, NULL) != VT_OK || dead;
 }
 
+/*
+ * Half a shard waits for a leader.  Who leads the parent leads the child, if he can: one
+ * at a time finds a majority as soon as there is one, where two would share the votes, and wait
+ * for their timeouts.  Others begin when he had his time.
+ */
+static void
+campaign(Shard *parent, Shard *child)
+{
+	ReplicaStatus of_child;
+	ReplicaStatus of_parent;
+	int64_t		now_us = clock_now_us();
+	uint32_t	n = child->campaigns;
+
+	replica_status(child->replica, &of_child);
+	replica_status(parent->replica, &of_parent);
+	if (of_child.leader || of_child.leader_replica != 0 || now_us < child->campaign_us)
+		return;
+	if (n > 0 || of_parent.leader)
+		replica_campaign(child->replica);
+	child->campaign_us = now_us + (n > 0 || of_parent.leader ? CAMPAIGN_US << (n < 4 ? n : 4) : OTHERS_US);
+	child->campaigns++;
+}
+
 /* Is what the shard lends served by the child itself, or will not be, or not before long? */
 static void
 look_at_loan(Worker *worker, Shard *shard)
@@ -55,6 +80,8 @@ look_at_loan(Worker *worker, Shard *shard)
 	child = worker_find_shard(worker, loan.desc.shard);
 	if (!loan.owed || replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
 		loan_end(shard);
+	else if (child)
+		campaign(shard, child);
 	if (child)
 		shard_release(child);
 }
@@ -136,9 +163,9 @@ lap_ms(Took *took)
 	return ms;
 }
 
-/* All rows of a child, of which the group is not yet founded. */
+/* All rows of a child, of which the group is not yet founded; they stay open. */
 static VtStatus
-copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Took *took, VtError *err)
+copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Store **rows, Took *took, VtError *err)
 {
 	Heir	   *heir;
 	bool		done = false;
@@ -156,26 +183,13 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 	took->copied_ms = lap_ms(took);
 	if (status == VT_OK)
 		status = heir_end(heir, err);
-	heir_drop(heir);
 	if (status == VT_OK)
 		status = shard_sync_directory(worker->shards_path, err);
+	if (status == VT_OK)
+		*rows = heir_take(heir);
+	heir_drop(heir);
 	took->durable_ms = lap_ms(took);
 	return status;
-}
-
-/*
- * Half a shard waits for a leader: whoever makes its replica as the second of three
- * finds a majority.  It asks first, so one that comes too early does no harm.
- */
-static void
-campaign(Worker *worker, uint64_t id)
-{
-	Shard	   *shard = worker_find_shard(worker, id);
-
-	if (!shard)
-		return;
-	replica_campaign(shard->replica);
-	shard_release(shard);
 }
 
 VtStatus
@@ -185,6 +199,7 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	RaftConf	founders = worker_founders_of(&chore->desc);
 	ShardChild	child;
 	Took		took = {.last_us = clock_now_us()};
+	Store	   *rows = NULL;
 	VtStatus	status = VT_OK;
 
 	if (!parent)
@@ -192,17 +207,19 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	if (shard_find_child(parent, chore->shard, &child) && child.owed &&
 		!was_made(worker, &child.desc, chore->replica))
 	{
-		status = copy_rows(worker, parent, &child, chore->replica, &took, err);
+		status = copy_rows(worker, parent, &child, chore->replica, &rows, &took, err);
 		/* One synced batch: from here on it may vote, and is never made again. */
 		if (status == VT_OK)
 			status = replica_create(worker->host, chore->shard, chore->replica, &founders, child.index, err);
 		took.founded_ms = lap_ms(&took);
 		if (status == VT_OK)
-			status = worker_open_shard(worker, chore->shard, err);
+			status = worker_open_with(worker, chore->shard, rows, err);
+		else
+			store_close(rows);
 		took.opened_ms = lap_ms(&took);
 		if (status == VT_OK)
 		{
-			campaign(worker, chore->shard);
+			look_at_loan(worker, parent);
 			log_info("shard=%llu was split off shard=%llu at %llu: rows copied in %lld ms, durable in %lld, founded in %lld, open in %lld",
 					 (unsigned long long) chore->shard, (unsigned long long) chore->other, (unsigned long long) child.index,
 					 (long long) took.copied_ms, (long long) took.durable_ms, (long long) took.founded_ms, (long long) took.opened_ms);

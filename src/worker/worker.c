@@ -60,9 +60,9 @@ quiesce(void *arg, Shard *shard)
 	lease_drop_shard((Worker *) arg, shard);
 }
 
-/* Open a shard whose directory and Raft group exist. */
+/* Open a shard whose directory and Raft group exist.  rows: they are open, and taken; NULL: they are not. */
 VtStatus
-worker_open_shard(Worker *worker, uint64_t id, VtError *err)
+worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err)
 {
 	Shard	   *shard;
 	ReplicaMachine machine;
@@ -75,7 +75,11 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 		status = replica_stored_base(worker->host, id, &base, err);
 	if (status == VT_OK)
 		status = shard_finish_install(worker->shards_path, id, base.id, err);
-	if (status == VT_OK)
+	if (status != VT_OK)
+		store_close(rows);
+	else if (rows)
+		status = shard_open_with(worker->shards_path, rows, worker->options.mapped, &shard, &replay, err);
+	else
 		status = shard_open(worker->shards_path, id, worker->options.mapped, &shard, &replay, err);
 	if (status != VT_OK)
 		return status;
@@ -103,6 +107,12 @@ worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 			 (long long) ((clock_now_us() - begin) / 1000), (unsigned long long) shard_figures(shard).waiting,
 			 (unsigned long long) replay);
 	return VT_OK;
+}
+
+VtStatus
+worker_open_shard(Worker *worker, uint64_t id, VtError *err)
+{
+	return worker_open_with(worker, id, NULL, err);
 }
 
 /* The founders of a shard's group, by its descriptor. */

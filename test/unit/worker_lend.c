@@ -14,6 +14,29 @@
 /* The child, once it was split off; its first hash halves the space. */
 static Place child;
 
+/* It knows already that it is store 1. */
+static void
+write_identity(const Place *place)
+{
+	StoreOptions options = {0};
+	StoreBatch *batch = store_batch_new();
+	Buf			value = {0};
+	char		path[128];
+	VtId		cluster;
+	Store	   *log;
+
+	memset(&cluster, 7, sizeof(cluster));
+	buf_put_u64(&value, 1);
+	buf_put_id(&value, &cluster);
+	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
+	snprintf(path, sizeof(path), "%s/log", place->data);
+	assert_int_equal(store_open(path, &options, &log, NULL), VT_OK);
+	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
+	store_close(log);
+	store_batch_free(batch);
+	buf_free(&value);
+}
+
 static int
 set_up(void **state)
 {
@@ -54,9 +77,9 @@ set_up(void **state)
 	options.pd = place->pd;
 	options.search_threads = 1;
 	options.boot_epoch = 1;
+	write_identity(place);
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
-	place->worker->store_id = 1;
 	if (worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
 	*state = place;
