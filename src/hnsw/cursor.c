@@ -11,7 +11,8 @@
  *
  * A cursor that rests has left its guard.  Slots it knows were not given up (graph_retire)
  * when it saw them, so as long as none has been given up since it was opened they are
- * what they were.
+ * what they were.  The number is looked at inside of a guard, before the first walk and
+ * when it goes on: a slot that is given up later waits for that guard.
  *
  * Each slot is visited once, and what is superseded meanwhile is shown by the
  * slot that stood for it when the cursor was opened: nothing comes twice.
@@ -40,18 +41,6 @@ struct HnswCursor
 	bool		swept;			/* the slots the walk missed are in the heap */
 };
 
-/* How many slots have been given up so far; inside a guard. */
-static uint64_t
-retired_so_far(Hnsw *h)
-{
-	uint64_t	retired;
-
-	pthread_mutex_lock(&h->lock);
-	retired = h->retired;
-	pthread_mutex_unlock(&h->lock);
-	return retired;
-}
-
 HnswCursor *
 hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 {
@@ -62,7 +51,7 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 
 	cursor->h = h;
 	cursor->guard = hnsw_enter(h);
-	cursor->retired = retired_so_far(h);
+	cursor->retired = atomic_load(&h->retired);
 	cursor->ef = search->ef > search->k ? search->ef : search->k;
 	if (cursor->ef == 0)
 		cursor->ef = 1;
@@ -253,7 +242,7 @@ hnsw_cursor_wake(HnswCursor *cursor)
 	graph_account(cursor->h, -cursor->bytes);
 	cursor->guard = hnsw_enter(cursor->h);
 	cursor->rests = false;
-	return retired_so_far(cursor->h) == cursor->retired;
+	return atomic_load(&cursor->h->retired) == cursor->retired;
 }
 
 void

@@ -200,6 +200,7 @@ struct Hnsw
 	atomic_ullong linked;
 	atomic_ullong link_distances;
 	atomic_ullong repaired;
+	atomic_ullong retired;		/* times that a slot was given up */
 	atomic_uint spread;			/* of distances, in millionths; 0 = not known (reach.c) */
 	atomic_uint spread_seen;
 	atomic_llong bytes;
@@ -213,7 +214,6 @@ struct Hnsw
 	size_t		limbo_at;
 	size_t		limbo_n;
 	size_t		limbo_room;
-	uint64_t	retired;		/* times that a slot was given up */
 	Ring	   *old_rings;		/* the last one out of use first */
 	SlotList	died;			/* dead linked slots, not yet in a repair */
 	uint32_t	loading;		/* slots from a file, until hnsw_loaded() */

@@ -424,7 +424,7 @@ graph_retire(Hnsw *h, uint32_t slot, bool graced)
 	if (graced || graph_meta(h, slot)->prev == NO_SLOT)
 		leave_versions(h, slot);
 	atomic_store_explicit(&graph_meta(h, slot)->state, SLOT_RETIRED, memory_order_relaxed);
-	h->retired++;
+	atomic_fetch_add(&h->retired, 1);
 	limbo_push(h, slot);
 }
 
