@@ -53,7 +53,7 @@ typedef struct CodeParams
 	float		scale;			/* number = scale * code + offset */
 	float		offset;
 	float		sum;			/* of the codes */
-	float		norm;			/* of the numbers the codes stand for: L2 squared; cosine 1 / norm */
+	float		norm;			/* of the numbers the codes stand for, squared; L2: beyond offset; cosine 1 / norm */
 } CodeParams;
 
 /*

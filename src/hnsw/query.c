@@ -47,6 +47,25 @@ query_free(Query *query)
 	free(query->vec);
 }
 
+/* Taken off all numbers: what lies half way between the least and the most. */
+static float
+take_middle(float *numbers, uint32_t dim)
+{
+	float		least = numbers[0];
+	float		most = numbers[0];
+	float		middle;
+
+	for (uint32_t i = 1; i < dim; i++)
+	{
+		least = numbers[i] < least ? numbers[i] : least;
+		most = numbers[i] > most ? numbers[i] : most;
+	}
+	middle = least / 2 + most / 2;
+	for (uint32_t i = 0; i < dim; i++)
+		numbers[i] -= middle;
+	return middle;
+}
+
 void
 query_set(const Hnsw *h, Query *query, const float *vector)
 {
@@ -56,6 +75,7 @@ query_set(const Hnsw *h, Query *query, const float *vector)
 		memcpy(query->vec, vector, sizeof(float) * h->opt.dim);
 	if (h->coded && h->opt.metric != VEC_L1)
 	{
+		float		offset = h->opt.metric == VEC_L2 ? take_middle(query->vec, h->opt.dim) : 0;
 		Split		split = h->kernels->split(query->vec, h->dim16, query->high, query->low);
 
 		query->high_scale = split.high_scale;
@@ -63,7 +83,7 @@ query_set(const Hnsw *h, Query *query, const float *vector)
 		query->sum = split.sum;
 		query->norm = split.norm;
 		query->inv_norm = 1;
-		query->offset = 0;
+		query->offset = offset;
 	}
 }
 
@@ -95,7 +115,9 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 	query->high_scale = 4 * params->scale;
 	query->low_scale = params->scale;
 	query->offset = params->offset;
-	query->sum = params->scale * params->sum + params->offset * (float) h->opt.dim;
+	query->sum = params->scale * params->sum;
+	if (h->opt.metric != VEC_L2)
+		query->sum += params->offset * (float) h->opt.dim;
 	query->norm = params->norm;
 	query->inv_norm = h->opt.metric == VEC_COSINE ? params->norm : 1;
 }
@@ -138,14 +160,21 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 		for (uint32_t i = 0; i < n; i++)
 		{
 			const CodeParams *p = graph_code_params(h, rows[i]);
-
-			/* <q - offset, s c> + o sum(q) + offset * sum(s c) */
-			float		dot = p->scale * (scores[i] + query->offset * p->sum) +
-				p->offset * query->sum;
+			float		dot;
 
 			if (h->opt.metric == VEC_L2)
-				scores[i] = query->norm + p->norm - 2 * dot;
-			else if (h->opt.metric == VEC_IP)
+			{
+				/* Each beyond its own offset, so that vectors far from zero lose nothing. */
+				float		apart = query->offset - p->offset;
+
+				scores[i] = query->norm + p->norm - 2 * (p->scale * scores[i]) +
+					apart * (apart * (float) h->opt.dim + 2 * (query->sum - p->scale * p->sum));
+				continue;
+			}
+
+			/* <q - offset, s c> + o sum(q) + offset * sum(s c) */
+			dot = p->scale * (scores[i] + query->offset * p->sum) + p->offset * query->sum;
+			if (h->opt.metric == VEC_IP)
 				scores[i] = -dot;
 			else
 				scores[i] = -dot * query->inv_norm * p->norm;
@@ -224,8 +253,9 @@ query_encode(const Hnsw *h, const float *vector, uint8_t *codes)
 		sum = (double) n;
 		squares = (double) n2;
 	}
-	norm = (double) params->scale * params->scale * squares +
-		2.0 * params->scale * params->offset * sum + (double) params->offset * params->offset * dim;
+	norm = (double) params->scale * params->scale * squares;
+	if (h->opt.metric != VEC_L2)
+		norm += 2.0 * params->scale * params->offset * sum + (double) params->offset * params->offset * dim;
 	params->sum = (float) sum;
 	if (h->opt.metric == VEC_COSINE)
 		params->norm = norm > 0 ? (float) (1 / sqrt(norm)) : 0;

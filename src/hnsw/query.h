@@ -18,16 +18,16 @@
 /* One block of memory, aligned; made once for a graph's dimensions. */
 typedef struct Query
 {
-	float	   *vec;			/* dim16 floats; of length 1 for cosine */
+	float	   *vec;			/* dim16 floats; of length 1 for cosine; beyond offset for L2 on codes */
 	int8_t	   *high;			/* dim64 bytes each: the query in two parts of 7 bits */
 	int8_t	   *low;
 
 	float		high_scale;		/* number = high_scale * high + low_scale * low + offset */
 	float		low_scale;
-	float		sum;			/* of the numbers */
-	float		norm;			/* squared */
+	float		sum;			/* of the numbers; L2 on codes: of what they are beyond offset */
+	float		norm;			/* squared, alike */
 	float		inv_norm;		/* cosine: what the row's own 1 / norm is multiplied with */
-	float		offset;			/* of a query made from codes */
+	float		offset;			/* of a query made from codes, or for L2 on codes */
 } Query;
 
 extern void query_init(const Hnsw *h, Query *query);

@@ -337,6 +337,57 @@ coarse_codes_hide_nothing(void **state)
 }
 
 /*
+ * Vectors far from zero, beside which their differences are small, are told apart by
+ * their codes as well as those around zero.
+ */
+static void
+far_from_zero_is_as_near(void **state)
+{
+	enum {MANY = 4000};
+	static const HnswCodes codes[] = {HNSW_CODES_INT8, HNSW_CODES_INT8_ONLY};
+	float	   *rows = clustered(5, MANY);
+	float	   *queries = clustered(1234, QUERIES);
+	float		before = 0;
+
+	(void) state;
+	for (int far = 0; far < 3; far++)
+	{
+		float		to = (float[]) {0, 1000, -3000}[far];
+
+		for (int i = 0; i < MANY * DIM; i++)
+			rows[i] += to - before;
+		for (int i = 0; i < QUERIES * DIM; i++)
+			queries[i] += to - before;
+		before = to;
+		for (int c = 0; c < 2; c++)
+		{
+			Hnsw	   *h = create(VEC_L2, codes[c]);
+			int			right = 0;
+
+			for (uint32_t i = 0; i < MANY; i++)
+				add(h, i, rows + (size_t) i * DIM);
+			link_all(h);
+			for (int q = 0; q < QUERIES; q++)
+			{
+				HnswHit		truth[K];
+				HnswHit		hits[K];
+
+				nearest(VEC_L2, rows, MANY, queries + q * DIM, NULL, K, truth);
+				assert_int_equal(search(h, queries + q * DIM, K, 100, hits), K);
+				for (int i = 0; i < K; i++)
+					for (int k = 0; k < K; k++)
+						right += hits[i].label == truth[k].label;
+			}
+			/* Codes alone order what lies closely together by what they stand for. */
+			assert_in_range(right, codes[c] == HNSW_CODES_INT8 ? QUERIES * K * 98 / 100 : QUERIES * K * 90 / 100, QUERIES * K);
+			hnsw_destroy(h);
+		}
+	}
+	free(queries);
+	free(rows);
+}
+
+/*
  * In tight groups far apart lists lose the last link to a node now and then; a
  * repair finds those and links them once more, while others die as well.
  */
@@ -548,6 +599,7 @@ main(void)
 		cmocka_unit_test(equal_codes_are_no_trap),
 		cmocka_unit_test(few_distances_are_enough),
 		cmocka_unit_test(coarse_codes_hide_nothing),
+		cmocka_unit_test(far_from_zero_is_as_near),
 		cmocka_unit_test(lost_nodes_are_linked_again),
 		cmocka_unit_test(a_new_crowd_among_the_dead),
 	};
