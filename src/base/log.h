@@ -7,6 +7,11 @@
  *	   2026-01-31T04:05:06.789Z INFO worker shard=7 term=4 became leader
  * and goes to standard error in one write.  Thread-safe.
  *
+ * Standard error may be a file on a disk that hangs, or a pipe that nobody reads: a
+ * daemon's work, and whoever watches it, must not stand there.  So a daemon has a thread
+ * that writes; lines wait for it, and what finds no room is counted, and told when there
+ * is room again.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef BASE_LOG_H
@@ -23,6 +28,15 @@ typedef enum LogLevel
 /* Name in every line, and the least level that is written. */
 extern void log_setup(const char *program, LogLevel least);
 extern int	log_level_parse(const char *name);	/* -1 = no such level */
+
+/* From now on a thread writes; once in a process. */
+extern void log_start(void);
+
+/* Lines before now are written, but it waits for so long at most; fine without a thread. */
+extern void log_flush(int ms);
+
+/* The end of the process, with the lines before it if they can be written in a second. */
+extern void log_exit(int status) __attribute__((noreturn));
 
 extern void log_write(LogLevel level, const char *fmt,...)
 			__attribute__((format(printf, 2, 3)));

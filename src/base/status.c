@@ -14,6 +14,10 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/log.h"
+
+#define LAST_MS 1000			/* for log lines before the end */
+
 const char *
 vt_status_words(VtStatus status)
 {
@@ -175,6 +179,7 @@ checked(void *p, size_t size)
 	{
 		if (out_of_memory)
 			out_of_memory(size);
+		log_flush(LAST_MS);
 		fprintf(stderr, "vectron: out of memory (%zu bytes)\n", size);
 		abort();
 	}
@@ -210,6 +215,7 @@ vt_strdup(const char *s)
 void
 vt_assert_fail(const char *what, const char *file, int line)
 {
+	log_flush(LAST_MS);
 	fprintf(stderr, "vectron: assertion failed: %s at %s:%d\n", what, file, line);
 	abort();
 }

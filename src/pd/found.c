@@ -132,7 +132,7 @@ keep_founders(Pd *pd, const Founders *founders)
 	if (store_write(pd->log, batch, true, &err) != VT_OK)
 	{
 		log_error("could not keep who founded the cluster: %s", vt_error_words(&err));
-		_Exit(70);
+		log_exit(70);
 	}
 	buf_free(&value);
 	store_batch_free(batch);
@@ -402,7 +402,7 @@ decide(Pd *pd, const Round *round, VtError *why)
 	if (make_group(pd, founders, &err) != VT_OK)
 	{
 		log_error("could not make the placement drivers' group: %s", vt_error_words(&err));
-		_Exit(70);
+		log_exit(70);
 	}
 	if (founders->n > 0)
 		log_info("driver=%" PRIu64 ": one of %u founders of the cluster", pd->id, founders->n);

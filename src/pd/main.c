@@ -16,6 +16,7 @@
 #include "window.h"
 
 #define PD_REPLICAS_MAX 5
+#define LAST_MS 1000			/* for log lines before the end */
 
 static Setting settings[] = {
 	{.name = "data", .help = "data directory"},
@@ -57,6 +58,7 @@ static int
 fail(const VtError *err)
 {
 	log_error("%s", vt_error_words(err));
+	log_flush(LAST_MS);
 	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
 }
 
@@ -101,6 +103,7 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 	log_setup("pd", (LogLevel) level);
+	log_start();
 	(void) daemon_raise_file_limit();
 
 	if (store_directory_open(get("data")->text, &directory, &err) != VT_OK)
@@ -157,5 +160,6 @@ main(int argc, char **argv)
 	store_close(log);
 	store_directory_close(&directory);
 	log_info("stopped");
+	log_flush(LAST_MS);
 	return 0;
 }

@@ -20,7 +20,7 @@ host_die(const char *doing, const VtError *err)
 {
 	log_error("could not %s: %s; stopping, since nothing may be acknowledged after this", doing,
 			  vt_error_words(err));
-	_exit(70);
+	log_exit(70);
 }
 
 static void *

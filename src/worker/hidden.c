@@ -43,7 +43,7 @@ write_or_die(Worker *worker, StoreBatch *batch)
 	if (store_write(worker->log, batch, true, &err) != VT_OK)
 	{
 		log_error("could not keep which shards are hidden: %s", vt_error_words(&err));
-		_Exit(70);
+		log_exit(70);
 	}
 	store_batch_free(batch);
 }

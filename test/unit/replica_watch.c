@@ -6,6 +6,8 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <fcntl.h>
+
 #include "replica_alone.h"
 
 static atomic_bool disk_hangs;
@@ -21,6 +23,7 @@ fdatasync(int fd)
 	return fsync(fd);
 }
 
+#define PATIENCE_S 120
 #define WATCH_MS 50				/* 30 such rounds without a sign are the end */
 
 typedef void (*Story) (Fixture *f, Replica *replica, Machine *m);
@@ -105,6 +108,33 @@ take_time(Fixture *f, Replica *replica, Machine *m)
 	stop(f);
 }
 
+/* The same where the log of the process hangs as well: it goes all the same. */
+static void
+write_where_the_log_hangs_too(Fixture *f, Replica *replica, Machine *m)
+{
+	char		rubbish[4096] = {0};
+	int			fds[2];
+
+	alarm(PATIENCE_S);
+	if (pipe(fds) < 0 || fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0)
+		_exit(1);
+	while (write(fds[1], rubbish, sizeof(rubbish)) > 0)
+		;
+	fcntl(fds[1], F_SETFL, 0);
+	dup2(fds[1], STDERR_FILENO);
+	log_start();
+	write_into_a_hanging_disk(f, replica, m);
+}
+
+static void
+a_log_that_hangs_stops_nobody(void **state)
+{
+	char		words[16384];
+
+	(void) state;
+	assert_int_equal(end_of(write_where_the_log_hangs_too, words, sizeof(words)), 70);
+}
+
 static void
 a_disk_that_does_not_answer(void **state)
 {
@@ -141,6 +171,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_disk_that_does_not_answer, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_log_that_hangs_stops_nobody, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_waits_while_the_disk_answers_goes_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_slow_goes_on, scratch_make, scratch_remove),
 	};

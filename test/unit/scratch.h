@@ -33,7 +33,7 @@ scratch_remove(void **state)
 }
 
 /* A path in it; the last four are kept. */
-static const char *
+static inline const char *
 scratch_path(const char *name)
 {
 	static char paths[4][192];
