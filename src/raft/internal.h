@@ -159,6 +159,7 @@ typedef struct Progress
 	bool		paused;			/* PROBE: one is out */
 	bool		poke;			/* send one empty APP although the window is full */
 	bool		beat;			/* a heartbeat is due */
+	bool		unfit;			/* to lead, by the caller's word */
 	Vote		vote;
 
 	/* SNAPSHOT */

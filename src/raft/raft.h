@@ -414,6 +414,13 @@ extern void raft_forget_leader(Raft *raft);
  */
 extern void raft_set_passive(Raft *raft, bool passive);
 
+/*
+ * A peer that is to be asked to lead only if no other voter can: its caller knows that it
+ * has no room, or nothing to serve from yet.  It is no less a voter.  Holds until it is
+ * taken back, or the peer is no member.
+ */
+extern void raft_set_unfit(Raft *raft, uint64_t id, bool unfit);
+
 /* Messages to that peer were dropped: go back to probing. */
 extern void raft_report_unreachable(Raft *raft, uint64_t id);
 

@@ -295,6 +295,15 @@ raft_set_passive(Raft *raft, bool passive)
 }
 
 void
+raft_set_unfit(Raft *raft, uint64_t id, bool unfit)
+{
+	Progress   *pr = raft_peer(raft, id);
+
+	if (pr)
+		pr->unfit = unfit;
+}
+
+void
 raft_forget_leader(Raft *raft)
 {
 	if (raft->role == RAFT_FOLLOWER)

@@ -83,7 +83,14 @@ raft_handle_timeout_now(Raft *raft)
 		raft_start_campaign(raft, false, true);
 }
 
-/* Follow, and ask the most advanced voter to take over: nobody waits for a timeout. */
+/* Who is fit comes first, then who has more. */
+static bool
+is_better_heir(const Progress *pr, const Progress *best)
+{
+	return best == NULL || (pr->unfit != best->unfit ? best->unfit : pr->match > best->match);
+}
+
+/* Follow, and ask the best voter to take over: nobody waits for a timeout. */
 static void
 leave_to_others(Raft *raft)
 {
@@ -93,8 +100,7 @@ leave_to_others(Raft *raft)
 	{
 		const Progress *pr = &raft->peers[i];
 
-		if (pr->id != raft->opt.id && raft_is_voter(raft, pr->id) && pr->active &&
-			(best == NULL || pr->match > best->match))
+		if (pr->id != raft->opt.id && raft_is_voter(raft, pr->id) && pr->active && is_better_heir(pr, best))
 			best = pr;
 	}
 	if (best != NULL)

@@ -11,7 +11,7 @@
  * is not to need a snapshot for that.
  *
  * All that ends at a bound for the whole host: when the logs of all groups are
- * larger, the fullest is cut at its checkpoint, whoever needs it, then the next.
+ * larger, the fullest ones are cut at their checkpoints, whoever needs them.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,8 @@
 
 #include "base/log.h"
 #include "private.h"
+
+#define CUTS 32					/* with one tick */
 
 /* -- On disk --------------------------------------------------------------- */
 
@@ -127,8 +129,10 @@ compact_count(Replica *replica)
 		raft_get_status(replica->raft, &status);
 	atomic_fetch_add(&host->log_bytes, status.log_bytes - replica->counted_log);
 	atomic_fetch_add(&host->resident_bytes, status.resident_bytes - replica->counted_resident);
+	atomic_fetch_add(&host->entries, status.last - status.base - replica->counted_entries);
 	replica->counted_log = status.log_bytes;
 	replica->counted_resident = status.resident_bytes;
+	replica->counted_entries = status.last - status.base;
 	if (!replica->gone && replica->log_bytes > host->options.checkpoint_bytes)
 		compact_ask(replica);
 }
@@ -144,32 +148,45 @@ compact_ask(Replica *replica)
 	io_checkpoint(replica);
 }
 
+/* The fullest of which something can go, and is not going already. */
+static Replica *
+find_fullest(ReplicaHost *host)
+{
+	Replica    *fullest = NULL;
+
+	for (Replica *r = host->replicas; r; r = r->next)
+		if (!r->checkpointing && r->install_seq == 0 && atomic_load(&r->applied) > r->stored_base &&
+			(!fullest || r->counted_log > fullest->counted_log))
+			fullest = r;
+	return fullest;
+}
+
 /*
- * The logs of all groups are too large: cut the fullest of which something can
- * go.  With each tick, until it is enough.
+ * The logs of all groups are too large: cut the fullest ones, as many as it takes, which
+ * may be hundreds.  With each tick anew, counting on what those bring that are at it.
  */
 void
 compact_bound(ReplicaHost *host)
 {
-	Replica    *fullest = NULL;
+	uint64_t	all = atomic_load(&host->log_bytes);
+	uint64_t	going = 0;
+	Replica    *fullest;
+	int			n = 0;
 
-	if (atomic_load(&host->log_bytes) <= host->options.log_bytes)
+	if (all <= host->options.log_bytes)
 		return;
 	for (Replica *r = host->replicas; r; r = r->next)
+		going += r->checkpointing ? r->counted_log : 0;
+	while (n < CUTS && all > going + host->options.log_bytes && (fullest = find_fullest(host)) != NULL)
 	{
-		if (r->checkpointing)
-			return;				/* wait for what that brings */
-		if (r->install_seq == 0 && atomic_load(&r->applied) > r->stored_base &&
-			(!fullest || r->counted_log > fullest->counted_log))
-			fullest = r;
+		fullest->cut = true;
+		going += fullest->counted_log;
+		compact_ask(fullest);
+		n++;
 	}
-	if (!fullest)
-		return;
-	log_info("group=%llu: its log is cut at its checkpoint, since those of all groups have %llu MiB",
-			 (unsigned long long) fullest->group,
-			 (unsigned long long) (atomic_load(&host->log_bytes) >> 20));
-	fullest->cut = true;
-	compact_ask(fullest);
+	if (n > 0)
+		log_info("the logs of %d groups are cut at their checkpoints, since those of all have %llu MiB", n,
+				 (unsigned long long) (all >> 20));
 }
 
 /* -- In memory ------------------------------------------------------------- */

@@ -392,6 +392,23 @@ errands_take(ErrandQueue *queue, const Replica *replica)
 	return taken;
 }
 
+void
+errands_interrupt(ReplicaHost *host, const Replica *replica)
+{
+	const ReplicaTransport *transport = &host->options.transport;
+	ErrandQueue *queue = &host->sends;
+	uint64_t	nodes[SENDERS] = {0};
+
+	pthread_mutex_lock(&queue->lock);
+	for (uint32_t i = 0; i < queue->nthreads; i++)
+		if (queue->threads[i].busy == replica)
+			nodes[i] = queue->threads[i].node;
+	pthread_mutex_unlock(&queue->lock);
+	for (uint32_t i = 0; i < SENDERS; i++)
+		if (nodes[i] != 0 && transport->interrupt)
+			transport->interrupt(transport->arg, nodes[i]);
+}
+
 static bool
 has_some(const ErrandQueue *queue, const Replica *replica)
 {

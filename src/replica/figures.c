@@ -36,6 +36,8 @@ replica_host_figures(ReplicaHost *host, ReplicaHostFigures *out)
 	out->resident_bytes = atomic_load(&host->resident_bytes);
 	out->inflight_bytes = atomic_load(&host->inflight_bytes);
 	out->inbox_bytes = atomic_load(&host->inbox_bytes);
+	out->memory_bytes = out->resident_bytes + atomic_load(&host->entries) * sizeof(RaftEntry) + out->inbox_bytes;
+	out->sending_bytes = atomic_load(&host->sending_bytes);
 	out->dropped = atomic_load(&host->dropped);
 	out->asleep = atomic_load(&host->asleep);
 	for (int i = 0; i < REPLICA_TICK_KINDS; i++)

@@ -220,6 +220,7 @@ group_handle(Replica *replica, Event *event)
 			break;
 		case EVENT_LOADED:
 			raft_set_passive(replica->raft, false);
+			room_loading(replica, false);
 			break;
 		case EVENT_CAMPAIGN:
 			(void) raft_campaign(replica->raft);

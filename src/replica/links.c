@@ -225,10 +225,27 @@ chunk_answer(void *arg, uint64_t node, WireChunkResult *result, VtError *err)
 	return status;
 }
 
+/* The connection goes, and the next chunk makes another. */
+static void
+interrupt_chunks(void *arg, uint64_t node)
+{
+	ReplicaLinks *links = (ReplicaLinks *) arg;
+	Peer	   *peer;
+
+	pthread_mutex_lock(&links->lock);
+	peer = find(links, node);
+	if (peer && peer->chunks)
+	{
+		peer->moved = true;
+		net_peer_abort(peer->chunks);
+	}
+	pthread_mutex_unlock(&links->lock);
+}
+
 ReplicaTransport
 replica_links_transport(ReplicaLinks *links)
 {
-	ReplicaTransport transport = {send_messages, send_chunk, chunk_answer, links};
+	ReplicaTransport transport = {send_messages, send_chunk, chunk_answer, links, interrupt_chunks};
 
 	return transport;
 }

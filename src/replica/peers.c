@@ -59,6 +59,7 @@ peers_add(ReplicaHost *host, Replica *replica)
 void
 peers_remove(ReplicaHost *host, Replica *replica)
 {
+	room_loading(replica, false);
 	for (Replica **p = &host->replicas; *p; p = &(*p)->next)
 		if (*p == replica)
 		{
@@ -289,16 +290,20 @@ replica_host_node_down(ReplicaHost *host, uint64_t node)
 	host_event(host, EVENT_NODE_DOWN, NULL, node);
 }
 
-/* How many voters come before this one when a leader is to be replaced. */
+/*
+ * How many voters come before this one when a leader is to be replaced: all, if there is
+ * no room for what would be written here.
+ */
 static uint32_t
 rank_of(const Replica *replica, uint64_t dead)
 {
 	const RaftConf *conf = raft_get_conf(replica->raft);
+	bool		is_short = atomic_load(&replica->host->is_short);
 	uint32_t	rank = 0;
 
 	for (uint32_t i = 0; i < conf->n; i++)
-		rank += conf->members[i].id < replica->id && conf->members[i].id != dead &&
-			(conf->members[i].roles & RAFT_VOTER) != 0;
+		rank += (conf->members[i].id < replica->id || (is_short && conf->members[i].id != replica->id)) &&
+			conf->members[i].id != dead && (conf->members[i].roles & RAFT_VOTER) != 0;
 	return rank;
 }
 

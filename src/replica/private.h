@@ -38,7 +38,7 @@ typedef enum EventKind
 	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
 	EVENT_TRANSFER,				/* number = replica */
 	EVENT_CAMPAIGN,
-	EVENT_CEASE,				/* no snapshot that waits is sent */
+	EVENT_CEASE,				/* no snapshot that was begun is sent to its end */
 	EVENT_ERRAND,				/* errand: it has come back */
 	EVENT_LOADED,				/* what was installed can be used */
 	EVENT_OPEN,
@@ -95,6 +95,7 @@ typedef struct Errand
 	bool		turn;			/* it is one of host->open */
 	int64_t		begun_us;		/* sending; 0: not yet */
 	uint64_t	bytes;			/* that left, also again */
+	uint32_t	ceased;			/* replica->ceased when it began */
 	void	   *stream;
 	struct Ahead *ahead;		/* reads it; NULL: not yet */
 	Buf			message;
@@ -200,6 +201,8 @@ typedef struct Sleeper
 	bool		counts;			/* it lived when the leader fell asleep */
 } Sleeper;
 
+#define LOADS 3					/* peers whose state is being replaced; more are not known */
+
 struct Replica
 {
 	ReplicaHost *host;
@@ -220,6 +223,7 @@ struct Replica
 	bool		cut;			/* whatever peers need: the host's logs are too large */
 	uint64_t	counted_log;	/* its share of host->log_bytes */
 	uint64_t	counted_resident;
+	uint64_t	counted_entries;
 	bool		dirty;			/* in host->dirty */
 	Replica    *dirty_next;
 	bool		gone;			/* being destroyed: nothing of it is written any more */
@@ -234,6 +238,16 @@ struct Replica
 		uint64_t	id;
 		uint64_t	node;
 	}			heard[RAFT_MAX_MEMBERS];	/* where replicas were heard from, latest first */
+	bool		loading;		/* a snapshot takes the place of its state: it cannot lead */
+	struct
+	{
+		uint64_t	id;			/* of a peer that says so of itself; 0: none */
+		uint32_t	heard;		/* tick */
+	}			loads[LOADS];
+	uint64_t	room_term;		/* a leader's: these two are of this term */
+	uint64_t	room_last[2];	/* entry of its log, when it was looked for room last and before; 0: not yet */
+	uint64_t	gave_to;		/* for want of room it was to hand its leadership over, to this peer */
+	uint32_t	gave_tick;		/* then */
 	uint32_t	heir_ticks;		/* its leader's store died: to campaign after so many; 0 = no */
 	uint32_t	heir_tries;
 	Waiter	   *asked;			/* reads the core has not answered, oldest first */
@@ -266,6 +280,7 @@ struct Replica
 	atomic_bool told_gone;
 	atomic_bool crowded;		/* a leader's: most voters have no room for new data */
 	atomic_bool cancelled;		/* being destroyed: errands end early */
+	atomic_uint ceased;			/* so often its state was wanted for itself: snapshots begun before end */
 
 	/* Protected by lock */
 	pthread_mutex_t lock;
@@ -341,6 +356,8 @@ struct ReplicaHost
 	atomic_uint_fast64_t asleep;	/* groups */
 	atomic_uint_fast64_t log_bytes; /* in the logs of all groups */
 	atomic_uint_fast64_t resident_bytes;	/* of them, in memory */
+	atomic_uint_fast64_t entries;	/* in all logs */
+	atomic_uint_fast64_t sending_bytes; /* pending chunks of all errands */
 	atomic_bool is_short;		/* this store has no room for new data */
 	HostCounts	counts;
 
@@ -368,6 +385,8 @@ struct ReplicaHost
 	uint32_t	ticks;
 	bool		said_short;		/* the others were told so */
 	bool		some_short;		/* a store was, when leaders were looked at last */
+	uint32_t	nloading;		/* replicas */
+	bool		some_load;		/* a peer of some replica's */
 	ShortNode  *short_nodes;
 	size_t		nshort;
 	uint64_t	far_number;		/* of the last question to a leader; 0: there was none */
@@ -499,6 +518,9 @@ extern void errand_free(Errand *errand);
 /* Take those of a replica's that nobody has begun out of a queue; a list. */
 extern Errand *errands_take(ErrandQueue *queue, const Replica *replica);
 
+/* Whoever waits for the answer to a chunk of this replica's waits no longer. */
+extern void errands_interrupt(ReplicaHost *host, const Replica *replica);
+
 /* No errand of this replica is waiting or being run when it returns. */
 extern void errands_cancel(Replica *replica);
 
@@ -521,6 +543,7 @@ extern void far_give_up(Replica *replica, VtStatus status);
 /* room.c, with the step lock held */
 extern void room_note(ReplicaHost *host, const Note *note, uint64_t node);
 extern void room_tick(ReplicaHost *host);
+extern void room_loading(Replica *replica, bool loading);
 
 /* compact.c, with the step lock held */
 #define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */

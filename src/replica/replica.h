@@ -113,6 +113,9 @@ typedef struct ReplicaTransport
 	VtStatus	(*chunk) (void *arg, uint64_t node, Bytes chunk, VtError *err);
 	VtStatus	(*answer) (void *arg, uint64_t node, WireChunkResult *result, VtError *err);
 	void	   *arg;
+
+	/* Who waits in one of these two fails soon.  From any thread, which may step; NULL: they never wait. */
+	void		(*interrupt) (void *arg, uint64_t node);
 } ReplicaTransport;
 
 /*
@@ -197,6 +200,8 @@ typedef struct ReplicaHostFigures
 	uint64_t	resident_bytes; /* of them, in memory */
 	uint64_t	inflight_bytes; /* proposals accepted and not applied */
 	uint64_t	inbox_bytes;	/* messages not yet stepped */
+	uint64_t	memory_bytes;	/* entries in memory, whether their payload is, and messages not stepped yet */
+	uint64_t	sending_bytes;	/* chunks of snapshots that are kept until they are acknowledged */
 	uint64_t	dropped;		/* frames from peers, for want of room */
 	uint64_t	asleep;			/* groups in which nothing happens: sleep.c */
 	uint64_t	ticks[REPLICA_TICK_KINDS];	/* so many that late, and no less */
@@ -394,7 +399,7 @@ extern void replica_host_set_short(ReplicaHost *host, bool is_short);
  */
 extern bool replica_is_crowded(const Replica *replica);
 
-/* Let go of the machine's state that is pinned for snapshots not yet being sent. */
+/* Let go of the machine's state that is pinned for snapshots: none that is under way is sent to its end. */
 extern void replica_cease_sending(Replica *replica);
 
 /* Ask for a checkpoint soon. */

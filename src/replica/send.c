@@ -73,6 +73,19 @@ send_open(Errand *errand)
 	}
 }
 
+/* The first n chunks that are pending are needed no more. */
+static void
+drop_pending(Errand *errand, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		atomic_fetch_sub(&errand->replica->host->sending_bytes, errand->pending[i].len);
+		buf_free(&errand->pending[i]);
+	}
+	errand->npending -= n;
+	memmove(errand->pending, errand->pending + n, sizeof(Buf) * errand->npending);
+}
+
 /* Its stream, if it is open, and what was read of it. */
 void
 send_close(Errand *errand)
@@ -82,9 +95,7 @@ send_close(Errand *errand)
 	if (errand->stream)
 		errand->replica->machine.snapshot_close(errand->stream);
 	errand->stream = NULL;
-	for (uint32_t i = 0; i < errand->npending; i++)
-		buf_free(&errand->pending[i]);
-	errand->npending = 0;
+	drop_pending(errand, errand->npending);
 }
 
 /* -- The window -------------------------------------------------------------- */
@@ -111,7 +122,8 @@ read_chunk(Errand *errand, VtError *err)
 	if (chunk.last)
 		chunk.message = buf_bytes(&errand->message);
 	memset(&errand->pending[errand->npending], 0, sizeof(Buf));
-	wire_chunk_put(&errand->pending[errand->npending++], &chunk);
+	wire_chunk_put(&errand->pending[errand->npending], &chunk);
+	atomic_fetch_add(&replica->host->sending_bytes, errand->pending[errand->npending++].len);
 	buf_free(&next.data);
 	return VT_OK;
 }
@@ -120,12 +132,7 @@ read_chunk(Errand *errand, VtError *err)
 static void
 acknowledge(Errand *errand, uint32_t next)
 {
-	uint32_t	n = next - errand->seq;
-
-	for (uint32_t i = 0; i < n; i++)
-		buf_free(&errand->pending[i]);
-	memmove(errand->pending, errand->pending + n, sizeof(Buf) * (errand->npending - n));
-	errand->npending -= n;
+	drop_pending(errand, next - errand->seq);
 	errand->seq = next;
 	errand->broken_us = 0;
 }
@@ -294,6 +301,13 @@ step(Errand *errand, bool *later, VtError *err)
 	return hear(errand, err);
 }
 
+/* The replica ends, or is to get another state, and who installs that waits for us. */
+static bool
+is_in_vain(const Errand *errand)
+{
+	return atomic_load(&errand->replica->cancelled) || atomic_load(&errand->replica->ceased) != errand->ceased;
+}
+
 /* False: not now, but at errand->not_before_us. */
 bool
 send_go_on(Errand *errand)
@@ -302,7 +316,7 @@ send_go_on(Errand *errand)
 	VtError		err = {0};
 
 	begin(errand);
-	while (!atomic_load(&errand->replica->cancelled))
+	while (!is_in_vain(errand))
 	{
 		Sent		sent = step(errand, &later, &err);
 
@@ -326,6 +340,6 @@ send_go_on(Errand *errand)
 		if (sent == SENT_NOT || later)
 			return false;
 	}
-	end(errand, false, &(VtError) {.code = VT_STOPPING, .msg = "this replica ends"});
+	end(errand, false, &(VtError) {.code = VT_STOPPING, .msg = "this replica ends, or gets another state"});
 	return true;
 }

@@ -133,6 +133,7 @@ snapshot_wanted(Replica *replica, uint64_t to)
 	errand = errand_new(replica, ERRAND_OPEN);
 	errand->to = to;
 	errand->node = node;
+	errand->ceased = atomic_load(&replica->ceased);
 	errand_put(&replica->host->sends, errand);
 }
 
@@ -364,12 +365,18 @@ snapshot_staged(Replica *replica, Bytes message, uint64_t stream)
 	}
 }
 
-/* Let go of the state that is pinned for snapshots nobody has begun to send. */
+/*
+ * Let go of the state that is pinned for snapshots: those that wait at once, one that is
+ * being sent as soon as its thread sees that.
+ */
 void
 snapshot_cease(Replica *replica)
 {
-	Errand	   *sends = errands_take(&replica->host->sends, replica);
+	Errand	   *sends;
 
+	atomic_fetch_add(&replica->ceased, 1);
+	sends = errands_take(&replica->host->sends, replica);
+	errands_interrupt(replica->host, replica);
 	while (sends)
 	{
 		Errand	   *send = sends;
@@ -390,6 +397,7 @@ snapshot_install(Replica *replica)
 {
 	Errand	   *errand = errand_new(replica, ERRAND_INSTALL);
 
+	room_loading(replica, true);
 	snapshot_cease(replica);
 	far_give_up(replica, VT_NOT_LEADER);
 	group_fail_waiters(replica, VT_NOT_LEADER, false);

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "replica_alone.h"
 
+#define MANY 300
+
 /* Write n commands of so many bytes. */
 static void
 fill(Replica *replica, uint32_t n, size_t size)
@@ -61,6 +63,49 @@ the_fullest_are_cut(void **state)
 	store_close(f.log);
 	for (int g = 0; g < 4; g++)
 		machine_free(m[g]);
+}
+
+/* None of hundreds has much: those with most go, as many as it takes, and soon. */
+static void
+many_small_logs(void **state)
+{
+	Fixture		f = {.options = {.log_bytes = 400000}};
+	ReplicaHostFigures figures;
+	static Machine *m[MANY];
+	uint64_t	lowest;
+	int64_t		begun;
+
+	(void) state;
+	start(&f);
+	for (uint64_t g = 0; g < MANY; g++)
+	{
+		Replica    *replica;
+
+		m[g] = machine_new(BASE);
+		found(&f, GROUP + g, REPLICA);
+		replica = open_group(&f, GROUP + g, REPLICA, m[g], BASE);
+		wait_until_serving(replica);
+		fill(replica, 1, g < 3 ? 100 : 6000);
+	}
+	begun = clock_now_us();
+	do
+	{
+		assert_true(clock_now_us() - begun < 60 * INT64_C(1000000));
+		usleep(1000);
+		replica_host_figures(f.host, &figures);
+	}
+	while (figures.log_bytes > f.options.log_bytes);
+	stop(&f);
+
+	/* Those with little were spared. */
+	assert_int_equal(store_open(scratch_path("log"), &(StoreOptions) {0}, &f.log, NULL), VT_OK);
+	for (uint64_t g = 0; g < MANY; g++)
+	{
+		if (g < 3)
+			assert_true(count_keys(f.log, 'L', GROUP + g, &lowest) >= 2);
+		machine_free(m[g]);
+	}
+	store_close(f.log);
 }
 
 /* A long replay needs no more memory than a short one. */
@@ -175,6 +220,7 @@ main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
 	const struct CMUnitTest tests[] = {
 		TEST(the_fullest_are_cut),
+		TEST(many_small_logs),
 		TEST(a_replay_within_bounds),
 		TEST(ticks_are_counted),
 		TEST(long_logs_go),

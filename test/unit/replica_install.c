@@ -114,6 +114,113 @@ votes_while_it_loads(void **state)
 	world_end();
 }
 
+static uint64_t
+term_now(void)
+{
+	ReplicaStatus status;
+
+	replica_status(nodes[await_leader()].replica, &status);
+	return status.term;
+}
+
+/* Give a node a snapshot of a newer term than any, as a leader would that nobody has heard of. */
+static void
+stage_newer(int number, uint64_t index, uint64_t term)
+{
+	RaftSnapshot snapshot;
+	RaftMessage message;
+	WireChunkResult result;
+	uint8_t		bytes[16];
+	uint8_t		encoded[4096];
+
+	memset(&snapshot, 0, sizeof(snapshot));
+	snapshot.index = index;
+	snapshot.term = term;
+	snapshot.conf = conf_of(3);
+	snapshot.id = 4712;
+	memset(&message, 0, sizeof(message));
+	message.type = RAFT_SNAP;
+	message.group = GROUP;
+	message.from = (uint64_t) (number % 3 + 1) * 10;
+	message.to = (uint64_t) number * 10;
+	message.term = term;
+	message.index = index;
+	message.log_term = term;
+	message.snapshot = &snapshot;
+	raft_message_encode(&message, encoded);
+	put_le64(bytes, index);
+	put_le64(bytes + 8, 1);
+	for (uint32_t i = 0; i < sizeof(bytes); i++)
+	{
+		WireChunk	chunk = {.group = GROUP, .to = message.to, .stream = snapshot.id, .seq = i};
+
+		chunk.data = bytes_of(bytes + i, 1);
+		chunk.last = i + 1 == sizeof(bytes);
+		if (chunk.last)
+			chunk.message = bytes_of(encoded, raft_message_size(&message));
+		replica_stage(nodes[number].replica, &chunk, &result);
+		assert_int_equal(result.status, VT_OK);
+	}
+}
+
+static bool
+sends(int number)
+{
+	ReplicaHost *host = nodes[number].host;
+	bool		busy = false;
+
+	pthread_mutex_lock(&host->sends.lock);
+	for (uint32_t i = 0; i < host->sends.nthreads; i++)
+		busy |= host->sends.threads[i].busy != NULL;
+	busy |= host->sends.first != NULL;
+	pthread_mutex_unlock(&host->sends.lock);
+	return busy;
+}
+
+/*
+ * Who sends a snapshot, to somebody who does not answer, and is to install one himself,
+ * does not wait for that: what is being sent pins the state that is to go.
+ */
+static void
+a_send_gives_way(void **state)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	last = 0;
+	Machine    *m;
+	int			away;
+	int			leader;
+
+	(void) state;
+	log_bound = 16384;
+	world_begin(3, 13);
+	away = leave_behind(&last);
+	leader = await_leader();
+	atomic_store(&net.hold_chunks, true);
+	node_start(away);
+	node_open(away, NULL);
+	while (atomic_load(&net.chunks) == 0)
+		pause_ms(1);
+	leader = await_leader();
+	m = &nodes[leader].machine;
+	stage_newer(leader, last + 1000, term_now() + 5);
+	while (m->installs == 0 || sends(leader))
+	{
+		if (clock_now_us() > until)
+			fail_msg("it is still being sent");
+		pause_ms(1);
+	}
+	assert_true(atomic_load(&net.interrupted) > 0);
+	atomic_store(&net.hold_chunks, false);
+	for (int i = 1; i <= 3; i++)
+		node_down(i);			/* what the others have is no longer of this world */
+	for (int i = 1; i <= 3; i++)
+	{
+		replica_host_stop(nodes[i].host);
+		store_close(nodes[i].log);
+	}
+	world_end();
+}
+
 static void
 await_checkpoint(int number, uint64_t index)
 {
@@ -130,15 +237,6 @@ await_checkpoint(int number, uint64_t index)
 		durable = m->durable;
 		pthread_mutex_unlock(&m->lock);
 	}
-}
-
-static uint64_t
-term_now(void)
-{
-	ReplicaStatus status;
-
-	replica_status(nodes[await_leader()].replica, &status);
-	return status.term;
 }
 
 /*
@@ -412,6 +510,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_staged_stays, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(votes_while_it_loads, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_send_gives_way, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_slow_snapshot_is_of_use, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_goes_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_that_never_comes, scratch_make, scratch_remove),

@@ -5,9 +5,10 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "../../src/replica/private.h"
 #include "replica_world.h"
 
-/* Whoever leads says so of the group, in the end. */
+/* Whoever leads says so of the group, in the end, while some is written. */
 static void
 await_crowded(bool crowded)
 {
@@ -21,6 +22,7 @@ await_crowded(bool crowded)
 			return;
 		if (clock_now_us() > until)
 			fail_msg("the group is %scrowded", crowded ? "not " : "");
+		(void) write_one(1);
 		pause_ms(20);
 	}
 }
@@ -29,7 +31,7 @@ await_crowded(bool crowded)
 static void
 stays(bool crowded)
 {
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 15; i++)
 	{
 		int			leader = await_leader();
 
@@ -64,18 +66,166 @@ most_have_no_room(void **state)
 	replica_host_set_short(nodes[others[0]].host, false);
 	await_crowded(false);
 
-	/* The leader's own counts, too. */
+	/* The leader's own counts, too, wherever it leads from then on. */
 	replica_host_set_short(nodes[leader].host, true);
 	await_crowded(true);
 
-	/* Who was short and has died says nothing any more. */
+	/* Who was short and has died says nothing any more, and holds nothing either. */
 	node_stop(others[1], false);
-	await_crowded(false);
+	for (int i = 0; i < 60; i++)
+	{
+		(void) write_one(4);
+		pause_ms(60);
+	}
+	stays(true);
 	node_start(others[1]);
 	node_open(others[1], NULL);
 	last = write_one(4);
 	await_agreement(last);
+	await_crowded(false);
 	world_end();
+}
+
+/* Of three one is lost and one is short: what is written would fill that one's disk. */
+static void
+one_is_lost_and_one_has_no_room(void **state)
+{
+	uint64_t	last;
+	int			leader;
+	int			lost;
+
+	(void) state;
+	world_begin(3, 83);
+	await_agreement(write_one(0));
+	leader = await_leader();
+	lost = leader % 3 + 1;
+	replica_host_set_short(nodes[lost % 3 + 1].host, true);
+	stays(false);
+	node_stop(lost, false);
+	await_crowded(true);
+	stays(true);
+
+	/* What makes room goes on, and all is well when it is back. */
+	last = write_one(5);
+	await_agreement(last);
+	node_start(lost);
+	node_open(lost, NULL);
+	await_crowded(false);
+	await_agreement(write_one(6));
+	world_end();
+}
+
+/* Somebody else leads, in the end. */
+static void
+await_other_leader(int than)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			leader;
+
+	while ((leader = leader_now()) == 0 || leader == than)
+	{
+		if (clock_now_us() > until)
+			fail_msg("node %d leads for ever", than);
+		pause_ms(5);
+	}
+}
+
+static void
+who_has_no_room_hands_over(void **state)
+{
+	ReplicaHostFigures figures = {0};
+	int			leader;
+
+	(void) state;
+	world_begin(3, 84);
+	await_agreement(write_one(0));
+	leader = await_leader();
+	replica_host_set_short(nodes[leader].host, true);
+	await_other_leader(leader);
+	for (int i = 0; i < 30; i++)
+	{
+		(void) write_one(2);
+		assert_int_not_equal(leader_now(), leader);
+		pause_ms(20);
+	}
+	assert_false(replica_is_crowded(nodes[await_leader()].replica));
+	replica_host_set_short(nodes[leader].host, false);
+
+	/* So does one whose group sleeps. */
+	leader = await_leader();
+	for (int i = 0; i < 2000 && figures.asleep == 0; i++)
+	{
+		pause_ms(20);
+		replica_host_figures(nodes[leader].host, &figures);
+	}
+	assert_int_equal(figures.asleep, 1);
+	replica_host_set_short(nodes[leader].host, true);
+	await_other_leader(leader);
+	await_agreement(write_one(3));
+
+	/* Where nobody has room somebody leads all the same. */
+	for (int i = 1; i <= 3; i++)
+		replica_host_set_short(nodes[i].host, true);
+	await_crowded(true);
+	leader = await_leader();
+	for (int i = 0; i < 20; i++)
+	{
+		(void) write_one(4);
+		assert_int_equal(await_leader(), leader);
+		pause_ms(20);
+	}
+	world_end();
+}
+
+/* One whose state is being replaced votes, and has all there is, but is not asked to lead. */
+static void
+who_loads_is_no_heir(void **state)
+{
+	bool		told = false;
+
+	(void) state;
+	for (uint64_t seed = 85; seed < 95 && !told; seed++)
+	{
+		uint64_t	last = 0;
+		uint64_t	asked = 0;
+		Machine    *m;
+		int			away;
+		int			leader;
+		int			other;
+
+		log_bound = 16384;
+		world_begin(3, seed);
+		away = leave_behind(&last);
+		m = &nodes[away].machine;
+		m->hold_load = true;
+		node_start(away);
+		node_open(away, NULL);
+		pthread_mutex_lock(&m->lock);
+		while (!m->loading)
+			pthread_cond_wait(&m->changed, &m->lock);
+		pthread_mutex_unlock(&m->lock);
+		for (int i = 0; i < 50; i++)
+		{
+			last = write_one(1);
+			pause_ms(20);
+		}
+		leader = await_leader();
+		other = 6 - leader - away;
+		replica_host_set_short(nodes[leader].host, true);
+		while (leader_now() == leader && asked == 0)
+			asked = *(volatile uint64_t *) &nodes[leader].replica->gave_to;
+		await_other_leader(leader);
+		assert_int_equal(await_leader(), other);
+		assert_int_equal(nodes[leader].replica->gave_to, (uint64_t) other * 10);
+		assert_true(asked == 0 || asked == (uint64_t) other * 10);
+		told = away < other;	/* else it would not have been asked first */
+		machine_go_on(m);
+		await_agreement(last);
+		world_end();
+		(void) scratch_remove(state);
+		assert_int_equal(scratch_make(state), 0);
+	}
+	assert_true(told);
 }
 
 /* What both must have, one alone can refuse. */
@@ -101,6 +251,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(most_have_no_room, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_of_two_has_no_room, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(one_is_lost_and_one_has_no_room, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(who_has_no_room_hands_over, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(who_loads_is_no_heir, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("replica_room", tests, NULL, NULL);

@@ -52,7 +52,8 @@ typedef struct Net
 	atomic_bool lose_questions; /* those of reads away from the leader, and answers */
 	bool		cut[NODES + 1][NODES + 1];
 	atomic_ullong chunks;
-	atomic_bool hold_chunks;	/* whoever sends one waits */
+	atomic_bool hold_chunks;	/* whoever sends one waits, until he is interrupted */
+	atomic_uint interrupted;	/* times */
 	atomic_ullong chunks_lost_after;	/* so many; 0 = none */
 	uint64_t	streams[16];	/* that were begun */
 	uint32_t	nstreams;
@@ -147,13 +148,16 @@ net_chunk(void *arg, uint64_t to, Bytes bytes, VtError *err)
 	Answers    *to_come = &answers[from->number][to];
 	WireChunkResult result = {0};
 	WireChunk	chunk;
+	unsigned	interrupted;
 	bool		there;
 
-	(void) err;
 	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
 	atomic_fetch_add(&net.chunks, 1);
-	while (atomic_load(&net.hold_chunks))
+	interrupted = atomic_load(&net.interrupted);
+	while (atomic_load(&net.hold_chunks) && atomic_load(&net.interrupted) == interrupted)
 		pause_ms(1);
+	if (atomic_load(&net.interrupted) != interrupted)
+		return vt_fail(err, VT_UNAVAILABLE, "interrupted");
 	note_stream(chunk.stream);
 	there = gets_through(from->number, to) &&
 		(atomic_load(&net.chunks_lost_after) == 0 ||
@@ -189,6 +193,14 @@ net_answer(void *arg, uint64_t to, WireChunkResult *result, VtError *err)
 	return VT_OK;
 }
 
+static void
+net_interrupt(void *arg, uint64_t to)
+{
+	(void) arg;
+	(void) to;
+	atomic_fetch_add(&net.interrupted, 1);
+}
+
 /* -- Nodes ----------------------------------------------------------------- */
 
 static RaftConf
@@ -211,7 +223,7 @@ node_start(int number)
 {
 	Node	   *node = &nodes[number];
 	ReplicaHostOptions options = {
-		.transport = {net_send, net_chunk, net_answer, node}, .node = (uint64_t) number, .checkpoint_bytes = checkpoint_bytes,
+		.transport = {net_send, net_chunk, net_answer, node, net_interrupt}, .node = (uint64_t) number, .checkpoint_bytes = checkpoint_bytes,
 		.log_bytes = log_bound, .snapshot_first_bytes = snapshot_first
 	};
 	char		name[16];
