@@ -60,14 +60,16 @@ BEGIN
 END
 $$;
 
--- The feature levels that members know, and the one that the cluster works at.
+-- The feature levels that members know, and the one that the cluster works at; what workers' memory goes for.
 CREATE OR REPLACE VIEW vectron.workers AS
 	SELECT w.store, w.endpoint, w.state, w.last_heartbeat_ms, w.shards, w.records, w.bytes,
-		   w.disk_free, w.memory, w.version, w.leaders, w.role, w.labels, w.level_low, w.level_high
+		   w.disk_free, w.memory, w.version, w.leaders, w.role, w.labels, w.level_low, w.level_high,
+		   w.memory_limit, w.memory_of
 	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'workers') AS
 		w(store numeric, endpoint text, state text, last_heartbeat_ms bigint, shards bigint,
 		  records bigint, bytes bigint, disk_free bigint, memory bigint, version text,
-		  leaders bigint, role text, labels text, level_low integer, level_high integer);
+		  leaders bigint, role text, labels text, level_low integer, level_high integer,
+		  memory_limit bigint, memory_of json);
 
 CREATE OR REPLACE VIEW vectron.pds AS
 	SELECT p.id, p.endpoint, p.role, p.state, p.match, p.level_low, p.level_high

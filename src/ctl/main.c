@@ -34,7 +34,7 @@ static const Column pd_columns[] = {
 
 static const Column worker_columns[] = {
 	{"store", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"last_heartbeat_ms", COLUMN_MS},
-	{"shards", COLUMN_TEXT}, {"leaders", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"memory", COLUMN_BYTES},
+	{"shards", COLUMN_TEXT}, {"leaders", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"memory", COLUMN_BYTES}, {"memory_limit", COLUMN_BYTES},
 	{"disk_free", COLUMN_BYTES}, {"role", COLUMN_TEXT}, {"labels", COLUMN_TEXT}, {"level_high", COLUMN_TEXT}, {"version", COLUMN_TEXT},
 	{"endpoint", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };

@@ -53,8 +53,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	h->level_factor = 1 / log((double) h->opt.m);
 	memory_lay_out(h);
 	h->nchunks_max = (uint32_t) (((uint64_t) h->opt.max_slots + h->mask) >> h->shift);
-	h->chunks = vt_alloc0(sizeof(*h->chunks) * h->nchunks_max);
-	h->vectors = vt_alloc0(sizeof(*h->vectors) * h->nchunks_max);
+	h->chunks = memory_table(sizeof(*h->chunks) * h->nchunks_max);
+	h->vectors = memory_table(sizeof(*h->vectors) * h->nchunks_max);
 	atomic_init(&h->entry, NO_ENTRY);
 	atomic_init(&h->sweep_best, NO_ENTRY);
 	for (int i = 0; i < INFLIGHT_PLACES; i++)
@@ -63,7 +63,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	pthread_mutex_init(&h->repair_lock, NULL);
 	atomic_init(&h->epoch, 1);
 	h->limit = NO_SLOT;
-	status = vectors_open(h, err);
+	status = h->chunks && h->vectors ? vectors_open(h, err) :
+		vt_fail(err, VT_NOMEM, "could not map the tables of a graph");
 	h->opt.vectors = NULL;		/* the caller's, for this call */
 	if (status == VT_OK)
 		*out = h;
@@ -90,8 +91,8 @@ hnsw_destroy(Hnsw *h)
 	connect_end(h);
 	graph_account(h, -atomic_load(&h->bytes));
 	epoch_destroy(h);
-	free(h->chunks);
-	free(h->vectors);
+	memory_table_free(h->chunks, sizeof(*h->chunks) * h->nchunks_max);
+	memory_table_free(h->vectors, sizeof(*h->vectors) * h->nchunks_max);
 	free(h->free.slots);
 	free(h->limbo);
 	free(h->died.slots);

@@ -429,6 +429,8 @@ extern void vectors_give_back(Hnsw *h, uint32_t from);
 
 /* Where the sections of a chunk lie. */
 extern void memory_lay_out(Hnsw *h);
+extern void *memory_table(size_t size);
+extern void memory_table_free(void *table, size_t size);
 
 /* Memory for the slots up to n, of which `used` have theirs. */
 extern VtStatus memory_make_room(Hnsw *h, uint32_t used, uint32_t n, VtError *err);

@@ -131,6 +131,26 @@ map_chunk(size_t size)
 	return p + skip;
 }
 
+/*
+ * Zeros, of which those pages take memory that are written to: tables for the largest graph
+ * that may be are hundreds of kB, and most graphs need the beginning.  (calloc() clears what
+ * it has used before.)  NULL: there is none.
+ */
+void *
+memory_table(size_t size)
+{
+	void	   *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void
+memory_table_free(void *table, size_t size)
+{
+	if (table)
+		munmap(table, size);
+}
+
 /* Memory in use moves to huge pages, if the system can do that now. */
 static void
 make_huge(uint8_t *part, size_t size)
@@ -255,7 +275,7 @@ memory_give_back(Hnsw *h, uint32_t from, uint32_t to)
 void
 memory_close(Hnsw *h)
 {
-	for (uint32_t i = 0; i < h->nchunks_max && atomic_load(&h->chunks[i]); i++)
+	for (uint32_t i = 0; h->chunks && i < h->nchunks_max && atomic_load(&h->chunks[i]); i++)
 		munmap(atomic_load(&h->chunks[i]), h->chunk_size);
 	vectors_close(h);
 }

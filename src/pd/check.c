@@ -34,6 +34,8 @@
 
 /* -- What stores say --------------------------------------------------------- */
 
+const char *const memory_kind_names[MEMORY_KINDS] = {"records", "shards", "tables", "log", "scans", "snapshots", "requests"};
+
 void
 facts_take(Beat *beat, json_t *body)
 {
@@ -42,10 +44,22 @@ facts_take(Beat *beat, json_t *body)
 
 	memset(facts, 0, sizeof(*facts));
 	get_u64(body, "memory_limit", &facts->memory_limit);
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+		get_u64(json_object_get(body, "memory_of"), memory_kind_names[kind], &facts->memory_of[kind]);
 	facts->disk_full = json_is_true(json_object_get(body, "disk_full"));
 	if (get_int(body, "wall_us", 0, INT64_MAX, &wall))
 		facts->clock_ahead_us = wall - clock_wall_us();
 	get_int(body, "certificate_until", 0, INT64_MAX, &facts->cert_until);
+}
+
+json_t *
+facts_memory(const StoreFacts *facts)
+{
+	json_t	   *row = json_object();
+
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+		json_object_set_new(row, memory_kind_names[kind], json_u64(facts->memory_of[kind]));
+	return row;
 }
 
 /* -- Findings ---------------------------------------------------------------- */
@@ -298,12 +312,12 @@ look_at_room(Findings *f, const Beat *beat)
 	if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit)
 	{
 		advise(f, "raise --memory-limit, or add workers");
-		found(f, CRITICAL, "memory_full", "its records take %" PRIu64 " MiB, which is all that it may use: new data is refused", beat->memory >> 20);
+		found(f, CRITICAL, "memory_full", "it uses %" PRIu64 " MiB of memory, which is all that it may: new data is refused", beat->memory >> 20);
 	}
 	else if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit / 10 * 9)
 	{
 		advise(f, "raise --memory-limit, or add workers");
-		found(f, WARNING, "memory_short", "its records take %" PRIu64 " of the %" PRIu64 " MiB that it may use",
+		found(f, WARNING, "memory_short", "it uses %" PRIu64 " of the %" PRIu64 " MiB of memory that it may",
 			  beat->memory >> 20, beat->facts.memory_limit >> 20);
 	}
 }

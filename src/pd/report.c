@@ -162,6 +162,9 @@ op_workers(Pd *pd, Question *q)
 		json_object_set_new(row, "bytes", json_u64(bytes));
 		json_object_set_new(row, "disk_free", json_u64(beat ? beat->disk_free : 0));
 		json_object_set_new(row, "memory", json_u64(beat ? beat->memory : 0));
+		json_object_set_new(row, "memory_limit", json_u64(beat ? beat->facts.memory_limit : 0));
+		if (beat)
+			json_object_set_new(row, "memory_of", facts_memory(&beat->facts));
 		json_object_set_new(row, "version", json_string(beat ? beat->version : ""));
 		level_show_store(pd, store->id, row);
 		json_array_append_new(list, row);

@@ -154,10 +154,15 @@ typedef struct Damaged
 	uint64_t	replica;
 } Damaged;
 
+/* What a worker's memory goes for, by name; as the workers say. */
+#define MEMORY_KINDS 7
+extern const char *const memory_kind_names[MEMORY_KINDS];
+
 /* What a store says of itself that only people want to know (check.c). */
 typedef struct StoreFacts
 {
 	uint64_t	memory_limit;	/* 0 = none */
+	uint64_t	memory_of[MEMORY_KINDS];
 	bool		disk_full;		/* it refuses new data */
 	int64_t		clock_ahead_us; /* of ours, and what the heartbeat took */
 	int64_t		cert_until;		/* seconds since 1970; 0 = it has none */
@@ -669,6 +674,7 @@ extern void verify_tell(Pd *pd, const Beat *beat, json_t *tasks);
 
 /* check.c */
 extern void facts_take(Beat *beat, json_t *body);
+extern json_t *facts_memory(const StoreFacts *facts);
 extern void op_check(Pd *pd, Question *q);
 extern json_t *json_findings(Pd *pd, const Question *q);	/* NULL = whoever may see everything */
 

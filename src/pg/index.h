@@ -253,6 +253,7 @@ extern char *vectron_tls_ca_file;
 extern char *vectron_tls_cert_file;
 extern char *vectron_tls_key_file;
 extern char *vectron_embedded_directory;
+extern int	vectron_embedded_memory_limit;	/* MiB; -1 = a share of the machine's */
 extern char *vectron_expose_pd;
 extern char *vectron_expose_worker;
 extern char *vectron_expose_certificates;

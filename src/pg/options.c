@@ -20,6 +20,7 @@ char	   *vectron_tls_ca_file;
 char	   *vectron_tls_cert_file;
 char	   *vectron_tls_key_file;
 char	   *vectron_embedded_directory;
+int			vectron_embedded_memory_limit;
 char	   *vectron_expose_pd;
 char	   *vectron_expose_worker;
 char	   *vectron_expose_certificates;
@@ -109,6 +110,11 @@ options_setup(void)
 							   &vectron_embedded_directory, "",
 							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("vectron.embedded_memory_limit",
+							"Memory of the embedded worker above which new data is refused.",
+							"-1: 40 % of the memory of the machine or cgroup; 0: no limit. At a reload the worker is started anew.",
+							&vectron_embedded_memory_limit, -1, -1, INT_MAX / 1024, PGC_SIGHUP,
+							GUC_UNIT_MB | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("vectron.expose_pd",
 							   "Where the embedded placement driver also listens, for other machines.",
 							   "tcp://address:port; see vectronctl expose. At a reload the daemon is started anew.",

@@ -59,7 +59,8 @@ PGDLLEXPORT void vectron_supervisor_main(Datum arg);
 #define BACKOFF_MAX_MS 30000
 #define DEATH_FD 3				/* where a daemon finds the pipe */
 #define ARGUMENTS_FIXED 9		/* that are the same as long as the server runs */
-#define ARGUMENTS_MAX (ARGUMENTS_FIXED + EXPOSED_OPTIONS + 1)
+#define ARGUMENTS_MAX (ARGUMENTS_FIXED + 2 + EXPOSED_OPTIONS + 1)
+#define MEMORY_SHARE "40"		/* percent of the machine's: PostgreSQL needs some, too */
 #define COMMAND_MAX 16384
 
 typedef struct Daemon
@@ -248,6 +249,13 @@ daemon_command(const Daemon *daemon, char *argv[ARGUMENTS_MAX])
 		argv[n++] = pstrdup(cluster_endpoint(1));
 	}
 	Assert(n == ARGUMENTS_FIXED);
+	if (daemon->socket == 2)
+	{
+		bool		own = vectron_embedded_memory_limit >= 0;
+
+		argv[n++] = own ? "--memory-limit" : "--memory-share";
+		argv[n++] = own ? psprintf("%d", vectron_embedded_memory_limit) : MEMORY_SHARE;
+	}
 	n += exposed_options(daemon->name, argv + n);
 	argv[n] = NULL;
 }

@@ -8,6 +8,12 @@
  * skips damaged log records silently.  Compression is off: vectors do not
  * compress and log entries are short-lived.
  *
+ * All stores share one block cache, of no size: what lies in a mapped table uncompressed
+ * LevelDB never puts there, and a cache of 8 MiB for each of thousands of stores is what
+ * it would make by itself (docs/decisions/0013).  So what a store has in memory is its
+ * memtables, and LevelDB can say how large these are.  It is asked while something may
+ * have changed, since there are thousands that rest.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/breaks.h"
@@ -27,8 +33,18 @@ struct Store
 	leveldb_writeoptions_t *plain;
 	leveldb_writeoptions_t *synced;
 	atomic_bool failed;
+	atomic_uint looks;			/* so many more until memory can be believed to stay */
+	atomic_uint_fast64_t memory;
+	Store	   *next;			/* among all that are open; all_lock */
 	char	   *path;
 };
+
+/* A memtable that is full is written out after the last write to it. */
+#define LOOKS 20
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static Store *all;
+static leveldb_cache_t *no_cache;	/* all_lock */
 
 struct StoreBatch
 {
@@ -78,6 +94,69 @@ fail(VtError *err, const Store *store, const char *doing, char *words)
 	return status;
 }
 
+/* What all stores share; never freed. */
+static leveldb_cache_t *
+shared_cache(void)
+{
+	leveldb_cache_t *cache;
+
+	pthread_mutex_lock(&all_lock);
+	if (!no_cache)
+		no_cache = leveldb_cache_create_lru(0);
+	cache = no_cache;
+	pthread_mutex_unlock(&all_lock);
+	return cache;
+}
+
+static void
+enlist(Store *store)
+{
+	pthread_mutex_lock(&all_lock);
+	store->next = all;
+	all = store;
+	pthread_mutex_unlock(&all_lock);
+}
+
+static void
+delist(Store *store)
+{
+	pthread_mutex_lock(&all_lock);
+	for (Store **p = &all; *p; p = &(*p)->next)
+		if (*p == store)
+		{
+			*p = store->next;
+			break;
+		}
+	pthread_mutex_unlock(&all_lock);
+}
+
+uint64_t
+store_memory(Store *store)
+{
+	char	   *words;
+
+	if (atomic_load(&store->looks) == 0)
+		return atomic_load(&store->memory);
+	atomic_fetch_sub(&store->looks, 1);
+	words = leveldb_property_value(store->db, "leveldb.approximate-memory-usage");
+	if (words)
+		atomic_store(&store->memory, strtoull(words, NULL, 10));
+	leveldb_free(words);
+	return atomic_load(&store->memory);
+}
+
+uint64_t
+store_memory_all(void)
+{
+	uint64_t	sum = 0;
+
+	pthread_mutex_lock(&all_lock);
+	for (Store *store = all; store; store = store->next)
+		sum += store_memory(store);
+	pthread_mutex_unlock(&all_lock);
+	return sum;
+}
+
 VtStatus
 store_open(const char *path, const StoreOptions *options, Store **out, VtError *err)
 {
@@ -90,6 +169,7 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	leveldb_options_set_paranoid_checks(store->options, !options->replayed);
 	leveldb_options_set_compression(store->options, leveldb_no_compression);
 	leveldb_options_set_max_open_files(store->options, 256);
+	leveldb_options_set_cache(store->options, shared_cache());
 	leveldb_options_set_write_buffer_size(store->options, options->write_buffer ?
 										  options->write_buffer : 32 << 20);
 	store->read = leveldb_readoptions_create();
@@ -105,6 +185,8 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 		store_close(store);
 		return status;
 	}
+	atomic_store(&store->looks, LOOKS);
+	enlist(store);
 	*out = store;
 	return VT_OK;
 }
@@ -114,6 +196,7 @@ store_close(Store *store)
 {
 	if (!store)
 		return;
+	delist(store);
 	if (store->db)
 		leveldb_close(store->db);
 	leveldb_writeoptions_destroy(store->synced);
@@ -253,6 +336,7 @@ store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 
 	if (store_failed(store))
 		return vt_fail(err, VT_IO, "\"%s\" has failed before and takes no more writes", store->path);
+	atomic_store_explicit(&store->looks, LOOKS, memory_order_relaxed);
 	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
 	if (!words)
 		return VT_OK;
@@ -278,6 +362,7 @@ store_flush(Store *store, VtError *err)
 	 * the memtable, waits for it, and syncs table and manifest.
 	 */
 	leveldb_compact_range(store->db, beyond, 2, beyond, 2);
+	atomic_store(&store->looks, LOOKS);
 	return VT_OK;
 }
 

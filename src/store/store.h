@@ -30,7 +30,7 @@ typedef struct StoreIter StoreIter;
 
 typedef struct StoreOptions
 {
-	size_t		write_buffer;	/* bytes; 0 = 32 MiB */
+	size_t		write_buffer;	/* bytes of a memtable at most; 0 = 32 MiB.  Of two, while one is written out */
 	bool		must_exist;		/* else created when absent */
 
 	/*
@@ -54,6 +54,14 @@ extern void store_close(Store *store);	/* NULL is fine */
 extern VtStatus store_destroy(const char *path, VtError *err);
 
 extern bool store_failed(const Store *store);
+
+/*
+ * What it has in memory that is not in its tables yet, as of about now: its memtables.
+ * They begin with 4 KiB; store_flush() empties them.  Of all stores that are open in
+ * this process, too.
+ */
+extern uint64_t store_memory(Store *store);
+extern uint64_t store_memory_all(void);
 
 /* Replace *value's content.  VT_NOT_FOUND is no error text. */
 extern VtStatus store_get(Store *store, Bytes key, Buf *value, VtError *err);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * house.c
- *	  The housekeeping thread: registration, heartbeats, tasks, admission
- *	  figures, leases that have expired.
+ *	  The housekeeping thread: registration, heartbeats, tasks, looking at room,
+ *	  leases that have expired.
  *
  * A heartbeat is a long poll: PD answers at once when there is something to
  * do, else after a while, so that a new shard is made without delay.
@@ -27,33 +27,6 @@
 #define DENIED_MS 6400			/* at most: PD does not know us, or has forgotten us */
 #define ASK_AGAIN_US (60 * INT64_C(1000000))	/* for a comparison that has not come */
 #define SETTLE_MS 20			/* between heartbeats while a shard has no leader */
-
-void
-worker_look(Worker *worker)
-{
-	struct statvfs disk;
-	uint64_t	memory = 0;
-	bool		low;
-
-	atomic_store(&worker->admitted, 0);
-	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s; s = s->next)
-	{
-		memory += shard_figures(s).bytes;
-		atomic_store(&s->disk_low, atomic_load(&worker->disk_low));
-	}
-	pthread_mutex_unlock(&worker->lock);
-	atomic_store(&worker->memory, memory);
-	if (statvfs(worker->options.data, &disk) == 0)
-	{
-		atomic_store(&worker->stats.disk_free, (uint64_t) disk.f_bavail * disk.f_frsize);
-		low = atomic_load(&worker->stats.disk_free) < worker->options.disk_reserve;
-		if (atomic_exchange(&worker->disk_low, low) != low)
-			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
-	}
-	replica_host_set_short(worker->host, atomic_load(&worker->disk_low) ||
-						   (worker->options.memory_limit && memory > worker->options.memory_limit));
-}
 
 static void
 look_around(Worker *worker)
@@ -85,7 +58,7 @@ keep_identity(Worker *worker)
 	if (store_write(worker->log, batch, true, &err) != VT_OK)
 	{
 		log_error("could not keep the worker's identity: %s", vt_error_words(&err));
-		_Exit(70);
+		log_exit(70);
 	}
 	buf_free(&value);
 	store_batch_free(batch);
@@ -111,7 +84,7 @@ take_level(Worker *worker, json_t *answer)
 	if (store_write(worker->log, batch, true, &err) != VT_OK)
 	{
 		log_error("could not keep the cluster's feature level: %s", vt_error_words(&err));
-		_Exit(70);
+		log_exit(70);
 	}
 	buf_free(&value);
 	store_batch_free(batch);
@@ -264,6 +237,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
 	json_object_set_new(question, "disk_short", json_boolean(disk_free < 2 * worker->options.disk_reserve));
 	json_object_set_new(question, "disk_full", json_boolean(atomic_load(&worker->disk_low)));
+	json_object_set_new(question, "memory_of", status_memory(worker));
 	json_object_set_new(question, "memory_limit", status_u64(worker->options.memory_limit));
 	json_object_set_new(question, "wall_us", json_integer(clock_wall_us()));
 	if (worker->options.tls)
@@ -361,7 +335,7 @@ stop_if_refused(VtStatus status)
 	if (status != VT_GONE && status != VT_VERSION)
 		return;
 	log_error("the placement driver has %s: it stops", status == VT_GONE ? "given this worker's data directory up" : "refused this worker's release");
-	_Exit(WORKER_GIVEN_UP);
+	log_exit(WORKER_GIVEN_UP);
 }
 
 void *

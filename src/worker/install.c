@@ -104,13 +104,14 @@ static void
 let_go(Shard *shard)
 {
 	Records    *records = shard->records;
+	Store	   *rows = shard->rows;
 
 	pthread_mutex_lock(&shard->content_lock);
 	shard->records = NULL;
+	shard->rows = NULL;
 	pthread_mutex_unlock(&shard->content_lock);
 	records_free(records);
-	store_close(shard->rows);
-	shard->rows = NULL;
+	store_close(rows);
 	free(shard->raises);
 	shard->raises = NULL;
 	shard->nraises = 0;
@@ -211,8 +212,12 @@ shard_load_installed(void *state, uint64_t index, VtError *err)
 {
 	Shard	   *shard = (Shard *) state;
 	uint64_t	stands;
-	VtStatus	status = shard_open_rows(shard->directory, shard->desc.shard, &shard->rows, err);
+	Store	   *rows = NULL;
+	VtStatus	status = shard_open_rows(shard->directory, shard->desc.shard, &rows, err);
 
+	pthread_mutex_lock(&shard->content_lock);
+	shard->rows = rows;
+	pthread_mutex_unlock(&shard->content_lock);
 	if (status == VT_OK)
 		status = shard_load(shard, &stands, err);
 	if (status == VT_OK && stands != index)

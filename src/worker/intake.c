@@ -10,14 +10,21 @@
  * What waits is bounded.  A chunk that finds no room is emptied and keeps its place,
  * so that its refusal comes in its turn, too.
  *
+ * And so are the snapshots that come in at a time: each is a database with a memtable
+ * and files beside those in use, and after a zone has come back every worker may have
+ * one to send.  Those beyond are answered BUSY; their senders ask again, and the first to
+ * find a free place has it.  A sender that has died leaves its place after a while.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "private.h"
 
 #define INTAKE_BYTES (64u << 20)
+#define SILENT_US (10 * INT64_C(1000000))	/* a sender asks again ten times in a second */
 
 struct Intake
 {
@@ -28,7 +35,60 @@ struct Intake
 	RequestQueue queue;
 	size_t		bytes;			/* in the queue */
 	bool		stopping;
+	Incoming	incoming[INCOMING_MAX]; /* the thread's */
 };
+
+bool
+incoming_take(Incoming *incoming, uint64_t shard, uint64_t stream, int64_t now_us, uint64_t *evicted)
+{
+	Incoming   *place = incoming;
+
+	*evicted = 0;
+	for (Incoming *i = incoming; i < incoming + INCOMING_MAX; i++)
+	{
+		if (i->shard == shard)
+		{
+			place = i;			/* another stream of its takes the first one's place */
+			break;
+		}
+		if (i->heard_us < place->heard_us)
+			place = i;
+	}
+	if (place->shard != 0 && place->shard != shard)
+	{
+		if (now_us - place->heard_us < SILENT_US)
+			return false;
+		*evicted = place->shard;
+	}
+	*place = (Incoming) {shard, stream, now_us};
+	return true;
+}
+
+void
+incoming_end(Incoming *incoming, uint64_t shard)
+{
+	for (Incoming *i = incoming; i < incoming + INCOMING_MAX; i++)
+		if (i->shard == shard)
+			memset(i, 0, sizeof(*i));
+}
+
+/* VT_BUSY: there are as many as may be. */
+static VtStatus
+let_in(Worker *worker, const WireChunk *chunk)
+{
+	uint64_t	evicted;
+	Shard	   *silent;
+
+	if (!incoming_take(worker->intake->incoming, chunk->group, chunk->stream, clock_now_us(), &evicted))
+		return VT_BUSY;
+	silent = evicted ? worker_find_shard(worker, evicted) : NULL;
+	if (silent)
+	{
+		replica_unstage(silent->replica);
+		shard_release(silent);
+	}
+	return VT_OK;
+}
 
 static void
 answer(Request *request, const WireChunkResult *result)
@@ -59,7 +119,13 @@ serve_chunk(Worker *worker, Request *request)
 		replica_unstage(shard->replica);
 	}
 	if (result.status == VT_OK)
+		result.status = let_in(worker, &chunk);
+	if (result.status == VT_OK)
+	{
 		replica_stage(shard->replica, &chunk, &result);
+		if (result.status != VT_BUSY && (result.status != VT_OK || chunk.last))
+			incoming_end(worker->intake->incoming, chunk.group);
+	}
 	if (shard)
 		shard_release(shard);
 	answer(request, &result);
@@ -84,6 +150,17 @@ intake_put(Intake *intake, Request *request)
 	pthread_mutex_unlock(&intake->lock);
 	if (!taken)
 		answer(request, &stopping);
+}
+
+size_t
+intake_bytes(Intake *intake)
+{
+	size_t		bytes;
+
+	pthread_mutex_lock(&intake->lock);
+	bytes = intake->bytes;
+	pthread_mutex_unlock(&intake->lock);
+	return bytes;
 }
 
 static void *

@@ -4,8 +4,9 @@
  *	  Scans and listings that a client will come back to.
  *
  * A lease belongs to one connection and goes with it, or when the request that
- * used it last is cancelled, or after a minute without use.  A client whose lease is gone starts again with what it has
- * already returned excluded, so nothing is lost with it.
+ * used it last is cancelled, or after a minute without use, or when there are too many,
+ * by number or by memory, and it was used longest ago.  A client whose lease is gone
+ * starts again with what it has already returned excluded, so nothing is lost with it.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,17 +27,73 @@ lease_free(Lease *lease)
 	free(lease);
 }
 
-/* Take it out of the table; under the lock. */
+/* Take it out of the table, where *place is; under the lock. */
+static Lease *
+unlink_at(Worker *worker, Lease **place)
+{
+	Lease	   *lease = *place;
+
+	*place = lease->next;
+	worker->nleases--;
+	worker->lease_bytes -= lease->bytes;
+	return lease;
+}
+
 static void
-unlink_lease(Worker *worker, Lease *lease)
+unlink_lease(Worker *worker, const Lease *lease)
 {
 	for (Lease **p = &worker->leases; *p; p = &(*p)->next)
 		if (*p == lease)
 		{
-			*p = lease->next;
-			worker->nleases--;
+			unlink_at(worker, p);
 			return;
 		}
+}
+
+/* It ends, but is freed by the house thread; under the lock. */
+static void
+condemn_at(Worker *worker, Lease **place)
+{
+	Lease	   *lease = unlink_at(worker, place);
+
+	lease->next = worker->dead_leases;
+	worker->dead_leases = lease;
+}
+
+/* Take out of the table what was used longest ago, as long as there is too much; a list. */
+static Lease *
+unlink_surplus(Worker *worker)
+{
+	uint64_t	most = worker_memory_bounds(worker->options.memory_limit).scans;
+	Lease	   *surplus = NULL;
+
+	while (worker->nleases > LEASES_MAX || worker->lease_bytes > most)
+	{
+		Lease	  **oldest = NULL;
+		Lease	   *lease;
+
+		for (Lease **p = &worker->leases; *p; p = &(*p)->next)
+			if (!(*p)->busy && (!oldest || (*p)->used_us < (*oldest)->used_us))
+				oldest = p;
+		if (!oldest)
+			break;
+		lease = unlink_at(worker, oldest);
+		lease->next = surplus;
+		surplus = lease;
+	}
+	return surplus;
+}
+
+static void
+free_list(Lease *leases)
+{
+	while (leases)
+	{
+		Lease	   *lease = leases;
+
+		leases = lease->next;
+		lease_free(lease);
+	}
 }
 
 /* A new lease on the request's shard, which the caller works with. */
@@ -45,7 +102,7 @@ lease_new(const Request *request)
 {
 	Worker	   *worker = request->worker;
 	Lease	   *lease = vt_alloc0(sizeof(Lease));
-	Lease	   *oldest = NULL;
+	Lease	   *surplus;
 
 	atomic_fetch_add(&request->shard->users, 1);
 	lease->conn = net_conn_id(request->conn);
@@ -55,20 +112,12 @@ lease_new(const Request *request)
 	lease->used_us = clock_now_us();
 	pthread_mutex_lock(&worker->lock);
 	lease->id = ++worker->lease_ids;
-	if (worker->nleases >= LEASES_MAX)
-	{
-		for (Lease *l = worker->leases; l; l = l->next)
-			if (!l->busy && (!oldest || l->used_us < oldest->used_us))
-				oldest = l;
-		if (oldest)
-			unlink_lease(worker, oldest);
-	}
 	lease->next = worker->leases;
 	worker->leases = lease;
 	worker->nleases++;
+	surplus = unlink_surplus(worker);
 	pthread_mutex_unlock(&worker->lock);
-	if (oldest)
-		lease_free(oldest);
+	free_list(surplus);
 	return lease;
 }
 
@@ -96,17 +145,24 @@ lease_take(const Request *request, uint64_t id)
 void
 lease_put_back(Worker *worker, Lease *lease, bool keep)
 {
+	size_t		bytes = keep && lease->scan ? record_scan_bytes(lease->scan) : 0;
+	Lease	   *surplus = NULL;
 	bool		gone;
 
 	pthread_mutex_lock(&worker->lock);
 	lease->busy = false;
 	lease->used_us = clock_now_us();
+	worker->lease_bytes += bytes - lease->bytes;
+	lease->bytes = bytes;
 	gone = !keep || lease->condemned;
 	if (gone)
 		unlink_lease(worker, lease);
+	else
+		surplus = unlink_surplus(worker);
 	pthread_mutex_unlock(&worker->lock);
 	if (gone)
 		lease_free(lease);
+	free_list(surplus);
 }
 
 /* End those that match; busy ones end when their thread is done. */
@@ -128,12 +184,7 @@ drop_where(Worker *worker, uint64_t conn, const Shard *shard, int64_t before_us,
 			p = &l->next;
 		}
 		else
-		{
-			*p = l->next;
-			worker->nleases--;
-			l->next = worker->dead_leases;
-			worker->dead_leases = l;
-		}
+			condemn_at(worker, p);
 	}
 	pthread_mutex_unlock(&worker->lock);
 }
@@ -148,13 +199,7 @@ lease_bury(Worker *worker)
 	dead = worker->dead_leases;
 	worker->dead_leases = NULL;
 	pthread_mutex_unlock(&worker->lock);
-	while (dead)
-	{
-		Lease	   *l = dead;
-
-		dead = l->next;
-		lease_free(l);
-	}
+	free_list(dead);
 }
 
 /* In an nng callback. */
@@ -189,12 +234,7 @@ lease_cancel(Worker *worker, uint64_t conn, uint64_t request)
 		if (l->busy)
 			l->condemned = true;
 		else
-		{
-			*p = l->next;
-			worker->nleases--;
-			l->next = worker->dead_leases;
-			worker->dead_leases = l;
-		}
+			condemn_at(worker, p);
 		break;
 	}
 	pthread_mutex_unlock(&worker->lock);

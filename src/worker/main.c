@@ -11,11 +11,13 @@
 
 #include "base/daemon.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/settings.h"
 #include "store/store.h"
 #include "window.h"
 #include "worker.h"
 
+#define LAST_MS 1000			/* for log lines before the end */
 #define FILES_WANTED 16384u		/* some hundred shards, and their clients */
 
 static Setting settings[] = {
@@ -28,7 +30,8 @@ static Setting settings[] = {
 	{.name = "role", .help = "data, or search-only: holds copies that answer searches and have no vote", .fallback = "data"},
 	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
-	{.name = "memory_limit", .help = "MiB of records above which new data is refused, 0 = none", .fallback = "0", .low = 0, .high = 1 << 30},
+	{.name = "memory_limit", .help = "MiB of memory above which new data is refused, 0 = none (default: the share that follows)", .fallback = "", .low = 0, .high = 1 << 30},
+	{.name = "memory_share", .help = "percent of the memory of the machine, or of the cgroup, that memory_limit is when it is not set", .fallback = "75", .low = 1, .high = 100},
 	{.name = "checkpoint", .help = "MiB of Raft log of a shard before a checkpoint cuts it", .fallback = "64", .low = 1, .high = 1 << 20},
 	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it; 0 = a twentieth of the disk, 64 to 1024", .fallback = "0", .low = 0, .high = 1 << 20},
 	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
@@ -58,7 +61,34 @@ static int
 fail(const VtError *err)
 {
 	log_error("%s", vt_error_words(err));
+	log_flush(LAST_MS);
 	return err->code == VT_DENIED ? 3 : err->code == VT_BUSY ? 4 : 1;
+}
+
+/* Bytes; 0 = there is none.  Says what it is, and why. */
+static uint64_t
+memory_limit(void)
+{
+	const Setting *limit = get("memory_limit");
+	MachineMemory memory = machine_memory("");
+	uint64_t	bytes = (uint64_t) limit->number << 20;
+
+	if (limit->text[0] == '\0')
+	{
+		bytes = worker_memory_share(memory.bytes, (uint32_t) get("memory_share")->number);
+		if (bytes == 0)
+			log_warn("how much memory there is could not be found out, so there is no memory_limit");
+		else
+			log_info("memory_limit is %llu MiB: %lld %% (memory_share) of the %llu MiB of %s", (unsigned long long) bytes >> 20,
+					 get("memory_share")->number, (unsigned long long) memory.bytes >> 20, memory.from);
+	}
+	else if (bytes == 0)
+		log_info("there is no memory_limit (%s)", limit->from);
+	else
+		log_info("memory_limit is %lld MiB (%s)", limit->number, limit->from);
+	if (memory.bytes > 0 && bytes > memory.bytes)
+		log_warn("memory_limit is more than the %llu MiB of %s", (unsigned long long) memory.bytes >> 20, memory.from);
+	return bytes;
 }
 
 /* The certificates, when some are named. */
@@ -97,6 +127,7 @@ main(int argc, char **argv)
 		return fail(&err);
 	}
 	log_setup("worker", (LogLevel) level);
+	log_start();
 	if (daemon_raise_file_limit() < FILES_WANTED)
 		log_warn("only %llu files may be open at once: raise the limit (ulimit -n, LimitNOFILE= of systemd) to %u at least",
 				 (unsigned long long) daemon_raise_file_limit(), FILES_WANTED);
@@ -126,7 +157,7 @@ main(int argc, char **argv)
 	options.labels = get("labels")->text;
 	options.search_threads = (uint32_t) get("search_threads")->number;
 	options.index_threads = (uint32_t) get("index_threads")->number;
-	options.memory_limit = (uint64_t) get("memory_limit")->number << 20;
+	options.memory_limit = memory_limit();
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 20;
 	options.log_bytes = (uint64_t) get("log_limit")->number << 20;
 	options.snapshot_rate = (uint64_t) get("snapshot_rate")->number << 20;
@@ -152,5 +183,6 @@ main(int argc, char **argv)
 	net_tls_free(options.tls);
 	store_directory_close(&directory);
 	log_info("stopped");
+	log_flush(LAST_MS);
 	return 0;
 }

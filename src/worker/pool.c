@@ -108,6 +108,8 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->until_us = request->received_us +
 		(deadline_ms == UINT32_MAX ? NO_DEADLINE_US : (int64_t) deadline_ms * 1000);
 	request->worker = worker;
+	request->counted = request->payload.len;
+	atomic_fetch_add_explicit(&worker->request_bytes, request->counted, memory_order_relaxed);
 	if (net_conn_requests(conn, 1) <= WIRE_OUTSTANDING_MAX || net_conn_role(conn) == WIRE_ROLE_WORKER)
 		return request;
 	pthread_mutex_lock(&worker->lock);

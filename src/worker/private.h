@@ -47,6 +47,7 @@ typedef struct Request
 	/* Read with it from the same connection: they wait as one, and are served one after the other */
 	struct Request *mates;
 	Buf		   *out;			/* its reply goes there; NULL = to the connection, at once */
+	size_t		counted;		/* bytes in worker->request_bytes */
 	struct Worker *worker;
 	Shard	   *shard;			/* held (users) while not NULL */
 
@@ -113,6 +114,7 @@ typedef struct Lease
 	int64_t		until_us;		/* so does it then */
 
 	RecordScan *scan;			/* a search */
+	size_t		bytes;			/* of memory that it holds between requests; worker->lock */
 	uint64_t	told_distances; /* to the client, so far */
 	uint64_t	told_hops;
 	StoreIter  *iter;			/* a listing */
@@ -120,6 +122,38 @@ typedef struct Lease
 	uint64_t	listed;
 	uint64_t	applied;
 } Lease;
+
+/* What memory goes for (room.c). */
+typedef enum MemoryKind
+{
+	MEMORY_RECORDS,				/* vectors, links, codes, ids, columns, sets: what stays */
+	MEMORY_SHARDS,				/* what each has besides; so do these */
+	MEMORY_TABLES,				/* LevelDB's memtables */
+	MEMORY_LOG,					/* entries of Raft logs, and messages of peers */
+	MEMORY_SCANS,				/* that clients may come back to */
+	MEMORY_SNAPSHOTS,			/* chunks that come or go */
+	MEMORY_REQUESTS				/* that wait, or are being served */
+} MemoryKind;
+
+#define MEMORY_KINDS 7
+
+extern const char *const memory_names[MEMORY_KINDS];
+
+typedef enum MemoryRoom
+{
+	MEMORY_ENOUGH,
+	MEMORY_BUSY,				/* it will have gone down soon */
+	MEMORY_FULL
+} MemoryRoom;
+
+/* How much of each may be at a limit for all; 0 = there is none. */
+typedef struct MemoryBounds
+{
+	uint64_t	tables;			/* memtables of shards */
+	uint64_t	log_tables;		/* of the Raft log */
+	uint64_t	log;			/* entries that peers may need, and as much of proposals */
+	uint64_t	scans;
+} MemoryBounds;
 
 struct Worker
 {
@@ -140,6 +174,7 @@ struct Worker
 	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
 	uint64_t	lease_ids;
 	size_t		nleases;
+	size_t		lease_bytes;
 	RequestQueue door;			/* short requests */
 	size_t		at_door;
 	WaitingList searches;
@@ -180,7 +215,10 @@ struct Worker
 	/* What worker_look() saw, and bytes let in since, for admission */
 	atomic_uint_fast64_t admitted;
 	atomic_bool disk_low;
+	atomic_uint room;			/* MemoryRoom */
 	atomic_uint_fast64_t memory;
+	atomic_uint_fast64_t memory_of[MEMORY_KINDS];
+	atomic_uint_fast64_t request_bytes; /* payloads of requests */
 	atomic_uint_fast64_t foreign;	/* frames from peers that spoke for another store */
 	WorkerStats stats;
 };
@@ -241,6 +279,24 @@ extern Request *request_queue_take(RequestQueue *queue);	/* NULL = it is empty *
 /* intake.c: chunks of snapshots; put never waits, and is told of them in order */
 extern Intake *intake_start(Worker *worker);
 extern void intake_put(Intake *intake, Request *request);
+extern size_t intake_bytes(Intake *intake);	/* that wait */
+
+/* Snapshots that are coming in; slots that are free are zero. */
+#define INCOMING_MAX 4
+
+typedef struct Incoming
+{
+	uint64_t	shard;
+	uint64_t	stream;
+	int64_t		heard_us;
+} Incoming;
+
+/*
+ * May a chunk of this stream be taken?  *evicted: a shard whose stream had to give way,
+ * since nothing of it came for long; 0 = none.
+ */
+extern bool incoming_take(Incoming *incoming, uint64_t shard, uint64_t stream, int64_t now_us, uint64_t *evicted);
+extern void incoming_end(Incoming *incoming, uint64_t shard);
 extern void intake_stop(Intake *intake);
 
 /* serve.c */
@@ -317,8 +373,13 @@ extern void logtime_pass(Worker *worker);
 extern void *house_main(void *worker);
 extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked again */
 
-/* How much room there is, for admission; any thread. */
+
+/* room.c: looking how much room there is; any thread */
 extern void worker_look(Worker *worker);
+extern MemoryBounds worker_memory_bounds(uint64_t limit);
+
+/* May so much new data come in?  Deletes, raises and markers always may.  *words: why not. */
+extern VtStatus worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words);
 
 /* status.c */
 /* The answer to a control question; free() it. */

@@ -36,6 +36,7 @@ request_free(Request *request)
 	net_conn_requests(request->conn, -1);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);
+	atomic_fetch_sub_explicit(&request->worker->request_bytes, request->counted, memory_order_relaxed);
 	free(request);
 }
 

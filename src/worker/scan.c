@@ -518,6 +518,13 @@ record_scan_is_exact(const RecordScan *scan)
 	return !scan->walked;
 }
 
+size_t
+record_scan_bytes(const RecordScan *scan)
+{
+	return sizeof(RecordScan) + sizeof(float) * records_dim(scan->records) + sizeof(Candidate) * (scan->n + scan->late_room) +
+		scan->ids.size + scan->seen.bytes.size + sizeof(IdSetEntry) * scan->seen.size;
+}
+
 void
 record_scan_close(RecordScan *scan)
 {

@@ -48,6 +48,9 @@ extern bool record_scan_stopped(const RecordScan *scan);
 /* What it has cost so far, and whether all passes so far were exact. */
 extern const HnswCost *record_scan_cost(const RecordScan *scan);
 extern bool record_scan_is_exact(const RecordScan *scan);
+
+/* Of memory that it holds. */
+extern size_t record_scan_bytes(const RecordScan *scan);
 extern void record_scan_close(RecordScan *scan);
 
 /*

@@ -19,8 +19,8 @@
 #include "private.h"
 
 #define PAGE_BYTES (1u << 20)
+#define FULL_WAIT_MS 50			/* before it is asked again whether memory has gone down */
 #define HEAD_BYTES 256			/* of a frame and a reply: room, not a limit */
-#define LOOK_BYTES (4u << 20)	/* new data between two looks at how much room there is */
 
 /* Fill the head of a reply about the request's shard, if it was found, or what is lent of it. */
 static WireReply
@@ -181,25 +181,6 @@ on_written(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	finish(request, &head, reply);
 }
 
-/*
- * May new data come in at all?  Deletes, raises and markers always may.  The house
- * thread looks how much room there is, but it may be waiting for PD while much
- * comes in.
- */
-static const char *
-no_room(Worker *worker, const Shard *shard, size_t bytes)
-{
-	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
-		worker_look(worker);
-	if (atomic_load(&worker->disk_low))
-		return "the worker's disk is almost full";
-	if (worker->options.memory_limit && atomic_load(&worker->memory) > worker->options.memory_limit)
-		return "the worker's memory_limit is reached";
-	if (replica_is_crowded(shard->replica))
-		return "most replicas of the shard are where the disk is almost full or memory_limit is reached";
-	return NULL;
-}
-
 static void
 serve_write(Worker *worker, Request *request)
 {
@@ -231,14 +212,16 @@ serve_write(Worker *worker, Request *request)
 	}
 	if (write.type == WRITE_PUT)
 	{
-		const char *full = no_room(worker, request->shard, request->payload.len);
-		uint32_t	wait_ms = full ? 0 : indexer_wait_ms(worker->indexer, request->shard);
+		const char *words;
+		uint32_t	wait_ms;
 
-		if (full)
+		status = worker_admit(worker, request->shard, request->payload.len, &words);
+		if (status != VT_OK)
 		{
-			refuse(request, VT_FULL, full);
+			refuse_for(request, status, words, status == VT_BUSY ? FULL_WAIT_MS : 0);
 			return;
 		}
+		wait_ms = indexer_wait_ms(worker->indexer, request->shard);
 		if (wait_ms > 0)
 		{
 			refuse_for(request, VT_BUSY, "the shard's graph has to catch up first", wait_ms);

@@ -596,6 +596,8 @@ shard_figures(Shard *shard)
 		figures.bytes = records_bytes(shard->records);
 		figures.changes = records_changes(shard->records);
 	}
+	if (shard->rows)
+		figures.tables = store_memory(shard->rows);
 	pthread_mutex_unlock(&shard->content_lock);
 	return figures;
 }

@@ -153,6 +153,7 @@ typedef struct Shard
 	atomic_uint_fast64_t saved_changes;	/* records_changes() that are in it */
 	atomic_uint_fast64_t seen_changes;	/* when it was last looked at */
 	int64_t		save_not_before_us;
+	int64_t		flush_until_us; /* a checkpoint was asked for, since memtables take too much; worker->lock */
 
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
@@ -165,7 +166,7 @@ typedef struct Shard
 		FILES_INSTALL			/* until the new state is loaded */
 	}			files;
 	uint64_t	installing_at;	/* where the snapshot stands that is being installed */
-	pthread_mutex_t content_lock;	/* guards records for shard_figures() */
+	pthread_mutex_t content_lock;	/* guards records and rows for shard_figures() */
 } Shard;
 
 /*
@@ -202,7 +203,8 @@ typedef struct ShardFigures
 {
 	uint64_t	records;
 	uint64_t	waiting;		/* not in the graph yet */
-	uint64_t	bytes;
+	uint64_t	bytes;			/* of memory for records, */
+	uint64_t	tables;			/* and for what is not in its tables yet */
 	uint64_t	changes;		/* records_changes() */
 } ShardFigures;
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/prng.h"
 #include "private.h"
 #include "status.h"
@@ -454,6 +455,16 @@ json_recent(void)
 	return list;
 }
 
+json_t *
+status_memory(Worker *worker)
+{
+	json_t	   *row = json_object();
+
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+		json_object_set_new(row, memory_names[kind], status_u64(atomic_load(&worker->memory_of[kind])));
+	return row;
+}
+
 /* Ticks of Raft's clock by how late they came. */
 static json_t *
 json_ticks(const ReplicaHostFigures *raft)
@@ -506,6 +517,8 @@ status_answer_json(Worker *worker, Bytes question)
 	if (worker->options.tls)
 		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(worker->options.tls)));
 	json_object_set_new(reply, "recent", json_recent());
+	json_object_set_new(reply, "memory_of", status_memory(worker));
+	json_object_set_new(reply, "memory_resident", status_u64(machine_resident()));
 	json_object_set_new(reply, "searches", json_searches(worker));
 	json_object_set_new(reply, "shards", status_shards(worker, false));
 	json_object_set_new(reply, "broken", status_broken(worker));

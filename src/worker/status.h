@@ -18,6 +18,7 @@ extern json_t *status_id(const VtId *id);
 /* with_leaving: for a placement driver, also what waits to be closed or dropped; else for people. */
 extern json_t *status_shards(Worker *worker, bool with_leaving);
 extern json_t *status_broken(Worker *worker);
+extern json_t *status_memory(Worker *worker);	/* what it goes for */
 
 /* What is there at one moment, by shard and replica, with a digest of each one's row. */
 typedef struct ToldShard

@@ -234,7 +234,7 @@ shard_unstage(void *state, VtError *err)
 static VtStatus
 stage_begin(Shard *shard, uint64_t stream, VtError *err)
 {
-	StoreOptions options = {.write_buffer = 32 << 20, .replayed = true};
+	StoreOptions options = {.write_buffer = 8 << 20, .replayed = true};	/* keys come in order */
 	char		path[4096];
 	VtStatus	status = stage_drop(shard, err);
 

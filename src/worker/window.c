@@ -77,7 +77,6 @@ typedef struct Totals
 	uint64_t	shards[SHARD_STATES];
 	uint64_t	records;
 	uint64_t	unindexed;
-	uint64_t	record_bytes;
 	uint64_t	terms;
 	uint64_t	lag;			/* entries of logs that are not applied here */
 	uint64_t	worst_lag;
@@ -125,7 +124,6 @@ add_shard(Totals *t, Shard *s)
 	t->shards[state_of(s, &replica, &members)]++;
 	t->records += figures.records;
 	t->unindexed += figures.waiting;
-	t->record_bytes += figures.bytes;
 	t->terms += replica.term;
 	t->lag += lag;
 	t->worst_lag = lag > t->worst_lag ? lag : t->worst_lag;
@@ -203,8 +201,6 @@ put_shards(Worker *worker, Buf *out)
 	metrics_gauge(out, "vectron_worker_apply_lag_entries", "Log entries here that are not applied, of all groups.", t.lag);
 	metrics_gauge(out, "vectron_worker_apply_lag_max_entries", "The same of the group with the most.", t.worst_lag);
 	metrics_gauge(out, "vectron_worker_peer_lag_max_entries", "The most entries that a live member of a group led here is behind.", t.peer_lag);
-	metrics_family(out, "vectron_worker_memory_bytes", "gauge", "What memory_limit counts: records with their vectors, codes, links and ids.");
-	metrics_put(out, "vectron_worker_memory_bytes", "kind=\"records\"", t.record_bytes);
 }
 
 /* VT_NOT_LEADER: not_leader */
@@ -267,12 +263,19 @@ put_process(Worker *worker, Buf *out)
 	metrics_seconds(out, "vectron_worker_uptime_seconds", "Since it began to open its shards.", clock_now_us() - worker->started_us);
 	metrics_seconds(out, "vectron_worker_heartbeat_age_seconds", "Since a placement driver answered last; since the start if none did.",
 					clock_now_us() - (beat_us ? beat_us : worker->started_us));
+	metrics_family(out, "vectron_worker_memory_bytes", "gauge", "What memory_limit counts, by what it goes for.");
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+	{
+		char		label[40];
+
+		snprintf(label, sizeof(label), "kind=\"%s\"", memory_names[kind]);
+		metrics_put(out, "vectron_worker_memory_bytes", label, atomic_load(&worker->memory_of[kind]));
+	}
 	metrics_gauge(out, "vectron_worker_memory_limit_bytes", "memory_limit; 0 = none.", worker->options.memory_limit);
 	metrics_gauge(out, "vectron_worker_disk_free_bytes", "Free where the data lies.", atomic_load(&worker->stats.disk_free));
 	metrics_gauge(out, "vectron_worker_disk_reserve_bytes", "With less than that free new data is refused.", worker->options.disk_reserve);
 	metrics_gauge(out, "vectron_worker_full", "1: new data is refused for want of disk or memory.",
-				  atomic_load(&worker->disk_low) ||
-				  (worker->options.memory_limit && atomic_load(&worker->memory) > worker->options.memory_limit));
+				  atomic_load(&worker->disk_low) || atomic_load(&worker->room) == MEMORY_FULL);
 	metrics_counter(out, "vectron_worker_foreign_frames_total", "Frames of peers that spoke for another store.", atomic_load(&worker->foreign));
 	if (worker->options.tls)
 		metrics_gauge(out, "vectron_certificate_expiry_timestamp_seconds", "Until when its certificate is in force, in seconds since 1970.", (uint64_t) net_tls_until(worker->options.tls));

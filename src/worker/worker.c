@@ -304,7 +304,8 @@ VtStatus
 worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 {
 	Worker	   *worker = vt_alloc0(sizeof(Worker));
-	StoreOptions log_options = {.write_buffer = 64 << 20};
+	MemoryBounds bounds = worker_memory_bounds(options->memory_limit);
+	StoreOptions log_options = {.write_buffer = bounds.log_tables};
 	ReplicaHostOptions host_options = {0};
 	ReplicaLinksOptions links = {.role = WIRE_ROLE_WORKER, .boot_epoch = options->boot_epoch, .tls = options->tls};
 	NetServerOptions net;
@@ -344,6 +345,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		host_options.checkpoint_bytes = options->checkpoint_bytes;
 		host_options.log_bytes = worker_log_limit(options->log_bytes, disk_bytes(options->data));
 		host_options.snapshot_rate = options->snapshot_rate;
+		host_options.resident_bytes = host_options.max_inflight_bytes = bounds.log;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 		replica_links_serve(worker->links, worker->host);
 	}

@@ -26,7 +26,7 @@ typedef struct WorkerOptions
 	const char *role;			/* "data" or "search-only"; NULL = data */
 	uint32_t	search_threads;	/* for searches and listings; 0 = as many as cores */
 	uint32_t	index_threads;	/* take vectors into the graphs; 0 = as many as cores */
-	uint64_t	memory_limit;	/* bytes of records; 0 = none */
+	uint64_t	memory_limit;	/* bytes above which new data is refused; 0 = none */
 	uint64_t	checkpoint_bytes;	/* log of a shard before a checkpoint cuts it; 0 = 64 MiB */
 	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = by the disk */
 	uint64_t	snapshot_rate;	/* bytes a second sent; 0 = no limit */
@@ -48,6 +48,9 @@ extern void worker_stop(Worker *worker);
 
 /* Bytes of Raft logs on a disk of this size, where so many were asked for; 0 = nobody asked. */
 extern uint64_t worker_log_limit(uint64_t asked, uint64_t disk);
+
+/* The limit of memory that a percentage of all there is makes: whole MiB. */
+extern uint64_t worker_memory_share(uint64_t whole, uint32_t percent);
 
 /* Certificates may have changed: read them again, and have everybody come anew. */
 extern void worker_reload(void *worker);

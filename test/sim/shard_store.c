@@ -265,6 +265,13 @@ store_failed(const Store *store)
 	return false;
 }
 
+uint64_t
+store_memory(Store *store)
+{
+	(void) store;
+	return 0;
+}
+
 VtId
 store_boot_id(void)
 {

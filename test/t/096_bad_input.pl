@@ -45,6 +45,9 @@ $node->safe_psql('postgres', q{CREATE INDEX t_v ON t USING vectron (v vector_l2_
 my $search = q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[3.2,3]' LIMIT 1};
 is($node->safe_psql('postgres', $search), '3', 'with a worker it works');
 
+like($cluster->log_text('worker1'), qr/memory_limit is \d+ MiB: 75 % \(memory_share\) of the \d+ MiB of (the machine|its cgroup)/,
+	'its memory has a limit that follows from the machine');
+
 # -- Rubbish at the doors -------------------------------------------------------------
 
 my $header = pack('V C C v Q< V V Q<', 0x4e525456, 1, 1, 1, 1, 4, 0, 0);
@@ -120,11 +123,13 @@ is($node->safe_psql('postgres', $search), '3', 'beyond which it answers');
 my $rows = $node->safe_psql('postgres', 'SELECT count(*) FROM big');
 cmp_ok($rows, '>', 0, 'what was committed is there');
 is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('big_v')}), '0|0|0', 'and indexed');
+is($node->safe_psql('postgres', q{SELECT memory_limit FROM vectron.workers}), '1048576', 'the view has the limit');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.workers, json_each_text(memory_of) HAVING sum(value::bigint) = max(memory)}), '7', 'and what the memory goes for');
 # What is dropped makes room.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'vectron'\n");
 $node->restart;
 $node->safe_psql('postgres', 'DROP TABLE big');
-ok($node->poll_query_until('postgres', q{SELECT memory < 1000000 FROM vectron.workers}), 'a dropped index gives its memory back');
+ok($node->poll_query_until('postgres', q{SELECT (memory_of ->> 'records')::bigint < 1000000 FROM vectron.workers}), 'a dropped index gives its memory back');
 $node->safe_psql('postgres', q{INSERT INTO t VALUES (500, '[9,9]'); DELETE FROM t WHERE id = 500; VACUUM t});
 
 # On a disk that is short what was dropped goes at once, not after a day.

@@ -58,6 +58,13 @@ struct StoreIter
 static Store model_stores[MODEL_STORES];
 static VtId model_boot = {{1}};
 
+uint64_t
+store_memory(Store *store)
+{
+	(void) store;
+	return 0;
+}
+
 VtId
 store_boot_id(void)
 {

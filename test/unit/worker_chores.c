@@ -12,11 +12,13 @@
  */
 #include "worker_shards.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 
+#include "base/daemon.h"
 #include "base/log.h"
 #include "net/net.h"
 
@@ -410,6 +412,19 @@ resident_kb(void)
 	return (double) pages * (double) sysconf(_SC_PAGESIZE) / 1024;
 }
 
+static uint32_t
+open_files(void)
+{
+	DIR		   *dir = opendir("/proc/self/fd");
+	uint32_t	n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
 static int
 bench(uint64_t shards)
 {
@@ -417,14 +432,17 @@ bench(uint64_t shards)
 	ReplicaHostFigures figures = {0};
 	Worker	   *worker;
 	unsigned	beats;
+	uint32_t	files;
 	double		memory;
 	double		cpu;
 	int64_t		begun;
 
+	(void) daemon_raise_file_limit();
 	scratch_make(NULL);
 	driver_start(&d);
 	worker = start();
 	memory = resident_kb();
+	files = open_files();
 	for (uint64_t i = 1; i <= shards; i++)
 	{
 		assert_int_equal(create(worker, i, i + 100000), VT_OK);
@@ -446,6 +464,14 @@ bench(uint64_t shards)
 	printf("%llu idle shards with a record each: %.0f us of processor time a heartbeat with all else, "
 		   "%.2f %% of a core at two a second, %.0f kB each\n", (unsigned long long) shards,
 		   cpu * 10 * 1e6 / beats, cpu * 10 / beats * 2 * 100, memory);
+	worker_look(worker);
+	printf("open files: %.1f each; counted, kB each:", (double) (open_files() - files) / (double) shards);
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+		printf(" %s %.1f", memory_names[kind], (double) atomic_load(&worker->memory_of[kind]) / 1024 / (double) shards);
+	begun = clock_now_us();
+	for (int i = 0; i < 100; i++)
+		worker_look(worker);
+	printf("; looking at all of them: %.2f ms\n", (double) (clock_now_us() - begun) / 1000 / 100);
 	worker_stop(worker);
 	net_server_stop(d.server);
 	json_decref(d.tasks);

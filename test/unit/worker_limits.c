@@ -177,7 +177,10 @@ static void
 the_memory(void **state)
 {
 	Silent	   *s = *state;
+	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
 	Gateway		g;
+	Shard	   *shard;
+	uint64_t	bound;
 	uint32_t	n;
 
 	dial(&g, &s->place);
@@ -185,7 +188,74 @@ the_memory(void **state)
 	s->place.worker->options.memory_limit = 8 << 20;
 	n = 100 + write_until_full(&g, &s->place, 100);
 	all_but_new_data(&g, &s->place, n);
+	assert_true(atomic_load(&s->place.worker->memory_of[MEMORY_RECORDS]) > 6 << 20);
+
+	/* What LevelDB had not written out goes, long before the log asks for a checkpoint. */
+	bound = worker_memory_bounds(8 << 20).tables;
+	shard = worker_find_shard(s->place.worker, SHARD);
+	for (;;)
+	{
+		worker_look(s->place.worker);
+		if (shard_figures(shard).tables <= bound)
+			break;
+		if (clock_now_us() > until)
+			fail_msg("the memtables stay");
+		usleep(1000);
+	}
+	shard_release(shard);
 	hang_up(&g);
+}
+
+/* Of the memory there is each kind that goes by itself may have a part. */
+static void
+parts_of_memory(void **state)
+{
+	const uint64_t mib = 1 << 20;
+
+	(void) state;
+	assert_int_equal(worker_memory_share(1000 * mib, 75), 750 * mib);
+	assert_int_equal(worker_memory_share(0, 75), 0);
+	for (uint64_t limit = 256 * mib; limit <= 4096 * mib; limit *= 2)
+	{
+		MemoryBounds bounds = worker_memory_bounds(limit);
+
+		assert_true(bounds.tables + bounds.log_tables + bounds.log + bounds.scans <= limit / 3);
+		assert_true(bounds.tables >= 32 * mib);
+	}
+	assert_int_equal(worker_memory_bounds(0).tables, 256 * mib);
+}
+
+/* So many snapshots come in at a time; who is silent for long makes room for another. */
+static void
+snapshots_come_in_turns(void **state)
+{
+	Incoming	incoming[INCOMING_MAX] = {{0}};
+	uint64_t	evicted;
+	int64_t		now = 1;
+
+	(void) state;
+	for (uint64_t shard = 1; shard <= INCOMING_MAX; shard++)
+	{
+		assert_true(incoming_take(incoming, shard, 7, now, &evicted));
+		assert_int_equal(evicted, 0);
+	}
+	assert_false(incoming_take(incoming, 100, 7, now, &evicted));
+	assert_true(incoming_take(incoming, 2, 7, now, &evicted));	/* its next chunk, */
+	assert_true(incoming_take(incoming, 2, 8, now, &evicted));	/* another stream in place of the first */
+	incoming_end(incoming, 2);
+	assert_true(incoming_take(incoming, 100, 7, now, &evicted));
+	assert_int_equal(evicted, 0);
+	assert_false(incoming_take(incoming, 101, 7, now, &evicted));
+
+	/* All but one go on. */
+	now += 60 * INT64_C(1000000);
+	for (uint64_t shard = 1; shard <= INCOMING_MAX; shard++)
+		if (shard != 2 && shard != 3)
+			assert_true(incoming_take(incoming, shard, 7, now, &evicted));
+	assert_true(incoming_take(incoming, 100, 7, now, &evicted));
+	assert_true(incoming_take(incoming, 101, 7, now, &evicted));
+	assert_int_equal(evicted, 3);
+	assert_false(incoming_take(incoming, 3, 7, now, &evicted));
 }
 
 /* Of Raft logs: what was asked for, else a twentieth of the disk within bounds. */
@@ -225,6 +295,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
 		cmocka_unit_test(the_logs),
+		cmocka_unit_test(parts_of_memory),
+		cmocka_unit_test(snapshots_come_in_turns),
 		cmocka_unit_test(one_that_is_not_known_asks_seldom),
 	};
 

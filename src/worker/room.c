@@ -1,0 +1,201 @@
+/*-------------------------------------------------------------------------
+ *
+ * room.c
+ *	  How much disk and memory there is for new data.
+ *
+ * Memory is counted by what it goes for.  Records stay until they are deleted; what
+ * else there is (memtables, the log's tail, requests) goes by itself, and each has a
+ * bound that follows from memory_limit.  So new data meets one of two answers where all
+ * of it is more than the limit: VT_FULL if the records are what there is too much of,
+ * VT_BUSY if not, and something is done about it.
+ *
+ * Memtables of all shards together have a bound, too: where they are more, the fullest
+ * shards are asked for a checkpoint, which writes them out.  LevelDB gives each database
+ * a bound of its own, and there are thousands.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <sys/statvfs.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/machine.h"
+#include "private.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define LOOK_BYTES (4 * MIB)	/* of new data between two looks */
+#define CHECKPOINTS 8			/* asked for with one look */
+#define FLUSH_US (2 * INT64_C(1000000))	/* in which one that was asked for is believed to come */
+
+/* Below this what goes by itself is not held to the limit: a process needs so much to work. */
+#define LEAST (256 * MIB)
+
+/* LevelDB's buffers, Raft's state, tables of the graph: measured, docs/decisions/0013. */
+#define SHARD_BYTES (UINT64_C(100) << 10)
+
+const char *const memory_names[MEMORY_KINDS] = {"records", "shards", "tables", "log", "scans", "snapshots", "requests"};
+
+static uint64_t
+within(uint64_t bytes, uint64_t low, uint64_t high)
+{
+	return bytes < low ? low : bytes > high ? high : bytes;
+}
+
+MemoryBounds
+worker_memory_bounds(uint64_t limit)
+{
+	if (limit == 0)
+		limit = UINT64_MAX;
+	return (MemoryBounds)
+	{
+		.tables = within(limit / 8, 1 * MIB, 256 * MIB),
+			.log_tables = within(limit / 32, 1 * MIB, 64 * MIB),
+			.log = within(limit / 16, 16 * MIB, 256 * MIB),
+			.scans = within(limit / 16, 1 * MIB, 256 * MIB),
+	};
+}
+
+uint64_t
+worker_memory_share(uint64_t whole, uint32_t percent)
+{
+	return whole / 100 * percent / MIB * MIB;
+}
+
+/* -- What there is ------------------------------------------------------------- */
+
+/* The shard with the fullest memtable that is not about to be written out; held, NULL = none. */
+static Shard *
+find_fullest(Worker *worker, int64_t now_us, uint64_t *tables)
+{
+	Shard	   *fullest = NULL;
+
+	*tables = 0;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		uint64_t	own = shard_figures(s).tables;
+
+		if (own > *tables && now_us >= s->flush_until_us)
+		{
+			fullest = s;
+			*tables = own;
+		}
+	}
+	if (fullest)
+	{
+		fullest->flush_until_us = now_us + FLUSH_US;
+		atomic_fetch_add(&fullest->users, 1);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return fullest;
+}
+
+/* Ask shards for checkpoints, the fullest first, until so many bytes of memtables will be gone. */
+static void
+flush_fullest(Worker *worker, int64_t now_us, uint64_t bytes)
+{
+	for (int i = 0; i < CHECKPOINTS && bytes > 0; i++)
+	{
+		uint64_t	tables;
+		Shard	   *fullest = find_fullest(worker, now_us, &tables);
+
+		if (!fullest)
+			return;
+		replica_checkpoint(fullest->replica);
+		shard_release(fullest);
+		bytes -= tables < bytes ? tables : bytes;
+	}
+}
+
+static void
+look_at_memory(Worker *worker)
+{
+	uint64_t	of[MEMORY_KINDS] = {0};
+	uint64_t	limit = worker->options.memory_limit;
+	uint64_t	bound = worker_memory_bounds(limit).tables;
+	uint64_t	tables = 0;
+	uint64_t	going = 0;
+	uint64_t	all = 0;
+	int64_t		now_us = clock_now_us();
+	ReplicaHostFigures raft;
+	MemoryRoom	room;
+
+	replica_host_figures(worker->host, &raft);
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		ShardFigures figures = shard_figures(s);
+
+		of[MEMORY_RECORDS] += figures.bytes;
+		of[MEMORY_SHARDS] += SHARD_BYTES;
+		tables += figures.tables;
+		going += now_us < s->flush_until_us ? figures.tables : 0;
+		atomic_store(&s->disk_low, atomic_load(&worker->disk_low));
+	}
+	of[MEMORY_SCANS] = worker->lease_bytes;
+	pthread_mutex_unlock(&worker->lock);
+	of[MEMORY_TABLES] = store_memory_all();
+	of[MEMORY_LOG] = raft.memory_bytes;
+	of[MEMORY_SNAPSHOTS] = intake_bytes(worker->intake) + raft.sending_bytes;
+	of[MEMORY_REQUESTS] = atomic_load(&worker->request_bytes);
+	for (int kind = 0; kind < MEMORY_KINDS; kind++)
+	{
+		atomic_store(&worker->memory_of[kind], of[kind]);
+		all += of[kind];
+	}
+	atomic_store(&worker->memory, all);
+	room = limit == 0 || all <= limit ? MEMORY_ENOUGH : of[MEMORY_RECORDS] + of[MEMORY_SHARDS] > limit / 4 * 3 ? MEMORY_FULL :
+		all > LEAST ? MEMORY_BUSY : MEMORY_ENOUGH;
+	if ((atomic_exchange(&worker->room, room) == MEMORY_FULL) != (room == MEMORY_FULL))
+		log_warn(room == MEMORY_FULL ? "memory_limit is reached: new data is refused" : "memory has room again");
+	if (tables > bound + going)
+		flush_fullest(worker, now_us, tables - bound - going);
+}
+
+void
+worker_look(Worker *worker)
+{
+	struct statvfs disk;
+
+	atomic_store(&worker->admitted, 0);
+	if (statvfs(worker->options.data, &disk) == 0)
+	{
+		uint64_t	bytes = (uint64_t) disk.f_bavail * disk.f_frsize;
+		bool		low = bytes < worker->options.disk_reserve;
+
+		atomic_store(&worker->stats.disk_free, bytes);
+		if (atomic_exchange(&worker->disk_low, low) != low)
+			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
+	}
+	look_at_memory(worker);
+	replica_host_set_short(worker->host, atomic_load(&worker->disk_low) ||
+						   atomic_load(&worker->room) == MEMORY_FULL);
+}
+
+/* -- Admission ----------------------------------------------------------------- */
+
+/*
+ * The house thread looks how much room there is, but it may be waiting for PD while
+ * much comes in.
+ */
+VtStatus
+worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words)
+{
+	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
+		worker_look(worker);
+	*words = NULL;
+	if (atomic_load(&worker->disk_low))
+		*words = "the worker's disk is almost full";
+	else if (atomic_load(&worker->room) == MEMORY_FULL)
+		*words = "the worker's memory_limit is reached";
+	else if (replica_is_crowded(shard->replica))
+		*words = "most replicas of the shard are where the disk is almost full or memory_limit is reached";
+	if (*words)
+		return VT_FULL;
+	if (atomic_load(&worker->room) == MEMORY_BUSY)
+	{
+		*words = "what was written before has to leave the worker's memory first";
+		return VT_BUSY;
+	}
+	return VT_OK;
+}
