@@ -118,6 +118,9 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 
 		verdict.status = shard_split_fits(shard, &child) ? VT_OK : VT_INVALID;
 	}
+	/* Law L1: one that comes late, or twice, would leave the shard in a load that nobody ends. */
+	else if (write->type == WRITE_INGEST_BEGIN && shard->load_over != 0 && shard->load_over < index && !vt_broken("L1-over"))
+		verdict.status = VT_INVALID;
 	else if (write->type == WRITE_OPEN)
 		verdict.status = sessions_have_room(shard->sessions);
 	else if (is_of_session(write))
@@ -247,12 +250,16 @@ raise_fence(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t in
 	atomic_store(&shard->fence, shard->raises[shard->nraises - 1].fence);
 }
 
+/* A generation is loaded once.  The first end is the end, also on replay. */
 static void
-set_ingesting(Shard *shard, StoreBatch *batch, bool on)
+set_ingesting(Shard *shard, StoreBatch *batch, bool on, uint64_t index)
 {
-	uint8_t		value = on;
+	uint8_t		value[9] = {on};
 
-	store_batch_put(batch, bytes_of("g", 1), bytes_of(&value, 1));
+	if (!on && (shard->load_over == 0 || index < shard->load_over))
+		shard->load_over = index;
+	put_le64(value + 1, shard->load_over);
+	store_batch_put(batch, bytes_of("g", 1), bytes_of(value, sizeof(value)));
 	atomic_store(&shard->ingesting, on);
 }
 
@@ -322,7 +329,7 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 				break;
 			case WRITE_INGEST_BEGIN:
 			case WRITE_INGEST_END:
-				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN);
+				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN, command->index);
 				break;
 			case WRITE_VERIFY:
 				if (command->index > shard->newest)

@@ -133,6 +133,7 @@ let_go(Shard *shard)
 	atomic_store(&shard->fence, 0);
 	atomic_store(&shard->lsn, 0);
 	atomic_store(&shard->ingesting, false);
+	shard->load_over = 0;
 }
 
 /* Is this stream staged, all of it, and does it stand where it should? */

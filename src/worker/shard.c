@@ -282,10 +282,13 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 		else if (status != VT_NOT_FOUND)
 			return status == VT_OK ? VT_CORRUPT : status;
 	}
-	if (store_get(shard->rows, bytes_of("g", 1), &value, err) == VT_OK && value.len == 1)
+	status = store_get(shard->rows, bytes_of("g", 1), &value, err);
+	if (status == VT_OK && value.len >= 1)
 		atomic_store(&shard->ingesting, value.data[0] != 0);
+	if (status == VT_OK && value.len == 9)
+		shard->load_over = get_le64(value.data + 1);
 	buf_free(&value);
-	return VT_OK;
+	return status == VT_NOT_FOUND ? VT_OK : status;
 }
 
 /* A u64 under a key of one letter; 0 = it is not there. */

@@ -123,6 +123,7 @@ typedef struct Shard
 	atomic_uint_fast64_t lsn;	/* highest WAL position of any write applied */
 	uint64_t	applied;
 	atomic_bool ingesting;
+	uint64_t	load_over;		/* index of the first end of a bulk load; 0 = none has ended */
 	Sessions   *sessions;
 	int64_t		watched_us;		/* logtime.c; the house thread's */
 	uint64_t	watched_term;	/* 0 = somebody else watches */

@@ -755,6 +755,7 @@ apply_batch(Sim *sim, Replica *r, const Applying *entries, size_t n)
 			session_decided(sim, r, &write, commands[i].index, &result);
 		shard_world(sim)->counts.repeats += result.repeated;
 		shard_world(sim)->counts.repeats_by_children += result.repeated && result.index <= sim->groups[r->group].base;
+		shard_world(sim)->counts.bulk_loads_late += write.type == WRITE_INGEST_BEGIN && commands[i].status == VT_INVALID;
 		shard_world(sim)->counts.expiries += write.type == WRITE_EXPIRE;
 		if (write.type == WRITE_SPLIT)
 		{

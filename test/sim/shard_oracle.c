@@ -84,7 +84,7 @@ digest_of(const Shard *shard)
 {
 	const ShardRow *rows;
 	size_t		n = shard_records(shard->records, &rows);
-	uint64_t	digest = prng_mix(atomic_load(&shard->fence) + 77) ^ shard->desc.last ^ shard->desc.range_ver ^
+	uint64_t	digest = prng_mix(atomic_load(&shard->fence) * 2 + 77 + atomic_load(&shard->ingesting)) ^ shard->desc.last ^ shard->desc.range_ver ^
 		sessions_digest(shard->sessions);
 
 	for (size_t i = 0; i < n; i++)
@@ -115,6 +115,10 @@ truth_applied(Sim *sim, Replica *r, Shard *shard, uint64_t applied, bool whole)
 				 LLU(r->id), LLU(applied));
 		return;
 	}
+	if (shard_world(sim)->load_over[r->group] != 0 && applied >= shard_world(sim)->load_over[r->group] &&
+		atomic_load(&shard->ingesting))
+		sim_fail(sim, "[L1] group %u replica %llu is in a bulk load at %llu, which was over at %llu", r->group, LLU(r->id),
+				 LLU(applied), LLU(shard_world(sim)->load_over[r->group]));
 	if (applied <= truth->front)
 		return;
 	truth->front = applied;

@@ -226,6 +226,14 @@ typedef enum SweepStep
 	STEP_SEND
 } SweepStep;
 
+/* What is sent of a bulk load, each to all shards: its begin, the rows, its end. */
+typedef enum LoadPhase
+{
+	LOAD_BEGIN,
+	LOAD_ROWS,
+	LOAD_END
+} LoadPhase;
+
 typedef struct Sweep
 {
 	SweepKind	kind;
@@ -239,6 +247,7 @@ typedef struct Sweep
 	bool		open;			/* repair */
 	uint8_t		wait[MAX_TXNS];
 	uint32_t	rounds;
+	LoadPhase	phase;			/* REINDEX, where loads are framed */
 	Asks		asks;
 	uint64_t	began;
 } Sweep;
@@ -288,7 +297,7 @@ typedef struct ShardTruth
 #define SHARD_COUNTS(X) \
 	X(transactions) X(commits) X(aborts) X(puts) X(late_puts) X(fenced_out) X(restamped) \
 	X(dropped_entries) X(killed) X(tids_reused) X(tids_freed) X(vacuums) X(vacuums_cancelled) \
-	X(blind_vacuums) X(raises_repeated) X(deletes_hit) X(repairs) X(reindexes) X(set_stale) \
+	X(blind_vacuums) X(raises_repeated) X(deletes_hit) X(repairs) X(reindexes) X(bulk_loads) X(bulk_loads_late) X(set_stale) \
 	X(server_crashes) X(lost_tuples) X(lost_deletions) X(promotions) X(foreign_refused) \
 	X(misrouted) X(not_tiled) X(scans) X(scans_own) X(scans_asked) X(scans_lagging) X(behind) \
 	X(scans_paged) X(scans_moved) X(hedged) X(hedges_late) \
@@ -384,6 +393,8 @@ typedef struct ShardWorld
 	WireShardDesc split_child;
 	const Replica *maker[SIM_MAX_GROUPS][SIM_MAX_STORES];	/* of a child's rows there */
 	ShardTruth	truth[SIM_MAX_GROUPS];
+	bool		framed;			/* REINDEX sends the begin and the end of its load, too */
+	uint64_t	load_over[SIM_MAX_GROUPS];	/* index of the end that was acknowledged */
 	uint64_t	boot[SIM_MAX_STORES];
 	bool		harsh;			/* any batch may be lost */
 	ShardSnapshot *snapshots;

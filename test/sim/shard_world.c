@@ -130,6 +130,7 @@ shard_start(Sim *sim)
 	 * of shard_zoo.c: those worlds stay what they were.
 	 */
 	w->paged = prng_mix(sim->world.seed + 43737) & 1;
+	w->framed = prng_mix(sim->world.seed + 43739) & 1;
 	for (int t = 0; t < MAX_TIDS; t++)
 		w->standby.tuple[t] = NO_ROW;
 	w->standby.meta = sim_below(sim, 2) == 0 ? META_EMPTY : META_LIVE;

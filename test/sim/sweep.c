@@ -447,25 +447,26 @@ build(Sim *sim, int server)
 
 	/* Exclusive lock: nobody runs, nobody scans. */
 	s->now.collection = 1;
-	for (; !any_ask(w) && w->rounds == 0; w->rounds++)
-		for (uint32_t k = 0; k < n_groups; k++)
+	for (uint32_t k = 0; k < n_groups; k++)
+	{
+		uint32_t	g = groups[k];
+		bool		frame = world->framed && w->phase != LOAD_ROWS;
+		ShardRow	rows[MAX_TIDS];
+		size_t		n = 0;
+		Buf			command;
+
+		for (uint32_t t = 0; t < world->tids && !frame; t++)
 		{
-			uint32_t	g = groups[k];
-			ShardRow	rows[MAX_TIDS];
-			size_t		n = 0;
-			Buf			command;
+			int			row = s->now.tuple[t];
 
-			for (uint32_t t = 0; t < world->tids; t++)
-			{
-				int			row = s->now.tuple[t];
-
-				if (row != NO_ROW && !world->rows[row].unindexed && !heap_is_dead(world, s, row) &&
-					target_of(sim, 1, w->route, (int) t) == g)
-					rows[n++] = (ShardRow) {.tid = (int) t, .row = row};
-			}
-			command = command_of(sim, server, g, w->route, n > 0 ? WRITE_PUT : WRITE_INGEST_END, 0, 0, rows, n);
-			ask(sim, server, &w->asks, g, ASK_WRITE, w->route, 0, &command);
+			if (row != NO_ROW && !world->rows[row].unindexed && !heap_is_dead(world, s, row) &&
+				target_of(sim, 1, w->route, (int) t) == g)
+				rows[n++] = (ShardRow) {.tid = (int) t, .row = row};
 		}
+		command = command_of(sim, server, g, w->route, n > 0 ? WRITE_PUT :
+							 frame && w->phase == LOAD_BEGIN ? WRITE_INGEST_BEGIN : WRITE_INGEST_END, 0, 0, rows, n);
+		ask(sim, server, &w->asks, g, ASK_WRITE, w->route, 0, &command);
+	}
 	s->now.collection = old;
 }
 
@@ -511,6 +512,20 @@ finish(Sim *sim, Server *s)
 	sweep_reset(s);
 }
 
+/* Law L1: it is over, whatever of it is still on its way. */
+static void
+note_load(Sim *sim, const Sweep *w)
+{
+	ShardWorld *world = shard_world(sim);
+
+	if (!world->framed)
+		return;
+	COUNT(sim, bulk_loads);
+	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
+		if (w->asks.ask[g].used)
+			world->load_over[g] = w->asks.ask[g].reply.index;
+}
+
 static void
 changes(Sim *sim, int server)
 {
@@ -522,11 +537,14 @@ changes(Sim *sim, int server)
 	for (uint32_t g = 0; g < SIM_MAX_GROUPS; g++)
 		if (w->asks.ask[g].used && w->asks.ask[g].reply.index > w->marks[g])
 			w->marks[g] = w->asks.ask[g].reply.index;
-	if (w->kind == SWEEP_BUILD && any_ask(w))
+	if (w->kind == SWEEP_BUILD && any_ask(w) && (!shard_world(sim)->framed || w->phase == LOAD_END))
 	{
+		note_load(sim, w);
 		finish(sim, s);
 		return;
 	}
+	if (w->kind == SWEEP_BUILD && any_ask(w))
+		w->phase = w->phase == LOAD_BEGIN ? LOAD_ROWS : LOAD_END;
 	asks_clear(&w->asks);
 	if (w->kind == SWEEP_VACUUM)
 		more = vacuum_sends(sim, server);

@@ -62,6 +62,7 @@ typedef struct Model
 	int			vector[IDS];
 	uint64_t	fence;
 	bool		ingesting;
+	bool		loaded;			/* a bulk load is over: none begins any more */
 } Model;
 
 static void
@@ -77,7 +78,13 @@ model_apply(Model *m, Entry *e, uint64_t index)
 			return;
 		case WRITE_INGEST_BEGIN:
 		case WRITE_INGEST_END:
+			if (e->type == WRITE_INGEST_BEGIN && m->loaded)
+			{
+				e->decided = VT_INVALID;
+				return;
+			}
 			m->ingesting = e->type == WRITE_INGEST_BEGIN;
+			m->loaded |= e->type == WRITE_INGEST_END;
 			return;
 		default:
 			break;
