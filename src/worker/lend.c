@@ -20,9 +20,9 @@
  *
  * The loan ends before the records go, as the interval ends before records beyond it
  * go: who has read them and still finds the loan has seen all of them.  It ends when the
- * child is open in this store, and by itself after a while: where the child cannot be
- * made, an eventual read must not be answered with what was there hours ago.  With the
- * process it is over, too: what is loaded at a start is the interval, unless replay comes
+ * child serves in this store.  Until then may be long, where it is large or cannot be
+ * made; an eventual read, which must not be answered with what was there hours ago, is refused
+ * after a while.  With the process the loan is over, too: what is loaded at a start is the interval, unless replay comes
  * to the split again.
  *
  *-------------------------------------------------------------------------
@@ -32,7 +32,7 @@
 #include "base/breaks.h"
 #include "base/clock.h"
 
-#define LOAN_US (30 * INT64_C(1000000))
+#define FRESH_US (30 * INT64_C(1000000))	/* what is lent is the newest there may be, or nearly */
 
 /*
  * The apply thread, before anybody is told of the new interval: before is the version
@@ -44,7 +44,7 @@ loan_begin(Shard *shard, const ShardChild *child, uint32_t before)
 	pthread_mutex_lock(&shard->children_lock);
 	shard->loan = *child;
 	shard->loan_before = before;
-	shard->loan_until_us = clock_now_us() + LOAN_US;
+	shard->loan_fresh_until_us = clock_now_us() + FRESH_US;
 	atomic_store(&shard->lent, child->desc.shard);
 	pthread_mutex_unlock(&shard->children_lock);
 }
@@ -98,7 +98,6 @@ loan_of(Shard *shard, ShardChild *out)
 	pthread_mutex_lock(&shard->children_lock);
 	found = atomic_load(&shard->lent) != 0;
 	*out = shard->loan;
-	out->owed = clock_now_us() < shard->loan_until_us;
 	pthread_mutex_unlock(&shard->children_lock);
 	return found;
 }
@@ -133,6 +132,7 @@ shard_view(Shard *shard, uint64_t id, uint32_t range_ver, ShardSpan *out)
 	}
 	else
 		found = false;
+	out->old = found && clock_now_us() >= shard->loan_fresh_until_us;
 	pthread_mutex_unlock(&shard->children_lock);
 	return found;
 }

@@ -528,7 +528,7 @@ serve_search(Worker *worker, Request *request)
 	replica_status(request->shard->replica, &replica);
 	if (request->view.lent)
 	{
-		if (replica.gone && search.consistency == WIRE_EVENTUAL)
+		if ((replica.gone || request->view.old) && search.consistency == WIRE_EVENTUAL)
 			refuse(request, VT_BEHIND, NULL);
 		else
 			serve_lent(request, &search, replica.applied);

@@ -76,7 +76,7 @@ typedef struct Shard
 	atomic_uint_fast64_t lent;	/* lend.c: the child whose records are still found here; 0 = none */
 	ShardChild	loan;			/* it; this and the next two with children_lock */
 	uint32_t	loan_before;	/* version of the interval of both */
-	int64_t		loan_until_us;
+	int64_t		loan_fresh_until_us;
 	pthread_mutex_t loan_lock;	/* whoever ends it */
 	uint32_t	campaigns;		/* of a child without a leader: how often it asked for votes, and when */
 	int64_t		campaign_us;	/* it may again; splits.c */
@@ -228,6 +228,7 @@ typedef struct ShardSpan
 	uint64_t	lent;			/* index of the split that lends it; 0 = it is in force */
 	uint64_t	base;			/* of a child: where it stands, and its fence; else 0 */
 	uint64_t	fence;
+	bool		old;			/* it was lent a while ago: not for who may be answered of any age */
 } ShardSpan;
 
 /* Of the shard with that id, by a route of that version; false: neither is here. */
@@ -302,7 +303,7 @@ extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write,
 /* Records of a child are found until the loan is ended, on any thread that holds the shard. */
 extern void loan_begin(Shard *shard, const ShardChild *child, uint32_t before);
 extern void loan_end(Shard *shard);
-extern bool loan_of(Shard *shard, ShardChild *out); /* owed: its time is not over; false: there is none */
+extern bool loan_of(Shard *shard, ShardChild *out); /* false: there is none */
 
 /* The batches of what was applied are written: its children may be made. */
 extern void shard_tell_children(Shard *shard);

@@ -66,7 +66,7 @@ campaign(Shard *parent, Shard *child)
 	child->campaigns++;
 }
 
-/* Is what the shard lends served by the child itself, or will not be, or not before long? */
+/* Is what the shard lends served by the child itself, or will it not be? */
 static void
 look_at_loan(Worker *worker, Shard *shard)
 {
@@ -78,7 +78,7 @@ look_at_loan(Worker *worker, Shard *shard)
 		return;
 	replica = own_replica(worker, &loan.desc);
 	child = worker_find_shard(worker, loan.desc.shard);
-	if (!loan.owed || replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
+	if (replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
 		loan_end(shard);
 	else if (child)
 		campaign(shard, child);
