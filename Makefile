@@ -45,7 +45,7 @@ PROGRAMS = $(if $(wildcard src/worker/main.c),$(BUILD)/vectron-worker) \
 	$(if $(wildcard src/pd/main.c),$(BUILD)/vectron-pd) \
 	$(if $(wildcard src/ctl/main.c),$(BUILD)/vectronctl)
 
-.PHONY: all help programs extension install uninstall clean check check-quick check-long check-bare \
+.PHONY: all help programs extension install install-alias uninstall clean check check-quick check-long check-bare \
 	check-sim check-shards check-pdsim check-pgvector check-chaos chaos-programs coverage valgrind fuzz demo bench bench-sql bench-start lint fmt unit sim asan tsan $(MODULES:%=lib%)
 
 all: programs extension
@@ -65,8 +65,17 @@ install: all
 	for p in $(PROGRAMS); do install -D -m 755 $$p "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$(basename $$p)" || exit 1; done
 	install -D -m 644 docs/cluster.md "$(DESTDIR)$$($(PG_CONFIG) --docdir)/vectron/cluster.md"
 
+## make install-alias   an extension "vector" that asks for vectron, where pgvector is not installed
+install-alias:
+	@dir="$(DESTDIR)$$($(PG_CONFIG) --sharedir)/extension"; \
+	if [ -f "$$dir/vector.control" ] && ! cmp -s sql/alias/vector.control "$$dir/vector.control"; then \
+		echo "$$dir/vector.control is pgvector's: an alias cannot stand beside it" >&2; exit 1; fi; \
+	install -D -m 644 -t "$$dir" sql/alias/vector.control sql/alias/vector--0.8.6.sql
+
 uninstall:
 	$(MAKE) -f src/pg/pgxs.mk BUILD=$(BUILD) PG_CONFIG=$(PG_CONFIG) uninstall
+	dir="$(DESTDIR)$$($(PG_CONFIG) --sharedir)/extension"; ! cmp -s sql/alias/vector.control "$$dir/vector.control" || \
+		rm -f "$$dir/vector.control" "$$dir/vector--0.8.6.sql"
 	for p in vectron-worker vectron-pd vectronctl; do rm -f "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$p"; done
 	rm -f "$(DESTDIR)$$($(PG_CONFIG) --docdir)/vectron/cluster.md"
 

@@ -5,7 +5,8 @@
 # nothing of the system's is touched.  Servers run as $PG_USER, never as root,
 # in folders under $PG_ROOT, which pg_tree makes and pg_remove takes away.
 #
-#	pg_tree				make $PG_ROOT and the installation, with vectron in it
+#	pg_tree				make $PG_ROOT and the installation, with vectron in it, and the
+#						alias of pgvector's name in place of a pgvector
 #	as_pg command ...	run as the server's user, with the installation in PATH
 #	pg_init NAME [configuration lines on standard input]
 #	pg_start NAME / pg_stop NAME
@@ -32,7 +33,8 @@ pg_tree() {
 	cp -a "$pg_bin_from/." "$PG_BIN/"
 	cp -a "$(dirname "$pg_bin_from")/lib" "$(dirname "$PG_BIN")/"
 	cp -a "$pg_share_from/." "$PG_ROOT$pg_share_from/"
-	make -s install BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/install.log" 2>&1 || {
+	rm -f "$PG_ROOT$pg_share_from"/extension/vector.control "$PG_ROOT$pg_share_from"/extension/vector--*.sql
+	make -s install install-alias BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/install.log" 2>&1 || {
 		cat "$PG_ROOT/install.log" >&2
 		rm -rf "$PG_ROOT"
 		return 1

@@ -12,6 +12,7 @@ control=$(find "$pgvector" -name vector.control | head -n 1)
 [ -n "$library" ] && [ -n "$control" ] || { echo "Bail out! no pgvector is installed below $pgvector"; exit 1; }
 . test/harness/pg.sh
 pg_tree
+# (Its control file takes the place of the alias.)
 cp "$library" "$PG_ROOT$("$PG_CONFIG" --pkglibdir)/"
 cp "$(dirname "$control")"/vector.control "$(dirname "$control")"/vector--*.sql "$PG_ROOT$("$PG_CONFIG" --sharedir)/extension/"
 cp test/pgvector/*.sql "$PG_ROOT/work/"
@@ -39,6 +40,9 @@ pg_start main
 for db in theirs ours moved listed; do sql postgres -c "CREATE DATABASE $db"; done
 sql theirs -c 'CREATE EXTENSION vector'
 sql ours -c 'CREATE EXTENSION vectron'
+
+! make -s install-alias PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/work/said" 2>&1 && said "is pgvector's"
+ok $? 'no alias is installed where pgvector is'
 
 # What there is, by name and types.  Only theirs: support functions of their access methods.
 for db in theirs ours; do

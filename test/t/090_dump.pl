@@ -115,6 +115,21 @@ for my $section ('pre-data', 'data', 'post-data')
 		"psql of $section");
 }
 same($to, 'sections', 'by sections');
+
+# What asks for pgvector, as its dumps and many applications do, has vectron.
+$to->safe_psql('postgres', 'CREATE DATABASE app');
+my ($code, $out, $err) = $to->psql('app', 'CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public');
+like($err, qr/required extension "vectron" is not installed/, 'the alias asks for vectron');
+$to->safe_psql('app', q{CREATE EXTENSION vectron; CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public; CREATE EXTENSION IF NOT EXISTS vector;
+	CREATE TABLE items (id int, v public.vector(2)); INSERT INTO items VALUES (1, '[1,2]'), (2, '[3,4]');
+	CREATE INDEX items_v ON items USING hnsw (v public.vector_l2_ops)});
+$to->command_ok([ 'pg_dump', '--no-owner', '-f', "$dir/app.sql", '-d', $to->connstr('app') ], 'pg_dump with the alias');
+$to->safe_psql('postgres', 'CREATE DATABASE app_2');
+$to->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/app.sql", '-d', $to->connstr('app_2') ], 'and its way back');
+is($to->safe_psql('app_2', q{SET enable_seqscan = off; SELECT string_agg(extname, ' ' ORDER BY extname), (SELECT id FROM items ORDER BY v <-> '[3,3]' LIMIT 1)
+	FROM pg_extension WHERE extname LIKE 'vect%'}), 'vector vectron|2', 'with the same extensions and rows');
+$to->safe_psql('app_2', 'DROP EXTENSION vector');
+is($to->safe_psql('app_2', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('items_v')}), '2|0|0|0', 'an alias takes nothing with it');
 $to->stop;
 
 # In parallel, from two formats, where there is one worker for four shards.
