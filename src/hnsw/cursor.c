@@ -39,6 +39,7 @@ struct HnswCursor
 	Walk		walk;
 	HnswCost   *cost;
 	bool		swept;			/* the slots the walk missed are in the heap */
+	bool		stopped;		/* for good */
 };
 
 HnswCursor *
@@ -74,7 +75,6 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	walk->timed = search->cost;
 	pool_begin(&cursor->pool, cursor->ef);
 	walk_start(walk);
-	walk->stop = NULL;
 	if (search->cost)
 	{
 		search->cost->waiting += walk->waiting;
@@ -84,12 +84,23 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	return cursor;
 }
 
+/* After `looked` of something: is nobody waiting any more? */
+static bool
+stops(HnswCursor *cursor, uint32_t looked)
+{
+	if (looked % STOP_EVERY == STOP_EVERY - 1 && walk_stopped(&cursor->walk))
+		cursor->stopped = true;
+	return cursor->stopped;
+}
+
 /* The pool as full as it can be. */
 static void
 fill(HnswCursor *cursor)
 {
+	uint32_t	looked = 0;
+
 	/* An entry that is no hit, once expanded, has done what it was for. */
-	while (cursor->discards.n > 0 && walk_has_room(&cursor->walk))
+	while (cursor->discards.n > 0 && walk_has_room(&cursor->walk) && !stops(cursor, looked++))
 	{
 		Entry		e = heap_pop(&cursor->discards);
 
@@ -111,7 +122,7 @@ sweep(HnswCursor *cursor)
 	/* While it rested memory may have been given back. */
 	cursor->swept = true;
 	used = used < cursor->used ? used : cursor->used;
-	for (uint32_t slot = 0; slot < used; slot++)
+	for (uint32_t slot = 0; slot < used && !stops(cursor, slot); slot++)
 	{
 		const uint8_t *row;
 		float		score;
@@ -145,7 +156,7 @@ emit(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 	uint32_t	seen;
 
 	/* Measure the first of the pool; keep the best n of them. */
-	for (seen = 0; seen < pool->n && nfound < look; seen++)
+	for (seen = 0; seen < pool->n && nfound < look && !stops(cursor, seen); seen++)
 	{
 		Entry		e = pool->e[seen];
 		uint32_t	slot = entry_slot(e);
@@ -194,11 +205,15 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 	if (n > cursor->ef && n <= HNSW_MAX_EF)
 		cursor->ef = n;
 	pool->want = cursor->ef;
-	while (got < n)
+	while (got < n && !cursor->stopped)
 	{
 		fill(cursor);
 		walk_run(walk);
-		if (pool->n > 0)
+
+		/* A walk that was stopped leaves something to expand. */
+		if (pool->at < pool->n)
+			cursor->stopped = true;
+		else if (pool->n > 0)
 			got += emit(cursor, hits + got, n - got);
 		else if (cursor->discards.n == 0)
 		{

@@ -223,8 +223,8 @@ typedef struct HnswSearch
 
 	/*
 	 * Asked now and then: true ends it, and what is returned means nothing.  NULL =
-	 * never.  A walk of less than a thousand nodes is over before it asks; a cursor
-	 * asks while it is opened only.
+	 * never.  A walk of less than a thousand nodes is over before it asks.  A cursor asks
+	 * until it is closed; one that was told to end can only be closed.
 	 */
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;

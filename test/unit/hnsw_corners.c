@@ -540,6 +540,63 @@ long_searches_can_be_stopped(void **state)
 	free(rows);
 }
 
+/*
+ * Whoever reads a cursor may lose patience at any time, in a walk or while all slots are
+ * looked at: soon nothing more is done.
+ */
+static void
+cursor_is_stopped(void **state)
+{
+	enum {N = 8000, STOP_EVERY = 1024};
+	float	   *rows = clustered(32, N);
+	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
+	Patience	patience = {.h = h, .last = UINT32_MAX};
+	HnswCost	cost = {0};
+	HnswSearch	s = {.query = rows, .k = 20, .ef = 20, .stop = patience_ends, .stop_arg = &patience, .cost = &cost};
+	HnswHit    *hits = calloc(N, sizeof(HnswHit));
+	HnswCursor *cursor;
+	uint32_t	whole;
+	uint32_t	n;
+
+	(void) state;
+	assert_non_null(hits);
+	for (uint32_t i = 0; i < N; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+	cursor = hnsw_cursor_open(h, &s);
+	assert_int_equal(hnsw_cursor_next(cursor, hits, N), N);
+	patience.calls = 0;
+	assert_int_equal(hnsw_cursor_next(cursor, hits, N), 0);
+	assert_true(patience.calls >= N / STOP_EVERY);	/* while it looked at all slots */
+	hnsw_cursor_close(cursor);
+
+	patience.calls = 0;
+	cursor = hnsw_cursor_open(h, &s);
+	while (hnsw_cursor_next(cursor, hits, N / 2) > 0)
+		;
+	whole = patience.calls;
+	hnsw_cursor_close(cursor);
+	assert_true(whole > N / STOP_EVERY);
+
+	for (uint32_t last = 1; last <= whole; last++)
+	{
+		patience = (Patience) {.h = h, .last = last};
+		cursor = hnsw_cursor_open(h, &s);
+		while (patience.calls < last)
+			(void) hnsw_cursor_next(cursor, hits, N / 2);
+		assert_true(patience.calls <= last + 2);	/* at opening, and then */
+		patience.calls = 0;
+		cost.distances = 0;
+		n = hnsw_cursor_next(cursor, hits, N / 2);
+		assert_int_equal(n, 0);
+		assert_int_equal(cost.distances, 0);
+		hnsw_cursor_close(cursor);
+	}
+	hnsw_destroy(h);
+	free(hits);
+	free(rows);
+}
+
 /* A long queue takes memory; when it is short again that goes back. */
 static void
 memory_of_the_queue_goes_back(void **state)
@@ -593,6 +650,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_of_the_queue_goes_back),
 		cmocka_unit_test(long_searches_can_be_stopped),
+		cmocka_unit_test(cursor_is_stopped),
 		cmocka_unit_test(cursor_shows_one_version),
 		cmocka_unit_test(cursor_rests),
 		cmocka_unit_test(cursor_passes_by_many),
