@@ -177,6 +177,17 @@ sends(int number)
 	return busy;
 }
 
+static bool
+has_installed(Machine *m)
+{
+	bool		has;
+
+	pthread_mutex_lock(&m->lock);
+	has = m->installs > 0;
+	pthread_mutex_unlock(&m->lock);
+	return has;
+}
+
 /*
  * Who sends a snapshot, to somebody who does not answer, and is to install one himself,
  * does not wait for that: what is being sent pins the state that is to go.
@@ -203,7 +214,7 @@ a_send_gives_way(void **state)
 	leader = await_leader();
 	m = &nodes[leader].machine;
 	stage_newer(leader, last + 1000, term_now() + 5);
-	while (m->installs == 0 || sends(leader))
+	while (!has_installed(m) || sends(leader))
 	{
 		if (clock_now_us() > until)
 			fail_msg("it is still being sent");

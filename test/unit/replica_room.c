@@ -177,6 +177,19 @@ who_has_no_room_hands_over(void **state)
 	world_end();
 }
 
+/* Whom it has asked to lead in its place; 0: nobody yet. */
+static uint64_t
+gave_to(int number)
+{
+	ReplicaHost *host = nodes[number].host;
+	uint64_t	to;
+
+	pthread_mutex_lock(&host->step_lock);
+	to = nodes[number].replica->gave_to;
+	pthread_mutex_unlock(&host->step_lock);
+	return to;
+}
+
 /* One whose state is being replaced votes, and has all there is, but is not asked to lead. */
 static void
 who_loads_is_no_heir(void **state)
@@ -213,10 +226,10 @@ who_loads_is_no_heir(void **state)
 		other = 6 - leader - away;
 		replica_host_set_short(nodes[leader].host, true);
 		while (leader_now() == leader && asked == 0)
-			asked = *(volatile uint64_t *) &nodes[leader].replica->gave_to;
+			asked = gave_to(leader);
 		await_other_leader(leader);
 		assert_int_equal(await_leader(), other);
-		assert_int_equal(nodes[leader].replica->gave_to, (uint64_t) other * 10);
+		assert_int_equal(gave_to(leader), (uint64_t) other * 10);
 		assert_true(asked == 0 || asked == (uint64_t) other * 10);
 		told = away < other;	/* else it would not have been asked first */
 		machine_go_on(m);
