@@ -54,6 +54,10 @@ rmtree($old->data("pd$_")) for 1, 2;
 written_and_found('two of three drivers are lost: another session writes and searches');
 like(check($old), qr/^2 CRITICAL +placement drivers: .*more than half of the 3 must be up.*if they are lost for good: docs\/cluster\.md/s, 'and who looks is told where to read on');
 
+my ($code, $out, $words) = $node->psql('postgres', "SET vectron.write_timeout = '2s'; CREATE INDEX t_x ON t USING vectron (v vector_ip_ops)");
+isnt($code, 0, 'no index is made');
+like($words, qr/no placement driver leads now: more than half of the 3 must be up/, 'and who wants one is told why');
+
 # An empty directory makes no driver of the old cluster.
 $old->start_pd_of(1);
 like(check($old), qr/^2 CRITICAL +placement drivers: .*it is not one of the placement drivers yet/s, 'a driver with an empty directory has no vote');
