@@ -27,7 +27,6 @@ struct HnswCursor
 	Hnsw	   *h;
 	uint32_t	guard;
 	bool		rests;			/* outside of the guard */
-	int64_t		bytes;			/* counted while it rests */
 	uint64_t	retired;		/* Hnsw.retired when it was opened */
 	uint32_t	ef;
 	uint32_t	used;			/* when it was opened */
@@ -238,15 +237,8 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 void
 hnsw_cursor_rest(HnswCursor *cursor)
 {
-	const Hnsw *h = cursor->h;
-
 	Assert(!cursor->rests);
 	cursor->rests = true;
-	cursor->bytes = (int64_t) (sizeof(HnswCursor) + sizeof(float) * (h->opt.dim + h->dim16) +
-							   (h->coded ? 2 * h->dim64 : 0) +
-							   cursor->visited.words * (sizeof(uint64_t) + sizeof(uint16_t)) +
-							   sizeof(Entry) * (cursor->pool.room + cursor->discards.room));
-	graph_account(cursor->h, cursor->bytes);
 	hnsw_leave(cursor->h, cursor->guard);
 }
 
@@ -254,10 +246,19 @@ bool
 hnsw_cursor_wake(HnswCursor *cursor)
 {
 	Assert(cursor->rests);
-	graph_account(cursor->h, -cursor->bytes);
 	cursor->guard = hnsw_enter(cursor->h);
 	cursor->rests = false;
 	return atomic_load(&cursor->h->retired) == cursor->retired;
+}
+
+size_t
+hnsw_cursor_bytes(const HnswCursor *cursor)
+{
+	const Hnsw *h = cursor->h;
+
+	return sizeof(HnswCursor) + sizeof(float) * (h->opt.dim + h->dim16) + (h->coded ? 2 * h->dim64 : 0) +
+		cursor->visited.words * (sizeof(uint64_t) + sizeof(uint16_t)) +
+		sizeof(Entry) * (cursor->pool.room + cursor->discards.room);
 }
 
 void
@@ -265,9 +266,7 @@ hnsw_cursor_close(HnswCursor *cursor)
 {
 	if (cursor == NULL)
 		return;
-	if (cursor->rests)
-		graph_account(cursor->h, -cursor->bytes);
-	else
+	if (!cursor->rests)
 		hnsw_leave(cursor->h, cursor->guard);
 	query_free(&cursor->prepared);
 	visited_free(&cursor->visited);

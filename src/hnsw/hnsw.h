@@ -325,9 +325,12 @@ extern HnswCursor *hnsw_cursor_open(Hnsw *h, const HnswSearch *search);
 extern uint32_t hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n);
 extern void hnsw_cursor_close(HnswCursor *cursor);
 
+/* What it takes, which is not in HnswStats.bytes: it goes with whoever reads. */
+extern size_t hnsw_cursor_bytes(const HnswCursor *cursor);
+
 /*
  * Between two calls of next, for whoever does not know when the next one comes: a
- * cursor that rests holds nothing back, and what it holds counts in HnswStats.bytes.
+ * cursor that rests holds nothing back.
  * False from hnsw_cursor_wake(): some slot has been given up since it was opened, so it
  * may know one that is another by now, and all that is left is to close it.
  */

@@ -522,7 +522,8 @@ size_t
 record_scan_bytes(const RecordScan *scan)
 {
 	return sizeof(RecordScan) + sizeof(float) * records_dim(scan->records) + sizeof(Candidate) * (scan->n + scan->late_room) +
-		scan->ids.size + scan->seen.bytes.size + sizeof(IdSetEntry) * scan->seen.size;
+		scan->ids.size + scan->seen.bytes.size + sizeof(IdSetEntry) * scan->seen.size +
+		(scan->cursor ? hnsw_cursor_bytes(scan->cursor) : 0);
 }
 
 void
