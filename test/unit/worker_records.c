@@ -374,6 +374,127 @@ moved_while_scanned(void **state)
 	}
 }
 
+/* Out of the way of all that vector_of() makes. */
+static void
+put_far(Records *records, uint32_t n, uint64_t version)
+{
+	uint8_t		id[WIRE_TID_SIZE];
+	uint8_t		v[DIM * 4];
+	float		far = 50;
+	uint32_t	bits;
+	VtError		err = {0};
+
+	memcpy(&bits, &far, sizeof(bits));
+	for (int i = 0; i < DIM; i++)
+		put_le32(v + 4 * i, bits);
+	assert_int_equal(records_put(records, id_of(n, id), version, v, bytes_of(NULL, 0), &err), VT_OK);
+}
+
+/* Read so many, none of them seen before; how many have come. */
+static uint32_t
+read_some(RecordScan *scan, bool *seen, uint32_t n, double *farthest)
+{
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+	uint32_t	block;
+	uint16_t	offset;
+	uint32_t	come = 0;
+
+	*farthest = 0;
+	while (come < n && record_scan_next(scan, &distance, &version, &got))
+	{
+		assert_true(wire_tid_get(got, &block, &offset));
+		assert_false(seen[block]);
+		seen[block] = true;
+		*farthest = distance > *farthest ? distance : *farthest;
+		come++;
+	}
+	return come;
+}
+
+/*
+ * Passes after the first go on with one walk, while records come and are superseded.  When
+ * slots that it knows have been given up, and hold other records by now, another begins.
+ */
+static void
+a_walk_goes_on(void **state)
+{
+	enum {N = 20000, FIRST = 4, GONE = 300};
+	Records    *records = make_records(VEC_L2, 0);
+	bool	   *seen = calloc(2 * N, sizeof(bool));
+	uint8_t		query[DIM * 4];
+	uint8_t		id[WIRE_TID_SIZE];
+	RecordScan *scan;
+	RecordScan *truth;
+	HnswStats	stats;
+	size_t		bytes;
+	uint64_t	passes;
+	double		distance;
+	uint64_t	version;
+	Bytes		got;
+	uint32_t	block;
+	uint32_t	slot;
+	uint16_t	offset;
+
+	(void) state;
+	assert_non_null(seen);
+	for (uint32_t i = 0; i < N; i++)
+		put(records, i, i + 1, i, NULL);
+	tidy(records);
+	vector_of(4711, query);
+	scan = open_scan(records, query, bytes_of(NULL, 0), FIRST, false);
+	assert_int_equal(read_some(scan, seen, FIRST, &distance), FIRST);
+	bytes = record_scan_bytes(scan);
+	assert_int_equal(read_some(scan, seen, 4 * FIRST, &distance), 4 * FIRST);
+	assert_true(record_scan_bytes(scan) > bytes + N / 8);	/* of the walk that rests */
+
+	passes = records_stat(records, RECORD_PASSES);
+	for (uint32_t i = 0; i < 100; i++)
+		put(records, N - 1 - i, 2 * N + i, N - 1 - i, NULL);
+	link_all(records);
+	assert_int_equal(read_some(scan, seen, 16 * FIRST, &distance), 16 * FIRST);
+	assert_int_equal(records_stat(records, RECORD_PASSES), passes);
+	assert_true(distance < 10);
+
+	/* What would come next goes; what takes the places is far away. */
+	truth = open_scan(records, query, bytes_of(NULL, 0), 1000, true);
+	for (uint32_t gone = 0; gone < GONE;)
+	{
+		assert_true(record_scan_next(truth, &distance, &version, &got));
+		assert_true(wire_tid_get(got, &block, &offset));
+		if (seen[block])
+			continue;
+		records_delete(records, id_of(block, id));
+		gone++;
+	}
+	record_scan_close(truth);
+	tidy(records);
+	for (uint32_t i = 0; i < GONE; i++)
+		put_far(records, N + i, 3 * N + i);
+	link_all(records);
+	hnsw_stats(records_graph(records), &stats);
+	assert_true(stats.used <= N + 100);
+	passes = records_stat(records, RECORD_PASSES);
+	assert_int_equal(read_some(scan, seen, 64 * FIRST, &distance), 64 * FIRST);
+	assert_int_equal(records_stat(records, RECORD_PASSES), passes + 1);
+	assert_true(distance < 10);
+
+	/* Most go, and what is left moves together: each that stays has come once in the end. */
+	for (uint32_t i = 0; i < N; i++)
+		if (i % 3 != 0 && records_find(records, id_of(i, id), &slot, &version))
+			records_delete(records, id_of(i, id));
+	tidy(records);
+	hnsw_stats(records_graph(records), &stats);
+	assert_true(stats.moved > 1000);
+	(void) read_some(scan, seen, UINT32_MAX, &distance);
+	for (uint32_t i = 0; i < N + GONE; i++)
+		assert_true(seen[i] || !records_find(records, id_of(i, id), &slot, &version));
+	record_scan_close(scan);
+	free(seen);
+	records_free(records);
+}
+
 /* -- With a writer --------------------------------------------------------- */
 
 #define STEADY 500				/* ids 0.. are always live; versions change */
@@ -488,6 +609,7 @@ main(void)
 		cmocka_unit_test(walks_are_whole),
 		cmocka_unit_test(long_ids_in_order),
 		cmocka_unit_test(moved_while_scanned),
+		cmocka_unit_test(a_walk_goes_on),
 		cmocka_unit_test(whole_beside_a_writer),
 	};
 
