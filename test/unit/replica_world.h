@@ -54,6 +54,7 @@ typedef struct Net
 	atomic_ullong chunks;
 	atomic_bool hold_chunks;	/* whoever sends one waits, until he is interrupted */
 	atomic_uint interrupted;	/* times */
+	atomic_int	holds[NODES + 1];	/* sends of a node that wait so */
 	atomic_ullong chunks_lost_after;	/* so many; 0 = none */
 	uint64_t	streams[16];	/* that were begun */
 	uint32_t	nstreams;
@@ -154,8 +155,10 @@ net_chunk(void *arg, uint64_t to, Bytes bytes, VtError *err)
 	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
 	atomic_fetch_add(&net.chunks, 1);
 	interrupted = atomic_load(&net.interrupted);
+	atomic_fetch_add(&net.holds[from->number], 1);
 	while (atomic_load(&net.hold_chunks) && atomic_load(&net.interrupted) == interrupted)
 		pause_ms(1);
+	atomic_fetch_sub(&net.holds[from->number], 1);
 	if (atomic_load(&net.interrupted) != interrupted)
 		return vt_fail(err, VT_UNAVAILABLE, "interrupted");
 	note_stream(chunk.stream);
