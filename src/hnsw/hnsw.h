@@ -246,6 +246,13 @@ typedef struct HnswSearch
  * Counted in HnswStats.bytes, gone with the set.
  */
 extern HnswSet *hnsw_set_open(Hnsw *h);
+
+/*
+ * One that shares the guard of another, which is open: for who keeps many, since every
+ * search and every link steps over each guard.  What the other keeps from being used
+ * again is kept until both are closed.
+ */
+extern HnswSet *hnsw_set_open_beside(const HnswSet *other);
 extern void hnsw_set_close(HnswSet *set);
 
 /* A slot seen under a guard that is entered still, or under the set's own. */

@@ -25,18 +25,35 @@ bits_bytes(const HnswSet *set)
 	return sizeof(uint64_t) * (set->nbits / 64 + 1);
 }
 
-HnswSet *
-hnsw_set_open(Hnsw *h)
+static HnswSet *
+open_with(Hnsw *h, SetGuard *guard)
 {
 	HnswSet    *set = vt_alloc0(sizeof(HnswSet));
 
 	set->h = h;
-	set->guard = hnsw_enter(h);
+	set->guard = guard;
 	set->kernel = doors_kernel(h->kernels->name);
 	set->nbits = (atomic_load_explicit(&h->used, memory_order_acquire) + 63) / 64 * 64;
 	set->bits = vt_alloc0(bits_bytes(set));
 	graph_account(h, (int64_t) bits_bytes(set));
 	return set;
+}
+
+HnswSet *
+hnsw_set_open(Hnsw *h)
+{
+	SetGuard   *guard = vt_alloc0(sizeof(SetGuard));
+
+	guard->guard = hnsw_enter(h);
+	atomic_init(&guard->sets, 1);
+	return open_with(h, guard);
+}
+
+HnswSet *
+hnsw_set_open_beside(const HnswSet *other)
+{
+	atomic_fetch_add(&other->guard->sets, 1);
+	return open_with(other->h, other->guard);
 }
 
 /* What was found out for searches. */
@@ -63,7 +80,11 @@ hnsw_set_close(HnswSet *set)
 		return;
 	forget(set);
 	graph_account(set->h, -(int64_t) bits_bytes(set));
-	hnsw_leave(set->h, set->guard);
+	if (atomic_fetch_sub(&set->guard->sets, 1) == 1)
+	{
+		hnsw_leave(set->h, set->guard->guard);
+		free(set->guard);
+	}
 	free(set->bits);
 	free(set);
 }

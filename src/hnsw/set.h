@@ -25,10 +25,17 @@ typedef struct SetRows
 	uint8_t    *rows;
 } SetRows;
 
+/* A guard of one set or of several. */
+typedef struct SetGuard
+{
+	uint32_t	guard;
+	atomic_uint sets;
+} SetGuard;
+
 struct HnswSet
 {
 	Hnsw	   *h;
-	uint32_t	guard;
+	SetGuard   *guard;
 	uint32_t	nbits;			/* what is beyond is no member */
 	uint32_t	size;
 	bool		alone;			/* members do not stand for what supersedes them */

@@ -29,7 +29,8 @@
  * even if nobody asks for it again, when that much has changed, by whoever changes it.
  * Sets are kept as long as what they take together is less than a share of the records'
  * memory, the least recently used going first; and no more than SETS_MAX, since each is
- * asked about every record that is put.
+ * asked about every record that is put.  Those that are made at about the same time share
+ * a guard, or searches would step over hundreds.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,6 +49,7 @@
 #define IDLE_US (10 * INT64_C(1000000))
 #define TRIM_US (1 * INT64_C(1000000))
 #define SETS_MAX 256
+#define GUARD_US (2 * INT64_C(1000000)) /* sets that are made within so long share a guard */
 #define BYTES_LEAST ((size_t) 8 << 20)
 #define BYTES_SHARE 16			/* of the records' memory, one part in so many */
 
@@ -62,6 +64,7 @@ struct FilterSet
 	bool		found;			/* the next search may find it */
 	uint64_t	changes;		/* Filters.changes when it was opened */
 	int64_t		made_us;
+	int64_t		guard_us;		/* its guard was entered */
 	int64_t		used_us;
 	size_t		bytes;			/* it may come to take */
 	size_t		own_bytes;		/* of them, counted with the records */
@@ -217,16 +220,29 @@ make_words(void *arg, uint32_t first, uint32_t n, uint64_t *out)
 		predicate_words(making->predicate, making->columns, first, n, out);
 }
 
+/* A set whose guard is young; NULL = there is none.  Under map_lock. */
+static FilterSet *
+find_guard(const Filters *filters, int64_t now)
+{
+	FilterSet  *filter = filters->open;
+
+	while (filter && now - filter->guard_us >= GUARD_US)
+		filter = filter->next;
+	return filter;
+}
+
 /* Open: from now on whatever is published is noted.  Under map_lock. */
 static FilterSet *
 open_set(Records *records, Predicate *predicate, uint64_t hash, int64_t now)
 {
 	Filters    *filters = records->filters;
 	FilterSet  *filter = vt_alloc0(sizeof(FilterSet));
+	const FilterSet *beside = find_guard(filters, now);
 
 	filter->predicate = predicate_share(predicate);
 	filter->hash = hash;
-	filter->set = hnsw_set_open(records->graph);
+	filter->set = beside ? hnsw_set_open_beside(beside->set) : hnsw_set_open(records->graph);
+	filter->guard_us = beside ? beside->guard_us : now;
 	filter->users = 1;
 	filter->making = true;
 	filter->changes = filters->changes;

@@ -20,6 +20,7 @@
 
 #include "../../src/worker/scan.h"
 #include "../../src/worker/filters.h"
+#include "hnsw/graph.h"
 #include "worker_rows.h"
 
 #define IDS 4000
@@ -396,6 +397,63 @@ changes_close_sets(void **state)
 	records_free(records);
 }
 
+/* Many sets take few guards: a search steps over each of those. */
+static void
+sets_share_guards(void **state)
+{
+	enum {SETS = 2 * GUARDS_PER_BLOCK};
+	Prng		prng = {11};
+	Records    *records = new_records();
+	WireAttributes attributes = {.n = 2};
+	Hnsw	   *h = records_graph(records);
+	FilterSet  *sets[SETS];
+	uint8_t		id[WIRE_TID_SIZE];
+	Buf			encoded = {0};
+	HnswStats	stats;
+
+	(void) state;
+	for (uint32_t i = 0; i < 1000; i++)
+		put(records, i, i + 1, i, &attributes);
+	for (uint32_t i = 0; i < SETS; i++)
+	{
+		Predicate  *predicate;
+
+		some_predicate(&prng, &encoded);
+		predicate = predicate_of(&encoded);
+		sets[i] = filters_take(records, predicate, NULL, NULL);
+		assert_non_null(sets[i]);
+		predicate_free(predicate);
+	}
+	assert_null(atomic_load(&h->guards.next));
+
+	/* What they know is kept until the last of them is closed. */
+	while (hnsw_link_next(h))
+		;
+	for (uint32_t i = 0; i < 1000; i++)
+		records_delete(records, id_of(i, id));
+	for (uint32_t i = 0; i < SETS; i++)
+	{
+		while (hnsw_repair(h, 1000, true))
+			;
+		hnsw_stats(h, &stats);
+		assert_int_equal(stats.used, 1000);
+		filters_give(records, sets[i]);
+	}
+	for (uint32_t i = 0; i < 10000; i++)
+	{
+		put(records, i % 10, 2000 + i, i, &attributes);
+		while (hnsw_link_next(h))
+			;
+	}
+	while (hnsw_repair(h, 1000, true))
+		;
+	assert_int_equal(filters_figures(records).sets, 0);
+	hnsw_stats(h, &stats);
+	assert_true(stats.used < 1000);
+	buf_free(&encoded);
+	records_free(records);
+}
+
 static bool
 at_once(void *asked)
 {
@@ -655,6 +713,7 @@ main(void)
 		cmocka_unit_test(columns_are_asked_as_records_are),
 		cmocka_unit_test(what_passes_comes_and_nothing_else),
 		cmocka_unit_test(changes_close_sets),
+		cmocka_unit_test(sets_share_guards),
 		cmocka_unit_test(stopped_while_a_set_is_made),
 		cmocka_unit_test(late_ones_are_not_hot),
 		cmocka_unit_test(superseded_before_they_come),
