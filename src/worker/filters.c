@@ -205,15 +205,25 @@ typedef struct Making
 	const Columns *columns;
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;
-	bool		stopped;
+	uint64_t	slots;			/* to look at, about */
+	bool		in_vain;		/* nobody waits for it any more */
+	bool		stopped;		/* and it is not kept for the next */
 } Making;
 
+/*
+ * Once half of it is there, it is made for the next search that asks: what takes longer than
+ * a client waits would be begun by each of them, and never be there.
+ */
 static void
 make_words(void *arg, uint32_t first, uint32_t n, uint64_t *out)
 {
 	Making	   *making = (Making *) arg;
 
-	making->stopped = making->stopped || (making->stop && making->stop(making->stop_arg));
+	if (!making->in_vain && making->stop && making->stop(making->stop_arg))
+	{
+		making->in_vain = true;
+		making->stopped = first < making->slots / 2;
+	}
 	if (making->stopped)
 		memset(out, 0, sizeof(uint64_t) * n);
 	else
@@ -295,6 +305,7 @@ filters_take(Records *records, Predicate *predicate, bool (*stop) (void *arg), v
 	uint64_t	hash = hash_checksum(predicate_bytes(predicate));
 	Making		making = {.predicate = predicate, .columns = records->columns, .stop = stop, .stop_arg = arg};
 	FilterSet  *filter;
+	HnswStats	stats;
 
 	pthread_mutex_lock(&records->map_lock);
 	filter = find_set(filters, predicate, hash);
@@ -315,6 +326,8 @@ filters_take(Records *records, Predicate *predicate, bool (*stop) (void *arg), v
 	filter = open_set(records, predicate, hash, now);
 	pthread_mutex_unlock(&records->map_lock);
 
+	hnsw_stats(records->graph, &stats);
+	making.slots = stats.used;
 	hnsw_set_fill(filter->set, make_words, &making);
 
 	pthread_mutex_lock(&records->map_lock);
@@ -326,6 +339,11 @@ filters_take(Records *records, Predicate *predicate, bool (*stop) (void *arg), v
 	else
 		finish_set(records, filter);
 	pthread_mutex_unlock(&records->map_lock);
+	if (filter && making.in_vain)
+	{
+		filters_give(records, filter);
+		filter = NULL;
+	}
 	return filter;
 }
 

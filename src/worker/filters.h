@@ -29,7 +29,8 @@ extern void filters_close(struct Records *records);	/* nobody has a set */
 
 /*
  * Make the set of a predicate, or find it made.  Give it back.  stop is asked now and
- * then while it is made, NULL = never: NULL when it said yes.
+ * then while it is made, NULL = never: NULL when it said yes.  A set of which half was
+ * made by then is made all the same, for whoever comes next.
  */
 extern FilterSet *filters_take(struct Records *records, Predicate *predicate, bool (*stop) (void *arg), void *arg);
 extern void filters_give(struct Records *records, FilterSet *filter);

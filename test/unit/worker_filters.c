@@ -468,6 +468,12 @@ never(void *asked)
 	return false;
 }
 
+static bool
+at_the_third_time(void *asked)
+{
+	return ++*(int *) asked >= 3;
+}
+
 /* Nobody waits any more while a set is made: it is left, and the next search makes it. */
 static void
 stopped_while_a_set_is_made(void **state)
@@ -483,6 +489,7 @@ stopped_while_a_set_is_made(void **state)
 	RecordScan *scan;
 	double		distance;
 	uint64_t	version;
+	uint64_t	made;
 	Bytes		id;
 
 	(void) state;
@@ -497,11 +504,19 @@ stopped_while_a_set_is_made(void **state)
 	assert_true(record_scan_stopped(scan));
 	assert_false(record_scan_next(scan, &distance, &version, &id));
 	record_scan_close(scan);
+
+	/* Most of it is there by then: the next finds it. */
+	asked = 0;
+	assert_null(filters_take(records, predicate, at_the_third_time, &asked));
+	assert_int_equal(asked, 3);
+	assert_int_equal(filters_figures(records).sets, 1);
+	made = filters_figures(records).made;
 	options.stop = never;
 	scan = record_scan_open(records, &options);
 	assert_false(record_scan_stopped(scan));
 	record_scan_close(scan);
 	assert_int_equal(filters_figures(records).sets, 1);
+	assert_int_equal(filters_figures(records).made, made);
 	predicate_free(predicate);
 	buf_free(&encoded);
 	records_free(records);
