@@ -46,6 +46,8 @@ facts_take(Beat *beat, json_t *body)
 	get_u64(body, "memory_limit", &facts->memory_limit);
 	for (int kind = 0; kind < MEMORY_KINDS; kind++)
 		get_u64(json_object_get(body, "memory_of"), memory_kind_names[kind], &facts->memory_of[kind]);
+	facts->memory_told = json_object_get(body, "memory_of") != NULL;
+	beat_weigh_memory(beat);
 	facts->disk_full = json_is_true(json_object_get(body, "disk_full"));
 	if (get_int(body, "wall_us", 0, INT64_MAX, &wall))
 		facts->clock_ahead_us = wall - clock_wall_us();
@@ -299,6 +301,9 @@ look_at_certificate(Findings *f, int64_t until)
 static void
 look_at_room(Findings *f, const Beat *beat)
 {
+	uint64_t	most;
+	uint64_t	stays = beat_memory_stays(beat, &most);
+
 	if (beat->facts.disk_full)
 	{
 		advise(f, "make room on its disk or add workers: dropped indexes are deleted by themselves");
@@ -309,16 +314,16 @@ look_at_room(Findings *f, const Beat *beat)
 		advise(f, "make room on its disk or add workers");
 		found(f, WARNING, "disk_short", "it will soon refuse new data: %" PRIu64 " MiB are free", beat->disk_free >> 20);
 	}
-	if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit)
+	if (most && stays >= most)
 	{
 		advise(f, "raise --memory-limit, or add workers");
-		found(f, CRITICAL, "memory_full", "it uses %" PRIu64 " MiB of memory, which is all that it may: new data is refused", beat->memory >> 20);
+		found(f, CRITICAL, "memory_full", "its records take %" PRIu64 " MiB of memory, which is all that they may: new data is, or will be at any moment, refused",
+			  stays >> 20);
 	}
-	else if (beat->facts.memory_limit && beat->memory >= beat->facts.memory_limit / 10 * 9)
+	else if (beat->memory_short)
 	{
 		advise(f, "raise --memory-limit, or add workers");
-		found(f, WARNING, "memory_short", "it uses %" PRIu64 " of the %" PRIu64 " MiB of memory that it may",
-			  beat->memory >> 20, beat->facts.memory_limit >> 20);
+		found(f, WARNING, "memory_short", "its records take %" PRIu64 " of the %" PRIu64 " MiB of memory that they may", stays >> 20, most >> 20);
 	}
 }
 

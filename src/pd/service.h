@@ -155,7 +155,13 @@ typedef struct Damaged
 } Damaged;
 
 /* What a worker's memory goes for, by name; as the workers say. */
-#define MEMORY_KINDS 7
+typedef enum MemoryKind
+{
+	MEMORY_RECORDS,				/* these stay, */
+	MEMORY_SHARDS,				/* and what each shard has besides; all else goes by itself */
+	MEMORY_KINDS = 7
+} MemoryKind;
+
 extern const char *const memory_kind_names[MEMORY_KINDS];
 
 /* What a store says of itself that only people want to know (check.c). */
@@ -163,6 +169,7 @@ typedef struct StoreFacts
 {
 	uint64_t	memory_limit;	/* 0 = none */
 	uint64_t	memory_of[MEMORY_KINDS];
+	bool		memory_told;	/* it said what it goes for */
 	bool		disk_full;		/* it refuses new data */
 	int64_t		clock_ahead_us; /* of ours, and what the heartbeat took */
 	int64_t		cert_until;		/* seconds since 1970; 0 = it has none */
@@ -177,6 +184,7 @@ typedef struct Beat
 	uint64_t	disk_free;
 	uint64_t	memory;
 	bool		disk_short;		/* it will soon refuse new data */
+	bool		memory_short;	/* the same; it ends lower than it begins */
 	bool		challenged;		/* another store registered at its endpoint since */
 	char		version[32];
 	uint32_t	level_low;		/* of the feature levels it knows */
@@ -482,6 +490,8 @@ typedef enum Room
 } Room;
 
 extern Room store_room(const Beat *beat);
+extern void beat_weigh_memory(Beat *beat);	/* sets memory_short */
+extern uint64_t beat_memory_stays(const Beat *beat, uint64_t *most);
 extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
 
 /* survey.c */

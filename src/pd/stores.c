@@ -369,17 +369,47 @@ heartbeat_again(Pd *pd, Question *q)
 
 /* -- Emptying a store ------------------------------------------------------ */
 
-/* drain, undrain */
+/*
+ * The memory that does not go by itself, and how much there may be of it (0: any).
+ * What a leader has besides would go with the leadership; to judge by that, too, would
+ * be to move leaders back and forth.  Workers that do not say what it goes for are
+ * believed to have nothing else.
+ */
+uint64_t
+beat_memory_stays(const Beat *beat, uint64_t *most)
+{
+	const StoreFacts *facts = &beat->facts;
+
+	if (!facts->memory_told)
+	{
+		*most = facts->memory_limit;
+		return beat->memory;
+	}
+	*most = facts->memory_limit / 4 * 3;
+	return facts->memory_of[MEMORY_RECORDS] + facts->memory_of[MEMORY_SHARDS];
+}
+
+void
+beat_weigh_memory(Beat *beat)
+{
+	uint64_t	most;
+	uint64_t	stays = beat_memory_stays(beat, &most);
+
+	beat->memory_short = most && stays >= most / 10 * (beat->memory_short ? 8 : 9);
+}
+
 Room
 store_room(const Beat *beat)
 {
-	uint64_t	limit = beat->facts.memory_limit;
+	uint64_t	most;
+	uint64_t	stays = beat_memory_stays(beat, &most);
 
-	if (beat->facts.disk_full || (limit && beat->memory >= limit))
+	if (beat->facts.disk_full || (most && stays >= most))
 		return ROOM_NONE;
-	return beat->disk_short || (limit && beat->memory >= limit / 10 * 9) ? ROOM_LITTLE : ROOM_ENOUGH;
+	return beat->disk_short || beat->memory_short ? ROOM_LITTLE : ROOM_ENOUGH;
 }
 
+/* drain, undrain */
 void
 op_drain(Pd *pd, Question *q, bool draining)
 {

@@ -51,6 +51,7 @@ set_limit(PdWorld *w, int i, uint64_t memory, uint64_t limit)
 {
 	beat(w, i)->memory = memory;
 	beat(w, i)->facts.memory_limit = limit;
+	beat_weigh_memory(beat(w, i));
 }
 
 static void
@@ -112,12 +113,55 @@ nothing_moves_where_there_is_none(void **state)
 	cluster_end(w);
 }
 
+/* A store says so many of 1000 MiB are records, and so many all. */
+static bool
+takes_with(PdWorld *w, int i, int records, int all)
+{
+	char		limit[32];
+	char		stays[32];
+	json_t	   *body;
+	PlanStore	store;
+
+	snprintf(limit, sizeof(limit), "%d", 1000 << 20);
+	snprintf(stays, sizeof(stays), "%d", records << 20);
+	body = json_pack("{s:s,s:{s:s,s:s}}", "memory_limit", limit, "memory_of", "records", stays, "shards", "0");
+	beat(w, i)->memory = (uint64_t) all << 20;
+	facts_take(beat(w, i), body);
+	json_decref(body);
+	assert_true(operate_store(&w->pd, w->stores[i].id, &store));
+	assert_int_equal(store.takes, store_room(beat(w, i)) == ROOM_ENOUGH);
+	return store.takes;
+}
+
+/* What comes and goes with leaders moves none: only what stays counts, and its limit has a gap. */
+static void
+what_goes_by_itself_moves_no_leaders(void **state)
+{
+	PdWorld    *w = cluster(33, 2);
+
+	(void) state;
+	run_seconds(w, 60);
+	for (int i = 0; i < 4; i++)
+		assert_true(takes_with(w, 0, 600, i % 2 ? 920 : 650));
+	assert_true(takes_with(w, 0, 670, 1001));
+	assert_false(takes_with(w, 0, 675, 700));
+	assert_false(takes_with(w, 0, 670, 700));
+	assert_false(takes_with(w, 0, 600, 700));
+	assert_int_equal(store_room(beat(w, 0)), ROOM_LITTLE);
+	assert_true(takes_with(w, 0, 599, 700));
+	assert_true(takes_with(w, 0, 670, 700));
+	assert_false(takes_with(w, 0, 750, 760));
+	assert_int_equal(store_room(beat(w, 0)), ROOM_NONE);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(new_collections_go_where_there_is_room, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(nothing_moves_where_there_is_none, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_goes_by_itself_moves_no_leaders, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("pd_room", tests, NULL, NULL);
