@@ -377,6 +377,7 @@ extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked a
 /* room.c: looking how much room there is; any thread */
 extern void worker_look(Worker *worker);
 extern MemoryBounds worker_memory_bounds(uint64_t limit);
+extern MemoryRoom worker_memory_room(MemoryRoom was, uint64_t limit, uint64_t stays, uint64_t all);
 
 /* May so much new data come in?  Deletes, raises and markers always may.  *words: why not. */
 extern VtStatus worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words);

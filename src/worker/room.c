@@ -61,6 +61,22 @@ worker_memory_share(uint64_t whole, uint32_t percent)
 	return whole / 100 * percent / MIB * MIB;
 }
 
+/*
+ * Full is full until it is clearly less: each time it begins leaders are handed over, and
+ * what they held besides records goes with them.
+ */
+MemoryRoom
+worker_memory_room(MemoryRoom was, uint64_t limit, uint64_t stays, uint64_t all)
+{
+	uint64_t	most = was == MEMORY_FULL ? limit / 20 * 19 : limit;
+
+	if (limit == 0 || all <= most)
+		return MEMORY_ENOUGH;
+	if (stays > limit / 4 * 3)
+		return MEMORY_FULL;
+	return all > limit && all > LEAST ? MEMORY_BUSY : MEMORY_ENOUGH;
+}
+
 /* -- What there is ------------------------------------------------------------- */
 
 /* The shard with the fullest memtable that is not about to be written out; held, NULL = none. */
@@ -144,10 +160,12 @@ look_at_memory(Worker *worker)
 		all += of[kind];
 	}
 	atomic_store(&worker->memory, all);
-	room = limit == 0 || all <= limit ? MEMORY_ENOUGH : of[MEMORY_RECORDS] + of[MEMORY_SHARDS] > limit / 4 * 3 ? MEMORY_FULL :
-		all > LEAST ? MEMORY_BUSY : MEMORY_ENOUGH;
+	room = worker_memory_room(atomic_load(&worker->room), limit, of[MEMORY_RECORDS] + of[MEMORY_SHARDS], all);
 	if ((atomic_exchange(&worker->room, room) == MEMORY_FULL) != (room == MEMORY_FULL))
 		log_warn(room == MEMORY_FULL ? "memory_limit is reached: new data is refused" : "memory has room again");
+	/* While nothing is written the tables would stay as they are. */
+	if (room != MEMORY_ENOUGH)
+		bound /= 4;
 	if (tables > bound + going)
 		flush_fullest(worker, now_us, tables - bound - going);
 }

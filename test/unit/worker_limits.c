@@ -225,6 +225,33 @@ parts_of_memory(void **state)
 	assert_int_equal(worker_memory_bounds(0).tables, 256 * mib);
 }
 
+/* What goes by itself makes nothing full, nor anything that is full have room again and again. */
+static void
+full_until_it_is_less(void **state)
+{
+	const uint64_t limit = UINT64_C(1000) << 20;
+	const uint64_t percent = limit / 100;
+	const struct
+	{
+		uint64_t	stays;
+		uint64_t	all;
+		MemoryRoom	room;
+	}			steps[] = {
+		{80, 99, MEMORY_ENOUGH}, {80, 101, MEMORY_FULL}, {80, 97, MEMORY_FULL}, {80, 100, MEMORY_FULL}, {80, 94, MEMORY_ENOUGH},
+		{80, 97, MEMORY_ENOUGH}, {80, 101, MEMORY_FULL}, {70, 101, MEMORY_BUSY}, {70, 97, MEMORY_ENOUGH}, {70, 120, MEMORY_BUSY},
+		{80, 101, MEMORY_FULL}, {70, 97, MEMORY_ENOUGH},
+	};
+	MemoryRoom	room = MEMORY_ENOUGH;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+	{
+		room = worker_memory_room(room, limit, steps[i].stays * percent, steps[i].all * percent);
+		assert_int_equal(room, steps[i].room);
+		assert_int_equal(worker_memory_room(room, 0, steps[i].stays * percent, steps[i].all * percent), MEMORY_ENOUGH);
+	}
+}
+
 /* So many snapshots come in at a time; who is silent for long makes room for another. */
 static void
 snapshots_come_in_turns(void **state)
@@ -296,6 +323,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
 		cmocka_unit_test(the_logs),
 		cmocka_unit_test(parts_of_memory),
+		cmocka_unit_test(full_until_it_is_less),
 		cmocka_unit_test(snapshots_come_in_turns),
 		cmocka_unit_test(one_that_is_not_known_asks_seldom),
 	};
