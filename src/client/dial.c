@@ -35,6 +35,7 @@ conn_greet(Conn *conn)
 	hello.cluster = conn->client->cluster;
 	conn->greeting = ++conn->client->requests;
 	begin = wire_frame_begin(&conn->first, WIRE_REQUEST, WIRE_HELLO, conn->greeting);
+	hello.features = WIRE_FEATURE_UNINDEXED;
 	wire_hello_put(&conn->first, &hello);
 	wire_frame_end(&conn->first, begin);
 	conn->state = CONN_GREETING;

@@ -151,6 +151,7 @@ welcome(NetConn *conn, const WireHello *hello)
 
 	conn->role = hello->role;
 	conn->store = hello->store;
+	conn->features = hello->features;
 	conn->system = conn->tls ? wire_tls_peer(conn->tls)->system : 0;
 	pthread_mutex_lock(&server->lock);
 	known = conn->stranger;

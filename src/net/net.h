@@ -113,6 +113,7 @@ extern void net_server_wake(NetServer *server);
 extern NetConn *net_conn_ref(NetConn *conn);
 extern void net_conn_release(NetConn *conn);
 extern WireRole net_conn_role(const NetConn *conn);
+extern uint64_t net_conn_features(const NetConn *conn);	/* bits of its greeting */
 extern uint64_t net_conn_store(const NetConn *conn);	/* 0 unless a worker's or PD's */
 extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
 

@@ -67,6 +67,7 @@ struct NetConn
 	atomic_int	requests;		/* as told by net_conn_requests() */
 	WireRole	role;
 	uint64_t	store;			/* as it says; 0 unless a worker */
+	uint64_t	features;		/* as it says */
 	uint64_t	system;			/* of a gateway's certificate, else 0 */
 	bool		greeted;		/* written under server->lock */
 	bool		stranger;		/* server->lock: in its list, and not greeted */

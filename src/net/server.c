@@ -124,6 +124,12 @@ net_conn_role(const NetConn *conn)
 }
 
 uint64_t
+net_conn_features(const NetConn *conn)
+{
+	return conn->features;
+}
+
+uint64_t
 net_conn_store(const NetConn *conn)
 {
 	return conn->store;

@@ -106,6 +106,7 @@ typedef enum WireRole
 
 /* Features in a greeting. */
 #define WIRE_FEATURE_PING 1		/* answers WIRE_PING */
+#define WIRE_FEATURE_UNINDEXED 2	/* reads what results of searches say of it */
 
 /* The first frame in both directions. */
 typedef struct WireHello
@@ -327,7 +328,7 @@ typedef struct WireSearchResult
 	uint32_t	hops;
 	uint8_t		leader;			/* the replica that answered leads the shard */
 	uint32_t	waiting;		/* searches that wait for a thread of this worker */
-	bool		says_unindexed; /* what follows is there: at feature level 4 */
+	bool		says_unindexed; /* what follows is there: for who greeted with that feature */
 	bool		crowded;		/* more than the hot tier is meant to hold */
 	uint32_t	unindexed;		/* records of this replica that every search is compared with */
 	uint32_t	nhits;

@@ -13,7 +13,6 @@
 
 #include "base/breaks.h"
 #include "base/clock.h"
-#include "base/level.h"
 #include "door.h"
 #include "hot.h"
 #include "private.h"
@@ -381,7 +380,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	replica_status(lease->shard->replica, &replica);
 	result.leader = replica.serving && !request->view.base;
 	result.waiting = pool_figures(request->worker).waiting;
-	result.says_unindexed = request->worker->level >= VT_LEVEL_UNINDEXED;
+	result.says_unindexed = (net_conn_features(request->conn) & WIRE_FEATURE_UNINDEXED) != 0;
 	unindexed = shard_figures(lease->shard).waiting;
 	result.unindexed = unindexed < UINT32_MAX ? (uint32_t) unindexed : UINT32_MAX;
 	result.crowded = unindexed > hot_limit(lease->shard);

@@ -36,6 +36,9 @@ greet_back(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 		return true;
 	if (header->type != WIRE_HELLO || wire_hello_get(payload, &hello) != VT_OK)
 		return false;
+	pthread_mutex_lock(&w->lock);
+	w->features = hello.features;
+	pthread_mutex_unlock(&w->lock);
 	memset(&hello, 0, sizeof(hello));
 	hello.version_low = hello.version_high = trick.what == OTHER_VERSION ? 9 : WIRE_VERSION;
 	hello.role = WIRE_ROLE_PD;

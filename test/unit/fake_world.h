@@ -162,6 +162,7 @@ typedef struct World
 	uint32_t	held;
 	void		(*on_request) (struct World *world, WireType type);	/* under the lock */
 
+	uint64_t	features;		/* of the last greeting */
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
 	uint32_t	at_followers;	/* requests that met one */
@@ -801,7 +802,7 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	result.exact = 1;
 	result.distances = 1;
 	result.leader = !w->follows;
-	result.says_unindexed = true;
+	result.says_unindexed = (w->features & WIRE_FEATURE_UNINDEXED) != 0;
 	result.crowded = w->answering && w->answering == s->crowded;
 	result.unindexed = result.crowded ? 100000 : 0;
 	result.waiting = w->waiting;

@@ -97,8 +97,9 @@ read_frame(Gateway *g)
 	return header.request;
 }
 
+/* As a gateway that knows these features. */
 static inline void
-dial(Gateway *g, const Place *place)
+dial_with(Gateway *g, const Place *place, uint64_t features)
 {
 	struct sockaddr_un addr;
 	WireHello	hello;
@@ -113,12 +114,19 @@ dial(Gateway *g, const Place *place)
 	memset(&hello, 0, sizeof(hello));
 	hello.version_low = hello.version_high = WIRE_VERSION;
 	hello.role = WIRE_ROLE_GATEWAY;
+	hello.features = features;
 	wire_hello_put(&payload, &hello);
 	send_frame(g, WIRE_REQUEST, WIRE_HELLO, ++g->requests, &payload);
 	read_frame(g);
 	assert_int_equal(wire_hello_get(buf_bytes(&g->payload), &hello), VT_OK);
 	assert_int_equal(hello.role, WIRE_ROLE_WORKER);
 	buf_free(&payload);
+}
+
+static inline void
+dial(Gateway *g, const Place *place)
+{
+	dial_with(g, place, WIRE_FEATURE_UNINDEXED);
 }
 
 static inline void
