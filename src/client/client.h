@@ -114,7 +114,8 @@ typedef struct ClientKnown
 	uint64_t	applied;		/* it has come so far */
 	int64_t		shy_until_us;	/* it was behind: rather ask another until then */
 	uint32_t	shy_ms;
-	int64_t		crowded_until_us;	/* it had much that is not indexed: rather ask another until then */
+	uint32_t	crowd;			/* what a search counts there for what is not indexed: hundredths */
+	int64_t		crowd_until_us; /* that counts until then */
 } ClientKnown;
 
 /* A collection as the gateway knows it.  Owned by the client's route cache. */

@@ -34,7 +34,10 @@
 #define BATCH_GROWN_MAX 2048
 #define EMPTY_BATCHES_MAX 4
 #define HEDGED_IDS_MAX 10000	/* excluded; with more a second question is not cheap */
-#define CROWDED_US INT64_C(1000000)	/* what a replica said of its index counts so long */
+#define CROWD_US INT64_C(1000000)	/* what a replica said of its index counts so long */
+#define CROWD_NONE 100
+#define CROWD_FAR 1700			/* 16 times what is meant to wait: asked only if nobody else is left */
+#define CROWD_MOST 10000
 #define LATER_PATIENCE 8		/* other batches take longer: so many hedge delays */
 #define SHY_FIRST_MS 10
 #define SHY_LAST_MS 640
@@ -127,6 +130,28 @@ is_likely(const ClientKnown *known, const Stream *s, int64_t now_us)
 	return s->consistency != WIRE_AT_MARK || known->applied >= s->mark || now_us >= known->shy_until_us;
 }
 
+/*
+ * What a search counts there for what is not indexed, in hundredths: more than it takes
+ * longer, so that threads that link get some time.
+ */
+static uint32_t
+crowd_at(const ClientShard *known, const char *endpoint, int64_t now_us)
+{
+	uint32_t	at = known ? place_of(known, endpoint) : 0;
+
+	return known && at < known->nplaces && now_us < known->known[at].crowd_until_us ? known->known[at].crowd : CROWD_NONE;
+}
+
+/* How long a search of this shard would take there; only to compare. */
+static uint64_t
+score_at(const ClientScan *scan, const ClientShard *known, const char *endpoint, int64_t now_us)
+{
+	Client	   *client = scan->client;
+
+	return pace_score(client->pace, endpoint, conn_under_way(client, endpoint), now_us) *
+		crowd_at(known, endpoint, now_us) / CROWD_NONE;
+}
+
 /* Do searches wait at all of these places? */
 static bool
 all_busy(const ClientScan *scan, const Stream *s, const uint32_t *places, uint32_t n, int64_t now_us)
@@ -165,7 +190,7 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 			doubted = i;
 		else if (known && there < known->nplaces && !is_likely(&known->known[there], s, now_us))
 			unlikely = unlikely == leader ? leader : i;
-		else if (known && there < known->nplaces && now_us < known->known[there].crowded_until_us)
+		else if (crowd_at(known, endpoint, now_us) >= CROWD_FAR)
 			crowded[ncrowded++] = i;
 		else
 			good[ngood++] = i;
@@ -189,8 +214,8 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 		uint32_t	b = (a + 1 + prng_below(&client->prng, ngood - 1)) % ngood;
 		const char *x = s->shard.places[good[a]];
 		const char *y = s->shard.places[good[b]];
-		uint64_t	x_score = pace_score(client->pace, x, conn_under_way(client, x), now_us);
-		uint64_t	y_score = pace_score(client->pace, y, conn_under_way(client, y), now_us);
+		uint64_t	x_score = score_at(scan, known, x, now_us);
+		uint64_t	y_score = score_at(scan, known, y, now_us);
 
 		/* Only if it is clearly better, or the slowest by a hair would never be asked. */
 		return y_score + y_score / 2 < x_score ? good[b] : good[a];
@@ -198,15 +223,20 @@ choose(ClientScan *scan, Stream *s, int64_t now_us)
 	return ngood == 1 ? good[0] : unlikely < s->shard.nplaces ? unlikely : doubted;
 }
 
-/* Much of it is not indexed, and each search compared with that, or not any more. */
+/* How much of it is not indexed, with which each search is compared. */
 static void
-note_crowd(ClientScan *scan, const Stream *s, const char *endpoint, bool crowded)
+note_crowd(ClientScan *scan, const Stream *s, const char *endpoint, const WireSearchResult *result)
 {
 	ClientShard *shard = route_shard(scan->client, &s->shard.desc);
 	uint32_t	at = shard ? place_of(shard, endpoint) : 0;
+	uint64_t	crowd = CROWD_NONE;
 
-	if (shard && at < shard->nplaces)
-		shard->known[at].crowded_until_us = crowded ? clock_now_us() + CROWDED_US : 0;
+	if (!shard || at == shard->nplaces)
+		return;
+	if (result->says_unindexed)
+		crowd += (uint64_t) result->unindexed * CROWD_NONE / result->meant;
+	shard->known[at].crowd = (uint32_t) (crowd < CROWD_MOST ? crowd : CROWD_MOST);
+	shard->known[at].crowd_until_us = clock_now_us() + CROWD_US;
 }
 
 /* What a replica said of itself, for the next choice. */
@@ -519,7 +549,7 @@ take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtEr
 		pace_answered(scan->client->pace, answer->asked, took, result.waiting);
 	}
 	note_place(scan, s, answer->asked, &answer->head);
-	note_crowd(scan, s, answer->asked, result.crowded);
+	note_crowd(scan, s, answer->asked, &result);
 	scan->stats.batches++;
 	scan->stats.exact_batches += result.exact;
 	scan->stats.distances += result.distances;

@@ -139,8 +139,8 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 
 /* Bits of a search result */
 #define RESULT_EXACT 1
-#define RESULT_UNINDEXED 2		/* their number comes before that of the hits */
-#define RESULT_CROWDED 4
+#define RESULT_UNINDEXED 2		/* their number, and how many are meant to be, come before that of the hits */
+#define RESULT_UNINDEXED_SIZE 8
 #define RESULT_BITS_AT 9
 
 size_t
@@ -150,15 +150,17 @@ wire_search_result_begin(Buf *out, const WireSearchResult *result)
 
 	buf_put_u64(out, result->lease);
 	buf_put_u8(out, result->exhausted);
-	buf_put_u8(out, (uint8_t) ((result->exact ? RESULT_EXACT : 0) | (result->says_unindexed ? RESULT_UNINDEXED : 0) |
-								(result->says_unindexed && result->crowded ? RESULT_CROWDED : 0)));
+	buf_put_u8(out, (uint8_t) ((result->exact ? RESULT_EXACT : 0) | (result->says_unindexed ? RESULT_UNINDEXED : 0)));
 	buf_put_u32(out, result->distances);
 	buf_put_u32(out, result->hops);
 	buf_put_u8(out, result->leader);
 	buf_put_u32(out, result->waiting);
 	Assert(out->len - begin == SEARCH_RESULT_COUNT);
 	if (result->says_unindexed)
+	{
 		buf_put_u32(out, result->unindexed);
+		buf_put_u32(out, result->meant);
+	}
 	buf_put_u32(out, 0);
 	return begin;
 }
@@ -174,7 +176,7 @@ wire_hit_put(Buf *out, const WireHit *hit)
 void
 wire_search_result_end(Buf *out, size_t begin, uint32_t nhits)
 {
-	buf_set_u32(out, begin + SEARCH_RESULT_COUNT + (out->data[begin + RESULT_BITS_AT] & RESULT_UNINDEXED ? 4 : 0), nhits);
+	buf_set_u32(out, begin + SEARCH_RESULT_COUNT + (out->data[begin + RESULT_BITS_AT] & RESULT_UNINDEXED ? RESULT_UNINDEXED_SIZE : 0), nhits);
 }
 
 VtStatus
@@ -191,15 +193,15 @@ wire_search_result_get(Bytes body, WireSearchResult *out)
 	bits = cursor_u8(&c);
 	out->exact = bits & RESULT_EXACT;
 	out->says_unindexed = (bits & RESULT_UNINDEXED) != 0;
-	out->crowded = (bits & RESULT_CROWDED) != 0;
 	out->distances = cursor_u32(&c);
 	out->hops = cursor_u32(&c);
 	out->leader = cursor_u8(&c);
 	out->waiting = cursor_u32(&c);
 	out->unindexed = out->says_unindexed ? cursor_u32(&c) : 0;
+	out->meant = out->says_unindexed ? cursor_u32(&c) : 0;
 	out->nhits = cursor_u32(&c);
-	if (c.failed || out->exhausted > 1 || out->leader > 1 ||
-		bits > (out->says_unindexed ? RESULT_EXACT | RESULT_UNINDEXED | RESULT_CROWDED : RESULT_EXACT))
+	if (c.failed || out->exhausted > 1 || out->leader > 1 || bits > (RESULT_EXACT | RESULT_UNINDEXED) ||
+		(out->says_unindexed && out->meant == 0))
 		return VT_PROTOCOL;
 	out->hits = bytes_of(c.p, cursor_left(&c));
 	while (wire_hit_next(out, &at, &hit))

@@ -329,8 +329,8 @@ typedef struct WireSearchResult
 	uint8_t		leader;			/* the replica that answered leads the shard */
 	uint32_t	waiting;		/* searches that wait for a thread of this worker */
 	bool		says_unindexed; /* what follows is there: for who greeted with that feature */
-	bool		crowded;		/* more than the hot tier is meant to hold */
 	uint32_t	unindexed;		/* records of this replica that every search is compared with */
+	uint32_t	meant;			/* so many are meant to wait there at most: with them a search takes half as long again; not 0 */
 	uint32_t	nhits;
 	Bytes		hits;			/* encoded, read by wire_hit_next() */
 } WireSearchResult;

@@ -383,7 +383,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	result.says_unindexed = (net_conn_features(request->conn) & WIRE_FEATURE_UNINDEXED) != 0;
 	unindexed = shard_figures(lease->shard).waiting;
 	result.unindexed = unindexed < UINT32_MAX ? (uint32_t) unindexed : UINT32_MAX;
-	result.crowded = unindexed > hot_limit(lease->shard);
+	result.meant = (uint32_t) hot_limit(lease->shard);
 	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
 	result.hops = (uint32_t) (cost->hops - lease->told_hops);
 	lease->told_distances += result.distances;

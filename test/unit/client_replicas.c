@@ -321,7 +321,7 @@ the_crowded_are_spared(void **state)
 	set_up(&s);
 	assert_ok(put(&s, 100, &marks));
 	for (uint32_t i = 0; i < SHARDS; i++)
-		s.w.shards[i].crowded = &s.worker[1];
+		s.w.shards[i].crowded[0] = &s.worker[1], s.w.shards[i].crowd = 3000;
 	for (int i = 0; i < 60; i++)
 	{
 		assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
@@ -340,14 +340,40 @@ the_crowded_are_spared(void **state)
 	set_up(&s);
 	assert_ok(put(&s, 100, &marks));
 	for (uint32_t i = 0; i < SHARDS; i++)
-		s.w.shards[i].crowded = &s.worker[1];
+		s.w.shards[i].crowded[0] = &s.worker[1], s.w.shards[i].crowd = 3000;
 	while (s.worker[1].searches < SHARDS)
 		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
 	for (uint32_t i = 0; i < SHARDS; i++)
-		s.w.shards[i].crowded = NULL;
+		s.w.shards[i].crowded[0] = NULL;
 	before = s.worker[1].searches;
 	while (s.worker[1].searches < before + 20)
 		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
+	client_marks_free(&marks);
+	tear_down(&s);
+}
+
+/* Those at the limit of what is meant to wait are asked as well: the third does not get all. */
+static void
+at_the_limit_nobody_is_cut(void **state)
+{
+	Setup		s;
+	ClientMarks marks;
+	uint32_t	n;
+	uint32_t	limited;
+
+	(void) state;
+	set_up(&s);
+	assert_ok(put(&s, 100, &marks));
+	for (uint32_t i = 0; i < SHARDS; i++)
+	{
+		s.w.shards[i].crowded[0] = &s.worker[0];
+		s.w.shards[i].crowded[1] = &s.worker[1];
+		s.w.shards[i].crowd = 100;
+	}
+	for (int i = 0; i < 60; i++)
+		assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
+	limited = s.worker[0].searches + s.worker[1].searches;
+	assert_true(limited * 8 > limited + s.worker[2].searches);
 	client_marks_free(&marks);
 	tear_down(&s);
 }
@@ -435,6 +461,7 @@ main(void)
 		cmocka_unit_test(the_whole_group_has_moved),
 		cmocka_unit_test(a_follower_answers_at_its_marks),
 		cmocka_unit_test(the_crowded_are_spared),
+		cmocka_unit_test(at_the_limit_nobody_is_cut),
 		cmocka_unit_test(answers_that_do_not_count),
 		cmocka_unit_test(without_pd),
 	};

@@ -113,7 +113,8 @@ typedef struct FakeShard
 	struct Fake *home;			/* the leader */
 	struct Fake *followers[3];	/* have the same, but lag behind */
 	uint64_t	lag;			/* of their applied index */
-	struct Fake *crowded;		/* has much that is not indexed */
+	struct Fake *crowded[2];	/* have so much that is not indexed */
+	uint32_t	crowd;			/* hundredths of what is meant to be */
 	struct Fake *told;			/* whom PD thinks the leader; NULL = home */
 	FakeRecord *records;
 	size_t		n;
@@ -803,8 +804,8 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	result.distances = 1;
 	result.leader = !w->follows;
 	result.says_unindexed = (w->features & WIRE_FEATURE_UNINDEXED) != 0;
-	result.crowded = w->answering && w->answering == s->crowded;
-	result.unindexed = result.crowded ? 100000 : 0;
+	result.unindexed = w->answering && (w->answering == s->crowded[0] || w->answering == s->crowded[1]) ? s->crowd : 0;
+	result.meant = 100;
 	result.waiting = w->waiting;
 	begin = wire_search_result_begin(out, &result);
 	if (what == REPEAT_BATCH && l->next > 0)
