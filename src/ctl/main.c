@@ -47,7 +47,7 @@ static const Column shard_columns[] = {
 
 static const Column collection_columns[] = {
 	{"generation", COLUMN_TEXT}, {"label", COLUMN_TEXT}, {"state", COLUMN_TEXT}, {"dim", COLUMN_TEXT},
-	{"metric", COLUMN_TEXT}, {"quantization", COLUMN_TEXT}, {"nshards", COLUMN_TEXT},
+	{"metric", COLUMN_TEXT}, {"quantization", COLUMN_TEXT}, {"distances", COLUMN_TEXT}, {"nshards", COLUMN_TEXT},
 	{"under_replicated", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT},
 	{"bytes", COLUMN_BYTES}, {NULL, COLUMN_TEXT}
 };

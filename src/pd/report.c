@@ -94,6 +94,7 @@ op_collections(Pd *pd, Question *q)
 		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
 		json_object_set_new(row, "element", json_string(element_name(c->element)));
 		json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
+		json_object_set_new(row, "distances", json_string(distances_name(c->quantization)));
 		if (c->nattributes > 0)
 			json_object_set_new(row, "attributes", json_attributes(c));
 		json_object_set_new(row, "state", json_string(collection_state(c)));

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "wire/wire.h"
+
 static inline const char *
 metric_name(uint8_t metric)
 {
@@ -54,6 +56,13 @@ quantization_name(uint8_t quantization)
 	static const char *const names[] = {"none", "int8", "int8_only"};
 
 	return quantization <= 2 ? names[quantization] : "?";
+}
+
+/* What the order of its searches goes by. */
+static inline const char *
+distances_name(uint8_t quantization)
+{
+	return quantization == QUANTIZATION_INT8_ONLY ? "approximate" : "exact";
 }
 
 static inline bool

@@ -323,7 +323,7 @@ typedef struct WireSearchResult
 {
 	uint64_t	lease;			/* to ask for more with; 0 = none kept */
 	uint8_t		exhausted;		/* every live record has been returned or excluded */
-	uint8_t		exact;			/* this batch came from an exact scan */
+	uint8_t		exact;			/* this batch came from an exact scan, of vectors and not codes alone */
 	uint32_t	distances;		/* computed for it */
 	uint32_t	hops;
 	uint8_t		leader;			/* the replica that answered leads the shard */

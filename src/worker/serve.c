@@ -376,7 +376,7 @@ answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 	keep = keep && more;
 	result.lease = keep ? lease->id : 0;
 	result.exhausted = !more;
-	result.exact = record_scan_is_exact(lease->scan);
+	result.exact = record_scan_is_exact(lease->scan) && lease->shard->desc.quantization != QUANTIZATION_INT8_ONLY;
 	replica_status(lease->shard->replica, &replica);
 	result.leader = replica.serving && !request->view.base;
 	result.waiting = pool_figures(request->worker).waiting;

@@ -61,7 +61,7 @@ is(scalar(@{ decode_json($out)->{shards} }), 2, 'of a collection by its name');
 ($status, $out, $err) = ctl('--pd', $pd, 'shards', 'public.other');
 like("$status $err", qr/^1 .*there is no collection with that generation or name/, 'and not of all where there is none');
 ($status, $out, $err) = ctl('--pd', $pd, 'collections');
-like($out, qr/$generation +public\.t_v +live/, 'a collection is listed by its index');
+like($out, qr/$generation +public\.t_v +live +\d+ +\w+ +\w+ +exact/, 'a collection is listed by its index');
 
 my ($store) = $node->safe_psql('postgres', 'SELECT min(store) FROM vectron.workers');
 ($status, $out, $err) = ctl('--pd', $pd, 'drain', $store);

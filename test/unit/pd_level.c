@@ -10,6 +10,8 @@
 
 #include "base/level.h"
 
+#include "../../src/pd/vec_names.h"
+
 /* What a daemon of a release that knows this much says. */
 static json_t *
 knows(json_t *body, uint32_t high)
@@ -225,6 +227,8 @@ codes_alone_are_of_level_four(void **state)
 	assert_int_equal(ask_for(w, generation, "quantization", json_string("int8_only"), &c, &err), VT_OK);
 	assert_int_equal(c->shards[0].desc.quantization, QUANTIZATION_INT8_ONLY);
 	assert_int_equal(c->shards[1].desc.quantization, QUANTIZATION_INT8_ONLY);
+	assert_string_equal(distances_name(c->quantization), "approximate");
+	assert_string_equal(distances_name(QUANTIZATION_INT8), "exact");
 	cluster_end(w);
 }
 

@@ -410,6 +410,22 @@ assert_nearest(Gateway *g, const Place *place, float x, uint32_t id, double dist
 	assert_true(hit.distance == distance);
 }
 
+/* Does the answer to who wants it exact say that it is? */
+static bool
+is_exact(Gateway *g, const Place *place)
+{
+	WireSearchResult found;
+	WireSearch	s;
+	uint8_t		vector[DIM * 4];
+
+	vector_of(7, vector);
+	s = question(place, vector, 3);
+	s.flags = SEARCH_EXACT;
+	assert_int_equal(search(g, &s, &found), VT_OK);
+	assert_int_equal(found.nhits, 3);
+	return found.exact;
+}
+
 /* Above 2048 every second number is a half: 2049 lies at 2048, 2051 at 2052. */
 static void
 halves_are_kept(void **state)
@@ -437,6 +453,7 @@ halves_are_kept(void **state)
 	assert_nearest(&g, place, 2047.5f, 2049, 0.5);
 	assert_nearest(&g, place, 2050, 2050, 0);
 	assert_nearest(&g, place, 2052.25f, 2051, 0.25);
+	assert_true(is_exact(&g, place));
 
 	/* Another element: refused, and nothing of it is there. */
 	g.halves = false;
@@ -554,6 +571,7 @@ codes_alone(void **state)
 		assert_true(has[0] != (float) n && fabsf(has[0] - (float) n) < 0.001f);
 		shard_release(shard);
 		assert_nearest(&g, place, (float) n, n, vec_distance(VEC_L2, (float[DIM]) {(float) n}, has, DIM));
+		assert_false(is_exact(&g, place));
 		assert_int_equal(list(&g, &l, &page), VT_OK);
 		for (; wire_list_item_next(&page, &at, &item); listed++)
 		{
