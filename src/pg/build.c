@@ -42,6 +42,7 @@
 #include "elements.h"
 #include "index.h"
 #include "json.h"
+#include "patience.h"
 
 #define PHASE_SCAN 2
 #define PHASE_SEND 3
@@ -69,6 +70,7 @@ typedef struct BuildState
 	int			room;
 
 	/* Statistics */
+	TimestampTz begun;
 	double		scanned;
 	uint64		sent;
 } BuildState;
@@ -232,18 +234,32 @@ build_count_others(BuildState *build, const ClientMarks *marks)
 	return status == VT_OK && json_unindexed(reply, marks, &left) ? left : 0;
 }
 
+/* Memory of the transaction's, so that an error leaves nothing behind; *marks are freed. */
+static void
+build_keep_marks(ClientMarks *kept, ClientMarks *marks)
+{
+	if (!patience_same_shards(kept, marks))
+	{
+		kept->items = palloc(sizeof(ClientMark) * Max(marks->n, 1));
+		memcpy(kept->items, marks->items, sizeof(ClientMark) * marks->n);
+		kept->n = marks->n;
+	}
+	client_marks_free(marks);
+}
+
 /*
- * Wait until every vector is in the graph.  Others than leaders are waited for as long as
- * something is heard of them: one that indexes but cannot tell holds nobody up for ever.
+ * Wait until every vector is in the graph: of leaders as long as it takes, of others as
+ * long as patience.h says, at the marks that were read when the leaders were done.
  */
 static void
 build_wait(BuildState *build)
 {
 	ClientMarks marks;
+	ClientMarks kept = {0};
+	Patience	patience = {0};
+	int64		worked = 0;
 	uint64		unindexed;
-	uint64		others = 0;
 	uint64		most = 0;
-	TimestampTz since = 0;
 
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_BUILD);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) build->sent);
@@ -252,18 +268,19 @@ build_wait(BuildState *build)
 		uint64		done;
 
 		build_count(build, &unindexed, &marks);
-		if (unindexed == 0)
+		if (unindexed > 0)
+			client_marks_free(&marks);
+		else
 		{
-			unindexed = build_count_others(build, &marks);
-			if (since == 0 || unindexed != others)
-			{
-				since = GetCurrentTimestamp();
-				others = unindexed;
-			}
-			else if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), vectron_write_timeout))
+			TimestampTz now = GetCurrentTimestamp();
+
+			if (!patience.begun)
+				worked = now - build->begun;
+			build_keep_marks(&kept, &marks);
+			unindexed = build_count_others(build, &kept);
+			if (!patience_left(&patience, unindexed, now, worked, vectron_write_timeout * INT64CONST(1000)))
 				unindexed = 0;
 		}
-		client_marks_free(&marks);
 		done = build->sent > unindexed ? build->sent - unindexed : 0;
 		if (done > most)
 			most = done;
@@ -311,6 +328,7 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 
 	memset(&build, 0, sizeof(build));
 	build.index = index;
+	build.begun = GetCurrentTimestamp();
 	attributes_check(index);
 	meta_describe(index, &build.meta);
 	build_refuse(heap, index, &build.meta);
