@@ -58,6 +58,13 @@ send_some(Client *client, FanOut *fan, bool *asked, uint32_t *left, const WireOw
 
 		if (asked[i])
 			continue;
+
+		/* It still waits for the answer of a round before. */
+		if (request->conn)
+		{
+			asked[i] = true;
+			continue;
+		}
 		conn = conn_of(client, fan->shards[i].endpoint, &failure);
 		if (conn && conn_is_full(conn))
 		{
