@@ -373,7 +373,6 @@ pin_rows(Shard *shard, StoreBatch **batch, uint64_t index, VtError *err)
 	shard->verify = 0;
 	if (!shard->on_verify)
 		return VT_OK;
-	loan_end(shard);			/* records are counted, too */
 	status = write_batch(shard, *batch, index, err);
 	store_batch_free(*batch);
 	*batch = store_batch_new();

@@ -90,6 +90,20 @@ loan_end(Shard *shard)
 	pthread_mutex_unlock(&shard->loan_lock);
 }
 
+/* How many records there are; true: and nothing that is lent among them. */
+bool
+loan_is_none(Shard *shard, uint64_t *records)
+{
+	bool		none;
+
+	/* Who has said that it ends is not through with the records before the lock is free. */
+	pthread_mutex_lock(&shard->loan_lock);
+	none = atomic_load(&shard->lent) == 0;
+	*records = records_count(shard->records);
+	pthread_mutex_unlock(&shard->loan_lock);
+	return none;
+}
+
 bool
 loan_of(Shard *shard, ShardChild *out)
 {

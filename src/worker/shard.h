@@ -303,6 +303,7 @@ extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write,
 /* Records of a child are found until the loan is ended, on any thread that holds the shard. */
 extern void loan_begin(Shard *shard, const ShardChild *child, uint32_t before);
 extern void loan_end(Shard *shard);
+extern bool loan_is_none(Shard *shard, uint64_t *records);
 extern bool loan_of(Shard *shard, ShardChild *out); /* false: there is none */
 
 /* The batches of what was applied are written: its children may be made. */

@@ -80,10 +80,21 @@ look_at_loan(Worker *worker, Shard *shard)
 	child = worker_find_shard(worker, loan.desc.shard);
 	if (replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
 		loan_end(shard);
-	else if (child)
-		campaign(shard, child);
 	if (child)
 		shard_release(child);
+}
+
+/* Lent or not, a half without a leader takes no writes; false: it is not here. */
+static bool
+look_for_leader(Worker *worker, Shard *parent, uint64_t id)
+{
+	Shard	   *child = worker_find_shard(worker, id);
+
+	if (!child)
+		return false;
+	campaign(parent, child);
+	shard_release(child);
+	return true;
 }
 
 /* Chores for one shard; it is held. */
@@ -101,7 +112,7 @@ look_at(Worker *worker, Shard *shard)
 			.desc = child.desc, .other = shard->desc.shard
 		};
 
-		if (child.owed && replica != 0 && !was_made(worker, &child.desc, replica))
+		if (child.owed && replica != 0 && !look_for_leader(worker, shard, child.desc.shard) && !was_made(worker, &child.desc, replica))
 			chores_put(worker, &chore);
 	}
 	if (atomic_load(&shard->strays) || shard->purge.len > 0)
@@ -220,6 +231,7 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 		if (status == VT_OK)
 		{
 			look_at_loan(worker, parent);
+			(void) look_for_leader(worker, parent, chore->shard);
 			log_info("shard=%llu was split off shard=%llu at %llu: rows copied in %lld ms, durable in %lld, founded in %lld, open in %lld",
 					 (unsigned long long) chore->shard, (unsigned long long) chore->other, (unsigned long long) child.index,
 					 (long long) took.copied_ms, (long long) took.durable_ms, (long long) took.founded_ms, (long long) took.opened_ms);

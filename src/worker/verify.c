@@ -14,7 +14,7 @@
  *
  * What searches find is in memory, and others have nothing to hold it against: so
  * the id map is held against the rows (law S5).  There were as many records as rows at
- * that index, and a row's version is the map's, unless that is of a later entry, with
+ * that index (which is not said while some are lent, lend.c), and a row's version is the map's, unless that is of a later entry, with
  * its attributes.  If not, the replica is as good as one with a damaged row.
  *
  * The graph over the records is a cache, and any graph that leads to all of them will do: it is
@@ -56,7 +56,8 @@ typedef struct Job
 	ShardVerified result;
 	uint64_t	first;			/* the interval then */
 	uint64_t	last;
-	uint64_t	records;		/* in memory then */
+	uint64_t	records;		/* in memory then, */
+	bool		counted;		/* and none of them lent */
 	uint64_t	strangers;		/* rows that memory has in another version, or with other attributes */
 } Job;
 
@@ -107,7 +108,7 @@ verifier_take(void *arg, Shard *shard, StoreIter *rows, uint64_t id, uint64_t in
 	job->result.index = index;
 	job->first = shard->desc.first;
 	job->last = shard->desc.last;
-	job->records = records_count(shard->records);
+	job->counted = loan_is_none(shard, &job->records);
 	pthread_mutex_lock(&verifier->lock);
 	if (verifier->njobs < QUEUE_MAX && !verifier->stopping)
 	{
@@ -253,7 +254,7 @@ digest_rows(Verifier *verifier, Job *job)
 	}
 	if (status == VT_OK)
 		status = store_iter_status(job->rows, &err);
-	if (status == VT_OK && (job->result.rows != job->records || job->strangers > 0))
+	if (status == VT_OK && ((job->counted && job->result.rows != job->records) || job->strangers > 0))
 		status = vt_fail(&err, VT_CORRUPT, "%llu records were in memory for %llu rows, %llu of them others",
 						 (unsigned long long) job->records, (unsigned long long) job->result.rows,
 						 (unsigned long long) job->strangers);

@@ -158,6 +158,26 @@ records_of(Place *place, uint64_t id)
 	return n;
 }
 
+/* What its replicas would be compared by is there. */
+static void
+verify(Place *place, uint64_t id)
+{
+	Shard	   *shard = worker_find_shard(place->worker, SHARD);
+	ShardVerified verified = {0};
+
+	worker_verify_shard(place->worker, SHARD, id);
+	for (int i = 0; i < 30000 && verified.id != id; i++)
+	{
+		usleep(1000);
+		pthread_mutex_lock(&shard->verified_lock);
+		verified = shard->verified;
+		pthread_mutex_unlock(&shard->verified_lock);
+	}
+	assert_int_equal(verified.id, id);
+	assert_false(verified.damaged);
+	shard_release(shard);
+}
+
 /* All that a search finds, in batches of so many. */
 static VtStatus
 find_all(Gateway *g, const Place *place, WireConsistency consistency, uint64_t mark, uint32_t k, bool found[ROWS + 1])
@@ -283,6 +303,11 @@ found_with_the_parent(void **state)
 	assert_int_equal(find_all(&g, &child, WIRE_AT_MARK, base, ROWS, found), VT_OK);
 	assert_found(found, last, OF_CHILD);
 
+	/* That replicas are compared ends no loan, and what is lent does not look like damage. */
+	verify(place, 5);
+	assert_int_equal(find_all(&g, &child, WIRE_AT_MARK, base, ROWS, found), VT_OK);
+	assert_found(found, last, OF_CHILD);
+
 	/* There is room again: the child is made, and has its own. */
 	hold_up(place, false);
 	while (records_of(place, CHILD) != of_child || records_of(place, SHARD) != last - of_child)
@@ -295,6 +320,7 @@ found_with_the_parent(void **state)
 	assert_found(found, last, OF_CHILD);
 	assert_int_equal(find_all(&g, &after, WIRE_LINEARIZABLE, 0, ROWS, found), VT_OK);
 	assert_found(found, last, OF_PARENT);
+	verify(place, 6);
 	hang_up(&g);
 }
 
