@@ -40,6 +40,10 @@
 #define RANGE 1000000			/* of the random numbers */
 #define ROUNDS_MAX 25
 
+/* The bar of memory a record: 1.25 times its floats (a quarter with codes alone), and so much, and its attributes; of many, or what is fixed tells */
+#define OWN_BYTES 256
+#define MANY 50000
+
 static const uint8_t kinds[] = {WIRE_ATTR_ORDERED, WIRE_ATTR_ORDERED};
 
 typedef struct Bench
@@ -356,6 +360,8 @@ main(int argc, char **argv)
 	Bench		b = {.ef = 80, .rounds = 5, .threads = 2};
 	const char *folder = NULL;
 	uint32_t	limit = 0;
+	double		most;
+	bool		missed;
 
 	for (int i = 1; i + 1 < argc; i += 2)
 	{
@@ -399,7 +405,11 @@ main(int argc, char **argv)
 	for (size_t i = 0; !b.most_pages && i < sizeof(shares) / sizeof(shares[0]); i++)
 		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
 			line(&b, attribute, shares[i]);
+	most = (b.only ? 0.25 : 1.25) * sizeof(float) * b.set->dim + OWN_BYTES + (b.most_pages ? 0 : sizeof(kinds) * sizeof(int64_t));
+	missed = b.set->n >= MANY && b.grown > most;
+	if (b.set->n >= MANY)
+		printf("\nbar: %s: bytes a record %.0f, at most %.0f: %s\n", b.set->name, b.grown, most, missed ? "MISSED" : "held");
 	records_free(b.records);
 	set_free(b.set);
-	return 0;
+	return missed;
 }

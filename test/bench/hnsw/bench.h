@@ -102,6 +102,13 @@ extern void report_set(const Set *set);
 extern void report_curves(const Settings *settings, const Curve *curves, uint32_t n);
 extern void report_write(const Settings *settings, const Set *set, const Curve *curves, uint32_t n);
 
+/* -- bars.c: false: one was missed ------------------------------------------- */
+
+extern bool bars_of_curves(const Settings *settings, const Set *set, const Curve *curves, uint32_t n);
+
+/* One bar; relation: "at least" or "at most". */
+extern bool bar_line(const char *set, const char *engine, const char *what, double is, const char *relation, double bar);
+
 /* -- beside.c: each prints its own lines; false: a bar was missed ---------- */
 
 extern bool mode_insert(const Settings *settings, const Set *set);
@@ -112,7 +119,8 @@ extern double mode_rate(const Set *set, struct Hnsw *h);
 
 /* -- modes.c --------------------------------------------------------------- */
 
-extern void mode_churn(const Settings *settings, const Set *set);
+/* false: a bar was missed */
+extern bool mode_churn(const Settings *settings, const Set *set);
 
 /* Recall of the first queries against the graph's own exact scan. */
 extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
@@ -126,7 +134,8 @@ extern void mode_warm(const Settings *settings, const Set *set);
 
 /* -- filter.c -------------------------------------------------------------- */
 
-extern void mode_filter(const Settings *settings, const Set *set);
+/* false: a bar was missed */
+extern bool mode_filter(const Settings *settings, const Set *set);
 
 /* -- shrink.c -------------------------------------------------------------- */
 

@@ -21,7 +21,8 @@
  * rounds, engine after engine within each, and the median of them counts: what
  * other work on the machine takes away hits all alike.  Queries a second are
  * those of processor time, latencies those of the clock on the wall.  Where threads are
- * at work beside each other all clocks are shown (beside.c), and a bar that is missed is the exit status 1.
+ * at work beside each other all clocks are shown (beside.c).  A bar that is missed, of curves
+ * (bars.c), threads, insert, filter or churn, is the exit status 1.
  *
  *-------------------------------------------------------------------------
  */
@@ -201,7 +202,7 @@ curve_qps_at(const Curve *curve, double recall)
 	return best;
 }
 
-static void
+static bool
 mode_curves(const Settings *settings, const Set *set, const Engine *const *engines, uint32_t n)
 {
 	static const uint32_t all[] = {10, 16, 20, 26, 32, 40, 50, 64, 80, 100, 130, 160, 200, 280, 400, 560, 800};
@@ -209,6 +210,7 @@ mode_curves(const Settings *settings, const Set *set, const Engine *const *engin
 	uint32_t	nefs = sizeof(all) / sizeof(all[0]);
 	Curve	   *curves = vt_alloc0(sizeof(Curve) * n);
 	void	  **indexes = vt_alloc0(sizeof(void *) * n);
+	bool		held;
 
 	/* None below k; for ten none beyond what the tables name. */
 	for (; *efs < settings->k; efs++)
@@ -239,10 +241,12 @@ mode_curves(const Settings *settings, const Set *set, const Engine *const *engin
 					point_measure(set, engines[e], indexes[e], settings->k, &curves[e].points[i]);
 	report_curves(settings, curves, n);
 	report_write(settings, set, curves, n);
+	held = bars_of_curves(settings, set, curves, n);
 	for (uint32_t e = 0; e < n; e++)
 		engines[e]->destroy(indexes[e]);
 	free(indexes);
 	free(curves);
+	return held;
 }
 
 /* -- Sets ------------------------------------------------------------------ */
@@ -280,14 +284,14 @@ run_set(Run *run, Set *set)
 			/* hnswlib has no taxicab distance. */
 			uint32_t	skip = set->metric == VEC_L1 && run->engines[0] == engine_hnswlib();
 
-			mode_curves(&run->settings, set, run->engines + skip, run->nengines - skip);
+			run->missed |= !mode_curves(&run->settings, set, run->engines + skip, run->nengines - skip);
 		}
 		else if (strcmp(mode, "insert") == 0)
 			run->missed |= !mode_insert(&run->settings, set);
 		else if (strcmp(mode, "filter") == 0)
-			mode_filter(&run->settings, set);
+			run->missed |= !mode_filter(&run->settings, set);
 		else if (strcmp(mode, "churn") == 0)
-			mode_churn(&run->settings, set);
+			run->missed |= !mode_churn(&run->settings, set);
 		else if (strcmp(mode, "warm") == 0)
 			mode_warm(&run->settings, set);
 		else if (strcmp(mode, "shrink") == 0)

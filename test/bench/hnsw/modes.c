@@ -13,6 +13,11 @@
 
 #define TURNS 10				/* of a window */
 
+/* Bars, against a graph that never saw other rows */
+#define LOSS_MOST 0.01			/* of recall */
+#define UNREACHABLE_MOST 0.0005
+#define MEMORY_MOST 1.35		/* a fifth may be dead before compaction begins */
+
 void
 mode_add_row(Hnsw *h, const Set *set, uint32_t row)
 {
@@ -52,6 +57,7 @@ typedef struct State
 	double		recall;
 	double		unreachable;	/* share of the nodes */
 	double		bytes;			/* of memory, a vector */
+	bool		sound;
 } State;
 
 static State
@@ -65,7 +71,7 @@ churn_line(const Set *set, Hnsw *h, const char *name, int turn)
 		;
 	hnsw_stats(h, &stats);
 	state.recall = mode_recall(set, h, EF);
-	if (!hnsw_check(h, &report))
+	if (!(state.sound = hnsw_check(h, &report)))
 		printf("BROKEN: %s\n", report.first);
 	state.unreachable = (double) report.unreachable / (double) report.nodes;
 	state.bytes = (double) stats.bytes / (double) stats.live;
@@ -107,7 +113,7 @@ enum
 static const char *const kinds[KINDS] = {"sliding", "clustered", "replace"};
 
 /* A window of half the rows turned over ten times. */
-static void
+static bool
 churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 {
 	uint32_t	window = set->n / 2;
@@ -118,7 +124,8 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 	Hnsw	   *h = engine_graph(index);
 	State		states[TURNS + 1];
 	State		fresh[2];
-	State		worst = {0, 0, 0};
+	State		worst = {.sound = true};
+	bool		held;
 	uint32_t	n = 0;
 
 	snprintf(name, sizeof(name), "%s %s", engine->name + 8, kinds[kind]);
@@ -170,20 +177,28 @@ churn(const Settings *settings, const Set *set, const Engine *engine, int kind)
 		worst.recall = loss > worst.recall ? loss : worst.recall;
 		worst.unreachable = states[turn].unreachable > worst.unreachable ? states[turn].unreachable : worst.unreachable;
 		worst.bytes = more > worst.bytes ? more : worst.bytes;
+		worst.sound &= states[turn].sound;
 	}
 	printf("%-22s at worst: %.4f of recall less than fresh, %.4f%% unreachable, %.2f times its memory\n", name,
 		   worst.recall, 100 * worst.unreachable, worst.bytes);
+	held = bar_line(set->name, name, "recall lost", worst.recall, "at most", LOSS_MOST);
+	held &= bar_line(set->name, name, "share unreachable", worst.unreachable, "at most", UNREACHABLE_MOST);
+	held &= bar_line(set->name, name, "times its memory", worst.bytes, "at most", MEMORY_MOST);
 	engine->destroy(index);
 	free(order);
 	free(slots);
+	return held && worst.sound;
 }
 
-void
+bool
 mode_churn(const Settings *settings, const Set *set)
 {
+	bool		held = true;
+
 	printf("\na window of %u turned over %d times, ef %d\n%-22s %5s %8s %8s %9s %8s %9s\n", set->n / 2, TURNS, EF,
 		   "engine", "turn", "recall", "live", "unreach.", "slots", "B/vector");
 	for (int kind = 0; kind < KINDS; kind++)
 		if ((kind != CLUSTERED || set->classes) && (settings->kind == NULL || strcmp(settings->kind, kinds[kind]) == 0))
-			churn(settings, set, &engine_int8, kind);
+			held &= churn(settings, set, &engine_int8, kind);
+	return held;
 }
