@@ -226,6 +226,16 @@ wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out)
 	return true;
 }
 
+bool
+wire_peek_close(WireType type, Bytes payload)
+{
+	const size_t at_flags = WIRE_ROUTE_SIZE + (type == WIRE_SEARCH ? 1 + 8 : 8 + 8);
+
+	return payload.len >= at_flags + 4 &&
+		((type == WIRE_SEARCH && (get_le32(payload.data + at_flags) & SEARCH_CLOSE) != 0) ||
+		 (type == WIRE_LIST && (get_le32(payload.data + at_flags) & LIST_CLOSE) != 0));
+}
+
 void
 wire_list_put(Buf *out, const WireList *list)
 {

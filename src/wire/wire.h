@@ -162,6 +162,9 @@ extern uint32_t wire_peek_deadline_ms(Bytes payload);
 /* The same of the generation or collection; all zero when it is too short. */
 extern VtId wire_peek_generation(Bytes payload);
 
+/* Does a SEARCH or LIST only let go of what is kept for it? */
+extern bool wire_peek_close(WireType type, Bytes payload);
+
 /*
  * Write command: the payload of WIRE_WRITE and, byte for byte, the payload of
  * the Raft entry.  The state machine decides on it at apply, never the door.

@@ -57,7 +57,7 @@ cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 	if (!found)
 	{
 		pthread_mutex_lock(&worker->lock);
-		if (request_is_long(type))
+		if (type == WIRE_SEARCH || type == WIRE_LIST)
 			found = waiting_find(&worker->searches, conn, id);
 		else
 		{
@@ -98,7 +98,8 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->payload = *payload;
 	memset(payload, 0, sizeof(*payload));
 	request->received_us = clock_now_us();
-	if (request_is_long(header->type))
+	request->closes = wire_peek_close(header->type, buf_bytes(&request->payload));
+	if (request_is_long(request))
 	{
 		VtId		collection = wire_peek_generation(buf_bytes(&request->payload));
 
@@ -110,6 +111,10 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	request->worker = worker;
 	request->counted = request->payload.len;
 	atomic_fetch_add_explicit(&worker->request_bytes, request->counted, memory_order_relaxed);
+
+	/* Served at once, and it frees: as many as come. */
+	if (request->closes)
+		return request;
 	if (net_conn_requests(conn, 1) <= WIRE_OUTSTANDING_MAX || net_conn_role(conn) == WIRE_ROLE_WORKER)
 		return request;
 	pthread_mutex_lock(&worker->lock);
@@ -168,7 +173,7 @@ pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *paylo
 static void
 run(Worker *worker, Request *request)
 {
-	int64_t		begun_us = request_is_long(request->type) ? clock_now_us() : 0;
+	int64_t		begun_us = request_is_long(request) ? clock_now_us() : 0;
 	uint32_t	lane = request->lane;
 	bool		waited = request->waited;
 	int64_t		until_us = request->until_us;
@@ -195,7 +200,7 @@ run(Worker *worker, Request *request)
 static bool
 is_expired(Worker *worker, Request *request)
 {
-	if (!request_is_long(request->type) || clock_now_us() < request->until_us)
+	if (!request_is_long(request) || clock_now_us() < request->until_us)
 		return false;
 	pthread_mutex_lock(&worker->lock);
 	worker->expired++;
@@ -221,7 +226,7 @@ took_enough(void)
 	for (const Request *r = taken.first; r; r = r->next)
 	{
 		bytes += r->payload.len;
-		if (request_is_long(r->type) || bytes > TOGETHER_BYTES)
+		if (request_is_long(r) || bytes > TOGETHER_BYTES)
 			return true;
 	}
 	return false;
@@ -259,7 +264,7 @@ serve_taken(Worker *worker, bool *searching)
 			run(worker, request);
 			unstepped = true;
 		}
-		else if (!request_is_long(request->type))
+		else if (!request_is_long(request))
 		{
 			step_once(worker, &unstepped);
 			run(worker, request);

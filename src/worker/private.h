@@ -43,6 +43,7 @@ typedef struct Request
 	uint64_t	arrival;		/* where it waits: how many came before */
 	uint32_t	lane;			/* of its collection, there */
 	bool		waited;			/* it was there */
+	bool		closes;			/* it only lets go of a lease, and is in no count */
 
 	/* Read with it from the same connection: they wait as one, and are served one after the other */
 	struct Request *mates;

@@ -33,7 +33,8 @@ request_free(Request *request)
 {
 	if (request->shard)
 		shard_release(request->shard);
-	net_conn_requests(request->conn, -1);
+	if (!request->closes)
+		net_conn_requests(request->conn, -1);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);
 	atomic_fetch_sub_explicit(&request->worker->request_bytes, request->counted, memory_order_relaxed);
@@ -64,9 +65,9 @@ request_turn_away(Request *request, VtStatus status)
 }
 
 bool
-request_is_long(WireType type)
+request_is_long(const Request *request)
 {
-	return type == WIRE_SEARCH || type == WIRE_LIST;
+	return (request->type == WIRE_SEARCH || request->type == WIRE_LIST) && !request->closes;
 }
 
 void
@@ -109,7 +110,7 @@ has_room(const Worker *worker, const Request *request)
 {
 	size_t		bytes = 0;
 
-	if (!request_is_long(request->type))
+	if (!request_is_long(request))
 		return worker->at_door < QUEUED_MAX;
 	for (const Request *r = request; r; r = r->mates)
 		bytes += r->payload.len;
@@ -132,7 +133,7 @@ queues_put(Worker *worker, Request *request, bool bounded)
 		refused = VT_STOPPING;
 	else if (bounded && !has_room(worker, request))
 		refused = VT_BUSY;
-	else if (request_is_long(request->type))
+	else if (request_is_long(request))
 	{
 		waiting_add(&worker->searches, request);
 		for (Request *r = request; r; r = r->mates)

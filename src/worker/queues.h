@@ -12,7 +12,7 @@
 #include "private.h"
 
 /* It may take long: a search or a listing. */
-extern bool request_is_long(WireType type);
+extern bool request_is_long(const Request *request);
 
 /* Refuse at the door, with the head that belongs to the type; ends the request. */
 extern void request_turn_away(Request *request, VtStatus status);

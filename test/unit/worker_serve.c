@@ -239,6 +239,44 @@ fences_and_refusals(void **state)
 	hang_up(&g);
 }
 
+/* Scans over many shards of one worker are closed together: more than may be under way. */
+static void
+closed_in_one_burst(Gateway *g, const Place *place)
+{
+	enum
+	{
+		N = 2 * WIRE_OUTSTANDING_MAX
+	};
+	uint8_t		vector[DIM * 4];
+	WireSearch	s;
+	WireSearchResult found;
+	Buf			frames = {0};
+
+	vector_of(0, vector);
+	for (int i = 0; i < N; i++)
+	{
+		Buf			payload = {0};
+
+		s = question(place, vector, 1);
+		assert_int_equal(search(g, &s, &found), VT_OK);
+		s.lease = found.lease;
+		s.flags = SEARCH_CLOSE;
+		wire_search_put(&payload, &s);
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, g->requests + N, buf_bytes(&payload));
+		buf_free(&payload);
+	}
+	assert_int_equal(place->worker->nleases, N);
+	assert_int_equal(write(g->fd, frames.data, frames.len), frames.len);
+	for (int i = 0; i < N; i++)
+	{
+		read_frame(g);
+		assert_int_equal(wire_reply_get(buf_bytes(&g->payload), &g->head, &g->body), VT_OK);
+		assert_int_equal(g->head.status, VT_OK);
+	}
+	assert_int_equal(place->worker->nleases, 0);
+	buf_free(&frames);
+}
+
 static void
 scans_end_when_nothing_is_left(void **state)
 {
@@ -308,6 +346,8 @@ scans_end_when_nothing_is_left(void **state)
 	assert_int_equal(search(&g, &s, &found), VT_OK);
 	s.flags = 0;
 	assert_int_equal(search(&g, &s, &found), VT_LEASE_GONE);
+
+	closed_in_one_burst(&g, place);
 
 	/* It ends when the request that used it last is cancelled. */
 	s = question(place, vector, 1);
