@@ -283,6 +283,12 @@ serve_taken(Worker *worker, bool *searching)
 		run(worker, own);
 }
 
+bool
+reply_may_wait(size_t bytes, int64_t held_us, int64_t took_us)
+{
+	return bytes <= HELD_BYTES && held_us + took_us <= HELD_US;
+}
+
 static void
 serve_queued(Worker *worker, Request *request)
 {
@@ -295,14 +301,17 @@ serve_queued(Worker *worker, Request *request)
 	while (request)
 	{
 		Request    *mates = request->mates;
+		int64_t		begun_us = clock_now_us();
+		int64_t		now_us;
 
 		request->mates = NULL;
 		request->out = conn ? &out : NULL;
 		if (!is_expired(worker, request))
 			run(worker, request);
+		now_us = clock_now_us();
 		if (out.len > 0 && since_us == 0)
-			since_us = clock_now_us();
-		if (out.len > 0 && (!mates || out.len > HELD_BYTES || clock_now_us() - since_us > HELD_US))
+			since_us = now_us;
+		if (out.len > 0 && (!mates || !reply_may_wait(out.len, now_us - since_us, now_us - begun_us)))
 		{
 			net_reply(conn, &out);
 			since_us = 0;

@@ -11,6 +11,9 @@
 
 #include "private.h"
 
+/* Bytes of replies, held for so long: may they wait for a search that takes as long as the last did? (pool.c) */
+extern bool reply_may_wait(size_t bytes, int64_t held_us, int64_t took_us);
+
 /* It may take long: a search or a listing. */
 extern bool request_is_long(const Request *request);
 

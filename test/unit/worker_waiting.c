@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include "worker_gateway.h"
+#include "../../src/worker/queues.h"
 
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -483,6 +484,18 @@ asked_together(const Place *few, const Place *many, bool apart)
 	return waited > 0 && (there == 0 || apart);
 }
 
+/* What is held is not held for longer by a mate that takes long itself. */
+static void
+a_reply_waits_for_quick_mates_alone(void **state)
+{
+	(void) state;
+	assert_true(reply_may_wait(100, 0, 300));
+	assert_true(reply_may_wait(100, 1500, 300));
+	assert_false(reply_may_wait(100, 1900, 300));
+	assert_false(reply_may_wait(100, 0, 3000));
+	assert_false(reply_may_wait(1 << 20, 0, 300));
+}
+
 static void
 who_asks_together_is_answered_together(void **state)
 {
@@ -556,6 +569,7 @@ main(void)
 		cmocka_unit_test(a_flood_leaves_room),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
+		cmocka_unit_test(a_reply_waits_for_quick_mates_alone),
 		cmocka_unit_test_setup_teardown(who_asks_together_is_answered_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_so_many_at_a_time, set_up, tear_down),
 	};
