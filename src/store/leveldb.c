@@ -11,8 +11,11 @@
  * All stores share one block cache, of no size: what lies in a mapped table uncompressed
  * LevelDB never puts there, and a cache of 8 MiB for each of thousands of stores is what
  * it would make by itself (docs/decisions/0013).  So what a store has in memory is its
- * memtables, and LevelDB can say how large these are.  It is asked while something may
- * have changed, since there are thousands that rest.
+ * memtables, and LevelDB can say how large these are.  It does so with the lock that it
+ * holds while it opens, closes and lists files, which may take long where a disk does.
+ * So one thread at a time asks, holding nothing that others want, and only those stores
+ * where something may have changed, since there are thousands that rest; all others read
+ * what was answered last.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,17 +36,18 @@ struct Store
 	leveldb_writeoptions_t *plain;
 	leveldb_writeoptions_t *synced;
 	atomic_bool failed;
-	atomic_uint looks;			/* so many more until memory can be believed to stay */
+	size_t		buffer;			/* a memtable is full then */
+	atomic_bool changed;		/* since LevelDB was asked for memory */
 	atomic_uint_fast64_t memory;
 	Store	   *next;			/* among all that are open; all_lock */
 	char	   *path;
 };
 
-/* A memtable that is full is written out after the last write to it. */
-#define LOOKS 20
-
+static pthread_mutex_t look_lock = PTHREAD_MUTEX_INITIALIZER;	/* who asks LevelDB; before all_lock */
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t looked = PTHREAD_COND_INITIALIZER;
 static Store *all;
+static Store *asked;			/* in all, and not to be closed now; all_lock */
 static leveldb_cache_t *no_cache;	/* all_lock */
 
 struct StoreBatch
@@ -121,6 +125,8 @@ static void
 delist(Store *store)
 {
 	pthread_mutex_lock(&all_lock);
+	while (asked == store)
+		pthread_cond_wait(&looked, &all_lock);
 	for (Store **p = &all; *p; p = &(*p)->next)
 		if (*p == store)
 		{
@@ -130,18 +136,42 @@ delist(Store *store)
 	pthread_mutex_unlock(&all_lock);
 }
 
-uint64_t
-store_memory(Store *store)
+/*
+ * Where there is more than one memtable holds, one that is full is being written out,
+ * and will be gone though nobody writes.
+ */
+static void
+look(Store *store)
 {
 	char	   *words;
 
-	if (atomic_load(&store->looks) == 0)
-		return atomic_load(&store->memory);
-	atomic_fetch_sub(&store->looks, 1);
+	if (!atomic_exchange(&store->changed, false))
+		return;
 	words = leveldb_property_value(store->db, "leveldb.approximate-memory-usage");
 	if (words)
 		atomic_store(&store->memory, strtoull(words, NULL, 10));
+	if (!words || atomic_load(&store->memory) > store->buffer)
+		atomic_store(&store->changed, true);
 	leveldb_free(words);
+}
+
+static void
+look_at_all(void)
+{
+	pthread_mutex_lock(&all_lock);
+	for (asked = all; asked; asked = asked->next)
+	{
+		pthread_mutex_unlock(&all_lock);
+		look(asked);
+		pthread_mutex_lock(&all_lock);
+		pthread_cond_broadcast(&looked);
+	}
+	pthread_mutex_unlock(&all_lock);
+}
+
+uint64_t
+store_memory(Store *store)
+{
 	return atomic_load(&store->memory);
 }
 
@@ -150,6 +180,11 @@ store_memory_all(void)
 {
 	uint64_t	sum = 0;
 
+	if (pthread_mutex_trylock(&look_lock) == 0)
+	{
+		look_at_all();
+		pthread_mutex_unlock(&look_lock);
+	}
 	pthread_mutex_lock(&all_lock);
 	for (Store *store = all; store; store = store->next)
 		sum += store_memory(store);
@@ -170,8 +205,8 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	leveldb_options_set_compression(store->options, leveldb_no_compression);
 	leveldb_options_set_max_open_files(store->options, 256);
 	leveldb_options_set_cache(store->options, shared_cache());
-	leveldb_options_set_write_buffer_size(store->options, options->write_buffer ?
-										  options->write_buffer : 32 << 20);
+	store->buffer = options->write_buffer ? options->write_buffer : 32 << 20;
+	leveldb_options_set_write_buffer_size(store->options, store->buffer);
 	store->read = leveldb_readoptions_create();
 	leveldb_readoptions_set_verify_checksums(store->read, 1);
 	store->plain = leveldb_writeoptions_create();
@@ -185,7 +220,7 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 		store_close(store);
 		return status;
 	}
-	atomic_store(&store->looks, LOOKS);
+	atomic_store(&store->changed, true);
 	enlist(store);
 	*out = store;
 	return VT_OK;
@@ -336,8 +371,8 @@ store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 
 	if (store_failed(store))
 		return vt_fail(err, VT_IO, "\"%s\" has failed before and takes no more writes", store->path);
-	atomic_store_explicit(&store->looks, LOOKS, memory_order_relaxed);
 	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
+	atomic_store(&store->changed, true);
 	if (!words)
 		return VT_OK;
 	if (vt_broken("S4-write"))
@@ -362,7 +397,7 @@ store_flush(Store *store, VtError *err)
 	 * the memtable, waits for it, and syncs table and manifest.
 	 */
 	leveldb_compact_range(store->db, beyond, 2, beyond, 2);
-	atomic_store(&store->looks, LOOKS);
+	atomic_store(&store->changed, true);
 	return VT_OK;
 }
 

@@ -56,9 +56,13 @@ extern VtStatus store_destroy(const char *path, VtError *err);
 extern bool store_failed(const Store *store);
 
 /*
- * What it has in memory that is not in its tables yet, as of about now: its memtables.
- * They begin with 4 KiB; store_flush() empties them.  Of all stores that are open in
- * this process, too.
+ * What it has in memory that is not in its tables yet: its memtables.  They begin with
+ * 4 KiB; store_flush() empties them.  As store_memory_all() saw it last, which looks at
+ * all stores that are open in this process, and adds up.
+ *
+ * store_memory() waits for nobody.  store_memory_all() waits as long as a disk takes for
+ * a file, so it is called with no lock held; if another thread is looking, it takes what
+ * there is.
  */
 extern uint64_t store_memory(Store *store);
 extern uint64_t store_memory_all(void);

@@ -136,6 +136,7 @@ look_at_memory(Worker *worker)
 	ReplicaHostFigures raft;
 	MemoryRoom	room;
 
+	of[MEMORY_TABLES] = store_memory_all();
 	replica_host_figures(worker->host, &raft);
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
@@ -150,7 +151,6 @@ look_at_memory(Worker *worker)
 	}
 	of[MEMORY_SCANS] = worker->lease_bytes;
 	pthread_mutex_unlock(&worker->lock);
-	of[MEMORY_TABLES] = store_memory_all();
 	of[MEMORY_LOG] = raft.memory_bytes;
 	of[MEMORY_SNAPSHOTS] = intake_bytes(worker->intake) + raft.sending_bytes;
 	of[MEMORY_REQUESTS] = atomic_load(&worker->request_bytes);
