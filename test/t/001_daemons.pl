@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 
-use Fcntl;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use VectronCluster;
@@ -34,8 +34,10 @@ $cluster->stop('pd');
 
 # It lives with the process that holds the other end of its pipe
 pipe(my $read, my $write) or die "pipe: $!";
-fcntl($read, F_SETFD, 0) or die "fcntl: $!";	# the daemon inherits it
-$cluster->start_pd('--death-fd', fileno($read));
+# The daemon inherits it, by a number that IPC::Run has not used for itself.
+POSIX::dup2(fileno($read), 99) or die "dup2: $!";
+$cluster->start_pd('--death-fd', 99);
+POSIX::close(99);
 close $read;
 close $write;
 is($cluster->wait_end('pd'), 0, 'the end of the pipe ends it with status 0');
