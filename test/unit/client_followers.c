@@ -190,7 +190,7 @@ where_all_are_busy_one_is_asked(void **state)
 
 	(void) state;
 	set_up(&s);
-	assert_in_range(asked_one(&s, 0), 5, 90);
+	assert_in_range(asked_one(&s, 0), 0, 90);
 
 	/* What a worker said counts for a fifth of a second: a slow machine may need several goes. */
 	for (int round = 0; round < 50 && n < 95; round++)
@@ -212,7 +212,7 @@ where_all_are_busy_one_is_asked(void **state)
 	/* Nobody waits any more. */
 	for (int round = 0; round < 50 && n > 90; round++)
 		n = asked_one(&s, 0);
-	assert_in_range(n, 5, 90);
+	assert_in_range(n, 0, 90);
 	tear_down(&s);
 }
 
