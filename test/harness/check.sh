@@ -253,7 +253,7 @@ part build 240 one timeout -k 20 480 make -s -j2 BUILD="$BUILD" PG_CONFIG="$PG_C
 	exit 1
 }
 part lint 90 tap timeout -k 20 180 sh test/lint/lint.sh "$BUILD"
-part unit 150 tap units
+part unit 180 tap units
 if [ -x "$BUILD/sim" ]; then
 	case $mode in
 	quick) part sim 30 sim sims 100 100 ;;
@@ -295,7 +295,7 @@ if grep -q '^CREATE ACCESS METHOD' sql/vectron--*.sql && [ $mode != quick ]; the
 	part demo 90 one timeout -k 20 180 sh demo/demo.sh
 fi
 if [ $mode != quick ]; then
-	part laws 180 tap sh test/harness/laws.sh
+	part laws 240 tap sh test/harness/laws.sh
 fi
 if [ $mode = long ]; then
 	part crashes 3600 tap crashes 60
