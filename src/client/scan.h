@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *	  What scan.c, fetch.c and stream.c share: a scan and its streams, one for a
- *	  shard.
+ *	  What scan.c, stream.c and fetch.c with its own (fetch.h) share: a scan and its
+ *	  streams, one for a shard.
  *
  *-------------------------------------------------------------------------
  */

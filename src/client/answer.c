@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * answer.c
+ *	  What the answer of a replica is worth, and what follows from one that is none.
+ *
+ * Batches may come from different replicas, in any order of their applied indexes: a
+ * record that the scan must return lies in every view that is not older than the mark,
+ * and what was returned is excluded.  An answer that is not of the whole interval, or
+ * from before the mark, is none (laws D1, R3), whatever it says.
+ *
+ * After an answer that was none another replica is asked; when each has had its turn,
+ * there is a pause, and PD is asked where they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+
+#include "base/breaks.h"
+#include "fetch.h"
+
+#define BATCH_GROWN_MIN 32
+#define BATCH_GROWN_MAX 2048
+#define EMPTY_BATCHES_MAX 4
+
+/* -- A try that failed ----------------------------------------------------------- */
+
+/* What is wrong with this replica only: another may do better. */
+static bool
+is_of_the_place(VtStatus status)
+{
+	return status == VT_CORRUPT || status == VT_IO || status == VT_NOMEM || status == VT_FULL;
+}
+
+void
+stream_round_over(ClientScan *scan, Stream *s)
+{
+	s->tried = 0;
+	s->retry.hop = false;
+	s->retry.refresh |= s->retry.tries % 4 == 3;
+	s->again_us = clock_now_us() + retry_pause(scan->client, &s->retry);
+	s->wants_route = s->retry.refresh;
+	s->retry.refresh = false;
+}
+
+VtStatus
+try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtError *err)
+{
+	const VtError before = s->retry.last;
+	uint32_t	place = shard_place(&s->shard, answer->asked);
+	VtStatus	status = answer->head.status;
+
+	if (status == VT_NOT_OWNER || status == VT_WRONG_SHARD || status == VT_UNKNOWN_GENERATION ||
+		status == VT_GONE)
+		route_set_stale(scan->client, &scan->generation);
+	if (advice == ADVICE_FAIL && (s->shard.nplaces <= 1 || !is_of_the_place(status)))
+	{
+		if (err)
+			*err = answer->err;
+		return status;
+	}
+	scan->stats.behind += status == VT_BEHIND;
+	choose_note(scan, s, answer->asked, &answer->head);
+	retry_note(scan->client, &s->retry, &s->shard, advice, answer);
+	/* In the end the one who answered says more than those who did not. */
+	if (before.code == VT_BEHIND && (status == VT_UNAVAILABLE || status == VT_TIMEOUT))
+		s->retry.last = before;
+	if (place < s->shard.nplaces)
+		s->tried |= 1u << place;
+	if (s->consistency == WIRE_LINEARIZABLE)
+	{
+		/* The next one at once, after all a pause. */
+		if (s->retry.hop && !s->retry.refresh)
+			s->again_us = clock_now_us() + retry_pause(scan->client, &s->retry);
+		else if (!somebody_answers(scan, s))
+			stream_round_over(scan, s);
+	}
+	else if (!somebody_answers(scan, s))
+	{
+		place = choose_place(scan, s, clock_now_us());
+		if (place == s->shard.nplaces ||
+			(tries_on(s) > 0 && pace_is_doubted(scan->client->pace, s->shard.places[place])))
+			stream_round_over(scan, s);
+	}
+	return VT_OK;
+}
+
+/* -- Answers --------------------------------------------------------------------- */
+
+/* A batch that is VT_OK and covers the shard. */
+static VtStatus
+take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtError *err)
+{
+	int64_t		took = clock_now_us() - t->sent_us;
+	WireSearchResult result;
+	WireHit		hit;
+	size_t		at = 0;
+	uint32_t	place;
+
+	if (wire_search_result_get(answer->body, &result) != VT_OK)
+		return malformed(&s->shard, err);
+	if (t->typical)
+	{
+		pace_took(scan->client->pace, took, clock_now_us());
+		pace_answered(scan->client->pace, answer->asked, took, result.waiting);
+	}
+	choose_note(scan, s, answer->asked, &answer->head);
+	choose_note_crowd(scan, s, answer->asked, &result);
+	scan->stats.batches++;
+	scan->stats.exact_batches += result.exact;
+	scan->stats.distances += result.distances;
+	scan->stats.hops += result.hops;
+	if (answer->head.fence > scan->fence)
+		scan->fence = answer->head.fence;
+	scan->stats.by_leader += result.leader;
+	scan->stats.by_follower += !result.leader;
+	s->next = s->n = 0;
+	while (wire_hit_next(&result, &at, &hit))
+	{
+		uint64_t	hash = wire_place(&s->shard.desc, hit.id);
+
+		if (hash < s->shard.desc.first || hash > s->shard.desc.last)
+			return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s found a record that is not its own",
+						   s->shard.desc.shard, answer->asked);
+		if (s->seen.ids.len > UINT32_MAX - WIRE_ID_MAX - 8)
+			return vt_fail(err, VT_FULL, "the scan has returned too many rows");
+		if (seen_add(&s->seen, hit.id, &place))
+			stream_add(s, hit.distance, place);
+	}
+	stream_sort(s);
+	s->exhausted = result.exhausted;
+	s->lease = result.lease;
+	s->lease_conn = t->request.conn_serial;
+	s->answered = true;
+	if (s->consistency == WIRE_LINEARIZABLE)
+	{
+		/* That is the mark now, for any replica. */
+		s->consistency = WIRE_AT_MARK;
+		s->mark = answer->head.applied;
+	}
+	s->k = s->k < BATCH_GROWN_MIN / 2 ? BATCH_GROWN_MIN : s->k * 2;
+	s->k = s->k < BATCH_GROWN_MAX ? s->k : BATCH_GROWN_MAX;
+	if (s->n > 0)
+		s->empty = 0;
+	else if (!s->exhausted)
+	{
+		/* The graph gives no more: the rest is to be scanned. */
+		s->exact = true;
+		if (++s->empty > EMPTY_BATCHES_MAX)
+			return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s says it has more records and gives none",
+						   s->shard.desc.shard, answer->asked);
+	}
+	return VT_OK;
+}
+
+VtStatus
+try_take_answer(ClientScan *scan, Stream *s, Try *t, bool *settled, VtError *err)
+{
+	Answer		answer;
+	Advice		advice = answer_get(&t->request, &s->shard.desc, true, &answer);
+	bool		hedged = false;
+	VtStatus	status = VT_OK;
+
+	if (t->request.status == VT_UNAVAILABLE)
+		pace_silent(scan->client->pace, t->request.endpoint, INT64_MAX, clock_now_us());
+	if (advice == ADVICE_DONE && s->consistency == WIRE_AT_MARK && answer.head.applied < s->mark &&
+		!vt_broken("R3-answer"))
+	{
+		answer.head.status = VT_BEHIND;
+		vt_fail(&answer.err, VT_BEHIND, "shard %" PRIu64 " at %s answered at %" PRIu64 ", before the mark %" PRIu64,
+				s->shard.desc.shard, answer.asked, answer.head.applied, s->mark);
+		advice = ADVICE_RETRY;
+	}
+	if (advice == ADVICE_DONE)
+	{
+		for (int i = 0; i < TRIES; i++)
+			if (&s->tries[i] != t && try_is_on(&s->tries[i]))
+			{
+				hedged = s->tries[i].sent_us < t->sent_us;
+				if (s->tries[i].typical)
+					pace_took(scan->client->pace, clock_now_us() - s->tries[i].sent_us, clock_now_us());
+				try_drop(scan, s, &s->tries[i]);
+			}
+		scan->stats.hedges_won += hedged;
+		status = take_batch(scan, s, t, &answer, err);
+		*settled = true;
+	}
+	else
+	{
+		/* Only a refusal at the door leaves the worker's state where it was. */
+		if (t->pull && answer.head.status != VT_BUSY)
+			s->lease = 0;
+		t->request.done = false;
+		if (!t->pull || answer.head.status != VT_LEASE_GONE)
+			status = try_failed(scan, s, advice, &answer, err);
+	}
+	t->request.done = false;
+	return status;
+}
