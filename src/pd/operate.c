@@ -27,8 +27,10 @@
 #define TELL_AGAIN_US 500000
 #define BRAKE_REST_US (60 * INT64_C(1000000))
 #define STEADY_US (30 * INT64_C(1000000))	/* after it came back, before a store is given more for balance' sake */
-#define STORE_MOVES 2			/* limits, where none are given */
-#define MOVES 64
+#define STORE_MOVES 2			/* limits, where none are given, */
+#define STORE_MOVES_SMALL 8		/* and of such replicas */
+#define SMALL_BYTES (UINT64_C(128) << 20)	/* as have less in all */
+#define MOVES 64				/* or one for each store */
 #define TRIES_MAX 1000			/* shards that are looked at closely in a look */
 
 /* -- The picture ----------------------------------------------------------- */
@@ -182,9 +184,17 @@ need_compare(const void *a, const void *b)
 PlanLimits
 operate_limits(const Pd *pd)
 {
-	PlanLimits	limits = {pd->options.store_moves ? pd->options.store_moves : STORE_MOVES,
-		pd->options.moves ? pd->options.moves : MOVES};
+	uint32_t	stores = (uint32_t) pd->catalog->nstores;
+	PlanLimits	limits = {.per_store = pd->options.store_moves, .plans = pd->options.moves};
 
+	if (limits.per_store == 0)
+	{
+		limits.per_store = STORE_MOVES;
+		limits.small_per_store = STORE_MOVES_SMALL;
+		limits.small_bytes = SMALL_BYTES;
+	}
+	if (limits.plans == 0)
+		limits.plans = stores > MOVES ? stores : MOVES;
 	return limits;
 }
 
@@ -202,12 +212,12 @@ operate_brake(Pd *pd, const Survey *survey)
 
 /* Put a plan into the shard's row, and into the survey. */
 void
-operate_begin(Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan)
+operate_begin(Pd *pd, Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan)
 {
 	if (plan->add_store && !plan->add_replica)
 		plan->add_replica = changes_next_id(changes);
 	changes_of_shard(changes, c, shard)->plan = *plan;
-	survey_arrives(survey, plan);
+	survey_begins(survey, shard, plan, (uint64_t) shard_bytes(pd, shard->desc.shard));
 	log_info("shard=%" PRIu64 " %s: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,
 			 shard->desc.shard, plan_words(plan->kind), plan->add_replica, plan->add_store, plan->remove);
 }
@@ -248,16 +258,18 @@ begin_plans(Pd *pd, Survey *survey, Changes *changes)
 		stall_shun(pd, &picture);
 		if (!plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
 			continue;
-		operate_begin(survey, changes, need->collection, need->shard, &plan);
+		operate_begin(pd, survey, changes, need->collection, need->shard, &plan);
 		last = need->shard->desc.shard;
 	}
 	pd->needs_from = tries == TRIES_MAX && tries < n ? from + tries : 0;
 }
 
-/* End plans that are done. */
-static void
+/* End plans that are done; how many. */
+static size_t
 end_plans(Pd *pd, Survey *survey, Changes *changes)
 {
+	size_t		ended = 0;
+
 	for (size_t i = 0; i < survey->nplanned; i++)
 	{
 		CatalogShard *shard = survey->planned[i].shard;
@@ -280,7 +292,9 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 			memset(&shard->plan, 0, sizeof(shard->plan));
 		log_info("shard=%" PRIu64 " %s", picture.shard,
 				 step.kind == STEP_UNDO ? "undoes its change of replicas" : "has its replicas");
+		ended++;
 	}
+	return ended;
 }
 
 /* End plans that are done, begin what is needed. */
@@ -296,7 +310,8 @@ plans_look(Pd *pd)
 	pd->plans_due_us = pd->now_us + LOOK_US + pause;
 	survey_begin(pd, &survey);
 	changes_begin(pd, &changes);
-	end_plans(pd, &survey, &changes);
+	if (end_plans(pd, &survey, &changes) > 0)
+		rebalance_soon(pd);
 	pd->repairing = survey.kinds[PLAN_REPAIR] + survey.kinds[PLAN_GROW] > 0;
 	for (size_t i = 0; i < survey.nneeds; i++)
 		pd->repairing |= survey.needs[i].urgency < 100;

@@ -40,8 +40,8 @@ typedef struct PdOptions
 	uint32_t	replicas_max;	/* never more than this */
 	Spread		spread;			/* keys of labels that replicas are spread over */
 	uint32_t	search_replicas;	/* learners of a shard on workers for searches only */
-	uint32_t	moves;			/* changes of replicas under way at once; 0: 64 */
-	uint32_t	store_moves;	/* replicas on their way to one store; 0: 2 */
+	uint32_t	moves;			/* changes of replicas under way at once; 0: 64, or one for each store */
+	uint32_t	store_moves;	/* replicas on their way to one store; 0: 2, or 8 small ones */
 	int64_t		plan_timeout_us;	/* without progress, then a change of replicas is given up; 0 = never */
 	bool		balance;		/* move what is fine where it is, so that all have the same */
 	uint64_t	split_rows;		/* a shard with more is split; 0 = never unasked */

@@ -241,14 +241,24 @@ plan_crowding(const PlanShard *shard, const Site *site, uint64_t leaves, bool le
 	return site_crowding(site, others, n);
 }
 
+bool
+plan_has_room(const PlanLimits *limits, uint32_t n, uint64_t bytes)
+{
+	return n < limits->per_store || (n < limits->small_per_store && bytes < limits->small_bytes);
+}
+
+static bool
+is_busy(const PlanStore *s, const PlanLimits *limits)
+{
+	return !plan_has_room(limits, s->arriving, s->arriving_bytes);
+}
+
 /* Of two stores that share as much with the others: is this one to be preferred? */
 static bool
 is_emptier(const PlanStore *s, const PlanStore *than, const PlanLimits *limits)
 {
-	bool		busy = s->arriving >= limits->per_store;
-
-	if (busy != (than->arriving >= limits->per_store))
-		return !busy;
+	if (is_busy(s, limits) != is_busy(than, limits))
+		return is_busy(than, limits);
 	return s->replicas != than->replicas ? s->replicas < than->replicas : s->store < than->store;
 }
 
@@ -279,7 +289,7 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 			*crowding = here;
 		}
 	}
-	return best && best->arriving < limits->per_store ? best : NULL;
+	return best && !is_busy(best, limits) ? best : NULL;
 }
 
 /* The voter that can best be spared: not the leader, on the fullest store. */

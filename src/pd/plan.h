@@ -97,8 +97,10 @@ typedef struct PlanStore
 	bool		search_only;	/* takes learners, and nothing else */
 	Site		site;
 	uint32_t	replicas;		/* that it has or is to have */
-	uint32_t	arriving;		/* of them, by plans under way */
-	uint32_t	leaving;		/* of them, the same */
+	uint32_t	arriving;		/* of them, by plans under way, */
+	uint64_t	arriving_bytes; /* which have so many in all */
+	uint32_t	leaving;		/* the same */
+	uint64_t	leaving_bytes;
 } PlanStore;
 
 typedef struct PlanMember
@@ -161,9 +163,14 @@ extern Step plan_step(const PlanShard *shard);
 /* How much may go on at once. */
 typedef struct PlanLimits
 {
-	uint32_t	per_store;		/* replicas on their way to one store */
+	uint32_t	per_store;		/* replicas on their way to one store, or more that are small: */
+	uint32_t	small_per_store;	/* so many, */
+	uint64_t	small_bytes;	/* as long as those under way have less than so many bytes */
 	uint32_t	plans;			/* in all */
 } PlanLimits;
+
+/* May one more come to (or leave) a store, when so many that have so many bytes do? */
+extern bool plan_has_room(const PlanLimits *limits, uint32_t n, uint64_t bytes);
 
 /*
  * What a shard without a plan needs: false = nothing, or nothing that can be

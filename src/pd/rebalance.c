@@ -18,6 +18,7 @@
 
 #define LOOK_US INT64_C(1000000)	/* between two looks, and for each shard */
 #define LOOK_SHARD_US 20
+#define SOON_SHARD_US 5			/* the same, when a change has ended */
 #define SPREAD_MAX 2000			/* shards whose spread is looked at in a look */
 
 /* -- Spreading --------------------------------------------------------------- */
@@ -66,7 +67,7 @@ spread(Scales *scales, uint32_t room, Changes *changes)
 		if (!rebalance_is_whole(&picture) ||
 			!plan_spread(&picture, scales->survey->stores, scales->survey->nstores, &limits, &plan))
 			continue;
-		operate_begin(scales->survey, changes, w->collection, w->shard, &plan);
+		operate_begin(pd, scales->survey, changes, w->collection, w->shard, &plan);
 		w->leader = NULL;
 		begun++;
 	}
@@ -114,4 +115,13 @@ rebalance_look(Pd *pd)
 	}
 	survey_end(&survey);
 	changes_commit(pd, &changes);
+}
+
+void
+rebalance_soon(Pd *pd)
+{
+	int64_t		soon_us = pd->now_us + (int64_t) catalog_nshards(pd->catalog) * SOON_SHARD_US;
+
+	if (soon_us < pd->balance_due_us)
+		pd->balance_due_us = soon_us;
 }

@@ -134,7 +134,7 @@ has_replica_on(const CatalogShard *shard, uint64_t store)
 
 /* The best store for one shard's replica on another. */
 static void
-weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t from, uint32_t per_store, Offer *best)
+weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t from, const PlanLimits *limits, Offer *best)
 {
 	const PlanStore *here = &scales->survey->stores[from];
 	const BalanceMeans *means = &groups->means[here->search_only];
@@ -165,7 +165,8 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 			size_t		to = group->stores[k];
 			double		gain;
 
-			if (scales->survey->stores[to].arriving >= per_store || has_replica_on(w->shard, scales->survey->stores[to].store))
+			if (!plan_has_room(limits, scales->survey->stores[to].arriving, scales->survey->stores[to].arriving_bytes) ||
+				has_replica_on(w->shard, scales->survey->stores[to].store))
 				continue;
 			gain = balance_gain(means, &scales->replicas[from], &scales->replicas[to], bytes);
 
@@ -206,8 +207,7 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 	stall_shun(scales->pd, &picture);
 	if (!rebalance_is_whole(&picture) || plan_is_holder(&picture, to->store) || !operate_has_replica(w->shard, from->store, &plan.remove))
 		return false;
-	operate_begin(scales->survey, changes, w->collection, w->shard, &plan);
-	scales->survey->stores[offer->from].leaving++;
+	operate_begin(scales->pd, scales->survey, changes, w->collection, w->shard, &plan);
 	scales_carry(scales, scales->replicas, from->store, -1, -shard_bytes(scales->pd, w->shard->desc.shard));
 	scales_carry(scales, scales->replicas, to->store, 1, shard_bytes(scales->pd, w->shard->desc.shard));
 	return true;
@@ -222,7 +222,7 @@ relieve(Scales *scales, Groups *groups, size_t from, uint32_t room, size_t *trie
 	uint32_t	begun = 0;
 	uint32_t	misses = 0;
 
-	while (begun < room && store->leaving < limits.per_store && misses < limits.per_store && *tries < TRIES_MAX &&
+	while (begun < room && plan_has_room(&limits, store->leaving, store->leaving_bytes) && misses < limits.per_store && *tries < TRIES_MAX &&
 		   most_from(scales, groups, from) > BALANCE_TOLERANCE)
 	{
 		size_t		n;
@@ -234,7 +234,7 @@ relieve(Scales *scales, Groups *groups, size_t from, uint32_t room, size_t *trie
 			const Weighed *w = &scales->shards[scales->first[places[i].collection] + places[i].place];
 
 			if (w->leader && w->shard->plan.kind == PLAN_NONE && w->leader->unindexed <= UNINDEXED_MAX)
-				weigh_move(scales, groups, w, from, limits.per_store, &best);
+				weigh_move(scales, groups, w, from, &limits, &best);
 		}
 		*tries += n * groups->n;
 		if (!best.weighed)

@@ -521,13 +521,16 @@ typedef struct Survey
 extern void survey_begin(Pd *pd, Survey *survey);
 extern void survey_end(Survey *survey);
 extern PlanStore *survey_store(const Survey *survey, uint64_t store); /* NULL = not known */
-extern void survey_arrives(Survey *survey, const Plan *plan);	/* one more plan is under way */
+
+/* One more plan is under way, of a shard of so many bytes. */
+extern void survey_begins(Survey *survey, const CatalogShard *shard, const Plan *plan, uint64_t bytes);
 
 /* operate.c */
 extern void plans_look(Pd *pd);
 extern PlanLimits operate_limits(const Pd *pd);
 extern bool operate_brake(Pd *pd, const Survey *survey);
-extern void operate_begin(Survey *survey, Changes *changes, const CatalogCollection *c, const CatalogShard *shard, Plan *plan);
+extern void operate_begin(Pd *pd, Survey *survey, Changes *changes, const CatalogCollection *c,
+						  const CatalogShard *shard, Plan *plan);
 extern void operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out);
 
 /* Adds the stores that have a replica which is no member. */
@@ -550,6 +553,7 @@ extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
 extern void rebalance_look(Pd *pd);
 
 /* split.c */
+extern void rebalance_soon(Pd *pd);	/* a change has ended: there is room for another */
 #define SPLIT_SHARDS_MAX 1024	/* of a collection */
 extern void op_split(Pd *pd, Question *q);
 extern void splits_look(Pd *pd);

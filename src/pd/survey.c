@@ -23,18 +23,38 @@ survey_store(const Survey *survey, uint64_t store)
 	return idmap_get(&survey->at, store, &at) ? &survey->stores[at] : NULL;
 }
 
+static void
+count_arriving(PlanStore *to, uint64_t bytes)
+{
+	to->replicas++;
+	to->arriving++;
+	to->arriving_bytes += bytes;
+}
+
+static void
+count_leaving(PlanStore *from, uint64_t bytes)
+{
+	from->leaving++;
+	from->leaving_bytes += bytes;
+}
+
 void
-survey_arrives(Survey *survey, const Plan *plan)
+survey_begins(Survey *survey, const CatalogShard *shard, const Plan *plan, uint64_t bytes)
 {
 	PlanStore  *to = plan->add_store ? survey_store(survey, plan->add_store) : NULL;
 
 	survey->plans++;
 	survey->kinds[plan->kind]++;
 	if (to)
-	{
-		to->replicas++;
-		to->arriving++;
-	}
+		count_arriving(to, bytes);
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (plan->remove && shard->desc.replicas[i].replica == plan->remove)
+		{
+			PlanStore  *from = survey_store(survey, shard->desc.replicas[i].store);
+
+			if (from)
+				count_leaving(from, bytes);
+		}
 }
 
 static void
@@ -48,9 +68,10 @@ add_shard(SurveyShard **list, size_t *n, SurveyShard shard)
 
 /* Its replicas are counted where they are, and where they are to be. */
 static void
-count_shard(Survey *survey, const CatalogShard *shard)
+count_shard(const Pd *pd, Survey *survey, const CatalogShard *shard)
 {
 	const Plan *plan = &shard->plan;
+	uint64_t	bytes = plan->kind != PLAN_NONE ? (uint64_t) shard_bytes(pd, shard->desc.shard) : 0;
 	PlanStore  *to = plan->add_replica ? survey_store(survey, plan->add_store) : NULL;
 
 	for (int i = 0; i < shard->desc.nreplicas; i++)
@@ -61,13 +82,10 @@ count_shard(Survey *survey, const CatalogShard *shard)
 		if (store && store != to)
 			store->replicas++;
 		if (store && plan->remove == r->replica)
-			store->leaving++;
+			count_leaving(store, bytes);
 	}
 	if (to)
-	{
-		to->replicas++;
-		to->arriving++;
-	}
+		count_arriving(to, bytes);
 	survey->plans += plan->kind != PLAN_NONE;
 	survey->kinds[plan->kind] += plan->kind != PLAN_NONE;
 }
@@ -146,7 +164,7 @@ survey_begin(Pd *pd, Survey *survey)
 		{
 			SurveyShard found = {c, &c->shards[j], 0};
 
-			count_shard(survey, found.shard);
+			count_shard(pd, survey, found.shard);
 			if (!found.shard->bootstrapped)
 				continue;
 			if (found.shard->plan.kind != PLAN_NONE)

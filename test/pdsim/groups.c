@@ -179,6 +179,26 @@ sim_store_wiped(Sim *sim, SimStore *store)
 
 /* -- Groups ------------------------------------------------------------------ */
 
+SimGroup *
+sim_add_group(Sim *sim, uint64_t shard, uint64_t bytes)
+{
+	SimGroup   *group;
+
+	if ((sim->ngroups & (sim->ngroups - 1)) == 0)
+		sim->groups = vt_realloc(sim->groups, sizeof(SimGroup) * (sim->ngroups ? sim->ngroups * 2 : 1));
+	group = &sim->groups[sim->ngroups];
+	memset(group, 0, sizeof(*group));
+	group->shard = shard;
+	group->bytes = bytes;
+	sim->heaviest = bytes > sim->heaviest ? bytes : sim->heaviest;
+	group->since_us = sim->now;
+	group->last = 100000;
+	group->conf_index = 1;
+	group->term = 1;
+	idmap_put(&sim->group_at, shard, sim->ngroups++);
+	return group;
+}
+
 /* The shards of a collection that was just created are there and have a leader. */
 void
 sim_found(Sim *sim, const CatalogCollection *c, uint64_t low, uint64_t high)
@@ -191,23 +211,13 @@ sim_found(Sim *sim, const CatalogCollection *c, uint64_t low, uint64_t high)
 	for (uint32_t i = 0; i < c->nshards; i++)
 	{
 		CatalogShard *shard = &founded.shards[i];
-		SimGroup   *group;
+		SimGroup   *group = sim_add_group(sim, shard->desc.shard,
+										  low + (uint64_t) ((double) (high - low) * prng_double(&sim->prng)));
 
-		if ((sim->ngroups & (sim->ngroups - 1)) == 0)
-			sim->groups = vt_realloc(sim->groups, sizeof(SimGroup) * (sim->ngroups ? sim->ngroups * 2 : 1));
-		group = &sim->groups[sim->ngroups];
-		memset(group, 0, sizeof(*group));
-		group->shard = shard->desc.shard;
-		group->bytes = low + (uint64_t) ((double) (high - low) * prng_double(&sim->prng));
-		group->since_us = sim->now;
-		group->last = 100000;
-		group->conf_index = 1;
-		group->term = 1;
 		group->n = shard->desc.nreplicas;
 		memcpy(group->members, shard->desc.replicas, sizeof(group->members));
 		group->leader = group->members[0].replica;
 		group->leads = group->led_by = group->members[0].store;
-		idmap_put(&sim->group_at, group->shard, sim->ngroups++);
 		for (uint32_t k = 0; k < group->n; k++)
 		{
 			SimReplica *r = sim_make_replica(sim, sim_store(sim, group->members[k].store), group->shard, group->members[k].replica);

@@ -163,6 +163,7 @@ typedef struct Sim
 	IdMap		store_at;		/* id: place among them */
 	SimGroup   *groups;
 	size_t		ngroups;
+	uint64_t	heaviest;		/* of them, bytes */
 	IdMap		group_at;		/* shard: place among them */
 	SimEvent   *heap;
 	size_t		nheap;
@@ -221,6 +222,7 @@ extern void sim_change(Sim *sim, SimStore *store, SimGroup *group, json_t *task)
 extern void sim_joint_end(Sim *sim, SimGroup *group);
 extern void sim_transfer(Sim *sim, SimStore *store, SimGroup *group, uint64_t replica);
 extern void sim_touch(Sim *sim, SimGroup *group); /* its leader has something new to say */
+extern SimGroup *sim_add_group(Sim *sim, uint64_t shard, uint64_t bytes);
 
 /* beats.c */
 extern void sim_beat(Sim *sim, uint32_t store);

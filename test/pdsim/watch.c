@@ -181,8 +181,13 @@ check_limits(Sim *sim)
 		sim->figures.most_plans = survey.plans;
 	for (size_t i = 0; i < survey.nstores; i++)
 	{
-		if (survey.stores[i].arriving > limits.per_store)
-			sim_fail(sim, "%u replicas are on their way to a store, %u may be", survey.stores[i].arriving, limits.per_store);
+		const PlanStore *store = &survey.stores[i];
+
+		uint64_t	before = store->arriving_bytes > sim->heaviest ? store->arriving_bytes - sim->heaviest : 0;
+
+		/* There was room before the last one came, which is as large as it is. */
+		if (store->arriving > 0 && !plan_has_room(&limits, store->arriving - 1, before))
+			sim_fail(sim, "%u replicas are on their way to a store", store->arriving);
 		if (survey.stores[i].arriving > sim->figures.most_arriving)
 			sim->figures.most_arriving = survey.stores[i].arriving;
 	}

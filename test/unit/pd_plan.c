@@ -147,7 +147,7 @@ new_shards_are_spread_over_zones(void **state)
 
 /* -- Plans ----------------------------------------------------------------- */
 
-static const PlanLimits limits = {2, 64};
+static const PlanLimits limits = {.per_store = 2, .small_per_store = 4, .small_bytes = 1000, .plans = 64};
 
 /* Three voters in zones a, b and c, and six stores, two in each zone. */
 typedef struct Given
@@ -200,6 +200,14 @@ a_lost_replica_comes_back_in_its_zone(void **state)
 
 	/* It has enough on its way: the shard waits rather than double a zone. */
 	g.stores[4].arriving = limits.per_store;
+	g.stores[4].arriving_bytes = limits.small_bytes;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+
+	/* Unless that is little; but never very many. */
+	g.stores[4].arriving_bytes--;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.add_store, 14);
+	g.stores[4].arriving = limits.small_per_store;
 	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
 
 	/* The zone has no room at all: another one, and there another rack. */
