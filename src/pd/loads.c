@@ -32,12 +32,13 @@ load_take(Pd *pd, const Report *leader)
 		at = pd->load_at.n;
 		if ((at & (at - 1)) == 0)
 			pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
-		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .at_us = pd->now_us, .applied = leader->applied};
+		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .rows = leader->records, .at_us = pd->now_us, .applied = leader->applied};
 		idmap_put(&pd->load_at, leader->shard, at);
 		return;
 	}
 	load = &pd->loads[at];
 	load->bytes = leader->bytes;
+	load->rows = leader->records;
 	passed = (double) (pd->now_us - load->at_us);
 	if (passed < RATE_LEAST_US || leader->applied < load->applied)
 		return;
@@ -79,6 +80,14 @@ shard_bytes(const Pd *pd, uint64_t shard)
 	uint64_t	at;
 
 	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
+}
+
+double
+shard_rows(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+
+	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].rows : 0;
 }
 
 /*

@@ -36,7 +36,8 @@ static Setting settings[] = {
 	{.name = "moves", .help = "changes of replicas under way at once; 0: 64, or one for each worker if there are more", .fallback = "0", .low = 0, .high = 4096},
 	{.name = "store_moves", .help = "replicas on their way to one worker at once; 0: two, or up to eight that have less than 128 MiB in all", .fallback = "0", .low = 0, .high = 64},
 	{.name = "plan_timeout", .help = "seconds without progress after which a change of replicas is given up and made elsewhere, besides a second for each 4 MiB of the shard; 0: never", .fallback = "1800", .low = 0, .high = 100 * 86400},
-	{.name = "split_rows", .help = "rows beyond which a shard is split in two; 0: only when asked to", .fallback = "0", .low = 0, .high = INT64_C(1000000000000)},
+	{.name = "split_bytes", .help = "MiB of memory beyond which a shard is split in two, where there are more workers than it has copies; 0: never", .fallback = "8192", .low = 0, .high = 1 << 30},
+	{.name = "split_rows", .help = "rows beyond which a shard is split in two, wherever it is; 0: never", .fallback = "0", .low = 0, .high = INT64_C(1000000000000)},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
@@ -139,6 +140,7 @@ main(int argc, char **argv)
 	if (spread_parse(get("spread")->text, &options.spread, &err) != VT_OK)
 		return fail(&err);
 	options.plan_timeout_us = get("plan_timeout")->number * INT64_C(1000000);
+	options.split_bytes = (uint64_t) get("split_bytes")->number << 20;
 	options.split_rows = (uint64_t) get("split_rows")->number;
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
 	if (open_tls(&options.tls, &err) != VT_OK)

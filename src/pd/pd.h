@@ -44,7 +44,8 @@ typedef struct PdOptions
 	uint32_t	store_moves;	/* replicas on their way to one store; 0: 2, or 8 small ones */
 	int64_t		plan_timeout_us;	/* without progress, then a change of replicas is given up; 0 = never */
 	bool		balance;		/* move what is fine where it is, so that all have the same */
-	uint64_t	split_rows;		/* a shard with more is split; 0 = never unasked */
+	uint64_t	split_rows;		/* a shard with more is split; 0 = never for that */
+	uint64_t	split_bytes;	/* the same, where half of it could go elsewhere */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } PdOptions;

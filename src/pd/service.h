@@ -210,6 +210,7 @@ typedef struct Beat
 typedef struct ShardLoad
 {
 	uint64_t	bytes;
+	uint64_t	rows;
 	double		rate;			/* entries a second, smoothed, */
 	int64_t		at_us;			/* as of then, */
 	uint64_t	applied;		/* when so many were applied */
@@ -459,6 +460,7 @@ extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 extern void load_take(Pd *pd, const Report *leader);
 extern double shard_rate(const Pd *pd, uint64_t shard);	/* writes a second; less the longer nothing is said */
 extern double shard_bytes(const Pd *pd, uint64_t shard);
+extern double shard_rows(const Pd *pd, uint64_t shard);
 extern void loads_prune(Pd *pd);
 
 /* rights.c */
@@ -551,12 +553,14 @@ extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
 
 /* rebalance.c */
 extern void rebalance_look(Pd *pd);
+extern void rebalance_soon(Pd *pd);	/* a change has ended: there is room for another */
 
 /* split.c */
-extern void rebalance_soon(Pd *pd);	/* a change has ended: there is room for another */
 #define SPLIT_SHARDS_MAX 1024	/* of a collection */
 extern void op_split(Pd *pd, Question *q);
-extern void splits_look(Pd *pd);
+extern const char *split_objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard);
+extern uint64_t split_begin(Changes *changes, const CatalogCollection *c, const CatalogShard *shard);	/* the child */
+extern void splits_look(Pd *pd);	/* split_size.c */
 extern void splits_take(Beat *beat, json_t *body, const Report *gone, size_t ngone);
 extern void splits_learn(Pd *pd, Changes *changes, const Beat *beat);
 /* Is the child in the catalog?  And does it stand on its own, or is the plan given up? */

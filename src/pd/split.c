@@ -26,7 +26,7 @@
  * plan was given up before, and that came late all the same, only the stores know: with
  * the parent's replica they delete what was split off it there (operate_give_drop()).
  *
- * By command, or by size: --split-rows.  One at a time of the latter.
+ * By command, or by size: split_size.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,8 +37,6 @@
 #include "base/breaks.h"
 #include "base/log.h"
 #include "service.h"
-
-#define LOOK_US 1000000			/* between looks for shards that have become large */
 
 /* -- What stores say ------------------------------------------------------- */
 
@@ -306,8 +304,8 @@ split_born(CatalogCollection *c, const CatalogShard *shard)
 /* -- Deciding -------------------------------------------------------------- */
 
 /* Why not now?  NULL: it may be split. */
-static const char *
-objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
+const char *
+split_objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
 {
 	uint64_t	store;
 	Report	   *leader = leader_of(pd, shard, &store);
@@ -340,8 +338,8 @@ objection(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
 	return NULL;
 }
 
-static uint64_t
-begin(Changes *changes, const CatalogCollection *c, const CatalogShard *shard)
+uint64_t
+split_begin(Changes *changes, const CatalogCollection *c, const CatalogShard *shard)
 {
 	CatalogShard *changed = changes_of_shard(changes, c, shard);
 	uint64_t	child = changes_next_id(changes);
@@ -374,51 +372,15 @@ op_split(Pd *pd, Question *q)
 		refuse(q, VT_NOT_FOUND, "there is no such shard");
 		return;
 	}
-	if ((words = objection(pd, c, shard)) != NULL)
+	if ((words = split_objection(pd, c, shard)) != NULL)
 	{
 		refuse(q, VT_BUSY, "the shard cannot be split now: %s", words);
 		return;
 	}
 	changes_begin(pd, &changes);
-	child = begin(&changes, c, shard);
+	child = split_begin(&changes, c, shard);
 	status = changes_commit(pd, &changes);
 	reply = json_object();
 	json_object_set_new(reply, "child", json_u64(child));
 	answer(q, status, reply, NULL);
-}
-
-/* Shards that have become large, one at a time. */
-void
-splits_look(Pd *pd)
-{
-	CatalogCollection *of = NULL;
-	CatalogShard *largest = NULL;
-	uint64_t	most = pd->options.split_rows;
-	Changes		changes;
-
-	if (pd->options.split_rows == 0 || pd->now_us < pd->splits_due_us || !reports_are_in(pd))
-		return;
-	pd->splits_due_us = pd->now_us + LOOK_US;
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			CatalogCollection *c = pd->catalog->collections[i];
-			CatalogShard *shard = &c->shards[j];
-			uint64_t	store;
-			Report	   *leader = leader_of(pd, shard, &store);
-
-			if (shard->plan.kind == PLAN_SPLIT && c->state == COLLECTION_LIVE)
-				return;
-			if (leader && leader->records > most && !objection(pd, c, shard))
-			{
-				most = leader->records;
-				largest = shard;
-				of = c;
-			}
-		}
-	if (!largest)
-		return;
-	changes_begin(pd, &changes);
-	begin(&changes, of, largest);
-	changes_commit(pd, &changes);
 }

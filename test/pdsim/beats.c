@@ -55,6 +55,8 @@ json_report(Sim *sim, const SimReplica *r)
 			json_array_append_new(members, json_member(sim, group, &group->members[i]));
 		json_object_set_new(row, "members", members);
 	}
+	if (r->owes)
+		json_object_set_new(row, "owes", sim_owes(group, r));
 	return row;
 }
 
@@ -67,7 +69,7 @@ digest_of(Sim *sim, const SimReplica *r)
 	uint64_t	digest = prng_mix(r->replica ^ group->term << 40);
 
 	digest = prng_mix(digest ^ sim_match(sim, group, r) ^ (uint64_t) leader << 63);
-	digest = prng_mix(digest ^ group->bytes);
+	digest = prng_mix(digest ^ group->bytes ^ (uint64_t) r->owes << 63);
 	digest = prng_mix(digest ^ (leader ? group->conf_index : r->conf_index) ^ (uint64_t) (leader && group->joint) << 63);
 	for (uint32_t i = 0; leader && i < group->n; i++)
 	{
@@ -335,6 +337,10 @@ do_task(Sim *sim, SimStore *store, json_t *task)
 		drop_replica(sim, store, group, replica);
 	else if (strcmp(what, "transfer_leader") == 0)
 		sim_transfer(sim, store, group, replica);
+	else if (strcmp(what, "split_shard") == 0)
+		sim_split(sim, store, shard, task);
+	else if (strcmp(what, "settle_split") == 0)
+		sim_settle_split(store, shard, task);
 	else if (strcmp(what, "open_shard") != 0)	/* what is here is open */
 		sim_fail(sim, "task \"%s\"", what);
 }

@@ -12,6 +12,7 @@
  *
  *	   world.c	 time, the driver, the network
  *	   groups.c	 Raft groups and what stores hold
+ *	   splits.c	 groups that are split in two
  *	   beats.c	 heartbeats and tasks
  *	   watch.c	 what must hold at each step and in the end; traces and figures
  *	   script.c	 scenarios: a line a command, and what is expected of it
@@ -41,6 +42,7 @@ typedef struct SimReplica
 	int64_t		ready_us;		/* when it has the log; INT64_MAX: nobody sends it */
 	uint64_t	told;			/* digest of what the driver was told of it; 0 = nothing */
 	uint64_t	saying;			/* in the heartbeat that waits */
+	bool		owes;			/* its group's child is not settled yet */
 } SimReplica;
 
 typedef struct SimStore
@@ -96,6 +98,7 @@ typedef struct SimGroup
 	uint64_t	leader;			/* replica; 0 = none */
 	uint64_t	leads;			/* its store */
 	uint64_t	term;
+	WireShardDesc child;		/* that was split off it last */
 
 	/* As watch.c has seen it last */
 	PlanKind	plan;
@@ -140,7 +143,7 @@ typedef struct SimFigures
 	uint64_t	full_beats;
 	uint64_t	rows;			/* in heartbeats */
 	uint64_t	plans[PLAN_KINDS];
-	uint64_t	handovers;
+	uint64_t	splits;
 	uint32_t	most_plans;
 	uint32_t	most_arriving;
 
@@ -223,6 +226,13 @@ extern void sim_joint_end(Sim *sim, SimGroup *group);
 extern void sim_transfer(Sim *sim, SimStore *store, SimGroup *group, uint64_t replica);
 extern void sim_touch(Sim *sim, SimGroup *group); /* its leader has something new to say */
 extern SimGroup *sim_add_group(Sim *sim, uint64_t shard, uint64_t bytes);
+
+extern SimGroup *sim_add_group(Sim *sim, uint64_t shard, uint64_t bytes);
+
+/* splits.c */
+extern void sim_split(Sim *sim, SimStore *store, uint64_t shard, json_t *task);
+extern void sim_settle_split(SimStore *store, uint64_t shard, json_t *task);
+extern json_t *sim_owes(const SimGroup *group, const SimReplica *r);
 
 /* beats.c */
 extern void sim_beat(Sim *sim, uint32_t store);

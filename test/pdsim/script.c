@@ -5,7 +5,7 @@
  *
  *	   spread KEYS					what replicas are spread over; before stores
  *	   option NAME NUMBER			moves, store_moves, down_after (s), plan_timeout (s), balance, search_replicas,
- *									loss (%), doubled (%), delay (ms), wait (ms), bandwidth (MiB/s)
+ *									split_bytes (MiB), loss (%), doubled (%), delay (ms), wait (ms), bandwidth (MiB/s)
  *	   stores N [ZONES [RACKS]]		workers for data, in turn over zones, and racks of each
  *	   search N						workers for searches only
  *	   collections N SHARDS REPLICAS LOW HIGH	founded, of LOW to HIGH MiB a shard
@@ -19,6 +19,8 @@
  *	   killzone Z, revivezone Z
  *	   hot I N RATE					N shards that store I leads are written to
  *	   cool PERCENT					no store has more writes than so much over the mean
+ *	   grow N MIB					so many shards have so many more
+ *	   small MIB					no shard has more
  *	   driver						another one leads from now on
  *	   measure						figures count from here
  *	   moved LOW HIGH, transfers LOW HIGH	since then
@@ -70,6 +72,8 @@ set_option(Sim *sim, const char *name, double value)
 		sim->options.balance = value != 0;
 	else if (strcmp(name, "search_replicas") == 0)
 		sim->options.search_replicas = (uint32_t) value;
+	else if (strcmp(name, "split_bytes") == 0)
+		sim->options.split_bytes = (uint64_t) (value * 1048576);
 	else if (strcmp(name, "loss") == 0)
 		sim->loss = (uint32_t) value;
 	else if (strcmp(name, "doubled") == 0)
@@ -237,6 +241,25 @@ check_learners(Sim *sim, uint32_t wanted)
 	}
 }
 
+static void
+grow(Sim *sim, size_t n, double mib)
+{
+	for (size_t i = 0; i < n && i < sim->ngroups; i++)
+	{
+		sim->groups[i].bytes += (uint64_t) (mib * 1048576);
+		sim->heaviest = sim->groups[i].bytes > sim->heaviest ? sim->groups[i].bytes : sim->heaviest;
+		sim_touch(sim, &sim->groups[i]);
+	}
+}
+
+static void
+check_small(Sim *sim, double mib)
+{
+	for (size_t i = 0; i < sim->ngroups; i++)
+		if ((double) sim->groups[i].bytes > mib * 1048576)
+			sim_fail(sim, "shard %" PRIu64 " still has %.0f MiB", sim->groups[i].shard, (double) sim->groups[i].bytes / 1048576);
+}
+
 static bool
 is_in_zone(const SimStore *store, unsigned zone)
 {
@@ -311,6 +334,10 @@ do_line(Sim *sim, const Line *line)
 		check_count(sim, "transfers", sim->figures.transfers - sim->base.transfers, line);
 	else if (strcmp(name, "cool") == 0)
 		check_cool(sim, line->args[0]);
+	else if (strcmp(name, "grow") == 0)
+		grow(sim, first, line->args[1]);
+	else if (strcmp(name, "small") == 0)
+		check_small(sim, line->args[0]);
 	else if (!store)
 		sim_fail(sim, "no command \"%s\", or no such store", name);
 	else if (strcmp(name, "wipe") == 0)

@@ -235,10 +235,12 @@ watch_settled(Sim *sim, bool say)
 		SimGroup   *group = &sim->groups[i];
 		CatalogCollection *c;
 		const CatalogShard *shard = find_shard(&sim->pd, group->shard, &c);
-		uint32_t	wanted = c->replicas_wanted ? c->replicas_wanted : sim->options.default_replicas;
+		uint32_t	wanted = shard && c->replicas_wanted ? c->replicas_wanted : sim->options.default_replicas;
 		uint32_t	voters;
 		uint32_t	live = sim_live_voters(sim, group->shard, group->members, group->n, &voters);
 
+		if (!shard)
+			return false;		/* split off, and the driver has not heard of it */
 		if (wanted > able)
 			wanted = (uint32_t) able;
 		if (group->leader && !group->joint && live == wanted && voters == wanted && shard->plan.kind == PLAN_NONE &&

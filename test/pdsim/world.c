@@ -226,6 +226,7 @@ look_around(Sim *sim)
 	plans_look(&sim->pd);
 	handovers_look(&sim->pd);
 	rebalance_look(&sim->pd);
+	splits_look(&sim->pd);
 	operators_look(&sim->pd);
 	took = sim_clock() - begin;
 	sim->figures.looks += due;

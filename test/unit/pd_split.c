@@ -17,6 +17,23 @@ shard_of(PdWorld *w, uint64_t id, CatalogCollection **c)
 	return shard;
 }
 
+/* Its leader says that it has so much. */
+static void
+weigh(PdWorld *w, uint64_t shard, uint64_t rows, uint64_t bytes)
+{
+	for (size_t i = 0; i < w->pd.nbeats; i++)
+	{
+		Report	   *report = report_in(w->pd.beats[i], shard);
+
+		if (!report)
+			continue;
+		report->records = rows;
+		report->bytes = bytes;
+		if (report->leader)
+			load_take(&w->pd, report);
+	}
+}
+
 /* A cluster of three with one shard, which is beyond the size at which it is split. */
 static PdWorld *
 cluster_with_a_large_shard(uint64_t *parent)
@@ -29,8 +46,7 @@ cluster_with_a_large_shard(uint64_t *parent)
 	c = create(w, 1, 3);
 	*parent = c->shards[0].desc.shard;	/* settling makes another row of it */
 	settle(w, 3, 10);
-	for (size_t i = 0; i < w->pd.nbeats; i++)
-		report_in(w->pd.beats[i], *parent)->records = 1001;
+	weigh(w, *parent, 1001, 0);
 	return w;
 }
 
@@ -405,6 +421,95 @@ not_while_somebody_is_away(void **state)
 	free(w);
 }
 
+/* -- By bytes ---------------------------------------------------------------- */
+
+#define MIB (UINT64_C(1) << 20)
+
+/* How many shards are being split after a look that wants none of more than 100 MiB. */
+static int
+splits_after_a_look(PdWorld *w)
+{
+	int			n = 0;
+
+	w->pd.options.split_bytes = 100 * MIB;
+	w->pd.splits_due_us = 0;
+	splits_look(&w->pd);
+	for (size_t i = 0; i < w->pd.catalog->ncollections; i++)
+		for (uint32_t j = 0; j < w->pd.catalog->collections[i]->nshards; j++)
+			n += w->pd.catalog->collections[i]->shards[j].plan.kind == PLAN_SPLIT;
+	return n;
+}
+
+/* A cluster with shards in one collection, all of which have 4 000 rows of 1 KiB. */
+static PdWorld *
+cluster_of_small_shards(uint32_t stores, uint32_t shards, uint64_t *ids)
+{
+	PdWorld    *w = cluster(1, stores);
+	CatalogCollection *c = create(w, shards, 3);
+
+	for (uint32_t i = 0; i < shards; i++)
+		ids[i] = c->shards[i].desc.shard;
+	settle(w, 3, 20);
+	for (uint32_t i = 0; i < shards; i++)
+		weigh(w, ids[i], 4000, 4000 * 1024);
+	return w;
+}
+
+/* Half of it has nowhere to go but where it is already: then nothing is gained. */
+static void
+bytes_are_split_where_half_can_go_elsewhere(void **state)
+{
+	uint64_t	id;
+	PdWorld    *w = cluster_of_small_shards(3, 1, &id);
+
+	(void) state;
+	weigh(w, id, 200000, 200 * MIB);
+	assert_int_equal(splits_after_a_look(w), 0);
+	cluster_end(w);
+
+	w = cluster_of_small_shards(4, 1, &id);
+	weigh(w, id, 100000, 99 * MIB);
+	assert_int_equal(splits_after_a_look(w), 0);
+	weigh(w, id, 200000, 200 * MIB);
+	w->pd.repairing = true;
+	assert_int_equal(splits_after_a_look(w), 0);
+	w->pd.repairing = false;
+	assert_int_equal(splits_after_a_look(w), 1);
+	cluster_end(w);
+}
+
+/* What has left with a child counts no more, though the graph still has room for it. */
+static void
+what_was_split_off_is_not_counted_twice(void **state)
+{
+	uint64_t	ids[2];
+	PdWorld    *w = cluster_of_small_shards(6, 2, ids);
+
+	(void) state;
+	weigh(w, ids[0], 80000, 160 * MIB);	/* 2 KiB a row: half of them are gone */
+	assert_int_equal(splits_after_a_look(w), 0);
+	weigh(w, ids[0], 110000, 160 * MIB);
+	assert_int_equal(splits_after_a_look(w), 1);
+	cluster_end(w);
+}
+
+/* The largest first; no store is in two of them, and few go on at once. */
+static void
+the_largest_is_split_first(void **state)
+{
+	uint64_t	ids[8];
+	PdWorld    *w = cluster_of_small_shards(12, 8, ids);
+	CatalogCollection *c;
+
+	(void) state;
+	for (int i = 0; i < 8; i++)
+		weigh(w, ids[i], (200 + 10 * (uint64_t) i) * 1024, (200 + 10 * (uint64_t) i) * MIB);
+	assert_int_equal(splits_after_a_look(w), 1);
+	assert_int_equal(shard_of(w, ids[7], &c)->plan.kind, PLAN_SPLIT);
+	assert_int_equal(splits_after_a_look(w), 1);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -414,6 +519,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(deleted_before_anybody_spoke_of_the_child, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(deleted_with_a_child_of_no_plan, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_while_somebody_is_away, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(bytes_are_split_where_half_can_go_elsewhere, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_was_split_off_is_not_counted_twice, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(the_largest_is_split_first, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
