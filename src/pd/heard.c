@@ -332,8 +332,11 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 		return false;
 	}
 	for (size_t i = 0; i < n; i++)
+	{
+		load_take_searches(pd, report_in(beat, reports[i].shard), &reports[i]);
 		if (reports[i].leader)
 			load_take(pd, &reports[i]);
+	}
 	splits_take(beat, body, gone, ngone);
 	if (whole)
 		keep_reports(beat, reports, n);

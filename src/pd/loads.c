@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * loads.c
- *	  What shards weigh: their bytes, and how fast they are written to.
+ *	  What shards weigh: their bytes, how fast they are written to, how much they are searched.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,7 @@
 #include "service.h"
 
 #define RATE_US 30e6
+#define SEARCHES_US 300e6
 #define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
 #define RATE_LEAST_US 200e3
 
@@ -45,6 +46,44 @@ load_take(Pd *pd, const Report *leader)
 	load->rate = (load->rate * RATE_US + (double) (leader->applied - load->applied) * 1e6) / (RATE_US + passed);
 	load->at_us = pd->now_us;
 	load->applied = leader->applied;
+}
+
+static uint64_t
+searched(const Report *report)
+{
+	uint64_t	sum = 0;
+
+	for (int i = REPORT_TIMES; i < REPORT_TIMES_END; i++)
+		sum += report->figures[i];
+	return sum;
+}
+
+/*
+ * The same for the time that searches of a replica take.  Clients share them out anew
+ * all the time, and who takes one away moves its bytes: smoothed over longer.  A worker
+ * that was started anew counts from nothing.
+ */
+void
+load_take_searches(const Pd *pd, const Report *before, Report *now)
+{
+	double		passed;
+
+	now->searches = 0;
+	now->searches_us = pd->now_us;
+	now->searched_us = searched(now);
+	if (!before || before->replica != now->replica)
+		return;
+	now->searches = before->searches;
+	if (now->searched_us < before->searched_us)
+		return;
+	passed = (double) (pd->now_us - before->searches_us);
+	if (passed < RATE_LEAST_US)
+	{
+		now->searches_us = before->searches_us;
+		now->searched_us = before->searched_us;
+		return;
+	}
+	now->searches = (before->searches * SEARCHES_US + (double) (now->searched_us - before->searched_us)) / (SEARCHES_US + passed);
 }
 
 /* Forget what shards carried that are gone. */
@@ -105,4 +144,12 @@ shard_rate(const Pd *pd, uint64_t shard)
 		return 0;
 	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
 	return pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
+}
+
+double
+replica_searches(const Pd *pd, const Report *report)
+{
+	double		silent = (double) (pd->now_us - report->searches_us) - RATE_HOLDS_US;
+
+	return report->searches * SEARCHES_US / (SEARCHES_US + (silent > 0 ? silent : 0));
 }

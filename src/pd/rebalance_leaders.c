@@ -45,12 +45,13 @@ static double
 lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, size_t from, size_t to)
 {
 	Carried		there = scales->leaders[to];
+	Carried		leadership = scales_leadership(scales, w);
 
 	/* A disk that is short refuses writes: whoever can lead, is to. */
 	if (!scales->survey->stores[from].takes && !scales->survey->stores[from].draining)
 		return 1e6;
 	there.weight += RATE_NOISE * scales->leaders[from].weight;
-	return balance_gain(means, &scales->leaders[from], &there, shard_rate(scales->pd, w->shard->desc.shard));
+	return balance_gain(means, &scales->leaders[from], &there, &leadership);
 }
 
 /*
@@ -63,11 +64,12 @@ may_give(const Scales *scales, const BalanceMeans *means, const Carried *least, 
 {
 	const PlanStore *store = &scales->survey->stores[from];
 	Carried		there = *least;
+	Carried		any = {1, DBL_MAX, 0};
 
 	if (!store->takes && !store->draining)
 		return true;
 	there.weight += RATE_NOISE * scales->leaders[from].weight;
-	return balance_gain_most(means, &scales->leaders[from], &there, DBL_MAX) > BALANCE_TOLERANCE;
+	return balance_gain_most(means, &scales->leaders[from], &there, &any) > BALANCE_TOLERANCE;
 }
 
 /* Which stores may, by place; the caller frees it.  NULL: none. */
@@ -76,7 +78,7 @@ find_givers(const Scales *scales, const BalanceMeans *means)
 {
 	size_t		n = scales->survey->nstores;
 	bool	   *givers = vt_alloc0(n + 1);
-	Carried		least = {DBL_MAX, DBL_MAX};
+	Carried		least = {DBL_MAX, DBL_MAX, 0};
 	bool		takers = false;
 	bool		any = false;
 
@@ -137,7 +139,7 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 	const WireReplica *to_replica = &w->leader->members[offer->member].replica;
 	size_t		to = scales_at(scales, to_replica->store);
 	const Report *there = report_of(scales->pd, to_replica->store, w->shard->desc.shard);
-	double		rate = shard_rate(scales->pd, w->shard->desc.shard);
+	Carried		leadership = scales_leadership(scales, w);
 	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader->replica,
 		.to_store = to_replica->store, .to = to_replica->replica, .why = HANDOVER_BALANCE};
 
@@ -151,8 +153,8 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 		return;
 	scales->handovers[offer->from]++;
 	scales->handovers[to]++;
-	scales_carry(scales, scales->leaders, handover.from_store, -1, -rate);
-	scales_carry(scales, scales->leaders, handover.to_store, 1, rate);
+	scales_take(scales, scales->leaders, handover.from_store, &leadership);
+	scales_put(scales, scales->leaders, handover.to_store, &leadership);
 }
 
 void
@@ -160,7 +162,7 @@ rebalance_leaders(Scales *scales)
 {
 	size_t		stores;
 	Carried		total = scales_total(scales, scales->leaders, false, &stores);
-	BalanceMeans means = balance_means(&total, stores, RATE_LEAST);
+	BalanceMeans means = balance_means(&total, stores, &(Carried) {.weight = RATE_LEAST});
 	bool	   *givers = find_givers(scales, &means);
 	Offer	   *offers;
 	size_t		n = 0;

@@ -8,12 +8,17 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "scales.h"
 
 #define BYTES_LEAST (16.0 * 1024 * 1024)	/* on a store, before bytes matter */
+#define SEARCHES_LEAST 0.25		/* processors of a store that are searching; fewer matter less and less, */
+#define SEARCHES_HOT 0.5		/* and only a store with more gives something away for their sake */
+#define SEARCH_NOISE 0.25		/* of what a store carries of it: so exactly it is not known */
 #define TRIES_MAX 200000		/* moves that are weighed in a look */
 #define GROUP_TAKERS 8			/* of a site, that are weighed for each replica */
 
@@ -31,7 +36,7 @@ typedef struct Groups
 	Group	   *groups;
 	size_t		n;
 	BalanceMeans means[2];		/* of stores for data, and for searches only */
-	double		heaviest;		/* shard */
+	Carried		heaviest;		/* in each of its kinds */
 } Groups;
 
 static double
@@ -39,7 +44,8 @@ fullness(const Scales *scales, const BalanceMeans *means, size_t store)
 {
 	const Carried *c = &scales->replicas[store];
 
-	return (means->n > 0 ? c->n / means->n : 0) + (means->weight > 0 ? c->weight / means->weight : 0);
+	return (means->n > 0 ? c->n / means->n : 0) + (means->weight > 0 ? c->weight / means->weight : 0) +
+		(means->searches > 0 ? c->searches / means->searches : 0);
 }
 
 static void
@@ -68,14 +74,15 @@ groups_begin(Groups *groups, const Scales *scales)
 		size_t		n;
 		Carried		total = scales_total(scales, scales->replicas, role, &n);
 
-		groups->means[role] = balance_means(&total, n, BYTES_LEAST);
+		groups->means[role] = balance_means(&total, n, &(Carried) {.weight = BYTES_LEAST, .searches = SEARCHES_LEAST});
 	}
 	for (size_t i = 0; i < scales->n; i++)
 	{
 		double		bytes = shard_bytes(scales->pd, scales->shards[i].shard->desc.shard);
 
-		groups->heaviest = bytes > groups->heaviest ? bytes : groups->heaviest;
+		groups->heaviest.weight = bytes > groups->heaviest.weight ? bytes : groups->heaviest.weight;
 	}
+	groups->heaviest.searches = DBL_MAX;
 	for (size_t i = 0; i < survey->nstores; i++)
 	{
 		const PlanStore *store = &survey->stores[i];
@@ -106,6 +113,53 @@ groups_end(Groups *groups)
 	free(groups->groups);
 }
 
+/*
+ * What a store would carry, with as much more searches as they may vary: clients ask
+ * another replica from one moment to the next, and what is gained by less is nothing.
+ */
+static Carried
+taker(const Scales *scales, size_t from, size_t to)
+{
+	Carried		there = scales->replicas[to];
+
+	there.searches += SEARCH_NOISE * scales->replicas[from].searches;
+	return there;
+}
+
+/* What a move from one store to another gains; of one that is not hot, also without a look at searches. */
+static double
+gain_of(const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *replica)
+{
+	const Carried *here = &scales->replicas[from];
+	Carried		there = taker(scales, from, to);
+	double		gain = balance_gain(means, here, &there, replica);
+
+	if (here->searches < SEARCHES_HOT)
+	{
+		BalanceMeans plain = {means->n, means->weight, 0};
+
+		gain = fmin(gain, balance_gain(&plain, here, &there, replica));
+	}
+	return gain;
+}
+
+/* The same for whatever replica it is: no more than that. */
+static double
+gain_of_any(const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *heaviest)
+{
+	const Carried *here = &scales->replicas[from];
+	Carried		there = taker(scales, from, to);
+	double		gain = balance_gain_most(means, here, &there, heaviest);
+
+	if (here->searches < SEARCHES_HOT)
+	{
+		BalanceMeans plain = {means->n, means->weight, 0};
+
+		gain = fmin(gain, balance_gain_most(&plain, here, &there, heaviest));
+	}
+	return gain;
+}
+
 /* What moving anything away from this store could gain at most. */
 static double
 most_from(const Scales *scales, const Groups *groups, size_t from)
@@ -116,8 +170,7 @@ most_from(const Scales *scales, const Groups *groups, size_t from)
 	for (size_t i = 0; i < groups->n; i++)
 		for (size_t k = 0; groups->groups[i].search_only == store->search_only && k < groups->groups[i].n && k < GROUP_TAKERS; k++)
 		{
-			double		gain = balance_gain_most(&groups->means[store->search_only], &scales->replicas[from],
-												 &scales->replicas[groups->groups[i].stores[k]], groups->heaviest);
+			double		gain = gain_of_any(scales, &groups->means[store->search_only], from, groups->groups[i].stores[k], &groups->heaviest);
 
 			most = gain > most ? gain : most;
 		}
@@ -138,7 +191,7 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 {
 	const PlanStore *here = &scales->survey->stores[from];
 	const BalanceMeans *means = &groups->means[here->search_only];
-	double		bytes = shard_bytes(scales->pd, w->shard->desc.shard);
+	Carried		replica = scales_replica(scales, w, here->store);
 	Site		others[WIRE_REPLICAS_MAX];
 	size_t		nothers = 0;
 	uint32_t	crowding;
@@ -168,7 +221,7 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 			if (!plan_has_room(limits, scales->survey->stores[to].arriving, scales->survey->stores[to].arriving_bytes) ||
 				has_replica_on(w->shard, scales->survey->stores[to].store))
 				continue;
-			gain = balance_gain(means, &scales->replicas[from], &scales->replicas[to], bytes);
+			gain = gain_of(scales, means, from, to, &replica);
 
 			/* Of equals one that need not hand leadership over first. */
 			gain -= w->leads == here->store ? BALANCE_TOLERANCE / 100 : 0;
@@ -199,6 +252,7 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 	const Weighed *w = offer->weighed;
 	const PlanStore *from = &scales->survey->stores[offer->from];
 	const PlanStore *to = &scales->survey->stores[offer->member];
+	Carried		replica = scales_replica(scales, w, from->store);
 	PlanShard	picture;
 	Plan		plan = {.kind = PLAN_BALANCE, .add_store = to->store};
 
@@ -208,8 +262,8 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 	if (!rebalance_is_whole(&picture) || plan_is_holder(&picture, to->store) || !operate_has_replica(w->shard, from->store, &plan.remove))
 		return false;
 	operate_begin(scales->pd, scales->survey, changes, w->collection, w->shard, &plan);
-	scales_carry(scales, scales->replicas, from->store, -1, -shard_bytes(scales->pd, w->shard->desc.shard));
-	scales_carry(scales, scales->replicas, to->store, 1, shard_bytes(scales->pd, w->shard->desc.shard));
+	scales_take(scales, scales->replicas, from->store, &replica);
+	scales_put(scales, scales->replicas, to->store, &replica);
 	return true;
 }
 

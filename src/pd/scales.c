@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scales.c
- *	  What each store carries: replicas and bytes, leaderships and writes.
+ *	  What each store carries: replicas, bytes and searches, leaderships and writes.
  *
  * What is under way counts where it will be when it is done.
  *
@@ -20,6 +20,30 @@ scales_at(const Scales *scales, uint64_t store)
 	return found ? (size_t) (found - scales->survey->stores) : SIZE_MAX;
 }
 
+static void
+add(Scales *scales, Carried *carried, uint64_t store, const Carried *what, double sign)
+{
+	size_t		at = scales_at(scales, store);
+
+	if (at == SIZE_MAX)
+		return;
+	carried[at].n += sign * what->n;
+	carried[at].weight += sign * what->weight;
+	carried[at].searches += sign * what->searches;
+}
+
+void
+scales_put(Scales *scales, Carried *carried, uint64_t store, const Carried *what)
+{
+	add(scales, carried, store, what, 1);
+}
+
+void
+scales_take(Scales *scales, Carried *carried, uint64_t store, const Carried *what)
+{
+	add(scales, carried, store, what, -1);
+}
+
 static bool
 is_member(const CatalogShard *shard, uint64_t store, uint64_t replica)
 {
@@ -29,9 +53,24 @@ is_member(const CatalogShard *shard, uint64_t store, uint64_t replica)
 	return false;
 }
 
-/* What leaders say of their shards; of two that claim to lead the one with the higher term. */
+/* Where a replica's searches are, or will be asked when what is under way is done. */
 static void
-find_leaders(Scales *scales)
+weigh_searches(Scales *scales, const CatalogShard *shard, uint64_t store, const Report *report)
+{
+	const Plan *plan = &shard->plan;
+	bool		leaves = plan->remove == report->replica;
+
+	if (!leaves || plan->add_store)
+		scales_put(scales, scales->replicas, leaves ? plan->add_store : store,
+				   &(Carried) {.searches = replica_searches(scales->pd, report)});
+}
+
+/*
+ * What stores say of their replicas: how much they are searched, and of those that
+ * lead, all; of two that claim to lead the one with the higher term.
+ */
+static void
+hear_reports(Scales *scales)
 {
 	Pd		   *pd = scales->pd;
 
@@ -45,11 +84,15 @@ find_leaders(Scales *scales)
 		{
 			const Report *report = &beat->reports[j];
 			CatalogCollection *c;
-			CatalogShard *shard = report->leader ? find_shard(pd, report->shard, &c) : NULL;
+			bool		matters = report->leader || report->searches > 0;
+			CatalogShard *shard = matters ? find_shard(pd, report->shard, &c) : NULL;
 			Weighed    *weighed;
 			ShardPlace	place;
 
 			if (!shard || !places_find(pd->catalog, report->shard, &place) || !is_member(shard, beat->store, report->replica))
+				continue;
+			weigh_searches(scales, shard, beat->store, report);
+			if (!report->leader)
 				continue;
 			weighed = &scales->shards[scales->first[place.collection] + place.place];
 			if (weighed->leader && weighed->leader->term > report->term)
@@ -60,15 +103,18 @@ find_leaders(Scales *scales)
 	}
 }
 
-void
-scales_carry(Scales *scales, Carried *carried, uint64_t store, double n, double weight)
+Carried
+scales_replica(const Scales *scales, const Weighed *w, uint64_t store)
 {
-	size_t		at = scales_at(scales, store);
+	const Report *report = report_of(scales->pd, store, w->shard->desc.shard);
 
-	if (at == SIZE_MAX)
-		return;
-	carried[at].n += n;
-	carried[at].weight += weight;
+	return (Carried) {1, shard_bytes(scales->pd, w->shard->desc.shard), report ? replica_searches(scales->pd, report) : 0};
+}
+
+Carried
+scales_leadership(const Scales *scales, const Weighed *w)
+{
+	return (Carried) {1, shard_rate(scales->pd, w->shard->desc.shard), 0};
 }
 
 /* Where a shard's replicas and leadership are, or will be when what is under way is done. */
@@ -76,7 +122,7 @@ static void
 weigh_shard(Scales *scales, const Weighed *w)
 {
 	const Plan *plan = &w->shard->plan;
-	double		bytes = shard_bytes(scales->pd, w->shard->desc.shard);
+	Carried		replica = {1, shard_bytes(scales->pd, w->shard->desc.shard), 0};
 	bool		arrives = plan->add_replica != 0;
 
 	for (int i = 0; i < w->shard->desc.nreplicas; i++)
@@ -85,12 +131,16 @@ weigh_shard(Scales *scales, const Weighed *w)
 
 		arrives &= r->replica != plan->add_replica;
 		if (r->replica != plan->remove)
-			scales_carry(scales, scales->replicas, r->store, 1, bytes);
+			scales_put(scales, scales->replicas, r->store, &replica);
 	}
 	if (arrives)
-		scales_carry(scales, scales->replicas, plan->add_store, 1, bytes);
+		scales_put(scales, scales->replicas, plan->add_store, &replica);
 	if (w->leader)
-		scales_carry(scales, scales->leaders, w->leads, 1, shard_rate(scales->pd, w->shard->desc.shard));
+	{
+		Carried		leadership = scales_leadership(scales, w);
+
+		scales_put(scales, scales->leaders, w->leads, &leadership);
+	}
 }
 
 void
@@ -115,7 +165,7 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 			scales->shards[scales->n++].shard = &catalog->collections[i]->shards[j];
 		}
 	}
-	find_leaders(scales);
+	hear_reports(scales);
 	for (size_t i = 0; i < scales->n; i++)
 		if (scales->shards[i].collection->state == COLLECTION_LIVE && scales->shards[i].shard->bootstrapped)
 			weigh_shard(scales, &scales->shards[i]);
@@ -132,10 +182,10 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 		w = &scales->shards[scales->first[place.collection] + place.place];
 		if (!h->given_up && w->leader && w->leader->replica == h->from)
 		{
-			double		rate = shard_rate(pd, h->shard);
+			Carried		leadership = scales_leadership(scales, w);
 
-			scales_carry(scales, scales->leaders, h->from_store, -1, -rate);
-			scales_carry(scales, scales->leaders, h->to_store, 1, rate);
+			scales_take(scales, scales->leaders, h->from_store, &leadership);
+			scales_put(scales, scales->leaders, h->to_store, &leadership);
 			if (scales_at(scales, h->from_store) != SIZE_MAX)
 				scales->handovers[scales_at(scales, h->from_store)]++;
 			if (scales_at(scales, h->to_store) != SIZE_MAX)
@@ -158,7 +208,7 @@ scales_end(Scales *scales)
 Carried
 scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores)
 {
-	Carried		total = {0, 0};
+	Carried		total = {0};
 
 	*stores = 0;
 	for (size_t i = 0; i < scales->survey->nstores; i++)
@@ -170,6 +220,7 @@ scales_total(const Scales *scales, const Carried *carried, bool search_only, siz
 		++*stores;
 		total.n += carried[i].n;
 		total.weight += carried[i].weight;
+		total.searches += carried[i].searches;
 	}
 	return total;
 }

@@ -54,8 +54,13 @@ extern void scales_end(Scales *scales);
 /* Place of a store among the survey's; SIZE_MAX = not known. */
 extern size_t scales_at(const Scales *scales, uint64_t store);
 
-/* Put so much onto a store, or take it away. */
-extern void scales_carry(Scales *scales, Carried *carried, uint64_t store, double n, double weight);
+/* Put this onto a store, or take it away. */
+extern void scales_put(Scales *scales, Carried *carried, uint64_t store, const Carried *what);
+extern void scales_take(Scales *scales, Carried *carried, uint64_t store, const Carried *what);
+
+/* What the replica on this store weighs, and what leading the shard does. */
+extern Carried scales_replica(const Scales *scales, const Weighed *w, uint64_t store);
+extern Carried scales_leadership(const Scales *scales, const Weighed *w);
 
 /* All that is carried by stores for data, or for searches only; *stores: how many are there. */
 extern Carried scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores);

@@ -80,7 +80,9 @@ typedef struct ReportMember
 
 /* Figures a worker gives of a replica that PD only passes on; by these names. */
 #define REPORT_FIGURES 17
-#define REPORT_UNREACHABLE 15	/* ... but for these, which check.c looks at */
+#define REPORT_TIMES 9			/* ... but for these five, whose sum is the time of searches, */
+#define REPORT_TIMES_END 14
+#define REPORT_UNREACHABLE 15	/* and these, which check.c looks at */
 #define REPORT_BROKEN_LINKS 16
 extern const char *const report_figures[REPORT_FIGURES];
 
@@ -127,6 +129,9 @@ typedef struct Report
 	uint64_t	unindexed;
 	uint64_t	bytes;
 	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
+	double		searches;		/* processors that searches of it take, smoothed, */
+	int64_t		searches_us;	/* as of then, when they had taken this much time (loads.c) */
+	uint64_t	searched_us;
 	Verified	verified;
 	bool		leader;
 	bool		ingesting;		/* a bulk load goes on */
@@ -460,6 +465,10 @@ extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 extern void load_take(Pd *pd, const Report *leader);
 extern double shard_rate(const Pd *pd, uint64_t shard);	/* writes a second; less the longer nothing is said */
 extern double shard_bytes(const Pd *pd, uint64_t shard);
+
+/* How much a replica is searched, by what it said before and says now. */
+extern void load_take_searches(const Pd *pd, const Report *before, Report *now);
+extern double replica_searches(const Pd *pd, const Report *report);	/* processors; less the longer nothing is said */
 extern double shard_rows(const Pd *pd, uint64_t shard);
 extern void loads_prune(Pd *pd);
 

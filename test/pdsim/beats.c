@@ -45,6 +45,8 @@ json_report(Sim *sim, const SimReplica *r)
 	json_object_set_new(row, "records", json_u64(group->bytes / 1000));
 	json_object_set_new(row, "unindexed", json_u64(0));
 	json_object_set_new(row, "bytes", json_u64(group->bytes));
+	if (r->searched_us > 0)
+		json_object_set_new(row, "walk_us", json_u64(r->searched_us));
 	json_object_set_new(row, "conf_index", json_u64(leader ? group->conf_index : r->conf_index));
 	json_object_set_new(row, "joint", json_boolean(leader && group->joint));
 	if (leader)
@@ -70,6 +72,8 @@ digest_of(Sim *sim, const SimReplica *r)
 
 	digest = prng_mix(digest ^ sim_match(sim, group, r) ^ (uint64_t) leader << 63);
 	digest = prng_mix(digest ^ group->bytes ^ (uint64_t) r->owes << 63);
+	if (r->searched_us > 0)
+		digest = prng_mix(digest ^ r->searched_us);
 	digest = prng_mix(digest ^ (leader ? group->conf_index : r->conf_index) ^ (uint64_t) (leader && group->joint) << 63);
 	for (uint32_t i = 0; leader && i < group->n; i++)
 	{
@@ -80,6 +84,20 @@ digest_of(Sim *sim, const SimReplica *r)
 		digest = prng_mix(digest ^ sim_match(sim, group, other) ^ (uint64_t) (other != NULL) << 63);
 	}
 	return digest | 1;
+}
+
+/* It has been searched until now as much as it is now. */
+static void
+pass_searches(Sim *sim, SimReplica *r)
+{
+	const SimGroup *group = sim_group(sim, r->shard);
+	bool		answers = false;
+
+	for (uint32_t i = 0; i < group->n; i++)
+		answers |= group->members[i].replica == r->replica && r->ready_us <= sim->now;
+	if (answers && group->searches > 0)
+		r->searched_us += (uint64_t) (sim_share(sim, group) * (double) (sim->now - r->searched_at));
+	r->searched_at = sim->now;
 }
 
 /* What has changed since the driver was told, or all. */
@@ -94,6 +112,7 @@ say_what_is(Sim *sim, SimStore *store, json_t *body)
 	{
 		SimReplica *r = &store->replicas[i];
 
+		pass_searches(sim, r);
 		r->saying = digest_of(sim, r);
 		if (whole || r->saying != r->told)
 			json_array_append_new(shards, json_report(sim, r));
@@ -143,15 +162,15 @@ register_it(Sim *sim, uint32_t at)
 	json_decref(body);
 }
 
-/* Does it lead anything that is written to? */
+/* Does it lead anything that is written to, or answer searches? */
 static bool
-is_written_to(Sim *sim, const SimStore *store)
+is_used(Sim *sim, const SimStore *store)
 {
 	for (size_t i = 0; i < store->n; i++)
 	{
 		const SimGroup *group = sim_group(sim, store->replicas[i].shard);
 
-		if (group->rate > 0 && group->leads == store->id)
+		if (group->searches > 0 || (group->rate > 0 && group->leads == store->id))
 			return true;
 	}
 	return false;
@@ -165,7 +184,7 @@ sim_beat(Sim *sim, uint32_t at)
 
 	if (!store->alive)
 		return;
-	if (sim->hot && sim->now - store->whole_us > 3 * SECOND && is_written_to(sim, store))
+	if (sim->hot && sim->now - store->whole_us > 3 * SECOND && is_used(sim, store))
 		store->changes++;
 	if (store->id == 0)
 		register_it(sim, at);

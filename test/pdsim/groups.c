@@ -56,6 +56,20 @@ sim_match(const Sim *sim, const SimGroup *group, const SimReplica *replica)
 	return replica && sim->now >= replica->ready_us ? sim_last(sim, group) : 0;
 }
 
+double
+sim_share(Sim *sim, const SimGroup *group)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < group->n; i++)
+	{
+		const SimReplica *r = sim_live(sim, group->shard, &group->members[i]);
+
+		n += r && r->ready_us <= sim->now;
+	}
+	return n > 0 ? group->searches / n : 0;
+}
+
 void
 sim_touch(Sim *sim, SimGroup *group)
 {
@@ -99,7 +113,7 @@ sim_make_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica)
 		store->replicas = vt_realloc(store->replicas, sizeof(SimReplica) * store->room);
 	}
 	made = &store->replicas[store->n];
-	*made = (SimReplica) {.shard = shard, .replica = replica, .ready_us = INT64_MAX};
+	*made = (SimReplica) {.shard = shard, .replica = replica, .ready_us = INT64_MAX, .searched_at = sim->now};
 	idmap_put(&store->at, shard, store->n++);
 	store->changes++;
 	sim->figures.created++;

@@ -43,6 +43,8 @@ typedef struct SimReplica
 	uint64_t	told;			/* digest of what the driver was told of it; 0 = nothing */
 	uint64_t	saying;			/* in the heartbeat that waits */
 	bool		owes;			/* its group's child is not settled yet */
+	uint64_t	searched_us;	/* time of processors that its searches have taken, until then */
+	int64_t		searched_at;
 } SimReplica;
 
 typedef struct SimStore
@@ -87,6 +89,7 @@ typedef struct SimGroup
 	uint64_t	shard;
 	uint64_t	bytes;
 	uint64_t	rate;			/* writes a second */
+	double		searches;		/* processors in all; its replicas share them out */
 	int64_t		since_us;		/* last was `last` then */
 	uint64_t	last;
 	uint64_t	conf_index;
@@ -188,7 +191,7 @@ typedef struct Sim
 	int64_t		measured_us;
 	FILE	   *trace;			/* NULL: none is kept */
 	bool		verbose;
-	bool		hot;			/* something is written to */
+	bool		hot;			/* something is written to or searched */
 	const char *scenario;
 } Sim;
 
@@ -213,6 +216,7 @@ extern SimReplica *sim_live(Sim *sim, uint64_t shard, const WireReplica *member)
 extern uint64_t sim_last(const Sim *sim, const SimGroup *group);
 extern uint64_t sim_match(const Sim *sim, const SimGroup *group, const SimReplica *replica);
 extern void sim_found(Sim *sim, const CatalogCollection *c, uint64_t low, uint64_t high);
+extern double sim_share(Sim *sim, const SimGroup *group);	/* of searches, for each replica that answers */
 extern SimReplica *sim_make_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica);
 extern void sim_lose_replica(SimStore *store, uint64_t shard);
 extern uint32_t sim_live_voters(Sim *sim, uint64_t shard, const WireReplica *members, uint32_t n, uint32_t *voters);

@@ -19,6 +19,8 @@
  *	   killzone Z, revivezone Z
  *	   hot I N RATE					N shards that store I leads are written to
  *	   cool PERCENT					no store has more writes than so much over the mean
+ *	   searched I N CORES			N shards that store I has are searched, which takes so many processors for each
+ *	   calm PERCENT					no store's searches take more than so much over the mean
  *	   grow N MIB					so many shards have so many more
  *	   small MIB					no shard has more
  *	   driver						another one leads from now on
@@ -206,11 +208,60 @@ heat(Sim *sim, const SimStore *store, uint32_t n, uint64_t rate)
 }
 
 static void
+search(Sim *sim, SimStore *store, uint32_t n, double processors)
+{
+	for (size_t i = 0; i < store->n && i < n; i++)
+	{
+		SimGroup   *group = sim_group(sim, store->replicas[i].shard);
+
+		for (uint32_t k = 0; k < group->n; k++)
+		{
+			SimReplica *r = sim_live(sim, group->shard, &group->members[k]);
+
+			if (r)
+				r->searched_at = sim->now;
+		}
+		group->searches = processors;
+	}
+	sim->hot = true;
+}
+
+/* No store carries more than so much over the mean; what for. */
+static void
+check_no_more(Sim *sim, const double *carried, double total, double percent, const char *what)
+{
+	size_t		n = 0;
+
+	for (size_t i = 0; i < sim->nstores; i++)
+		n += sim->stores[i].alive && !sim->stores[i].search_only;
+	for (size_t i = 0; i < sim->nstores; i++)
+		if (carried[i] > total / (double) n * (1 + percent / 100))
+			sim_fail(sim, "store %zu has %.2f %s, the mean is %.2f", i, carried[i], what, total / (double) n);
+}
+
+static void
+check_calm(Sim *sim, double percent)
+{
+	double	   *carried = vt_alloc0(sizeof(double) * (sim->nstores + 1));
+	double		total = 0;
+
+	for (size_t i = 0; i < sim->nstores; i++)
+		for (size_t k = 0; k < sim->stores[i].n; k++)
+		{
+			double		share = sim_share(sim, sim_group(sim, sim->stores[i].replicas[k].shard));
+
+			carried[i] += share;
+			total += share;
+		}
+	check_no_more(sim, carried, total, percent, "processors that search");
+	free(carried);
+}
+
+static void
 check_cool(Sim *sim, double percent)
 {
 	double	   *rates = vt_alloc0(sizeof(double) * (sim->nstores + 1));
 	double		total = 0;
-	size_t		n = 0;
 
 	for (size_t i = 0; i < sim->ngroups; i++)
 		if (sim->groups[i].leads)
@@ -218,11 +269,7 @@ check_cool(Sim *sim, double percent)
 			rates[sim_store(sim, sim->groups[i].leads) - sim->stores] += (double) sim->groups[i].rate;
 			total += (double) sim->groups[i].rate;
 		}
-	for (size_t i = 0; i < sim->nstores; i++)
-		n += sim->stores[i].alive && !sim->stores[i].search_only;
-	for (size_t i = 0; i < sim->nstores; i++)
-		if (rates[i] > total / (double) n * (1 + percent / 100))
-			sim_fail(sim, "store %zu has %.0f writes a second, the mean is %.0f", i, rates[i], total / (double) n);
+	check_no_more(sim, rates, total, percent, "writes a second");
 	free(rates);
 }
 
@@ -334,6 +381,8 @@ do_line(Sim *sim, const Line *line)
 		check_count(sim, "transfers", sim->figures.transfers - sim->base.transfers, line);
 	else if (strcmp(name, "cool") == 0)
 		check_cool(sim, line->args[0]);
+	else if (strcmp(name, "calm") == 0)
+		check_calm(sim, line->args[0]);
 	else if (strcmp(name, "grow") == 0)
 		grow(sim, first, line->args[1]);
 	else if (strcmp(name, "small") == 0)
@@ -356,6 +405,8 @@ do_line(Sim *sim, const Line *line)
 	}
 	else if (strcmp(name, "drain") == 0 || strcmp(name, "undrain") == 0)
 		drain(sim, store, name[0] == 'd');
+	else if (strcmp(name, "searched") == 0)
+		search(sim, store, (uint32_t) line->args[1], line->args[2]);
 	else if (strcmp(name, "hot") == 0)
 		heat(sim, store, (uint32_t) line->args[1], (uint64_t) line->args[2]);
 	else

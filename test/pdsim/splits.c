@@ -32,7 +32,7 @@ make_child(Sim *sim, const WireShardDesc *child, const WireReplica *who)
 	SimStore   *store = sim_store(sim, who->store);
 	SimReplica *parent = sim_replica(store, child->parent);
 	SimReplica *made;
-	int64_t		ready_us = parent ? parent->ready_us : INT64_MAX;
+	bool		ready = parent && parent->ready_us <= sim->now;
 
 	if (parent)
 	{
@@ -42,7 +42,9 @@ make_child(Sim *sim, const WireShardDesc *child, const WireReplica *who)
 	if (sim_replica(store, child->shard))
 		return;
 	made = sim_make_replica(sim, store, child->shard, who->replica);
-	made->ready_us = ready_us;
+	made->ready_us = ready ? 0 : sim->now + 2 * SECOND;	/* its leader sends it what it lacks */
+	if (!ready)
+		sim_at(sim, made->ready_us, EVENT_READY, 0, child->shard, NULL);
 	made->conf_index = child->base_index;
 	sim->figures.created--;		/* it was not copied from anywhere */
 }

@@ -24,8 +24,18 @@ unevenness(const BalanceMeans *means, const Carried *stores, size_t n)
 		sum += stores[i].n * stores[i].n / (means->n * means->n);
 		if (means->weight > 0)
 			sum += stores[i].weight * stores[i].weight / (means->weight * means->weight);
+		if (means->searches > 0)
+			sum += stores[i].searches * stores[i].searches / (means->searches * means->searches);
 	}
 	return sum;
+}
+
+static void
+put(Carried *carried, const Carried *what, double sign)
+{
+	carried->n += sign * what->n;
+	carried->weight += sign * what->weight;
+	carried->searches += sign * what->searches;
 }
 
 /* Any moves that gain enough, in any order: they end, and each lowers the unevenness. */
@@ -37,9 +47,11 @@ moves_end(void **state)
 	(void) state;
 	for (int round = 0; round < 200; round++)
 	{
-		Carried		stores[STORES] = {{0, 0}};
-		Carried		total = {0, 0};
-		double		weights[THINGS];
+		Carried		stores[STORES] = {{0}};
+		Carried		total = {0};
+		Carried		floor = {.weight = round % 2 ? 0 : 1e9, .searches = round % 3 ? 1 : 1e9};
+		Carried		heaviest = {1, 20000, 4};
+		Carried		weights[THINGS];
 		size_t		at[THINGS];
 		size_t		n = 2 + prng_below(&prng, STORES - 1);
 		size_t		things = n + prng_below(&prng, THINGS - STORES);
@@ -50,32 +62,30 @@ moves_end(void **state)
 
 		for (size_t i = 0; i < things; i++)
 		{
-			weights[i] = prng_below(&prng, 2) ? 1000 : prng_below(&prng, 20000);
+			weights[i] = (Carried) {1, prng_below(&prng, 2) ? 1000 : prng_below(&prng, 20000),
+				prng_below(&prng, 10) ? 0 : 4 * prng_double(&prng)};
 			at[i] = prng_below(&prng, prng_below(&prng, 3) ? 2 : (uint32_t) n);
-			stores[at[i]].n++;
-			stores[at[i]].weight += weights[i];
-			total.n++;
-			total.weight += weights[i];
+			put(&stores[at[i]], &weights[i], 1);
+			put(&total, &weights[i], 1);
 		}
-		means = balance_means(&total, n, round % 2 ? 0 : 1e9);
+		means = balance_means(&total, n, &floor);
 		assert_true((means.weight > 0) == (round % 2));
+		assert_true(means.searches >= floor.searches);
 		now = unevenness(&means, stores, n);
 		while (misses < 100000)
 		{
 			size_t		i = prng_below(&prng, (uint32_t) things);
 			size_t		to = prng_below(&prng, (uint32_t) n);
-			double		gain = balance_gain(&means, &stores[at[i]], &stores[to], weights[i]);
+			double		gain = balance_gain(&means, &stores[at[i]], &stores[to], &weights[i]);
 			double		then;
 
-			assert_true(gain <= balance_gain_most(&means, &stores[at[i]], &stores[to], 20000) + 1e-9);
+			assert_true(gain <= balance_gain_most(&means, &stores[at[i]], &stores[to], &heaviest) + 1e-9);
 			misses++;
 			if (to == at[i] || gain <= BALANCE_TOLERANCE)
 				continue;
-			stores[at[i]].n--;
-			stores[at[i]].weight -= weights[i];
+			put(&stores[at[i]], &weights[i], -1);
 			at[i] = to;
-			stores[to].n++;
-			stores[to].weight += weights[i];
+			put(&stores[to], &weights[i], 1);
 			then = unevenness(&means, stores, n);
 			assert_true(then < now - 2 * BALANCE_TOLERANCE / means.n + 1e-6);
 			now = then;
@@ -83,11 +93,53 @@ moves_end(void **state)
 			assert_true(moves++ < 100000);
 		}
 		/* Counts alone come as near as the tolerance lets them. */
-		for (size_t i = 0; round % 2 == 0 && i < n; i++)
+		for (size_t i = 0; round % 6 == 0 && i < n; i++)
 			for (size_t k = 0; k < i; k++)
 				assert_true(stores[i].n - stores[k].n <= 1 + BALANCE_TOLERANCE * means.n + 1e-9 ||
 							stores[i].n - stores[k].n < 2);
 	}
+}
+
+/* Time that searches have taken becomes processors, in the mean of five minutes. */
+static void
+searches_are_weighed(void **state)
+{
+	Pd		   *pd = vt_alloc0(sizeof(Pd));
+	Report		before = {.shard = 7, .replica = 8};
+	Report		now = before;
+
+	(void) state;
+	load_take_searches(pd, NULL, &before);
+	for (int i = 0; i < 3000; i++)
+	{
+		pd->now_us += SECOND_US;
+		now.figures[REPORT_TIMES] += 200000;
+		now.figures[REPORT_TIMES_END - 1] += 100000;
+		load_take_searches(pd, &before, &now);
+		before = now;
+		assert_true(replica_searches(pd, &now) < 0.301);
+		assert_true(i > 150 || replica_searches(pd, &now) < 0.2);
+	}
+	assert_true(replica_searches(pd, &now) > 0.29);
+
+	/* Two that come together are no measure; a worker that begins anew has done nothing less. */
+	now.figures[REPORT_TIMES] += 1000000;
+	load_take_searches(pd, &before, &now);
+	assert_true(replica_searches(pd, &now) < 0.301);
+	before = now;
+	pd->now_us += SECOND_US;
+	memset(now.figures, 0, sizeof(now.figures));
+	load_take_searches(pd, &before, &now);
+	assert_true(replica_searches(pd, &now) > 0.29 && replica_searches(pd, &now) < 0.301);
+
+	/* Of one that nothing is said of any more, less and less; another replica begins with nothing. */
+	pd->now_us += 3000 * SECOND_US;
+	assert_true(replica_searches(pd, &now) < 0.05);
+	before = now;
+	now.replica = 9;
+	load_take_searches(pd, &before, &now);
+	assert_true(replica_searches(pd, &now) == 0);
+	free(pd);
 }
 
 static void
@@ -266,6 +318,7 @@ main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_end),
+		cmocka_unit_test(searches_are_weighed),
 		cmocka_unit_test(ids_are_found),
 		TEST(a_replica_is_moved),
 		TEST(leadership_is_moved),
