@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * faults.c
- *	  A disk that is slow or full, and single writes and reads that fail.
+ *	  A disk that is slow, hangs or is full, and single writes and reads that fail.
  *
  * The test writes what is wrong into the file VECTRON_FAULTS, a struct Faults, which
  * is mapped, so that a running process feels it at once.
@@ -50,6 +50,8 @@ faults_slow_sync(void)
 {
 	if (layer_faults->sync_us > 0)
 		usleep((useconds_t) layer_faults->sync_us);
+	while (layer_faults->hang)
+		usleep(10000);
 }
 
 static bool

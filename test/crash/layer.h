@@ -7,7 +7,7 @@
  * Each part does nothing until its variables are set:
  *
  *		power.c		VECTRON_POWERLOSS: what would be left of files; VECTRON_BOOT_ID_FILE
- *		faults.c	VECTRON_FAULTS: a disk that is slow or full, while a test says so;
+ *		faults.c	VECTRON_FAULTS: a disk that is slow, hangs or is full, while a test says so;
  *					VECTRON_FAIL_WRITE_FILE, VECTRON_FAIL_READ_FILE: one write, or reads
  *		clock.c		VECTRON_FAULTS: a wall clock that is off
  *		memory.c	VECTRON_FAIL_ALLOC_IN, VECTRON_FAIL_ALLOC_FILE: one allocation
@@ -43,6 +43,7 @@ typedef struct Faults
 	int64_t		full;			/* what would take room under VECTRON_FAULTS_DISK fails with ENOSPC */
 	int64_t		low;			/* statvfs says that no room is left */
 	int64_t		wall_us;		/* added to the wall clock */
+	int64_t		hang;			/* no fsync or fdatasync begins until this is 0 again */
 } Faults;
 
 extern const volatile Faults *layer_faults;

@@ -40,7 +40,7 @@ use parent -norequire, 'VectronCluster';
 use VectronCluster;
 
 # The struct of test/crash/layer.h
-my @faults = qw(sync_us full low wall_us);
+my @faults = qw(sync_us full low wall_us hang);
 
 sub new
 {
@@ -184,7 +184,7 @@ sub lose_power
 sub fault
 {
 	my ($self, $name, %values) = @_;
-	my $bytes = pack 'q<4', map { int($values{$_} // 0) } @faults;
+	my $bytes = pack 'q<*', map { int($values{$_} // 0) } @faults;
 	my $path = "$self->{machine}{$name}/faults";
 
 	# In place: processes have it mapped.

@@ -19,6 +19,7 @@ use strict;
 use warnings;
 
 use ChaosDice;
+use ChaosDiskFaults;
 use IPC::Run;
 use JSON::PP;
 use Test::More;
@@ -30,8 +31,9 @@ our %faults = map { my $fault = $_->[1]; $_->[0] => sub { my ($self) = @_; retur
 	[ 'stop-pd-leader', sub { my ($self) = @_; return $self->freeze_one(leading($self)); } ],
 	[ 'cut-pd-leader', sub { my ($self) = @_; return $self->cut_one(leading($self)); } ],
 	[ 'one-way-pd', \&one_way ],
-	[ 'slow-disk-pd', sub { my ($self) = @_; return $self->slow_down(any($self)); } ],
-	[ 'full-disk-pd', sub { my ($self) = @_; return $self->fill_up(any($self)); } ],
+	[ 'slow-disk-pd', sub { my ($self) = @_; return ChaosDiskFaults::slow_down($self, any($self)); } ],
+	[ 'full-disk-pd', sub { my ($self) = @_; return ChaosDiskFaults::fill_up($self, any($self)); } ],
+	[ 'hanging-disk-pd', sub { my ($self) = @_; return ChaosDiskFaults::hang($self, any($self), \&leads); } ],
 	[ 'empty-pd', \&empty ]);
 
 # -- Parts of faults ----------------------------------------------------------
@@ -49,6 +51,13 @@ sub leading
 	my ($self) = @_;
 	my ($endpoint) = map { $_->{endpoint} } grep { $_->{role} eq 'leader' } seen($self);
 	return defined $endpoint ? $endpoint =~ s{.*/}{}r : one_of($self->{cluster}->drivers);
+}
+
+# Does it lead?  One alone has nobody to leave that to.
+sub leads
+{
+	my ($self, $name) = @_;
+	return ($self->{cluster}->drivers) > 1 && scalar grep { $_->{role} eq 'leader' && $_->{endpoint} eq $self->{cluster}->endpoint($name) } seen($self);
 }
 
 sub any { my ($self) = @_; return maybe() ? leading($self) : one_of($self->{cluster}->drivers); }

@@ -31,11 +31,13 @@ use List::Util qw(shuffle);
 use Test::More;
 use Time::HiRes qw(time usleep);
 use ChaosDice;
+use ChaosDiskFaults;
 use ChaosDriverFaults;
 use ChaosOperatorFaults;
 use ChaosServerFaults;
 
 my %faults = (
+	%ChaosDiskFaults::faults,
 	%ChaosDriverFaults::faults,
 	%ChaosOperatorFaults::faults,
 	%ChaosServerFaults::faults,
@@ -47,9 +49,6 @@ my %faults = (
 	'cut-leader' => \&cut_leader,
 	'one-way' => \&one_way,
 	'network' => \&bad_network,
-	'slow-disk' => \&slow_disk,
-	'full-disk' => \&full_disk,
-	'low-disk' => \&low_disk,
 	'clock' => \&clock_jumps,
 	'empty' => \&empty,
 	'empty-early' => \&empty_early,
@@ -68,7 +67,7 @@ sub needs_drivers { my ($name) = @_; return scalar grep { $_ eq 'empty-pd' } par
 # Does every shard keep a replica that is within reach and has applied what was
 # acknowledged, or will have when those that are left have elected a leader?  The half of a
 # shard that a split takes away has none until its rows are copied (docs/limits.md).
-sub leaves_replicas { my ($name) = @_; return !ends_sessions($name) && !grep { /^(?:kill-majority|power-all|split)$/ } parts($name); }
+sub leaves_replicas { my ($name) = @_; return !ends_sessions($name) && !grep { /^(?:hanging-power|kill-majority|power-all|split)$/ } parts($name); }
 
 # PostgreSQL's sessions end.
 sub ends_sessions { my ($name) = @_; return scalar grep { exists $ChaosServerFaults::faults{$_} } parts($name); }
@@ -301,57 +300,6 @@ sub bad_network
 	my @after = $cluster->network('count');
 	$self->told(join ', ', map { $after[$_] - $before[$_] . ' ' . (qw(carried held dropped doubled overtaken))[$_] } 0 .. 4);
 	$self->heal;
-	return;
-}
-
-sub slow_disk { my ($self) = @_; return $self->slow_down($self->some_worker); }
-sub full_disk { my ($self) = @_; return $self->fill_up($self->some_worker); }
-
-sub slow_down
-{
-	my ($self, $name) = @_;
-	my $ms = int between(30, 600);
-	$self->told("$name syncs in $ms ms");
-	$self->{cluster}->fault($name, sync_us => 1000 * $ms);
-	$self->wait_a_while;
-	$self->{cluster}->fault($name);
-	return;
-}
-
-# No room at all: a daemon stops rather than go on after a failed write (law S4), and
-# starts again when there is room.
-sub fill_up
-{
-	my ($self, $name) = @_;
-	my $cluster = $self->{cluster};
-	$self->told("no room on $name");
-	$cluster->fault($name, full => 1);
-	my $ended;
-	$cluster->wait_until("$name stops", sub { $self->{look}->(); return defined($ended = $cluster->ended($name)); });
-	isnt($ended, 0, "$name stops when its disk is full");
-	for my $i (1 .. 3)
-	{
-		$self->last_for($self->{seconds} * between(0.1, 0.3));
-		$cluster->spawn_again($name) if !$cluster->runs($name);
-	}
-	$cluster->fault($name);
-	# What began while there was none may not have noticed, or be about to end.
-	$cluster->kill9($name) if $cluster->runs($name);
-	$cluster->start_again($name);
-	return;
-}
-
-# Almost no room: new data is refused, the rest goes on.
-sub low_disk
-{
-	my ($self) = @_;
-	my $cluster = $self->{cluster};
-	my $name = $self->some_worker;
-	$self->told("$name is short of room");
-	$cluster->fault($name, low => 1);
-	$cluster->wait_until("$name notices", sub { $self->{look}->(); return $cluster->log_text($name, 1) =~ /disk almost full.*\z/s; });
-	$self->wait_a_while;
-	$cluster->fault($name);
 	return;
 }
 
