@@ -1,58 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * db.c
- *	  Rows, and sessions that ask for them.
+ *	  Sessions that ask for rows.
  *
  *-------------------------------------------------------------------------
  */
 #include "load.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include "base/prng.h"
-
-void
-vector_of(int64_t id, int64_t ver, float out[DIM])
-{
-	Prng		of_id = {.state = prng_mix((uint64_t) id)};
-	Prng		of_ver = {.state = prng_mix((uint64_t) id ^ prng_mix((uint64_t) ver))};
-
-	/* Few bits, so that text carries them exactly. */
-	for (int i = 0; i < DIM; i++)
-		out[i] = (float) prng_below(i < DIM_OF_ID ? &of_id : &of_ver, 1024) / 1024;
-}
-
-void
-vector_near(int64_t id, float out[DIM])
-{
-	vector_of(id, 0, out);
-	for (int i = DIM_OF_ID; i < DIM; i++)
-		out[i] = 0.5f;
-}
-
-void
-vector_text(const float v[DIM], char out[VECTOR_TEXT])
-{
-	int			at = 0;
-
-	for (int i = 0; i < DIM; i++)
-		at += snprintf(out + at, VECTOR_TEXT - (size_t) at, "%c%.10g", i == 0 ? '[' : ',', (double) v[i]);
-	snprintf(out + at, VECTOR_TEXT - (size_t) at, "]");
-}
-
-double
-vector_distance(const float a[DIM], const float b[DIM])
-{
-	double		sum = 0;
-
-	for (int i = 0; i < DIM; i++)
-		sum += ((double) a[i] - (double) b[i]) * ((double) a[i] - (double) b[i]);
-	return sqrt(sum);
-}
+#define ARGS_MAX 6
 
 int64_t
 now_ns(void)
@@ -101,40 +60,13 @@ db_set_read_timeout(PGconn *db, int ms)
 PGresult *
 db_ask(PGconn *db, const char *sql,...)
 {
-	const char *values[4];
+	const char *values[ARGS_MAX];
 	int			n = 0;
 	va_list		args;
 
 	va_start(args, sql);
-	while (n < 4 && (values[n] = va_arg(args, const char *)) != NULL)
+	while (n < ARGS_MAX && (values[n] = va_arg(args, const char *)) != NULL)
 		n++;
 	va_end(args);
 	return PQexecParams(db, sql, n, NULL, values, NULL, NULL, 0);
-}
-
-int
-db_wrong_rows(const PGresult *rows, const float query[DIM])
-{
-	int			wrong = 0;
-
-	/* id, ver, distance */
-	for (int i = 0; i < PQntuples(rows); i++)
-	{
-		int64_t		id = strtoll(PQgetvalue(rows, i, 0), NULL, 10);
-		int64_t		ver = strtoll(PQgetvalue(rows, i, 1), NULL, 10);
-		double		told = strtod(PQgetvalue(rows, i, 2), NULL);
-		float		v[DIM];
-		bool		twice = false;
-
-		vector_of(id, ver, v);
-		for (int k = 0; k < i; k++)
-			twice |= strtoll(PQgetvalue(rows, k, 0), NULL, 10) == id;
-		if (twice || fabs(vector_distance(v, query) - told) > 1e-4)
-		{
-			fprintf(stderr, "wrong row: id %lld version %lld at %g, is at %g%s\n", (long long) id,
-					(long long) ver, told, vector_distance(v, query), twice ? ", and comes twice" : "");
-			wrong++;
-		}
-	}
-	return wrong;
 }

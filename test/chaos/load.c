@@ -3,11 +3,12 @@
  * load.c
  *	  Load on a server while its cluster suffers, and questions afterwards.
  *
- *		load fill CONNINFO ROWS					rows of the beginning
- *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY
+ *		load fill CONNINFO ROWS SHARDS [PD]		the table, its index, rows of the beginning;
+ *												where placement drivers are named, a collection
+ *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY [PD]
  *												until SIGTERM or "end", at most SECONDS
  *		load recall CONNINFO QUERIES			recall@10, against exact scans
- *		load rows CONNINFO						every row by its own vector
+ *		load rows CONNINFO						every row by its own vector, and by its group
  *
  * What run prints: "operations N slowest_ms N" as it goes on, the latter of gets and
  * searches; at the end a line for each kind of statement, "KIND done N failed N
@@ -16,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "load.h"
+#include "steps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,23 +50,33 @@ rows_of(PGconn *db, PGresult *result)
 }
 
 static int
-fill(const char *conninfo, int64_t rows)
+fill(const char *conninfo, int64_t rows, int shards, const char *pd)
 {
 	PGconn	   *db = session(conninfo);
+	char		sql[200];
 
+	snprintf(sql, sizeof(sql), "CREATE TABLE t (id bigint PRIMARY KEY, ver bigint, n int, g int, w text, v vector(%d));"
+			 "CREATE INDEX t_v ON t USING vectron (v vector_l2_ops, g, w) WITH (shards = %d, replicas = 3)", DIM, shards);
+	PQclear(rows_of(db, PQexec(db, sql)));
 	PQclear(rows_of(db, PQexec(db, "BEGIN")));
 	for (int64_t id = BASE_FIRST; id < BASE_FIRST + rows; id++)
 	{
 		float		v[DIM];
 		char		text[VECTOR_TEXT];
 		char		id_text[24];
+		char		group[16];
+		char		word[WORD_TEXT];
 
 		vector_of(id, 0, v);
 		vector_text(v, text);
 		snprintf(id_text, sizeof(id_text), "%lld", (long long) id);
-		PQclear(rows_of(db, db_ask(db, "INSERT INTO t VALUES ($1, 0, 0, $2::vector)", id_text, text, NULL)));
+		snprintf(group, sizeof(group), "%d", (int) (id % GROUPS));
+		word_of(id, (int) (id % GROUPS), word);
+		PQclear(rows_of(db, db_ask(db, "INSERT INTO t VALUES ($1, 0, 0, $2, $3, $4::vector)", id_text, group, word, text, NULL)));
 	}
 	PQclear(rows_of(db, PQexec(db, "COMMIT")));
+	if (pd && !once_create(db, pd))
+		return 2;
 	PQfinish(db);
 	return 0;
 }
@@ -104,12 +115,35 @@ recall(const char *conninfo, int queries)
 	return 0;
 }
 
-/* Every row is the nearest to its own vector, at distance zero. */
+/* A row is the nearest to its own vector, at distance zero. */
+static bool
+is_nearest(PGconn *db, const char *id, const char *vector, const float v[DIM])
+{
+	PGresult   *got = rows_of(db, db_ask(db, "SELECT id, ver, v <-> $1::vector, g, w FROM t ORDER BY v <-> $1::vector LIMIT 1", vector, NULL));
+	bool		is = PQntuples(got) == 1 && strcmp(PQgetvalue(got, 0, 0), id) == 0 && rows_wrong(got, v, NULL) == 0;
+
+	PQclear(got);
+	return is;
+}
+
+/* A row is found by a scan that goes on to the end, among all or in a group ("": among all). */
+static bool
+is_there(PGconn *db, const char *id, const char *vector, const char *group)
+{
+	const char *all = "SELECT id FROM t WHERE id + 0 = $2 ORDER BY v <-> $1::vector LIMIT 1";
+	const char *of_group = "SELECT id FROM t WHERE id + 0 = $2 AND g = $3 ORDER BY v <-> $1::vector LIMIT 1";
+	PGresult   *got = rows_of(db, *group ? db_ask(db, of_group, vector, id, group, NULL) : db_ask(db, all, vector, id, NULL));
+	bool		is = PQntuples(got) == 1;
+
+	PQclear(got);
+	return is;
+}
+
 static int
 rows(const char *conninfo)
 {
 	PGconn	   *db = session(conninfo);
-	PGresult   *all = rows_of(db, PQexec(db, "SET enable_seqscan = on; SELECT id, ver FROM t"));
+	PGresult   *all = rows_of(db, PQexec(db, "SET enable_seqscan = on; SELECT id, ver, g FROM t"));
 	int			missed = 0;
 	int			lost = 0;
 
@@ -117,28 +151,25 @@ rows(const char *conninfo)
 	for (int i = 0; i < PQntuples(all); i++)
 	{
 		const char *id = PQgetvalue(all, i, 0);
+		const char *ver = PQgetvalue(all, i, 1);
+		const char *group = PQgetvalue(all, i, 2);
 		float		v[DIM];
 		char		text[VECTOR_TEXT];
-		PGresult   *got;
+		bool		found = true;
 
-		vector_of(strtoll(id, NULL, 10), strtoll(PQgetvalue(all, i, 1), NULL, 10), v);
+		vector_of(strtoll(id, NULL, 10), strtoll(ver, NULL, 10), v);
 		vector_text(v, text);
-		got = rows_of(db, db_ask(db, "SELECT id, ver, v <-> $1::vector FROM t ORDER BY v <-> $1::vector LIMIT 1", text, NULL));
-		if (PQntuples(got) == 1 && strcmp(PQgetvalue(got, 0, 0), id) == 0 && db_wrong_rows(got, v) == 0)
-		{
-			PQclear(got);
-			continue;
-		}
 		/* A graph may miss one; the scan that goes on to the end may not. */
-		PQclear(got);
-		missed++;
-		got = rows_of(db, db_ask(db, "SELECT id FROM t WHERE id + 0 = $2 ORDER BY v <-> $1::vector LIMIT 1", text, id, NULL));
-		if (PQntuples(got) != 1)
+		if (!is_nearest(db, id, text, v))
 		{
-			fprintf(stderr, "row %s version %s is not in the index\n", id, PQgetvalue(all, i, 1));
+			missed++;
+			found = is_there(db, id, text, "");
+		}
+		if (!found || !is_there(db, id, text, group))
+		{
+			fprintf(stderr, "row %s version %s is not in the index%s\n", id, ver, found ? " where one asks for its group" : "");
 			lost++;
 		}
-		PQclear(got);
 	}
 	printf("rows %d missed %d lost %d\n", PQntuples(all), missed, lost);
 	PQclear(all);
@@ -149,13 +180,13 @@ rows(const char *conninfo)
 int
 main(int argc, char **argv)
 {
-	if (argc == 4 && strcmp(argv[1], "fill") == 0)
-		return fill(argv[2], strtoll(argv[3], NULL, 10));
+	if ((argc == 5 || argc == 6) && strcmp(argv[1], "fill") == 0)
+		return fill(argv[2], strtoll(argv[3], NULL, 10), atoi(argv[4]), argc == 6 ? argv[5] : NULL);
 	if (argc == 4 && strcmp(argv[1], "recall") == 0)
 		return recall(argv[2], atoi(argv[3]));
 	if (argc == 3 && strcmp(argv[1], "rows") == 0)
 		return rows(argv[2]);
-	if (argc == 9 && strcmp(argv[1], "run") == 0)
+	if ((argc == 9 || argc == 10) && strcmp(argv[1], "run") == 0)
 	{
 		LoadOptions options = {
 			.conninfo = argv[2],
@@ -165,6 +196,7 @@ main(int argc, char **argv)
 			.read_timeout_ms = atoi(argv[6]),
 			.seconds = atoi(argv[7]),
 			.history = argv[8],
+			.pd = argc == 10 ? argv[9] : NULL,
 		};
 
 		if (options.clients > 0 && options.clients < 60 && options.keys > 0 && options.keys <= KEYS_MAX)

@@ -131,9 +131,7 @@ whole() { until_true sql_true "$is_whole" && ok "$1" || { not_ok "$1"; sql 'TABL
 
 sql 'CREATE EXTENSION vectron' || give_up 'the extension'
 until_true sql_true "SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'" || give_up 'three workers are up'
-sql 'CREATE TABLE t (id bigint PRIMARY KEY, ver bigint, n int, v vector(32));
-	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 3, replicas = 3)' || give_up 'an index'
-load fill "$conninfo" 1000 || give_up 'rows'
+load fill "$conninfo" 1000 3 || give_up 'an index and rows'
 whole 'every shard has three replicas'
 recall=$(load recall "$conninfo" 100)
 

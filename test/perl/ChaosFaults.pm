@@ -95,10 +95,11 @@ sub drawn
 sub new
 {
 	my ($class, $cluster, $node, $shards, $look) = @_;
-	return bless { cluster => $cluster, node => $node, shards => $shards, look => $look }, $class;
+	# The index and the collection.
+	return bless { cluster => $cluster, node => $node, shards => $shards + 1, look => $look }, $class;
 }
 
-# So many shards does the index have by now.
+# So many shards do the index and the collection have by now.
 sub shards { my ($self) = @_; return $self->{shards}; }
 
 sub suffer

@@ -76,11 +76,11 @@ sub list_of
 	return $status == 0 ? decode_json($out)->{$list} : undef;
 }
 
-# The replicas of the index that vote; none: nobody answers now.
+# The replicas that vote, of the index and the collection; none: nobody answers now.
 sub voters_now
 {
 	my ($self) = @_;
-	return grep { $_->{label} eq $index && $_->{role} =~ /^(?:leader|follower)$/ } @{ list_of($self, 'shards') // [] };
+	return grep { $_->{label} =~ /^(?:\Q$index\E|chaos\.once)$/ && $_->{role} =~ /^(?:leader|follower)$/ } @{ list_of($self, 'shards') // [] };
 }
 
 sub voters

@@ -38,9 +38,6 @@ $cluster->wait_ready($_) foreach $cluster->daemons;
 my $node = $cluster->new_server("shared_preload_libraries = 'vectron'\nrestart_after_crash = on\n");
 my $conninfo = $node->connstr('postgres');
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
-$node->safe_psql('postgres', qq{
-	CREATE TABLE t (id bigint PRIMARY KEY, ver bigint, n int, v vector(32));
-	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = $shards, replicas = 3)});
 
 # A program of test/chaos, to its end.
 sub load
@@ -54,9 +51,17 @@ sub load
 
 sub recall { return (load('recall', $conninfo, 100))[1]; }
 
-my ($filled, undef, $why) = load('fill', $conninfo, $rows);
+my ($filled, undef, $why) = load('fill', $conninfo, $rows, $shards, $cluster->pd_endpoint);
 ok($filled, 'rows of the beginning') or diag $why;
-$cluster->whole($node, $shards, 'every shard has three replicas');
+foreach my $condition (q{g = 7}, q{w = 'w7'})
+{
+	my ($column) = split / /, $condition;
+	like($node->safe_psql('postgres', qq{
+		SET enable_seqscan = off;
+		EXPLAIN (COSTS OFF) SELECT id FROM t WHERE $condition ORDER BY v <-> array_fill(0.5, ARRAY[32])::vector LIMIT 10}),
+		qr/Index Cond:.*\b$column\b.*=/, "the index answers what has $condition");
+}
+$cluster->whole($node, $shards + 1, 'every shard has three replicas, and that of the collection');
 my $recall = recall();
 note "recall $recall";
 
@@ -120,7 +125,7 @@ sub round
 	# Registers begin at 0; what was added in another round was judged there.
 	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000 OR id >= 1000000');
 	($in, $out, $err, $operations, $slowest) = ('', '', '', 0, 0);
-	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, 5, 40, 30_000, 10 * $seconds + 100, $history ],
+	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, 5, 40, 30_000, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
 		'<', \$in, '>', \$out, '2>', \$err);
 	goes_on(150, 'the load has begun');
 	be_strict($fault) if ChaosFaults::leaves_replicas($fault);
@@ -169,7 +174,7 @@ sub round
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
 		"$fault: replicas hold the same number of records");
-	$cluster->agree($node, 'public.t_v', "$fault: replicas hold the same rows") or return;
+	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'chaos.once';
 	is($node->safe_psql('postgres', q{
 		SET enable_seqscan = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
 		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)

@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * steps.h
+ *	  A client of the load, and what it does: steps.c through SQL, once.c at the door of
+ *	  src/client.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CHAOS_STEPS_H
+#define CHAOS_STEPS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/prng.h"
+#include "load.h"
+
+typedef enum Kind
+{
+	KIND_WRITE,
+	KIND_GET,
+	KIND_SEARCH,
+	KIND_VACUUM,
+	KIND_ONCE,					/* writes and reads of a collection */
+	KIND_LOOK,
+	KINDS
+} Kind;
+
+typedef struct Once Once;
+
+typedef struct LoadClient
+{
+	const LoadOptions *options;
+	int			number;			/* 0: the one that vacuums */
+	PGconn	   *db;
+	Once	   *once;			/* not NULL: it has no other work */
+	Prng		prng;
+	FILE	   *history;
+	int64_t		versions;
+	int64_t		first_row;		/* rows first_row .. next_row - 1 are its own; some were deleted */
+	int64_t		next_row;
+	int64_t		base_rows;		/* rows of the beginning */
+
+	/* What came of it */
+	uint64_t	done[KINDS];
+	uint64_t	failed[KINDS];
+	int64_t		slowest_ns[KINDS];
+	uint64_t	unknown;
+	uint64_t	wrong;
+	uint64_t	behind;
+	int			read_timeout_ms;	/* of the session; 0: not set yet */
+	pthread_t	thread;
+} LoadClient;
+
+/* What all clients know, and tell. */
+typedef struct LoadNow
+{
+	atomic_bool stopping;
+	atomic_ullong operations;
+	atomic_llong slowest_read_ns;
+	atomic_int	read_timeout_ms;
+} LoadNow;
+
+extern LoadNow load_now;
+extern const char *const kind_names[KINDS];
+
+/* One statement, drawn; or VACUUM and a pause. */
+extern void one_operation(LoadClient *c);
+extern void vacuum(LoadClient *c);
+
+/*
+ * The collection, which a table of the server names; what a run knows of it, and one
+ * write or read.  NULL and false: told on stderr.
+ */
+extern bool once_create(PGconn *db, const char *pd);
+extern Once *once_open(PGconn *db, const char *pd, uint32_t run);
+extern void once_close(Once *once);
+extern void once_operation(LoadClient *c);
+
+#endif							/* CHAOS_STEPS_H */
