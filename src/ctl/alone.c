@@ -33,6 +33,11 @@ static const Column broken_columns[] = {
 	{"shard", COLUMN_TEXT}, {"replica", COLUMN_TEXT}, {"message", COLUMN_TEXT}, {NULL, COLUMN_TEXT}
 };
 
+static const Column ended_columns[] = {
+	{"shard", COLUMN_TEXT}, {"kind", COLUMN_TEXT}, {"result", COLUMN_TEXT}, {"to_store", COLUMN_TEXT},
+	{"took_ms", COLUMN_MS}, {"ago_ms", COLUMN_MS}, {NULL, COLUMN_TEXT}
+};
+
 static unsigned long long
 number_of(json_t *row, const char *name)
 {
@@ -75,12 +80,41 @@ alone_is_worker(json_t *answer)
 	return json_object_get(answer, "store") != NULL;
 }
 
+static void
+print_recent(json_t *answer)
+{
+	json_t	   *recent = json_object_get(answer, "recent");
+	json_t	   *row;
+	size_t		i;
+
+	if (json_array_size(recent) > 0)
+	{
+		puts("\nits last warnings and errors:");
+		json_array_foreach(recent, i, row)
+		{
+			puts(json_is_string(row) ? json_string_value(row) : "");
+		}
+	}
+}
+
+void
+alone_print_driver(json_t *answer)
+{
+	json_t	   *ended = json_object_get(answer, "ended");
+
+	if (json_array_size(ended) > 0)
+	{
+		puts("\nchanges of shards that have ended:");
+		table_print(stdout, ended_columns, ended);
+	}
+	print_recent(answer);
+}
+
 void
 alone_print(json_t *answer)
 {
 	json_t	   *shards = json_object_get(answer, "shards");
 	json_t	   *broken = json_object_get(answer, "broken");
-	json_t	   *recent = json_object_get(answer, "recent");
 	json_t	   *row;
 	size_t		i;
 
@@ -98,14 +132,7 @@ alone_print(json_t *answer)
 		puts("\ndamaged, and closed:");
 		table_print(stdout, broken_columns, broken);
 	}
-	if (json_array_size(recent) > 0)
-	{
-		puts("\nits last warnings and errors:");
-		json_array_foreach(recent, i, row)
-		{
-			puts(json_is_string(row) ? json_string_value(row) : "");
-		}
-	}
+	print_recent(answer);
 }
 
 /* As a placement driver is asked, or as a worker: over TLS the client has to know whom it expects. */

@@ -41,6 +41,7 @@ extern int	ctl_failed(const char *command, const VtError *err);
 extern json_t *alone_ask(Ctl *ctl, VtError *err);
 extern bool alone_is_worker(json_t *answer);
 extern void alone_print(json_t *answer);	/* of a worker, for people */
+extern void alone_print_driver(json_t *answer);	/* of a placement driver, what status has not shown */
 
 /* check.c, dump.c, expose.c, recover.c: their commands; the exit status */
 extern int	check_main(Ctl *ctl);

@@ -254,7 +254,11 @@ run_alone(Ctl *ctl, const Command *command)
 	if (alone_is_worker(answer) && !ctl->as_json)
 		alone_print(answer);
 	else
+	{
 		show(command, answer, ctl->as_json);
+		if (!alone_is_worker(answer) && !ctl->as_json)
+			alone_print_driver(answer);
+	}
 	json_decref(answer);
 	return 0;
 }

@@ -59,7 +59,7 @@ cancel_operator(Pd *pd, json_t *body, VtError *err)
 	if (shard->plan.kind == PLAN_RECOVER)
 		return vt_fail(err, VT_EXISTS, "shard %" PRIu64 " is being recovered, and that only goes forward; if another store is lost: vectronctl unsafe-recover", id);
 	changes_begin(pd, &changes);
-	pd->ended[shard->plan.kind][ENDING_CANCELLED]++;
+	operator_ended(pd, shard, ENDING_CANCELLED);
 	operator_end(&changes, c, shard);
 	log_info("shard=%" PRIu64 ": its operator is cancelled", id);
 	return changes_commit(pd, &changes);

@@ -284,7 +284,7 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 		step = operate_step(pd, survey->planned[i].collection, shard, &picture);
 		if (step.kind != STEP_END && step.kind != STEP_UNDO)
 			continue;
-		pd->ended[shard->plan.kind][step.kind == STEP_UNDO ? ENDING_UNDONE : ENDING_DONE]++;
+		operator_ended(pd, shard, step.kind == STEP_UNDO ? ENDING_UNDONE : ENDING_DONE);
 		shard = changes_of_shard(changes, survey->planned[i].collection, shard);
 		if (step.kind == STEP_UNDO)
 			shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};

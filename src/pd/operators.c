@@ -114,12 +114,18 @@ is_same_plan(const Plan *a, const Plan *b)
 		a->child == b->child && a->chosen == b->chosen;
 }
 
-const char *const ending_names[ENDINGS] = {"done", "undone", "given_up", "cancelled"};
-
 const char *
 operator_name(PlanKind kind)
 {
 	return kinds[kind].name;
+}
+
+const Operator *
+operator_of(const Pd *pd, uint64_t shard)
+{
+	Operator	key = {.shard = shard};
+
+	return pd->noperators == 0 ? NULL : bsearch(&key, pd->operators, pd->noperators, sizeof(Operator), operator_compare);
 }
 
 /* What was noted before stays; what has ended is forgotten. */
@@ -136,7 +142,7 @@ note_operators(Pd *pd)
 			const CatalogShard *shard = &c->shards[j];
 			Operator	op = {.shard = shard->desc.shard, .plan = shard->plan, .since_us = pd->now_us,
 				.step_since_us = pd->now_us, .progress_us = pd->now_us};
-			Operator   *before;
+			const Operator *before;
 			PlanShard	picture;
 			Step		step;
 
@@ -145,8 +151,7 @@ note_operators(Pd *pd)
 			step = operate_step(pd, c, shard, &picture);
 			op.step = shard->plan.kind == PLAN_RECOVER ? recover_words(recover_stage(pd, shard)) : step_name(&picture, &step);
 			op.progress = stall_progress(&picture);
-			before = pd->noperators == 0 ? NULL :
-				bsearch(&op, pd->operators, pd->noperators, sizeof(Operator), operator_compare);
+			before = operator_of(pd, op.shard);
 			if (before && is_same_plan(&before->plan, &op.plan))
 			{
 				op.since_us = before->since_us;

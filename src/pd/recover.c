@@ -535,7 +535,7 @@ recover_step(Pd *pd, Changes *changes, const CatalogCollection *c, const Catalog
 	}
 	else
 	{
-		pd->ended[PLAN_RECOVER][ENDING_DONE]++;
+		operator_ended(pd, shard, ENDING_DONE);
 		memset(&changed->plan, 0, sizeof(changed->plan));
 		log_warn("shard=%" PRIu64 " is recovered, in life %" PRIu64, shard->desc.shard, shard->desc.incarnation);
 	}

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "service.h"
 #include "vec_names.h"
 
@@ -277,8 +278,21 @@ op_shards(Pd *pd, Question *q)
 	}
 }
 
+/* The last warnings and errors of this process. */
+static json_t *
+json_recent(void)
+{
+	char		lines[LOG_RECENT][LOG_RECENT_SIZE];
+	int			n = log_recent(lines);
+	json_t	   *list = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_string(lines[i]));
+	return list;
+}
+
 json_t *
-json_status(Pd *pd)
+json_status(Pd *pd, bool whole)
 {
 	json_t	   *reply = json_object();
 	Replica    *replica = atomic_load(&pd->replica);
@@ -302,11 +316,17 @@ json_status(Pd *pd)
 	if (pd->options.tls)
 		json_object_set_new(reply, "certificate_until", json_integer(net_tls_until(pd->options.tls)));
 	json_object_set_new(reply, "uptime_ms", json_integer((pd->now_us - pd->started_us) / 1000));
+	if (whole)
+	{
+		json_object_set_new(reply, "ended", json_ended(pd));
+		json_object_set_new(reply, "recent", json_recent());
+	}
 	return reply;
 }
 
 void
 op_status(Pd *pd, Question *q)
 {
-	answer(q, VT_OK, json_status(pd), NULL);
+	/* Who sees one server's alone gets nothing that tells of others'. */
+	answer(q, VT_OK, json_status(pd, net_conn_system(q->conn) == 0), NULL);
 }

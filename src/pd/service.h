@@ -247,6 +247,17 @@ typedef enum Ending
 
 extern const char *const ending_names[ENDINGS];
 
+#define ENDED_MAX 32
+typedef struct Ended
+{
+	uint64_t	shard;
+	PlanKind	kind;
+	Ending		how;
+	uint64_t	to_store;		/* 0 = none */
+	int64_t		since_us;		/* this driver knew of it */
+	int64_t		at_us;
+} Ended;
+
 /* A store that is not to be chosen for a shard until then */
 #define SHUNNED_MAX 256
 typedef struct Shunned
@@ -306,7 +317,9 @@ struct Pd
 	/* For monitoring (window.c); under the catalog's lock but for the first */
 	atomic_llong turned_us;		/* a round began last */
 	uint64_t	questions;
-	uint64_t	ended[PLAN_KINDS][ENDINGS];	/* operators, in all reigns of this process */
+	uint64_t	ended[PLAN_KINDS][ENDINGS];	/* operators, in all reigns of this process, */
+	Ended		last_ended[ENDED_MAX];	/* and the last of them, in a ring; */
+	uint64_t	nended;			/* so many in all */
 
 	/* The service thread's */
 	int64_t		now_us;
@@ -660,7 +673,7 @@ extern void op_collections(Pd *pd, Question *q);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_shards(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
-extern json_t *json_status(Pd *pd);
+extern json_t *json_status(Pd *pd, bool whole);	/* whole: also what ended and was complained of */
 extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);
 extern uint32_t voters_up(Pd *pd, const CatalogShard *shard);
 extern const char *store_state(Pd *pd, const CatalogStore *store);
@@ -670,6 +683,11 @@ extern const char *collection_state(const CatalogCollection *c);
 extern void op_operators(Pd *pd, Question *q);
 extern void operators_look(Pd *pd);
 extern const char *operator_name(PlanKind kind);
+extern const Operator *operator_of(const Pd *pd, uint64_t shard);	/* as noted last; NULL = none */
+
+/* ended.c: when the shard's plan is about to be taken away */
+extern void operator_ended(Pd *pd, const CatalogShard *shard, Ending how);
+extern json_t *json_ended(const Pd *pd);
 
 /* stall.c */
 extern void stalls_look(Pd *pd);

@@ -96,7 +96,7 @@ stalls_look(Pd *pd)
 		log_warn("shard=%" PRIu64 ": its change of replicas is given up, since replica=%" PRIu64 " on store=%" PRIu64 " does not come on",
 				 op->shard, op->plan.add_replica, op->plan.add_store);
 		shun(pd, op->shard, op->plan.add_store);
-		pd->ended[shard->plan.kind][ENDING_GIVEN_UP]++;
+		operator_ended(pd, shard, ENDING_GIVEN_UP);
 		operator_end(&changes, c, shard);
 	}
 	changes_commit(pd, &changes);

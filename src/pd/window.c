@@ -194,6 +194,14 @@ put_operators(Pd *pd, Buf *out)
 	metrics_gauge(out, "vectron_pd_braked", "1: so much is silent that nothing is repaired for now.", pd->now_us < pd->braked_until_us);
 }
 
+void
+window_put_cluster(Pd *pd, Buf *out)
+{
+	put_stores(pd, out);
+	put_collections(pd, out);
+	put_operators(pd, out);
+}
+
 static int
 metrics(void *arg, Buf *out)
 {
@@ -204,11 +212,7 @@ metrics(void *arg, Buf *out)
 		pthread_mutex_lock(&pd->catalog->lock);
 		put_self(pd, out);
 		if (pd->leads)
-		{
-			put_stores(pd, out);
-			put_collections(pd, out);
-			put_operators(pd, out);
-		}
+			window_put_cluster(pd, out);
 		pthread_mutex_unlock(&pd->catalog->lock);
 		replica_host_metrics(pd->host, out);
 		replica_links_metrics(pd->links, out);
@@ -228,7 +232,7 @@ status(void *arg, Buf *out)
 	if (!pd)
 		return http_say(out, 503, "starting");
 	pthread_mutex_lock(&pd->catalog->lock);
-	row = json_status(pd);
+	row = json_status(pd, true);
 	pthread_mutex_unlock(&pd->catalog->lock);
 	text = json_dumps(row, JSON_COMPACT);
 	json_decref(row);

@@ -23,6 +23,7 @@
  *	   calm PERCENT					no store's searches take more than so much over the mean
  *	   grow N MIB					so many shards have so many more
  *	   small MIB					no shard has more
+ *	   pages						how long the driver takes to tell of all
  *	   driver						another one leads from now on
  *	   measure						figures count from here
  *	   moved LOW HIGH, transfers LOW HIGH	since then
@@ -32,6 +33,8 @@
  *-------------------------------------------------------------------------
  */
 #include "pdsim.h"
+
+#include "../../src/pd/window.h"
 
 #define SETTLED (60 * SECOND)
 
@@ -307,6 +310,30 @@ check_small(Sim *sim, double mib)
 			sim_fail(sim, "shard %" PRIu64 " still has %.0f MiB", sim->groups[i].shard, (double) sim->groups[i].bytes / 1048576);
 }
 
+/* What holds the service thread up while somebody asks: a scrape, vectronctl check, a view. */
+static void
+pages(Sim *sim)
+{
+	Buf			page = {0};
+	double		begin = sim_clock();
+	double		scraped;
+	double		checked;
+	json_t	   *findings;
+	json_t	   *operators;
+
+	window_put_cluster(&sim->pd, &page);
+	scraped = sim_clock();
+	findings = json_findings(&sim->pd, NULL);
+	checked = sim_clock();
+	operators = json_operators(&sim->pd, NULL);
+	printf("# %s: metrics %.1f ms, %zu bytes; check %.1f ms, %zu findings; operators %.1f ms, %zu rows\n", sim->scenario,
+		   (scraped - begin) * 1e3, page.len, (checked - scraped) * 1e3, json_array_size(findings), (sim_clock() - checked) * 1e3,
+		   json_array_size(operators));
+	buf_free(&page);
+	json_decref(findings);
+	json_decref(operators);
+}
+
 static bool
 is_in_zone(const SimStore *store, unsigned zone)
 {
@@ -366,6 +393,8 @@ do_line(Sim *sim, const Line *line)
 			if (is_in_zone(&sim->stores[i], (unsigned) first) && sim->stores[i].alive != (name[0] == 'r'))
 				(name[0] == 'r' ? sim_store_lives : sim_store_dies) (sim, &sim->stores[i]);
 	}
+	else if (strcmp(name, "pages") == 0)
+		pages(sim);
 	else if (strcmp(name, "driver") == 0)
 		sim_new_driver(sim);
 	else if (strcmp(name, "measure") == 0)

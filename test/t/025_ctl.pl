@@ -156,7 +156,9 @@ cmp_ok($sum{'vectron_worker_write_seconds_count'}, '>=', 2, 'writes were timed')
 cmp_ok($sum{'vectron_worker_search_seconds_count'}, '>=', 2, 'and searches');
 cmp_ok($sum{'vectron_raft_log_write_seconds_count'}, '>=', 2, 'and writes of the log');
 cmp_ok($sum{'vectron_raft_applied_total'}, '>=', 2, 'entries were applied');
-is(decode_json((page('pd', '/status'))[1])->{role}, 'leader', 'the driver\'s status is JSON');
+my $told = decode_json((page('pd', '/status'))[1]);
+is($told->{role}, 'leader', 'the driver\'s status is JSON');
+is(ref($told->{ended}) . ref($told->{recent}), 'ARRAYARRAY', 'with what has ended, and what it complained of');
 
 # A worker by itself, also when there is no placement driver.
 $cluster->stop('pd');

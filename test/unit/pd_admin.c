@@ -328,6 +328,20 @@ an_operator_says_how_far_it_is(void **state)
 	cluster_end(w);
 }
 
+/* The last change that ended is this one, and was cancelled. */
+static void
+check_ended(PdWorld *w, uint64_t shard, json_t *operator)
+{
+	json_t	   *list = json_ended(&w->pd);
+	json_t	   *row = json_array_get(list, 0);
+	uint64_t	id = 0;
+
+	assert_true(get_u64(row, "shard", &id) && id == shard);
+	assert_string_equal(json_string_value(json_object_get(row, "result")), "cancelled");
+	assert_string_equal(json_string_value(json_object_get(row, "kind")), json_string_value(json_object_get(operator, "kind")));
+	json_decref(list);
+}
+
 /* At whichever moment it comes: nothing is left over, and a need is served anew. */
 static void
 a_cancelled_operator_leaves_nothing(void **state)
@@ -349,7 +363,10 @@ a_cancelled_operator_leaves_nothing(void **state)
 		row = only_operator(w);
 		ask(w, set_replicas, replicas_body(generation, 2), VT_OK, NULL);
 		if (row)
+		{
 			ask(w, cancel_operator, json_pack("{s:o}", "shard", json_u64(shard)), VT_OK, NULL);
+			check_ended(w, shard, row);
+		}
 		json_decref(row);
 		settle(w, 2, 60);
 		run_seconds(w, 10);
