@@ -130,20 +130,22 @@ shard_rows(const Pd *pd, uint64_t shard)
 }
 
 /*
- * Of one that nothing new is said of, less and less.  Not at once: what was heard
- * a moment ago must not seem to be more than what was heard some seconds ago, or
- * leaderships would go round after it.
+ * How fast one is written to that nothing new is said of: less and less.  Not at once:
+ * what was heard a moment ago must not seem to be more than what was heard some seconds
+ * ago, or leaderships would go round after it.
  */
-double
-shard_rate(const Pd *pd, uint64_t shard)
+void
+shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate)
 {
 	uint64_t	at;
 	double		silent;
 
+	*bytes = *rate = 0;
 	if (!idmap_get(&pd->load_at, shard, &at))
-		return 0;
+		return;
 	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
-	return pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
+	*bytes = (double) pd->loads[at].bytes;
+	*rate = pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
 }
 
 double

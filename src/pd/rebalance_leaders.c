@@ -45,7 +45,7 @@ static double
 lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, size_t from, size_t to)
 {
 	Carried		there = scales->leaders[to];
-	Carried		leadership = scales_leadership(scales, w);
+	Carried		leadership = scales_leadership(w);
 
 	/* A disk that is short refuses writes: whoever can lead, is to. */
 	if (!scales->survey->stores[from].takes && !scales->survey->stores[from].draining)
@@ -139,7 +139,7 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 	const WireReplica *to_replica = &w->leader->members[offer->member].replica;
 	size_t		to = scales_at(scales, to_replica->store);
 	const Report *there = report_of(scales->pd, to_replica->store, w->shard->desc.shard);
-	Carried		leadership = scales_leadership(scales, w);
+	Carried		leadership = scales_leadership(w);
 	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader->replica,
 		.to_store = to_replica->store, .to = to_replica->replica, .why = HANDOVER_BALANCE};
 

@@ -77,11 +77,7 @@ groups_begin(Groups *groups, const Scales *scales)
 		groups->means[role] = balance_means(&total, n, &(Carried) {.weight = BYTES_LEAST, .searches = SEARCHES_LEAST});
 	}
 	for (size_t i = 0; i < scales->n; i++)
-	{
-		double		bytes = shard_bytes(scales->pd, scales->shards[i].shard->desc.shard);
-
-		groups->heaviest.weight = bytes > groups->heaviest.weight ? bytes : groups->heaviest.weight;
-	}
+		groups->heaviest.weight = fmax(groups->heaviest.weight, scales->shards[i].bytes);
 	groups->heaviest.searches = DBL_MAX;
 	for (size_t i = 0; i < survey->nstores; i++)
 	{

@@ -108,13 +108,13 @@ scales_replica(const Scales *scales, const Weighed *w, uint64_t store)
 {
 	const Report *report = report_of(scales->pd, store, w->shard->desc.shard);
 
-	return (Carried) {1, shard_bytes(scales->pd, w->shard->desc.shard), report ? replica_searches(scales->pd, report) : 0};
+	return (Carried) {1, w->bytes, report ? replica_searches(scales->pd, report) : 0};
 }
 
 Carried
-scales_leadership(const Scales *scales, const Weighed *w)
+scales_leadership(const Weighed *w)
 {
-	return (Carried) {1, shard_rate(scales->pd, w->shard->desc.shard), 0};
+	return (Carried) {1, w->rate, 0};
 }
 
 /* Where a shard's replicas and leadership are, or will be when what is under way is done. */
@@ -122,7 +122,7 @@ static void
 weigh_shard(Scales *scales, const Weighed *w)
 {
 	const Plan *plan = &w->shard->plan;
-	Carried		replica = {1, shard_bytes(scales->pd, w->shard->desc.shard), 0};
+	Carried		replica = {1, w->bytes, 0};
 	bool		arrives = plan->add_replica != 0;
 
 	for (int i = 0; i < w->shard->desc.nreplicas; i++)
@@ -137,7 +137,7 @@ weigh_shard(Scales *scales, const Weighed *w)
 		scales_put(scales, scales->replicas, plan->add_store, &replica);
 	if (w->leader)
 	{
-		Carried		leadership = scales_leadership(scales, w);
+		Carried		leadership = scales_leadership(w);
 
 		scales_put(scales, scales->leaders, w->leads, &leadership);
 	}
@@ -161,8 +161,11 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 		scales->first[i] = scales->n;
 		for (uint32_t j = 0; j < catalog->collections[i]->nshards; j++)
 		{
-			scales->shards[scales->n].collection = catalog->collections[i];
-			scales->shards[scales->n++].shard = &catalog->collections[i]->shards[j];
+			Weighed    *w = &scales->shards[scales->n++];
+
+			w->collection = catalog->collections[i];
+			w->shard = &catalog->collections[i]->shards[j];
+			shard_load(pd, w->shard->desc.shard, &w->bytes, &w->rate);
 		}
 	}
 	hear_reports(scales);
@@ -182,7 +185,7 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 		w = &scales->shards[scales->first[place.collection] + place.place];
 		if (!h->given_up && w->leader && w->leader->replica == h->from)
 		{
-			Carried		leadership = scales_leadership(scales, w);
+			Carried		leadership = scales_leadership(w);
 
 			scales_take(scales, scales->leaders, h->from_store, &leadership);
 			scales_put(scales, scales->leaders, h->to_store, &leadership);

@@ -23,6 +23,8 @@ typedef struct Weighed
 	const CatalogShard *shard;
 	const Report *leader;		/* NULL: not known, or it is not to be touched */
 	uint64_t	leads;			/* store */
+	double		bytes;
+	double		rate;			/* writes a second */
 } Weighed;
 
 typedef struct Scales
@@ -60,7 +62,7 @@ extern void scales_take(Scales *scales, Carried *carried, uint64_t store, const 
 
 /* What the replica on this store weighs, and what leading the shard does. */
 extern Carried scales_replica(const Scales *scales, const Weighed *w, uint64_t store);
-extern Carried scales_leadership(const Scales *scales, const Weighed *w);
+extern Carried scales_leadership(const Weighed *w);
 
 /* All that is carried by stores for data, or for searches only; *stores: how many are there. */
 extern Carried scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores);

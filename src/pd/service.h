@@ -476,7 +476,9 @@ extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 
 /* loads.c */
 extern void load_take(Pd *pd, const Report *leader);
-extern double shard_rate(const Pd *pd, uint64_t shard);	/* writes a second; less the longer nothing is said */
+
+/* Bytes, and writes a second: less the longer nothing is said. */
+extern void shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate);
 extern double shard_bytes(const Pd *pd, uint64_t shard);
 
 /* How much a replica is searched, by what it said before and says now. */
