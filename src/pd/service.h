@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * service.h
- *	  Private to pd: what its files share.
+ *	  Private to pd: what its files share, with heard.h (what stores say) and moves.h
+ *	  (how shards change).
  *
  * start.c begins and ends; service.c is the thread; stores.c, collections.c, lease.c,
  * drop.c, delete.c, report.c, operators.c, admin.c, recover.c, check.c and dump.c are the
@@ -26,7 +27,9 @@
 #include <stdatomic.h>
 
 #include "catalog.h"
+#include "heard.h"
 #include "idmap.h"
+#include "moves.h"
 #include "operate.h"
 #include "pd.h"
 
@@ -70,33 +73,6 @@ typedef struct Founders
 	CatalogDriver members[PD_DRIVERS_MAX];	/* by id */
 } Founders;
 
-/* What a leader says of a member of its group. */
-typedef struct ReportMember
-{
-	WireReplica replica;
-	uint64_t	match;
-	bool		active;
-} ReportMember;
-
-/* Figures a worker gives of a replica that PD only passes on; by these names. */
-#define REPORT_FIGURES 17
-#define REPORT_TIMES 9			/* ... but for these five, whose sum is the time of searches, */
-#define REPORT_TIMES_END 14
-#define REPORT_UNREACHABLE 15	/* and these, which check.c looks at */
-#define REPORT_BROKEN_LINKS 16
-extern const char *const report_figures[REPORT_FIGURES];
-
-/* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */
-typedef struct Verified
-{
-	uint64_t	id;
-	uint64_t	index;
-	uint64_t	rows;
-	uint64_t	digest;
-	bool		damaged;
-	int64_t		wall_us;
-} Verified;
-
 /* A comparison that somebody wants, until its answers are in. */
 typedef struct Wanted
 {
@@ -106,166 +82,7 @@ typedef struct Wanted
 	int64_t		told_us;		/* 0 = not yet */
 } Wanted;
 
-typedef enum Verdict
-{
-	VERDICT_NONE,				/* it was never compared */
-	VERDICT_AGREES,				/* with more than half of all voters */
-	VERDICT_DIFFERS,			/* from what more than half agree on */
-	VERDICT_SPLIT,				/* all have answered, and no majority agrees */
-	VERDICT_OPEN				/* not all have answered */
-} Verdict;
-
-/* What a store says of one of its replicas; not in the log. */
-typedef struct Report
-{
-	uint64_t	shard;
-	uint64_t	replica;
-	uint64_t	term;
-	uint64_t	applied;
-	uint64_t	incarnation;	/* the shard's life that it is in */
-	uint64_t	last;			/* entry of its log, and the term of that; 0 = it says nothing, or has none */
-	uint64_t	last_term;
-	uint64_t	records;
-	uint64_t	unindexed;
-	uint64_t	bytes;
-	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
-	double		searches;		/* processors that searches of it take, smoothed, */
-	int64_t		searches_us;	/* as of then, when they had taken this much time (loads.c) */
-	uint64_t	searched_us;
-	Verified	verified;
-	bool		leader;
-	bool		ingesting;		/* a bulk load goes on */
-	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
-
-	/* The group's configuration in force here */
-	bool		says_conf;
-	uint64_t	conf_index;
-	bool		joint;			/* it is one of a change under way, or not committed yet */
-	uint32_t	nmembers;		/* a leader's */
-	ReportMember members[WIRE_REPLICAS_MAX];
-} Report;
-
-/* A shard that a store should have and does not report, and since when. */
-typedef struct Missing
-{
-	uint64_t	shard;
-	int64_t		since_us;
-} Missing;
-
-/* A replica that a store has and says is damaged; 0 = it does not know which. */
-typedef struct Damaged
-{
-	uint64_t	shard;
-	uint64_t	replica;
-} Damaged;
-
-/* What a worker's memory goes for, by name; as the workers say. */
-typedef enum MemoryKind
-{
-	MEMORY_RECORDS,				/* these stay, */
-	MEMORY_SHARDS,				/* and what each shard has besides; all else goes by itself */
-	MEMORY_KINDS = 7
-} MemoryKind;
-
-extern const char *const memory_kind_names[MEMORY_KINDS];
-
-/* What a store says of itself that only people want to know (check.c). */
-typedef struct StoreFacts
-{
-	uint64_t	memory_limit;	/* 0 = none */
-	uint64_t	memory_of[MEMORY_KINDS];
-	bool		memory_told;	/* it said what it goes for */
-	bool		disk_full;		/* it refuses new data */
-	int64_t		clock_ahead_us; /* of ours, and what the heartbeat took */
-	int64_t		cert_until;		/* seconds since 1970; 0 = it has none */
-} StoreFacts;
-
-/* What a store said last; not in the log. */
-typedef struct Beat
-{
-	uint64_t	store;
-	int64_t		at_us;
-	int64_t		steady_us;		/* since when it has never been silent for long */
-	uint64_t	disk_free;
-	uint64_t	memory;
-	bool		disk_short;		/* it will soon refuse new data */
-	bool		memory_short;	/* the same; it ends lower than it begins */
-	bool		challenged;		/* another store registered at its endpoint since */
-	char		version[32];
-	uint32_t	level_low;		/* of the feature levels it knows */
-	uint32_t	level_high;
-	Report	   *reports;		/* by shard; owned */
-	size_t		nreports;
-	Missing    *missing;		/* by shard; owned */
-	size_t		nmissing;
-	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
-	uint64_t	looked;			/* store_touched() when its tasks were looked for last */
-	bool		wake;			/* something else is new for it */
-	bool		quiet;			/* it had nothing to do with these reports, */
-	uint64_t	quiet_at;		/* store_touched() being this */
-	uint64_t	learned_at;		/* the same, when all that they teach was learned */
-	Damaged    *damaged;		/* owned */
-	size_t		ndamaged;
-	StoreFacts	facts;
-	WireShardDesc *children;	/* what its shards owe to such as were split off them; owned */
-	size_t		nchildren;
-} Beat;
-
-/* What a shard carries, as its leaders tell one after the other. */
-typedef struct ShardLoad
-{
-	uint64_t	bytes;
-	uint64_t	rows;
-	double		rate;			/* entries a second, smoothed, */
-	int64_t		at_us;			/* as of then, */
-	uint64_t	applied;		/* when so many were applied */
-} ShardLoad;
-
 typedef struct Holder Holder;
-
-/* A plan under way, since when this driver knows of it and of its step. */
-typedef struct Operator
-{
-	uint64_t	shard;
-	Plan		plan;
-	const char *step;			/* never freed */
-	int64_t		since_us;
-	int64_t		step_since_us;
-	uint64_t	progress;		/* stall_progress(), and when it or the step was another last */
-	int64_t		progress_us;
-} Operator;
-
-/* How one ended. */
-typedef enum Ending
-{
-	ENDING_DONE,
-	ENDING_UNDONE,				/* it was not needed any more */
-	ENDING_GIVEN_UP,			/* it did not come on */
-	ENDING_CANCELLED,
-	ENDINGS
-} Ending;
-
-extern const char *const ending_names[ENDINGS];
-
-#define ENDED_MAX 32
-typedef struct Ended
-{
-	uint64_t	shard;
-	PlanKind	kind;
-	Ending		how;
-	uint64_t	to_store;		/* 0 = none */
-	int64_t		since_us;		/* this driver knew of it */
-	int64_t		at_us;
-} Ended;
-
-/* A store that is not to be chosen for a shard until then */
-#define SHUNNED_MAX 256
-typedef struct Shunned
-{
-	uint64_t	shard;
-	uint64_t	store;
-	int64_t		until_us;
-} Shunned;
 
 /* A task given a moment ago is not given again at once. */
 #define TOLD 1024
@@ -391,31 +208,6 @@ extern json_t *json_desc(const WireShardDesc *desc);
 extern json_t *json_attributes(const CatalogCollection *c);	/* collections.c */
 extern bool get_desc(json_t *hex, WireShardDesc *out);
 
-/* change.c: rows that a decision changes, put into one command */
-typedef struct Changes
-{
-	CatalogMeta meta;			/* as it will be */
-	bool		meta_changed;
-	CatalogCollection **collections;	/* deep copies, to be changed */
-	size_t		n;
-} Changes;
-
-extern void changes_begin(Pd *pd, Changes *changes);
-
-/* The copy of a collection, made at the first call. */
-extern CatalogCollection *changes_of(Changes *changes, const CatalogCollection *collection);
-extern CatalogShard *changes_of_shard(Changes *changes, const CatalogCollection *collection,
-									  const CatalogShard *shard);
-extern uint64_t changes_next_id(Changes *changes);
-extern bool changes_any(const Changes *changes);
-
-/* Commit what was changed, if anything; frees the copies. */
-extern VtStatus changes_commit(Pd *pd, Changes *changes);
-extern void changes_drop(Changes *changes);
-
-/* The beginning of a command with other rows behind: only those of changes, which stay. */
-extern void changes_put(Pd *pd, const Changes *changes, Buf *command);
-
 /* found.c */
 extern VtStatus found_begin(Pd *pd, VtError *err);
 extern void *found_main(void *pd);
@@ -453,40 +245,6 @@ extern CatalogShard *find_shard(Pd *pd, uint64_t id, CatalogCollection **collect
 /* The shards that the catalog has on a store, or that are to come there. */
 extern const ShardPlace *shards_of_store(Pd *pd, uint64_t store, size_t *n);
 
-/* heard.c */
-extern Beat *beat_of(Pd *pd, uint64_t store);
-extern void beat_wake(Pd *pd, uint64_t store);	/* there may be something to do for it */
-extern bool beat_is_known(Pd *pd, uint64_t store, json_t *body);
-extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
-extern void beat_take_missing(Pd *pd, Beat *beat);
-extern void beats_challenge(Pd *pd, uint64_t store, const char *endpoint);
-extern void beats_free(Pd *pd);
-extern Report *report_in(Beat *beat, uint64_t shard);
-extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not mentioned */
-
-/* health.c */
-extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
-extern bool store_is_up(Pd *pd, uint64_t store);
-extern Health store_health(Pd *pd, const CatalogStore *store);
-extern bool replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard);	/* so it says */
-extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
-extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
-/* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
-extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
-
-/* loads.c */
-extern void load_take(Pd *pd, const Report *leader);
-
-/* Bytes, and writes a second: less the longer nothing is said. */
-extern void shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate);
-extern double shard_bytes(const Pd *pd, uint64_t shard);
-
-/* How much a replica is searched, by what it said before and says now. */
-extern void load_take_searches(const Pd *pd, const Report *before, Report *now);
-extern double replica_searches(const Pd *pd, const Report *report);	/* processors; less the longer nothing is said */
-extern double shard_rows(const Pd *pd, uint64_t shard);
-extern void loads_prune(Pd *pd);
-
 /* rights.c */
 extern bool rights_allow(Pd *pd, const Question *q, const char *op);
 
@@ -507,77 +265,7 @@ extern VtStatus register_store(Pd *pd, const char *name, json_t *body, json_t **
 extern VtStatus store_bound(const CatalogStore *store, const char *name, VtError *err);
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);
 
-/* How much more fits onto a store's disk and into its memory, as it said last. */
-typedef enum Room
-{
-	ROOM_NONE,					/* it refuses new data */
-	ROOM_LITTLE,				/* it soon will: it gets no replica, if another can have it */
-	ROOM_ENOUGH
-} Room;
-
-extern Room store_room(const Beat *beat);
-extern void beat_weigh_memory(Beat *beat);	/* sets memory_short */
-extern uint64_t beat_memory_stays(const Beat *beat, uint64_t *most);
 extern json_t *heartbeat_answer(Pd *pd, json_t *body);	/* NULL = nothing to say yet */
-
-/* survey.c */
-typedef struct SurveyShard
-{
-	CatalogCollection *collection;
-	CatalogShard *shard;
-	int			urgency;		/* plan_urgency() by what stores are like; lower first */
-} SurveyShard;
-
-typedef struct Survey
-{
-	PlanStore  *stores;			/* by id, as in the catalog */
-	size_t		nstores;
-	IdMap		at;				/* id of a store: its place among them */
-	uint32_t	learners;		/* that each shard is to have */
-	uint32_t	plans;
-	uint32_t	kinds[PLAN_KINDS];	/* of them */
-
-	/* Live, founded shards with a plan, and those without that may need one */
-	SurveyShard *planned;
-	size_t		nplanned;
-	SurveyShard *needs;
-	size_t		nneeds;
-} Survey;
-
-extern void survey_begin(Pd *pd, Survey *survey);
-extern void survey_end(Survey *survey);
-extern PlanStore *survey_store(const Survey *survey, uint64_t store); /* NULL = not known */
-
-/* One more plan is under way, of a shard of so many bytes. */
-extern void survey_begins(Survey *survey, const CatalogShard *shard, const Plan *plan, uint64_t bytes);
-
-/* operate.c */
-extern void plans_look(Pd *pd);
-extern PlanLimits operate_limits(const Pd *pd);
-extern bool operate_brake(Pd *pd, const Survey *survey);
-extern void operate_begin(Pd *pd, Survey *survey, Changes *changes, const CatalogCollection *c,
-						  const CatalogShard *shard, Plan *plan);
-extern void operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out);
-
-/* Adds the stores that have a replica which is no member. */
-extern void operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out);
-
-/* A store without its counts; false: there is no such store. */
-extern bool operate_store(Pd *pd, uint64_t store, PlanStore *out);
-extern void operate_give(Pd *pd, uint64_t store, const char *what, uint64_t shard, uint64_t replica, json_t *tasks);
-extern void operate_give_drop(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool whole, json_t *tasks);
-extern bool operate_has_replica(const CatalogShard *shard, uint64_t store, uint64_t *replica);
-extern void tasks_for(Pd *pd, Beat *beat, json_t *tasks);
-extern Step operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *picture);
-
-/* handover.c; false: too many are under way */
-extern bool handover_begin(Pd *pd, const Handover *handover);
-extern void handovers_look(Pd *pd);
-extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
-
-/* rebalance.c */
-extern void rebalance_look(Pd *pd);
-extern void rebalance_soon(Pd *pd);	/* a change has ended: there is room for another */
 
 /* split.c */
 #define SPLIT_SHARDS_MAX 1024	/* of a collection */
@@ -680,22 +368,6 @@ extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);
 extern uint32_t voters_up(Pd *pd, const CatalogShard *shard);
 extern const char *store_state(Pd *pd, const CatalogStore *store);
 extern const char *collection_state(const CatalogCollection *c);
-
-/* operators.c */
-extern void op_operators(Pd *pd, Question *q);
-extern void operators_look(Pd *pd);
-extern const char *operator_name(PlanKind kind);
-extern const Operator *operator_of(const Pd *pd, uint64_t shard);	/* as noted last; NULL = none */
-
-/* ended.c: when the shard's plan is about to be taken away */
-extern void operator_ended(Pd *pd, const CatalogShard *shard, Ending how);
-extern json_t *json_ended(const Pd *pd);
-
-/* stall.c */
-extern void stalls_look(Pd *pd);
-extern uint64_t stall_progress(const PlanShard *shard);	/* how far the new replica is */
-extern void stall_shun(const Pd *pd, PlanShard *shard);
-extern json_t *json_operators(Pd *pd, const Question *q);
 
 /* admin.c: what people ask to be changed */
 extern bool op_admin(Pd *pd, Question *q, const char *op);

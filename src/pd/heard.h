@@ -1,0 +1,207 @@
+/*-------------------------------------------------------------------------
+ *
+ * heard.h
+ *	  Private to pd: what stores say by heartbeats, and what follows from it.
+ *
+ * In the leader's memory alone: it comes again within a second.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_HEARD_H
+#define PD_HEARD_H
+
+#include <jansson.h>
+
+#include "catalog.h"
+#include "pd.h"
+
+/* What a leader says of a member of its group. */
+typedef struct ReportMember
+{
+	WireReplica replica;
+	uint64_t	match;
+	bool		active;
+} ReportMember;
+
+/* Figures a worker gives of a replica that PD only passes on; by these names. */
+#define REPORT_FIGURES 17
+#define REPORT_TIMES 9			/* ... but for these five, whose sum is the time of searches, */
+#define REPORT_TIMES_END 14
+#define REPORT_UNREACHABLE 15	/* and these, which check.c looks at */
+#define REPORT_BROKEN_LINKS 16
+extern const char *const report_figures[REPORT_FIGURES];
+
+/* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */
+typedef struct Verified
+{
+	uint64_t	id;
+	uint64_t	index;
+	uint64_t	rows;
+	uint64_t	digest;
+	bool		damaged;
+	int64_t		wall_us;
+} Verified;
+
+typedef enum Verdict
+{
+	VERDICT_NONE,				/* it was never compared */
+	VERDICT_AGREES,				/* with more than half of all voters */
+	VERDICT_DIFFERS,			/* from what more than half agree on */
+	VERDICT_SPLIT,				/* all have answered, and no majority agrees */
+	VERDICT_OPEN				/* not all have answered */
+} Verdict;
+
+/* What a store says of one of its replicas; not in the log. */
+typedef struct Report
+{
+	uint64_t	shard;
+	uint64_t	replica;
+	uint64_t	term;
+	uint64_t	applied;
+	uint64_t	incarnation;	/* the shard's life that it is in */
+	uint64_t	last;			/* entry of its log, and the term of that; 0 = it says nothing, or has none */
+	uint64_t	last_term;
+	uint64_t	records;
+	uint64_t	unindexed;
+	uint64_t	bytes;
+	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
+	double		searches;		/* processors that searches of it take, smoothed, */
+	int64_t		searches_us;	/* as of then, when they had taken this much time (loads.c) */
+	uint64_t	searched_us;
+	Verified	verified;
+	bool		leader;
+	bool		ingesting;		/* a bulk load goes on */
+	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
+
+	/* The group's configuration in force here */
+	bool		says_conf;
+	uint64_t	conf_index;
+	bool		joint;			/* it is one of a change under way, or not committed yet */
+	uint32_t	nmembers;		/* a leader's */
+	ReportMember members[WIRE_REPLICAS_MAX];
+} Report;
+
+/* A shard that a store should have and does not report, and since when. */
+typedef struct Missing
+{
+	uint64_t	shard;
+	int64_t		since_us;
+} Missing;
+
+/* A replica that a store has and says is damaged; 0 = it does not know which. */
+typedef struct Damaged
+{
+	uint64_t	shard;
+	uint64_t	replica;
+} Damaged;
+
+/* What a worker's memory goes for, by name; as the workers say. */
+typedef enum MemoryKind
+{
+	MEMORY_RECORDS,				/* these stay, */
+	MEMORY_SHARDS,				/* and what each shard has besides; all else goes by itself */
+	MEMORY_KINDS = 7
+} MemoryKind;
+
+extern const char *const memory_kind_names[MEMORY_KINDS];
+
+/* What a store says of itself that only people want to know (check.c). */
+typedef struct StoreFacts
+{
+	uint64_t	memory_limit;	/* 0 = none */
+	uint64_t	memory_of[MEMORY_KINDS];
+	bool		memory_told;	/* it said what it goes for */
+	bool		disk_full;		/* it refuses new data */
+	int64_t		clock_ahead_us; /* of ours, and what the heartbeat took */
+	int64_t		cert_until;		/* seconds since 1970; 0 = it has none */
+} StoreFacts;
+
+/* What a store said last; not in the log. */
+typedef struct Beat
+{
+	uint64_t	store;
+	int64_t		at_us;
+	int64_t		steady_us;		/* since when it has never been silent for long */
+	uint64_t	disk_free;
+	uint64_t	memory;
+	bool		disk_short;		/* it will soon refuse new data */
+	bool		memory_short;	/* the same; it ends lower than it begins */
+	bool		challenged;		/* another store registered at its endpoint since */
+	char		version[32];
+	uint32_t	level_low;		/* of the feature levels it knows */
+	uint32_t	level_high;
+	Report	   *reports;		/* by shard; owned */
+	size_t		nreports;
+	Missing    *missing;		/* by shard; owned */
+	size_t		nmissing;
+	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
+	uint64_t	looked;			/* store_touched() when its tasks were looked for last */
+	bool		wake;			/* something else is new for it */
+	bool		quiet;			/* it had nothing to do with these reports, */
+	uint64_t	quiet_at;		/* store_touched() being this */
+	uint64_t	learned_at;		/* the same, when all that they teach was learned */
+	Damaged    *damaged;		/* owned */
+	size_t		ndamaged;
+	StoreFacts	facts;
+	WireShardDesc *children;	/* what its shards owe to such as were split off them; owned */
+	size_t		nchildren;
+} Beat;
+
+/* What a shard carries, as its leaders tell one after the other. */
+typedef struct ShardLoad
+{
+	uint64_t	bytes;
+	uint64_t	rows;
+	double		rate;			/* entries a second, smoothed, */
+	int64_t		at_us;			/* as of then, */
+	uint64_t	applied;		/* when so many were applied */
+} ShardLoad;
+
+/* heard.c */
+extern Beat *beat_of(Pd *pd, uint64_t store);
+extern void beat_wake(Pd *pd, uint64_t store);	/* there may be something to do for it */
+extern bool beat_is_known(Pd *pd, uint64_t store, json_t *body);
+extern Beat *beat_take(Pd *pd, uint64_t store, json_t *body);	/* NULL = malformed */
+extern void beat_take_missing(Pd *pd, Beat *beat);
+extern void beats_challenge(Pd *pd, uint64_t store, const char *endpoint);
+extern void beats_free(Pd *pd);
+extern Report *report_in(Beat *beat, uint64_t shard);
+extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not mentioned */
+
+/* health.c */
+extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
+extern bool store_is_up(Pd *pd, uint64_t store);
+extern Health store_health(Pd *pd, const CatalogStore *store);
+extern bool replica_is_damaged(Pd *pd, uint64_t store, uint64_t shard);	/* so it says */
+extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica, bool seen);
+extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
+/* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
+extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
+
+/* loads.c */
+extern void load_take(Pd *pd, const Report *leader);
+
+/* Bytes, and writes a second: less the longer nothing is said. */
+extern void shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate);
+extern double shard_bytes(const Pd *pd, uint64_t shard);
+
+/* How much a replica is searched, by what it said before and says now. */
+extern void load_take_searches(const Pd *pd, const Report *before, Report *now);
+extern double replica_searches(const Pd *pd, const Report *report);	/* processors; less the longer nothing is said */
+extern double shard_rows(const Pd *pd, uint64_t shard);
+extern void loads_prune(Pd *pd);
+
+/* stores.c */
+/* How much more fits onto a store's disk and into its memory, as it said last. */
+typedef enum Room
+{
+	ROOM_NONE,					/* it refuses new data */
+	ROOM_LITTLE,				/* it soon will: it gets no replica, if another can have it */
+	ROOM_ENOUGH
+} Room;
+
+extern Room store_room(const Beat *beat);
+extern void beat_weigh_memory(Beat *beat);	/* sets memory_short */
+extern uint64_t beat_memory_stays(const Beat *beat, uint64_t *most);
+
+#endif							/* PD_HEARD_H */
