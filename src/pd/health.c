@@ -41,8 +41,8 @@ heard_us(Pd *pd, const Beat *beat)
  * one process, and this one has been silent while the other spoke.  Neither ids nor
  * registrations tell, which may be of a directory that is gone again.
  */
-bool
-store_is_superseded(Pd *pd, const CatalogStore *store)
+static bool
+is_superseded(Pd *pd, const CatalogStore *store)
 {
 	int64_t		silent_since = heard_us(pd, beat_of(pd, store->id));
 
@@ -58,6 +58,22 @@ store_is_superseded(Pd *pd, const CatalogStore *store)
 			return true;
 	}
 	return false;
+}
+
+/* Asked for each of its replicas, and all stores are looked through for it: once a moment. */
+bool
+store_is_superseded(Pd *pd, const CatalogStore *store)
+{
+	uint64_t	is;
+
+	if (pd->superseded_us != pd->now_us)
+		idmap_free(&pd->superseded);
+	pd->superseded_us = pd->now_us;
+	if (idmap_get(&pd->superseded, store->id, &is))
+		return is;
+	is = is_superseded(pd, store);
+	idmap_put(&pd->superseded, store->id, is);
+	return is;
 }
 
 Health

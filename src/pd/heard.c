@@ -39,9 +39,9 @@ beat_place(Pd *pd, uint64_t store)
 Beat *
 beat_of(Pd *pd, uint64_t store)
 {
-	size_t		place = beat_place(pd, store);
+	uint64_t	at;
 
-	return place < pd->nbeats && pd->beats[place]->store == store ? pd->beats[place] : NULL;
+	return store && idmap_get(&pd->beat_at, store, &at) ? (Beat *) (uintptr_t) at : NULL;
 }
 
 void
@@ -71,6 +71,8 @@ beats_free(Pd *pd)
 	free(pd->beats);
 	pd->beats = NULL;
 	pd->nbeats = 0;
+	idmap_free(&pd->beat_at);
+	idmap_free(&pd->superseded);
 	idmap_free(&pd->load_at);
 	free(pd->loads);
 	pd->loads = NULL;
@@ -365,6 +367,7 @@ beat_new(Pd *pd, uint64_t store)
 	memmove(pd->beats + place + 1, pd->beats + place, sizeof(Beat *) * (pd->nbeats - place));
 	pd->beats[place] = beat;
 	pd->nbeats++;
+	idmap_put(&pd->beat_at, store, (uint64_t) (uintptr_t) beat);
 	beat->store = store;
 	return beat;
 }
@@ -388,6 +391,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	if (pd->now_us - beat->at_us >= SUSPECT_AFTER_US)
 		beat->steady_us = pd->now_us;
 	beat->at_us = pd->now_us;
+	pd->superseded_us = -1;		/* it may have taken somebody's place */
 	beat->challenged = false;
 	beat->disk_free = beat->memory = 0;
 	get_u64(body, "disk_free", &beat->disk_free);

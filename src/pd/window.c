@@ -4,7 +4,7 @@
  *	  What monitoring sees of a placement driver.
  *
  * On the reporter's thread of http.h, under the catalog's lock: the service thread
- * either waits for the log meanwhile, or for us.  healthz and readyz read atomics only.
+ * either waits for the log meanwhile, or for us, which is never long.  healthz and readyz read atomics only.
  * What only a leader knows is told by the leader only, so that sums over all drivers
  * are right.
  *
@@ -15,11 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "service.h"
 
+#define SHARDS_A_TURN 1000		/* that are looked at while the service thread waits */
+#define PAUSE_NS 100000			/* in which it takes its turn */
 #define STANDS_US (30 * INT64_C(1000000))	/* a round begins every second at least, but for waits on the log */
 
 static Pd *
@@ -140,45 +143,86 @@ put_stores(Pd *pd, Buf *out)
 	metrics_seconds(out, "vectron_pd_heartbeat_age_max_seconds", "Since the worker spoke that has been silent the longest.", oldest_us);
 }
 
-static void
-put_collections(Pd *pd, Buf *out)
+/* -- Collections -------------------------------------------------------------- */
+
+static const char *const collection_states[] = {"live", "creating", "hidden", "doomed"};
+
+/* What is found by looking at all collections, one after the other. */
+typedef struct Risks
 {
-	static const char *const states[] = {"live", "creating", "hidden", "doomed"};
-	uint64_t	n[4] = {0};
-	uint64_t	shards = 0;
-	uint64_t	thin = 0;
-	uint64_t	lost = 0;
-	uint64_t	headless = 0;
+	size_t		next;			/* collection */
+	uint64_t	states[4];		/* collections */
+	uint64_t	shards;
+	uint64_t	lost;
+	uint64_t	thin;
+	uint64_t	headless;
+} Risks;
 
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+static void
+add_risks(Pd *pd, Risks *risks, const CatalogCollection *c)
+{
+	for (int j = 0; j < 4; j++)
+		risks->states[j] += strcmp(collection_state(c), collection_states[j]) == 0;
+	for (uint32_t j = 0; c->state == COLLECTION_LIVE && j < c->nshards; j++)
 	{
-		const CatalogCollection *c = pd->catalog->collections[i];
+		uint32_t	voters = 0;
+		uint32_t	up = voters_up(pd, &c->shards[j]);
+		uint64_t	leads;
 
-		for (int j = 0; j < 4; j++)
-			n[j] += strcmp(collection_state(c), states[j]) == 0;
-		for (uint32_t j = 0; c->state == COLLECTION_LIVE && j < c->nshards; j++)
-		{
-			uint32_t	voters = 0;
-			uint32_t	up = voters_up(pd, &c->shards[j]);
-			uint64_t	leads;
-
-			for (int k = 0; k < c->shards[j].desc.nreplicas; k++)
-				voters += c->shards[j].desc.replicas[k].role == ROLE_VOTER;
-			shards++;
-			lost += up < voters / 2 + 1;
-			thin += up >= voters / 2 + 1 && up < replicas_asked(pd, c);
-			headless += up >= voters / 2 + 1 && !leader_of(pd, &c->shards[j], &leads);
-		}
+		for (int k = 0; k < c->shards[j].desc.nreplicas; k++)
+			voters += c->shards[j].desc.replicas[k].role == ROLE_VOTER;
+		risks->shards++;
+		risks->lost += up < voters / 2 + 1;
+		risks->thin += up >= voters / 2 + 1 && up < replicas_asked(pd, c);
+		risks->headless += up >= voters / 2 + 1 && !leader_of(pd, &c->shards[j], &leads);
 	}
+}
+
+/* Some of them; false: that was all. */
+static bool
+look_on(Pd *pd, Risks *risks)
+{
+	uint64_t	enough = risks->shards + SHARDS_A_TURN;
+
+	while (risks->next < pd->catalog->ncollections && risks->shards < enough)
+		add_risks(pd, risks, pd->catalog->collections[risks->next++]);
+	return risks->next < pd->catalog->ncollections;
+}
+
+/*
+ * The service thread goes on between two turns, so that it never waits for long, and
+ * what is created or dropped meanwhile may be counted or not.
+ */
+static void
+look_at_risks(Pd *pd, Risks *risks)
+{
+	const struct timespec pause = {0, PAUSE_NS};
+	bool		more = true;
+
+	while (more)
+	{
+		pthread_mutex_lock(&pd->catalog->lock);
+		more = look_on(pd, risks);
+		pthread_mutex_unlock(&pd->catalog->lock);
+		if (more)
+			nanosleep(&pause, NULL);
+	}
+}
+
+static void
+put_risks(Buf *out, const Risks *risks)
+{
 	metrics_family(out, "vectron_pd_collections", "gauge", "Collections, which are the indexes of all servers, by state.");
 	for (int j = 0; j < 4; j++)
-		put_by(out, "vectron_pd_collections", "state", states[j], n[j]);
-	metrics_gauge(out, "vectron_pd_shards", "Shards of live collections.", shards);
+		put_by(out, "vectron_pd_collections", "state", collection_states[j], risks->states[j]);
+	metrics_gauge(out, "vectron_pd_shards", "Shards of live collections.", risks->shards);
 	metrics_family(out, "vectron_pd_shards_at_risk", "gauge", "Of these, such as vectronctl check tells of: without a majority, with fewer replicas than wanted, without a leader.");
-	put_by(out, "vectron_pd_shards_at_risk", "why", "majority_lost", lost);
-	put_by(out, "vectron_pd_shards_at_risk", "why", "under_replicated", thin);
-	put_by(out, "vectron_pd_shards_at_risk", "why", "no_leader", headless);
+	put_by(out, "vectron_pd_shards_at_risk", "why", "majority_lost", risks->lost);
+	put_by(out, "vectron_pd_shards_at_risk", "why", "under_replicated", risks->thin);
+	put_by(out, "vectron_pd_shards_at_risk", "why", "no_leader", risks->headless);
 }
+
+/* -- The leader's --------------------------------------------------------------- */
 
 static void
 put_operators(Pd *pd, Buf *out)
@@ -197,9 +241,14 @@ put_operators(Pd *pd, Buf *out)
 void
 window_put_cluster(Pd *pd, Buf *out)
 {
+	Risks		risks = {0};
+
+	look_at_risks(pd, &risks);
+	pthread_mutex_lock(&pd->catalog->lock);
 	put_stores(pd, out);
-	put_collections(pd, out);
+	put_risks(out, &risks);
 	put_operators(pd, out);
+	pthread_mutex_unlock(&pd->catalog->lock);
 }
 
 static int
@@ -209,11 +258,14 @@ metrics(void *arg, Buf *out)
 
 	if (pd)
 	{
+		bool		leads;
+
 		pthread_mutex_lock(&pd->catalog->lock);
 		put_self(pd, out);
-		if (pd->leads)
-			window_put_cluster(pd, out);
+		leads = pd->leads;
 		pthread_mutex_unlock(&pd->catalog->lock);
+		if (leads)
+			window_put_cluster(pd, out);
 		replica_host_metrics(pd->host, out);
 		replica_links_metrics(pd->links, out);
 	}

@@ -16,7 +16,7 @@
 /* Their argument is a Pd *_Atomic: where it will be found once it is there. */
 extern const HttpPage pd_pages[PD_PAGES];
 
-/* What a leader's /metrics has of the cluster; under the catalog's lock. */
+/* What a leader's /metrics has of the cluster; takes the catalog's lock again and again. */
 extern void window_put_cluster(Pd *pd, Buf *out);
 
 #endif							/* PD_WINDOW_H */
