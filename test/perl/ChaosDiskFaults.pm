@@ -17,6 +17,7 @@ use strict;
 use warnings;
 
 use ChaosDice;
+use List::Util qw(shuffle);
 use Test::More;
 use Time::HiRes qw(time usleep);
 
@@ -112,21 +113,25 @@ sub low_disk
 	return;
 }
 
-# A disk hangs until the power goes, and with it all that it never wrote.  When the machine is
-# back another is away: what was acknowledged meanwhile is on the two that went on, so the one
-# of them that is left has it.
+# A disk hangs until the power goes, and with it all that it never wrote; before that the only
+# other that follows is cut off for a moment, in which nothing can be acknowledged.  When the
+# machine is back, whoever led meanwhile is away: what was acknowledged is where it was cut off.
 sub hanging_power
 {
 	my ($self) = @_;
 	my $cluster = $self->{cluster};
 	my $name = $self->some_worker;
-	my $other = one_of(grep { $_ ne $name } $self->workers);
+	my ($other, $cut) = shuffle(grep { $_ ne $name } $self->workers);
 	$self->told("$name waits for its disk");
 	$cluster->fault($name, hang => 1);
 	$self->last_for(between(0.2, 8));
+	$self->told('cut off:', $cut);
+	$self->cut_off($cut, grep { /^worker/ } $self->others($cut));
+	$self->last_for(between(0.2, 2));
 	my $lost = $cluster->lose_power($name);
 	$cluster->kill9($other);
 	$self->told($name, "loses power and $lost bytes; kill -9 $other");
+	$cluster->network('heal reset');
 	$cluster->fault($name);
 	$cluster->start_again($name);
 	$self->last_for(between(1, $self->{seconds} < 10 ? $self->{seconds} : 10));
