@@ -74,6 +74,13 @@ wire_id_next(Bytes ids, size_t *at, Bytes *id)
 	return true;
 }
 
+/* The vectors of a search; in the place of its lease, which it cannot have then, stands how many there are. */
+static uint32_t
+queries_of(const WireSearch *search)
+{
+	return search->flags & SEARCH_MANY ? search->nqueries : 1;
+}
+
 void
 wire_search_put(Buf *out, const WireSearch *search)
 {
@@ -83,13 +90,26 @@ wire_search_put(Buf *out, const WireSearch *search)
 	buf_put_u32(out, search->flags);
 	buf_put_u32(out, search->k);
 	buf_put_u32(out, search->ef);
-	buf_put_u64(out, search->lease);
+	buf_put_u64(out, search->flags & SEARCH_MANY ? search->nqueries : search->lease);
 	buf_put_u64(out, search->route_version);
 	buf_put_string(out, search->filter);
 	buf_put_u32(out, search->nexcluded);
 	buf_put_string(out, search->excluded);
 	buf_put_u32(out, search->dim);
-	buf_put(out, search->vector, (size_t) search->dim * 4);
+	buf_put(out, search->vector, (size_t) search->dim * 4 * queries_of(search));
+}
+
+/* What a search of many queries may be; its lease is still how many it has. */
+static VtStatus
+many_get(WireSearch *search, VtError *err)
+{
+	if (search->lease < 1 || search->lease > WIRE_QUERIES_MAX)
+		return vt_fail(err, VT_PROTOCOL, "search has %llu queries", (unsigned long long) search->lease);
+	if ((search->flags & SEARCH_CLOSE) || !(search->flags & SEARCH_ONCE) || search->nexcluded > 0 || search->dim == 0)
+		return vt_fail(err, VT_PROTOCOL, "a search of many queries keeps no state and excludes nothing");
+	search->nqueries = (uint32_t) search->lease;
+	search->lease = 0;
+	return VT_OK;
 }
 
 VtStatus
@@ -115,9 +135,12 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 	out->dim = cursor_u32(&c);
 	if (out->dim > WIRE_DIM_MAX)
 		return vt_fail(err, VT_PROTOCOL, "search has %u dimensions", out->dim);
-	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	out->nqueries = 1;
+	if ((out->flags & SEARCH_MANY) && many_get(out, err) != VT_OK)
+		return VT_PROTOCOL;
+	out->vector = cursor_bytes(&c, (size_t) out->dim * 4 * out->nqueries).data;
 	if (!cursor_done(&c) || consistency < WIRE_AT_MARK || consistency > WIRE_EVENTUAL ||
-		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE)))
+		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE | SEARCH_MANY)))
 		return vt_fail(err, VT_PROTOCOL, "search is malformed");
 	out->consistency = (WireConsistency) consistency;
 	if ((out->ef & WIRE_EF_RECALL) && (out->ef & ~WIRE_EF_RECALL) > 10000)
@@ -125,7 +148,7 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)
 		return vt_fail(err, VT_PROTOCOL, "search asks for %u rows and excludes %u: over the limit",
 					   out->k, out->nexcluded);
-	if (!wire_floats_finite(out->vector, out->dim))
+	if (!wire_floats_finite(out->vector, out->dim * out->nqueries))
 		return vt_fail(err, VT_PROTOCOL, "search for a vector that is not finite");
 	while (wire_id_next(out->excluded, &at, &id))
 		n++;
@@ -226,10 +249,50 @@ wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out)
 	return true;
 }
 
+void
+wire_search_results_put(Buf *out, const Bytes *results, uint32_t n)
+{
+	buf_put_u32(out, n);
+	for (uint32_t i = 0; i < n; i++)
+		buf_put_string(out, results[i]);
+}
+
+VtStatus
+wire_search_results_get(Bytes body, WireSearchResult *out, uint32_t n)
+{
+	Cursor		c = cursor_of(body);
+
+	if (cursor_u32(&c) != n)
+		return VT_PROTOCOL;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		Bytes		result = cursor_string(&c);
+
+		if (c.failed || wire_search_result_get(result, &out[i]) != VT_OK)
+			return VT_PROTOCOL;
+	}
+	return cursor_done(&c) ? VT_OK : VT_PROTOCOL;
+}
+
+/* In a search: behind consistency and mark; behind flags, k and ef. */
+#define SEARCH_FLAGS_AT (WIRE_ROUTE_SIZE + 1 + 8)
+#define SEARCH_LEASE_AT (SEARCH_FLAGS_AT + 4 + 4 + 4)
+
+uint32_t
+wire_peek_queries(Bytes payload)
+{
+	uint64_t	n;
+
+	if (payload.len < SEARCH_LEASE_AT + 8 || !(get_le32(payload.data + SEARCH_FLAGS_AT) & SEARCH_MANY))
+		return 1;
+	n = get_le64(payload.data + SEARCH_LEASE_AT);
+	return n < 1 ? 1 : n > WIRE_QUERIES_MAX ? WIRE_QUERIES_MAX : (uint32_t) n;
+}
+
 bool
 wire_peek_close(WireType type, Bytes payload)
 {
-	const size_t at_flags = WIRE_ROUTE_SIZE + (type == WIRE_SEARCH ? 1 + 8 : 8 + 8);
+	const size_t at_flags = type == WIRE_SEARCH ? SEARCH_FLAGS_AT : WIRE_ROUTE_SIZE + 8 + 8;
 
 	return payload.len >= at_flags + 4 &&
 		((type == WIRE_SEARCH && (get_le32(payload.data + at_flags) & SEARCH_CLOSE) != 0) ||

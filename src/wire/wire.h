@@ -44,6 +44,7 @@
 #define WIRE_COMMAND_MAX (4u << 20) /* a write command: one Raft entry */
 #define WIRE_SEARCH_K_MAX 65536
 #define WIRE_EXCLUDED_MAX 1000000
+#define WIRE_QUERIES_MAX 256	/* of a search */
 
 typedef enum WireKind
 {
@@ -107,6 +108,7 @@ typedef enum WireRole
 /* Features in a greeting. */
 #define WIRE_FEATURE_PING 1		/* answers WIRE_PING */
 #define WIRE_FEATURE_UNINDEXED 2	/* reads what results of searches say of it */
+#define WIRE_FEATURE_MANY 4		/* takes searches of many queries (SEARCH_MANY) */
 
 /* The first frame in both directions. */
 typedef struct WireHello
@@ -164,6 +166,9 @@ extern VtId wire_peek_generation(Bytes payload);
 
 /* Does a SEARCH or LIST only let go of what is kept for it? */
 extern bool wire_peek_close(WireType type, Bytes payload);
+
+/* So many queries a SEARCH says that it has, from 1 to WIRE_QUERIES_MAX. */
+extern uint32_t wire_peek_queries(Bytes payload);
 
 /*
  * Write command: the payload of WIRE_WRITE and, byte for byte, the payload of
@@ -282,6 +287,7 @@ typedef enum WireConsistency
 #define SEARCH_EXACT 0x1		/* scan every live record */
 #define SEARCH_CLOSE 0x2		/* forget the scan state named by lease */
 #define SEARCH_ONCE 0x4			/* keep no state: more, if it is wanted, is asked for anew */
+#define SEARCH_MANY 0x8			/* nqueries vectors, an answer for each: with ONCE, and nothing excluded */
 
 /* In ef: below it is the share of the true neighbours wanted, in ten thousandths. */
 #define WIRE_EF_RECALL UINT32_C(0x80000000)
@@ -296,12 +302,13 @@ typedef struct WireSearch
 	uint32_t	k;				/* hits wanted in this answer */
 	uint32_t	ef;				/* candidates kept, or WIRE_EF_RECALL and a recall */
 	uint64_t	lease;			/* 0 = first batch; else go on with that scan */
+	uint32_t	nqueries;		/* with SEARCH_MANY, from 1 to WIRE_QUERIES_MAX; else 1, whatever it says */
 	uint64_t	route_version;	/* of the collection's route table */
 	Bytes		filter;			/* an encoded predicate, checked by who knows the kinds; empty = none */
 	uint32_t	nexcluded;		/* ids already returned, when the lease is gone */
 	Bytes		excluded;		/* encoded: u16 length and bytes, each */
 	uint32_t	dim;
-	const uint8_t *vector;		/* dim little-endian float32 */
+	const uint8_t *vector;		/* of each query, one after the other: dim little-endian float32 */
 } WireSearch;
 
 extern void wire_search_put(Buf *out, const WireSearch *search);
@@ -342,6 +349,10 @@ extern size_t wire_search_result_begin(Buf *out, const WireSearchResult *result)
 extern void wire_hit_put(Buf *out, const WireHit *hit);
 extern void wire_search_result_end(Buf *out, size_t begin, uint32_t nhits);
 extern VtStatus wire_search_result_get(Bytes body, WireSearchResult *out);
+
+/* Reply body with SEARCH_MANY: the results, each in the order of its query.  n: as many as there are, and were asked for. */
+extern void wire_search_results_put(Buf *out, const Bytes *results, uint32_t n);
+extern VtStatus wire_search_results_get(Bytes body, WireSearchResult *out, uint32_t n);
 extern bool wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *out);
 
 #define LIST_VECTORS 0x1		/* records come with their vectors, and attributes if they have any */

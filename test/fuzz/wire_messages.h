@@ -414,6 +414,17 @@ sample_search_filter(Buf *out)
 	buf_free(&filter);
 }
 
+static inline void
+sample_search_many(Buf *out)
+{
+	static const float vectors[6] = {1.0f, -2.5f, 0.0f, 3.0f, 0.25f, -1.0f};
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_AT_MARK, .mark = 55,
+		.flags = SEARCH_ONCE | SEARCH_MANY, .k = 10, .ef = 100, .nqueries = 2, .route_version = 4, .dim = 3,
+		.vector = (const uint8_t *) vectors};
+
+	wire_search_put(out, &search);
+}
+
 static inline VtStatus
 recode_search(Bytes in, Buf *out)
 {
@@ -467,6 +478,39 @@ recode_search_result(Bytes in, Buf *out)
 		n++;
 	}
 	wire_search_result_end(out, begin, n);
+	return status;
+}
+
+/* What two queries of one search found: something, and nothing. */
+static inline void
+sample_search_results(Buf *out)
+{
+	WireSearchResult nothing = {.exhausted = 1, .exact = 1, .leader = 1};
+	Buf			first = {0};
+	Buf			second = {0};
+
+	sample_search_result(&first);
+	wire_search_result_end(&second, wire_search_result_begin(&second, &nothing), 0);
+	wire_search_results_put(out, (Bytes[]) {buf_bytes(&first), buf_bytes(&second)}, 2);
+	buf_free(&first);
+	buf_free(&second);
+}
+
+static inline VtStatus
+recode_search_results(Bytes in, Buf *out)
+{
+	WireSearchResult results[2];
+	Cursor		c = cursor_of(in);
+	Buf			each[2] = {{0}, {0}};
+	VtStatus	status = wire_search_results_get(in, results, 2);
+
+	(void) cursor_u32(&c);
+	for (int i = 0; i < 2 && status == VT_OK; i++)
+		status = recode_search_result(cursor_string(&c), &each[i]);
+	if (status == VT_OK)
+		wire_search_results_put(out, (Bytes[]) {buf_bytes(&each[0]), buf_bytes(&each[1])}, 2);
+	buf_free(&each[0]);
+	buf_free(&each[1]);
 	return status;
 }
 
@@ -711,7 +755,9 @@ static const WireMessage wire_messages[] = {
 	{"reply", sample_reply, recode_reply},
 	{"search", sample_search, recode_search},
 	{"search_filter", sample_search_filter, recode_search},
+	{"search_many", sample_search_many, recode_search},
 	{"search_result", sample_search_result, recode_search_result},
+	{"search_results", sample_search_results, recode_search_results},
 	{"list", sample_list, recode_list},
 	{"list_result", sample_list_result, recode_list_result},
 	{"list_attributes", sample_list_attributes, recode_list_result},

@@ -428,11 +428,63 @@ searches_are_checked(void **state)
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX, none, 0), VT_OK);
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX + 1, none, 0), VT_PROTOCOL);
 	assert_int_equal(search_with(none, 0, SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE, 1, none, 0), VT_OK);
-	assert_int_equal(search_with(none, 0, 8, 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(none, 0, 16, 1, none, 0), VT_PROTOCOL);
 	/* What a filter says is checked by who knows the attributes. */
 	assert_int_equal(search_with(none, 0, 0, 1, bytes_str("f"), 0), VT_OK);
 	assert_int_equal(search_with(none, 0, 0, 1, none, NAN), VT_PROTOCOL);
 	buf_free(&ids);
+}
+
+/* A search of n queries of two dimensions each, of which `sent` are there. */
+static VtStatus
+search_of_many(uint32_t n, uint32_t sent, uint32_t flags, uint32_t nexcluded, WireSearch *got)
+{
+	static float vectors[2 * (WIRE_QUERIES_MAX + 1)];
+	static Buf	in;
+	Buf			ids = {0};
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_AT_MARK, .flags = flags, .k = 1, .nqueries = sent,
+		.nexcluded = nexcluded, .dim = 2, .vector = (const uint8_t *) vectors};
+
+	for (uint32_t i = 0; i < nexcluded; i++)
+		wire_id_put(&ids, bytes_str("a"));
+	search.excluded = buf_bytes(&ids);
+	buf_clear(&in);
+	wire_search_put(&in, &search);
+	if (flags & SEARCH_MANY)
+		put_le64(in.data + 64 + 1 + 8 + 4 + 4 + 4, n);
+	buf_free(&ids);
+	assert_int_equal(wire_peek_queries(buf_bytes(&in)), !(flags & SEARCH_MANY) || n < 1 ? 1 : n > WIRE_QUERIES_MAX ? WIRE_QUERIES_MAX : n);
+	return wire_search_get(buf_bytes(&in), got, &err);
+}
+
+static void
+searches_of_many_are_bounded(void **state)
+{
+	const uint32_t many = SEARCH_MANY | SEARCH_ONCE;
+	WireSearch	got;
+
+	(void) state;
+	for (uint32_t n = 1; n <= WIRE_QUERIES_MAX; n++)
+	{
+		assert_int_equal(search_of_many(n, n, many, 0, &got), VT_OK);
+		assert_int_equal(got.nqueries, n);
+		assert_int_equal(got.lease, 0);
+	}
+	assert_int_equal(search_of_many(0, 0, many, 0, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(WIRE_QUERIES_MAX + 1, WIRE_QUERIES_MAX + 1, many, 0, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(UINT32_MAX, 4, many, 0, &got), VT_PROTOCOL);
+	/* Fewer than are announced, and more. */
+	assert_int_equal(search_of_many(5, 4, many, 0, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(3, 4, many, 0, &got), VT_PROTOCOL);
+	/* No state, nothing excluded. */
+	assert_int_equal(search_of_many(2, 2, SEARCH_MANY, 0, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(2, 2, many | SEARCH_CLOSE, 0, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(2, 2, many, 1, &got), VT_PROTOCOL);
+	assert_int_equal(search_of_many(2, 2, many | SEARCH_EXACT, 0, &got), VT_OK);
+	/* Without the bit there is one, and the number is a lease. */
+	assert_int_equal(search_of_many(7, 1, SEARCH_ONCE, 0, &got), VT_OK);
+	assert_int_equal(got.nqueries, 1);
+	assert_int_equal(wire_peek_queries(bytes_of("short", 5)), 1);
 }
 
 /* -- Attributes ------------------------------------------------------------ */
@@ -630,6 +682,28 @@ hits_keep_their_distances(void **state)
 	buf_free(&in);
 }
 
+/* As many results as there were queries, whole, and nothing behind them. */
+static void
+results_of_many_are_as_many(void **state)
+{
+	WireSearchResult results[3];
+	Buf			in = {0};
+
+	(void) state;
+	sample_search_results(&in);
+	assert_int_equal(wire_search_results_get(buf_bytes(&in), results, 2), VT_OK);
+	assert_int_equal(results[0].nhits, 2);
+	assert_int_equal(results[1].nhits, 0);
+	assert_true(results[1].exhausted);
+	assert_int_equal(wire_search_results_get(buf_bytes(&in), results, 1), VT_PROTOCOL);
+	assert_int_equal(wire_search_results_get(buf_bytes(&in), results, 3), VT_PROTOCOL);
+	buf_put_u8(&in, 0);
+	assert_int_equal(wire_search_results_get(buf_bytes(&in), results, 2), VT_PROTOCOL);
+	for (size_t len = 0; len < in.len - 1; len++)
+		assert_int_equal(wire_search_results_get(bytes_of(in.data, len), results, 2), VT_PROTOCOL);
+	buf_free(&in);
+}
+
 static void
 page_sizes_are_bounded(void **state)
 {
@@ -771,6 +845,8 @@ main(void)
 		cmocka_unit_test(a_command_is_stamped_again_in_place),
 		cmocka_unit_test(owners_differ_in_every_part),
 		cmocka_unit_test(searches_are_checked),
+		cmocka_unit_test(searches_of_many_are_bounded),
+		cmocka_unit_test(results_of_many_are_as_many),
 		cmocka_unit_test(attributes_are_checked),
 		cmocka_unit_test(predicates_are_checked),
 		cmocka_unit_test(null_passes_is_null_alone),
