@@ -27,7 +27,7 @@ lease_free(Lease *lease)
 	free(lease);
 }
 
-/* Take it out of the table, where *place is; under the lock. */
+/* Take it out of the table, where *place is; nobody works with it.  Under the lock. */
 static Lease *
 unlink_at(Worker *worker, Lease **place)
 {
@@ -102,7 +102,6 @@ lease_new(const Request *request)
 {
 	Worker	   *worker = request->worker;
 	Lease	   *lease = vt_alloc0(sizeof(Lease));
-	Lease	   *surplus;
 
 	atomic_fetch_add(&request->shard->users, 1);
 	lease->conn = net_conn_id(request->conn);
@@ -114,10 +113,7 @@ lease_new(const Request *request)
 	lease->id = ++worker->lease_ids;
 	lease->next = worker->leases;
 	worker->leases = lease;
-	worker->nleases++;
-	surplus = unlink_surplus(worker);
 	pthread_mutex_unlock(&worker->lock);
-	free_list(surplus);
 	return lease;
 }
 
@@ -134,6 +130,7 @@ lease_take(const Request *request, uint64_t id)
 		if (l->id == id && l->conn == conn && !l->busy)
 		{
 			l->busy = true;
+			worker->nleases--;
 			l->request = request->request;
 			found = l;
 			break;
@@ -151,6 +148,7 @@ lease_put_back(Worker *worker, Lease *lease, bool keep)
 
 	pthread_mutex_lock(&worker->lock);
 	lease->busy = false;
+	worker->nleases++;
 	lease->used_us = clock_now_us();
 	worker->lease_bytes += bytes - lease->bytes;
 	lease->bytes = bytes;
