@@ -66,10 +66,14 @@ cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
 		}
 		pthread_mutex_unlock(&worker->lock);
 	}
-	if (found)
+	if (found && !found->many)
+	{
 		request_free(found);
-	else
-		lease_cancel(worker, conn, id);
+		return;
+	}
+	lease_cancel(worker, conn, id);
+	if (found)
+		many_cancel(found);
 }
 
 /* Raft messages are believed to come from the store that its HELLO named. */
@@ -104,6 +108,8 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 		VtId		collection = wire_peek_generation(buf_bytes(&request->payload));
 
 		request->lane = waiting_lane(&worker->searches, &collection);
+		if (request->type == WIRE_SEARCH)
+			request->more = wire_peek_queries(buf_bytes(&request->payload)) - 1;
 		deadline_ms = wire_peek_deadline_ms(buf_bytes(&request->payload));
 	}
 	request->until_us = request->received_us +
@@ -185,8 +191,7 @@ run(Worker *worker, Request *request)
 	if (begun_us)
 	{
 		int64_t		took = clock_now_us() - begun_us;
-
-		int64_t		over = begun_us + took - until_us;
+		int64_t		over = begun_us + took - (until_us > begun_us ? until_us : begun_us);
 
 		pthread_mutex_lock(&worker->lock);
 		waiting_served(&worker->searches, lane, took, waited);
@@ -293,9 +298,17 @@ static void
 serve_queued(Worker *worker, Request *request)
 {
 	bool		unstepped = request->type == WIRE_WRITE;
-	NetConn    *conn = request->mates ? net_conn_ref(request->conn) : NULL;
+	NetConn    *conn;
 	Buf			out = {0};
 	int64_t		since_us = 0;
+
+	/* One query of many; others of them may be served now, or wait. */
+	if (request->many)
+	{
+		run(worker, request);
+		return;
+	}
+	conn = request->mates ? net_conn_ref(request->conn) : NULL;
 
 	/* Replies to mates leave together: their asker is woken once. */
 	while (request)

@@ -45,6 +45,11 @@ typedef struct Request
 	bool		waited;			/* it was there */
 	bool		closes;			/* it only lets go of a lease, and is in no count */
 
+	/* A search of many queries (many.c) */
+	uint32_t	more;			/* so many wait with it, besides one */
+	int64_t		after_us;		/* and have their turn as if their time were over so much later */
+	struct Many *many;			/* they are being served, one by one; NULL = not yet */
+
 	/* Read with it from the same connection: they wait as one, and are served one after the other */
 	struct Request *mates;
 	Buf		   *out;			/* its reply goes there; NULL = to the connection, at once */
@@ -174,7 +179,7 @@ struct Worker
 	Lease	   *leases;
 	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
 	uint64_t	lease_ids;
-	size_t		nleases;
+	size_t		nleases;		/* that rest: nobody works with them */
 	size_t		lease_bytes;
 	RequestQueue door;			/* short requests */
 	size_t		at_door;
@@ -274,6 +279,9 @@ extern void pool_take_frame(void *worker, NetConn *conn, const WireHeader *heade
 /* The same in a callback of a server that is not polled. */
 extern void pool_take_exposed(void *worker, NetConn *conn, const WireHeader *header, Buf *payload);
 extern void request_free(Request *request);
+
+/* many.c: what it has of the request; nothing is fine. */
+extern void many_free(Request *request);
 extern void request_queue_add(RequestQueue *queue, Request *request);
 extern Request *request_queue_take(RequestQueue *queue);	/* NULL = it is empty */
 

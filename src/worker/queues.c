@@ -31,6 +31,7 @@
 void
 request_free(Request *request)
 {
+	many_free(request);
 	if (request->shard)
 		shard_release(request->shard);
 	if (!request->closes)
@@ -109,24 +110,28 @@ static bool
 has_room(const Worker *worker, const Request *request)
 {
 	size_t		bytes = 0;
+	uint32_t	n = 0;
 
 	if (!request_is_long(request))
 		return worker->at_door < QUEUED_MAX;
 	for (const Request *r = request; r; r = r->mates)
+	{
 		bytes += r->payload.len;
-	return waiting_has_room(&worker->searches, request->lane, bytes, QUEUED_MAX, QUEUED_BYTES_MAX) &&
+		n += 1 + r->more;
+	}
+	return waiting_has_room(&worker->searches, request->lane, n, bytes, QUEUED_MAX, QUEUED_BYTES_MAX) &&
 		!would_be_late(worker, request);
 }
 
 /*
  * Whoever searches looks at the queue before he ends: where as many do as may, nobody
- * has to be woken for one more.
+ * has to be woken for one more.  The queries of one request are for several threads.
  */
 void
 queues_put(Worker *worker, Request *request, bool bounded)
 {
 	VtStatus	refused = VT_OK;
-	bool		wake = false;
+	uint32_t	wake = 0;
 
 	pthread_mutex_lock(&worker->lock);
 	if (worker->stopping)
@@ -138,13 +143,15 @@ queues_put(Worker *worker, Request *request, bool bounded)
 		waiting_add(&worker->searches, request);
 		for (Request *r = request; r; r = r->mates)
 			r->waited = true;
-		wake = worker->searching < worker->npool - 1;
+		wake = request->many ? 1 + request->more : 1;
+		if (wake > worker->npool - 1 - worker->searching)
+			wake = worker->npool - 1 - worker->searching;
 	}
 	else
 	{
 		worker->at_door++;
 		request_queue_add(&worker->door, request);
-		wake = true;
+		wake = 1;
 	}
 	for (Request *r = request; r && refused == VT_BUSY; r = r->mates)
 		worker->turned_away++;
@@ -156,7 +163,7 @@ queues_put(Worker *worker, Request *request, bool bounded)
 		request_turn_away(request, refused);
 		request = mates;
 	}
-	if (wake)
+	while (wake-- > 0)
 		net_server_wake(worker->server);
 }
 
@@ -198,6 +205,8 @@ queues_next(Worker *worker, bool *searching)
 		worker->searching += !*searching;
 		*searching = true;
 		request = waiting_take(&worker->searches);
+		if (request->many && many_goes_on(request))
+			waiting_put_back(&worker->searches, request);
 	}
 	if (!request && *searching)
 	{

@@ -17,6 +17,18 @@ extern bool reply_may_wait(size_t bytes, int64_t held_us, int64_t took_us);
 /* It may take long: a search or a listing. */
 extern bool request_is_long(const Request *request);
 
+/*
+ * many.c: one of a request's queries was taken; are others to be served as well?  If not,
+ * they have ended.  Under the lock.
+ */
+extern bool many_goes_on(Request *request);
+
+/*
+ * many.c: the asker has no use for the answer.  The request was waiting and does no
+ * more; who serves one of its queries ends it.
+ */
+extern void many_cancel(Request *request);
+
 /* Refuse at the door, with the head that belongs to the type; ends the request. */
 extern void request_turn_away(Request *request, VtStatus status);
 

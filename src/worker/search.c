@@ -15,87 +15,119 @@
 #include "hot.h"
 #include "serve.h"
 
+void
+search_take(const Request *request, RecordScan *scan, uint32_t k, size_t bytes, SearchPage *page)
+{
+	WireHit		hit;
+
+	memset(page, 0, sizeof(*page));
+	page->more = true;
+	while (page->n < k && page->hits.len < bytes &&
+		   (page->more = record_scan_next(scan, &hit.distance, &hit.version, &hit.id)))
+	{
+		if (!serve_is_own(request->shard, request->view.first, request->view.last, hit.id))
+			continue;
+		wire_hit_put(&page->hits, &hit);
+		page->n++;
+	}
+}
+
+void
+search_result_put(const Request *request, const RecordScan *scan, const SearchPage *page, WireSearchResult *result,
+				  Buf *out)
+{
+	Shard	   *shard = request->shard;
+	ReplicaStatus replica;
+	uint64_t	unindexed = shard_figures(shard).waiting;
+	size_t		begin;
+
+	replica_status(shard->replica, &replica);
+	result->exhausted = !page->more;
+	result->exact = record_scan_is_exact(scan) && shard->desc.quantization != QUANTIZATION_INT8_ONLY;
+	result->leader = replica.serving && !request->view.base;
+	result->waiting = pool_figures(request->worker).waiting;
+	result->says_unindexed = (net_conn_features(request->conn) & WIRE_FEATURE_UNINDEXED) != 0;
+	result->unindexed = unindexed < UINT32_MAX ? (uint32_t) unindexed : UINT32_MAX;
+	result->meant = (uint32_t) hot_limit(shard);
+	begin = wire_search_result_begin(out, result);
+	buf_put(out, page->hits.data, page->hits.len);
+	wire_search_result_end(out, begin, page->n);
+}
+
 /* The next k hits of a lease; ends the request and puts the lease back, if it is to be kept. */
 static void
 answer_search(Request *request, Lease *lease, uint32_t k, bool keep)
 {
 	WireReply	head = request_head(request, VT_OK);
 	WireSearchResult result;
-	ReplicaStatus replica;
-	uint64_t	unindexed;
+	SearchPage	page;
 	const HnswCost *cost = record_scan_cost(lease->scan);
-	Buf			hits = {0};
 	Buf			body = {0};
-	uint32_t	n = 0;
-	size_t		begin;
-	WireHit		hit;
-	bool		more = true;
 
 	/* What holds at the end: it may be split while this goes on. */
 	head.range_ver = request->view.range_ver;
 	head.last = request->view.last;
-	while (n < k && hits.len < WIRE_PAYLOAD_MAX / 2 &&
-		   (more = record_scan_next(lease->scan, &hit.distance, &hit.version, &hit.id)))
-	{
-		if (!serve_is_own(lease->shard, head.first, head.last, hit.id))
-			continue;
-		wire_hit_put(&hits, &hit);
-		n++;
-	}
+	search_take(request, lease->scan, k, WIRE_PAYLOAD_MAX / 2, &page);
 	if (record_scan_stopped(lease->scan))
 	{
 		lease_put_back(request->worker, lease, false);
-		buf_free(&hits);
+		buf_free(&page.hits);
 		request_refuse(request, VT_TIMEOUT, NULL);
 		return;
 	}
 	if (!shard_view_holds(lease->shard, &request->view, lease->applied))
 	{
 		lease_put_back(request->worker, lease, false);
-		buf_free(&hits);
+		buf_free(&page.hits);
 		request_refuse(request, VT_WRONG_SHARD, "the shard was split meanwhile");
 		return;
 	}
 	memset(&result, 0, sizeof(result));
-	keep = keep && more;
+	keep = keep && page.more;
 	result.lease = keep ? lease->id : 0;
-	result.exhausted = !more;
-	result.exact = record_scan_is_exact(lease->scan) && lease->shard->desc.quantization != QUANTIZATION_INT8_ONLY;
-	replica_status(lease->shard->replica, &replica);
-	result.leader = replica.serving && !request->view.base;
-	result.waiting = pool_figures(request->worker).waiting;
-	result.says_unindexed = (net_conn_features(request->conn) & WIRE_FEATURE_UNINDEXED) != 0;
-	unindexed = shard_figures(lease->shard).waiting;
-	result.unindexed = unindexed < UINT32_MAX ? (uint32_t) unindexed : UINT32_MAX;
-	result.meant = (uint32_t) hot_limit(lease->shard);
 	result.distances = (uint32_t) (cost->distances + cost->refined - lease->told_distances);
 	result.hops = (uint32_t) (cost->hops - lease->told_hops);
 	lease->told_distances += result.distances;
 	lease->told_hops += result.hops;
-	begin = wire_search_result_begin(&body, &result);
-	buf_put(&body, hits.data, hits.len);
-	wire_search_result_end(&body, begin, n);
+	search_result_put(request, lease->scan, &page, &result, &body);
 	head.applied = lease->applied;
 	lease_put_back(request->worker, lease, keep);
 	request_finish(request, &head, buf_bytes(&body));
 	buf_free(&body);
-	buf_free(&hits);
+	buf_free(&page.hits);
 }
 
-/* Nobody wants the answer any more. */
-static bool
-is_in_vain(void *arg)
+bool
+search_is_in_vain(void *arg)
 {
 	const Lease *lease = (const Lease *) arg;
 
 	return atomic_load(&lease->condemned) || clock_now_us() >= lease->until_us;
 }
 
+RecordScan *
+search_open(const Request *request, const WireSearch *search, uint32_t query, Predicate *predicate, Lease *lease)
+{
+	Shard	   *shard = request->shard;
+	RecordScanOptions options;
+
+	options.stop = search_is_in_vain;
+	options.stop_arg = lease;
+	options.query = search->vector + (size_t) query * search->dim * 4;
+	options.excluded = search->excluded;
+	options.predicate = predicate;
+	/* Half of what is found may be of the other shard. */
+	options.expected = atomic_load(&shard->lent) ? 2 * search->k : search->k;
+	options.ef = search->ef & WIRE_EF_RECALL ? 0 : search->ef;
+	options.recall = search->ef & WIRE_EF_RECALL ? (search->ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
+	options.exact = (search->flags & SEARCH_EXACT) != 0;
+	return record_scan_open(shard->records, &options);
+}
+
 static void
 begin_search(Request *request, uint64_t index)
 {
 	WireSearch	search;
-	RecordScanOptions options;
 	Predicate  *predicate = NULL;
 	Lease	   *lease;
 	Shard	   *shard = request->shard;
@@ -119,17 +151,12 @@ begin_search(Request *request, uint64_t index)
 	lease = lease_new(request);
 	lease->applied = index;
 	lease->until_us = request->until_us;
-	options.stop = is_in_vain;
-	options.stop_arg = lease;
-	options.query = search.vector;
-	options.excluded = search.excluded;
-	options.predicate = predicate;
-	/* Half of what is found may be of the other shard. */
-	options.expected = atomic_load(&shard->lent) ? 2 * search.k : search.k;
-	options.ef = search.ef & WIRE_EF_RECALL ? 0 : search.ef;
-	options.recall = search.ef & WIRE_EF_RECALL ? (search.ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
-	options.exact = (search.flags & SEARCH_EXACT) != 0;
-	lease->scan = record_scan_open(shard->records, &options);
+	if (search.flags & SEARCH_MANY)
+	{
+		many_begin(request, &search, predicate, lease);
+		return;
+	}
+	lease->scan = search_open(request, &search, 0, predicate, lease);
 	predicate_free(predicate);
 	answer_search(request, lease, search.k, !(search.flags & SEARCH_ONCE) && !request->view.base);
 }

@@ -46,6 +46,35 @@ extern bool serve_is_own(const Shard *shard, uint64_t first, uint64_t last, Byte
  */
 extern void serve_when_current(Request *request, RequestThen then, bool anywhere);
 
+/* -- search.c -------------------------------------------------------------- */
+
+/* Open the scan of one of a search's queries, which stops when the lease is in vain. */
+extern RecordScan *search_open(const Request *request, const WireSearch *search, uint32_t query, Predicate *predicate,
+							   Lease *lease);
+
+/* Does nobody want any more what a lease is for? */
+extern bool search_is_in_vain(void *lease);
+
+/* Of a scan the next hits. */
+typedef struct SearchPage
+{
+	Buf			hits;			/* encoded */
+	uint32_t	n;
+	bool		more;			/* there may be others */
+} SearchPage;
+
+/* Up to k of the request's interval, and so many bytes, about. */
+extern void search_take(const Request *request, RecordScan *scan, uint32_t k, size_t bytes, SearchPage *page);
+
+/* Encode them; lease, distances and hops stand in *result, the rest is filled in. */
+extern void search_result_put(const Request *request, const RecordScan *scan, const SearchPage *page,
+							  WireSearchResult *result, Buf *out);
+
+/* -- many.c ---------------------------------------------------------------- */
+
+/* Serve a search of many queries at what has been applied; takes predicate and lease, ends the request. */
+extern void many_begin(Request *request, const WireSearch *search, Predicate *predicate, Lease *lease);
+
 /* -- search.c, listing.c --------------------------------------------------- */
 
 extern void serve_search(Worker *worker, Request *request);

@@ -23,7 +23,10 @@
 static bool
 comes_before(const Request *a, const Request *b)
 {
-	return a->until_us != b->until_us ? a->until_us < b->until_us : a->arrival < b->arrival;
+	int64_t		a_us = a->until_us + a->after_us;
+	int64_t		b_us = b->until_us + b->after_us;
+
+	return a_us != b_us ? a_us < b_us : a->arrival < b->arrival;
 }
 
 /* Put a request where it belongs, at or above `at`. */
@@ -75,11 +78,11 @@ service_us(const WaitingList *list, const WaitingLane *lane)
 }
 
 bool
-waiting_has_room(const WaitingList *list, uint32_t lane, size_t bytes, uint32_t most, size_t most_bytes)
+waiting_has_room(const WaitingList *list, uint32_t lane, uint32_t n, size_t bytes, uint32_t most, size_t most_bytes)
 {
 	const WaitingLane *l = &list->lanes[lane];
 
-	return (uint64_t) l->requests + list->n < most && l->bytes + list->bytes + bytes <= most_bytes;
+	return (uint64_t) l->requests + list->n + n <= most && l->bytes + list->bytes + bytes <= most_bytes;
 }
 
 int64_t
@@ -126,14 +129,14 @@ next_lane(const WaitingList *list)
 
 /* -- Coming and going ------------------------------------------------------ */
 
-/* So many requests and bytes more, with mates, or fewer (sign -1). */
+/* So many requests and bytes more, with mates, or fewer (sign -1); each query is one. */
 static void
 count(WaitingList *list, WaitingLane *lane, const Request *request, int sign)
 {
 	for (const Request *r = request; r; r = r->mates)
 	{
-		lane->requests += (uint32_t) sign;
-		list->n += (uint32_t) sign;
+		lane->requests += (uint32_t) sign * (1 + r->more);
+		list->n += (uint32_t) sign * (1 + r->more);
 		lane->bytes += (size_t) sign * r->payload.len;
 		list->bytes += (size_t) sign * r->payload.len;
 	}
@@ -155,6 +158,14 @@ waiting_add(WaitingList *list, Request *request)
 	request->arrival = ++list->arrivals;
 	count(list, lane, request, 1);
 	sift_up(lane, lane->n++, request);
+}
+
+void
+waiting_put_back(WaitingList *list, Request *request)
+{
+	request->more--;
+	request->after_us += service_us(list, &list->lanes[request->lane]);
+	waiting_add(list, request);
 }
 
 static Request *

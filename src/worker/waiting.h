@@ -33,7 +33,7 @@ typedef struct WaitingLane
 	struct Request **heap;
 	uint32_t	n;
 	uint32_t	room;
-	uint32_t	requests;		/* those in the heap and their mates */
+	uint32_t	requests;		/* those in the heap and their mates; a query each */
 	size_t		bytes;			/* of their payloads */
 
 	/*
@@ -60,16 +60,25 @@ typedef struct WaitingList
 extern uint32_t waiting_lane(const WaitingList *list, const VtId *collection);
 
 /*
- * Is there room for one more of so many bytes?  Of what is left free a lane gets at most
- * as much as it has: one that fills the list leaves half of it to others.
+ * Is there room for n more, of so many bytes together?  Of what is left free a lane gets
+ * at most as much as it has: one that fills the list leaves half of it to others.
  */
-extern bool waiting_has_room(const WaitingList *list, uint32_t lane, size_t bytes, uint32_t most, size_t most_bytes);
+extern bool waiting_has_room(const WaitingList *list, uint32_t lane, uint32_t n, size_t bytes, uint32_t most,
+							 size_t most_bytes);
 
 /* How long one that came now would wait for one of so many threads. */
 extern int64_t waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 
 extern void waiting_add(WaitingList *list, struct Request *request);	/* with its mates */
 extern struct Request *waiting_take(WaitingList *list);	/* the same; NULL = none waits */
+
+/*
+ * One query of a request that was taken is served: the others (request->more of them, at
+ * least one) go on waiting.  Their turn is as if they came one after the other, as fast
+ * as one thread serves them: what comes later and has as much time is not behind all of
+ * them.
+ */
+extern void waiting_put_back(WaitingList *list, struct Request *request);
 
 /* A request of a lane took so long; it had waited here or not. */
 extern void waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waited);

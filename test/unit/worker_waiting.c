@@ -170,19 +170,74 @@ a_flood_leaves_room(void **state)
 	uint32_t	n = 0;
 
 	(void) state;
-	for (; waiting_has_room(&list, 0, 0, MANY, 100); n++)
+	for (; waiting_has_room(&list, 0, 1, 0, MANY, 100); n++)
 		waiting_add(&list, &requests[n]);
 	assert_int_equal(n, MANY / 2);
-	assert_true(waiting_has_room(&list, 1, 100, MANY, 100));
-	assert_false(waiting_has_room(&list, 1, 101, MANY, 100));
+	assert_true(waiting_has_room(&list, 1, 1, 100, MANY, 100));
+	assert_false(waiting_has_room(&list, 1, 1, 101, MANY, 100));
 	while (waiting_take(&list))
 		;
 	requests[0].payload.len = 40;
 	waiting_add(&list, &requests[0]);
-	assert_true(waiting_has_room(&list, 0, 20, MANY, 100));
-	assert_false(waiting_has_room(&list, 0, 21, MANY, 100));
-	assert_true(waiting_has_room(&list, 1, 60, MANY, 100));
+	assert_true(waiting_has_room(&list, 0, 1, 20, MANY, 100));
+	assert_false(waiting_has_room(&list, 0, 1, 21, MANY, 100));
+	assert_true(waiting_has_room(&list, 1, 1, 60, MANY, 100));
 	assert_ptr_equal(waiting_take(&list), &requests[0]);
+	waiting_free(&list);
+}
+
+/*
+ * A request of many queries counts as so many.  What comes while they wait and has as
+ * much time is behind those that would have had their turn by then, not behind all.
+ */
+static void
+queries_of_one_request_make_way(void **state)
+{
+	static Request many;
+	static Request one[3];
+	WaitingList list = {0};
+	Request    *r;
+
+	(void) state;
+	waiting_served(&list, 0, 100, false);
+	many.until_us = 100000;
+	many.more = 255;
+	many.payload.len = 50;
+	assert_true(waiting_has_room(&list, 0, 256, 50, 256, 100));
+	assert_false(waiting_has_room(&list, 0, 257, 50, 256, 100));
+	waiting_add(&list, &many);
+	assert_int_equal(list.n, 256);
+	assert_int_equal(list.lanes[0].requests, 256);
+	assert_int_equal(list.bytes, 50);
+	for (int i = 0; i < 3; i++)
+	{
+		one[i].until_us = 100000 + 250 * (i + 1);
+		waiting_add(&list, &one[i]);
+	}
+
+	/* 250, 500 and 750 us later, where a query takes 100. */
+	for (int served = 0, next = 0; next < 3; served++)
+	{
+		r = waiting_take(&list);
+		assert_ptr_equal(r, &many);
+		waiting_put_back(&list, r);
+		assert_int_equal(list.n, 256 - 1 - served + 3 - next);
+		if (100 * (served + 1) >= 250 * (next + 1))
+		{
+			assert_ptr_equal(waiting_take(&list), &one[next]);
+			next++;
+		}
+	}
+	assert_int_equal(list.bytes, 50);
+	while (many.more > 0)
+	{
+		assert_ptr_equal(waiting_take(&list), &many);
+		waiting_put_back(&list, &many);
+	}
+	assert_ptr_equal(waiting_take(&list), &many);
+	assert_int_equal(list.n, 0);
+	assert_int_equal(list.bytes, 0);
+	assert_null(waiting_take(&list));
 	waiting_free(&list);
 }
 
@@ -567,6 +622,7 @@ main(void)
 		cmocka_unit_test(in_order_of_time),
 		cmocka_unit_test(a_flood_takes_no_more_than_its_share),
 		cmocka_unit_test(a_flood_leaves_room),
+		cmocka_unit_test(queries_of_one_request_make_way),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
 		cmocka_unit_test(a_reply_waits_for_quick_mates_alone),
