@@ -86,35 +86,24 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 
 /* -- Answers --------------------------------------------------------------------- */
 
-/* A batch that is VT_OK and covers the shard. */
+/* What a replica found for one scan, at an answer that covers the shard. */
 static VtStatus
-take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtError *err)
+take_batch(ClientScan *scan, Stream *s, uint64_t conn, const Answer *answer, const WireSearchResult *result, VtError *err)
 {
-	int64_t		took = clock_now_us() - t->sent_us;
-	WireSearchResult result;
 	WireHit		hit;
 	size_t		at = 0;
 	uint32_t	place;
 
-	if (wire_search_result_get(answer->body, &result) != VT_OK)
-		return malformed(&s->shard, err);
-	if (t->typical)
-	{
-		pace_took(scan->client->pace, took, clock_now_us());
-		pace_answered(scan->client->pace, answer->asked, took, result.waiting);
-	}
-	choose_note(scan, s, answer->asked, &answer->head);
-	choose_note_crowd(scan, s, answer->asked, &result);
 	scan->stats.batches++;
-	scan->stats.exact_batches += result.exact;
-	scan->stats.distances += result.distances;
-	scan->stats.hops += result.hops;
+	scan->stats.exact_batches += result->exact;
+	scan->stats.distances += result->distances;
+	scan->stats.hops += result->hops;
 	if (answer->head.fence > scan->fence)
 		scan->fence = answer->head.fence;
-	scan->stats.by_leader += result.leader;
-	scan->stats.by_follower += !result.leader;
+	scan->stats.by_leader += result->leader;
+	scan->stats.by_follower += !result->leader;
 	s->next = s->n = 0;
-	while (wire_hit_next(&result, &at, &hit))
+	while (wire_hit_next(result, &at, &hit))
 	{
 		uint64_t	hash = wire_place(&s->shard.desc, hit.id);
 
@@ -127,9 +116,9 @@ take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtEr
 			stream_add(s, hit.distance, place);
 	}
 	stream_sort(s);
-	s->exhausted = result.exhausted;
-	s->lease = result.lease;
-	s->lease_conn = t->request.conn_serial;
+	s->exhausted = result->exhausted;
+	s->lease = result->lease;
+	s->lease_conn = conn;
 	s->answered = true;
 	if (s->consistency == WIRE_LINEARIZABLE)
 	{
@@ -150,6 +139,32 @@ take_batch(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtEr
 						   s->shard.desc.shard, answer->asked);
 	}
 	return VT_OK;
+}
+
+/* An answer that is VT_OK and covers the shard: for the scan, and those asked together with it. */
+static VtStatus
+take_answer(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtError *err)
+{
+	int64_t		took = clock_now_us() - t->sent_us;
+	uint32_t	at = (uint32_t) (s - scan->streams);
+	WireSearchResult results[WIRE_QUERIES_MAX];
+	VtStatus	status = scan->nmates > 0 ? wire_search_results_get(answer->body, results, scan->nmates) :
+		wire_search_result_get(answer->body, results);
+
+	if (status != VT_OK)
+		return malformed(&s->shard, err);
+	if (t->typical)
+	{
+		pace_took(scan->client->pace, took, clock_now_us());
+		pace_answered(scan->client->pace, answer->asked, took, results[0].waiting);
+	}
+	choose_note(scan, s, answer->asked, &answer->head);
+	choose_note_crowd(scan, s, answer->asked, &results[0]);
+	if (scan->nmates == 0)
+		return take_batch(scan, s, t->request.conn_serial, answer, &results[0], err);
+	for (uint32_t i = 0; i < scan->nmates && status == VT_OK; i++)
+		status = take_batch(scan->mates[i], &scan->mates[i]->streams[at], t->request.conn_serial, answer, &results[i], err);
+	return status;
 }
 
 VtStatus
@@ -181,9 +196,11 @@ try_take_answer(ClientScan *scan, Stream *s, Try *t, bool *settled, VtError *err
 				try_drop(scan, s, &s->tries[i]);
 			}
 		scan->stats.hedges_won += hedged;
-		status = take_batch(scan, s, t, &answer, err);
+		status = take_answer(scan, s, t, &answer, err);
 		*settled = true;
 	}
+	else if (scan->nmates > 0 && answer.head.status == VT_PROTOCOL)
+		scan->apart = true;		/* a worker of before: it takes one query at a time */
 	else
 	{
 		/* Only a refusal at the door leaves the worker's state where it was. */

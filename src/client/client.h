@@ -346,7 +346,7 @@ typedef struct ClientSearch
 {
 	VtId		generation;
 	WireOwner	owner;
-	const float *query;			/* dim of the collection; copied */
+	const float *query;			/* dim of the collection; copied.  client_scan_open_many(): of each, one after the other */
 	uint32_t	dim;
 	uint32_t	batch;			/* hits in the first batch (LIMIT), >= 1 */
 	uint32_t	ef;
@@ -380,6 +380,17 @@ typedef struct ClientScanStats
 
 extern VtStatus client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us,
 								 ClientScan **out, VtError *err);
+
+/*
+ * A scan for each of n queries (at least one) that differ in nothing else.  Their first
+ * batches are asked of a shard in one question, and are there when this returns; from
+ * then on each is a scan as any other, and gives what it would have given if it had been
+ * opened alone.  It opens as many, from the first one on, as one question may have and
+ * as does not take too much memory (*opened, at least 1, at most WIRE_QUERIES_MAX): call
+ * it again for the others.  When it fails there is none.
+ */
+extern VtStatus client_scan_open_many(Client *client, const ClientSearch *search, uint32_t n, int64_t deadline_us,
+									  ClientScan **out, uint32_t *opened, VtError *err);
 
 /*
  * The next hit; *found false when every live record has been returned.  Each

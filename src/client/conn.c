@@ -125,6 +125,12 @@ conn_is_full(const Conn *conn)
 }
 
 bool
+conn_takes_many(const Conn *conn)
+{
+	return conn->state != CONN_READY || (conn->features & WIRE_FEATURE_MANY) != 0;
+}
+
+bool
 conn_is_clear(const Conn *conn)
 {
 	return conn->state == CONN_READY && (conn->held || conn->sent == conn->out.len);

@@ -27,6 +27,7 @@ struct Conn
 	int			fd;
 	ConnState	state;
 	uint64_t	greeting;		/* request id of HELLO */
+	uint64_t	features;		/* that its answer named */
 
 	/* tcp: what is between the frames and the socket */
 	WireTls    *tls;			/* NULL = unix */

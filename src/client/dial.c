@@ -114,6 +114,7 @@ take_hello(Conn *conn, Bytes payload)
 		return false;
 	}
 	conn->state = CONN_READY;
+	conn->features = hello.features;
 	if (vt_id_is_zero(&client->cluster))
 		client->cluster = hello.cluster;
 	return conn_flush(conn);

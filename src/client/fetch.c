@@ -63,6 +63,16 @@ may_begin_anew(const ClientScan *scan, const Stream *s, uint32_t limit)
 	return s->seen.n <= limit && s->seen.ids.len + scan->dim * 4 + scan->filter.len + 1024 <= WIRE_PAYLOAD_MAX;
 }
 
+/* After so long another replica is asked too. */
+static int64_t
+patience(const ClientScan *scan, const Stream *s, int64_t now_us)
+{
+	int64_t		one_us = pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
+
+	/* Of many queries, at the worst one after the other. */
+	return scan->nmates > 0 ? one_us * scan->nmates : one_us;
+}
+
 static void
 send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, int64_t deadline_us)
 {
@@ -71,7 +81,7 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	size_t		frame;
 
 	t->pull = s->lease != 0 && conn_serial(conn) == s->lease_conn;
-	t->typical = stream_is_first(s) && conn_is_clear(conn);
+	t->typical = stream_is_first(s) && conn_is_clear(conn) && scan->nmates == 0;
 	t->sent_us = now_us;
 	memset(&question, 0, sizeof(question));
 	question.route = route_of(&s->shard.desc, &scan->owner, deadline_us);
@@ -86,6 +96,12 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	question.filter = buf_bytes(&scan->filter);
 	question.dim = scan->dim;
 	question.vector = scan->query;
+	if (scan->nmates > 0)
+	{
+		question.flags |= SEARCH_MANY;
+		question.nqueries = scan->nmates;
+		question.vector = scan->queries;
+	}
 	if (!t->pull)
 	{
 		question.nexcluded = s->seen.n;
@@ -95,6 +111,8 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	wire_search_put(out, &question);
 	request_send(&t->request, frame);
 	t->request.until_us = try_until(&s->retry, &s->shard, deadline_us);
+	if (t->request.until_us && scan->nmates > 0 && t->request.until_us < now_us + 2 * patience(scan, s, now_us))
+		t->request.until_us = now_us + 2 * patience(scan, s, now_us);
 	pace_asked(scan->client->pace);
 }
 
@@ -119,13 +137,6 @@ free_try(ClientScan *scan, Stream *s)
 	return oldest;
 }
 
-/* After so long another replica is asked too. */
-static int64_t
-patience(const ClientScan *scan, const Stream *s, int64_t now_us)
-{
-	return pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
-}
-
 /* Ask one replica.  A connection that cannot be made is a try that failed. */
 static VtStatus
 ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadline_us, VtError *err)
@@ -139,6 +150,11 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 	conn = conn_of(client, endpoint, &failure.err);
 	if (conn && conn_is_full(conn))
 		return VT_OK;			/* its answers bring us back here */
+	if (conn && scan->nmates > 0 && !conn_takes_many(conn))
+	{
+		scan->apart = true;
+		return VT_OK;
+	}
 	s->hedge_us = s->shard.nplaces > 1 ? now_us + patience(scan, s, now_us) : 0;
 	if (!conn)
 	{
@@ -279,7 +295,7 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 		if (settled || status != VT_OK)
 		{
 			stream_stop(scan, s);
-			if (stream_is_dry(s))
+			if (stream_is_dry(scan, s))
 				*next_us = now_us;
 			return status;
 		}

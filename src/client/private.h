@@ -103,6 +103,9 @@ extern const char *conn_endpoint(const Conn *conn);
 /* Requests under way to an endpoint. */
 extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 
+/* May it be asked searches of many queries?  True as long as that is not known. */
+extern bool conn_takes_many(const Conn *conn);
+
 /* The worker might refuse one more: wait for an answer first. */
 extern bool conn_is_full(const Conn *conn);
 

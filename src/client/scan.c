@@ -44,7 +44,10 @@ follow_route(ClientScan *scan, int64_t deadline_us, VtError *err)
 		now[i] = scan->streams[i].shard;
 	same = route_same_shape(route, now, scan->n);
 	free(now);
-	if (!same)
+	if (!same && scan->nmates > 0)
+		for (uint32_t i = 0; i < scan->nmates; i++)
+			streams_begin_anew(scan->mates[i], route);
+	else if (!same)
 		streams_rebuild(scan, route);
 	else
 		for (uint32_t i = 0; i < scan->n; i++)
@@ -64,9 +67,8 @@ too_late(const Stream *s, VtError *err)
 	return s->retry.last.code;
 }
 
-/* Until no stream is dry. */
-static VtStatus
-fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
+VtStatus
+scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
 	VtStatus	status = VT_OK;
 
@@ -81,10 +83,10 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 		{
 			Stream	   *s = &scan->streams[i];
 
-			if (!stream_is_dry(s))
+			if (!stream_is_dry(scan, s))
 				continue;
 			status = stream_step(scan, s, deadline_us, &next_us, err);
-			if (!stream_is_dry(s))
+			if (!stream_is_dry(scan, s))
 				continue;
 			dry = s;
 			lost = lost || (s->wants_route && clock_now_us() >= s->again_us);
@@ -114,34 +116,36 @@ fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 /* -- Doors ----------------------------------------------------------------- */
 
 VtStatus
-client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us, ClientScan **out,
-				 VtError *err)
+scan_route(Client *client, const ClientSearch *search, int64_t deadline_us, const ClientCollection **route, VtError *err)
 {
-	const ClientCollection *route;
-	ClientScan *scan;
-	Buf			scratch = {0};
-	VtStatus	status;
+	VtStatus	status = client_route(client, &search->generation, false, deadline_us, route, err);
 
-	*out = NULL;
-	status = client_route(client, &search->generation, false, deadline_us, &route, err);
-	if (status == VT_OK && search->marks && search->marks->route_version > route->route_version)
-		status = client_route(client, &search->generation, true, deadline_us, &route, err);
-	if (status != VT_OK)
-		return status;
+	if (status == VT_OK && search->marks && search->marks->route_version > (*route)->route_version)
+		status = client_route(client, &search->generation, true, deadline_us, route, err);
+	return status;
+}
+
+VtStatus
+scan_check(const ClientSearch *search, const ClientCollection *route, VtError *err)
+{
+	WirePredicate predicate;
+
 	if (search->dim != route->dim)
 		return vt_fail(err, VT_INVALID, "search for a vector of %u dimensions among those of %u",
 					   search->dim, route->dim);
 	if (search->batch < 1)
 		return vt_fail(err, VT_INVALID, "search for no rows");
 	if (search->filter.len > 0)
-	{
-		WirePredicate predicate;
+		return wire_predicate_get(search->filter, route->attributes, route->nattributes, &predicate, err);
+	return VT_OK;
+}
 
-		status = wire_predicate_get(search->filter, route->attributes, route->nattributes, &predicate, err);
-		if (status != VT_OK)
-			return status;
-	}
-	scan = vt_alloc0(sizeof(ClientScan));
+ClientScan *
+scan_new(Client *client, const ClientSearch *search, const ClientCollection *route)
+{
+	ClientScan *scan = vt_alloc0(sizeof(ClientScan));
+	Buf			scratch = {0};
+
 	scan->client = client;
 	scan->generation = search->generation;
 	scan->owner = search->owner;
@@ -165,8 +169,22 @@ client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us
 	scan->streams = streams_new(scan, route);
 	scan->next = client->scans;
 	client->scans = scan;
-	*out = scan;
-	return VT_OK;
+	return scan;
+}
+
+VtStatus
+client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us, ClientScan **out,
+				 VtError *err)
+{
+	const ClientCollection *route;
+	VtStatus	status = scan_route(client, search, deadline_us, &route, err);
+
+	*out = NULL;
+	if (status == VT_OK)
+		status = scan_check(search, route, err);
+	if (status == VT_OK)
+		*out = scan_new(client, search, route);
+	return status;
 }
 
 VtStatus
@@ -178,7 +196,7 @@ client_scan_next(ClientScan *scan, int64_t deadline_us, ClientHit *hit, bool *fo
 
 	*found = false;
 	memset(hit, 0, sizeof(*hit));
-	status = fetch(scan, deadline_us, err);
+	status = scan_fetch(scan, deadline_us, err);
 	if (status != VT_OK)
 		return status;
 	for (uint32_t i = 0; i < scan->n; i++)

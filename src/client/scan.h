@@ -87,6 +87,15 @@ struct ClientScan
 	uint64_t	route_version;
 	uint64_t	fence;			/* highest in the answers */
 
+	/*
+	 * Asked together (many.c): this scan and others of the same shards, in the order of
+	 * the queries; while the first batches of all come with its own.  nmates 0: alone.
+	 */
+	ClientScan **mates;
+	uint32_t	nmates;
+	const uint8_t *queries;		/* of all, one after the other */
+	bool		apart;			/* that is not possible */
+
 	char		beside[ENDPOINT_SIZE];	/* who was asked last for a first batch; "" = nobody */
 
 	bool		any;			/* something was returned: */
@@ -109,15 +118,27 @@ extern void stream_add(Stream *s, double distance, uint32_t at);
 extern void stream_sort(Stream *s);
 
 /* Is it to be asked for more? */
-extern bool stream_is_dry(const Stream *s);
+extern bool stream_is_dry(const ClientScan *scan, const Stream *s);
 
 /* Tell the worker to forget the state, if it can be told; never waits. */
 extern void stream_let_go(ClientScan *scan, Stream *s);
 extern void stream_free(ClientScan *scan, Stream *s);
 
-/* Streams for the shards of a route; and the same in the place of those there are. */
+/* Streams for the shards of a route; and the same in the place of those there are, with what they have or without. */
 extern Stream *streams_new(const ClientScan *scan, const ClientCollection *route);
 extern void streams_rebuild(ClientScan *scan, const ClientCollection *route);
+extern void streams_begin_anew(ClientScan *scan, const ClientCollection *route);
+
+/* scan.c: a scan of a search that fits the route, first of the client's. */
+extern VtStatus scan_check(const ClientSearch *search, const ClientCollection *route, VtError *err);
+extern ClientScan *scan_new(Client *client, const ClientSearch *search, const ClientCollection *route);
+
+/* scan.c: ask until no stream is dry. */
+extern VtStatus scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err);
+
+/* scan.c: the route for a search, not older than its marks. */
+extern VtStatus scan_route(Client *client, const ClientSearch *search, int64_t deadline_us, const ClientCollection **route,
+						   VtError *err);
 
 /*
  * Do what is to be done now about a dry stream's next batch; never waits.  *next_us

@@ -252,8 +252,23 @@ streams_rebuild(ClientScan *scan, const ClientCollection *route)
 		stream_sort(&fresh[i]);
 }
 
-bool
-stream_is_dry(const Stream *s)
+void
+streams_begin_anew(ClientScan *scan, const ClientCollection *route)
 {
+	Stream	   *fresh = streams_new(scan, route);
+
+	for (uint32_t i = 0; i < scan->n; i++)
+		stream_free(scan, &scan->streams[i]);
+	free(scan->streams);
+	scan->streams = fresh;
+	scan->n = route->nshards;
+	scan->route_version = route->route_version;
+}
+
+bool
+stream_is_dry(const ClientScan *scan, const Stream *s)
+{
+	if (scan->nmates > 0)
+		return !s->answered && !scan->apart;
 	return s->next == s->n && !s->exhausted;
 }

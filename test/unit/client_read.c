@@ -6,7 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "fake_cluster.h"
+#include "fake_truth.h"
 
 static VtError err;
 
@@ -259,48 +259,6 @@ a_listing_left_early_lets_go(void **state)
 
 /* -- Scans ----------------------------------------------------------------- */
 
-/* The whole order, by looking at every record. */
-typedef struct Truth
-{
-	size_t		n;
-	double	   *distances;
-	FakeRecord *records;
-} Truth;
-
-static Truth
-truth_of(World *w, const float *query)
-{
-	Truth		t = {0, vt_alloc(sizeof(double) * (world_records(w) + 1)),
-		vt_alloc(sizeof(FakeRecord) * (world_records(w) + 1))};
-
-	for (uint32_t i = 0; i < w->nshards; i++)
-		for (size_t k = 0; k < w->shards[i].n; k++)
-		{
-			const FakeRecord *r = &w->shards[i].records[k];
-			double		d = vec_distance(VEC_L2, query, r->vector, DIM);
-			size_t		j = t.n++;
-
-			for (; j > 0 && (t.distances[j - 1] > d ||
-							 (t.distances[j - 1] == d &&
-							  bytes_compare(bytes_of(t.records[j - 1].id, t.records[j - 1].id_len),
-											bytes_of(r->id, r->id_len)) > 0)); j--)
-			{
-				t.distances[j] = t.distances[j - 1];
-				t.records[j] = t.records[j - 1];
-			}
-			t.distances[j] = d;
-			t.records[j] = *r;
-		}
-	return t;
-}
-
-static void
-truth_free(Truth *t)
-{
-	free(t->distances);
-	free(t->records);
-}
-
 static const float query[DIM] = {1, 2, 0, 3};
 
 static ClientScan *
@@ -312,32 +270,6 @@ scan_open(Setup *s, uint32_t batch, const ClientMarks *marks)
 
 	assert_ok(client_scan_open(s->client, &search, in_ms(LONG_MS), &scan, &err));
 	return scan;
-}
-
-/* The next n hits are those of the truth from *at; n = 0: to the very end. */
-static void
-assert_hits(ClientScan *scan, const Truth *t, size_t *at, size_t n)
-{
-	ClientHit	hit;
-	bool		found;
-
-	for (size_t i = 0; n == 0 || i < n; i++)
-	{
-		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
-		if (!found)
-			break;
-		assert_true(*at < t->n);
-		assert_true(hit.distance == t->distances[*at]);
-		assert_true(bytes_equal(hit.id, bytes_of(t->records[*at].id, t->records[*at].id_len)));
-		assert_false(hit.late);
-		(*at)++;
-	}
-	if (n == 0)
-	{
-		assert_int_equal(*at, t->n);
-		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
-		assert_false(found);
-	}
 }
 
 static void
@@ -676,34 +608,7 @@ a_scan_goes_on_over_a_split(void **state)
 		if (before)
 			assert_hits(scan, &t, &at, before);
 		pthread_mutex_lock(&s.w.lock);
-		for (uint32_t i = 0; i < 2; i++)
-		{
-			FakeShard  *from = &s.w.shards[i];
-			FakeShard  *to = &s.w.shards[2 + i];
-			uint64_t	middle = from->desc.first + (from->desc.last - from->desc.first) / 3;
-			size_t		kept = 0;
-
-			world_shard(&s.w, 2 + i, 102 + i, middle + 1, from->desc.last);
-			to->home = i ? &s.a : &s.b;
-			to->index = to->desc.base_index = from->index;
-			to->desc.parent = from->desc.shard;
-			to->desc.range_ver = 2;
-			from->desc.last = middle;
-			from->desc.range_ver = 2;
-			for (size_t k = 0; k < from->n; k++)
-			{
-				FakeRecord	r = from->records[k];
-				Bytes		id = bytes_of(r.id, r.id_len);
-
-				if (wire_place(&from->desc, id) <= middle)
-					from->records[kept++] = r;
-				else
-					shard_put(to, id, (const uint8_t *) r.vector, false);
-			}
-			from->n = kept;
-		}
-		s.w.nshards = 4;
-		s.w.route_version = 2;
+		world_split_both(&s.w, &s.b, &s.a);
 		pthread_mutex_unlock(&s.w.lock);
 		assert_hits(scan, &t, &at, 0);
 		if (known)

@@ -43,6 +43,7 @@ greet_back(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	hello.version_low = hello.version_high = trick.what == OTHER_VERSION ? 9 : WIRE_VERSION;
 	hello.role = WIRE_ROLE_PD;
 	hello.cluster = w->cluster;
+	hello.features = w->takes_one && fake != w->takes_many ? 0 : WIRE_FEATURE_MANY;
 	if (trick.what == OTHER_LIFE)
 		hello.cluster.b[0] ^= 1;
 	wire_hello_put(&out, &hello);

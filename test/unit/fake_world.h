@@ -164,6 +164,9 @@ typedef struct World
 	void		(*on_request) (struct World *world, WireType type);	/* under the lock */
 
 	uint64_t	features;		/* of the last greeting */
+	bool		takes_one;		/* workers are of before searches of many queries, */
+	struct Fake *takes_many;	/* but this one */
+	uint32_t	many;			/* questions of many queries that came */
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
 	uint32_t	at_followers;	/* requests that met one */
@@ -764,40 +767,14 @@ put_one_hit(Buf *out, const FakeLease *l, size_t i)
 	wire_hit_put(out, &hit);
 }
 
+/* What a lease gives next, by a search for one vector. */
 static inline void
-answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief what, Buf *out)
+put_search_result(World *w, FakeShard *s, const WireSearch *search, FakeLease *l, Mischief what, Buf *out)
 {
 	WireSearchResult result = {0};
-	FakeLease  *l;
 	uint32_t	n = 0;
 	size_t		begin;
 
-	if (search->flags & SEARCH_CLOSE)
-	{
-		l = lease_find(w, search->lease, fd);
-		if (l)
-		{
-			lease_end(l);
-			w->closes++;
-		}
-		put_head(out, s, VT_OK, what, s->index);
-		return;
-	}
-	w->last_mark = search->consistency == WIRE_AT_MARK ? search->mark : 0;
-	w->linearizable += search->consistency == WIRE_LINEARIZABLE;
-	if (search->consistency == WIRE_AT_MARK && s->index < search->mark)
-	{
-		put_head(out, s, VT_BEHIND, what, s->index);
-		return;
-	}
-	w->last_nexcluded = search->nexcluded;
-	l = search->lease ? lease_find(w, search->lease, fd) : search_begin(w, s, fd, search);
-	if (!l)
-	{
-		put_head(out, s, VT_LEASE_GONE, what, s->index);
-		return;
-	}
-	put_head(out, s, VT_OK, what, l->applied);
 	result.exhausted = what != EMPTY_BATCH && l->n - l->next <= search->k;
 	result.lease = result.exhausted || what == NO_LEASE || (search->flags & SEARCH_ONCE) ? 0 : l->id;
 	result.exact = 1;
@@ -848,6 +825,69 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	wire_search_result_end(out, begin, n);
 	if (result.lease == 0)
 		lease_end(l);
+}
+
+/* Many vectors, an answer for each. */
+static inline void
+answer_many(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief what, Buf *out)
+{
+	Buf			bodies[WIRE_QUERIES_MAX];
+	Bytes		results[WIRE_QUERIES_MAX];
+
+	memset(bodies, 0, sizeof(bodies));
+	for (uint32_t i = 0; i < search->nqueries; i++)
+	{
+		WireSearch	one = *search;
+
+		one.vector += (size_t) i * DIM * 4;
+		put_search_result(w, s, &one, search_begin(w, s, fd, &one), what, &bodies[i]);
+		results[i] = buf_bytes(&bodies[i]);
+	}
+	wire_search_results_put(out, results, search->nqueries);
+	for (uint32_t i = 0; i < search->nqueries; i++)
+		buf_free(&bodies[i]);
+}
+
+static inline void
+answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief what, Buf *out)
+{
+	FakeLease  *l;
+
+	if (search->flags & SEARCH_CLOSE)
+	{
+		l = lease_find(w, search->lease, fd);
+		if (l)
+		{
+			lease_end(l);
+			w->closes++;
+		}
+		put_head(out, s, VT_OK, what, s->index);
+		return;
+	}
+	w->last_mark = search->consistency == WIRE_AT_MARK ? search->mark : 0;
+	w->linearizable += search->consistency == WIRE_LINEARIZABLE;
+	if (search->consistency == WIRE_AT_MARK && s->index < search->mark)
+	{
+		put_head(out, s, VT_BEHIND, what, s->index);
+		return;
+	}
+	w->last_nexcluded = search->nexcluded;
+	if (search->flags & SEARCH_MANY)
+	{
+		w->many++;
+		put_head(out, s, w->takes_one && w->answering != w->takes_many ? VT_PROTOCOL : VT_OK, what, s->index);
+		if (!w->takes_one || w->answering == w->takes_many)
+			answer_many(w, s, fd, search, what, out);
+		return;
+	}
+	l = search->lease ? lease_find(w, search->lease, fd) : search_begin(w, s, fd, search);
+	if (!l)
+	{
+		put_head(out, s, VT_LEASE_GONE, what, s->index);
+		return;
+	}
+	put_head(out, s, VT_OK, what, l->applied);
+	put_search_result(w, s, search, l, what, out);
 }
 
 static inline void

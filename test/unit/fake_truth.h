@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * fake_truth.h
+ *	  What a scan of the fake world must give, by looking at every record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TEST_FAKE_TRUTH_H
+#define TEST_FAKE_TRUTH_H
+
+#include "fake_cluster.h"
+
+/* The whole order, by looking at every record. */
+typedef struct Truth
+{
+	size_t		n;
+	double	   *distances;
+	FakeRecord *records;
+} Truth;
+
+static inline Truth
+truth_of(World *w, const float *query)
+{
+	Truth		t = {0, vt_alloc(sizeof(double) * (world_records(w) + 1)),
+		vt_alloc(sizeof(FakeRecord) * (world_records(w) + 1))};
+
+	for (uint32_t i = 0; i < w->nshards; i++)
+		for (size_t k = 0; k < w->shards[i].n; k++)
+		{
+			const FakeRecord *r = &w->shards[i].records[k];
+			double		d = vec_distance(VEC_L2, query, r->vector, DIM);
+			size_t		j = t.n++;
+
+			for (; j > 0 && (t.distances[j - 1] > d ||
+							 (t.distances[j - 1] == d &&
+							  bytes_compare(bytes_of(t.records[j - 1].id, t.records[j - 1].id_len),
+											bytes_of(r->id, r->id_len)) > 0)); j--)
+			{
+				t.distances[j] = t.distances[j - 1];
+				t.records[j] = t.records[j - 1];
+			}
+			t.distances[j] = d;
+			t.records[j] = *r;
+		}
+	return t;
+}
+
+static inline void
+truth_free(Truth *t)
+{
+	free(t->distances);
+	free(t->records);
+}
+
+/* The next n hits are those of the truth from *at; n = 0: to the very end. */
+static inline void
+assert_hits(ClientScan *scan, const Truth *t, size_t *at, size_t n)
+{
+	VtError		err = {0};
+	ClientHit	hit;
+	bool		found;
+
+	for (size_t i = 0; n == 0 || i < n; i++)
+	{
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+		if (!found)
+			break;
+		assert_true(*at < t->n);
+		assert_true(hit.distance == t->distances[*at]);
+		assert_true(bytes_equal(hit.id, bytes_of(t->records[*at].id, t->records[*at].id_len)));
+		assert_false(hit.late);
+		(*at)++;
+	}
+	if (n == 0)
+	{
+		assert_int_equal(*at, t->n);
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+		assert_false(found);
+	}
+}
+
+/* Each of two shards is split; the children are at first and second.  Under the lock. */
+static inline void
+world_split_both(World *w, Fake *first, Fake *second)
+{
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		FakeShard  *from = &w->shards[i];
+		FakeShard  *to = &w->shards[2 + i];
+		uint64_t	middle = from->desc.first + (from->desc.last - from->desc.first) / 3;
+		size_t		kept = 0;
+
+		world_shard(w, 2 + i, 102 + i, middle + 1, from->desc.last);
+		to->home = i ? second : first;
+		to->index = to->desc.base_index = from->index;
+		to->desc.parent = from->desc.shard;
+		to->desc.range_ver = 2;
+		from->desc.last = middle;
+		from->desc.range_ver = 2;
+		for (size_t k = 0; k < from->n; k++)
+		{
+			FakeRecord	r = from->records[k];
+			Bytes		id = bytes_of(r.id, r.id_len);
+
+			if (wire_place(&from->desc, id) <= middle)
+				from->records[kept++] = r;
+			else
+				shard_put(to, id, (const uint8_t *) r.vector, false);
+		}
+		from->n = kept;
+	}
+	w->nshards = 4;
+	w->route_version = 2;
+}
+
+#endif							/* TEST_FAKE_TRUTH_H */
