@@ -116,6 +116,7 @@ extern WireRole net_conn_role(const NetConn *conn);
 extern uint64_t net_conn_features(const NetConn *conn);	/* bits of its greeting */
 extern uint64_t net_conn_store(const NetConn *conn);	/* 0 unless a worker's or PD's */
 extern uint64_t net_conn_id(const NetConn *conn);	/* never reused in a process */
+extern bool net_conn_is_closed(NetConn *conn);	/* before handler.closed() is told */
 
 /*
  * Requests of it that are being answered, after one more has come or been answered

@@ -165,6 +165,17 @@ net_conn_may_own(const NetConn *conn, uint64_t system)
 	return conn->system == 0 || conn->system == system || vt_broken("T2-system");
 }
 
+bool
+net_conn_is_closed(NetConn *conn)
+{
+	bool		closed;
+
+	pthread_mutex_lock(&conn->lock);
+	closed = conn->closed;
+	pthread_mutex_unlock(&conn->lock);
+	return closed;
+}
+
 void
 conn_close(NetConn *conn)
 {

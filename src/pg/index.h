@@ -242,6 +242,16 @@ extern void vtrescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderb
 extern bool vtgettuple(IndexScanDesc scan, ScanDirection direction);
 extern void vtendscan(IndexScanDesc scan);
 
+/*
+ * Start scans of one index that were given their queries and no conditions, together:
+ * one question to a shard for the first batches of all, each of which is to have k rows.
+ * How many were started, from the first one on, at least one (many.c).
+ */
+extern int	vt_scan_together(IndexScanDesc *scans, int n, uint32 k);
+
+/* The distance of the row that came last; NaN where the operator gives that, or NULL. */
+extern double vt_scan_distance(IndexScanDesc scan);
+
 /* Settings (options.c) */
 enum
 {

@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/bufmgr.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -57,6 +58,8 @@ typedef struct VectronScan
 	uint64		returned;
 	uint64		taken;			/* returned, and those that were left out */
 	uint64		skipped;		/* by vectron.strict_order */
+	double		distance;		/* of what was returned last */
+	bool		no_distance;	/* the query has none to anything: any order is right */
 	bool		asks;			/* some mark was not known: to be learned, with */
 	uint64		ticket;
 
@@ -175,7 +178,8 @@ scan_set_query(IndexScanDesc scan, VectronScan *vs)
 	 * A NULL argument, or a zero vector under cosine distance, makes every
 	 * distance NULL or NaN: any order is the right one, so take some vector.
 	 */
-	if (isnull || (vs->meta.metric == VEC_COSINE && vec_norm(vs->query, dim) == 0))
+	vs->no_distance = isnull || (vs->meta.metric == VEC_COSINE && vec_norm(vs->query, dim) == 0);
+	if (vs->no_distance)
 		vs->query[0] = 1;
 	vs->have_query = true;
 }
@@ -242,16 +246,15 @@ scan_is_stale(Relation index)
 			 errhint("Run the query again: it will be planned without the index. REINDEX makes the index live.")));
 }
 
-/* The first call after a rescan: ask the cluster. */
-static void
-scan_start(IndexScanDesc scan, VectronScan *vs)
+/*
+ * What is to be asked, but for the batch; search borrows from vs.  False: nothing, there
+ * is nothing to be found.
+ */
+static bool
+scan_prepare(IndexScanDesc scan, VectronScan *vs, ClientSearch *search)
 {
 	Relation	index = scan->indexRelation;
 	Conditions	conditions;
-	ClientSearch search;
-	ClientMarks marks = {0};
-	VtError		err = {0};
-	VtStatus	status;
 
 	if (!IsMVCCSnapshot(scan->xs_snapshot))
 		ereport(ERROR,
@@ -272,20 +275,45 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	conditions_of(index, scan->keyData, scan->numberOfKeys, &conditions);
 	vs->recheck = conditions.recheck;
 	if (vs->meta.state == VECTRON_EMPTY || conditions.nothing)
-		return;
+		return false;
 	if (vs->meta.state == VECTRON_STALE || !meta_ensure_live(index, &vs->meta))
 		scan_is_stale(index);
 
-	memset(&search, 0, sizeof(search));
-	search.generation = vs->meta.generation;
-	search.owner = vs->meta.owner;
-	search.query = vs->query;
-	search.dim = vs->meta.dim;
-	search.batch = first_batch(&vs->meta.generation);
-	search.ef = vectron_recall_target > 0 ? WIRE_EF_RECALL | (uint32) rint(vectron_recall_target * 10000) :
+	memset(search, 0, sizeof(*search));
+	search->generation = vs->meta.generation;
+	search->owner = vs->meta.owner;
+	search->query = vs->query;
+	search->dim = vs->meta.dim;
+	search->ef = vectron_recall_target > 0 ? WIRE_EF_RECALL | (uint32) rint(vectron_recall_target * 10000) :
 		(uint32) names_ef_search();
-	search.consistency = WIRE_LINEARIZABLE;
-	search.filter = conditions.filter;
+	search->consistency = WIRE_LINEARIZABLE;
+	search->filter = conditions.filter;
+	return true;
+}
+
+/* The cluster was asked, or could not be. */
+static void
+scan_asked(Relation index, VectronScan *vs, const ClientSearch *search, VtStatus status, const VtError *err)
+{
+	if (cluster_refused(status))
+		meta_set_stale(index, &vs->meta.generation, vt_error_words(err));
+	cluster_check(status, err, "could not search", index);
+	scan_count(SCAN_STARTED, 1);
+	scan_count(SCAN_ASKED, vs->asks || search->consistency == WIRE_LINEARIZABLE);
+}
+
+/* The first call after a rescan: ask the cluster. */
+static void
+scan_start(IndexScanDesc scan, VectronScan *vs)
+{
+	ClientSearch search;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (!scan_prepare(scan, vs, &search))
+		return;
+	search.batch = first_batch(&vs->meta.generation);
 	status = scan_recall(vs, &search, &marks, &err);
 	if (status == VT_OK)
 		status = client_scan_open(cluster_client(), &search, cluster_deadline(vectron_read_timeout),
@@ -293,13 +321,75 @@ scan_start(IndexScanDesc scan, VectronScan *vs)
 	if (status != VT_OK)
 		vs->scan = NULL;
 	vs->epoch = cluster_epoch();
-	if (cluster_refused(status))
-		meta_set_stale(index, &vs->meta.generation, vt_error_words(&err));
-	cluster_check(status, &err, "could not search", index);
+	scan_asked(scan->indexRelation, vs, &search, status, &err);
 	if (marks.items)
 		pfree(marks.items);
-	scan_count(SCAN_STARTED, 1);
-	scan_count(SCAN_ASKED, vs->asks || search.consistency == WIRE_LINEARIZABLE);
+}
+
+/* As scan_start(), of those that are opened together. */
+int
+vt_scan_together(IndexScanDesc *scans, int n, uint32 k)
+{
+	Relation	index = scans[0]->indexRelation;
+	VectronScan *first = (VectronScan *) scans[0]->opaque;
+	ClientScan *opened[WIRE_QUERIES_MAX];
+	ClientSearch search;
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	VtStatus	status;
+	uint32_t	nopened = 0;
+	float	   *queries;
+
+	Assert(n >= 1 && n <= WIRE_QUERIES_MAX);
+	if (!scan_prepare(scans[0], first, &search))
+		return 1;
+	queries = palloc(sizeof(float) * search.dim * n);
+	for (int i = 0; i < n; i++)
+	{
+		VectronScan *vs = (VectronScan *) scans[i]->opaque;
+
+		vs->meta = first->meta;
+		if (i > 0)
+			scan_set_query(scans[i], vs);
+		memcpy(queries + (size_t) i * search.dim, vs->query, sizeof(float) * search.dim);
+	}
+	search.query = queries;
+	search.batch = k < WIRE_SEARCH_K_MAX - FIRST_BATCH_SPARE ? k + FIRST_BATCH_SPARE : WIRE_SEARCH_K_MAX;
+	status = scan_recall(first, &search, &marks, &err);
+	if (status == VT_OK)
+		status = client_scan_open_many(cluster_client(), &search, n, cluster_deadline(vectron_read_timeout),
+									   opened, &nopened, &err);
+	for (uint32_t i = 0; i < nopened; i++)
+	{
+		VectronScan *vs = (VectronScan *) scans[i]->opaque;
+
+		vs->scan = opened[i];
+		vs->epoch = cluster_epoch();
+		vs->started = true;
+		vs->blocks = first->blocks;
+		vs->asks = first->asks;
+		vs->ticket = first->ticket;
+	}
+	if (status != VT_OK)
+		scan_asked(index, first, &search, status, &err);
+	for (uint32_t i = 0; i < nopened; i++)
+	{
+		if (i > 0)
+			pgstat_count_index_scan(index);
+		scan_asked(index, (VectronScan *) scans[i]->opaque, &search, VT_OK, &err);
+	}
+	pfree(queries);
+	if (marks.items)
+		pfree(marks.items);
+	return (int) nopened;
+}
+
+double
+vt_scan_distance(IndexScanDesc scan)
+{
+	const VectronScan *vs = (const VectronScan *) scan->opaque;
+
+	return vs->no_distance ? get_float8_nan() : vs->distance;
 }
 
 /*
@@ -450,6 +540,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 			scan_verify(scan, vs, &scan->xs_heaptid, hit.distance);
 		scan->xs_recheck = vs->recheck;
 		scan->xs_recheckorderby = false;
+		vs->distance = hit.distance;
 		vs->returned++;
 		return true;
 	}

@@ -155,7 +155,12 @@ many_begin(Request *request, const WireSearch *search, Predicate *predicate, Lea
 	request->many = many;
 	request->then = serve_one;
 	request->out = NULL;
-	pool_put(request->worker, request);
+
+	/* If that comes later, it meets the lease. */
+	if (net_conn_is_closed(request->conn))
+		request_free(request);
+	else
+		pool_put(request->worker, request);
 }
 
 void
