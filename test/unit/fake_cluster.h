@@ -12,7 +12,7 @@
 #ifndef FAKE_CLUSTER_H
 #define FAKE_CLUSTER_H
 
-#include "fake_world.h"
+#include "fake_answers.h"
 
 /* -- The thread ------------------------------------------------------------ */
 
