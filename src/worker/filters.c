@@ -5,15 +5,16 @@
  *
  * A set (HnswSet) is made by evaluating the predicate over the columns of all slots.
  * It is a guard: no slot that was published before it is closed is used again while
- * it is open.  Its members never change.  What is published later is asked about at
- * once, by whoever publishes it, and noted with each open set whose predicate it
- * passes, before it is published, and before what it supersedes dies.  All under
- * map_lock.
+ * it is open.  Its members never change.  What is published while sets are open is
+ * written into a journal, before it is published, and before what it supersedes dies.
+ * Each set has a place in the journal up to which its predicate was asked; those that
+ * passed are its late slots.  Whoever searches asks about the rest, so a put costs the same
+ * however many sets there are, and a predicate that never comes again nothing.  All under map_lock.
  *
- * Why a search misses nothing.  It looks at the members of the set first, then takes,
- * under map_lock, those of the late slots that live at that moment, t.  Take a record
- * that passes at t, in a slot S.  S was published after the set was opened: then it was
- * noted, and is taken, since it lives.  Or before: its attributes were there
+ * Why a search misses nothing.  It looks at the members of the set first, then goes on to the
+ * end of the journal and takes, under map_lock, those of the late slots that live at that moment, t.  Take a record
+ * that passes at t, in a slot S.  S was published after the set was opened: then it is
+ * in the journal, and is taken, since it lives.  Its attributes are still there, by the guard.  Or before: its attributes were there
  * when they were evaluated, it has lived until t, and so it is a member that lived
  * while the members were looked at.  Whatever was acknowledged before the search
  * began, and is in force at t, is one of these; what supersedes it between is the
@@ -21,15 +22,15 @@
  *
  * Why nothing is wrong.  A slot that was being written while columns were evaluated may
  * have got a bit by accident.  If it was published before the set was used, that was
- * after the set was opened: while a set is being made all slots that are published are
- * noted, whether they pass or not, and are taken out of it at the end.
+ * after the set was opened: all that was published while a set was being made is taken
+ * out of it at the end.
  *
  * A set costs memory, holds back slots, and becomes slower with what came late.  So it
  * is made anew when LATE_MAX of these live or CHANGES_MAX records have come and gone, or after AGE_US; and closed,
  * even if nobody asks for it again, when that much has changed, by whoever changes it.
  * Sets are kept as long as what they take together is less than a share of the records'
- * memory, the least recently used going first; and no more than SETS_MAX, since each is
- * asked about every record that is put.  Those that are made at about the same time share
+ * memory, the least recently used going first; and no more than SETS_MAX, which are looked
+ * through to find one.  Those that are made at about the same time share
  * a guard, or searches would step over hundreds.
  *
  *-------------------------------------------------------------------------
@@ -49,6 +50,8 @@
 #define IDLE_US (10 * INT64_C(1000000))
 #define TRIM_US (1 * INT64_C(1000000))
 #define SETS_MAX 256
+#define JOURNAL_FIRST 1024
+#define ASK_SLICE 1024			/* slots asked about under one lock */
 #define GUARD_US (2 * INT64_C(1000000)) /* sets that are made within so long share a guard */
 #define BYTES_LEAST ((size_t) 8 << 20)
 #define BYTES_SHARE 16			/* of the records' memory, one part in so many */
@@ -69,8 +72,8 @@ struct FilterSet
 	size_t		bytes;			/* it may come to take */
 	size_t		own_bytes;		/* of them, counted with the records */
 
-	/* Slots that came late; while the set is made all that were published */
-	uint32_t   *late;
+	atomic_ullong asked;		/* the journal up to here */
+	uint32_t   *late;			/* of that, what passes */
 	atomic_uint nlate;
 	uint32_t	late_room;
 };
@@ -80,6 +83,14 @@ struct Filters
 {
 	FilterSet  *open;
 	uint64_t	changes;		/* records that came, went or moved */
+	uint64_t	worn_at;		/* some set is worn when there are more changes than this, or sooner: look */
+
+	/* The journal: slots by number, from `first` on, that some set has not asked about */
+	uint32_t   *journal;
+	uint64_t	journal_first;
+	atomic_ullong journal_end;
+	size_t		journal_room;
+
 	size_t		bytes;			/* of those that may be found */
 	uint32_t	nfound;
 	FilterFigures figures;
@@ -89,7 +100,61 @@ struct Filters
 Filters *
 filters_new(void)
 {
-	return vt_alloc0(sizeof(Filters));
+	Filters    *filters = vt_alloc0(sizeof(Filters));
+
+	filters->worn_at = UINT64_MAX;
+	return filters;
+}
+
+/* -- The journal ----------------------------------------------------------- */
+
+static void
+journal_resize(Records *records, size_t room)
+{
+	Filters    *filters = records->filters;
+	long long	grows = ((long long) room - (long long) filters->journal_room) * (long long) sizeof(uint32_t);
+
+	if (room == 0)
+	{
+		free(filters->journal);
+		filters->journal = NULL;
+	}
+	else
+		filters->journal = vt_realloc(filters->journal, sizeof(uint32_t) * room);
+	filters->journal_room = room;
+	atomic_fetch_add(&records->own_bytes, grows);
+}
+
+/* Forget what all sets have asked about; there is room for more afterwards. */
+static void
+journal_make_room(Records *records)
+{
+	Filters    *filters = records->filters;
+	uint64_t	end = atomic_load(&filters->journal_end);
+	uint64_t	first = end;
+	size_t		left;
+
+	for (FilterSet *f = filters->open; f; f = f->next)
+		if (atomic_load(&f->asked) < first)
+			first = atomic_load(&f->asked);
+	left = (size_t) (end - first);
+	if (left > 0)
+		memmove(filters->journal, filters->journal + (first - filters->journal_first), sizeof(uint32_t) * left);
+	filters->journal_first = first;
+	if (filters->journal_room == 0 || left > filters->journal_room / 2)
+		journal_resize(records, filters->journal_room ? 2 * filters->journal_room : JOURNAL_FIRST);
+}
+
+static void
+journal_add(Records *records, uint32_t slot)
+{
+	Filters    *filters = records->filters;
+	uint64_t	end = atomic_load_explicit(&filters->journal_end, memory_order_relaxed);
+
+	if (end - filters->journal_first == filters->journal_room)
+		journal_make_room(records);
+	filters->journal[end - filters->journal_first] = slot;
+	atomic_store_explicit(&filters->journal_end, end + 1, memory_order_release);
 }
 
 /* -- Sets ------------------------------------------------------------------ */
@@ -104,6 +169,11 @@ close_set(Records *records, FilterSet *filter)
 		p = &(*p)->next;
 	*p = filter->next;
 	atomic_fetch_sub(&records->own_bytes, (long long) filter->own_bytes);
+	if (records->filters->open == NULL)
+	{
+		records->filters->journal_first = atomic_load(&records->filters->journal_end);
+		journal_resize(records, 0);
+	}
 	hnsw_set_close(filter->set);
 	predicate_free(filter->predicate);
 	free(filter->late);
@@ -118,6 +188,17 @@ hide_set(Records *records, FilterSet *filter)
 	records->filters->nfound--;
 	records->filters->bytes -= filter->bytes;
 	if (filter->users == 0)
+		close_set(records, filter);
+}
+
+/* One user less, and if so wanted no further ones. */
+static void
+give(Records *records, FilterSet *filter, bool hide)
+{
+	filter->users--;
+	if (filter->found && hide)
+		hide_set(records, filter);
+	else if (filter->users == 0 && !filter->found)
 		close_set(records, filter);
 }
 
@@ -186,6 +267,45 @@ note(FilterSet *filter, uint32_t slot)
 	atomic_store_explicit(&filter->nlate, n + 1, memory_order_release);
 }
 
+/*
+ * Ask about the next of the journal; false: that was all.  A set that has just been made
+ * takes what was published meanwhile out of its members.  Under map_lock.
+ */
+static bool
+ask_some(Records *records, FilterSet *filter)
+{
+	Filters    *filters = records->filters;
+	uint64_t	at = atomic_load(&filter->asked);
+	uint64_t	end = atomic_load(&filters->journal_end);
+	uint64_t	until = end - at < ASK_SLICE ? end : at + ASK_SLICE;
+
+	filters->figures.asked += until - at;
+	for (; at < until; at++)
+	{
+		uint32_t	slot = filters->journal[at - filters->journal_first];
+		WireAttributes attributes;
+
+		if (filter->making)
+			hnsw_set_remove(filter->set, slot);
+		columns_read(records->columns, slot, &attributes);
+		if (predicate_passes(filter->predicate, &attributes))
+			note(filter, slot);
+	}
+	atomic_store_explicit(&filter->asked, at, memory_order_release);
+	return at < end;
+}
+
+/* The whole journal, for a set that somebody uses.  Under map_lock, which others get in between. */
+static void
+ask_all(Records *records, FilterSet *filter)
+{
+	while (ask_some(records, filter))
+	{
+		pthread_mutex_unlock(&records->map_lock);
+		pthread_mutex_lock(&records->map_lock);
+	}
+}
+
 void
 filters_close(Records *records)
 {
@@ -241,7 +361,7 @@ find_guard(const Filters *filters, int64_t now)
 	return filter;
 }
 
-/* Open: from now on whatever is published is noted.  Under map_lock. */
+/* Open: from now on whatever is published is in the journal.  Under map_lock. */
 static FilterSet *
 open_set(Records *records, Predicate *predicate, uint64_t hash, int64_t now)
 {
@@ -256,6 +376,7 @@ open_set(Records *records, Predicate *predicate, uint64_t hash, int64_t now)
 	filter->users = 1;
 	filter->making = true;
 	filter->changes = filters->changes;
+	atomic_init(&filter->asked, atomic_load(&filters->journal_end));
 	filter->made_us = filter->used_us = now;
 	filter->own_bytes = sizeof(FilterSet) + 3 * predicate_bytes(predicate).len;
 	atomic_fetch_add(&records->own_bytes, (long long) filter->own_bytes);
@@ -270,19 +391,8 @@ static void
 finish_set(Records *records, FilterSet *filter)
 {
 	Filters    *filters = records->filters;
-	uint32_t	all = atomic_load(&filter->nlate);
-	uint32_t	n = 0;
 
-	for (uint32_t i = 0; i < all; i++)
-	{
-		WireAttributes attributes;
-
-		hnsw_set_remove(filter->set, filter->late[i]);
-		columns_read(records->columns, filter->late[i], &attributes);
-		if (predicate_passes(filter->predicate, &attributes))
-			filter->late[n++] = filter->late[i];
-	}
-	atomic_store(&filter->nlate, n);
+	ask_all(records, filter);
 	filter->making = false;
 	filter->bytes = filter->own_bytes + hnsw_set_bytes(filter->set);
 
@@ -290,6 +400,8 @@ finish_set(Records *records, FilterSet *filter)
 	if (find_set(filters, filter->predicate, filter->hash))
 		return;
 	filter->found = true;
+	if (filters->worn_at > filter->changes + CHANGES_MAX)
+		filters->worn_at = filter->changes + CHANGES_MAX;
 	filters->nfound++;
 	filters->bytes += filter->bytes;
 	make_room(records, filter);
@@ -309,14 +421,19 @@ filters_take(Records *records, Predicate *predicate, bool (*stop) (void *arg), v
 
 	pthread_mutex_lock(&records->map_lock);
 	filter = find_set(filters, predicate, hash);
-	if (filter && (is_worn(filters, filter) || now - filter->made_us > AGE_US))
-	{
-		hide_set(records, filter);
-		filter = NULL;
-	}
 	if (filter)
 	{
 		filter->users++;
+		if (now - filter->made_us <= AGE_US)
+			ask_all(records, filter);
+		if (is_worn(filters, filter) || now - filter->made_us > AGE_US)
+		{
+			give(records, filter, true);
+			filter = NULL;
+		}
+	}
+	if (filter)
+	{
 		filter->used_us = now;
 		filters->figures.found++;
 		to_front(filters, filter);
@@ -351,8 +468,7 @@ void
 filters_give(Records *records, FilterSet *filter)
 {
 	pthread_mutex_lock(&records->map_lock);
-	if (--filter->users == 0 && !filter->found)
-		close_set(records, filter);
+	give(records, filter, false);
 	pthread_mutex_unlock(&records->map_lock);
 }
 
@@ -365,17 +481,21 @@ filter_set(const FilterSet *filter)
 uint32_t *
 filter_late(Records *records, FilterSet *filter, uint32_t *n)
 {
+	Filters    *filters = records->filters;
 	uint32_t   *out;
 	uint32_t	all;
 
 	/*
-	 * Who saw a member dead sees what superseded it here: it was noted before.  The
+	 * Who saw a member dead sees what superseded it here: it is in the journal since before.  The
 	 * same goes for what was acknowledged before the search began.
 	 */
 	*n = 0;
-	if (atomic_load_explicit(&filter->nlate, memory_order_acquire) == 0 || vt_broken("S5-late"))
+	if ((atomic_load_explicit(&filters->journal_end, memory_order_acquire) ==
+		 atomic_load_explicit(&filter->asked, memory_order_acquire) &&
+		 atomic_load_explicit(&filter->nlate, memory_order_acquire) == 0) || vt_broken("S5-late"))
 		return NULL;
 	pthread_mutex_lock(&records->map_lock);
+	ask_all(records, filter);
 	all = atomic_load(&filter->nlate);
 	for (uint32_t i = 0; i < all; i++)
 		if (hnsw_live(records->graph, filter->late[i]))
@@ -396,12 +516,16 @@ look(Records *records, int64_t now)
 {
 	Filters    *filters = records->filters;
 
+	filters->worn_at = UINT64_MAX;
 	for (FilterSet *f = filters->open, *next; f; f = next)
 	{
 		next = f->next;
-		if (f->found && (is_worn(filters, f) ||
-						 (now && (now - f->made_us > AGE_US || now - f->used_us > IDLE_US))))
+		if (!f->found)
+			continue;
+		if (is_worn(filters, f) || (now && (now - f->made_us > AGE_US || now - f->used_us > IDLE_US)))
 			hide_set(records, f);
+		else if (filters->worn_at > f->changes + CHANGES_MAX)
+			filters->worn_at = f->changes + CHANGES_MAX;
 	}
 }
 
@@ -420,17 +544,16 @@ filters_trim(Records *records)
 }
 
 void
-filters_note(Records *records, uint32_t slot, const WireAttributes *attributes)
+filters_note(Records *records, uint32_t slot)
 {
 	Filters    *filters = records->filters;
 
 	if (!filters)
 		return;
-	filters->changes++;
-	for (FilterSet *f = filters->open; f; f = f->next)
-		if (f->making || predicate_passes(f->predicate, attributes))
-			note(f, slot);
-	look(records, 0);
+	if (filters->open)
+		journal_add(records, slot);
+	if (++filters->changes > filters->worn_at)
+		look(records, 0);
 }
 
 void
@@ -439,7 +562,8 @@ filters_died(Records *records, uint64_t n)
 	if (!records->filters)
 		return;
 	records->filters->changes += n;
-	look(records, 0);
+	if (records->filters->changes > records->filters->worn_at)
+		look(records, 0);
 }
 
 FilterFigures
@@ -450,6 +574,7 @@ filters_figures(Records *records)
 	pthread_mutex_lock(&records->map_lock);
 	figures = records->filters->figures;
 	figures.sets = records->filters->nfound;
+	figures.journal = records->filters->journal_room;
 	pthread_mutex_unlock(&records->map_lock);
 	return figures;
 }

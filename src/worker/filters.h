@@ -46,8 +46,8 @@ extern void filters_trim(struct Records *records);
 
 /* -- Changing records: within their map_lock --------------------------------- */
 
-/* A slot is about to be published, with these attributes. */
-extern void filters_note(struct Records *records, uint32_t slot, const WireAttributes *attributes);
+/* A slot is about to be published; its attributes are in the columns. */
+extern void filters_note(struct Records *records, uint32_t slot);
 
 /* So many have died. */
 extern void filters_died(struct Records *records, uint64_t n);
@@ -59,6 +59,8 @@ typedef struct FilterFigures
 	uint32_t	sets;			/* that the next search may find */
 	uint64_t	made;
 	uint64_t	found;
+	uint64_t	asked;			/* late slots that a predicate was asked about */
+	uint64_t	journal;		/* slots there is room for */
 } FilterFigures;
 
 extern FilterFigures filters_figures(struct Records *records);

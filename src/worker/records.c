@@ -249,21 +249,21 @@ records_read_vector(Records *records, const uint8_t *vector)
 }
 
 void
-records_take_attributes(Records *records, uint32_t slot, Bytes encoded, WireAttributes *out)
+records_take_attributes(Records *records, uint32_t slot, Bytes encoded)
 {
-	VtStatus	status = wire_attributes_get(encoded, records->opt.attributes, out);
+	WireAttributes attributes;
+	VtStatus	status = wire_attributes_get(encoded, records->opt.attributes, &attributes);
 
 	/* Apply has looked at them (shard_attributes_fit), and so has whoever reads rows. */
 	Assert(status == VT_OK);
 	(void) status;
 	if (records->columns)
-		columns_write(records->columns, slot, out);
+		columns_write(records->columns, slot, &attributes);
 }
 
 VtStatus
 records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes, VtError *err)
 {
-	WireAttributes taken;
 	uint32_t	slot;
 	uint32_t	place;
 	uint32_t	old;
@@ -277,7 +277,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	pthread_mutex_unlock(&records->map_lock);
 	head = records_head_fill(records, slot, id);
 	(void) records_read_vector(records, vector);
-	records_take_attributes(records, slot, attributes, &taken);
+	records_take_attributes(records, slot, attributes);
 
 	/*
 	 * A search meets the old version or the new one in the graph, never both
@@ -290,7 +290,7 @@ records_put(Records *records, Bytes id, uint64_t version, const uint8_t *vector,
 	if (records->map[place] == NONE)
 		records->map_used++;
 	atomic_store_explicit(&head->version, version, memory_order_release);
-	filters_note(records, slot, &taken);
+	filters_note(records, slot);
 	if (old == NONE || vt_broken("S5-supersede"))
 		hnsw_add(records->graph, slot, label_of(id), records->vector);
 	else
@@ -394,7 +394,7 @@ on_move(void *arg, uint32_t from, uint32_t to)
 		/* Counted first: who sees the version in its new place sees that it was moved. */
 		atomic_fetch_add(&records->moves, 1);
 		atomic_store_explicit(&head->version, atomic_load(&old->version), memory_order_release);
-		filters_note(records, to, &attributes);
+		filters_note(records, to);
 		hnsw_move(records->graph, from, to);
 		atomic_store_explicit(&old->version, 0, memory_order_release);
 		records->map[place] = to;

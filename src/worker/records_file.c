@@ -132,7 +132,6 @@ take_claim(Records *records, uint32_t slot, const float *vector)
 bool
 records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vector, Bytes attributes)
 {
-	WireAttributes taken;
 	uint32_t	place;
 	uint32_t	slot;
 
@@ -146,7 +145,7 @@ records_claim(Records *records, Bytes id, uint64_t version, const uint8_t *vecto
 		give_up_claim(records, slot, place);
 		return false;
 	}
-	records_take_attributes(records, slot, attributes, &taken);
+	records_take_attributes(records, slot, attributes);
 	take_claim(records, slot, records_read_vector(records, vector));
 	return true;
 }

@@ -119,6 +119,6 @@ extern Head *records_head_fill(Records *records, uint32_t slot, Bytes id);
 extern const float *records_read_vector(Records *records, const uint8_t *vector);
 
 /* Decode a record's attributes and keep them with its slot, which is not published yet. */
-extern void records_take_attributes(Records *records, uint32_t slot, Bytes encoded, WireAttributes *out);
+extern void records_take_attributes(Records *records, uint32_t slot, Bytes encoded);
 
 #endif							/* WORKER_RECORDS_INSIDE_H */

@@ -11,6 +11,7 @@
  *		--threads N			that link (2)
  *		--keep DIR			a folder for the graph, so that it is built once
  *		--pages N			instead: searches that read 1 to N pages of ten rows; without attributes
+ *		--puts N			instead: what N puts take while there are sets of no, of some and of many predicates
  *		--only 1			codes alone
  *
  * Records in memory and their scans (src/worker), without a socket, a log or a disk.
@@ -56,6 +57,7 @@ typedef struct Bench
 	uint32_t	classes;
 	const char *keep;
 	uint32_t	most_pages;		/* 0: predicates are tried */
+	uint32_t	puts;
 	bool		only;			/* codes alone */
 	double		grown;			/* by what the process has grown, a record */
 } Bench;
@@ -352,10 +354,52 @@ read_pages(const Bench *b, uint32_t pages)
 	free(truth);
 }
 
+/* Rows put once more, while there are sets of so many predicates that nobody asks for meanwhile. */
+static void
+put_beside(const Bench *b, uint32_t sets)
+{
+	const Set  *set = b->set;
+	double		us[ROUNDS_MAX];
+	Buf			attributes = {0};
+	VtError		err = {0};
+	uint64_t	version = set->n;
+
+	for (uint32_t round = 0; round < b->rounds; round++)
+	{
+		double		begin;
+
+		for (uint32_t i = 0; i < sets; i++)
+		{
+			Predicate  *predicate = between(0, -1 - (int64_t) i, RANGE / 100);
+
+			filters_give(b->records, filters_take(b->records, predicate, NULL, NULL));
+			predicate_free(predicate);
+		}
+		begin = thread_us();
+		for (uint32_t row = 0; row < b->puts && row < set->n; row++)
+		{
+			uint8_t		tid[WIRE_TID_SIZE];
+
+			wire_tid_put(tid, row, 1);
+			attributes_put(set, row, &attributes);
+			if (records_put(b->records, bytes_of(tid, sizeof(tid)), ++version,
+							(const uint8_t *) (set->base + (size_t) row * set->dim), buf_bytes(&attributes), &err) != VT_OK)
+				die(&err);
+		}
+		us[round] = (thread_us() - begin) / b->puts;
+		while (hnsw_link_next(records_graph(b->records)) || hnsw_repair(records_graph(b->records), 100000, true))
+			;
+	}
+	printf("| %u | %.2f |\n", sets, median(us, b->rounds));
+	fflush(stdout);
+	buf_free(&attributes);
+}
+
 int
 main(int argc, char **argv)
 {
 	static const uint32_t pages[] = {1, 2, 3, 5, 10, 30, 100, 300};
+	static const uint32_t sets[] = {0, 16, 256};
 	static const double shares[] = {0.5, 0.1, 0.05, 0.01, 0.001};
 	Bench		b = {.ef = 80, .rounds = 5, .threads = 2};
 	const char *folder = NULL;
@@ -381,6 +425,8 @@ main(int argc, char **argv)
 			b.threads = number;
 		else if (strcmp(argv[i], "--pages") == 0)
 			b.most_pages = number;
+		else if (strcmp(argv[i], "--puts") == 0)
+			b.puts = number;
 		else if (strcmp(argv[i], "--only") == 0)
 			b.only = number != 0;
 		else
@@ -388,7 +434,7 @@ main(int argc, char **argv)
 	}
 	if (!folder || b.rounds < 1 || b.rounds > ROUNDS_MAX || b.threads < 1 || b.threads > 64 || (b.set = set_read(folder, limit, 0)) == NULL)
 	{
-		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N] [--only 1]\n");
+		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N] [--puts N] [--only 1]\n");
 		return 2;
 	}
 	for (uint32_t i = 0; b.set->classes && i < b.set->n; i++)
@@ -400,9 +446,13 @@ main(int argc, char **argv)
 		printf("| pages | recall | late %% | distances | us |\n|---|---|---|---|---|\n");
 	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]) && pages[i] <= b.most_pages; i++)
 		read_pages(&b, pages[i]);
-	if (!b.most_pages)
+	if (b.puts)
+		printf("| predicates | us a put |\n|---|---|\n");
+	for (size_t i = 0; b.puts && i < sizeof(sets) / sizeof(sets[0]); i++)
+		put_beside(&b, sets[i]);
+	if (!b.most_pages && !b.puts)
 		printf("| rows | pass | recall | free QPS | QPS | of free | columns ms | make ms | then us |\n|---|---|---|---|---|---|---|---|---|\n");
-	for (size_t i = 0; !b.most_pages && i < sizeof(shares) / sizeof(shares[0]); i++)
+	for (size_t i = 0; !b.most_pages && !b.puts && i < sizeof(shares) / sizeof(shares[0]); i++)
 		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
 			line(&b, attribute, shares[i]);
 	most = (b.only ? 0.25 : 1.25) * sizeof(float) * b.set->dim + OWN_BYTES + (b.most_pages ? 0 : sizeof(kinds) * sizeof(int64_t));
