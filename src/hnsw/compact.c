@@ -30,7 +30,7 @@
 #define SPARE_LEAST 1024
 
 /* What stays free, one of so many: slots that are wanted soon. */
-#define ROOM_SHARE 16
+#define ROOM_SHARE 32
 
 /* No time to shrink while more than these wait to be linked: it grows. */
 #define WAITING_MOST 256

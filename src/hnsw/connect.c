@@ -317,11 +317,11 @@ link_again(Hnsw *h, Ctx *ctx, uint32_t slot)
  * land anywhere on that, and what only links above it lead to it seldom finds.
  */
 static void
-follow(Hnsw *h, Connect *c, uint32_t steps)
+follow(Hnsw *h, Connect *c, uint64_t looks)
 {
 	uint32_t	list[2 * HNSW_MAX_M];
 
-	for (; c->at < c->n && steps > 0; c->at++, steps--)
+	for (; c->at < c->n && looks > 0; c->at++, looks--)
 	{
 		uint32_t	len;
 
@@ -341,24 +341,28 @@ is_judged(const Hnsw *h, const Connect *c, uint32_t slot)
 		atomic_load_explicit(&graph_meta(h, slot)->state, memory_order_acquire) == SLOT_LINKED;
 }
 
-static void
+/* False: there was nothing to do but to look. */
+static bool
 judge(Hnsw *h, Connect *c, Ctx *ctx, uint32_t slot)
 {
 	bool		reached = has_bit(c->reached, slot);
 
 	if (!is_judged(h, c, slot))
-		return;
+		return false;
 	if (!reached)
 		tidy(h, c, slot);
-	if ((reached && !is_lonely(h, slot)) || !link_again(h, ctx, slot))
+	if (reached && !is_lonely(h, slot))
+		return false;
+	if (!link_again(h, ctx, slot))
 	{
 		c->left |= !reached;
-		return;
+		return true;
 	}
 	/* It leads to others that no walk came to, perhaps. */
 	come_to(c, slot);
-	follow(h, c, UINT32_MAX);
+	follow(h, c, UINT64_MAX);
 	atomic_fetch_add_explicit(&h->repaired, 1, memory_order_relaxed);
+	return true;
 }
 
 /* What the pass that is over has found. */
@@ -379,12 +383,17 @@ connect_some(Hnsw *h, Ctx *ctx, uint32_t steps)
 {
 	Connect    *c = h->connect;
 	uint64_t	begin = walk_clock_ns();
+	uint64_t	looks = (uint64_t) steps * LOOKS_A_STEP;
 
 	if (c->at < c->n)
-		follow(h, c, steps);
+		follow(h, c, looks);
 	else
-		for (; steps > 0 && c->slot < c->used; c->slot++, steps--)
-			judge(h, c, ctx, c->slot);
+		for (; looks > 0 && c->slot < c->used; c->slot++)
+		{
+			looks--;
+			if (judge(h, c, ctx, c->slot))
+				looks -= looks < LOOKS_A_STEP ? looks : LOOKS_A_STEP;
+		}
 	c->took += walk_clock_ns() - begin;
 	if (c->at < c->n || c->slot < c->used)
 		return true;

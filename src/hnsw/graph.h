@@ -516,6 +516,9 @@ extern uint64_t epoch_next(Hnsw *h);
 extern uint64_t epoch_oldest(Hnsw *h);
 extern void epoch_destroy(Hnsw *h);
 
+/* Nodes that are looked at and left as they are, for each that is mended: a step of hnsw_repair(). */
+#define LOOKS_A_STEP 8
+
 /* -- compact.c, under repair_lock ------------------------------------------ */
 
 /* Begin; false: not worth it. */
@@ -538,7 +541,7 @@ extern void compact_end(Hnsw *h);
 /* Begin a pass; false: none is due. */
 extern bool connect_begin(Hnsw *h);
 
-/* Go on with it, at most about `steps` nodes looked at; false: it is done. */
+/* Go on with it, as hnsw_repair() counts steps; false: it is done. */
 extern bool connect_some(Hnsw *h, Ctx *ctx, uint32_t steps);
 extern void connect_end(Hnsw *h);
 

@@ -147,8 +147,8 @@ extern bool hnsw_link_next(Hnsw *h);
 
 /*
  * Repair the graph around dead slots and make them free again, link once more
- * what no walk comes to, and give memory back, of the queue and of slots (HnswOptions.move); at most about `steps` nodes looked at in this
- * call; false: nothing is left to do now.  One thread at a time does it, others
+ * what no walk comes to, and give memory back, of the queue and of slots (HnswOptions.move); at most about `steps` nodes mended in this
+ * call, or eight times as many looked at; false: nothing is left to do now.  One thread at a time does it, others
  * get false.  Begins when the share of dead slots is worth a pass (or any is,
  * with `eager`), or when the graph has grown enough, by a little only after a rest;
  * never necessary for right results, but by and by walks find more.

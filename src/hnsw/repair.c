@@ -13,7 +13,8 @@
  * nothing leads to the batch, and after one more grace its slots are free.
  *
  * A sweep reads the links of every node once, so a pass waits until the dead
- * are worth it.  Where living twins hang behind a dead node, the first of them
+ * are worth it.  What is dead takes memory until its pass is over, so that is soon: to look at a node costs
+ * a hundredth of linking one.  Where living twins hang behind a dead node, the first of them
  * is linked in its place before the sweep.
  *
  * Slots that compaction has moved (compact.c) are part of the next batch: there
@@ -28,8 +29,11 @@
 #include "hnsw/ctx.h"
 
 /* A pass begins when one of so many linked nodes is dead, or many are. */
-#define DEAD_SHARE 20
+#define DEAD_SHARE 100
 #define DEAD_MANY 50000
+
+/* It would end a look for what no walk comes to (connect.c), which has to come to its end now and then: wait until it is one of so many. */
+#define DEAD_URGENT 20
 
 /* Candidates for one list at most. */
 #define POOL_MAX 1024
@@ -49,6 +53,17 @@ set_in_batch(Hnsw *h, uint32_t slot, bool in)
 		h->in_batch[slot >> 3] &= (uint8_t) ~(1 << (slot & 7));
 }
 
+/* Are the dead worth a pass?  Under h->lock. */
+static bool
+is_due(const Hnsw *h)
+{
+	uint64_t	linked = atomic_load(&h->linked);
+
+	if (h->connect || h->connect_due)
+		return (uint64_t) h->died.n * DEAD_URGENT >= linked;
+	return h->died.n >= DEAD_MANY || (uint64_t) h->died.n * DEAD_SHARE >= linked;
+}
+
 /* Take the dead of now as the batch; false: not worth it. */
 static bool
 begin_batch(Hnsw *h, bool eager)
@@ -56,8 +71,7 @@ begin_batch(Hnsw *h, bool eager)
 	bool		begin;
 
 	pthread_mutex_lock(&h->lock);
-	begin = h->died.n > 0 &&
-		(eager || h->died.n >= DEAD_MANY || (uint64_t) h->died.n * DEAD_SHARE >= atomic_load(&h->linked));
+	begin = h->died.n > 0 && (eager || is_due(h));
 	if (begin)
 	{
 		SlotList	empty = h->batch;
@@ -283,7 +297,8 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	return choose;
 }
 
-static void
+/* True: some list of it was chosen anew. */
+static bool
 mend_node(Hnsw *h, Ctx *ctx, uint32_t slot)
 {
 	Meta	   *meta = graph_meta(h, slot);
@@ -297,6 +312,7 @@ mend_node(Hnsw *h, Ctx *ctx, uint32_t slot)
 		atomic_fetch_add_explicit(&h->repaired, 1, memory_order_relaxed);
 	if (atomic_load(&meta->state) == SLOT_LINKED)
 		link_raise(&h->sweep_best, slot, level);
+	return changed;
 }
 
 /* The entry point is not of the batch afterwards.  Under h->lock. */
@@ -337,15 +353,17 @@ static bool
 sweep(Hnsw *h, Ctx *ctx, uint32_t steps)
 {
 	uint32_t	used = atomic_load(&h->used);
+	uint64_t	looks = (uint64_t) steps * LOOKS_A_STEP;
 
-	for (; steps > 0 && h->sweep_at < used; steps--, h->sweep_at++)
+	for (; looks > 0 && h->sweep_at < used; h->sweep_at++)
 	{
 		uint32_t	slot = h->sweep_at;
 		SlotState	state = atomic_load(&graph_meta(h, slot)->state);
 
+		looks--;
 		/* One that is being linked may have old links to the batch's twins. */
-		if ((state == SLOT_LINKED || state == SLOT_ADDED) && !in_batch(h, slot))
-			mend_node(h, ctx, slot);
+		if ((state == SLOT_LINKED || state == SLOT_ADDED) && !in_batch(h, slot) && mend_node(h, ctx, slot))
+			looks -= looks < LOOKS_A_STEP ? looks : LOOKS_A_STEP;
 	}
 	return h->sweep_at >= used;
 }

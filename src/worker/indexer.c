@@ -32,7 +32,7 @@
 
 #define NICE 10
 #define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
-#define MEND_SLICE 512			/* nodes looked at in one go */
+#define MEND_SLICE 2048			/* steps of mending in one go: with them what has died is gone before much more has */
 #define MEND_PAUSE_MS 500		/* look for something to mend, though nobody called */
 
 /* Trials of searches: so much processor time in one go, and so many times that without. */

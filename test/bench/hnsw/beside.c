@@ -26,7 +26,7 @@
 
 /* Inserts between two looks for something to mend, and how far those go: as in a worker. */
 #define LINK_SLICE 32
-#define MEND_SLICE 512
+#define MEND_SLICE 2048
 
 static pthread_mutex_t one_lock = PTHREAD_MUTEX_INITIALIZER;
 
