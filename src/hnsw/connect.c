@@ -107,6 +107,8 @@ cut(Hnsw *h, uint32_t from, int level, uint32_t to)
 			list[kept++] = list[i];
 	for (uint32_t i = 0; i < limit; i++)
 		atomic_store_explicit(&links[i], i < kept ? list[i] : NO_SLOT, memory_order_release);
+	if (level == 0)
+		meta->agreed = 0;
 	graph_unlock_node(meta);
 }
 

@@ -93,6 +93,7 @@ typedef struct Meta
 	atomic_uchar level;
 	atomic_uchar lock;			/* of the links and of the head of the twins */
 	uint8_t		moved;			/* what superseded it is the same in another place; repair_lock */
+	uint16_t	agreed;			/* so many of the first links on the ground were chosen together (link.c); lock */
 } Meta;
 
 /* The queue of slots to link; entries that are done hold NO_SLOT. */
@@ -559,22 +560,30 @@ extern void link_become_node(Hnsw *h, uint32_t slot);
 /* A twin whose node is dead becomes a node; what hangs behind it stays there. */
 extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);
 
-/*
- * Choose up to limit of n candidates as neighbours: nearest first, none that is
- * nearer, by a factor, to a chosen one than to the node itself.  candidates: score and slot,
- * ordered.  Returns how many are in out.
- */
+/* -- choose.c -------------------------------------------------------------- */
+
 typedef struct Candidate
 {
 	float		score;
 	uint32_t	slot;
 } Candidate;
 
-extern uint32_t link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n,
-							uint32_t limit, uint32_t *out);
+/* The nearest first. */
+extern void choose_sort(Candidate *candidates, uint32_t n);
+
+/*
+ * Choose up to limit of n candidates, in that order, as neighbours: nearest first, none that is
+ * nearer, by a factor, to a chosen one than to the node itself.  Returns how many are in out.
+ */
+extern uint32_t choose_links(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n,
+							 uint32_t limit, uint32_t *out);
 
 /* The same from slots in any order, for the node `from`, when `chosen` are in out already and stay. */
-extern uint32_t link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots,
-								 uint32_t n, uint32_t limit, uint32_t *out, uint32_t chosen);
+extern uint32_t choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots,
+							uint32_t n, uint32_t limit, uint32_t *out, uint32_t chosen);
+
+/* What choose_near() would from none, when the first `agreed` slots were chosen for the node together before; n at most 2 HNSW_MAX_M + 1. */
+extern uint32_t choose_again(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots, uint32_t n, uint32_t agreed,
+							 uint32_t limit, uint32_t *out);
 
 #endif							/* HNSW_GRAPH_H */

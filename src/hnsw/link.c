@@ -6,12 +6,8 @@
  * For each level from the node's own downwards: walk with ef_construction
  * candidates, choose neighbours among them, write the node's list, then enter
  * the node into theirs.  A neighbour whose list is full chooses anew among its
- * links and the newcomer, by the same rule: keeping just the nearest would
+ * links and the newcomer, by the same rule (choose.c): keeping just the nearest would
  * cut off clusters.
- *
- * The rule (algorithm 4 of the paper, with Vamana's factor): nearest first, a
- * candidate is taken unless a chosen one is nearer to it than the node is, by a
- * factor.  Without the factor lists stay half empty, and walks take more hops.
  *
  * Several threads link at once.  They do not find each other by walking, so
  * each puts its slot in a place that the others look at, and counts the others
@@ -23,128 +19,6 @@
  *-------------------------------------------------------------------------
  */
 #include "hnsw/walk.h"
-
-/* The factor: of squared distances, and of others. */
-#define NEARER 1.1f
-#define NEARER_L1 1.05f
-
-static int
-compare_candidates(const void *pa, const void *pb)
-{
-	const Candidate *a = pa;
-	const Candidate *b = pb;
-
-	if (a->score != b->score)
-		return a->score < b->score ? -1 : 1;
-	return a->slot < b->slot ? -1 : a->slot > b->slot;
-}
-
-static void
-link_sort(Candidate *candidates, uint32_t n)
-{
-	/* Short and often nearly sorted. */
-	if (n > 64)
-	{
-		qsort(candidates, n, sizeof(Candidate), compare_candidates);
-		return;
-	}
-	for (uint32_t i = 1; i < n; i++)
-	{
-		Candidate	c = candidates[i];
-		uint32_t	j = i;
-
-		for (; j > 0 && compare_candidates(&c, &candidates[j - 1]) < 0; j--)
-			candidates[j] = candidates[j - 1];
-		candidates[j] = c;
-	}
-}
-
-/* A chosen one whose score to a candidate is below this keeps the candidate out. */
-static float
-keeps_out_below(const Hnsw *h, float score)
-{
-	switch (h->opt.metric)
-	{
-		case VEC_L2:
-			return score > 0 ? score / NEARER : score;
-		case VEC_COSINE:
-			return score > -1 ? (score + 1) / NEARER - 1 : score;
-		case VEC_L1:
-			return score / NEARER_L1;
-		case VEC_IP:
-			break;
-	}
-	return score;
-}
-
-/* link_choose(), when some are chosen already. */
-static uint32_t
-choose_more(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit, uint32_t *out,
-			uint32_t chosen)
-{
-	const uint8_t *rows[2 * HNSW_MAX_M];
-	float		scores[8];
-
-	for (uint32_t i = 0; i < chosen; i++)
-		rows[i] = graph_row(h, out[i]);
-	for (uint32_t i = 0; i < n && chosen < limit; i++)
-	{
-		float		below = keeps_out_below(h, candidates[i].score);
-		bool		good = true;
-
-		if (chosen > 0)
-			query_set_slot(h, &ctx->pair, candidates[i].slot);
-		for (uint32_t at = 0; at < chosen && good; at += 8)
-		{
-			uint32_t	some = chosen - at < 8 ? chosen - at : 8;
-
-			query_score(h, &ctx->pair, out + at, rows + at, some, scores);
-			ctx->distances += some;
-			for (uint32_t j = 0; j < some; j++)
-				good &= !(scores[j] < below);
-		}
-		if (good)
-		{
-			rows[chosen] = graph_row(h, candidates[i].slot);
-			out[chosen++] = candidates[i].slot;
-		}
-	}
-	return chosen;
-}
-
-uint32_t
-link_choose(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit,
-			uint32_t *out)
-{
-	return choose_more(h, ctx, candidates, n, limit, out, 0);
-}
-
-uint32_t
-link_choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots, uint32_t n,
-				 uint32_t limit, uint32_t *out, uint32_t chosen)
-{
-	Candidate  *candidates = ctx_candidates(ctx, n);
-	const uint8_t *rows[64];
-	float		scores[64];
-
-	query_set_slot(h, &ctx->pair, from);
-	for (uint32_t at = 0; at < n; at += 64)
-	{
-		uint32_t	some = n - at < 64 ? n - at : 64;
-
-		for (uint32_t i = 0; i < some; i++)
-			rows[i] = graph_row(h, slots[at + i]);
-		query_score(h, &ctx->pair, slots + at, rows, some, scores);
-		for (uint32_t i = 0; i < some; i++)
-		{
-			candidates[at + i].score = scores[i];
-			candidates[at + i].slot = slots[at + i];
-		}
-	}
-	ctx->distances += n;
-	link_sort(candidates, n);
-	return choose_more(h, ctx, candidates, n, limit, out, chosen);
-}
 
 /* Replace a node's list; under its lock. */
 static void
@@ -181,8 +55,10 @@ add_link(Hnsw *h, Ctx *ctx, uint32_t from, uint32_t to, int level)
 		uint32_t	chosen[2 * HNSW_MAX_M];
 
 		list[n++] = to;
-		n = link_choose_near(h, ctx, from, list, n, limit, chosen, 0);
+		n = choose_again(h, ctx, from, list, n, level == 0 ? meta->agreed : 0, limit, chosen);
 		write_links(links, limit, chosen, n);
+		if (level == 0)
+			meta->agreed = (uint16_t) n;
 	}
 	graph_unlock_node(meta);
 }
@@ -215,6 +91,8 @@ lead_from_dead(Walk *walk, uint32_t to, int level)
 			known |= list[j] == to;
 		if (!known)
 			atomic_store_explicit(&links[n < limit ? n : limit - 1], to, memory_order_release);
+		if (level == 0 && meta->agreed == limit)
+			meta->agreed--;
 		graph_unlock_node(meta);
 	}
 }
@@ -247,7 +125,11 @@ write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
 		write_links(links, limit, list, all);
 	}
 	else
+	{
 		write_links(links, limit, chosen, n);
+		if (level == 0)
+			meta->agreed = (uint16_t) n;
+	}
 	graph_unlock_node(meta);
 }
 
@@ -281,7 +163,7 @@ gather(Hnsw *h, Walk *walk, uint32_t slot, int level, Candidate **out)
 		}
 	}
 	if (n > before)
-		link_sort(candidates, n);
+		choose_sort(candidates, n);
 	*out = candidates;
 	return n;
 }
@@ -417,7 +299,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		if (walk.pool->n > 0)
 			best = walk.pool->e[0];
 		n = gather(h, &walk, slot, at, &candidates);
-		n = link_choose(h, ctx, candidates, n, h->opt.m, chosen);
+		n = choose_links(h, ctx, candidates, n, h->opt.m, chosen);
 		write_own(h, slot, at, chosen, n);
 		for (uint32_t i = 0; i < n; i++)
 			add_link(h, ctx, chosen[i], slot, at);

@@ -36,7 +36,8 @@ query_init(const Hnsw *h, Query *query)
 	Assert(block != NULL);
 	memset(block, 0, floats + 2 * bytes);
 	memset(query, 0, sizeof(*query));
-	query->vec = (float *) block;
+	query->own = (float *) block;
+	query->vec = query->own;
 	query->high = (int8_t *) block + floats;
 	query->low = query->high + bytes;
 }
@@ -44,7 +45,7 @@ query_init(const Hnsw *h, Query *query)
 void
 query_free(Query *query)
 {
-	free(query->vec);
+	free(query->own);
 }
 
 /* Taken off all numbers: what lies half way between the least and the most. */
@@ -69,13 +70,14 @@ take_middle(float *numbers, uint32_t dim)
 void
 query_set(const Hnsw *h, Query *query, const float *vector)
 {
+	query->vec = query->own;
 	if (h->opt.metric == VEC_COSINE)
-		vec_normalize(query->vec, vector, h->opt.dim);
+		vec_normalize(query->own, vector, h->opt.dim);
 	else
-		memcpy(query->vec, vector, sizeof(float) * h->opt.dim);
+		memcpy(query->own, vector, sizeof(float) * h->opt.dim);
 	if (h->coded && h->opt.metric != VEC_L1)
 	{
-		float		offset = h->opt.metric == VEC_L2 ? take_middle(query->vec, h->opt.dim) : 0;
+		float		offset = h->opt.metric == VEC_L2 ? take_middle(query->own, h->opt.dim) : 0;
 		Split		split = h->kernels->split(query->vec, h->dim16, query->high, query->low);
 
 		query->high_scale = split.high_scale;
@@ -87,26 +89,51 @@ query_set(const Hnsw *h, Query *query, const float *vector)
 	}
 }
 
+/* Rows are aligned and their length is a multiple. */
+typedef float Four __attribute__((vector_size(16), may_alias));
+
+static void
+scale(float *out, const float *in, float factor, uint32_t dim16)
+{
+	const Four *from = (const Four *) in;
+	Four	   *to = (Four *) out;
+
+	for (uint32_t i = 0; i < dim16 / 4; i++)
+		to[i] = from[i] * factor;
+}
+
+/* Without codes.  What need not be changed stays where it is. */
+static void
+set_floats(const Hnsw *h, Query *query, uint32_t slot)
+{
+	if (h->halves)
+		vectors_read(h, slot, query->own);
+	else
+		query->vec = (const float *) graph_vector(h, slot);
+	if (h->opt.metric == VEC_COSINE)
+	{
+		scale(query->own, query->vec, graph_life(h, slot)->inv_norm, h->dim16);
+		query->vec = query->own;
+	}
+}
+
 void
 query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 {
 	const uint8_t *codes;
 	const CodeParams *params;
 
+	query->vec = query->own;
 	if (!h->coded)
 	{
-		float		factor = graph_life(h, slot)->inv_norm;
-
-		vectors_read(h, slot, query->vec);
-		for (uint32_t i = 0; i < h->opt.dim && h->opt.metric == VEC_COSINE; i++)
-			query->vec[i] *= factor;
+		set_floats(h, query, slot);
 		return;
 	}
 	codes = graph_codes(h, slot);
 	params = graph_code_params(h, codes);
 	if (h->opt.metric == VEC_L1)
 	{
-		h->kernels->numbers(codes, params, h->dim16, query->vec);
+		h->kernels->numbers(codes, params, h->dim16, query->own);
 		return;
 	}
 	h->kernels->unpack(codes, (uint32_t) h->code_params, query->high, query->low);

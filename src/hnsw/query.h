@@ -18,7 +18,8 @@
 /* One block of memory, aligned; made once for a graph's dimensions. */
 typedef struct Query
 {
-	float	   *vec;			/* dim16 floats; of length 1 for cosine; beyond offset for L2 on codes */
+	const float *vec;			/* dim16 floats, its own or those of a row; of length 1 for cosine; beyond offset for L2 on codes */
+	float	   *own;
 	int8_t	   *high;			/* dim64 bytes each: the query in two parts of 7 bits */
 	int8_t	   *low;
 
@@ -36,7 +37,7 @@ extern void query_free(Query *query);
 /* From floats, unaligned. */
 extern void query_set(const Hnsw *h, Query *query, const float *vector);
 
-/* From a slot of the graph: the vector its row stands for. */
+/* From a slot of the graph: the vector its row stands for, which may be read there. */
 extern void query_set_slot(const Hnsw *h, Query *query, uint32_t slot);
 
 /* scores[i] of rows[i], the row of slots[i]. */

@@ -255,6 +255,7 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	uint32_t	chosen[2 * HNSW_MAX_M];
 	uint32_t	n;
 	uint32_t	own;			/* links that stay */
+	uint32_t	agreed;			/* of those */
 	uint32_t	have;
 	bool		choose;
 	bool		hit = false;
@@ -271,11 +272,15 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 	n = graph_copy_links(h, slot, level, list);
 	memcpy(chosen, list, sizeof(uint32_t) * n);
 	choose = !follow_moves(h, slot, chosen, &n);
+	agreed = 0;
 	if (choose)
 	{
+		uint32_t	before = level == 0 ? meta->agreed : 0;
+
 		visited_begin(&ctx->visited, atomic_load(&h->used));
 		visited_add(&ctx->visited, slot);
-		own = have = collect(h, ctx, list, n, near, 0);
+		agreed = collect(h, ctx, list, before, near, 0);
+		own = have = collect(h, ctx, list + before, n - before, near, agreed);
 		for (uint32_t i = 0; i < n; i++)
 			if (in_batch(h, list[i]) && moved_to(h, list[i]) == NO_SLOT)
 				have = collect(h, ctx, second, graph_copy_links(h, list[i], level, second), near, have);
@@ -289,10 +294,12 @@ mend_links(Hnsw *h, Ctx *ctx, uint32_t slot, int level)
 		memcpy(chosen, near, sizeof(uint32_t) * own);
 		if (n < h->opt.m)
 			n = h->opt.m;
-		n = link_choose_near(h, ctx, slot, near + own, have - own, n, chosen, own);
+		n = choose_near(h, ctx, slot, near + own, have - own, n, chosen, own);
 	}
 	for (uint32_t i = 0; i < limit; i++)
 		atomic_store_explicit(&links[i], i < n ? chosen[i] : NO_SLOT, memory_order_release);
+	if (level == 0)
+		meta->agreed = (uint16_t) agreed;
 	graph_unlock_node(meta);
 	return choose;
 }

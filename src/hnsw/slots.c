@@ -44,6 +44,7 @@ set_reserved(Hnsw *h, uint32_t slot)
 
 	meta->prev = NO_SLOT;
 	meta->moved = false;
+	meta->agreed = 0;
 	graph_set_head(h, slot, false);
 	atomic_store_explicit(&meta->twin, NO_SLOT, memory_order_relaxed);
 	atomic_store_explicit(&meta->state, SLOT_RESERVED, memory_order_release);
