@@ -16,7 +16,7 @@
 /* Bars, against a graph that never saw other rows */
 #define LOSS_MOST 0.01			/* of recall */
 #define UNREACHABLE_MOST 0.0005
-#define MEMORY_MOST 1.35		/* a fifth may be dead before compaction begins */
+#define MEMORY_MOST 1.05		/* a hundredth may be dead before it is mended around */
 
 void
 mode_add_row(Hnsw *h, const Set *set, uint32_t row)
