@@ -37,6 +37,15 @@ lay(const char *path, const char *text)
 	fclose(file);
 }
 
+/* A machine of 4 MiB, and what the kernel says of our cgroup; NULL: nothing. */
+static void
+begin(const char *cgroup)
+{
+	lay("proc/meminfo", "MemFree:       12 kB\nMemTotal:       4096 kB\n");
+	if (cgroup)
+		lay("proc/self/cgroup", cgroup);
+}
+
 static void
 expect(uint64_t bytes, const char *from)
 {
@@ -52,9 +61,9 @@ the_machine(void **state)
 {
 	(void) state;
 	expect(0, NULL);
-	lay("proc/meminfo", "MemFree:       12 kB\nMemTotal:       4096 kB\n");
+	begin(NULL);
 	expect(4 * MIB, "the machine");
-	lay("proc/self/cgroup", "0::/\n");
+	begin("0::/\n");
 	expect(4 * MIB, "the machine");
 }
 
@@ -62,8 +71,7 @@ static void
 cgroups_of_version_2(void **state)
 {
 	(void) state;
-	lay("proc/meminfo", "MemTotal:       4096 kB\n");
-	lay("proc/self/cgroup", "0::/system.slice/vectron.service\n");
+	begin("0::/system.slice/vectron.service\n");
 	lay("sys/fs/cgroup/system.slice/vectron.service/memory.max", "max\n");
 	lay("sys/fs/cgroup/system.slice/vectron.service/memory.high", "max\n");
 	expect(4 * MIB, "the machine");
@@ -89,8 +97,7 @@ static void
 cgroups_of_version_1(void **state)
 {
 	(void) state;
-	lay("proc/meminfo", "MemTotal:       4096 kB\n");
-	lay("proc/self/cgroup", "12:cpu,cpuacct:/other\n9:name=systemd:/\n4:hugetlb,memory:/a/b\n0::/\n");
+	begin("12:cpu,cpuacct:/other\n9:name=systemd:/\n4:hugetlb,memory:/a/b\n0::/\n");
 	lay("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
 	lay("sys/fs/cgroup/memory/other/memory.limit_in_bytes", "1\n");
 	expect(4 * MIB, "the machine");

@@ -190,10 +190,8 @@ ids_are_found(void **state)
 static PdWorld *
 whole_cluster(uint32_t nstores)
 {
-	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	PdWorld    *w = cluster(3, nstores);
 
-	world_begin(w, 3, nstores);
-	run_seconds(w, 3);
 	create(w, 4, 3);
 	settle(w, 3, 10);
 	return w;
@@ -241,8 +239,7 @@ a_replica_is_moved(void **state)
 			store_dies(w, i);
 	run_seconds(w, 15);
 	assert_int_equal(operate_move(&w->pd, id, to, from, &err), VT_FULL);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 static uint64_t
@@ -282,8 +279,7 @@ leadership_is_moved(void **state)
 	assert_true(store_of_leader(w, id) == to);
 	handovers_look(&w->pd);
 	assert_null(operate_handover(&w->pd, id));
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* The store that is to lead is gone by then: after a while it is let be, and later forgotten. */
@@ -308,8 +304,7 @@ leadership_that_does_not_move_is_let_be(void **state)
 	handovers_look(&w->pd);
 	assert_null(operate_handover(&w->pd, id));
 	assert_true(store_of_leader(w, id) == leader);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 int

@@ -11,10 +11,8 @@
 static PdWorld *
 driver_with(VtId *generation)
 {
-	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	PdWorld    *w = cluster(1, 3);
 
-	world_begin(w, 1, 3);
-	run_seconds(w, 3);
 	*generation = create(w, 2, 3)->generation;
 	settle(w, 3, 10);
 	return w;
@@ -68,8 +66,7 @@ a_clock_that_is_set_ahead_deletes_nothing(void **state)
 	assert_int_equal(state_after(w, &generation, 2), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 3590), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 10), COLLECTION_DOOMED);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Another driver begins to lead, whose wall clock is somewhere else. */
@@ -96,8 +93,7 @@ the_time_before_this_driver_counts(void **state)
 	succeed(w, 0);
 	assert_int_equal(state_after(w, &generation, 598), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 4), COLLECTION_DOOMED);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Nobody's wall clock counts, neither one that is years ahead nor one that is behind. */
@@ -118,8 +114,7 @@ a_successor_with_another_clock_dooms_nothing_early(void **state)
 	succeed(w, 100000000);
 	assert_int_equal(state_after(w, &generation, 590), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 20), COLLECTION_DOOMED);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* A long reign in which nothing waited is not counted as waiting, whoever noted what of it. */
@@ -138,8 +133,7 @@ a_reign_before_the_drop_does_not_count(void **state)
 	succeed(w, 0);
 	assert_int_equal(state_after(w, &generation, 3590), COLLECTION_HIDDEN);
 	assert_int_equal(state_after(w, &generation, 20), COLLECTION_DOOMED);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Ticks of the workers, with the driver's looks at what is dropped. */
@@ -197,8 +191,7 @@ a_lost_store_holds_no_drop_up(void **state)
 	run_drops(w, 10);
 	assert_int_equal(away->n, 0);
 	assert_int_equal(owed_by(w, away->id), 0);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Its disk was replaced; then the old one is put back in its place. */
@@ -220,8 +213,7 @@ a_disk_that_is_put_back_is_emptied(void **state)
 	run_drops(w, 10);
 	assert_int_equal(w->stores[1].n, 0);
 	assert_int_equal(w->pd.catalog->nowed, 0);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /*
@@ -250,8 +242,7 @@ a_replica_that_was_replaced_does_not_outlive_its_collection(void **state)
 	run_drops(w, 10);
 	assert_int_equal(w->stores[1].n, 0);
 	assert_int_equal(w->pd.catalog->nowed, 0);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 int

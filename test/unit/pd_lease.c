@@ -33,8 +33,7 @@ driver(void)
 static void
 end(PdWorld *w)
 {
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 static Start

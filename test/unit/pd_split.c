@@ -38,11 +38,9 @@ weigh(PdWorld *w, uint64_t shard, uint64_t rows, uint64_t bytes)
 static PdWorld *
 cluster_with_a_large_shard(uint64_t *parent)
 {
-	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	PdWorld    *w = cluster(1, 3);
 	CatalogCollection *c;
 
-	world_begin(w, 1, 3);
-	run_seconds(w, 3);
 	c = create(w, 1, 3);
 	*parent = c->shards[0].desc.shard;	/* settling makes another row of it */
 	settle(w, 3, 10);
@@ -220,8 +218,7 @@ one_shard_becomes_two(void **state)
 	assert_int_equal(shard->plan.kind, PLAN_SPLIT);
 	assert_int_equal(shard->plan.child, child.shard);
 	assert_int_equal(shard->plan.split_at, child.first);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 static void
@@ -257,8 +254,7 @@ given_up_before_and_not_after(void **state)
 	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
 	assert_int_equal(c->nshards, 2);
 	json_decref(body);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Is a store told to delete this replica?  *whole: and what was split off it. */
@@ -365,8 +361,7 @@ deleted_with_a_child_of_no_plan(void **state)
 	drops_tell(&w->pd, beat_of(&w->pd, owed.store), tasks);
 	assert_true(is_among(tasks, owed.shard, owed.replica, &whole));
 	assert_true(whole);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* The index is dropped when its split was asked for and nobody has reported the child. */
@@ -389,8 +384,7 @@ deleted_before_anybody_spoke_of_the_child(void **state)
 	/* Made or not: it is never to be, and what there is of it goes. */
 	for (int i = 0; i < 3; i++)
 		assert_true(is_told_to_drop(w, child.replicas[i].store, child.shard, child.replicas[i].replica));
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 static void
@@ -417,8 +411,7 @@ not_while_somebody_is_away(void **state)
 	beat_of(&w->pd, shard_of(w, parent, &c)->desc.replicas[1].store)->disk_short = false;
 	begin_split(w);
 	assert_int_equal(shard_of(w, parent, &c)->plan.kind, PLAN_SPLIT);
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* -- By bytes ---------------------------------------------------------------- */

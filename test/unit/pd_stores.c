@@ -20,8 +20,7 @@ driver(void)
 static void
 end(PdWorld *w)
 {
-	world_end(w);
-	free(w);
+	cluster_end(w);
 }
 
 /* Register with a certificate of this name; the number it gets, or has. */
