@@ -362,6 +362,7 @@ typedef struct HnswSave
 {
 	const char *path;
 	Bytes		tag;			/* whose graph it is; 256 bytes at most */
+	uint64_t	seed;			/* of the graph that is to be loaded from it; 0 = this one's */
 
 	/*
 	 * Append the note that is to be kept with a live slot: what tells its vector

@@ -193,7 +193,7 @@ save_head(Saver *saver, VtError *err)
 	buf_put_u32(&head, saver->slots);
 	buf_put_u32(&head, FILE_BLOCK_SLOTS);
 	buf_put_u32(&head, blocks);
-	buf_put_u64(&head, opt->seed);
+	buf_put_u64(&head, saver->save->seed ? saver->save->seed : opt->seed);
 	buf_put_string(&head, tag);
 	buf_put_zeros(&head, FILE_AT_ELEMENT - head.len);
 	buf_put_u32(&head, file_element(opt->element));

@@ -181,6 +181,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 		buf_clear(&value);
 		row_put(&value, &row);
 		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
+		watch_note(shard, record.id);
 		status = records_put(shard->records, record.id, index, record.vector, record.attributes, err);
 		if (backlog)
 			atomic_fetch_add(&shard->backlog, 1);
@@ -210,6 +211,7 @@ delete_records(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t
 			continue;
 		row_key(&key, record.id);
 		store_batch_delete(batch, buf_bytes(&key));
+		watch_note(shard, record.id);
 		records_delete(shard->records, record.id);
 		result->done++;
 	}
@@ -388,6 +390,7 @@ shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, V
 	StoreBatch *batch = store_batch_new();
 	VtStatus	status = VT_OK;
 
+	pthread_mutex_lock(&shard->watch_lock);
 	for (size_t i = 0; i < n && status == VT_OK; i++)
 	{
 		status = apply_one(shard, batch, &commands[i], err);
@@ -396,6 +399,7 @@ shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, V
 	}
 	if (status == VT_OK)
 		status = write_batch(shard, batch, applied, err);
+	pthread_mutex_unlock(&shard->watch_lock);
 	store_batch_free(batch);
 	pthread_mutex_lock(&shard->checkpoint_lock);
 	shard->applied = applied;

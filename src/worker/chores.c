@@ -66,9 +66,8 @@ is_long(ChoreKind kind)
 	}
 }
 
-/* A heartbeat that tells PD is due. */
-static void
-wake_house(Worker *worker)
+void
+chores_tell(Worker *worker)
 {
 	uint64_t	one = 1;
 
@@ -124,7 +123,7 @@ do_chore(Worker *worker, const Chore *chore, int64_t *complain_us)
 				  vt_error_words(&err));
 	}
 	if (status == VT_OK)
-		wake_house(worker);
+		chores_tell(worker);
 }
 
 /* The next one for this thread; with the lock held.  NULL: there is none. */
@@ -234,7 +233,7 @@ void
 chores_split(void *arg)
 {
 	chores_look(arg);
-	wake_house((Worker *) arg);
+	chores_tell((Worker *) arg);
 }
 
 bool

@@ -303,6 +303,7 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtE
 	Shard	   *shard;
 	VtStatus	status = take_unused(worker, id, replica, &shard, err);
 
+	heirs_forget(worker, id);
 	/* From here on nobody makes children of it. */
 	if (status == VT_OK && whole)
 		status = drop_owed(worker, id, shard, err);

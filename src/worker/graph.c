@@ -40,16 +40,15 @@ graph_path(char *out, size_t size, const Shard *shard)
 	snprintf(out + strlen(out), size - strlen(out), "/" NAME);
 }
 
+/* last: before the first split, which leaves the file as good as it was. */
 static void
-put_tag(Buf *out, const Shard *shard)
+put_tag(Buf *out, const WireShardDesc *desc, uint64_t last)
 {
-	const WireShardDesc *desc = &shard->desc;
-
 	buf_put_id(out, &desc->generation);
 	buf_put_u64(out, desc->shard);
 	buf_put_u64(out, desc->incarnation);
 	buf_put_u64(out, desc->first);
-	buf_put_u64(out, shard->born_last); /* a split leaves the file as good as it was */
+	buf_put_u64(out, last);
 	buf_put_u32(out, desc->element);
 }
 
@@ -64,7 +63,7 @@ save(Shard *shard, ShardPace pace, void *arg, VtError *err)
 	VtStatus	status;
 
 	graph_path(path, sizeof(path), shard);
-	put_tag(&tag, shard);
+	put_tag(&tag, &shard->desc, shard->born_last);
 	file.tag = buf_bytes(&tag);
 	status = records_save(shard->records, &file, err);
 	/* What waited is not in the file. */
@@ -82,6 +81,39 @@ shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err)
 	pthread_mutex_lock(&shard->graph_lock);
 	status = save(shard, pace, arg, err);
 	pthread_mutex_unlock(&shard->graph_lock);
+	return status;
+}
+
+static bool
+is_of(void *arg, Bytes id)
+{
+	const WireShardDesc *desc = (const WireShardDesc *) arg;
+	uint64_t	place = wire_place(desc, id);
+
+	return place >= desc->first && place <= desc->last;
+}
+
+/*
+ * Versions are indexes of the parent's log up to the split, and of the child's, which
+ * begins there: in the child's life as well each is one change.
+ */
+VtStatus
+shard_bequeath_graph(Shard *shard, const WireShardDesc *child, const char *directory, ShardPace pace, void *arg,
+					 VtError *err)
+{
+	WireShardDesc desc = *child;
+	char		path[4096];
+	Buf			tag = {0};
+	RecordsFile file = {.path = path, .pace = pace, .arg = arg, .keep = is_of, .keep_arg = &desc, .seed = child->shard};
+	VtStatus	status;
+
+	if (!shard_sends_graph(shard))
+		return VT_OK;
+	snprintf(path, sizeof(path), "%s/" NAME, directory);
+	put_tag(&tag, child, child->last);
+	file.tag = buf_bytes(&tag);
+	status = records_save(shard->records, &file, err);
+	buf_free(&tag);
 	return status;
 }
 
@@ -137,7 +169,7 @@ shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
 	VtStatus	status;
 
 	graph_path(path, sizeof(path), shard);
-	put_tag(&tag, shard);
+	put_tag(&tag, &shard->desc, shard->born_last);
 	file.tag = buf_bytes(&tag);
 	status = records_load(options, &file, out, &err);
 	buf_free(&tag);

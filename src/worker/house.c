@@ -246,6 +246,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	json_object_set_new(question, "level_low", json_integer(VT_LEVEL_LOW));
 	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
 	json_object_set_new(question, "level", json_integer(worker->level));
+	json_object_set_new(question, "prepares", json_true());
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
 	told_free(known);
 	if (answer && !json_is_true(json_object_get(answer, "tell_all")))

@@ -215,6 +215,7 @@ struct Worker
 	pthread_cond_t chores_ready;
 	bool		chores_stop;
 	pthread_t	chores_threads[2];
+	struct Heirs *heirs;
 	bool		splits;			/* with lock: shards are to be looked at for what splits left to do */
 	int			chore_fd;		/* eventfd: one is done */
 
@@ -340,6 +341,7 @@ extern bool chores_wait(Worker *worker);	/* are there any? */
 
 extern void chores_look(void *worker);	/* at what splits have left to do, soon */
 extern void chores_split(void *worker);	/* ... of one that was applied just now; tells PD */
+extern void chores_tell(Worker *worker);	/* PD, by a heartbeat */
 extern bool chores_end(Worker *worker);	/* the worker stops: what takes long is given up */
 
 /* splits.c: on the thread of long chores */
@@ -348,12 +350,30 @@ extern VtStatus splits_make_child(Worker *worker, const Chore *chore, VtError *e
 extern VtStatus splits_settle(Worker *worker, const Chore *chore, VtError *err);
 extern VtStatus splits_purge(Worker *worker, const Chore *chore, VtError *err);
 
+/* The replica of a child that is to live here, 0 = none is; is it here, or was it, and will never be again? */
+extern uint64_t splits_own_replica(const Worker *worker, const WireShardDesc *child);
+extern bool splits_was_made(Worker *worker, const WireShardDesc *child, uint64_t replica);
+
 /* VT_BUSY: the parent is here and is to make it, or may be before long. */
 extern VtStatus splits_may_begin_empty(Worker *worker, const WireShardDesc *desc, VtError *err);
 
 /* The task split_shard: propose it, if it is the moment. */
 extern VtStatus splits_propose(Worker *worker, const WireShardDesc *child, uint64_t conf_index,
 							   ReplicaDone done, void *arg, VtError *err);
+
+/*
+ * heirs.c: rows of a child that is to come.  ask: they are to be copied, or kept up with;
+ * take: what there is of them, without anybody else at work on it (NULL: nothing); forget: it
+ * is of no use any more; founded: they are the child's.  clear: at a start, before shards are opened.
+ */
+typedef struct Heirs Heirs;
+extern VtStatus heirs_clear(Worker *worker, VtError *err);
+extern VtStatus heirs_start(Worker *worker, VtError *err);
+extern void heirs_stop(Worker *worker);
+extern void heirs_ask(Worker *worker, const WireShardDesc *child);
+extern Heir *heirs_take(Worker *worker, uint64_t child);
+extern void heirs_forget(Worker *worker, uint64_t child);
+extern void heirs_founded(Worker *worker, uint64_t child);
 
 /* recover.c: VT_BUSY: try again */
 extern VtStatus worker_recover_shard(Worker *worker, const Chore *chore, VtError *err);

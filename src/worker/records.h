@@ -67,6 +67,11 @@ typedef struct RecordsFile
 	Bytes		tag;
 	bool		(*pace) (void *arg, size_t bytes);
 	void	   *arg;
+
+	/* To write: of others it says that they are dead; NULL = of none.  And the seed of who loads it; 0 = as here */
+	bool		(*keep) (void *keep_arg, Bytes id);
+	void	   *keep_arg;
+	uint64_t	seed;
 } RecordsFile;
 
 extern VtStatus records_save(Records *records, const RecordsFile *file, VtError *err);

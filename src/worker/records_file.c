@@ -23,13 +23,15 @@ typedef struct Saving
 static bool
 write_note(void *arg, uint32_t slot, Buf *out)
 {
-	const Head *head = head_of(((Saving *) arg)->records, slot);
+	const Saving *saving = (const Saving *) arg;
+	const RecordsFile *file = saving->file;
+	const Head *head = head_of(saving->records, slot);
 	uint64_t	version = atomic_load_explicit(&head->version, memory_order_acquire);
 	Bytes		id = id_of(head);
 
 	buf_put_u64(out, version);
 	buf_put(out, id.data, id.len);
-	return version != 0;
+	return version != 0 && (file->keep == NULL || file->keep(file->keep_arg, id));
 }
 
 static bool
@@ -44,7 +46,7 @@ VtStatus
 records_save(Records *records, const RecordsFile *file, VtError *err)
 {
 	Saving		saving = {records, file};
-	HnswSave	save = {.path = file->path, .tag = file->tag, .note = write_note, .pace = pace, .arg = &saving};
+	HnswSave	save = {.path = file->path, .tag = file->tag, .seed = file->seed, .note = write_note, .pace = pace, .arg = &saving};
 
 	return hnsw_save(records->graph, &save, err);
 }

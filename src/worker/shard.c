@@ -506,6 +506,7 @@ shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, ui
 	pthread_mutex_init(&shard->gate_lock, NULL);
 	pthread_mutex_init(&shard->children_lock, NULL);
 	pthread_mutex_init(&shard->loan_lock, NULL);
+	pthread_mutex_init(&shard->watch_lock, NULL);
 	pthread_mutex_init(&shard->verified_lock, NULL);
 	cond_init(&shard->gate);
 	shard->sessions = sessions_new();
@@ -534,6 +535,7 @@ shard_close(Shard *shard)
 {
 	if (!shard)
 		return;
+	watch_end(shard);
 	records_free(shard->records);
 	store_close(shard->staged);
 	if (shard->staged_graph >= 0)
@@ -547,6 +549,7 @@ shard_close(Shard *shard)
 	pthread_mutex_destroy(&shard->gate_lock);
 	pthread_mutex_destroy(&shard->children_lock);
 	pthread_mutex_destroy(&shard->loan_lock);
+	pthread_mutex_destroy(&shard->watch_lock);
 	pthread_mutex_destroy(&shard->verified_lock);
 	pthread_cond_destroy(&shard->gate);
 	sessions_free(shard->sessions);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "hot.h"
+#include "idset.h"
 #include "notice.h"
 #include "records.h"
 #include "replica/replica.h"
@@ -50,6 +51,9 @@ typedef struct ShardChild
 	WireShardDesc desc;			/* as it was founded, base_index included */
 } ShardChild;
 
+/* Ids that change while what a child is to have is copied before the split (heir.c). */
+typedef struct ShardWatch ShardWatch;
+
 /*
  * A shard.  rows and records may be replaced while it is open, when a snapshot
  * is installed: whoever uses them holds the shard (shard_hold), or only wants
@@ -80,6 +84,9 @@ typedef struct Shard
 	pthread_mutex_t loan_lock;	/* whoever ends it */
 	uint32_t	campaigns;		/* of a child without a leader: how often it asked for votes, and when */
 	int64_t		campaign_us;	/* it may again; splits.c */
+	pthread_mutex_t watch_lock;	/* apply holds it from the first command of a batch until that is written */
+	ShardWatch *watch;			/* NULL = nobody copies */
+	atomic_uint_fast64_t prepared;	/* the child that this store is ready to make, or makes as it is */
 	atomic_bool strays;			/* rows of others are on disk, or may be */
 	Buf			purge;			/* where purging goes on; of the thread that does it */
 	uint64_t	purged;			/* rows; its, too */
@@ -288,6 +295,9 @@ extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t inde
 extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
 extern VtStatus shard_checkpoint(void *shard, uint64_t *index, VtError *err);
 
+/* Bytes may be written now?  False: give up. */
+typedef bool (*ShardPace) (void *arg, size_t bytes);
+
 /* -- split.c: a shard becomes two ---------------------------------------------- */
 
 /* Is this id in the interval in force?  The apply thread's, and of who loads. */
@@ -315,20 +325,44 @@ extern bool shard_child(Shard *shard, size_t i, ShardChild *out);
 /* Those that are owed what a shard has that is not open; the caller frees them, whatever comes back. */
 extern VtStatus shard_owed_children(const char *directory, uint64_t id, ShardChild **out, size_t *n, VtError *err);
 
+/* -- heir.c: a child's rows ---------------------------------------------------- */
+
 /*
  * Making a child's rows in directory, from those that are frozen here: begin, copy
  * until done, end; then it may be founded, at the index of the split.  begin
  * removes what an earlier attempt left, so it is for a child that has no group in
  * this store, and never had.  Between any two steps it may be dropped, or a crash
  * may come.  VT_BUSY: a snapshot takes the parent's place; begin again later.
+ *
+ * Most of it can be done before the split: prepare instead of begin, with what the child
+ * is to be like, and copy; succeed when the split is applied, and copy until
+ * done once more.  In between it can rest, when all was copied once, and go on: only then does
+ * nobody wait for the shard to be let go of.  VT_GONE: what was prepared is of no use any
+ * more.  VT_EXISTS: the split was applied.
  */
 typedef struct Heir Heir;
 extern VtStatus heir_begin(Shard *shard, const ShardChild *child, const char *directory, uint64_t replica,
 						   Heir **out, VtError *err);
+extern VtStatus heir_prepare(Shard *shard, const WireShardDesc *child, const char *directory, Heir **out,
+							 VtError *err);
+extern void heir_rest(Heir *heir);
+extern VtStatus heir_go_on(Heir *heir, Shard *shard, VtError *err);
+extern VtStatus heir_succeed(Heir *heir, Shard *shard, const ShardChild *child, uint64_t replica, VtError *err);
 extern VtStatus heir_copy(Heir *heir, size_t bytes, bool *done, VtError *err);
+extern uint64_t heir_left(Heir *heir);	/* ids to be copied again; UINT64_MAX = not all were copied once */
+
+/* What was copied is durable, and there is less to do at the end. */
+extern VtStatus heir_flush(Heir *heir, VtError *err);
+
+/* The parent's graph for the child, as far as it goes: a file in its directory. */
+extern void heir_graph(Heir *heir, ShardPace pace, void *arg);
 extern VtStatus heir_end(Heir *heir, VtError *err);
 extern Store *heir_take(Heir *heir);	/* after end: its rows, for shard_open_with() */
 extern void heir_drop(Heir *heir);	/* after end, too */
+
+/* The apply thread's, of each id that a command changes. */
+extern void watch_note(Shard *shard, Bytes id);
+extern void watch_end(Shard *shard);
 
 /*
  * The child stands on its own in as many stores as it needs: what is kept for it
@@ -340,14 +374,16 @@ extern VtStatus shard_purge(Shard *shard, size_t rows, bool *more, VtError *err)
 
 /* -- graph.c: the file of a shard's graph ------------------------------------ */
 
-/* Bytes may be written now?  False: give up. */
-typedef bool (*ShardPace) (void *arg, size_t bytes);
 
 /* Write the graph into its file; the shard is held. */
 extern VtStatus shard_save_graph(Shard *shard, ShardPace pace, void *arg, VtError *err);
 
 /* Records to be claimed (records_load); false: there is no file that can be used. */
 extern bool shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out);
+
+/* The part of it that a child is to have, into the child's directory; the shard is held. */
+extern VtStatus shard_bequeath_graph(Shard *shard, const WireShardDesc *child, const char *path, ShardPace pace,
+									 void *arg, VtError *err);
 
 /* Is its graph worth sending? */
 extern bool shard_sends_graph(Shard *shard);

@@ -23,9 +23,8 @@
 #define CAMPAIGN_US INT64_C(40000)	/* for the votes to come; twice as long with each */
 #define OTHERS_US INT64_C(200000)
 
-/* The replica of a child that is to live here; 0 = none is. */
-static uint64_t
-own_replica(const Worker *worker, const WireShardDesc *child)
+uint64_t
+splits_own_replica(const Worker *worker, const WireShardDesc *child)
 {
 	for (int i = 0; i < child->nreplicas; i++)
 		if (child->replicas[i].store == worker->store_id)
@@ -33,9 +32,8 @@ own_replica(const Worker *worker, const WireShardDesc *child)
 	return 0;
 }
 
-/* Is it here, or was it, and will never be again? */
-static bool
-was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
+bool
+splits_was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
 {
 	bool		dead = false;
 
@@ -76,9 +74,9 @@ look_at_loan(Worker *worker, Shard *shard)
 
 	if (!loan_of(shard, &loan))
 		return;
-	replica = own_replica(worker, &loan.desc);
+	replica = splits_own_replica(worker, &loan.desc);
 	child = worker_find_shard(worker, loan.desc.shard);
-	if (replica == 0 || (child ? shard_is_whole(child) == VT_OK : was_made(worker, &loan.desc, replica)))
+	if (replica == 0 || (child ? shard_is_whole(child) == VT_OK : splits_was_made(worker, &loan.desc, replica)))
 		loan_end(shard);
 	if (child)
 		shard_release(child);
@@ -107,12 +105,12 @@ look_at(Worker *worker, Shard *shard)
 
 	for (size_t i = 0; shard_child(shard, i, &child); i++)
 	{
-		uint64_t	replica = own_replica(worker, &child.desc);
+		uint64_t	replica = splits_own_replica(worker, &child.desc);
 		Chore		chore = {.kind = CHORE_CHILD, .shard = child.desc.shard, .replica = replica,
 			.desc = child.desc, .other = shard->desc.shard
 		};
 
-		if (child.owed && replica != 0 && !look_for_leader(worker, shard, child.desc.shard) && !was_made(worker, &child.desc, replica))
+		if (child.owed && replica != 0 && !look_for_leader(worker, shard, child.desc.shard) && !splits_was_made(worker, &child.desc, replica))
 			chores_put(worker, &chore);
 	}
 	if (atomic_load(&shard->strays) || shard->purge.len > 0)
@@ -159,6 +157,7 @@ typedef struct Took
 {
 	int64_t		last_us;
 	int64_t		copied_ms;
+	int64_t		graph_ms;
 	int64_t		durable_ms;
 	int64_t		founded_ms;
 	int64_t		opened_ms;
@@ -174,13 +173,29 @@ lap_ms(Took *took)
 	return ms;
 }
 
+/* What was prepared before the split, or nothing yet. */
+static VtStatus
+begin(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Heir **heir, VtError *err)
+{
+	VtError		why = {0};
+
+	*heir = heirs_take(worker, child->desc.shard);
+	if (*heir && heir_succeed(*heir, parent, child, replica, &why) == VT_OK)
+		return VT_OK;
+	if (*heir)
+		log_info("shard=%llu: all rows are copied once more: %s", (unsigned long long) child->desc.shard, vt_error_words(&why));
+	heir_drop(*heir);
+	*heir = NULL;
+	return heir_begin(parent, child, worker->shards_path, replica, heir, err);
+}
+
 /* All rows of a child, of which the group is not yet founded; they stay open. */
 static VtStatus
 copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Store **rows, Took *took, VtError *err)
 {
 	Heir	   *heir;
 	bool		done = false;
-	VtStatus	status = heir_begin(parent, child, worker->shards_path, replica, &heir, err);
+	VtStatus	status = begin(worker, parent, child, replica, &heir, err);
 
 	if (status != VT_OK)
 		return status;
@@ -192,6 +207,9 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 			heir_copy(heir, COPY_BYTES, &done, err);
 	}
 	took->copied_ms = lap_ms(took);
+	if (status == VT_OK)
+		heir_graph(heir, NULL, NULL);
+	took->graph_ms = lap_ms(took);
 	if (status == VT_OK)
 		status = heir_end(heir, err);
 	if (status == VT_OK)
@@ -216,12 +234,14 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	if (!parent)
 		return VT_OK;
 	if (shard_find_child(parent, chore->shard, &child) && child.owed &&
-		!was_made(worker, &child.desc, chore->replica))
+		!splits_was_made(worker, &child.desc, chore->replica))
 	{
 		status = copy_rows(worker, parent, &child, chore->replica, &rows, &took, err);
 		/* One synced batch: from here on it may vote, and is never made again. */
 		if (status == VT_OK)
 			status = replica_create(worker->host, chore->shard, chore->replica, &founders, child.index, err);
+		if (status == VT_OK)
+			heirs_founded(worker, chore->shard);
 		took.founded_ms = lap_ms(&took);
 		if (status == VT_OK)
 			status = worker_open_with(worker, chore->shard, rows, err);
@@ -232,9 +252,9 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 		{
 			look_at_loan(worker, parent);
 			(void) look_for_leader(worker, parent, chore->shard);
-			log_info("shard=%llu was split off shard=%llu at %llu: rows copied in %lld ms, durable in %lld, founded in %lld, open in %lld",
+			log_info("shard=%llu was split off shard=%llu at %llu: rows copied in %lld ms, graph in %lld, durable in %lld, founded in %lld, open in %lld",
 					 (unsigned long long) chore->shard, (unsigned long long) chore->other, (unsigned long long) child.index,
-					 (long long) took.copied_ms, (long long) took.durable_ms, (long long) took.founded_ms, (long long) took.opened_ms);
+					 (long long) took.copied_ms, (long long) took.graph_ms, (long long) took.durable_ms, (long long) took.founded_ms, (long long) took.opened_ms);
 		}
 	}
 	shard_release(parent);
@@ -303,7 +323,8 @@ splits_may_begin_empty(Worker *worker, const WireShardDesc *desc, VtError *err)
 	if (wait)
 		return vt_fail(err, VT_BUSY, "the shard it was split off is here and is to make it");
 
-	/* Rows without a group: what an attempt to make it has left, in a life before this one. */
+	/* Rows without a group: what an attempt to make it has left, in a life before this one or for a split to come. */
+	heirs_forget(worker, desc->shard);
 	shard_path(path, sizeof(path), worker->shards_path, desc->shard);
 	status = shard_remove_graph(path, err);
 	return status == VT_OK ? store_destroy(path, err) : status;

@@ -218,6 +218,7 @@ add_shards(json_t *list, Shard *first, bool leaving, bool people, const uint64_t
 		json_object_set_new(row, "bytes", status_u64(figures.bytes));
 		if (atomic_load(&s->ingesting))
 			json_object_set_new(row, "ingesting", json_true());
+		add_figure(row, "prepared", atomic_load(&s->prepared));
 		if (people)
 		{
 			json_object_set_new(row, "generation", status_id(&s->desc.generation));
@@ -281,6 +282,7 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	digest = prng_mix(digest ^ replica.last ^ replica.last_term << 40);
 	digest = prng_mix(digest ^ s->desc.incarnation);
 	digest = prng_mix(digest ^ atomic_load(&s->fence));
+	digest = prng_mix(digest ^ atomic_load(&s->prepared));
 	digest = prng_mix(digest ^ figures.records);
 	digest = prng_mix(digest ^ figures.waiting);
 	digest = prng_mix(digest ^ figures.bytes);

@@ -186,6 +186,18 @@ transfer_leader(Worker *worker, const json_t *task)
 	shard_release(shard);
 }
 
+/* A shard that is here is to be split before long. */
+static void
+prepare_split(Worker *worker, const json_t *task)
+{
+	WireShardDesc child;
+
+	if (desc_from_hex(json_string_value(json_object_get(task, "desc")), &child) && child.parent != 0)
+		heirs_ask(worker, &child);
+	else
+		log_error("placement driver gave a split to prepare that is malformed");
+}
+
 /* Propose to split a shard that is led here. */
 static void
 split_shard(Worker *worker, const json_t *task)
@@ -258,6 +270,8 @@ task_do(Worker *worker, const json_t *task)
 		change_members(worker, task);
 	else if (strcmp(what, "transfer_leader") == 0)
 		transfer_leader(worker, task);
+	else if (strcmp(what, "prepare_split") == 0)
+		prepare_split(worker, task);
 	else if (strcmp(what, "split_shard") == 0)
 		split_shard(worker, task);
 	else if (strcmp(what, "recover_shard") == 0)

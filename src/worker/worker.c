@@ -352,6 +352,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	if (status == VT_OK)
 		status = worker_finish_drops(worker, err);
 	if (status == VT_OK)
+		status = heirs_clear(worker, err);
+	if (status == VT_OK)
 	{
 		worker->indexer = indexer_start(worker, options->index_threads);
 		worker->verifier = verifier_start();
@@ -386,7 +388,9 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		if (status != VT_OK)
 			return status;
 	}
-	status = chores_start(worker, err);
+	status = heirs_start(worker, err);
+	if (status == VT_OK)
+		status = chores_start(worker, err);
 	if (status != VT_OK)
 		return status;
 	worker->saver = saver_start(worker, options->graph_save);
@@ -406,6 +410,7 @@ worker_stop(Worker *worker)
 		log_warn("could not wake the housekeeping thread");
 	pthread_join(worker->house, NULL);
 	chores_stop(worker);
+	heirs_stop(worker);
 	pool_stop(worker);
 	intake_stop(worker->intake);
 	replica_links_stop(worker->links);

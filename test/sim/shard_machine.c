@@ -35,6 +35,7 @@ typedef struct Machine
 	size_t		size;
 	Heir	   *heir;			/* a child's rows being made */
 	uint32_t	heir_group;
+	Prepared	prepared;		/* ... before there is a child */
 	Sim		   *sim;
 	const Replica *replica;
 } Machine;
@@ -180,6 +181,7 @@ machine_close(Sim *sim, Replica *r)
 		shard_world(sim)->maker[m->heir_group][r->store] = NULL;
 		COUNT(sim, heirs_dropped);
 	}
+	machine_forget_prepared(sim, r);
 	shard_close(m->shard);
 	free(m->waiting);
 	free(m);
@@ -410,6 +412,25 @@ machine_heir(const Replica *r, uint32_t **group)
 
 	*group = &m->heir_group;
 	return &m->heir;
+}
+
+Prepared *
+machine_prepared(const Replica *r)
+{
+	return &((Machine *) r->guest)->prepared;
+}
+
+void
+machine_forget_prepared(Sim *sim, const Replica *r)
+{
+	Prepared   *prepared = machine_prepared(r);
+
+	if (prepared->heir == NULL)
+		return;
+	(void) heir_go_on(prepared->heir, machine_shard(r), NULL);
+	heir_drop(prepared->heir);
+	prepared->heir = NULL;
+	COUNT(sim, heirs_in_vain);
 }
 
 /* Before its log was replayed beyond what its rows have seen it says nothing. */

@@ -153,6 +153,19 @@ shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
 	return false;
 }
 
+VtStatus
+shard_bequeath_graph(Shard *shard, const WireShardDesc *child, const char *directory, ShardPace pace, void *arg,
+					 VtError *err)
+{
+	(void) shard;
+	(void) child;
+	(void) directory;
+	(void) pace;
+	(void) arg;
+	(void) err;
+	return VT_OK;
+}
+
 bool
 shard_sends_graph(Shard *shard)
 {

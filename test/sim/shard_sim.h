@@ -307,7 +307,7 @@ typedef struct ShardTruth
 
 /* The same, of worlds with splits. */
 #define SPLIT_COUNTS(X) \
-	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
+	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_prepared) X(heirs_in_vain) X(heirs_succeeded) X(copied_again) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
 	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again) \
 	X(lent_halves) X(lent_children) X(loans_ended) X(marks_untouched)
 
@@ -461,6 +461,16 @@ extern void machine_answer(Sim *sim, Replica *r, ShardMessage *question);
 extern bool machine_is_open(const Replica *r);
 extern bool machine_is_whole(const Replica *r);
 extern Shard *machine_shard(const Replica *r);
+/* Rows of a child that is not split off yet */
+typedef struct Prepared
+{
+	struct Heir *heir;			/* NULL: none */
+	uint32_t	group;			/* what the child's would be */
+	uint64_t	replica;
+} Prepared;
+
+extern Prepared *machine_prepared(const Replica *r);
+extern void machine_forget_prepared(Sim *sim, const Replica *r);
 extern struct Heir **machine_heir(const Replica *r, uint32_t **group);
 extern void machine_directory(const Replica *r, char out[32]);
 extern void machine_enter(Sim *sim, const Replica *r);

@@ -8,7 +8,9 @@
  * replicas, and when, is src/worker/split.c's business, one step at a time here, with
  * a crash or a loss of power between any two:
  *
- *	  a store that has a replica of the parent and owes the child	copies the rows
+ *	  a store that has a replica of what is to be split			may copy rows before
+ *	  a store that has a replica of the parent and owes the child	copies the rows, or what
+ *																is left of them
  *	  one whose replica of the parent owes nothing, or is gone		begins empty
  *	  when a majority of the child's voters, or all, were heard of	nobody owes
  *
@@ -391,6 +393,85 @@ go_on_with_heir(Sim *sim, Replica *r)
 	sim_settle(sim, child);
 }
 
+/* What was prepared in a store, by whichever replica of the parent was there then. */
+static void
+forget_prepared(Sim *sim, uint32_t parent, uint32_t store)
+{
+	const Group *parents = &sim->groups[parent];
+
+	for (uint32_t i = 0; i < parents->replicas_n; i++)
+		if (parents->replicas[i].store == store && machine_is_open(&parents->replicas[i]))
+			machine_forget_prepared(sim, &parents->replicas[i]);
+}
+
+/*
+ * Before the entry, or when it is not known here: some of the rows, as they are by now,
+ * and those that have changed since.
+ */
+static bool
+prepare(Sim *sim, Replica *r)
+{
+	ShardWorld *w = shard_world(sim);
+	Prepared   *prepared = machine_prepared(r);
+	uint8_t		k = 0;
+	bool		done;
+	char		directory[32];
+
+	machine_enter(sim, r);
+	if (prepared->heir != NULL && prepared->group < sim->opt.groups && awaited_in(sim, prepared->group, r->store) == NULL)
+		machine_forget_prepared(sim, r);	/* the child is here, or will never be */
+	if (prepared->heir != NULL)
+	{
+		if (heir_go_on(prepared->heir, machine_shard(r), NULL) != VT_OK ||
+			heir_copy(prepared->heir, 1 + sim_below(sim, 100), &done, NULL) != VT_OK)
+			abort();
+		if (sim_below(sim, 2) == 0)
+			heir_rest(prepared->heir);
+		return true;
+	}
+	while (k < w->split_child.nreplicas && w->split_child.replicas[k].store != r->store + 1)
+		k++;
+	if (!w->splitting || w->split_group != r->group || !machine_is_whole(r) || k == w->split_child.nreplicas)
+		return false;
+	forget_prepared(sim, r->group, r->store);
+	prepared->replica = w->split_child.replicas[k].replica;
+	prepared->group = sim->opt.groups;
+	snprintf(directory, sizeof(directory), "s%u.g%u.r%llu", r->store, prepared->group, LLU(prepared->replica));
+	/* One that is behind does not know of the split before, or knows of this one already. */
+	if (heir_prepare(machine_shard(r), &w->split_child, directory, &prepared->heir, NULL) != VT_OK)
+	{
+		prepared->heir = NULL;
+		return false;
+	}
+	COUNT(sim, heirs_prepared);
+	return true;
+}
+
+/* Begin with what was prepared, or with nothing. */
+static void
+begin_heir(Sim *sim, Replica *r, const ShardChild *child, const Replica *awaited, Heir **heir)
+{
+	Prepared   *prepared = machine_prepared(r);
+	char		directory[32];
+
+	if (prepared->heir != NULL && prepared->group == awaited->group && prepared->replica == awaited->id)
+	{
+		if (heir_succeed(prepared->heir, machine_shard(r), child, awaited->id, NULL) != VT_OK)
+			abort();
+		*heir = prepared->heir;
+		prepared->heir = NULL;
+		forget_prepared(sim, r->group, r->store);
+		COUNT(sim, heirs_succeeded);
+		shard_world(sim)->counts.copied_again += heir_left(*heir) != UINT64_MAX ? heir_left(*heir) : 0;
+		return;
+	}
+	forget_prepared(sim, r->group, r->store);
+	machine_directory(awaited, directory);
+	if (heir_begin(machine_shard(r), child, directory, awaited->id, heir, NULL) != VT_OK)
+		abort();
+	COUNT(sim, heirs_begun);
+}
+
 /* Begin with a child that is owed and not here, or let go of one that is settled. */
 static void
 look_at_children(Sim *sim, Replica *r)
@@ -405,19 +486,15 @@ look_at_children(Sim *sim, Replica *r)
 		Replica    *awaited = awaited_in(sim, g, r->store);
 		uint32_t   *heir_group;
 		Heir	  **heir = machine_heir(r, &heir_group);
-		char		directory[32];
 
 		if (!child.owed)
 			continue;
 		machine_enter(sim, r);
 		if (awaited != NULL && w->maker[g][r->store] == NULL)
 		{
-			machine_directory(awaited, directory);
-			if (heir_begin(shard, &child, directory, awaited->id, heir, NULL) != VT_OK)
-				abort();
+			begin_heir(sim, r, &child, awaited, heir);
 			*heir_group = g;
 			w->maker[g][r->store] = r;
-			COUNT(sim, heirs_begun);
 			return;
 		}
 		if (w->split[g].settled && machine_is_whole(r))
@@ -485,6 +562,8 @@ chore(Sim *sim, Replica *r)
 		go_on_with_heir(sim, r);
 	else if (sim_below(sim, 2) == 0)
 		look_at_children(sim, r);
+	else if (sim_below(sim, 3) != 0 && prepare(sim, r))
+		return;
 	else if (atomic_load(&machine_shard(r)->strays) || machine_shard(r)->purge.len > 0)
 	{
 		before = rows_on_disk(sim, r);
@@ -538,6 +617,7 @@ give_empty(Sim *sim, uint32_t g)
 	}
 	sim_trace(sim, "g%u %llu begins empty in store %u", g, LLU(child->id), child->store);
 	/* Rows without a group: what an attempt to make it has left. */
+	forget_prepared(sim, w->split[g].parent, child->store);
 	machine_directory(child, directory);
 	snprintf(path, sizeof(path), "%s/%016llx", directory, LLU(w->descs[g].shard));
 	model_store_forget(path);

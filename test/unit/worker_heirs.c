@@ -1,0 +1,373 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_heirs.c
+ *	  Rows of a child that are copied before the split, while they change: by a
+ *	  shard in this thread, and by a worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker_children.h"
+
+#include <fcntl.h>
+
+#include "hnsw/hnsw.h"
+
+#define MANY 3000
+
+/* -- A shard, and commands of its log one by one ------------------------------------- */
+
+typedef struct Alone
+{
+	WireShardDesc desc;
+	Shard	   *shard;
+	uint64_t	index;
+	char		directory[256];
+} Alone;
+
+static Alone
+alone_new(void)
+{
+	Alone		a = {.desc = desc_of(PARENT, 11)};
+	uint64_t	replay;
+
+	snprintf(a.directory, sizeof(a.directory), "%s", scratch);
+	assert_int_equal(shard_create(a.directory, &a.desc, 11, NULL), VT_OK);
+	assert_int_equal(shard_open(a.directory, PARENT, false, &a.shard, &replay, NULL), VT_OK);
+	return a;
+}
+
+static void
+apply(Alone *a, const Buf *bytes)
+{
+	ReplicaCommand command = {.index = ++a->index, .term = 1, .bytes = buf_bytes(bytes)};
+
+	assert_int_equal(shard_apply(a->shard, &command, 1, a->index, NULL), VT_OK);
+	assert_int_equal(command.status, VT_OK);
+	buf_free(&command.reply);
+}
+
+static Bytes
+id_of_number(uint32_t number, uint8_t id[4])
+{
+	id[0] = (uint8_t) (number >> 24);
+	id[1] = (uint8_t) (number >> 16);
+	id[2] = (uint8_t) (number >> 8);
+	id[3] = (uint8_t) number;
+	return bytes_of(id, 4);
+}
+
+/* version: of what is to be deleted; 0: a put. */
+static void
+change(Alone *a, uint32_t number, uint64_t version)
+{
+	uint8_t		id[4];
+	float		vector[2] = {(float) (number % 61), (float) (number / 61) + (float) a->index / 65536};
+	WireWrite	write = {.type = version ? WRITE_DELETE : WRITE_PUT,
+		.route = {.generation = a->desc.generation, .owner = a->desc.owner, .shard = PARENT, .range_ver = 1}
+	};
+	WireRecord	record = {.id = id_of_number(number, id), .version = version, .dim = 2, .vector = (const uint8_t *) vector};
+	Buf			bytes = {0};
+	size_t		begin = wire_write_begin(&bytes, &write);
+
+	wire_record_put(&bytes, write.type, &record);
+	wire_write_end(&bytes, begin, 1);
+	apply(a, &bytes);
+	buf_free(&bytes);
+}
+
+static ShardChild
+split_alone(Alone *a)
+{
+	WireRoute	route = {.generation = a->desc.generation, .owner = a->desc.owner, .shard = PARENT, .range_ver = 1};
+	ShardChild	child;
+	Buf			bytes = {0};
+
+	wire_split_put(&bytes, &route, child_of());
+	apply(a, &bytes);
+	buf_free(&bytes);
+	assert_true(shard_find_child(a->shard, CHILD, &child));
+	return child;
+}
+
+static void
+link_all(Shard *shard)
+{
+	while (hnsw_link_next(records_graph(shard->records)))
+		;
+}
+
+static void
+copy_until_done(Heir *heir)
+{
+	bool		done = false;
+
+	while (!done)
+		assert_int_equal(heir_copy(heir, 1000, &done, NULL), VT_OK);
+}
+
+/* The child's rows are those of the parent that are its, byte by byte. */
+static uint64_t
+assert_inherited(Store *parent, Store *child)
+{
+	StoreIter  *from = store_iter_open(parent, bytes_of("v", 1), bytes_of("w", 1));
+	StoreIter  *to = store_iter_open(child, bytes_of("v", 1), bytes_of("w", 1));
+	Bytes		key;
+	Bytes		value;
+	Bytes		its_key;
+	Bytes		its_value;
+	uint64_t	n = 0;
+
+	while (store_iter_next(from, &key, &value))
+	{
+		if (wire_place(child_of(), bytes_of(key.data + 1, key.len - 1)) < child_of()->first)
+			continue;
+		assert_true(store_iter_next(to, &its_key, &its_value));
+		assert_true(bytes_equal(key, its_key));
+		assert_true(bytes_equal(value, its_value));
+		n++;
+	}
+	assert_false(store_iter_next(to, &its_key, &its_value));
+	store_iter_close(from);
+	store_iter_close(to);
+	return n;
+}
+
+/* How many of the ten nearest of records a walk finds, of those an exact search does. */
+static double
+recall_of(Shard *shard)
+{
+	Hnsw	   *graph = records_graph(shard->records);
+	uint32_t	found = 0;
+	uint32_t	wanted = 0;
+
+	for (uint32_t q = 0; q < 200; q++)
+	{
+		float		query[2] = {(float) (q % 59) + 0.3f, (float) (q / 4) + 0.6f};
+		HnswHit		exact[10];
+		HnswHit		hits[10];
+		HnswSearch	search = {.query = query, .k = 10, .ef = 40};
+		uint32_t	n = hnsw_search(graph, &search, hits);
+		uint32_t	m = hnsw_scan_exact(graph, &search, exact);
+
+		wanted += m;
+		for (uint32_t i = 0; i < m; i++)
+			for (uint32_t j = 0; j < n; j++)
+				found += exact[i].slot == hits[j].slot;
+	}
+	return (double) found / wanted;
+}
+
+/*
+ * What is put, superseded and deleted while rows are copied, while nobody copies, and until the split, is
+ * in the child as it is in the parent; and the child has the parent's graph.
+ */
+static void
+what_changes_meanwhile_is_copied_again(void **state)
+{
+	Alone		a = alone_new();
+	Heir	   *heir;
+	Shard	   *child;
+	ShardChild	entry;
+	bool		done = false;
+	uint64_t	replay;
+	uint64_t	n;
+
+	(void) state;
+	for (uint32_t i = 0; i < MANY; i++)
+		change(&a, i, 0);
+	link_all(a.shard);
+	assert_int_equal(heir_prepare(a.shard, child_of(), a.directory, &heir, NULL), VT_OK);
+	assert_int_equal(heir_copy(heir, 10000, &done, NULL), VT_OK);
+	assert_false(done);
+	for (uint32_t i = 0; i < MANY; i += 100)
+		change(&a, i, 0);
+	for (uint32_t i = 50; i < MANY; i += 100)
+		change(&a, i, records_version(a.shard->records, id_of_number(i, (uint8_t[4]) {0})));
+	copy_until_done(heir);
+	assert_int_equal(heir_flush(heir, NULL), VT_OK);
+	heir_graph(heir, NULL, NULL);
+	heir_rest(heir);
+	for (uint32_t i = 20; i < MANY; i += 100)
+		change(&a, i, 0);
+	for (uint32_t i = 0; i < MANY; i += 1000)
+		change(&a, i, records_version(a.shard->records, id_of_number(i, (uint8_t[4]) {0})));
+	change(&a, MANY, 0);
+	entry = split_alone(&a);
+	assert_int_equal(heir_succeed(heir, a.shard, &entry, 21, NULL), VT_OK);
+	assert_in_range(heir_left(heir), 1, 40);
+	copy_until_done(heir);
+	assert_int_equal(heir_end(heir, NULL), VT_OK);
+	heir_drop(heir);
+	assert_null(a.shard->watch);
+
+	/* What the file did not have, or had in another version, is put. */
+	assert_int_equal(shard_open(a.directory, CHILD, false, &child, &replay, NULL), VT_OK);
+	assert_int_equal(replay, entry.index);
+	n = assert_inherited(a.shard->rows, child->rows);
+	assert_in_range(n, MANY / 3, MANY);
+	assert_int_equal(records_count(child->records), n);
+	assert_in_range(records_waiting(child->records), 1, 40);
+	link_all(child);
+	while (hnsw_repair(records_graph(child->records), 1000, true))
+		;
+	assert_true(recall_of(child) > 0.95);
+	shard_close(child);
+	shard_close(a.shard);
+}
+
+/* What has changed is not known any more, or it is another child: all is copied after the entry. */
+static void
+of_no_use_any_more(void **state)
+{
+	Alone		a = alone_new();
+	WireShardDesc other = *child_of();
+	ShardChild	entry;
+	Heir	   *heir;
+	Heir	   *second;
+
+	(void) state;
+	for (uint32_t i = 0; i < 10; i++)
+		change(&a, i, 0);
+	assert_int_equal(heir_prepare(a.shard, child_of(), a.directory, &heir, NULL), VT_OK);
+	copy_until_done(heir);
+	heir_rest(heir);
+	other.shard++;
+	assert_int_equal(heir_prepare(a.shard, &other, a.directory, &second, NULL), VT_OK);
+	assert_int_equal(heir_go_on(heir, a.shard, NULL), VT_GONE);
+	entry = split_alone(&a);
+	assert_int_equal(heir_succeed(heir, a.shard, &entry, 21, NULL), VT_GONE);
+	assert_int_equal(heir_succeed(second, a.shard, &entry, 21, NULL), VT_GONE);
+	heir_drop(heir);
+	heir_drop(second);
+	assert_null(a.shard->watch);
+	assert_int_equal(atomic_load(&a.shard->users), 0);
+	shard_close(a.shard);
+}
+
+/* -- A worker --------------------------------------------------------------------------- */
+
+static void
+prepare(Worker *worker, const WireShardDesc *child)
+{
+	Shard	   *parent = worker_find_shard(worker, PARENT);
+
+	while (atomic_load(&parent->prepared) != child->shard)
+	{
+		heirs_ask(worker, child);
+		usleep(1000);
+	}
+	shard_release(parent);
+}
+
+static struct timespec
+made_at(const char *name)
+{
+	struct stat st;
+	char		path[96];
+
+	snprintf(path, sizeof(path), "shards/%s", name);
+	assert_int_equal(stat(scratch_path(path), &st), 0);
+	return st.st_mtim;
+}
+
+static void
+a_child_begins_with_what_was_prepared(void **state)
+{
+	Worker	   *worker = start_as_one();
+	struct timespec before;
+	struct timespec after;
+	Shard	   *parent;
+	Shard	   *child;
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	for (int i = 0; i < ROWS; i++)
+		put(worker, PARENT, (uint8_t) i);
+	prepare(worker, child_of());
+	assert_true(is_there("0000000000000014.heir"));
+	before = made_at("0000000000000014/LOCK");
+	for (int i = 0; i < 2 * ROWS; i += 2)
+		put(worker, PARENT, (uint8_t) i);
+	assert_int_equal(split(worker, child_of()), VT_OK);
+	wait_for_shard(worker, CHILD);
+	after = made_at("0000000000000014/LOCK");
+	assert_true(before.tv_sec == after.tv_sec && before.tv_nsec == after.tv_nsec);
+	assert_false(is_there("0000000000000014.heir"));
+	parent = worker_find_shard(worker, PARENT);
+	child = worker_find_shard(worker, CHILD);
+	assert_in_range(assert_inherited(parent->rows, child->rows), 1, 2 * ROWS);
+
+	/* Asked for once more, late: what lies there is the child's. */
+	atomic_store(&parent->prepared, 0);
+	prepare(worker, child_of());
+	assert_false(is_there("0000000000000014.heir"));
+	assert_int_equal(worker_close_shard(worker, CHILD, 21, NULL), VT_BUSY);
+	shard_release(child);
+	while (worker_close_shard(worker, CHILD, 21, NULL) == VT_BUSY)
+		usleep(1000);
+	heirs_forget(worker, CHILD);
+	atomic_store(&parent->prepared, 0);
+	prepare(worker, child_of());
+	shard_release(parent);
+	worker_stop(worker);
+	worker = start();
+	assert_true(is_open(worker, CHILD));
+	worker_stop(worker);
+}
+
+/* A crash, or another one in its place: what was prepared is nobody's, and goes. */
+static void
+what_nobody_takes_goes(void **state)
+{
+	Worker	   *worker = start_as_one();
+	WireShardDesc other = *child_of();
+	StoreOptions options = {0};
+	Store	   *rows;
+	Shard	   *parent;
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);
+	prepare(worker, child_of());
+	other.shard++;
+	prepare(worker, &other);
+	heirs_forget(worker, other.shard);
+	assert_false(is_there("0000000000000015"));
+	assert_false(is_there("0000000000000015.heir"));
+
+	/* As it stands after a crash; and that of a child that was founded just before one. */
+	worker_stop(worker);
+	assert_false(is_there("0000000000000014.heir"));
+	assert_int_equal(store_open(scratch_path("shards/0000000000000014"), &options, &rows, NULL), VT_OK);
+	store_close(rows);
+	close(open(scratch_path("shards/0000000000000014.heir"), O_CREAT | O_WRONLY, 0600));
+	close(open(scratch_path("shards/000000000000000a.heir"), O_CREAT | O_WRONLY, 0600));
+	worker = start();
+	assert_false(is_there("0000000000000014"));
+	assert_false(is_there("0000000000000014.heir"));
+	assert_false(is_there("000000000000000a.heir"));
+	assert_true(is_open(worker, PARENT));
+
+	/* Of a shard that goes. */
+	prepare(worker, child_of());
+	parent = worker_find_shard(worker, PARENT);
+	assert_int_equal(atomic_load(&parent->prepared), CHILD);
+	shard_release(parent);
+	drop(worker, PARENT, 11);
+	drop(worker, CHILD, 21);
+	assert_false(is_there("0000000000000014"));
+	worker_stop(worker);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_changes_meanwhile_is_copied_again, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
