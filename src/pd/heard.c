@@ -145,6 +145,8 @@ read_report(json_t *body, Report *out)
 	for (i = 0; i < REPORT_FIGURES; i++)
 		if (json_object_get(body, report_figures[i]) && !get_u64(body, report_figures[i], &out->figures[i]))
 			return false;
+	if (json_object_get(body, "prepared") && !get_u64(body, "prepared", &out->prepared))
+		return false;
 	if (!verified_read(body, &out->verified))
 		return false;
 	out->leader = json_is_true(json_object_get(body, "leader"));
@@ -349,6 +351,7 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 		free(reports);
 	}
 	free(gone);
+	splits_wake(pd, beat);
 	beat->quiet = false;
 	beat->learned_at = UINT64_MAX;
 	beat->digest = 0;
@@ -397,6 +400,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	get_u64(body, "disk_free", &beat->disk_free);
 	get_u64(body, "memory", &beat->memory);
 	beat->disk_short = json_is_true(json_object_get(body, "disk_short"));
+	beat->prepares = json_is_true(json_object_get(body, "prepares"));
 	beat->level_low = level_said(body, "level_low");
 	beat->level_high = level_said(body, "level_high");
 	snprintf(beat->version, sizeof(beat->version), "%s", version ? version : "");

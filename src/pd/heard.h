@@ -65,6 +65,7 @@ typedef struct Report
 	uint64_t	unindexed;
 	uint64_t	bytes;
 	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
+	uint64_t	prepared;		/* a child that its store is ready to make; 0 = none */
 	double		searches;		/* processors that searches of it take, smoothed, */
 	int64_t		searches_us;	/* as of then, when they had taken this much time (loads.c) */
 	uint64_t	searched_us;
@@ -128,6 +129,7 @@ typedef struct Beat
 	bool		memory_short;	/* the same; it ends lower than it begins */
 	bool		challenged;		/* another store registered at its endpoint since */
 	char		version[32];
+	bool		prepares;		/* it knows the task prepare_split */
 	uint32_t	level_low;		/* of the feature levels it knows */
 	uint32_t	level_high;
 	Report	   *reports;		/* by shard; owned */

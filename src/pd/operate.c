@@ -64,6 +64,7 @@ operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, P
 	out->leader = leader ? leader->replica : 0;
 	out->plan = shard->plan;
 	out->split = shard->plan.kind == PLAN_SPLIT && split_is_done(c, shard);
+	out->prepared = shard->plan.kind == PLAN_SPLIT && split_is_prepared(pd, shard);
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
 		const WireReplica *r = &shard->desc.replicas[i];
@@ -402,7 +403,7 @@ give_step(Pd *pd, uint64_t store, const CatalogCollection *c, const CatalogShard
 
 	if (shard->plan.kind == PLAN_SPLIT)
 	{
-		task = split_task(c, shard);
+		task = split_is_prepared(pd, shard) ? split_task(c, shard) : NULL;
 		if (task)
 			give(pd, store, task, tasks);
 		return;
@@ -492,6 +493,16 @@ tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *sha
 		else if (!replica_is_damaged(pd, beat->store, shard->desc.shard))
 			operate_give(pd, beat->store, "open_shard", shard->desc.shard, replica, tasks);
 		return;
+	}
+	if (shard->plan.kind == PLAN_SPLIT && report)
+	{
+		json_t	   *task = split_prepare_task(c, shard, beat);
+
+		if (task)
+		{
+			give(pd, beat->store, task, tasks);
+			was_quiet = false;
+		}
 	}
 	if (!report || !report->leader || shard->plan.kind == PLAN_NONE)
 		beat->quiet = was_quiet;

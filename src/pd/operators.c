@@ -69,7 +69,8 @@ step_name(const PlanShard *shard, const Step *step)
 			break;
 	}
 	if (shard->plan.kind == PLAN_SPLIT)
-		return shard->split ? "wait for the new shard's replicas" : "ask its leader to split";
+		return shard->split ? "wait for the new shard's replicas" :
+			shard->prepared ? "ask its leader to split" : "have its rows copied";
 	if (!shard->settled)
 		return shard->leader ? "wait for the members to settle" : "wait for a leader";
 	if (added && !added->voter)

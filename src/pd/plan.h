@@ -133,6 +133,7 @@ typedef struct PlanShard
 	Plan		plan;
 	Health		arriving;		/* of what the plan brings */
 	bool		split;			/* PLAN_SPLIT: the child is in the catalog */
+	bool		prepared;		/* ... and before, its leader is asked */
 
 	/* Stores that have a replica of it, also one that is no member */
 	uint32_t	nholders;

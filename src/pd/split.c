@@ -8,7 +8,11 @@
  * replicas are those that follow, one for each voter of the shard, in the stores
  * where these are (decision 0009).
  *
- *	1.	As long as no store has reported the child, the shard's leader is asked to
+ *	0.	The stores of its voters are told that there will be a child, and copy what it
+ *		is to have while that still changes, so that writes do not wait for it (prepare_split).  What
+ *		comes of it is theirs alone: one that is not ready makes the child all the same.
+ *	1.	When all have said that they are, or long enough was waited, and as long as no
+ *		store has reported the child, the shard's leader is asked to
  *		split.  That may be given up (a member is lost, somebody waits in vain): if an
  *		answer comes late all the same, the split is taken as it comes, for
  *		descriptors tell everything and ids are never given twice.
@@ -37,6 +41,8 @@
 #include "base/breaks.h"
 #include "base/log.h"
 #include "service.h"
+
+#define PREPARE_US (300 * INT64_C(1000000))	/* for as long stores are waited for that are not ready */
 
 /* -- What stores say ------------------------------------------------------- */
 
@@ -194,6 +200,45 @@ split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, con
 	return false;
 }
 
+/* Who has been told and is up is waited for; one of an older release was not. */
+static bool
+is_waited_for(Pd *pd, const CatalogShard *shard, const WireReplica *r)
+{
+	Beat	   *beat = beat_of(pd, r->store);
+	Report	   *report = report_in(beat, shard->desc.shard);
+
+	return r->role == ROLE_VOTER && report && beat->prepares && store_is_up(pd, r->store) &&
+		report->replica == r->replica && report->prepared != shard->plan.child;
+}
+
+bool
+split_is_prepared(Pd *pd, const CatalogShard *shard)
+{
+	bool		waits = false;
+
+	for (int i = 0; i < shard->desc.nreplicas && !waits; i++)
+		waits = is_waited_for(pd, shard, &shard->desc.replicas[i]);
+	for (size_t i = 0; i < pd->noperators && waits; i++)
+		waits = pd->operators[i].shard != shard->desc.shard || pd->operators[i].plan.child != shard->plan.child ||
+			pd->now_us - pd->operators[i].since_us < PREPARE_US;
+	return !waits;
+}
+
+void
+splits_wake(Pd *pd, const Beat *beat)
+{
+	for (size_t i = 0; i < beat->nreports; i++)
+	{
+		CatalogCollection *c;
+		CatalogShard *shard = beat->reports[i].prepared ? find_shard(pd, beat->reports[i].shard, &c) : NULL;
+		uint64_t	leads;
+
+		if (shard && shard->plan.kind == PLAN_SPLIT && shard->plan.child == beat->reports[i].prepared &&
+			!split_is_done(c, shard) && leader_of(pd, shard, &leads))
+			beat_wake(pd, leads);
+	}
+}
+
 /* What the leader is to make of its shard; false: a store has reported it already. */
 static bool
 describe_child(const CatalogCollection *c, const CatalogShard *shard, WireShardDesc *out)
@@ -231,6 +276,26 @@ split_task(const CatalogCollection *c, const CatalogShard *shard)
 	json_object_set_new(task, "shard", json_u64(shard->desc.shard));
 	json_object_set_new(task, "desc", json_desc(&child));
 	json_object_set_new(task, "conf_index", json_u64(shard->conf_index));
+	return task;
+}
+
+json_t *
+split_prepare_task(const CatalogCollection *c, const CatalogShard *shard, const Beat *beat)
+{
+	WireShardDesc child;
+	json_t	   *task;
+	bool		voter = false;
+
+	if (!beat->prepares || !describe_child(c, shard, &child))
+		return NULL;
+	for (int i = 0; i < child.nreplicas; i++)
+		voter |= child.replicas[i].store == beat->store;
+	if (!voter)
+		return NULL;
+	task = json_object();
+	json_object_set_new(task, "task", json_string("prepare_split"));
+	json_object_set_new(task, "shard", json_u64(shard->desc.shard));
+	json_object_set_new(task, "desc", json_desc(&child));
 	return task;
 }
 

@@ -387,6 +387,62 @@ deleted_before_anybody_spoke_of_the_child(void **state)
 	cluster_end(w);
 }
 
+/* How many stores are told to prepare it. */
+static int
+told_to_prepare(PdWorld *w, uint64_t parent)
+{
+	CatalogCollection *c;
+	CatalogShard *shard = shard_of(w, parent, &c);
+	int			n = 0;
+
+	for (size_t i = 0; i < w->pd.nbeats; i++)
+	{
+		json_t	   *task = split_prepare_task(c, shard, w->pd.beats[i]);
+
+		n += task != NULL;
+		json_decref(task);
+	}
+	return n;
+}
+
+/* Who knows how is told of a split before it is asked for, and waited for, but not for ever. */
+static void
+prepared_before_it_is_asked_for(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	CatalogCollection *c;
+	CatalogShard *shard;
+	Plan		plan;
+
+	(void) state;
+	begin_split(w);
+	shard = shard_of(w, parent, &c);
+	assert_true(split_is_prepared(&w->pd, shard));	/* of older releases */
+	assert_int_equal(told_to_prepare(w, parent), 0);
+	w->pd.beats[0]->prepares = w->pd.beats[1]->prepares = true;
+	assert_false(split_is_prepared(&w->pd, shard));
+	assert_int_equal(told_to_prepare(w, parent), 2);
+
+	/* Of another child it says nothing. */
+	report_in(w->pd.beats[0], parent)->prepared = shard->plan.child + 1;
+	report_in(w->pd.beats[1], parent)->prepared = shard->plan.child;
+	assert_false(split_is_prepared(&w->pd, shard));
+	report_in(w->pd.beats[0], parent)->prepared = shard->plan.child;
+	assert_true(split_is_prepared(&w->pd, shard));
+
+	/* As long as it takes, if that is not too long. */
+	plan = shard->plan;
+	report_in(w->pd.beats[0], parent)->prepared = 0;
+	w->pd.operators = vt_realloc(w->pd.operators, sizeof(Operator) * (w->pd.noperators + 1));
+	w->pd.operators[w->pd.noperators++] = (Operator) {.shard = parent, .plan = plan, .since_us = w->pd.now_us};
+	assert_false(split_is_prepared(&w->pd, shard));
+	w->pd.operators[w->pd.noperators - 1].since_us -= INT64_C(301000000);
+	assert_true(split_is_prepared(&w->pd, shard));
+	world_end(w);
+	free(w);
+}
+
 static void
 not_while_somebody_is_away(void **state)
 {
@@ -511,6 +567,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(given_up_before_and_not_after, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(deleted_before_anybody_spoke_of_the_child, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(deleted_with_a_child_of_no_plan, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(prepared_before_it_is_asked_for, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_while_somebody_is_away, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(bytes_are_split_where_half_can_go_elsewhere, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_was_split_off_is_not_counted_twice, scratch_make, scratch_remove),
