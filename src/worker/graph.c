@@ -159,24 +159,41 @@ shard_make_graph(const char *directory)
 	return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
 
-bool
-shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
+/* last as in put_tag(). */
+static bool
+load(const char *path, const WireShardDesc *desc, uint64_t last, const RecordsOptions *options, Records **out)
 {
-	char		path[4096];
 	Buf			tag = {0};
 	RecordsFile file = {.path = path};
 	VtError		err = {0};
 	VtStatus	status;
 
-	graph_path(path, sizeof(path), shard);
-	put_tag(&tag, &shard->desc, shard->born_last);
+	put_tag(&tag, desc, last);
 	file.tag = buf_bytes(&tag);
 	status = records_load(options, &file, out, &err);
 	buf_free(&tag);
 	if (status != VT_OK && status != VT_NOT_FOUND)
-		log_warn("shard=%llu: its graph is built anew: %s", (unsigned long long) shard->desc.shard,
+		log_warn("shard=%llu: its graph is built anew: %s", (unsigned long long) desc->shard,
 				 vt_error_words(&err));
 	return status == VT_OK;
+}
+
+bool
+shard_load_graph(Shard *shard, const RecordsOptions *options, Records **out)
+{
+	char		path[4096];
+
+	graph_path(path, sizeof(path), shard);
+	return load(path, &shard->desc, shard->born_last, options, out);
+}
+
+bool
+shard_load_bequeathed(const WireShardDesc *child, const char *directory, const RecordsOptions *options, Records **out)
+{
+	char		path[4096];
+
+	snprintf(path, sizeof(path), "%s/" NAME, directory);
+	return load(path, child, child->last, options, out);
 }
 
 VtStatus

@@ -17,7 +17,9 @@
  *
  * The graph comes from the parent's, too: its file is written for the child with
  * everything else dead, which is mended around as after any deletion (graph.c).  It is a
- * cache: without it the child links its vectors one by one.
+ * cache: without it the child links its vectors one by one.  With it what was copied can be
+ * loaded and mended before the entry, too, by the one thread that has the heir: nobody else knows
+ * of these records before they are the child's.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +29,10 @@
 
 #include "base/breaks.h"
 #include "base/log.h"
+
+/* In one go of mending */
+#define MEND_LINKS 8
+#define MEND_NODES 64
 
 #define WATCH_MOST (1u << 18)	/* ids; beyond, copying all again is no more work */
 
@@ -49,6 +55,7 @@ struct Heir
 	uint64_t	watch;			/* the shard's, as long as it is that one; 0: rows are frozen since it was begun */
 	Store	   *rows;
 	StoreIter  *iter;			/* over the parent's; NULL: all have been copied once */
+	Records    *records;		/* of all rows; NULL: they were not loaded */
 	IdSet		again;			/* ids to be copied once more, */
 	uint32_t	at;				/* from this place in the table on, */
 	uint32_t	left;			/* so many */
@@ -276,6 +283,28 @@ copy_first(Heir *heir, StoreBatch *batch, size_t bytes, VtError *err)
 	return status;
 }
 
+/* The same in memory, if they are there. */
+static VtStatus
+take_again(Heir *heir, Bytes id, Bytes value, VtError *err)
+{
+	uint64_t	there = heir->records ? records_version(heir->records, id) : 0;
+	StoreRow	row;
+	VtStatus	status = VT_OK;
+
+	if (!heir->records)
+		return VT_OK;
+	if (value.len == 0)
+	{
+		if (there != 0)
+			records_delete(heir->records, id);
+		return VT_OK;
+	}
+	status = shard_read_row(&heir->desc, value, &row, err);
+	if (status == VT_OK && row.index != there)
+		status = records_put(heir->records, id, row.index, row.vector, row.attributes, err);
+	return status;
+}
+
 /* What has changed since, as it is now. */
 static VtStatus
 copy_again(Heir *heir, StoreBatch *batch, size_t bytes, VtError *err)
@@ -288,11 +317,13 @@ copy_again(Heir *heir, StoreBatch *batch, size_t bytes, VtError *err)
 	for (; status == VT_OK && heir->left > 0 && copied < bytes; heir->at++)
 	{
 		const IdSetEntry *entry = &heir->again.table[heir->at];
+		Bytes		id = bytes_of(heir->again.bytes.data + entry->at, entry->len);
 
 		if (entry->len == 0)
 			continue;
 		heir->left--;
-		row_key(&key, bytes_of(heir->again.bytes.data + entry->at, entry->len));
+		row_key(&key, id);
+		buf_clear(&value);
 		status = store_get(heir->shard->rows, buf_bytes(&key), &value, err);
 		shard_note_damage(heir->shard, status, err);
 		if (status == VT_OK)
@@ -302,6 +333,8 @@ copy_again(Heir *heir, StoreBatch *batch, size_t bytes, VtError *err)
 			store_batch_delete(batch, buf_bytes(&key));
 			status = VT_OK;
 		}
+		if (status == VT_OK)
+			status = take_again(heir, id, buf_bytes(&value), err);
 		copied += key.len + value.len;
 	}
 	buf_free(&key);
@@ -397,6 +430,65 @@ heir_graph(Heir *heir, ShardPace pace, void *arg)
 }
 
 VtStatus
+heir_load(Heir *heir, bool mapped, ShardPace pace, void *arg, VtError *err)
+{
+	RecordsOptions options = shard_records_options(&heir->desc);
+	StoreIter  *iter;
+	Records    *records;
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	options.vectors = mapped ? store_path(heir->rows) : NULL;
+	if (!shard_load_bequeathed(&heir->desc, store_path(heir->rows), &options, &records))
+		status = records_new(&options, &records, err);
+	if (status != VT_OK)
+		return status;
+	iter = store_iter_open(heir->rows, bytes_of("v", 1), bytes_of("w", 1));
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	{
+		Bytes		id = bytes_of(key.data + 1, key.len - 1);
+		StoreRow	row;
+
+		status = shard_read_row(&heir->desc, value, &row, err);
+		if (status == VT_OK && !records_claim(records, id, row.index, row.vector, row.attributes))
+			status = records_put(records, id, row.index, row.vector, row.attributes, err);
+		if (status == VT_OK && !pace(arg, key.len + value.len))
+			status = vt_fail(err, VT_CANCELLED, "its rows were not loaded");
+	}
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	if (status == VT_OK)
+	{
+		records_settle(records);
+		heir->records = records;
+	}
+	else
+		records_free(records);
+	return status;
+}
+
+bool
+heir_mend(Heir *heir)
+{
+	Hnsw	   *graph = heir->records ? records_graph(heir->records) : NULL;
+	uint32_t	linked = 0;
+
+	if (!graph)
+		return false;
+	while (linked < MEND_LINKS && hnsw_link_next(graph))
+		linked++;
+	return hnsw_repair(graph, MEND_NODES, true) || linked > 0;
+}
+
+uint64_t
+heir_bytes(const Heir *heir)
+{
+	return heir->records ? records_bytes(heir->records) : 0;
+}
+
+VtStatus
 heir_end(Heir *heir, VtError *err)
 {
 	StoreBatch *batch = store_batch_new();
@@ -421,10 +513,12 @@ heir_end(Heir *heir, VtError *err)
 }
 
 Store *
-heir_take(Heir *heir)
+heir_take(Heir *heir, Records **records)
 {
 	Store	   *rows = heir->rows;
 
+	*records = heir->records;
+	heir->records = NULL;
 	heir->rows = NULL;
 	return rows;
 }
@@ -436,6 +530,7 @@ heir_drop(Heir *heir)
 		return;
 	if (heir->iter)
 		store_iter_close(heir->iter);
+	records_free(heir->records);
 	store_close(heir->rows);
 	idset_free(&heir->again);
 	if (heir->shard)

@@ -61,6 +61,7 @@ typedef struct Preparing
 	int64_t		look_us;		/* when to look at it again */
 	bool		taken;			/* somebody waits for it: no further step */
 	Heir	   *heir;			/* NULL: there is none */
+	uint64_t	bytes;			/* of memory that it has taken */
 } Preparing;
 
 struct Heirs
@@ -199,6 +200,23 @@ step(Job *job, VtError *err)
 	return heir_copy(job->p->heir, COPY_BYTES, &done, err);
 }
 
+/* Into memory, if there is as much again as the parent takes, and as far as searches go on meanwhile. */
+static VtStatus
+load(Job *job, Shard *parent, VtError *err)
+{
+	Worker	   *worker = job->heirs->worker;
+	uint64_t	limit = worker->options.memory_limit;
+	VtStatus	status;
+
+	if (limit != 0 && atomic_load(&worker->memory) + shard_figures(parent).bytes > limit / 10 * 8)
+		return VT_OK;
+	status = heir_load(job->p->heir, worker->options.mapped, pace, job, err);
+	while (status == VT_OK && heir_mend(job->p->heir))
+		if (is_over(job->heirs, job->p, 0))
+			status = vt_fail(err, VT_CANCELLED, "it is taken as it is");
+	return status;
+}
+
 /* All that there is, in a parent that is held; VT_CANCELLED: as far as it came. */
 static VtStatus
 copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
@@ -226,6 +244,8 @@ copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 		status = heir_flush(p->heir, err);
 	if (status == VT_OK)
 		heir_graph(p->heir, pace, &job);
+	if (status == VT_OK)
+		status = load(&job, parent, err);
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
 	if (status == VT_OK)
@@ -243,6 +263,8 @@ keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
+	while (status == VT_OK && heir_mend(p->heir) && !is_over(heirs, p, 0))
+		;
 	return status;
 }
 
@@ -252,6 +274,7 @@ work(Heirs *heirs, Preparing *p)
 {
 	Shard	   *parent = worker_find_shard(heirs->worker, p->desc.parent);
 	VtError		err = {0};
+	uint64_t	bytes = 0;
 	bool		whole = parent && shard_is_whole(parent) == VT_OK;
 	VtStatus	status = parent ? VT_OK : vt_fail(&err, VT_NOT_FOUND, "the shard is not here");
 
@@ -265,6 +288,8 @@ work(Heirs *heirs, Preparing *p)
 		status = p->heir ? keep_up(heirs, p, parent, &err) : copy_all(heirs, p, parent, &err);
 	if (status == VT_OK)
 		heir_rest(p->heir);
+	if (p->heir)
+		bytes = heir_bytes(p->heir);
 	if (status == VT_OK || status == VT_CANCELLED)
 		p->state = STATE_READY;
 	else
@@ -273,7 +298,11 @@ work(Heirs *heirs, Preparing *p)
 		p->state = STATE_GIVEN_UP;
 		let_go(heirs->worker, &p->desc, p->heir);
 		p->heir = NULL;
+		bytes = 0;
 	}
+	pthread_mutex_lock(&heirs->lock);
+	p->bytes = bytes;
+	pthread_mutex_unlock(&heirs->lock);
 	if (parent)
 		shard_release(parent);
 	answer(heirs->worker, &p->desc);
@@ -423,6 +452,20 @@ heirs_forget(Worker *worker, uint64_t child)
 		forget(worker->heirs, p);
 }
 
+uint64_t
+heirs_bytes(Worker *worker)
+{
+	uint64_t	bytes = 0;
+
+	if (!worker->heirs)
+		return 0;				/* it starts */
+	pthread_mutex_lock(&worker->heirs->lock);
+	for (const Preparing *p = worker->heirs->list; p; p = p->next)
+		bytes += p->bytes;
+	pthread_mutex_unlock(&worker->heirs->lock);
+	return bytes;
+}
+
 /* -- Starting, and stopping ------------------------------------------------------------ */
 
 VtStatus
@@ -473,13 +516,26 @@ heirs_stop(Worker *worker)
 	pthread_cond_broadcast(&heirs->changed);
 	pthread_mutex_unlock(&heirs->lock);
 	pthread_join(heirs->thread, NULL);
-	while (heirs->list)
+	for (;;)
 	{
-		Preparing  *p = heirs->list;
+		Preparing  *p;
 
-		heirs->list = p->next;
+		pthread_mutex_lock(&heirs->lock);
+		p = heirs->list;
+		if (p)
+			heirs->list = p->next;
+		pthread_mutex_unlock(&heirs->lock);
+		if (!p)
+			return;
 		forget(heirs, p);
 	}
+}
+
+void
+heirs_free(Worker *worker)
+{
+	Heirs	   *heirs = worker->heirs;
+
 	pthread_mutex_destroy(&heirs->lock);
 	pthread_cond_destroy(&heirs->changed);
 	free(heirs);

@@ -235,7 +235,7 @@ extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern Shard *worker_find_lender(Worker *worker, uint64_t child);	/* held: the child's records are lent there */
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
-extern VtStatus worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err);	/* takes rows */
+extern VtStatus worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtError *err);	/* takes both */
 extern RaftConf worker_founders_of(const WireShardDesc *desc);
 /* found: with the replicas in desc; else the group exists and will be heard from. */
 extern VtStatus worker_create_shard(Worker *worker, const WireShardDesc *desc, uint64_t replica,
@@ -370,10 +370,12 @@ typedef struct Heirs Heirs;
 extern VtStatus heirs_clear(Worker *worker, VtError *err);
 extern VtStatus heirs_start(Worker *worker, VtError *err);
 extern void heirs_stop(Worker *worker);
+extern void heirs_free(Worker *worker);	/* when nobody asks for its bytes any more */
 extern void heirs_ask(Worker *worker, const WireShardDesc *child);
 extern Heir *heirs_take(Worker *worker, uint64_t child);
 extern void heirs_forget(Worker *worker, uint64_t child);
 extern void heirs_founded(Worker *worker, uint64_t child);
+extern uint64_t heirs_bytes(Worker *worker);	/* of memory */
 
 /* recover.c: VT_BUSY: try again */
 extern VtStatus worker_recover_shard(Worker *worker, const Chore *chore, VtError *err);

@@ -137,6 +137,7 @@ look_at_memory(Worker *worker)
 	MemoryRoom	room;
 
 	of[MEMORY_TABLES] = store_memory_all();
+	of[MEMORY_RECORDS] = heirs_bytes(worker);
 	replica_host_figures(worker->host, &raft);
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)

@@ -162,6 +162,24 @@ load_raises(Shard *shard, VtError *err)
 	return status;
 }
 
+VtStatus
+shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *err)
+{
+	WireAttributes attributes;
+	VtStatus	status = row_get(value, row, err);
+
+	if (status == VT_OK && row->dim != desc->dim)
+		return vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
+					   (unsigned long long) desc->shard, row->dim, desc->dim);
+	if (status == VT_OK && row->halves != shard_halves(desc))
+		return vt_fail(err, VT_CORRUPT, "a row of shard %llu has another element than the shard",
+					   (unsigned long long) desc->shard);
+	if (status == VT_OK && wire_attributes_get(row->attributes, desc->nattributes, &attributes) != VT_OK)
+		return vt_fail(err, VT_CORRUPT, "a row of shard %llu has other attributes than the %u that are declared",
+					   (unsigned long long) desc->shard, desc->nattributes);
+	return status;
+}
+
 static VtStatus
 load_records(Shard *shard, VtError *err)
 {
@@ -172,19 +190,9 @@ load_records(Shard *shard, VtError *err)
 
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
-		WireAttributes attributes;
 		StoreRow	row;
 
-		status = row_get(value, &row, err);
-		if (status == VT_OK && row.dim != shard->desc.dim)
-			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
-							 (unsigned long long) shard->desc.shard, row.dim, shard->desc.dim);
-		if (status == VT_OK && row.halves != shard_halves(&shard->desc))
-			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has another element than the shard",
-							 (unsigned long long) shard->desc.shard);
-		if (status == VT_OK && wire_attributes_get(row.attributes, shard->desc.nattributes, &attributes) != VT_OK)
-			status = vt_fail(err, VT_CORRUPT, "a row of shard %llu has other attributes than the %u that are declared",
-							 (unsigned long long) shard->desc.shard, shard->desc.nattributes);
+		status = shard_read_row(&shard->desc, value, &row, err);
 		if (status != VT_OK)
 			break;
 		if (row.index > shard->newest)
@@ -214,11 +222,10 @@ codes_of(const WireShardDesc *desc)
 	return desc->quantization == QUANTIZATION_INT8 && desc->dim >= CODES_DIM_MIN ? HNSW_CODES_INT8 : HNSW_CODES_NONE;
 }
 
-static VtStatus
-make_records(Shard *shard, VtError *err)
+RecordsOptions
+shard_records_options(const WireShardDesc *desc)
 {
-	const WireShardDesc *desc = &shard->desc;
-	RecordsOptions options = {
+	return (RecordsOptions) {
 		.metric = (VecMetric) desc->metric,
 		.dim = desc->dim,
 		.element = (VecElement) desc->element,
@@ -228,11 +235,17 @@ make_records(Shard *shard, VtError *err)
 		.seed = desc->shard,
 		.attributes = desc->nattributes,
 	};
+}
+
+static VtStatus
+make_records(Shard *shard, VtError *err)
+{
+	RecordsOptions options = shard_records_options(&shard->desc);
 	char		path[4096];
 	Records    *records;
 	VtStatus	status = VT_OK;
 
-	shard_path(path, sizeof(path), shard->directory, desc->shard);
+	shard_path(path, sizeof(path), shard->directory, shard->desc.shard);
 	options.vectors = shard->mapped ? path : NULL;
 	if (!shard_load_graph(shard, &options, &records))
 		status = records_new(&options, &records, err);
@@ -442,6 +455,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 {
 	WireShardDesc desc = {0};
 	uint64_t	replica;
+	bool		given = shard->records != NULL;
 	VtStatus	status = check_aside(shard->rows, err);
 
 	if (status == VT_OK)
@@ -465,7 +479,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 	if (status == VT_OK && !vec_metric_valid(shard->desc.metric))
 		status = vt_fail(err, VT_VERSION, "shard %llu has an unrecognized metric",
 						 (unsigned long long) shard->desc.shard);
-	if (status == VT_OK)
+	if (status == VT_OK && !given)
 		status = make_records(shard, err);
 	if (status == VT_OK)
 		status = load_raises(shard, err);
@@ -477,7 +491,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 		status = shard_load_children(shard, *replay, err);
 	if (status == VT_OK)
 		status = sessions_load(shard->sessions, shard->rows, *replay, &shard->newest, err);
-	if (status == VT_OK)
+	if (status == VT_OK && !given)
 		status = load_records(shard, err);
 	if (status == VT_OK)
 		status = settle_position(shard, *replay, err);
@@ -490,7 +504,7 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 }
 
 VtStatus
-shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, uint64_t *replay, VtError *err)
+shard_open_with(const char *directory, Store *rows, Records *records, bool mapped, Shard **out, uint64_t *replay, VtError *err)
 {
 	Shard	   *shard = vt_alloc0(sizeof(Shard));
 	VtStatus	status;
@@ -511,6 +525,7 @@ shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, ui
 	cond_init(&shard->gate);
 	shard->sessions = sessions_new();
 	shard->rows = rows;
+	shard->records = records;
 	status = shard_load(shard, replay, err);
 	if (status != VT_OK)
 	{
@@ -527,7 +542,7 @@ shard_open(const char *directory, uint64_t id, bool mapped, Shard **out, uint64_
 	Store	   *rows;
 	VtStatus	status = shard_open_rows(directory, id, &rows, err);
 
-	return status == VT_OK ? shard_open_with(directory, rows, mapped, out, replay, err) : status;
+	return status == VT_OK ? shard_open_with(directory, rows, NULL, mapped, out, replay, err) : status;
 }
 
 void

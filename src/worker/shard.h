@@ -198,9 +198,13 @@ extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, u
 extern VtStatus shard_open(const char *directory, uint64_t id, bool mapped, Shard **out,
 						   uint64_t *replay, VtError *err);
 
-/* The same of one whose rows are open, and are the shard's from here on, or closed. */
-extern VtStatus shard_open_with(const char *directory, Store *rows, bool mapped, Shard **out, uint64_t *replay,
-								VtError *err);
+/*
+ * The same of one whose rows are open, and are the shard's from here on, or closed.  So
+ * are records, unless they are NULL: what the rows hold, no more and no less, with no index beyond
+ * that of its base.
+ */
+extern VtStatus shard_open_with(const char *directory, Store *rows, Records *records, bool mapped, Shard **out,
+								uint64_t *replay, VtError *err);
 extern void shard_close(Shard *shard);
 
 /* Use rows and records until released; false while a snapshot is installed. */
@@ -291,6 +295,9 @@ extern VtStatus shard_sync_directory(const char *directory, VtError *err);
 extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
 
 /* The marker of law S2, and the applied index with it; synced. */
+/* A row of a shard with this descriptor, or VT_CORRUPT; and what its records are to be like. */
+extern VtStatus shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *err);
+extern RecordsOptions shard_records_options(const WireShardDesc *desc);
 extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err);
 extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
 extern VtStatus shard_checkpoint(void *shard, uint64_t *index, VtError *err);
@@ -356,8 +363,17 @@ extern VtStatus heir_flush(Heir *heir, VtError *err);
 
 /* The parent's graph for the child, as far as it goes: a file in its directory. */
 extern void heir_graph(Heir *heir, ShardPace pace, void *arg);
+
+/*
+ * What was copied, into memory, and kept as the rows are from then on; mapped as in shard_open(), pace
+ * is asked between rows.  Then mend takes what is new into the graph and goes around what is dead,
+ * a little at a time; false: nothing is left to do.
+ */
+extern VtStatus heir_load(Heir *heir, bool mapped, ShardPace pace, void *arg, VtError *err);
+extern bool heir_mend(Heir *heir);
+extern uint64_t heir_bytes(const Heir *heir);	/* of memory */
 extern VtStatus heir_end(Heir *heir, VtError *err);
-extern Store *heir_take(Heir *heir);	/* after end: its rows, for shard_open_with() */
+extern Store *heir_take(Heir *heir, Records **records);	/* after end: for shard_open_with(); NULL: it did not load */
 extern void heir_drop(Heir *heir);	/* after end, too */
 
 /* The apply thread's, of each id that a command changes. */
@@ -384,6 +400,10 @@ extern bool shard_load_graph(Shard *shard, const RecordsOptions *options, Record
 /* The part of it that a child is to have, into the child's directory; the shard is held. */
 extern VtStatus shard_bequeath_graph(Shard *shard, const WireShardDesc *child, const char *path, ShardPace pace,
 									 void *arg, VtError *err);
+
+/* Records to be claimed by the rows of that child, as shard_load_graph(). */
+extern bool shard_load_bequeathed(const WireShardDesc *child, const char *directory, const RecordsOptions *options,
+								  Records **out);
 
 /* Is its graph worth sending? */
 extern bool shard_sends_graph(Shard *shard);

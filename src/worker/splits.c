@@ -191,7 +191,7 @@ begin(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, 
 
 /* All rows of a child, of which the group is not yet founded; they stay open. */
 static VtStatus
-copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Store **rows, Took *took, VtError *err)
+copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Store **rows, Records **records, Took *took, VtError *err)
 {
 	Heir	   *heir;
 	bool		done = false;
@@ -215,7 +215,7 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 	if (status == VT_OK)
 		status = shard_sync_directory(worker->shards_path, err);
 	if (status == VT_OK)
-		*rows = heir_take(heir);
+		*rows = heir_take(heir, records);
 	heir_drop(heir);
 	took->durable_ms = lap_ms(took);
 	return status;
@@ -229,6 +229,7 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	ShardChild	child;
 	Took		took = {.last_us = clock_now_us()};
 	Store	   *rows = NULL;
+	Records    *records = NULL;
 	VtStatus	status = VT_OK;
 
 	if (!parent)
@@ -236,7 +237,7 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 	if (shard_find_child(parent, chore->shard, &child) && child.owed &&
 		!splits_was_made(worker, &child.desc, chore->replica))
 	{
-		status = copy_rows(worker, parent, &child, chore->replica, &rows, &took, err);
+		status = copy_rows(worker, parent, &child, chore->replica, &rows, &records, &took, err);
 		/* One synced batch: from here on it may vote, and is never made again. */
 		if (status == VT_OK)
 			status = replica_create(worker->host, chore->shard, chore->replica, &founders, child.index, err);
@@ -244,9 +245,12 @@ splits_make_child(Worker *worker, const Chore *chore, VtError *err)
 			heirs_founded(worker, chore->shard);
 		took.founded_ms = lap_ms(&took);
 		if (status == VT_OK)
-			status = worker_open_with(worker, chore->shard, rows, err);
+			status = worker_open_with(worker, chore->shard, rows, records, err);
 		else
+		{
+			records_free(records);
 			store_close(rows);
+		}
 		took.opened_ms = lap_ms(&took);
 		if (status == VT_OK)
 		{

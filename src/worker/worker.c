@@ -60,9 +60,9 @@ quiesce(void *arg, Shard *shard)
 	lease_drop_shard((Worker *) arg, shard);
 }
 
-/* Open a shard whose directory and Raft group exist.  rows: they are open, and taken; NULL: they are not. */
+/* Open a shard whose directory and Raft group exist.  rows: they are open, and taken; NULL: they are not.  records: they are loaded, too. */
 VtStatus
-worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err)
+worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtError *err)
 {
 	Shard	   *shard;
 	ReplicaMachine machine;
@@ -76,9 +76,12 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err)
 	if (status == VT_OK)
 		status = shard_finish_install(worker->shards_path, id, base.id, err);
 	if (status != VT_OK)
+	{
+		records_free(records);
 		store_close(rows);
+	}
 	else if (rows)
-		status = shard_open_with(worker->shards_path, rows, worker->options.mapped, &shard, &replay, err);
+		status = shard_open_with(worker->shards_path, rows, records, worker->options.mapped, &shard, &replay, err);
 	else
 		status = shard_open(worker->shards_path, id, worker->options.mapped, &shard, &replay, err);
 	if (status != VT_OK)
@@ -112,7 +115,7 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, VtError *err)
 VtStatus
 worker_open_shard(Worker *worker, uint64_t id, VtError *err)
 {
-	return worker_open_with(worker, id, NULL, err);
+	return worker_open_with(worker, id, NULL, NULL, err);
 }
 
 /* The founders of a shard's group, by its descriptor. */
@@ -359,6 +362,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		worker->verifier = verifier_start();
 		status = worker_open_all(worker, err);
 	}
+	if (status == VT_OK)
+		status = heirs_start(worker, err);
 	if (status != VT_OK)
 		return status;
 
@@ -388,9 +393,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		if (status != VT_OK)
 			return status;
 	}
-	status = heirs_start(worker, err);
-	if (status == VT_OK)
-		status = chores_start(worker, err);
+	status = chores_start(worker, err);
 	if (status != VT_OK)
 		return status;
 	worker->saver = saver_start(worker, options->graph_save);
@@ -433,6 +436,7 @@ worker_stop(Worker *worker)
 	free(worker->dropped);
 	waiting_free(&worker->searches);
 	replica_links_free(worker->links);
+	heirs_free(worker);
 	broken_free(worker);
 	store_close(worker->log);
 	close(worker->wake_fd);

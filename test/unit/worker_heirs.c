@@ -132,6 +132,32 @@ assert_inherited(Store *parent, Store *child)
 	return n;
 }
 
+/* Each row is in memory, as it is on disk. */
+static void
+assert_in_memory(Shard *shard)
+{
+	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
+	Bytes		key;
+	Bytes		value;
+
+	while (store_iter_next(iter, &key, &value))
+	{
+		StoreRow	row;
+
+		assert_int_equal(row_get(value, &row, NULL), VT_OK);
+		assert_int_equal(records_version(shard->records, bytes_of(key.data + 1, key.len - 1)), row.index);
+	}
+	store_iter_close(iter);
+}
+
+static bool
+go_on(void *arg, size_t bytes)
+{
+	(void) arg;
+	(void) bytes;
+	return true;
+}
+
 /* How many of the ten nearest of records a walk finds, of those an exact search does. */
 static double
 recall_of(Shard *shard)
@@ -162,17 +188,18 @@ recall_of(Shard *shard)
  * in the child as it is in the parent; and the child has the parent's graph.
  */
 static void
-what_changes_meanwhile_is_copied_again(void **state)
+succeed(bool loads)
 {
 	Alone		a = alone_new();
 	Heir	   *heir;
+	Store	   *rows;
+	Records    *records;
 	Shard	   *child;
 	ShardChild	entry;
 	bool		done = false;
 	uint64_t	replay;
 	uint64_t	n;
 
-	(void) state;
 	for (uint32_t i = 0; i < MANY; i++)
 		change(&a, i, 0);
 	link_all(a.shard);
@@ -186,6 +213,12 @@ what_changes_meanwhile_is_copied_again(void **state)
 	copy_until_done(heir);
 	assert_int_equal(heir_flush(heir, NULL), VT_OK);
 	heir_graph(heir, NULL, NULL);
+	if (loads)
+	{
+		assert_int_equal(heir_load(heir, false, go_on, NULL, NULL), VT_OK);
+		while (heir_mend(heir))
+			;
+	}
 	heir_rest(heir);
 	for (uint32_t i = 20; i < MANY; i += 100)
 		change(&a, i, 0);
@@ -197,15 +230,19 @@ what_changes_meanwhile_is_copied_again(void **state)
 	assert_in_range(heir_left(heir), 1, 40);
 	copy_until_done(heir);
 	assert_int_equal(heir_end(heir, NULL), VT_OK);
+	rows = heir_take(heir, &records);
 	heir_drop(heir);
 	assert_null(a.shard->watch);
+	assert_int_equal(records != NULL, loads);
 
 	/* What the file did not have, or had in another version, is put. */
-	assert_int_equal(shard_open(a.directory, CHILD, false, &child, &replay, NULL), VT_OK);
+	assert_int_equal(shard_open_with(a.directory, rows, records, false, &child, &replay, NULL), VT_OK);
 	assert_int_equal(replay, entry.index);
+	assert_true(child->newest <= replay);
 	n = assert_inherited(a.shard->rows, child->rows);
 	assert_in_range(n, MANY / 3, MANY);
 	assert_int_equal(records_count(child->records), n);
+	assert_in_memory(child);
 	assert_in_range(records_waiting(child->records), 1, 40);
 	link_all(child);
 	while (hnsw_repair(records_graph(child->records), 1000, true))
@@ -213,6 +250,20 @@ what_changes_meanwhile_is_copied_again(void **state)
 	assert_true(recall_of(child) > 0.95);
 	shard_close(child);
 	shard_close(a.shard);
+}
+
+static void
+what_changes_meanwhile_is_copied_again(void **state)
+{
+	(void) state;
+	succeed(false);
+}
+
+static void
+and_loaded_before(void **state)
+{
+	(void) state;
+	succeed(true);
 }
 
 /* What has changed is not known any more, or it is another child: all is copied after the entry. */
@@ -364,6 +415,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_changes_meanwhile_is_copied_again, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(and_loaded_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
