@@ -480,16 +480,17 @@ collection_start(Bench *bench)
 /* -- Searching ----------------------------------------------------------------- */
 
 VtStatus
-search_open(Bench *bench, Client *client, Search *search, const float *query, uint32_t rows,
-			int64_t deadline_us, VtError *err)
+search_open_many(Bench *bench, Client *client, Search *search, const float *queries, uint32_t n, uint32_t rows,
+				 int64_t deadline_us, ClientScan **scans, uint32_t *opened, VtError *err)
 {
-	ClientSearch ask = {.generation = bench->generation, .owner = bench->owner, .query = query,
+	ClientSearch ask = {.generation = bench->generation, .owner = bench->owner, .query = queries,
 		.dim = bench->dim, .batch = rows, .ef = 100, .consistency = WIRE_AT_MARK};
 	ClientMarks marks = {.items = search->items};
 	const ClientCollection *route;
 	VtStatus	status = client_route(client, &bench->generation, false, deadline_us, &route, err);
 
 	search->scan = NULL;
+	*opened = 0;
 	/* By a route that is not older than that of any write. */
 	for (bool fresh = false; status == VT_OK && !fresh;)
 	{
@@ -504,7 +505,25 @@ search_open(Bench *bench, Client *client, Search *search, const float *query, ui
 		return status;
 	search->asks = marks.n < route->nshards;
 	ask.marks = &marks;
-	return client_scan_open(client, &ask, deadline_us, &search->scan, err);
+	if (n > 1)
+		status = client_scan_open_many(client, &ask, n, deadline_us, scans, opened, err);
+	else
+		status = client_scan_open(client, &ask, deadline_us, scans, err);
+	if (status != VT_OK)
+		return status;
+	*opened = n > 1 ? *opened : 1;
+	search->scan = scans[0];
+	return VT_OK;
+}
+
+VtStatus
+search_open(Bench *bench, Client *client, Search *search, const float *query, uint32_t rows,
+			int64_t deadline_us, VtError *err)
+{
+	ClientScan *scan;
+	uint32_t	opened;
+
+	return search_open_many(bench, client, search, query, 1, rows, deadline_us, &scan, &opened, err);
 }
 
 void

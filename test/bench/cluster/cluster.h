@@ -10,7 +10,7 @@
  *	   etcd.c		the same load on etcd, by gRPC
  *	   main.c		options and modes
  *
- * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c, moves.c.
+ * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c, moves.c, many.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -143,6 +143,10 @@ typedef struct Search
 
 extern VtStatus search_open(Bench *bench, Client *client, Search *search, const float *query,
 							uint32_t rows, int64_t deadline_us, VtError *err);
+
+/* The same of n queries, asked together if there are more than one; as client_scan_open_many(). */
+extern VtStatus search_open_many(Bench *bench, Client *client, Search *search, const float *queries, uint32_t n, uint32_t rows,
+								 int64_t deadline_us, ClientScan **scans, uint32_t *opened, VtError *err);
 extern void search_learn(Bench *bench, Search *search);
 
 /* -- load.c ---------------------------------------------------------------- */
@@ -236,5 +240,6 @@ extern void busy(Bench *bench);
 extern void catchup(Bench *bench);
 extern void repair(Bench *bench);
 extern void moves(Bench *bench);
+extern void many(Bench *bench);
 
 #endif							/* CLUSTER_BENCH_H */

@@ -88,6 +88,18 @@ repair_options(Bench *b)
 	b->worst_ms = 1000;
 }
 
+static void
+many_options(Bench *b)
+{
+	b->workers = 1;
+	b->replicas = 1;
+	b->dim = 128;
+	b->records = 20000;
+	b->seconds = 2;
+	b->rounds = 5;
+	b->times = 1;
+}
+
 static const struct Mode
 {
 	const char *name;
@@ -102,6 +114,7 @@ static const struct Mode
 	{"catchup", catchup, catchup_options, "a new replica, beside a plain copy"},
 	{"repair", repair, repair_options, "searches and writes while replicas are made anew"},
 	{"moves", moves, repair_options, "searches and writes while replicas move and shards are split"},
+	{"many", many, many_options, "one client searches for one query at a time, for several, for many"},
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
@@ -152,12 +165,12 @@ main(int argc, char **argv)
 		{"--pause", NULL, &b.pause_ms, NULL, "repair, moves: of each client, ms"},
 		{"--clients", &b.clients, NULL, NULL, "goodput, etcd: at most 256"},
 		{"--from", &b.from, NULL, NULL, "goodput: leaves out steps with fewer clients"},
-		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup: medians are of so many"},
+		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup, many: medians are of so many"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
 		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, of a thread kept too long in goodput, ms"},
 		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's, the writes before"},
-		{"--times", NULL, &b.times, NULL, "bar: etcd's rate at least, or the p99 before at most, so often"},
+		{"--times", NULL, &b.times, NULL, "bar: etcd's rate, or that of one query at a time, at least, or the p99 before at most, so often"},
 	};
 	const size_t noptions = sizeof(options) / sizeof(options[0]);
 	const struct Mode *mode = NULL;
