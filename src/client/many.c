@@ -68,6 +68,7 @@ client_scan_open_many(Client *client, const ClientSearch *search, uint32_t n, in
 	const ClientCollection *route;
 	VtStatus	status = scan_route(client, search, deadline_us, &route, err);
 
+	Assert(n > 0);
 	*opened = 0;
 	if (status == VT_OK)
 		status = scan_check(search, route, err);
