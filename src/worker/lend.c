@@ -44,7 +44,8 @@ loan_begin(Shard *shard, const ShardChild *child, uint32_t before)
 	pthread_mutex_lock(&shard->children_lock);
 	shard->loan = *child;
 	shard->loan_before = before;
-	shard->loan_fresh_until_us = clock_now_us() + FRESH_US;
+	/* One that was on disk before is of some time ago: it is only replayed. */
+	shard->loan_fresh_until_us = clock_now_us() + (child->index > shard->newest ? FRESH_US : 0);
 	atomic_store(&shard->lent, child->desc.shard);
 	pthread_mutex_unlock(&shard->children_lock);
 }

@@ -266,6 +266,31 @@ and_loaded_before(void **state)
 	succeed(true);
 }
 
+/* A split that is replayed over what was on disk is of some time ago: an eventual read gets nothing lent. */
+static void
+a_loan_of_before_is_old(void **state)
+{
+	Alone		a = alone_new();
+	ShardSpan	view;
+	uint64_t	replay;
+
+	(void) state;
+	for (int life = 0; life < 2; life++)
+	{
+		a.index = 0;
+		for (uint32_t i = 0; i < 10; i++)
+			change(&a, i, 0);
+		(void) split_alone(&a);
+		assert_true(shard_view(a.shard, CHILD, 2, &view));
+		assert_int_equal(view.lent, 11);
+		assert_int_equal(view.old, life == 1);
+		shard_close(a.shard);
+		assert_int_equal(shard_open(a.directory, PARENT, false, &a.shard, &replay, NULL), VT_OK);
+		assert_int_equal(replay, 0);
+	}
+	shard_close(a.shard);
+}
+
 /* What has changed is not known any more, or it is another child: all is copied after the entry. */
 static void
 of_no_use_any_more(void **state)
@@ -416,6 +441,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_changes_meanwhile_is_copied_again, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(and_loaded_before, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_loan_of_before_is_old, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
