@@ -35,6 +35,7 @@
 #define MEND_NODES 64
 
 #define WATCH_MOST (1u << 18)	/* ids; beyond, copying all again is no more work */
+#define WATCH_BYTES (16u << 20)	/* of ids, which may be long */
 
 struct ShardWatch
 {
@@ -75,7 +76,7 @@ watch_note(Shard *shard, Bytes id)
 	if (place < watch->first || place > watch->last || vt_broken("D1-again"))
 		return;
 	(void) idset_add(&watch->changed, id);
-	watch->lost = watch->changed.n >= WATCH_MOST;
+	watch->lost = watch->changed.n >= WATCH_MOST || watch->changed.bytes.len >= WATCH_BYTES;
 	if (watch->lost)
 		idset_free(&watch->changed);
 }

@@ -171,9 +171,17 @@ typedef struct Job
 {
 	Heirs	   *heirs;
 	const Preparing *p;
+	Shard	   *parent;			/* held */
 	int64_t		begin_us;
 	uint64_t	bytes;
 } Job;
+
+/* Does nobody want another step, or does somebody wait for the parent to be let go of? */
+static bool
+gives_way(Job *job, int64_t wait_us)
+{
+	return is_over(job->heirs, job->p, wait_us) || atomic_load(&job->parent->installing) || atomic_load(&job->parent->leaving);
+}
 
 /* A ShardPace. */
 static bool
@@ -183,7 +191,7 @@ pace(void *arg, size_t bytes)
 	int64_t		due_us = job->begin_us + (int64_t) (job->bytes * 1000000 / RATE);
 
 	job->bytes += bytes;
-	return !is_over(job->heirs, job->p, due_us - clock_now_us());
+	return !gives_way(job, due_us - clock_now_us());
 }
 
 /* Another step; false: there is no room for it, or nobody wants it now. */
@@ -202,17 +210,17 @@ step(Job *job, VtError *err)
 
 /* Into memory, if there is as much again as the parent takes, and as far as searches go on meanwhile. */
 static VtStatus
-load(Job *job, Shard *parent, VtError *err)
+load(Job *job, VtError *err)
 {
 	Worker	   *worker = job->heirs->worker;
 	uint64_t	limit = worker->options.memory_limit;
 	VtStatus	status;
 
-	if (limit != 0 && atomic_load(&worker->memory) + shard_figures(parent).bytes > limit / 10 * 8)
+	if (limit != 0 && atomic_load(&worker->memory) + shard_figures(job->parent).bytes > limit / 10 * 8)
 		return VT_OK;
 	status = heir_load(job->p->heir, worker->options.mapped, pace, job, err);
 	while (status == VT_OK && heir_mend(job->p->heir))
-		if (is_over(job->heirs, job->p, 0))
+		if (gives_way(job, 0))
 			status = vt_fail(err, VT_CANCELLED, "it is taken as it is");
 	return status;
 }
@@ -222,7 +230,7 @@ static VtStatus
 copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
 	Worker	   *worker = heirs->worker;
-	Job			job = {heirs, p, clock_now_us(), 0};
+	Job			job = {heirs, p, parent, clock_now_us(), 0};
 	uint64_t	replica = splits_own_replica(worker, &p->desc);
 	VtStatus	status = VT_OK;
 
@@ -245,7 +253,7 @@ copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 	if (status == VT_OK)
 		heir_graph(p->heir, pace, &job);
 	if (status == VT_OK)
-		status = load(&job, parent, err);
+		status = load(&job, err);
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
 	if (status == VT_OK)
@@ -258,12 +266,12 @@ copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 static VtStatus
 keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
-	Job			job = {heirs, p, clock_now_us(), 0};
+	Job			job = {heirs, p, parent, clock_now_us(), 0};
 	VtStatus	status = heir_go_on(p->heir, parent, err);
 
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
-	while (status == VT_OK && heir_mend(p->heir) && !is_over(heirs, p, 0))
+	while (status == VT_OK && heir_mend(p->heir) && !gives_way(&job, 0))
 		;
 	return status;
 }
@@ -286,10 +294,11 @@ work(Heirs *heirs, Preparing *p)
 	}
 	if (status == VT_OK)
 		status = p->heir ? keep_up(heirs, p, parent, &err) : copy_all(heirs, p, parent, &err);
-	if (status == VT_OK)
-		heir_rest(p->heir);
 	if (p->heir)
+	{
+		heir_rest(p->heir);
 		bytes = heir_bytes(p->heir);
+	}
 	if (status == VT_OK || status == VT_CANCELLED)
 		p->state = STATE_READY;
 	else
