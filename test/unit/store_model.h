@@ -124,6 +124,12 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	return VT_OK;
 }
 
+const char *
+store_path(const Store *store)
+{
+	return store->path;
+}
+
 void
 store_close(Store *store)
 {
