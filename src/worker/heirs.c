@@ -41,7 +41,7 @@
 #define RATE (64u << 20)		/* bytes a second */
 #define FEW 64					/* ids that may be left for the end */
 #define ROUNDS 16				/* at most until there are so few */
-#define LOOK_US 200000			/* between two looks at what has changed */
+#define LOOK_US 1000000			/* between two looks at what has changed: while it has one in hand, who takes it waits */
 #define FORGET_US (30 * INT64_C(1000000))	/* without being asked for */
 #define SUFFIX ".heir"
 
