@@ -206,6 +206,50 @@ the_memory(void **state)
 	hang_up(&g);
 }
 
+/*
+ * Something else takes the memory, which will go: writes wait, and meanwhile more of the
+ * memtables is written out than is where nobody waits, or nothing would make them less.
+ */
+static void
+what_goes_by_itself(void **state)
+{
+	const uint64_t limit = 256 << 20;
+	const uint64_t others = UINT64_C(400) << 20;
+	uint64_t	bound = worker_memory_bounds(limit).tables;
+	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	Silent	   *s = *state;
+	Worker	   *worker = s->place.worker;
+	const char *words;
+	Gateway		g;
+	Shard	   *shard;
+
+	dial(&g, &s->place);
+	shard = worker_find_shard(worker, SHARD);
+	for (uint32_t n = 0; shard_figures(shard).tables <= bound / 4; n += 2000)
+		put(&g, &s->place, n, 2000);
+	worker->options.memory_limit = limit;
+	worker_look(worker);
+	assert_int_equal(worker_admit(worker, shard, 1, &words), VT_OK);
+	assert_in_range(shard_figures(shard).tables, bound / 4 + 1, bound);
+
+	atomic_fetch_add(&worker->request_bytes, others);
+	while (worker_look(worker), shard_figures(shard).tables > bound / 4)
+	{
+		assert_int_equal(worker_admit(worker, shard, 1, &words), VT_BUSY);
+		assert_non_null(strstr(words, "has to leave"));
+		if (clock_now_us() > until)
+			fail_msg("the memtables stay");
+		usleep(1000);
+	}
+
+	/* It has gone: writes go on. */
+	atomic_fetch_sub(&worker->request_bytes, others);
+	worker_look(worker);
+	assert_int_equal(worker_admit(worker, shard, 1, &words), VT_OK);
+	shard_release(shard);
+	hang_up(&g);
+}
+
 /* Of the memory there is each kind that goes by itself may have a part. */
 static void
 parts_of_memory(void **state)
@@ -321,6 +365,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up, tear_down),
 		cmocka_unit_test(the_logs),
 		cmocka_unit_test(parts_of_memory),
 		cmocka_unit_test(full_until_it_is_less),
