@@ -61,6 +61,7 @@ typedef struct Bench
 	double		median_ms;
 	double		worst_ms;		/* p99, or p99.9 */
 	double		share;
+	double		haste_ms;
 	double		times;
 
 	/* The cluster */

@@ -16,7 +16,6 @@
 #define TIMES_MAX 200000		/* of a client */
 #define ROUNDS_MAX 20
 #define DEADLINE_US SECOND
-#define HASTY_US 20000			/* in the last step: shorter than searches wait with most clients */
 
 typedef struct Crowd
 {
@@ -185,19 +184,21 @@ compare(const void *a, const void *b)
 }
 
 /*
- * Most clients again, with less time than a search waits now and then: nobody may be at
- * work for a question whose time is over.
+ * Most clients again, with less time than a search waits now and then: how many are
+ * answered all the same, and nobody may be at work for a question whose time is over.
  */
 static void
-in_haste(Bench *bench)
+in_haste(Bench *bench, double best)
 {
 	Client	   *client = bench_client(bench);
 	uint64_t	expired = 0;
 	uint64_t	turned_away = 0;
 	int64_t		overran_us = 0;
+	double		rate;
 
-	printf("with a deadline of %d ms\n", HASTY_US / 1000);
-	(void) measure(bench, bench->clients, HASTY_US);
+	printf("with a deadline of %.0f ms\n", bench->haste_ms);
+	rate = measure(bench, bench->clients, (int64_t) (bench->haste_ms * 1000));
+	printf("of the best: %.2f\n", best > 0 ? rate / best : 0);
 	for (uint32_t n = 1; n <= bench->workers; n++)
 	{
 		json_t	   *answer = ask(client, worker_endpoint(bench, n), "{\"op\":\"status\"}");
@@ -268,6 +269,6 @@ goodput(Bench *bench)
 	}
 	printf("\n");
 	bar_least(bench, "with most clients, of the best", best > 0 ? last / best : 0, bench->share);
-	in_haste(bench);
+	in_haste(bench, best);
 	memory_bars(bench);
 }

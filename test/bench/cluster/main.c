@@ -29,6 +29,7 @@ goodput_options(Bench *b)
 	b->seconds = 2;
 	b->share = 0.8;
 	b->worst_ms = 50;
+	b->haste_ms = 20;
 	b->memory_limit = 128;
 }
 
@@ -166,6 +167,7 @@ main(int argc, char **argv)
 		{"--clients", &b.clients, NULL, NULL, "goodput, etcd: at most 256"},
 		{"--from", &b.from, NULL, NULL, "goodput: leaves out steps with fewer clients"},
 		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup, many: medians are of so many"},
+		{"--haste", NULL, &b.haste_ms, NULL, "goodput: deadline of the last step, ms"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
 		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, of a thread kept too long in goodput, ms"},
