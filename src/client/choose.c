@@ -107,6 +107,26 @@ score_at(const ClientScan *scan, const ClientShard *known, const char *endpoint,
 		crowd_at(known, endpoint, now_us) / CROWD_NONE;
 }
 
+/*
+ * Without those of the places whose connection has so much under way that a question
+ * would wait here, unless all have; so many are left.
+ */
+static uint32_t
+with_room(const ClientScan *scan, const Stream *s, uint32_t *places, uint32_t n)
+{
+	uint32_t	left = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!conn_is_full_to(scan->client, s->shard.places[places[i]]))
+		{
+			uint32_t	place = places[i];
+
+			places[i] = places[left];
+			places[left++] = place;
+		}
+	return left > 0 ? left : n;
+}
+
 /* Do searches wait at all of these places? */
 static bool
 all_busy(const ClientScan *scan, const Stream *s, const uint32_t *places, uint32_t n, int64_t now_us)
@@ -154,6 +174,7 @@ choose_place(ClientScan *scan, Stream *s, int64_t now_us)
 		memcpy(good, crowded, sizeof(good));
 		ngood = ncrowded;
 	}
+	ngood = with_room(scan, s, good, ngood);
 	/*
 	 * Where searches wait everywhere nobody is faster, and several shards asked at once
 	 * of one worker take fewer messages and wakes.

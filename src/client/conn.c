@@ -125,6 +125,12 @@ conn_is_full(const Conn *conn)
 }
 
 bool
+conn_is_full_to(const Client *client, const char *endpoint)
+{
+	return conn_under_way(client, endpoint) >= UNDER_WAY_MAX;
+}
+
+bool
 conn_takes_many(const Conn *conn)
 {
 	return conn->state != CONN_READY || (conn->features & WIRE_FEATURE_MANY) != 0;

@@ -106,8 +106,9 @@ extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 /* May it be asked searches of many queries?  True as long as that is not known. */
 extern bool conn_takes_many(const Conn *conn);
 
-/* The worker might refuse one more: wait for an answer first. */
+/* The worker might refuse one more: wait for an answer first.  And on the connection to an endpoint, if there is one? */
 extern bool conn_is_full(const Conn *conn);
+extern bool conn_is_full_to(const Client *client, const char *endpoint);
 
 /*
  * What request_send() is given in between leaves at the end, in one piece for each

@@ -2,7 +2,7 @@
  *
  * client_window.c
  *	  One worker has more shards than it takes questions from a connection: the
- *	  client holds back, and asks each once all the same.
+ *	  client holds back, asks others that may answer, and asks each once all the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -142,6 +142,172 @@ records_for_all_shards(void **state)
 	assert_held_back(s, WIRE_WRITE);
 }
 
+/* -- Three replicas ---------------------------------------------------------- */
+
+#define REPLICAS 3
+#define FULL (WIRE_OUTSTANDING_MAX * 3 / 4)
+
+typedef struct Three
+{
+	World		w;
+	Fake		worker[REPLICAS];
+	Client	   *client;
+	bool		frozen;			/* until the client waits, */
+	uint32_t	under_way[REPLICAS];	/* where then so many are */
+} Three;
+
+static VtStatus
+count_all_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
+{
+	Three	   *t = (Three *) arg;
+
+	for (int i = 0; i < REPLICAS && t->frozen; i++)
+	{
+		t->under_way[i] = conn_under_way(t->client, t->worker[i].endpoint);
+		fake_freeze(&t->worker[i], false);
+	}
+	t->frozen = false;
+	return client_poll_ops.wait(NULL, fd, want_read, want_write, until_us);
+}
+
+static void
+scan_ten(Three *t)
+{
+	static const float query[DIM] = {1, 2, 0, 3};
+	ClientSearch search = {.generation = t->w.generation, .owner = t->w.owner, .query = query,
+		.dim = DIM, .batch = 10, .ef = 100, .consistency = WIRE_EVENTUAL};
+	ClientScan *scan;
+	ClientHit	hit;
+	bool		found;
+
+	assert_ok(client_scan_open(t->client, &search, in_ms(LONG_MS), &scan, &err));
+	for (int i = 0; i < 10; i++)
+		assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+	client_scan_close(scan);
+}
+
+/*
+ * Where searches wait everywhere a question goes to one worker, as far as that takes it:
+ * for the rest nobody waits while others would take it.
+ */
+static void
+what_one_does_not_take_others_do(void **state)
+{
+	Three	   *t = vt_alloc0(sizeof(Three));
+	ClientOptions options = {.pd_endpoints = t->worker[0].endpoint, .role = WIRE_ROLE_GATEWAY,
+		.ops = {.wait = count_all_and_wait, .arg = t}};
+
+	(void) state;
+	world_init(&t->w, WORLD_SHARDS);
+	world_fill(&t->w, 1000, 42);
+	for (int i = 0; i < REPLICAS; i++)
+		fake_start(&t->worker[i], &t->w);
+	for (uint32_t i = 0; i < WORLD_SHARDS; i++)
+	{
+		t->w.shards[i].home = &t->worker[0];
+		t->w.shards[i].followers[0] = &t->worker[1];
+		t->w.shards[i].followers[1] = &t->worker[2];
+	}
+	t->w.waiting = 10;
+	assert_ok(client_open(&options, &t->client, &err));
+	for (int i = 0; i < 20; i++)
+		scan_ten(t);
+	for (int round = 0; round < 20; round++)
+	{
+		for (int i = 0; i < REPLICAS; i++)
+			fake_freeze(&t->worker[i], true);
+		t->frozen = true;
+		scan_ten(t);
+		for (int i = 0; i < REPLICAS; i++)
+			assert_int_equal(t->under_way[i], FULL);
+	}
+	client_close(t->client);
+	for (int i = 0; i < REPLICAS; i++)
+		fake_stop(&t->worker[i]);
+	world_free(&t->w);
+	free(t);
+}
+
+/* -- A round that passes somebody by ----------------------------------------- */
+
+typedef struct Late
+{
+	World		w;
+	Fake		full;			/* of shard 0 */
+	Fake		other;			/* of shard 1 */
+	Client	   *client;
+	ClientList *lists[FULL];
+	bool		makes_room;		/* when the client waits next */
+	bool		frozen;			/* until it waits for an answer, not for the end of a pause */
+} Late;
+
+static VtStatus
+make_room_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
+{
+	Late	   *l = (Late *) arg;
+
+	if (l->frozen && until_us - clock_now_us() > LONG_MS * 500)
+	{
+		fake_freeze(&l->full, false);
+		l->frozen = false;
+	}
+	if (l->makes_room)
+	{
+		l->makes_room = false;
+		client_list_close(l->lists[0]);
+		l->lists[0] = NULL;
+		fake_freeze(&l->full, true);
+		l->frozen = true;
+	}
+	return client_poll_ops.wait(NULL, fd, want_read, want_write, until_us);
+}
+
+/*
+ * Shard 0 cannot be asked, since listings wait for as much as its worker takes, and is
+ * when one of them ends: after its turn in the round, so it is met under way by the next.
+ */
+static void
+who_is_asked_late_is_asked_once(void **state)
+{
+	Late	   *l = vt_alloc0(sizeof(Late));
+	ClientOptions options = {.pd_endpoints = l->other.endpoint, .role = WIRE_ROLE_GATEWAY,
+		.ops = {.wait = make_room_and_wait, .arg = l}};
+	uint64_t	records;
+	uint64_t	unindexed;
+
+	(void) state;
+	world_init(&l->w, 2);
+	world_fill(&l->w, 100, 42);
+	fake_start(&l->full, &l->w);
+	fake_start(&l->other, &l->w);
+	l->w.shards[0].home = &l->full;
+	l->w.shards[1].home = &l->other;
+	assert_ok(client_open(&options, &l->client, &err));
+	assert_ok(client_read_index(l->client, &l->w.generation, &l->w.owner, in_ms(LONG_MS), NULL, &records, &unindexed, &err));
+	for (int i = 0; i < FULL; i++)
+	{
+		WireListItem item;
+
+		world_trick(&l->w, WIRE_LIST, 1, SAY_NOTHING, VT_OK);
+		assert_ok(client_list_open(l->client, &l->w.generation, &l->w.owner, NULL, false, in_ms(LONG_MS), &l->lists[i], &err));
+		assert_ok(client_list_next(l->lists[i], in_ms(LONG_MS), &item, &err));
+	}
+	assert_int_equal(conn_under_way(l->client, l->full.endpoint), FULL);
+	l->w.count[WIRE_READ_INDEX] = 0;
+	l->makes_room = true;
+	assert_ok(client_read_index(l->client, &l->w.generation, &l->w.owner, in_ms(LONG_MS), NULL, &records, &unindexed, &err));
+	assert_int_equal(records, 100);
+	assert_int_equal(world_count(&l->w, WIRE_READ_INDEX), 2);
+	assert_false(l->frozen);
+	for (int i = 0; i < FULL; i++)
+		client_list_close(l->lists[i]);
+	client_close(l->client);
+	fake_stop(&l->full);
+	fake_stop(&l->other);
+	world_free(&l->w);
+	free(l);
+}
+
 int
 main(void)
 {
@@ -149,6 +315,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_question_to_all_shards, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_scan_of_all_shards, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(records_for_all_shards, set_up, tear_down),
+		cmocka_unit_test(what_one_does_not_take_others_do),
+		cmocka_unit_test(who_is_asked_late_is_asked_once),
 	};
 
 	return cmocka_run_group_tests_name("client_window", tests, NULL, NULL);
