@@ -1,9 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * link.c
- *	  A one-way street to a peer: frames that may be lost, sent by a thread.
+ *	  A one-way street to a peer: frames that may be lost.
  *
- * What is queued leaves in order, with one send, over one connection, which is dialled when
+ * Who brings a frame sends it, if nothing is before it and the socket takes it at once:
+ * on a machine that is busy a wake costs more.  All else is a thread's.  What is queued for it
+ * leaves in order, with one send, over one connection, which is dialled when
  * there is something to send and again after a failure, after a pause that
  * doubles.  While there is no connection nothing is kept: whoever uses a link
  * (Raft) sends again what still matters.
@@ -39,6 +41,7 @@
 #define QUEUE_BYTES (64u << 20)
 #define TOGETHER 64				/* frames in one send, */
 #define TOGETHER_BYTES (1u << 20)	/* unless one alone is larger */
+#define AT_ONCE_BYTES (64u << 10)	/* larger ones are the thread's, which holds nobody up */
 #define SEND_MS 5000
 #define DIAL_MS 1000
 #define PING_MS 1000
@@ -69,11 +72,12 @@ struct NetLink
 	int			probes;			/* is anybody there?  Look so often at most, */
 	int64_t		probe_after;	/* and then; */
 	int64_t		probe_since;	/* what was said before this moment proves nothing */
+	bool		busy;			/* the thread uses the peer; else whoever holds the lock may */
 	bool		stop;
 
 	atomic_llong tried_us;		/* these two: see net_link_state() */
 	atomic_llong failing_us;
-	int64_t		dial_after;		/* the thread's */
+	int64_t		dial_after;		/* this and below: of who uses the peer */
 	int			pause_ms;
 	Prng		prng;
 	pthread_t	thread;
@@ -215,7 +219,7 @@ link_main(void *arg)
 		int64_t		since_us = link->probe_since;
 		bool		known = true;
 
-		if (!probe && !link->queue)
+		if (!probe && !link->queue && !net_peer_owes(link->peer))
 		{
 			if (link->probes > 0)
 			{
@@ -231,6 +235,7 @@ link_main(void *arg)
 			link->probes = 0;
 		else
 			n = take_frames(link, frames);
+		link->busy = true;
 		pthread_mutex_unlock(&link->lock);
 		if (probe)
 			known = look(link, since_us);
@@ -240,6 +245,7 @@ link_main(void *arg)
 			free_frames(frames, n);
 		}
 		pthread_mutex_lock(&link->lock);
+		link->busy = false;
 		if (!known && link->probes == 0)
 		{
 			link->probes = probes - 1;
@@ -271,27 +277,44 @@ net_link_new(const NetPeerOptions *options, void (*refused) (void *arg, uint64_t
 	return link;
 }
 
+/* With the lock held. */
+static bool
+send_at_once(NetLink *link, Bytes payload)
+{
+	if (link->busy || link->queue || link->probes > 0 || payload.len > AT_ONCE_BYTES ||
+		!net_peer_try(link->peer, WIRE_RAFT, payload, PING_MS))
+		return false;
+	succeeded(link);
+	if (net_peer_owes(link->peer))
+		pthread_cond_signal(&link->changed);
+	return true;
+}
+
+/* With the lock held; beyond the bound it is lost. */
+static void
+enqueue(NetLink *link, Buf *payload)
+{
+	LinkFrame  *f;
+
+	if (link->bytes + payload->len > QUEUE_BYTES)
+		return;
+	f = vt_alloc0(sizeof(LinkFrame));
+	f->payload = *payload;
+	memset(payload, 0, sizeof(*payload));
+	link->bytes += f->payload.len;
+	*link->end = f;
+	link->end = &f->next;
+	pthread_cond_signal(&link->changed);
+}
+
 void
 net_link_send(NetLink *link, Buf *payload)
 {
-	LinkFrame  *f = vt_alloc0(sizeof(LinkFrame));
-
-	f->payload = *payload;
-	memset(payload, 0, sizeof(*payload));
 	pthread_mutex_lock(&link->lock);
-	if (link->bytes + f->payload.len > QUEUE_BYTES)
-	{
-		buf_free(&f->payload);
-		free(f);
-	}
-	else
-	{
-		link->bytes += f->payload.len;
-		*link->end = f;
-		link->end = &f->next;
-		pthread_cond_signal(&link->changed);
-	}
+	if (!send_at_once(link, buf_bytes(payload)))
+		enqueue(link, payload);
 	pthread_mutex_unlock(&link->lock);
+	buf_free(payload);
 }
 
 void

@@ -146,7 +146,7 @@ extern void net_reply(NetConn *conn, Buf *frame);
 extern void net_reply_frame(NetConn *conn, WireType type, uint64_t request, Bytes payload);
 
 /*
- * A connection of our own, for one thread.  Dialled on first use and again after a failure.
+ * A connection of our own, for one thread at a time.  Dialled on first use and again after a failure.
  * Nothing is sent to who is of another cluster (VT_FOREIGN), nor, unless we are one
  * ourselves, to a placement driver that has none yet (VT_UNAVAILABLE).
  */
@@ -191,6 +191,14 @@ extern void net_peer_forget(NetPeer *peer);
  */
 extern VtStatus net_peer_send(NetPeer *peer, WireType type, const Bytes *payloads, size_t n, int timeout_ms);
 extern VtStatus net_peer_redial(NetPeer *peer, int timeout_ms);
+
+/*
+ * Send one such frame without waiting: true: it is sent, or a part of it, and owes says that the rest
+ * is still to leave, by net_peer_send().  False, and nothing was sent: where the socket is full,
+ * there is no connection, over TLS, which takes its time, and when net_peer_is_there() would ask.
+ */
+extern bool net_peer_try(NetPeer *peer, WireType type, Bytes payload, int every_ms);
+extern bool net_peer_owes(const NetPeer *peer);
 
 /*
  * For a connection over which nothing comes back: is the other still there?  After

@@ -1,15 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * peer.c
- *	  A connection that a daemon makes itself: for one thread, over an nng stream,
- *	  with TLS when it is tcp.  Requests are answered in their order.
+ *	  A connection that a daemon makes itself: for one thread at a time, with TLS when
+ *	  it is tcp.  Requests are answered in their order.
  *
  *-------------------------------------------------------------------------
  */
 #include "net/net.h"
 
-#include <nng/nng.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -19,31 +17,21 @@ struct NetPeer
 {
 	NetPeerOptions options;
 	char	   *endpoint;
-	nng_stream *stream;
-	nng_aio    *aio;
+	Outgoing	socket;
 	WireTls    *tls;			/* NULL = unix */
 	Buf			plain;			/* received over TLS and opened */
 	size_t		taken;			/* of plain */
+	Buf			rest;			/* of a frame that the socket took a part of: leaves before anything else */
 	uint64_t	requests;
 	uint32_t	owed;			/* answers to the last so many of them are still to come */
 	bool		refused;		/* nobody listened when it was dialled last */
 
-	/* Of net_peer_is_there(): a receive of its own, for what comes unasked */
-	nng_aio    *ear;
-	uint8_t		heard[256];
-	bool		listening;		/* it is under way, or done and not looked at */
-	atomic_bool came;			/* it is done */
+	/* Of net_peer_is_there() */
 	bool		pings;			/* the other side answers them */
 	int64_t		heard_us;		/* it was there */
 	int64_t		asked_us;		/* 0 = no question is under way */
 	int64_t		answered_us;	/* the last question that was answered was asked then */
 };
-
-static void
-on_heard(void *arg)
-{
-	atomic_store(&((NetPeer *) arg)->came, true);
-}
 
 NetPeer *
 net_peer_new(const NetPeerOptions *options)
@@ -52,8 +40,7 @@ net_peer_new(const NetPeerOptions *options)
 
 	peer->options = *options;
 	peer->endpoint = vt_strdup(options->endpoint);
-	if (nng_aio_alloc(&peer->aio, NULL, NULL) != 0 || nng_aio_alloc(&peer->ear, on_heard, peer) != 0)
-		vt_assert_fail("nng_aio_alloc", __FILE__, __LINE__);
+	outgoing_init(&peer->socket);
 	return peer;
 }
 
@@ -64,26 +51,24 @@ net_peer_set_identity(NetPeer *peer, const VtId *cluster, uint64_t store)
 	peer->options.store = store;
 }
 
+bool
+net_peer_connected(const NetPeer *peer)
+{
+	return peer->socket.fd >= 0;
+}
+
 static void
 hang_up(NetPeer *peer)
 {
-	if (!peer->stream)
+	if (!net_peer_connected(peer))
 		return;
-	nng_stream_close(peer->stream);
-	if (peer->listening)
-	{
-		nng_aio_cancel(peer->ear);
-		nng_aio_wait(peer->ear);
-	}
-	peer->listening = false;
-	atomic_store(&peer->came, false);
+	outgoing_close(&peer->socket);
 	peer->asked_us = 0;
 	peer->answered_us = 0;
-	nng_stream_free(peer->stream);
-	peer->stream = NULL;
 	wire_tls_free(peer->tls);
 	peer->tls = NULL;
 	buf_free(&peer->plain);
+	buf_free(&peer->rest);
 	peer->taken = 0;
 	peer->owed = 0;
 }
@@ -94,46 +79,19 @@ net_peer_free(NetPeer *peer)
 	if (!peer)
 		return;
 	hang_up(peer);
-	nng_aio_free(peer->aio);
-	nng_aio_free(peer->ear);
+	outgoing_free(&peer->socket);
 	free(peer->endpoint);
 	free(peer);
-}
-
-static VtStatus
-failed(NetPeer *peer, VtError *err, int rc)
-{
-	return vt_fail(err, rc == NNG_ETIMEDOUT ? VT_TIMEOUT : VT_UNAVAILABLE, "%s: %s",
-				   peer->endpoint, nng_strerror(rc));
-}
-
-static void
-set_deadline(NetPeer *peer, int64_t until)
-{
-	int64_t		left = (until - clock_now_us()) / 1000;
-
-	nng_aio_set_timeout(peer->aio, (nng_duration) (left > 0 ? left : 0));
 }
 
 /* Send or receive some bytes, up to len. */
 static VtStatus
 move_some(NetPeer *peer, bool out, uint8_t *data, size_t len, int64_t until, size_t *moved, VtError *err)
 {
-	nng_iov		iov = {data, len};
-	int			rc;
+	VtError		why = {0};
+	VtStatus	status = outgoing_move(&peer->socket, out, data, len, until, moved, &why);
 
-	nng_aio_set_iov(peer->aio, 1, &iov);
-	set_deadline(peer, until);
-	if (out)
-		nng_stream_send(peer->stream, peer->aio);
-	else
-		nng_stream_recv(peer->stream, peer->aio);
-	nng_aio_wait(peer->aio);
-	rc = nng_aio_result(peer->aio);
-	if (rc != 0)
-		return failed(peer, err, rc);
-	*moved = nng_aio_count(peer->aio);
-	return VT_OK;
+	return status == VT_OK ? VT_OK : vt_fail(err, status, "%s: %s", peer->endpoint, vt_error_words(&why));
 }
 
 /* Exactly len bytes. */
@@ -209,6 +167,16 @@ put(NetPeer *peer, Buf *frame, int64_t until, VtError *err)
 	return move(peer, true, frame->data, frame->len, until, err);
 }
 
+/* What is begun is ended first. */
+static VtStatus
+put_rest(NetPeer *peer, int64_t until)
+{
+	VtStatus	status = move(peer, true, peer->rest.data, peer->rest.len, until, NULL);
+
+	buf_free(&peer->rest);
+	return status;
+}
+
 static VtStatus
 get(NetPeer *peer, uint8_t *data, size_t len, int64_t until, VtError *err)
 {
@@ -275,33 +243,13 @@ exchange(NetPeer *peer, WireType type, Bytes payload, int64_t until, Buf *reply,
 	return status == VT_OK ? take_answer(peer, type, until, reply, err) : status;
 }
 
-/* A stream to the endpoint. */
 static VtStatus
 connect_to(NetPeer *peer, const Endpoint *endpoint, int64_t until, VtError *err)
 {
-	nng_stream_dialer *dialer = NULL;
-	char		url[URL_SIZE];
-	int			rc;
+	VtError		why = {0};
+	VtStatus	status = outgoing_dial(&peer->socket, endpoint, until, &peer->refused, &why);
 
-	url_of(endpoint, url);
-	rc = nng_stream_dialer_alloc(&dialer, url);
-	if (rc == 0 && endpoint->tcp)
-		rc = nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
-	if (rc == 0 && endpoint->tcp)
-		rc = nng_stream_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true);
-	if (rc == 0)
-	{
-		set_deadline(peer, until);
-		nng_stream_dialer_dial(dialer, peer->aio);
-		nng_aio_wait(peer->aio);
-		rc = nng_aio_result(peer->aio);
-		if (rc == 0)
-			peer->stream = (nng_stream *) nng_aio_get_output(peer->aio, 0);
-	}
-	if (dialer)
-		nng_stream_dialer_free(dialer);
-	peer->refused = rc == NNG_ECONNREFUSED || rc == NNG_ENOENT;
-	return rc == 0 ? VT_OK : failed(peer, err, rc);
+	return status == VT_OK ? VT_OK : vt_fail(err, status, "%s: %s", peer->endpoint, vt_error_words(&why));
 }
 
 static VtStatus
@@ -390,7 +338,7 @@ VtStatus
 net_peer_request(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, VtError *err)
 {
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
-	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, err);
+	VtStatus	status = net_peer_connected(peer) ? VT_OK : dial(peer, until, err);
 
 	if (status == VT_OK)
 		status = ask(peer, type, payload, until, err);
@@ -423,7 +371,7 @@ VtStatus
 net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, Buf *reply, VtError *err)
 {
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
-	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, err);
+	VtStatus	status = net_peer_connected(peer) ? VT_OK : dial(peer, until, err);
 
 	Assert(peer->owed == 0);
 	if (status == VT_OK)
@@ -437,10 +385,12 @@ VtStatus
 net_peer_send(NetPeer *peer, WireType type, const Bytes *payloads, size_t n, int timeout_ms)
 {
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
-	VtStatus	status = peer->stream ? VT_OK : dial(peer, until, NULL);
+	VtStatus	status = net_peer_connected(peer) ? VT_OK : dial(peer, until, NULL);
 	size_t		bytes = n * WIRE_HEADER_SIZE;
 	Buf			frames = {0};
 
+	if (status == VT_OK)
+		status = put_rest(peer, until);
 	if (status == VT_OK)
 	{
 		for (size_t i = 0; i < n; i++)
@@ -454,6 +404,32 @@ net_peer_send(NetPeer *peer, WireType type, const Bytes *payloads, size_t n, int
 	if (status != VT_OK)
 		hang_up(peer);
 	return status;
+}
+
+bool
+net_peer_try(NetPeer *peer, WireType type, Bytes payload, int every_ms)
+{
+	uint8_t		head[WIRE_HEADER_SIZE];
+	struct iovec pieces[] = {{head, sizeof(head)}, {(void *) (uintptr_t) payload.data, payload.len}};
+	size_t		sent;
+
+	if (!net_peer_connected(peer) || peer->tls || peer->rest.len > 0 || peer->asked_us ||
+		(peer->pings && clock_now_us() - peer->heard_us >= 1000 * (int64_t) every_ms))
+		return false;
+	wire_frame_head(head, WIRE_ONEWAY, type, ++peer->requests, payload);
+	if (!outgoing_try(&peer->socket, pieces, 2, &sent))
+		return false;
+	if (sent < sizeof(head))
+		buf_put(&peer->rest, head + sent, sizeof(head) - sent);
+	sent = sent > sizeof(head) ? sent - sizeof(head) : 0;
+	buf_put(&peer->rest, payload.data + sent, payload.len - sent);
+	return true;
+}
+
+bool
+net_peer_owes(const NetPeer *peer)
+{
+	return peer->rest.len > 0;
 }
 
 VtStatus
@@ -497,35 +473,23 @@ take_pongs(NetPeer *peer)
 	return true;
 }
 
-static void
-listen_on(NetPeer *peer)
-{
-	nng_iov		iov = {peer->heard, sizeof(peer->heard)};
-
-	nng_aio_set_iov(peer->ear, 1, &iov);
-	nng_aio_set_timeout(peer->ear, NNG_DURATION_INFINITE);
-	peer->listening = true;
-	nng_stream_recv(peer->stream, peer->ear);
-}
-
 /* What has come since, if anything; false: the connection is of no use any more. */
 static bool
 hear(NetPeer *peer, int64_t until)
 {
-	while (peer->listening && atomic_exchange(&peer->came, false))
-	{
-		size_t		n = nng_aio_count(peer->ear);
+	uint8_t		heard[256];
+	size_t		n = sizeof(heard);
 
-		peer->listening = false;
-		if (nng_aio_result(peer->ear) != 0 || n == 0)
+	while (n == sizeof(heard))
+	{
+		if (!outgoing_hear(&peer->socket, heard, sizeof(heard), &n))
 			return false;
 		if (!peer->tls)
-			buf_put(&peer->plain, peer->heard, n);
-		else if (take(peer, bytes_of(peer->heard, n), until, NULL) != VT_OK)
+			buf_put(&peer->plain, heard, n);
+		else if (n > 0 && take(peer, bytes_of(heard, n), until, NULL) != VT_OK)
 			return false;
 		if (!take_pongs(peer))
 			return false;
-		listen_on(peer);
 	}
 	return true;
 }
@@ -536,10 +500,10 @@ ask_whether(NetPeer *peer, int64_t until)
 	Buf			frame = {0};
 	VtStatus	status;
 
-	if (!peer->listening)
-		listen_on(peer);
 	wire_frame_put(&frame, WIRE_REQUEST, WIRE_PING, ++peer->requests, bytes_of("", 0));
-	status = put(peer, &frame, until, NULL);
+	status = put_rest(peer, until);
+	if (status == VT_OK)
+		status = put(peer, &frame, until, NULL);
 	buf_free(&frame);
 	peer->asked_us = clock_now_us();
 	return status == VT_OK;
@@ -551,7 +515,7 @@ net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms)
 	int64_t		now = clock_now_us();
 	bool		there;
 
-	if (!peer->stream || !peer->pings)
+	if (!net_peer_connected(peer) || !peer->pings)
 		return true;
 	there = hear(peer, now + 1000 * (int64_t) patience_ms);
 	if (there && peer->asked_us)
@@ -566,7 +530,7 @@ net_peer_is_there(NetPeer *peer, int every_ms, int patience_ms)
 VtStatus
 net_peer_ask(NetPeer *peer, int64_t since_us, int patience_ms)
 {
-	if (!peer->stream || !peer->pings || !net_peer_is_there(peer, 0, patience_ms))
+	if (!net_peer_connected(peer) || !peer->pings || !net_peer_is_there(peer, 0, patience_ms))
 		return VT_UNAVAILABLE;
 	return peer->answered_us >= since_us ? VT_OK : VT_TIMEOUT;
 }
@@ -574,13 +538,7 @@ net_peer_ask(NetPeer *peer, int64_t since_us, int patience_ms)
 int64_t
 net_peer_asked_us(const NetPeer *peer)
 {
-	return peer->stream ? peer->asked_us : 0;
-}
-
-bool
-net_peer_connected(const NetPeer *peer)
-{
-	return peer->stream != NULL;
+	return net_peer_connected(peer) ? peer->asked_us : 0;
 }
 
 bool
@@ -592,6 +550,5 @@ net_peer_refused(const NetPeer *peer)
 void
 net_peer_abort(NetPeer *peer)
 {
-	nng_aio_stop(peer->aio);
-	nng_aio_stop(peer->ear);
+	outgoing_abort(&peer->socket);
 }

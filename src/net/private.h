@@ -9,6 +9,7 @@
  *	   guard.c		who may come in, and how long that may take
  *	   tls.c		certificates of a daemon
  *	   peer.c		connections a daemon makes itself
+ *	   outgoing.c	and their sockets
  *
  * A connection is kept alive by references: one of the server's list, those of
  * its carrier, one for each reply that is being made.
@@ -20,6 +21,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #include "base/endpoint.h"
 #include "net/net.h"
@@ -112,11 +114,6 @@ struct NetServer
 extern const NetCarrier net_streams;
 extern const NetCarrier net_sockets;
 
-
-/* streams.c: the endpoint as nng names it. */
-#define URL_SIZE 160
-extern void url_of(const Endpoint *endpoint, char url[URL_SIZE]);
-
 /* -- server.c, for the carriers -------------------------------------------- */
 
 /* A connection of size bytes, NetConn first, with refs references, one of them the list's. */
@@ -169,6 +166,34 @@ extern int64_t guard_sweep_ms(const NetServer *server);
 
 /* Shut out who has greeted too slowly.  True: there are strangers still. */
 extern bool guard_sweep(NetServer *server);
+
+/* -- outgoing.c --------------------------------------------------------------- */
+
+/* For one thread at a time; abort is for any. */
+typedef struct Outgoing
+{
+	pthread_mutex_t lock;		/* written under it, for an abort */
+	int			fd;				/* -1 = none */
+	atomic_bool aborted;
+} Outgoing;
+
+extern void outgoing_init(Outgoing *o);
+extern void outgoing_free(Outgoing *o);
+extern void outgoing_close(Outgoing *o);
+extern void outgoing_abort(Outgoing *o);	/* for good */
+
+/* *refused: nobody listens there. */
+extern VtStatus outgoing_dial(Outgoing *o, const Endpoint *endpoint, int64_t until, bool *refused, VtError *err);
+
+/* Send or receive some bytes, at least one. */
+extern VtStatus outgoing_move(Outgoing *o, bool out, uint8_t *data, size_t len, int64_t until, size_t *moved,
+							  VtError *err);
+
+/* Send what the socket takes now; false: nothing. */
+extern bool outgoing_try(Outgoing *o, struct iovec *pieces, size_t n, size_t *sent);
+
+/* Receive what is there now, which may be nothing; false: the connection has ended. */
+extern bool outgoing_hear(Outgoing *o, uint8_t *data, size_t room, size_t *n);
 
 /* -- tls.c ------------------------------------------------------------------- */
 

@@ -27,6 +27,8 @@
 #include "base/cond.h"
 #include "private.h"
 
+#define URL_SIZE 160
+
 typedef struct StreamConn
 {
 	NetConn		base;
@@ -377,7 +379,8 @@ house_main(void *arg)
 	return NULL;
 }
 
-void
+/* The endpoint as nng names it. */
+static void
 url_of(const Endpoint *endpoint, char url[URL_SIZE])
 {
 	char		address[ENDPOINT_ADDRESS_TEXT];

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 
 #define AT_LENGTH 16
+#define AT_FLAGS 20
 #define AT_CHECKSUM 24
 
 size_t
@@ -50,6 +51,20 @@ wire_frame_put(Buf *out, WireKind kind, WireType type, uint64_t request, Bytes p
 	wire_frame_end(out, begin);
 }
 
+void
+wire_frame_head(uint8_t head[WIRE_HEADER_SIZE], WireKind kind, WireType type, uint64_t request, Bytes payload)
+{
+	Assert(payload.len <= WIRE_PAYLOAD_MAX);
+	put_le32(head, WIRE_MAGIC);
+	head[4] = WIRE_VERSION;
+	head[5] = (uint8_t) kind;
+	put_le16(head + 6, (uint16_t) type);
+	put_le64(head + 8, request);
+	put_le32(head + AT_LENGTH, (uint32_t) payload.len);
+	put_le32(head + AT_FLAGS, 0);
+	put_le64(head + AT_CHECKSUM, hash_checksum2(bytes_of(head, AT_CHECKSUM), payload));
+}
+
 static bool
 type_known(uint16_t type)
 {
@@ -86,7 +101,7 @@ wire_header_get(const uint8_t *head, WireHeader *out, VtError *err)
 	out->type = (WireType) type;
 	out->request = get_le64(head + 8);
 	out->length = get_le32(head + AT_LENGTH);
-	out->flags = get_le32(head + 20);
+	out->flags = get_le32(head + AT_FLAGS);
 	out->checksum = get_le64(head + AT_CHECKSUM);
 	if (out->length > WIRE_PAYLOAD_MAX)
 		return vt_fail(err, VT_PROTOCOL, "frame of %u bytes is over the limit of %u",

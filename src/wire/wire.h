@@ -89,6 +89,10 @@ extern void wire_frame_put(Buf *out, WireKind kind, WireType type, uint64_t requ
 extern size_t wire_frame_begin(Buf *out, WireKind kind, WireType type, uint64_t request);
 extern void wire_frame_end(Buf *out, size_t begin);
 
+/* The header alone, of a payload that leaves from where it is. */
+extern void wire_frame_head(uint8_t head[WIRE_HEADER_SIZE], WireKind kind, WireType type, uint64_t request,
+							Bytes payload);
+
 /* Look at WIRE_HEADER_SIZE bytes.  VT_PROTOCOL or VT_VERSION when it is none. */
 extern VtStatus wire_header_get(const uint8_t *head, WireHeader *out, VtError *err);
 

@@ -121,6 +121,7 @@ typedef struct Proxy
 	bool		dead[STREETS];
 	atomic_int	opened;
 	atomic_bool cut;			/* those that are open now are dead from here on */
+	atomic_bool holds;			/* it carries nothing for a while */
 	atomic_bool stop;
 	pthread_t	thread;
 } Proxy;
@@ -166,6 +167,9 @@ proxy_main(void *arg)
 	{
 		struct pollfd fds[1 + 2 * STREETS];
 
+		while (atomic_load(&proxy->holds))
+			usleep(1000);
+
 		if (atomic_exchange(&proxy->cut, false))
 			for (int i = 0; i < STREETS; i++)
 				proxy->dead[i] = true;
@@ -188,14 +192,23 @@ proxy_main(void *arg)
 }
 
 static atomic_int arrived;		/* the number in the newest frame */
+static atomic_int frames;		/* came, */
+static atomic_int misplaced;	/* and so many had no higher number than the one before, or other bytes than were sent */
 
 static void
 on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
+	int			number = (int) get_le32(payload->data);
+	bool		whole = true;
+
 	(void) arg;
 	(void) conn;
 	assert_int_equal(header->type, WIRE_RAFT);
-	atomic_store(&arrived, (int) get_le32(payload->data));
+	for (size_t i = 4; i < payload->len; i++)
+		whole &= payload->data[i] == (uint8_t) (number + (int) i);
+	atomic_fetch_add(&misplaced, number <= atomic_load(&arrived) || !whole);
+	atomic_fetch_add(&frames, 1);
+	atomic_store(&arrived, number);
 }
 
 static void
@@ -223,69 +236,158 @@ send_until_one_comes(NetLink *link, int *number, int after)
 	return atomic_load(&arrived);
 }
 
-static void
-a_silent_cut_is_noticed(void **state)
+/* A link to a server, with a proxy between them. */
+typedef struct Road
 {
-	char		directory[] = "/tmp/vectron-link.XXXXXX";
+	char		directory[32];
 	char		server_path[64];
 	char		proxy_path[64];
 	char		endpoint[80];
-	char		server_endpoint[80];
-	NetServerOptions options = {.role = WIRE_ROLE_WORKER, .handler = {.frame = on_frame, .closed = on_closed}};
-	NetPeerOptions peer = {.role = WIRE_ROLE_WORKER};
 	NetServer  *server;
 	NetLink    *link;
-	Proxy		proxy = {.to = server_path};
+	Proxy		proxy;
+	int			number;			/* of the last frame that was sent */
+} Road;
+
+static void
+road_begin(Road *road)
+{
+	NetServerOptions options = {.role = WIRE_ROLE_WORKER, .handler = {.frame = on_frame, .closed = on_closed}};
+	NetPeerOptions peer = {.role = WIRE_ROLE_WORKER};
+	char		server_endpoint[80];
 	VtError		err = {0};
+
+	memset(road, 0, sizeof(*road));
+	atomic_store(&arrived, 0);
+	strcpy(road->directory, "/tmp/vectron-link.XXXXXX");
+	assert_non_null(mkdtemp(road->directory));
+	snprintf(road->server_path, sizeof(road->server_path), "%s/s", road->directory);
+	snprintf(road->proxy_path, sizeof(road->proxy_path), "%s/p", road->directory);
+	snprintf(server_endpoint, sizeof(server_endpoint), "unix:%s", road->server_path);
+	snprintf(road->endpoint, sizeof(road->endpoint), "unix:%s", road->proxy_path);
+	options.endpoint = server_endpoint;
+	peer.endpoint = road->endpoint;
+	assert_int_equal(net_server_start(&options, &road->server, &err), VT_OK);
+	road->proxy.to = road->server_path;
+	memset(road->proxy.ends, -1, sizeof(road->proxy.ends));
+	road->link = net_link_new(&peer, on_refused, NULL, 7);
+}
+
+static void
+road_open(Road *road)
+{
+	road->proxy.listener = listen_at(road->proxy_path);
+	assert_int_equal(pthread_create(&road->proxy.thread, NULL, proxy_main, &road->proxy), 0);
+}
+
+static void
+road_end(Road *road)
+{
+	net_link_free(road->link);
+	atomic_store(&road->proxy.stop, true);
+	pthread_join(road->proxy.thread, NULL);
+	close(road->proxy.listener);
+	net_server_stop(road->server);
+	unlink(road->proxy_path);
+	assert_int_equal(rmdir(road->directory), 0);
+}
+
+static void
+a_silent_cut_is_noticed(void **state)
+{
+	static Road road;
 	Buf			lost = {0};
-	int			number = 0;
 	int			opened;
 	int			refused = atomic_load(&refusals);
 
 	(void) state;
-	assert_non_null(mkdtemp(directory));
-	snprintf(server_path, sizeof(server_path), "%s/s", directory);
-	snprintf(proxy_path, sizeof(proxy_path), "%s/p", directory);
-	snprintf(server_endpoint, sizeof(server_endpoint), "unix:%s", server_path);
-	snprintf(endpoint, sizeof(endpoint), "unix:%s", proxy_path);
-	options.endpoint = server_endpoint;
-	peer.endpoint = endpoint;
-	assert_int_equal(net_server_start(&options, &server, &err), VT_OK);
-	memset(proxy.ends, -1, sizeof(proxy.ends));
+	road_begin(&road);
 
 	/* At first nobody listens there, which is told; what is told of later is another dial. */
-	link = net_link_new(&peer, on_refused, NULL, 7);
 	buf_put_u32(&lost, 0);
-	net_link_send(link, &lost);
+	net_link_send(road.link, &lost);
 	wait_for_refusals(refused + 1);
-	proxy.listener = listen_at(proxy_path);
-	assert_int_equal(pthread_create(&proxy.thread, NULL, proxy_main, &proxy), 0);
+	road_open(&road);
 
 	/* For some seconds, so that it has asked and was answered: one connection does. */
 	for (int64_t until = clock_now_us() + 2500000; clock_now_us() < until;)
-		send_until_one_comes(link, &number, atomic_load(&arrived));
-	opened = atomic_load(&proxy.opened);
+		send_until_one_comes(road.link, &road.number, atomic_load(&arrived));
+	opened = atomic_load(&road.proxy.opened);
 	refused = atomic_load(&refusals);
 	assert_true(opened >= 1);
 
 	for (int round = 0; round < 2; round++)
 	{
-		atomic_store(&proxy.cut, true);
-		while (atomic_load(&proxy.cut))
+		atomic_store(&road.proxy.cut, true);
+		while (atomic_load(&road.proxy.cut))
 			usleep(1000);
-		send_until_one_comes(link, &number, number);
-		assert_true(atomic_load(&proxy.opened) > opened);
-		opened = atomic_load(&proxy.opened);
+		send_until_one_comes(road.link, &road.number, road.number);
+		assert_true(atomic_load(&road.proxy.opened) > opened);
+		opened = atomic_load(&road.proxy.opened);
 	}
 	/* That a connection is given up says nothing of who listens. */
 	assert_int_equal(atomic_load(&refusals), refused);
-	net_link_free(link);
-	atomic_store(&proxy.stop, true);
-	pthread_join(proxy.thread, NULL);
-	close(proxy.listener);
-	net_server_stop(server);
-	unlink(proxy_path);
-	assert_int_equal(rmdir(directory), 0);
+	road_end(&road);
+}
+
+/* -- A street that is full ------------------------------------------------------- */
+
+#define CROWD 400
+#define CROWD_BYTES 40000
+
+static void
+send_numbered(Road *road, size_t size)
+{
+	Buf			frame = {0};
+
+	buf_put_u32(&frame, (uint32_t) ++road->number);
+	for (size_t i = 4; i < size; i++)
+		buf_put_u8(&frame, (uint8_t) (road->number + (int) i));
+	net_link_send(road->link, &frame);
+}
+
+/* Whoever sends sends a part himself where the socket takes no more, and a thread the rest. */
+static void
+a_full_street_keeps_the_order(void **state)
+{
+	static Road road;
+
+	(void) state;
+	road_begin(&road);
+	road_open(&road);
+	send_until_one_comes(road.link, &road.number, 0);
+	atomic_store(&misplaced, 0);
+	for (int round = 0; round < 3; round++)
+	{
+		int			opened = atomic_load(&road.proxy.opened);
+		int64_t		until = clock_now_us() + PATIENCE_US;
+		int			came;
+		int			sent;
+
+		while (atomic_load(&arrived) < road.number && clock_now_us() < until)
+			usleep(1000);
+		came = atomic_load(&frames);
+		sent = road.number;
+		atomic_store(&road.proxy.holds, true);
+		for (int i = 0; i < CROWD; i++)
+			send_numbered(&road, i % 7 == 0 ? CROWD_BYTES : 4 + (size_t) i);
+		atomic_store(&road.proxy.holds, false);
+
+		/* All of it, unless the machine was so slow that the connection was given up, which more to send shows. */
+		for (int i = 1; atomic_load(&arrived) < road.number && atomic_load(&road.proxy.opened) == opened; i++)
+		{
+			assert_true(clock_now_us() < until);
+			usleep(1000);
+			if (i % 1000 == 0)
+				send_numbered(&road, 4);
+		}
+		if (atomic_load(&road.proxy.opened) == opened)
+			assert_int_equal(atomic_load(&frames) - came, road.number - sent);
+		else
+			send_until_one_comes(road.link, &road.number, road.number);
+		assert_int_equal(atomic_load(&misplaced), 0);
+	}
+	road_end(&road);
 }
 
 /* -- Two that send to each other ------------------------------------------------ */
@@ -430,6 +532,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_dying_peer_is_found_dead),
 		cmocka_unit_test(a_silent_cut_is_noticed),
+		cmocka_unit_test(a_full_street_keeps_the_order),
 		cmocka_unit_test(one_end_is_not_the_end_of_others),
 	};
 
