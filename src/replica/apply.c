@@ -221,7 +221,7 @@ apply_some(Replica *replica)
 		{
 			bool		ours = waiter->index == commands[i].index && waiter->term == commands[i].term;
 
-			atomic_fetch_sub(&replica->host->inflight_bytes, waiter->bytes);
+			host_answered(replica->host, waiter->bytes);
 			if (ours)
 				waiter->done(waiter->arg, commands[i].status, commands[i].index,
 							 buf_bytes(&commands[i].reply));
@@ -233,6 +233,7 @@ apply_some(Replica *replica)
 		}
 		buf_free(&commands[i].reply);
 	}
+	gather_news(replica->host);
 	apply_reads(replica, last);
 	while (items)
 	{

@@ -37,9 +37,10 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 		done(arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
 		return;
 	}
+	atomic_fetch_add(&host->inflight, 1);
 	if (atomic_fetch_add(&host->inflight_bytes, command.len) > host->options.max_inflight_bytes)
 	{
-		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		host_answered(host, (uint32_t) command.len);
 		host_count(&host->counts.refused, 1);
 		done(arg, VT_BUSY, 0, bytes_of(NULL, 0));
 		return;
@@ -47,7 +48,7 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 	buf = raft_buf_new(&host->allocator, command.data, (uint32_t) command.len);
 	if (!buf)
 	{
-		atomic_fetch_sub(&host->inflight_bytes, command.len);
+		host_answered(host, (uint32_t) command.len);
 		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
 		return;
 	}

@@ -54,7 +54,7 @@ group_fail_waiters(Replica *replica, VtStatus status, bool all)
 		Waiter	   *waiter = proposals;
 
 		proposals = waiter->next;
-		atomic_fetch_sub(&replica->host->inflight_bytes, waiter->bytes);
+		host_answered(replica->host, waiter->bytes);
 		answer(waiter, status, 0, bytes_of(NULL, 0));
 	}
 }
@@ -88,7 +88,7 @@ propose(Replica *replica, Event *event)
 	raft_buf_release(event->command);
 	if (status != VT_OK)
 	{
-		atomic_fetch_sub(&replica->host->inflight_bytes, bytes);
+		host_answered(replica->host, bytes);
 		answer(waiter, status, 0, bytes_of(NULL, 0));
 		return;
 	}

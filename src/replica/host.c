@@ -109,6 +109,7 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	host_cond_init(&host->io_ready);
 	host_cond_init(&host->io_idle);
 	host->inbox_end = &host->inbox;
+	host->proposals_end = &host->proposals;
 	host->jobs_end = &host->jobs;
 	host->run_end = &host->run;
 	host->io_end = &host->io_first;
@@ -149,7 +150,7 @@ replica_host_stop(ReplicaHost *host)
 	 * waits for.  Then no core is stepped any more; what comes stays in the inbox.
 	 */
 	pthread_mutex_lock(&host->step_lock);
-	step_held(host);
+	step_held(host, true);
 	host->stopped = true;
 	pthread_mutex_unlock(&host->step_lock);
 	stop_thread(&host->inbox_lock, &host->raft_ready, &host->stopping, &host->raft_thread, 1);
@@ -161,6 +162,7 @@ replica_host_stop(ReplicaHost *host)
 				host->options.apply_threads);
 	stop_thread(&host->io_lock, &host->io_ready, &host->io_stop, &host->io_thread, 1);
 
+	gather_end(host);
 	while (host->inbox)
 	{
 		Event	   *event = host->inbox;

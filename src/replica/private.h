@@ -350,6 +350,8 @@ struct ReplicaHost
 	ReplicaHostOptions options;
 	RaftAllocator allocator;
 	atomic_uint_fast64_t inflight_bytes;
+	atomic_uint_fast64_t inflight;	/* commands that were taken and not answered, */
+	atomic_uint_fast64_t gathered;	/* and those of them that are in proposals */
 	atomic_uint_fast64_t node;
 	atomic_uint_fast64_t inbox_bytes;	/* of messages not yet stepped */
 	atomic_uint_fast64_t dropped;	/* messages, for want of room */
@@ -366,6 +368,8 @@ struct ReplicaHost
 	pthread_cond_t raft_ready;	/* the raft thread shall end, or step */
 	Event	   *inbox;
 	Event	  **inbox_end;
+	Event	   *proposals;		/* small ones, which may wait for the writer: gather.c */
+	Event	  **proposals_end;
 	bool		called;			/* there is something for the raft thread */
 	bool		stopping;		/* the raft thread shall end */
 
@@ -407,6 +411,9 @@ struct ReplicaHost
 	WriteJob   *jobs;
 	WriteJob  **jobs_end;
 	bool		writer_stop;
+	atomic_bool writer_owes;	/* these two are written under the lock: it will step when it has written, */
+	atomic_bool gathering;		/* and waits for more before */
+	atomic_bool writer_begins;	/* a batch: what has gathered is to be in it */
 
 	/* The apply threads */
 	pthread_mutex_t apply_lock;
@@ -462,7 +469,7 @@ extern void host_post_later(ReplicaHost *host, Event *event);
 extern void host_push(ReplicaHost *host, Event *event);
 extern void host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
 extern void step_all(ReplicaHost *host);
-extern void step_held(ReplicaHost *host);	/* with the step lock held */
+extern void step_held(ReplicaHost *host, bool all);	/* with the step lock held */
 extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
 extern void *raft_main(void *host);
 
@@ -476,6 +483,22 @@ extern void watch_stop(ReplicaHost *host);
 extern void host_write(ReplicaHost *host, WriteJob *job);
 extern void host_write_and_wait(ReplicaHost *host, StoreBatch *batch);
 extern void *writer_main(void *host);
+
+/* gather.c */
+static inline void
+host_answered(ReplicaHost *host, uint32_t bytes)
+{
+	atomic_fetch_sub(&host->inflight_bytes, bytes);
+	atomic_fetch_sub(&host->inflight, 1);
+}
+
+extern bool gather_takes(const Event *event);
+extern void gather_add(ReplicaHost *host, Event *event);
+extern void gather_end(ReplicaHost *host);
+extern bool gather_is_due(ReplicaHost *host);
+extern void gather_news(ReplicaHost *host);
+extern void gather_more(ReplicaHost *host);
+extern void gather_for_batch(ReplicaHost *host);
 
 /* life.c */
 extern void replica_free(Replica *replica);

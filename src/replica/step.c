@@ -30,11 +30,23 @@ const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS] = {
 void
 host_push(ReplicaHost *host, Event *event)
 {
+	bool		gathers = gather_takes(event);
+
 	event->next = NULL;
 	pthread_mutex_lock(&host->inbox_lock);
-	*host->inbox_end = event;
-	host->inbox_end = &event->next;
+	if (gathers)
+		gather_add(host, event);
+	else
+	{
+		/* What was proposed to it comes before its end. */
+		if (event->kind == EVENT_CLOSE)
+			gather_end(host);
+		*host->inbox_end = event;
+		host->inbox_end = &event->next;
+	}
 	pthread_mutex_unlock(&host->inbox_lock);
+	if (gathers)
+		gather_news(host);
 }
 
 void
@@ -130,11 +142,13 @@ note_lateness(ReplicaHost *host, int64_t due_us)
 }
 
 static Event *
-take_events(ReplicaHost *host)
+take_events(ReplicaHost *host, bool all)
 {
 	Event	   *events;
 
 	pthread_mutex_lock(&host->inbox_lock);
+	if (all || gather_is_due(host))
+		gather_end(host);
 	events = host->inbox;
 	host->inbox = NULL;
 	host->inbox_end = &host->inbox;
@@ -234,9 +248,10 @@ do_duties(ReplicaHost *host)
 /*
  * Handle all there is, and what that brings; the step lock is held.  A tick
  * that is due comes first: where events never end nobody else gets the lock.
+ * all: and what gathers for the writer; so does a tick.
  */
 void
-step_held(ReplicaHost *host)
+step_held(ReplicaHost *host, bool all)
 {
 	while (!host->stopped)
 	{
@@ -245,11 +260,13 @@ step_held(ReplicaHost *host)
 
 		if (due_us)
 		{
+			all = true;
 			note_lateness(host, due_us);
 			tick_all(host);
 			do_duties(host);
 		}
-		events = take_events(host);
+		events = take_events(host, all);
+		all = false;
 		if (!events)
 			break;
 		while (events)
@@ -269,7 +286,7 @@ nothing_to_step(ReplicaHost *host)
 	bool		empty;
 
 	pthread_mutex_lock(&host->inbox_lock);
-	empty = host->inbox == NULL;
+	empty = host->inbox == NULL && !gather_is_due(host);
 	pthread_mutex_unlock(&host->inbox_lock);
 	return empty && atomic_load(&host->tick_due_us) == 0;
 }
@@ -282,11 +299,11 @@ nothing_to_step(ReplicaHost *host)
 void
 step_all(ReplicaHost *host)
 {
-	bool		done = false;
+	bool		done = nothing_to_step(host);
 
 	while (!done && pthread_mutex_trylock(&host->step_lock) == 0)
 	{
-		step_held(host);
+		step_held(host, false);
 		done = host->stopped;
 		pthread_mutex_unlock(&host->step_lock);
 		/* Who came since the last look found the lock taken and left. */

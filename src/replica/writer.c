@@ -24,6 +24,7 @@ host_write(ReplicaHost *host, WriteJob *job)
 	pthread_mutex_lock(&host->writer_lock);
 	*host->jobs_end = job;
 	host->jobs_end = &job->next;
+	atomic_store(&host->writer_owes, true);
 	pthread_mutex_unlock(&host->writer_lock);
 	pthread_cond_signal(&host->writer_ready);
 }
@@ -63,6 +64,19 @@ job_finish(ReplicaHost *host, WriteJob *job)
 	free(job);
 }
 
+static WriteJob *
+take_jobs(ReplicaHost *host)
+{
+	WriteJob   *jobs;
+
+	pthread_mutex_lock(&host->writer_lock);
+	jobs = host->jobs;
+	host->jobs = NULL;
+	host->jobs_end = &host->jobs;
+	pthread_mutex_unlock(&host->writer_lock);
+	return jobs;
+}
+
 /*
  * The writer: take all jobs there are and write them as one batch, with one
  * sync for all groups.  While it waits for the disk the next jobs gather.
@@ -83,10 +97,9 @@ writer_main(void *arg)
 		pthread_mutex_lock(&host->writer_lock);
 		while (!host->jobs && !host->writer_stop)
 			pthread_cond_wait(&host->writer_ready, &host->writer_lock);
-		jobs = host->jobs;
-		host->jobs = NULL;
-		host->jobs_end = &host->jobs;
 		pthread_mutex_unlock(&host->writer_lock);
+		gather_for_batch(host);
+		jobs = take_jobs(host);
 		if (!jobs)
 			return NULL;
 
@@ -105,6 +118,8 @@ writer_main(void *arg)
 			jobs = job->next;
 			job_finish(host, job);
 		}
+		step_all(host);
+		gather_more(host);
 		step_all(host);
 	}
 }

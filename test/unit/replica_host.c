@@ -45,6 +45,9 @@ propose_many(void *arg)
 		p->hashes[i] = hash_of(bytes_of(command, len));
 		p->group[i] = (int) prng_below(&prng, 2);
 		replica_propose(p->replica[p->group[i]], bytes_of(command, len), on_done, &p->questions[i]);
+		/* Not all of it is one batch. */
+		if (i % 50 == 49)
+			wait_for(p->questions, (size_t) i + 1);
 	}
 	wait_for(p->questions, EACH);
 	return NULL;

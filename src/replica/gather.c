@@ -1,0 +1,113 @@
+/*-------------------------------------------------------------------------
+ *
+ * gather.c
+ *	  Small proposals gather until the log writer is ready for them.
+ *
+ * A step that finds a proposal makes a message for each peer and a job for the writer,
+ * and each of those wakes somebody here and in the other stores, which makes messages,
+ * jobs and a sync of its own in turn.  For a small command all that costs many times what the
+ * command does.  While something is being written nothing is won by it either: what is
+ * proposed now would wait for the next batch.  So small commands have an inbox of their own,
+ * which is emptied when the writer owes nothing, and by the writer as the last thing
+ * before it begins a batch.
+ *
+ * Nor does it begin the next one at once: where many propose, those that were just answered
+ * are about to propose again.  It waits until at least as many have gathered as are
+ * still on their way before them, or others have something to be written, and not
+ * long.  Who proposes alone, or as one of two, never waits for that.
+ *
+ * A tick steps all there is, so that a disk that stands still does not keep proposals from
+ * peers (and the leader from handing over).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "replica/replica.h"
+
+#include "base/cond.h"
+#include "private.h"
+
+#define SMALL_BYTES (16u << 10) /* larger ones are made ready while the disk is at work */
+#define GATHER_US 500
+
+bool
+gather_takes(const Event *event)
+{
+	return event->kind == EVENT_PROPOSE && event->command->len <= SMALL_BYTES;
+}
+
+/* With the inbox lock held, as the next two. */
+void
+gather_add(ReplicaHost *host, Event *event)
+{
+	*host->proposals_end = event;
+	host->proposals_end = &event->next;
+	atomic_fetch_add(&host->gathered, 1);
+}
+
+/* What has gathered is among the events from here on, behind those that are there. */
+void
+gather_end(ReplicaHost *host)
+{
+	if (!host->proposals)
+		return;
+	*host->inbox_end = host->proposals;
+	host->inbox_end = host->proposals_end;
+	host->proposals = NULL;
+	host->proposals_end = &host->proposals;
+	atomic_store(&host->gathered, 0);
+}
+
+/* Is anything to be stepped that may be stepped now? */
+bool
+gather_is_due(ReplicaHost *host)
+{
+	return host->proposals != NULL && (!atomic_load(&host->writer_owes) || atomic_load(&host->writer_begins));
+}
+
+/*
+ * The writer is about to begin.  Where another thread steps and does not come to its end, what
+ * has gathered is left to it, or to the batch after: nothing may keep the writer from the disk.
+ */
+void
+gather_for_batch(ReplicaHost *host)
+{
+	atomic_store(&host->writer_begins, true);
+	step_all(host);
+	atomic_store(&host->writer_begins, false);
+}
+
+static bool
+is_enough(ReplicaHost *host)
+{
+	return 2 * atomic_load(&host->gathered) >= atomic_load(&host->inflight);
+}
+
+/* More has gathered, or less is on its way: the writer may wait for that. */
+void
+gather_news(ReplicaHost *host)
+{
+	if (!atomic_load(&host->gathering) || !is_enough(host))
+		return;
+	pthread_mutex_lock(&host->writer_lock);
+	pthread_cond_signal(&host->writer_ready);
+	pthread_mutex_unlock(&host->writer_lock);
+}
+
+/*
+ * What the writer took is durable.  It waits for more, and then owes nothing, unless there are jobs
+ * again; step_all() must follow, since what has gathered until then is nobody else's.
+ */
+void
+gather_more(ReplicaHost *host)
+{
+	struct timespec until = cond_moment(GATHER_US);
+
+	pthread_mutex_lock(&host->writer_lock);
+	atomic_store(&host->gathering, true);
+	while (!host->jobs && !host->writer_stop && !is_enough(host) &&
+		   pthread_cond_timedwait(&host->writer_ready, &host->writer_lock, &until) == 0)
+		;
+	atomic_store(&host->gathering, false);
+	atomic_store(&host->writer_owes, host->jobs != NULL);
+	pthread_mutex_unlock(&host->writer_lock);
+}
