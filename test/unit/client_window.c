@@ -238,7 +238,8 @@ typedef struct Late
 	Client	   *client;
 	ClientList *lists[FULL];
 	bool		makes_room;		/* when the client waits next */
-	bool		frozen;			/* until it waits for an answer, not for the end of a pause */
+	bool		frozen;			/* until it waits for an answer, after a pause */
+	bool		paused;
 } Late;
 
 static VtStatus
@@ -246,7 +247,10 @@ make_room_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t u
 {
 	Late	   *l = (Late *) arg;
 
-	if (l->frozen && until_us - clock_now_us() > LONG_MS * 500)
+	bool		is_pause = until_us - clock_now_us() < LONG_MS * 500;
+
+	l->paused = l->paused || (l->frozen && is_pause);
+	if (l->frozen && l->paused && !is_pause)
 	{
 		fake_freeze(&l->full, false);
 		l->frozen = false;
@@ -254,8 +258,12 @@ make_room_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t u
 	if (l->makes_room)
 	{
 		l->makes_room = false;
-		client_list_close(l->lists[0]);
-		l->lists[0] = NULL;
+		/* One place for the question, and one in which it could be asked again. */
+		for (int i = 0; i < 2; i++)
+		{
+			client_list_close(l->lists[i]);
+			l->lists[i] = NULL;
+		}
 		fake_freeze(&l->full, true);
 		l->frozen = true;
 	}
@@ -264,7 +272,7 @@ make_room_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t u
 
 /*
  * Shard 0 cannot be asked, since listings wait for as much as its worker takes, and is
- * when one of them ends: after its turn in the round, so it is met under way by the next.
+ * when two of them end: after its turn in the round, so it is met under way by the next.
  */
 static void
 who_is_asked_late_is_asked_once(void **state)
