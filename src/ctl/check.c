@@ -19,6 +19,7 @@
 #include "ctl.h"
 
 #define DRIVER_MS 2000			/* in which each driver says how it is */
+#define SUBJECT "placement driver at "
 #define CERT_WARN_S (30 * 86400)
 #define CERT_CRITICAL_S (3 * 86400)
 
@@ -81,7 +82,7 @@ look_at_driver(Check *check, const char *endpoint)
 	check->ctl->timeout_ms = patience_ms;
 	version = json_string_value(json_object_get(status, "version"));
 	role = json_string_value(json_object_get(status, "role"));
-	snprintf(subject, sizeof(subject), "placement driver at %s", endpoint);
+	snprintf(subject, sizeof(subject), SUBJECT "%s", endpoint);
 	check->npds++;
 	if (!status)
 	{
@@ -127,6 +128,40 @@ ask_leader(Check *check)
 	json_decref(answer);
 }
 
+/* A driver that waits to be added knows no cluster and says nothing to us: its leader has said so. */
+static bool
+waits(const Check *check, const char *endpoint)
+{
+	size_t		n = strlen(endpoint);
+	size_t		i;
+	json_t	   *row;
+
+	json_array_foreach(check->findings, i, row)
+	{
+		const char *finding = json_string_value(json_object_get(row, "finding"));
+		const char *subject = json_string_value(json_object_get(row, "subject"));
+
+		if (finding && subject && strcmp(finding, "pd_waiting") == 0 && strlen(subject) > n &&
+			strcmp(subject + strlen(subject) - n, endpoint) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+forget_unreachable(Check *check)
+{
+	for (size_t i = json_array_size(check->findings); i-- > 0;)
+	{
+		json_t	   *row = json_array_get(check->findings, i);
+		const char *finding = json_string_value(json_object_get(row, "finding"));
+		const char *subject = json_string_value(json_object_get(row, "subject"));
+
+		if (finding && subject && strcmp(finding, "pd_unreachable") == 0 && waits(check, subject + strlen(SUBJECT)))
+			json_array_remove(check->findings, i);
+	}
+}
+
 static int
 severity_of(json_t *finding)
 {
@@ -164,6 +199,7 @@ check_main(Ctl *ctl)
 
 	look_at_drivers(&check);
 	ask_leader(&check);
+	forget_unreachable(&check);
 	json_array_foreach(check.findings, i, row)
 	{
 		worst = severity_of(row) > worst ? severity_of(row) : worst;

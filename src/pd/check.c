@@ -306,7 +306,7 @@ look_at_room(Findings *f, const Beat *beat)
 
 	if (beat->facts.disk_full)
 	{
-		advise(f, "make room on its disk or add workers: dropped indexes are deleted by themselves");
+		advise(f, "make room on its disk, add workers, or lower its --disk-reserve; dropped indexes are deleted by themselves");
 		found(f, CRITICAL, "disk_full", "its disk is almost full and new data is refused; %" PRIu64 " MiB are free", beat->disk_free >> 20);
 	}
 	else if (beat->disk_short)
@@ -383,10 +383,20 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	snprintf(silent, sizeof(silent), "it has not spoken");
 	if (beat)
 		snprintf(silent, sizeof(silent), "it has been silent for %" PRId64 " s", (pd->now_us - beat->at_us) / 1000000);
-	if (health == HEALTH_DOWN)
+	if (health == HEALTH_DOWN && holds == 0)
 	{
-		advise(f, "start it again; if it is gone for good, and has no replicas any more: vectronctl forget-store %" PRIu64, store->id);
+		advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
+		found(f, WARNING, "store_down", "%s, and nothing is missing: all that it had has been made anew elsewhere", silent);
+	}
+	else if (health == HEALTH_DOWN)
+	{
+		advise(f, "start it again; if it is gone for good, its replicas are made anew where there is room, and then: vectronctl forget-store %" PRIu64, store->id);
 		found(f, WARNING, "store_down", "%s; it has replicas of %zu shards", silent, holds);
+	}
+	else if (health == HEALTH_SUSPECT && holds == 0)
+	{
+		advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
+		found(f, WARNING, "store_silent", "%s; it has no replicas", silent);
 	}
 	else if (health == HEALTH_SUSPECT)
 	{
@@ -435,6 +445,23 @@ look_at_silence(Pd *pd, Findings *f)
 
 /* -- Drivers, operators ------------------------------------------------------ */
 
+/* The driver at the same endpoint of which that is so; NULL: there is none. */
+static const char *
+other_at(json_t *drivers, json_t *than, bool waiting)
+{
+	const char *endpoint = json_string_value(json_object_get(than, "endpoint"));
+	size_t		i;
+	json_t	   *d;
+
+	json_array_foreach(drivers, i, d)
+	{
+		if (d != than && strcmp(json_string_value(json_object_get(d, "endpoint")), endpoint) == 0 &&
+			(strcmp(json_string_value(json_object_get(d, "role")), "waiting") == 0) == waiting)
+			return json_string_value(json_object_get(d, "id"));
+	}
+	return NULL;
+}
+
 static void
 look_at_drivers(Pd *pd, Findings *f)
 {
@@ -459,8 +486,18 @@ look_at_drivers(Pd *pd, Findings *f)
 		}
 		if (strcmp(role, "waiting") == 0)
 		{
-			advise(f, "vectronctl add-pd %s, or stop it", endpoint);
+			const char *before = other_at(drivers, d, false);
+
+			if (before)
+				advise(f, "vectronctl remove-pd %s, which was there, then vectronctl add-pd %s", before, endpoint);
+			else
+				advise(f, "vectronctl add-pd %s, or stop it", endpoint);
 			found(f, WARNING, "pd_waiting", "it waits to be made one of the placement drivers");
+		}
+		else if (!is_up && other_at(drivers, d, true))
+		{
+			advise(f, "stop that one and start it with its own directory again; if that is lost: vectronctl remove-pd %s", id);
+			found(f, WARNING, "pd_silent", "its leader does not hear from it, and another directory answers there, that of %s", other_at(drivers, d, true));
 		}
 		else if (!is_up)
 		{

@@ -298,8 +298,8 @@ op_add_driver(Pd *pd, Question *q)
 				answer(q, VT_OK, NULL, NULL);	/* asked twice */
 				return;
 			}
-			refuse(q, VT_EXISTS, "driver %" PRIu64 " was at %s and is silent: remove it first",
-				   pd->catalog->drivers[i]->id, endpoint);
+			refuse(q, VT_EXISTS, "driver %" PRIu64 " was at %s and is silent: remove it first, vectronctl remove-pd %" PRIu64,
+				   pd->catalog->drivers[i]->id, endpoint, pd->catalog->drivers[i]->id);
 			return;
 		}
 	for (int i = 0; i < STRANGERS_MAX; i++)

@@ -141,11 +141,17 @@ op_workers(Pd *pd, Question *q)
 		CatalogStore *store = pd->catalog->stores[i];
 		Beat	   *beat = beat_of(pd, store->id);
 		json_t	   *row = json_object();
+		size_t		shards = beat ? beat->nreports : 0;
 		uint64_t	leaders = 0;
 		uint64_t	records = 0;
 		uint64_t	bytes = 0;
 
-		for (size_t j = 0; beat && j < beat->nreports; j++)
+		bool		down = store_health(pd, store) == HEALTH_DOWN;
+
+		/* What it said last of its replicas is no longer so: those count that it still is to have. */
+		if (down)
+			shards_of_store(pd, store->id, &shards);
+		for (size_t j = 0; beat && !down && j < beat->nreports; j++)
 		{
 			leaders += beat->reports[j].leader;
 			records += beat->reports[j].records;
@@ -158,7 +164,7 @@ op_workers(Pd *pd, Question *q)
 		json_object_set_new(row, "labels", json_string(store->labels));
 		json_object_set_new(row, "last_heartbeat_ms",
 							json_integer(beat ? (pd->now_us - beat->at_us) / 1000 : -1));
-		json_object_set_new(row, "shards", json_u64(beat ? beat->nreports : 0));
+		json_object_set_new(row, "shards", json_u64(shards));
 		json_object_set_new(row, "leaders", json_u64(leaders));
 		json_object_set_new(row, "records", json_u64(records));
 		json_object_set_new(row, "bytes", json_u64(bytes));

@@ -117,6 +117,8 @@ $cluster->whole($node, 2, 'the one that is lost is the one too many');
 like($err, qr/is up: drain it and stop its worker first/, 'not one that is up');
 health(1, qr/store $store at .*silent for .*\n.*vectronctl forget-store $store/, 'a worker that is down is a finding');
 is($node->safe_psql('postgres', q{SELECT severity, finding FROM vectron.health}), 'warning|store_down', 'the view shows it');
+is($node->safe_psql('postgres', "SELECT state, shards, leaders, records FROM vectron.workers WHERE store = $store"), 'down|0|0|0',
+	'what it had is made anew, and what it said last no longer counts');
 ($status, $out, $err) = $node->psql('postgres', "SET ROLE pg_monitor; SELECT vectron.forget_worker($store)");
 like($err, qr/permission denied/, 'not everybody may forget it');
 $node->safe_psql('postgres', "SELECT vectron.forget_worker($store)");
