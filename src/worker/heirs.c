@@ -294,6 +294,9 @@ work(Heirs *heirs, Preparing *p)
 	}
 	if (status == VT_OK)
 		status = p->heir ? keep_up(heirs, p, parent, &err) : copy_all(heirs, p, parent, &err);
+	/* Half of it pins what is to be replaced, and would for as long as it is asked for. */
+	if (status == VT_CANCELLED && (atomic_load(&parent->installing) || atomic_load(&parent->leaving)))
+		status = vt_fail(&err, VT_BUSY, "the shard is being replaced or closed here");
 	if (p->heir)
 	{
 		heir_rest(p->heir);
@@ -328,20 +331,33 @@ next_turn(Heirs *heirs, int64_t now_us)
 	return NULL;
 }
 
-/* One that nobody asks for any more, out of the list; with the lock. */
+/* One that nobody asks for any more; with the lock. */
 static Preparing *
 next_forgotten(Heirs *heirs, int64_t now_us)
 {
-	for (Preparing **at = &heirs->list; *at; at = &(*at)->next)
-	{
-		Preparing  *p = *at;
-
-		if (p->taken || now_us - p->asked_us < FORGET_US)
-			continue;
-		*at = p->next;
-		return p;
-	}
+	for (Preparing *p = heirs->list; p; p = p->next)
+		if (!p->taken && now_us - p->asked_us >= FORGET_US)
+			return p;
 	return NULL;
+}
+
+/* Where it is in the list, or would be; with the lock. */
+static Preparing **
+place_of(Heirs *heirs, uint64_t child)
+{
+	Preparing **at = &heirs->list;
+
+	while (*at && (*at)->desc.shard != child)
+		at = &(*at)->next;
+	return at;
+}
+
+/* With the lock. */
+static void
+unlink_one(Heirs *heirs, Preparing *p)
+{
+	*place_of(heirs, p->desc.shard) = p->next;
+	pthread_cond_broadcast(&heirs->changed);
 }
 
 static void
@@ -364,20 +380,26 @@ heirs_main(void *arg)
 	{
 		int64_t		now_us = clock_now_us();
 		Preparing  *old = next_forgotten(heirs, now_us);
-		Preparing  *p = old ? NULL : next_turn(heirs, now_us);
+		Preparing  *p = old ? old : next_turn(heirs, now_us);
 		struct timespec until = cond_moment(LOOK_US);
 
+		/* In the list until its rows are gone: who makes the child has the directory then. */
 		heirs->at_work = p;
-		if (old || p)
+		if (p)
 		{
 			pthread_mutex_unlock(&heirs->lock);
 			if (old)
-				forget(heirs, old);
+				let_go(heirs->worker, &old->desc, old->heir);
 			else
 				work(heirs, p);
 			pthread_mutex_lock(&heirs->lock);
 			heirs->at_work = NULL;
 			pthread_cond_broadcast(&heirs->changed);
+		}
+		if (old)
+		{
+			unlink_one(heirs, old);
+			free(old);
 		}
 		else if (heirs->list)
 			pthread_cond_timedwait(&heirs->changed, &heirs->lock, &until);
@@ -417,27 +439,23 @@ heirs_ask(Worker *worker, const WireShardDesc *child)
 		answer(worker, child);
 }
 
-/* Out of the list, when the thread has let go of it; NULL: there is none. */
+/* Out of the list, when the thread, and who else wants it, has let go of it; NULL: there is none. */
 static Preparing *
 take(Heirs *heirs, uint64_t child)
 {
-	Preparing **at;
+	bool		ours = false;
 	Preparing  *p;
 
 	pthread_mutex_lock(&heirs->lock);
-	for (at = &heirs->list; *at && (*at)->desc.shard != child;)
-		at = &(*at)->next;
-	p = *at;
-	if (p)
+	while ((p = *place_of(heirs, child)) != NULL && (p == heirs->at_work || (p->taken && !ours)))
 	{
+		ours = ours || !p->taken;
 		p->taken = true;
 		pthread_cond_broadcast(&heirs->changed);
-		while (heirs->at_work == p)
-			pthread_cond_wait(&heirs->changed, &heirs->lock);
-		for (at = &heirs->list; *at != p;)
-			at = &(*at)->next;
-		*at = p->next;
+		pthread_cond_wait(&heirs->changed, &heirs->lock);
 	}
+	if (p)
+		unlink_one(heirs, p);
 	pthread_mutex_unlock(&heirs->lock);
 	return p;
 }

@@ -435,6 +435,92 @@ what_nobody_takes_goes(void **state)
 	worker_stop(worker);
 }
 
+/* So many that copying them takes a tenth of a second or longer, at the rate that is allowed. */
+static void
+put_large(Shard *parent)
+{
+	static const uint8_t value[64 << 10] = {1};
+
+	for (uint32_t i = 0; i < 400; i++)
+	{
+		StoreBatch *batch = store_batch_new();
+		uint8_t		id[4];
+		Buf			key = {0};
+
+		row_key(&key, id_of_number(i, id));
+		store_batch_put(batch, buf_bytes(&key), bytes_of(value, sizeof(value)));
+		assert_int_equal(store_write(parent->rows, batch, false, NULL), VT_OK);
+		store_batch_free(batch);
+		buf_free(&key);
+	}
+}
+
+static Shard *
+begin_to_prepare(Worker *worker)
+{
+	Shard	   *parent;
+	bool		begun = false;
+
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);
+	parent = worker_find_shard(worker, PARENT);
+	put_large(parent);
+	heirs_ask(worker, child_of());
+	while (!begun)
+	{
+		pthread_mutex_lock(&parent->watch_lock);
+		begun = parent->watch != NULL;
+		pthread_mutex_unlock(&parent->watch_lock);
+	}
+	return parent;
+}
+
+/* Who installs a snapshot waits for all that hold the shard: also one that is still asked to prepare. */
+static void
+an_install_has_not_to_wait(void **state)
+{
+	Worker	   *worker = start_as_one();
+	Shard	   *parent = begin_to_prepare(worker);
+
+	(void) state;
+	atomic_store(&parent->installing, true);
+	for (int i = 0; atomic_load(&parent->users) > 1; i++)
+	{
+		assert_in_range(i, 0, 20000);
+		heirs_ask(worker, child_of());
+		usleep(1000);
+	}
+	atomic_store(&parent->installing, false);
+	shard_release(parent);
+	worker_stop(worker);
+}
+
+static void *
+forget(void *worker)
+{
+	heirs_forget(worker, CHILD);
+	return NULL;
+}
+
+/* Some want the same one to be gone while it is in hand: one gets it. */
+static void
+several_take_it(void **state)
+{
+	Worker	   *worker = start_as_one();
+	Shard	   *parent = begin_to_prepare(worker);
+	pthread_t	threads[8];
+
+	(void) state;
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, forget, worker), 0);
+	for (int i = 0; i < 8; i++)
+		pthread_join(threads[i], NULL);
+	assert_false(is_there("0000000000000014.heir"));
+	assert_null(parent->watch);
+	shard_release(parent);
+	worker_stop(worker);
+}
+
 int
 main(void)
 {
@@ -445,6 +531,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(an_install_has_not_to_wait, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(several_take_it, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
