@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -120,6 +121,15 @@ take_queries(SearchMany *many, ArrayType *array)
 					 errmsg("query %d is null", i + 1)));
 }
 
+/* The row as a value by itself: it refers to nothing toasted, nor to the default of a column that it is older than. */
+static Datum
+whole_row(TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	return HeapTupleHeaderGetDatum(toast_build_flattened_tuple(slot->tts_tupleDescriptor, slot->tts_values,
+															   slot->tts_isnull)->t_data);
+}
+
 /* The first k rows of a scan that was started. */
 static void
 put_rows(SearchMany *many, IndexScanDesc scan, int query)
@@ -132,10 +142,11 @@ put_rows(SearchMany *many, IndexScanDesc scan, int query)
 
 		values[0] = Int32GetDatum(query + 1);
 		values[1] = Float8GetDatum(vt_scan_distance(scan));
-		values[2] = ExecFetchSlotHeapTupleDatum(many->slot);
+		values[2] = whole_row(many->slot);
 		tuplestore_putvalues(many->out->setResult, many->out->setDesc, values, nulls);
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(many->row_context);
+		CHECK_FOR_INTERRUPTS();
 	}
 	ExecClearTuple(many->slot);
 }
@@ -196,10 +207,12 @@ vectron_search_many(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not an index",
 						get_rel_name(index_oid) ? get_rel_name(index_oid) : psprintf("%u", index_oid))));
-	check_rights(heap_oid);
 	InitMaterializedSRF(fcinfo, 0);
 	many.out = (ReturnSetInfo *) fcinfo->resultinfo;
 	many.heap = table_open(heap_oid, AccessShareLock);
+
+	/* What holds now: who enables policies on the table has locked it until he commits. */
+	check_rights(heap_oid);
 	many.index = monitor_open_index(index_oid, AccessShareLock);
 	check_index(many.index);
 	if (get_fn_expr_argtype(fcinfo->flinfo, 0) != many.heap->rd_rel->reltype)
@@ -214,7 +227,6 @@ vectron_search_many(PG_FUNCTION_ARGS)
 	{
 		together = search_some(&many, done, Min(many.n - done, together));
 		done += together;
-		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextDelete(many.row_context);
 	ExecDropSingleTupleTableSlot(many.slot);

@@ -62,6 +62,16 @@ CREATE TABLE nothing (v vector(2));
 CREATE INDEX nothing_v ON nothing USING vectron (v);
 SELECT * FROM vectron.search_many(NULL::nothing, 'nothing_v', ARRAY['[0,0]', '[1,1]']::vector[], 3);
 
+-- a row of before a column was added has its value wherever it is kept
+CREATE TABLE grown (v vector(2));
+INSERT INTO grown VALUES ('[1,2]');
+CREATE INDEX grown_v ON grown USING vectron (v);
+ALTER TABLE grown ADD COLUMN n int DEFAULT 7;
+CREATE TABLE kept AS SELECT item FROM vectron.search_many(NULL::grown, 'grown_v', ARRAY['[1,2]']::vector[], 1);
+VACUUM FULL grown;
+SELECT item FROM kept;
+DROP TABLE kept, grown;
+
 -- what cannot be asked
 SELECT * FROM vectron.search_many(NULL::places, 'places_l2', ARRAY['[1,2]']::vector[], 3);
 SELECT * FROM vectron.search_many(NULL::places, 'places_l2', ARRAY['[1,2,3,4]', '[1,2]']::vector[], 3);
