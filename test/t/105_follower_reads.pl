@@ -53,6 +53,11 @@ my %script = ('search.sql' => q{
 \set n random(1, 3000)
 SELECT id AS found FROM t ORDER BY v <-> ARRAY[:n, :n % 7, 0]::vector LIMIT 1 \gset
 SELECT 1 / (:found = :n)::int;
+}, 'many.sql' => q{
+\set n random(1, 2980)
+SELECT count(*) FILTER (WHERE (item).id = :n + query - 1) AS found FROM vectron.search_many(NULL::t, 't_v',
+	(SELECT array_agg(ARRAY[i, i % 7, 0]::vector ORDER BY i) FROM generate_series(:n, :n + 19) i), 1) \gset
+SELECT 1 / (:found = 20)::int;
 }, 'write.sql' => q{
 SELECT nextval('ids') AS mine \gset
 INSERT INTO t VALUES (:mine, ARRAY[:mine, :mine % 7, 0]);
@@ -120,8 +125,8 @@ ok($ok && $out =~ m{processed: 400/400}, 'four writers find their own and each o
 $c = counts();
 cmp_ok($c->{by_follower}, '>', 0, 'some of them at followers');
 
-# Each worker, and so the leader of each shard, is frozen while searches go on; then killed
-$h = search_steadily('search.sql', 4);
+# Each worker, and so the leader of each shard, is frozen while searches, of one query and of many, go on; then killed
+$h = search_steadily('search.sql', 4, '-f', "$files/many.sql");
 goes_on($h, 1, 'searches before');
 counts();
 foreach my $n (1 .. 3)
