@@ -43,7 +43,8 @@ struct HnswTrial
 	bool		taken;			/* all samples are */
 	uint32_t	n;
 	Sample		samples[SAMPLES];
-	float	   *vectors;		/* of the samples */
+	uint8_t    *vectors;		/* of the samples, so many bytes each: */
+	size_t		bytes;
 	HnswHit    *hits;			/* room for k */
 	uint32_t	ef;				/* of the point under way */
 	double		sum;
@@ -61,7 +62,8 @@ hnsw_trial_begin(Hnsw *h, uint32_t k)
 	trial->curve.k = k;
 	trial->ef = k;
 	trial->most = k > TRUTH_EF / TRUTH_FACTOR ? TRUTH_FACTOR * k : TRUTH_EF;
-	trial->vectors = vt_alloc(sizeof(float) * h->opt.dim * SAMPLES);
+	trial->bytes = vec_given_bytes(h->opt.element, h->opt.dim);
+	trial->vectors = vt_alloc(trial->bytes * SAMPLES);
 	trial->hits = vt_alloc(sizeof(HnswHit) * k);
 	return trial;
 }
@@ -70,7 +72,7 @@ hnsw_trial_begin(Hnsw *h, uint32_t k)
 static uint32_t
 neighbours(HnswTrial *trial, uint32_t sample, uint32_t ef)
 {
-	HnswSearch	search = {.query = trial->vectors + (size_t) sample * trial->h->opt.dim, .k = trial->k, .ef = ef};
+	HnswSearch	search = {.query = trial->vectors + sample * trial->bytes, .k = trial->k, .ef = ef};
 
 	return search_without(trial->h, &search, trial->samples[sample].slot, trial->hits);
 }
@@ -101,7 +103,7 @@ take_sample(HnswTrial *trial)
 	if (live)
 	{
 		sample->slot = slot;
-		vectors_read(h, slot, trial->vectors + (size_t) trial->n * h->opt.dim);
+		vectors_read(h, slot, trial->vectors + trial->n * trial->bytes);
 	}
 	hnsw_leave(h, guard);
 	if (live && (sample->want = neighbours(trial, trial->n, trial->most)) > 0)

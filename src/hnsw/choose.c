@@ -62,7 +62,10 @@ keeps_out_below(const Hnsw *h, float score)
 		case VEC_COSINE:
 			return score > -1 ? (score + 1) / NEARER - 1 : score;
 		case VEC_L1:
+		case VEC_JACCARD:
 			return score / NEARER_L1;
+		case VEC_HAMMING:
+			return score / NEARER;	/* the squared distance of the corners of a cube */
 		case VEC_IP:
 			break;
 	}

@@ -31,7 +31,7 @@ struct HnswCursor
 	uint64_t	retired;		/* Hnsw.retired when it was opened */
 	uint32_t	ef;
 	uint32_t	used;			/* when it was opened */
-	float	   *query;
+	void	   *query;
 	Query		prepared;
 	Visited		visited;
 	Pool		pool;
@@ -56,8 +56,8 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	cursor->ef = search->ef > search->k ? search->ef : search->k;
 	if (cursor->ef == 0)
 		cursor->ef = 1;
-	cursor->query = vt_alloc(sizeof(float) * h->opt.dim);
-	memcpy(cursor->query, search->query, sizeof(float) * h->opt.dim);
+	cursor->query = vt_alloc(vec_given_bytes(h->opt.element, h->opt.dim));
+	memcpy(cursor->query, search->query, vec_given_bytes(h->opt.element, h->opt.dim));
 	cursor->cost = search->cost;
 	query_init(h, &cursor->prepared);
 	query_set(h, &cursor->prepared, cursor->query);
@@ -257,7 +257,7 @@ hnsw_cursor_bytes(const HnswCursor *cursor)
 {
 	const Hnsw *h = cursor->h;
 
-	return sizeof(HnswCursor) + sizeof(float) * (h->opt.dim + h->dim16) + (h->coded ? 2 * h->dim64 : 0) +
+	return sizeof(HnswCursor) + vec_given_bytes(h->opt.element, h->opt.dim) + query_bytes(h) +
 		cursor->visited.words * (sizeof(uint64_t) + sizeof(uint16_t)) +
 		sizeof(Entry) * (cursor->pool.room + cursor->discards.room);
 }

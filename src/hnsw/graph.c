@@ -18,8 +18,8 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	VtStatus	status;
 
 	*out = NULL;
-	if (options->dim < 1 || options->dim > VEC_MAX_DIM)
-		return vt_fail(err, VT_INVALID, "vectors have 1 to %d dimensions, not %u", VEC_MAX_DIM,
+	if (options->dim < 1 || options->dim > vec_max_dim(options->element))
+		return vt_fail(err, VT_INVALID, "vectors have 1 to %u dimensions, not %u", vec_max_dim(options->element),
 					   options->dim);
 	if (!vec_metric_valid(options->metric))
 		return vt_fail(err, VT_INVALID, "unrecognized metric %u", (unsigned) options->metric);
@@ -34,6 +34,11 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 		return vt_fail(err, VT_INVALID, "unrecognized kind of codes %u", (unsigned) options->codes);
 	if (options->element != 0 && !vec_element_valid(options->element))
 		return vt_fail(err, VT_INVALID, "unrecognized element %u", (unsigned) options->element);
+	if (!vec_metric_fits(options->metric, options->element))
+		return vt_fail(err, VT_INVALID, "the metric %s is not for vectors of %s", vec_metric_name(options->metric),
+					   options->element ? vec_element_name(options->element) : "float32");
+	if (options->element == VEC_BIT && options->codes != HNSW_CODES_NONE)
+		return vt_fail(err, VT_INVALID, "bits have no codes");
 	if (options->max_slots > HNSW_MAX_SLOTS)
 		return vt_fail(err, VT_INVALID, "a graph has at most %u slots", HNSW_MAX_SLOTS);
 	if (options->vectors && options->codes != HNSW_CODES_INT8)

@@ -12,7 +12,8 @@
  * aligned.  (Vectors may be in a mapped file instead: vectors.c.)  Address of a row = chunk + offset of the section + row * stride.
  * Long rows of codes begin with a line of the cache, and Meta and Life lie in what is free behind each, if
  * they fit: memory_lay_out() says so by their offsets and strides.
- * Vectors, of floats or of halves, are padded with zeros to a multiple of 16 numbers, so kernels have no tail.
+ * Vectors, of floats or of halves, are padded with zeros to a multiple of 16 numbers, so kernels have no tail;
+ * strings of bits to a multiple of eight bytes.
  *
  * Links.  A list is an array of slots ended by HNSW_NO_SLOT or by its length;
  * each is stored with release and read with acquire, so who sees a slot sees
@@ -160,6 +161,7 @@ struct Hnsw
 	const Kernels *kernels;
 	uint32_t	dim16;			/* numbers of a row: dim rounded up to 16 */
 	bool		halves;			/* they are halves, else floats */
+	bool		bits;			/* they are bits, of which vec_row says how many bytes */
 	uint32_t	dim64;			/* bytes of a query's part for the code kernels */
 	uint32_t	m0;
 	bool		coded;
@@ -260,7 +262,7 @@ graph_chunk(const Hnsw *h, uint32_t slot)
 	return atomic_load_explicit(&h->chunks[slot >> h->shift], memory_order_acquire);
 }
 
-/* Of floats or halves, where vectors are kept. */
+/* Of floats, halves or bits, where vectors are kept. */
 static inline uint8_t *
 graph_vector(const Hnsw *h, uint32_t slot)
 {
@@ -280,7 +282,7 @@ graph_code_params(const Hnsw *h, const uint8_t *codes)
 	return (const CodeParams *) (codes + h->code_params);
 }
 
-/* What a walk compares: a row of codes or of floats. */
+/* What a walk compares: a row of codes, or the vector. */
 static inline const uint8_t *
 graph_row(const Hnsw *h, uint32_t slot)
 {
@@ -419,9 +421,9 @@ extern void vectors_close(Hnsw *h);
 extern VtStatus vectors_add_chunk(Hnsw *h, uint32_t chunk, VtError *err);
 extern VtStatus vectors_allocate(Hnsw *h, uint32_t slots, VtError *err);
 
-/* dim floats, in and out.  With codes alone nothing is written, and what codes stand for is read. */
-extern void vectors_write(Hnsw *h, uint32_t slot, const float *vector);
-extern void vectors_read(const Hnsw *h, uint32_t slot, float *out);
+/* dim floats or bits, in and out.  With codes alone nothing is written, and what codes stand for is read. */
+extern void vectors_write(Hnsw *h, uint32_t slot, const void *vector);
+extern void vectors_read(const Hnsw *h, uint32_t slot, void *out);
 
 /* The room from this slot on is not needed any more; the last chunks have gone before. */
 extern void vectors_give_back(Hnsw *h, uint32_t from);
@@ -467,7 +469,7 @@ extern void graph_retire(Hnsw *h, uint32_t slot, bool graced);
 extern void graph_reclaim(Hnsw *h);
 
 /* The vector of a slot and what is computed from it. */
-extern void graph_write_row(Hnsw *h, uint32_t slot, const float *vector);
+extern void graph_write_row(Hnsw *h, uint32_t slot, const void *vector);
 
 /* The same from another slot. */
 extern void graph_copy_row(Hnsw *h, uint32_t from, uint32_t to);

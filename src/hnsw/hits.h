@@ -14,7 +14,7 @@
 extern int	hits_compare(const void *a, const void *b);
 
 /* The exact distance of a slot to a query as the caller gave it. */
-extern HnswHit hits_make(const Hnsw *h, const float *query, uint32_t slot);
+extern HnswHit hits_make(const Hnsw *h, const void *query, uint32_t slot);
 
 /*
  * Keep the k best: hits is a heap with the worst on top while it is filled;

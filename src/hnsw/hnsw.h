@@ -41,6 +41,9 @@
  *	  With codes alone (HNSW_CODES_INT8_ONLY) what is said of a vector, distances too,
  *	  is said of the numbers that its codes stand for: each is off by at most half of
  *	  a 255th of the range of the vector's numbers.  Halves are not made of it then.
+ *	  A graph of VEC_BIT is of bit strings as vec.h says, checked by the caller likewise
+ *	  (vec_bits_valid); vectors and queries are such strings where `void` stands, and
+ *	  walks go by exact distances.
  * 8. Memory: sizes follow from options the caller has validated; what can fail
  *	  for lack of memory fails in hnsw_reserve.
  *
@@ -69,15 +72,15 @@ typedef struct HnswSet HnswSet;
 /* On disk one day: never renumber. */
 typedef enum HnswCodes
 {
-	HNSW_CODES_NONE = 0,		/* walk on the vectors */
+	HNSW_CODES_NONE = 0,		/* walk on the vectors; bits have no other */
 	HNSW_CODES_INT8 = 1,		/* walk on 8-bit codes, refine on the vectors */
 	HNSW_CODES_INT8_ONLY = 2	/* the vectors are not kept: codes are all there is */
 } HnswCodes;
 
 typedef struct HnswOptions
 {
-	uint32_t	dim;			/* 1 to VEC_MAX_DIM */
-	VecMetric	metric;
+	uint32_t	dim;			/* 1 to vec_max_dim() */
+	VecMetric	metric;			/* vec_metric_fits() the element */
 	uint32_t	m;				/* links per node above the ground level, twice that on it */
 	uint32_t	ef_construction;	/* candidates looked at when linking; at least m is used */
 	HnswCodes	codes;
@@ -122,7 +125,7 @@ extern VtStatus hnsw_reserve(Hnsw *h, uint32_t *slot, VtError *err);
 extern void hnsw_unreserve(Hnsw *h, uint32_t slot);
 
 /* Publish a reserved slot: from now on it is found.  The vector is copied. */
-extern void hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector);
+extern void hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const void *vector);
 
 /*
  * Publish a reserved slot as the new version of a live one, which dies: a
@@ -130,7 +133,7 @@ extern void hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector
  * slot at once.
  */
 extern void hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label,
-						 const float *vector);
+						 const void *vector);
 
 /* Within HnswOptions.move: `to` is what `from` was, which dies. */
 extern void hnsw_move(Hnsw *h, uint32_t from, uint32_t to);
@@ -172,8 +175,8 @@ extern uint32_t hnsw_enter(Hnsw *h);
 extern void hnsw_leave(Hnsw *h, uint32_t guard);
 
 /* Of a slot that is added or linked, dead or not, under a guard. */
-extern void hnsw_read_vector(const Hnsw *h, uint32_t slot, float *out);	/* dim floats */
-extern double hnsw_distance(const Hnsw *h, const float *query, uint32_t slot);	/* vec_distance() */
+extern void hnsw_read_vector(const Hnsw *h, uint32_t slot, void *out);	/* dim floats, or bits */
+extern double hnsw_distance(const Hnsw *h, const void *query, uint32_t slot);	/* vec_distance() */
 extern uint64_t hnsw_label(const Hnsw *h, uint32_t slot);
 extern bool hnsw_live(const Hnsw *h, uint32_t slot);
 
@@ -211,7 +214,7 @@ typedef bool (*HnswFilter) (void *arg, uint64_t label, uint32_t slot);
 
 typedef struct HnswSearch
 {
-	const float *query;			/* dim floats; a cursor copies them */
+	const void *query;			/* dim floats, or bits; a cursor copies them */
 	uint32_t	k;				/* hits wanted; for a cursor, a hint */
 	uint32_t	ef;				/* candidates to walk with, on the average; at least k is used */
 	HnswFilter	filter;			/* NULL = all pass */
@@ -400,7 +403,7 @@ typedef struct HnswLoad
  * other options; VT_NOMEM, VT_IO.
  */
 extern VtStatus hnsw_load(const HnswOptions *options, const HnswLoad *load, Hnsw **h, VtError *err);
-extern void hnsw_restore(Hnsw *h, uint32_t slot, const float *vector);
+extern void hnsw_restore(Hnsw *h, uint32_t slot, const void *vector);
 extern void hnsw_loaded(Hnsw *h);
 
 /* -- Knowing --------------------------------------------------------------- */

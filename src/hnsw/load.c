@@ -302,7 +302,7 @@ hnsw_load(const HnswOptions *options, const HnswLoad *load, Hnsw **out, VtError 
 }
 
 void
-hnsw_restore(Hnsw *h, uint32_t slot, const float *vector)
+hnsw_restore(Hnsw *h, uint32_t slot, const void *vector)
 {
 	Assert(slot < h->loading && graph_fate(h, slot) == FATE_NONE &&
 		   atomic_load(&graph_meta(h, slot)->state) >= SLOT_LINKED);
@@ -422,7 +422,7 @@ bury(Settle *s, uint32_t slot)
 		graph_copy_row(h, near, slot);
 	else
 	{
-		float	   *nowhere = vt_alloc0(sizeof(float) * h->opt.dim);
+		void	   *nowhere = vt_alloc0(vec_given_bytes(h->opt.element, h->opt.dim));
 
 		graph_write_row(h, slot, nowhere);
 		free(nowhere);

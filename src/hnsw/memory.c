@@ -55,7 +55,11 @@ memory_lay_out(Hnsw *h)
 	h->coded = opt->codes != HNSW_CODES_NONE;
 	h->bare = opt->codes == HNSW_CODES_INT8_ONLY;
 	h->halves = opt->element == VEC_FLOAT16 && !h->bare;
-	h->vec_row = h->bare ? 0 : (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
+	h->bits = opt->element == VEC_BIT;
+	if (h->bits)
+		h->vec_row = round_up(vec_kept_bytes(VEC_BIT, opt->dim), 8);
+	else
+		h->vec_row = h->bare ? 0 : (h->halves ? sizeof(VecHalf) : sizeof(float)) * h->dim16;
 	vec_bytes = opt->vectors ? 0 : h->vec_row;
 	if (h->coded)
 	{

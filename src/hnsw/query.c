@@ -26,18 +26,29 @@
 #include <float.h>
 #include <math.h>
 
+size_t
+query_bytes(const Hnsw *h)
+{
+	size_t		bytes = h->bits ? h->vec_row : sizeof(float) * h->dim16 + 2 * (h->coded ? h->dim64 : 0);
+
+	return (bytes + 63) / 64 * 64;
+}
+
 void
 query_init(const Hnsw *h, Query *query)
 {
 	size_t		floats = sizeof(float) * h->dim16;
 	size_t		bytes = h->coded ? h->dim64 : 0;
-	uint8_t    *block = aligned_alloc(64, (floats + 2 * bytes + 63) / 64 * 64);
+	uint8_t    *block = aligned_alloc(64, query_bytes(h));
 
 	Assert(block != NULL);
-	memset(block, 0, floats + 2 * bytes);
+	memset(block, 0, query_bytes(h));
 	memset(query, 0, sizeof(*query));
 	query->own = (float *) block;
 	query->vec = query->own;
+	query->bits = block;
+	if (h->bits)
+		return;
 	query->high = (int8_t *) block + floats;
 	query->low = query->high + bytes;
 }
@@ -68,8 +79,14 @@ take_middle(float *numbers, uint32_t dim)
 }
 
 void
-query_set(const Hnsw *h, Query *query, const float *vector)
+query_set(const Hnsw *h, Query *query, const void *vector)
 {
+	if (h->bits)
+	{
+		memcpy(query->own, vector, vec_given_bytes(VEC_BIT, h->opt.dim));
+		query->bits = (const uint8_t *) query->own;
+		return;
+	}
 	query->vec = query->own;
 	if (h->opt.metric == VEC_COSINE)
 		vec_normalize(query->own, vector, h->opt.dim);
@@ -123,6 +140,11 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 	const uint8_t *codes;
 	const CodeParams *params;
 
+	if (h->bits)
+	{
+		query->bits = graph_vector(h, slot);
+		return;
+	}
 	query->vec = query->own;
 	if (!h->coded)
 	{
@@ -149,10 +171,44 @@ query_set_slot(const Hnsw *h, Query *query, uint32_t slot)
 	query->inv_norm = h->opt.metric == VEC_COSINE ? params->norm : 1;
 }
 
+/* Rows whose counts are kept at a time. */
+#define BITS_AT_ONCE 64
+
+static void
+bits_score(const Hnsw *h, const Query *query, const uint8_t *const *rows, uint32_t n, float *scores)
+{
+	for (uint32_t at = 0; at < n; at += BITS_AT_ONCE)
+	{
+		uint32_t	some = n - at < BITS_AT_ONCE ? n - at : BITS_AT_ONCE;
+
+		if (h->opt.metric == VEC_HAMMING)
+		{
+			uint32_t	differ[BITS_AT_ONCE];
+
+			vec_bits_differ(query->bits, rows + at, some, h->vec_row, differ);
+			for (uint32_t i = 0; i < some; i++)
+				scores[at + i] = (float) differ[i];
+		}
+		else
+		{
+			VecShared	shared[BITS_AT_ONCE];
+
+			vec_bits_share(query->bits, rows + at, some, h->vec_row, shared);
+			for (uint32_t i = 0; i < some; i++)
+				scores[at + i] = (float) vec_jaccard(shared[i]);
+		}
+	}
+}
+
 void
 query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint8_t *const *rows,
 			uint32_t n, float *scores)
 {
+	if (h->bits)
+	{
+		bits_score(h, query, rows, n, scores);
+		return;
+	}
 	if (!h->coded)
 	{
 		const FloatKernels *kernels = h->halves ? &h->kernels->halves : &h->kernels->floats;
@@ -175,6 +231,9 @@ query_score(const Hnsw *h, const Query *query, const uint32_t *slots, const uint
 				for (uint32_t i = 0; i < n; i++)
 					scores[i] *= -graph_life(h, slots[i])->inv_norm;
 				break;
+			case VEC_HAMMING:
+			case VEC_JACCARD:
+				break;			/* of bits */
 		}
 	}
 	else if (h->opt.metric == VEC_L1)
@@ -235,6 +294,9 @@ query_error(const Hnsw *h, const Query *query, uint32_t slot, float score)
 			return 4 * deviation * sqrtf(dim) + bias * fminf(1, 4 * bias / fmaxf(score, FLT_MIN));
 		case VEC_IP:
 			break;
+		case VEC_HAMMING:
+		case VEC_JACCARD:
+			return 0;			/* bits have no codes */
 	}
 	return 4 * deviation * sqrtf(query->norm);
 }

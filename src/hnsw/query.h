@@ -4,7 +4,7 @@
  *	  Private to hnsw: a vector made ready to be compared with many rows.
  *
  * Scores are floats that order as the metric does, smaller is nearer: squared
- * L2, minus the inner product, minus the cosine, L1.  On codes they are those
+ * L2, minus the inner product, minus the cosine, L1; of bits the distance.  On codes they are those
  * of the numbers the codes stand for; norms are taken from the codes too, so
  * that rounding does not shift one against the other.
  *
@@ -19,6 +19,7 @@
 typedef struct Query
 {
 	const float *vec;			/* dim16 floats, its own or those of a row; of length 1 for cosine; beyond offset for L2 on codes */
+	const uint8_t *bits;		/* or vec_row bytes, its own or those of a row */
 	float	   *own;
 	int8_t	   *high;			/* dim64 bytes each: the query in two parts of 7 bits */
 	int8_t	   *low;
@@ -33,9 +34,10 @@ typedef struct Query
 
 extern void query_init(const Hnsw *h, Query *query);
 extern void query_free(Query *query);
+extern size_t query_bytes(const Hnsw *h);	/* what it takes */
 
-/* From floats, unaligned. */
-extern void query_set(const Hnsw *h, Query *query, const float *vector);
+/* From floats or bits, unaligned. */
+extern void query_set(const Hnsw *h, Query *query, const void *vector);
 
 /* From a slot of the graph: the vector its row stands for, which may be read there. */
 extern void query_set_slot(const Hnsw *h, Query *query, uint32_t slot);

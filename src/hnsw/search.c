@@ -75,7 +75,7 @@ hits_compare(const void *pa, const void *pb)
 }
 
 HnswHit
-hits_make(const Hnsw *h, const float *query, uint32_t slot)
+hits_make(const Hnsw *h, const void *query, uint32_t slot)
 {
 	HnswHit		hit = {hnsw_distance(h, query, slot), graph_meta(h, slot)->label, slot};
 

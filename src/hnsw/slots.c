@@ -130,7 +130,7 @@ level_of(const Hnsw *h, uint64_t label)
 }
 
 void
-graph_write_row(Hnsw *h, uint32_t slot, const float *vector)
+graph_write_row(Hnsw *h, uint32_t slot, const void *vector)
 {
 	float	   *rounded = NULL;
 
@@ -166,7 +166,7 @@ graph_copy_row(Hnsw *h, uint32_t from, uint32_t to)
 
 /* All of a slot but its fate and its place in the queue. */
 static void
-write_slot(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+write_slot(Hnsw *h, uint32_t slot, uint64_t label, const void *vector)
 {
 	Meta	   *meta = graph_meta(h, slot);
 	atomic_uint *links = graph_ground(h, slot);
@@ -343,14 +343,14 @@ graph_enqueue(Hnsw *h, uint32_t slot)
 }
 
 void
-hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const float *vector)
+hnsw_add(Hnsw *h, uint32_t slot, uint64_t label, const void *vector)
 {
 	write_slot(h, slot, label, vector);
 	slot_publish(h, NO_SLOT, slot, false);
 }
 
 void
-hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const float *vector)
+hnsw_replace(Hnsw *h, uint32_t old, uint32_t slot, uint64_t label, const void *vector)
 {
 	write_slot(h, slot, label, vector);
 	slot_publish(h, old, slot, false);

@@ -2,7 +2,7 @@
  *
  * vectors.c
  *	  Where vectors lie, with the rest of a chunk or in a mapped file, and in which
- *	  numbers, floats or halves.
+ *	  numbers, floats or halves, or in bits.
  *
  * With codes alone there are none, and what is read is made from the codes.
  *
@@ -131,10 +131,10 @@ vectors_give_back(Hnsw *h, uint32_t from)
 /* -- Numbers ----------------------------------------------------------------- */
 
 void
-vectors_write(Hnsw *h, uint32_t slot, const float *vector)
+vectors_write(Hnsw *h, uint32_t slot, const void *vector)
 {
 	uint8_t    *row;
-	size_t		bytes = h->vec_row / h->dim16 * h->opt.dim;
+	size_t		bytes = vec_kept_bytes(h->opt.element, h->opt.dim);
 
 	if (h->bare)
 		return;
@@ -151,26 +151,27 @@ vectors_write(Hnsw *h, uint32_t slot, const float *vector)
 }
 
 void
-vectors_read(const Hnsw *h, uint32_t slot, float *out)
+vectors_read(const Hnsw *h, uint32_t slot, void *out)
 {
 	const uint8_t *row = h->bare ? graph_codes(h, slot) : graph_vector(h, slot);
 
 	if (h->bare)
 	{
 		const CodeParams *params = graph_code_params(h, row);
+		float	   *numbers = out;
 
 		/* As the kernels do. */
 		for (uint32_t i = 0; i < h->opt.dim; i++)
-			out[i] = params->scale * (float) row[i] + params->offset;
+			numbers[i] = params->scale * (float) row[i] + params->offset;
 	}
 	else if (h->halves)
 		vec_from_half(out, (const VecHalf *) row, h->opt.dim);
 	else
-		memcpy(out, row, sizeof(float) * h->opt.dim);
+		memcpy(out, row, vec_given_bytes(h->opt.element, h->opt.dim));
 }
 
 double
-hnsw_distance(const Hnsw *h, const float *query, uint32_t slot)
+hnsw_distance(const Hnsw *h, const void *query, uint32_t slot)
 {
 	const uint8_t *row = h->bare ? graph_codes(h, slot) : graph_vector(h, slot);
 
@@ -183,11 +184,11 @@ hnsw_distance(const Hnsw *h, const float *query, uint32_t slot)
 	}
 	if (h->halves)
 		return vec_distance_half(h->opt.metric, query, (const VecHalf *) row, h->opt.dim);
-	return vec_distance(h->opt.metric, query, (const float *) row, h->opt.dim);
+	return vec_distance(h->opt.metric, query, row, h->opt.dim);
 }
 
 void
-hnsw_read_vector(const Hnsw *h, uint32_t slot, float *out)
+hnsw_read_vector(const Hnsw *h, uint32_t slot, void *out)
 {
 	vectors_read(h, slot, out);
 }

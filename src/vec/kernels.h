@@ -39,6 +39,9 @@ extern const VecKernels vec_kernels_avx2;
 /* 1 - cosine, from what it is made of (vec.c). */
 extern double vec_cosine(VecDots d);
 
+/* bits.c */
+extern double vec_bits_distance(VecMetric metric, const uint8_t *a, const uint8_t *b, size_t n);
+
 /* Fold the lanes: 8, 4, 2, 1.  The one order of all paths. */
 static inline float
 vec_fold(float lane[VEC_LANES])

@@ -104,6 +104,9 @@ vec_sparse_distance(VecMetric metric, const VecSparse *a, const VecSparse *b)
 			return (double) sum(a, b, difference);
 		case VEC_COSINE:
 			return vec_cosine((VecDots) {vec_sparse_dot(a, b), square_sum(a), square_sum(b)});
+		case VEC_HAMMING:
+		case VEC_JACCARD:
+			break;
 	}
 	return NAN;
 }

@@ -126,7 +126,7 @@ vec_cosine(VecDots d)
 }
 
 double
-vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
+vec_distance(VecMetric metric, const void *a, const void *b, size_t n)
 {
 	switch (metric)
 	{
@@ -138,6 +138,9 @@ vec_distance(VecMetric metric, const float *a, const float *b, size_t n)
 			return (double) vec_l1(a, b, n);
 		case VEC_COSINE:
 			return vec_cosine(vec_dots(a, b, n));
+		case VEC_HAMMING:
+		case VEC_JACCARD:
+			return vec_bits_distance(metric, a, b, n);
 	}
 	return NAN;
 }
@@ -155,6 +158,9 @@ vec_distance_half(VecMetric metric, const float *a, const VecHalf *b, size_t n)
 			return (double) kernels()->half_l1(a, b, n);
 		case VEC_COSINE:
 			return vec_cosine(kernels()->half_dots(a, b, n));
+		case VEC_HAMMING:
+		case VEC_JACCARD:
+			break;
 	}
 	return NAN;
 }
@@ -189,6 +195,9 @@ vec_score_kernel(VecMetric metric)
 		case VEC_IP:
 		case VEC_COSINE:
 			return negative_dot;
+		case VEC_HAMMING:
+		case VEC_JACCARD:
+			break;
 	}
 	return NULL;
 }
@@ -225,13 +234,13 @@ vec_all_finite(const float *a, size_t n)
 bool
 vec_metric_valid(uint32_t metric)
 {
-	return metric >= VEC_L2 && metric <= VEC_L1;
+	return metric >= VEC_L2 && metric <= VEC_JACCARD;
 }
 
 const char *
 vec_metric_name(VecMetric metric)
 {
-	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
+	static const char *const names[] = {"l2", "ip", "cosine", "l1", "hamming", "jaccard"};
 
 	return vec_metric_valid((uint32_t) metric) ? names[metric - 1] : NULL;
 }
@@ -239,13 +248,37 @@ vec_metric_name(VecMetric metric)
 bool
 vec_element_valid(uint32_t element)
 {
-	return element == VEC_FLOAT32 || element == VEC_FLOAT16;
+	return element >= VEC_FLOAT32 && element <= VEC_BIT;
 }
 
 const char *
 vec_element_name(VecElement element)
 {
-	static const char *const names[] = {"float32", "float16"};
+	static const char *const names[] = {"float32", "float16", "bit"};
 
 	return vec_element_valid((uint32_t) element) ? names[element - 1] : NULL;
+}
+
+bool
+vec_metric_fits(VecMetric metric, VecElement element)
+{
+	return vec_metric_valid((uint32_t) metric) && (metric >= VEC_HAMMING) == (element == VEC_BIT);
+}
+
+uint32_t
+vec_max_dim(VecElement element)
+{
+	return element == VEC_BIT ? VEC_MAX_BITS : VEC_MAX_DIM;
+}
+
+size_t
+vec_given_bytes(VecElement element, size_t n)
+{
+	return element == VEC_BIT ? VEC_BITS_BYTES(n) : sizeof(float) * n;
+}
+
+size_t
+vec_kept_bytes(VecElement element, size_t n)
+{
+	return element == VEC_FLOAT16 ? sizeof(VecHalf) * n : vec_given_bytes(element, n);
 }

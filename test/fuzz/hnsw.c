@@ -30,6 +30,7 @@
 #define SEAL 0x80
 #define CODES 0x40
 #define HALVES 0x20
+#define BITS 0x10				/* and none of the two before */
 #define DIM 8
 #define FEW 60
 #define MOST 4096
@@ -43,14 +44,21 @@ options_of(uint8_t kind)
 		.element = kind & HALVES ? VEC_FLOAT16 : VEC_FLOAT32
 	};
 
+	if (kind & BITS)
+	{
+		options.element = VEC_BIT;
+		options.metric = VEC_HAMMING;
+		options.codes = HNSW_CODES_NONE;
+	}
 	return options;
 }
 
+/* Floats, of which all bytes tell; a graph of bits takes the first byte for a string of eight. */
 static void
 vector_of(uint64_t label, float out[DIM])
 {
 	for (uint32_t i = 0; i < DIM; i++)
-		out[i] = (float) ((label % 50 + 1) * (i + 3) % 17);
+		out[i] = (float) ((label % 50 + 1) * (i + 3) % 17) / 3;
 }
 
 typedef struct Told
@@ -204,6 +212,7 @@ int
 main(int argc, char **argv)
 {
 	return argc != 2 || write_sample(argv[1], SEAL) || write_sample(argv[1], SEAL | CODES) ||
-		write_sample(argv[1], SEAL | HALVES) || write_sample(argv[1], SEAL | CODES | HALVES) || write_sample(argv[1], 3);
+		write_sample(argv[1], SEAL | HALVES) || write_sample(argv[1], SEAL | CODES | HALVES) ||
+		write_sample(argv[1], SEAL | BITS) || write_sample(argv[1], 3);
 }
 #endif

@@ -240,7 +240,7 @@ too_small_for_halves(void **state)
 static void
 an_element_there_is(void **state)
 {
-	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 50, .element = (VecElement) 3};
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 50, .element = (VecElement) (VEC_BIT + 1)};
 	Hnsw	   *h;
 	VtError		err;
 

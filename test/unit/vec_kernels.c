@@ -302,9 +302,9 @@ edges(void **state)
 	assert_string_equal(vec_metric_name(VEC_COSINE), "cosine");
 	assert_null(vec_metric_name((VecMetric) 9));
 	assert_false(vec_metric_valid(0));
-	assert_false(vec_metric_valid(5));
+	assert_false(vec_metric_valid(7));
 	assert_string_equal(vec_element_name(VEC_FLOAT16), "float16");
-	assert_null(vec_element_name((VecElement) 3));
+	assert_null(vec_element_name((VecElement) 4));
 	assert_false(vec_element_valid(0));
 	/* in place, and where float alone would overflow or lose everything */
 	assert_true(vec_normalize(big, big, 2));

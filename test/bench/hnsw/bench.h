@@ -137,6 +137,10 @@ extern void mode_warm(const Settings *settings, const Set *set);
 /* false: a bar was missed */
 extern bool mode_filter(const Settings *settings, const Set *set);
 
+/* -- bits.c ---------------------------------------------------------------- */
+
+extern void mode_bits(const Settings *settings, const Set *set);
+
 /* -- shrink.c -------------------------------------------------------------- */
 
 extern void mode_shrink(const Settings *settings, const Set *set);

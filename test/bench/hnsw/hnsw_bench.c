@@ -15,7 +15,7 @@
  *		--share X	of filters only this one, 0.02 say
  *		--keep DIR	indexes are kept there and read the next time; a build time is
  *					not one then
- *	  modes: curves (usual), threads, insert, filter, churn, shrink
+ *	  modes: curves (usual), threads, insert, filter, churn, shrink, bits
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
  * rounds, engine after engine within each, and the median of them counts: what
@@ -296,6 +296,8 @@ run_set(Run *run, Set *set)
 			mode_warm(&run->settings, set);
 		else if (strcmp(mode, "shrink") == 0)
 			mode_shrink(&run->settings, set);
+		else if (strcmp(mode, "bits") == 0)
+			mode_bits(&run->settings, set);
 		else if (strcmp(mode, "threads") == 0)
 			run->missed |= !mode_threads(&run->settings, set);
 		fflush(stdout);
@@ -352,7 +354,7 @@ number(const char *text)
 static VecMetric
 metric(const char *name)
 {
-	for (VecMetric m = VEC_L2; vec_metric_valid(m); m++)
+	for (VecMetric m = VEC_L2; vec_metric_fits(m, VEC_FLOAT32); m++)
 		if (name && strcmp(vec_metric_name(m), name) == 0)
 			return m;
 	fprintf(stderr, "hnsw_bench: \"%s\" is no metric\n", name ? name : "");
