@@ -17,6 +17,8 @@
  *			2, filters in searches, attributes in listings
  *	  4		collections of codes alone (quantization int8_only); answers to searches tell
  *			how many records of the replica are not indexed
+ *	  5		collections of bit strings (element bit, metrics hamming and jaccard): puts of
+ *			format 3, rows with that flag, searches and listings of bits
  *
  * VECTRON_LEVEL_HIGH in a daemon's or server's environment makes it one that knows no
  * more than that.  So an upgrade can be held where there is a way back; and tests play
@@ -33,8 +35,9 @@
 #define VT_LEVEL_RECOVER 2
 #define VT_LEVEL_ATTRIBUTES 3
 #define VT_LEVEL_CODES_ALONE 4
+#define VT_LEVEL_BITS 5
 
-#define VT_LEVEL_NEWEST 4
+#define VT_LEVEL_NEWEST 5
 
 /* The highest that this process knows: VT_LEVEL_NEWEST, or what the environment says. */
 extern uint32_t vt_level_high(void);

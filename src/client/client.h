@@ -153,7 +153,7 @@ typedef struct ClientCreate
 	WireOwner	owner;
 	uint32_t	dim;
 	VecMetric	metric;
-	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32 */
+	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32; VEC_BIT, without quantization, from feature level 5 on */
 	uint16_t	m;
 	uint16_t	ef_construction;
 	WireQuantization quantization;	/* INT8_ONLY from feature level 4 on, before it VT_VERSION */
@@ -264,7 +264,7 @@ typedef struct ClientRecord
 {
 	Bytes		id;
 	uint64_t	version;		/* deletes: as listed; 0, with writer.once: any */
-	const float *vector;		/* puts: dim of the collection */
+	const void *vector;			/* puts: dim floats, or bits, of the collection */
 	Bytes		attributes;		/* puts: wire_attributes_put(), for those the collection declares; else empty */
 	Bytes		metadata;		/* puts: kept with the record; empty in an index */
 } ClientRecord;
@@ -280,7 +280,7 @@ typedef struct ClientRecord
  * at its heap (law W6) and sends again what is not done with the new one.
  * VT_NOT_OWNER, VT_UNKNOWN_GENERATION, VT_GONE: definite refusals (law W7).
  * VT_INVALID, before anything is sent: a number does not fit the collection's
- * float16 (vec_to_half), or attributes are not those that it declares.
+ * float16 (vec_to_half), there is something behind the bits (vec_bits_valid), or attributes are not those that it declares.
  */
 extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
 						   size_t n, bool *done, ClientMarks *marks, VtError *err);
@@ -346,7 +346,7 @@ typedef struct ClientSearch
 {
 	VtId		generation;
 	WireOwner	owner;
-	const float *query;			/* dim of the collection; copied.  client_scan_open_many(): of each, one after the other */
+	const void *query;			/* dim floats, or bits where the collection is of them; copied.  client_scan_open_many(): of each, one after the other */
 	uint32_t	dim;
 	uint32_t	batch;			/* hits in the first batch (LIMIT), >= 1 */
 	uint32_t	ef;

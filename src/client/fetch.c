@@ -60,7 +60,7 @@ stream_has_news(const Stream *s)
 static bool
 may_begin_anew(const ClientScan *scan, const Stream *s, uint32_t limit)
 {
-	return s->seen.n <= limit && s->seen.ids.len + scan->dim * 4 + scan->filter.len + 1024 <= WIRE_PAYLOAD_MAX;
+	return s->seen.n <= limit && s->seen.ids.len + scan->query_bytes + scan->filter.len + 1024 <= WIRE_PAYLOAD_MAX;
 }
 
 /* After so long another replica is asked too. */
@@ -88,7 +88,7 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	question.consistency = s->consistency;
 	/* R3: later batches too. */
 	question.mark = s->seen.n > 0 && vt_broken("R3-batch") ? 0 : s->mark;
-	question.flags = (s->exact ? SEARCH_EXACT : 0) | (s->seen.n == 0 ? SEARCH_ONCE : 0);
+	question.flags = (s->exact ? SEARCH_EXACT : 0) | (s->seen.n == 0 ? SEARCH_ONCE : 0) | (scan->bits ? SEARCH_BITS : 0);
 	question.k = s->k;
 	question.ef = scan->ef;
 	question.lease = t->pull ? s->lease : 0;

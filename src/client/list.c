@@ -295,6 +295,7 @@ list_step(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *er
 				return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s listed a record that is not its own",
 							   shard->desc.shard, shard->endpoint);
 			if (item->dim != (list->vectors ? shard->desc.dim : 0) ||
+				(list->vectors && list->page.bits != (shard->desc.element == VEC_BIT)) ||
 				wire_attributes_get(item->attributes, list->vectors ? shard->desc.nattributes : 0, &attributes) != VT_OK)
 				return malformed(shard, err);
 			list->count++;

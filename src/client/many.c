@@ -25,9 +25,9 @@
 
 /* As many of n queries as are asked together. */
 static uint32_t
-together(uint32_t n, uint32_t dim, uint32_t nshards)
+together(uint32_t n, size_t bytes, uint32_t nshards)
 {
-	uint32_t	most = QUESTION_BYTES / (dim * 4);
+	uint32_t	most = (uint32_t) (QUESTION_BYTES / bytes);
 
 	if (most > STREAMS_MAX / nshards)
 		most = STREAMS_MAX / nshards;
@@ -47,7 +47,7 @@ fetch_together(ClientScan **scans, uint32_t n, int64_t deadline_us, VtError *err
 	VtStatus	status;
 
 	for (uint32_t i = 0; i < n; i++)
-		buf_put(&queries, scans[i]->query, (size_t) asks->dim * 4);
+		buf_put(&queries, scans[i]->query, asks->query_bytes);
 	asks->mates = scans;
 	asks->nmates = n;
 	asks->queries = queries.data;
@@ -67,19 +67,21 @@ client_scan_open_many(Client *client, const ClientSearch *search, uint32_t n, in
 {
 	const ClientCollection *route;
 	VtStatus	status = scan_route(client, search, deadline_us, &route, err);
+	size_t		bytes;
 
 	Assert(n > 0);
 	*opened = 0;
 	if (status == VT_OK)
-		status = scan_check(search, route, err);
+		status = scan_check(search, n, route, err);
 	if (status != VT_OK)
 		return status;
-	n = together(n, search->dim, route->nshards);
+	bytes = vec_given_bytes(route->element, search->dim);
+	n = together(n, bytes, route->nshards);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		ClientSearch one = *search;
 
-		one.query = search->query + (size_t) i * search->dim;
+		one.query = (const uint8_t *) search->query + i * bytes;
 		out[i] = scan_new(client, &one, route);
 	}
 	if (n > 1)

@@ -242,11 +242,11 @@ extern uint32_t deadline_ms(int64_t deadline_us);
 /* The route fields of a request. */
 extern WireRoute route_of(const WireShardDesc *desc, const WireOwner *owner, int64_t deadline_us);
 
-/* Little-endian floats of a vector: itself, or a copy in scratch. */
-extern const uint8_t *floats_le(Buf *scratch, const float *vector, uint32_t dim);
-
-/* The same, rounded to float16; that they fit has been checked (vec_to_half). */
-extern const uint8_t *halves_le(Buf *scratch, const float *vector, uint32_t dim);
+/*
+ * A vector as it goes over the wire: itself, or a copy in scratch.  That it fits its
+ * element has been checked (vec_to_half, vec_bits_valid).
+ */
+extern const uint8_t *vector_on_wire(Buf *scratch, VecElement element, const void *vector, uint32_t dim);
 
 extern void marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index);
 extern void marks_reset(ClientMarks *marks);

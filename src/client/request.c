@@ -259,7 +259,7 @@ route_of(const WireShardDesc *desc, const WireOwner *owner, int64_t deadline_us)
 	return route;
 }
 
-const uint8_t *
+static const uint8_t *
 floats_le(Buf *scratch, const float *vector, uint32_t dim)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -274,7 +274,7 @@ floats_le(Buf *scratch, const float *vector, uint32_t dim)
 #endif
 }
 
-const uint8_t *
+static const uint8_t *
 halves_le(Buf *scratch, const float *vector, uint32_t dim)
 {
 	VecHalf    *halves;
@@ -290,6 +290,20 @@ halves_le(Buf *scratch, const float *vector, uint32_t dim)
 		put_le16(scratch->data + sizeof(VecHalf) * i, halves[i]);
 #endif
 	return scratch->data;
+}
+
+const uint8_t *
+vector_on_wire(Buf *scratch, VecElement element, const void *vector, uint32_t dim)
+{
+	switch (element)
+	{
+		case VEC_BIT:
+			return vector;
+		case VEC_FLOAT16:
+			return halves_le(scratch, vector, dim);
+		default:
+			return floats_le(scratch, vector, dim);
+	}
 }
 
 /* -- Marks ----------------------------------------------------------------- */

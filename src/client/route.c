@@ -252,7 +252,7 @@ read_route(json_t *object, ClientCollection *out)
 		n < 1 || n > SHARDS_MAX)
 		return false;
 	if (json_integer_value(database) < 0 || json_integer_value(database) > UINT32_MAX ||
-		json_integer_value(dim) < 1 || json_integer_value(dim) > VEC_MAX_DIM)
+		json_integer_value(dim) < 1 || json_integer_value(dim) > VEC_MAX_BITS)
 		return false;
 	out->owner.database = (uint32_t) json_integer_value(database);
 	out->dim = (uint32_t) json_integer_value(dim);
@@ -623,6 +623,11 @@ client_create(Client *client, const ClientCreate *create, int64_t deadline_us, V
 		return vt_fail(err, VT_INVALID, "unrecognized metric %d", (int) create->metric);
 	if (create->element != 0 && !vec_element_valid(create->element))
 		return vt_fail(err, VT_INVALID, "unrecognized element %d", (int) create->element);
+	if (!vec_metric_fits(create->metric, create->element))
+		return vt_fail(err, VT_INVALID, "the metric %s is not for vectors of %s", vec_metric_name(create->metric),
+					   vec_element_name(create->element ? create->element : VEC_FLOAT32));
+	if (create->element == VEC_BIT && create->quantization != QUANTIZATION_NONE)
+		return vt_fail(err, VT_INVALID, "vectors of bits are not quantized");
 	if (!quantization_name(create->quantization))
 		return vt_fail(err, VT_INVALID, "unrecognized quantization %d", (int) create->quantization);
 	if (create->nattributes > WIRE_ATTRIBUTES_MAX)

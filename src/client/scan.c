@@ -126,13 +126,16 @@ scan_route(Client *client, const ClientSearch *search, int64_t deadline_us, cons
 }
 
 VtStatus
-scan_check(const ClientSearch *search, const ClientCollection *route, VtError *err)
+scan_check(const ClientSearch *search, uint32_t n, const ClientCollection *route, VtError *err)
 {
 	WirePredicate predicate;
 
 	if (search->dim != route->dim)
 		return vt_fail(err, VT_INVALID, "search for a vector of %u dimensions among those of %u",
 					   search->dim, route->dim);
+	for (uint32_t i = 0; i < n && route->element == VEC_BIT; i++)
+		if (!vec_bits_valid((const uint8_t *) search->query + i * VEC_BITS_BYTES(search->dim), search->dim))
+			return vt_fail(err, VT_INVALID, "search for bits that have others behind them");
 	if (search->batch < 1)
 		return vt_fail(err, VT_INVALID, "search for no rows");
 	if (search->filter.len > 0)
@@ -154,8 +157,10 @@ scan_new(Client *client, const ClientSearch *search, const ClientCollection *rou
 	scan->ef = search->ef;
 	scan->exact = search->exact;
 	scan->dim = search->dim;
-	scan->query = vt_alloc((size_t) scan->dim * 4);
-	memcpy(scan->query, floats_le(&scratch, search->query, scan->dim), (size_t) scan->dim * 4);
+	scan->bits = route->element == VEC_BIT;
+	scan->query_bytes = vec_given_bytes(route->element, scan->dim);
+	scan->query = vt_alloc(scan->query_bytes);
+	memcpy(scan->query, vector_on_wire(&scratch, scan->bits ? VEC_BIT : VEC_FLOAT32, search->query, scan->dim), scan->query_bytes);
 	buf_free(&scratch);
 	buf_put(&scan->filter, search->filter.data, search->filter.len);
 	if (search->marks && search->marks->n > 0)
@@ -181,7 +186,7 @@ client_scan_open(Client *client, const ClientSearch *search, int64_t deadline_us
 
 	*out = NULL;
 	if (status == VT_OK)
-		status = scan_check(search, route, err);
+		status = scan_check(search, 1, route, err);
 	if (status == VT_OK)
 		*out = scan_new(client, search, route);
 	return status;

@@ -77,7 +77,9 @@ struct ClientScan
 	uint32_t	ef;
 	bool		exact;
 	uint32_t	dim;
-	uint8_t    *query;			/* little-endian floats */
+	bool		bits;			/* is what is looked for */
+	uint8_t    *query;			/* as it goes over the wire, */
+	size_t		query_bytes;	/* so many */
 	Buf			filter;			/* empty = none */
 	ClientMark *marks;
 	uint32_t	nmarks;
@@ -130,7 +132,7 @@ extern void streams_rebuild(ClientScan *scan, const ClientCollection *route);
 extern void streams_begin_anew(ClientScan *scan, const ClientCollection *route);
 
 /* scan.c: a scan of a search that fits the route, first of the client's. */
-extern VtStatus scan_check(const ClientSearch *search, const ClientCollection *route, VtError *err);
+extern VtStatus scan_check(const ClientSearch *search, uint32_t n, const ClientCollection *route, VtError *err);
 extern ClientScan *scan_new(Client *client, const ClientSearch *search, const ClientCollection *route);
 
 /* scan.c: ask until no stream is dry. */

@@ -151,7 +151,7 @@ room_for(const Writing *w, const ClientRecord *record)
 {
 	size_t		room = WIRE_ID_MAX + 32;
 
-	return w->type == WRITE_PUT ? room + (size_t) w->route->dim * 4 + record->attributes.len + record->metadata.len : room;
+	return w->type == WRITE_PUT ? room + vec_kept_bytes(w->route->element, w->route->dim) + record->attributes.len + record->metadata.len : room;
 }
 
 /* No connection: whatever was to be sent is not. */
@@ -271,7 +271,7 @@ send_command(Writing *w, Target *t, Command *command)
 	write.fence = w->writer->fence;
 	write.timeline = w->writer->timeline;
 	write.lsn = w->writer->lsn;
-	write.halves = w->type == WRITE_PUT && w->route->element == VEC_FLOAT16;
+	write.element = w->type == WRITE_PUT ? (WireElement) w->route->element : WIRE_FLOAT32;
 	if (w->numbers)
 	{
 		write.session = command->number.session;
@@ -289,8 +289,8 @@ send_command(Writing *w, Target *t, Command *command)
 		if (w->type == WRITE_PUT)
 		{
 			record.dim = w->route->dim;
-			record.halves = write.halves;
-			record.vector = (write.halves ? halves_le : floats_le) (&w->scratch, r->vector, record.dim);
+			record.element = write.element;
+			record.vector = vector_on_wire(&w->scratch, w->route->element, r->vector, record.dim);
 			record.attributes = r->attributes;
 			record.metadata = r->metadata;
 		}
@@ -497,14 +497,19 @@ all_done(const Writing *w)
 	return true;
 }
 
-/* What the records are to be kept in holds all their numbers. */
+/* What the records are to be kept in holds all their numbers, or bits and no more. */
 static VtStatus
 check_range(const Writing *w, VtError *err)
 {
 	VecHalf    *halves;
 	VtStatus	status = VT_OK;
 
-	if (w->type != WRITE_PUT || w->route->element != VEC_FLOAT16)
+	if (w->type != WRITE_PUT)
+		return VT_OK;
+	for (size_t i = 0; i < w->n && w->route->element == VEC_BIT; i++)
+		if (!vec_bits_valid(w->records[i].vector, w->route->dim))
+			return vt_fail(err, VT_INVALID, "the bits of record %zu have others behind them", i);
+	if (w->route->element != VEC_FLOAT16)
 		return VT_OK;
 	halves = vt_alloc(sizeof(VecHalf) * w->route->dim);
 	for (size_t i = 0; i < w->n && status == VT_OK; i++)

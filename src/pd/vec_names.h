@@ -15,18 +15,21 @@
 
 #include "wire/wire.h"
 
+#define METRICS 6
+#define METRIC_OF_BITS 5		/* from here on */
+
 static inline const char *
 metric_name(uint8_t metric)
 {
-	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
+	static const char *const names[] = {"l2", "ip", "cosine", "l1", "hamming", "jaccard"};
 
-	return metric >= 1 && metric <= 4 ? names[metric - 1] : "?";
+	return metric >= 1 && metric <= METRICS ? names[metric - 1] : "?";
 }
 
 static inline bool
 metric_number(const char *name, uint8_t *out)
 {
-	for (uint8_t i = 1; i <= 4; i++)
+	for (uint8_t i = 1; i <= METRICS; i++)
 		if (strcmp(name, metric_name(i)) == 0)
 		{
 			*out = i;
@@ -38,13 +41,15 @@ metric_number(const char *name, uint8_t *out)
 static inline const char *
 element_name(uint8_t element)
 {
-	return element == 1 ? "float32" : element == 2 ? "float16" : "?";
+	static const char *const names[] = {"float32", "float16", "bit"};
+
+	return element >= WIRE_FLOAT32 && element <= WIRE_BIT ? names[element - 1] : "?";
 }
 
 static inline bool
 element_number(const char *name, uint8_t *out)
 {
-	for (*out = 1; *out <= 2; ++*out)
+	for (*out = WIRE_FLOAT32; *out <= WIRE_BIT; ++*out)
 		if (strcmp(name, element_name(*out)) == 0)
 			return true;
 	return false;

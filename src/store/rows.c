@@ -20,7 +20,7 @@ row_key(Buf *out, Bytes id)
 static size_t
 vector_bytes(const StoreRow *row)
 {
-	return (size_t) row->dim * (row->halves ? 2 : 4);
+	return row->element == ROW_BIT ? ((size_t) row->dim + 7) / 8 : (size_t) row->dim * (row->element == ROW_FLOAT16 ? 2 : 4);
 }
 
 void
@@ -30,7 +30,7 @@ row_put(Buf *out, const StoreRow *row)
 
 	buf_reserve(out, 64 + row->attributes.len + row->metadata.len + vector_bytes(row));
 	buf_put_u8(out, ROW_FORMAT);
-	buf_put_u8(out, row->halves ? ROW_HALVES : 0);
+	buf_put_u8(out, row->element == ROW_BIT ? ROW_BITS : row->element == ROW_FLOAT16 ? ROW_HALVES : 0);
 	buf_put_u16(out, 0);
 	buf_put_u32(out, row->timeline);
 	buf_put_u64(out, row->index);
@@ -57,10 +57,10 @@ row_get(Bytes value, StoreRow *out, VtError *err)
 	format = cursor_u8(&c);
 	flags = cursor_u8(&c);
 	cursor_u16(&c);
-	if (format != ROW_FORMAT || (flags & ~ROW_HALVES))
+	if (format != ROW_FORMAT || flags > ROW_BITS)
 		return vt_fail(err, VT_VERSION, "a row has format %u with flags 0x%x, this program knows format %u",
 					   format, flags, ROW_FORMAT);
-	out->halves = flags & ROW_HALVES;
+	out->element = flags == ROW_BITS ? ROW_BIT : flags == ROW_HALVES ? ROW_FLOAT16 : ROW_FLOAT32;
 	out->timeline = cursor_u32(&c);
 	out->index = cursor_u64(&c);
 	out->fence = cursor_u64(&c);

@@ -162,7 +162,7 @@ extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, u
  * A record of a shard, under the key 'v' + id.
  *
  *		 0	u8	 format			ROW_FORMAT
- *		 1	u8	 flags			ROW_HALVES or 0
+ *		 1	u8	 flags			ROW_HALVES, ROW_BITS or 0
  *		 2	u16	 reserved		0
  *		 4	u32	 timeline
  *		 8	u64	 index			log index that wrote it: its version
@@ -170,11 +170,21 @@ extern VtStatus log_load_entries(Store *store, uint64_t group, uint64_t first, u
  *		24	u64	 lsn
  *		32	u32	 attributes length, attributes
  *			u32	 metadata length, metadata
- *			u32	 dim, dim float32, or float16 with ROW_HALVES
+ *			u32	 dim, dim float32, float16 with ROW_HALVES, or bits with ROW_BITS, eight to a byte
  *			u64	 checksum of everything before
  */
 #define ROW_FORMAT 1
 #define ROW_HALVES 0x1
+#define ROW_BITS 0x2
+
+/* What a vector is of; as descriptors number it. */
+typedef enum RowElement
+{
+	ROW_FLOAT32 = 1,
+	ROW_FLOAT16 = 2,
+	ROW_BIT = 3
+} RowElement;
+
 typedef struct StoreRow
 {
 	uint32_t	timeline;
@@ -184,7 +194,7 @@ typedef struct StoreRow
 	Bytes		attributes;
 	Bytes		metadata;
 	uint32_t	dim;
-	bool		halves;			/* the vector is of float16, else of float32 */
+	uint8_t		element;		/* RowElement; to row_put() 0 is ROW_FLOAT32 */
 	const uint8_t *vector;		/* little-endian */
 } StoreRow;
 

@@ -11,8 +11,8 @@
 #include "private.h"
 
 /* The numbers of VecMetric, VecElement, WireQuantization and WireReplica.role that exist. */
-#define METRIC_LAST 4
-#define ELEMENT_LAST 2
+#define METRIC_LAST 6
+#define METRIC_OF_BITS 5		/* from here on */
 #define QUANTIZATION_LAST QUANTIZATION_INT8_ONLY
 #define ROLE_LAST 2
 
@@ -102,12 +102,16 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 		return status;
 	out->nreplicas = cursor_u8(c);
 	if (c->failed || out->nreplicas > WIRE_REPLICAS_MAX || out->first > out->last ||
-		out->dim < 1 || out->dim > WIRE_DIM_MAX)
+		out->dim < 1 || out->dim > WIRE_BITS_MAX)
 		return VT_PROTOCOL;
 	/* Numbers of a kind we do not know: newer than we are, never to be guessed. */
 	if (out->hash_kind != HASH_XXH3_64 || out->metric < 1 || out->metric > METRIC_LAST ||
-		out->element < 1 || out->element > ELEMENT_LAST || out->quantization > QUANTIZATION_LAST)
+		out->element < WIRE_FLOAT32 || out->element > WIRE_BIT || out->quantization > QUANTIZATION_LAST)
 		return VT_VERSION;
+	if (out->dim > wire_max_dim((WireElement) out->element) ||
+		(out->metric >= METRIC_OF_BITS) != (out->element == WIRE_BIT) ||
+		(out->element == WIRE_BIT && out->quantization != QUANTIZATION_NONE))
+		return VT_PROTOCOL;
 	for (int i = 0; i < out->nreplicas; i++)
 	{
 		out->replicas[i].store = cursor_u64(c);

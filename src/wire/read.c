@@ -81,6 +81,12 @@ queries_of(const WireSearch *search)
 	return search->flags & SEARCH_MANY ? search->nqueries : 1;
 }
 
+static WireElement
+search_element(const WireSearch *search)
+{
+	return search->flags & SEARCH_BITS ? WIRE_BIT : WIRE_FLOAT32;
+}
+
 void
 wire_search_put(Buf *out, const WireSearch *search)
 {
@@ -96,7 +102,7 @@ wire_search_put(Buf *out, const WireSearch *search)
 	buf_put_u32(out, search->nexcluded);
 	buf_put_string(out, search->excluded);
 	buf_put_u32(out, search->dim);
-	buf_put(out, search->vector, (size_t) search->dim * 4 * queries_of(search));
+	buf_put(out, search->vector, wire_vector_bytes(search_element(search), search->dim) * queries_of(search));
 }
 
 /* What a search of many queries may be; its lease is still how many it has. */
@@ -110,6 +116,17 @@ many_get(WireSearch *search, VtError *err)
 	search->nqueries = (uint32_t) search->lease;
 	search->lease = 0;
 	return VT_OK;
+}
+
+static bool
+queries_valid(const WireSearch *search)
+{
+	if (!(search->flags & SEARCH_BITS))
+		return wire_floats_finite(search->vector, search->dim * search->nqueries);
+	for (uint32_t i = 0; i < search->nqueries; i++)
+		if (!wire_bits_end(search->vector + wire_vector_bytes(WIRE_BIT, search->dim) * i, search->dim))
+			return false;
+	return true;
 }
 
 VtStatus
@@ -133,14 +150,14 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 	out->nexcluded = cursor_u32(&c);
 	out->excluded = cursor_string(&c);
 	out->dim = cursor_u32(&c);
-	if (out->dim > WIRE_DIM_MAX)
+	if (out->dim > wire_max_dim(search_element(out)))
 		return vt_fail(err, VT_PROTOCOL, "search has %u dimensions", out->dim);
 	out->nqueries = 1;
 	if ((out->flags & SEARCH_MANY) && many_get(out, err) != VT_OK)
 		return VT_PROTOCOL;
-	out->vector = cursor_bytes(&c, (size_t) out->dim * 4 * out->nqueries).data;
+	out->vector = cursor_bytes(&c, wire_vector_bytes(search_element(out), out->dim) * out->nqueries).data;
 	if (!cursor_done(&c) || consistency < WIRE_AT_MARK || consistency > WIRE_EVENTUAL ||
-		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE | SEARCH_MANY)))
+		(out->flags & ~(uint32_t) (SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE | SEARCH_MANY | SEARCH_BITS)))
 		return vt_fail(err, VT_PROTOCOL, "search is malformed");
 	out->consistency = (WireConsistency) consistency;
 	if ((out->ef & WIRE_EF_RECALL) && (out->ef & ~WIRE_EF_RECALL) > 10000)
@@ -148,8 +165,9 @@ wire_search_get(Bytes payload, WireSearch *out, VtError *err)
 	if (out->k > WIRE_SEARCH_K_MAX || out->nexcluded > WIRE_EXCLUDED_MAX)
 		return vt_fail(err, VT_PROTOCOL, "search asks for %u rows and excludes %u: over the limit",
 					   out->k, out->nexcluded);
-	if (!wire_floats_finite(out->vector, out->dim * out->nqueries))
-		return vt_fail(err, VT_PROTOCOL, "search for a vector that is not finite");
+	if (!queries_valid(out))
+		return vt_fail(err, VT_PROTOCOL, "search for a vector that %s",
+					   out->flags & SEARCH_BITS ? "has bits behind its end" : "is not finite");
 	while (wire_id_next(out->excluded, &at, &id))
 		n++;
 	if (n != out->nexcluded || at != out->excluded.len)
@@ -327,8 +345,9 @@ wire_list_get(Bytes payload, WireList *out, VtError *err)
 
 #define LIST_RESULT_COUNT 17
 
-/* Beside last: items carry attributes. */
+/* Beside last: items carry attributes; their vectors are of bits. */
 #define RESULT_ATTRIBUTES 0x2
+#define RESULT_BITS 0x4
 
 size_t
 wire_list_result_begin(Buf *out, const WireListResult *result)
@@ -336,7 +355,7 @@ wire_list_result_begin(Buf *out, const WireListResult *result)
 	size_t		begin = out->len;
 
 	buf_put_u64(out, result->lease);
-	buf_put_u8(out, (uint8_t) (result->last | (result->attributes ? RESULT_ATTRIBUTES : 0)));
+	buf_put_u8(out, (uint8_t) (result->last | (result->attributes ? RESULT_ATTRIBUTES : 0) | (result->bits ? RESULT_BITS : 0)));
 	buf_put_u64(out, result->total);
 	Assert(out->len - begin == LIST_RESULT_COUNT);
 	buf_put_u32(out, 0);
@@ -344,13 +363,13 @@ wire_list_result_begin(Buf *out, const WireListResult *result)
 }
 
 void
-wire_list_item_put(Buf *out, const WireListItem *item, bool attributes)
+wire_list_item_put(Buf *out, const WireListResult *result, const WireListItem *item)
 {
 	buf_put_u64(out, item->version);
 	wire_id_put(out, item->id);
 	buf_put_u32(out, item->dim);
-	buf_put(out, item->vector, (size_t) item->dim * 4);
-	if (attributes)
+	buf_put(out, item->vector, wire_vector_bytes(result->bits ? WIRE_BIT : WIRE_FLOAT32, item->dim));
+	if (result->attributes)
 		buf_put_string(out, item->attributes);
 }
 
@@ -373,9 +392,10 @@ wire_list_result_get(Bytes body, WireListResult *out)
 	flags = cursor_u8(&c);
 	out->last = flags & 1;
 	out->attributes = flags & RESULT_ATTRIBUTES;
+	out->bits = flags & RESULT_BITS;
 	out->total = cursor_u64(&c);
 	out->nitems = cursor_u32(&c);
-	if (c.failed || (flags & ~(1 | RESULT_ATTRIBUTES)))
+	if (c.failed || (flags & ~(1 | RESULT_ATTRIBUTES | RESULT_BITS)))
 		return VT_PROTOCOL;
 	out->items = bytes_of(c.p, cursor_left(&c));
 	while (wire_list_item_next(out, &at, &item))
@@ -394,9 +414,9 @@ wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out)
 	out->version = cursor_u64(&c);
 	out->id = cursor_bytes(&c, cursor_u16(&c));
 	out->dim = cursor_u32(&c);
-	if (out->dim > WIRE_DIM_MAX)
+	if (out->dim > wire_max_dim(result->bits ? WIRE_BIT : WIRE_FLOAT32))
 		return false;
-	out->vector = cursor_bytes(&c, (size_t) out->dim * 4).data;
+	out->vector = cursor_bytes(&c, wire_vector_bytes(result->bits ? WIRE_BIT : WIRE_FLOAT32, out->dim)).data;
 	out->attributes = result->attributes ? cursor_string(&c) : bytes_of(NULL, 0);
 	if (c.failed || !id_valid(out->id))
 		return false;

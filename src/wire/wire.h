@@ -46,6 +46,22 @@
 #define WIRE_EXCLUDED_MAX 1000000
 #define WIRE_QUERIES_MAX 256	/* of a search */
 
+/*
+ * What vectors are of; the numbers of VecElement.  float32 and float16 are little-endian, bits
+ * eight to a byte, the first one highest, and what is left of the last byte zero.
+ */
+typedef enum WireElement
+{
+	WIRE_FLOAT32 = 1,
+	WIRE_FLOAT16 = 2,
+	WIRE_BIT = 3
+} WireElement;
+
+extern size_t wire_vector_bytes(WireElement element, uint32_t dim);
+
+/* Beyond it there is no such vector. */
+extern uint32_t wire_max_dim(WireElement element);
+
 typedef enum WireKind
 {
 	WIRE_REQUEST = 1,
@@ -179,7 +195,8 @@ extern uint32_t wire_peek_queries(Bytes payload);
  * the Raft entry.  The state machine decides on it at apply, never the door.
  */
 #define WIRE_WRITE_FORMAT 1
-#define WIRE_WRITE_HALVES 2		/* format of a put whose vectors are float16 */
+#define WIRE_WRITE_HALVES 2		/* format of a put whose vectors are float16, */
+#define WIRE_WRITE_BITS 3		/* or of bits */
 typedef enum WireWriteType
 {
 	WRITE_PUT = 1,				/* records with vectors */
@@ -197,7 +214,7 @@ typedef enum WireWriteType
 typedef struct WireWrite
 {
 	WireWriteType type;
-	bool		halves;			/* PUT: the vectors are float16, else float32 */
+	WireElement element;		/* PUT: of the vectors; 0 counts as float32 */
 	WireRoute	route;
 	uint64_t	fence;			/* as its backend last saw it (law W6) */
 	uint32_t	timeline;		/* of the PostgreSQL write */
@@ -219,8 +236,8 @@ typedef struct WireRecord
 	Bytes		attributes;		/* PUT: wire_attributes_put(); empty where none are declared */
 	Bytes		metadata;		/* PUT: empty in index mode */
 	uint32_t	dim;			/* PUT; 0 = deleted record of a collection */
-	bool		halves;			/* PUT: as in the command */
-	const uint8_t *vector;		/* PUT: dim little-endian float32 or float16, unaligned */
+	WireElement element;		/* PUT: as in the command */
+	const uint8_t *vector;		/* PUT: wire_vector_bytes(), unaligned */
 } WireRecord;
 
 /* Write a command: begin, records, end (fills the count). */
@@ -229,8 +246,8 @@ extern void wire_record_put(Buf *out, WireWriteType type, const WireRecord *reco
 extern void wire_write_end(Buf *out, size_t begin, uint32_t nrecords);
 
 /*
- * Decode and check everything, every record included, with finite vectors of
- * one dimension.  Afterwards wire_record_next() cannot fail.
+ * Decode and check everything, every record included, with finite vectors (or bits with
+ * nothing behind them) of one dimension.  Afterwards wire_record_next() cannot fail.
  */
 extern VtStatus wire_write_get(Bytes payload, WireWrite *out, VtError *err);
 
@@ -292,6 +309,7 @@ typedef enum WireConsistency
 #define SEARCH_CLOSE 0x2		/* forget the scan state named by lease */
 #define SEARCH_ONCE 0x4			/* keep no state: more, if it is wanted, is asked for anew */
 #define SEARCH_MANY 0x8			/* nqueries vectors, an answer for each: with ONCE, and nothing excluded */
+#define SEARCH_BITS 0x10		/* the vector is of bits; from level 5 on */
 
 /* In ef: below it is the share of the true neighbours wanted, in ten thousandths. */
 #define WIRE_EF_RECALL UINT32_C(0x80000000)
@@ -312,7 +330,7 @@ typedef struct WireSearch
 	uint32_t	nexcluded;		/* ids already returned, when the lease is gone */
 	Bytes		excluded;		/* encoded: u16 length and bytes, each */
 	uint32_t	dim;
-	const uint8_t *vector;		/* of each query, one after the other: dim little-endian float32 */
+	const uint8_t *vector;		/* of each query, one after the other: dim little-endian float32, or bits with that flag */
 } WireSearch;
 
 extern void wire_search_put(Buf *out, const WireSearch *search);
@@ -384,7 +402,7 @@ typedef struct WireListItem
 	Bytes		id;
 	uint64_t	version;
 	uint32_t	dim;			/* 0 without LIST_VECTORS */
-	const uint8_t *vector;
+	const uint8_t *vector;		/* float32, of a collection of float16 too; or bits */
 	Bytes		attributes;		/* with LIST_VECTORS, in a collection that declares some: as in the record */
 } WireListItem;
 
@@ -393,6 +411,7 @@ typedef struct WireListResult
 	uint64_t	lease;
 	uint8_t		last;			/* no page after this one */
 	bool		attributes;		/* items carry them */
+	bool		bits;			/* their vectors are of bits */
 	uint64_t	total;			/* with last: items in all pages of this shard */
 	uint32_t	nitems;
 	Bytes		items;
@@ -400,8 +419,8 @@ typedef struct WireListResult
 
 extern size_t wire_list_result_begin(Buf *out, const WireListResult *result);
 
-/* attributes: as in the result that was begun. */
-extern void wire_list_item_put(Buf *out, const WireListItem *item, bool attributes);
+/* The result that was begun says what is to be put. */
+extern void wire_list_item_put(Buf *out, const WireListResult *result, const WireListItem *item);
 extern void wire_list_result_end(Buf *out, size_t begin, uint32_t nitems);
 extern VtStatus wire_list_result_get(Bytes body, WireListResult *out);
 extern bool wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out);

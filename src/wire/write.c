@@ -5,7 +5,7 @@
  *
  * Layout (little-endian):
  *
- *		 0  u8	 format			WIRE_WRITE_FORMAT, or WIRE_WRITE_HALVES
+ *		 0  u8	 format			WIRE_WRITE_FORMAT, _HALVES or _BITS
  *		 1  u8	 type
  *		 2  u16  reserved, 0
  *		 4  route (64 bytes, see route_put)
@@ -20,7 +20,7 @@
  *
  * A record: u16 id length, id, then for a put u32 attributes length,
  * attributes, u32 metadata length, metadata, u32 dim, dim float32 (or, by the
- * format, float16); for a delete u64 version.  In place of records a split has
+ * format, float16 or bits); for a delete u64 version.  In place of records a split has
  * the child's descriptor.
  *
  *-------------------------------------------------------------------------
@@ -88,7 +88,8 @@ wire_write_begin(Buf *out, const WireWrite *write)
 {
 	size_t		begin = out->len;
 
-	buf_put_u8(out, write->halves ? WIRE_WRITE_HALVES : WIRE_WRITE_FORMAT);
+	buf_put_u8(out, write->element == WIRE_BIT ? WIRE_WRITE_BITS :
+			   write->element == WIRE_FLOAT16 ? WIRE_WRITE_HALVES : WIRE_WRITE_FORMAT);
 	buf_put_u8(out, (uint8_t) write->type);
 	buf_put_u16(out, 0);
 	route_put(out, &write->route);
@@ -103,10 +104,16 @@ wire_write_begin(Buf *out, const WireWrite *write)
 	return begin;
 }
 
-static size_t
-vector_bytes(uint32_t dim, bool halves)
+size_t
+wire_vector_bytes(WireElement element, uint32_t dim)
 {
-	return (size_t) dim * (halves ? 2 : 4);
+	return element == WIRE_BIT ? ((size_t) dim + 7) / 8 : (size_t) dim * (element == WIRE_FLOAT16 ? 2 : 4);
+}
+
+uint32_t
+wire_max_dim(WireElement element)
+{
+	return element == WIRE_BIT ? WIRE_BITS_MAX : WIRE_DIM_MAX;
 }
 
 void
@@ -122,7 +129,7 @@ wire_record_put(Buf *out, WireWriteType type, const WireRecord *record)
 	buf_put_string(out, record->attributes);
 	buf_put_string(out, record->metadata);
 	buf_put_u32(out, record->dim);
-	buf_put(out, record->vector, vector_bytes(record->dim, record->halves));
+	buf_put(out, record->vector, wire_vector_bytes(record->element, record->dim));
 }
 
 void
@@ -136,7 +143,7 @@ static void
 record_get(Cursor *c, const WireWrite *write, WireRecord *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->halves = write->halves;
+	out->element = write->element;
 	out->id = cursor_bytes(c, cursor_u16(c));
 	if (out->id.len < 1 || out->id.len > WIRE_ID_MAX)
 		c->failed = true;
@@ -148,10 +155,10 @@ record_get(Cursor *c, const WireWrite *write, WireRecord *out)
 	out->attributes = cursor_string(c);
 	out->metadata = cursor_string(c);
 	out->dim = cursor_u32(c);
-	if (out->dim > WIRE_DIM_MAX)
+	if (out->dim > wire_max_dim(out->element))
 		c->failed = true;
 	else
-		out->vector = cursor_bytes(c, vector_bytes(out->dim, out->halves)).data;
+		out->vector = cursor_bytes(c, wire_vector_bytes(out->element, out->dim)).data;
 }
 
 bool
@@ -171,6 +178,27 @@ halves_finite(const uint8_t *vector, uint32_t dim)
 		if ((get_le16(vector + 2 * (size_t) i) & 0x7C00u) == 0x7C00u)
 			return false;
 	return true;
+}
+
+bool
+wire_bits_end(const uint8_t *vector, uint32_t dim)
+{
+	return dim % 8 == 0 || (vector[dim / 8] & (0xFF >> dim % 8)) == 0;
+}
+
+/* Is it a vector, as far as its numbers go? */
+static bool
+vector_valid(const WireRecord *record)
+{
+	switch (record->element)
+	{
+		case WIRE_FLOAT16:
+			return halves_finite(record->vector, record->dim);
+		case WIRE_BIT:
+			return wire_bits_end(record->vector, record->dim);
+		default:
+			return wire_floats_finite(record->vector, record->dim);
+	}
 }
 
 void
@@ -255,13 +283,13 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 					   payload.len, WIRE_COMMAND_MAX);
 	if (c.failed)
 		return vt_fail(err, VT_PROTOCOL, "write command of %zu bytes is cut off", payload.len);
-	if (format != WIRE_WRITE_FORMAT && format != WIRE_WRITE_HALVES)
-		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u and %u",
-					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_HALVES);
+	if (format < WIRE_WRITE_FORMAT || format > WIRE_WRITE_BITS)
+		return vt_fail(err, VT_VERSION, "write command has format %u, this side knows %u to %u",
+					   format, WIRE_WRITE_FORMAT, WIRE_WRITE_BITS);
 	if (type < WRITE_PUT || type > WRITE_EXPIRE)
 		return vt_fail(err, VT_VERSION, "write command has unrecognized type %u", type);
 	out->type = (WireWriteType) type;
-	out->halves = format == WIRE_WRITE_HALVES;
+	out->element = format == WIRE_WRITE_BITS ? WIRE_BIT : format == WIRE_WRITE_HALVES ? WIRE_FLOAT16 : WIRE_FLOAT32;
 	route_get(&c, &out->route);
 	out->fence = cursor_u64(&c);
 	out->timeline = cursor_u32(&c);
@@ -271,7 +299,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 	out->settled = cursor_u64(&c);
 	out->fence_to = out->type == WRITE_RAISE ? out->settled : 0;
 	out->nrecords = cursor_u32(&c);
-	if (c.failed || reserved != 0 || (out->halves && out->type != WRITE_PUT))
+	if (c.failed || reserved != 0 || (out->element != WIRE_FLOAT32 && out->type != WRITE_PUT))
 		return vt_fail(err, VT_PROTOCOL, "write command is malformed");
 	out->records = bytes_of(c.p, cursor_left(&c));
 
@@ -292,8 +320,9 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 		if (record.dim != dim || dim == 0)
 			return vt_fail(err, VT_PROTOCOL, "write command mixes dimensions %u and %u",
 						   dim, record.dim);
-		if (!(record.halves ? halves_finite : wire_floats_finite) (record.vector, dim))
-			return vt_fail(err, VT_PROTOCOL, "write command holds a vector that is not finite");
+		if (!vector_valid(&record))
+			return vt_fail(err, VT_PROTOCOL, "write command holds a vector that %s",
+						   record.element == WIRE_BIT ? "has bits behind its end" : "is not finite");
 	}
 	if (!cursor_done(&c))
 		return vt_fail(err, VT_PROTOCOL, "write command has malformed records");

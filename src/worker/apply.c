@@ -75,7 +75,7 @@ vectors_fit(const Shard *shard, const WireWrite *write)
 	size_t		at = 0;
 
 	return write->type != WRITE_PUT || !wire_record_next(write, &at, &record) ||
-		(record.dim == shard->desc.dim && record.halves == shard_halves(&shard->desc));
+		(record.dim == shard->desc.dim && record.element == shard_element(&shard->desc));
 }
 
 bool
@@ -175,7 +175,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 		row.attributes = record.attributes;
 		row.metadata = record.metadata;
 		row.dim = record.dim;
-		row.halves = record.halves;
+		row.element = (uint8_t) record.element;
 		row.vector = record.vector;
 		row_key(&key, record.id);
 		buf_clear(&value);

@@ -28,8 +28,9 @@
 uint64_t
 hot_limit(const Shard *shard)
 {
-	uint32_t	size = shard->desc.quantization != QUANTIZATION_NONE ? 1 : shard_halves(&shard->desc) ? 2 : 4;
-	uint64_t	most = HOT_BYTES / (size * shard->desc.dim);
+	uint64_t	size = shard->desc.quantization != QUANTIZATION_NONE ? shard->desc.dim :
+		wire_vector_bytes(shard_element(&shard->desc), shard->desc.dim);
+	uint64_t	most = HOT_BYTES / size;
 	uint64_t	limit = atomic_load_explicit(&shard->prices.limit, memory_order_relaxed);
 
 	if (limit == 0 || limit > most)

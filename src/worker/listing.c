@@ -12,11 +12,11 @@
 
 #define PAGE_BYTES (1u << 20)
 
-/* Listings are of float32, which every half is. */
+/* Listings are of float32, which every half is, or of bits. */
 static const uint8_t *
 listed_vector(Buf *scratch, const StoreRow *row)
 {
-	if (!row->halves)
+	if (row->element != ROW_FLOAT16)
 		return row->vector;
 	buf_clear(scratch);
 	for (uint32_t i = 0; i < row->dim; i++)
@@ -33,7 +33,7 @@ static void
 answer_list(Request *request, Lease *lease, uint32_t limit)
 {
 	WireReply	head = request_head(request, VT_OK);
-	WireListResult result;
+	WireListResult result = {0};
 	Buf			items = {0};
 	Buf			body = {0};
 	Buf			scratch = {0};
@@ -44,10 +44,11 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	VtError		err = {0};
 	VtStatus	status = VT_OK;
 	bool		more = true;
-	bool		attributes = lease->vectors && lease->shard->desc.nattributes > 0;
 
 	if (limit == 0 || limit > WIRE_PAYLOAD_MAX / 2)
 		limit = PAGE_BYTES;
+	result.attributes = lease->vectors && lease->shard->desc.nattributes > 0;
+	result.bits = lease->vectors && shard_element(&lease->shard->desc) == WIRE_BIT;
 	while (status == VT_OK && items.len < limit && (more = store_iter_next(lease->iter, &key, &value)))
 	{
 		WireListItem item;
@@ -63,7 +64,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		item.dim = lease->vectors ? row.dim : 0;
 		item.vector = lease->vectors ? listed_vector(&scratch, &row) : row.vector;
 		item.attributes = row.attributes;
-		wire_list_item_put(&items, &item, attributes);
+		wire_list_item_put(&items, &result, &item);
 		n++;
 	}
 	buf_free(&scratch);
@@ -85,10 +86,8 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		return;
 	}
 	lease->listed += n;
-	memset(&result, 0, sizeof(result));
 	result.lease = lease->id;
 	result.last = !more;
-	result.attributes = attributes;
 	result.total = more ? 0 : lease->listed;
 	begin = wire_list_result_begin(&body, &result);
 	buf_put(&body, items.data, items.len);

@@ -217,10 +217,16 @@ records_head_fill(Records *records, uint32_t slot, Bytes id)
 }
 
 void
-vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element)
+vector_take(void *to, const uint8_t *in, uint32_t dim, VecElement element)
 {
 	VecHalf		some[64];
+	float	   *out = to;
 
+	if (element == VEC_BIT)
+	{
+		memcpy(to, in, VEC_BITS_BYTES(dim));
+		return;
+	}
 	if (element != VEC_FLOAT16)
 	{
 		for (uint32_t i = 0; i < dim; i++)
@@ -241,7 +247,7 @@ vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element)
 	}
 }
 
-const float *
+const void *
 records_read_vector(Records *records, const uint8_t *vector)
 {
 	vector_take(records->vector, vector, records->opt.dim, records->opt.element);
@@ -409,6 +415,12 @@ uint32_t
 records_dim(const Records *records)
 {
 	return records->opt.dim;
+}
+
+VecElement
+records_element(const Records *records)
+{
+	return records->opt.element;
 }
 
 uint64_t

@@ -34,8 +34,8 @@
 
 typedef struct Records Records;
 
-/* dim little-endian numbers, unaligned, as floats. */
-extern void vector_take(float *out, const uint8_t *in, uint32_t dim, VecElement element);
+/* dim little-endian numbers, unaligned, as floats; or bits as they are. */
+extern void vector_take(void *out, const uint8_t *in, uint32_t dim, VecElement element);
 
 typedef struct RecordsOptions
 {
@@ -54,6 +54,7 @@ typedef struct RecordsOptions
 extern VtStatus records_new(const RecordsOptions *options, Records **out, VtError *err);
 extern void records_free(Records *records);
 extern uint32_t records_dim(const Records *records);
+extern VecElement records_element(const Records *records);
 
 /* -- Files ----------------------------------------------------------------- */
 
@@ -98,7 +99,7 @@ extern uint64_t records_version(Records *records, Bytes id);
 
 /*
  * Insert or supersede; searchable when it returns.  vector: dim little-endian
- * floats or halves, unaligned; attributes: encoded, as many as there are in the
+ * floats, halves or bits, unaligned; attributes: encoded, as many as there are in the
  * options.  Without memory for it (VT_NOMEM, VT_FULL) nothing has
  * changed, and the shard cannot go on: what is committed must be applied.
  */

@@ -124,7 +124,7 @@ give_up_claim(Records *records, uint32_t slot, uint32_t place)
 }
 
 static void
-take_claim(Records *records, uint32_t slot, const float *vector)
+take_claim(Records *records, uint32_t slot, const void *vector)
 {
 	hnsw_restore(records->graph, slot, vector);
 	atomic_store_explicit(&head_of(records, slot)->version, records->claims[slot], memory_order_release);

@@ -116,7 +116,7 @@ extern void records_head_make(Records *records, uint32_t slot);
 extern Head *records_head_fill(Records *records, uint32_t slot, Bytes id);
 
 /* Into records->vector, aligned. */
-extern const float *records_read_vector(Records *records, const uint8_t *vector);
+extern const void *records_read_vector(Records *records, const uint8_t *vector);
 
 /* Decode a record's attributes and keep them with its slot, which is not published yet. */
 extern void records_take_attributes(Records *records, uint32_t slot, Bytes encoded);

@@ -77,7 +77,7 @@ typedef struct Candidate
 struct RecordScan
 {
 	Records    *records;
-	float	   *query;
+	void	   *query;
 	uint32_t	ef;
 	bool		exact;
 	Predicate  *predicate;		/* NULL: all records */
@@ -166,6 +166,13 @@ scan_is_better(uint64_t live, uint32_t dim, uint64_t keep, uint32_t ef)
 	uint64_t	kept = keep > ef ? keep : ef;
 
 	return kept > WALK_MAX || live * (SCAN_WAIT + dim) <= WALK_DISTANCES * kept * (WALK_WAIT + dim);
+}
+
+/* Dimensions that a vector counts as there: bits are compared 32 at a time. */
+static uint32_t
+compared(const Records *records)
+{
+	return records_element(records) == VEC_BIT ? records_dim(records) / 32 : records_dim(records);
 }
 
 static int
@@ -369,7 +376,7 @@ pass(RecordScan *scan)
 		live = hnsw_set_size(filter_set(filter));
 	}
 	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
-	exact = scan->exact || scan_is_better(all, records_dim(records), keep + (goes_on ? scan->seen.n : 0), scan->ef);
+	exact = scan->exact || scan_is_better(all, compared(records), keep + (goes_on ? scan->seen.n : 0), scan->ef);
 	if (goes_on && !exact)
 		cursor_pass(scan, keep);
 	else
@@ -404,8 +411,8 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 		scan->ef = EF_UNKNOWN;
 	if (scan->ef > HNSW_MAX_EF)
 		scan->ef = HNSW_MAX_EF;
-	scan->query = vt_alloc(sizeof(float) * dim);
-	vector_take(scan->query, options->query, dim, VEC_FLOAT32);
+	scan->query = vt_alloc(vec_given_bytes(records_element(records), dim));
+	vector_take(scan->query, options->query, dim, records_element(records) == VEC_BIT ? VEC_BIT : VEC_FLOAT32);
 	while (wire_id_next(options->excluded, &at, &id))
 		idset_add(&scan->seen, id);
 	pass(scan);
@@ -521,7 +528,7 @@ record_scan_is_exact(const RecordScan *scan)
 size_t
 record_scan_bytes(const RecordScan *scan)
 {
-	return sizeof(RecordScan) + sizeof(float) * records_dim(scan->records) + sizeof(Candidate) * (scan->n + scan->late_room) +
+	return sizeof(RecordScan) + vec_given_bytes(records_element(scan->records), records_dim(scan->records)) + sizeof(Candidate) * (scan->n + scan->late_room) +
 		scan->ids.size + scan->seen.bytes.size + sizeof(IdSetEntry) * scan->seen.size +
 		(scan->cursor ? hnsw_cursor_bytes(scan->cursor) : 0);
 }

@@ -15,7 +15,7 @@ typedef struct RecordScan RecordScan;
 
 typedef struct RecordScanOptions
 {
-	const uint8_t *query;		/* dim little-endian floats, copied */
+	const uint8_t *query;		/* dim little-endian floats, or bits where the records are; copied */
 	Bytes		excluded;		/* ids to leave out, encoded as in a search message */
 	Predicate  *predicate;		/* only what passes, shared with the scan; NULL = all */
 	uint32_t	expected;		/* how many records will probably be asked for */

@@ -113,7 +113,7 @@ search_open(const Request *request, const WireSearch *search, uint32_t query, Pr
 
 	options.stop = search_is_in_vain;
 	options.stop_arg = lease;
-	options.query = search->vector + (size_t) query * search->dim * 4;
+	options.query = search->vector + query * wire_vector_bytes(search->flags & SEARCH_BITS ? WIRE_BIT : WIRE_FLOAT32, search->dim);
 	options.excluded = search->excluded;
 	options.predicate = predicate;
 	/* Half of what is found may be of the other shard. */
@@ -230,9 +230,10 @@ serve_search(Worker *worker, Request *request)
 		}
 		return;
 	}
-	if (search.dim != request->shard->desc.dim || search.k == 0)
+	if (search.dim != request->shard->desc.dim || search.k == 0 ||
+		((search.flags & SEARCH_BITS) != 0) != (shard_element(&request->shard->desc) == WIRE_BIT))
 	{
-		request_refuse(request, VT_INVALID, "the search has other dimensions than the shard, or wants no rows");
+		request_refuse(request, VT_INVALID, "the search has other dimensions than the shard, another element, or wants no rows");
 		return;
 	}
 	replica_status(request->shard->replica, &replica);

@@ -171,7 +171,7 @@ shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *e
 	if (status == VT_OK && row->dim != desc->dim)
 		return vt_fail(err, VT_CORRUPT, "a row of shard %llu has %u dimensions, not %u",
 					   (unsigned long long) desc->shard, row->dim, desc->dim);
-	if (status == VT_OK && row->halves != shard_halves(desc))
+	if (status == VT_OK && row->element != shard_element(desc))
 		return vt_fail(err, VT_CORRUPT, "a row of shard %llu has another element than the shard",
 					   (unsigned long long) desc->shard);
 	if (status == VT_OK && wire_attributes_get(row->attributes, desc->nattributes, &attributes) != VT_OK)

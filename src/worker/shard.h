@@ -182,10 +182,10 @@ typedef struct Shard
  * it is, durably.  Doing it again with the same is fine; with others it is
  * VT_EXISTS.
  */
-static inline bool
-shard_halves(const WireShardDesc *desc)
+static inline WireElement
+shard_element(const WireShardDesc *desc)
 {
-	return desc->element == VEC_FLOAT16;
+	return desc->element ? (WireElement) desc->element : WIRE_FLOAT32;
 }
 
 extern VtStatus shard_create(const char *directory, const WireShardDesc *desc, uint64_t replica,

@@ -29,7 +29,7 @@ alter(Store *rows, VtError *err)
 
 	if (status == VT_OK)
 	{
-		buf_put(&vector, row.vector, (size_t) row.dim * (row.halves ? 2 : 4));
+		buf_put(&vector, row.vector, (size_t) row.dim * (row.element == ROW_FLOAT16 ? 2 : 4));
 		vector.data[1] ^= 1;
 		row.vector = vector.data;
 		row_put(&value, &row);

@@ -140,10 +140,26 @@ sample_put_halves(Buf *out)
 {
 	static const uint8_t vector[] = {0x00, 0x3C, 0x00, 0xC0, 0xFF, 0x7B};
 	WireWrite	write = sample_write(WRITE_PUT);
-	WireRecord	record = {.id = bytes_str("name"), .dim = 3, .halves = true, .vector = vector};
+	WireRecord	record = {.id = bytes_str("name"), .dim = 3, .element = WIRE_FLOAT16, .vector = vector};
 	size_t		begin;
 
-	write.halves = true;
+	write.element = WIRE_FLOAT16;
+	begin = wire_write_begin(out, &write);
+	wire_record_put(out, WRITE_PUT, &record);
+	wire_write_end(out, begin, 1);
+}
+
+/* Nineteen bits; the five behind them are zero. */
+static const uint8_t sample_bits[] = {0xA5, 0x0F, 0xE0};
+
+static inline void
+sample_put_bits(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_PUT);
+	WireRecord	record = {.id = bytes_str("name"), .dim = 19, .element = WIRE_BIT, .vector = sample_bits};
+	size_t		begin;
+
+	write.element = WIRE_BIT;
 	begin = wire_write_begin(out, &write);
 	wire_record_put(out, WRITE_PUT, &record);
 	wire_write_end(out, begin, 1);
@@ -425,6 +441,15 @@ sample_search_many(Buf *out)
 	wire_search_put(out, &search);
 }
 
+static inline void
+sample_search_bits(Buf *out)
+{
+	WireSearch	search = {.route = sample_route(), .consistency = WIRE_EVENTUAL, .flags = SEARCH_ONCE | SEARCH_BITS, .k = 10,
+		.ef = 100, .route_version = 4, .dim = 19, .vector = sample_bits};
+
+	wire_search_put(out, &search);
+}
+
 static inline VtStatus
 recode_search(Bytes in, Buf *out)
 {
@@ -540,9 +565,9 @@ sample_list_result(Buf *out)
 	size_t		begin = wire_list_result_begin(out, &result);
 	WireListItem item = {.id = bytes_str("name"), .version = 77, .dim = 3, .vector = (const uint8_t *) sample_vector};
 
-	wire_list_item_put(out, &item, false);
+	wire_list_item_put(out, &result, &item);
 	item.dim = 0;
-	wire_list_item_put(out, &item, false);
+	wire_list_item_put(out, &result, &item);
 	wire_list_result_end(out, begin, 2);
 }
 
@@ -556,9 +581,20 @@ sample_list_attributes(Buf *out)
 
 	sample_attributes(&attributes);
 	item.attributes = buf_bytes(&attributes);
-	wire_list_item_put(out, &item, true);
+	wire_list_item_put(out, &result, &item);
 	wire_list_result_end(out, begin, 1);
 	buf_free(&attributes);
+}
+
+static inline void
+sample_list_bits(Buf *out)
+{
+	WireListResult result = {.lease = 6, .bits = true};
+	size_t		begin = wire_list_result_begin(out, &result);
+	WireListItem item = {.id = bytes_str("name"), .version = 77, .dim = 19, .vector = sample_bits};
+
+	wire_list_item_put(out, &result, &item);
+	wire_list_result_end(out, begin, 1);
 }
 
 static inline VtStatus
@@ -576,7 +612,7 @@ recode_list_result(Bytes in, Buf *out)
 	begin = wire_list_result_begin(out, &result);
 	while (wire_list_item_next(&result, &at, &item))
 	{
-		wire_list_item_put(out, &item, result.attributes);
+		wire_list_item_put(out, &result, &item);
 		n++;
 	}
 	wire_list_result_end(out, begin, n);
@@ -742,6 +778,7 @@ static const WireMessage wire_messages[] = {
 	{"hello", sample_hello, recode_hello},
 	{"write_put", sample_put, recode_write},
 	{"write_put_halves", sample_put_halves, recode_write},
+	{"write_put_bits", sample_put_bits, recode_write},
 	{"write_delete", sample_delete, recode_write},
 	{"write_raise", sample_raise, recode_write},
 	{"write_ingest", sample_ingest, recode_write},
@@ -756,11 +793,13 @@ static const WireMessage wire_messages[] = {
 	{"search", sample_search, recode_search},
 	{"search_filter", sample_search_filter, recode_search},
 	{"search_many", sample_search_many, recode_search},
+	{"search_bits", sample_search_bits, recode_search},
 	{"search_result", sample_search_result, recode_search_result},
 	{"search_results", sample_search_results, recode_search_results},
 	{"list", sample_list, recode_list},
 	{"list_result", sample_list_result, recode_list_result},
 	{"list_attributes", sample_list_attributes, recode_list_result},
+	{"list_bits", sample_list_bits, recode_list_result},
 	{"attributes", sample_attributes, recode_attributes},
 	{"predicate", sample_predicate, recode_predicate},
 	{"read", sample_read, recode_read},

@@ -199,6 +199,34 @@ halves_are_sent_and_their_range_is_checked(void **state)
 	tear_down(&s);
 }
 
+/* A collection of bits: they go as they are, and what stands behind their end is refused here. */
+static void
+bits_are_sent_and_their_end_is_checked(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 20);
+
+	(void) state;
+	set_up(&s, 2);
+	for (uint32_t i = 0; i < s.w.nshards; i++)
+	{
+		s.w.shards[i].desc.element = VEC_BIT;
+		s.w.shards[i].desc.metric = VEC_HAMMING;
+	}
+	memset(b.vectors, 0, sizeof(float) * DIM * b.n);
+	for (size_t i = 0; i < b.n; i++)
+		*(uint8_t *) &b.vectors[i * DIM] = (uint8_t) (i << 4);
+	*(uint8_t *) &b.vectors[7 * DIM] |= 1;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_non_null(strstr(vt_error_words(&err), "record 7"));
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	*(uint8_t *) &b.vectors[7 * DIM] &= 0xFE;
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	assert_all_there(&s, &b);
+	batch_free(&b);
+	tear_down(&s);
+}
+
 /* Attributes go with each record, and others than are declared are refused here. */
 static void
 attributes_are_sent_and_checked(void **state)
@@ -724,6 +752,7 @@ main(void)
 		cmocka_unit_test(commands_are_small_and_four_are_under_way),
 		cmocka_unit_test(bad_records_are_refused_before_anything_is_sent),
 		cmocka_unit_test(halves_are_sent_and_their_range_is_checked),
+		cmocka_unit_test(bits_are_sent_and_their_end_is_checked),
 		cmocka_unit_test(attributes_are_sent_and_checked),
 		cmocka_unit_test(passing_trouble_is_survived),
 		cmocka_unit_test(a_definite_no_is_not_asked_twice),

@@ -251,7 +251,7 @@ answer_write(FakeShard *s, const WireWrite *write, Mischief what, Buf *out)
 
 		if (write->type == WRITE_PUT)
 		{
-			shard_put(s, record.id, record.vector, record.halves);
+			shard_put(s, record.id, record.vector, record.element);
 			result.done++;
 		}
 		else if (r && (r->version == record.version || (write->session && record.version == 0)))
@@ -523,7 +523,7 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 			snprintf(id, sizeof(id), "x%d", i);
 			item.id = bytes_str(id);
 		}
-		wire_list_item_put(out, &item, false);
+		wire_list_item_put(out, &result, &item);
 	}
 	wire_list_result_end(out, begin, n);
 	if (result.last)

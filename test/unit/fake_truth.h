@@ -105,7 +105,7 @@ world_split_both(World *w, Fake *first, Fake *second)
 			if (wire_place(&from->desc, id) <= middle)
 				from->records[kept++] = r;
 			else
-				shard_put(to, id, (const uint8_t *) r.vector, false);
+				shard_put(to, id, (const uint8_t *) r.vector, WIRE_FLOAT32);
 		}
 		from->n = kept;
 	}

@@ -346,7 +346,7 @@ shard_record(FakeShard *s, Bytes id)
 }
 
 static inline void
-shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
+shard_put(FakeShard *s, Bytes id, const uint8_t *vector, WireElement element)
 {
 	FakeRecord *r = shard_record(s, id);
 	uint32_t	times = r ? r->times + 1 : 1;
@@ -361,7 +361,7 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
 	r->id_len = id.len;
 	r->version = s->index;
 	r->times = times;
-	if (halves)
+	if (element == WIRE_FLOAT16)
 	{
 		VecHalf		numbers[DIM];
 
@@ -369,7 +369,7 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector, bool halves)
 		vec_from_half(r->vector, numbers, DIM);
 	}
 	else
-		memcpy(r->vector, vector, sizeof(r->vector));
+		memcpy(r->vector, vector, wire_vector_bytes(element, DIM));
 }
 
 static inline size_t
@@ -420,7 +420,7 @@ world_fill(World *w, uint32_t n, uint64_t seed)
 			vector[d] = (float) prng_below(&prng, 4);
 		s = world_place(w, bytes_of(id, sizeof(id)));
 		s->index++;
-		shard_put(s, bytes_of(id, sizeof(id)), (const uint8_t *) vector, false);
+		shard_put(s, bytes_of(id, sizeof(id)), (const uint8_t *) vector, WIRE_FLOAT32);
 	}
 }
 

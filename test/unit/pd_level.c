@@ -232,6 +232,59 @@ codes_alone_are_of_level_four(void **state)
 	cluster_end(w);
 }
 
+static VtStatus
+ask_for_bits(PdWorld *w, const char *metric, int dim, const char *quantization, CatalogCollection **out, VtError *err)
+{
+	json_t	   *body = json_pack("{s:s,s:{s:s,s:s,s:i},s:i,s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:s}", "generation",
+								 "abcdef0123456789abcdef0123456786", "owner", "system", "7", "incarnation",
+								 "0123456789abcdef0123456789abcdef", "database", 5, "dim", dim, "metric", metric,
+								 "element", "bit", "quantization", quantization, "m", 16, "ef_construction", 100,
+								 "shards", 2, "replicas", 3, "xid", "1");
+	VtStatus	status;
+
+	memset(err, 0, sizeof(*err));
+	status = collection_create(&w->pd, body, out, err);
+	json_decref(body);
+	return status;
+}
+
+static void
+bits_are_of_level_five(void **state)
+{
+	PdWorld    *w = cluster(1, 3);
+	CatalogCollection *c;
+	VtError		err;
+
+	(void) state;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, i == 1 ? 4 : 5, &err), VT_OK);
+	expect(ask_for_bits(w, "hamming", 64000, "none", &c, &err), VT_VERSION, &err, "does not know more");
+	another_driver(w);
+	w->now += 30 * SECOND_US;
+	w->pd.now_us = w->now;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, 5, &err), VT_OK);
+	expect(ask_for_bits(w, "hamming", 64001, "none", &c, &err), VT_INVALID, &err, "malformed");
+	expect(ask_for_bits(w, "l2", 64, "none", &c, &err), VT_INVALID, &err, "malformed");
+	expect(ask_for_bits(w, "hamming", 64, "int8", &c, &err), VT_INVALID, &err, "malformed");
+	expect(ask_for(w, "abcdef0123456789abcdef0123456785", "metric", json_string("jaccard"), &c, &err), VT_INVALID, &err, "malformed");
+	expect(ask_for(w, "abcdef0123456789abcdef0123456785", "dim", json_integer(16001), &c, &err), VT_INVALID, &err, "malformed");
+	assert_int_equal(ask_for_bits(w, "hamming", 64000, "none", &c, &err), VT_OK);
+	assert_int_equal(catalog_level(w->pd.catalog), VT_LEVEL_BITS);
+
+	/* Each shard knows it, also from the catalog. */
+	another_driver(w);
+	expect(ask_for_bits(w, "jaccard", 64000, "none", &c, &err), VT_EXISTS, &err, "other properties");
+	assert_int_equal(ask_for_bits(w, "hamming", 64000, "none", &c, &err), VT_OK);
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		assert_int_equal(c->shards[i].desc.element, WIRE_BIT);
+		assert_int_equal(c->shards[i].desc.dim, 64000);
+		assert_string_equal(metric_name(c->shards[i].desc.metric), "hamming");
+	}
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -242,6 +295,7 @@ main(void)
 		TEST(nothing_of_a_level_before_it),
 		TEST(attributes_are_of_level_three),
 		TEST(codes_alone_are_of_level_four),
+		TEST(bits_are_of_level_five),
 	};
 
 	return cmocka_run_group_tests_name("pd_level", tests, NULL, NULL);

@@ -298,7 +298,7 @@ write_commands_have_the_parts_of_their_type(void **state)
 	/* Newer than we are: not the same as damaged. */
 	buf_clear(&in);
 	sample_put(&in);
-	in.data[0] = WIRE_WRITE_HALVES + 1;
+	in.data[0] = WIRE_WRITE_BITS + 1;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
 	in.data[0] = '{';
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_VERSION);
@@ -320,9 +320,9 @@ halves_are_checked_like_floats(void **state)
 	(void) state;
 	sample_put_halves(&in);
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_OK);
-	assert_true(got.halves);
+	assert_int_equal(got.element, WIRE_FLOAT16);
 	assert_true(wire_record_next(&got, &at, &record));
-	assert_true(record.halves);
+	assert_int_equal(record.element, WIRE_FLOAT16);
 	assert_int_equal(record.dim, 3);
 	assert_int_equal(get_le16(record.vector + 2), 0xC000);
 	assert_false(wire_record_next(&got, &at, &record));
@@ -337,6 +337,65 @@ halves_are_checked_like_floats(void **state)
 	sample_raise(&in);
 	in.data[0] = WIRE_WRITE_HALVES;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+	buf_free(&in);
+}
+
+/* Of what is left of the last byte nothing may be set: equal vectors are equal bytes. */
+static void
+bits_are_checked(void **state)
+{
+	Buf			in = {0};
+	WireWrite	got;
+	WireRecord	record;
+	WireSearch	search;
+	WireListResult list;
+	WireListItem item;
+	size_t		at = 0;
+
+	(void) state;
+	sample_put_bits(&in);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_OK);
+	assert_int_equal(got.element, WIRE_BIT);
+	assert_true(wire_record_next(&got, &at, &record));
+	assert_int_equal(record.element, WIRE_BIT);
+	assert_int_equal(record.dim, 19);
+	assert_memory_equal(record.vector, sample_bits, 3);
+	for (int bit = 0; bit < 5; bit++)
+	{
+		in.data[in.len - 1] = (uint8_t) (sample_bits[2] | 1 << bit);
+		assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+		assert_non_null(strstr(vt_error_words(&err), "behind its end"));
+	}
+	in.data[in.len - 1] = sample_bits[2];
+	/* 64 000 at most: here is room for 24. */
+	put_le32(in.data + in.len - 7, 64001);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+	put_le32(in.data + in.len - 7, 25);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+
+	/* Only a put has vectors. */
+	buf_clear(&in);
+	sample_raise(&in);
+	in.data[0] = WIRE_WRITE_BITS;
+	assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+
+	buf_clear(&in);
+	sample_search_bits(&in);
+	assert_int_equal(wire_search_get(buf_bytes(&in), &search, &err), VT_OK);
+	assert_int_equal(search.dim, 19);
+	assert_memory_equal(search.vector, sample_bits, 3);
+	in.data[in.len - 1] |= 1;
+	assert_int_equal(wire_search_get(buf_bytes(&in), &search, &err), VT_PROTOCOL);
+	assert_non_null(strstr(vt_error_words(&err), "behind its end"));
+
+	buf_clear(&in);
+	sample_list_bits(&in);
+	assert_int_equal(wire_list_result_get(buf_bytes(&in), &list), VT_OK);
+	assert_true(list.bits);
+	at = 0;
+	assert_true(wire_list_item_next(&list, &at, &item));
+	assert_int_equal(item.dim, 19);
+	assert_memory_equal(item.vector, sample_bits, 3);
 	buf_free(&in);
 }
 
@@ -428,7 +487,7 @@ searches_are_checked(void **state)
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX, none, 0), VT_OK);
 	assert_int_equal(search_with(none, 0, 0, WIRE_SEARCH_K_MAX + 1, none, 0), VT_PROTOCOL);
 	assert_int_equal(search_with(none, 0, SEARCH_EXACT | SEARCH_CLOSE | SEARCH_ONCE, 1, none, 0), VT_OK);
-	assert_int_equal(search_with(none, 0, 16, 1, none, 0), VT_PROTOCOL);
+	assert_int_equal(search_with(none, 0, 32, 1, none, 0), VT_PROTOCOL);
 	/* What a filter says is checked by who knows the attributes. */
 	assert_int_equal(search_with(none, 0, 0, 1, bytes_str("f"), 0), VT_OK);
 	assert_int_equal(search_with(none, 0, 0, 1, none, NAN), VT_PROTOCOL);
@@ -748,11 +807,16 @@ static void no_dim(WireShardDesc *d) { d->dim = 0; }
 static void large_dim(WireShardDesc *d) { d->dim = 16001; }
 static void backwards(WireShardDesc *d) { d->first = d->last + 1; }
 static void other_hash(WireShardDesc *d) { d->hash_kind = 2; }
-static void other_metric(WireShardDesc *d) { d->metric = 5; }
+static void other_metric(WireShardDesc *d) { d->metric = 7; }
+static void metric_of_bits(WireShardDesc *d) { d->metric = 5; }
 static void no_metric(WireShardDesc *d) { d->metric = 0; }
 static void quantized(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8; }
 static void halves(WireShardDesc *d) { d->element = 2; }
-static void other_element(WireShardDesc *d) { d->element = 3; }
+static void other_element(WireShardDesc *d) { d->element = 4; }
+static void bits(WireShardDesc *d) { d->element = WIRE_BIT; d->metric = 6; d->quantization = QUANTIZATION_NONE; d->dim = 64000; }
+static void too_many_bits(WireShardDesc *d) { bits(d); d->dim++; }
+static void bits_in_codes(WireShardDesc *d) { bits(d); d->quantization = QUANTIZATION_INT8; }
+static void metric_of_numbers(WireShardDesc *d) { bits(d); d->metric = 4; }
 static void codes_alone(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8_ONLY; }
 static void other_quantization(WireShardDesc *d) { d->quantization = 3; }
 static void other_role(WireShardDesc *d) { d->replicas[1].role = 3; }
@@ -778,6 +842,11 @@ descriptors_are_checked(void **state)
 	assert_int_equal(desc_with(codes_alone), VT_OK);
 	assert_int_equal(desc_with(other_quantization), VT_VERSION);
 	assert_int_equal(desc_with(halves), VT_OK);
+	assert_int_equal(desc_with(bits), VT_OK);
+	assert_int_equal(desc_with(too_many_bits), VT_PROTOCOL);
+	assert_int_equal(desc_with(bits_in_codes), VT_PROTOCOL);
+	assert_int_equal(desc_with(metric_of_numbers), VT_PROTOCOL);
+	assert_int_equal(desc_with(metric_of_bits), VT_PROTOCOL);
 	assert_int_equal(desc_with(other_role), VT_VERSION);
 
 	sample_desc(&in);
@@ -842,6 +911,7 @@ main(void)
 		cmocka_unit_test(write_commands_are_checked_whole),
 		cmocka_unit_test(write_commands_have_the_parts_of_their_type),
 		cmocka_unit_test(halves_are_checked_like_floats),
+		cmocka_unit_test(bits_are_checked),
 		cmocka_unit_test(a_command_is_stamped_again_in_place),
 		cmocka_unit_test(owners_differ_in_every_part),
 		cmocka_unit_test(searches_are_checked),

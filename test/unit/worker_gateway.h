@@ -264,7 +264,7 @@ change_encode(const Gateway *g, const Change *c)
 	write.session = c->session;
 	write.sequence = c->sequence;
 	write.settled = c->settled;
-	write.halves = g->halves;
+	write.element = g->halves ? WIRE_FLOAT16 : WIRE_FLOAT32;
 	begin = wire_write_begin(&payload, &write);
 	for (uint32_t i = 0; i < c->n; i++)
 	{
@@ -279,7 +279,7 @@ change_encode(const Gateway *g, const Change *c)
 		record.id = id_of(c->first + i, id);
 		record.version = c->version;
 		record.dim = c->dim;
-		record.halves = g->halves;
+		record.element = write.element;
 		record.vector = vector;
 		if (g->attributes)
 		{

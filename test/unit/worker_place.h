@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_place.h
+ *	  A worker in this process with one shard made by hand, and no placement
+ *	  driver, to be asked by worker_gateway.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TEST_WORKER_PLACE_H
+#define TEST_WORKER_PLACE_H
+
+#include "worker_gateway.h"
+
+static inline void
+start(Place *place)
+{
+	WorkerOptions options;
+	VtError		err = {0};
+
+	memset(&options, 0, sizeof(options));
+	options.data = place->data;
+	vt_id_random(&options.data_id);
+	options.listen = options.advertise = place->endpoint;
+	options.pd = place->pd;
+	options.search_threads = 2;
+	options.boot_epoch = 1;
+	if (worker_start(&options, &place->worker, &err) != VT_OK)
+		fail_msg("worker: %s", vt_error_words(&err));
+}
+
+static WireQuantization quantization;	/* of the next shard */
+
+#define BITS 19					/* dimensions of a shard of bits; of others DIM */
+
+static inline int
+set_up_with(void **state, VecElement element, uint8_t nattributes)
+{
+	Place	   *place = vt_alloc0(sizeof(Place));
+	WireShardDesc *desc = &place->desc;
+	VtError		err = {0};
+
+	log_setup("test", LOG_LEVEL_ERROR);
+	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-serve.XXXXXX");
+	if (!mkdtemp(place->directory))
+		return -1;
+	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
+	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
+	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
+	if (mkdir(place->data, 0700) != 0)
+		return -1;
+	memset(desc->generation.b, 7, 16);
+	desc->owner.system = 42;
+	memset(desc->owner.incarnation.b, 9, 16);
+	desc->owner.database = 5;
+	desc->shard = SHARD;
+	desc->incarnation = 1;
+	desc->last = UINT64_MAX;
+	desc->conf_ver = desc->range_ver = 1;
+	desc->hash_kind = HASH_XXH3_64;
+	desc->dim = element == VEC_BIT ? BITS : DIM;
+	desc->metric = element == VEC_BIT ? VEC_HAMMING : VEC_L2;
+	desc->element = element;
+	desc->quantization = (uint8_t) quantization;
+	desc->m = 16;
+	desc->ef_construction = 200;
+	desc->nattributes = nattributes;
+	for (int i = 0; i < nattributes; i++)
+		desc->attributes[i] = i == 0 ? WIRE_ATTR_ORDERED : WIRE_ATTR_HASHED;
+	desc->nreplicas = 1;
+	desc->replicas[0].store = 1;
+	desc->replicas[0].replica = 77;
+	desc->replicas[0].role = 1;
+	start(place);
+	if (worker_create_shard(place->worker, desc, desc->replicas[0].replica, true, &err) != VT_OK)
+		fail_msg("shard: %s", vt_error_words(&err));
+	quantization = QUANTIZATION_NONE;
+	*state = place;
+	return 0;
+}
+
+static inline int
+tear_down(void **state)
+{
+	Place	   *place = *state;
+	char		command[128];
+	int			rc;
+
+	worker_stop(place->worker);
+	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
+	rc = system(command);
+	free(place);
+	return rc;
+}
+
+#endif							/* TEST_WORKER_PLACE_H */
