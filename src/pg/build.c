@@ -29,6 +29,7 @@
 #include "catalog/index.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class_d.h"
+#include "commands/defrem.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -52,6 +53,9 @@
 /* A batch goes out when its vectors reach this size. */
 #define BATCH_BYTES (8 * 1024 * 1024)
 
+/* Or when there are so many of them. */
+#define BATCH_RECORDS (128 * 1024)
+
 /* How often a build asks whether the graph is done. */
 #define BUILD_POLL_MS 100
 
@@ -62,7 +66,8 @@ typedef struct BuildState
 	bool		ingesting;
 
 	/* The batch */
-	float	   *vectors;		/* room x dim */
+	uint8_t    *vectors;		/* room times so many bytes: */
+	Size		vector_bytes;
 	uint8_t    *ids;			/* room x WIRE_TID_SIZE */
 	MemoryContext attributes;	/* the records' attributes, until they are sent */
 	ClientRecord *records;
@@ -157,7 +162,7 @@ build_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	BuildState *build = (BuildState *) arg;
 	uint32		dim = build->meta.dim;
 	ClientRecord *record;
-	const float *vector;
+	const void *vector;
 	Pointer		to_free = NULL;
 	Bytes		attributes;
 	uint8_t    *id;
@@ -175,10 +180,10 @@ build_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	record = &build->records[build->n];
 	id = build->ids + (Size) build->n * WIRE_TID_SIZE;
 	wire_tid_put(id, ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid));
-	memcpy(build->vectors + (Size) build->n * dim, vector, sizeof(float) * dim);
+	memcpy(build->vectors + build->n * build->vector_bytes, vector, build->vector_bytes);
 	record->id = bytes_of(id, WIRE_TID_SIZE);
 	record->version = 0;
-	record->vector = build->vectors + (Size) build->n * dim;
+	record->vector = build->vectors + build->n * build->vector_bytes;
 	attributes = attributes_encode(index, values, isnull);
 	if (attributes.len > 0)
 		attributes.data = memcpy(MemoryContextAlloc(build->attributes, attributes.len), attributes.data,
@@ -315,6 +320,11 @@ build_refuse(Relation heap, Relation index, const VectronMeta *meta)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column does not have dimensions"),
 				 errhint("Declare it as %s(n).", elements_type(meta_element(meta))->name)));
+	if (meta->dim > (uint32) elements_type(meta_element(meta))->max_dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("column cannot have more than %d dimensions for %s index",
+						elements_type(meta_element(meta))->max_dim, get_am_name(index->rd_rel->relam))));
 }
 
 IndexBuildResult *
@@ -335,8 +345,9 @@ vtbuild(Relation heap, Relation index, IndexInfo *info)
 	vt_id_random(&build.meta.generation);
 	meta_create(index, MAIN_FORKNUM, &build.meta);
 
-	build.room = Max(1, BATCH_BYTES / (int) (sizeof(float) * build.meta.dim));
-	build.vectors = palloc(sizeof(float) * build.room * build.meta.dim);
+	build.vector_bytes = vec_given_bytes(meta_element(&build.meta), build.meta.dim);
+	build.room = Min(BATCH_RECORDS, Max(1, BATCH_BYTES / (int) build.vector_bytes));
+	build.vectors = palloc(build.room * build.vector_bytes);
 	build.ids = palloc((Size) WIRE_TID_SIZE * build.room);
 	build.attributes = AllocSetContextCreate(CurrentMemoryContext, "vectron build", ALLOCSET_DEFAULT_SIZES);
 	build.records = palloc(sizeof(ClientRecord) * build.room);

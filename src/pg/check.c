@@ -141,7 +141,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 						 errmsg("index \"%s\" holds two entries for tuple (%u,%u)",
 								RelationGetRelationName(index), block, offset)));
 			entry->seen = false;
-			entry->checksum = hash_checksum2(bytes_of(item.vector, (size_t) item.dim * 4), item.attributes);
+			entry->checksum = hash_checksum2(bytes_of(item.vector, vec_given_bytes(check->element, item.dim)), item.attributes);
 			n++;
 		}
 	}
@@ -158,7 +158,7 @@ static void
 check_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *state)
 {
 	CheckState *check = (CheckState *) state;
-	const float *vector;
+	const void *vector;
 	Pointer		to_free = NULL;
 	CheckEntry *entry;
 	int			dim;
@@ -172,7 +172,7 @@ check_tuple(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool a
 	else
 	{
 		entry->seen = true;
-		if (entry->checksum != hash_checksum2(bytes_of(vector, sizeof(float) * dim),
+		if (entry->checksum != hash_checksum2(bytes_of(vector, vec_given_bytes(check->element, dim)),
 											  attributes_encode(index, values, isnull)))
 			found(&check->wrong, tid);
 	}

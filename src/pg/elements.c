@@ -22,7 +22,7 @@
 const ElementType *
 elements_type(VecElement element)
 {
-	return element == VEC_FLOAT16 ? &halfvec_elements : &vector_elements;
+	return element == VEC_BIT ? &bit_elements : element == VEC_FLOAT16 ? &halfvec_elements : &vector_elements;
 }
 
 void

@@ -40,6 +40,7 @@ typedef struct ElementType
 
 extern const ElementType vector_elements;
 extern const ElementType halfvec_elements;
+extern const ElementType bit_elements;	/* PostgreSQL's type, no list: name and limit */
 
 /* What an index's vectors are to SQL. */
 extern const ElementType *elements_type(VecElement element);
@@ -49,6 +50,9 @@ extern void elements_check_dim(const ElementType *type, int dim);
 extern void elements_check_same_dim(const ElementType *type, int a, int b);
 extern void elements_check_typmod(int32 typmod, int dim);
 extern void elements_check(const ElementType *type, float value);
+
+/* Of two bit strings (bits.c). */
+extern void bits_check_same_length(int a, int b);
 
 /* Pieces of a text format.  read_number leaves *p behind the number and the space after it. */
 extern const char *elements_skip_space(const char *p);

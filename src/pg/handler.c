@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/syscache.h"
+#include "utils/varbit.h"
 
 #include "attributes.h"
 #include "elements.h"
@@ -33,6 +34,8 @@ PG_FUNCTION_INFO_V1(vectron_metric_half_l2);
 PG_FUNCTION_INFO_V1(vectron_metric_half_ip);
 PG_FUNCTION_INFO_V1(vectron_metric_half_cosine);
 PG_FUNCTION_INFO_V1(vectron_metric_half_l1);
+PG_FUNCTION_INFO_V1(vectron_metric_bit_hamming);
+PG_FUNCTION_INFO_V1(vectron_metric_bit_jaccard);
 PG_FUNCTION_INFO_V1(vectron_metric_none);
 
 static ExecutorStart_hook_type next_executor_start;
@@ -171,6 +174,20 @@ vectron_metric_half_l1(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(OPCLASS_KIND(VEC_L1, VEC_FLOAT16));
 }
 
+Datum
+vectron_metric_bit_hamming(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_HAMMING, VEC_BIT));
+}
+
+Datum
+vectron_metric_bit_jaccard(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(OPCLASS_KIND(VEC_JACCARD, VEC_BIT));
+}
+
 /* Of a type whose rows the workers do not know: it is there so that an index is refused with words. */
 Datum
 vectron_metric_none(PG_FUNCTION_ARGS)
@@ -232,18 +249,35 @@ vtvalidate(Oid opclass)
 	return valid;
 }
 
+/* A bit string's bits; what is behind them in the last byte is zero, PostgreSQL sees to that. */
+static const void *
+bits_of(Datum value, int *dim, Pointer *to_free)
+{
+	VarBit	   *bits = DatumGetVarBitP(value);
+
+	if (bits != (VarBit *) DatumGetPointer(value))
+		*to_free = (Pointer) bits;
+	*dim = VARBITLEN(bits);
+	return VARBITS(bits);
+}
+
 /*
- * The vector that an index value stands for.  False: nothing to index, since
- * it is NULL or a zero vector under cosine distance.  *to_free is set when the
- * numbers are a copy.
+ * The vector that an index value stands for, floats or bits.  False: nothing to index, since
+ * it is NULL or a zero vector under cosine distance.  *to_free is set when it
+ * is a copy.
  */
 bool
-vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element, const float **out,
+vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element, const void **out,
 					 int *dim, Pointer *to_free)
 {
 	*to_free = NULL;
 	if (isnull)
 		return false;
+	if (element == VEC_BIT)
+	{
+		*out = bits_of(value, dim, to_free);
+		return true;
+	}
 	*out = elements_type(element)->floats(value, dim, to_free);
 	if (metric == VEC_COSINE && vec_norm(*out, *dim) == 0)
 	{

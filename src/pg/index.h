@@ -38,7 +38,7 @@
 /* Support functions of an operator class */
 #define VECTRON_METRIC_PROC 1	/* () -> int4: OPCLASS_KIND() */
 
-/* What an operator class is for: a metric, and vectors kept in floats (as 0 says, too) or halves. */
+/* What an operator class is for: a metric, and vectors kept in floats (as 0 says, too), halves or bits. */
 #define OPCLASS_KIND(metric, element) ((metric) | (element) << 8)
 #define OPCLASS_REFUSED 0
 #define OPCLASS_METRIC(kind) ((kind) & 0xFF)
@@ -77,6 +77,7 @@ typedef enum VectronState
  */
 #define VECTRON_META_MAGIC 0x4E525456
 #define VECTRON_META_VERSION 1
+#define VECTRON_META_BITS 2		/* version of an index on bits, as no other has: older libraries refuse it */
 typedef struct VectronMeta
 {
 	uint32		magic;
@@ -212,7 +213,7 @@ extern void scan_count(ScanCount what, uint64 n);
 /* pending.c (laws W2, W4, W6) */
 extern void pending_setup(void);
 extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-						const float *vector, Bytes attributes, bool validating);
+						const void *vector, Bytes attributes, bool validating);
 extern void pending_flush(void);
 extern void pending_note_fence(const VtId *generation, uint64 fence);
 extern uint64 pending_known_fence(const VtId *generation);
@@ -220,7 +221,7 @@ extern bool pending_is_empty(void);
 
 /* vector values */
 extern bool vectron_index_vector(Datum value, bool isnull, VecMetric metric, VecElement element,
-								 const float **out, int *dim, Pointer *to_free);
+								 const void **out, int *dim, Pointer *to_free);
 
 /* The callbacks of the access method, each in the file of its name */
 extern IndexBuildResult *vtbuild(Relation heap, Relation index, IndexInfo *info);

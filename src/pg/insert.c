@@ -24,7 +24,7 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 		 bool index_unchanged pg_attribute_unused(), IndexInfo *info)
 {
 	VectronMeta meta;
-	const float *vector;
+	const void *vector;
 	Pointer		to_free = NULL;
 	int			dim;
 

@@ -99,6 +99,12 @@ meta_create(Relation index, ForkNumber fork, const VectronMeta *meta)
 	UnlockReleaseBuffer(buffer);
 }
 
+static bool
+version_is_known(const VectronMeta *meta)
+{
+	return meta->version == (meta->element == VEC_BIT ? VECTRON_META_BITS : VECTRON_META_VERSION);
+}
+
 static void
 meta_check(Relation index, const VectronMeta *meta)
 {
@@ -108,11 +114,11 @@ meta_check(Relation index, const VectronMeta *meta)
 				 errmsg("index \"%s\" is not a vectron index or its metapage is damaged",
 						RelationGetRelationName(index)),
 				 errhint("REINDEX it.")));
-	if (meta->version != VECTRON_META_VERSION)
+	if (!version_is_known(meta))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("index \"%s\" has metapage version %u, this library knows version %u",
-						RelationGetRelationName(index), meta->version, VECTRON_META_VERSION),
+				 errmsg("index \"%s\" has metapage version %u, this library knows versions up to %u",
+						RelationGetRelationName(index), meta->version, VECTRON_META_BITS),
 				 errhint("Install the newer vectron, or REINDEX.")));
 }
 
@@ -161,7 +167,7 @@ meta_page_is(Page page)
 	return !PageIsNew(page) && PageGetPageSize(page) == BLCKSZ && header->pd_special == BLCKSZ &&
 		header->pd_upper == BLCKSZ &&
 		header->pd_lower == (char *) meta + sizeof(*meta) - (char *) page &&
-		meta->magic == VECTRON_META_MAGIC && meta->version == VECTRON_META_VERSION;
+		meta->magic == VECTRON_META_MAGIC && version_is_known(meta);
 }
 
 static MetaFile
@@ -461,6 +467,11 @@ meta_describe(Relation index, VectronMeta *out)
 	out->m = (uint16) (options ? options->m : VECTRON_DEFAULT_M);
 	out->ef_construction = (uint16) (options ? options->ef_construction : VECTRON_DEFAULT_EF_CONSTRUCTION);
 	out->quantization = (uint8) (options ? options->quantization : QUANTIZATION_INT8);
+	if (out->element == VEC_BIT)
+	{
+		out->version = VECTRON_META_BITS;
+		out->quantization = QUANTIZATION_NONE;	/* walks are on the bits themselves */
+	}
 	out->shards = options ? options->shards : 0;
 	out->replicas = options ? options->replicas : 0;
 }

@@ -125,7 +125,7 @@ group_of(Relation index, Relation heap, const VectronMeta *meta)
 static Size
 entry_bytes(const PendingGroup *group, Bytes attributes)
 {
-	return sizeof(PendingEntry) + sizeof(float) * group->dim + attributes.len;
+	return sizeof(PendingEntry) + vec_given_bytes(group->element, group->dim) + attributes.len;
 }
 
 /*
@@ -137,21 +137,22 @@ entry_bytes(const PendingGroup *group, Bytes attributes)
  */
 void
 pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-			const float *vector, Bytes attributes, bool validating)
+			const void *vector, Bytes attributes, bool validating)
 {
 	PendingGroup *group = group_of(index, heap, meta);
 	PendingEntry *entry;
-	float	   *copy;
+	Size		bytes = vec_given_bytes(group->element, group->dim);
+	uint8	   *copy;
 
 	if (group->n == group->room)
 	{
 		group->entries = repalloc_huge(group->entries, sizeof(PendingEntry) * group->room * 2);
 		group->room *= 2;
 	}
-	copy = MemoryContextAlloc(pending_context, sizeof(float) * group->dim + attributes.len);
-	memcpy(copy, vector, sizeof(float) * group->dim);
+	copy = MemoryContextAlloc(pending_context, bytes + attributes.len);
+	memcpy(copy, vector, bytes);
 	if (attributes.len > 0)
-		memcpy(copy + group->dim, attributes.data, attributes.len);
+		memcpy(copy + bytes, attributes.data, attributes.len);
 
 	entry = &group->entries[group->n++];
 	entry->tid = *tid;
@@ -160,7 +161,7 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	entry->validating = validating;
 	entry->done = false;
 	entry->vector = copy;
-	entry->attributes = bytes_of(copy + group->dim, attributes.len);
+	entry->attributes = bytes_of(copy + bytes, attributes.len);
 
 	pending_bytes += entry_bytes(group, attributes);
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED)

@@ -17,7 +17,7 @@ typedef struct PendingEntry
 	uint64		stamp;			/* fence it will be sent with */
 	bool		validating;		/* of a tuple of another, committed transaction */
 	bool		done;			/* acknowledged */
-	float	   *vector;			/* dim of its group, in pending_context */
+	uint8	   *vector;			/* dim floats, or bits, of its group; in pending_context */
 	Bytes		attributes;		/* right behind the vector */
 } PendingEntry;
 

@@ -46,7 +46,7 @@ typedef struct VectronScan
 {
 	/* What is asked */
 	VectronMeta meta;
-	float	   *query;			/* meta.dim floats, in context */
+	void	   *query;			/* meta.dim floats, or bits, in context */
 	bool		have_query;
 	bool		started;
 	bool		recheck;		/* of the conditions: workers let more pass */
@@ -156,31 +156,36 @@ static void
 scan_set_query(IndexScanDesc scan, VectronScan *vs)
 {
 	bool		isnull = (scan->orderByData->sk_flags & SK_ISNULL) != 0;
-	uint32		dim = vs->meta.dim;
+	VecElement	element = meta_element(&vs->meta);
+	int			dim = (int) vs->meta.dim;
+	Pointer		to_free;
+	const void *vector;
+	int			n;
+	bool		found;
 
 	if (vs->query)
 		pfree(vs->query);
-	vs->query = MemoryContextAllocZero(vs->context, sizeof(float) * dim);
-	if (!isnull)
-	{
-		const ElementType *type = elements_type(meta_element(&vs->meta));
-		Pointer		to_free;
-		int			n;
-		const float *x = type->floats(scan->orderByData->sk_argument, &n, &to_free);
-
-		elements_check_same_dim(type, (int) dim, n);
-		memcpy(vs->query, x, sizeof(float) * dim);
-		if (to_free)
-			pfree(to_free);
-	}
+	vs->query = MemoryContextAllocZero(vs->context, vec_given_bytes(element, dim));
+	found = vectron_index_vector(scan->orderByData->sk_argument, isnull, (VecMetric) vs->meta.metric, element,
+								 &vector, &n, &to_free);
+	if (!isnull && element == VEC_BIT)
+		bits_check_same_length(dim, n);
+	else if (!isnull)
+		elements_check_same_dim(elements_type(element), dim, n);
 
 	/*
 	 * A NULL argument, or a zero vector under cosine distance, makes every
 	 * distance NULL or NaN: any order is the right one, so take some vector.
 	 */
-	vs->no_distance = isnull || (vs->meta.metric == VEC_COSINE && vec_norm(vs->query, dim) == 0);
-	if (vs->no_distance)
-		vs->query[0] = 1;
+	vs->no_distance = !found;
+	if (found)
+	{
+		memcpy(vs->query, vector, vec_given_bytes(element, dim));
+		if (to_free)
+			pfree(to_free);
+	}
+	else if (element != VEC_BIT)
+		*(float *) vs->query = 1;
 	vs->have_query = true;
 }
 
@@ -338,12 +343,14 @@ vt_scan_together(IndexScanDesc *scans, int n, uint32 k)
 	VtError		err = {0};
 	VtStatus	status;
 	uint32_t	nopened = 0;
-	float	   *queries;
+	uint8	   *queries;
+	Size		bytes;
 
 	Assert(n >= 1 && n <= WIRE_QUERIES_MAX);
 	if (!scan_prepare(scans[0], first, &search))
 		return 1;
-	queries = palloc(sizeof(float) * search.dim * n);
+	bytes = vec_given_bytes(meta_element(&first->meta), search.dim);
+	queries = palloc(bytes * n);
 	for (int i = 0; i < n; i++)
 	{
 		VectronScan *vs = (VectronScan *) scans[i]->opaque;
@@ -351,7 +358,7 @@ vt_scan_together(IndexScanDesc *scans, int n, uint32 k)
 		vs->meta = first->meta;
 		if (i > 0)
 			scan_set_query(scans[i], vs);
-		memcpy(queries + (size_t) i * search.dim, vs->query, sizeof(float) * search.dim);
+		memcpy(queries + i * bytes, vs->query, bytes);
 	}
 	search.query = queries;
 	search.batch = k < WIRE_SEARCH_K_MAX - FIRST_BATCH_SPARE ? k + FIRST_BATCH_SPARE : WIRE_SEARCH_K_MAX;
@@ -447,7 +454,7 @@ scan_verify(IndexScanDesc scan, VectronScan *vs, ItemPointer tid, double distanc
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		isnull[INDEX_MAX_KEYS];
-		const float *vector;
+		const void *vector;
 		Pointer		to_free = NULL;
 		int			dim;
 		double		truth;

@@ -38,7 +38,7 @@ entry_is_current(Relation heap, Relation index, IndexInfo *info, EState *estate,
 	Buffer		buffer;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
-	const float *vector;
+	const void *vector;
 	Pointer		to_free = NULL;
 	int			dim;
 	bool		same = false;
@@ -56,7 +56,7 @@ entry_is_current(Relation heap, Relation index, IndexInfo *info, EState *estate,
 		same = vectron_index_vector(values[0], isnull[0], group->metric, group->element, &vector, &dim,
 									&to_free) &&
 			dim == (int) group->dim &&
-			memcmp(vector, entry->vector, sizeof(float) * dim) == 0 &&
+			memcmp(vector, entry->vector, vec_given_bytes(group->element, dim)) == 0 &&
 			bytes_equal(attributes_encode(index, values, isnull), entry->attributes);
 		if (to_free)
 			pfree(to_free);

@@ -78,7 +78,7 @@ same() {
 		diff "$work/answers" "$work/$1.answers" >"$work/said"
 	ok $? "$1: the same answers"
 	sql "$1" -A -t -c 'SELECT index FROM vectron.indexes' >"$work/said"
-	[ "$(wc -l <"$work/said")" = 8 ]
+	[ "$(wc -l <"$work/said")" = 12 ]
 	ok $? "$1: by indexes of vectron"
 	[ "$(sql "$1" -A -t -c 'SELECT sum(c.missing + c.extra + c.wrong) FROM vectron.indexes i, vectron.check_index(i.index) c')" = 0 ]
 	ok $? "$1: which agree with their tables"

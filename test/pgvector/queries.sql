@@ -13,6 +13,9 @@ SELECT id FROM items ORDER BY embedding::halfvec(3) <-> '[0.3,0.2,0.1]' LIMIT 10
 SELECT id FROM items WHERE tenant = 2 ORDER BY embedding <-> '[0.3,0.2,0.1]' LIMIT 10;
 SELECT id FROM items ORDER BY sparse <-> '{10:1,11:1}/1000', id LIMIT 10;
 SELECT id FROM items ORDER BY bits <~> B'10101010', id LIMIT 10;
+SELECT bits <~> B'10101010' FROM items ORDER BY bits <~> B'10101010' LIMIT 10;
+SELECT round((bits <%> B'10101010')::numeric, 12) FROM items ORDER BY bits <%> B'10101010' LIMIT 10;
+SELECT id FROM (SELECT * FROM items ORDER BY binary_quantize(embedding)::bit(3) <~> binary_quantize('[0.3,0.2,0.1]'::vector)::bit(3) LIMIT 501) s ORDER BY embedding <-> '[0.3,0.2,0.1]' LIMIT 10;
 SELECT id FROM items ORDER BY embedding LIMIT 3;
 SELECT id FROM nearest;
 SELECT id FROM parts ORDER BY embedding <-> '[99.4,1]' LIMIT 10;

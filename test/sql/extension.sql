@@ -35,5 +35,17 @@ SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v');
 CREATE INDEX t_h ON t USING hnsw (v elsewhere.vector_l2_ops) WITH (m = 8, ef_construction = 32);
 SELECT index, state, m FROM vectron.indexes ORDER BY index::text;
 DROP EXTENSION vectron CASCADE;
+-- what refused an index on bits makes way for what builds one, if nothing hangs on it
+CREATE EXTENSION vectron SCHEMA elsewhere VERSION '1.3';
+CREATE TABLE b (b bit(8));
+INSERT INTO b VALUES (B'00000001'), (B'11110000');
+CREATE INDEX CONCURRENTLY b_b ON b USING hnsw (b elsewhere.bit_hamming_ops);
+ALTER EXTENSION vectron UPDATE;
+DROP INDEX b_b;
+ALTER EXTENSION vectron UPDATE;
+CREATE INDEX b_b ON b USING hnsw (b elsewhere.bit_hamming_ops);
+CREATE INDEX b_j ON b USING vectron (b elsewhere.bit_jaccard_ops);
+SELECT entries, missing, extra, wrong FROM vectron.indexes i, vectron.check_index(i.index) ORDER BY i.index::text;
+DROP EXTENSION vectron CASCADE;
 \c :db
 DROP DATABASE vectron_other;

@@ -44,6 +44,8 @@ $from->safe_psql('films', q{
 	CREATE INDEX normal ON plain USING vectron ((l2_normalize(v)::vector(3)) vector_ip_ops);
 	CREATE INDEX theirs ON plain USING hnsw (v vector_ip_ops) WITH (m = 16, ef_construction = 64);
 	CREATE INDEX their_lists ON plain USING ivfflat (v) WITH (lists = 100);
+	CREATE INDEX bits ON plain USING hnsw ((binary_quantize(v)::bit(3)) bit_hamming_ops);
+	CREATE INDEX jaccard ON plain USING vectron ((binary_quantize(v)::bit(3)) bit_jaccard_ops);
 	CREATE TABLE parts (id int, v vector(2)) PARTITION BY RANGE (id);
 	CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
 	CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (100) TO (200);
@@ -58,12 +60,14 @@ $from->safe_psql('films', q{
 	CREATE INDEX near_v ON near USING vectron (v);
 });
 
-my @indexes = ('four', 'cosine', 'normal', 'theirs', 'their_lists', 'parts_1_v_idx', 'parts_2_v_idx', '"Odd Names"."Quick Index"', 'empty_v', 'near_v');
+my @indexes = ('four', 'cosine', 'normal', 'theirs', 'their_lists', 'bits', 'jaccard', 'parts_1_v_idx', 'parts_2_v_idx', '"Odd Names"."Quick Index"', 'empty_v', 'near_v');
 my $answers = q{SET search_path = public, ext; SET enable_seqscan = off; SET vectron.verify_scan = on;
 	SELECT string_agg(id::text, ' ') FROM (SELECT id FROM plain ORDER BY v <-> '[0.6,0.3,0.5]' LIMIT 25) s;
 	SELECT string_agg(id::text, ' ') FROM (SELECT id FROM plain WHERE lang = 'en' ORDER BY v <=> '[0.6,0.3,0.5]' LIMIT 25) s;
 	SELECT string_agg(id::text, ' ') FROM (SELECT id FROM plain ORDER BY l2_normalize(v)::vector(3) <#> '[0.6,0.3,0.5]' LIMIT 25) s;
 	SELECT string_agg(id::text, ' ') FROM (SELECT id FROM plain ORDER BY v <#> '[0.6,0.3,0.5]' LIMIT 25) s;
+	SELECT string_agg(d::text, ' ') FROM (SELECT binary_quantize(v)::bit(3) <~> B'101' AS d FROM plain WHERE v IS NOT NULL ORDER BY d LIMIT 25) s;
+	SELECT string_agg(d::text, ' ') FROM (SELECT binary_quantize(v)::bit(3) <%> B'101' AS d FROM plain WHERE v IS NOT NULL ORDER BY d LIMIT 25) s;
 	SELECT string_agg(id::text, ' ') FROM (SELECT id FROM parts ORDER BY v <-> '[99.3,100]' LIMIT 25) s;
 	SELECT string_agg(v::text, ' ') FROM (SELECT v FROM "Odd Names"."Quick One" ORDER BY v <+> '[9.2,-9.1]' LIMIT 5) s;
 	SELECT count(*) FROM (SELECT v FROM empty ORDER BY v <-> '[1,1]' LIMIT 5) s;
