@@ -22,15 +22,18 @@
 
 #define QUESTION_BYTES (1u << 20)	/* vectors of a question */
 #define STREAMS_MAX 16384		/* of all scans */
+#define HITS_MAX (1u << 20)		/* of all scans, from all shards: some forty bytes each */
 
-/* As many of n queries as are asked together. */
+/* As many of n queries as are asked together, each for a batch from each shard. */
 static uint32_t
-together(uint32_t n, size_t bytes, uint32_t nshards)
+together(uint32_t n, size_t bytes, uint32_t nshards, uint32_t batch)
 {
 	uint32_t	most = (uint32_t) (QUESTION_BYTES / bytes);
 
 	if (most > STREAMS_MAX / nshards)
 		most = STREAMS_MAX / nshards;
+	if (most > HITS_MAX / nshards / batch)
+		most = HITS_MAX / nshards / batch;
 	if (most > WIRE_QUERIES_MAX)
 		most = WIRE_QUERIES_MAX;
 	if (most > n)
@@ -76,7 +79,7 @@ client_scan_open_many(Client *client, const ClientSearch *search, uint32_t n, in
 	if (status != VT_OK)
 		return status;
 	bytes = vec_given_bytes(route->element, search->dim);
-	n = together(n, bytes, route->nshards);
+	n = together(n, bytes, route->nshards, search->batch);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		ClientSearch one = *search;

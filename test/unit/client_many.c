@@ -169,6 +169,14 @@ as_many_as_are_opened_are_told(void **state)
 		assert_null(scans[WIRE_QUERIES_MAX]);
 		for (uint32_t i = 0; i < opened; i++)
 			client_scan_close(scans[i]);
+
+		/* Nor than there is memory for what they may find. */
+		search.batch = WIRE_SEARCH_K_MAX;
+		assert_ok(client_scan_open_many(s.client, &search, WIRE_QUERIES_MAX, in_ms(LONG_MS), scans, &opened, &err));
+		assert_int_equal(opened, 8);
+		for (uint32_t i = 0; i < opened; i++)
+			client_scan_close(scans[i]);
+		search.batch = 3;
 		search.dim = DIM + 1;
 		assert_int_equal(client_scan_open_many(s.client, &search, 3, in_ms(LONG_MS), scans, &opened, &err), VT_INVALID);
 		assert_int_equal(opened, 0);
