@@ -194,18 +194,24 @@ pace(void *arg, size_t bytes)
 	return !gives_way(job, due_us - clock_now_us());
 }
 
+static VtStatus
+has_room(Worker *worker, VtError *err)
+{
+	if (atomic_load(&worker->disk_low) || atomic_load(&worker->room) != MEMORY_ENOUGH)
+		return vt_fail(err, VT_FULL, "the worker's disk or memory is almost full");
+	return VT_OK;
+}
+
 /* Another step; false: there is no room for it, or nobody wants it now. */
 static VtStatus
 step(Job *job, VtError *err)
 {
-	Worker	   *worker = job->heirs->worker;
+	VtStatus	status = has_room(job->heirs->worker, err);
 	bool		done;
 
-	if (atomic_load(&worker->disk_low) || atomic_load(&worker->room) != MEMORY_ENOUGH)
-		return vt_fail(err, VT_FULL, "the worker's disk or memory is almost full");
-	if (!pace(job, COPY_BYTES))
-		return vt_fail(err, VT_CANCELLED, "it is taken as it is");
-	return heir_copy(job->p->heir, COPY_BYTES, &done, err);
+	if (status == VT_OK && !pace(job, COPY_BYTES))
+		status = vt_fail(err, VT_CANCELLED, "it is taken as it is");
+	return status == VT_OK ? heir_copy(job->p->heir, COPY_BYTES, &done, err) : status;
 }
 
 /* Into memory, if there is as much again as the parent takes, and as far as searches go on meanwhile. */
@@ -269,6 +275,9 @@ keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 	Job			job = {heirs, p, parent, clock_now_us(), 0};
 	VtStatus	status = heir_go_on(p->heir, parent, err);
 
+	/* Also where nothing changes, for want of that very room. */
+	if (status == VT_OK)
+		status = has_room(heirs->worker, err);
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
 	while (status == VT_OK && heir_mend(p->heir) && !gives_way(&job, 0))

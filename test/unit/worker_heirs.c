@@ -521,6 +521,26 @@ several_take_it(void **state)
 	worker_stop(worker);
 }
 
+/* Nothing changes, since the worker takes no writes: what it has prepared makes room. */
+static void
+what_is_ready_makes_room(void **state)
+{
+	Worker	   *worker = start_as_one();
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);
+	prepare(worker, child_of());
+	for (int i = 0; is_there("0000000000000014.heir"); i++)
+	{
+		assert_in_range(i, 0, 15000);
+		atomic_store(&worker->room, MEMORY_FULL);
+		usleep(1000);
+	}
+	assert_false(is_there("0000000000000014"));
+	worker_stop(worker);
+}
+
 int
 main(void)
 {
@@ -531,6 +551,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_is_ready_makes_room, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(an_install_has_not_to_wait, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(several_take_it, scratch_make, scratch_remove),
 	};
