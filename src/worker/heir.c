@@ -241,8 +241,9 @@ heir_succeed(Heir *heir, Shard *shard, const ShardChild *child, uint64_t replica
 	const WireShardDesc *desc = &child->desc;
 	VtStatus	status = heir_go_on(heir, shard, err);
 
-	if (status == VT_OK && (desc->shard != heir->desc.shard || desc->first != heir->desc.first || desc->last != heir->desc.last))
-		status = vt_fail(err, VT_GONE, "it was prepared for another interval");
+	if (status == VT_OK && (desc->shard != heir->desc.shard || desc->first != heir->desc.first ||
+							desc->last != heir->desc.last || !shard_is_of_kind(desc, &heir->desc)))
+		status = vt_fail(err, VT_GONE, "it was prepared for another interval, or as another kind of shard");
 	heir->child = *child;
 	heir->desc = *desc;
 	heir->replica = replica;

@@ -313,6 +313,9 @@ extern bool shard_owns(const Shard *shard, Bytes id);
 /* The children whose entries are applied by now: the interval is what they left. */
 extern VtStatus shard_load_children(Shard *shard, uint64_t applied, VtError *err);
 
+/* Are these of one collection, whose rows, vectors and columns are read alike? */
+extern bool shard_is_of_kind(const WireShardDesc *a, const WireShardDesc *b);
+
 /* May this be split off at this moment? */
 extern bool shard_split_fits(const Shard *shard, const WireShardDesc *child);
 extern void shard_split(Shard *shard, StoreBatch *batch, const WireWrite *write, uint64_t index, uint64_t fence);

@@ -228,17 +228,21 @@ shard_find_child(Shard *shard, uint64_t child, ShardChild *out)
 
 /* The rest was looked at by the decoder: whose it is, and that it is the next version. */
 bool
+shard_is_of_kind(const WireShardDesc *a, const WireShardDesc *b)
+{
+	return a->incarnation == b->incarnation && a->hash_kind == b->hash_kind && a->hash_seed == b->hash_seed &&
+		a->dim == b->dim && a->metric == b->metric && a->element == b->element &&
+		a->quantization == b->quantization && a->m == b->m && a->ef_construction == b->ef_construction &&
+		a->nattributes == b->nattributes && memcmp(a->attributes, b->attributes, sizeof(a->attributes)) == 0;
+}
+
+bool
 shard_split_fits(const Shard *shard, const WireShardDesc *child)
 {
 	const WireShardDesc *desc = &shard->desc;
 
 	return child->first > desc->first && child->first <= desc->last && child->last == desc->last &&
-		child->incarnation == desc->incarnation && child->hash_kind == desc->hash_kind &&
-		child->hash_seed == desc->hash_seed && child->dim == desc->dim && child->metric == desc->metric &&
-		child->element == desc->element && child->quantization == desc->quantization &&
-		child->m == desc->m && child->ef_construction == desc->ef_construction &&
-		child->nattributes == desc->nattributes &&
-		memcmp(child->attributes, desc->attributes, sizeof(desc->attributes)) == 0;
+		shard_is_of_kind(child, desc);
 }
 
 void

@@ -320,6 +320,26 @@ of_no_use_any_more(void **state)
 	shard_close(a.shard);
 }
 
+/* The entry says what the child is, not who had it prepared. */
+static void
+of_another_kind(void **state)
+{
+	Alone		a = alone_new();
+	WireShardDesc other = *child_of();
+	ShardChild	entry;
+	Heir	   *heir;
+
+	(void) state;
+	other.metric = other.metric == VEC_L2 ? VEC_COSINE : VEC_L2;
+	assert_int_equal(heir_prepare(a.shard, &other, a.directory, &heir, NULL), VT_OK);
+	copy_until_done(heir);
+	heir_rest(heir);
+	entry = split_alone(&a);
+	assert_int_equal(heir_succeed(heir, a.shard, &entry, 21, NULL), VT_GONE);
+	heir_drop(heir);
+	shard_close(a.shard);
+}
+
 /* -- A worker --------------------------------------------------------------------------- */
 
 static void
@@ -549,6 +569,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(and_loaded_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_loan_of_before_is_old, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(of_another_kind, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_ready_makes_room, scratch_make, scratch_remove),
