@@ -367,6 +367,9 @@ make_at_once(void *arg)
 	Bytes		key;
 	Bytes		value;
 
+	/* Apply has this lock until the batch is written, and whoever copies wants it. */
+	assert_int_equal(pthread_mutex_trylock(&told->shard->watch_lock), 0);
+	pthread_mutex_unlock(&told->shard->watch_lock);
 	assert_true(shard_find_child(told->shard, CHILD, &child));
 	assert_int_equal(heir_begin(told->shard, &child, told->directory, 21, &heir, NULL), VT_OK);
 	while (!done)
