@@ -6,7 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker_gateway.h"
+#include "worker_place.h"
 
 #include <poll.h>
 
@@ -14,54 +14,17 @@
 #define ROUNDS 200				/* a race is lost now and then; not so often */
 
 static int
-set_up_with(void **state, uint32_t threads)
+set_up_rows(void **state, uint32_t threads)
 {
-	Place	   *place = vt_alloc0(sizeof(Place));
-	WireShardDesc *desc = &place->desc;
-	WorkerOptions options;
+	Place	   *place;
 	Gateway		g;
 	Shard	   *shard;
 	int64_t		until;
-	VtError		err = {0};
 
-	log_setup("test", LOG_LEVEL_ERROR);
-	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-many.XXXXXX");
-	if (!mkdtemp(place->directory))
+	search_threads = threads;
+	if (set_up_with(state, VEC_FLOAT32, 2) != 0)
 		return -1;
-	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
-	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
-	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
-	if (mkdir(place->data, 0700) != 0)
-		return -1;
-	memset(desc->generation.b, 7, 16);
-	desc->owner.system = 42;
-	desc->shard = SHARD;
-	desc->incarnation = 1;
-	desc->last = UINT64_MAX;
-	desc->conf_ver = desc->range_ver = 1;
-	desc->hash_kind = HASH_XXH3_64;
-	desc->dim = DIM;
-	desc->metric = VEC_L2;
-	desc->element = VEC_FLOAT32;
-	desc->m = 16;
-	desc->ef_construction = 40;
-	desc->nattributes = 2;
-	desc->attributes[0] = WIRE_ATTR_ORDERED;
-	desc->attributes[1] = WIRE_ATTR_HASHED;
-	desc->nreplicas = 1;
-	desc->replicas[0].store = 1;
-	desc->replicas[0].replica = 77;
-	desc->replicas[0].role = 1;
-	memset(&options, 0, sizeof(options));
-	options.data = place->data;
-	memset(options.data_id.b, 1, 16);
-	options.listen = options.advertise = place->endpoint;
-	options.pd = place->pd;
-	options.search_threads = threads;
-	options.boot_epoch = 1;
-	if (worker_start(&options, &place->worker, &err) != VT_OK ||
-		worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
+	place = *state;
 	dial(&g, place);
 	g.attributes = true;
 	for (uint32_t i = 0; i < ROWS; i += 1000)
@@ -78,34 +41,19 @@ set_up_with(void **state, uint32_t threads)
 		poll(NULL, 0, 1);
 	}
 	shard_release(shard);
-	*state = place;
 	return 0;
 }
 
 static int
 set_up(void **state)
 {
-	return set_up_with(state, 3);
+	return set_up_rows(state, 3);
 }
 
 static int
 set_up_one_thread(void **state)
 {
-	return set_up_with(state, 1);
-}
-
-static int
-tear_down(void **state)
-{
-	Place	   *place = *state;
-	char		command[128];
-	int			rc;
-
-	worker_stop(place->worker);
-	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
-	rc = system(command);
-	free(place);
-	return rc;
+	return set_up_rows(state, 1);
 }
 
 /* Queries n: nearest to some row each, no two to the same. */

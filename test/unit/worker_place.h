@@ -11,6 +11,8 @@
 
 #include "worker_gateway.h"
 
+static uint32_t search_threads = 2; /* of the next worker */
+
 static inline void
 start(Place *place)
 {
@@ -22,7 +24,7 @@ start(Place *place)
 	vt_id_random(&options.data_id);
 	options.listen = options.advertise = place->endpoint;
 	options.pd = place->pd;
-	options.search_threads = 2;
+	options.search_threads = search_threads;
 	options.boot_epoch = 1;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("worker: %s", vt_error_words(&err));
