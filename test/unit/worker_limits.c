@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker_gateway.h"
+#include "worker_place.h"
 
 typedef struct Silent
 {
@@ -31,66 +31,27 @@ listen_at(Silent *s)
 }
 
 static int
-set_up(void **state)
+set_up_limits(void **state)
 {
 	Silent	   *s = vt_alloc0(sizeof(Silent));
-	Place	   *place = &s->place;
-	WireShardDesc *desc = &place->desc;
-	WorkerOptions options;
-	VtError		err = {0};
 
-	log_setup("test", LOG_LEVEL_ERROR);
-	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-limits.XXXXXX");
-	if (!mkdtemp(place->directory))
-		return -1;
-	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
-	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
-	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
-	if (mkdir(place->data, 0700) != 0)
-		return -1;
+	lay(&s->place, VEC_FLOAT32, 0);
 	listen_at(s);
-	memset(desc->generation.b, 7, 16);
-	desc->owner.system = 42;
-	desc->shard = SHARD;
-	desc->incarnation = 1;
-	desc->last = UINT64_MAX;
-	desc->conf_ver = desc->range_ver = 1;
-	desc->hash_kind = HASH_XXH3_64;
-	desc->dim = DIM;
-	desc->metric = VEC_L2;
-	desc->element = VEC_FLOAT32;
-	desc->m = 16;
-	desc->ef_construction = 40;
-	desc->nreplicas = 1;
-	desc->replicas[0].store = 1;
-	desc->replicas[0].replica = 77;
-	desc->replicas[0].role = 1;
-	memset(&options, 0, sizeof(options));
-	options.data = place->data;
-	vt_id_random(&options.data_id);
-	options.listen = options.advertise = place->endpoint;
-	options.pd = place->pd;
-	options.search_threads = 2;
-	options.boot_epoch = 1;
-	if (worker_start(&options, &place->worker, &err) != VT_OK ||
-		worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
+	start(&s->place);
+	make_shard(&s->place);
 	*state = s;
 	return 0;
 }
 
 static int
-tear_down(void **state)
+tear_down_limits(void **state)
 {
 	Silent	   *s = *state;
-	char		command[128];
 	int			rc;
 
 	if (s->fd >= 0)
 		close(s->fd);			/* whoever waits for the driver ends */
-	worker_stop(s->place.worker);
-	snprintf(command, sizeof(command), "rm -rf %s", s->place.directory);
-	rc = system(command);
+	rc = clear(&s->place);
 	free(s);
 	return rc;
 }
@@ -363,9 +324,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_disk, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_memory, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_disk, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(the_memory, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_limits, tear_down_limits),
 		cmocka_unit_test(the_logs),
 		cmocka_unit_test(parts_of_memory),
 		cmocka_unit_test(full_until_it_is_less),

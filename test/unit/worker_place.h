@@ -34,22 +34,19 @@ static WireQuantization quantization;	/* of the next shard */
 
 #define BITS 19					/* dimensions of a shard of bits; of others DIM */
 
-static inline int
-set_up_with(void **state, VecElement element, uint8_t nattributes)
+/* Its folders and what its shard is like; nothing runs yet. */
+static inline void
+lay(Place *place, VecElement element, uint8_t nattributes)
 {
-	Place	   *place = vt_alloc0(sizeof(Place));
 	WireShardDesc *desc = &place->desc;
-	VtError		err = {0};
 
 	log_setup("test", LOG_LEVEL_ERROR);
 	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-serve.XXXXXX");
-	if (!mkdtemp(place->directory))
-		return -1;
+	assert_non_null(mkdtemp(place->directory));
 	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
 	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
 	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
-	if (mkdir(place->data, 0700) != 0)
-		return -1;
+	assert_int_equal(mkdir(place->data, 0700), 0);
 	memset(desc->generation.b, 7, 16);
 	desc->owner.system = 42;
 	memset(desc->owner.incarnation.b, 9, 16);
@@ -72,24 +69,47 @@ set_up_with(void **state, VecElement element, uint8_t nattributes)
 	desc->replicas[0].store = 1;
 	desc->replicas[0].replica = 77;
 	desc->replicas[0].role = 1;
-	start(place);
+	quantization = QUANTIZATION_NONE;
+}
+
+static inline void
+make_shard(Place *place)
+{
+	WireShardDesc *desc = &place->desc;
+	VtError		err = {0};
+
 	if (worker_create_shard(place->worker, desc, desc->replicas[0].replica, true, &err) != VT_OK)
 		fail_msg("shard: %s", vt_error_words(&err));
-	quantization = QUANTIZATION_NONE;
+}
+
+static inline int
+set_up_with(void **state, VecElement element, uint8_t nattributes)
+{
+	Place	   *place = vt_alloc0(sizeof(Place));
+
+	lay(place, element, nattributes);
+	start(place);
+	make_shard(place);
 	*state = place;
 	return 0;
+}
+
+static inline int
+clear(Place *place)
+{
+	char		command[128];
+
+	worker_stop(place->worker);
+	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
+	return system(command);
 }
 
 static inline int
 tear_down(void **state)
 {
 	Place	   *place = *state;
-	char		command[128];
-	int			rc;
+	int			rc = clear(place);
 
-	worker_stop(place->worker);
-	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
-	rc = system(command);
 	free(place);
 	return rc;
 }
