@@ -166,7 +166,7 @@ extern void times_sort(Times *times);
 extern double times_ms(const Times *sorted, double share);
 extern void times_free(Times *times);
 
-#define PHASES 5
+#define PHASES 6
 
 typedef struct LoadOptions
 {

@@ -23,10 +23,11 @@ enum
 	BALANCING,
 	MOVING,
 	SPLITTING,
+	AFTER,
 	OTHERWISE
 };
 
-static const char *const words[] = {"before", "while a new worker gets its share", "while replicas are moved", "while shards are split"};
+static const char *const words[] = {"before", "while a new worker gets its share", "while replicas are moved", "while shards are split", "after"};
 
 /*
  * Until nothing has been under way for a while.  What clients do counts for the phase
@@ -151,8 +152,8 @@ moves(Bench *bench)
 	Load	   *load;
 	uint64_t	store;
 	int64_t		begun;
-	double		took[4] = {bench->seconds};
-	Noticed		noticed[4];
+	double		took[5] = {[BEFORE] = bench->seconds, [AFTER] = bench->seconds};
+	Noticed		noticed[5];
 
 	if (2 * bench->shards > SHARDS_OF_BENCH)
 		give_up(bench, "at most %d shards", SHARDS_OF_BENCH / 2);
@@ -183,11 +184,14 @@ moves(Bench *bench)
 	wait_whole(bench, client, &leaders);
 	took[SPLITTING] = split_each(bench, client, load, &leaders);
 	wait_whole(bench, client, &leaders);
+	wait_indexed(bench, client);
+	load_phase(load, AFTER);
+	usleep((useconds_t) (bench->seconds * 1e6));
 	(void) load_stop(load);
 
 	printf("%u searchers and %u writers, one question in %g ms each; %u records of %u dimensions, %u shards of %u replicas\n",
 		   bench->searchers, bench->writers, bench->pause_ms, bench->records, bench->dim, shards, bench->replicas);
-	for (uint32_t i = BEFORE; i <= SPLITTING; i++)
+	for (uint32_t i = BEFORE; i <= AFTER; i++)
 		noticed[i] = load_noticed(load, i, words[i], took[i]);
 	load_bars(bench, "balance", &noticed[BEFORE], &noticed[BALANCING]);
 	load_bars(bench, "move", &noticed[BEFORE], &noticed[MOVING]);
