@@ -3,7 +3,8 @@
  * load.c
  *	  Load on a server while its cluster suffers, and questions afterwards.
  *
- *		load fill CONNINFO ROWS SHARDS [PD]		the table, its index, rows of the beginning;
+ *		load fill CONNINFO ROWS SHARDS [PD]		the table, its indexes (that on bits has one
+ *												shard), rows of the beginning;
  *												where placement drivers are named, a collection
  *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY [PD]
  *												until SIGTERM or "end", at most SECONDS
@@ -53,10 +54,13 @@ static int
 fill(const char *conninfo, int64_t rows, int shards, const char *pd)
 {
 	PGconn	   *db = session(conninfo);
-	char		sql[200];
+	char		bits[BITS_TEXT];
+	char		sql[BITS_TEXT + 400];
 
+	bits_sql("v", bits);
 	snprintf(sql, sizeof(sql), "CREATE TABLE t (id bigint PRIMARY KEY, ver bigint, n int, g int, w text, v vector(%d));"
-			 "CREATE INDEX t_v ON t USING vectron (v vector_l2_ops, g, w) WITH (shards = %d, replicas = 3)", DIM, shards);
+			 "CREATE INDEX t_v ON t USING vectron (v vector_l2_ops, g, w) WITH (shards = %d, replicas = 3);"
+			 "CREATE INDEX t_b ON t USING vectron ((%s) bit_hamming_ops) WITH (shards = 1, replicas = 3)", DIM, shards, bits);
 	PQclear(rows_of(db, PQexec(db, sql)));
 	PQclear(rows_of(db, PQexec(db, "BEGIN")));
 	for (int64_t id = BASE_FIRST; id < BASE_FIRST + rows; id++)

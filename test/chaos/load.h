@@ -4,7 +4,7 @@
  *	  Rows whose contents follow from their identity, and who asks for them.
  *
  * The table is t (id bigint PRIMARY KEY, ver bigint, n int, g int, w text, v vector(DIM));
- * its index has v, g and w.  A row's vector follows from (id, ver), so that whoever gets
+ * its index t_v has v, g and w, and t_b the bits of v.  A row's vector follows from (id, ver), so that whoever gets
  * a row knows the distance it must have.  Most of the vector follows from the id alone:
  * the versions of a row are neighbours.  The group g is what conditions ask for, and the
  * word w follows from it, or from the key.
@@ -37,6 +37,8 @@
 #define GROUPS 50
 #define VARIANTS 4
 #define WORD_TEXT 16
+#define BITS_TEXT (VECTOR_TEXT + 80)
+#define NEAR_TEXT (2 * BITS_TEXT + 8)
 
 /* rows.c */
 extern void vector_of(int64_t id, int64_t ver, float out[DIM]);
@@ -45,6 +47,10 @@ extern void vector_of(int64_t id, int64_t ver, float out[DIM]);
 extern void vector_near(int64_t id, float out[DIM]);
 extern void vector_text(const float v[DIM], char out[VECTOR_TEXT]);
 extern double vector_distance(const float a[DIM], const float b[DIM]);
+
+/* In SQL the bits of a vector, as t_b has them; and what puts the rows near to one first, by either index. */
+extern void bits_sql(const char *vector, char out[BITS_TEXT]);
+extern void near_sql(bool by_bits, const char *vector, char out[NEAR_TEXT]);
 
 extern int	group_of_key(int64_t key, int64_t ver);
 extern void word_of(int64_t id, int group, char out[WORD_TEXT]);
@@ -59,7 +65,8 @@ typedef struct Condition
 	int			except;
 } Condition;
 
-extern void condition_draw(Prng *prng, Condition *out);
+/* wide: half of the rows meet it, else few do. */
+extern void condition_draw(Prng *prng, bool wide, Condition *out);
 extern void condition_of_key(Prng *prng, int64_t key, Condition *out);
 
 /*
@@ -67,6 +74,9 @@ extern void condition_of_key(Prng *prng, int64_t key, Condition *out);
  * A condition of NULL is met by all.
  */
 extern int	rows_wrong(const PGresult *rows, const float query[DIM], const Condition *condition);
+
+/* The same of some of the rows, which answer one of several questions. */
+extern int	rows_wrong_of(const PGresult *rows, int first, int end, const float query[DIM], const Condition *condition);
 
 /* And how many rows of the beginning are missing; or come too often, less than 0. */
 extern int	rows_missing(const PGresult *rows, int limit, const Condition *condition, int64_t base_rows);

@@ -51,6 +51,33 @@ vector_distance(const float a[DIM], const float b[DIM])
 	return sqrt(sum);
 }
 
+/* One for each number: is it above the middle? */
+void
+bits_sql(const char *vector, char out[BITS_TEXT])
+{
+	float		middle[DIM];
+	char		text[VECTOR_TEXT];
+
+	for (int i = 0; i < DIM; i++)
+		middle[i] = 0.5f;
+	vector_text(middle, text);
+	snprintf(out, BITS_TEXT, "binary_quantize(%.20s - '%s'::vector)::bit(%d)", vector, text, DIM);
+}
+
+void
+near_sql(bool by_bits, const char *vector, char out[NEAR_TEXT])
+{
+	char		own[BITS_TEXT];
+	char		other[BITS_TEXT];
+
+	bits_sql("v", own);
+	bits_sql(vector, other);
+	if (by_bits)
+		snprintf(out, NEAR_TEXT, "%s <~> %s", own, other);
+	else
+		snprintf(out, NEAR_TEXT, "v <-> %.20s", vector);
+}
+
 /* -- Groups ------------------------------------------------------------------------- */
 
 int
@@ -80,11 +107,17 @@ group_of(int64_t id, int64_t ver)
 /* -- Conditions ---------------------------------------------------------------------- */
 
 void
-condition_draw(Prng *prng, Condition *out)
+condition_draw(Prng *prng, bool wide, Condition *out)
 {
-	int			g = (int) prng_below(prng, GROUPS - 3);
+	int			g = (int) prng_below(prng, wide ? GROUPS / 2 : GROUPS - 3);
 
 	*out = (Condition) {.low = g, .high = g, .other = -1, .except = -1};
+	if (wide)
+	{
+		out->high = g + GROUPS / 2;
+		snprintf(out->sql, sizeof(out->sql), "g BETWEEN %d AND %d", g, out->high);
+		return;
+	}
 	switch (prng_below(prng, 6))
 	{
 		case 0:
@@ -135,7 +168,7 @@ holds(const Condition *condition, int group)
 /* -- Answers: id, ver, distance, g, w -------------------------------------------------- */
 
 static bool
-is_wrong(const PGresult *rows, int i, const float query[DIM], const Condition *condition)
+is_wrong(const PGresult *rows, int first, int i, const float query[DIM], const Condition *condition)
 {
 	int64_t		id = strtoll(PQgetvalue(rows, i, 0), NULL, 10);
 	int64_t		ver = strtoll(PQgetvalue(rows, i, 1), NULL, 10);
@@ -149,7 +182,7 @@ is_wrong(const PGresult *rows, int i, const float query[DIM], const Condition *c
 
 	vector_of(id, ver, v);
 	word_of(id, group, own_word);
-	for (int k = 0; k < i; k++)
+	for (int k = first; k < i; k++)
 		twice |= strtoll(PQgetvalue(rows, k, 0), NULL, 10) == id;
 	if (!twice && fabs(vector_distance(v, query) - told) <= 1e-4 && own_group && strcmp(word, own_word) == 0 &&
 		holds(condition, group))
@@ -161,13 +194,19 @@ is_wrong(const PGresult *rows, int i, const float query[DIM], const Condition *c
 }
 
 int
-rows_wrong(const PGresult *rows, const float query[DIM], const Condition *condition)
+rows_wrong_of(const PGresult *rows, int first, int end, const float query[DIM], const Condition *condition)
 {
 	int			wrong = 0;
 
-	for (int i = 0; i < PQntuples(rows); i++)
-		wrong += is_wrong(rows, i, query, condition);
+	for (int i = first; i < end; i++)
+		wrong += is_wrong(rows, first, i, query, condition);
 	return wrong;
+}
+
+int
+rows_wrong(const PGresult *rows, const float query[DIM], const Condition *condition)
+{
+	return rows_wrong_of(rows, 0, PQntuples(rows), query, condition);
 }
 
 int

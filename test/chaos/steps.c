@@ -23,19 +23,12 @@
 #include <unistd.h>
 
 #define TEXTS 24
-#define SQL_TEXT 200
+#define SQL_TEXT (NEAR_TEXT + 300)
 #define BEHIND_NS INT64_C(30000000000)	/* so long may all be behind a mark */
 
-const char *const kind_names[KINDS] = {"write", "get", "search", "vacuum", "once", "look"};
+const char *const kind_names[KINDS] = {"write", "get", "search", "many", "compare", "vacuum", "once", "look"};
 
 /* -- One statement ----------------------------------------------------------------- */
-
-typedef enum Outcome
-{
-	OUTCOME_DONE,
-	OUTCOME_FAILED,				/* and undone */
-	OUTCOME_UNKNOWN
-} Outcome;
 
 static const char *
 words(const PGresult *result, int field)
@@ -45,8 +38,8 @@ words(const PGresult *result, int field)
 	return text ? text : "";
 }
 
-static Outcome
-outcome_of(LoadClient *c, PGresult *result, Kind kind, int64_t begin)
+Outcome
+step_outcome(LoadClient *c, PGresult *result, Kind kind, int64_t begin)
 {
 	ExecStatusType status = PQresultStatus(result);
 	int64_t		took = now_ns() - begin;
@@ -67,30 +60,30 @@ outcome_of(LoadClient *c, PGresult *result, Kind kind, int64_t begin)
 		c->done[kind]++;
 	if (took > c->slowest_ns[kind])
 		c->slowest_ns[kind] = took;
-	if ((kind == KIND_GET || kind == KIND_SEARCH) && took > atomic_load(&load_now.slowest_read_ns))
+	if ((kind == KIND_GET || kind == KIND_SEARCH || kind == KIND_MANY) && took > atomic_load(&load_now.slowest_read_ns))
 		atomic_store(&load_now.slowest_read_ns, took);
 	atomic_fetch_add(&load_now.operations, 1);
 	return outcome;
 }
 
-static bool
-is_behind(const PGresult *result)
+bool
+step_is_behind(const LoadClient *c, const PGresult *result, int64_t begin)
 {
-	return PQresultStatus(result) == PGRES_FATAL_ERROR && strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "the mark") != NULL;
+	return PQstatus(c->db) == CONNECTION_OK && PQresultStatus(result) == PGRES_FATAL_ERROR &&
+		strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "the mark") != NULL && now_ns() - begin < BEHIND_NS;
 }
 
-/* A question to the index. */
-static PGresult *
-ask_index(LoadClient *c, const char *sql, const char *one, const char *other)
+PGresult *
+step_ask(LoadClient *c, const char *sql, const char *one, const char *two, const char *three)
 {
 	int64_t		begin = now_ns();
-	PGresult   *result = db_ask(c->db, sql, one, other, NULL);
+	PGresult   *result = db_ask(c->db, sql, one, two, three, NULL);
 
-	while (is_behind(result) && now_ns() - begin < BEHIND_NS)
+	while (step_is_behind(c, result, begin))
 	{
 		PQclear(result);
 		c->behind++;
-		result = db_ask(c->db, sql, one, other, NULL);
+		result = db_ask(c->db, sql, one, two, three, NULL);
 	}
 	return result;
 }
@@ -138,7 +131,7 @@ put(LoadClient *c, int64_t key)
 	result = db_ask(c->db, "INSERT INTO t VALUES ($1, $2, 0, $3, $4, $5::vector) "
 					"ON CONFLICT (id) DO UPDATE SET ver = excluded.ver, v = excluded.v, g = excluded.g",
 					id_text, ver_text, group, word, text, NULL);
-	outcome = outcome_of(c, result, KIND_WRITE, begin);
+	outcome = step_outcome(c, result, KIND_WRITE, begin);
 	PQclear(result);
 	if (outcome != OUTCOME_FAILED)
 		record(c, key, begin, outcome, "write", ver);
@@ -154,25 +147,36 @@ delete(LoadClient *c, int64_t key)
 
 	snprintf(id_text, TEXTS, "%lld", (long long) key);
 	result = db_ask(c->db, "DELETE FROM t WHERE id = $1::bigint", id_text, NULL);
-	outcome = outcome_of(c, result, KIND_WRITE, begin);
+	outcome = step_outcome(c, result, KIND_WRITE, begin);
 	PQclear(result);
 	if (outcome != OUTCOME_FAILED && key <= KEYS_MAX)
 		record(c, key, begin, outcome, "write", 0);
 }
 
+/* By which index, and of which rows. */
+typedef enum Way
+{
+	WAY_ALL,
+	WAY_CONDITION,
+	WAY_BITS,
+	WAYS
+} Way;
+
 /*
- * Read a key through the index alone: id + 0 keeps the primary key out of it, and
+ * Read a key through an index alone: id + 0 keeps the primary key out of it, and
  * the scan goes on until it has found the row or seen all that meet the condition,
  * if there is one.
  */
 static void
 get(LoadClient *c, int64_t key)
 {
-	bool		of_all = prng_below(&c->prng, 2) == 0;
+	Way			way = (Way) prng_below(&c->prng, WAYS);
+	bool		of_all = way != WAY_CONDITION;
 	Condition	condition;
 	float		v[DIM];
 	char		text[VECTOR_TEXT];
 	char		id_text[TEXTS];
+	char		near[NEAR_TEXT];
 	char		sql[SQL_TEXT];
 	int64_t		begin;
 	Outcome		outcome;
@@ -182,11 +186,12 @@ get(LoadClient *c, int64_t key)
 	vector_text(v, text);
 	snprintf(id_text, TEXTS, "%lld", (long long) key);
 	condition_of_key(&c->prng, key, &condition);
+	near_sql(way == WAY_BITS, "$1::vector", near);
 	snprintf(sql, sizeof(sql), "SELECT id, ver, v <-> $1::vector, g, w FROM t WHERE id + 0 = $2%s%s "
-			 "ORDER BY v <-> $1::vector LIMIT 1", of_all ? "" : " AND ", of_all ? "" : condition.sql);
+			 "ORDER BY %s LIMIT 1", of_all ? "" : " AND ", of_all ? "" : condition.sql, near);
 	begin = now_ns();
-	result = ask_index(c, sql, text, id_text);
-	outcome = outcome_of(c, result, KIND_GET, begin);
+	result = step_ask(c, sql, text, id_text, NULL);
+	outcome = step_outcome(c, result, KIND_GET, begin);
 	if (outcome == OUTCOME_DONE)
 	{
 		c->wrong += (uint64_t) rows_wrong(result, v, of_all ? NULL : &condition);
@@ -200,23 +205,26 @@ get(LoadClient *c, int64_t key)
 static void
 search(LoadClient *c)
 {
-	bool		of_all = prng_below(&c->prng, 2) == 0;
+	Way			way = (Way) prng_below(&c->prng, WAYS);
+	bool		of_all = way != WAY_CONDITION;
 	int			limit = !of_all && prng_below(&c->prng, 3) == 0 ? 100000 : 10;
 	Condition	condition;
 	float		v[DIM];
 	char		text[VECTOR_TEXT];
+	char		near[NEAR_TEXT];
 	char		sql[SQL_TEXT];
 	int64_t		begin;
 	PGresult   *result;
 
 	vector_near((int64_t) prng_next(&c->prng), v);
 	vector_text(v, text);
-	condition_draw(&c->prng, &condition);
-	snprintf(sql, sizeof(sql), "SELECT id, ver, v <-> $1::vector, g, w FROM t%s%s ORDER BY v <-> $1::vector LIMIT %d",
-			 of_all ? "" : " WHERE ", of_all ? "" : condition.sql, limit);
+	condition_draw(&c->prng, false, &condition);
+	near_sql(way == WAY_BITS, "$1::vector", near);
+	snprintf(sql, sizeof(sql), "SELECT id, ver, v <-> $1::vector, g, w FROM t%s%s ORDER BY %s LIMIT %d",
+			 of_all ? "" : " WHERE ", of_all ? "" : condition.sql, near, limit);
 	begin = now_ns();
-	result = ask_index(c, sql, text, NULL);
-	if (outcome_of(c, result, KIND_SEARCH, begin) == OUTCOME_DONE)
+	result = step_ask(c, sql, text, NULL, NULL);
+	if (step_outcome(c, result, KIND_SEARCH, begin) == OUTCOME_DONE)
 	{
 		c->wrong += (uint64_t) rows_wrong(result, v, of_all ? NULL : &condition);
 		c->wrong += (uint64_t) abs(rows_missing(result, limit, of_all ? NULL : &condition, c->base_rows));
@@ -251,7 +259,7 @@ add_rows(LoadClient *c)
 	snprintf(sql + at, sizeof(sql) - at, "COMMIT");
 	begin = now_ns();
 	result = PQexec(c->db, sql);
-	if (outcome_of(c, result, KIND_WRITE, begin) == OUTCOME_FAILED)
+	if (step_outcome(c, result, KIND_WRITE, begin) == OUTCOME_FAILED)
 		PQclear(PQexec(c->db, "ROLLBACK"));
 	PQclear(result);
 	/* Also when it failed: an id is not used twice. */
@@ -275,7 +283,7 @@ touch(LoadClient *c, int64_t id)
 	snprintf(group_text, TEXTS, "%d", group);
 	word_of(id, group, word);
 	result = prng_below(&c->prng, 2) == 0 ? db_ask(c->db, beside, id_text, NULL) : db_ask(c->db, move, id_text, group_text, word, NULL);
-	outcome_of(c, result, KIND_WRITE, begin);
+	step_outcome(c, result, KIND_WRITE, begin);
 	PQclear(result);
 }
 
@@ -294,8 +302,12 @@ one_operation(LoadClient *c)
 		delete(c, key);
 	else if (dice < 65)
 		get(c, key);
-	else if (dice < 85)
+	else if (dice < 80)
 		search(c);
+	else if (dice < 83)
+		search_many(c);
+	else if (dice < 85)
+		compare(c);
 	else if (dice < 92)
 		add_rows(c);
 	else if (dice < 97)
@@ -310,7 +322,7 @@ vacuum(LoadClient *c)
 	int64_t		begin = now_ns();
 	PGresult   *result = PQexec(c->db, "VACUUM t");
 
-	outcome_of(c, result, KIND_VACUUM, begin);
+	step_outcome(c, result, KIND_VACUUM, begin);
 	PQclear(result);
 	for (int i = 0; i < 20 && !atomic_load(&load_now.stopping); i++)
 		usleep(10000);

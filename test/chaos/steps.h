@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * steps.h
- *	  A client of the load, and what it does: steps.c through SQL, once.c at the door of
- *	  src/client.
+ *	  A client of the load, and what it does: steps.c and compare.c through SQL, once.c at
+ *	  the door of src/client.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,8 @@ typedef enum Kind
 	KIND_WRITE,
 	KIND_GET,
 	KIND_SEARCH,
+	KIND_MANY,					/* several searches in one statement */
+	KIND_COMPARE,				/* all that an index has, beside the table */
 	KIND_VACUUM,
 	KIND_ONCE,					/* writes and reads of a collection */
 	KIND_LOOK,
@@ -68,6 +70,27 @@ extern const char *const kind_names[KINDS];
 /* One statement, drawn; or VACUUM and a pause. */
 extern void one_operation(LoadClient *c);
 extern void vacuum(LoadClient *c);
+
+/* compare.c */
+extern void search_many(LoadClient *c);
+extern void compare(LoadClient *c);
+
+/* What came of a statement; it is counted, and a failure noted in the history. */
+typedef enum Outcome
+{
+	OUTCOME_DONE,
+	OUTCOME_FAILED,				/* and undone */
+	OUTCOME_UNKNOWN
+} Outcome;
+
+extern Outcome step_outcome(LoadClient *c, PGresult *result, Kind kind, int64_t begin);
+
+/*
+ * A question to an index, with parameters until the first NULL.  Where all were behind the mark it is asked again;
+ * who asks in a transaction, which is lost then, does that himself as long as step_is_behind.
+ */
+extern PGresult *step_ask(LoadClient *c, const char *sql, const char *one, const char *two, const char *three);
+extern bool step_is_behind(const LoadClient *c, const PGresult *result, int64_t begin);
 
 /*
  * The collection, which a table of the server names; what a run knows of it, and one

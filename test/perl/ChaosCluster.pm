@@ -118,6 +118,29 @@ sub daemons { my ($self) = @_; return ($self->drivers, map { "worker$_" } 1 .. $
 # What daemons said outlives the test: it tells why one failed.
 sub log_file { my ($self, $name) = @_; return "$PostgreSQL::Test::Utils::log_path/chaos_$name.log"; }
 
+# How many children of splits workers have made, and of how many the rows were copied before the split.
+sub splits_made
+{
+	my ($self) = @_;
+	my ($made, $prepared) = (0, 0);
+	foreach my $name (grep { /^worker/ } $self->daemons)
+	{
+		my %ready;
+		foreach (split /\n/, $self->log_text($name))
+		{
+			$ready{$1} = $2 if /shard=(\d+) can be split: rows of shard=(\d+) were copied/;
+			delete $ready{$1} if /shard=(\d+): its split is not prepared/;
+			# Of what is not founded a start leaves nothing.
+			%ready = () if /\bready\b/;
+			%ready = map { $_ => $ready{$_} } grep { $ready{$_} != $1 } keys %ready if /shard=(\d+): all rows are copied once more/;
+			next unless /shard=(\d+) was split off shard=(\d+)/;
+			$made++;
+			$prepared++ if ($ready{$2} // 0) == $1;
+		}
+	}
+	return ($made, $prepared);
+}
+
 # -- Processes ----------------------------------------------------------------
 
 sub command

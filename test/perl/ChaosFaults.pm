@@ -95,11 +95,11 @@ sub drawn
 sub new
 {
 	my ($class, $cluster, $node, $shards, $look) = @_;
-	# The index and the collection.
-	return bless { cluster => $cluster, node => $node, shards => $shards + 1, look => $look }, $class;
+	# Those of the index, and one each of the index on bits and the collection.
+	return bless { cluster => $cluster, node => $node, shards => $shards + 2, look => $look }, $class;
 }
 
-# So many shards do the index and the collection have by now.
+# So many shards do the indexes and the collection have by now.
 sub shards { my ($self) = @_; return $self->{shards}; }
 
 sub suffer

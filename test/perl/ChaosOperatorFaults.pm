@@ -29,7 +29,7 @@ our %faults = (
 	'move' => \&move,
 	'transfer-leader' => \&transfer_leader);
 
-my $index = 'public.t_v';
+my @indexes = ('public.t_v', 'public.t_b');
 
 # -- Parts of faults ----------------------------------------------------------
 
@@ -76,11 +76,12 @@ sub list_of
 	return $status == 0 ? decode_json($out)->{$list} : undef;
 }
 
-# The replicas that vote, of the index and the collection; none: nobody answers now.
+# The replicas that vote, of the indexes and the collection; none: nobody answers now.
 sub voters_now
 {
 	my ($self) = @_;
-	return grep { $_->{label} =~ /^(?:\Q$index\E|chaos\.once)$/ && $_->{role} =~ /^(?:leader|follower)$/ } @{ list_of($self, 'shards') // [] };
+	my %known = map { $_ => 1 } @indexes, 'chaos.once';
+	return grep { $known{ $_->{label} } && $_->{role} =~ /^(?:leader|follower)$/ } @{ list_of($self, 'shards') // [] };
 }
 
 sub voters
@@ -154,6 +155,7 @@ sub worker_goes
 sub replicas
 {
 	my ($self) = @_;
+	my $index = one_of(@indexes);
 	order($self, 'set-replicas', $index, 2);
 	perhaps_kill($self);
 	# Dropped indexes are shown, too, for a day.

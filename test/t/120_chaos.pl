@@ -9,6 +9,7 @@
 #	VECTRON_FAULT		this one instead of a draw, or several with commas between, round by round;
 #						kill-leader+one-way is one history in which the two take turns
 #	VECTRON_PDS			placement drivers; one or three, by the seed
+#	VECTRON_CLIENTS		sessions that read and write, 5
 
 use strict;
 use warnings;
@@ -23,6 +24,7 @@ plan skip_all => 'VECTRON_CHAOS names no folder with the programs of test/chaos'
 my $seed = $ENV{VECTRON_SEED} // int(time() * 1000) % 1000000;
 my $rounds = $ENV{VECTRON_ROUNDS} // 3;
 my $seconds = $ENV{VECTRON_SECONDS} // 5;
+my $clients = $ENV{VECTRON_CLIENTS} // 5;
 note "VECTRON_SEED=$seed VECTRON_ROUNDS=$rounds VECTRON_SECONDS=$seconds" . (defined $ENV{VECTRON_FAULT} ? " VECTRON_FAULT=$ENV{VECTRON_FAULT}" : '');
 srand($seed);
 my @wanted = split /,/, $ENV{VECTRON_FAULT} // '';
@@ -30,6 +32,9 @@ my $pds = $ENV{VECTRON_PDS} // (rand() < 0.5 || (grep { ChaosFaults::needs_drive
 note "VECTRON_PDS=$pds";
 my @drawn = @wanted ? map { $wanted[ $_ % @wanted ] } 0 .. $rounds - 1 : ChaosFaults::drawn($rounds, $pds);
 
+my $middle = q{'[} . join(',', (0.5) x 32) . q{]'::vector};
+# Indexes of the table, and what each is searched by.
+my %near = (t_v => "v <-> $middle", t_b => "(binary_quantize(v - $middle)::bit(32)) <~> B'" . '0' x 32 . q{'});
 my $rows = 1500;
 my $shards = 3;
 my $cluster = ChaosCluster->new($bin, $seed, $pds, 3);
@@ -58,10 +63,13 @@ foreach my $condition (q{g = 7}, q{w = 'w7'})
 	my ($column) = split / /, $condition;
 	like($node->safe_psql('postgres', qq{
 		SET enable_seqscan = off;
-		EXPLAIN (COSTS OFF) SELECT id FROM t WHERE $condition ORDER BY v <-> array_fill(0.5, ARRAY[32])::vector LIMIT 10}),
+		EXPLAIN (COSTS OFF) SELECT id FROM t WHERE $condition ORDER BY $near{t_v} LIMIT 10}),
 		qr/Index Cond:.*\b$column\b.*=/, "the index answers what has $condition");
 }
-$cluster->whole($node, $shards + 1, 'every shard has three replicas, and that of the collection');
+like($node->safe_psql('postgres', "SET enable_seqscan = off; EXPLAIN (COSTS OFF) SELECT id FROM t ORDER BY $near{t_b} LIMIT 10"),
+	qr/Index Scan using t_b /, 'that on bits what is near by them');
+my $faults = ChaosFaults->new($cluster, $node, $shards, \&look);
+$cluster->whole($node, $faults->shards, 'every shard has three replicas, and those of the collection and of bits');
 my $recall = recall();
 note "recall $recall";
 
@@ -110,8 +118,6 @@ sub told
 	return $out =~ /^$kind\b.*\b$what (\d+)/m ? $1 : die "nothing was told of $kind, $what: $out$err";
 }
 
-my $faults = ChaosFaults->new($cluster, $node, $shards, \&look);
-
 sub round
 {
 	my ($number, $fault) = @_;
@@ -125,7 +131,7 @@ sub round
 	# Registers begin at 0; what was added in another round was judged there.
 	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000 OR id >= 1000000');
 	($in, $out, $err, $operations, $slowest) = ('', '', '', 0, 0);
-	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, 5, 40, 30_000, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
+	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, $clients, 40, 30_000, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
 		'<', \$in, '>', \$out, '2>', \$err);
 	goes_on(150, 'the load has begun');
 	be_strict($fault) if ChaosFaults::leaves_replicas($fault);
@@ -145,6 +151,7 @@ sub round
 	$load->finish;
 	my $took = sprintf '%.1f', time() - $begin;
 	note 'struck ', join ', ', map { "$_ $struck{$_}" } @parts;
+	note sprintf '%d children of splits so far, %d of them prepared', $cluster->splits_made;
 	note "$fault: $took s; $_" foreach grep { !/^operations/ } split /\n/, $out;
 	# Where room is short, new data is refused, and told why; a server that dies ends its
 	# sessions; all the rest goes on.
@@ -166,20 +173,21 @@ sub round
 	like($checked, qr/^1 passed/m, "$fault: the history is linearizable") or diag $checked;
 	# With the server's memory its counters are gone, too.
 	ChaosFaults::ends_sessions($fault) ? cmp_ok(searches(), '>', 0, "$fault: searches go through the index") :
-		cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done'), "$fault: every search went through the index");
-	is($node->safe_psql('postgres', q{SELECT state FROM vectron.indexes WHERE index = 't_v'::regclass}), 'live', "$fault: the index is live");
+		cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done') + told('many', 'done'), "$fault: every search went through the index");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.indexes WHERE index IN ('t_v'::regclass, 't_b'::regclass) AND state = 'live'}), 2,
+		"$fault: the indexes are live");
 
 	$cluster->whole($node, $faults->shards, "$fault: every shard is whole again") or return;
-	$cluster->clean($node, 't', 't_v', "$fault: the index has what the table has");
+	$cluster->clean($node, 't', $_, "$fault: $_ has what the table has") foreach sort keys %near;
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
 		"$fault: replicas hold the same number of records");
-	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'chaos.once';
-	is($node->safe_psql('postgres', q{
-		SET enable_seqscan = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
+	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'public.t_b', 'chaos.once';
+	is($node->safe_psql('postgres', qq{
+		SET enable_seqscan = off; SET enable_sort = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
 		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)
-		FROM (SELECT id FROM t ORDER BY v <-> array_fill(0.5, ARRAY[32])::vector LIMIT 1000000000) s}), 't|t',
-		"$fault: a scan returns every row once");
+		FROM (SELECT id FROM t ORDER BY $near{$_} LIMIT 1000000000) s}), 't|t',
+		"$fault: a scan of $_ returns every row once") foreach sort keys %near;
 	my ($status, $words, $wrong) = load('rows', $conninfo);
 	ok($status, "$fault: every row is found by its own vector") or diag $wrong;
 	my $now = recall();
@@ -206,7 +214,7 @@ subtest 'every replica' => sub {
 	foreach my $n (1 .. 3)
 	{
 		$cluster->kill9("worker$n");
-		$cluster->clean($node, 't', 't_v', "without worker $n the index has what the table has");
+		$cluster->clean($node, 't', $_, "without worker $n $_ has what the table has") foreach sort keys %near;
 		$cluster->start_again("worker$n");
 		$cluster->whole($node, $faults->shards, "worker $n is back");
 	}
