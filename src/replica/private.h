@@ -388,7 +388,8 @@ struct ReplicaHost
 	uint64_t	seeds;
 	uint32_t	ticks;
 	bool		said_short;		/* the others were told so */
-	bool		some_short;		/* a store was, when leaders were looked at last */
+	bool		some_short;		/* a store was, when leaders were looked at last, */
+	bool		short_news;		/* and others are since */
 	uint32_t	nloading;		/* replicas */
 	bool		some_load;		/* a peer of some replica's */
 	ShortNode  *short_nodes;

@@ -4,9 +4,10 @@
  *	  Stores whose disk or memory is nearly used up tell the others, so that leaders
  *	  take no new data that most of their group have no room for.
  *
- * A store that is short says so a few times in a second to all it speaks with, in a note
- * for all groups together, and once when it no longer is; who says nothing has room. So
- * it costs nothing until it matters.  A note that is not repeated is forgotten: the
+ * A store that is short says so to all it speaks with, in a note for all groups together:
+ * with the next tick, and from then on a few times in a second; and once when it no longer
+ * is; who says nothing has room. So it costs nothing until it matters.  Who hears of it
+ * looks at its groups with the next tick.  A note that is not repeated is forgotten: the
  * store may have died, and whether the group can do without it is Raft's matter.
  *
  * This is advice for admission.  What is in the log is applied by everybody, and deletes,
@@ -64,6 +65,7 @@ note_short(ReplicaHost *host, uint64_t node, bool is_short)
 	for (size_t i = 0; i < host->nshort && !known; i++)
 		if (host->short_nodes[i].node == node)
 			known = &host->short_nodes[i];
+	host->short_news |= (known != NULL) != is_short;
 	if (known && !is_short)
 		*known = host->short_nodes[--host->nshort];
 	else if (known)
@@ -262,8 +264,9 @@ hand_over(Replica *replica)
 	return true;
 }
 
+/* due: as often as keeps_up() counts by. */
 static void
-look(Replica *replica, uint32_t *given)
+look(Replica *replica, bool due, uint32_t *given)
 {
 	const RaftConf *conf = raft_get_conf(replica->raft);
 	RaftStatus	status;
@@ -278,8 +281,11 @@ look(Replica *replica, uint32_t *given)
 	atomic_store(&replica->crowded, is_crowded(replica));
 	if (*given < GIVE_MAX && atomic_load(&replica->host->is_short) && hand_over(replica))
 		(*given)++;
-	replica->room_last[1] = replica->room_last[0];
-	replica->room_last[0] = status.last;
+	if (due)
+	{
+		replica->room_last[1] = replica->room_last[0];
+		replica->room_last[0] = status.last;
+	}
 }
 
 /* Loading has ended where nobody says so any more. */
@@ -305,11 +311,13 @@ void
 room_tick(ReplicaHost *host)
 {
 	bool		own = atomic_load(&host->is_short);
+	bool		due = host->ticks % SAY_TICKS == 0;
 	uint32_t	given = 0;
 	bool		some;
 
-	if (host->ticks % SAY_TICKS != 0)
+	if (!due && !host->short_news && own == host->said_short)
 		return;
+	host->short_news = false;
 	if (own || host->said_short)
 		say(host, own);
 	say_loading(host);
@@ -322,6 +330,6 @@ room_tick(ReplicaHost *host)
 	some = own || host->nshort > 0;
 	for (Replica *r = some || host->some_short ? host->replicas : NULL; r; r = r->next)
 		if (atomic_load(&r->serving_from) != 0)
-			look(r, &given);
+			look(r, due, &given);
 	host->some_short = some;
 }
