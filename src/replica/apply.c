@@ -221,7 +221,8 @@ apply_some(Replica *replica)
 		{
 			bool		ours = waiter->index == commands[i].index && waiter->term == commands[i].term;
 
-			host_answered(replica->host, waiter->bytes);
+			replica_end_flight(replica, waiter->bytes);
+			gather_answered(replica->host, waiter);
 			if (ours)
 				waiter->done(waiter->arg, commands[i].status, commands[i].index,
 							 buf_bytes(&commands[i].reply));

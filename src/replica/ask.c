@@ -26,6 +26,31 @@ push_question(Replica *replica, EventKind kind, uint64_t number, RaftBuf *comman
 	host_push(replica->host, event);
 }
 
+/*
+ * Is there room for one more command?  Of what is left a group gets at most as much as
+ * it has: one that does not get on, and which others still write to, leaves half of it to
+ * the other groups.  One command may stand over the limit.
+ */
+static bool
+begin_flight(Replica *replica, uint64_t bytes)
+{
+	ReplicaHost *host = replica->host;
+	uint64_t	own = atomic_fetch_add(&replica->inflight_bytes, bytes);
+	uint64_t	all = atomic_fetch_add(&host->inflight_bytes, bytes);
+
+	if (own + all <= host->options.max_inflight_bytes)
+		return true;
+	replica_end_flight(replica, bytes);
+	return false;
+}
+
+void
+replica_end_flight(Replica *replica, uint64_t bytes)
+{
+	atomic_fetch_sub(&replica->inflight_bytes, bytes);
+	atomic_fetch_sub(&replica->host->inflight_bytes, bytes);
+}
+
 static void
 push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, ReplicaDone done, void *arg)
 {
@@ -37,10 +62,8 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 		done(arg, VT_NOT_LEADER, 0, bytes_of(NULL, 0));
 		return;
 	}
-	atomic_fetch_add(&host->inflight, 1);
-	if (atomic_fetch_add(&host->inflight_bytes, command.len) > host->options.max_inflight_bytes)
+	if (!begin_flight(replica, command.len))
 	{
-		host_answered(host, (uint32_t) command.len);
 		host_count(&host->counts.refused, 1);
 		done(arg, VT_BUSY, 0, bytes_of(NULL, 0));
 		return;
@@ -48,7 +71,7 @@ push_command(Replica *replica, EventKind kind, uint64_t number, Bytes command, R
 	buf = raft_buf_new(&host->allocator, command.data, (uint32_t) command.len);
 	if (!buf)
 	{
-		host_answered(host, (uint32_t) command.len);
+		replica_end_flight(replica, command.len);
 		done(arg, VT_NOMEM, 0, bytes_of(NULL, 0));
 		return;
 	}

@@ -14,13 +14,18 @@
  * Nor does it begin the next one at once: where many propose, those that were just answered
  * are about to propose again.  It waits until at least as many have gathered as are
  * still on their way before them, or others have something to be written, and not
- * long.  Who proposes alone, or as one of two, never waits for that.
+ * long.  Who proposes alone, or as one of two, never waits for that.  Nor does anybody wait
+ * again and again for a group that answers late (its peers are far away) or not at all (they
+ * are lost): what was waited for in vain is not counted any more, and what is proposed to its
+ * group is not until that is answered.
  *
  * A tick steps all there is, so that a disk that stands still does not keep proposals from
  * peers (and the leader from handing over).
  *
  *-------------------------------------------------------------------------
  */
+#define _GNU_SOURCE				/* pthread_mutex_clocklock() */
+
 #include "replica/replica.h"
 
 #include "base/cond.h"
@@ -65,28 +70,89 @@ gather_is_due(ReplicaHost *host)
 }
 
 /*
- * The writer is about to begin.  Where another thread steps and does not come to its end, what
- * has gathered is left to it, or to the batch after: nothing may keep the writer from the disk.
+ * The writer is about to begin, and what has gathered is to be in its batch.  Another thread
+ * that steps is done soon, and takes it along if it goes on; one that does not come to
+ * its end keeps the writer from the disk no longer than that.
  */
 void
 gather_for_batch(ReplicaHost *host)
 {
+	struct timespec until;
+
+	if (atomic_load(&host->gathered) == 0)
+		return;
+	until = cond_moment(GATHER_US);
 	atomic_store(&host->writer_begins, true);
+	if (pthread_mutex_clocklock(&host->step_lock, CLOCK_MONOTONIC, &until) == 0)
+	{
+		step_held(host, false);
+		pthread_mutex_unlock(&host->step_lock);
+	}
+	/* Who came meanwhile found the lock taken. */
 	step_all(host);
 	atomic_store(&host->writer_begins, false);
 }
 
-static bool
-is_enough(ReplicaHost *host)
+/* -- Who is waited for --------------------------------------------------------- */
+
+/* Host.awaited: how many there are, and above them in which round. */
+static uint32_t
+round_of(uint64_t awaited)
 {
-	return 2 * atomic_load(&host->gathered) >= atomic_load(&host->inflight);
+	return (uint32_t) (awaited >> 32);
+}
+
+static uint32_t
+number_of(uint64_t awaited)
+{
+	return (uint32_t) awaited;
+}
+
+/* A command is about to be the last of its group's proposals; the replica's lock is held. */
+void
+gather_await(Replica *replica, Waiter *waiter)
+{
+	ReplicaHost *host = replica->host;
+	const Waiter *oldest = replica->proposals;
+
+	waiter->round = round_of(atomic_load(&host->awaited));
+	waiter->awaited = !oldest || oldest->round == waiter->round;
+	if (waiter->awaited)
+		waiter->round = round_of(atomic_fetch_add(&host->awaited, 1));
+}
+
+/* It is answered. */
+void
+gather_answered(ReplicaHost *host, const Waiter *waiter)
+{
+	uint64_t	awaited = atomic_load(&host->awaited);
+
+	while (waiter->awaited && round_of(awaited) == waiter->round &&
+		   !atomic_compare_exchange_weak(&host->awaited, &awaited, awaited - 1))
+		;
+}
+
+/* The time is over: another round begins, in which nobody is waited for. */
+static void
+forget_awaited(ReplicaHost *host)
+{
+	uint64_t	awaited = atomic_load(&host->awaited);
+
+	while (!atomic_compare_exchange_weak(&host->awaited, &awaited, ((uint64_t) round_of(awaited) + 1) << 32))
+		;
+}
+
+bool
+gather_is_enough(ReplicaHost *host)
+{
+	return atomic_load(&host->gathered) >= number_of(atomic_load(&host->awaited));
 }
 
 /* More has gathered, or less is on its way: the writer may wait for that. */
 void
 gather_news(ReplicaHost *host)
 {
-	if (!atomic_load(&host->gathering) || !is_enough(host))
+	if (!atomic_load(&host->gathering) || !gather_is_enough(host))
 		return;
 	pthread_mutex_lock(&host->writer_lock);
 	pthread_cond_signal(&host->writer_ready);
@@ -104,9 +170,12 @@ gather_more(ReplicaHost *host)
 
 	pthread_mutex_lock(&host->writer_lock);
 	atomic_store(&host->gathering, true);
-	while (!host->jobs && !host->writer_stop && !is_enough(host) &&
-		   pthread_cond_timedwait(&host->writer_ready, &host->writer_lock, &until) == 0)
-		;
+	while (!host->jobs && !host->writer_stop && !gather_is_enough(host))
+		if (pthread_cond_timedwait(&host->writer_ready, &host->writer_lock, &until) != 0)
+		{
+			forget_awaited(host);
+			break;
+		}
 	atomic_store(&host->gathering, false);
 	atomic_store(&host->writer_owes, host->jobs != NULL);
 	pthread_mutex_unlock(&host->writer_lock);

@@ -54,9 +54,11 @@ group_fail_waiters(Replica *replica, VtStatus status, bool all)
 		Waiter	   *waiter = proposals;
 
 		proposals = waiter->next;
-		host_answered(replica->host, waiter->bytes);
+		replica_end_flight(replica, waiter->bytes);
+		gather_answered(replica->host, waiter);
 		answer(waiter, status, 0, bytes_of(NULL, 0));
 	}
+	gather_news(replica->host);
 }
 
 /* Is what the command was made for what the log says of the members now? */
@@ -88,13 +90,14 @@ propose(Replica *replica, Event *event)
 	raft_buf_release(event->command);
 	if (status != VT_OK)
 	{
-		host_answered(replica->host, bytes);
+		replica_end_flight(replica, bytes);
 		answer(waiter, status, 0, bytes_of(NULL, 0));
 		return;
 	}
 	waiter->index = index;
 	waiter->term = term;
 	pthread_mutex_lock(&replica->lock);
+	gather_await(replica, waiter);
 	*replica->proposals_end = waiter;
 	replica->proposals_end = &waiter->next;
 	pthread_mutex_unlock(&replica->lock);

@@ -157,6 +157,8 @@ typedef struct Waiter
 	uint32_t	bytes;
 	bool		ends;			/* a read whose index another replica said: waits until */
 	uint32_t	until;			/* this tick at most */
+	bool		awaited;		/* a proposal that the writer waits for: gather.c, */
+	uint32_t	round;			/* in this round */
 	ReplicaDone done;
 	void	   *arg;
 } Waiter;
@@ -210,6 +212,7 @@ struct Replica
 	uint64_t	group;
 	uint64_t	id;
 	ReplicaMachine machine;
+	atomic_uint_fast64_t inflight_bytes;	/* its share of the host's */
 
 	/* The stepper's */
 	Raft	   *raft;
@@ -350,8 +353,8 @@ struct ReplicaHost
 	ReplicaHostOptions options;
 	RaftAllocator allocator;
 	atomic_uint_fast64_t inflight_bytes;
-	atomic_uint_fast64_t inflight;	/* commands that were taken and not answered, */
-	atomic_uint_fast64_t gathered;	/* and those of them that are in proposals */
+	atomic_uint_fast64_t gathered;	/* commands in proposals, */
+	atomic_uint_fast64_t awaited;	/* and such as were there and are to be answered soon: gather.c */
 	atomic_uint_fast64_t node;
 	atomic_uint_fast64_t inbox_bytes;	/* of messages not yet stepped */
 	atomic_uint_fast64_t dropped;	/* messages, for want of room */
@@ -486,13 +489,6 @@ extern void host_write_and_wait(ReplicaHost *host, StoreBatch *batch);
 extern void *writer_main(void *host);
 
 /* gather.c */
-static inline void
-host_answered(ReplicaHost *host, uint32_t bytes)
-{
-	atomic_fetch_sub(&host->inflight_bytes, bytes);
-	atomic_fetch_sub(&host->inflight, 1);
-}
-
 extern bool gather_takes(const Event *event);
 extern void gather_add(ReplicaHost *host, Event *event);
 extern void gather_end(ReplicaHost *host);
@@ -500,6 +496,12 @@ extern bool gather_is_due(ReplicaHost *host);
 extern void gather_news(ReplicaHost *host);
 extern void gather_more(ReplicaHost *host);
 extern void gather_for_batch(ReplicaHost *host);
+extern void gather_await(Replica *replica, Waiter *waiter);
+extern void gather_answered(ReplicaHost *host, const Waiter *waiter);
+extern bool gather_is_enough(ReplicaHost *host);
+
+/* ask.c: a command of so many bytes is answered */
+extern void replica_end_flight(Replica *replica, uint64_t bytes);
 
 /* life.c */
 extern void replica_free(Replica *replica);

@@ -168,7 +168,9 @@ typedef struct ReplicaHostOptions
 	uint32_t	tick_ms;		/* Raft counts time in these; 0 = 50 */
 	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
 	uint64_t	snapshot_first_bytes;	/* of log: a peer with nothing gets a snapshot in its place; 0 = 1 MiB */
-	uint64_t	max_inflight_bytes; /* proposals accepted and not applied, all groups; 0 = 256 MiB */
+
+	/* Proposals accepted and not applied, all groups; one alone gets half of it; 0 = 256 MiB */
+	uint64_t	max_inflight_bytes;
 
 	/* Of all groups; the log of the fullest is cut, whoever needs it; 0 = 1 GiB */
 	uint64_t	log_bytes;

@@ -91,6 +91,7 @@ writer_main(void *arg)
 	for (;;)
 	{
 		WriteJob   *jobs;
+		WriteJob   *last;
 		int64_t		begin;
 		VtError		err = {0};
 
@@ -103,14 +104,19 @@ writer_main(void *arg)
 		if (!jobs)
 			return NULL;
 
-		for (WriteJob *job = jobs->next; job; job = job->next)
-			store_batch_append(jobs->batch, job->batch);
+		for (last = jobs; last->next; last = last->next)
+			store_batch_append(jobs->batch, last->next->batch);
 		begin = clock_now_us();
 		pulse_begin(&host->writing);
 		if (store_write(host->log, jobs->batch, !vt_broken("S1-sync"), &err) != VT_OK)
 			host_die("write the Raft log", &err);
 		pulse_end(&host->writing);
 		host_count_log_write(&host->counts, clock_now_us() - begin);
+		if (vt_broken("S1-gather"))	/* what has gathered since passes for written */
+		{
+			gather_for_batch(host);
+			last->next = take_jobs(host);
+		}
 		while (jobs)
 		{
 			WriteJob   *job = jobs;

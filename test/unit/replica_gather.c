@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * replica_gather.c
- *	  What is proposed while a batch is being written is one batch, and nobody waits
- *	  for ever for it to grow.
+ *	  What is proposed while a batch is being written is one batch, which is answered
+ *	  when it is durable and not before, and nobody waits for ever for it to grow.
  *
  *-------------------------------------------------------------------------
  */
+#include "../../src/replica/private.h"
 #include "replica_alone.h"
+
+#include <limits.h>
 
 #include "base/clock.h"
 
-static atomic_bool disk_hangs;
 static atomic_int syncs;
+static atomic_int disk_answers = INT_MAX;	/* so many of them */
 
 /* In the place of libc's, for LevelDB: a disk that answers when it is told to. */
 extern int	fdatasync(int fd) __attribute__((visibility("default")));
@@ -19,10 +22,17 @@ extern int	fdatasync(int fd) __attribute__((visibility("default")));
 int
 fdatasync(int fd)
 {
-	atomic_fetch_add(&syncs, 1);
-	while (atomic_load(&disk_hangs))
+	int			sync = atomic_fetch_add(&syncs, 1) + 1;
+
+	while (sync > atomic_load(&disk_answers))
 		usleep(1000);
 	return fsync(fd);
+}
+
+static void
+disk_goes_on(void)
+{
+	atomic_store(&disk_answers, INT_MAX);
 }
 
 #define PATIENCE_US (60 * INT64_C(1000000))
@@ -55,6 +65,7 @@ begin(Fixture *f, Machine *m, uint32_t tick_ms)
 {
 	Replica    *replica;
 
+	disk_goes_on();
 	f->options.tick_ms = tick_ms;
 	start(f);
 	found(f, GROUP, REPLICA);
@@ -71,7 +82,7 @@ hang(Replica *replica, Question *q)
 	int64_t		until = clock_now_us() + PATIENCE_US;
 	int			before = atomic_load(&syncs);
 
-	atomic_store(&disk_hangs, true);
+	atomic_store(&disk_answers, before);
 	replica_propose(replica, bytes_str("hangs"), on_done, q);
 	while (atomic_load(&syncs) == before)
 	{
@@ -115,7 +126,7 @@ small_ones_are_one_batch(void **state)
 	assert_int_equal(last_of(replica), last + 1);
 
 	before = atomic_load(&syncs);
-	atomic_store(&disk_hangs, false);
+	disk_goes_on();
 	all_are_done(&hung, 1);
 	all_are_done(q, CROWD + 1);
 	assert_int_equal(last_of(replica), last + 1 + CROWD);
@@ -141,7 +152,7 @@ a_tick_takes_what_gathers(void **state)
 	replica_propose(replica, bytes_str("small"), on_done, &q);
 	await_last(replica, last + 1);
 	assert_int_equal(q.calls, 0);
-	atomic_store(&disk_hangs, false);
+	disk_goes_on();
 	all_are_done(&hung, 1);
 	all_are_done(&q, 1);
 	stop(&f);
@@ -174,6 +185,186 @@ few_do_not_wait_for_many(void **state)
 	machine_free(m);
 }
 
+/* [S1] The disk has answered for the first command, and not for those that gathered meanwhile. */
+static void
+none_is_answered_before_it_is_durable(void **state)
+{
+	Fixture		f = {0};
+	Machine    *m = machine_new(BASE);
+	Replica    *replica = begin(&f, m, NEVER_MS);
+	Question	hung = {0};
+	Question	read = {0};
+	Question	q[CROWD] = {{0}};
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			before = atomic_load(&syncs);
+
+	(void) state;
+	hang(replica, &hung);
+	for (int i = 0; i < CROWD; i++)
+		replica_propose(replica, bytes_str("small"), on_done, &q[i]);
+	atomic_fetch_add(&disk_answers, 1);
+	wait_for(&hung, 1);
+	while (atomic_load(&syncs) < before + 2 && clock_now_us() < until)
+	{
+		/* What is committed by now is what was durable. */
+		memset(&read, 0, sizeof(read));
+		replica_read(replica, on_done, &read);
+		wait_for(&read, 1);
+		assert_int_equal(read.status, VT_OK);
+		assert_int_equal(read.index, hung.index);
+	}
+	memset(&read, 0, sizeof(read));
+	replica_read(replica, on_done, &read);
+	wait_for(&read, 1);
+	assert_int_equal(read.index, hung.index);
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(q[i].calls, 0);
+	assert_int_equal(atomic_load(&syncs), before + 2);
+	disk_goes_on();
+	all_are_done(q, CROWD);
+	stop(&f);
+	machine_free(m);
+}
+
+static atomic_bool steps;
+static int	one_too_late;
+
+/* On the thread that steps: it goes on when the writer is about to begin a batch, or has. */
+static void
+step_until_writer_begins(void *arg, VtStatus status, uint64_t index, Bytes reply)
+{
+	ReplicaHost *host = arg;
+
+	(void) status;
+	(void) index;
+	(void) reply;
+	atomic_store(&steps, true);
+	while (!atomic_load(&host->writer_begins) && atomic_load(&syncs) < one_too_late)
+		;
+}
+
+static void *
+ask_to_step(void *replica)
+{
+	replica_transfer(replica, 0, step_until_writer_begins, ((Replica *) replica)->host);
+	return NULL;
+}
+
+/* How many batches it took to write a command and a crowd that gathered while another thread steps. */
+static int
+batches_beside_a_stepper(Replica *replica)
+{
+	static uint8_t large[20 << 10] = {'l'};
+	Question	q[CROWD + 2] = {{0}};
+	int			before = atomic_load(&syncs);
+	pthread_t	thread;
+
+	hang(replica, &q[0]);
+	replica_propose(replica, bytes_of(large, sizeof(large)), on_done, &q[1]);
+	for (int i = 0; i < CROWD; i++)
+		replica_propose(replica, bytes_str("small"), on_done, &q[2 + i]);
+	one_too_late = before + 2;
+	atomic_store(&steps, false);
+	assert_int_equal(pthread_create(&thread, NULL, ask_to_step, replica), 0);
+	while (!atomic_load(&steps))
+		usleep(100);
+	disk_goes_on();
+	pthread_join(thread, NULL);
+	all_are_done(q, CROWD + 2);
+	return atomic_load(&syncs) - before;
+}
+
+/*
+ * Who steps when a batch begins takes what has gathered along, and the writer waits
+ * for that, though not long: one that gets no processor then misses the batch.  If it did
+ * not wait, hardly one in hundreds would be in time.
+ */
+static void
+another_that_steps_is_waited_for(void **state)
+{
+	Fixture		f = {0};
+	Machine    *m = machine_new(BASE);
+	Replica    *replica = begin(&f, m, NEVER_MS);
+	int			rounds = 0;
+	int			in_time = 0;
+
+	(void) state;
+	while (in_time < 5)
+	{
+		in_time += batches_beside_a_stepper(replica) == 2;
+		assert_true(++rounds < 400);
+	}
+	stop(&f);
+	machine_free(m);
+}
+
+static Waiter *
+propose_to(Replica *replica)
+{
+	Waiter	   *waiter = vt_alloc0(sizeof(Waiter));
+
+	gather_await(replica, waiter);
+	*replica->proposals_end = waiter;
+	replica->proposals_end = &waiter->next;
+	return waiter;
+}
+
+static void
+answer_oldest(Replica *replica)
+{
+	Waiter	   *waiter = replica->proposals;
+
+	gather_answered(replica->host, waiter);
+	replica->proposals = waiter->next;
+	if (!replica->proposals)
+		replica->proposals_end = &replica->proposals;
+	free(waiter);
+}
+
+/* A group that does not answer costs one wait; another, which does, is awaited as before. */
+static void
+who_is_late_is_not_waited_for(void **state)
+{
+	ReplicaHost *host = vt_alloc0(sizeof(ReplicaHost));
+	Replica		lost = {.host = host, .proposals_end = &lost.proposals};
+	Replica		well = {.host = host, .proposals_end = &well.proposals};
+
+	(void) state;
+	pthread_mutex_init(&host->writer_lock, NULL);
+	host_cond_init(&host->writer_ready);
+
+	propose_to(&lost);
+	propose_to(&lost);
+	assert_false(gather_is_enough(host));
+	gather_more(host);
+	assert_true(gather_is_enough(host));
+	for (int i = 0; i < 3; i++)
+	{
+		propose_to(&lost);
+		assert_true(gather_is_enough(host));
+		propose_to(&well);
+		assert_false(gather_is_enough(host));
+		atomic_store(&host->gathered, 1);
+		assert_true(gather_is_enough(host));
+		atomic_store(&host->gathered, 0);
+		answer_oldest(&well);
+		assert_true(gather_is_enough(host));
+	}
+
+	/* When what it owed is answered it has another chance. */
+	for (int i = 0; i < 2; i++)
+		answer_oldest(&lost);
+	propose_to(&lost);
+	assert_false(gather_is_enough(host));
+	while (lost.proposals)
+		answer_oldest(&lost);
+	assert_true(gather_is_enough(host));
+	assert_int_equal((uint32_t) host->awaited, 0);
+	pthread_cond_destroy(&host->writer_ready);
+	pthread_mutex_destroy(&host->writer_lock);
+	free(host);
+}
+
 static void *
 destroy(void *replica)
 {
@@ -203,7 +394,7 @@ what_gathers_is_answered_at_the_end(void **state)
 	wait_for(q, CROWD);
 	for (int i = 0; i < CROWD; i++)
 		assert_int_equal(q[i].status, VT_UNAVAILABLE);
-	atomic_store(&disk_hangs, false);
+	disk_goes_on();
 	wait_for(&hung, 1);
 	pthread_join(thread, NULL);
 	stop(&f);
@@ -219,6 +410,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(small_ones_are_one_batch, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_tick_takes_what_gathers, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(few_do_not_wait_for_many, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(none_is_answered_before_it_is_durable, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(another_that_steps_is_waited_for, scratch_make, scratch_remove),
+		cmocka_unit_test(who_is_late_is_not_waited_for),
 		cmocka_unit_test_setup_teardown(what_gathers_is_answered_at_the_end, scratch_make, scratch_remove),
 	};
 

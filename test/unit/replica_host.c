@@ -381,8 +381,11 @@ too_much_and_too_large(void **state)
 {
 	Fixture		f = {.options = {.max_inflight_bytes = 1000}};
 	Machine    *m = machine_new(BASE);
+	Machine    *beside = machine_new(BASE);
 	Replica    *r;
+	Replica    *other;
 	Question	q[40] = {0};
+	Question	others[10] = {0};
 	uint8_t		command[100] = {'p'};
 	uint8_t    *large = vt_alloc0(9 << 20);
 	int			busy = 0;
@@ -391,7 +394,10 @@ too_much_and_too_large(void **state)
 	start(&f);
 	found(&f, GROUP, REPLICA);
 	r = open_group(&f, GROUP, REPLICA, m, BASE);
+	found(&f, GROUP + 1, REPLICA);
+	other = open_group(&f, GROUP + 1, REPLICA, beside, BASE);
 	wait_until_serving(r);
+	wait_until_serving(other);
 	machine_shut(m, true);
 	for (int i = 0; i < 40; i++)
 		replica_propose(r, bytes_of(command, sizeof(command)), on_done, &q[i]);
@@ -404,14 +410,22 @@ too_much_and_too_large(void **state)
 		}
 	pthread_mutex_unlock(&lock);
 
-	/* One may stand over the limit. */
-	assert_int_equal(busy, 40 - 11);
+	/* A group that does not get on has half, of which one may stand over; the other half is for others. */
+	assert_int_equal(busy, 40 - 6);
+	for (int i = 0; i < 10; i++)
+		replica_propose(other, bytes_of(command, sizeof(command)), on_done, &others[i]);
+	wait_for(others, 10);
+	for (int i = 0; i < 10; i++)
+	{
+		assert_int_equal(others[i].calls, 1);
+		assert_true(others[i].status == VT_OK || (others[i].status == VT_BUSY && i >= 3));
+	}
 	machine_shut(m, false);
 	wait_for(q, 40);
 	for (int i = 0; i < 40; i++)
 	{
 		assert_int_equal(q[i].calls, 1);
-		assert_int_equal(q[i].status, i < 11 ? VT_OK : VT_BUSY);
+		assert_int_equal(q[i].status, i < 6 ? VT_OK : VT_BUSY);
 	}
 	assert_int_equal(ask(r, "again", NULL), VT_OK);
 
@@ -422,6 +436,7 @@ too_much_and_too_large(void **state)
 	assert_int_equal(ask(r, "still", NULL), VT_OK);
 	stop(&f);
 	machine_free(m);
+	machine_free(beside);
 	free(large);
 }
 
