@@ -6,8 +6,10 @@
  *		load fill CONNINFO ROWS SHARDS [PD]		the table, its indexes (that on bits has one
  *												shard), rows of the beginning;
  *												where placement drivers are named, a collection
+ *		load collection CONNINFO PD				the collection alone, whose name is kept in a table `once`
  *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY [PD]
- *												until SIGTERM or "end", at most SECONDS
+ *												until SIGTERM or "end", at most SECONDS; with 0
+ *												CLIENTS only VACUUM and the collection
  *		load recall CONNINFO QUERIES			recall@10, against exact scans
  *		load rows CONNINFO						every row by its own vector, and by its group
  *
@@ -83,6 +85,16 @@ fill(const char *conninfo, int64_t rows, int shards, const char *pd)
 		return 2;
 	PQfinish(db);
 	return 0;
+}
+
+static int
+collection(const char *conninfo, const char *pd)
+{
+	PGconn	   *db = session(conninfo);
+	bool		good = once_create(db, pd);
+
+	PQfinish(db);
+	return good ? 0 : 2;
 }
 
 static int
@@ -186,6 +198,8 @@ main(int argc, char **argv)
 {
 	if ((argc == 5 || argc == 6) && strcmp(argv[1], "fill") == 0)
 		return fill(argv[2], strtoll(argv[3], NULL, 10), atoi(argv[4]), argc == 6 ? argv[5] : NULL);
+	if (argc == 4 && strcmp(argv[1], "collection") == 0)
+		return collection(argv[2], argv[3]);
 	if (argc == 4 && strcmp(argv[1], "recall") == 0)
 		return recall(argv[2], atoi(argv[3]));
 	if (argc == 3 && strcmp(argv[1], "rows") == 0)
@@ -203,9 +217,9 @@ main(int argc, char **argv)
 			.pd = argc == 10 ? argv[9] : NULL,
 		};
 
-		if (options.clients > 0 && options.clients < 60 && options.keys > 0 && options.keys <= KEYS_MAX)
+		if (options.clients >= 0 && options.clients < 60 && options.keys > 0 && options.keys <= KEYS_MAX)
 			return load_run(&options);
 	}
-	fputs("usage: load fill|run|recall|rows CONNINFO ... (see load.c)\n", stderr);
+	fputs("usage: load fill|collection|run|recall|rows CONNINFO ... (see load.c)\n", stderr);
 	return 2;
 }

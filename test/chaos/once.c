@@ -25,7 +25,7 @@
 #include "steps.h"
 
 #define SYSTEM 42				/* no PostgreSQL server's */
-#define REGISTERS 2
+#define REGISTERS 4				/* a split hardly leaves all of them to one half */
 #define PATIENCE_US INT64_C(60000000)
 
 struct Once

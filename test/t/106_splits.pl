@@ -2,6 +2,10 @@
 # inserted, changed, deleted, vacuumed and searched, and each daemon is killed at some
 # moment of it.  In the end no row is missing, the shards tile the hash space, nothing
 # of a child is left with its parent, and searches find what an exact scan finds.
+#
+# Beside it stands a collection, written at the door of src/client with writes that are
+# done once, whose shard is split and loses its leader as well: what three clients wrote
+# and read there fits into one order.
 
 use strict;
 use warnings;
@@ -24,6 +28,16 @@ $node->safe_psql('postgres', q{
 	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 1, replicas = 3);
 });
 
+# Three clients of the collection, if there are programs for it (see 120_chaos.pl).
+my $bin = $ENV{VECTRON_CHAOS};
+my $n = 1;
+if ($bin)
+{
+	my $made = IPC::Run::run([ "$bin/chaos_load", 'collection', $node->connstr('postgres'), $cluster->pd_endpoint ], '2>', \my $why);
+	ok($made, 'a collection beside the index') or diag $why;
+	$n++;
+}
+
 sub ctl
 {
 	my (@args) = @_;
@@ -39,7 +53,7 @@ sub shards
 	my %shards;
 	for my $row (@{ $rows // [] })
 	{
-		my $s = $shards{ $row->{shard} } //= { shard => $row->{shard}, first => $row->{first}, last => $row->{last}, up => 0, records => [] };
+		my $s = $shards{ $row->{shard} } //= { shard => $row->{shard}, label => $row->{label}, first => $row->{first}, last => $row->{last}, up => 0, records => [] };
 		$s->{up}++ if $row->{state} eq 'up' && $row->{role} ne 'learner';
 		$s->{leads} = 1 if $row->{role} eq 'leader';
 		push @{ $s->{records} }, $row->{records};
@@ -68,7 +82,7 @@ sub whole
 	return keys %$shards == $n && !grep { $_->{up} != 3 || !$_->{leads} } values %$shards;
 }
 
-wait_for('one shard with three replicas', sub { whole(1) });
+wait_for('three replicas of each shard', sub { whole($n) });
 
 # Refused where it is not right.
 my ($status, $out, $err) = ctl('split', '12345');
@@ -94,13 +108,20 @@ for my $name (sort keys %scripts)
 	push @running, [ $name, IPC::Run::start([ 'sh', '-c', $loop ], '>', "$dir/$name.out", '2>', "$dir/$name.err") ];
 }
 
-# Ask for a split of any shard until one is taken.
+my ($once, $once_in, $once_out, $once_err) = (undef, '', '', '');
+my $history = "$PostgreSQL::Test::Utils::log_path/splits_history";
+$once = IPC::Run::start([ "$bin/chaos_load", 'run', $node->connstr('postgres'), int rand 1_000_000, 0, 1, 60_000, 900, $history, $cluster->pd_endpoint ],
+	'<', \$once_in, '>', \$once_out, '2>', \$once_err) if $bin;
+END { $once->kill_kill if $once; }
+
+# Ask for a split of any shard, or any of these, until one is taken.
 sub split_one
 {
+	my ($label) = @_;
 	my $until = time() + 120;
 	while (time() < $until)
 	{
-		my @ids = keys %{ shards() };
+		my @ids = map { $_->{shard} } grep { !$label || $_->{label} eq $label } values %{ shards() };
 		for my $id (@ids)
 		{
 			my ($s) = ctl('split', $id);
@@ -111,11 +132,16 @@ sub split_one
 	return 0;
 }
 
-my $n = 1;
+# The collection's shard is split first, and the worker that leads it is killed.
 my @victims = ('worker1', 'worker2', 'worker3', 'pd');
+if ($bin)
+{
+	my $endpoint = $node->safe_psql('postgres', q{SELECT endpoint FROM vectron.shards WHERE index = 'chaos.once' AND role = 'leader'});
+	@victims = sort { ($endpoint =~ /$b$/) <=> ($endpoint =~ /$a$/) } @victims;
+}
 for my $victim (@victims)
 {
-	my $id = split_one();
+	my $id = split_one($bin && $victim eq $victims[0] ? 'chaos.once' : undef);
 	isnt($id, 0, "a split is taken, and $victim will be killed in the middle");
 	usleep(1000 * int(rand(600)));
 	$cluster->kill9($victim);
@@ -126,6 +152,17 @@ for my $victim (@victims)
 }
 PostgreSQL::Test::Utils::append_to_file($stop, "x");
 $_->[1]->finish for @running;
+if ($once)
+{
+	$once->signal('TERM');
+	$once->finish;
+	undef $once;
+	like($once_out, qr/^once done [1-9]\d* failed 0\b/m, 'every write of the collection was done') or diag $once_err;
+	like($once_out, qr/^look done [1-9]\d* failed 0\b/m, 'and every read answered');
+	my $checked = `$bin/lin $history`;
+	like($checked, qr/^1 passed/m, 'what they saw fits into one order') or diag $checked;
+	cmp_ok(scalar(grep { $_->{label} eq 'chaos.once' } values %{ shards() }), '>=', 2, 'its shard was split');
+}
 for my $run (@running)
 {
 	like(slurp_file("$dir/$run->[0].out"), qr/transactions actually processed: [1-9]/, "$run->[0] did something");
@@ -133,14 +170,17 @@ for my $run (@running)
 
 # The ends of intervals as the catalog has them.
 my $shards = shards();
-my $next = '0';
-my $tiles = 1;
-for my $s (sort { sprintf('%020s', $a->{first}) cmp sprintf('%020s', $b->{first}) } values %$shards)
+for my $label ('public.t_v', $bin ? 'chaos.once' : ())
 {
-	$tiles &&= $s->{first} eq $next;
-	$next = $s->{last} eq '18446744073709551615' ? 'end' : add_one($s->{last});
+	my $next = '0';
+	my $tiles = 1;
+	for my $s (sort { sprintf('%020s', $a->{first}) cmp sprintf('%020s', $b->{first}) } grep { $_->{label} eq $label } values %$shards)
+	{
+		$tiles &&= $s->{first} eq $next;
+		$next = $s->{last} eq '18446744073709551615' ? 'end' : add_one($s->{last});
+	}
+	ok($tiles && $next eq 'end', "the shards of $label tile the hash space");
 }
-ok($tiles && $next eq 'end', 'the shards tile the hash space');
 
 sub add_one
 {
