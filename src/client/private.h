@@ -280,6 +280,14 @@ extern bool pace_is_busy(ClientPace *pace, const char *endpoint, int64_t now_us)
 /* Smaller is better. */
 extern uint64_t pace_score(ClientPace *pace, const char *endpoint, uint32_t under_way, int64_t now_us);
 
+/* -- route_read.c ---------------------------------------------------------- */
+
+/* A route as JSON has it; false: it is malformed.  The caller frees out->shards, whatever comes back. */
+extern bool route_read(json_t *object, ClientCollection *out);
+
+/* Sorted shards: do they tile the space and agree with the collection? */
+extern bool route_agrees(const ClientCollection *route);
+
 /* -- route.c --------------------------------------------------------------- */
 
 /* Which shard of a route owns an id. */
