@@ -49,8 +49,7 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 	uint32_t	place = shard_place(&s->shard, answer->asked);
 	VtStatus	status = answer->head.status;
 
-	if (status == VT_NOT_OWNER || status == VT_WRONG_SHARD || status == VT_UNKNOWN_GENERATION ||
-		status == VT_GONE)
+	if (status == VT_NOT_OWNER || status == VT_UNKNOWN_GENERATION || status == VT_GONE)
 		route_set_stale(scan->client, &scan->generation);
 	if (advice == ADVICE_FAIL && (s->shard.nplaces <= 1 || !is_of_the_place(status)))
 	{
@@ -61,6 +60,15 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 	scan->stats.behind += status == VT_BEHIND;
 	choose_note(scan, s, answer->asked, &answer->head);
 	retry_note(scan->client, &s->retry, &s->shard, advice, answer);
+	if (s->retry.told)
+	{
+		s->retry.told = false;
+		s->again_us = 0;
+		s->wants_route = scan->told = true;
+		return VT_OK;
+	}
+	if (status == VT_WRONG_SHARD)
+		route_set_stale(scan->client, &scan->generation);
 	/* In the end the one who answered says more than those who did not. */
 	if (before.code == VT_BEHIND && (status == VT_UNAVAILABLE || status == VT_TIMEOUT))
 		s->retry.last = before;

@@ -129,6 +129,7 @@ typedef struct ClientShard
 	char		places[WIRE_REPLICAS_MAX][128];
 	ClientKnown known[WIRE_REPLICAS_MAX];
 	uint32_t	misses;			/* tries that led nowhere since the route came from PD */
+	bool		told;			/* where the interval ends a worker has said, PD not yet */
 } ClientShard;
 
 typedef struct ClientCollection
@@ -196,8 +197,11 @@ typedef struct ClientMark
 	uint64_t	shard;
 	uint64_t	incarnation;
 	uint64_t	index;
-	uint32_t	range_ver;		/* of the shard in the route that a scan's mark was read or asked with; 0 = another mark */
+	uint32_t	range_ver;		/* of the shard in the route that a scan's mark was read or asked with; 0 = a write's */
 } ClientMark;
+
+/* So many of a route's shards may have been split since PD said it; then it is asked. */
+#define CLIENT_TOLD_MAX 4
 
 typedef struct ClientMarks
 {
@@ -206,6 +210,10 @@ typedef struct ClientMarks
 	uint64_t	fence;			/* highest fence seen in the answers */
 	uint64_t	lsn;			/* client_read_index(): highest WAL position of any write applied */
 	uint64_t	route_version;
+
+	/* The writes may have gone by newer intervals than those of that version, in these shards: range_ver */
+	uint32_t	ntold;			/* more than there is room for: some are not named */
+	ClientMark	told[CLIENT_TOLD_MAX];
 } ClientMarks;
 
 /*

@@ -60,7 +60,7 @@ client_read_index(Client *client, const VtId *generation, const WireOwner *owner
 	{
 		marks->fence = fence;
 		marks->lsn = sum.lsn;
-		marks->route_version = fan.route_version;
+		marks_note_route(marks, fan.route_version, fan.shards, fan.n);
 	}
 	if (records)
 		*records = sum.records;
@@ -108,8 +108,7 @@ command_all(Client *client, const ClientWriter *writer, WireWrite *write, Client
 			*all_took = false;
 		marks_note(marks, fan.shards[i].desc.shard, fan.answers[i].head.incarnation, result.index);
 	}
-	if (marks)
-		marks->route_version = fan.route_version;
+	marks_note_route(marks, fan.route_version, fan.shards, fan.n);
 	fanout_free(&fan);
 	return status;
 }

@@ -20,7 +20,11 @@
  * 3. Unless something was forgotten meanwhile: then a writer's mark may have
  *	  come and gone, higher than the answer.
  *
- * The generation's entry follows the same rules with route versions for indexes.
+ * The generation's entry follows the same rules with route versions for indexes.  But
+ * whoever hears of a split from a worker goes by an interval that no version of PD's tells of
+ * yet, or that a route of another version may lack.  So an entry keeps the newest version of
+ * its shard's interval that anybody here has gone by: with an older one the mark is not
+ * known (law R3-told).  A scan by such a route asks the shard's leader, who refuses it.
  *
  * A shard that was split off another begins without an entry.  Nothing was written to it,
  * so that whoever stands where its log begins has all there is, if that can be known:
@@ -44,6 +48,7 @@ typedef struct MarkEntry
 	uint64_t	index;			/* the generation's: route version */
 	uint64_t	learned_at;		/* evictions before it was learned last */
 	uint32_t	range_ver;		/* of the route by which that was; 0 = never */
+	uint32_t	newest_ver;		/* that a write or an answer is known to have gone by; 0 = none */
 	bool		taken;
 	bool		known;
 	bool		used;			/* since an eviction passed by; readers set it too */
@@ -169,7 +174,7 @@ entry_of(ClientMarkTable *table, const VtId *generation, uint64_t shard, uint64_
 		e->incarnation = incarnation;
 		e->index = 0;
 		e->known = false;
-		e->range_ver = 0;
+		e->range_ver = e->newest_ver = 0;
 		note_eviction(table, bucket_of(table, generation, shard));
 	}
 	return e;
@@ -184,6 +189,13 @@ raise_entry(MarkEntry *e, uint64_t index)
 		e->known = true;
 }
 
+static void
+raise_version(MarkEntry *e, uint32_t range_ver)
+{
+	if (range_ver > e->newest_ver)
+		e->newest_ver = range_ver;
+}
+
 void
 client_mark_note(ClientMarkTable *table, const VtId *generation, const ClientMarks *marks)
 {
@@ -195,7 +207,19 @@ client_mark_note(ClientMarkTable *table, const VtId *generation, const ClientMar
 
 		raise_entry(entry_of(table, generation, mark->shard, mark->incarnation), mark->index);
 	}
+	for (uint32_t i = 0; i < marks->ntold && i < CLIENT_TOLD_MAX; i++)
+	{
+		const ClientMark *told = &marks->told[i];
+
+		raise_version(entry_of(table, generation, told->shard, told->incarnation), told->range_ver);
+	}
 	raise_entry(entry_of(table, generation, 0, 0), marks->route_version);
+	if (marks->ntold > CLIENT_TOLD_MAX)
+	{
+		/* In which shards is not known: so nothing is, nor what readers have begun to ask. */
+		find(table, generation, 0)->known = false;
+		note_eviction(table, bucket_of(table, generation, 0));
+	}
 }
 
 /* Is it known that this server was acknowledged nothing in a shard that has no entry? */
@@ -235,6 +259,8 @@ client_mark_read(ClientMarkTable *table, const ClientCollection *route, ClientMa
 		e = find(table, &route->generation, desc->shard);
 		if (e ? !e->known || e->incarnation != desc->incarnation : !is_untouched(table, route, desc))
 			continue;
+		if (e && e->newest_ver > desc->range_ver && !vt_broken("R3-told"))
+			continue;
 		items[n].shard = desc->shard;
 		items[n].incarnation = desc->incarnation;
 		items[n].range_ver = desc->range_ver;
@@ -255,6 +281,7 @@ set_known(MarkEntry *e, const ClientMark *mark, uint64_t ticket)
 	{
 		e->range_ver = mark->range_ver;
 		e->learned_at = ticket;
+		raise_version(e, mark->range_ver);
 	}
 }
 

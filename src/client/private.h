@@ -181,6 +181,7 @@ typedef struct Answer
 	const char *asked;			/* the request's endpoint */
 	WireReply	head;
 	Bytes		body;			/* in the request's reply */
+	Bytes		splits;			/* there, too: of a refusal that says how the shard was split since */
 	VtError		err;			/* words with shard and endpoint */
 } Answer;
 
@@ -198,6 +199,7 @@ typedef struct Retry
 	uint32_t	after_ms;		/* the server's wish */
 	bool		refresh;
 	bool		hop;			/* another replica may answer at once */
+	bool		told;			/* by whom else may, a worker has said */
 	bool		replicated;		/* there are others to ask */
 	VtError		last;			/* why the last attempt failed */
 } Retry;
@@ -207,7 +209,8 @@ extern void retry_note_failure(Retry *retry, VtStatus status, const VtError *err
 
 /*
  * A shard gave no answer that counts: the next try goes to its next replica,
- * where there is one, and to PD when all have been tried.
+ * where there is one, and to PD when all have been tried.  To neither, and without a
+ * pause, when the answer names what the shard was split into.
  */
 extern void retry_note(Client *client, Retry *retry, const ClientShard *shard, Advice advice,
 					   const Answer *answer);
@@ -249,6 +252,9 @@ extern WireRoute route_of(const WireShardDesc *desc, const WireOwner *owner, int
 extern const uint8_t *vector_on_wire(Buf *scratch, VecElement element, const void *vector, uint32_t dim);
 
 extern void marks_note(ClientMarks *marks, uint64_t shard, uint64_t incarnation, uint64_t index);
+
+/* The route by which what is acknowledged went (R3). */
+extern void marks_note_route(ClientMarks *marks, uint64_t version, const ClientShard *shards, uint32_t n);
 extern void marks_reset(ClientMarks *marks);
 
 /* -- pace.c ---------------------------------------------------------------- */
@@ -288,6 +294,11 @@ extern bool route_read(json_t *object, ClientCollection *out);
 /* Sorted shards: do they tile the space and agree with the collection? */
 extern bool route_agrees(const ClientCollection *route);
 
+/* -- route_told.c ---------------------------------------------------------- */
+
+/* The route with what a worker says was split off a shard of it, with shards of its own; false: that does not fit. */
+extern bool route_adopt(const ClientCollection *route, const WireShardDesc *child, ClientCollection *out);
+
 /* -- route.c --------------------------------------------------------------- */
 
 /* Which shard of a route owns an id. */
@@ -308,6 +319,12 @@ extern ClientShard *route_shard(Client *client, const WireShardDesc *desc);
 
 /* Take over where the replicas of a shard are, and whom to ask next. */
 extern void shard_take_places(ClientShard *to, const ClientShard *from);
+
+/*
+ * A worker says how a shard was split since it was asked: the route is so from its next use on.
+ * False: that is no news, or does not fit.
+ */
+extern bool route_take_splits(Client *client, const WireShardDesc *asked, Bytes splits);
 
 /* Same shards with the same intervals?  Endpoints may differ. */
 extern bool route_same_shape(const ClientCollection *route, const ClientShard *shards, uint32_t n);

@@ -98,6 +98,8 @@ answer_get(const Request *request, const WireShardDesc *desc, bool covering, Ans
 		vt_fail(&out->err, head->status, "shard %" PRIu64 " at %s: %.*s", desc->shard,
 				request->endpoint, (int) (words.len < 160 ? words.len : 160),
 				(const char *) words.data);
+		if (head->status == VT_WRONG_SHARD)
+			out->splits = out->body;
 		return advice_of(head->status);
 	}
 	if (head->shard != desc->shard || head->incarnation != desc->incarnation ||
@@ -144,6 +146,11 @@ retry_note(Client *client, Retry *retry, const ClientShard *shard, Advice advice
 		retry->last.code = VT_UNAVAILABLE;
 	if (answer->head.retry_after_ms > retry->after_ms)
 		retry->after_ms = answer->head.retry_after_ms;
+	if (route_take_splits(client, &shard->desc, answer->splits))
+	{
+		retry->told = true;
+		return;
+	}
 	if (shard->nplaces <= 1)
 		retry->refresh |= advice == ADVICE_REFRESH;
 	else if (status != VT_BUSY)
@@ -180,7 +187,11 @@ retry_pause(Client *client, Retry *retry)
 	int64_t		last = retry->replicated ? BACKOFF_LAST_REPLICATED_US : BACKOFF_LAST_US;
 	int64_t		pause = BACKOFF_FIRST_US;
 	bool		hops = retry->hop && !retry->refresh;
+	bool		at_once = retry->told && !retry->hop && !retry->refresh && retry->after_ms == 0;
 
+	retry->told = false;
+	if (at_once)
+		return 0;
 	/* Half of it at random, so that many backends do not come back at once. */
 	for (uint32_t i = 0; i < retry->tries && pause < last; i++)
 		pause *= 2;
@@ -313,6 +324,28 @@ marks_reset(ClientMarks *marks)
 {
 	if (marks)
 		memset(marks, 0, sizeof(*marks));
+}
+
+void
+marks_note_route(ClientMarks *marks, uint64_t version, const ClientShard *shards, uint32_t n)
+{
+	if (!marks)
+		return;
+	marks->route_version = version;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	k = 0;
+
+		if (!shards[i].told)
+			continue;
+		while (k < marks->ntold && k < CLIENT_TOLD_MAX && marks->told[k].shard != shards[i].desc.shard)
+			k++;
+		marks->ntold += k == marks->ntold;
+		if (k == CLIENT_TOLD_MAX)
+			continue;			/* too many to be named, of several routes */
+		marks->told[k] = (ClientMark) {.shard = shards[i].desc.shard, .incarnation = shards[i].desc.incarnation,
+			.range_ver = shards[i].desc.range_ver};
+	}
 }
 
 void

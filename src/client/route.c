@@ -29,6 +29,7 @@ struct RouteEntry
 {
 	RouteEntry *next;
 	ClientCollection route;
+	ClientCollection told;		/* with what workers said meanwhile: the next to be used; without shards: nothing was said */
 	bool		stale;
 	int64_t		refresh_after_us;	/* PD was out of reach: not before this */
 };
@@ -58,6 +59,48 @@ use(Client *client, const VtId *generation)
 	return entry;
 }
 
+/* What workers said of splits counts, now that nobody has the route in hand. */
+static RouteEntry *
+use_newest(Client *client, const VtId *generation)
+{
+	RouteEntry *entry = use(client, generation);
+
+	if (entry && entry->told.shards)
+	{
+		free(entry->route.shards);
+		entry->route = entry->told;
+		entry->told.shards = NULL;
+	}
+	return entry;
+}
+
+bool
+route_take_splits(Client *client, const WireShardDesc *asked, Bytes splits)
+{
+	RouteEntry *entry = *find(client, &asked->generation);
+	const ClientCollection *now;
+	WireShardDesc children[WIRE_SPLITS_MAX];
+	uint32_t	n;
+
+	if (!entry || splits.len == 0 || wire_splits_get(splits, children, &n) != VT_OK)
+		return false;
+	now = entry->told.shards ? &entry->told : &entry->route;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		ClientCollection after;
+
+		if (!route_adopt(now, &children[i], &after))
+			continue;
+		free(entry->told.shards);
+		entry->told = after;
+		now = &entry->told;
+	}
+	for (uint32_t i = 0; i < now->nshards; i++)
+		if (now->shards[i].desc.shard == asked->shard)
+			return now->shards[i].desc.range_ver > asked->range_ver;
+	return false;
+}
+
 void
 client_route_forget(Client *client, const VtId *generation)
 {
@@ -69,6 +112,7 @@ client_route_forget(Client *client, const VtId *generation)
 	*p = entry->next;
 	client->nroutes--;
 	free(entry->route.shards);
+	free(entry->told.shards);
 	free(entry);
 }
 
@@ -150,6 +194,8 @@ take_route(Client *client, const VtId *generation, const char *reply,
 		entry = make(client, generation);
 	keep_known(&route, &entry->route);
 	free(entry->route.shards);
+	free(entry->told.shards);
+	entry->told.shards = NULL;
 	entry->route = route;
 	entry->stale = false;
 	*out = &entry->route;
@@ -242,7 +288,7 @@ VtStatus
 client_route(Client *client, const VtId *generation, bool refresh, int64_t deadline_us,
 			 const ClientCollection **out, VtError *err)
 {
-	RouteEntry *entry = use(client, generation);
+	RouteEntry *entry = use_newest(client, generation);
 
 	*out = NULL;
 	if (!entry && !refresh)
@@ -259,7 +305,7 @@ VtStatus
 route_again(Client *client, const VtId *generation, const Retry *retry, int64_t deadline_us,
 			const ClientCollection **out, VtError *err)
 {
-	RouteEntry *entry = use(client, generation);
+	RouteEntry *entry = use_newest(client, generation);
 
 	if (!entry || !retry->refresh || clock_now_us() < entry->refresh_after_us)
 		return client_route(client, generation, false, deadline_us, out, err);

@@ -31,7 +31,7 @@
 static VtStatus
 follow_route(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
-	Retry		ask = {.refresh = true, .replicated = scan->streams[0].shard.nplaces > 1};
+	Retry		ask = {.refresh = !scan->told, .replicated = scan->streams[0].shard.nplaces > 1};
 	const ClientCollection *route;
 	ClientShard *now;
 	bool		same;
@@ -39,6 +39,7 @@ follow_route(ClientScan *scan, int64_t deadline_us, VtError *err)
 
 	if (status != VT_OK)
 		return status;
+	scan->told = false;
 	now = vt_alloc(sizeof(ClientShard) * scan->n);
 	for (uint32_t i = 0; i < scan->n; i++)
 		now[i] = scan->streams[i].shard;

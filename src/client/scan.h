@@ -87,6 +87,7 @@ struct ClientScan
 	uint32_t	n;
 	Stream	   *streams;
 	uint64_t	route_version;
+	bool		told;			/* a worker has said how a shard was split: PD need not be asked */
 	uint64_t	fence;			/* highest in the answers */
 
 	/*

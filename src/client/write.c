@@ -549,8 +549,7 @@ run(Writing *w, VtError *err)
 		status = check_attributes(w, err);
 	while (status == VT_OK && !all_done(w))
 	{
-		if (w->marks)
-			w->marks->route_version = w->route->route_version;
+		marks_note_route(w->marks, w->route->route_version, w->route->shards, w->route->nshards);
 		status = run_round(w, err);
 		if (w->failed != VT_OK && (status == VT_OK || status == VT_TIMEOUT))
 		{

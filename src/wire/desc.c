@@ -16,6 +16,8 @@
 #define QUANTIZATION_LAST QUANTIZATION_INT8_ONLY
 #define ROLE_LAST 2
 
+#define SPLITS_FORMAT 1
+
 void
 wire_desc_put(Buf *out, const WireShardDesc *desc)
 {
@@ -121,6 +123,43 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 			return VT_VERSION;
 	}
 	return c->failed ? VT_PROTOCOL : VT_OK;
+}
+
+void
+wire_splits_put(Buf *out, const WireShardDesc *children, uint32_t n)
+{
+	Assert(n >= 1 && n <= WIRE_SPLITS_MAX);
+	buf_put_u8(out, SPLITS_FORMAT);
+	buf_put_u8(out, (uint8_t) n);
+	for (uint32_t i = 0; i < n; i++)
+		wire_desc_put(out, &children[i]);
+}
+
+VtStatus
+wire_splits_get(Bytes body, WireShardDesc children[WIRE_SPLITS_MAX], uint32_t *n)
+{
+	Cursor		c = cursor_of(body);
+	uint8_t		format;
+	uint8_t		number;
+
+	*n = 0;
+	format = cursor_u8(&c);
+	number = cursor_u8(&c);
+	if (!c.failed && format != SPLITS_FORMAT)
+		return VT_VERSION;
+	if (c.failed || number < 1 || number > WIRE_SPLITS_MAX)
+		return VT_PROTOCOL;
+	for (uint8_t i = 0; i < number; i++)
+	{
+		VtStatus	status = wire_desc_get(&c, &children[i]);
+
+		if (status != VT_OK)
+			return status;
+	}
+	if (!cursor_done(&c))
+		return VT_PROTOCOL;
+	*n = number;
+	return VT_OK;
 }
 
 uint64_t

@@ -551,6 +551,15 @@ extern void wire_desc_put(Buf *out, const WireShardDesc *desc);
 extern VtStatus wire_desc_get(Cursor *c, WireShardDesc *out);
 
 /*
+ * Body of a refusal with VT_WRONG_SHARD, if it is not empty: what was split off the shard
+ * since the asked version, first the oldest, each with the version that this gave the
+ * interval; at most the first so many.
+ */
+#define WIRE_SPLITS_MAX 4
+extern void wire_splits_put(Buf *out, const WireShardDesc *children, uint32_t n);
+extern VtStatus wire_splits_get(Bytes body, WireShardDesc children[WIRE_SPLITS_MAX], uint32_t *n);
+
+/*
  * Which shard owns an id: its XXH3-64 with the collection's seed falls into
  * one interval.
  */

@@ -38,6 +38,7 @@ typedef struct Request
 	Buf			payload;
 	int64_t		received_us;
 	int64_t		until_us;		/* its deadline */
+	uint64_t	asked;			/* the shard that its route names: this one, or what is lent of it */
 	uint32_t	range_ver;		/* of its route, which held when it was let in */
 	ShardSpan	view;			/* ... for this interval */
 	uint64_t	arrival;		/* where it waits: how many came before */

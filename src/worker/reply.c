@@ -49,14 +49,37 @@ request_head(const Request *request, VtStatus status)
 	return reply;
 }
 
+/* What was split off the shard since the version that was asked for, as far as it was the shard itself that was asked. */
+static void
+put_splits(const Request *request, Buf *out)
+{
+	WireShardDesc since[WIRE_SPLITS_MAX];
+	uint32_t	n = 0;
+	ShardChild	child;
+
+	if (!request->shard || request->asked != request->shard->desc.shard)
+		return;
+	for (size_t i = 0; n < WIRE_SPLITS_MAX && shard_child(request->shard, i, &child); i++)
+		if (child.desc.range_ver > request->range_ver)
+			since[n++] = child.desc;
+	if (n > 0)
+		wire_splits_put(out, since, n);
+}
+
 /* Send head and body, and end the request. */
 void
 request_finish(Request *request, const WireReply *head, Bytes body)
 {
 	Buf			frame = {0};
+	Buf			splits = {0};
 	Buf		   *out = request->out ? request->out : &frame;
 	size_t		begin;
 
+	if (head->status == VT_WRONG_SHARD)
+	{
+		put_splits(request, &splits);
+		body = buf_bytes(&splits);
+	}
 	buf_reserve(out, HEAD_BYTES + head->message.len + body.len);
 	begin = wire_frame_begin(out, WIRE_REPLY, request->type, request->request);
 	wire_reply_put(out, head);
@@ -66,6 +89,7 @@ request_finish(Request *request, const WireReply *head, Bytes body)
 		net_reply(request->conn, &frame);
 	stats_reply(&request->worker->stats, request->type, head->status, request->received_us);
 	request_free(request);
+	buf_free(&splits);
 }
 
 void

@@ -55,6 +55,7 @@ serve_find_shard(Worker *worker, Request *request, const WireRoute *route)
 	VtStatus	status = VT_OK;
 
 	request->shard = shard;
+	request->asked = route->shard;
 	request->range_ver = route->range_ver;
 	if (!shard)
 		status = VT_WRONG_SHARD;

@@ -699,6 +699,37 @@ recode_desc(Bytes in, Buf *out)
 	return status;
 }
 
+static inline void
+sample_splits(Buf *out)
+{
+	WireShardDesc children[2] = {{.generation = sample_id(0x10), .owner = sample_owner(),
+		.shard = 0x1122334455667788, .incarnation = 1, .first = 0x4000000000000000,
+		.last = 0x7fffffffffffffff, .conf_ver = 2, .range_ver = 3, .parent = 5, .base_index = 6,
+		.hash_kind = HASH_XXH3_64, .hash_seed = 0xFEDCBA9876543210, .dim = 784, .metric = 3,
+		.element = 1, .m = 16, .ef_construction = 200, .nreplicas = 1,
+		.replicas = {{1, 11, 1}}}};
+
+	children[1] = children[0];
+	children[1].shard++;
+	children[1].first = 0x2000000000000000;
+	children[1].last = 0x3fffffffffffffff;
+	children[1].range_ver = 4;
+	children[1].base_index = 9;
+	wire_splits_put(out, children, 2);
+}
+
+static inline VtStatus
+recode_splits(Bytes in, Buf *out)
+{
+	WireShardDesc children[WIRE_SPLITS_MAX];
+	uint32_t	n;
+	VtStatus	status = wire_splits_get(in, children, &n);
+
+	if (status == VT_OK)
+		wire_splits_put(out, children, n);
+	return status;
+}
+
 /* -- Between stores --------------------------------------------------------- */
 
 static inline void
@@ -806,6 +837,7 @@ static const WireMessage wire_messages[] = {
 	{"read_result", sample_read_result, recode_read_result},
 	{"desc", sample_desc, recode_desc},
 	{"desc_attributes", sample_desc_attributes, recode_desc},
+	{"splits", sample_splits, recode_splits},
 	{"raft", sample_raft, recode_raft},
 	{"chunk", sample_chunk, recode_chunk},
 	{"chunk_packed", sample_chunk_packed, recode_chunk},

@@ -547,6 +547,29 @@ answer_as_follower(World *w, FakeShard *s, int fd, WireType type, const WireSear
 }
 
 /* The answer to a data request; under the lock. */
+/* What was split off a shard since that version; a world's shards come in the order of their birth. */
+static inline void
+put_splits(const World *w, const FakeShard *s, uint32_t since, Buf *out)
+{
+	WireShardDesc children[WIRE_SPLITS_MAX];
+	uint32_t	n = 0;
+	uint32_t	born = s->desc.range_ver;
+
+	for (uint32_t i = 0; i < w->nshards; i++)
+		born -= w->shards[i].desc.parent == s->desc.shard;
+	for (uint32_t i = 0; i < w->nshards && n < WIRE_SPLITS_MAX; i++)
+		if (w->shards[i].desc.parent == s->desc.shard && ++born > since)
+		{
+			children[n] = w->shards[i].desc;
+			/* As it was founded. */
+			children[n].range_ver = born;
+			children[n].last = w->shards[i].born_last - w->tells_nonsense;
+			n++;
+		}
+	if (n > 0)
+		wire_splits_put(out, children, n);
+}
+
 static inline void
 answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtStatus status,
 			Buf *out)
@@ -580,7 +603,11 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 	else if (what == REFUSE)
 		put_head(out, s, status, what, s ? s->index : 0);
 	else if (!s || s->desc.range_ver != route.range_ver)
+	{
 		put_head(out, s, VT_WRONG_SHARD, what, 0);
+		if (s && w->tells)
+			put_splits(w, s, route.range_ver, out);
+	}
 	else if (!wire_owner_equal(&route.owner, &w->owner))
 		put_head(out, s, VT_NOT_OWNER, what, 0);
 	else if (is_follower(s, fake))

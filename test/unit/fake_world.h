@@ -128,6 +128,7 @@ typedef struct FakeShard
 	FakeDone	done[FAKE_DONE];
 	uint32_t	ndone;
 	uint32_t	repeated;		/* answers that it was done before */
+	uint64_t	born_last;		/* of one that was split off: where its interval ended then */
 } FakeShard;
 
 typedef struct FakeLease
@@ -153,6 +154,8 @@ typedef struct World
 	uint64_t	route_version;
 	VtStatus	route_status;
 	bool		route_with_hole;
+	bool		tells;			/* workers say how a shard was split, */
+	bool		tells_nonsense;	/* of another one */
 	const char *hint;			/* whom a driver that refuses takes for the leader */
 
 	Trick		tricks[64];

@@ -213,6 +213,28 @@ find_all(Gateway *g, const Place *place, WireConsistency consistency, uint64_t m
 	return status;
 }
 
+/* A refusal says what became of the shard that was asked: the child as it was founded; or it is another one, which was not split. */
+static void
+assert_named(const Gateway *g, uint64_t base)
+{
+	WireShardDesc named[WIRE_SPLITS_MAX];
+	uint32_t	n = 0;
+
+	if (base == 0)
+	{
+		assert_int_equal(g->body.len, 0);
+		return;
+	}
+	assert_int_equal(wire_splits_get(g->body, named, &n), VT_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(named[0].shard, CHILD);
+	assert_int_equal(named[0].parent, SHARD);
+	assert_int_equal(named[0].range_ver, 2);
+	assert_int_equal(named[0].first, child.desc.first);
+	assert_int_equal(named[0].last, UINT64_MAX);
+	assert_int_equal(named[0].base_index, base);
+}
+
 enum
 {
 	OF_PARENT = 1,
@@ -288,10 +310,18 @@ found_with_the_parent(void **state)
 	assert_int_equal(g.head.applied, base);
 	assert_int_equal(find_all(&g, &child, WIRE_LINEARIZABLE, 0, ROWS, found), VT_NOT_LEADER);
 	assert_int_equal(find_all(&g, place, WIRE_LINEARIZABLE, 0, ROWS, found), VT_WRONG_SHARD);
+	assert_named(&g, base);
 	c = (Change) {WRITE_PUT, route(&child), 0, 0, 0, 1, 0, DIM, 0, 0, 0};
 	assert_int_equal(change(&g, &c, &result), VT_NOT_LEADER);
+	c.route.range_ver = 3;
+	assert_int_equal(change(&g, &c, &result), VT_WRONG_SHARD);
+	assert_named(&g, 0);
 	c.route = route(place);
 	assert_int_equal(change(&g, &c, &result), VT_WRONG_SHARD);
+	assert_named(&g, base);
+	c.route.range_ver = 3;
+	assert_int_equal(change(&g, &c, &result), VT_WRONG_SHARD);
+	assert_named(&g, 0);
 
 	/* The parent goes on. */
 	c = (Change) {WRITE_DELETE, route(&after), 0, 0, last, 1, version, 0, 0, 0, 0};
@@ -316,6 +346,7 @@ found_with_the_parent(void **state)
 		usleep(1000);
 	}
 	assert_int_equal(find_all(&g, place, WIRE_AT_MARK, mark, ROWS, found), VT_WRONG_SHARD);
+	assert_named(&g, base);
 	assert_int_equal(find_all(&g, &child, WIRE_LINEARIZABLE, 0, ROWS, found), VT_OK);
 	assert_found(found, last, OF_CHILD);
 	assert_int_equal(find_all(&g, &after, WIRE_LINEARIZABLE, 0, ROWS, found), VT_OK);
