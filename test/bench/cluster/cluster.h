@@ -166,7 +166,7 @@ extern void times_sort(Times *times);
 extern double times_ms(const Times *sorted, double share);
 extern void times_free(Times *times);
 
-#define PHASES 6
+#define PHASES 7
 
 typedef struct LoadOptions
 {

@@ -14,108 +14,34 @@
 
 #include <unistd.h>
 
-static void
-failover_options(Bench *b)
-{
-	b->median_ms = 300;
-	b->worst_ms = 1000;
-}
+/* Clients at a pace that leaves room, and what they may notice. */
+#define PACED "--dim 128 --records 50000 --searchers 8 --writers 2 --pause 20 --seconds 20 --down-after 5 --times 2 --share 0.8 --p99 1000"
 
-static void
-goodput_options(Bench *b)
-{
-	b->clients = 200;
-	b->from = 1;
-	b->seconds = 2;
-	b->share = 0.8;
-	b->worst_ms = 50;
-	b->haste_ms = 20;
-	b->memory_limit = 128;
-}
-
-static void
-rival_options(Bench *b)
-{
-	b->shards = 1;
-	b->clients = 64;
-	b->records = 1;
-	b->rounds = 3;
-	b->seconds = 4;
-	b->times = 2;
-	b->share = 0.8;
-}
-
-static void
-busy_options(Bench *b)
-{
-	b->workers = 4;
-	b->searchers = 8;
-	b->writers = 2;
-	b->dim = 128;
-	b->records = 20000;
-	b->checkpoint = 1;
-	b->seconds = 60;
-	b->worst_ms = 100;
-}
-
-static void
-catchup_options(Bench *b)
-{
-	b->workers = 3;
-	b->replicas = 2;
-	b->shards = 1;
-	b->dim = 768;
-	b->m = 2;
-	b->ef_construction = 4;
-	b->records = 100000;
-	b->checkpoint = 8;
-	b->snapshot_rate = 0;
-	b->rounds = 5;
-	b->share = 0.5;
-}
-
-static void
-repair_options(Bench *b)
-{
-	b->dim = 128;
-	b->records = 50000;
-	b->searchers = 8;
-	b->writers = 2;
-	b->pause_ms = 20;
-	b->seconds = 20;
-	b->down_after = 5;
-	b->times = 2;
-	b->share = 0.8;
-	b->worst_ms = 1000;
-}
-
-static void
-many_options(Bench *b)
-{
-	b->workers = 1;
-	b->replicas = 1;
-	b->dim = 128;
-	b->records = 20000;
-	b->seconds = 2;
-	b->rounds = 5;
-	b->times = 1;
-}
-
+/* Options as they would be written behind it; what is written there has the last word. */
 static const struct Mode
 {
 	const char *name;
 	void		(*run) (Bench *bench);
-	void		(*options) (Bench *bench);
+	const char *options;
 	const char *help;
 }			modes[] = {
-	{"failover", failover, failover_options, "leaders are killed while clients write and search"},
-	{"goodput", goodput, goodput_options, "one client searches, then two, and so on"},
-	{"etcd", rival, rival_options, "writes, beside etcd"},
-	{"busy", busy, busy_options, "all cores busy with everything for a while"},
-	{"catchup", catchup, catchup_options, "a new replica, beside a plain copy"},
-	{"repair", repair, repair_options, "searches and writes while replicas are made anew"},
-	{"moves", moves, repair_options, "searches and writes while replicas move and shards are split"},
-	{"many", many, many_options, "one client searches for one query at a time, for several, for many"},
+	{"failover", failover, "--median 300 --p99 1000",
+		"leaders are killed while clients write and search"},
+	{"goodput", goodput, "--clients 200 --from 1 --seconds 2 --share 0.8 --p99 50 --haste 20 --memory-limit 128",
+		"one client searches, then two, and so on"},
+	{"etcd", rival, "--shards 1 --clients 64 --records 1 --rounds 3 --seconds 4 --times 2 --share 0.8",
+		"writes, beside etcd"},
+	{"busy", busy, "--workers 4 --searchers 8 --writers 2 --dim 128 --records 20000 --checkpoint 1 --seconds 60 --p99 100",
+		"all cores busy with everything for a while"},
+	{"catchup", catchup, "--workers 3 --replicas 2 --shards 1 --dim 768 --m 2 --ef-construction 4 --records 100000 --checkpoint 8"
+		" --snapshot-rate 0 --rounds 5 --share 0.5",
+		"a new replica, beside a plain copy"},
+	{"repair", repair, PACED,
+		"searches and writes while replicas are made anew"},
+	{"moves", moves, PACED,
+		"searches and writes while replicas move and shards are split"},
+	{"many", many, "--workers 1 --replicas 1 --dim 128 --records 20000 --seconds 2 --rounds 5 --times 1",
+		"one client searches for one query at a time, for several, for many"},
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
@@ -137,6 +63,41 @@ usage(const Option *options, size_t n)
 		fprintf(stderr, "  %-18s %s\n", modes[i].name, modes[i].help);
 	for (size_t i = 0; i < n; i++)
 		fprintf(stderr, "  %-18s %s\n", options[i].name, options[i].help);
+}
+
+/* False: there is no such option. */
+static bool
+set_option(const Option *options, size_t n, const char *name, const char *value)
+{
+	const Option *o = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(options[i].name, name) == 0)
+			o = &options[i];
+	if (o && o->number)
+		*o->number = (uint32_t) atoi(value);
+	if (o && o->real)
+		*o->real = atof(value);
+	if (o && o->text)
+		*o->text = value;
+	return o != NULL;
+}
+
+/* Those of a mode, with a space between any two words. */
+static bool
+set_options(const Option *options, size_t n, const char *line)
+{
+	static char words[256];		/* options keep pointers */
+	char	   *rest = words;
+	bool		good = snprintf(words, sizeof(words), "%s", line) < (int) sizeof(words);
+
+	for (char *name; good && (name = strsep(&rest, " ")) != NULL;)
+	{
+		char	   *value = strsep(&rest, " ");
+
+		good = value && set_option(options, n, name, value);
+	}
+	return good;
 }
 
 int
@@ -171,34 +132,21 @@ main(int argc, char **argv)
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
 		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, of a thread kept too long in goodput, ms"},
+		{"--down-after", &b.down_after, NULL, NULL, "of the placement driver, seconds"},
 		{"--share", NULL, &b.share, NULL, "bar: of the best goodput, a graph's speed, a copy's, the writes before"},
 		{"--times", NULL, &b.times, NULL, "bar: etcd's rate, or that of one query at a time, at least, or the p99 before at most, so often"},
 	};
 	const size_t noptions = sizeof(options) / sizeof(options[0]);
 	const struct Mode *mode = NULL;
-	bool		good = true;
+	bool		good;
 
 	for (size_t i = 0; i < MODES && argc > 1; i++)
 		if (strcmp(modes[i].name, argv[1]) == 0)
 			mode = &modes[i];
-	if (mode)
-		mode->options(&b);
+	good = mode && set_options(options, noptions, mode->options);
 	for (int i = 2; i < argc && good; i += 2)
-	{
-		const Option *o = NULL;
-
-		for (size_t k = 0; k < noptions; k++)
-			if (strcmp(options[k].name, argv[i]) == 0)
-				o = &options[k];
-		good = o && i + 1 < argc;
-		if (good && o->number)
-			*o->number = (uint32_t) atoi(argv[i + 1]);
-		if (good && o->real)
-			*o->real = atof(argv[i + 1]);
-		if (good && o->text)
-			*o->text = argv[i + 1];
-	}
-	good = good && mode && b.workers >= 1 && b.workers < WORKERS_MAX && b.shards >= 1 && b.shards <= SHARDS_OF_BENCH &&
+		good = i + 1 < argc && set_option(options, noptions, argv[i], argv[i + 1]);
+	good = good && b.workers >= 1 && b.workers < WORKERS_MAX && b.shards >= 1 && b.shards <= SHARDS_OF_BENCH &&
 		b.dim >= 1 && b.dim <= 4096 && b.records >= 1 && b.kills >= 1 && b.kills <= 1000 && b.writers <= 32 &&
 		b.searchers <= 32 && b.clients >= 1 && b.clients <= 256 && b.rounds >= 1 && b.seconds > 0 && b.pause_ms >= 0;
 	if (!good)

@@ -2,7 +2,8 @@
  *
  * moves.c
  *	  What searches and writes notice while replicas move because one worker has less
- *	  than others, while somebody moves them by command, and while shards are split.
+ *	  than others, while somebody moves them by command, while shards are split, and
+ *	  while the driver evens out what that has made uneven.
  *
  * Clients search and write at a pace that leaves room, as in repair.c.
  *
@@ -16,6 +17,7 @@
 #define LOOK_US 20000
 #define PATIENCE_US (120 * SECOND)
 #define STILL_US SECOND			/* nothing was under way for so long: it has come to its end */
+#define AFTERMATH_US (15 * SECOND)	/* the same after a split, whose parts the driver leaves in peace for a while */
 
 enum
 {
@@ -23,18 +25,20 @@ enum
 	BALANCING,
 	MOVING,
 	SPLITTING,
+	EVENING,
 	AFTER,
 	OTHERWISE
 };
 
-static const char *const words[] = {"before", "while a new worker gets its share", "while replicas are moved", "while shards are split", "after"};
+static const char *const words[] = {"before", "while a new worker gets its share", "while replicas are moved",
+	"while shards are split", "while what was split is evened out", "after"};
 
 /*
  * Until nothing has been under way for a while.  What clients do counts for the phase
  * as long as something is; returns for how many seconds that was.
  */
 static double
-wait_still(Bench *bench, Client *client, Load *load, uint32_t phase)
+wait_still(Bench *bench, Client *client, Load *load, uint32_t phase, int64_t for_us)
 {
 	int64_t		begun = clock_now_us();
 	int64_t		last_us = begun;
@@ -42,7 +46,7 @@ wait_still(Bench *bench, Client *client, Load *load, uint32_t phase)
 	int64_t		sum_us = 0;
 	bool		moves = false;
 
-	while (moves || last_us - still_us < STILL_US)
+	while (moves || last_us - still_us < for_us)
 	{
 		int64_t		now = clock_now_us();
 
@@ -116,7 +120,7 @@ move_each(Bench *bench, Client *client, Load *load, const Leaders *leaders)
 		snprintf(command, sizeof(command), "{\"op\":\"move\",\"shard\":\"%" PRIu64 "\",\"from_store\":\"%" PRIu64 "\",\"to_store\":\"%" PRIu64 "\"}",
 				 leaders->shard[i], from, to);
 		insist(bench, client, command);
-		took += wait_still(bench, client, load, MOVING);
+		took += wait_still(bench, client, load, MOVING, STILL_US);
 		if (!has_replica(bench, client, leaders->shard[i], to))
 			give_up(bench, "shard %" PRIu64 " did not move", leaders->shard[i]);
 	}
@@ -134,7 +138,7 @@ split_each(Bench *bench, Client *client, Load *load, const Leaders *leaders)
 
 		snprintf(command, sizeof(command), "{\"op\":\"split\",\"shard\":\"%" PRIu64 "\"}", leaders->shard[i]);
 		insist(bench, client, command);
-		took += wait_still(bench, client, load, SPLITTING);
+		took += wait_still(bench, client, load, SPLITTING, STILL_US);
 	}
 	bench->shards = 2 * leaders->n;
 	return took;
@@ -152,8 +156,8 @@ moves(Bench *bench)
 	Load	   *load;
 	uint64_t	store;
 	int64_t		begun;
-	double		took[5] = {[BEFORE] = bench->seconds, [AFTER] = bench->seconds};
-	Noticed		noticed[5];
+	double		took[OTHERWISE] = {[BEFORE] = bench->seconds, [AFTER] = bench->seconds};
+	Noticed		noticed[OTHERWISE] = {{0}};
 
 	if (2 * bench->shards > SHARDS_OF_BENCH)
 		give_up(bench, "at most %d shards", SHARDS_OF_BENCH / 2);
@@ -162,7 +166,7 @@ moves(Bench *bench)
 	wait_whole(bench, client, &leaders);
 	wait_indexed(bench, client);
 	load = load_start(bench, &options);
-	(void) wait_still(bench, client, load, OTHERWISE);
+	(void) wait_still(bench, client, load, OTHERWISE, STILL_US);
 	load_phase(load, BEFORE);
 	usleep((useconds_t) (bench->seconds * 1e6));
 
@@ -176,13 +180,14 @@ moves(Bench *bench)
 			give_up(bench, "the new worker gets nothing");
 		usleep(LOOK_US);
 	}
-	took[BALANCING] = wait_still(bench, client, load, BALANCING);
+	took[BALANCING] = wait_still(bench, client, load, BALANCING, STILL_US);
 	printf("the new worker has %u of %u replicas\n", replicas_at(client, store), shards * bench->replicas);
 
 	wait_whole(bench, client, &leaders);
 	took[MOVING] = move_each(bench, client, load, &leaders);
 	wait_whole(bench, client, &leaders);
 	took[SPLITTING] = split_each(bench, client, load, &leaders);
+	took[EVENING] = wait_still(bench, client, load, EVENING, AFTERMATH_US);
 	wait_whole(bench, client, &leaders);
 	wait_indexed(bench, client);
 	load_phase(load, AFTER);
@@ -191,11 +196,14 @@ moves(Bench *bench)
 
 	printf("%u searchers and %u writers, one question in %g ms each; %u records of %u dimensions, %u shards of %u replicas\n",
 		   bench->searchers, bench->writers, bench->pause_ms, bench->records, bench->dim, shards, bench->replicas);
-	for (uint32_t i = BEFORE; i <= AFTER; i++)
-		noticed[i] = load_noticed(load, i, words[i], took[i]);
+	for (uint32_t i = BEFORE; i < OTHERWISE; i++)
+		if (took[i] > 0)
+			noticed[i] = load_noticed(load, i, words[i], took[i]);
 	load_bars(bench, "balance", &noticed[BEFORE], &noticed[BALANCING]);
 	load_bars(bench, "move", &noticed[BEFORE], &noticed[MOVING]);
 	load_bars(bench, "split", &noticed[BEFORE], &noticed[SPLITTING]);
+	if (took[EVENING] > 0)
+		load_bars(bench, "evening out", &noticed[BEFORE], &noticed[EVENING]);
 	load_free(load);
 	client_close(client);
 }
