@@ -114,10 +114,9 @@ catalog_lease(Catalog *catalog, uint64_t system, const VtId *incarnation)
 CatalogCollection *
 catalog_collection(Catalog *catalog, const VtId *generation)
 {
-	for (size_t i = 0; i < catalog->ncollections; i++)
-		if (vt_id_equal(&catalog->collections[i]->generation, generation))
-			return catalog->collections[i];
-	return NULL;
+	size_t		at = places_collection(catalog, generation);
+
+	return at != SIZE_MAX ? catalog->collections[at] : NULL;
 }
 
 /* -- Applying -------------------------------------------------------------- */

@@ -156,6 +156,24 @@ typedef struct ShardPlace
 
 typedef struct CatalogPlaces CatalogPlaces;
 
+/* Of live collections, what a store has or is to have. */
+typedef struct HomeCounts
+{
+	uint64_t	store;			/* it may have been forgotten */
+	size_t		replicas;		/* also one that arrives */
+	size_t		voters;			/* of shards without a plan */
+	size_t		learners;		/* the same */
+} HomeCounts;
+
+/* How many members a collection's shards have, but for those with a plan. */
+typedef struct MemberCounts
+{
+	uint32_t	voters_least;
+	uint32_t	voters_most;
+	uint32_t	learners_least;
+	uint32_t	learners_most;
+} MemberCounts;
+
 typedef struct Catalog
 {
 	Store	   *rows;
@@ -261,12 +279,20 @@ extern void places_put(Catalog *catalog, size_t at, const CatalogCollection *bef
 extern void places_remove(Catalog *catalog, size_t at);
 extern void places_free(Catalog *catalog);
 
+extern size_t places_collection(const Catalog *catalog, const VtId *generation);	/* SIZE_MAX = there is none */
 extern bool places_find(const Catalog *catalog, uint64_t shard, ShardPlace *out);
 
 /* Counts changes of shards: of all, and as it was at the last one of a store's. */
 extern uint64_t catalog_touches(const Catalog *catalog);
 extern uint64_t store_touched(const Catalog *catalog, uint64_t store);
 extern size_t catalog_nshards(const Catalog *catalog);
+
+/* Shards with a plan, in no order; *n = 0: there is none. */
+extern const uint64_t *catalog_planned(const Catalog *catalog, size_t *n);
+
+/* One store after the other; NULL: that was all. */
+extern const HomeCounts *catalog_home(const Catalog *catalog, size_t i);
+extern const MemberCounts *catalog_members(const Catalog *catalog, size_t collection);
 extern size_t store_firsts(const Catalog *catalog, uint64_t store);	/* shards whose first replica it has */
 
 /* catalog.c: no row in memory; where a store, or what is owed, is or would be */

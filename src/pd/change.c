@@ -25,10 +25,16 @@ CatalogCollection *
 changes_of(Changes *changes, const CatalogCollection *collection)
 {
 	CatalogCollection *copy;
+	uint64_t	key = idmap_key(&collection->generation);
+	uint64_t	at;
 
-	for (size_t i = 0; i < changes->n; i++)
+	if (idmap_get(&changes->at, key, &at) && vt_id_equal(&changes->collections[at]->generation, &collection->generation))
+		return changes->collections[at];
+	for (size_t i = 0; changes->clash && i < changes->n; i++)
 		if (vt_id_equal(&changes->collections[i]->generation, &collection->generation))
 			return changes->collections[i];
+	changes->clash |= idmap_get(&changes->at, key, &at);
+	idmap_put(&changes->at, key, changes->n);
 	copy = vt_alloc(sizeof(*copy));
 	*copy = *collection;
 	copy->shards = vt_alloc(sizeof(CatalogShard) * (copy->nshards + 1));
@@ -64,6 +70,7 @@ changes_drop(Changes *changes)
 	for (size_t i = 0; i < changes->n; i++)
 		catalog_collection_free(changes->collections[i]);
 	free(changes->collections);
+	idmap_free(&changes->at);
 	memset(changes, 0, sizeof(*changes));
 }
 

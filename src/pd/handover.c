@@ -175,8 +175,7 @@ operate_move(Pd *pd, uint64_t id, uint64_t from_store, uint64_t to_store, VtErro
 		return vt_fail(err, VT_NOT_FOUND, "shard %" PRIu64 " has no replica on store %" PRIu64, id, from_store);
 	if (!operate_store(pd, to_store, &to))
 		return vt_fail(err, VT_NOT_FOUND, "there is no store %" PRIu64, to_store);
-	operate_holders(pd, shard, &picture);
-	if (plan_is_holder(&picture, to_store))
+	if (plan_is_holder(&picture, to_store) || operate_is_held(pd, shard, to_store, &picture))
 		return vt_fail(err, VT_EXISTS, "store %" PRIu64 " has a replica of shard %" PRIu64 " already", to_store, id);
 	if (picture.n == WIRE_REPLICAS_MAX || !to.takes)
 		return vt_fail(err, VT_FULL, "store %" PRIu64 " takes no replicas now: it is away, full, or to be emptied", to_store);

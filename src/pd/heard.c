@@ -338,9 +338,17 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 	for (size_t i = 0; i < n; i++)
 	{
 		load_take_searches(pd, report_in(beat, reports[i].shard), &reports[i]);
+		beat->searched |= reports[i].searches > 0;
 		if (reports[i].leader)
-			load_take(pd, &reports[i]);
+			load_take(pd, beat->store, &reports[i]);
+		else
+			load_left(pd, beat->store, reports[i].shard, reports[i].replica);
 	}
+	for (size_t i = 0; i < ngone; i++)
+		load_left(pd, beat->store, gone[i].shard, 0);
+	for (size_t i = 0; whole && i < beat->nreports; i++)
+		if (beat->reports[i].leader && !is_among(reports, n, &beat->reports[i]))
+			load_left(pd, beat->store, beat->reports[i].shard, beat->reports[i].replica);
 	splits_take(beat, body, gone, ngone);
 	if (whole)
 		keep_reports(beat, reports, n);

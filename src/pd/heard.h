@@ -51,35 +51,34 @@ typedef enum Verdict
 	VERDICT_OPEN				/* not all have answered */
 } Verdict;
 
-/* What a store says of one of its replicas; not in the log. */
+/* What a store says of one of its replicas; not in the log.  First what looks at all of them need. */
 typedef struct Report
 {
 	uint64_t	shard;
 	uint64_t	replica;
 	uint64_t	term;
 	uint64_t	applied;
+	uint64_t	unindexed;
+	double		searches;		/* processors that searches of it take, smoothed, */
+	int64_t		searches_us;	/* as of then, when they had taken searched_us (loads.c) */
+	bool		leader;
+	bool		ingesting;		/* a bulk load goes on */
+	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
+	bool		says_conf;		/* conf_index is the group's configuration in force here, */
+	bool		joint;			/* and it is one of a change under way, or not committed yet */
+	uint32_t	nmembers;		/* a leader's */
+
+	uint64_t	conf_index;
+	uint64_t	searched_us;
 	uint64_t	incarnation;	/* the shard's life that it is in */
 	uint64_t	last;			/* entry of its log, and the term of that; 0 = it says nothing, or has none */
 	uint64_t	last_term;
 	uint64_t	records;
-	uint64_t	unindexed;
 	uint64_t	bytes;
-	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
 	uint64_t	prepared;		/* a child that its store is ready to make; 0 = none */
-	double		searches;		/* processors that searches of it take, smoothed, */
-	int64_t		searches_us;	/* as of then, when they had taken this much time (loads.c) */
-	uint64_t	searched_us;
-	Verified	verified;
-	bool		leader;
-	bool		ingesting;		/* a bulk load goes on */
-	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
-
-	/* The group's configuration in force here */
-	bool		says_conf;
-	uint64_t	conf_index;
-	bool		joint;			/* it is one of a change under way, or not committed yet */
-	uint32_t	nmembers;		/* a leader's */
 	ReportMember members[WIRE_REPLICAS_MAX];
+	uint64_t	figures[REPORT_FIGURES];	/* 0 where it says nothing */
+	Verified	verified;
 } Report;
 
 /* A shard that a store should have and does not report, and since when. */
@@ -139,6 +138,7 @@ typedef struct Beat
 	uint64_t	digest;			/* of the list of shards, as the store says; 0 = none */
 	uint64_t	looked;			/* store_touched() when its tasks were looked for last */
 	bool		wake;			/* something else is new for it */
+	bool		searched;		/* a replica of it was, once */
 	bool		quiet;			/* it had nothing to do with these reports, */
 	uint64_t	quiet_at;		/* store_touched() being this */
 	uint64_t	learned_at;		/* the same, when all that they teach was learned */
@@ -157,6 +157,12 @@ typedef struct ShardLoad
 	double		rate;			/* entries a second, smoothed, */
 	int64_t		at_us;			/* as of then, */
 	uint64_t	applied;		/* when so many were applied */
+	int64_t		split_us;		/* it was split then, or split off; 0 = not that we know */
+
+	/* Who claims to lead it, in the highest term that we have heard of; store 0 = nobody */
+	uint64_t	leads;
+	uint64_t	leader;
+	uint64_t	term;
 } ShardLoad;
 
 /* heard.c */
@@ -180,12 +186,22 @@ extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
 /* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
 extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
 
-/* loads.c */
-extern void load_take(Pd *pd, const Report *leader);
+/* loads.c: what a leader says on this store; and a replica there (0: whichever) leads no more */
+extern void load_take(Pd *pd, uint64_t store, const Report *leader);
+extern void load_left(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica);
 
-/* Bytes, and writes a second: less the longer nothing is said. */
-extern void shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate);
+/* NULL: nothing is known of it. */
+extern const ShardLoad *shard_load(const Pd *pd, uint64_t shard);
+
+/* Writes a second: fewer the longer nothing is said. */
+extern double load_rate(const Pd *pd, const ShardLoad *load);
+
+/* Was it split a moment ago, or split off?  It is left in peace for a while. */
+extern bool load_rests(const Pd *pd, const ShardLoad *load);
 extern double shard_bytes(const Pd *pd, uint64_t shard);
+
+/* A child is new to the catalog: it carries half of what its parent did. */
+extern void load_split(Pd *pd, const WireShardDesc *child);
 
 /* How much a replica is searched, by what it said before and says now. */
 extern void load_take_searches(const Pd *pd, const Report *before, Report *now);

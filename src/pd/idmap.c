@@ -19,7 +19,7 @@ slot_of(const IdMap *map, uint64_t key)
 {
 	size_t		slot = prng_mix(key) & (map->room - 1);
 
-	while (map->keys[slot] != 0 && map->keys[slot] != key)
+	while (map->slots[slot].key != 0 && map->slots[slot].key != key)
 		slot = (slot + 1) & (map->room - 1);
 	return slot;
 }
@@ -27,14 +27,14 @@ slot_of(const IdMap *map, uint64_t key)
 bool
 idmap_get(const IdMap *map, uint64_t key, uint64_t *value)
 {
-	size_t		slot;
+	const IdMapSlot *found;
 
 	if (map->n == 0)
 		return false;
-	slot = slot_of(map, key);
-	if (map->keys[slot] != key)
+	found = &map->slots[slot_of(map, key)];
+	if (found->key != key)
 		return false;
-	*value = map->values[slot];
+	*value = found->value;
 	return true;
 }
 
@@ -44,18 +44,11 @@ grow(IdMap *map)
 	IdMap		old = *map;
 
 	map->room = old.room ? old.room * 2 : 64;
-	map->keys = vt_alloc0(sizeof(uint64_t) * map->room);
-	map->values = vt_alloc(sizeof(uint64_t) * map->room);
+	map->slots = vt_alloc0(sizeof(IdMapSlot) * map->room);
 	for (size_t i = 0; i < old.room; i++)
-		if (old.keys[i] != 0)
-		{
-			size_t		slot = slot_of(map, old.keys[i]);
-
-			map->keys[slot] = old.keys[i];
-			map->values[slot] = old.values[i];
-		}
-	free(old.keys);
-	free(old.values);
+		if (old.slots[i].key != 0)
+			map->slots[slot_of(map, old.slots[i].key)] = old.slots[i];
+	free(old.slots);
 }
 
 void
@@ -66,9 +59,8 @@ idmap_put(IdMap *map, uint64_t key, uint64_t value)
 	if (map->n * 2 >= map->room)
 		grow(map);
 	slot = slot_of(map, key);
-	map->n += map->keys[slot] == 0;
-	map->keys[slot] = key;
-	map->values[slot] = value;
+	map->n += map->slots[slot].key == 0;
+	map->slots[slot] = (IdMapSlot) {key, value};
 }
 
 /* What stands behind in the same run moves up, unless it would come before its own place. */
@@ -78,26 +70,32 @@ idmap_remove(IdMap *map, uint64_t key)
 	size_t		mask = map->room - 1;
 	size_t		hole;
 
-	if (map->n == 0 || map->keys[hole = slot_of(map, key)] != key)
+	if (map->n == 0 || map->slots[hole = slot_of(map, key)].key != key)
 		return;
 	map->n--;
-	for (size_t next = (hole + 1) & mask; map->keys[next] != 0; next = (next + 1) & mask)
+	for (size_t next = (hole + 1) & mask; map->slots[next].key != 0; next = (next + 1) & mask)
 	{
-		size_t		home = prng_mix(map->keys[next]) & mask;
+		size_t		home = prng_mix(map->slots[next].key) & mask;
 
 		if (((next - home) & mask) < ((next - hole) & mask))
 			continue;
-		map->keys[hole] = map->keys[next];
-		map->values[hole] = map->values[next];
+		map->slots[hole] = map->slots[next];
 		hole = next;
 	}
-	map->keys[hole] = 0;
+	map->slots[hole].key = 0;
 }
 
 void
 idmap_free(IdMap *map)
 {
-	free(map->keys);
-	free(map->values);
+	free(map->slots);
 	memset(map, 0, sizeof(*map));
+}
+
+uint64_t
+idmap_key(const VtId *id)
+{
+	uint64_t	key = prng_mix(get_be64(id->b)) ^ get_be64(id->b + 8);
+
+	return key ? key : 1;
 }

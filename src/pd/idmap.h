@@ -15,10 +15,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
+typedef struct IdMapSlot
+{
+	uint64_t	key;			/* 0 = empty */
+	uint64_t	value;
+} IdMapSlot;
+
 typedef struct IdMap
 {
-	uint64_t   *keys;
-	uint64_t   *values;
+	IdMapSlot  *slots;
 	size_t		room;
 	size_t		n;
 } IdMap;
@@ -28,5 +35,8 @@ extern bool idmap_get(const IdMap *map, uint64_t key, uint64_t *value);
 extern void idmap_put(IdMap *map, uint64_t key, uint64_t value);
 extern void idmap_remove(IdMap *map, uint64_t key);
 extern void idmap_free(IdMap *map);
+
+/* A number for a long id, never 0.  Two may have the same: whoever finds one looks whether it is it. */
+extern uint64_t idmap_key(const VtId *id);
 
 #endif							/* PD_IDMAP_H */

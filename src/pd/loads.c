@@ -13,6 +13,27 @@
 #define SEARCHES_US 300e6
 #define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
 #define RATE_LEAST_US 200e3
+#define REST_US (10 * INT64_C(1000000))	/* after a split */
+
+/* What is known of a shard, or NULL. */
+static ShardLoad *
+load_of(const Pd *pd, uint64_t shard)
+{
+	uint64_t	at;
+
+	return idmap_get(&pd->load_at, shard, &at) ? &pd->loads[at] : NULL;
+}
+
+static void
+load_put(Pd *pd, uint64_t shard, const ShardLoad *load)
+{
+	size_t		at = pd->load_at.n;
+
+	if ((at & (at - 1)) == 0)
+		pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
+	pd->loads[at] = *load;
+	idmap_put(&pd->load_at, shard, at);
+}
 
 /*
  * What a shard carries is remembered from its leaders, whoever they are and also
@@ -22,22 +43,23 @@
  * no measure of it.
  */
 void
-load_take(Pd *pd, const Report *leader)
+load_take(Pd *pd, uint64_t store, const Report *leader)
 {
-	ShardLoad  *load;
-	uint64_t	at;
+	ShardLoad  *load = load_of(pd, leader->shard);
 	double		passed;
 
-	if (!idmap_get(&pd->load_at, leader->shard, &at))
+	if (!load)
 	{
-		at = pd->load_at.n;
-		if ((at & (at - 1)) == 0)
-			pd->loads = vt_realloc(pd->loads, sizeof(ShardLoad) * (at ? at * 2 : 1));
-		pd->loads[at] = (ShardLoad) {.bytes = leader->bytes, .rows = leader->records, .at_us = pd->now_us, .applied = leader->applied};
-		idmap_put(&pd->load_at, leader->shard, at);
+		load_put(pd, leader->shard, &(ShardLoad) {.bytes = leader->bytes, .rows = leader->records, .at_us = pd->now_us,
+			.applied = leader->applied, .leads = store, .leader = leader->replica, .term = leader->term});
 		return;
 	}
-	load = &pd->loads[at];
+	if (leader->term >= load->term || load->leads == 0 || !store_is_up(pd, load->leads))
+	{
+		load->leads = store;
+		load->leader = leader->replica;
+		load->term = leader->term;
+	}
 	load->bytes = leader->bytes;
 	load->rows = leader->records;
 	passed = (double) (pd->now_us - load->at_us);
@@ -46,6 +68,41 @@ load_take(Pd *pd, const Report *leader)
 	load->rate = (load->rate * RATE_US + (double) (leader->applied - load->applied) * 1e6) / (RATE_US + passed);
 	load->at_us = pd->now_us;
 	load->applied = leader->applied;
+}
+
+void
+load_left(Pd *pd, uint64_t store, uint64_t shard, uint64_t replica)
+{
+	ShardLoad  *load = load_of(pd, shard);
+
+	if (load && load->leads == store && (replica == 0 || load->leader == replica))
+		load->leads = 0;
+}
+
+/*
+ * Half of the writes are the child's from now on, which would be seen in half a minute
+ * otherwise: what is evened out until then would be evened out again.
+ */
+void
+load_split(Pd *pd, const WireShardDesc *child)
+{
+	ShardLoad  *parent = load_of(pd, child->parent);
+	ShardLoad  *known = load_of(pd, child->shard);
+	ShardLoad	half;
+
+	if (!parent)
+		return;
+	parent->rate /= 2;
+	parent->split_us = pd->now_us;
+	half = (ShardLoad) {.bytes = parent->bytes / 2, .rows = parent->rows / 2, .at_us = pd->now_us, .applied = child->base_index};
+	if (known)
+		half = *known;			/* its leader was heard first */
+	half.rate = parent->rate;
+	half.split_us = pd->now_us;
+	if (known)
+		*known = half;
+	else
+		load_put(pd, child->shard, &half);
 }
 
 static uint64_t
@@ -116,17 +173,23 @@ loads_prune(Pd *pd)
 double
 shard_bytes(const Pd *pd, uint64_t shard)
 {
-	uint64_t	at;
+	const ShardLoad *load = load_of(pd, shard);
 
-	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].bytes : 0;
+	return load ? (double) load->bytes : 0;
 }
 
 double
 shard_rows(const Pd *pd, uint64_t shard)
 {
-	uint64_t	at;
+	const ShardLoad *load = load_of(pd, shard);
 
-	return idmap_get(&pd->load_at, shard, &at) ? (double) pd->loads[at].rows : 0;
+	return load ? (double) load->rows : 0;
+}
+
+const ShardLoad *
+shard_load(const Pd *pd, uint64_t shard)
+{
+	return load_of(pd, shard);
 }
 
 /*
@@ -134,18 +197,18 @@ shard_rows(const Pd *pd, uint64_t shard)
  * what was heard a moment ago must not seem to be more than what was heard some seconds
  * ago, or leaderships would go round after it.
  */
-void
-shard_load(const Pd *pd, uint64_t shard, double *bytes, double *rate)
+double
+load_rate(const Pd *pd, const ShardLoad *load)
 {
-	uint64_t	at;
-	double		silent;
+	double		silent = (double) (pd->now_us - load->at_us) - RATE_HOLDS_US;
 
-	*bytes = *rate = 0;
-	if (!idmap_get(&pd->load_at, shard, &at))
-		return;
-	silent = (double) (pd->now_us - pd->loads[at].at_us) - RATE_HOLDS_US;
-	*bytes = (double) pd->loads[at].bytes;
-	*rate = pd->loads[at].rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
+	return load->rate * RATE_US / (RATE_US + (silent > 0 ? silent : 0));
+}
+
+bool
+load_rests(const Pd *pd, const ShardLoad *load)
+{
+	return load->split_us != 0 && pd->now_us - load->split_us < REST_US;
 }
 
 double

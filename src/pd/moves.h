@@ -72,6 +72,8 @@ typedef struct Changes
 	bool		meta_changed;
 	CatalogCollection **collections;	/* deep copies, to be changed */
 	size_t		n;
+	IdMap		at;				/* idmap_key(): place among them */
+	bool		clash;			/* two have the same key */
 } Changes;
 
 extern void changes_begin(Pd *pd, Changes *changes);
@@ -96,6 +98,7 @@ typedef struct SurveyShard
 	CatalogCollection *collection;
 	CatalogShard *shard;
 	int			urgency;		/* plan_urgency() by what stores are like; lower first */
+	uint64_t	id;				/* the shard's, for who sorts them */
 } SurveyShard;
 
 typedef struct Survey
@@ -106,6 +109,7 @@ typedef struct Survey
 	uint32_t	learners;		/* that each shard is to have */
 	uint32_t	plans;
 	uint32_t	kinds[PLAN_KINDS];	/* of them */
+	uint64_t	evening_bytes;	/* of the shards that are balanced or spread */
 
 	/* Live, founded shards with a plan, and those without that may need one */
 	SurveyShard *planned;
@@ -129,8 +133,8 @@ extern void operate_begin(Pd *pd, Survey *survey, Changes *changes, const Catalo
 						  const CatalogShard *shard, Plan *plan);
 extern void operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out);
 
-/* Adds the stores that have a replica which is no member. */
-extern void operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out);
+/* Has the store a replica of it that is no member?  Then it is one of the picture's holders from now on. */
+extern bool operate_is_held(Pd *pd, const CatalogShard *shard, uint64_t store, PlanShard *picture);
 
 /* A store without its counts; false: there is no such store. */
 extern bool operate_store(Pd *pd, uint64_t store, PlanStore *out);

@@ -102,18 +102,21 @@ operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Plan
 		(Step) {.kind = split_is_over(pd, c, shard, picture) ? STEP_END : STEP_WAIT};
 }
 
-/* Stores that still have a replica of it which is no member. */
-void
-operate_holders(Pd *pd, const CatalogShard *shard, PlanShard *out)
+/*
+ * Has the store still a replica of it which is no member?  Then nothing else can come
+ * there, and it is noted as one of those that have it.  Of a store that is about to be
+ * chosen: there are a thousand, and almost none has.
+ */
+bool
+operate_is_held(Pd *pd, const CatalogShard *shard, uint64_t store, PlanShard *picture)
 {
-	for (size_t i = 0; i < pd->nbeats && out->nholders < 2 * WIRE_REPLICAS_MAX; i++)
-	{
-		uint64_t	replica;
+	uint64_t	replica;
 
-		if (report_in(pd->beats[i], shard->desc.shard) &&
-			!operate_has_replica(shard, pd->beats[i]->store, &replica))
-			out->holders[out->nholders++] = pd->beats[i]->store;
-	}
+	if (!report_of(pd, store, shard->desc.shard) || operate_has_replica(shard, store, &replica))
+		return false;
+	if (picture->nholders < HOLDERS_MAX)
+		picture->holders[picture->nholders++] = store;
+	return true;
 }
 
 bool
@@ -179,7 +182,7 @@ need_compare(const void *a, const void *b)
 
 	if (x->urgency != y->urgency)
 		return x->urgency < y->urgency ? -1 : 1;
-	return x->shard->desc.shard < y->shard->desc.shard ? -1 : x->shard->desc.shard > y->shard->desc.shard;
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 PlanLimits
@@ -248,6 +251,7 @@ begin_plans(Pd *pd, Survey *survey, Changes *changes)
 		SurveyShard *need = &needs[(from + tries) % n];
 		PlanShard	picture;
 		Plan		plan;
+		bool		chosen = false;
 
 		/* One that is lost in two places is listed twice. */
 		if (need->shard->desc.shard == last)
@@ -255,9 +259,11 @@ begin_plans(Pd *pd, Survey *survey, Changes *changes)
 		operate_picture(pd, need->collection, need->shard, &picture);
 		if (!picture.settled)
 			continue;
-		operate_holders(pd, need->shard, &picture);
 		stall_shun(pd, &picture);
-		if (!plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
+		while (!chosen && picture.nholders < HOLDERS_MAX &&
+			   plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
+			chosen = !operate_is_held(pd, need->shard, plan.add_store, &picture);
+		if (!chosen)
 			continue;
 		operate_begin(pd, survey, changes, need->collection, need->shard, &plan);
 		last = need->shard->desc.shard;
@@ -305,17 +311,19 @@ plans_look(Pd *pd)
 	Survey		survey;
 	Changes		changes;
 	int64_t		pause = (int64_t) catalog_nshards(pd->catalog) * LOOK_SHARD_US;
+	size_t		ended;
 
 	if (pd->now_us < pd->plans_due_us || !reports_are_in(pd))
 		return;
 	pd->plans_due_us = pd->now_us + LOOK_US + pause;
 	survey_begin(pd, &survey);
 	changes_begin(pd, &changes);
-	if (end_plans(pd, &survey, &changes) > 0)
-		rebalance_soon(pd);
+	ended = end_plans(pd, &survey, &changes);
 	pd->repairing = survey.kinds[PLAN_REPAIR] + survey.kinds[PLAN_GROW] > 0;
 	for (size_t i = 0; i < survey.nneeds; i++)
 		pd->repairing |= survey.needs[i].urgency < 100;
+	if (ended > 0 && !pd->repairing)
+		rebalance_soon(pd);
 	operate_brake(pd, &survey);
 	begin_plans(pd, &survey, &changes);
 	survey_end(&survey);

@@ -133,37 +133,37 @@ operator_of(const Pd *pd, uint64_t shard)
 static void
 note_operators(Pd *pd)
 {
-	Operator   *now = NULL;
+	size_t		nplanned;
+	const uint64_t *planned = catalog_planned(pd->catalog, &nplanned);
+	Operator   *now = vt_alloc(sizeof(Operator) * (nplanned + 1));
 	size_t		n = 0;
 
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-		for (uint32_t j = 0; j < pd->catalog->collections[i]->nshards; j++)
-		{
-			const CatalogCollection *c = pd->catalog->collections[i];
-			const CatalogShard *shard = &c->shards[j];
-			Operator	op = {.shard = shard->desc.shard, .plan = shard->plan, .since_us = pd->now_us,
-				.step_since_us = pd->now_us, .progress_us = pd->now_us};
-			const Operator *before;
-			PlanShard	picture;
-			Step		step;
+	for (size_t i = 0; i < nplanned; i++)
+	{
+		CatalogCollection *c;
+		const CatalogShard *shard = find_shard(pd, planned[i], &c);
+		Operator	op = {.shard = planned[i], .since_us = pd->now_us, .step_since_us = pd->now_us, .progress_us = pd->now_us};
+		const Operator *before;
+		PlanShard	picture;
+		Step		step;
 
-			if (c->state != COLLECTION_LIVE || shard->plan.kind == PLAN_NONE)
-				continue;
-			step = operate_step(pd, c, shard, &picture);
-			op.step = shard->plan.kind == PLAN_RECOVER ? recover_words(recover_stage(pd, shard)) : step_name(&picture, &step);
-			op.progress = stall_progress(&picture);
-			before = operator_of(pd, op.shard);
-			if (before && is_same_plan(&before->plan, &op.plan))
-			{
-				op.since_us = before->since_us;
-				if (before->step == op.step)
-					op.step_since_us = before->step_since_us;
-				if (before->step == op.step && before->progress == op.progress)
-					op.progress_us = before->progress_us;
-			}
-			now = vt_realloc(now, sizeof(Operator) * (n + 1));
-			now[n++] = op;
+		if (!shard || c->state != COLLECTION_LIVE)
+			continue;
+		op.plan = shard->plan;
+		step = operate_step(pd, c, shard, &picture);
+		op.step = shard->plan.kind == PLAN_RECOVER ? recover_words(recover_stage(pd, shard)) : step_name(&picture, &step);
+		op.progress = stall_progress(&picture);
+		before = operator_of(pd, op.shard);
+		if (before && is_same_plan(&before->plan, &op.plan))
+		{
+			op.since_us = before->since_us;
+			if (before->step == op.step)
+				op.step_since_us = before->step_since_us;
+			if (before->step == op.step && before->progress == op.progress)
+				op.progress_us = before->progress_us;
 		}
+		now[n++] = op;
+	}
 	if (n > 0)
 		qsort(now, n, sizeof(Operator), operator_compare);
 	free(pd->operators);

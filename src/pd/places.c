@@ -8,6 +8,10 @@
  * listed anew.  A store's list counts how often something in it has changed, so
  * that who waits for news of a store need not look at it in between.
  *
+ * So that a look at all shards need not be one (survey.c): those with a plan are
+ * listed, stores know how many voters and learners they have, and collections how
+ * many their shards have.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
@@ -23,15 +27,22 @@ typedef struct Home
 	size_t		n;
 	size_t		room;
 	size_t		firsts;			/* of them, those whose first replica it has */
+	HomeCounts	counts;
 	uint64_t	touched;
 } Home;
 
 struct CatalogPlaces
 {
 	IdMap		shards;			/* id: collection << 32 | place in it */
+	IdMap		generations;	/* idmap_key(): collection */
+	bool		clash;			/* two had the same key: it knows nothing any more */
 	IdMap		stores;			/* id: place in homes */
 	Home	   *homes;
 	size_t		nhomes;
+	IdMap		planned_at;		/* id of a shard with a plan: place in planned */
+	uint64_t   *planned;
+	MemberCounts *members;		/* by collection; counted anew with each of its rows */
+	size_t		members_room;
 	uint64_t	touches;
 };
 
@@ -65,16 +76,57 @@ home_of(CatalogPlaces *places, uint64_t store, bool make)
 		return NULL;
 	places->homes = vt_realloc(places->homes, sizeof(Home) * (places->nhomes + 1));
 	memset(&places->homes[places->nhomes], 0, sizeof(Home));
+	places->homes[places->nhomes].counts.store = store;
 	idmap_put(&places->stores, store, places->nhomes);
 	return &places->homes[places->nhomes++];
 }
 
 static void
-list_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
+list_plan(CatalogPlaces *places, uint64_t shard)
+{
+	size_t		n = places->planned_at.n;
+
+	if ((n & (n - 1)) == 0)
+		places->planned = vt_realloc(places->planned, sizeof(uint64_t) * (n ? n * 2 : 1));
+	places->planned[n] = shard;
+	idmap_put(&places->planned_at, shard, n);
+}
+
+static void
+unlist_plan(CatalogPlaces *places, uint64_t shard)
+{
+	uint64_t	at;
+
+	if (!idmap_get(&places->planned_at, shard, &at))
+		return;
+	idmap_remove(&places->planned_at, shard);
+	if (at == places->planned_at.n)
+		return;
+	places->planned[at] = places->planned[places->planned_at.n];
+	idmap_put(&places->planned_at, places->planned[at], at);
+}
+
+/* What a live collection's shard has on a store; sign: it comes, or goes. */
+static void
+count_home(Home *home, const CatalogShard *shard, uint64_t store, size_t sign)
+{
+	home->counts.replicas += sign;
+	for (int i = 0; shard->plan.kind == PLAN_NONE && i < shard->desc.nreplicas; i++)
+		if (shard->desc.replicas[i].store == store)
+		{
+			home->counts.voters += shard->desc.replicas[i].role == ROLE_VOTER ? sign : 0;
+			home->counts.learners += shard->desc.replicas[i].role == ROLE_VOTER ? 0 : sign;
+		}
+}
+
+static void
+list_shard(CatalogPlaces *places, const CatalogShard *shard, bool live, ShardPlace place)
 {
 	uint64_t	stores[HOMES_MAX];
 	uint32_t	n = homes_of(shard, stores);
 
+	if (shard->plan.kind != PLAN_NONE)
+		list_plan(places, shard->desc.shard);
 	idmap_put(&places->shards, shard->desc.shard, (uint64_t) place.collection << 32 | place.place);
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -87,6 +139,8 @@ list_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
 		}
 		home->list[home->n++] = place;
 		home->firsts += shard->desc.replicas[0].store == stores[i];
+		if (live)
+			count_home(home, shard, stores[i], 1);
 		home->touched = ++places->touches;
 	}
 }
@@ -101,11 +155,12 @@ listed(Home *home, ShardPlace place)
 }
 
 static void
-unlist_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
+unlist_shard(CatalogPlaces *places, const CatalogShard *shard, bool live, ShardPlace place)
 {
 	uint64_t	stores[HOMES_MAX];
 	uint32_t	n = homes_of(shard, stores);
 
+	unlist_plan(places, shard->desc.shard);
 	idmap_remove(&places->shards, shard->desc.shard);
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -116,6 +171,8 @@ unlist_shard(CatalogPlaces *places, const CatalogShard *shard, ShardPlace place)
 			continue;
 		*at = home->list[--home->n];
 		home->firsts -= shard->desc.replicas[0].store == stores[i];
+		if (live)
+			count_home(home, shard, stores[i], (size_t) -1);
 		home->touched = ++places->touches;
 	}
 }
@@ -155,6 +212,43 @@ is_same_shard(const CatalogShard *a, const CatalogShard *b)
 	return true;
 }
 
+static void
+count_members(CatalogPlaces *places, const CatalogCollection *c, size_t at)
+{
+	MemberCounts counts = {UINT32_MAX, 0, UINT32_MAX, 0};
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		uint32_t	n = c->shards[i].desc.nreplicas;
+		uint32_t	voters = 0;
+
+		if (c->shards[i].plan.kind != PLAN_NONE)
+			continue;
+		for (uint32_t k = 0; k < n; k++)
+			voters += c->shards[i].desc.replicas[k].role == ROLE_VOTER;
+		counts.voters_least = voters < counts.voters_least ? voters : counts.voters_least;
+		counts.voters_most = voters > counts.voters_most ? voters : counts.voters_most;
+		counts.learners_least = n - voters < counts.learners_least ? n - voters : counts.learners_least;
+		counts.learners_most = n - voters > counts.learners_most ? n - voters : counts.learners_most;
+	}
+	if (at >= places->members_room)
+	{
+		places->members_room = at < 8 ? 16 : at * 2;
+		places->members = vt_realloc(places->members, sizeof(MemberCounts) * places->members_room);
+	}
+	places->members[at] = counts;
+}
+
+static void
+index_generation(Catalog *catalog, size_t at)
+{
+	uint64_t	key = idmap_key(&catalog->collections[at]->generation);
+	uint64_t	other;
+
+	catalog->places->clash |= idmap_get(&catalog->places->generations, key, &other);
+	idmap_put(&catalog->places->generations, key, at);
+}
+
 /* The row at this place of the catalog's collections is new; before: the one it replaces, or NULL. */
 void
 places_put(Catalog *catalog, size_t at, const CatalogCollection *before)
@@ -164,12 +258,15 @@ places_put(Catalog *catalog, size_t at, const CatalogCollection *before)
 
 	if (!catalog->places)
 		catalog->places = vt_alloc0(sizeof(CatalogPlaces));
+	if (!before)
+		index_generation(catalog, at);
 	for (uint32_t i = 0; before && i < before->nshards; i++)
 		if (!same || !is_same_shard(&before->shards[i], &after->shards[i]))
-			unlist_shard(catalog->places, &before->shards[i], (ShardPlace) {(uint32_t) at, i});
+			unlist_shard(catalog->places, &before->shards[i], before->state == COLLECTION_LIVE, (ShardPlace) {(uint32_t) at, i});
 	for (uint32_t i = 0; i < after->nshards; i++)
 		if (!same || !is_same_shard(&before->shards[i], &after->shards[i]))
-			list_shard(catalog->places, &after->shards[i], (ShardPlace) {(uint32_t) at, i});
+			list_shard(catalog->places, &after->shards[i], after->state == COLLECTION_LIVE, (ShardPlace) {(uint32_t) at, i});
+	count_members(catalog->places, after, at);
 }
 
 /* The row at this place goes, and the last one is to take its place. */
@@ -180,7 +277,12 @@ places_remove(Catalog *catalog, size_t at)
 	const CatalogCollection *moves = catalog->collections[last];
 
 	for (uint32_t i = 0; i < catalog->collections[at]->nshards; i++)
-		unlist_shard(catalog->places, &catalog->collections[at]->shards[i], (ShardPlace) {(uint32_t) at, i});
+		unlist_shard(catalog->places, &catalog->collections[at]->shards[i], catalog->collections[at]->state == COLLECTION_LIVE,
+					 (ShardPlace) {(uint32_t) at, i});
+	catalog->places->members[at] = catalog->places->members[last];
+	idmap_remove(&catalog->places->generations, idmap_key(&catalog->collections[at]->generation));
+	if (at != last)
+		idmap_put(&catalog->places->generations, idmap_key(&moves->generation), at);
 	for (uint32_t i = 0; at != last && i < moves->nshards; i++)
 	{
 		uint64_t	stores[HOMES_MAX];
@@ -209,11 +311,31 @@ places_free(Catalog *catalog)
 	free(places->homes);
 	idmap_free(&places->shards);
 	idmap_free(&places->stores);
+	idmap_free(&places->generations);
+	idmap_free(&places->planned_at);
+	free(places->planned);
+	free(places->members);
 	free(places);
 	catalog->places = NULL;
 }
 
 /* -- Asking ---------------------------------------------------------------- */
+
+size_t
+places_collection(const Catalog *catalog, const VtId *generation)
+{
+	uint64_t	at;
+
+	if (!catalog->places)
+		return SIZE_MAX;
+	if (!catalog->places->clash)
+		return idmap_get(&catalog->places->generations, idmap_key(generation), &at) &&
+			vt_id_equal(&catalog->collections[at]->generation, generation) ? (size_t) at : SIZE_MAX;
+	for (size_t i = 0; i < catalog->ncollections; i++)
+		if (vt_id_equal(&catalog->collections[i]->generation, generation))
+			return i;
+	return SIZE_MAX;
+}
 
 bool
 places_find(const Catalog *catalog, uint64_t shard, ShardPlace *out)
@@ -276,4 +398,23 @@ size_t
 catalog_nshards(const Catalog *catalog)
 {
 	return catalog->places ? catalog->places->shards.n : 0;
+}
+
+const uint64_t *
+catalog_planned(const Catalog *catalog, size_t *n)
+{
+	*n = catalog->places ? catalog->places->planned_at.n : 0;
+	return *n > 0 ? catalog->places->planned : NULL;
+}
+
+const HomeCounts *
+catalog_home(const Catalog *catalog, size_t i)
+{
+	return catalog->places && i < catalog->places->nhomes ? &catalog->places->homes[i].counts : NULL;
+}
+
+const MemberCounts *
+catalog_members(const Catalog *catalog, size_t collection)
+{
+	return &catalog->places->members[collection];
 }

@@ -247,6 +247,29 @@ plan_has_room(const PlanLimits *limits, uint32_t n, uint64_t bytes)
 	return n < limits->per_store || (n < limits->small_per_store && bytes < limits->small_bytes);
 }
 
+#define KIN_MAX 256				/* sites that are remembered */
+
+/* How much a store would share: asked for each of a thousand stores, of few sites. */
+typedef struct Crowding
+{
+	uint64_t	leaves;
+	bool		learner;
+	uint32_t	of[KIN_MAX];	/* by kin; 0 = not known yet, else one more than it is */
+} Crowding;
+
+static uint32_t
+crowding_at(const PlanShard *shard, Crowding *known, const PlanStore *s)
+{
+	uint32_t	here;
+
+	if (s->kin > 0 && s->kin < KIN_MAX && known->of[s->kin] > 0)
+		return known->of[s->kin] - 1;
+	here = plan_crowding(shard, &s->site, known->leaves, known->learner);
+	if (s->kin > 0 && s->kin < KIN_MAX)
+		known->of[s->kin] = here + 1;
+	return here;
+}
+
 static bool
 is_busy(const PlanStore *s, const PlanLimits *limits)
 {
@@ -273,6 +296,7 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 		  uint64_t leaves, bool learner, bool pressed, uint32_t *crowding)
 {
 	const PlanStore *best = NULL;
+	Crowding	known = {.leaves = leaves, .learner = learner};
 
 	for (size_t i = 0; i < n; i++)
 	{
@@ -281,7 +305,7 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 
 		if (!(s->takes || (pressed && s->takes_little)) || s->health != HEALTH_UP || s->search_only != learner || plan_is_holder(shard, s->store))
 			continue;
-		here = plan_crowding(shard, &s->site, leaves, learner);
+		here = crowding_at(shard, &known, s);
 		if (!best || (s->takes && !best->takes) ||
 			(s->takes == best->takes && (here < *crowding || (here == *crowding && is_emptier(s, best, limits)))))
 		{

@@ -40,6 +40,8 @@
 
 #define PLAN_CAUGHT_UP 1000		/* entries that a learner may lack when it becomes a voter */
 
+#define HOLDERS_MAX (2 * WIRE_REPLICAS_MAX)
+
 /* Roles of a replica, as in descriptors. */
 #define ROLE_VOTER 1
 #define ROLE_LEARNER 2
@@ -96,6 +98,7 @@ typedef struct PlanStore
 	bool		draining;		/* to be emptied */
 	bool		search_only;	/* takes learners, and nothing else */
 	Site		site;
+	uint32_t	kin;			/* the same for stores of one site; 0 = not known */
 	uint32_t	replicas;		/* that it has or is to have */
 	uint32_t	arriving;		/* of them, by plans under way, */
 	uint64_t	arriving_bytes; /* which have so many in all */
@@ -137,7 +140,7 @@ typedef struct PlanShard
 
 	/* Stores that have a replica of it, also one that is no member */
 	uint32_t	nholders;
-	uint64_t	holders[2 * WIRE_REPLICAS_MAX];
+	uint64_t	holders[HOLDERS_MAX];
 } PlanShard;
 
 typedef enum StepKind

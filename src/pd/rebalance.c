@@ -19,7 +19,10 @@
 #define LOOK_US INT64_C(1000000)	/* between two looks, and for each shard */
 #define LOOK_SHARD_US 20
 #define SOON_SHARD_US 5			/* the same, when a change has ended */
-#define SPREAD_MAX 2000			/* shards whose spread is looked at in a look */
+#define SPREAD_MAX 20000			/* shards whose spread is looked at in a look, */
+#define CROWDED_MAX 2000		/* and of them, such as share something */
+#define STORES_A_MOVE 4			/* one move at a time for so many stores, */
+#define TINY_BYTES (UINT64_C(4) << 20)	/* or more that have less in all */
 
 /* -- Spreading --------------------------------------------------------------- */
 
@@ -27,66 +30,78 @@
 static bool
 shares_site(const Scales *scales, const CatalogShard *shard)
 {
-	for (int i = 0; i < shard->desc.nreplicas; i++)
-		for (int k = 0; k < i; k++)
-		{
-			const PlanStore *a = survey_store(scales->survey, shard->desc.replicas[i].store);
-			const PlanStore *b = survey_store(scales->survey, shard->desc.replicas[k].store);
+	const Site *sites[WIRE_REPLICAS_MAX];
+	uint32_t	n = 0;
 
-			for (uint32_t level = 0; a && b && level < scales->pd->options.spread.n; level++)
-				if (a->site.at[level] == b->site.at[level])
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const PlanStore *store = survey_store(scales->survey, shard->desc.replicas[i].store);
+
+		if (store)
+			sites[n++] = &store->site;
+		for (uint32_t k = 0; store && k + 1 < n; k++)
+			for (uint32_t level = 0; level < scales->pd->options.spread.n; level++)
+				if (sites[k]->at[level] == sites[n - 1]->at[level])
 					return true;
-		}
+	}
 	return false;
 }
 
-/* Some shards in each look; returns how many plans were begun. */
-static uint32_t
-spread(Scales *scales, uint32_t room, Changes *changes)
+/* Some shards in each look. */
+static void
+spread(Scales *scales, Changes *changes)
 {
 	Pd		   *pd = scales->pd;
 	PlanLimits	limits = operate_limits(pd);
-	uint32_t	begun = 0;
-	size_t		looked = 0;
+	size_t		most = scales->n < SPREAD_MAX ? scales->n : SPREAD_MAX;
+	size_t		crowded = 0;
 	size_t		i = 0;
 
 	if (pd->options.spread.n == 0 || scales->n == 0)
-		return 0;
-	for (; i < scales->n && looked < SPREAD_MAX && begun < room; i++)
+		return;
+	for (; i < most && crowded < CROWDED_MAX && rebalance_has_room(scales, PLAN_SPREAD); i++)
 	{
 		Weighed    *w = &scales->shards[(pd->spread_from + i) % scales->n];
 		PlanShard	picture;
 		Plan		plan;
+		bool		chosen = false;
 
-		if (!w->leader || w->shard->plan.kind != PLAN_NONE || !shares_site(scales, w->shard))
+		if (!w->leads || w->shard->plan.kind != PLAN_NONE || !shares_site(scales, w->shard))
 			continue;
-		looked++;
+		crowded++;
 		operate_picture(pd, w->collection, w->shard, &picture);
-		operate_holders(pd, w->shard, &picture);
 		stall_shun(pd, &picture);
-		if (!rebalance_is_whole(&picture) ||
-			!plan_spread(&picture, scales->survey->stores, scales->survey->nstores, &limits, &plan))
+		while (!chosen && picture.nholders < HOLDERS_MAX && rebalance_is_whole(&picture) &&
+			   plan_spread(&picture, scales->survey->stores, scales->survey->nstores, &limits, &plan))
+			chosen = !operate_is_held(pd, w->shard, plan.add_store, &picture);
+		if (!chosen)
 			continue;
 		operate_begin(pd, scales->survey, changes, w->collection, w->shard, &plan);
-		w->leader = NULL;
-		begun++;
+		w->leads = 0;
 	}
 	pd->spread_from = (pd->spread_from + i) % scales->n;
-	return begun;
 }
 
 /* -- The look ---------------------------------------------------------------- */
 
-/* How many plans may be begun for the sake of evenness: a quarter of all, no repair being at hand. */
-static uint32_t
-room_for_moves(Pd *pd, const Survey *survey)
+/*
+ * A quarter of all plans may be for evenness, no repair being at hand.  Of those that only
+ * move what is fine where it is, so few go on that most stores have no part in any: copies
+ * that are made one after the other come as soon, and requests go on meanwhile.  Tiny ones
+ * take longer to be decided than to be copied: of them there may be more.
+ */
+bool
+rebalance_has_room(const Scales *scales, PlanKind kind)
 {
-	uint32_t	most = (operate_limits(pd).plans + 3) / 4;
-	uint32_t	now = survey->kinds[PLAN_BALANCE] + survey->kinds[PLAN_SPREAD];
+	const Survey *survey = scales->survey;
+	uint32_t	plans = operate_limits(scales->pd).plans;
+	uint32_t	quarter = (plans + 3) / 4;
+	uint32_t	at_once = (uint32_t) (survey->nstores + STORES_A_MOVE - 1) / STORES_A_MOVE;
+	PlanLimits	pace = {.per_store = kind == PLAN_SPREAD || at_once > quarter ? quarter : at_once,
+	.small_per_store = quarter, .small_bytes = TINY_BYTES};
 
-	if (pd->repairing || survey->plans >= operate_limits(pd).plans || now >= most)
-		return 0;
-	return most - now < operate_limits(pd).plans - survey->plans ? most - now : operate_limits(pd).plans - survey->plans;
+	return !scales->pd->repairing && survey->plans < plans &&
+		plan_has_room(&pace, survey->kinds[PLAN_BALANCE] + survey->kinds[PLAN_SPREAD], survey->evening_bytes);
 }
 
 void
@@ -95,7 +110,6 @@ rebalance_look(Pd *pd)
 	Survey		survey;
 	Scales		scales;
 	Changes		changes;
-	uint32_t	room;
 
 	if (!pd->options.balance || pd->now_us < pd->balance_due_us || !reports_are_in(pd))
 		return;
@@ -106,10 +120,9 @@ rebalance_look(Pd *pd)
 	if (!operate_brake(pd, &survey))
 	{
 		scales_begin(&scales, pd, &survey);
-		room = room_for_moves(pd, &survey);
-		room -= room > 0 ? spread(&scales, room, &changes) : 0;
-		if (room > 0)
-			rebalance_replicas(&scales, room, &changes);
+		spread(&scales, &changes);
+		if (rebalance_has_room(&scales, PLAN_BALANCE))
+			rebalance_replicas(&scales, &changes);
 		rebalance_leaders(&scales);
 		scales_end(&scales);
 	}

@@ -104,12 +104,11 @@ find_givers(const Scales *scales, const BalanceMeans *means)
 static Offer
 offer_of(const Scales *scales, const BalanceMeans *means, const bool *givers, const Weighed *w)
 {
-	const Report *leader = w->leader;
 	size_t		from = scales_at(scales, w->leads);
-	Offer		best = {.weighed = w, .from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
+	Offer		best = {.from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
+	const Report *leader = from != SIZE_MAX && givers[from] ? scales_leader(scales, w) : NULL;
 
-	best.weighed = NULL;
-	if (from == SIZE_MAX || !givers[from] || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
+	if (!leader || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
 		return best;
 	for (uint32_t i = 0; i < leader->nmembers; i++)
 	{
@@ -136,11 +135,11 @@ static void
 hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 {
 	const Weighed *w = offer->weighed;
-	const WireReplica *to_replica = &w->leader->members[offer->member].replica;
+	const WireReplica *to_replica = &scales_leader(scales, w)->members[offer->member].replica;
 	size_t		to = scales_at(scales, to_replica->store);
 	const Report *there = report_of(scales->pd, to_replica->store, w->shard->desc.shard);
 	Carried		leadership = scales_leadership(w);
-	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader->replica,
+	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader,
 		.to_store = to_replica->store, .to = to_replica->replica, .why = HANDOVER_BALANCE};
 
 	if (scales->handovers[offer->from] >= STORE_HANDOVERS || scales->handovers[to] >= STORE_HANDOVERS ||
@@ -163,7 +162,7 @@ rebalance_leaders(Scales *scales)
 	size_t		stores;
 	Carried		total = scales_total(scales, scales->leaders, false, &stores);
 	BalanceMeans means = balance_means(&total, stores, &(Carried) {.weight = RATE_LEAST});
-	bool	   *givers = find_givers(scales, &means);
+	bool	   *givers = scales->pd->nhandovers < HANDOVERS_MAX ? find_givers(scales, &means) : NULL;
 	Offer	   *offers;
 	size_t		n = 0;
 
@@ -171,7 +170,7 @@ rebalance_leaders(Scales *scales)
 		return;
 	offers = vt_alloc(sizeof(Offer) * (scales->n + 1));
 	for (size_t i = 0; i < scales->n; i++)
-		if (scales->shards[i].leader)
+		if (scales->shards[i].leads)
 		{
 			offers[n] = offer_of(scales, &means, givers, &scales->shards[i]);
 			n += offers[n].weighed != NULL;

@@ -122,38 +122,21 @@ taker(const Scales *scales, size_t from, size_t to)
 	return there;
 }
 
-/* What a move from one store to another gains; of one that is not hot, also without a look at searches. */
+typedef double (*Gain) (const BalanceMeans *means, const Carried *from, const Carried *to, const Carried *replica);
+
+/*
+ * What a move from one store to another gains (balance_gain), or could gain at most
+ * (balance_gain_most); from one that is not hot, also without a look at searches.
+ */
 static double
-gain_of(const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *replica)
+gain_of(Gain gain, const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *replica)
 {
 	const Carried *here = &scales->replicas[from];
 	Carried		there = taker(scales, from, to);
-	double		gain = balance_gain(means, here, &there, replica);
+	BalanceMeans plain = {means->n, means->weight, 0};
+	double		whole = gain(means, here, &there, replica);
 
-	if (here->searches < SEARCHES_HOT)
-	{
-		BalanceMeans plain = {means->n, means->weight, 0};
-
-		gain = fmin(gain, balance_gain(&plain, here, &there, replica));
-	}
-	return gain;
-}
-
-/* The same for whatever replica it is: no more than that. */
-static double
-gain_of_any(const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *heaviest)
-{
-	const Carried *here = &scales->replicas[from];
-	Carried		there = taker(scales, from, to);
-	double		gain = balance_gain_most(means, here, &there, heaviest);
-
-	if (here->searches < SEARCHES_HOT)
-	{
-		BalanceMeans plain = {means->n, means->weight, 0};
-
-		gain = fmin(gain, balance_gain_most(&plain, here, &there, heaviest));
-	}
-	return gain;
+	return here->searches < SEARCHES_HOT ? fmin(whole, gain(&plain, here, &there, replica)) : whole;
 }
 
 /* What moving anything away from this store could gain at most. */
@@ -166,7 +149,8 @@ most_from(const Scales *scales, const Groups *groups, size_t from)
 	for (size_t i = 0; i < groups->n; i++)
 		for (size_t k = 0; groups->groups[i].search_only == store->search_only && k < groups->groups[i].n && k < GROUP_TAKERS; k++)
 		{
-			double		gain = gain_of_any(scales, &groups->means[store->search_only], from, groups->groups[i].stores[k], &groups->heaviest);
+			double		gain = gain_of(balance_gain_most, scales, &groups->means[store->search_only], from,
+									   groups->groups[i].stores[k], &groups->heaviest);
 
 			most = gain > most ? gain : most;
 		}
@@ -217,7 +201,7 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 			if (!plan_has_room(limits, scales->survey->stores[to].arriving, scales->survey->stores[to].arriving_bytes) ||
 				has_replica_on(w->shard, scales->survey->stores[to].store))
 				continue;
-			gain = gain_of(scales, means, from, to, &replica);
+			gain = gain_of(balance_gain, scales, means, from, to, &replica);
 
 			/* Of equals one that need not hand leadership over first. */
 			gain -= w->leads == here->store ? BALANCE_TOLERANCE / 100 : 0;
@@ -253,9 +237,9 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 	Plan		plan = {.kind = PLAN_BALANCE, .add_store = to->store};
 
 	operate_picture(scales->pd, w->collection, w->shard, &picture);
-	operate_holders(scales->pd, w->shard, &picture);
 	stall_shun(scales->pd, &picture);
-	if (!rebalance_is_whole(&picture) || plan_is_holder(&picture, to->store) || !operate_has_replica(w->shard, from->store, &plan.remove))
+	if (!rebalance_is_whole(&picture) || plan_is_holder(&picture, to->store) ||
+		operate_is_held(scales->pd, w->shard, to->store, &picture) || !operate_has_replica(w->shard, from->store, &plan.remove))
 		return false;
 	operate_begin(scales->pd, scales->survey, changes, w->collection, w->shard, &plan);
 	scales_take(scales, scales->replicas, from->store, &replica);
@@ -263,17 +247,16 @@ begin_move(Scales *scales, const Offer *offer, Changes *changes)
 	return true;
 }
 
-/* Move the replicas of one store that gain most; how many are begun. */
-static uint32_t
-relieve(Scales *scales, Groups *groups, size_t from, uint32_t room, size_t *tries, Changes *changes)
+/* Move the replicas of one store that gain most. */
+static void
+relieve(Scales *scales, Groups *groups, size_t from, size_t *tries, Changes *changes)
 {
 	PlanLimits	limits = operate_limits(scales->pd);
 	PlanStore  *store = &scales->survey->stores[from];
-	uint32_t	begun = 0;
 	uint32_t	misses = 0;
 
-	while (begun < room && plan_has_room(&limits, store->leaving, store->leaving_bytes) && misses < limits.per_store && *tries < TRIES_MAX &&
-		   most_from(scales, groups, from) > BALANCE_TOLERANCE)
+	while (rebalance_has_room(scales, PLAN_BALANCE) && plan_has_room(&limits, store->leaving, store->leaving_bytes) &&
+		   misses < limits.per_store && *tries < TRIES_MAX && most_from(scales, groups, from) > BALANCE_TOLERANCE)
 	{
 		size_t		n;
 		const ShardPlace *places = shards_of_store(scales->pd, store->store, &n);
@@ -283,22 +266,20 @@ relieve(Scales *scales, Groups *groups, size_t from, uint32_t room, size_t *trie
 		{
 			const Weighed *w = &scales->shards[scales->first[places[i].collection] + places[i].place];
 
-			if (w->leader && w->shard->plan.kind == PLAN_NONE && w->leader->unindexed <= UNINDEXED_MAX)
+			const Report *leader = w->shard->plan.kind == PLAN_NONE ? scales_leader(scales, w) : NULL;
+
+			if (leader && leader->unindexed <= UNINDEXED_MAX)
 				weigh_move(scales, groups, w, from, &limits, &best);
 		}
 		*tries += n * groups->n;
 		if (!best.weighed)
 			break;
-		if (begin_move(scales, &best, changes))
-			begun++;
-		else
-			misses++;
-		scales->shards[best.weighed - scales->shards].leader = NULL;
+		misses += !begin_move(scales, &best, changes);
+		scales->shards[best.weighed - scales->shards].leads = 0;
 		for (size_t i = 0; i < groups->n; i++)
 			if (memcmp(&groups->groups[i].site, &scales->survey->stores[best.member].site, sizeof(Site)) == 0)
 				sort_group(scales, &groups->means[groups->groups[i].search_only], &groups->groups[i]);
 	}
-	return begun;
 }
 
 typedef struct Donor
@@ -317,7 +298,7 @@ donor_compare(const void *a, const void *b)
 }
 
 void
-rebalance_replicas(Scales *scales, uint32_t room, Changes *changes)
+rebalance_replicas(Scales *scales, Changes *changes)
 {
 	Groups		groups;
 	Donor	   *donors = vt_alloc(sizeof(Donor) * (scales->survey->nstores + 1));
@@ -336,8 +317,8 @@ rebalance_replicas(Scales *scales, uint32_t room, Changes *changes)
 		qsort(donors, n, sizeof(Donor), donor_compare);
 
 	/* Those that cannot give anything away must not be in the way of others for ever. */
-	for (size_t i = 0; i < n && room > 0 && tries < TRIES_MAX; i++)
-		room -= relieve(scales, &groups, donors[i].store, room, &tries, changes);
+	for (size_t i = 0; i < n && tries < TRIES_MAX; i++)
+		relieve(scales, &groups, donors[i].store, &tries, changes);
 	groups_end(&groups);
 	free(donors);
 }

@@ -65,42 +65,30 @@ weigh_searches(Scales *scales, const CatalogShard *shard, uint64_t store, const 
 				   &(Carried) {.searches = replica_searches(scales->pd, report)});
 }
 
-/*
- * What stores say of their replicas: how much they are searched, and of those that
- * lead, all; of two that claim to lead the one with the higher term.
- */
+/* What stores say of their replicas: how much they are searched. */
 static void
-hear_reports(Scales *scales)
+hear_searches(Scales *scales, const Beat *beat)
 {
-	Pd		   *pd = scales->pd;
-
-	for (size_t i = 0; i < pd->nbeats; i++)
+	for (size_t j = 0; j < beat->nreports; j++)
 	{
-		const Beat *beat = pd->beats[i];
+		const Report *report = &beat->reports[j];
+		const CatalogShard *shard;
+		ShardPlace	place;
 
-		if (!store_is_up(pd, beat->store))
+		if (report->searches <= 0 || !places_find(scales->pd->catalog, report->shard, &place))
 			continue;
-		for (size_t j = 0; j < beat->nreports; j++)
-		{
-			const Report *report = &beat->reports[j];
-			CatalogCollection *c;
-			bool		matters = report->leader || report->searches > 0;
-			CatalogShard *shard = matters ? find_shard(pd, report->shard, &c) : NULL;
-			Weighed    *weighed;
-			ShardPlace	place;
-
-			if (!shard || !places_find(pd->catalog, report->shard, &place) || !is_member(shard, beat->store, report->replica))
-				continue;
+		shard = &scales->pd->catalog->collections[place.collection]->shards[place.place];
+		if (is_member(shard, beat->store, report->replica))
 			weigh_searches(scales, shard, beat->store, report);
-			if (!report->leader)
-				continue;
-			weighed = &scales->shards[scales->first[place.collection] + place.place];
-			if (weighed->leader && weighed->leader->term > report->term)
-				continue;
-			weighed->leader = report;
-			weighed->leads = beat->store;
-		}
 	}
+}
+
+const Report *
+scales_leader(const Scales *scales, const Weighed *w)
+{
+	const Report *report = w->leads ? report_of(scales->pd, w->leads, w->shard->desc.shard) : NULL;
+
+	return report && report->leader && report->replica == w->leader && is_member(w->shard, w->leads, w->leader) ? report : NULL;
 }
 
 Carried
@@ -135,11 +123,65 @@ weigh_shard(Scales *scales, const Weighed *w)
 	}
 	if (arrives)
 		scales_put(scales, scales->replicas, plan->add_store, &replica);
-	if (w->leader)
+	if (w->leads)
 	{
 		Carried		leadership = scales_leadership(w);
 
 		scales_put(scales, scales->leaders, w->leads, &leadership);
+	}
+}
+
+/* What is being handed over counts where it will be, and is left alone. */
+static void
+weigh_handover(Scales *scales, const Handover *h)
+{
+	ShardPlace	place;
+	Weighed    *w;
+
+	if (!places_find(scales->pd->catalog, h->shard, &place))
+		return;
+	w = &scales->shards[scales->first[place.collection] + place.place];
+	if (!h->given_up && w->leads && w->leader == h->from)
+	{
+		Carried		leadership = scales_leadership(w);
+
+		scales_take(scales, scales->leaders, h->from_store, &leadership);
+		scales_put(scales, scales->leaders, h->to_store, &leadership);
+		if (scales_at(scales, h->from_store) != SIZE_MAX)
+			scales->handovers[scales_at(scales, h->from_store)]++;
+		if (scales_at(scales, h->to_store) != SIZE_MAX)
+			scales->handovers[scales_at(scales, h->to_store)]++;
+	}
+	w->leads = 0;
+}
+
+static void
+weigh_collection(Scales *scales, const CatalogCollection *c)
+{
+	const Pd   *pd = scales->pd;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+	{
+		Weighed    *w = &scales->shards[scales->n++];
+		const ShardLoad *load = shard_load(pd, c->shards[i].desc.shard);
+		size_t		at;
+
+		w->collection = c;
+		w->shard = &c->shards[i];
+		if (load)
+		{
+			w->bytes = (double) load->bytes;
+			w->rate = load_rate(pd, load);
+			w->leader = load->leader;
+			at = scales_at(scales, load->leads);
+			w->leads = at != SIZE_MAX && scales->up[at] ? load->leads : 0;
+		}
+		if (c->state != COLLECTION_LIVE || !w->shard->bootstrapped)
+			w->leads = 0;
+		else
+			weigh_shard(scales, w);
+		if (load && load_rests(pd, load))
+			w->leads = 0;
 	}
 }
 
@@ -156,46 +198,19 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 	scales->replicas = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
 	scales->leaders = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
 	scales->handovers = vt_alloc0(sizeof(uint32_t) * (survey->nstores + 1));
+	scales->up = vt_alloc0(survey->nstores + 1);
+	for (size_t i = 0; i < survey->nstores; i++)
+		scales->up[i] = store_is_up(pd, survey->stores[i].store);
 	for (size_t i = 0; i < catalog->ncollections; i++)
 	{
 		scales->first[i] = scales->n;
-		for (uint32_t j = 0; j < catalog->collections[i]->nshards; j++)
-		{
-			Weighed    *w = &scales->shards[scales->n++];
-
-			w->collection = catalog->collections[i];
-			w->shard = &catalog->collections[i]->shards[j];
-			shard_load(pd, w->shard->desc.shard, &w->bytes, &w->rate);
-		}
+		weigh_collection(scales, catalog->collections[i]);
 	}
-	hear_reports(scales);
-	for (size_t i = 0; i < scales->n; i++)
-		if (scales->shards[i].collection->state == COLLECTION_LIVE && scales->shards[i].shard->bootstrapped)
-			weigh_shard(scales, &scales->shards[i]);
-		else
-			scales->shards[i].leader = NULL;
+	for (size_t i = 0; i < pd->nbeats; i++)
+		if (pd->beats[i]->searched && store_is_up(pd, pd->beats[i]->store))
+			hear_searches(scales, pd->beats[i]);
 	for (size_t i = 0; i < pd->nhandovers; i++)
-	{
-		const Handover *h = &pd->handovers[i];
-		ShardPlace	place;
-		Weighed    *w;
-
-		if (!places_find(catalog, h->shard, &place))
-			continue;
-		w = &scales->shards[scales->first[place.collection] + place.place];
-		if (!h->given_up && w->leader && w->leader->replica == h->from)
-		{
-			Carried		leadership = scales_leadership(w);
-
-			scales_take(scales, scales->leaders, h->from_store, &leadership);
-			scales_put(scales, scales->leaders, h->to_store, &leadership);
-			if (scales_at(scales, h->from_store) != SIZE_MAX)
-				scales->handovers[scales_at(scales, h->from_store)]++;
-			if (scales_at(scales, h->to_store) != SIZE_MAX)
-				scales->handovers[scales_at(scales, h->to_store)]++;
-		}
-		w->leader = NULL;		/* left alone */
-	}
+		weigh_handover(scales, &pd->handovers[i]);
 }
 
 void
@@ -206,6 +221,7 @@ scales_end(Scales *scales)
 	free(scales->replicas);
 	free(scales->leaders);
 	free(scales->handovers);
+	free(scales->up);
 }
 
 Carried

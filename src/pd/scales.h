@@ -16,13 +16,13 @@
 
 #define UNINDEXED_MAX 20000		/* a replica with more to index does not lead or move */
 
-/* A shard as its leader tells. */
+/* A shard as its leaders have told. */
 typedef struct Weighed
 {
 	const CatalogCollection *collection;
 	const CatalogShard *shard;
-	const Report *leader;		/* NULL: not known, or it is not to be touched */
-	uint64_t	leads;			/* store */
+	uint64_t	leads;			/* store; 0 = none that is up, or the shard is not to be touched */
+	uint64_t	leader;			/* its replica there */
 	double		bytes;
 	double		rate;			/* writes a second */
 } Weighed;
@@ -39,6 +39,7 @@ typedef struct Scales
 	Carried    *replicas;
 	Carried    *leaders;
 	uint32_t   *handovers;
+	bool	   *up;				/* it is heard, and may lead something */
 } Scales;
 
 /* A leadership, or a replica, that may move. */
@@ -52,6 +53,9 @@ typedef struct Offer
 
 extern void scales_begin(Scales *scales, Pd *pd, Survey *survey);
 extern void scales_end(Scales *scales);
+
+/* What the leader of a shard says now; NULL: it leads no more, or the shard is not to be touched. */
+extern const Report *scales_leader(const Scales *scales, const Weighed *w);
 
 /* Place of a store among the survey's; SIZE_MAX = not known. */
 extern size_t scales_at(const Scales *scales, uint64_t store);
@@ -70,8 +74,11 @@ extern Carried scales_total(const Scales *scales, const Carried *carried, bool s
 /* rebalance_leaders.c: begin handovers, as far as there is room for them */
 extern void rebalance_leaders(Scales *scales);
 
-/* rebalance_replicas.c: begin so many moves at most */
-extern void rebalance_replicas(Scales *scales, uint32_t room, Changes *changes);
+/* rebalance_replicas.c: begin moves, the same */
+extern void rebalance_replicas(Scales *scales, Changes *changes);
+
+/* May one more of this kind be begun? */
+extern bool rebalance_has_room(const Scales *scales, PlanKind kind);
 
 /* Is everything as it should be with this shard, so that it can be moved? */
 extern bool rebalance_is_whole(const PlanShard *shard);

@@ -103,8 +103,8 @@ shard_in(CatalogCollection *c, uint64_t id)
 	return NULL;
 }
 
-/* Step 2: what was split off takes its place in the catalog. */
-static void
+/* Step 2: what was split off takes its place in the catalog; false: it has it, or has none. */
+static bool
 adopt(Changes *changes, const CatalogCollection *collection, const WireShardDesc *child)
 {
 	CatalogCollection *c = changes_of(changes, collection);
@@ -114,7 +114,7 @@ adopt(Changes *changes, const CatalogCollection *collection, const WireShardDesc
 	if (!parent || shard_in(c, child->shard) || child->range_ver != parent->desc.range_ver + 1 ||
 		child->first <= parent->desc.first || child->last != parent->desc.last ||
 		!vt_id_equal(&child->generation, &c->generation))
-		return;
+		return false;
 	parent->desc.last = child->first - 1;
 	parent->desc.range_ver = child->range_ver;
 	parent->plan = (Plan) {.kind = PLAN_SPLIT, .split_at = child->first, .child = child->shard};
@@ -127,6 +127,7 @@ adopt(Changes *changes, const CatalogCollection *collection, const WireShardDesc
 	c->route_version++;
 	log_info("shard=%" PRIu64 " was split: shard=%" PRIu64 " has all from %016" PRIx64 " to %016" PRIx64,
 			 child->parent, child->shard, child->first, child->last);
+	return true;
 }
 
 void
@@ -137,8 +138,9 @@ splits_learn(Pd *pd, Changes *changes, const Beat *beat)
 		CatalogCollection *c;
 		CatalogCollection *other;
 
-		if (find_shard(pd, beat->children[i].parent, &c) && !find_shard(pd, beat->children[i].shard, &other))
-			adopt(changes, c, &beat->children[i]);
+		if (find_shard(pd, beat->children[i].parent, &c) && !find_shard(pd, beat->children[i].shard, &other) &&
+			adopt(changes, c, &beat->children[i]))
+			load_split(pd, &beat->children[i]);
 	}
 }
 

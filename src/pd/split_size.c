@@ -144,6 +144,22 @@ look_begin(Look *look, Pd *pd)
 		qsort(look->large, look->n, sizeof(Large), large_compare);
 }
 
+/*
+ * Is any shard that is known beyond one of the limits?  Its rows, as large as they are
+ * where they are smallest, have no more bytes than it has.
+ */
+static bool
+any_is_large(const Pd *pd)
+{
+	uint64_t	rows = pd->options.split_rows ? pd->options.split_rows : UINT64_MAX;
+	uint64_t	bytes = pd->options.split_bytes ? pd->options.split_bytes : UINT64_MAX;
+
+	for (size_t i = 0; i < pd->load_at.n; i++)
+		if (pd->loads[i].rows > rows || pd->loads[i].bytes > bytes)
+			return true;
+	return false;
+}
+
 void
 splits_look(Pd *pd)
 {
@@ -154,6 +170,8 @@ splits_look(Pd *pd)
 		!reports_are_in(pd) || pd->repairing || pd->now_us < pd->braked_until_us)
 		return;
 	pd->splits_due_us = pd->now_us + LOOK_US + (int64_t) catalog_nshards(pd->catalog) * LOOK_SHARD_US;
+	if (!any_is_large(pd))
+		return;
 	look_begin(&look, pd);
 	changes_begin(pd, &changes);
 	for (size_t i = 0; i < look.n && look.under_way < look.most; i++)

@@ -71,7 +71,7 @@ shun(Pd *pd, uint64_t shard, uint64_t store)
 void
 stall_shun(const Pd *pd, PlanShard *shard)
 {
-	for (int i = 0; i < SHUNNED_MAX && shard->nholders < 2 * WIRE_REPLICAS_MAX; i++)
+	for (int i = 0; i < SHUNNED_MAX && shard->nholders < HOLDERS_MAX; i++)
 		if (pd->shunned[i].shard == shard->shard && pd->now_us < pd->shunned[i].until_us)
 			shard->holders[shard->nholders++] = pd->shunned[i].store;
 }

@@ -3,16 +3,19 @@
  * survey.c
  *	  All shards at a glance: what stores have, what is under way, what may be needed.
  *
- * One pass over the catalog, some tens of nanoseconds a shard: it asks what is
- * known of stores, not of replicas.  Only what stands out here is looked at
- * closely (operate.c).  A replica that its store says is damaged, or has not
- * spoken of, is found from the beats, which list few of them.
+ * It asks what is known of stores, not of replicas, and goes over stores and collections
+ * (places.c counts what they have), not over all shards: over such as have a plan, over
+ * those of a store that is down, is to be emptied or has the wrong role for what it has,
+ * and over those of a collection where not all have as many members as they should.
+ * Only what stands out here is looked at closely (operate.c).  A replica that its store
+ * says is damaged, or has not spoken of, is found from the beats, which list few of them.
  *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/prng.h"
 #include "service.h"
 
 PlanStore *
@@ -26,7 +29,6 @@ survey_store(const Survey *survey, uint64_t store)
 static void
 count_arriving(PlanStore *to, uint64_t bytes)
 {
-	to->replicas++;
 	to->arriving++;
 	to->arriving_bytes += bytes;
 }
@@ -38,15 +40,26 @@ count_leaving(PlanStore *from, uint64_t bytes)
 	from->leaving_bytes += bytes;
 }
 
+static void
+count_plan(Survey *survey, PlanKind kind, uint64_t bytes)
+{
+	survey->plans++;
+	survey->kinds[kind]++;
+	if (kind == PLAN_BALANCE || kind == PLAN_SPREAD)
+		survey->evening_bytes += bytes;
+}
+
 void
 survey_begins(Survey *survey, const CatalogShard *shard, const Plan *plan, uint64_t bytes)
 {
 	PlanStore  *to = plan->add_store ? survey_store(survey, plan->add_store) : NULL;
 
-	survey->plans++;
-	survey->kinds[plan->kind]++;
+	count_plan(survey, plan->kind, bytes);
 	if (to)
+	{
+		to->replicas++;
 		count_arriving(to, bytes);
+	}
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 		if (plan->remove && shard->desc.replicas[i].replica == plan->remove)
 		{
@@ -63,15 +76,16 @@ add_shard(SurveyShard **list, size_t *n, SurveyShard shard)
 	/* Room doubles at each power of two. */
 	if ((*n & (*n - 1)) == 0)
 		*list = vt_realloc(*list, sizeof(SurveyShard) * (*n ? *n * 2 : 1));
+	shard.id = shard.shard->desc.shard;
 	(*list)[(*n)++] = shard;
 }
 
-/* Its replicas are counted where they are, and where they are to be. */
+/* A plan: what it brings counts where it is to be. */
 static void
 count_shard(const Pd *pd, Survey *survey, const CatalogShard *shard)
 {
 	const Plan *plan = &shard->plan;
-	uint64_t	bytes = plan->kind != PLAN_NONE ? (uint64_t) shard_bytes(pd, shard->desc.shard) : 0;
+	uint64_t	bytes = (uint64_t) shard_bytes(pd, shard->desc.shard);
 	PlanStore  *to = plan->add_replica ? survey_store(survey, plan->add_store) : NULL;
 
 	for (int i = 0; i < shard->desc.nreplicas; i++)
@@ -79,15 +93,19 @@ count_shard(const Pd *pd, Survey *survey, const CatalogShard *shard)
 		const WireReplica *r = &shard->desc.replicas[i];
 		PlanStore  *store = survey_store(survey, r->store);
 
-		if (store && store != to)
-			store->replicas++;
 		if (store && plan->remove == r->replica)
 			count_leaving(store, bytes);
 	}
 	if (to)
 		count_arriving(to, bytes);
-	survey->plans += plan->kind != PLAN_NONE;
-	survey->kinds[plan->kind] += plan->kind != PLAN_NONE;
+	count_plan(survey, plan->kind, bytes);
+}
+
+/* Is something wrong with this store, or with what it has of this role? */
+static bool
+is_odd(const PlanStore *store, bool voter)
+{
+	return !store || store->health == HEALTH_DOWN || store->draining || store->search_only == voter;
 }
 
 /* May it need something, by what its stores are like?  Never wrongly false but for add_lost(). */
@@ -103,14 +121,123 @@ stands_out(const Survey *survey, const CatalogShard *shard, uint32_t wanted, int
 		const WireReplica *r = &shard->desc.replicas[i];
 		const PlanStore *store = survey_store(survey, r->store);
 		bool		voter = r->role == ROLE_VOTER;
-		bool		down = !store || store->health == HEALTH_DOWN;
 
-		needs |= down || store->draining || store->search_only == voter;
+		needs |= is_odd(store, voter);
 		voters += voter;
-		left += voter && !down;
+		left += voter && store && store->health != HEALTH_DOWN;
 	}
 	*urgency = plan_urgency_of(voters, left);
 	return needs || voters != wanted || shard->desc.nreplicas - voters != survey->learners;
+}
+
+/* The first of its stores that makes it stand out; 0 = none does. */
+static uint64_t
+first_odd_store(const Survey *survey, const CatalogShard *shard)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const WireReplica *r = &shard->desc.replicas[i];
+
+		if (is_odd(survey_store(survey, r->store), r->role == ROLE_VOTER))
+			return r->store;
+	}
+	return 0;
+}
+
+static bool
+all_have(const MemberCounts *counts, uint32_t voters, uint32_t learners)
+{
+	return counts->voters_least == voters && counts->voters_most == voters &&
+		counts->learners_least == learners && counts->learners_most == learners;
+}
+
+static void
+add_if_needed(Pd *pd, Survey *survey, CatalogCollection *c, CatalogShard *shard)
+{
+	SurveyShard found = {.collection = c, .shard = shard};
+
+	if (shard->bootstrapped && shard->plan.kind == PLAN_NONE &&
+		stands_out(survey, shard, replicas_wanted(pd, c), &found.urgency))
+		add_shard(&survey->needs, &survey->nneeds, found);
+}
+
+/* Shards of collections in which not all have the members that they should. */
+static void
+look_at_members(Pd *pd, Survey *survey)
+{
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[i];
+
+		if (c->state != COLLECTION_LIVE || all_have(catalog_members(pd->catalog, i), replicas_wanted(pd, c), survey->learners))
+			continue;
+		for (uint32_t j = 0; j < c->nshards; j++)
+			add_if_needed(pd, survey, c, &c->shards[j]);
+	}
+}
+
+/* Shards of stores that are not as they should be, each once, but for those above. */
+static void
+look_at_store(Pd *pd, Survey *survey, uint64_t store)
+{
+	size_t		n;
+	const ShardPlace *places = shards_of_store(pd, store, &n);
+
+	for (size_t i = 0; i < n; i++)
+	{
+		CatalogCollection *c = pd->catalog->collections[places[i].collection];
+		CatalogShard *shard = &c->shards[places[i].place];
+
+		if (c->state == COLLECTION_LIVE && first_odd_store(survey, shard) == store &&
+			all_have(catalog_members(pd->catalog, places[i].collection), replicas_wanted(pd, c), survey->learners))
+			add_if_needed(pd, survey, c, shard);
+	}
+}
+
+static void
+look_at_stores(Pd *pd, Survey *survey)
+{
+	const HomeCounts *home;
+
+	for (size_t i = 0; (home = catalog_home(pd->catalog, i)) != NULL; i++)
+	{
+		PlanStore  *store = survey_store(survey, home->store);
+
+		if (store)
+			store->replicas += (uint32_t) home->replicas;
+		if ((home->voters > 0 && is_odd(store, true)) || (home->learners > 0 && is_odd(store, false)))
+			look_at_store(pd, survey, home->store);
+	}
+}
+
+static int
+planned_compare(const void *a, const void *b)
+{
+	uint64_t	x = ((const SurveyShard *) a)->id;
+	uint64_t	y = ((const SurveyShard *) b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+static void
+look_at_plans(Pd *pd, Survey *survey)
+{
+	size_t		n;
+	const uint64_t *planned = catalog_planned(pd->catalog, &n);
+
+	for (size_t i = 0; i < n; i++)
+	{
+		CatalogCollection *c;
+		CatalogShard *shard = find_shard(pd, planned[i], &c);
+
+		if (!shard || c->state != COLLECTION_LIVE)
+			continue;
+		count_shard(pd, survey, shard);
+		if (shard->bootstrapped)
+			add_shard(&survey->planned, &survey->nplanned, (SurveyShard) {.collection = c, .shard = shard});
+	}
+	if (survey->nplanned > 0)
+		qsort(survey->planned, survey->nplanned, sizeof(SurveyShard), planned_compare);
 }
 
 /* What is down by what its store says of it alone. */
@@ -129,9 +256,35 @@ add_lost(Pd *pd, Survey *survey, uint64_t id)
 	for (uint32_t i = 0; i < picture.n; i++)
 		if (picture.members[i].health == HEALTH_DOWN)
 		{
-			add_shard(&survey->needs, &survey->nneeds, (SurveyShard) {c, shard, plan_urgency(&picture)});
+			add_shard(&survey->needs, &survey->nneeds, (SurveyShard) {.collection = c, .shard = shard, .urgency = plan_urgency(&picture)});
 			return;
 		}
+}
+
+/* Stores of one site have one number. */
+static void
+number_sites(Survey *survey)
+{
+	IdMap		first = {0};	/* a number made of the site: the first store there */
+	uint32_t	n = 0;
+
+	for (size_t i = 0; i < survey->nstores; i++)
+	{
+		PlanStore  *store = &survey->stores[i];
+		uint64_t	key = 1;
+		uint64_t	at;
+
+		for (int level = 0; level < SPREAD_LEVELS; level++)
+			key = prng_mix(key ^ store->site.at[level]);
+		if (idmap_get(&first, key | 1, &at))
+			store->kin = memcmp(&survey->stores[at].site, &store->site, sizeof(Site)) == 0 ? survey->stores[at].kin : 0;
+		else
+		{
+			idmap_put(&first, key | 1, i);
+			store->kin = ++n;
+		}
+	}
+	idmap_free(&first);
 }
 
 void
@@ -151,28 +304,14 @@ survey_begin(Pd *pd, Survey *survey)
 		idmap_put(&survey->at, store->store, i);
 		search_stores += store->search_only && !store->draining && store->health != HEALTH_DOWN;
 	}
+	number_sites(survey);
 	survey->learners = search_stores < pd->options.search_replicas ? search_stores : pd->options.search_replicas;
 	pd->search_stores = search_stores;
 
 	/* What was dropped is moved no more: it keeps no room, no plan and no lost store in mind. */
-	for (size_t i = 0; i < catalog->ncollections; i++)
-	{
-		CatalogCollection *c = catalog->collections[i];
-		uint32_t	wanted = replicas_wanted(pd, c);
-
-		for (uint32_t j = 0; c->state == COLLECTION_LIVE && j < c->nshards; j++)
-		{
-			SurveyShard found = {c, &c->shards[j], 0};
-
-			count_shard(pd, survey, found.shard);
-			if (!found.shard->bootstrapped)
-				continue;
-			if (found.shard->plan.kind != PLAN_NONE)
-				add_shard(&survey->planned, &survey->nplanned, found);
-			else if (stands_out(survey, found.shard, wanted, &found.urgency))
-				add_shard(&survey->needs, &survey->nneeds, found);
-		}
-	}
+	look_at_plans(pd, survey);
+	look_at_members(pd, survey);
+	look_at_stores(pd, survey);
 	for (size_t i = 0; i < pd->nbeats; i++)
 	{
 		for (size_t j = 0; j < pd->beats[i]->ndamaged; j++)

@@ -188,6 +188,9 @@ forget_store_row(Catalog *catalog, uint64_t id)
 static bool
 forget_row(Catalog *catalog, Bytes key)
 {
+	VtId		generation;
+	size_t		at;
+
 	if (key.len == 25 && key.data[0] == 'o')
 		return settle_row(catalog, key);
 	if (key.len == 9 && key.data[0] == 'p')
@@ -196,14 +199,14 @@ forget_row(Catalog *catalog, Bytes key)
 		return forget_store_row(catalog, get_be64(key.data + 1));
 	if (key.len != 17 || key.data[0] != 'c')
 		return false;
-	for (size_t i = 0; i < catalog->ncollections; i++)
-		if (memcmp(catalog->collections[i]->generation.b, key.data + 1, 16) == 0)
-		{
-			places_remove(catalog, i);
-			catalog_collection_free(catalog->collections[i]);
-			catalog->collections[i] = catalog->collections[--catalog->ncollections];
-			break;
-		}
+	memcpy(generation.b, key.data + 1, sizeof(generation.b));
+	at = places_collection(catalog, &generation);
+	if (at != SIZE_MAX)
+	{
+		places_remove(catalog, at);
+		catalog_collection_free(catalog->collections[at]);
+		catalog->collections[at] = catalog->collections[--catalog->ncollections];
+	}
 	return true;
 }
 
@@ -338,22 +341,23 @@ catalog_take_row(Catalog *catalog, Bytes key, Bytes value)
 		case 'c':
 			{
 				CatalogCollection *row = get_collection(&c);
+				size_t		at;
 
 				if (!cursor_done(&c))
 				{
 					catalog_collection_free(row);
 					return false;
 				}
-				for (size_t i = 0; i < catalog->ncollections; i++)
-					if (vt_id_equal(&catalog->collections[i]->generation, &row->generation))
-					{
-						CatalogCollection *before = catalog->collections[i];
+				at = places_collection(catalog, &row->generation);
+				if (at != SIZE_MAX)
+				{
+					CatalogCollection *before = catalog->collections[at];
 
-						catalog->collections[i] = row;
-						places_put(catalog, i, before);
-						catalog_collection_free(before);
-						return true;
-					}
+					catalog->collections[at] = row;
+					places_put(catalog, at, before);
+					catalog_collection_free(before);
+					return true;
+				}
 				GROW(catalog->collections, catalog->ncollections);
 				catalog->collections[catalog->ncollections++] = row;
 				places_put(catalog, catalog->ncollections - 1, NULL);

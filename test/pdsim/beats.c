@@ -301,10 +301,12 @@ static void
 create_replica(Sim *sim, SimStore *store, uint64_t shard, uint64_t replica)
 {
 	uint64_t	unused;
+	CatalogCollection *c;
+	const CatalogShard *known = find_shard(&sim->pd, shard, &c);
 
 	if (sim_replica(store, shard) || idmap_get(&store->dead, replica, &unused))
 		return;					/* it is there, or another must go first */
-	sim_make_replica(sim, store, shard, replica);
+	sim_make_replica(sim, store, shard, replica)->evened = known && known->plan.kind == PLAN_BALANCE;
 }
 
 static void

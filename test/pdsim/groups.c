@@ -424,6 +424,7 @@ sim_transfer(Sim *sim, SimStore *store, SimGroup *group, uint64_t replica)
 			continue;
 		lead(sim, group, &group->members[i]);
 		sim->figures.transfers++;
+		group->handed++;
 		return;
 	}
 }

@@ -15,6 +15,7 @@
  *	   splits.c	 groups that are split in two
  *	   beats.c	 heartbeats and tasks
  *	   watch.c	 what must hold at each step and in the end; traces and figures
+ *	   twin.c	 what the driver sees at a glance, seen slowly
  *	   script.c	 scenarios: a line a command, and what is expected of it
  *
  *-------------------------------------------------------------------------
@@ -43,6 +44,7 @@ typedef struct SimReplica
 	uint64_t	told;			/* digest of what the driver was told of it; 0 = nothing */
 	uint64_t	saying;			/* in the heartbeat that waits */
 	bool		owes;			/* its group's child is not settled yet */
+	bool		evened;			/* it was made here for evenness */
 	uint64_t	searched_us;	/* time of processors that its searches have taken, until then */
 	int64_t		searched_at;
 } SimReplica;
@@ -103,6 +105,8 @@ typedef struct SimGroup
 	uint64_t	term;
 	WireShardDesc child;		/* that was split off it last */
 
+	uint32_t	handed;			/* handovers since the last "measure" */
+
 	/* As watch.c has seen it last */
 	PlanKind	plan;
 	uint64_t	add_store;
@@ -133,6 +137,14 @@ typedef struct SimEvent
 	json_t	   *body;			/* owned */
 } SimEvent;
 
+typedef enum SimLook
+{
+	LOOK_PLANS,
+	LOOK_BALANCE,
+	LOOK_REST,
+	LOOKS
+} SimLook;
+
 /* What the run has cost, and how long the driver has thought. */
 typedef struct SimFigures
 {
@@ -140,6 +152,7 @@ typedef struct SimFigures
 	uint64_t	dropped;
 	uint64_t	changes;		/* of members */
 	uint64_t	transfers;
+	uint64_t	again;			/* what was moved for evenness is moved once more for it */
 	uint64_t	moved_bytes;
 	uint64_t	commits;
 	uint64_t	beats;
@@ -151,8 +164,9 @@ typedef struct SimFigures
 	uint32_t	most_arriving;
 
 	/* Time of the processor */
-	double		look_s;
-	double		look_most_s;
+	double		look_s[LOOKS];
+	double		look_most_s[LOOKS];
+	double		commit_s;		/* of them */
 	uint64_t	looks;			/* that did something */
 	double		beat_s;
 } SimFigures;
@@ -256,6 +270,9 @@ extern void watch_report(Sim *sim, FILE *out);
 /* Too many shards for a trace of each decision: it is a line with figures and a digest. */
 extern bool watch_is_wide(const Sim *sim);
 extern void watch_sum_up(Sim *sim);
+
+/* twin.c: fails if the survey is not what a look at every shard finds */
+extern void twin_check(Sim *sim, const Survey *survey);
 
 /* script.c */
 extern bool script_run(Sim *sim, FILE *script);

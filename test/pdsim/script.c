@@ -400,9 +400,11 @@ do_line(Sim *sim, const Line *line)
 	else if (strcmp(name, "measure") == 0)
 	{
 		sim->base = sim->figures;
-		sim->figures.look_most_s = 0;
+		memset(sim->figures.look_most_s, 0, sizeof(sim->figures.look_most_s));
 		sim->figures.most_plans = sim->figures.most_arriving = 0;
 		sim->measured_us = sim->now;
+		for (size_t i = 0; i < sim->ngroups; i++)
+			sim->groups[i].handed = 0;
 	}
 	else if (strcmp(name, "moved") == 0)
 		check_count(sim, "replicas were made", sim->figures.created - sim->base.created, line);

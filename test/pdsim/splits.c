@@ -63,14 +63,15 @@ sim_split(Sim *sim, SimStore *store, uint64_t shard, json_t *task)
 	if (!r || group->leader != r->replica || group->joint || group->conf_index != conf_index ||
 		sim_group(sim, child.shard) || somebody_owes(sim, group))
 		return;
-	child.base_index = 1;
 	group->last = sim_last(sim, group) + 1;
+	child.base_index = group->last;
 	group->since_us = sim->now;
 	group->bytes /= 2;
 	group->rate /= 2;
 	group->child = child;
 	half = sim_add_group(sim, child.shard, group->bytes);	/* group may be elsewhere now */
 	group = sim_group(sim, shard);
+	half->last = half->conf_index = child.base_index;
 	half->rate = group->rate;
 	half->n = child.nreplicas;
 	memcpy(half->members, child.replicas, sizeof(half->members));

@@ -84,6 +84,36 @@ zones_of(Sim *sim, const SimGroup *group, const WireReplica *members, uint32_t n
 	return zones;
 }
 
+static const WireReplica *
+member_of(const WireReplica *members, uint32_t n, uint64_t replica)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (members[i].replica == replica)
+			return &members[i];
+	return NULL;
+}
+
+/* Who gets a vote has the log, and what was moved for evenness stays where it is. */
+static void
+check_members(Sim *sim, const SimGroup *group, const CatalogShard *shard)
+{
+	for (uint32_t i = 0; i < group->nnext; i++)
+	{
+		const WireReplica *was = member_of(group->members, group->n, group->next[i].replica);
+		const SimReplica *r = sim_live(sim, group->shard, &group->next[i]);
+
+		if (group->next[i].role == ROLE_VOTER && !(was && was->role == ROLE_VOTER) && r && r->ready_us > sim->now)
+			sim_fail(sim, "shard %" PRIu64 ": replica %" PRIu64 " is to have a vote and has not the log", group->shard, r->replica);
+	}
+	for (uint32_t i = 0; i < group->n; i++)
+	{
+		const SimReplica *r = sim_live(sim, group->shard, &group->members[i]);
+
+		sim->figures.again += shard->plan.kind == PLAN_BALANCE && r && r->evened && shard->plan.remove == r->replica &&
+			!member_of(group->next, group->nnext, r->replica);
+	}
+}
+
 /* group->next is about to take the place of group->members. */
 void
 watch_change(Sim *sim, SimGroup *group)
@@ -93,9 +123,10 @@ watch_change(Sim *sim, SimGroup *group)
 	uint32_t	after = sim_live_voters(sim, group->shard, group->next, group->nnext, &voters);
 	uint32_t	wanted = sim->options.default_replicas;
 	CatalogCollection *c;
-	CatalogShard *shard = find_shard(&sim->pd, group->shard, &c);
+	const CatalogShard *shard = find_shard(&sim->pd, group->shard, &c);
 
 	check_stores(sim, group);
+	check_members(sim, group, shard);
 	if (c->replicas_wanted)
 		wanted = c->replicas_wanted;
 	if (after < before && after < wanted && !just_died(sim))
@@ -175,6 +206,7 @@ check_limits(Sim *sim)
 	Survey		survey;
 
 	survey_begin(&sim->pd, &survey);
+	twin_check(sim, &survey);
 	if (survey.plans > limits.plans)
 		sim_fail(sim, "%u plans are under way, %u may be", survey.plans, limits.plans);
 	if (survey.plans > sim->figures.most_plans)
@@ -357,13 +389,20 @@ watch_report(Sim *sim, FILE *out)
 	SimFigures *f = &sim->figures;
 	SimFigures *b = &sim->base;
 	uint64_t	beats = f->beats - b->beats;
+	uint64_t	handed = 0;
 
-	fprintf(out, "# %s: %.0f s simulated, %" PRIu64 " replicas made, %.1f GiB moved, %" PRIu64 " changes of members, %" PRIu64
-			" transfers, %" PRIu64 " commits; at most %u plans, %u to one store\n",
+	for (size_t i = 0; i < sim->ngroups; i++)
+		handed += sim->groups[i].handed > 1 ? sim->groups[i].handed - 1 : 0;
+	fprintf(out, "# %s: %.0f s simulated, %" PRIu64 " replicas made, %.1f GiB moved, %" PRIu64 " moved again, %" PRIu64 " changes of members, %" PRIu64
+			" transfers, %" PRIu64 " of them again, %" PRIu64 " commits; at most %u plans, %u to one store\n",
 			sim->scenario, (double) (sim->now - sim->measured_us) / 1e6, f->created - b->created,
-			(double) (f->moved_bytes - b->moved_bytes) / 1073741824, f->changes - b->changes, f->transfers - b->transfers,
-			f->commits - b->commits, f->most_plans, f->most_arriving);
-	fprintf(out, "# %s: looks %" PRIu64 ", %.3f ms each, worst %.1f ms; heartbeats %" PRIu64 " (%" PRIu64 " whole, %" PRIu64 " rows), %.3f ms each\n",
-			sim->scenario, f->looks - b->looks, f->looks > b->looks ? (f->look_s - b->look_s) * 1e3 / (double) (f->looks - b->looks) : 0,
-			f->look_most_s * 1e3, beats, f->full_beats - b->full_beats, f->rows - b->rows, beats ? (f->beat_s - b->beat_s) * 1e3 / (double) beats : 0);
+			(double) (f->moved_bytes - b->moved_bytes) / 1073741824, f->again - b->again, f->changes - b->changes,
+			f->transfers - b->transfers, handed, f->commits - b->commits, f->most_plans, f->most_arriving);
+	fprintf(out, "# %s: %" PRIu64 " looks; at plans %.1f ms in all, worst %.1f, at balance %.1f, worst %.1f, at the rest %.1f, worst %.1f\n",
+			sim->scenario, f->looks - b->looks, (f->look_s[LOOK_PLANS] - b->look_s[LOOK_PLANS]) * 1e3, f->look_most_s[LOOK_PLANS] * 1e3,
+			(f->look_s[LOOK_BALANCE] - b->look_s[LOOK_BALANCE]) * 1e3, f->look_most_s[LOOK_BALANCE] * 1e3,
+			(f->look_s[LOOK_REST] - b->look_s[LOOK_REST]) * 1e3, f->look_most_s[LOOK_REST] * 1e3);
+	fprintf(out, "# %s: applying %.3f ms each; heartbeats %" PRIu64 " (%" PRIu64 " whole, %" PRIu64 " rows), %.3f ms each\n",
+			sim->scenario, f->commits > b->commits ? (f->commit_s - b->commit_s) * 1e3 / (double) (f->commits - b->commits) : 0,
+			beats, f->full_beats - b->full_beats, f->rows - b->rows, beats ? (f->beat_s - b->beat_s) * 1e3 / (double) beats : 0);
 }

@@ -307,6 +307,43 @@ leadership_that_does_not_move_is_let_be(void **state)
 	cluster_end(w);
 }
 
+/* -- What the driver moves for evenness ------------------------------------------ */
+
+static uint32_t
+moves_under_way(PdWorld *w, uint64_t bytes)
+{
+	const CatalogCollection *c;
+	uint32_t	n = 0;
+
+	for (size_t i = 0; i < w->pd.load_at.n; i++)
+		w->pd.loads[i].bytes = bytes;
+	w->pd.options.balance = true;
+	w->pd.balance_due_us = 0;
+	rebalance_look(&w->pd);
+	w->pd.options.balance = false;
+	c = w->pd.catalog->collections[0];
+	for (uint32_t i = 0; i < c->nshards; i++)
+		n += c->shards[i].plan.kind == PLAN_BALANCE;
+	return n;
+}
+
+/* A fourth store gets a quarter of all: in so small a cluster one replica after the other, but tiny ones. */
+static void
+moves_leave_stores_in_peace(void **state)
+{
+	PdWorld    *w = whole_cluster(3);
+
+	(void) state;
+	w->nstores = 4;
+	snprintf(w->stores[3].endpoint, sizeof(w->stores[3].endpoint), "unix:/w3");
+	store_is_replaced(w, 3);
+	run_seconds(w, 40);
+	assert_int_equal(moves_under_way(w, 20 << 20), 1);
+	assert_int_equal(moves_under_way(w, 20 << 20), 1);
+	assert_int_equal(moves_under_way(w, 1000), 3);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -318,6 +355,7 @@ main(void)
 		TEST(a_replica_is_moved),
 		TEST(leadership_is_moved),
 		TEST(leadership_that_does_not_move_is_let_be),
+		TEST(moves_leave_stores_in_peace),
 	};
 
 	return cmocka_run_group_tests_name("pd_balance", tests, NULL, NULL);

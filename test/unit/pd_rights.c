@@ -86,13 +86,14 @@ free_port(void)
 	return ntohs(in.sin_port);
 }
 
+static Catalog catalog;
+
 static int
 setup(void **state)
 {
 	static CatalogCollection mine;
 	static CatalogCollection others;
 	static CatalogCollection *collections[2] = {&mine, &others};
-	static Catalog catalog;
 	NetServerOptions options;
 
 	if (scratch_make(state) != 0)
@@ -106,6 +107,8 @@ setup(void **state)
 	pthread_mutex_init(&catalog.lock, NULL);
 	catalog.collections = collections;
 	catalog.ncollections = 2;
+	for (size_t i = 0; i < catalog.ncollections; i++)
+		places_put(&catalog, i, NULL);
 	pd.catalog = &catalog;
 	memset(&options, 0, sizeof(options));
 	server_tls = tls_of(WIRE_ROLE_PD, "pd1");
@@ -124,6 +127,7 @@ teardown(void **state)
 	net_server_stop(server);
 	net_tls_free(server_tls);
 	ca_free(&ca);
+	places_free(&catalog);
 	return scratch_remove(state);
 }
 

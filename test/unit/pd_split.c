@@ -30,7 +30,7 @@ weigh(PdWorld *w, uint64_t shard, uint64_t rows, uint64_t bytes)
 		report->records = rows;
 		report->bytes = bytes;
 		if (report->leader)
-			load_take(&w->pd, report);
+			load_take(&w->pd, w->pd.beats[i]->store, report);
 	}
 }
 
@@ -128,6 +128,42 @@ is_over(PdWorld *w, uint64_t id)
 	PlanShard	picture;
 
 	return operate_step(&w->pd, c, shard, &picture).kind == STEP_END;
+}
+
+/* Half of the writes are the child's, from when it is known; both are left in peace for a while. */
+static void
+halves_carry_half_each(void **state)
+{
+	uint64_t	parent;
+	PdWorld    *w = cluster_with_a_large_shard(&parent);
+	const ShardLoad *load;
+	WireShardDesc child;
+	double		whole;
+
+	(void) state;
+	run_seconds(w, 60);
+	weigh(w, parent, 1001, 8000);
+	load = shard_load(&w->pd, parent);
+	whole = load_rate(&w->pd, load);
+	assert_true(whole > 100 && !load_rests(&w->pd, load));
+	begin_split(w);
+	assert_true(asked_for(w, parent, &child));
+	child.base_index = 77;
+	report(w, &child);
+	load = shard_load(&w->pd, parent);
+	assert_true(load_rate(&w->pd, load) == whole / 2 && load_rests(&w->pd, load));
+	load = shard_load(&w->pd, child.shard);
+	assert_true(load_rate(&w->pd, load) == whole / 2 && load_rests(&w->pd, load) && load->bytes == 4000);
+
+	/* Told once more it is not halved again; what it is written to counts from where it began. */
+	report(w, &child);
+	w->pd.now_us += SECOND_US;
+	load_take(&w->pd, child.replicas[0].store, &(Report) {.shard = child.shard, .applied = 77, .bytes = 5000});
+	load = shard_load(&w->pd, child.shard);
+	assert_true(load->rate < whole / 2 && load->rate > whole / 2 * .9 && load->bytes == 5000);
+	w->pd.now_us += 10 * SECOND_US;
+	assert_false(load_rests(&w->pd, load));
+	cluster_end(w);
 }
 
 static void
@@ -563,6 +599,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(halves_carry_half_each, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_shard_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(given_up_before_and_not_after, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(deleted_before_anybody_spoke_of_the_child, scratch_make, scratch_remove),
