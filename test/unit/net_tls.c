@@ -27,7 +27,7 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
-#include "certs.h"
+#include "certs_daemon.h"
 #include "net/net.h"
 
 #define POLLERS 3
@@ -117,48 +117,6 @@ poller_main(void *arg)
 	while (!atomic_load(&given->ending))
 		net_server_poll(given->server);
 	return NULL;
-}
-
-/* A port that was free a moment ago. */
-static int
-free_port(void)
-{
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	socklen_t	len = sizeof(in);
-	int			fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *) &in, sizeof(in)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *) &in, &len), 0);
-	close(fd);
-	return ntohs(in.sin_port);
-}
-
-/* The files that a daemon is given. */
-static NetTls *
-tls_of(const TestCa *signer, WireRole role, const char *name)
-{
-	static int	n;
-	char		path[3][200];
-	WireTlsFiles files = {path[0], path[1], path[2]};
-	TestCert	cert;
-	NetTls	   *tls;
-	VtError		err = {0};
-
-	for (int i = 0; i < 3; i++)
-	{
-		char		file[32];
-
-		snprintf(file, sizeof(file), "%d.pem", n++);
-		snprintf(path[i], sizeof(path[i]), "%s", scratch_path(file));
-	}
-	cert_make(&cert, signer, role, name);
-	write_whole(path[0], buf_bytes(&signer->cert), 0644);
-	write_whole(path[1], buf_bytes(&cert.cert), 0644);
-	write_whole(path[2], buf_bytes(&cert.key), 0600);
-	if (net_tls_open(&files, role, &tls, &err) != VT_OK)
-		fail_msg("%s", err.msg);
-	cert_free(&cert);
-	return tls;
 }
 
 static void

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 
 #include "../../src/pd/service.h"
-#include "certs.h"
+#include "certs_daemon.h"
 
 #define OURS 9
 #define THEIRS "10"
@@ -48,44 +48,6 @@ on_closed(void *arg, NetConn *conn)
 	(void) conn;
 }
 
-static NetTls *
-tls_of(WireRole role, const char *name)
-{
-	static int	n;
-	char		path[3][200];
-	WireTlsFiles files = {path[0], path[1], path[2]};
-	TestCert	cert;
-	NetTls	   *tls;
-
-	for (int i = 0; i < 3; i++)
-	{
-		char		file[32];
-
-		snprintf(file, sizeof(file), "%d.pem", n++);
-		snprintf(path[i], sizeof(path[i]), "%s", scratch_path(file));
-	}
-	cert_make(&cert, &ca, role, name);
-	write_whole(path[0], buf_bytes(&ca.cert), 0644);
-	write_whole(path[1], buf_bytes(&cert.cert), 0644);
-	write_whole(path[2], buf_bytes(&cert.key), 0600);
-	assert_int_equal(net_tls_open(&files, role, &tls, NULL), VT_OK);
-	cert_free(&cert);
-	return tls;
-}
-
-static int
-free_port(void)
-{
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	socklen_t	len = sizeof(in);
-	int			fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *) &in, sizeof(in)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *) &in, &len), 0);
-	close(fd);
-	return ntohs(in.sin_port);
-}
-
 static Catalog catalog;
 
 static int
@@ -111,7 +73,7 @@ setup(void **state)
 		places_put(&catalog, i, NULL);
 	pd.catalog = &catalog;
 	memset(&options, 0, sizeof(options));
-	server_tls = tls_of(WIRE_ROLE_PD, "pd1");
+	server_tls = tls_of(&ca, WIRE_ROLE_PD, "pd1");
 	snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d", free_port());
 	options.endpoint = endpoint;
 	options.role = WIRE_ROLE_PD;
@@ -135,7 +97,7 @@ teardown(void **state)
 static void
 ask(WireRole role, const char *name, const char *const *questions, const char *answers)
 {
-	NetPeerOptions options = {.endpoint = endpoint, .role = role, .expected = WIRE_ROLE_PD, .tls = tls_of(role, name)};
+	NetPeerOptions options = {.endpoint = endpoint, .role = role, .expected = WIRE_ROLE_PD, .tls = tls_of(&ca, role, name)};
 	NetPeer    *peer = net_peer_new(&options);
 	Buf			reply = {0};
 	VtError		err = {0};

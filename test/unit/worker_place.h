@@ -12,6 +12,7 @@
 #include "worker_gateway.h"
 
 static uint32_t search_threads = 2; /* of the next worker */
+static NetTls *certificates;	/* likewise; NULL: it listens at a unix socket */
 
 static inline void
 start(Place *place)
@@ -26,6 +27,7 @@ start(Place *place)
 	options.pd = place->pd;
 	options.search_threads = search_threads;
 	options.boot_epoch = 1;
+	options.tls = certificates;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("worker: %s", vt_error_words(&err));
 }
