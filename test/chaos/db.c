@@ -57,6 +57,15 @@ db_set_read_timeout(PGconn *db, int ms)
 	return db_do(db, sql);
 }
 
+bool
+db_set_ef(PGconn *db, int ef)
+{
+	char		sql[60];
+
+	snprintf(sql, sizeof(sql), "SET vectron.ef_search = %d", ef);
+	return db_do(db, sql);
+}
+
 PGresult *
 db_ask(PGconn *db, const char *sql,...)
 {

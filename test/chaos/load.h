@@ -89,6 +89,7 @@ extern PGconn *db_open(const char *conninfo);
 
 /* How long an answer of the index may take. */
 extern bool db_set_read_timeout(PGconn *db, int ms);
+extern bool db_set_ef(PGconn *db, int ef);
 
 /* Text parameters, text results; NULL ends the list. */
 extern PGresult *db_ask(PGconn *db, const char *sql,...);

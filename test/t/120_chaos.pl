@@ -174,6 +174,7 @@ sub round
 	# With the server's memory its counters are gone, too.
 	ChaosFaults::ends_sessions($fault) ? cmp_ok(searches(), '>', 0, "$fault: searches go through the index") :
 		cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done') + told('many', 'done'), "$fault: every search went through the index");
+	is($node->safe_psql('postgres', 'SELECT exact_batches < batches FROM vectron.stat_search'), 't', "$fault: and not all compared every row") unless ChaosFaults::ends_sessions($fault);
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.indexes WHERE index IN ('t_v'::regclass, 't_b'::regclass) AND state = 'live'}), 2,
 		"$fault: the indexes are live");
 
