@@ -323,6 +323,8 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtE
 		if (status != VT_OK)
 			return status;
 	}
+	/* Once more: a driver that asks late may have had it prepared since, but for a tombstone nothing is. */
+	heirs_forget(worker, id);
 	status = remove_files(worker, id, err);
 	if (status == VT_OK)
 		status = hidden_forget(worker, id, err);

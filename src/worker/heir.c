@@ -57,6 +57,7 @@ struct Heir
 	Store	   *rows;
 	StoreIter  *iter;			/* over the parent's; NULL: all have been copied once */
 	Records    *records;		/* of all rows; NULL: they were not loaded */
+	Records    *loading;		/* on the way there */
 	IdSet		again;			/* ids to be copied once more, */
 	uint32_t	at;				/* from this place in the table on, */
 	uint32_t	left;			/* so many */
@@ -77,18 +78,30 @@ watch_note(Shard *shard, Bytes id)
 		return;
 	(void) idset_add(&watch->changed, id);
 	watch->lost = watch->changed.n >= WATCH_MOST || watch->changed.bytes.len >= WATCH_BYTES;
-	if (watch->lost)
-		idset_free(&watch->changed);
 }
 
-/* Under the watch's lock, or where nobody else uses the shard. */
+/* Another watch, or none, in place of this one, or of whichever there is (0).  What it kept may be much: apply does not wait for that. */
+static void
+watch_replace(Shard *shard, uint64_t id, ShardWatch *watch)
+{
+	ShardWatch *before = watch;
+
+	pthread_mutex_lock(&shard->watch_lock);
+	if (id == 0 || (shard->watch && shard->watch->id == id))
+	{
+		before = shard->watch;
+		shard->watch = watch;
+	}
+	pthread_mutex_unlock(&shard->watch_lock);
+	if (before)
+		idset_free(&before->changed);
+	free(before);
+}
+
 void
 watch_end(Shard *shard)
 {
-	if (shard->watch)
-		idset_free(&shard->watch->changed);
-	free(shard->watch);
-	shard->watch = NULL;
+	watch_replace(shard, 0, NULL);
 }
 
 /* What was applied before is written when this returns, what is later is noted. */
@@ -97,15 +110,14 @@ watch_begin(Shard *shard, const WireShardDesc *child)
 {
 	static atomic_uint_fast64_t ids;
 	ShardWatch *watch = vt_alloc0(sizeof(ShardWatch));
+	uint64_t	id;
 
 	watch->id = atomic_fetch_add(&ids, 1) + 1;
 	watch->first = child->first;
 	watch->last = child->last;
-	pthread_mutex_lock(&shard->watch_lock);
-	watch_end(shard);
-	shard->watch = watch;
-	pthread_mutex_unlock(&shard->watch_lock);
-	return watch->id;
+	id = watch->id;
+	watch_replace(shard, 0, watch);
+	return id;
 }
 
 /* What has changed since this was called last; VT_GONE: that is not known any more. */
@@ -446,6 +458,7 @@ heir_load(Heir *heir, bool mapped, ShardPace pace, void *arg, VtError *err)
 		status = records_new(&options, &records, err);
 	if (status != VT_OK)
 		return status;
+	heir->loading = records;
 	iter = store_iter_open(heir->rows, bytes_of("v", 1), bytes_of("w", 1));
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
 	{
@@ -461,6 +474,7 @@ heir_load(Heir *heir, bool mapped, ShardPace pace, void *arg, VtError *err)
 	if (status == VT_OK)
 		status = store_iter_status(iter, err);
 	store_iter_close(iter);
+	heir->loading = NULL;
 	if (status == VT_OK)
 	{
 		records_settle(records);
@@ -487,7 +501,9 @@ heir_mend(Heir *heir)
 uint64_t
 heir_bytes(const Heir *heir)
 {
-	return heir->records ? records_bytes(heir->records) : 0;
+	const Records *records = heir->loading ? heir->loading : heir->records;
+
+	return records ? records_bytes(records) : 0;
 }
 
 VtStatus
@@ -537,10 +553,8 @@ heir_drop(Heir *heir)
 	idset_free(&heir->again);
 	if (heir->shard)
 	{
-		pthread_mutex_lock(&heir->shard->watch_lock);
-		if (heir->shard->watch && heir->shard->watch->id == heir->watch)
-			watch_end(heir->shard);
-		pthread_mutex_unlock(&heir->shard->watch_lock);
+		if (heir->watch != 0)
+			watch_replace(heir->shard, heir->watch, NULL);
 		shard_release(heir->shard);
 	}
 	free(heir);

@@ -5,8 +5,8 @@
  *
  * The placement driver tells the stores of a shard that it will be split, again and
  * again until it is.  Each copies what the child is to have (heir.c), keeps up with what changes, and
- * says with the shard's status that it is ready, or that it will not be: the driver
- * has the split proposed when all have said the one or the other, or when that
+ * says with the shard's status that it is ready, or that it could not be (it tries again as long as it is
+ * asked): the driver has the split proposed when all have said the one or the other, or when that
  * takes too long.  Whoever makes the child then takes what there is, however far it has come.
  *
  * This is done by a thread of its own, one child at a time, at a bounded rate, and
@@ -42,6 +42,7 @@
 #define FEW 64					/* ids that may be left for the end */
 #define ROUNDS 16				/* at most until there are so few */
 #define LOOK_US 1000000			/* between two looks at what has changed: while it has one in hand, who takes it waits */
+#define PUT_OFF_MOST 5			/* what failed is tried again after one look, two, four, ..., so often doubled at most */
 #define FORGET_US (30 * INT64_C(1000000))	/* without being asked for */
 #define SUFFIX ".heir"
 
@@ -59,6 +60,7 @@ typedef struct Preparing
 	State		state;
 	int64_t		asked_us;
 	int64_t		look_us;		/* when to look at it again */
+	uint32_t	put_off;		/* how often it has failed */
 	bool		taken;			/* somebody waits for it: no further step */
 	Heir	   *heir;			/* NULL: there is none */
 	uint64_t	bytes;			/* of memory that it has taken */
@@ -170,10 +172,11 @@ is_over(Heirs *heirs, const Preparing *p, int64_t wait_us)
 typedef struct Job
 {
 	Heirs	   *heirs;
-	const Preparing *p;
+	Preparing  *p;
 	Shard	   *parent;			/* held */
 	int64_t		begin_us;
 	uint64_t	bytes;
+	uint64_t	counted;		/* of them, when memory was counted last */
 } Job;
 
 /* Does nobody want another step, or does somebody wait for the parent to be let go of? */
@@ -181,17 +184,6 @@ static bool
 gives_way(Job *job, int64_t wait_us)
 {
 	return is_over(job->heirs, job->p, wait_us) || atomic_load(&job->parent->installing) || atomic_load(&job->parent->leaving);
-}
-
-/* A ShardPace. */
-static bool
-pace(void *arg, size_t bytes)
-{
-	Job		   *job = (Job *) arg;
-	int64_t		due_us = job->begin_us + (int64_t) (job->bytes * 1000000 / RATE);
-
-	job->bytes += bytes;
-	return !gives_way(job, due_us - clock_now_us());
 }
 
 static VtStatus
@@ -202,14 +194,40 @@ has_room(Worker *worker, VtError *err)
 	return VT_OK;
 }
 
+/* What it has taken of memory so far: whoever looks whether there is room counts that. */
+static void
+count(Heirs *heirs, Preparing *p)
+{
+	pthread_mutex_lock(&heirs->lock);
+	p->bytes = p->heir ? heir_bytes(p->heir) : 0;
+	pthread_mutex_unlock(&heirs->lock);
+}
+
+/* A ShardPace. */
+static bool
+pace(void *arg, size_t bytes)
+{
+	Job		   *job = (Job *) arg;
+	int64_t		due_us = job->begin_us + (int64_t) (job->bytes * 1000000 / RATE);
+
+	job->bytes += bytes;
+	if (job->bytes - job->counted >= COPY_BYTES)
+	{
+		job->counted = job->bytes;
+		count(job->heirs, job->p);
+	}
+	return !gives_way(job, due_us - clock_now_us()) && has_room(job->heirs->worker, NULL) == VT_OK;
+}
+
 /* Another step; false: there is no room for it, or nobody wants it now. */
 static VtStatus
 step(Job *job, VtError *err)
 {
+	bool		more = pace(job, COPY_BYTES);
 	VtStatus	status = has_room(job->heirs->worker, err);
 	bool		done;
 
-	if (status == VT_OK && !pace(job, COPY_BYTES))
+	if (status == VT_OK && !more)
 		status = vt_fail(err, VT_CANCELLED, "it is taken as it is");
 	return status == VT_OK ? heir_copy(job->p->heir, COPY_BYTES, &done, err) : status;
 }
@@ -236,10 +254,12 @@ static VtStatus
 copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
 	Worker	   *worker = heirs->worker;
-	Job			job = {heirs, p, parent, clock_now_us(), 0};
+	Job			job = {.heirs = heirs, .p = p, .parent = parent, .begin_us = clock_now_us()};
 	uint64_t	replica = splits_own_replica(worker, &p->desc);
-	VtStatus	status = VT_OK;
+	VtStatus	status = has_room(worker, err);
 
+	if (status != VT_OK)
+		return status;
 	/* What may lie there is a shard's. */
 	if (replica == 0 || splits_was_made(worker, &p->desc, replica))
 		status = vt_fail(err, VT_EXISTS, "the shard was split meanwhile");
@@ -272,7 +292,7 @@ copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 static VtStatus
 keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
-	Job			job = {heirs, p, parent, clock_now_us(), 0};
+	Job			job = {.heirs = heirs, .p = p, .parent = parent, .begin_us = clock_now_us()};
 	VtStatus	status = heir_go_on(p->heir, parent, err);
 
 	/* Also where nothing changes, for want of that very room. */
@@ -291,7 +311,6 @@ work(Heirs *heirs, Preparing *p)
 {
 	Shard	   *parent = worker_find_shard(heirs->worker, p->desc.parent);
 	VtError		err = {0};
-	uint64_t	bytes = 0;
 	bool		whole = parent && shard_is_whole(parent) == VT_OK;
 	VtStatus	status = parent ? VT_OK : vt_fail(&err, VT_NOT_FOUND, "the shard is not here");
 
@@ -307,10 +326,7 @@ work(Heirs *heirs, Preparing *p)
 	if (status == VT_CANCELLED && (atomic_load(&parent->installing) || atomic_load(&parent->leaving)))
 		status = vt_fail(&err, VT_BUSY, "the shard is being replaced or closed here");
 	if (p->heir)
-	{
 		heir_rest(p->heir);
-		bytes = heir_bytes(p->heir);
-	}
 	if (status == VT_OK || status == VT_CANCELLED)
 		p->state = STATE_READY;
 	else
@@ -319,11 +335,12 @@ work(Heirs *heirs, Preparing *p)
 		p->state = STATE_GIVEN_UP;
 		let_go(heirs->worker, &p->desc, p->heir);
 		p->heir = NULL;
-		bytes = 0;
+
+		/* The driver need not wait for it, but may for others: what stood in the way may have gone by then. */
+		p->look_us = status == VT_EXISTS ? INT64_MAX : clock_now_us() + (LOOK_US << p->put_off);
+		p->put_off += p->put_off < PUT_OFF_MOST;
 	}
-	pthread_mutex_lock(&heirs->lock);
-	p->bytes = bytes;
-	pthread_mutex_unlock(&heirs->lock);
+	count(heirs, p);
 	if (parent)
 		shard_release(parent);
 	answer(heirs->worker, &p->desc);
@@ -334,8 +351,7 @@ static Preparing *
 next_turn(Heirs *heirs, int64_t now_us)
 {
 	for (Preparing *p = heirs->list; p; p = p->next)
-		if (!p->taken && now_us - p->asked_us < FORGET_US &&
-			p->state != STATE_GIVEN_UP && now_us >= p->look_us)
+		if (!p->taken && now_us - p->asked_us < FORGET_US && now_us >= p->look_us)
 			return p;
 	return NULL;
 }

@@ -120,9 +120,7 @@ let_go(Shard *shard)
 	shard->children = NULL;
 	shard->nchildren = shard->nsplit = 0;
 	pthread_mutex_unlock(&shard->children_lock);
-	pthread_mutex_lock(&shard->watch_lock);
 	watch_end(shard);
-	pthread_mutex_unlock(&shard->watch_lock);
 	atomic_store(&shard->strays, false);
 	buf_clear(&shard->purge);
 

@@ -239,7 +239,7 @@ serve_search(Worker *worker, Request *request)
 	replica_status(request->shard->replica, &replica);
 	if (request->view.lent)
 	{
-		if ((replica.gone || request->view.old) && search.consistency == WIRE_EVENTUAL)
+		if ((replica.gone || request->view.old || is_left_alone(worker, &replica)) && search.consistency == WIRE_EVENTUAL)
 			request_refuse(request, VT_BEHIND, NULL);
 		else
 			serve_lent(request, &search, replica.applied);

@@ -364,7 +364,7 @@ extern uint64_t heir_left(Heir *heir);	/* ids to be copied again; UINT64_MAX = n
 /* What was copied is durable, and there is less to do at the end. */
 extern VtStatus heir_flush(Heir *heir, VtError *err);
 
-/* The parent's graph for the child, as far as it goes: a file in its directory. */
+/* The parent's graph for the child, as far as it goes: a file in its directory; pace is asked between blocks. */
 extern void heir_graph(Heir *heir, ShardPace pace, void *arg);
 
 /*
@@ -374,12 +374,12 @@ extern void heir_graph(Heir *heir, ShardPace pace, void *arg);
  */
 extern VtStatus heir_load(Heir *heir, bool mapped, ShardPace pace, void *arg, VtError *err);
 extern bool heir_mend(Heir *heir);
-extern uint64_t heir_bytes(const Heir *heir);	/* of memory */
+extern uint64_t heir_bytes(const Heir *heir);	/* of memory, also while it loads */
 extern VtStatus heir_end(Heir *heir, VtError *err);
 extern Store *heir_take(Heir *heir, Records **records);	/* after end: for shard_open_with(); NULL: it did not load */
 extern void heir_drop(Heir *heir);	/* after end, too */
 
-/* The apply thread's, of each id that a command changes. */
+/* The apply thread's, of each id that a command changes, with watch_lock; and nobody copies any more, without it. */
 extern void watch_note(Shard *shard, Bytes id);
 extern void watch_end(Shard *shard);
 

@@ -189,10 +189,41 @@ begin(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, 
 	return heir_begin(parent, child, worker->shards_path, replica, heir, err);
 }
 
+typedef struct Making
+{
+	Worker	   *worker;
+	Shard	   *parent;
+} Making;
+
+/* VT_OK as long as the parent's rows are there, and nobody waits for this to end. */
+static VtStatus
+is_wanted(const Making *making, VtError *err)
+{
+	Worker	   *worker = making->worker;
+
+	if (chores_end(worker))
+		return vt_fail(err, VT_STOPPING, "the worker stops");
+	if (atomic_load(&making->parent->installing) || atomic_load(&making->parent->leaving))
+		return vt_fail(err, VT_BUSY, "the shard is being replaced or closed here");
+	/* The rows wait here, and a log that finds no room stops the worker (law S4). */
+	if (atomic_load(&worker->disk_low))
+		return vt_fail(err, VT_FULL, "the worker's disk is almost full");
+	return VT_OK;
+}
+
+/* A ShardPace: writes wait for it, so only whether it is wanted. */
+static bool
+pace(void *arg, size_t bytes)
+{
+	(void) bytes;
+	return is_wanted((const Making *) arg, NULL) == VT_OK;
+}
+
 /* All rows of a child, of which the group is not yet founded; they stay open. */
 static VtStatus
 copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t replica, Store **rows, Records **records, Took *took, VtError *err)
 {
+	Making		making = {worker, parent};
 	Heir	   *heir;
 	bool		done = false;
 	VtStatus	status = begin(worker, parent, child, replica, &heir, err);
@@ -201,14 +232,16 @@ copy_rows(Worker *worker, Shard *parent, const ShardChild *child, uint64_t repli
 		return status;
 	while (status == VT_OK && !done)
 	{
-		/* The rows wait here, and a log that finds no room stops the worker (law S4). */
-		status = chores_end(worker) ? vt_fail(err, VT_STOPPING, "the worker stops") :
-			atomic_load(&worker->disk_low) ? vt_fail(err, VT_FULL, "the worker's disk is almost full") :
-			heir_copy(heir, COPY_BYTES, &done, err);
+		status = is_wanted(&making, err);
+		if (status == VT_OK)
+			status = heir_copy(heir, COPY_BYTES, &done, err);
 	}
 	took->copied_ms = lap_ms(took);
 	if (status == VT_OK)
-		heir_graph(heir, NULL, NULL);
+	{
+		heir_graph(heir, pace, &making);
+		status = is_wanted(&making, err);
+	}
 	took->graph_ms = lap_ms(took);
 	if (status == VT_OK)
 		status = heir_end(heir, err);

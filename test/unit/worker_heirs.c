@@ -340,6 +340,89 @@ of_another_kind(void **state)
 	shard_close(a.shard);
 }
 
+static bool
+refuse(void *arg, size_t bytes)
+{
+	(void) bytes;
+	++*(int *) arg;
+	return false;
+}
+
+/* Whoever waits for the parent need not wait until all of its graph is written. */
+static void
+a_graph_is_given_up(void **state)
+{
+	Alone		a = alone_new();
+	ShardChild	entry;
+	Heir	   *heir;
+	char		path[300];
+	int			asked = 0;
+
+	(void) state;
+	for (uint32_t i = 0; i < MANY; i++)
+		change(&a, i, 0);
+	link_all(a.shard);
+	entry = split_alone(&a);
+	assert_int_equal(heir_begin(a.shard, &entry, a.directory, 21, &heir, NULL), VT_OK);
+	copy_until_done(heir);
+	snprintf(path, sizeof(path), "%s/%016x/graph", a.directory, CHILD);
+	heir_graph(heir, refuse, &asked);
+	assert_int_equal(asked, 1);
+	assert_int_equal(access(path, F_OK), -1);
+	heir_graph(heir, go_on, NULL);
+	assert_int_equal(access(path, F_OK), 0);
+	heir_drop(heir);
+	shard_close(a.shard);
+}
+
+/* So many ids of what changes are not kept, nor such long ones: all is copied after the entry, as if nothing was prepared. */
+static void
+too_much_has_changed(void **state)
+{
+	static const size_t lens[] = {4, WIRE_ID_MAX};
+
+	(void) state;
+	for (int k = 0; k < 2; k++)
+	{
+		WireShardDesc all = desc_of(PARENT, 11);
+		Alone		a = {.desc = all};
+		uint8_t		id[WIRE_ID_MAX] = {0};
+		uint64_t	replay;
+		uint64_t	noted = 0;
+		ShardChild	entry;
+		Heir	   *heir;
+
+		snprintf(a.directory, sizeof(a.directory), "%s/%d", scratch, k);
+		assert_int_equal(mkdir(a.directory, 0700), 0);
+		assert_int_equal(shard_create(a.directory, &a.desc, 11, NULL), VT_OK);
+		assert_int_equal(shard_open(a.directory, PARENT, false, &a.shard, &replay, NULL), VT_OK);
+		for (uint32_t i = 0; i < 100; i++)
+			change(&a, i, 0);
+		assert_int_equal(heir_prepare(a.shard, child_of(), a.directory, &heir, NULL), VT_OK);
+		copy_until_done(heir);
+		heir_rest(heir);
+		for (uint32_t i = 0; noted < (k == 0 ? 1u << 18 : 16u << 10); i++)
+		{
+			(void) id_of_number(i, id);
+			noted += wire_place(child_of(), bytes_of(id, lens[k])) >= child_of()->first;
+			/* One before the last it is still known. */
+			if (noted == (k == 0 ? (1u << 18) - 1 : (16u << 10) - 1))
+				assert_int_equal(heir_go_on(heir, a.shard, NULL), VT_OK);
+			watch_note(a.shard, bytes_of(id, lens[k]));
+			heir_rest(heir);
+		}
+		assert_int_equal(heir_go_on(heir, a.shard, NULL), VT_GONE);
+		entry = split_alone(&a);
+		assert_int_equal(heir_succeed(heir, a.shard, &entry, 21, NULL), VT_GONE);
+		heir_drop(heir);
+		assert_int_equal(heir_begin(a.shard, &entry, a.directory, 21, &heir, NULL), VT_OK);
+		copy_until_done(heir);
+		assert_int_equal(heir_end(heir, NULL), VT_OK);
+		heir_drop(heir);
+		shard_close(a.shard);
+	}
+}
+
 /* -- A worker --------------------------------------------------------------------------- */
 
 static void
@@ -391,6 +474,9 @@ a_child_begins_with_what_was_prepared(void **state)
 	assert_false(is_there("0000000000000014.heir"));
 	parent = worker_find_shard(worker, PARENT);
 	child = worker_find_shard(worker, CHILD);
+
+	/* Half a shard without a leader does not wait for an election's timeout. */
+	assert_true(child->campaigns > 0);
 	assert_in_range(assert_inherited(parent->rows, child->rows), 1, 2 * ROWS);
 
 	/* Asked for once more, late: what lies there is the child's. */
@@ -541,6 +627,57 @@ several_take_it(void **state)
 	worker_stop(worker);
 }
 
+static atomic_bool asked_enough;
+
+static void *
+ask_all_the_time(void *arg)
+{
+	Worker	   *worker = (Worker *) arg;
+	WireShardDesc child = *child_of();
+
+	while (!atomic_load(&asked_enough))
+	{
+		for (uint64_t i = 0; i < 20; i++)
+		{
+			child.shard = CHILD + i;
+			heirs_ask(worker, &child);
+		}
+		usleep(100);
+	}
+	return NULL;
+}
+
+/*
+ * Children that will not be are dropped, and a driver that is late has them prepared all the same: what
+ * was begun before the tombstone is gone with the rest, and nothing is begun after it.
+ */
+static void
+nothing_is_left_of_what_was_dropped(void **state)
+{
+	Worker	   *worker = start_as_one();
+	pthread_t	thread;
+	char		name[40];
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);
+	assert_int_equal(pthread_create(&thread, NULL, ask_all_the_time, worker), 0);
+	for (int i = 0; i < 20; i++)
+		drop(worker, CHILD + (uint64_t) i, 21);
+	atomic_store(&asked_enough, true);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 20; i++)
+	{
+		snprintf(name, sizeof(name), "%016x", CHILD + i);
+		assert_false(is_there(name));
+		snprintf(name, sizeof(name), "%016x.dropped", CHILD + i);
+		assert_false(is_there(name));
+		snprintf(name, sizeof(name), "%016x.heir", CHILD + i);
+		assert_false(is_there(name));
+	}
+	worker_stop(worker);
+}
+
 /* Nothing changes, since the worker takes no writes: what it has prepared makes room. */
 static void
 what_is_ready_makes_room(void **state)
@@ -558,6 +695,15 @@ what_is_ready_makes_room(void **state)
 		usleep(1000);
 	}
 	assert_false(is_there("0000000000000014"));
+
+	/* It is asked for still, and there is room again. */
+	atomic_store(&worker->room, MEMORY_ENOUGH);
+	for (int i = 0; !is_there("0000000000000014.heir"); i++)
+	{
+		assert_in_range(i, 0, 15000);
+		heirs_ask(worker, child_of());
+		usleep(1000);
+	}
 	worker_stop(worker);
 }
 
@@ -570,6 +716,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_loan_of_before_is_old, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_another_kind, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_graph_is_given_up, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(too_much_has_changed, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(nothing_is_left_of_what_was_dropped, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_child_begins_with_what_was_prepared, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_nobody_takes_goes, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_ready_makes_room, scratch_make, scratch_remove),
