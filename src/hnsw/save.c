@@ -90,14 +90,25 @@ judge(Saver *saver, uint32_t slot)
 	return state == SLOT_LINKED ? FILE_DEAD : FILE_NONE;
 }
 
-/* The next in a chain of twins that lives. */
+/* Will the file have it alive? */
+static bool
+is_kept(Saver *saver, uint32_t slot)
+{
+	size_t		begin = saver->notes.len;
+	bool		kept = graph_fate(saver->h, slot) == FATE_LIVE && saver->save->note(saver->save->arg, slot, &saver->notes);
+
+	saver->notes.len = begin;
+	return kept;
+}
+
+/* The next in a chain of twins that is kept: a chain that led to another would end there, and what is behind wait to be linked anew. */
 static uint32_t
-next_twin(const Hnsw *h, const Meta *meta)
+next_twin(Saver *saver, const Meta *meta)
 {
 	uint32_t	twin = atomic_load_explicit(&meta->twin, memory_order_acquire);
 
-	while (twin != NO_SLOT && graph_fate(h, twin) != FATE_LIVE)
-		twin = atomic_load_explicit(&graph_meta(h, twin)->twin, memory_order_acquire);
+	while (twin != NO_SLOT && !is_kept(saver, twin))
+		twin = atomic_load_explicit(&graph_meta(saver->h, twin)->twin, memory_order_acquire);
 	return twin;
 }
 
@@ -129,7 +140,7 @@ copy_block(Saver *saver, uint32_t first, uint32_t n)
 		meta = graph_meta(h, first + i);
 		level = atomic_load_explicit(&meta->level, memory_order_relaxed);
 		buf_put_u64(block, meta->label);
-		buf_put_u32(block, next_twin(h, meta));
+		buf_put_u32(block, next_twin(saver, meta));
 		buf_put_u8(block, (uint8_t) state);
 		buf_put_u8(block, level);
 		buf_put_u16(block, 0);

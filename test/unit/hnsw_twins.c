@@ -7,6 +7,7 @@
  */
 #include "hnsw/graph.h"
 #include "hnsw_given.h"
+#include "scratch.h"
 
 static const HnswCodes codings[] = {HNSW_CODES_NONE, HNSW_CODES_INT8};
 
@@ -114,13 +115,82 @@ equal_vectors_find_each_other(void **state)
 	}
 }
 
+static bool
+every_other(void *arg, uint32_t slot, Buf *out)
+{
+	uint64_t	label = hnsw_label((const Hnsw *) arg, slot);
+
+	buf_put_u64(out, label);
+	return label % 2 == 1;
+}
+
+static bool
+none_yet(void *arg, uint32_t slot, uint64_t label, Bytes note)
+{
+	((uint64_t *) arg)[slot] = label;
+	return note.len == 8;
+}
+
+/* A file for half of the records, as a shard's that is split off: a chain leads on to those that are in it, and nothing waits. */
+static void
+half_of_a_chain(void **state)
+{
+	enum {EQUAL = 300, OTHERS = 300};
+	float	   *rows = clustered(3, OTHERS);
+	float	   *same = clustered(4, 1);
+	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .element = VEC_FLOAT32, .m = 8, .ef_construction = 100, .seed = 7};
+
+	(void) state;
+	/* The one that the others hang behind is in it, or is not. */
+	for (uint64_t first = 0; first < 2; first++)
+	{
+		uint64_t	labels[EQUAL + OTHERS];
+		HnswSave	how = {.path = scratch_path("graph"), .tag = bytes_str("mine"), .note = every_other};
+		HnswLoad	back = {.path = how.path, .tag = how.tag, .each = none_yet, .arg = labels};
+		HnswHit		hits[EQUAL];
+		Hnsw	   *h;
+		Hnsw	   *half;
+		VtError		err = {0};
+
+		memset(labels, 0, sizeof(labels));
+		assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
+		for (uint64_t i = 0; i < EQUAL; i++)
+			add(h, 1000 + first + i, same);
+		for (uint64_t i = 0; i < OTHERS; i++)
+			add(h, i, rows + i * DIM);
+		link_all(h);
+		how.arg = h;
+		assert_int_equal(hnsw_save(h, &how, &err), VT_OK);
+		hnsw_destroy(h);
+		assert_int_equal(hnsw_load(&options, &back, &half, &err), VT_OK);
+		for (uint32_t slot = 0; slot < EQUAL + OTHERS; slot++)
+			if (labels[slot] != 0)
+				hnsw_restore(half, slot, labels[slot] >= 1000 ? same : rows + labels[slot] * DIM);
+		hnsw_loaded(half);
+		link_all(half);
+		assert_sound(half);
+		assert_int_equal(atomic_load(&half->link_distances), 0);	/* none was linked anew */
+		while (hnsw_repair(half, 1000, true))
+			;
+		assert_sound(half);
+		assert_int_equal(search(half, same, EQUAL, EQUAL, hits), EQUAL);
+		for (uint32_t i = 0; i < EQUAL / 2; i++)
+			assert_int_equal(hits[i].label, 1001 + 2 * i);
+		assert_true(hits[EQUAL / 2].distance > 0);
+		hnsw_destroy(half);
+	}
+	free(rows);
+	free(same);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(equal_vectors_are_no_trap),
 		cmocka_unit_test(equal_vectors_find_each_other),
+		cmocka_unit_test(half_of_a_chain),
 	};
 
-	return cmocka_run_group_tests_name("hnsw_twins", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("hnsw_twins", tests, scratch_make, scratch_remove);
 }
