@@ -20,15 +20,16 @@
 #define NEARER 1.1f
 #define NEARER_L1 1.05f
 
+static inline bool
+comes_before(const Candidate *a, const Candidate *b)
+{
+	return a->score != b->score ? a->score < b->score : a->slot < b->slot;
+}
+
 static int
 compare_candidates(const void *pa, const void *pb)
 {
-	const Candidate *a = pa;
-	const Candidate *b = pb;
-
-	if (a->score != b->score)
-		return a->score < b->score ? -1 : 1;
-	return a->slot < b->slot ? -1 : a->slot > b->slot;
+	return comes_before(pa, pb) ? -1 : comes_before(pb, pa);
 }
 
 void
@@ -93,33 +94,52 @@ keeps_out(Hnsw *h, Ctx *ctx, const uint32_t *slots, const uint8_t *const *rows, 
 	return false;
 }
 
-/* choose_links(), when some are chosen already. */
-static uint32_t
-choose_more(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit, uint32_t *out,
-			uint32_t chosen)
+/* What is chosen so far, and its rows. */
+typedef struct Chosen
 {
+	uint32_t   *slots;
 	const uint8_t *rows[2 * HNSW_MAX_M];
+	uint32_t	n;
+} Chosen;
 
-	for (uint32_t i = 0; i < chosen; i++)
-		rows[i] = graph_row(h, out[i]);
-	for (uint32_t i = 0; i < n && chosen < limit; i++)
-	{
-		if (chosen > 0)
-			query_set_slot(h, &ctx->pair, candidates[i].slot);
-		if (!keeps_out(h, ctx, out, rows, chosen, keeps_out_below(h, candidates[i].score)))
-		{
-			rows[chosen] = graph_row(h, candidates[i].slot);
-			out[chosen++] = candidates[i].slot;
-		}
-	}
-	return chosen;
+/* The next one in their order: it is taken, or kept out. */
+static void
+consider(Hnsw *h, Ctx *ctx, Chosen *chosen, Candidate c)
+{
+	if (chosen->n > 0)
+		query_set_slot(h, &ctx->pair, c.slot);
+	if (keeps_out(h, ctx, chosen->slots, chosen->rows, chosen->n, keeps_out_below(h, c.score)))
+		return;
+	chosen->rows[chosen->n] = graph_row(h, c.slot);
+	chosen->slots[chosen->n++] = c.slot;
 }
 
 uint32_t
 choose_links(Hnsw *h, Ctx *ctx, const Candidate *candidates, uint32_t n, uint32_t limit,
 			 uint32_t *out)
 {
-	return choose_more(h, ctx, candidates, n, limit, out, 0);
+	Chosen		chosen = {.slots = out};
+
+	for (uint32_t i = 0; i < n && chosen.n < limit; i++)
+		consider(h, ctx, &chosen, candidates[i]);
+	return chosen.n;
+}
+
+/* A heap, the first of the order on top: its place `at` is the only one that may be wrong. */
+static void
+sink(Candidate *heap, uint32_t n, uint32_t at)
+{
+	Candidate	c = heap[at];
+
+	for (uint32_t child; (child = 2 * at + 1) < n; at = child)
+	{
+		if (child + 1 < n && comes_before(&heap[child + 1], &heap[child]))
+			child++;
+		if (!comes_before(&heap[child], &c))
+			break;
+		heap[at] = heap[child];
+	}
+	heap[at] = c;
 }
 
 /* How near these are to the node `from`, in their order. */
@@ -152,10 +172,24 @@ uint32_t
 choose_near(Hnsw *h, Ctx *ctx, uint32_t from, const uint32_t *slots, uint32_t n,
 			uint32_t limit, uint32_t *out, uint32_t chosen)
 {
-	Candidate  *candidates = measure(h, ctx, from, slots, n);
+	Candidate  *heap = measure(h, ctx, from, slots, n);
+	Chosen		all = {.slots = out, .n = chosen};
 
-	choose_sort(candidates, n);
-	return choose_more(h, ctx, candidates, n, limit, out, chosen);
+	for (uint32_t i = 0; i < chosen; i++)
+		all.rows[i] = graph_row(h, out[i]);
+
+	/* There may be hundreds, and all places are mostly taken long before the last one's turn. */
+	for (uint32_t i = n / 2; i-- > 0;)
+		sink(heap, n, i);
+	while (n > 0 && all.n < limit)
+	{
+		Candidate	c = heap[0];
+
+		heap[0] = heap[--n];
+		sink(heap, n, 0);
+		consider(h, ctx, &all, c);
+	}
+	return all.n;
 }
 
 uint32_t

@@ -235,6 +235,7 @@ struct Hnsw
 	SlotList	batch;
 	uint8_t    *in_batch;		/* a bit for each slot below batch_used */
 	uint32_t	batch_used;
+	bool		batch_moved;	/* compaction has moved some of it */
 	uint64_t	batch_epoch;
 	uint32_t	sweep_at;
 	uint32_t	move_at;		/* what lies before is to be moved yet */

@@ -87,8 +87,12 @@ begin_batch(Hnsw *h, bool eager)
 		return false;
 	connect_end(h);				/* the lists it has followed are about to change */
 	h->in_batch = vt_alloc0((size_t) h->batch_used / 8 + 1);
+	h->batch_moved = false;
 	for (uint32_t i = 0; i < h->batch.n; i++)
+	{
 		set_in_batch(h, h->batch.slots[i], true);
+		h->batch_moved |= graph_meta(h, h->batch.slots[i])->moved;
+	}
 	h->phase = REPAIR_GRACE;
 	return true;
 }
@@ -108,7 +112,7 @@ heir_of(const Hnsw *h, uint32_t slot)
 static uint32_t
 moved_to(const Hnsw *h, uint32_t slot)
 {
-	uint32_t	to = graph_meta(h, slot)->moved ? graph_fate(h, slot) - FATE_SUPERSEDED : NO_SLOT;
+	uint32_t	to = h->batch_moved && graph_meta(h, slot)->moved ? graph_fate(h, slot) - FATE_SUPERSEDED : NO_SLOT;
 
 	return to != NO_SLOT && !in_batch(h, to) && atomic_load(&graph_meta(h, to)->state) == SLOT_LINKED ? to : NO_SLOT;
 }
