@@ -19,7 +19,7 @@ use VectronCluster;
 my $cluster = VectronCluster->new;
 $cluster->start_pd;
 $cluster->start_worker($_) for 1 .. 3;
-my $node = $cluster->new_server;
+my $node = $cluster->new_server("shared_preload_libraries = 'vectron'\n");
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
 $node->safe_psql('postgres', q{
 	CREATE TABLE t (id bigserial PRIMARY KEY, n int DEFAULT 0, v vector(8));
@@ -132,6 +132,16 @@ sub split_one
 	return 0;
 }
 
+# Two sessions that know the way of now, and are not used before all is over.
+my @old = map { $node->background_psql('postgres') } 1 .. 2;
+my $scan_whole = q{SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> one() LIMIT 1000000) s};
+for my $session (@old)
+{
+	$session->query_safe('SET enable_seqscan = off; SET vectron.verify_scan = on');
+	$session->query_safe('INSERT INTO t (v) SELECT one()');
+	$session->query_safe($scan_whole);
+}
+
 # The collection's shard is split first, and the worker that leads it is killed.
 my @victims = ('worker1', 'worker2', 'worker3', 'pd');
 if ($bin)
@@ -167,6 +177,16 @@ for my $run (@running)
 {
 	like(slurp_file("$dir/$run->[0].out"), qr/transactions actually processed: [1-9]/, "$run->[0] did something");
 }
+
+# Without a placement driver they hear of the splits from the workers: one writes to what it never
+# heard of, and the other finds that.
+cmp_ok(scalar(grep { $_->{label} eq 'public.t_v' } values %{ shards() }), '>=', 2, "the index' shard was split");
+$cluster->stop('pd');
+my $rows = $old[0]->query_safe('SELECT count(*) FROM t');
+$old[0]->query_safe('INSERT INTO t (v) SELECT one() FROM generate_series(1, 200)');
+is($old[1]->query_safe($scan_whole), $rows + 200, 'a split is heard of without the placement driver, by who writes and by who searches');
+$_->quit for @old;
+$cluster->start_pd;
 
 # The ends of intervals as the catalog has them.
 my $shards = shards();
