@@ -3,9 +3,10 @@
  * rebalance_leaders.c
  *	  Leaderships that go from stores that lead much to those that lead little.
  *
- * Each shard offers the handover that gains most; the best offers are begun, as
- * long as they still gain something with those begun before.  Shards of stores that
- * could gain nothing, whatever they gave to whom, are not looked at: mostly that is all.
+ * Stores with most to gain give first.  Each of their shards offers the handover that
+ * gains most; the best offers are begun, as long as they still gain something with those
+ * begun before.  Stores that could gain nothing, whatever they gave to whom, are not
+ * looked at: mostly that is all.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,7 @@
 #define RATE_LEAST 50.0			/* writes a second on a store, before they matter */
 #define RATE_NOISE 0.1			/* of what a store carries: so exactly it is not known */
 #define STORE_HANDOVERS 4		/* of one store at a time */
+#define LOOKED_MAX 20000		/* shards that are looked at in a look */
 
 /* A store's leaders may be given to it. */
 static bool
@@ -54,34 +56,50 @@ lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, siz
 	return balance_gain(means, &scales->leaders[from], &there, &leadership);
 }
 
+/* A store that has leaderships to give away, and what one of them could gain at most. */
+typedef struct Giver
+{
+	size_t		store;
+	double		most;
+} Giver;
+
 /*
- * Could it gain anything to take some leadership from this store?  By what would be
+ * What could it gain to take some leadership from this store?  No more than would be
  * gained if one store led as little as any, was written to as little as any, and took one of the
  * best weight: no store and no shard offer more.
  */
-static bool
-may_give(const Scales *scales, const BalanceMeans *means, const Carried *least, size_t from)
+static double
+most_of(const Scales *scales, const BalanceMeans *means, const Carried *least, size_t from)
 {
 	const PlanStore *store = &scales->survey->stores[from];
 	Carried		there = *least;
 	Carried		any = {1, DBL_MAX, 0};
 
 	if (!store->takes && !store->draining)
-		return true;
+		return 1e6;
 	there.weight += RATE_NOISE * scales->leaders[from].weight;
-	return balance_gain_most(means, &scales->leaders[from], &there, &any) > BALANCE_TOLERANCE;
+	return balance_gain_most(means, &scales->leaders[from], &there, &any);
 }
 
-/* Which stores may, by place; the caller frees it.  NULL: none. */
-static bool *
-find_givers(const Scales *scales, const BalanceMeans *means)
+static int
+giver_compare(const void *a, const void *b)
+{
+	const Giver *x = (const Giver *) a;
+	const Giver *y = (const Giver *) b;
+
+	return x->most != y->most ? (x->most > y->most ? -1 : 1) : x->store < y->store ? -1 : 1;
+}
+
+/* Which stores may, those with most to gain first; the caller frees them. */
+static Giver *
+find_givers(const Scales *scales, const BalanceMeans *means, size_t *found)
 {
 	size_t		n = scales->survey->nstores;
-	bool	   *givers = vt_alloc0(n + 1);
+	Giver	   *givers = vt_alloc(sizeof(Giver) * (n + 1));
 	Carried		least = {DBL_MAX, DBL_MAX, 0};
 	bool		takers = false;
-	bool		any = false;
 
+	*found = 0;
 	for (size_t i = 0; i < n; i++)
 	{
 		const Carried *has = &scales->leaders[i];
@@ -93,20 +111,23 @@ find_givers(const Scales *scales, const BalanceMeans *means)
 		takers = true;
 	}
 	for (size_t i = 0; i < n && takers; i++)
-		any |= givers[i] = may_give(scales, means, &least, i);
-	if (any)
-		return givers;
-	free(givers);
-	return NULL;
+	{
+		double		most = most_of(scales, means, &least, i);
+
+		if (most > BALANCE_TOLERANCE && scales->handovers[i] < STORE_HANDOVERS)
+			givers[(*found)++] = (Giver) {i, most};
+	}
+	if (*found > 0)
+		qsort(givers, *found, sizeof(Giver), giver_compare);
+	return givers;
 }
 
 /* Who would best lead a shard instead, and what that gains. */
 static Offer
-offer_of(const Scales *scales, const BalanceMeans *means, const bool *givers, const Weighed *w)
+offer_of(const Scales *scales, const BalanceMeans *means, size_t from, const Weighed *w)
 {
-	size_t		from = scales_at(scales, w->leads);
 	Offer		best = {.from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
-	const Report *leader = from != SIZE_MAX && givers[from] ? scales_leader(scales, w) : NULL;
+	const Report *leader = scales_leader(scales, w);
 
 	if (!leader || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
 		return best;
@@ -156,29 +177,47 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 	scales_put(scales, scales->leaders, handover.to_store, &leadership);
 }
 
+/* Hand over what gains most of what a store leads; how many shards were looked at. */
+static size_t
+relieve(Scales *scales, const BalanceMeans *means, size_t from)
+{
+	size_t		n;
+	size_t		noffers = 0;
+	const ShardPlace *places = shards_of_store(scales->pd, scales->survey->stores[from].store, &n);
+	Offer	   *offers = vt_alloc(sizeof(Offer) * (n + 1));
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const Weighed *w = &scales->shards[scales->first[places[i].collection] + places[i].place];
+
+		if (w->leads != scales->survey->stores[from].store)
+			continue;
+		offers[noffers] = offer_of(scales, means, from, w);
+		noffers += offers[noffers].weighed != NULL;
+	}
+	if (noffers > 0)
+		qsort(offers, noffers, sizeof(Offer), offer_compare);
+	for (size_t i = 0; i < noffers && scales->handovers[from] < STORE_HANDOVERS && scales->pd->nhandovers < HANDOVERS_MAX; i++)
+		hand_over(scales, means, &offers[i]);
+	free(offers);
+	return n;
+}
+
 void
 rebalance_leaders(Scales *scales)
 {
+	Pd		   *pd = scales->pd;
 	size_t		stores;
 	Carried		total = scales_total(scales, scales->leaders, false, &stores);
 	BalanceMeans means = balance_means(&total, stores, &(Carried) {.weight = RATE_LEAST});
-	bool	   *givers = scales->pd->nhandovers < HANDOVERS_MAX ? find_givers(scales, &means) : NULL;
-	Offer	   *offers;
 	size_t		n = 0;
+	Giver	   *givers = pd->nhandovers < HANDOVERS_MAX ? find_givers(scales, &means, &n) : NULL;
+	size_t		looked = 0;
+	size_t		i = 0;
 
-	if (!givers)
-		return;
-	offers = vt_alloc(sizeof(Offer) * (scales->n + 1));
-	for (size_t i = 0; i < scales->n; i++)
-		if (scales->shards[i].leads)
-		{
-			offers[n] = offer_of(scales, &means, givers, &scales->shards[i]);
-			n += offers[n].weighed != NULL;
-		}
-	if (n > 0)
-		qsort(offers, n, sizeof(Offer), offer_compare);
-	for (size_t i = 0; i < n && scales->pd->nhandovers < HANDOVERS_MAX; i++)
-		hand_over(scales, &means, &offers[i]);
-	free(offers);
+	/* When not all can be looked at, the next look goes on behind them: some may be able to give nothing. */
+	for (; i < n && looked < LOOKED_MAX && pd->nhandovers < HANDOVERS_MAX; i++)
+		looked += relieve(scales, &means, givers[(pd->givers_from + i) % n].store);
+	pd->givers_from = i < n && looked >= LOOKED_MAX ? (pd->givers_from + i) % n : 0;
 	free(givers);
 }

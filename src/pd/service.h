@@ -178,7 +178,8 @@ struct Pd
 	int64_t		braked_until_us;	/* after a mass failure */
 	bool		repairing;		/* something was lost or missing at that look */
 	int64_t		balance_due_us; /* next look whether stores have more than others */
-	size_t		spread_from;	/* shard at which that look goes on */
+	size_t		spread_from;	/* shard at which that look goes on, */
+	size_t		givers_from;	/* and store that leads more than others */
 	Stranger	strangers[STRANGERS_MAX];
 	DriverLevel driver_levels[DRIVER_LEVELS];
 	int64_t		levels_due_us;	/* next look whether the cluster's can be raised */

@@ -225,6 +225,11 @@ pdsims() {
 	return $code
 }
 
+# A thousand workers with 100 000 shards; check --long.
+wides() {
+	$limit "$BUILD/pdsim" test/pdsim/wide/*.txt
+}
+
 # The checker of histories, itself checked against histories known good and bad.
 lins() {
 	$limit "$BUILD/lin" --fuzz 20000 | tail -n 1 | sed 's/^/# against brute force: /'
@@ -264,7 +269,9 @@ fi
 case $mode in
 quick) part pdsim 20 sim pdsims 1 ;;
 full) part pdsim 60 sim pdsims 10 ;;
-long) part pdsim 1800 sim pdsims 200 ;;
+long)
+	part pdsim 1800 sim pdsims 200
+	part wide 3600 sim wides ;;
 esac
 if [ -x "$BUILD/lin" ] && [ $mode != quick ]; then
 	part lin 60 sim lins
