@@ -6,6 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "disk_room.h"
 #include "worker_gateway.h"
 
 #define ROWS 200
@@ -77,6 +78,7 @@ set_up(void **state)
 	options.pd = place->pd;
 	options.search_threads = 1;
 	options.boot_epoch = 1;
+	options.disk_reserve = 1;
 	write_identity(place);
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
@@ -112,7 +114,7 @@ is_of_child(uint32_t n)
 static void
 hold_up(Place *place, bool on)
 {
-	place->worker->options.disk_reserve = on ? UINT64_MAX : 0;
+	atomic_store(&disk_is_full, on);
 	worker_look(place->worker);
 	assert_int_equal(atomic_load(&place->worker->disk_low), on);
 }

@@ -9,6 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "disk_room.h"
 #include "worker_place.h"
 
 typedef struct Silent
@@ -112,12 +113,12 @@ the_disk(void **state)
 
 	dial(&g, &s->place);
 	put(&g, &s->place, 0, 100);
-	s->place.worker->options.disk_reserve = UINT64_MAX;
+	atomic_store(&disk_is_full, true);
 	n = 100 + write_until_full(&g, &s->place, 100);
 	all_but_new_data(&g, &s->place, n);
 
 	/* There is room again: it is noticed, by the thread that waited for the driver. */
-	s->place.worker->options.disk_reserve = 0;
+	atomic_store(&disk_is_full, false);
 	close(s->fd);
 	s->fd = -1;
 	for (;;)

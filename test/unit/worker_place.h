@@ -28,6 +28,7 @@ start(Place *place)
 	options.search_threads = search_threads;
 	options.boot_epoch = 1;
 	options.tls = certificates;
+	options.disk_reserve = 1;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
 		fail_msg("worker: %s", vt_error_words(&err));
 }

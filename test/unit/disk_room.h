@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * disk_room.h
+ *	  As much room on every disk as the test says, to be included by one file of a program.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DISK_ROOM_H
+#define DISK_ROOM_H
+
+#include <stdatomic.h>
+#include <sys/statvfs.h>
+
+static atomic_bool disk_is_full;
+
+/* In the place of the C library's. */
+int
+statvfs(const char *path, struct statvfs *out)
+{
+	(void) path;
+	*out = (struct statvfs) {.f_frsize = 4096, .f_bavail = atomic_load(&disk_is_full) ? 0 : 1 << 20};
+	return 0;
+}
+
+#endif							/* DISK_ROOM_H */
