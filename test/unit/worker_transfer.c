@@ -544,6 +544,41 @@ codes_alone(void **state)
 	quantization = QUANTIZATION_NONE;
 }
 
+/* What was copied for a split to come was of the state that goes: what has changed since is not known any more. */
+static void
+nothing_prepared_stays(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	WireShardDesc child = desc_of_shard();
+	Heir	   *heir;
+	bool		done = false;
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	child.shard = SHARD + 1;
+	child.parent = SHARD;
+	child.first = UINT64_MAX / 2 + 1;
+	child.range_ver = 2;
+	fill(from, 0, 300, 1);
+	fill(to, 0, 50, 1);
+	assert_int_equal(heir_prepare(to, &child, place("b"), &heir, &err), VT_OK);
+	while (!done)
+		assert_int_equal(heir_copy(heir, 10000, &done, &err), VT_OK);
+	heir_rest(heir);
+	index = send(from, to, 5, UINT32_MAX);
+	assert_int_equal(heir_go_on(heir, to, &err), VT_OK);	/* not before it is installed */
+	heir_rest(heir);
+	assert_int_equal(shard_install(to, 5, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	assert_int_equal(heir_go_on(heir, to, &err), VT_GONE);
+	assert_int_equal(atomic_load(&to->users), 0);
+	heir_drop(heir);
+	shard_close(from);
+	shard_close(to);
+}
+
 int
 main(void)
 {
@@ -556,6 +591,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(codes_alone, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(nothing_prepared_stays, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
