@@ -10,8 +10,10 @@
  * compares numbers and workers may be set differently.
  *
  * What was measured and did not get into the log is lost.  So log time is never
- * ahead of time, and a session lives at least as long as it was promised; with a
- * leader that changes often it lives longer.
+ * ahead of time.  Nor does it go on in longer steps than the promise allows for: a
+ * session is used at the log time of the step before, and may have been used a moment ago.
+ * So a session lives at least as long as it was promised; with a leader that changes
+ * often, or that is held up, it lives longer.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +23,7 @@
 #include "private.h"
 
 #define TICKS 8					/* of a session's life */
+#define SHORT_MS 1000			/* a step of a short life may take as long */
 
 /* It is in the log, or it is not: there is a next time. */
 static void
@@ -32,8 +35,23 @@ on_done(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	(void) reply;
 }
 
+bool
+logtime_step(uint64_t clock, uint64_t passed_ms, uint64_t life_ms, uint64_t *next, uint64_t *oldest)
+{
+	uint64_t	least = (life_ms + TICKS - 1) / TICKS;
+	uint64_t	most = life_ms < SHORT_MS ? life_ms : SHORT_MS;
+
+	if (passed_ms < least)
+		return false;
+	if (most < least)
+		most = least;
+	*next = clock + (passed_ms < most ? passed_ms : most);
+	*oldest = *next > life_ms + most ? *next - life_ms - most : 0;
+	return true;
+}
+
 static void
-expire(Shard *shard, uint64_t passed_ms, uint64_t life_ms)
+expire(Shard *shard, uint64_t time, uint64_t oldest)
 {
 	WireWrite	write = {.type = WRITE_EXPIRE};
 	Buf			command = {0};
@@ -42,8 +60,8 @@ expire(Shard *shard, uint64_t passed_ms, uint64_t life_ms)
 	write.route.owner = shard->desc.owner;
 	write.route.shard = shard->desc.shard;
 	write.route.range_ver = atomic_load(&shard->range_ver);
-	write.sequence = sessions_clock(shard->sessions) + passed_ms;
-	write.settled = write.sequence > life_ms ? write.sequence - life_ms : 0;
+	write.sequence = time;
+	write.settled = oldest;
 	wire_write_end(&command, wire_write_begin(&command, &write), 0);
 	replica_propose(shard->replica, buf_bytes(&command), on_done, NULL);
 	buf_free(&command);
@@ -54,6 +72,8 @@ look_at(Shard *shard, uint64_t life_ms)
 {
 	int64_t		now = clock_now_us();
 	uint64_t	passed_ms = (uint64_t) (now - shard->watched_us) / 1000;
+	uint64_t	time;
+	uint64_t	oldest;
 	ReplicaStatus replica;
 
 	replica_status(shard->replica, &replica);
@@ -68,10 +88,10 @@ look_at(Shard *shard, uint64_t life_ms)
 		shard->watched_term = replica.term;
 		return;
 	}
-	if (passed_ms < (life_ms + TICKS - 1) / TICKS)
+	if (!logtime_step(sessions_clock(shard->sessions), passed_ms, life_ms, &time, &oldest))
 		return;
 	shard->watched_us = now;
-	expire(shard, passed_ms, life_ms);
+	expire(shard, time, oldest);
 }
 
 void

@@ -401,6 +401,12 @@ extern void drivers_free(Drivers *drivers);
 /* logtime.c: log time goes on in the shards that we lead; the house thread's */
 extern void logtime_pass(Worker *worker);
 
+/*
+ * So much has passed since the step before: what log time is next, and that of the oldest use for
+ * which a session lives on.  False: not worth an entry yet.
+ */
+extern bool logtime_step(uint64_t clock, uint64_t passed_ms, uint64_t life_ms, uint64_t *next, uint64_t *oldest);
+
 /* house.c */
 extern void *house_main(void *worker);
 extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked again */

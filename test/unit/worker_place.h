@@ -11,8 +11,9 @@
 
 #include "worker_gateway.h"
 
-static uint32_t search_threads = 2; /* of the next worker */
-static NetTls *certificates;	/* likewise; NULL: it listens at a unix socket */
+static uint32_t search_threads = 2; /* these three of the next worker */
+static uint64_t session_ms;		/* 0: as it is by itself */
+static NetTls *certificates;	/* NULL: it listens at a unix socket */
 
 static inline void
 start(Place *place)
@@ -27,6 +28,7 @@ start(Place *place)
 	options.pd = place->pd;
 	options.search_threads = search_threads;
 	options.boot_epoch = 1;
+	options.session_ms = session_ms;
 	options.tls = certificates;
 	options.disk_reserve = 1;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
