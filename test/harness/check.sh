@@ -203,9 +203,9 @@ netns() {
 	$limit sh test/harness/netns.sh "$@"
 }
 
-# Rounds of chaos, each long enough for several faults; as many in all as are asked for.
+# Rounds of chaos, two faults in turn in each; as many in all as are asked for.
 chaos() {
-	$limit sh test/harness/chaos.sh "$1" "$2"
+	$limit sh test/harness/chaos.sh "$1" "$2" pairs
 }
 
 # Seeds nobody ran in this build folder yet.
@@ -308,7 +308,8 @@ if [ $mode = long ]; then
 	part crashes 3600 tap crashes 60
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
-	part chaos 7200 tap chaos 36 120
+	# Each of the 35 faults six times.
+	part chaos 21600 tap chaos 105 120
 	part asan 900 one make -s BUILD="$BUILD" asan
 	part tsan 900 one make -s BUILD="$BUILD" tsan
 fi
