@@ -26,7 +26,7 @@
 #define K 10
 #define MAX_POINTS 16
 #define MAX_ROUNDS 15
-#define MAX_CLIENTS 16
+#define MAX_CLIENTS 64
 #define ENGINES 2
 
 /* An extension with a type vector and an index, in a database of its own. */
@@ -57,6 +57,7 @@ typedef struct Settings
 	uint32_t	rounds;
 	uint32_t	queries;
 	uint32_t	inserts;		/* a round, an engine and a number of clients */
+	uint32_t	clients;		/* that insert, besides one alone */
 	double		seconds;		/* a round of searches */
 	Engine		engines[ENGINES];
 } Settings;
@@ -202,7 +203,7 @@ typedef struct Result
 	Built		copy;
 	Point		points[MAX_POINTS];
 	uint32_t	npoints;
-	Speed		inserts[2];		/* one client, four clients */
+	Speed		inserts[2];		/* one client, Settings.clients */
 	uint64_t	checked;		/* rows searched for right after their commit */
 	uint64_t	missed;
 } Result;

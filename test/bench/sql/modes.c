@@ -231,7 +231,7 @@ mode_insert(const Settings *settings, const Set *set, Results *results)
 		db_run(in->conn, "CHECKPOINT");
 		for (int c = 0; c < 2; c++)
 			in->loads[c] = (Load) {.settings = settings, .engine = engine, .set = set,
-				.work = WORK_INSERT, .clients = c ? 4 : 1};
+				.work = WORK_INSERT, .clients = c ? settings->clients : 1};
 	}
 	for (uint32_t round = 0; round < settings->rounds; round++)
 		for (int c = 0; c < 2; c++)

@@ -2,27 +2,31 @@
 # The benchmark of the whole path through SQL: a private server, clients, and
 # pgvector beside us when it is there.  Called by make bench.
 #
-#	run.sh [--pgvector DIR] [--disk DIR] [--sync-us N] [options of sql_bench] [mode ...]
+#	run.sh [--pgvector DIR] [--disk DIR] [--sync-us N] [--workers N] [options of sql_bench] [mode ...]
 #
 #	--pgvector DIR	an installation of pgvector for the same PostgreSQL, made with
-#					"make install DESTDIR=DIR"; without it the server's own, if it has one
+#					"make install DESTDIR=DIR"; without it there is no rival
 #	--disk DIR		data directories there; else on tmpfs, /dev/shm
 #	--sync-us N		each sync takes at least so long
+#	--workers N		a placement driver and so many workers, three replicas a shard at most;
+#					else one of each, embedded
 set -eu
 cd "$(dirname "$0")/../../.."
 command="test/bench/sql/run.sh $*"
 pgvector=
 disk=
 sync_us=
+workers=
 for arg; do
 	shift
 	case "${previous:-}" in
 	--pgvector) pgvector=$arg ;;
 	--disk) disk=$arg ;;
+	--workers) workers=$arg ;;
 	--sync-us) sync_us=$arg; set -- "$@" --sync-us "$arg" ;;
 	*)
 		case "$arg" in
-		--pgvector|--disk|--sync-us) ;;
+		--pgvector|--disk|--sync-us|--workers) ;;
 		*) set -- "$@" "$arg" ;;
 		esac ;;
 	esac
@@ -39,6 +43,8 @@ fi
 TMPDIR=$place
 . test/harness/pg.sh
 pg_tree
+# Ours of that name, which needs vectron, is not the rival.
+rm -f "$PG_ROOT$("$PG_CONFIG" --sharedir)"/extension/vector.control "$PG_ROOT$("$PG_CONFIG" --sharedir)"/extension/vector--*.sql
 if [ -n "$pgvector" ]; then
 	library=$(find "$pgvector" -name vector.so | head -n 1)
 	control=$(find "$pgvector" -name vector.control | head -n 1)
@@ -55,9 +61,30 @@ pg_init bench <<-EOC
 	max_wal_size = '16GB'
 	checkpoint_timeout = '1h'
 	autovacuum = off
-	max_connections = 40
+	max_connections = 100
+	${workers:+vectron.pd_endpoints = 'unix:$work/pd'}
 EOC
 export VECTRON_SYNC_COUNT="$work/syncs" VECTRON_SYNC_US="${sync_us:-0}"
+
+# A daemon that ends with this script (pg_remove).
+daemon() {
+	name=$1 program=$2
+	shift 2
+	LD_PRELOAD="$PG_ROOT/sync_count.so" as_pg "$program" --data "$work/$name.d" --listen "unix:$work/$name" "$@" >"$work/$name.log" 2>&1 &
+}
+
+if [ -n "$workers" ]; then
+	daemon pd vectron-pd
+	for n in $(seq "$workers"); do
+		daemon "w$n" vectron-worker --pd "unix:$work/pd"
+	done
+	tries=0
+	until [ "$(as_pg vectronctl --pd "unix:$work/pd" workers 2>/dev/null | grep -c -w up)" -eq "$workers" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || { cat "$work"/*.log >&2; exit 1; }
+		sleep 0.1
+	done
+fi
 LD_PRELOAD="$PG_ROOT/sync_count.so" pg_start bench
 "$BUILD/sql_bench" --host "$work/bench.s" --root "$PG_ROOT" --place "$place" --syncs "$work/syncs" \
 	--demo demo --out "$BUILD/bench" --command "$command" "$@" || {

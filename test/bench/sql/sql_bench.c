@@ -122,7 +122,7 @@ int
 main(int argc, char **argv)
 {
 	Settings	settings = {.m = 16, .ef_construction = 200, .rounds = 3, .queries = 1000,
-		.inserts = 1000, .seconds = 0.5, .command = "",
+		.inserts = 1000, .clients = 4, .seconds = 0.5, .command = "",
 		.engines = {{"vectron", "ours", "vectron", "vectron", "vectron.ef_search", true, false, ""},
 					{"pgvector", "rival", "vector", "hnsw", "hnsw.ef_search", false, false, ""}}};
 	Wanted		wanted = {0};
@@ -176,6 +176,8 @@ main(int argc, char **argv)
 				settings.queries = (uint32_t) atoi(value);
 			else if (strcmp(arg, "--inserts") == 0)
 				settings.inserts = (uint32_t) atoi(value);
+			else if (strcmp(arg, "--clients") == 0)
+				settings.clients = (uint32_t) atoi(value);
 			else if (strcmp(arg, "--limit") == 0)
 				wanted.limit = (uint32_t) atoi(value);
 			else if (strcmp(arg, "--seconds") == 0)
@@ -188,6 +190,8 @@ main(int argc, char **argv)
 		die("--host, --root and --place are needed");
 	if (settings.rounds < 1 || settings.rounds > MAX_ROUNDS || settings.queries < 1 || settings.seconds <= 0)
 		die("rounds are 1 to %d, queries and seconds more than 0", MAX_ROUNDS);
+	if (settings.clients < 1 || settings.clients > MAX_CLIENTS)
+		die("--clients is 1 to %d", MAX_CLIENTS);
 	if (!any)
 		wanted.search = wanted.copy = wanted.insert = true;
 
