@@ -76,7 +76,11 @@ replica_host_start(Store *log, const ReplicaHostOptions *options, ReplicaHost **
 	host->options = *options;
 	atomic_store(&host->node, options->node);
 	if (host->options.apply_threads == 0)
-		host->options.apply_threads = 2;
+	{
+		long		cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+		host->options.apply_threads = cores > 4 ? (uint32_t) (cores / 2) : 2;
+	}
 	if (host->options.tick_ms == 0)
 		host->options.tick_ms = 50;
 	if (host->options.checkpoint_bytes == 0)

@@ -164,7 +164,7 @@ typedef struct ReplicaHostOptions
 {
 	ReplicaTransport transport; /* all zero: no peers */
 	uint64_t	node;			/* this store; see replica_host_set_node() */
-	uint32_t	apply_threads;	/* 0 = 2 */
+	uint32_t	apply_threads;	/* 0 = half of the cores, at least 2 */
 	uint32_t	tick_ms;		/* Raft counts time in these; 0 = 50 */
 	uint64_t	checkpoint_bytes;	/* log bytes of a group before one; 0 = 64 MiB */
 	uint64_t	snapshot_first_bytes;	/* of log: a peer with nothing gets a snapshot in its place; 0 = 1 MiB */
