@@ -9,6 +9,10 @@
  * may have lost some, and twins of passed-by nodes) are measured one by one;
  * so a cursor read to its end is a full scan.
  *
+ * Among the members of a set it goes the way that a search would (search.c): a walk,
+ * one through what is no member, or all members are measured, and the nearest wait in the
+ * heap.  A walk that has come so far that measuring them would have cost as much does that, too.
+ *
  * A cursor that rests has left its guard.  Slots it knows were not given up (graph_retire)
  * when it saw them, so as long as none has been given up since it was opened they are
  * what they were.  The number is looked at inside of a guard, before the first walk and
@@ -23,6 +27,9 @@
 #include "hnsw/hits.h"
 #include "hnsw/walk.h"
 
+/* Of members that are all measured at least so many are kept, until they have come. */
+#define GATHER_LEAST 256
+
 struct HnswCursor
 {
 	Hnsw	   *h;
@@ -30,6 +37,8 @@ struct HnswCursor
 	bool		rests;			/* outside of the guard */
 	uint64_t	retired;		/* Hnsw.retired when it was opened */
 	uint32_t	ef;
+	double		more;			/* a walk keeps so many times that */
+	uint32_t	taken;			/* hits that have come */
 	uint32_t	used;			/* when it was opened */
 	void	   *query;
 	Query		prepared;
@@ -38,9 +47,87 @@ struct HnswCursor
 	Heap		discards;
 	Walk		walk;
 	HnswCost   *cost;
+	bool		measured;		/* all members have been: the walk is over */
 	bool		swept;			/* the slots the walk missed are in the heap */
 	bool		stopped;		/* for good */
 };
+
+/* It has no condition but to be in a set: there are several ways. */
+static bool
+cursor_chooses(const HnswCursor *cursor)
+{
+	return cursor->walk.set && !cursor->walk.filter;
+}
+
+/*
+ * Of all members of the set that it never came to the nearest, into the heap.  What is left
+ * out then is farther than those, and found once they have come.
+ */
+static void
+measure_members(HnswCursor *cursor)
+{
+	HnswCost   *cost = cursor->cost;
+	uint64_t	begin = cost ? walk_clock_ns() : 0;
+	Gather		gather = {.least = 2 * cursor->pool.want, .bound = UINT64_MAX};
+
+	if (gather.least < GATHER_LEAST)
+		gather.least = GATHER_LEAST;
+	gather.e = vt_alloc(sizeof(Entry) * 2 * gather.least);
+	cursor->walk.gather = &gather;
+	walk_all(&cursor->walk);
+	cursor->walk.gather = NULL;
+	for (uint32_t i = 0; i < gather.n; i++)
+	{
+		visited_add(&cursor->visited, entry_slot(gather.e[i]));
+		heap_push(&cursor->discards, gather.e[i] | ENTRY_EXPANDED);
+	}
+	free(gather.e);
+	cursor->swept = gather.bound == UINT64_MAX;
+
+	/* There is nowhere to go any more. */
+	cursor->measured = true;
+	for (uint32_t i = 0; i < cursor->pool.n; i++)
+		cursor->pool.e[i] |= ENTRY_EXPANDED;
+	if (walk_stopped(&cursor->walk))
+		cursor->stopped = true;
+	if (cost)
+	{
+		cost->exact++;
+		cost->exact_ns += walk_clock_ns() - begin;
+	}
+}
+
+/* The way to so many members; how many candidates a walk keeps for them. */
+static Way
+way_to(const HnswCursor *cursor, uint32_t candidates, uint32_t *keep)
+{
+	HnswSearch	search = {.set = cursor->walk.set};
+
+	*keep = candidates;
+	return walk_way(cursor->h, &search, keep);
+}
+
+/* The first steps among the members of a set. */
+static void
+begin_among(HnswCursor *cursor)
+{
+	Walk	   *walk = &cursor->walk;
+	uint32_t	keep;
+	Way			way;
+
+	set_use(walk->set);
+	way = way_to(cursor, cursor->ef, &keep);
+	walk->through = way == WAY_THROUGH;
+	cursor->more = way == WAY_THROUGH ? (double) keep / cursor->ef : 1;
+	pool_begin(&cursor->pool, keep);
+	if (way != WAY_ALL)
+		walk_start(walk);
+	else
+	{
+		visited_begin(&cursor->visited, atomic_load_explicit(&cursor->h->used, memory_order_acquire));
+		measure_members(cursor);
+	}
+}
 
 HnswCursor *
 hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
@@ -48,7 +135,7 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	HnswCursor *cursor = vt_alloc0(sizeof(HnswCursor));
 	Walk	   *walk = &cursor->walk;
 	uint64_t	begin = search->cost ? walk_clock_ns() : 0;
-	uint64_t	waited = search->cost ? search->cost->waiting_ns : 0;
+	uint64_t	apart = search->cost ? search->cost->waiting_ns + search->cost->exact_ns : 0;
 
 	cursor->h = h;
 	cursor->guard = hnsw_enter(h);
@@ -73,12 +160,18 @@ hnsw_cursor_open(Hnsw *h, const HnswSearch *search)
 	walk->stop = search->stop;
 	walk->stop_arg = search->stop_arg;
 	walk->timed = search->cost;
-	pool_begin(&cursor->pool, cursor->ef);
-	walk_start(walk);
+	cursor->more = 1;
+	if (cursor_chooses(cursor))
+		begin_among(cursor);
+	else
+	{
+		pool_begin(&cursor->pool, cursor->ef);
+		walk_start(walk);
+	}
 	if (search->cost)
 	{
 		search->cost->waiting += walk->waiting;
-		search->cost->walk_ns += walk_clock_ns() - begin - (search->cost->waiting_ns - waited);
+		search->cost->walk_ns += walk_clock_ns() - begin - (search->cost->waiting_ns + search->cost->exact_ns - apart);
 	}
 	cursor->used = atomic_load_explicit(&h->used, memory_order_acquire);
 	return cursor;
@@ -106,6 +199,8 @@ fill(HnswCursor *cursor)
 
 		if (!(e & ENTRY_FLAGS) && walk_passes_by(&cursor->walk, entry_slot(e)))
 			e |= ENTRY_PASS_BY;
+		if (cursor->measured)
+			e |= ENTRY_EXPANDED;
 		if ((e & ENTRY_FLAGS) != ENTRY_FLAGS)
 			walk_insert(&cursor->walk, e);
 	}
@@ -119,6 +214,12 @@ sweep(HnswCursor *cursor)
 	Walk	   *walk = &cursor->walk;
 	uint32_t	used = atomic_load_explicit(&h->used, memory_order_acquire);
 
+	if (walk->set)
+	{
+		measure_members(cursor);
+		return;
+	}
+
 	/* While it rested memory may have been given back. */
 	cursor->swept = true;
 	used = used < cursor->used ? used : cursor->used;
@@ -128,7 +229,7 @@ sweep(HnswCursor *cursor)
 		float		score;
 
 		if (visited_has(&cursor->visited, slot) ||
-			walk_stand_in(walk, slot) == NO_SLOT || !walk_filter(walk, slot))
+			graph_stand_in(h, slot, walk->start) == NO_SLOT || !walk_filter(walk, slot))
 			continue;
 		visited_add(&cursor->visited, slot);
 		row = graph_row(h, slot);
@@ -192,19 +293,37 @@ emit(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 	return nhits;
 }
 
+/* Before it goes on among the members of a set: is there a better way by now? */
+static void
+look_about(HnswCursor *cursor)
+{
+	Walk	   *walk = &cursor->walk;
+	uint32_t	keep;
+
+	if (cursor->measured || cursor->stopped)
+		return;
+	if (way_to(cursor, cursor->taken + cursor->ef, &keep) == WAY_ALL)
+		measure_members(cursor);
+	else if (walk->through)
+		walk->doors = set_doors(walk->set);
+}
+
 uint32_t
 hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 {
 	Walk	   *walk = &cursor->walk;
 	Pool	   *pool = &cursor->pool;
 	uint64_t	begin = cursor->cost ? walk_clock_ns() : 0;
+	uint64_t	apart = cursor->cost ? cursor->cost->exact_ns : 0;
 	uint32_t	got = 0;
 
 	Assert(!cursor->rests);
 	/* A walk that keeps fewer candidates than are wanted finds poor ones. */
 	if (n > cursor->ef && n <= HNSW_MAX_EF)
 		cursor->ef = n;
-	pool->want = cursor->ef;
+	pool->want = (uint32_t) (cursor->more * cursor->ef);
+	if (cursor_chooses(cursor))
+		look_about(cursor);
 	while (got < n && !cursor->stopped)
 	{
 		fill(cursor);
@@ -224,14 +343,17 @@ hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n)
 	}
 	if (got > 0)
 		hits_sort(hits, got);
+	cursor->taken += got;
 	if (cursor->cost)
 	{
 		cursor->cost->distances += walk->distances;
 		cursor->cost->hops += walk->hops;
-		cursor->cost->walk_ns += walk_clock_ns() - begin;
+		cursor->cost->looked += walk->looked;
+		cursor->cost->walk_ns += walk_clock_ns() - begin - (cursor->cost->exact_ns - apart);
 	}
 	walk->distances = 0;
 	walk->hops = 0;
+	walk->looked = 0;
 	return got;
 }
 

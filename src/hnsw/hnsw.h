@@ -328,8 +328,12 @@ extern uint32_t hnsw_scan_exact(Hnsw *h, const HnswSearch *search, HnswHit *hits
  * a cursor returns it all.  From call to call the order is that of the walk: a
  * later hit can be nearer than an earlier one.
  *
- * A cursor holds about n / 6 bytes for a graph of n slots, and keeps slots that
- * die from being used again until it is closed, or rests.
+ * A cursor holds about n / 6 bytes for a graph of n slots and 8 for each that it has
+ * measured and not returned, and keeps slots that die from being used again until it is
+ * closed, or rests.
+ *
+ * One among the members of a set wants it open whenever it is asked; when that has been
+ * closed while it rested, all that is left is to close it.
  */
 extern HnswCursor *hnsw_cursor_open(Hnsw *h, const HnswSearch *search);
 extern uint32_t hnsw_cursor_next(HnswCursor *cursor, HnswHit *hits, uint32_t n);

@@ -7,6 +7,8 @@
  * whether they live and pass: most never are.  Without a set the filter is asked
  * first, as it is what makes the rows few.
  *
+ * A cursor gathers the nearest of them for later.
+ *
  * Rows of members lie apart, and each costs a wait for memory that only many
  * requests at once make short.  A set that is scanned again has its rows copied
  * side by side, some after each search (set.c), and waits no more.
@@ -17,6 +19,57 @@
 
 /* Rows side by side that are measured at a time. */
 #define ROWS_AT_ONCE 128
+
+/* Of 2 n entries, in which none is twice, the n least come first; the greatest of them. */
+static Entry
+select_least(Entry *e, uint32_t n)
+{
+	uint32_t	low = 0;
+	uint32_t	high = 2 * n - 1;
+
+	/* Hoare's: what is before `low` is less, what is behind `high` greater, than all between. */
+	while (low < high)
+	{
+		Entry		pivot = e[low + (high - low) / 2];
+		uint32_t	i = low;
+		uint32_t	j = high;
+
+		for (;;)
+		{
+			Entry		swap;
+
+			while (e[i] < pivot)
+				i++;
+			while (e[j] > pivot)
+				j--;
+			if (i >= j)
+				break;
+			swap = e[i];
+			e[i++] = e[j];
+			e[j--] = swap;
+		}
+
+		/* low .. j are at most the pivot, those behind at least. */
+		if (n - 1 <= j)
+			high = j;
+		else
+			low = j + 1;
+	}
+	return e[n - 1];
+}
+
+static void
+gather(Gather *g, Entry e)
+{
+	if (g->n == 2 * g->least)
+	{
+		g->bound = select_least(g->e, g->least);
+		g->n = g->least;
+		if (e >= g->bound)
+			return;
+	}
+	g->e[g->n++] = e;
+}
 
 /* Into the pool with those that are near enough, and hits. */
 static void
@@ -33,12 +86,16 @@ keep(Walk *walk, const uint32_t *slots, const uint8_t *const *rows, uint32_t n)
 	{
 		Entry		e = entry_make(scores[i], slots[i], 0);
 
-		if (pool->n >= pool->want && e >= pool->e[pool->n - 1])
+		if (walk->gather ? e >= walk->gather->bound || visited_has(walk->visited, slots[i]) :
+			pool->n >= pool->want && e >= pool->e[pool->n - 1])
 			continue;
 		if (walk->set && ((!walk_all_stand(walk) && set_stand_in(walk->set, slots[i]) == NO_SLOT) ||
 						  !walk_filter(walk, slots[i])))
 			continue;
-		walk_insert(walk, e);
+		if (walk->gather)
+			gather(walk->gather, e);
+		else
+			walk_insert(walk, e);
 	}
 }
 

@@ -46,13 +46,6 @@
 #define THROUGH_FULL 12.8
 #define THROUGH_MISSES 1.25
 
-typedef enum Way
-{
-	WAY_WALK,
-	WAY_THROUGH,
-	WAY_ALL
-} Way;
-
 int
 hits_compare(const void *pa, const void *pb)
 {
@@ -213,9 +206,8 @@ share_of(Hnsw *h, const HnswSearch *search)
 	return share < 1 ? share : 1;
 }
 
-/* And how many candidates such a walk keeps, from ef. */
-static Way
-choose_way(Hnsw *h, const HnswSearch *search, uint32_t *keep)
+Way
+walk_way(Hnsw *h, const HnswSearch *search, uint32_t *keep)
 {
 	uint32_t	ef = *keep;
 	double		share;
@@ -337,7 +329,7 @@ run(Hnsw *h, const HnswSearch *search, const uint32_t *without, HnswHit *hits)
 	if (search->set)
 		set_use(search->set);
 	keep = ef;
-	way = choose_way(h, search, &keep);
+	way = walk_way(h, search, &keep);
 	for (;;)
 	{
 		Walk		walk = {.h = h, .ctx = ctx, .query = &ctx->query, .visited = &ctx->visited, .refused = &ctx->refused,

@@ -16,6 +16,15 @@
 
 #define STOP_EVERY 1024			/* slots, or nodes of a walk, between two questions whether to stop */
 
+/* The nearest of what is measured all at once, at least `least` of them; in no order. */
+typedef struct Gather
+{
+	Entry	   *e;				/* room for twice as many */
+	uint32_t	n;
+	uint32_t	least;
+	Entry		bound;			/* from here on is left out; UINT64_MAX: nothing was */
+} Gather;
+
 typedef struct Walk
 {
 	Hnsw	   *h;
@@ -25,6 +34,7 @@ typedef struct Walk
 	Visited    *refused;		/* of a walk through: what the filter has said no to */
 	Pool	   *pool;
 	Heap	   *discards;		/* cursor: what falls out of the pool; else NULL */
+	Gather	   *gather;			/* of walk_all: not into the pool, and only what was not visited; else NULL */
 
 	uint64_t	start;			/* queue's end when the walk began */
 	int			level;
@@ -163,8 +173,19 @@ extern void walk_run(Walk *walk);
 /* From the entry point, and over the waiting slots: how a search begins. */
 extern void walk_start(Walk *walk);
 
-/* scan.c: instead of walking, measure all that may be a hit. */
+/* scan.c: instead of walking, measure all that may be a hit; with `gather`, of a set. */
 extern void walk_all(Walk *walk);
+
+/* search.c: how the hits of a search with a condition are found best */
+typedef enum Way
+{
+	WAY_WALK,
+	WAY_THROUGH,				/* from hit to hit, through what is none */
+	WAY_ALL						/* measure all that may be a hit */
+} Way;
+
+/* *keep: candidates wanted; then how many of them such a walk keeps. */
+extern Way	walk_way(Hnsw *h, const HnswSearch *search, uint32_t *keep);
 
 /* search.c: hnsw_search, as if a node of the ground level were not in the graph. */
 extern uint32_t search_without(Hnsw *h, const HnswSearch *search, uint32_t without, HnswHit *hits);
