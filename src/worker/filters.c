@@ -61,6 +61,7 @@ struct FilterSet
 	FilterSet  *next;			/* of those that are open, the last used first */
 	Predicate  *predicate;
 	uint64_t	hash;			/* of its bytes */
+	uint64_t	number;			/* of those that were made */
 	HnswSet    *set;
 	uint32_t	users;
 	bool		making;
@@ -382,7 +383,7 @@ open_set(Records *records, Predicate *predicate, uint64_t hash, int64_t now)
 	atomic_fetch_add(&records->own_bytes, (long long) filter->own_bytes);
 	filter->next = filters->open;
 	filters->open = filter;
-	filters->figures.made++;
+	filter->number = ++filters->figures.made;
 	return filter;
 }
 
@@ -476,6 +477,12 @@ const HnswSet *
 filter_set(const FilterSet *filter)
 {
 	return filter->set;
+}
+
+uint64_t
+filter_number(const FilterSet *filter)
+{
+	return filter->number;
 }
 
 uint32_t *

@@ -38,6 +38,9 @@ extern void filters_give(struct Records *records, FilterSet *filter);
 /* For HnswSearch.set. */
 extern const HnswSet *filter_set(const FilterSet *filter);
 
+/* One that no other set of these records has; never 0. */
+extern uint64_t filter_number(const FilterSet *filter);
+
 /* Those that came late and live, after the set was searched; free() them. */
 extern uint32_t *filter_late(struct Records *records, FilterSet *filter, uint32_t *n);
 

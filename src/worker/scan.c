@@ -5,18 +5,21 @@
  *
  * A pass asks the graph for the nearest records that were not returned yet;
  * they are handed out one by one; then comes another pass, which asks for more.
- * So a client that wants ten rows costs one walk and little memory.  The second pass
- * begins a walk that the later ones go on with (HnswCursor), until slots are given up
- * between two of them: then another begins.  When the walk so far costs not much less
- * than comparing the query with every vector, as with a few thousand records, or late in a scan, passes do that
- * instead; and a scan ends when a pass has left nothing out (rule R1).
+ * So a client that wants ten rows costs one walk and little memory.  The second pass, or
+ * the first of a scan that goes on where another has ended, begins a walk that the later
+ * ones go on with (HnswCursor), until slots are given up between two of them: then another
+ * begins.  When the walk so far costs not much less than comparing the query with every
+ * vector, as with a few thousand records, or late in a scan, passes do that instead; and a
+ * scan ends when a pass has left nothing out (rule R1).
  *
  * At emit each candidate is checked against the map: one that was superseded is
  * replaced by its current version with its distance, never just dropped (law
  * S5).
  *
  * With a predicate a pass searches among the members of a set, and then measures what
- * came since that was made (filters.c).  What is handed out is held against the
+ * came since that was made (filters.c).  A walk goes on as long as the next pass finds the
+ * same set; of what came late a pass takes what is as near as what it has come to, and the
+ * last one the rest.  What is handed out is held against the
  * predicate itself, current versions of superseded candidates too.
  *
  * Between two calls a scan holds no slot: candidates carry copies of their ids,
@@ -91,7 +94,9 @@ struct RecordScan
 	uint32_t	keep;			/* at most so many in a pass */
 	bool		all;			/* the last pass left nothing out */
 	bool		walked;			/* some pass was a walk */
+	bool		reads_on;		/* more than a beginning is wanted */
 	HnswCursor *cursor;			/* NULL, or it rests: the walk of the passes after the first */
+	uint64_t	cursor_set;		/* number of the set it is among; 0 = among all */
 	HnswCost	cursor_cost;	/* of its last pass */
 	bool		(*stop) (void *arg);
 	void	   *stop_arg;
@@ -192,36 +197,37 @@ hit_sorter(const void *pa, const void *pb)
 	return a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
-/*
- * Those that came late are hits, too: among the nearest `keep`.  True: there was no
- * room for all.
- */
-static bool
-add_late(RecordScan *scan, FilterSet *filter, HnswHit **hits, uint32_t keep, HnswCost *cost)
+/* Those that came late are hits, too; unless these hits are all, only if they are nearer than the last. */
+static void
+add_late(RecordScan *scan, FilterSet *filter, HnswHit **hits, HnswCost *cost)
 {
 	const Hnsw *graph = records_graph(scan->records);
 	uint32_t	nlate;
 	uint32_t   *late = filter_late(scan->records, filter, &nlate);
-	bool		left_out;
+	HnswHit		last;
 
-	if (nlate > 0)
-		*hits = vt_realloc(*hits, sizeof(HnswHit) * (keep + nlate));
+	if (nlate == 0)
+	{
+		free(late);
+		return;
+	}
+	if (!scan->all)
+		last = (*hits)[scan->n - 1];
+	*hits = vt_realloc(*hits, sizeof(HnswHit) * (scan->n + nlate));
 	for (uint32_t i = 0; i < nlate; i++)
 	{
 		uint32_t	slot = late[i];
+		HnswHit		hit;
 
 		if (scan->seen.n > 0 && !is_new(scan, 0, slot))
 			continue;
 		cost->distances++;
-		(*hits)[scan->n++] = (HnswHit) {hnsw_distance(graph, scan->query, slot), hnsw_label(graph, slot), slot};
+		hit = (HnswHit) {hnsw_distance(graph, scan->query, slot), hnsw_label(graph, slot), slot};
+		if (scan->all || hit_sorter(&hit, &last) < 0)
+			(*hits)[scan->n++] = hit;
 	}
 	free(late);
-	if (nlate > 0)
-		qsort(*hits, scan->n, sizeof(HnswHit), hit_sorter);
-	left_out = scan->n > keep;
-	if (left_out)
-		scan->n = keep;
-	return left_out;
+	qsort(*hits, scan->n, sizeof(HnswHit), hit_sorter);
 }
 
 /* Does what lies in a slot pass?  Under a guard. */
@@ -303,8 +309,13 @@ search_pass(RecordScan *scan, FilterSet *filter, uint64_t live, uint32_t keep, b
 	scan->n = exact ? hnsw_scan_exact(records_graph(records), &search, hits) :
 		hnsw_search(records_graph(records), &search, hits);
 	scan->all = scan->n < keep;
-	if (filter && add_late(scan, filter, &hits, keep, &cost))
+	if (filter)
+		add_late(scan, filter, &hits, &cost);
+	if (scan->n > keep)
+	{
+		scan->n = keep;
 		scan->all = false;
+	}
 	records_count_pass(records, &cost, exact);
 	take_pass(scan, &cost, hits, moves);
 	records_leave(records, entered);
@@ -314,37 +325,47 @@ search_pass(RecordScan *scan, FilterSet *filter, uint64_t live, uint32_t keep, b
 /*
  * The next `keep` of a walk that goes on; one that begins if there is none, or none
  * that can go on.  What it has left out when it ends came after it had begun.
+ *
+ * Among all it passes by what has come before.  Among the members of a set that would be
+ * a second condition, so there the first pass has that once more, and it is dropped when
+ * it is handed out.
  */
 static void
-cursor_pass(RecordScan *scan, uint32_t keep)
+cursor_pass(RecordScan *scan, FilterSet *filter, uint32_t keep)
 {
 	Records    *records = scan->records;
-	uint64_t	live = records_count(records);
-	HnswHit    *hits = vt_alloc(sizeof(HnswHit) * keep);
+	uint64_t	number = filter ? filter_number(filter) : 0;
+	uint32_t	again = filter ? scan->seen.n : 0;
+	HnswHit    *hits;
 	HnswSearch	search = {
 		.query = scan->query,
-		.k = keep,
 		.ef = scan->ef,
-		.filter = is_new,
+		.set = filter ? filter_set(filter) : NULL,
+		.filter = filter ? NULL : is_new,
 		.filter_arg = scan,
-		.passes = scan->seen.n < live ? 1 - (double) scan->seen.n / (double) live : 0,
 		.cost = &scan->cursor_cost,
 		.stop = scan->stop,
 		.stop_arg = scan->stop_arg,
 	};
 	uint32_t	entered = records_enter(records);
 	uint64_t	moves = records_moves(records);
-	bool		goes_on = scan->cursor && hnsw_cursor_wake(scan->cursor);
+	bool		goes_on = scan->cursor && scan->cursor_set == number && hnsw_cursor_wake(scan->cursor);
 
 	scan->cursor_cost = (HnswCost) {0};
 	if (!goes_on)
 	{
+		keep += again;
+		search.k = keep;
 		hnsw_cursor_close(scan->cursor);
 		scan->cursor = hnsw_cursor_open(records_graph(records), &search);
+		scan->cursor_set = number;
 	}
+	hits = vt_alloc(sizeof(HnswHit) * keep);
 	scan->n = hnsw_cursor_next(scan->cursor, hits, keep);
 	scan->all = scan->n < keep;
 	hnsw_cursor_rest(scan->cursor);
+	if (filter)
+		add_late(scan, filter, &hits, &scan->cursor_cost);
 	if (goes_on)
 		records_count_more(records, &scan->cursor_cost);
 	else
@@ -360,7 +381,7 @@ pass(RecordScan *scan)
 	Records    *records = scan->records;
 	uint64_t	all = records_count(records);
 	uint64_t	live = all;
-	bool		goes_on = scan->walked && !scan->predicate;
+	bool		goes_on = scan->reads_on;
 	FilterSet  *filter = NULL;
 	uint32_t	keep;
 	bool		exact;
@@ -378,7 +399,7 @@ pass(RecordScan *scan)
 	keep = scan->keep < live + SPARE ? scan->keep : (uint32_t) live + SPARE;
 	exact = scan->exact || scan_is_better(all, compared(records), keep + (goes_on ? scan->seen.n : 0), scan->ef);
 	if (goes_on && !exact)
-		cursor_pass(scan, keep);
+		cursor_pass(scan, filter, keep);
 	else
 	{
 		hnsw_cursor_close(scan->cursor);
@@ -386,6 +407,7 @@ pass(RecordScan *scan)
 		search_pass(scan, filter, live, keep, exact);
 	}
 	scan->walked |= !exact;
+	scan->reads_on |= !exact;
 	if (filter)
 		filters_give(records, filter);
 }
@@ -415,6 +437,7 @@ record_scan_open(Records *records, const RecordScanOptions *options)
 	vector_take(scan->query, options->query, dim, records_element(records) == VEC_BIT ? VEC_BIT : VEC_FLOAT32);
 	while (wire_id_next(options->excluded, &at, &id))
 		idset_add(&scan->seen, id);
+	scan->reads_on = scan->seen.n > 0;
 	pass(scan);
 	return scan;
 }

@@ -12,9 +12,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -601,126 +598,6 @@ superseded_before_they_come(void **state)
 	records_free(records);
 }
 
-/* -- Beside a writer ----------------------------------------------------------- */
-
-#define KEPT 300				/* they pass in every version */
-#define OTHERS 300				/* they pass in none; those behind pass now and then */
-#define ALL (KEPT + OTHERS + 50)
-
-typedef struct Beside
-{
-	Records    *records;
-	atomic_bool stop;
-	atomic_uint searches;
-} Beside;
-
-/* A version that passes is an even one. */
-static void *
-supersede(void *arg)
-{
-	Beside	   *b = (Beside *) arg;
-	Prng		prng = {3};
-	uint64_t	version = 1000000;
-
-	while (!atomic_load(&b->stop))
-	{
-		uint32_t	n = prng_below(&prng, 3) == 0 ? KEPT + OTHERS + prng_below(&prng, 50) : prng_below(&prng, KEPT + OTHERS);
-		bool		passes = n < KEPT || (n >= KEPT + OTHERS && prng_below(&prng, 2) == 0);
-		WireAttributes attributes = {.n = 2, .value = {passes ? 1 : 2, (int64_t) prng_below(&prng, 9)}};
-
-		version += 2;
-		put(b->records, n, passes ? version : version + 1, (uint32_t) prng_next(&prng), &attributes);
-	}
-	return NULL;
-}
-
-static void *
-link_and_mend(void *arg)
-{
-	Beside	   *b = (Beside *) arg;
-
-	while (!atomic_load(&b->stop))
-	{
-		hnsw_link_next(records_graph(b->records));
-		hnsw_repair(records_graph(b->records), 50, true);
-		filters_trim(b->records);
-	}
-	return NULL;
-}
-
-static void *
-search_all(void *arg)
-{
-	static const int64_t one[] = {1};
-	Beside	   *b = (Beside *) arg;
-	WireClause	clause = {.op = WIRE_CLAUSE_IN, .nvalues = 1, .values = one};
-	Buf			encoded = {0};
-	Predicate  *predicate;
-	size_t		begin = wire_predicate_begin(&encoded);
-	uint8_t		query[DIM * 4];
-	uint32_t	round = 0;
-
-	wire_clause_put(&encoded, &clause);
-	wire_predicate_end(&encoded, begin, 1);
-	predicate = predicate_of(&encoded);
-	while (!atomic_load(&b->stop))
-	{
-		RecordScanOptions options = {.query = query, .predicate = predicate, .expected = 10, .ef = 20, .exact = round % 2};
-		bool		seen[ALL] = {false};
-		RecordScan *scan;
-		uint32_t	n = 0;
-		double		distance;
-		uint64_t	version;
-		Bytes		id;
-
-		vector_of(round++, query);
-		scan = record_scan_open(b->records, &options);
-		while (record_scan_next(scan, &distance, &version, &id))
-		{
-			uint32_t	block;
-			uint16_t	offset;
-
-			assert_true(wire_tid_get(id, &block, &offset));
-			assert_true(block < ALL && !seen[block]);
-			assert_true(version % 2 == 0);
-			seen[block] = true;
-			n += block < KEPT;
-		}
-		assert_int_equal(n, KEPT);
-		record_scan_close(scan);
-		atomic_fetch_add(&b->searches, 1);
-	}
-	predicate_free(predicate);
-	buf_free(&encoded);
-	return NULL;
-}
-
-static void
-nothing_is_missed_beside_a_writer(void **state)
-{
-	Beside		b = {.records = new_records()};
-	pthread_t	threads[4];
-
-	(void) state;
-	for (uint32_t i = 0; i < ALL; i++)
-	{
-		WireAttributes attributes = {.n = 2, .value = {i < KEPT ? 1 : 2}};
-
-		put(b.records, i, 2 * i + (i < KEPT ? 2 : 1), i, &attributes);
-	}
-	pthread_create(&threads[0], NULL, supersede, &b);
-	pthread_create(&threads[1], NULL, link_and_mend, &b);
-	pthread_create(&threads[2], NULL, search_all, &b);
-	pthread_create(&threads[3], NULL, search_all, &b);
-	while (atomic_load(&b.searches) < 300)
-		sched_yield();
-	atomic_store(&b.stop, true);
-	for (int i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
-	assert_true(filters_figures(b.records).made > 1);
-	records_free(b.records);
-}
-
 int
 main(void)
 {
@@ -732,7 +609,6 @@ main(void)
 		cmocka_unit_test(stopped_while_a_set_is_made),
 		cmocka_unit_test(late_ones_are_not_hot),
 		cmocka_unit_test(superseded_before_they_come),
-		cmocka_unit_test(nothing_is_missed_beside_a_writer),
 	};
 
 	return cmocka_run_group_tests_name("worker_filters", tests, NULL, NULL);
