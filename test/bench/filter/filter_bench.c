@@ -10,7 +10,8 @@
  *		--rounds N			(5)
  *		--threads N			that link (2)
  *		--keep DIR			a folder for the graph, so that it is built once
- *		--pages N			instead: searches that read 1 to N pages of ten rows; without attributes
+ *		--pages N			instead: searches that read 1 to N pages of ten rows; without attributes, or
+ *		--share X			... of rows of which this share passes, by the number at random
  *		--puts N			instead: what N puts take while there are sets of no, of some and of many predicates
  *		--only 1			codes alone
  *
@@ -57,6 +58,7 @@ typedef struct Bench
 	uint32_t	classes;
 	const char *keep;
 	uint32_t	most_pages;		/* 0: predicates are tried */
+	double		share;			/* that passes while pages are read; 0: no predicate */
 	uint32_t	puts;
 	bool		only;			/* codes alone */
 	double		grown;			/* by what the process has grown, a record */
@@ -138,7 +140,7 @@ load(Bench *b)
 {
 	const Set  *set = b->set;
 	RecordsOptions options = {.metric = set->metric, .dim = set->dim, .element = VEC_FLOAT32, .m = 16, .ef_construction = 200,
-		.codes = b->only ? HNSW_CODES_INT8_ONLY : HNSW_CODES_INT8, .seed = 1, .attributes = b->most_pages ? 0 : 2};
+		.codes = b->only ? HNSW_CODES_INT8_ONLY : HNSW_CODES_INT8, .seed = 1, .attributes = b->most_pages && b->share == 0 ? 0 : 2};
 	double		before = memory_now();
 	char		path[4096];
 	RecordsFile file = {.path = path, .tag = bytes_str("filter_bench")};
@@ -159,7 +161,7 @@ load(Bench *b)
 		Bytes		id = bytes_of(tid, sizeof(tid));
 
 		wire_tid_put(tid, row, 1);
-		if (b->most_pages == 0)
+		if (options.attributes)
 			attributes_put(set, row, &attributes);
 		if (!records_claim(b->records, id, row + 1, vector, buf_bytes(&attributes)) &&
 			records_put(b->records, id, row + 1, vector, buf_bytes(&attributes), &err) != VT_OK)
@@ -297,6 +299,52 @@ line(const Bench *b, uint8_t attribute, double share)
 	predicate_free(predicate);
 }
 
+/* Rows one after the other as a gateway asks for them: a first page, then on from there with a scan that is kept. */
+typedef struct Reading
+{
+	const Bench *b;
+	RecordScanOptions options;
+	RecordScan *scan;
+	Buf			first;			/* ids */
+	uint32_t	n;
+	uint64_t	distances;
+} Reading;
+
+static void
+reading_stop(Reading *r)
+{
+	r->distances += record_scan_cost(r->scan)->distances + record_scan_cost(r->scan)->refined;
+	record_scan_close(r->scan);
+}
+
+static bool
+reading_next(Reading *r, double *distance)
+{
+	uint64_t	version;
+	Bytes		id;
+
+	if (r->n == 0 || r->n == K)
+	{
+		if (r->n == K)
+			reading_stop(r);
+		r->options.excluded = buf_bytes(&r->first);
+		r->options.expected = r->n == 0 ? K : 32;
+		r->scan = record_scan_open(r->b->records, &r->options);
+	}
+	if (!record_scan_next(r->scan, distance, &version, &id))
+		return false;
+	if (r->n++ < K)
+		wire_id_put(&r->first, id);
+	return true;
+}
+
+static void
+reading_end(Reading *r)
+{
+	reading_stop(r);
+	buf_free(&r->first);
+}
+
 /* What searches cost that read so many pages, and how many of the true rows these are. */
 static void
 read_pages(const Bench *b, uint32_t pages)
@@ -307,7 +355,9 @@ read_pages(const Bench *b, uint32_t pages)
 	double		us[ROUNDS_MAX];
 	uint64_t	distances = 0;
 	uint64_t	right = 0;
+	uint64_t	wanted = 0;
 	uint64_t	late = 0;
+	Predicate  *predicate = b->share > 0 ? between(0, 0, (int64_t) (b->share * RANGE) - 1) : NULL;
 
 	for (uint32_t round = 0; round <= b->rounds; round++)
 	{
@@ -315,16 +365,13 @@ read_pages(const Bench *b, uint32_t pages)
 
 		for (uint32_t q = 0; q < nq; q++)
 		{
-			RecordScanOptions options = {.query = (const uint8_t *) (b->set->queries + (size_t) q * b->set->dim),
-				.expected = K, .ef = b->ef, .exact = round == 0};
-			RecordScan *scan = record_scan_open(b->records, &options);
+			Reading		r = {.b = b, .options = {.query = (const uint8_t *) (b->set->queries + (size_t) q * b->set->dim),
+				.predicate = predicate, .ef = b->ef, .exact = round == 0}};
 			double		distance;
 			double		last = 0;
-			uint64_t	version;
-			Bytes		id;
 			uint32_t	n = 0;
 
-			while (n < rows && record_scan_next(scan, &distance, &version, &id))
+			while (n < rows && reading_next(&r, &distance))
 			{
 				if (round == 0)
 					truth[n] = distance;
@@ -332,25 +379,28 @@ read_pages(const Bench *b, uint32_t pages)
 				last = distance;
 				n++;
 			}
+			reading_end(&r);
 			if (round > 0)
-				distances += record_scan_cost(scan)->distances + record_scan_cost(scan)->refined;
-			record_scan_close(scan);
+				distances += r.distances;
+			wanted += round == 0 ? n : 0;
 
 			/* Of the true rows those that came, by the walk that is timed. */
 			if (round == 0)
 			{
-				options.exact = false;
-				scan = record_scan_open(b->records, &options);
-				for (uint32_t i = 0; i < n && record_scan_next(scan, &distance, &version, &id); i++)
+				r = (Reading) {.b = b, .options = r.options};
+				r.options.exact = false;
+				for (uint32_t i = 0; i < n && reading_next(&r, &distance); i++)
 					right += distance <= truth[n - 1];
-				record_scan_close(scan);
+				reading_end(&r);
 			}
 		}
 		if (round > 0)
 			us[round - 1] = (thread_us() - begin) / nq;
 	}
-	printf("| %u | %.4f | %.2f | %.0f | %.0f |\n", pages, (double) right / ((double) nq * rows),
-		   100.0 * (double) late / ((double) nq * rows * b->rounds), (double) distances / nq / b->rounds, median(us, b->rounds));
+	printf("| %u | %.4f | %.2f | %.0f | %.0f |\n", pages, (double) right / (double) wanted,
+		   100.0 * (double) late / ((double) wanted * b->rounds), (double) distances / nq / b->rounds, median(us, b->rounds));
+	fflush(stdout);
+	predicate_free(predicate);
 	free(truth);
 }
 
@@ -425,6 +475,8 @@ main(int argc, char **argv)
 			b.threads = number;
 		else if (strcmp(argv[i], "--pages") == 0)
 			b.most_pages = number;
+		else if (strcmp(argv[i], "--share") == 0)
+			b.share = strtod(argv[i + 1], NULL);
 		else if (strcmp(argv[i], "--puts") == 0)
 			b.puts = number;
 		else if (strcmp(argv[i], "--only") == 0)
@@ -434,7 +486,7 @@ main(int argc, char **argv)
 	}
 	if (!folder || b.rounds < 1 || b.rounds > ROUNDS_MAX || b.threads < 1 || b.threads > 64 || (b.set = set_read(folder, limit, 0)) == NULL)
 	{
-		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N] [--puts N] [--only 1]\n");
+		fprintf(stderr, "usage: filter_bench --set DIR [--limit N] [--ef N] [--rounds N] [--threads N] [--keep DIR] [--pages N [--share X]] [--puts N] [--only 1]\n");
 		return 2;
 	}
 	for (uint32_t i = 0; b.set->classes && i < b.set->n; i++)
@@ -455,7 +507,7 @@ main(int argc, char **argv)
 	for (size_t i = 0; !b.most_pages && !b.puts && i < sizeof(shares) / sizeof(shares[0]); i++)
 		for (uint8_t attribute = 0; attribute <= (b.classes > 0); attribute++)
 			line(&b, attribute, shares[i]);
-	most = (b.only ? 0.25 : 1.25) * sizeof(float) * b.set->dim + OWN_BYTES + (b.most_pages ? 0 : sizeof(kinds) * sizeof(int64_t));
+	most = (b.only ? 0.25 : 1.25) * sizeof(float) * b.set->dim + OWN_BYTES + (b.most_pages && b.share == 0 ? 0 : sizeof(kinds) * sizeof(int64_t));
 	missed = b.set->n >= MANY && b.grown > most;
 	if (b.set->n >= MANY)
 		printf("\nbar: %s: bytes a record %.0f, at most %.0f: %s\n", b.set->name, b.grown, most, missed ? "MISSED" : "held");
