@@ -85,7 +85,10 @@ static void
 list_plan(CatalogPlaces *places, uint64_t shard)
 {
 	size_t		n = places->planned_at.n;
+	uint64_t	at;
 
+	if (idmap_get(&places->planned_at, shard, &at))
+		return;					/* two rows name it: no catalog of ours, but rows are from outside */
 	if ((n & (n - 1)) == 0)
 		places->planned = vt_realloc(places->planned, sizeof(uint64_t) * (n ? n * 2 : 1));
 	places->planned[n] = shard;
