@@ -264,12 +264,13 @@ log_compact(RaftLog *log, uint64_t index)
 }
 
 /*
- * Drop payloads up to index; configurations stay.
+ * Drop payloads up to index, but none that the log on disk does not have yet;
+ * configurations stay.
  */
 void
 log_evict(RaftLog *log, uint64_t index)
 {
-	if (index > log->stable)
+	if (index > log->stable && !RAFT_BUG(43))
 		index = log->stable;
 	if (log->evicted < log->base)
 		log->evicted = log->base;

@@ -502,8 +502,9 @@ extern VtStatus raft_snapshot_at(const Raft *raft, uint64_t index, RaftSnapshot 
 extern VtStatus raft_compact(Raft *raft, uint64_t index);
 
 /*
- * Drop payloads up to index from memory, as far as they are durable and applied;
- * terms stay.  Whoever needs them later gets them by rd.fetch.
+ * Drop payloads up to index from memory, as far as they are durable; terms stay.
+ * Peers that need them later get them by rd.fetch, and what is not applied yet is
+ * handed out without, to be read from the log (d).
  */
 extern void raft_evict(Raft *raft, uint64_t index);
 

@@ -112,7 +112,7 @@ raft_compact(Raft *raft, uint64_t index)
 void
 raft_evict(Raft *raft, uint64_t index)
 {
-	log_evict(&raft->log, index < raft->applied ? index : raft->applied);
+	log_evict(&raft->log, index);
 }
 
 VtStatus

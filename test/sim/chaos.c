@@ -442,7 +442,11 @@ compact(Sim *sim, Replica *r)
 		return;
 	if (sim_below(sim, 3) == 0)
 	{
-		raft_evict(r->raft, status.applied);
+		/* Beyond it, too, and beyond what the disk has: that the core keeps.  Not drawn, so that worlds stay as they are. */
+		index = status.applied;
+		if (status.role != RAFT_LEADER || sim->world.seed % 4 == 2)
+			index += prng_mix(status.last) % (status.last - status.applied + 1);
+		raft_evict(r->raft, index);
 		sim->counts.evictions++;
 	}
 	if (sim_below(sim, 2) == 0)

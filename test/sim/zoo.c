@@ -61,6 +61,7 @@ static const ZooBug bugs[] = {
 	{40, "leader counts itself before its own write"},
 	{41, "voters changed in one step"},
 	{42, "who does not vote any more may never campaign"},
+	{43, "payload leaves memory before it is durable"},
 	{44, "reads not counted again when the quorum shrinks"},
 	{45, "campaign while what was installed is loaded"},
 
