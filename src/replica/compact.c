@@ -191,20 +191,41 @@ compact_bound(ReplicaHost *host)
 
 /* -- In memory ------------------------------------------------------------- */
 
+/* Does it, or do all groups, keep more than may be kept?  Proposals in flight have a bound of their own. */
+static bool
+keeps_too_much(const Replica *replica, uint64_t resident)
+{
+	const ReplicaHost *host = replica->host;
+	uint64_t	bound = host->options.resident_bytes;
+
+	return resident > bound / 2 + atomic_load(&replica->inflight_bytes) ||
+		atomic_load(&host->resident_bytes) > bound + atomic_load(&host->inflight_bytes);
+}
+
 /*
- * Applied up to here: payloads may leave memory, but those that live peers still
- * need, within a bound for the group and one for all.
+ * What is applied may leave memory, but what live peers still need, within a bound for
+ * the group and one for all.  What is not applied stays, since its turn comes soon.  But
+ * who follows is sent as much as the others commit, however far its machine lags behind,
+ * and who begins to lead then reads all of that for its peers: beyond the bounds what is
+ * durable goes, and is read from the log again.
  */
 void
-compact_evict(Replica *replica, uint64_t applied)
+compact_evict(Replica *replica)
 {
 	ReplicaHost *host = replica->host;
 	RaftStatus	status;
+	uint64_t	index;
 
 	raft_get_status(replica->raft, &status);
-	if (status.role == RAFT_LEADER && status.min_match < applied &&
-		status.resident_bytes < RESIDENT_BYTES &&
-		atomic_load(&host->resident_bytes) < host->options.resident_bytes)
-		applied = status.min_match;
-	raft_evict(replica->raft, applied);
+	index = status.applied;
+	if (keeps_too_much(replica, status.resident_bytes))
+	{
+		index = status.stable;
+		apply_forget_payloads(replica);
+	}
+	else if (status.role == RAFT_LEADER && status.min_match < index &&
+			 status.resident_bytes < RESIDENT_BYTES &&
+			 atomic_load(&host->resident_bytes) < host->options.resident_bytes)
+		index = status.min_match;
+	raft_evict(replica->raft, index);
 }

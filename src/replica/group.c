@@ -168,6 +168,7 @@ persisted(Replica *replica, uint64_t seq)
 	}
 	while (raft_persisted(replica->raft, seq) == VT_NOMEM)
 		;
+	compact_evict(replica);
 }
 
 static void
@@ -204,7 +205,7 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_APPLIED:
 			while (raft_applied(replica->raft, event->number) == VT_NOMEM)
 				;
-			compact_evict(replica, event->number);
+			compact_evict(replica);
 			break;
 		case EVENT_CHECKPOINTED:
 			compact_checkpointed(replica, event->number);
@@ -327,6 +328,7 @@ apply_later(Replica *replica, const RaftReady *rd)
 		item->type = entry->type;
 		item->size = entry->size;
 		item->data = raft_buf_ref(entry->data);
+		replica->items_bytes += item->data ? item->size : 0;
 		*replica->items_end = item;
 		replica->items_end = &item->next;
 	}

@@ -293,6 +293,7 @@ struct Replica
 	Waiter	   *reads;
 	ApplyItem  *items;
 	ApplyItem **items_end;
+	uint64_t	items_bytes;	/* payloads that they hold */
 	bool		queued;			/* in the run queue, being applied, or installed and loaded */
 	bool		staging;		/* a chunk is being taken */
 	uint64_t	staged;			/* a whole stream: the core decides, or it is being installed */
@@ -579,7 +580,7 @@ extern void compact_base_durable(Replica *replica, uint64_t index);
 extern void compact_count(Replica *replica);
 extern void compact_ask(Replica *replica);
 extern void compact_bound(ReplicaHost *host);
-extern void compact_evict(Replica *replica, uint64_t applied);
+extern void compact_evict(Replica *replica);
 
 /* pack.c */
 typedef struct Packer Packer;
@@ -620,6 +621,7 @@ extern void group_fail_asked(Replica *replica, VtStatus status);
 /* apply.c */
 extern void host_run(ReplicaHost *host, Replica *replica);
 extern void *apply_main(void *host);
+extern void apply_forget_payloads(Replica *replica);
 extern void apply_turn_over(Replica *replica);
 extern void apply_reads(Replica *replica, uint64_t applied);
 

@@ -177,7 +177,7 @@ typedef struct ReplicaHostOptions
 
 	uint64_t	snapshot_rate;	/* bytes a second of all snapshots sent; 0 = no limit */
 
-	/* Log entries kept in memory since peers may need them, of all groups; 0 = 256 MiB */
+	/* Log entries kept in memory since they are not applied or peers may need them, of all groups; 0 = 256 MiB */
 	uint64_t	resident_bytes;
 
 	/*

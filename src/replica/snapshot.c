@@ -461,6 +461,7 @@ snapshot_errand(Replica *replica, Errand *errand)
 			{
 				(void) raft_fetched(replica->raft, errand->entries, errand->n);
 				group_duties(replica);	/* send them before they are evicted again */
+				compact_evict(replica);
 			}
 			break;
 		case ERRAND_INSTALL:

@@ -67,6 +67,7 @@ static Net	net;
 static uint64_t log_bound;
 static uint64_t checkpoint_bytes = 4096;
 static uint64_t snapshot_first;
+static uint64_t resident_bound;
 
 static void
 pause_ms(int ms)
@@ -227,7 +228,8 @@ node_start(int number)
 	Node	   *node = &nodes[number];
 	ReplicaHostOptions options = {
 		.transport = {net_send, net_chunk, net_answer, node, net_interrupt}, .node = (uint64_t) number, .checkpoint_bytes = checkpoint_bytes,
-		.log_bytes = log_bound, .snapshot_first_bytes = snapshot_first
+		.log_bytes = log_bound, .snapshot_first_bytes = snapshot_first,
+		.resident_bytes = resident_bound
 	};
 	char		name[16];
 	StoreOptions store = {0};
@@ -343,6 +345,7 @@ world_end(void)
 	log_bound = 0;
 	checkpoint_bytes = 4096;
 	snapshot_first = 0;
+	resident_bound = 0;
 }
 
 /* -- Asking ---------------------------------------------------------------- */
