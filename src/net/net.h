@@ -125,6 +125,14 @@ extern bool net_conn_is_closed(NetConn *conn);	/* before handler.closed() is tol
 extern uint32_t net_conn_requests(NetConn *conn, int change);
 
 /*
+ * Nobody wants the answer to this request of it any more: that is known until
+ * WIRE_OUTSTANDING_MAX others were cancelled after it, and of all of them when the
+ * connection is gone.  Any thread.
+ */
+extern void net_conn_cancel(NetConn *conn, uint64_t request);
+extern bool net_conn_is_cancelled(const NetConn *conn, uint64_t request);
+
+/*
  * May it act for this PostgreSQL server (its system identifier)?  A gateway's
  * certificate is for one; who comes over a unix socket is trusted with all.
  */

@@ -67,6 +67,9 @@ struct NetConn
 	uint64_t	id;
 	atomic_int	refs;
 	atomic_int	requests;		/* as told by net_conn_requests() */
+	atomic_bool gone;			/* as closed below */
+	atomic_uint cancels;		/* so many; the last ones: */
+	atomic_uint_fast64_t cancelled[WIRE_OUTSTANDING_MAX];
 	WireRole	role;
 	uint64_t	store;			/* as it says; 0 unless a worker */
 	uint64_t	features;		/* as it says */

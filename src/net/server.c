@@ -159,6 +159,28 @@ net_conn_requests(NetConn *conn, int change)
 	return (uint32_t) (atomic_fetch_add(&conn->requests, change) + change);
 }
 
+void
+net_conn_cancel(NetConn *conn, uint64_t request)
+{
+	uint32_t	n = atomic_fetch_add(&conn->cancels, 1);
+
+	atomic_store(&conn->cancelled[n % WIRE_OUTSTANDING_MAX], request);
+}
+
+bool
+net_conn_is_cancelled(const NetConn *conn, uint64_t request)
+{
+	uint32_t	n = atomic_load(&conn->cancels);
+
+	if (atomic_load(&conn->gone))
+		return true;
+	n = n < WIRE_OUTSTANDING_MAX ? n : WIRE_OUTSTANDING_MAX;
+	for (uint32_t i = 0; i < n; i++)
+		if (atomic_load(&conn->cancelled[i]) == request)
+			return true;
+	return false;
+}
+
 bool
 net_conn_may_own(const NetConn *conn, uint64_t system)
 {
@@ -168,12 +190,7 @@ net_conn_may_own(const NetConn *conn, uint64_t system)
 bool
 net_conn_is_closed(NetConn *conn)
 {
-	bool		closed;
-
-	pthread_mutex_lock(&conn->lock);
-	closed = conn->closed;
-	pthread_mutex_unlock(&conn->lock);
-	return closed;
+	return atomic_load(&conn->gone);
 }
 
 void
@@ -187,6 +204,7 @@ conn_close(NetConn *conn)
 	pthread_mutex_lock(&conn->lock);
 	first = !conn->closed;
 	conn->closed = true;
+	atomic_store(&conn->gone, true);
 	pthread_mutex_unlock(&conn->lock);
 	if (!first)
 		return;

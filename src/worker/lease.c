@@ -111,6 +111,7 @@ lease_new(const Request *request)
 	lease->used_us = clock_now_us();
 	pthread_mutex_lock(&worker->lock);
 	lease->id = ++worker->lease_ids;
+	lease->condemned = net_conn_is_cancelled(request->conn, request->request);
 	lease->next = worker->leases;
 	worker->leases = lease;
 	pthread_mutex_unlock(&worker->lock);
@@ -132,6 +133,7 @@ lease_take(const Request *request, uint64_t id)
 			l->busy = true;
 			worker->nleases--;
 			l->request = request->request;
+			l->condemned = net_conn_is_cancelled(request->conn, request->request);
 			found = l;
 			break;
 		}

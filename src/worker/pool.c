@@ -35,6 +35,7 @@
 #include "queues.h"
 
 #define NO_DEADLINE_US INT64_C(60000000)	/* of requests that name none */
+#define CROWDED_MS 50			/* a connection that has too many under way stays away so long */
 
 /* An answer is held so long, and so many bytes of them, for mates that are still to be served. */
 #define HELD_US 2000
@@ -48,12 +49,19 @@
 static _Thread_local RequestQueue taken;
 static _Thread_local bool took_messages;	/* of peers */
 
-/* The asker has lost interest: drop the request, or what it left behind. */
+/*
+ * The asker has lost interest: drop the request, or what it left behind.  Where it is in
+ * the hands of another thread, or waits for an index, it is met by what its connection
+ * remembers: before it begins (run), or when its lease is made, which is under the lock
+ * that this one looks for leases under.
+ */
 static void
-cancel(Worker *worker, WireType type, uint64_t conn, uint64_t id)
+cancel(Worker *worker, WireType type, NetConn *from, uint64_t id)
 {
+	uint64_t	conn = net_conn_id(from);
 	Request    *found = request_queue_find(&taken, conn, id);
 
+	net_conn_cancel(from, id);
 	if (!found)
 	{
 		pthread_mutex_lock(&worker->lock);
@@ -92,7 +100,7 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	uint32_t	deadline_ms = UINT32_MAX;
 
 	if (header->kind == WIRE_CANCEL)
-		cancel(worker, header->type, net_conn_id(conn), header->request);
+		cancel(worker, header->type, conn, header->request);
 	if (header->kind != WIRE_REQUEST)
 		return NULL;
 	request = vt_alloc0(sizeof(Request));
@@ -126,7 +134,7 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	pthread_mutex_lock(&worker->lock);
 	worker->turned_away++;
 	pthread_mutex_unlock(&worker->lock);
-	request_turn_away(request, VT_BUSY);
+	request_turn_away(request, VT_BUSY, CROWDED_MS, "as many requests of this connection as may be are under way");
 	return NULL;
 }
 
@@ -176,6 +184,20 @@ pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *paylo
 		queues_put(worker, request, true);
 }
 
+/* Nobody wants it any more, as was said while it was where cancel() does not look. */
+static bool
+is_cancelled(Worker *worker, Request *request)
+{
+	/* Of one of many queries that is told by the lease. */
+	if (!request_is_long(request) || request->many || !net_conn_is_cancelled(request->conn, request->request))
+		return false;
+	pthread_mutex_lock(&worker->lock);
+	worker->forgotten++;
+	pthread_mutex_unlock(&worker->lock);
+	request_free(request);
+	return true;
+}
+
 static void
 run(Worker *worker, Request *request)
 {
@@ -184,6 +206,8 @@ run(Worker *worker, Request *request)
 	bool		waited = request->waited;
 	int64_t		until_us = request->until_us;
 
+	if (is_cancelled(worker, request))
+		return;
 	if (request->then)
 		request->then(request, request->index);
 	else
@@ -210,7 +234,7 @@ is_expired(Worker *worker, Request *request)
 	pthread_mutex_lock(&worker->lock);
 	worker->expired++;
 	pthread_mutex_unlock(&worker->lock);
-	request_turn_away(request, VT_TIMEOUT);
+	request_turn_away(request, VT_TIMEOUT, 0, "its time was over before a thread was free");
 	return true;
 }
 
@@ -374,6 +398,7 @@ pool_figures(Worker *worker)
 	figures.expired = worker->expired;
 	figures.turned_away = worker->turned_away;
 	figures.overran_us = worker->overran_us;
+	figures.forgotten = worker->forgotten;
 	pthread_mutex_unlock(&worker->lock);
 	return figures;
 }

@@ -43,6 +43,8 @@ typedef struct Request
 	ShardSpan	view;			/* ... for this interval */
 	uint64_t	arrival;		/* where it waits: how many came before */
 	uint32_t	lane;			/* of its collection, there */
+	int64_t		added_us;		/* since when it is there */
+	int64_t		foreseen_us;	/* what threads had to do before it then */
 	bool		waited;			/* it was there */
 	bool		closes;			/* it only lets go of a lease, and is in no count */
 
@@ -189,6 +191,7 @@ struct Worker
 	uint64_t	expired;		/* whose time was over before a thread was free */
 	uint64_t	turned_away;	/* for want of room */
 	int64_t		overran_us;		/* the longest that one kept a thread beyond its deadline */
+	uint64_t	forgotten;		/* cancelled when a thread was about to begin */
 	bool		stopping;
 
 	ReplicaLinks *links;		/* to other workers */
@@ -273,6 +276,7 @@ typedef struct PoolFigures
 	uint64_t	expired;
 	uint64_t	turned_away;
 	int64_t		overran_us;
+	uint64_t	forgotten;
 } PoolFigures;
 
 extern PoolFigures pool_figures(Worker *worker);

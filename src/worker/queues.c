@@ -9,14 +9,19 @@
  * answered, as one.
  *
  * What would hardly be served in time is not even let in: VT_BUSY says so while the
- * asker has the time to go elsewhere.  Without that a queue that is too long would
- * serve everybody just too late.  In number and bytes, too, the queues are bounded.
+ * asker has the time to go elsewhere, and how long one would wait.  Without that a
+ * queue that is too long would serve everybody just too late.  In number and bytes, too,
+ * the queues are bounded.
  *
  *-------------------------------------------------------------------------
  */
 #include "queues.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "base/clock.h"
 
 #define QUEUED_MAX 8192			/* of each kind */
 #define QUEUED_BYTES_MAX (64u << 20)
@@ -25,8 +30,10 @@
 #define MATES_MAX 8
 #define MATES_BYTES (64u << 10)
 
-/* With fewer than so many for each thread in front, no wait is too long. */
-#define ESTIMATE_FROM 4
+/* Who is turned away is told to stay so long, at least and at most. */
+#define AWAY_LEAST_MS 1
+#define AWAY_MOST_MS 10000
+#define AWAY_MS 50				/* where nobody knows */
 
 void
 request_free(Request *request)
@@ -42,27 +49,45 @@ request_free(Request *request)
 	free(request);
 }
 
-void
-request_turn_away(Request *request, VtStatus status)
+/* What is said to one that is turned away, without a look at its shard; ends it. */
+static void
+put_refusal(Buf *out, Request *request, VtStatus status, uint32_t away_ms, const char *words)
 {
-	stats_reply(&request->worker->stats, request->type, status, request->received_us);
+	size_t		begin = wire_frame_begin(out, WIRE_REPLY, request->type, request->request);
+
 	if (request->type == WIRE_CONTROL)
 	{
 		char	   *text = status_refusal_json(status);
 
-		net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
+		buf_put(out, text, strlen(text));
 		free(text);
 	}
 	else
 	{
-		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = 50};
-		Buf			out = {0};
+		WireReply	reply = {.status = status, .last = UINT64_MAX, .retry_after_ms = away_ms, .message = bytes_str(words)};
 
-		wire_reply_put(&out, &reply);
-		net_reply_frame(request->conn, request->type, request->request, buf_bytes(&out));
-		buf_free(&out);
+		wire_reply_put(out, &reply);
 	}
+	wire_frame_end(out, begin);
+	stats_reply(&request->worker->stats, request->type, status, request->received_us);
 	request_free(request);
+}
+
+void
+request_turn_away(Request *request, VtStatus status, uint32_t away_ms, const char *words)
+{
+	NetConn    *conn = net_conn_ref(request->conn);
+	Buf			out = {0};
+
+	while (request)
+	{
+		Request    *mates = request->mates;
+
+		put_refusal(&out, request, status, away_ms, words);
+		request = mates;
+	}
+	net_reply(conn, &out);
+	net_conn_release(conn);
 }
 
 bool
@@ -93,21 +118,9 @@ request_queue_take(RequestQueue *queue)
 	return request;
 }
 
-/*
- * Would a long request that comes now wait for more than half of its time?  The
- * other half is for what the estimate does not know.  Under the lock.
- */
+/* May it wait, with its mates?  Under the lock, as the next ones. */
 static bool
-would_be_late(const Worker *worker, const Request *request)
-{
-	uint32_t	threads = worker->npool - 1;
-
-	return worker->searches.n >= threads * ESTIMATE_FROM &&
-		waiting_time_us(&worker->searches, request->lane, threads) > (request->until_us - request->received_us) / 2;
-}
-
-static bool
-has_room(const Worker *worker, const Request *request)
+may_wait(const Worker *worker, const Request *request)
 {
 	size_t		bytes = 0;
 	uint32_t	n = 0;
@@ -120,7 +133,44 @@ has_room(const Worker *worker, const Request *request)
 		n += 1 + r->more;
 	}
 	return waiting_has_room(&worker->searches, request->lane, n, bytes, QUEUED_MAX, QUEUED_BYTES_MAX) &&
-		!would_be_late(worker, request);
+		waiting_in_time(&worker->searches, request->lane, worker->npool - 1, request->until_us - request->received_us);
+}
+
+static void
+add(Worker *worker, Request *request)
+{
+	request->foreseen_us = waiting_work_us(&worker->searches, request->lane, worker->npool - 1);
+	request->added_us = clock_now_us();
+	waiting_add(&worker->searches, request);
+	for (Request *r = request; r; r = r->mates)
+		r->waited = true;
+}
+
+/* How many wait, and for how long one that comes now would. */
+typedef struct Crowd
+{
+	uint32_t	waiting;
+	int64_t		time_us;
+} Crowd;
+
+static Crowd
+crowd_of(const Worker *worker, const Request *request)
+{
+	if (!request_is_long(request))
+		return (Crowd) {(uint32_t) worker->at_door, AWAY_MS * 1000};
+	return (Crowd) {worker->searches.n, waiting_time_us(&worker->searches, request->lane, worker->npool - 1)};
+}
+
+/* The worker has too much to do; who is told stays away for as long as that takes. */
+static void
+turn_away_busy(Request *request, Crowd crowd)
+{
+	int64_t		ms = crowd.time_us / 1000;
+	char		words[96];
+
+	snprintf(words, sizeof(words), "%u questions wait at this worker, one more would for about %" PRId64 " ms", crowd.waiting, ms);
+	ms = ms < AWAY_LEAST_MS ? AWAY_LEAST_MS : ms < AWAY_MOST_MS ? ms : AWAY_MOST_MS;
+	request_turn_away(request, VT_BUSY, (uint32_t) ms, words);
 }
 
 /*
@@ -132,17 +182,21 @@ queues_put(Worker *worker, Request *request, bool bounded)
 {
 	VtStatus	refused = VT_OK;
 	uint32_t	wake = 0;
+	Crowd		crowd = {0};
 
 	pthread_mutex_lock(&worker->lock);
 	if (worker->stopping)
 		refused = VT_STOPPING;
-	else if (bounded && !has_room(worker, request))
+	else if (bounded && !may_wait(worker, request))
+	{
 		refused = VT_BUSY;
+		crowd = crowd_of(worker, request);
+		for (const Request *r = request; r; r = r->mates)
+			worker->turned_away++;
+	}
 	else if (request_is_long(request))
 	{
-		waiting_add(&worker->searches, request);
-		for (Request *r = request; r; r = r->mates)
-			r->waited = true;
+		add(worker, request);
 		wake = request->many ? 1 + request->more : 1;
 		if (wake > worker->npool - 1 - worker->searching)
 			wake = worker->npool - 1 - worker->searching;
@@ -153,16 +207,11 @@ queues_put(Worker *worker, Request *request, bool bounded)
 		request_queue_add(&worker->door, request);
 		wake = 1;
 	}
-	for (Request *r = request; r && refused == VT_BUSY; r = r->mates)
-		worker->turned_away++;
 	pthread_mutex_unlock(&worker->lock);
-	while (refused != VT_OK && request)
-	{
-		Request    *mates = request->mates;
-
-		request_turn_away(request, refused);
-		request = mates;
-	}
+	if (refused == VT_BUSY)
+		turn_away_busy(request, crowd);
+	else if (refused != VT_OK)
+		request_turn_away(request, refused, AWAY_MS, vt_status_words(refused));
 	while (wake-- > 0)
 		net_server_wake(worker->server);
 }
@@ -191,6 +240,15 @@ request_queue_find(RequestQueue *queue, uint64_t conn, uint64_t id)
 	return NULL;
 }
 
+/* How long it waited tells how long others will; of a request of many queries the first is asked. */
+static void
+learn(Worker *worker, Request *request)
+{
+	if (request->added_us != 0)
+		waiting_waited(&worker->searches, request->foreseen_us, clock_now_us() - request->added_us);
+	request->added_us = 0;
+}
+
 /* What is short comes first and needs no room. */
 Request *
 queues_next(Worker *worker, bool *searching)
@@ -205,6 +263,7 @@ queues_next(Worker *worker, bool *searching)
 		worker->searching += !*searching;
 		*searching = true;
 		request = waiting_take(&worker->searches);
+		learn(worker, request);
 		if (request->many && many_goes_on(request))
 			waiting_put_back(&worker->searches, request);
 	}

@@ -29,8 +29,11 @@ extern bool many_goes_on(Request *request);
  */
 extern void many_cancel(Request *request);
 
-/* Refuse at the door, with the head that belongs to the type; ends the request. */
-extern void request_turn_away(Request *request, VtStatus status);
+/*
+ * Refuse a request and its mates at the door, with the head that belongs to the type: of
+ * no shard, so whoever is told knows that it is the worker's word for all of them.
+ */
+extern void request_turn_away(Request *request, VtStatus status, uint32_t away_ms, const char *words);
 
 /* Take the request of a connection out of a queue; NULL = it is not there. */
 extern Request *request_queue_find(RequestQueue *queue, uint64_t conn, uint64_t id);

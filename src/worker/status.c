@@ -257,6 +257,7 @@ json_searches(Worker *worker)
 	json_object_set_new(row, "expired", status_u64(figures.expired));
 	json_object_set_new(row, "turned_away", status_u64(figures.turned_away));
 	json_object_set_new(row, "overran_us", json_integer(figures.overran_us));
+	json_object_set_new(row, "forgotten", status_u64(figures.forgotten));
 	return row;
 }
 

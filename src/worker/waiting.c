@@ -18,6 +18,13 @@
 #include "base/prng.h"
 #include "private.h"
 
+/* What was foreseen is not believed to be wrong by more. */
+#define TIMES_LEAST 0.5
+#define TIMES_MOST 8
+
+/* With fewer than so many for each thread in front, no wait is too long. */
+#define ALWAYS 4
+
 /* -- A heap ---------------------------------------------------------------- */
 
 static bool
@@ -86,7 +93,7 @@ waiting_has_room(const WaitingList *list, uint32_t lane, uint32_t n, size_t byte
 }
 
 int64_t
-waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
+waiting_work_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 {
 	const WaitingLane *own = &list->lanes[lane];
 	int64_t		until_turn = service_us(list, own) * (own->requests + 1);
@@ -101,6 +108,22 @@ waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 		ahead += work < until_turn ? work : until_turn;
 	}
 	return ahead / threads;
+}
+
+int64_t
+waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
+{
+	double		times = list->foreseen_us > 0 ? (double) list->waited_us / (double) list->foreseen_us : 1;
+
+	times = times < TIMES_LEAST ? TIMES_LEAST : times < TIMES_MOST ? times : TIMES_MOST;
+	return (int64_t) (times * (double) waiting_work_us(list, lane, threads));
+}
+
+/* A quarter of its time is for its service and its ways. */
+bool
+waiting_in_time(const WaitingList *list, uint32_t lane, uint32_t threads, int64_t left_us)
+{
+	return list->n < threads * ALWAYS || waiting_time_us(list, lane, threads) <= left_us / 4 * 3;
 }
 
 /* Where the others are, at least: nobody saves up time in which he asked for nothing. */
@@ -204,6 +227,13 @@ static int64_t
 smoothed(int64_t before, int64_t took_us)
 {
 	return before == 0 ? took_us : before + (took_us - before) / 16;
+}
+
+void
+waiting_waited(WaitingList *list, int64_t foreseen_us, int64_t waited_us)
+{
+	list->foreseen_us = smoothed(list->foreseen_us, foreseen_us);
+	list->waited_us = smoothed(list->waited_us, waited_us);
 }
 
 void

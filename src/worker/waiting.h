@@ -53,6 +53,10 @@ typedef struct WaitingList
 	uint64_t	arrivals;		/* of those with the same time the first comes first */
 	int64_t		turn_us;		/* had_us of the lane that had the last turn */
 	int64_t		service_us;		/* a request of any lane takes, smoothed */
+
+	/* Of those that were taken last: how long there was to do before them, and how long they waited; smoothed */
+	int64_t		foreseen_us;
+	int64_t		waited_us;
 	uint64_t	salt;			/* nobody knows who shares a lane */
 } WaitingList;
 
@@ -66,11 +70,23 @@ extern uint32_t waiting_lane(const WaitingList *list, const VtId *collection);
 extern bool waiting_has_room(const WaitingList *list, uint32_t lane, uint32_t n, size_t bytes, uint32_t most,
 							 size_t most_bytes);
 
-/* How long one that came now would wait for one of so many threads. */
+/*
+ * What so many threads have to do before one that came now would be served, by what
+ * requests take; and how long it would wait, by how long that took of late: threads do
+ * not get all of the machine.
+ */
+extern int64_t waiting_work_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 extern int64_t waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 
-extern void waiting_add(WaitingList *list, struct Request *request);	/* with its mates */
-extern struct Request *waiting_take(WaitingList *list);	/* the same; NULL = none waits */
+/* Would one that comes now, and has so much time, be served in it?  As far as that can be foreseen. */
+extern bool waiting_in_time(const WaitingList *list, uint32_t lane, uint32_t threads, int64_t left_us);
+
+/* It comes, or is taken (NULL = none waits), with its mates. */
+extern void waiting_add(WaitingList *list, struct Request *request);
+extern struct Request *waiting_take(WaitingList *list);
+
+/* One that was taken waited so long, where so much was foreseen. */
+extern void waiting_waited(WaitingList *list, int64_t foreseen_us, int64_t waited_us);
 
 /*
  * One query of a request that was taken is served: the others (request->more of them, at

@@ -1,11 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * worker_waiting.c
- *	  What waits for a thread is served by turns of the collections and by deadline,
- *	  takes none when its time is over, and does not wait where that is no use.
+ *	  What waits for a thread of a worker takes none when its time is over or nobody
+ *	  wants it, and does not wait where that is no use.
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* memmem */
+#endif
 #include "worker_gateway.h"
 #include "../../src/worker/queues.h"
 
@@ -13,235 +16,6 @@
 #include <sys/ioctl.h>
 
 #include "base/clock.h"
-#include "base/prng.h"
-
-/* -- The list, beside one without order --------------------------------------- */
-
-#define MANY 200
-#define FEW_LANES 5
-
-/* The one of a lane whose time is over first. */
-static Request *
-first_of(Request **all, uint32_t lane)
-{
-	Request    *first = NULL;
-
-	for (size_t i = 0; i < MANY; i++)
-		if (all[i] && all[i]->lane == lane &&
-			(!first || all[i]->until_us < first->until_us ||
-			 (all[i]->until_us == first->until_us && all[i]->arrival < first->arrival)))
-			first = all[i];
-	return first;
-}
-
-/* Whatever lane has its turn, it had no more than any other in which somebody waits. */
-static void
-in_order_of_time(void **state)
-{
-	Prng		prng = {3};
-	Request		requests[MANY];
-	Request    *in[MANY] = {NULL};
-	int64_t		had[FEW_LANES] = {0};
-	uint32_t	waits[FEW_LANES] = {0};
-	int64_t		turn = 0;
-	WaitingList list = {0};
-	size_t		n = 0;
-	size_t		bytes = 0;
-
-	(void) state;
-	memset(requests, 0, sizeof(requests));
-	for (int step = 0; step < 20000; step++)
-	{
-		size_t		i = prng_below(&prng, MANY);
-		Request    *r = &requests[i];
-
-		if (!in[i] && prng_below(&prng, step / 1000 % 2 ? 3 : 2) > 0)
-		{
-			r->until_us = prng_below(&prng, 50);
-			r->payload.len = prng_below(&prng, 1000);
-			r->lane = prng_below(&prng, FEW_LANES);
-			r->mates = NULL;
-			/* With the one beside it, now and then. */
-			if (i % 2 == 0 && !in[i + 1] && prng_below(&prng, 2))
-			{
-				r->mates = &requests[i + 1];
-				requests[i + 1].payload.len = prng_below(&prng, 1000);
-				requests[i + 1].mates = NULL;
-				requests[i + 1].lane = FEW_LANES;	/* nobody looks at it */
-				in[i + 1] = &requests[i + 1];
-				bytes += requests[i + 1].payload.len;
-				n++;
-			}
-			if (waits[r->lane]++ == 0 && had[r->lane] < turn)
-				had[r->lane] = turn;
-			waiting_add(&list, r);
-			in[i] = r;
-			bytes += r->payload.len;
-			n++;
-		}
-		else if ((r = waiting_take(&list)) != NULL)
-		{
-			int64_t		took = 1 + prng_below(&prng, 100) * (r->lane + 1);
-
-			assert_ptr_equal(in[r - requests], r);
-			assert_ptr_equal(r, first_of(in, r->lane));
-			for (uint32_t lane = 0; lane < FEW_LANES; lane++)
-				assert_true(waits[lane] == 0 || had[lane] >= had[r->lane]);
-			turn = had[r->lane] > turn ? had[r->lane] : turn;
-			had[r->lane] += took;
-			waits[r->lane]--;
-			waiting_served(&list, r->lane, took, true);
-			for (; r; r = r->mates)
-			{
-				bytes -= r->payload.len;
-				in[r - requests] = NULL;
-				n--;
-			}
-		}
-		else
-			assert_int_equal(n, 0);
-		assert_int_equal(list.n, n);
-		assert_int_equal(list.bytes, bytes);
-	}
-	for (Request *r; (r = waiting_take(&list)) != NULL;)
-		for (; r; r = r->mates)
-			n--;
-	assert_int_equal(n, 0);
-	assert_int_equal(list.bytes, 0);
-	waiting_free(&list);
-}
-
-/* Serve what waits for so long; how much of that a lane had. */
-static int64_t
-serve_for(WaitingList *list, int64_t us, const int64_t *takes, uint32_t lane)
-{
-	int64_t		own = 0;
-
-	while (us > 0)
-	{
-		Request    *r = waiting_take(list);
-
-		assert_non_null(r);
-		waiting_served(list, r->lane, takes[r->lane], true);
-		us -= takes[r->lane];
-		own += r->lane == lane ? takes[r->lane] : 0;
-	}
-	return own;
-}
-
-static void
-a_flood_takes_no_more_than_its_share(void **state)
-{
-	static Request requests[2 * MANY];
-	const int64_t takes[2] = {1000, 100};
-	WaitingList list = {0};
-	int64_t		own;
-
-	(void) state;
-
-	/* Questions of collection 0 take ten times as long, and it has had all threads so far. */
-	for (int i = 0; i < 2 * MANY; i++)
-	{
-		requests[i].lane = i < MANY ? 0 : 1;
-		requests[i].until_us = i < MANY ? 1000 : 2000;
-	}
-	for (int i = 0; i < MANY; i++)
-		waiting_add(&list, &requests[i]);
-	assert_int_equal(serve_for(&list, 100000, takes, 0), 100000);
-
-	/* From now on 1 has half, although it comes late and has more time: no less, nor more. */
-	for (int i = MANY; i < 2 * MANY; i++)
-		waiting_add(&list, &requests[i]);
-	own = serve_for(&list, 20000, takes, 1);
-	assert_in_range(own, 9000, 11000);
-
-	/* What would one of 1 wait for?  Those of 1, and as much of 0. */
-	assert_in_range(waiting_time_us(&list, 1, 1), 2 * 100 * (list.lanes[1].n + 1) - 1000, 2 * 100 * (list.lanes[1].n + 1) + 1000);
-	while (waiting_take(&list))
-		;
-	waiting_free(&list);
-}
-
-static void
-a_flood_leaves_room(void **state)
-{
-	static Request requests[MANY];
-	WaitingList list = {0};
-	uint32_t	n = 0;
-
-	(void) state;
-	for (; waiting_has_room(&list, 0, 1, 0, MANY, 100); n++)
-		waiting_add(&list, &requests[n]);
-	assert_int_equal(n, MANY / 2);
-	assert_true(waiting_has_room(&list, 1, 1, 100, MANY, 100));
-	assert_false(waiting_has_room(&list, 1, 1, 101, MANY, 100));
-	while (waiting_take(&list))
-		;
-	requests[0].payload.len = 40;
-	waiting_add(&list, &requests[0]);
-	assert_true(waiting_has_room(&list, 0, 1, 20, MANY, 100));
-	assert_false(waiting_has_room(&list, 0, 1, 21, MANY, 100));
-	assert_true(waiting_has_room(&list, 1, 1, 60, MANY, 100));
-	assert_ptr_equal(waiting_take(&list), &requests[0]);
-	waiting_free(&list);
-}
-
-/*
- * A request of many queries counts as so many.  What comes while they wait and has as
- * much time is behind those that would have had their turn by then, not behind all.
- */
-static void
-queries_of_one_request_make_way(void **state)
-{
-	static Request many;
-	static Request one[3];
-	WaitingList list = {0};
-	Request    *r;
-
-	(void) state;
-	waiting_served(&list, 0, 100, false);
-	many.until_us = 100000;
-	many.more = 255;
-	many.payload.len = 50;
-	assert_true(waiting_has_room(&list, 0, 256, 50, 256, 100));
-	assert_false(waiting_has_room(&list, 0, 257, 50, 256, 100));
-	waiting_add(&list, &many);
-	assert_int_equal(list.n, 256);
-	assert_int_equal(list.lanes[0].requests, 256);
-	assert_int_equal(list.bytes, 50);
-	for (int i = 0; i < 3; i++)
-	{
-		one[i].until_us = 100000 + 250 * (i + 1);
-		waiting_add(&list, &one[i]);
-	}
-
-	/* 250, 500 and 750 us later, where a query takes 100. */
-	for (int served = 0, next = 0; next < 3; served++)
-	{
-		r = waiting_take(&list);
-		assert_ptr_equal(r, &many);
-		waiting_put_back(&list, r);
-		assert_int_equal(list.n, 256 - 1 - served + 3 - next);
-		if (100 * (served + 1) >= 250 * (next + 1))
-		{
-			assert_ptr_equal(waiting_take(&list), &one[next]);
-			next++;
-		}
-	}
-	assert_int_equal(list.bytes, 50);
-	while (many.more > 0)
-	{
-		assert_ptr_equal(waiting_take(&list), &many);
-		waiting_put_back(&list, &many);
-	}
-	assert_ptr_equal(waiting_take(&list), &many);
-	assert_int_equal(list.n, 0);
-	assert_int_equal(list.bytes, 0);
-	assert_null(waiting_take(&list));
-	waiting_free(&list);
-}
-
-/* -- In a worker ------------------------------------------------------------- */
 
 static int
 set_up(void **state)
@@ -344,6 +118,13 @@ flood(Place *place, uint32_t n, uint32_t deadline_ms, uint32_t *answered)
 		assert_int_equal(wire_reply_get(buf_bytes(&from->payload), &from->head, &from->body), VT_OK);
 		assert_true(from->head.status < 64);
 		answered[from->head.status]++;
+		if (from->head.status == VT_BUSY)
+		{
+			/* The worker's word, and not the shard's. */
+			assert_int_equal(from->head.shard, 0);
+			assert_in_range(from->head.retry_after_ms, 1, 10000);
+			assert_non_null(memmem(from->head.message.data, from->head.message.len, "wait at this worker", 19));
+		}
 	}
 	for (int i = 0; i < GATEWAYS; i++)
 		hang_up(&g[i]);
@@ -539,6 +320,82 @@ asked_together(const Place *few, const Place *many, bool apart)
 	return waited > 0 && (there == 0 || apart);
 }
 
+/*
+ * Questions that a thread has taken together are cancelled, or their asker hangs up, when
+ * it has begun with them: so many it did not begin with.
+ */
+static uint64_t
+given_up(Place *place, bool hangs_up)
+{
+	enum
+	{
+		N = 40
+	};
+	Buf			payload = exact_question(place, 600000);
+	Buf			frames = {0};
+	PoolFigures before = pool_figures(place->worker);
+	uint64_t	forgotten;
+	uint32_t	answers = 0;
+	Gateway		g;
+	Gateway		other;
+	uint64_t	first;
+
+	dial(&g, place);
+	first = g.requests + 1;
+	for (int i = 0; i < N; i++)
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g.requests, buf_bytes(&payload));
+	assert_int_equal(write(g.fd, frames.data, frames.len), frames.len);
+	buf_clear(&frames);
+	for (int i = 0; i < N; i++)
+		wire_frame_put(&frames, WIRE_CANCEL, WIRE_SEARCH, first + (uint64_t) i, bytes_of(NULL, 0));
+	read_frame(&g);
+	if (hangs_up)
+		hang_up(&g);
+	else
+		assert_int_equal(write(g.fd, frames.data, frames.len), frames.len);
+
+	/* Served when all of those are gone: those who ask have turns, and these are of one collection. */
+	dial(&other, place);
+	send_frame(&other, WIRE_REQUEST, WIRE_SEARCH, ++other.requests, &payload);
+	read_frame(&other);
+	hang_up(&other);
+	forgotten = pool_figures(place->worker).forgotten - before.forgotten;
+	if (!hangs_up)
+	{
+		/* One that was not cancelled ends what comes. */
+		send_frame(&g, WIRE_REQUEST, WIRE_SEARCH, ++g.requests, &payload);
+		while (read_frame(&g) != g.requests)
+			answers++;
+		assert_true(1 + answers + forgotten <= N);
+		hang_up(&g);
+	}
+	buf_free(&frames);
+	buf_free(&payload);
+	return forgotten;
+}
+
+static void
+what_nobody_wants_is_not_begun(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+
+	dial(&g, place);
+	for (uint32_t i = 0; i < 20000; i += 1000)
+		put(&g, place, i, 1000);
+	hang_up(&g);
+	for (int hangs_up = 0; hangs_up < 2; hangs_up++)
+	{
+		uint64_t	forgotten = 0;
+
+		for (int round = 0; round < 100 && forgotten == 0; round++)
+			forgotten = given_up(place, hangs_up);
+		assert_true(forgotten > 0);
+	}
+	/* And nothing waits for anybody. */
+	assert_int_equal(pool_figures(place->worker).waiting, 0);
+}
+
 /* What is held is not held for longer by a mate that takes long itself. */
 static void
 a_reply_waits_for_quick_mates_alone(void **state)
@@ -619,14 +476,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_order_of_time),
-		cmocka_unit_test(a_flood_takes_no_more_than_its_share),
-		cmocka_unit_test(a_flood_leaves_room),
-		cmocka_unit_test(queries_of_one_request_make_way),
 		cmocka_unit_test_setup_teardown(nobody_is_served_too_late, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_does_not_hold_up_others, set_up, tear_down),
 		cmocka_unit_test(a_reply_waits_for_quick_mates_alone),
 		cmocka_unit_test_setup_teardown(who_asks_together_is_answered_together, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_nobody_wants_is_not_begun, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_so_many_at_a_time, set_up, tear_down),
 	};
 
