@@ -22,6 +22,11 @@
 #define BATCH_GROWN_MAX 2048
 #define EMPTY_BATCHES_MAX 4
 
+/* What a worker wishes is heard within bounds. */
+#define ROOM_LEAST_MS 1
+#define ROOM_MOST_MS 10000
+#define ROOM_PAUSE_US 50000		/* who has more time comes back so soon: it may have been wrong */
+
 /* -- A try that failed ----------------------------------------------------------- */
 
 /* What is wrong with this replica only: another may do better. */
@@ -31,15 +36,51 @@ is_of_the_place(VtStatus status)
 	return status == VT_CORRUPT || status == VT_IO || status == VT_NOMEM || status == VT_FULL;
 }
 
-void
-stream_round_over(ClientScan *scan, Stream *s)
+/* Then all may be asked again, and PD now and then where they are, or if somebody's answer was reason for that. */
+static void
+begin_round(Stream *s)
 {
 	s->tried = 0;
 	s->retry.hop = false;
-	s->retry.refresh |= s->retry.tries % 4 == 3;
-	s->again_us = clock_now_us() + retry_pause(scan->client, &s->retry);
-	s->wants_route = s->retry.refresh;
+	s->wants_route = s->retry.refresh || s->retry.tries % 4 == 3;
 	s->retry.refresh = false;
+}
+
+void
+stream_round_over(ClientScan *scan, Stream *s)
+{
+	begin_round(s);
+	s->again_us = clock_now_us() + retry_pause(scan->client, &s->retry);
+}
+
+/*
+ * Others may have less to do, unless they are known to turn away questions, too: to go
+ * round there would only give all of them more to do.  Then all shards of a question wait
+ * for as long as searches wait there, or not quite, so that those who were turned away
+ * together do not come back together, and are asked again, in one message.  Where the
+ * deadline is before that the question ends there, and not earlier: an error that comes
+ * at once brings the next question at once.
+ */
+void
+stream_wait_for_room(ClientScan *scan, Stream *s, int64_t wait_us, int64_t now_us)
+{
+	wait_us = wait_us < ROOM_PAUSE_US ? wait_us : ROOM_PAUSE_US;
+	if (scan->room_us <= now_us)
+		scan->room_us = now_us + wait_us / 2 + prng_below(&scan->client->prng, (uint32_t) (wait_us / 2 + 1));
+	scan->let_in[0] = 0;
+	begin_round(s);
+	s->retry.after_ms = 0;
+	s->retry.tries++;
+	s->again_us = scan->room_us;
+}
+
+/* How long a worker says that searches wait there, within bounds. */
+static int64_t
+wait_told_us(const Answer *answer)
+{
+	uint32_t	ms = answer->head.retry_after_ms;
+
+	return (int64_t) (ms < ROOM_LEAST_MS ? ROOM_LEAST_MS : ms < ROOM_MOST_MS ? ms : ROOM_MOST_MS) * 1000;
 }
 
 VtStatus
@@ -48,6 +89,7 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 	const VtError before = s->retry.last;
 	uint32_t	place = shard_place(&s->shard, answer->asked);
 	VtStatus	status = answer->head.status;
+	int64_t		now_us = clock_now_us();
 
 	if (status == VT_NOT_OWNER || status == VT_UNKNOWN_GENERATION || status == VT_GONE)
 		route_set_stale(scan->client, &scan->generation);
@@ -58,7 +100,8 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 		return status;
 	}
 	scan->stats.behind += status == VT_BEHIND;
-	choose_note(scan, s, answer->asked, &answer->head);
+	if (!answer->full)
+		choose_note(scan, s, answer->asked, &answer->head);
 	retry_note(scan->client, &s->retry, &s->shard, advice, answer);
 	if (s->retry.told)
 	{
@@ -69,6 +112,12 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 	}
 	if (status == VT_WRONG_SHARD)
 		route_set_stale(scan->client, &scan->generation);
+	if (answer->full)
+	{
+		/* What it wishes is not for the others. */
+		pace_full(scan->client->pace, answer->asked, &scan->generation, wait_told_us(answer), now_us);
+		s->retry.after_ms = 0;
+	}
 	/* In the end the one who answered says more than those who did not. */
 	if (before.code == VT_BEHIND && (status == VT_UNAVAILABLE || status == VT_TIMEOUT))
 		s->retry.last = before;
@@ -78,14 +127,18 @@ try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtE
 	{
 		/* The next one at once, after all a pause. */
 		if (s->retry.hop && !s->retry.refresh)
-			s->again_us = clock_now_us() + retry_pause(scan->client, &s->retry);
+			s->again_us = now_us + retry_pause(scan->client, &s->retry);
+		else if (!somebody_answers(scan, s) && answer->full)
+			stream_wait_for_room(scan, s, wait_told_us(answer), now_us);
 		else if (!somebody_answers(scan, s))
 			stream_round_over(scan, s);
 	}
 	else if (!somebody_answers(scan, s))
 	{
-		place = choose_place(scan, s, clock_now_us());
-		if (place == s->shard.nplaces ||
+		place = choose_place(scan, s, now_us);
+		if (answer->full && (place == s->shard.nplaces || choose_full_us(scan, s->shard.places[place], now_us) > 0))
+			stream_wait_for_room(scan, s, wait_told_us(answer), now_us);
+		else if (place == s->shard.nplaces ||
 			(tries_on(s) > 0 && pace_is_doubted(scan->client->pace, s->shard.places[place])))
 			stream_round_over(scan, s);
 	}
@@ -166,6 +219,7 @@ take_answer(ClientScan *scan, Stream *s, const Try *t, const Answer *answer, VtE
 		pace_took(scan->client->pace, took, clock_now_us());
 		pace_answered(scan->client->pace, answer->asked, took, results[0].waiting);
 	}
+	pace_served(scan->client->pace, answer->asked, &scan->generation);
 	choose_note(scan, s, answer->asked, &answer->head);
 	choose_note_crowd(scan, s, answer->asked, &results[0]);
 	if (scan->nmates == 0)

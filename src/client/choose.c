@@ -107,17 +107,38 @@ score_at(const ClientScan *scan, const ClientShard *known, const char *endpoint,
 		crowd_at(known, endpoint, now_us) / CROWD_NONE;
 }
 
+/* So much is under way on our connection that a question would wait here. */
+static bool
+would_wait_here(const ClientScan *scan, const char *endpoint, int64_t now_us)
+{
+	(void) now_us;
+	return conn_is_full_to(scan->client, endpoint);
+}
+
+int64_t
+choose_full_us(const ClientScan *scan, const char *endpoint, int64_t now_us)
+{
+	return pace_full_us(scan->client->pace, endpoint, &scan->generation, scan->deadline_us - now_us, now_us);
+}
+
+static bool
+would_turn_away(const ClientScan *scan, const char *endpoint, int64_t now_us)
+{
+	return choose_full_us(scan, endpoint, now_us) > 0;
+}
+
 /*
- * Without those of the places whose connection has so much under way that a question
- * would wait here, unless all have; so many are left.
+ * Without those of the places that have something against them, unless all have; so many
+ * are left.
  */
 static uint32_t
-with_room(const ClientScan *scan, const Stream *s, uint32_t *places, uint32_t n)
+prefer(const ClientScan *scan, const Stream *s, uint32_t *places, uint32_t n, int64_t now_us,
+	   bool (*against) (const ClientScan *scan, const char *endpoint, int64_t now_us))
 {
 	uint32_t	left = 0;
 
 	for (uint32_t i = 0; i < n; i++)
-		if (!conn_is_full_to(scan->client, s->shard.places[places[i]]))
+		if (!against(scan, s->shard.places[places[i]], now_us))
 		{
 			uint32_t	place = places[i];
 
@@ -174,7 +195,8 @@ choose_place(ClientScan *scan, Stream *s, int64_t now_us)
 		memcpy(good, crowded, sizeof(good));
 		ngood = ncrowded;
 	}
-	ngood = with_room(scan, s, good, ngood);
+	ngood = prefer(scan, s, good, ngood, now_us, would_wait_here);
+	ngood = prefer(scan, s, good, ngood, now_us, would_turn_away);
 	/*
 	 * Where searches wait everywhere nobody is faster, and several shards asked at once
 	 * of one worker take fewer messages and wakes.

@@ -213,6 +213,31 @@ probe(ClientScan *scan, Stream *s, int64_t now_us)
 	}
 }
 
+/*
+ * May a first question go there?  What is known of the queue of a worker keeps most of
+ * those back that it would turn away.  The shards of a question go together or not.
+ */
+static bool
+may_ask(ClientScan *scan, Stream *s, const char *endpoint, int64_t now_us)
+{
+	int64_t		wait_us = stream_is_first(s) ? choose_full_us(scan, endpoint, now_us) : 0;
+	bool		is_in = strcmp(scan->let_in, endpoint) == 0;
+
+	/* Where the connection takes no more it is not asked yet. */
+	if (wait_us == 0 || conn_is_full_to(scan->client, endpoint))
+		return true;
+	if (pace_may_try(scan->client->pace, endpoint, &scan->generation, now_us) || is_in)
+	{
+		memcpy(scan->let_in, endpoint, strlen(endpoint) + 1);
+		return true;
+	}
+	if (s->retry.last.code == VT_OK)
+		vt_fail(&s->retry.last, VT_BUSY, "shard %" PRIu64 " at %s: searches wait at this worker for about %" PRId64 " ms, which is too long for this one",
+				s->shard.desc.shard, endpoint, wait_us / 1000);
+	stream_wait_for_room(scan, s, wait_us, now_us);
+	return false;
+}
+
 /* A question to somebody, where nobody is asked who may be expected to answer. */
 static VtStatus
 ask_somebody(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError *err)
@@ -244,6 +269,8 @@ ask_somebody(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, V
 			return VT_OK;
 		}
 		endpoint = s->shard.places[place];
+		if (!may_ask(scan, s, endpoint, now_us))
+			return VT_OK;
 		scan->stats.hedged += tries_on(s) > 0;
 	}
 	return ask(scan, s, endpoint, now_us, deadline_us, err);
@@ -269,7 +296,8 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 		return VT_OK;
 	place = choose_place(scan, s, now_us);
 	if (place == s->shard.nplaces || pace_is_doubted(scan->client->pace, s->shard.places[place]) ||
-		pace_is_busy(scan->client->pace, s->shard.places[place], now_us) || !pace_may_hedge(scan->client->pace))
+		pace_is_busy(scan->client->pace, s->shard.places[place], now_us) ||
+		choose_full_us(scan, s->shard.places[place], now_us) > 0 || !pace_may_hedge(scan->client->pace))
 		return VT_OK;
 	scan->stats.hedged++;
 	return ask(scan, s, s->shard.places[place], now_us, deadline_us, err);

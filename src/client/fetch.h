@@ -29,6 +29,9 @@ extern bool somebody_answers(const ClientScan *scan, const Stream *s);
 /* The place to ask next, among those not tried in this round; nplaces = none is left. */
 extern uint32_t choose_place(ClientScan *scan, Stream *s, int64_t now_us);
 
+/* How long searches wait there, if that is too long for this one, as far as is known; 0 = it is not. */
+extern int64_t choose_full_us(const ClientScan *scan, const char *endpoint, int64_t now_us);
+
 /* What a replica said of itself, and of its index, for the next choice. */
 extern void choose_note(ClientScan *scan, const Stream *s, const char *endpoint, const WireReply *head);
 extern void choose_note_crowd(ClientScan *scan, const Stream *s, const char *endpoint, const WireSearchResult *result);
@@ -37,6 +40,9 @@ extern void choose_note_crowd(ClientScan *scan, const Stream *s, const char *end
 
 /* Everybody has had his turn: pause, and perhaps look where they are now. */
 extern void stream_round_over(ClientScan *scan, Stream *s);
+
+/* Nobody else is to be asked before there may be room where searches wait for so long. */
+extern void stream_wait_for_room(ClientScan *scan, Stream *s, int64_t wait_us, int64_t now_us);
 
 /* An answer was none: VT_OK = somebody else is to be asked. */
 extern VtStatus try_failed(ClientScan *scan, Stream *s, Advice advice, const Answer *answer, VtError *err);

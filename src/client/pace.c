@@ -16,6 +16,12 @@
  * asked last then, until somebody hears from it; to hear, one client in a quarter of
  * a second says something to it that needs an answer (scan.c).
  *
+ * A question that is turned away costs the worker nearly as much as some searches do, and
+ * who has too little time for its queue asks again and again.  So one that would be
+ * turned away, by what the worker said to another of its collection (collections have
+ * turns there), is not asked, but for a few: five for four that it answered (adaptive
+ * throttling, as Google's SRE book has it), so that all come back as soon as they can.
+ *
  * A hedge doubles the load of the search that it helps.  So there are at most 50
  * for 1 000 questions, with a reserve of 20: when everything is slow at once, no
  * hedge makes it slower.  Nor does one go where searches wait, by what the worker said
@@ -24,7 +30,9 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "base/bytes.h"
 #include "base/hash.h"
+#include "base/prng.h"
 #include "private.h"
 
 #define SLOT_US INT64_C(10000000)
@@ -48,6 +56,16 @@
 #define FADES_US 250000			/* a latency counts half after each of these */
 #define PROBE_US 250000
 
+#define QUEUES 512
+#define QUEUE_WAYS 8
+
+/* What a worker said that turned somebody away is believed so long: who tries all the same hears it again. */
+#define FULL_US 100000
+#define TRY_COST 4
+#define TRY_EARNED 5			/* by an answer */
+#define TRY_RESERVE (16 * TRY_COST)
+#define TRY_PAUSE_US 10000
+
 #define get(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
@@ -67,6 +85,16 @@ typedef struct PaceWorker
 	int64_t		probe_us;		/* somebody may speak to it again */
 } PaceWorker;
 
+/* A worker turned away somebody who asked for a collection: searches of that wait for so long. */
+typedef struct PaceQueue
+{
+	uint64_t	key;			/* of both; 0 = free */
+	int64_t		wait_us;
+	int64_t		until_us;		/* it is believed so long */
+	int64_t		may_try;		/* what is left for trying all the same, */
+	int64_t		tried_us;		/* as of then */
+} PaceQueue;
+
 struct ClientPace
 {
 	Slot		slots[SLOTS];
@@ -74,6 +102,7 @@ struct ClientPace
 	int64_t		look_us;		/* when it is to be looked up again */
 	int64_t		allowance;
 	PaceWorker	workers[WORKERS];
+	PaceQueue	queues[QUEUES];
 };
 
 size_t
@@ -301,4 +330,77 @@ pace_score(ClientPace *pace, const char *endpoint, uint32_t under_way, int64_t n
 	if (age < FRESH_US)
 		queue += get(&w->waiting);
 	return (latency + 1) * (queue + 1);
+}
+
+/* -- Queues --------------------------------------------------------------------------- */
+
+/* The entry of a worker's queue; NULL = nobody was turned away there, as far as is known, and none is to be made. */
+static PaceQueue *
+queue_of(ClientPace *pace, const char *endpoint, const VtId *collection, bool make)
+{
+	uint64_t	key = prng_mix(prng_mix(hash_checksum(bytes_str(endpoint)) ^ get_le64(collection->b)) ^ get_le64(collection->b + 8)) | 1;
+	PaceQueue  *first = &pace->queues[(key >> 32) % (QUEUES / QUEUE_WAYS) * QUEUE_WAYS];
+	PaceQueue  *place = first;
+
+	for (int i = 0; i < QUEUE_WAYS; i++)
+	{
+		if (get(&first[i].key) == key)
+			return &first[i];
+		if (get(&first[i].until_us) < get(&place->until_us))
+			place = &first[i];
+	}
+	if (!make)
+		return NULL;
+	set(&place->until_us, 0);
+	set(&place->key, key);
+	return place;
+}
+
+void
+pace_full(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t wait_us, int64_t now_us)
+{
+	PaceQueue  *q = queue_of(pace, endpoint, collection, true);
+
+	if (get(&q->until_us) < now_us)
+	{
+		set(&q->may_try, TRY_RESERVE);
+		set(&q->tried_us, now_us);
+	}
+	set(&q->wait_us, wait_us);
+	set(&q->until_us, now_us + FULL_US);
+}
+
+int64_t
+pace_full_us(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t left_us, int64_t now_us)
+{
+	PaceQueue  *q = queue_of(pace, endpoint, collection, false);
+	int64_t		wait_us = q ? get(&q->wait_us) : 0;
+
+	/* Who has time enough for it is not kept back. */
+	return q && now_us < get(&q->until_us) && wait_us > left_us / 4 * 3 ? wait_us : 0;
+}
+
+/* One is let through for a pause in which nobody tried, besides what answers pay for. */
+bool
+pace_may_try(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t now_us)
+{
+	PaceQueue  *q = queue_of(pace, endpoint, collection, false);
+	int64_t		since_us = q ? get(&q->tried_us) : 0;
+
+	if (!q || (now_us - since_us >= TRY_PAUSE_US &&
+			   __atomic_compare_exchange_n(&q->tried_us, &since_us, now_us, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)))
+		return true;
+	if (__atomic_fetch_sub(&q->may_try, TRY_COST, __ATOMIC_RELAXED) >= TRY_COST)
+		return true;
+	__atomic_fetch_add(&q->may_try, TRY_COST, __ATOMIC_RELAXED);
+	return false;
+}
+
+void
+pace_served(ClientPace *pace, const char *endpoint, const VtId *collection)
+{
+	PaceQueue  *q = queue_of(pace, endpoint, collection, false);
+
+	if (q && get(&q->may_try) < TRY_RESERVE)
+		__atomic_fetch_add(&q->may_try, TRY_EARNED, __ATOMIC_RELAXED);
 }

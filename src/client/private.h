@@ -182,6 +182,7 @@ typedef struct Answer
 	WireReply	head;
 	Bytes		body;			/* in the request's reply */
 	Bytes		splits;			/* there, too: of a refusal that says how the shard was split since */
+	bool		full;			/* VT_BUSY is the worker's word, not the shard's: it has too much to do */
 	VtError		err;			/* words with shard and endpoint */
 } Answer;
 
@@ -282,6 +283,17 @@ extern bool pace_may_probe(ClientPace *pace, const char *endpoint, int64_t now_u
 
 /* Has it more to do than it can at a time?  Then a hedge there takes the time of another search. */
 extern bool pace_is_busy(ClientPace *pace, const char *endpoint, int64_t now_us);
+
+/*
+ * A worker has turned a question to a collection away, since searches of that wait there
+ * for so long.  Would it turn away another, that has so much time left?  Then: how long
+ * they wait; 0 = it would not, as far as is known.  May it be asked all the same?  For who
+ * is answered others may try.
+ */
+extern void pace_full(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t wait_us, int64_t now_us);
+extern int64_t pace_full_us(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t left_us, int64_t now_us);
+extern bool pace_may_try(ClientPace *pace, const char *endpoint, const VtId *collection, int64_t now_us);
+extern void pace_served(ClientPace *pace, const char *endpoint, const VtId *collection);
 
 /* Smaller is better. */
 extern uint64_t pace_score(ClientPace *pace, const char *endpoint, uint32_t under_way, int64_t now_us);

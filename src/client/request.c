@@ -100,6 +100,7 @@ answer_get(const Request *request, const WireShardDesc *desc, bool covering, Ans
 				(const char *) words.data);
 		if (head->status == VT_WRONG_SHARD)
 			out->splits = out->body;
+		out->full = head->status == VT_BUSY && head->shard == 0;
 		return advice_of(head->status);
 	}
 	if (head->shard != desc->shard || head->incarnation != desc->incarnation ||

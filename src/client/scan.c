@@ -73,6 +73,7 @@ scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
 	VtStatus	status = VT_OK;
 
+	scan->deadline_us = deadline_us;
 	while (status == VT_OK)
 	{
 		const Stream *dry = NULL;

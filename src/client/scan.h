@@ -100,6 +100,9 @@ struct ClientScan
 	bool		apart;			/* that is not possible */
 
 	char		beside[ENDPOINT_SIZE];	/* who was asked last for a first batch; "" = nobody */
+	char		let_in[ENDPOINT_SIZE];	/* who may be asked for the other shards, too, whatever is known of its queue; "" = nobody */
+	int64_t		room_us;		/* workers turned questions away: they may have room then */
+	int64_t		deadline_us;	/* of the call */
 
 	bool		any;			/* something was returned: */
 	double		farthest;

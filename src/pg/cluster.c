@@ -441,7 +441,7 @@ hint_of(VtStatus status)
 				"See the server log for messages of vectron-pd and vectron-worker." :
 				"Check that the daemons in vectron.pd_endpoints and their workers run; see the view vectron.workers.";
 		case VT_BUSY:
-			return "The workers are busy; try again.";
+			return "The workers have more to do than they can just now: try again later or with more time, or add workers; see the view vectron.workers.";
 		case VT_FULL:
 			return "Add disk space, memory or workers; see the view vectron.workers.";
 		case VT_UNKNOWN_GENERATION:

@@ -2,7 +2,8 @@
  *
  * client_followers.c
  *	  Scans at marks: any replica that has applied them answers, one that is
- *	  frozen costs a hedge delay, and a scan goes on wherever it can.
+ *	  frozen costs a hedge delay, one that has too much to do is passed by, and a scan
+ *	  goes on wherever it can.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +24,7 @@ typedef struct Setup
 	Client	   *client;
 	ClientMark	mark[SHARDS];
 	ClientMarks marks;
+	int64_t		time_ms;		/* for a scan */
 	ClientScanStats stats;		/* of all scans */
 } Setup;
 
@@ -44,6 +46,7 @@ set_up(Setup *s)
 		s->mark[i] = (ClientMark) {s->w.shards[i].desc.shard, 1, s->w.shards[i].index, 0};
 	}
 	s->marks = (ClientMarks) {.n = SHARDS, .items = s->mark};
+	s->time_ms = LONG_MS;
 	s->client = client_for(s->pd.endpoint, NULL, &s->watch);
 }
 
@@ -68,7 +71,7 @@ scan(Setup *s, uint32_t batch, uint32_t rows, void (*between) (Setup *s, uint32_
 	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = query,
 		.dim = DIM, .batch = batch, .ef = 100, .consistency = WIRE_AT_MARK, .marks = &s->marks};
 	bool	   *seen = vt_alloc0(RECORDS);
-	int64_t		deadline = in_ms(LONG_MS);
+	int64_t		deadline = in_ms(s->time_ms);
 	ClientScan *scan;
 	ClientScanStats stats;
 	ClientHit	hit;
@@ -213,6 +216,102 @@ where_all_are_busy_one_is_asked(void **state)
 	for (int round = 0; round < 50 && n > 90; round++)
 		n = asked_one(&s, 0);
 	assert_in_range(n, 0, 90);
+	tear_down(&s);
+}
+
+/* So many workers turn searches away for so long; 0 ms: none. */
+static void
+fill_up(Setup *s, int workers, uint32_t ms)
+{
+	pthread_mutex_lock(&s->w.lock);
+	for (int i = 0; i < REPLICAS; i++)
+		s->worker[i].full_ms = i < workers ? ms : 0;
+	pthread_mutex_unlock(&s->w.lock);
+}
+
+/* Nobody waits for it, and that it turns searches away is remembered for a while. */
+static void
+who_has_too_much_to_do_is_passed_by(void **state)
+{
+	Setup		s;
+	uint32_t	before;
+
+	(void) state;
+	set_up(&s);
+	s.time_ms = LONG_MS / 2;
+	fill_up(&s, 1, 10 * LONG_MS);
+	scan_often(&s, 100);
+	assert_int_equal(s.stats.by_follower, 100 * SHARDS);
+	for (int round = 0;; round++)
+	{
+		assert_true(round < 1000);
+		before = searches_of(&s, 0);
+		scan_often(&s, 30);
+		if (searches_of(&s, 0) == before)
+			break;
+	}
+
+	/* Nor does its refusal say anything of its shards: it is asked again like the others. */
+	fill_up(&s, 0, 0);
+	scan_often(&s, 1);
+	for (int i = 0; s.stats.by_leader < 20 && i < 100000; i++)
+		assert_ok(scan(&s, 10, 10, NULL));
+	assert_in_range(s.stats.by_leader, 20, 100000);
+	tear_down(&s);
+}
+
+static Setup *room_again;
+
+/* After so many refusals that each has been asked some times. */
+static void
+make_room(World *w, WireType type)
+{
+	if (type == WIRE_SEARCH && w->count[WIRE_SEARCH] > 10 * REPLICAS * SHARDS)
+		for (int i = 0; i < REPLICAS; i++)
+			room_again->worker[i].full_ms = 0;
+}
+
+/*
+ * A question asks one of them and waits: others are asked only by who does not know yet
+ * that they are full, too.  That is told at its deadline, not before it.
+ */
+static void
+where_all_have_too_much_to_do_nobody_goes_round(void **state)
+{
+	Setup		s;
+	uint32_t	asked = 0;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 1);
+	fill_up(&s, REPLICAS, 10 * LONG_MS);
+	s.time_ms = 25;
+	for (int round = 0; asked != SHARDS; round++)
+	{
+		int64_t		begun = clock_now_us();
+		uint32_t	before = world_count(&s.w, WIRE_SEARCH);
+
+		assert_true(round < 100);
+		if (scan(&s, 10, 10, NULL) == VT_TIMEOUT)
+			continue;			/* not even refused: the machine is slow */
+		assert_int_equal(err.code, VT_BUSY);
+		assert_non_null(strstr(vt_error_words(&err), "too much to do"));
+		assert_true(clock_now_us() - begun >= s.time_ms * 1000);
+		asked = world_count(&s.w, WIRE_SEARCH) - before;
+	}
+
+	/* With time enough it is asked again, PD after some rounds, too, and answered when there is room. */
+	s.time_ms = LONG_MS;
+	asked = world_count(&s.w, WIRE_CONTROL);
+	fill_up(&s, REPLICAS, 2);
+	pthread_mutex_lock(&s.w.lock);
+	s.w.count[WIRE_SEARCH] = 0;
+	room_again = &s;
+	s.w.on_request = make_room;
+	pthread_mutex_unlock(&s.w.lock);
+	scan_often(&s, 1);
+	assert_int_equal(s.stats.by_leader + s.stats.by_follower, SHARDS);
+	assert_true(world_count(&s.w, WIRE_CONTROL) > asked);
 	tear_down(&s);
 }
 
@@ -412,6 +511,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_replicas_answer),
 		cmocka_unit_test(where_all_are_busy_one_is_asked),
+		cmocka_unit_test(who_has_too_much_to_do_is_passed_by),
+		cmocka_unit_test(where_all_have_too_much_to_do_nobody_goes_round),
 		cmocka_unit_test(who_is_behind_is_passed_by),
 		cmocka_unit_test(a_frozen_replica_costs_a_hedge),
 		cmocka_unit_test(one_is_enough),

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * client_pace.c
- *	  The p95 of the last minute, how many hedges it pays for, and which workers
- *	  are in doubt.
+ *	  The p95 of the last minute, how many hedges it pays for, which workers are in
+ *	  doubt, and who is kept back where one has too much to do.
  *
  *-------------------------------------------------------------------------
  */
@@ -244,6 +244,86 @@ shared_by_many(void **state)
 	free(pace);
 }
 
+static const VtId films = {{1}};
+static const VtId shoes = {{2}};
+
+/* How many in a row may try. */
+static uint32_t
+tries(ClientPace *pace, const char *endpoint, int64_t now)
+{
+	uint32_t	n = 0;
+
+	while (n < 1000 && pace_may_try(pace, endpoint, &films, now))
+		n++;
+	return n;
+}
+
+static void
+who_would_be_turned_away_is_kept_back(void **state)
+{
+	ClientPace *pace = client_pace_init(vt_alloc(client_pace_size()));
+	int64_t		now = 500 * SECOND;
+	uint32_t	reserve;
+
+	(void) state;
+	assert_int_equal(pace_full_us(pace, "a", &films, 1, now), 0);
+	pace_full(pace, "a", &films, 30000, now);
+
+	/* Who has the time is not, nor who goes elsewhere or asks for other things, nor when that was long ago. */
+	assert_int_equal(pace_full_us(pace, "a", &films, 20000, now), 30000);
+	assert_int_equal(pace_full_us(pace, "a", &films, -5, now), 30000);
+	assert_int_equal(pace_full_us(pace, "a", &films, 40000, now), 0);
+	assert_int_equal(pace_full_us(pace, "b", &films, 20000, now), 0);
+	assert_int_equal(pace_full_us(pace, "a", &shoes, 20000, now), 0);
+	assert_int_equal(pace_full_us(pace, "a", &films, 20000, now + SECOND), 0);
+
+	/* Some are let through, then those that answers pay for, and one after a pause. */
+	reserve = tries(pace, "a", now);
+	assert_in_range(reserve, 4, 50);
+	assert_int_equal(tries(pace, "a", now), 0);
+	assert_true(pace_may_try(pace, "a", &shoes, now));
+	pace_served(pace, "a", &shoes);
+	assert_int_equal(tries(pace, "a", now), 0);
+	for (int i = 0; i < 8; i++)
+		pace_served(pace, "a", &films);
+	assert_int_equal(tries(pace, "a", now), 10);
+	assert_int_equal(tries(pace, "a", now + 10000), 1);
+	assert_int_equal(tries(pace, "a", now + 20000), 1);
+
+	/* Answers are saved up to a bound. */
+	for (int i = 0; i < 1000; i++)
+		pace_served(pace, "a", &films);
+	assert_in_range(tries(pace, "a", now + 20000), reserve, reserve + 1);
+
+	/* It goes on being full: there is no new reserve; later there is. */
+	pace_full(pace, "a", &films, 30000, now + 25000);
+	assert_int_equal(tries(pace, "a", now + 25000), 0);
+	pace_full(pace, "a", &films, 30000, now + SECOND);
+	assert_int_equal(tries(pace, "a", now + SECOND), reserve);
+	free(pace);
+}
+
+/* Those that were told of last are remembered, however many there are. */
+static void
+many_queues(void **state)
+{
+	ClientPace *pace = client_pace_init(vt_alloc(client_pace_size()));
+	int64_t		now = 500 * SECOND;
+	VtId		id = {{0}};
+
+	(void) state;
+	for (int i = 0; i < 5000; i++)
+	{
+		id.b[0] = (uint8_t) i;
+		id.b[15] = (uint8_t) (i >> 8);
+		pace_full(pace, i % 2 ? "a" : "b", &id, 500000, now + i);
+		assert_int_equal(pace_full_us(pace, i % 2 ? "a" : "b", &id, 20000, now + i), 500000);
+		assert_int_equal(pace_full_us(pace, i % 2 ? "b" : "a", &id, 20000, now + i), 0);
+		assert_true(pace_may_try(pace, i % 2 ? "a" : "b", &id, now + i));
+	}
+	free(pace);
+}
+
 int
 main(void)
 {
@@ -255,6 +335,8 @@ main(void)
 		cmocka_unit_test(the_faster_one),
 		cmocka_unit_test(where_searches_wait),
 		cmocka_unit_test(shared_by_many),
+		cmocka_unit_test(who_would_be_turned_away_is_kept_back),
+		cmocka_unit_test(many_queues),
 	};
 
 	return cmocka_run_group_tests_name("client_pace", tests, NULL, NULL);

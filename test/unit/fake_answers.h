@@ -165,6 +165,15 @@ put_head(Buf *out, const FakeShard *s, VtStatus status, Mischief what, uint64_t 
 	wire_reply_put(out, &head);
 }
 
+/* A worker's word, of no shard. */
+static inline void
+put_full(Buf *out, uint32_t ms)
+{
+	WireReply	head = {.status = VT_BUSY, .last = UINT64_MAX, .retry_after_ms = ms, .message = bytes_str("too much to do")};
+
+	wire_reply_put(out, &head);
+}
+
 /* Is it to be done?  What the state machine of a worker says to one of a session's. */
 static inline VtStatus
 judge(FakeShard *s, const WireWrite *write, const FakeDone **before)
@@ -600,6 +609,8 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		s->largest = (uint32_t) payload.len;
 	if (good != VT_OK)
 		put_head(out, NULL, good, what, 0);
+	else if (fake->full_ms && type == WIRE_SEARCH && !(search.flags & SEARCH_CLOSE))
+		put_full(out, fake->full_ms);
 	else if (what == REFUSE)
 		put_head(out, s, status, what, s ? s->index : 0);
 	else if (!s || s->desc.range_ver != route.range_ver)

@@ -209,6 +209,7 @@ typedef struct Fake
 	size_t		drip;			/* not 0: so many bytes at a time, each piece read before the next */
 	bool		frozen;			/* reads nothing; see fake_freeze() */
 	uint32_t	searches;		/* answered; under the world's lock */
+	uint32_t	full_ms;		/* ... turned away for so long, as by a worker with too much to do; 0 = they are not */
 	FakeConn	conns[FAKE_CONNS];
 } Fake;
 
