@@ -6,7 +6,8 @@
  * Of several drivers the one that answered last is asked first.  A driver that
  * cannot be reached, is not the leader or is going down leaves the question to
  * the one it says leads, else to the next; when all have, it starts over after a
- * pause.  Any other answer is the answer.  Every op may safely be asked twice.
+ * pause.  So it does when one says how long it has too much to do.  Any other answer is
+ * the answer.  Every op may safely be asked twice.
  *
  * PostgreSQL exports a function json_object() too, so jansson's is not called
  * here: objects are made by json_pack().
@@ -26,30 +27,35 @@
 #define ONE_OF_MANY_US (1 * INT64_C(1000000))
 #define SILENCE_US (3 * INT64_C(1000000))
 #define HINTS_MAX 2				/* followed in one round */
+#define AFTER_MOST_MS 10000		/* that a driver's wish is heard for */
 
 /* What became of asking one endpoint once. */
 typedef enum Outcome
 {
 	ASK_ANSWERED,
 	ASK_LOST,					/* no answer: another endpoint, another time */
+	ASK_LATER,					/* it has too much to do; no other would answer */
 	ASK_HOPELESS,				/* no answer, and none to be expected */
 	ASK_ENDED					/* the caller's wait ended the call */
 } Outcome;
 
 /*
  * The status in the answer that lies in client->control_reply.  hint: whom a
- * driver that does not lead takes for the leader, or "".
+ * driver that does not lead takes for the leader, or ""; *after_ms: how long one that has
+ * too much to do wishes to be left alone, or 0.
  */
 static VtStatus
-read_status(Client *client, const char *endpoint, char hint[ENDPOINT_SIZE], VtError *err)
+read_status(Client *client, const char *endpoint, char hint[ENDPOINT_SIZE], uint32_t *after_ms, VtError *err)
 {
 	json_t	   *body = json_loadb((const char *) client->control_reply.data,
 								  client->control_reply.len - 1, JSON_REJECT_DUPLICATES, NULL);
 	json_t	   *number = json_object_get(body, "status");
+	json_t	   *after = json_object_get(body, "retry_after_ms");
 	const char *leader = json_string_value(json_object_get(body, "leader"));
 	VtStatus	status;
 
 	hint[0] = '\0';
+	*after_ms = 0;
 	if (!json_is_integer(number) || json_integer_value(number) < 0 ||
 		json_integer_value(number) > UINT16_MAX ||
 		!vt_status_valid((uint32_t) json_integer_value(number)))
@@ -64,6 +70,8 @@ read_status(Client *client, const char *endpoint, char hint[ENDPOINT_SIZE], VtEr
 		vt_fail(err, status, "%s: %s", endpoint, words ? words : vt_status_words(status));
 		if (status == VT_NOT_LEADER && leader && strlen(leader) < ENDPOINT_SIZE)
 			memcpy(hint, leader, strlen(leader) + 1);
+		if (status == VT_BUSY && json_is_integer(after) && json_integer_value(after) > 0)
+			*after_ms = json_integer_value(after) < AFTER_MOST_MS ? (uint32_t) json_integer_value(after) : AFTER_MOST_MS;
 	}
 	json_decref(body);
 	return status;
@@ -114,6 +122,7 @@ typedef struct Round
 	bool		hopeless;		/* nobody is to be expected to answer */
 	bool		heard;			/* failure is what a driver said, not that it is silent */
 	char		hint[ENDPOINT_SIZE];
+	uint32_t	after_ms;		/* what the driver wishes that has too much to do */
 	VtError		failure;
 } Round;
 
@@ -130,7 +139,7 @@ silence_until(const Round *round)
 	return now + (left / 2 < most ? left / 2 : most);
 }
 
-/* ASK_ANSWERED: that is the answer; ASK_LOST: go on; ASK_ENDED: give up. */
+/* ASK_ANSWERED: that is the answer; ASK_LOST: go on; ASK_LATER: in another round; ASK_ENDED: give up. */
 static Outcome
 ask_one(Client *client, const char *endpoint, Round *round)
 {
@@ -140,7 +149,14 @@ ask_one(Client *client, const char *endpoint, Round *round)
 	round->hint[0] = '\0';
 	if (outcome == ASK_ANSWERED)
 	{
-		round->status = read_status(client, endpoint, round->hint, &err);
+		round->status = read_status(client, endpoint, round->hint, &round->after_ms, &err);
+		if (round->after_ms > 0)
+		{
+			round->hopeless = false;
+			round->heard = true;
+			round->failure = err;
+			return ASK_LATER;
+		}
 		if (round->status != VT_NOT_LEADER && round->status != VT_STOPPING)
 		{
 			round->failure = err;
@@ -215,6 +231,8 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 					*err = round.failure;
 				return round.status;
 			}
+			if (outcome == ASK_LATER)
+				break;
 		}
 		if (round.hopeless)
 		{
@@ -228,6 +246,9 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 		else if (said.code != VT_OK)
 			round.failure = said;
 		retry_note_failure(&retry, round.failure.code, &round.failure);
+		/* From half of it to one and a half: those who were refused together come back apart. */
+		if (round.after_ms > 0)
+			retry.after_ms = round.after_ms / 2 + prng_below(&client->prng, round.after_ms + 1);
 		status = retry_wait(client, &retry, deadline_us, err);
 		if (status != VT_OK)
 			return status;

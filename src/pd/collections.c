@@ -114,13 +114,27 @@ json_route(Pd *pd, const CatalogCollection *c)
 	return route;
 }
 
+void
+route_forget(Pd *pd)
+{
+	free(pd->route);
+	pd->route = NULL;
+}
+
+/* When something has happened to a collection all of its askers come at once: what they are told is made once. */
 static void
 answer_route(Pd *pd, Question *q, const CatalogCollection *c)
 {
-	json_t	   *reply = json_object();
+	if (!pd->route || !vt_id_equal(&pd->route_of, &c->generation))
+	{
+		json_t	   *reply = json_object();
 
-	json_object_set_new(reply, "route", json_route(pd, c));
-	answer(q, VT_OK, reply, NULL);
+		json_object_set_new(reply, "route", json_route(pd, c));
+		route_forget(pd);
+		pd->route = answer_words(VT_OK, reply, NULL);
+		pd->route_of = c->generation;
+	}
+	answer_in_words(q, pd->route);
 }
 
 /* The stores that may take new replicas and have so much room, by id; free() it. */

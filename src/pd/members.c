@@ -22,8 +22,9 @@ question_free(Question *q)
 	free(q);
 }
 
-void
-answer(Question *q, VtStatus status, json_t *body, const char *message)
+/* As it is sent; takes body, NULL = nothing but the status.  free() it. */
+char *
+answer_words(VtStatus status, json_t *body, const char *message)
 {
 	char	   *text;
 
@@ -38,10 +39,24 @@ answer(Question *q, VtStatus status, json_t *body, const char *message)
 		free(text);
 		text = vt_strdup("{\"status\":19,\"message\":\"the answer is larger than a frame\"}");
 	}
-	net_reply_frame(q->conn, WIRE_CONTROL, q->request, bytes_str(text));
-	free(text);
 	json_decref(body);
+	return text;
+}
+
+void
+answer_in_words(Question *q, const char *text)
+{
+	net_reply_frame(q->conn, WIRE_CONTROL, q->request, bytes_str(text));
 	question_free(q);
+}
+
+void
+answer(Question *q, VtStatus status, json_t *body, const char *message)
+{
+	char	   *text = answer_words(status, body, message);
+
+	answer_in_words(q, text);
+	free(text);
 }
 
 void
@@ -54,6 +69,15 @@ refuse(Question *q, VtStatus status, const char *fmt,...)
 	vsnprintf(words, sizeof(words), fmt, args);
 	va_end(args);
 	answer(q, status, NULL, words);
+}
+
+void
+refuse_for(Question *q, uint32_t wait_ms)
+{
+	json_t	   *body = json_object();
+
+	json_object_set_new(body, "retry_after_ms", json_integer(wait_ms));
+	answer(q, VT_BUSY, body, "too many questions wait at this placement driver");
 }
 
 bool

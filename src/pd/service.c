@@ -134,20 +134,25 @@ handle(Pd *pd, Question *q)
 {
 	const char *op = json_string_value(json_object_get(q->body, "op"));
 	bool		worker = net_conn_role(q->conn) == WIRE_ROLE_WORKER;
+	bool		route = op && strcmp(op, "route") == 0;
 
+	if (!route)
+		route_forget(pd);
 	if (!op)
 		refuse(q, VT_INVALID, "no op");
+	else if (route && net_conn_is_cancelled(q->conn, q->request))
+		question_free(q);		/* it changes nothing, and nobody waits for it */
 	else if (strcmp(op, "meet") == 0 && net_conn_role(q->conn) == WIRE_ROLE_PD)
 		op_meet(pd, q);
 	else if (strcmp(op, "status") == 0)
 		op_status(pd, q);
-	else if (!pd->leads && strcmp(op, "route") == 0 && rights_allow(pd, q, op) && op_route_unled(pd, q))
+	else if (!pd->leads && route && rights_allow(pd, q, op) && op_route_unled(pd, q))
 		;
 	else if (!pd->leads)
 		refuse_to_lead(pd, q);
 	else if (!rights_allow(pd, q, op))
 		refuse(q, VT_DENIED, "op \"%s\" is not for this certificate", op);
-	else if (strcmp(op, "route") == 0)
+	else if (route)
 		op_route(pd, q);
 	else if (strcmp(op, "heartbeat") == 0 && worker)
 		op_heartbeat(pd, q);
@@ -333,6 +338,39 @@ take_chunk(Pd *pd, Question *q)
 	question_free(q);
 }
 
+/* The questions of a round. */
+static void
+answer_all(Pd *pd, Question *list, uint64_t term)
+{
+	int64_t		begun_us = clock_now_us();
+	size_t		n = 0;
+
+	route_forget(pd);
+	while (list)
+	{
+		Question   *q = list;
+
+		list = q->next;
+		n++;
+		pd_pass_time(pd, term, clock_now_us());
+		if (q->body)
+			handle(pd, q);
+		else
+		{
+			route_forget(pd);
+			pthread_mutex_unlock(&pd->catalog->lock);
+			take_chunk(pd, q);
+			pthread_mutex_lock(&pd->catalog->lock);
+		}
+	}
+	/* What follows may change things, and takes none with it. */
+	route_forget(pd);
+	pd->answered += n;
+	pthread_mutex_lock(&pd->lock);
+	questions_served(&pd->questions, n, clock_now_us() - begun_us);
+	pthread_mutex_unlock(&pd->lock);
+}
+
 /* What the leader does unasked. */
 static void
 look_around(Pd *pd)
@@ -359,7 +397,7 @@ look_around(Pd *pd)
 		digest_look(pd);
 }
 
-/* Everything that was asked until now. */
+/* What was asked until now, as much as belongs to a round. */
 static Question *
 take_questions(Pd *pd, int64_t due_us, bool *stopping)
 {
@@ -368,16 +406,10 @@ take_questions(Pd *pd, int64_t due_us, bool *stopping)
 	struct timespec until = cond_moment(left > 0 ? left : 0);
 
 	pthread_mutex_lock(&pd->lock);
-	if (!pd->queue && !pd->stopping)
+	if (questions_count(&pd->questions) == 0 && !pd->stopping)
 		pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
 	*stopping = pd->stopping;
-	list = *stopping ? NULL : pd->queue;
-	if (list)
-	{
-		pd->queue = NULL;
-		pd->queue_end = &pd->queue;
-		pd->queued = 0;
-	}
+	list = *stopping ? NULL : questions_take(&pd->questions);
 	pthread_mutex_unlock(&pd->lock);
 	return list;
 }
@@ -409,22 +441,7 @@ service_main(void *arg)
 		if (pd->leads && vt_id_is_zero(&pd->catalog->meta.cluster))
 			pd->leads = found_cluster(pd) == VT_OK;
 		drivers_note(pd);
-		while (list)
-		{
-			Question   *q = list;
-
-			list = q->next;
-			pd->questions++;
-			pd_pass_time(pd, term, clock_now_us());
-			if (q->body)
-				handle(pd, q);
-			else
-			{
-				pthread_mutex_unlock(&pd->catalog->lock);
-				take_chunk(pd, q);
-				pthread_mutex_lock(&pd->catalog->lock);
-			}
-		}
+		answer_all(pd, list, term);
 		look_around(pd);
 		replica_links_look(pd->links);
 		if (pd->leads)

@@ -11,7 +11,7 @@
  * some should be moved, handover.c moves leadership; change.c puts decisions into the log;
  * places.c finds shards; members.c reads and writes JSON.
  * found.c makes the group of drivers, once; meet.c hears of them, drivers.c is about
- * who belongs to it.
+ * who belongs to it.  questions.c is the queue in front of the thread.
  *
  * All of it but found.c runs on the service thread, which holds the catalog's
  * lock but for the moments in which it waits for the log: rows may be other ones
@@ -32,6 +32,7 @@
 #include "moves.h"
 #include "operate.h"
 #include "pd.h"
+#include "questions.h"
 
 #define SUSPECT_AFTER_US (10 * INT64_C(1000000))	/* a store this silent is not up */
 #define SUPERSEDED_AFTER_US (2 * INT64_C(1000000))	/* or for so long, while another speaks from its endpoint */
@@ -125,15 +126,13 @@ struct Pd
 	pthread_t	thread;
 	pthread_mutex_t lock;
 	pthread_cond_t ready;
-	Question   *queue;
-	Question  **queue_end;
-	size_t		queued;
+	Questions	questions;		/* that wait */
 	uint64_t	turned_away;	/* for want of room */
 	bool		stopping;
 
 	/* For monitoring (window.c); under the catalog's lock but for the first */
 	atomic_llong turned_us;		/* a round began last */
-	uint64_t	questions;
+	uint64_t	answered;		/* questions, also by a no */
 	uint64_t	ended[PLAN_KINDS][ENDINGS];	/* operators, in all reigns of this process, */
 	Ended		last_ended[ENDED_MAX];	/* and the last of them, in a ring; */
 	uint64_t	nended;			/* so many in all */
@@ -146,6 +145,8 @@ struct Pd
 	int64_t		lived_before_us;	/* lived_us when this reign began */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
+	char	   *route;			/* the answer that was given last to who asked for a route, */
+	VtId		route_of;		/* of this generation; NULL: things may be others since */
 	Beat	  **beats;			/* by store */
 	size_t		nbeats;
 	IdMap		beat_at;		/* store: its beat's address */
@@ -197,6 +198,13 @@ extern void question_free(Question *q);
 extern void answer(Question *q, VtStatus status, json_t *body, const char *message);
 extern void refuse(Question *q, VtStatus status, const char *fmt,...)
 			__attribute__((format(printf, 3, 4)));
+
+/* Too much is asked: it is to be asked again after so long. */
+extern void refuse_for(Question *q, uint32_t wait_ms);
+
+/* The same in two steps, for an answer that many get: as it is sent (takes body; free() it), and sending it. */
+extern char *answer_words(VtStatus status, json_t *body, const char *message);
+extern void answer_in_words(Question *q, const char *text);
 
 /* False: missing or malformed. */
 extern bool value_u64(json_t *value, uint64_t *out);
@@ -341,6 +349,9 @@ extern bool collection_went_back(const CatalogCollection *c, uint64_t *shard);
 extern VtStatus collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err);
 extern void op_create(Pd *pd, Question *q);
 extern void op_route(Pd *pd, Question *q);
+
+/* What was told last is to be made anew: something may have changed. */
+extern void route_forget(Pd *pd);
 extern bool op_route_unled(Pd *pd, Question *q);
 extern bool create_again(Pd *pd, Question *q);
 extern bool collection_is_up(const CatalogCollection *c);

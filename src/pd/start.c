@@ -16,16 +16,19 @@
 #include "base/log.h"
 #include "service.h"
 
-#define QUEUE_MAX 4096			/* questions that wait */
-
 static void
 on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	Pd		   *pd = (Pd *) arg;
+	bool		daemon = net_conn_role(conn) == WIRE_ROLE_WORKER || net_conn_role(conn) == WIRE_ROLE_PD;
 	Question   *q;
 	json_t	   *body;
+	bool		stopping;
 	bool		full;
+	uint32_t	wait_ms;
 
+	if (header->kind == WIRE_CANCEL)
+		net_conn_cancel(conn, header->request);
 	if (header->type == WIRE_RAFT && header->kind == WIRE_ONEWAY)
 		replica_host_receive(pd->host, payload);
 	if (header->kind != WIRE_REQUEST || (header->type != WIRE_CONTROL && header->type != WIRE_CHUNK))
@@ -46,18 +49,17 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 		return;
 	}
 	pthread_mutex_lock(&pd->lock);
-	full = pd->queued >= QUEUE_MAX || pd->stopping;
+	stopping = pd->stopping;
+	full = !stopping && !questions_put(&pd->questions, q, daemon);
+	wait_ms = questions_wait_ms(&pd->questions);
 	pd->turned_away += full;
-	if (!full)
-	{
-		*pd->queue_end = q;
-		pd->queue_end = &q->next;
-		pd->queued++;
+	if (!stopping && !full)
 		pthread_cond_signal(&pd->ready);
-	}
 	pthread_mutex_unlock(&pd->lock);
-	if (full)
-		refuse(q, VT_BUSY, "too many questions");
+	if (stopping)
+		refuse(q, VT_STOPPING, "the placement driver is shutting down");
+	else if (full)
+		refuse_for(q, wait_ms);
 }
 
 static void
@@ -196,6 +198,7 @@ let_go(Pd *pd)
 	free(pd->holders);
 	free(pd->operators);
 	free(pd->wanted);
+	free(pd->route);
 	free(pd);
 }
 
@@ -212,7 +215,7 @@ pd_start(Store *log, Store *rows, const PdOptions *options, Pd **out, VtError *e
 	pd->commit = service_commit;
 	pd->started_us = clock_now_us();
 	atomic_store(&pd->turned_us, pd->started_us);
-	pd->queue_end = &pd->queue;
+	questions_init(&pd->questions);
 	pthread_mutex_init(&pd->lock, NULL);
 	cond_init(&pd->ready);
 	cond_init(&pd->met);
@@ -244,12 +247,12 @@ pd_stop(Pd *pd)
 	pthread_mutex_unlock(&pd->lock);
 	pthread_join(pd->thread, NULL);
 	pthread_join(pd->meeter, NULL);
-	while (pd->queue || pd->parked)
+	/* The parked ones first: the list that a round would take may be put in their place. */
+	while (pd->parked || (pd->parked = questions_take(&pd->questions)) != NULL)
 	{
-		Question  **from = pd->queue ? &pd->queue : &pd->parked;
-		Question   *q = *from;
+		Question   *q = pd->parked;
 
-		*from = q->next;
+		pd->parked = q->next;
 		refuse(q, VT_STOPPING, "the placement driver is shutting down");
 	}
 	let_go(pd);

@@ -86,7 +86,7 @@ put_self(Pd *pd, Buf *out)
 	if (replica)
 		replica_status(replica, &status);
 	pthread_mutex_lock(&pd->lock);
-	waiting = pd->queued;
+	waiting = questions_count(&pd->questions);
 	refused = pd->turned_away;
 	pthread_mutex_unlock(&pd->lock);
 	for (const Question *q = pd->parked; q; q = q->next)
@@ -100,7 +100,7 @@ put_self(Pd *pd, Buf *out)
 	metrics_gauge(out, "vectron_pd_applied", "Entries of the drivers' log that it has applied.", status.applied);
 	metrics_gauge(out, "vectron_pd_level", "Feature level that the cluster works at.", catalog_level(pd->catalog));
 	metrics_seconds(out, "vectron_pd_uptime_seconds", "Since it was started.", clock_now_us() - pd->started_us);
-	metrics_counter(out, "vectron_pd_questions_total", "Questions taken.", pd->questions);
+	metrics_counter(out, "vectron_pd_questions_total", "Questions taken.", pd->answered);
 	metrics_counter(out, "vectron_pd_questions_refused_total", "Questions refused since too many waited.", refused);
 	metrics_family(out, "vectron_pd_queue_questions", "gauge", "Questions that wait: new ones, and those that wait for something to happen.");
 	put_by(out, "vectron_pd_queue_questions", "queue", "new", waiting);

@@ -641,6 +641,49 @@ another_users_socket_is_refused(void **state)
 	rmdir(dir);
 }
 
+/*
+ * A driver that has too much to do says for how long: it is asked again, alone, since no
+ * other would answer; at the deadline that is the error.  Without that word it is an
+ * answer.
+ */
+static void
+a_busy_driver_is_asked_later(void **state)
+{
+	World		w;
+	Fake		fakes[2];
+	Watch		watch;
+	Client	   *client;
+	const char *reply;
+	char		endpoints[200];
+
+	(void) state;
+	world_init(&w, 2);
+	for (int i = 0; i < 2; i++)
+		fake_start(&fakes[i], &w);
+	snprintf(endpoints, sizeof(endpoints), "%s,%s", fakes[0].endpoint, fakes[1].endpoint);
+	client = client_for(endpoints, NULL, &watch);
+	w.later_ms = 3;
+	for (int i = 0; i < 5; i++)
+		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_BUSY);
+	assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));
+	assert_int_equal(world_count(&w, WIRE_CONTROL), 6);
+	assert_int_equal(w.count[WIRE_HELLO], 1);
+
+	for (int i = 0; i < 60; i++)
+		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_BUSY);
+	w.later_ms = 50;
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err), VT_BUSY);
+	assert_non_null(strstr(vt_error_words(&err), "not now"));
+	assert_in_range(world_count(&w, WIRE_CONTROL), 6, 6 + 300 / 25 + 1);
+
+	w.later_ms = 0;
+	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err), VT_BUSY);
+	client_end(client, &watch);
+	for (int i = 0; i < 2; i++)
+		fake_stop(&fakes[i]);
+	world_free(&w);
+}
+
 int
 main(void)
 {
@@ -664,6 +707,7 @@ main(void)
 		cmocka_unit_test(a_large_request_goes_out_in_pieces),
 		cmocka_unit_test(descriptors_are_accounted),
 		cmocka_unit_test(another_users_socket_is_refused),
+		cmocka_unit_test(a_busy_driver_is_asked_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

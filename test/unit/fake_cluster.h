@@ -105,8 +105,13 @@ answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	if (header->type == WIRE_CONTROL)
 	{
 		if (trick.what == REFUSE)
-			put_text(&out, "{\"status\":%d,\"message\":\"not now\"%s%s%s}", trick.status,
+		{
+			put_text(&out, "{\"status\":%d,\"message\":\"not now\"%s%s%s", trick.status,
 					 w->hint ? ",\"leader\":\"" : "", w->hint ? w->hint : "", w->hint ? "\"" : "");
+			if (w->later_ms)
+				put_text(&out, ",\"retry_after_ms\":%u", w->later_ms);
+			put_text(&out, "}");
+		}
 		else if (says(payload, "\"route\"") || says(payload, "\"create_collection\""))
 			put_route(w, &out);
 		else if (says(payload, "nonsense"))

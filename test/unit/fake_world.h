@@ -157,6 +157,7 @@ typedef struct World
 	bool		tells;			/* workers say how a shard was split, */
 	bool		tells_nonsense;	/* of another one */
 	const char *hint;			/* whom a driver that refuses takes for the leader */
+	uint32_t	later_ms;		/* after which it wishes to be asked again; 0 = it says nothing */
 
 	Trick		tricks[64];
 	int			ntricks;

@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * questions.c
+ *	  Questions that wait for the service thread: two lists, and what a round takes
+ *	  of each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "questions.h"
+
+#include "service.h"
+
+#define WAIT_LEAST_MS 10
+#define WAIT_MOST_MS 10000
+#define SERVICE_UNKNOWN_US 100
+
+void
+questions_init(Questions *questions)
+{
+	*questions = (Questions) {0};
+	questions->daemons.end = &questions->daemons.first;
+	questions->others.end = &questions->others.first;
+}
+
+size_t
+questions_count(const Questions *questions)
+{
+	return questions->daemons.n + questions->others.n;
+}
+
+bool
+questions_put(Questions *questions, Question *q, bool daemon)
+{
+	QuestionLane *lane = daemon ? &questions->daemons : &questions->others;
+
+	if (lane->n >= QUESTIONS_MAX)
+		return false;
+	q->next = NULL;
+	*lane->end = q;
+	lane->end = &q->next;
+	lane->n++;
+	return true;
+}
+
+/* Move at most so many from the front of a lane to the end of a list. */
+static Question **
+move(QuestionLane *lane, size_t most, Question **end)
+{
+	for (; lane->first && most > 0; most--)
+	{
+		Question   *q = lane->first;
+
+		lane->first = q->next;
+		lane->n--;
+		q->next = NULL;
+		*end = q;
+		end = &q->next;
+	}
+	if (!lane->first)
+		lane->end = &lane->first;
+	return end;
+}
+
+Question *
+questions_take(Questions *questions)
+{
+	Question   *list = NULL;
+	Question  **end = &list;
+
+	end = move(&questions->daemons, QUESTIONS_MAX, end);
+	move(&questions->others, QUESTIONS_ROUND, end);
+	return list;
+}
+
+void
+questions_served(Questions *questions, size_t n, int64_t took_us)
+{
+	int64_t		each;
+
+	if (n == 0)
+		return;
+	each = took_us / (int64_t) n + 1;
+	questions->service_us = questions->service_us == 0 ? each : questions->service_us + (each - questions->service_us) / 8;
+}
+
+uint32_t
+questions_wait_ms(const Questions *questions)
+{
+	int64_t		each = questions->service_us ? questions->service_us : SERVICE_UNKNOWN_US;
+	int64_t		ms = (int64_t) (questions_count(questions) + 1) * each / 1000;
+
+	return (uint32_t) (ms < WAIT_LEAST_MS ? WAIT_LEAST_MS : ms < WAIT_MOST_MS ? ms : WAIT_MOST_MS);
+}

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * questions.h
+ *	  Private to pd: questions that wait for the service thread.
+ *
+ * What workers and other drivers say comes first, all of it: whom PD takes for alive,
+ * and what it does about it, must not depend on how many others ask.  Of these a round
+ * has only so many, so that in a flood there is another round soon.  Both are bounded;
+ * who is refused is told how long those take who wait.
+ *
+ * No locks; the caller has one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PD_QUESTIONS_H
+#define PD_QUESTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct Question;
+
+#define QUESTIONS_MAX 4096		/* of each kind */
+#define QUESTIONS_ROUND 256		/* of others than daemons */
+
+typedef struct QuestionLane
+{
+	struct Question *first;
+	struct Question **end;
+	size_t		n;
+} QuestionLane;
+
+typedef struct Questions
+{
+	QuestionLane daemons;
+	QuestionLane others;
+	int64_t		service_us;		/* a question takes, smoothed; 0 = not known */
+} Questions;
+
+extern void questions_init(Questions *questions);
+extern size_t questions_count(const Questions *questions);
+
+/* False: too many wait. */
+extern bool questions_put(Questions *questions, struct Question *q, bool daemon);
+
+/* Those of the next round, a list; NULL = nobody waits. */
+extern struct Question *questions_take(Questions *questions);
+
+/* A round of so many took so long. */
+extern void questions_served(Questions *questions, size_t n, int64_t took_us);
+
+/* How long one that came now would wait. */
+extern uint32_t questions_wait_ms(const Questions *questions);
+
+#endif							/* PD_QUESTIONS_H */

@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_questions.c
+ *	  However many ask, workers and drivers are heard in the next round, and who is
+ *	  refused is told for how long.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../../src/pd/service.h"
+#include "base/prng.h"
+
+#define MANY 10000
+
+static Question all[MANY];
+
+/* A question's number, by its place. */
+static size_t
+number(const Question *q)
+{
+	return (size_t) (q - all);
+}
+
+static size_t
+length(const Question *list)
+{
+	size_t		n = 0;
+
+	for (; list; list = list->next)
+		n++;
+	return n;
+}
+
+static void
+a_flood_holds_up_no_worker(void **state)
+{
+	Questions	questions;
+	Question   *list;
+	size_t		n = 0;
+
+	(void) state;
+	questions_init(&questions);
+	assert_null(questions_take(&questions));
+	while (questions_put(&questions, &all[n], false))
+		n++;
+	assert_int_equal(n, QUESTIONS_MAX);
+
+	/* It is full for others; a worker comes last and is the first. */
+	assert_true(questions_put(&questions, &all[n], true));
+	assert_int_equal(questions_count(&questions), QUESTIONS_MAX + 1);
+	list = questions_take(&questions);
+	assert_int_equal(number(list), n);
+	assert_int_equal(length(list), 1 + QUESTIONS_ROUND);
+	assert_int_equal(questions_count(&questions), QUESTIONS_MAX - QUESTIONS_ROUND);
+
+	/* So it is in every round, and all are answered in the order they came. */
+	for (size_t next = QUESTIONS_ROUND; next < n;)
+	{
+		assert_true(questions_put(&questions, &all[n + 1], true));
+		assert_true(questions_put(&questions, &all[n + 2], true));
+		list = questions_take(&questions);
+		assert_int_equal(number(list), n + 1);
+		assert_int_equal(number(list->next), n + 2);
+		for (list = list->next->next; list; list = list->next)
+			assert_int_equal(number(list), next++);
+	}
+	assert_int_equal(questions_count(&questions), 0);
+	assert_null(questions_take(&questions));
+}
+
+/* Beside two lists of numbers. */
+static void
+nobody_is_lost(void **state)
+{
+	Prng		prng = {11};
+	Questions	questions;
+	size_t		waiting[2][MANY];
+	size_t		front[2] = {0};
+	size_t		end[2] = {0};
+
+	(void) state;
+	questions_init(&questions);
+	for (size_t next = 0; next < MANY || questions_count(&questions) > 0;)
+	{
+		size_t		more = prng_below(&prng, 600);
+
+		for (; more > 0 && next < MANY; more--, next++)
+		{
+			int			daemon = prng_below(&prng, 3) == 0;
+
+			assert_true(questions_put(&questions, &all[next], daemon));
+			waiting[daemon][end[daemon]++] = next;
+		}
+		for (Question *q = questions_take(&questions); q; q = q->next)
+		{
+			int			daemon = front[1] < end[1];
+
+			assert_int_equal(number(q), waiting[daemon][front[daemon]++]);
+		}
+		assert_int_equal(questions_count(&questions), end[0] - front[0]);
+		assert_int_equal(front[1], end[1]);
+	}
+	assert_int_equal(front[0] + front[1], MANY);
+}
+
+static void
+who_is_refused_is_told_for_how_long(void **state)
+{
+	Questions	questions;
+	size_t		n = 0;
+	uint32_t	unknown;
+
+	(void) state;
+	questions_init(&questions);
+	assert_true(questions_wait_ms(&questions) > 0);
+	while (questions_put(&questions, &all[n], false))
+		n++;
+	unknown = questions_wait_ms(&questions);
+	assert_true(unknown > 0);
+	questions_served(&questions, 0, 5);
+	assert_int_equal(questions_wait_ms(&questions), unknown);
+	for (int i = 0; i < 100; i++)
+		questions_served(&questions, 100, 100 * 200);
+	assert_in_range(questions_wait_ms(&questions), QUESTIONS_MAX / 5, QUESTIONS_MAX / 5 * 11 / 10);
+
+	/* Within bounds: it may be that one waited for the disk. */
+	for (int i = 0; i < 100; i++)
+		questions_served(&questions, 1, 60 * INT64_C(1000000));
+	assert_int_equal(questions_wait_ms(&questions), 10000);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_flood_holds_up_no_worker),
+		cmocka_unit_test(nobody_is_lost),
+		cmocka_unit_test(who_is_refused_is_told_for_how_long),
+	};
+
+	return cmocka_run_group_tests_name("pd_questions", tests, NULL, NULL);
+}
