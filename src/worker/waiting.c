@@ -96,7 +96,7 @@ int64_t
 waiting_work_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 {
 	const WaitingLane *own = &list->lanes[lane];
-	int64_t		until_turn = service_us(list, own) * (own->requests + 1);
+	int64_t		until_turn = service_us(list, own) * (own->requests - own->behind + 1);
 	int64_t		ahead = until_turn;
 
 	/* Meanwhile each other lane has as much at most. */
@@ -159,6 +159,7 @@ count(WaitingList *list, WaitingLane *lane, const Request *request, int sign)
 	for (const Request *r = request; r; r = r->mates)
 	{
 		lane->requests += (uint32_t) sign * (1 + r->more);
+		lane->behind += (uint32_t) sign * r->more;
 		list->n += (uint32_t) sign * (1 + r->more);
 		lane->bytes += (size_t) sign * r->payload.len;
 		list->bytes += (size_t) sign * r->payload.len;

@@ -34,6 +34,7 @@ typedef struct WaitingLane
 	uint32_t	n;
 	uint32_t	room;
 	uint32_t	requests;		/* those in the heap and their mates; a query each */
+	uint32_t	behind;			/* ... of which so many are queries behind another one of their request */
 	size_t		bytes;			/* of their payloads */
 
 	/*
@@ -73,7 +74,8 @@ extern bool waiting_has_room(const WaitingList *list, uint32_t lane, uint32_t n,
 /*
  * What so many threads have to do before one that came now would be served, by what
  * requests take; and how long it would wait, by how long that took of late: threads do
- * not get all of the machine.
+ * not get all of the machine.  Of many queries of one request in its lane the next one is
+ * before it: the others make way for what comes later.
  */
 extern int64_t waiting_work_us(const WaitingList *list, uint32_t lane, uint32_t threads);
 extern int64_t waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads);

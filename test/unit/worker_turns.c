@@ -209,6 +209,10 @@ queries_of_one_request_make_way(void **state)
 	assert_int_equal(list.n, 256);
 	assert_int_equal(list.lanes[0].requests, 256);
 	assert_int_equal(list.bytes, 50);
+
+	/* So one that comes now would wait for one of them, of another lane for as many as it has turns. */
+	assert_int_equal(waiting_work_us(&list, 0, 1), 200);
+	assert_int_equal(waiting_work_us(&list, 1, 1), 200);
 	for (int i = 0; i < 3; i++)
 	{
 		one[i].until_us = 100000 + 250 * (i + 1);
@@ -229,6 +233,7 @@ queries_of_one_request_make_way(void **state)
 		}
 	}
 	assert_int_equal(list.bytes, 50);
+	assert_int_equal(list.lanes[0].behind, many.more);
 	while (many.more > 0)
 	{
 		assert_ptr_equal(waiting_take(&list), &many);
@@ -236,6 +241,7 @@ queries_of_one_request_make_way(void **state)
 	}
 	assert_ptr_equal(waiting_take(&list), &many);
 	assert_int_equal(list.n, 0);
+	assert_int_equal(list.lanes[0].behind, 0);
 	assert_int_equal(list.bytes, 0);
 	assert_null(waiting_take(&list));
 	waiting_free(&list);
