@@ -394,7 +394,7 @@ pool_figures(Worker *worker)
 	figures.waiting = worker->searches.n;
 	figures.at_door = (uint32_t) worker->at_door;
 	figures.searching = worker->searching;
-	figures.service_us = worker->searches.service_us;
+	figures.service_us = (int64_t) worker->searches.service_us;
 	figures.expired = worker->expired;
 	figures.turned_away = worker->turned_away;
 	figures.overran_us = worker->overran_us;

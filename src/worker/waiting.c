@@ -78,7 +78,7 @@ waiting_lane(const WaitingList *list, const VtId *collection)
 	return (uint32_t) (prng_mix(mixed ^ get_le64(collection->b + 8)) % WAITING_LANES);
 }
 
-static int64_t
+static double
 service_us(const WaitingList *list, const WaitingLane *lane)
 {
 	return lane->service_us ? lane->service_us : list->service_us;
@@ -96,24 +96,24 @@ int64_t
 waiting_work_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 {
 	const WaitingLane *own = &list->lanes[lane];
-	int64_t		until_turn = service_us(list, own) * (own->requests - own->behind + 1);
-	int64_t		ahead = until_turn;
+	double		until_turn = service_us(list, own) * (own->requests - own->behind + 1);
+	double		ahead = until_turn;
 
 	/* Meanwhile each other lane has as much at most. */
 	for (uint64_t left = list->used & ~(UINT64_C(1) << lane); left; left &= left - 1)
 	{
 		const WaitingLane *l = &list->lanes[__builtin_ctzll(left)];
-		int64_t		work = service_us(list, l) * l->requests;
+		double		work = service_us(list, l) * l->requests;
 
 		ahead += work < until_turn ? work : until_turn;
 	}
-	return ahead / threads;
+	return (int64_t) (ahead / threads);
 }
 
 int64_t
 waiting_time_us(const WaitingList *list, uint32_t lane, uint32_t threads)
 {
-	double		times = list->foreseen_us > 0 ? (double) list->waited_us / (double) list->foreseen_us : 1;
+	double		times = list->foreseen_us > 0 ? list->waited_us / list->foreseen_us : 1;
 
 	times = times < TIMES_LEAST ? TIMES_LEAST : times < TIMES_MOST ? times : TIMES_MOST;
 	return (int64_t) (times * (double) waiting_work_us(list, lane, threads));
@@ -188,7 +188,7 @@ void
 waiting_put_back(WaitingList *list, Request *request)
 {
 	request->more--;
-	request->after_us += service_us(list, &list->lanes[request->lane]);
+	request->after_us += (int64_t) service_us(list, &list->lanes[request->lane]);
 	waiting_add(list, request);
 }
 
@@ -224,17 +224,25 @@ waiting_take(WaitingList *list)
 	return take_at(list, lane, 0);
 }
 
-static int64_t
-smoothed(int64_t before, int64_t took_us)
+/* One alone counts for a 64th: it may have been kept from the machine. */
+static double
+smoothed(double before, double now)
 {
-	return before == 0 ? took_us : before + (took_us - before) / 16;
+	return before == 0 ? now : before + (now - before) / 64;
+}
+
+/* That searches take less than it seemed is learnt sooner: the first ones find nothing in memory. */
+static double
+service_smoothed(double before, double took_us)
+{
+	return took_us < before ? before + (took_us - before) / 16 : smoothed(before, took_us);
 }
 
 void
 waiting_waited(WaitingList *list, int64_t foreseen_us, int64_t waited_us)
 {
-	list->foreseen_us = smoothed(list->foreseen_us, foreseen_us);
-	list->waited_us = smoothed(list->waited_us, waited_us);
+	list->foreseen_us = smoothed(list->foreseen_us, (double) foreseen_us);
+	list->waited_us = smoothed(list->waited_us, (double) waited_us);
 }
 
 void
@@ -242,8 +250,8 @@ waiting_served(WaitingList *list, uint32_t lane, int64_t took_us, bool had_waite
 {
 	WaitingLane *l = &list->lanes[lane];
 
-	list->service_us = smoothed(list->service_us, took_us);
-	l->service_us = smoothed(l->service_us, took_us);
+	list->service_us = service_smoothed(list->service_us, (double) took_us);
+	l->service_us = service_smoothed(l->service_us, (double) took_us);
 	if (had_waited)
 		l->had_us += took_us;
 }

@@ -42,7 +42,7 @@ typedef struct WaitingLane
 	 * stands still, and begins again where the others are.
 	 */
 	int64_t		had_us;
-	int64_t		service_us;		/* a request takes, smoothed; 0 = not known */
+	double		service_us;		/* a request takes, smoothed; 0 = not known */
 } WaitingLane;
 
 typedef struct WaitingList
@@ -53,11 +53,11 @@ typedef struct WaitingList
 	size_t		bytes;
 	uint64_t	arrivals;		/* of those with the same time the first comes first */
 	int64_t		turn_us;		/* had_us of the lane that had the last turn */
-	int64_t		service_us;		/* a request of any lane takes, smoothed */
+	double		service_us;		/* a request of any lane takes, smoothed */
 
 	/* Of those that were taken last: how long there was to do before them, and how long they waited; smoothed */
-	int64_t		foreseen_us;
-	int64_t		waited_us;
+	double		foreseen_us;
+	double		waited_us;
 	uint64_t	salt;			/* nobody knows who shares a lane */
 } WaitingList;
 

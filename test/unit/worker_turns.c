@@ -343,6 +343,45 @@ what_is_foreseen_is_learnt(void **state)
 	}
 }
 
+/* Where 200 wait, and each takes 100 us, nobody who has a second is turned away for one that took long. */
+static void
+one_that_took_long_tells_little(void **state)
+{
+	static Request requests[MANY];
+	WaitingList list = {0};
+
+	(void) state;
+	/* The first one reads what is not in memory. */
+	waiting_served(&list, 0, 50000, true);
+	for (int i = 0; i < MANY; i++)
+		waiting_add(&list, &requests[i]);
+	for (int i = 0; i < 50; i++)
+		waiting_served(&list, 0, 100, true);
+	assert_true(waiting_in_time(&list, 0, THREADS, 1000000));
+	for (int i = 0; i < 100; i++)
+	{
+		waiting_served(&list, 0, 100, true);
+		waiting_waited(&list, 10000, 10000);
+	}
+	assert_in_range(waiting_time_us(&list, 0, THREADS), 9000, 12000);
+
+	/* A thread does not get the machine for a tenth of a second. */
+	waiting_served(&list, 0, 100000, true);
+	waiting_waited(&list, 10000, 100000);
+	assert_true(waiting_in_time(&list, 0, THREADS, 1000000));
+
+	/* That all of them take so long is soon known. */
+	for (int i = 0; i < 100; i++)
+	{
+		waiting_served(&list, 0, 100000, true);
+		waiting_waited(&list, 1000000, 1000000);
+	}
+	assert_false(waiting_in_time(&list, 0, THREADS, 1000000));
+	while (waiting_take(&list))
+		;
+	waiting_free(&list);
+}
+
 int
 main(void)
 {
@@ -352,6 +391,7 @@ main(void)
 		cmocka_unit_test(a_flood_leaves_room),
 		cmocka_unit_test(queries_of_one_request_make_way),
 		cmocka_unit_test(what_is_foreseen_is_learnt),
+		cmocka_unit_test(one_that_took_long_tells_little),
 	};
 
 	return cmocka_run_group_tests_name("worker_turns", tests, NULL, NULL);
