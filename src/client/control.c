@@ -34,7 +34,7 @@ typedef enum Outcome
 {
 	ASK_ANSWERED,
 	ASK_LOST,					/* no answer: another endpoint, another time */
-	ASK_LATER,					/* it has too much to do; no other would answer */
+	ASK_LATER,					/* it has too much to do, and says for how long */
 	ASK_HOPELESS,				/* no answer, and none to be expected */
 	ASK_ENDED					/* the caller's wait ended the call */
 } Outcome;
@@ -182,9 +182,10 @@ place_of(const char *const *endpoints, size_t n, const char *endpoint)
 	return i;
 }
 
+/* once: one that has too much to do is not asked again. */
 static VtStatus
 ask(Client *client, const char *const *endpoints, size_t n, size_t *current, const char *text,
-	int64_t deadline_us, const char **reply, VtError *err)
+	bool once, int64_t deadline_us, const char **reply, VtError *err)
 {
 	Retry		retry = {.replicated = n > 1};
 	VtError		said = {0};		/* by a driver, in an earlier round */
@@ -231,8 +232,18 @@ ask(Client *client, const char *const *endpoints, size_t n, size_t *current, con
 					*err = round.failure;
 				return round.status;
 			}
+			if (outcome == ASK_LATER && once)
+			{
+				if (err)
+					*err = round.failure;
+				return round.failure.code;
+			}
+			/* It has not looked whether it leads: if it does not, the next one knows who does. */
 			if (outcome == ASK_LATER)
+			{
+				*current = (which + 1) % n;
 				break;
+			}
 		}
 		if (round.hopeless)
 		{
@@ -259,7 +270,14 @@ VtStatus
 client_control(Client *client, const char *request, int64_t deadline_us, const char **reply,
 			   VtError *err)
 {
-	return ask(client, (const char *const *) client->pd, client->npd, &client->pd_current, request,
+	return ask(client, (const char *const *) client->pd, client->npd, &client->pd_current, request, false,
+			   deadline_us, reply, err);
+}
+
+VtStatus
+control_once(Client *client, const char *request, int64_t deadline_us, const char **reply, VtError *err)
+{
+	return ask(client, (const char *const *) client->pd, client->npd, &client->pd_current, request, true,
 			   deadline_us, reply, err);
 }
 
@@ -269,5 +287,5 @@ client_control_at(Client *client, const char *endpoint, const char *request, int
 {
 	size_t		current = 0;
 
-	return ask(client, &endpoint, 1, &current, request, deadline_us, reply, err);
+	return ask(client, &endpoint, 1, &current, request, false, deadline_us, reply, err);
 }

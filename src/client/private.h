@@ -329,6 +329,9 @@ extern bool route_miss(Client *client, const ClientShard *shard, const char *end
 /* The shard as the cached route has it; NULL when it has not, in this life. */
 extern ClientShard *route_shard(Client *client, const WireShardDesc *desc);
 
+/* As client_control(), but a driver that has too much to do is not asked again (control.c). */
+extern VtStatus control_once(Client *client, const char *request, int64_t deadline_us, const char **reply, VtError *err);
+
 /* Take over where the replicas of a shard are, and whom to ask next. */
 extern void shard_take_places(ClientShard *to, const ClientShard *from);
 

@@ -237,8 +237,9 @@ recall(Client *client, const VtId *generation)
 	return good ? *find(client, generation) : NULL;
 }
 
+/* known: there is an old one, so a driver that has too much to do is left alone. */
 static VtStatus
-ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const ClientCollection **out,
+ask_pd(Client *client, const VtId *generation, bool known, int64_t deadline_us, const ClientCollection **out,
 	   VtError *err)
 {
 	char		id[VT_ID_TEXT];
@@ -248,7 +249,8 @@ ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const Client
 
 	vt_id_format(generation, id);
 	snprintf(request, sizeof(request), "{\"op\":\"route\",\"generation\":\"%s\"}", id);
-	status = client_control(client, request, deadline_us, &reply, err);
+	status = known ? control_once(client, request, deadline_us, &reply, err) :
+		client_control(client, request, deadline_us, &reply, err);
 	if (status == VT_OK)
 		return keep_route(client, generation, reply, out, err);
 	if (status == VT_UNKNOWN_GENERATION || status == VT_GONE)
@@ -260,8 +262,8 @@ ask_pd(Client *client, const VtId *generation, int64_t deadline_us, const Client
 }
 
 /*
- * Ask PD for a route that is known.  PD out of reach is no failure, since the old
- * one may be right; patient: then it is not asked again at once.
+ * Ask PD for a route that is known.  PD out of reach, or with too much to do, is no failure,
+ * since the old one may be right; patient: then it is not asked again at once.
  */
 static VtStatus
 freshen(Client *client, RouteEntry *entry, bool patient, int64_t deadline_us,
@@ -270,7 +272,7 @@ freshen(Client *client, RouteEntry *entry, bool patient, int64_t deadline_us,
 	const VtId	generation = entry->route.generation;
 	int64_t		soon = clock_now_us() + INT64_C(1000000);
 	VtError		failure = {0};
-	VtStatus	status = ask_pd(client, &generation, soon < deadline_us ? soon : deadline_us, out, &failure);
+	VtStatus	status = ask_pd(client, &generation, true, soon < deadline_us ? soon : deadline_us, out, &failure);
 
 	if (status != VT_OK && status_is_passing(status))
 	{
@@ -294,7 +296,7 @@ client_route(Client *client, const VtId *generation, bool refresh, int64_t deadl
 	if (!entry && !refresh)
 		entry = recall(client, generation);
 	if (!entry || refresh)
-		return ask_pd(client, generation, deadline_us, out, err);
+		return ask_pd(client, generation, false, deadline_us, out, err);
 	if (entry->stale && clock_now_us() >= entry->refresh_after_us)
 		return freshen(client, entry, true, deadline_us, out, err);
 	*out = &entry->route;

@@ -193,6 +193,44 @@ a_new_client_goes_on_without_pd(void **state)
 	free(table);
 }
 
+/* PD has too much to do: who knows a way asks once, and goes on by it. */
+static void
+a_busy_driver_is_not_waited_for(void **state)
+{
+	ClientRouteTable *table = client_route_table_init(vt_alloc(client_route_table_size(ROOM)), ROOM);
+	World		w;
+	Fake		pd;
+	Client	   *client;
+	uint64_t	records;
+
+	(void) state;
+	world_init(&w, 1);
+	world_fill(&w, 50, 42);
+	fake_start(&pd, &w);
+	world_home(&w, &pd);
+	client = sharing(pd.endpoint, table);
+	assert_ok(count(client, &w, LONG_MS, &records));
+	client_close(client);
+	w.later_ms = 5;
+	for (int i = 0; i < 5; i++)
+		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_BUSY);
+	client = sharing(pd.endpoint, table);
+	assert_ok(count(client, &w, LONG_MS, &records));
+	assert_int_equal(records, 50);
+	assert_int_equal(world_count(&w, WIRE_CONTROL), 2);
+
+	/* Who knows none waits. */
+	client_close(client);
+	client_route_put(table, &w.generation, bytes_of("", 0));
+	client = sharing(pd.endpoint, table);
+	assert_ok(count(client, &w, LONG_MS, &records));
+	assert_int_equal(world_count(&w, WIRE_CONTROL), 1 + 5 + 1);
+	client_close(client);
+	fake_stop(&pd);
+	world_free(&w);
+	free(table);
+}
+
 /* PD says that it is gone: nobody goes by what it said before. */
 static void
 what_pd_forgot_is_forgotten(void **state)
@@ -228,6 +266,7 @@ main(void)
 		cmocka_unit_test(what_comes_out_was_put_in),
 		cmocka_unit_test(the_newest_are_there),
 		cmocka_unit_test(a_new_client_goes_on_without_pd),
+		cmocka_unit_test(a_busy_driver_is_not_waited_for),
 		cmocka_unit_test(what_pd_forgot_is_forgotten),
 	};
 
