@@ -173,13 +173,25 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 	return VT_OK;
 }
 
-/* Where the state of the scan is kept, if it can be gone on with; NULL = nowhere. */
+static bool
+is_tried(const Stream *s, const char *endpoint)
+{
+	uint32_t	place = shard_place(&s->shard, endpoint);
+
+	return place < s->shard.nplaces && (s->tried & (1u << place)) != 0;
+}
+
+/*
+ * Where the state of the scan is kept, if it can be gone on with; NULL = nowhere.  From
+ * one that has just refused it is not taken elsewhere when it would be dear to begin anew.
+ */
 static const char *
 place_of_lease(ClientScan *scan, Stream *s)
 {
 	Conn	   *conn = s->lease ? conn_by_serial(scan->client, s->lease_conn) : NULL;
 
-	if (conn && !pace_is_doubted(scan->client->pace, conn_endpoint(conn)))
+	if (conn && !pace_is_doubted(scan->client->pace, conn_endpoint(conn)) &&
+		!(is_tried(s, conn_endpoint(conn)) && may_begin_anew(scan, s, HEDGED_IDS_MAX)))
 		return conn_endpoint(conn);
 	stream_let_go(scan, s);
 	return NULL;
@@ -259,6 +271,11 @@ ask_somebody(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, V
 	}
 	if (tries_on(s) == 0)
 		endpoint = place_of_lease(scan, s);
+	if (endpoint && is_tried(s, endpoint))
+	{
+		stream_round_over(scan, s);
+		return VT_OK;
+	}
 	if (!endpoint)
 	{
 		place = choose_place(scan, s, now_us);

@@ -315,6 +315,30 @@ where_all_have_too_much_to_do_nobody_goes_round(void **state)
 	tear_down(&s);
 }
 
+/* All but one turn searches away as soon as a worker has the state of the scan. */
+static void
+fill_up_later(Setup *s, uint32_t n)
+{
+	fill_up(s, n >= RECORDS / 4 ? REPLICAS - 1 : 0, 10 * LONG_MS);
+}
+
+static void
+who_has_the_state_and_no_time_is_passed_by(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	for (int i = 0; i < 20; i++)
+	{
+		uint32_t	before = world_count(&s.w, WIRE_SEARCH);
+
+		assert_ok(scan(&s, 10, RECORDS, fill_up_later));
+		assert_in_range(world_count(&s.w, WIRE_SEARCH) - before, SHARDS, 30 * SHARDS);
+	}
+	tear_down(&s);
+}
+
 /* Those that are behind say so at once, are asked seldom, and again when they may have caught up. */
 static void
 who_is_behind_is_passed_by(void **state)
@@ -513,6 +537,7 @@ main(void)
 		cmocka_unit_test(where_all_are_busy_one_is_asked),
 		cmocka_unit_test(who_has_too_much_to_do_is_passed_by),
 		cmocka_unit_test(where_all_have_too_much_to_do_nobody_goes_round),
+		cmocka_unit_test(who_has_the_state_and_no_time_is_passed_by),
 		cmocka_unit_test(who_is_behind_is_passed_by),
 		cmocka_unit_test(a_frozen_replica_costs_a_hedge),
 		cmocka_unit_test(one_is_enough),
