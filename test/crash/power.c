@@ -19,10 +19,12 @@
 #define _GNU_SOURCE
 #include "layer.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void
@@ -62,6 +64,39 @@ power_synced(int fd)
 		note(path, length);
 }
 
+/* What was synced in a folder is so under its new name. */
+static void
+carry_notes(const char *from, const char *to)
+{
+	DIR		   *dir = opendir(getenv("VECTRON_POWERLOSS"));
+	size_t		n = strlen(from);
+	struct dirent *entry;
+
+	if (!dir)
+		abort();
+	while ((entry = readdir(dir)) != NULL)
+	{
+		char		name[4400];
+		char		path[4096];
+		char		moved[8200];
+		long long	length;
+		FILE	   *file;
+		bool		inside;
+
+		snprintf(name, sizeof(name), "%s/%s", getenv("VECTRON_POWERLOSS"), entry->d_name);
+		if (strchr(entry->d_name, '.') || (file = fopen(name, "r")) == NULL)
+			continue;
+		inside = fscanf(file, "%lld %4095[^\n]", &length, path) == 2 && strncmp(path, from, n) == 0 && path[n] == '/';
+		fclose(file);
+		if (!inside)
+			continue;
+		snprintf(moved, sizeof(moved), "%s%s", to, path + n);
+		note(moved, length);
+		REAL(int, "unlink", (const char *)) (name);
+	}
+	closedir(dir);
+}
+
 int
 power_rename(const char *from, const char *to)
 {
@@ -70,6 +105,7 @@ power_rename(const char *from, const char *to)
 	char		name[4096];
 	long long	length = 0;
 	FILE	   *file = NULL;
+	struct stat st;
 	int			rc;
 
 	if (getenv("VECTRON_POWERLOSS") && realpath(from, old_path))
@@ -87,6 +123,8 @@ power_rename(const char *from, const char *to)
 		note(path, length);
 		REAL(int, "unlink", (const char *)) (name);
 	}
+	else if (rc == 0 && getenv("VECTRON_POWERLOSS") && realpath(to, path) && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		carry_notes(old_path, path);
 	return rc;
 }
 
