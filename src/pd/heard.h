@@ -31,13 +31,20 @@ typedef struct ReportMember
 #define REPORT_BROKEN_LINKS 16
 extern const char *const report_figures[REPORT_FIGURES];
 
+/* What else than rows a replica may differ in: verified_parts has the names. */
+#define VERIFIED_PARTS 5
+#define VERIFIED_VERSION 1		/* of these, as this driver knows them */
+extern const char *const verified_parts[VERIFIED_PARTS];
+
 /* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */
 typedef struct Verified
 {
 	uint64_t	id;
 	uint64_t	index;
 	uint64_t	rows;
-	uint64_t	digest;
+	uint64_t	digest;			/* of the rows */
+	uint64_t	parts[VERIFIED_PARTS];
+	bool		told;			/* it told these; a worker of another release may tell others, or none */
 	bool		damaged;
 	int64_t		wall_us;
 } Verified;

@@ -405,7 +405,10 @@ extern VtStatus collection_named(Pd *pd, const char *name, CatalogCollection **o
 /* verify.c */
 extern bool verified_read(json_t *report, Verified *out);
 extern Verdict verify_verdict(Pd *pd, const CatalogShard *shard, const WireReplica *r);
-extern const char *verify_word(Verdict verdict);
+
+/* The verdict in words, and in what it differs from most, or from another. */
+#define VERIFY_WORDS 128
+extern void verify_words(Pd *pd, const CatalogShard *shard, const WireReplica *r, char words[VERIFY_WORDS]);
 extern VtStatus verify_ask(Pd *pd, json_t *body, uint32_t *n, VtError *err);
 extern void op_verify(Pd *pd, Question *q);
 extern void verify_look(Pd *pd);

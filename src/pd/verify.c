@@ -12,6 +12,9 @@
  * the plans put another in its place.  Where no majority agrees nothing is done,
  * and people are told (check.c).
  *
+ * Beside rows they are compared in what else decides what a write does.  A worker of
+ * another release may know more or less of that: then it is compared in rows alone.
+ *
  * What is wanted and not done yet is in memory: whoever asked asks a new leader
  * again.
  *
@@ -32,15 +35,33 @@
 
 /* -- What reports say -------------------------------------------------------- */
 
+const char *const verified_parts[VERIFIED_PARTS] = {"fence", "sessions", "interval", "load", "properties"};
+
+/* False: malformed.  Of a version that we do not know nothing is read. */
+static bool
+read_parts(json_t *rules, Verified *out)
+{
+	int64_t		version;
+	bool		ok = get_int(rules, "version", 1, INT32_MAX, &version);
+
+	out->told = ok && version == VERIFIED_VERSION;
+	for (int i = 0; i < VERIFIED_PARTS && out->told && ok; i++)
+		ok = get_u64(rules, verified_parts[i], &out->parts[i]);
+	return ok;
+}
+
 /* False: malformed. */
 bool
 verified_read(json_t *body, Verified *out)
 {
 	json_t	   *verified = json_object_get(body, "verified");
+	json_t	   *rules = json_object_get(verified, "rules");
 
 	memset(out, 0, sizeof(*out));
 	if (!verified)
 		return true;
+	if (rules && !read_parts(rules, out))
+		return false;
 	out->damaged = json_is_true(json_object_get(verified, "damaged"));
 	return get_u64(verified, "id", &out->id) && get_u64(verified, "index", &out->index) &&
 		get_u64(verified, "rows", &out->rows) && get_u64(verified, "digest", &out->digest) &&
@@ -56,7 +77,8 @@ is_same_comparison(const Verified *a, const Verified *b)
 static bool
 holds_the_same(const Verified *a, const Verified *b)
 {
-	return !a->damaged && !b->damaged && a->rows == b->rows && a->digest == b->digest;
+	return !a->damaged && !b->damaged && a->rows == b->rows && a->digest == b->digest &&
+		(!a->told || !b->told || memcmp(a->parts, b->parts, sizeof(a->parts)) == 0);
 }
 
 /*
@@ -119,12 +141,64 @@ verify_verdict(Pd *pd, const CatalogShard *shard, const WireReplica *r)
 	return all ? VERDICT_SPLIT : VERDICT_OPEN;
 }
 
-const char *
-verify_word(Verdict verdict)
+/* Of those that hold something else than this replica: what more than half of all voters hold, or the first. */
+static const Verified *
+other_than(Pd *pd, const CatalogShard *shard, const Verified *mine)
 {
-	static const char *const words[] = {"", "agrees", "differs", "no majority", "not all have answered"};
+	const Verified *other = NULL;
+	uint32_t	most = 0;
 
-	return words[verdict];
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+	{
+		const Verified *v = verified_of(pd, shard, &shard->desc.replicas[i]);
+		uint32_t	with;
+
+		if (!v || v == mine || !is_comparable(pd, &shard->desc.replicas[i]) || !is_same_comparison(v, mine) || holds_the_same(v, mine))
+			continue;
+		with = voters_with(pd, shard, v);
+		if (!other || with > most)
+		{
+			other = v;
+			most = with;
+		}
+	}
+	return other;
+}
+
+static void
+say(char *words, const char *part)
+{
+	size_t		len = strlen(words);
+
+	snprintf(words + len, VERIFY_WORDS - len, "%s%s", strstr(words, " in ") ? ", " : " in ", part);
+}
+
+static void
+say_parts(char *words, const Verified *mine, const Verified *other)
+{
+	if (mine->damaged || other->damaged)
+	{
+		say(words, mine->damaged ? "that it is damaged" : "that the others are damaged");
+		return;
+	}
+	if (mine->rows != other->rows || mine->digest != other->digest)
+		say(words, "rows");
+	for (int i = 0; i < VERIFIED_PARTS; i++)
+		if (mine->told && other->told && mine->parts[i] != other->parts[i])
+			say(words, verified_parts[i]);
+}
+
+void
+verify_words(Pd *pd, const CatalogShard *shard, const WireReplica *r, char words[VERIFY_WORDS])
+{
+	static const char *const verdicts[] = {"", "agrees", "differs", "no majority", "not all have answered"};
+	Verdict		verdict = verify_verdict(pd, shard, r);
+	const Verified *mine = verified_of(pd, shard, r);
+	const Verified *other = verdict == VERDICT_DIFFERS || verdict == VERDICT_SPLIT ? other_than(pd, shard, mine) : NULL;
+
+	snprintf(words, VERIFY_WORDS, "%s", verdicts[verdict]);
+	if (other)
+		say_parts(words, mine, other);
 }
 
 /* -- What is wanted ---------------------------------------------------------- */
@@ -230,12 +304,13 @@ log_answer(Pd *pd, const CatalogShard *shard)
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
 		const Verified *v = verified_of(pd, shard, &shard->desc.replicas[i]);
-		Verdict		verdict = verify_verdict(pd, shard, &shard->desc.replicas[i]);
+		char		words[VERIFY_WORDS];
 
-		if (verdict == VERDICT_SPLIT)
-			log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 ": %s: %" PRIu64 " rows, digest %016" PRIx64 " at %" PRIu64 "%s",
-					  shard->desc.shard, shard->desc.replicas[i].replica, shard->desc.replicas[i].store,
-					  verify_word(verdict), v->rows, v->digest, v->index, v->damaged ? ", and it is damaged" : "");
+		if (verify_verdict(pd, shard, &shard->desc.replicas[i]) != VERDICT_SPLIT)
+			continue;
+		verify_words(pd, shard, &shard->desc.replicas[i], words);
+		log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 ": %s: %" PRIu64 " rows, digest %016" PRIx64 " at %" PRIu64,
+				  shard->desc.shard, shard->desc.replicas[i].replica, shard->desc.replicas[i].store, words, v->rows, v->digest, v->index);
 	}
 }
 
@@ -385,13 +460,16 @@ verify_tell(Pd *pd, const Beat *beat, json_t *tasks)
 		{
 			const WireReplica *r = &shard->desc.replicas[k];
 			size_t		told = json_array_size(tasks);
+			char		words[VERIFY_WORDS];
 
 			if (r->store != beat->store || r->replica != report->replica || verify_verdict(pd, shard, r) != VERDICT_DIFFERS)
 				continue;
 			operate_give(pd, beat->store, "set_aside", report->shard, report->replica, tasks);
-			if (json_array_size(tasks) > told)
-				log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 " holds something else than the majority at %" PRIu64
-						  ": it is to be set aside", report->shard, report->replica, beat->store, report->verified.index);
+			if (json_array_size(tasks) == told)
+				continue;
+			verify_words(pd, shard, r, words);
+			log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 " holds something else than the majority at %" PRIu64
+					  ": it %s, and is to be set aside", report->shard, report->replica, beat->store, report->verified.index, words);
 		}
 	}
 }

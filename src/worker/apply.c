@@ -35,7 +35,8 @@
  *
  * A comparison of replicas changes nothing: the batch is written up to it, and
  * what is there then is pinned.  On replay over what survived rows may be ahead
- * of its index, and nothing is pinned.
+ * of its index, and nothing is pinned.  It is made also where the command is refused:
+ * a replica whose interval is another than the others' would not speak otherwise.
  *
  *-------------------------------------------------------------------------
  */
@@ -306,6 +307,8 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 		return status;
 	verdict = shard_decide(shard, &write, command->index);
 	command->status = verdict.status;
+	if (write.type == WRITE_VERIFY && command->index > shard->newest)
+		shard->verify = write.sequence;
 	result.index = command->index;
 	if (verdict.repeated)
 	{
@@ -334,9 +337,6 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 				set_ingesting(shard, batch, write.type == WRITE_INGEST_BEGIN, command->index);
 				break;
 			case WRITE_VERIFY:
-				if (command->index > shard->newest)
-					shard->verify = write.sequence;
-				break;
 			case WRITE_OWNER:
 				break;
 			case WRITE_SPLIT:

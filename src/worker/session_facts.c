@@ -102,7 +102,7 @@ session_fact_get(Bytes key, Bytes value, SessionFact *out)
 VtStatus
 session_fact_damaged(VtError *err)
 {
-	return vt_fail(err, VT_CORRUPT, "what is kept of a session is session_fact_damaged or of a newer version");
+	return vt_fail(err, VT_CORRUPT, "what is kept of a session is damaged or of a newer version");
 }
 
 /* -- Checkpoints --------------------------------------------------------------- */

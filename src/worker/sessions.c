@@ -26,7 +26,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
-#include "base/prng.h"
+#include "base/hash.h"
 #include "session_facts.h"
 
 typedef struct Session
@@ -194,33 +194,16 @@ sessions_have_room(const Sessions *sessions)
 	return sessions->n < SESSIONS_MAX ? VT_OK : VT_FULL;
 }
 
-uint64_t
-sessions_digest(const Sessions *sessions)
-{
-	uint64_t	digest = prng_mix(sessions->time + 1);
-
-	for (uint32_t i = 0; i < sessions->n; i++)
-	{
-		const Session *s = &sessions->items[i];
-
-		digest = prng_mix(digest ^ prng_mix(s->id) ^ prng_mix(s->settled * 3) ^ s->used * 5);
-		for (uint32_t k = 0; k < s->n; k++)
-			digest = prng_mix(digest ^ prng_mix(s->done[k].sequence) ^ prng_mix(s->done[k].index * 7) ^ s->done[k].last);
-	}
-	return digest;
-}
-
 /* -- From disk ----------------------------------------------------------------- */
 
 static VtStatus
-load_time(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
+read_time(Sessions *sessions, StoreIter *times, uint64_t applied, uint64_t *newest, VtError *err)
 {
-	StoreIter  *iter = store_iter_open(rows, bytes_of("t", 1), bytes_of("u", 1));
 	Bytes		key;
 	Bytes		value;
 	VtStatus	status = VT_OK;
 
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	while (status == VT_OK && store_iter_next(times, &key, &value))
 	{
 		if (key.len != 9 || value.len != 8)
 			status = session_fact_damaged(err);
@@ -229,16 +212,28 @@ load_time(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, V
 		if (status == VT_OK && get_be64(key.data + 1) > *newest)
 			*newest = get_be64(key.data + 1);
 	}
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
-	return status;
+	return status == VT_OK ? store_iter_status(times, err) : status;
+}
+
+SessionsOnDisk
+sessions_pin(Store *rows)
+{
+	return (SessionsOnDisk) {
+		.facts = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1)),
+		.times = store_iter_open(rows, bytes_of("t", 1), bytes_of("u", 1))
+	};
+}
+
+void
+sessions_unpin(SessionsOnDisk *pinned)
+{
+	store_iter_close(pinned->facts);
+	store_iter_close(pinned->times);
 }
 
 VtStatus
-sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
+sessions_read(Sessions *sessions, SessionsOnDisk *pinned, uint64_t applied, uint64_t *newest, VtError *err)
 {
-	StoreIter  *iter = store_iter_open(rows, bytes_of("s", 1), bytes_of("t", 1));
 	uint64_t	ended = 0;		/* the session at hand has; or is not of this time */
 	SessionFact		last = {0};		/* what the checkpoint says of it */
 	Session    *s = NULL;
@@ -248,7 +243,7 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 
 	clear(sessions);
 	/* The facts of a session come in the order of their letters. */
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
+	while (status == VT_OK && store_iter_next(pinned->facts, &key, &value))
 	{
 		SessionFact		fact;
 
@@ -287,8 +282,7 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 		}
 	}
 	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
+		status = store_iter_status(pinned->facts, err);
 
 	/* A number behind one that was settled later. */
 	for (uint32_t i = 0; i < sessions->n && status == VT_OK; i++)
@@ -299,8 +293,18 @@ sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newes
 		settle(&sessions->items[i], settled);
 	}
 	if (status == VT_OK)
-		status = load_time(sessions, rows, applied, newest, err);
+		status = read_time(sessions, pinned->times, applied, newest, err);
 	publish(sessions);
+	return status;
+}
+
+VtStatus
+sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err)
+{
+	SessionsOnDisk pinned = sessions_pin(rows);
+	VtStatus	status = sessions_read(sessions, &pinned, applied, newest, err);
+
+	sessions_unpin(&pinned);
 	return status;
 }
 
@@ -370,6 +374,43 @@ frozen_key(uint8_t key[9], uint64_t index)
 	put_be64(key + 1, index);
 }
 
+/* All of it, in one order. */
+static void
+put_all(Buf *out, const Sessions *sessions)
+{
+	buf_put_u8(out, SESSION_FORMAT);
+	buf_put_u64(out, sessions->time);
+	buf_put_u32(out, sessions->n);
+	for (uint32_t i = 0; i < sessions->n; i++)
+	{
+		const Session *s = &sessions->items[i];
+
+		buf_put_u64(out, s->id);
+		buf_put_u64(out, s->settled);
+		buf_put_u64(out, s->used);
+		buf_put_u32(out, s->n);
+		for (uint32_t k = 0; k < s->n; k++)
+		{
+			buf_put_u64(out, s->done[k].sequence);
+			buf_put_u64(out, s->done[k].index);
+			buf_put_u64(out, s->done[k].first);
+			buf_put_u64(out, s->done[k].last);
+		}
+	}
+}
+
+uint64_t
+sessions_digest(const Sessions *sessions)
+{
+	Buf			all = {0};
+	uint64_t	digest;
+
+	put_all(&all, sessions);
+	digest = hash_checksum(buf_bytes(&all));
+	buf_free(&all);
+	return digest;
+}
+
 void
 sessions_freeze(const Sessions *sessions, StoreBatch *batch, uint64_t index)
 {
@@ -377,25 +418,7 @@ sessions_freeze(const Sessions *sessions, StoreBatch *batch, uint64_t index)
 	Buf			value = {0};
 
 	frozen_key(key, index);
-	buf_put_u8(&value, SESSION_FORMAT);
-	buf_put_u64(&value, sessions->time);
-	buf_put_u32(&value, sessions->n);
-	for (uint32_t i = 0; i < sessions->n; i++)
-	{
-		const Session *s = &sessions->items[i];
-
-		buf_put_u64(&value, s->id);
-		buf_put_u64(&value, s->settled);
-		buf_put_u64(&value, s->used);
-		buf_put_u32(&value, s->n);
-		for (uint32_t k = 0; k < s->n; k++)
-		{
-			buf_put_u64(&value, s->done[k].sequence);
-			buf_put_u64(&value, s->done[k].index);
-			buf_put_u64(&value, s->done[k].first);
-			buf_put_u64(&value, s->done[k].last);
-		}
-	}
+	put_all(&value, sessions);
 	store_batch_put(batch, bytes_of(key, sizeof(key)), buf_bytes(&value));
 	buf_free(&value);
 }

@@ -46,6 +46,17 @@ extern void sessions_free(Sessions *sessions);	/* NULL is fine */
  */
 extern VtStatus sessions_load(Sessions *sessions, Store *rows, uint64_t applied, uint64_t *newest, VtError *err);
 
+/* The same in steps: what is on disk is pinned, and read later, once, on any thread. */
+typedef struct SessionsOnDisk
+{
+	StoreIter  *facts;
+	StoreIter  *times;
+} SessionsOnDisk;
+
+extern SessionsOnDisk sessions_pin(Store *rows);
+extern VtStatus sessions_read(Sessions *sessions, SessionsOnDisk *pinned, uint64_t applied, uint64_t *newest, VtError *err);
+extern void sessions_unpin(SessionsOnDisk *pinned);
+
 /*
  * May this command of a session be done now?  VT_OK with *repeated: no, it was, as
  * *done says.  VT_SESSION_OVER: the session has ended, or never was, or the number is
@@ -77,7 +88,7 @@ extern void sessions_thaw(StoreBatch *batch, uint64_t index);
  */
 extern VtStatus sessions_trim(Store *rows, uint64_t index, StoreBatch *batch, VtError *err);
 
-/* A number for all of it, for comparisons in tests. */
+/* Equal where all of it is: whoever answers, a command that comes again is answered alike. */
 extern uint64_t sessions_digest(const Sessions *sessions);
 
 /* Any thread: how many there are, and the log time. */

@@ -26,13 +26,29 @@ typedef struct FenceRaise
 	uint64_t	fence;
 } FenceRaise;
 
+/*
+ * What apply decides by, beside the rows (rules.c); but for the fence digests.  Who
+ * changes what is in one raises the version: only those of the same one are compared.
+ */
+#define SHARD_RULES_VERSION 1
+
+typedef struct ShardRules
+{
+	uint64_t	fence;			/* in force */
+	uint64_t	sessions;
+	uint64_t	interval;
+	uint64_t	load;
+	uint64_t	properties;
+} ShardRules;
+
 /* What a replica held when it was compared with others last; id 0 = never. */
 typedef struct ShardVerified
 {
 	uint64_t	id;				/* of the comparison */
 	uint64_t	index;
 	uint64_t	rows;
-	uint64_t	digest;
+	uint64_t	digest;			/* of the rows */
+	ShardRules	rules;
 	bool		damaged;		/* a row could not be read: there is no digest */
 	int64_t		wall_us;		/* when */
 } ShardVerified;

@@ -152,6 +152,20 @@ verified_of(Shard *shard)
 	return verified;
 }
 
+static json_t *
+json_rules(const ShardRules *rules)
+{
+	json_t	   *out = json_object();
+
+	json_object_set_new(out, "version", json_integer(SHARD_RULES_VERSION));
+	json_object_set_new(out, "fence", status_u64(rules->fence));
+	json_object_set_new(out, "sessions", status_u64(rules->sessions));
+	json_object_set_new(out, "interval", status_u64(rules->interval));
+	json_object_set_new(out, "load", status_u64(rules->load));
+	json_object_set_new(out, "properties", status_u64(rules->properties));
+	return out;
+}
+
 /* What it held when replicas were compared last, if they were. */
 static void
 add_verified(json_t *row, Shard *shard)
@@ -166,6 +180,7 @@ add_verified(json_t *row, Shard *shard)
 	json_object_set_new(out, "index", status_u64(verified.index));
 	json_object_set_new(out, "rows", status_u64(verified.rows));
 	json_object_set_new(out, "digest", status_u64(verified.digest));
+	json_object_set_new(out, "rules", json_rules(&verified.rules));
 	json_object_set_new(out, "damaged", json_boolean(verified.damaged));
 	json_object_set_new(out, "wall_us", json_integer(verified.wall_us));
 	json_object_set_new(row, "verified", out);

@@ -4,9 +4,10 @@
  *	  Do the replicas of a shard hold the same?
  *
  * A command in the shard's log (WRITE_VERIFY) has each replica digest its rows
- * as they are at that command's index.  Apply only pins them, by a LevelDB
- * snapshot, and goes on; the digest is made here, on a thread that gives way to
- * all others.  What came of it is told in heartbeats, and PD compares.
+ * as they are at that command's index, and what else apply decides by (rules.c).
+ * Apply only pins the rows, by a LevelDB snapshot, and goes on; their digest is made
+ * here, on a thread that gives way to all others.  What came of it is told in
+ * heartbeats, and PD compares.
  *
  * A row counts with all its bytes, as far as its hash is in the shard's interval:
  * every replica wrote them from the same entry.  Keys that follow from this
@@ -42,6 +43,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "private.h"
+#include "rules.h"
 
 #define NICE 15
 #define QUEUE_MAX 16			/* pinned snapshots; PD asks again for what finds no room */
@@ -53,6 +55,7 @@ typedef struct Job
 	struct Job *next;
 	Shard	   *shard;			/* held */
 	StoreIter  *rows;
+	RulesOnDisk rules_there;
 	ShardVerified result;
 	uint64_t	first;			/* the interval then */
 	uint64_t	last;
@@ -77,6 +80,7 @@ job_free(Job *job)
 	if (!job)
 		return;
 	store_iter_close(job->rows);
+	rules_unpin(&job->rules_there);
 	shard_release(job->shard);
 	free(job);
 }
@@ -108,6 +112,7 @@ verifier_take(void *arg, Shard *shard, StoreIter *rows, uint64_t id, uint64_t in
 	job->result.index = index;
 	job->first = shard->desc.first;
 	job->last = shard->desc.last;
+	rules_take(shard, &job->result.rules, &job->rules_there);
 	job->counted = loan_is_none(shard, &job->records);
 	pthread_mutex_lock(&verifier->lock);
 	if (verifier->njobs < QUEUE_MAX && !verifier->stopping)
@@ -258,6 +263,8 @@ digest_rows(Verifier *verifier, Job *job)
 		status = vt_fail(&err, VT_CORRUPT, "%llu records were in memory for %llu rows, %llu of them others",
 						 (unsigned long long) job->records, (unsigned long long) job->result.rows,
 						 (unsigned long long) job->strangers);
+	if (status == VT_OK)
+		status = rules_check(&job->rules_there, &job->result.rules, job->result.index, &err);
 	job->result.damaged = status != VT_OK;
 	if (status != VT_OK)
 		log_error("shard=%llu: this replica is damaged: %s", (unsigned long long) job->shard->desc.shard, vt_error_words(&err));
@@ -276,9 +283,10 @@ do_job(Verifier *verifier, Job *job)
 	hnsw_look_over(records_graph(job->shard->records));
 	if (!job->result.damaged)
 		atomic_store(&job->shard->suspect, false);
-	log_info("shard=%llu: %llu rows at %llu have digest %016llx", (unsigned long long) job->shard->desc.shard,
+	log_info("shard=%llu: %llu rows at %llu have digest %016llx, the fence is %llu and the sessions have %016llx", (unsigned long long) job->shard->desc.shard,
 			 (unsigned long long) job->result.rows, (unsigned long long) job->result.index,
-			 (unsigned long long) job->result.digest);
+			 (unsigned long long) job->result.digest, (unsigned long long) job->result.rules.fence,
+			 (unsigned long long) job->result.rules.sessions);
 }
 
 static void *

@@ -478,6 +478,20 @@ verdict_on(PdWorld *w, uint32_t store, uint64_t shard)
 	return VERDICT_NONE;
 }
 
+static const char *
+words_on(PdWorld *w, uint32_t store, uint64_t shard)
+{
+	static char words[VERIFY_WORDS];
+	CatalogCollection *c;
+	const CatalogShard *s = find_shard(&w->pd, shard, &c);
+
+	words[0] = 0;
+	for (int i = 0; i < s->desc.nreplicas; i++)
+		if (s->desc.replicas[i].store == w->stores[store].id)
+			verify_words(&w->pd, s, &s->desc.replicas[i], words);
+	return words;
+}
+
 static uint32_t
 ask_verify(PdWorld *w, const char *what)
 {
@@ -585,8 +599,76 @@ without_a_majority_nothing_is_done(void **state)
 	run_seconds(w, 10);
 	assert_int_equal(verdict_on(w, 0, shard), VERDICT_SPLIT);
 	assert_int_equal(verdict_on(w, 1, shard), VERDICT_SPLIT);
+	assert_string_equal(words_on(w, 1, shard), "no majority in rows");
 	assert_true(has_finding(w, "no_agreement", "critical"));
 	assert_int_equal(unsettled(w, 2, true), 0);
+	cluster_end(w);
+}
+
+/* Rows are the same, and something else is not: that is named, and the replica replaced. */
+static void
+it_is_said_in_what_one_differs(void **state)
+{
+	(void) state;
+	for (int part = 0; part <= VERIFIED_PARTS; part++)
+	{
+		PdWorld    *w = cluster(60 + (uint32_t) part, 4);
+		uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+		uint32_t	at = 0;
+		WReplica   *r;
+		char		words[64];
+		uint64_t	wrong;
+
+		settle(w, 3, 10);
+		while (!replica_on(&w->stores[at], shard))
+			at++;
+		r = replica_on(&w->stores[at], shard);
+		wrong = r->replica;
+		r->wrong = part == VERIFIED_PARTS;
+		r->other = part == VERIFIED_PARTS ? verified_parts[1] : verified_parts[part];
+		snprintf(words, sizeof(words), "differs in %s%s", r->wrong ? "rows, " : "", r->other);
+		assert_int_equal(ask_verify(w, NULL), 1);
+		for (int i = 0; i < 200 && strcmp(words_on(w, at, shard), words) != 0; i++)
+			tick(w);
+		assert_string_equal(words_on(w, at, shard), words);
+		for (uint32_t i = at + 1; i < 4; i++)
+			assert_string_equal(words_on(w, i, shard), replica_on(&w->stores[i], shard) ? "agrees" : "");
+		run_seconds(w, 20);
+		settle(w, 3, 60);
+		assert_true(!replica_on(&w->stores[at], shard) || replica_on(&w->stores[at], shard)->replica != wrong);
+		cluster_end(w);
+	}
+}
+
+/* A worker of another release tells less: it is compared in what it tells, with whom it may. */
+static void
+releases_are_compared_in_what_both_tell(void **state)
+{
+	PdWorld    *w = cluster(70, 3);
+	uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 3, 10);
+	replica_on(&w->stores[1], shard)->older = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_string_equal(words_on(w, i, shard), "agrees");
+
+	/* Two differ, and the third could be with either of them. */
+	replica_on(&w->stores[2], shard)->other = "fence";
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_string_equal(words_on(w, i, shard), "agrees");
+
+	/* Its rows are told as ever. */
+	replica_on(&w->stores[2], shard)->other = NULL;
+	replica_on(&w->stores[1], shard)->wrong = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	for (int i = 0; i < 200 && verdict_on(w, 1, shard) != VERDICT_DIFFERS; i++)
+		tick(w);
+	assert_string_equal(words_on(w, 1, shard), "differs in rows");
 	cluster_end(w);
 }
 
@@ -660,6 +742,8 @@ main(void)
 		TEST(replicas_that_agree_are_left_alone),
 		TEST(one_that_differs_is_replaced),
 		TEST(without_a_majority_nothing_is_done),
+		TEST(it_is_said_in_what_one_differs),
+		TEST(releases_are_compared_in_what_both_tell),
 		TEST(what_is_long_ago_is_compared_again),
 		TEST(a_dump_has_all_collections_once),
 	};

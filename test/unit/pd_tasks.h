@@ -266,7 +266,7 @@ do_task(PdWorld *w, WStore *s, json_t *task)
 
 		if (r && r->replica == replica)
 		{
-			if (!r->wrong)
+			if (!r->wrong && !r->other)
 				fail_msg("shard %" PRIu64 ": replica %" PRIu64 " is set aside, and is right", shard, replica);
 			s->damaged = *r;
 			*r = s->replicas[--s->n];

@@ -48,6 +48,8 @@ typedef struct WReplica
 	uint64_t	conf_index;		/* newest it has heard of */
 	uint64_t	life;			/* of its shard (recover.c) */
 	bool		wrong;			/* it holds something else than it should */
+	const char *other;			/* it decides by something else, of this name */
+	bool		older;			/* its worker tells nothing of that */
 	uint64_t	verified;		/* comparison it has answered, and where that was */
 	uint64_t	verified_at;
 	int64_t		verified_us;
@@ -396,6 +398,21 @@ group_tick(PdWorld *w, WGroup *g)
 /* -- Heartbeats ------------------------------------------------------------ */
 
 static json_t *
+verified_json(const WReplica *r)
+{
+	json_t	   *verified = json_pack("{s:o,s:o,s:s,s:s,s:I}", "id", json_u64(r->verified), "index", json_u64(r->verified_at),
+									 "rows", "7", "digest", r->wrong ? "666" : "42", "wall_us", (json_int_t) r->verified_us);
+	json_t	   *rules = json_pack("{s:i}", "version", VERIFIED_VERSION);
+
+	for (int i = 0; i < VERIFIED_PARTS; i++)
+		json_object_set_new(rules, verified_parts[i], json_u64(r->other && strcmp(r->other, verified_parts[i]) == 0 ? 13 : 12));
+	if (!r->older)
+		json_object_set(verified, "rules", rules);
+	json_decref(rules);
+	return verified;
+}
+
+static json_t *
 beat_body(PdWorld *w, WStore *s)
 {
 	json_t	   *body = json_object();
@@ -430,9 +447,7 @@ beat_body(PdWorld *w, WStore *s)
 		if (i == 0 && s->unreachable)
 			json_object_set_new(report, "unreachable", json_u64(s->unreachable));
 		if (r->verified)
-			json_object_set_new(report, "verified",
-								json_pack("{s:o,s:o,s:s,s:s,s:I}", "id", json_u64(r->verified), "index", json_u64(r->verified_at),
-										  "rows", "7", "digest", r->wrong ? "666" : "42", "wall_us", (json_int_t) r->verified_us));
+			json_object_set_new(report, "verified", verified_json(r));
 		if (leader)
 		{
 			json_t	   *members = json_array();

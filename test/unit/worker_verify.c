@@ -55,12 +55,26 @@ describe(void)
 	desc.replicas[0].role = 1;
 }
 
+#define SESSION 6				/* by the entry that opens it */
+#define FENCE 20
+
 static void
 make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 {
-	WireWrite	write = {.type = type, .lsn = index * 10, .sequence = type == WRITE_VERIFY ? index : 0};
-	uint32_t	n = type == WRITE_VERIFY ? 0 : 1 + prng_below(prng, 5);
+	WireWrite	write = {.type = type, .lsn = index * 10, .fence = FENCE};
+	uint32_t	n = type == WRITE_PUT || type == WRITE_DELETE ? 1 + prng_below(prng, 5) : 0;
 	size_t		begin;
+
+	if (type == WRITE_VERIFY || type == WRITE_EXPIRE)
+		write.sequence = index;
+	if (type == WRITE_RAISE)
+		write.fence_to = index;
+	if (type == WRITE_PUT && index > SESSION && index % 7 == 0)
+	{
+		write.session = SESSION;
+		write.sequence = index / 7;
+		write.settled = index / 14 + 1;
+	}
 
 	write.route.generation = desc.generation;
 	write.route.shard = SHARD;
@@ -87,7 +101,23 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 	wire_write_end(out, begin, n);
 }
 
-/* The history of one shard: puts, deletes, comparisons. */
+static WireWriteType
+type_at(uint64_t index)
+{
+	static const struct
+	{
+		uint64_t	index;
+		WireWriteType type;
+	}			rare[] = {{3, WRITE_RAISE}, {SESSION, WRITE_OPEN}, {8, WRITE_INGEST_BEGIN}, {11, WRITE_INGEST_END},
+		{13, WRITE_EXPIRE}, {16, WRITE_RAISE}, {17, WRITE_OPEN}, {93, WRITE_EXPIRE}};
+
+	for (size_t i = 0; i < sizeof(rare) / sizeof(*rare); i++)
+		if (rare[i].index == index)
+			return rare[i].type;
+	return index % 40 == 0 ? WRITE_VERIFY : index % 5 == 0 ? WRITE_DELETE : WRITE_PUT;
+}
+
+/* The history of one shard: puts, deletes, comparisons; a fence that is raised, sessions, a bulk load. */
 static int
 set_up(void **state)
 {
@@ -96,7 +126,7 @@ set_up(void **state)
 	log_setup("worker", LOG_LEVEL_ERROR + 1);
 	describe();
 	for (uint64_t i = 1; i <= COMMANDS; i++)
-		make_command(&commands[i], i % 40 == 0 ? WRITE_VERIFY : i % 5 == 0 ? WRITE_DELETE : WRITE_PUT, i, &prng);
+		make_command(&commands[i], type_at(i), i, &prng);
 	return scratch_make(state);
 }
 
@@ -199,7 +229,7 @@ verified_at(Place *p, uint64_t index)
 static void
 same(const ShardVerified *a, const ShardVerified *b, bool wanted)
 {
-	bool		is_same = a->rows == b->rows && a->digest == b->digest;
+	bool		is_same = a->rows == b->rows && a->digest == b->digest && memcmp(&a->rules, &b->rules, sizeof(a->rules)) == 0;
 
 	assert_false(a->damaged || b->damaged);
 	if (is_same != wanted)
@@ -376,6 +406,215 @@ replay_over_later_rows_says_nothing(void **state)
 	close_place(&b);
 }
 
+/* -- What apply decides by, beside rows ---------------------------------------- */
+
+static void
+write_number(Shard *shard, char kind, uint64_t index, uint64_t value)
+{
+	StoreBatch *batch = store_batch_new();
+	uint8_t		key[9] = {(uint8_t) kind};
+	uint8_t		number[8];
+
+	put_be64(key + 1, index);
+	put_le64(number, value);
+	store_batch_put(batch, bytes_of(key, sizeof(key)), bytes_of(number, sizeof(number)));
+	assert_int_equal(store_write(shard->rows, batch, false, NULL), VT_OK);
+	store_batch_free(batch);
+}
+
+static void
+change_fence(Shard *shard)
+{
+	FenceRaise *last = &shard->raises[shard->nraises - 1];
+
+	assert_int_equal(last->index, 16);
+	atomic_store(&shard->fence, ++last->fence);
+	write_number(shard, 'f', last->index, last->fence);
+}
+
+/* One that the others have not; or another answer for a command that comes again. */
+static void
+change_sessions(Shard *shard)
+{
+	StoreBatch *batch = store_batch_new();
+
+	sessions_open(shard->sessions, batch, 39);
+	assert_int_equal(store_write(shard->rows, batch, false, NULL), VT_OK);
+	store_batch_free(batch);
+}
+
+static void
+change_answer(Shard *shard)
+{
+	StoreBatch *batch = store_batch_new();
+	WireWrite	write = {.type = WRITE_PUT, .session = SESSION, .sequence = 30, .settled = 1};
+	SessionDone done = {.sequence = 30, .index = 39, .last = UINT64_MAX};
+
+	sessions_note(shard->sessions, batch, &write, &done);
+	assert_int_equal(store_write(shard->rows, batch, false, NULL), VT_OK);
+	store_batch_free(batch);
+}
+
+static void
+change_time(Shard *shard)
+{
+	StoreBatch *batch = store_batch_new();
+	WireWrite	write = {.type = WRITE_EXPIRE, .sequence = 1000};
+
+	sessions_expire(shard->sessions, batch, &write, 39);
+	assert_int_equal(store_write(shard->rows, batch, false, NULL), VT_OK);
+	store_batch_free(batch);
+}
+
+static void
+change_interval(Shard *shard)
+{
+	shard->desc.last--;
+}
+
+static void
+change_version(Shard *shard)
+{
+	shard->desc.range_ver++;
+}
+
+static void
+change_load(Shard *shard)
+{
+	shard->load_over++;
+}
+
+static void
+change_ingesting(Shard *shard)
+{
+	atomic_store(&shard->ingesting, true);
+}
+
+static void
+change_seed(Shard *shard)
+{
+	shard->desc.hash_seed++;
+}
+
+static void
+change_attributes(Shard *shard)
+{
+	shard->desc.attributes[0] ^= 1;
+}
+
+/* The parts that are not the same, by their letters. */
+static const char *
+parts_that_differ(const ShardRules *a, const ShardRules *b)
+{
+	static char words[8];
+
+	snprintf(words, sizeof(words), "%s%s%s%s%s", a->fence != b->fence ? "f" : "", a->sessions != b->sessions ? "s" : "",
+			 a->interval != b->interval ? "i" : "", a->load != b->load ? "l" : "", a->properties != b->properties ? "p" : "");
+	return words;
+}
+
+static void
+each_part_that_differs_is_told(void **state)
+{
+	static const struct
+	{
+		const char *part;
+		void		(*change) (Shard *shard);
+	}			cases[] = {{"", NULL}, {"f", change_fence}, {"s", change_sessions}, {"s", change_answer}, {"s", change_time},
+		{"i", change_interval}, {"i", change_version}, {"l", change_load}, {"l", change_ingesting}, {"p", change_seed},
+		{"p", change_attributes}};
+	Place		a;
+	ShardVerified at[2];
+
+	(void) state;
+	open_place(&a, "a", 11);
+	apply(&a, 1, 40, 7);
+	at[0] = verified_at(&a, 40);
+	assert_int_equal(at[0].rules.fence, 16);
+	for (size_t k = 0; k < sizeof(cases) / sizeof(*cases); k++)
+	{
+		char		name[8];
+		Place		b;
+
+		snprintf(name, sizeof(name), "b%zu", k);
+		open_place(&b, name, 12);
+		apply(&b, 1, 39, 100);
+		if (cases[k].change)
+			cases[k].change(b.shard);
+		apply(&b, 40, 40, 1);
+		at[1] = verified_at(&b, 40);
+		assert_false(at[1].damaged);
+		assert_true(at[0].digest == at[1].digest || cases[k].change == change_seed);
+		assert_string_equal(parts_that_differ(&at[0].rules, &at[1].rules), cases[k].part);
+		close_place(&b);
+	}
+	close_place(&a);
+}
+
+/* A checkpoint lets go of what only a replay could ask for, and a start reads what is left: no difference. */
+static void
+checkpoints_and_starts_are_no_difference(void **state)
+{
+	Place		a;
+	Place		b;
+	ShardVerified at[2];
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	open_place(&a, "a", 11);
+	open_place(&b, "b", 12);
+	apply(&a, 1, 120, 10);
+	at[0] = verified_at(&a, 120);
+	for (uint64_t next = 1; next < 120; next += 17)
+	{
+		apply(&b, next, next + 16, 5);
+		assert_int_equal(shard_checkpoint(b.shard, &index, &err), VT_OK);
+		assert_int_equal(index, next + 16);
+		verifier_stop(b.verifier);
+		shard_close(b.shard);
+		assert_int_equal(try_open(&b, &err), VT_OK);
+	}
+	apply(&b, 120, 120, 1);
+	at[1] = verified_at(&b, 120);
+	assert_string_equal(parts_that_differ(&at[0].rules, &at[1].rules), "");
+	same(&at[0], &at[1], true);
+	close_place(&a);
+	close_place(&b);
+}
+
+/* Memory is right, and what a start would read is not. */
+static void
+what_is_other_on_disk_is_said(void **state)
+{
+	(void) state;
+	for (int k = 0; k < 3; k++)
+	{
+		StoreBatch *batch = store_batch_new();
+		Place		a;
+
+		open_place(&a, k == 0 ? "a" : k == 1 ? "b" : "c", 11);
+		apply(&a, 1, 39, 100);
+		if (k == 0)
+			write_number(a.shard, 'f', 16, 17);
+		else if (k == 1)
+			write_number(a.shard, 't', 13, 14);
+		else
+		{
+			uint8_t		key[10] = {'s'};
+
+			put_be64(key + 1, 17);
+			key[9] = 'o';
+			store_batch_delete(batch, bytes_of(key, sizeof(key)));
+			assert_int_equal(store_write(a.shard->rows, batch, false, NULL), VT_OK);
+		}
+		apply(&a, 40, 40, 1);
+		assert_true(verified_at(&a, 40).damaged);
+		store_batch_free(batch);
+		close_place(&a);
+	}
+}
+
 /* Who closes it has seen that nobody holds it: no comparison may begin to. */
 static void
 one_that_is_being_closed_is_not_held(void **state)
@@ -403,6 +642,9 @@ main(void)
 		TEST(a_row_that_is_damaged_is_said),
 		TEST(memory_that_differs_is_said),
 		TEST(replay_over_later_rows_says_nothing),
+		TEST(each_part_that_differs_is_told),
+		TEST(checkpoints_and_starts_are_no_difference),
+		TEST(what_is_other_on_disk_is_said),
 		TEST(one_that_is_being_closed_is_not_held),
 	};
 
