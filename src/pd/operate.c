@@ -112,7 +112,8 @@ operate_is_held(Pd *pd, const CatalogShard *shard, uint64_t store, PlanShard *pi
 {
 	uint64_t	replica;
 
-	if (!report_of(pd, store, shard->desc.shard) || operate_has_replica(shard, store, &replica))
+	if ((!report_of(pd, store, shard->desc.shard) && !replica_is_damaged(pd, store, shard->desc.shard)) ||
+		operate_has_replica(shard, store, &replica))
 		return false;
 	if (picture->nholders < HOLDERS_MAX)
 		picture->holders[picture->nholders++] = store;

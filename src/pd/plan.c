@@ -285,6 +285,14 @@ is_emptier(const PlanStore *s, const PlanStore *than, const PlanLimits *limits)
 	return s->replicas != than->replicas ? s->replicas < than->replicas : s->store < than->store;
 }
 
+/* May a replica of the shard come to this store, be it busy or not? */
+static bool
+may_take(const PlanShard *shard, const PlanStore *s, bool learner, bool pressed)
+{
+	return (s->takes || (pressed && s->takes_little)) && s->health == HEALTH_UP && s->search_only == learner &&
+		!plan_is_holder(shard, s->store);
+}
+
 /*
  * The store for one more replica, or for one in place of leaves: of those that may
  * take it and share least with the others, the one with the fewest.  NULL: there
@@ -303,7 +311,7 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 		const PlanStore *s = &stores[i];
 		uint32_t	here;
 
-		if (!(s->takes || (pressed && s->takes_little)) || s->health != HEALTH_UP || s->search_only != learner || plan_is_holder(shard, s->store))
+		if (!may_take(shard, s, learner, pressed))
 			continue;
 		here = crowding_at(shard, &known, s);
 		if (!best || (s->takes && !best->takes) ||
@@ -314,6 +322,27 @@ candidate(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanL
 		}
 	}
 	return best && !is_busy(best, limits) ? best : NULL;
+}
+
+/*
+ * Can what is lost be made anew only where it was?  Its store is there and takes replicas,
+ * and no other may have one.  It has to leave first, as a store has one replica of a shard;
+ * that costs nothing, since a majority of the voters that are left is never more.
+ */
+static bool
+is_only_place(const PlanShard *shard, const PlanStore *stores, size_t n, const PlanMember *lost)
+{
+	bool		is = false;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const PlanStore *s = &stores[i];
+
+		if (may_take(shard, s, false, true))
+			return false;
+		is |= s->store == lost->store && s->health == HEALTH_UP && !s->search_only && (s->takes || s->takes_little);
+	}
+	return is;
 }
 
 /* The voter that can best be spared: not the leader, on the fullest store. */
@@ -423,6 +452,8 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 		return false;
 	to = candidate(shard, stores, nstores, limits, lost ? lost->replica : draining ? draining->replica : 0,
 				   learner, !learner, &crowding);
+	if (!to && lost && is_only_place(shard, stores, nstores, lost))
+		return plan_to(out, PLAN_SHRINK, NULL, lost);
 	if (!to)
 		return false;
 	if (lost)

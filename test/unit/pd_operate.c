@@ -348,6 +348,31 @@ a_damaged_replica_is_replaced_at_once(void **state)
 	cluster_end(w);
 }
 
+/* Nobody else can have one: it leaves and is deleted, and then another is made where it was. */
+static void
+a_damaged_replica_is_replaced_where_it_was(void **state)
+{
+	PdWorld    *w = cluster(21, 3);
+	uint64_t	damaged;
+	WStore	   *s;
+
+	(void) state;
+	create(w, 4, 3);
+	settle(w, 3, 10);
+	s = &w->stores[0];
+	assert_true(s->n > 0);
+	s->damaged = s->replicas[0];
+	damaged = s->damaged.replica;
+	s->replicas[0] = s->replicas[--s->n];
+	settle(w, 3, 50);			/* less than down_after */
+	assert_int_equal(s->damaged.shard, 0);
+	assert_int_equal(w->dropped, 1);
+	assert_int_equal(w->created, 4 * 3 + 1);
+	for (uint32_t i = 0; i < s->n; i++)
+		assert_true(s->replicas[i].replica != damaged);
+	cluster_end(w);
+}
+
 /* A heartbeat without a list stands for the last one, and only where that was heard. */
 static void
 what_was_told_is_not_told_again(void **state)
@@ -737,6 +762,7 @@ main(void)
 		TEST(a_late_founder_waits_for_the_leader),
 		TEST(a_replica_that_was_lost_is_not_made_again),
 		TEST(a_damaged_replica_is_replaced_at_once),
+		TEST(a_damaged_replica_is_replaced_where_it_was),
 		TEST(what_was_told_is_not_told_again),
 		TEST(what_has_changed_is_enough),
 		TEST(a_store_is_drained),

@@ -39,7 +39,7 @@ do_create(PdWorld *w, WStore *s, json_t *task, uint64_t shard, uint64_t replica)
 	WGroup	   *g = group_of(w, shard);
 
 	assert_int_equal(desc.shard, shard);
-	if (r)
+	if (r || s->damaged.shard == shard)
 		return;					/* it is there, or another must go first */
 	for (uint32_t i = 0; i < s->ndead; i++)
 		if (s->dead[i] == replica)
