@@ -64,12 +64,24 @@ power_synced(int fd)
 		note(path, length);
 }
 
-/* What was synced in a folder is so under its new name. */
+/* What is noted of a path: false, nothing of it was synced. */
+static bool
+noted(const char *name, long long *length, char path[4096])
+{
+	FILE	   *file = fopen(name, "r");
+	bool		good = file && fscanf(file, "%lld %4095[^\n]", length, path) == 2;
+
+	if (file)
+		fclose(file);
+	return good;
+}
+
+/* Of all that is in a folder: it is so under another name, too; or, with NULL, nothing is noted any more. */
 static void
-carry_notes(const char *from, const char *to)
+each_note(const char *folder, const char *other)
 {
 	DIR		   *dir = opendir(getenv("VECTRON_POWERLOSS"));
-	size_t		n = strlen(from);
+	size_t		n = strlen(folder);
 	struct dirent *entry;
 
 	if (!dir)
@@ -80,51 +92,68 @@ carry_notes(const char *from, const char *to)
 		char		path[4096];
 		char		moved[8200];
 		long long	length;
-		FILE	   *file;
-		bool		inside;
 
 		snprintf(name, sizeof(name), "%s/%s", getenv("VECTRON_POWERLOSS"), entry->d_name);
-		if (strchr(entry->d_name, '.') || (file = fopen(name, "r")) == NULL)
+		if (strchr(entry->d_name, '.') || !noted(name, &length, path) || strncmp(path, folder, n) != 0 || path[n] != '/')
 			continue;
-		inside = fscanf(file, "%lld %4095[^\n]", &length, path) == 2 && strncmp(path, from, n) == 0 && path[n] == '/';
-		fclose(file);
-		if (!inside)
-			continue;
-		snprintf(moved, sizeof(moved), "%s%s", to, path + n);
-		note(moved, length);
-		REAL(int, "unlink", (const char *)) (name);
+		snprintf(moved, sizeof(moved), "%s%s", other ? other : "", path + n);
+		if (other)
+			note(moved, length);
+		else
+			REAL(int, "unlink", (const char *)) (name);
 	}
 	closedir(dir);
 }
 
+/* The path that a name will have, of which all but the last part is there. */
+static bool
+path_to_be(const char *name, char out[4096])
+{
+	const char *last = strrchr(name, '/');
+	char		folder[4096];
+	char		real[4096];
+
+	snprintf(folder, sizeof(folder), "%.*s", last ? (int) (last - name) + 1 : 1, last ? name : ".");
+	return realpath(folder, real) && snprintf(out, 4096, "%s/%s", strcmp(real, "/") == 0 ? "" : real, last ? last + 1 : name) < 4096;
+}
+
+/*
+ * What was synced is so under its new name.  A process may be killed at any moment: it is
+ * noted before, and what is no longer so is forgotten afterwards.
+ */
 int
 power_rename(const char *from, const char *to)
 {
 	char		old_path[4096];
 	char		path[4096];
+	char		ignored[4096];
 	char		name[4096];
+	char		new_name[4096];
 	long long	length = 0;
-	FILE	   *file = NULL;
+	long long	before = 0;
+	bool		synced;
 	struct stat st;
 	int			rc;
 
-	if (getenv("VECTRON_POWERLOSS") && realpath(from, old_path))
+	if (!getenv("VECTRON_POWERLOSS") || !realpath(from, old_path) || !path_to_be(to, path) || stat(old_path, &st) < 0)
+		return REAL(int, "rename", (const char *, const char *)) (from, to);
+	if (S_ISDIR(st.st_mode))
 	{
-		note_name(name, sizeof(name), old_path);
-		file = fopen(name, "r");
-		if (file && fscanf(file, "%lld", &length) != 1)
-			length = 0;
-		if (file)
-			fclose(file);
+		each_note(old_path, path);
+		rc = REAL(int, "rename", (const char *, const char *)) (from, to);
+		each_note(rc == 0 ? old_path : path, NULL);
+		return rc;
 	}
-	rc = REAL(int, "rename", (const char *, const char *)) (from, to);
-	if (rc == 0 && file && realpath(to, path))
-	{
+	note_name(name, sizeof(name), old_path);
+	note_name(new_name, sizeof(new_name), path);
+	synced = noted(name, &length, ignored);
+	if (synced && (!noted(new_name, &before, ignored) || before < length))
 		note(path, length);
-		REAL(int, "unlink", (const char *)) (name);
-	}
-	else if (rc == 0 && getenv("VECTRON_POWERLOSS") && realpath(to, path) && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-		carry_notes(old_path, path);
+	rc = REAL(int, "rename", (const char *, const char *)) (from, to);
+	if (rc == 0 && synced)
+		note(path, length);
+	if (rc == 0)
+		REAL(int, "unlink", (const char *)) (synced ? name : new_name);
 	return rc;
 }
 

@@ -65,9 +65,9 @@ sub parts { my ($name) = @_; return split /\+/, $name; }
 sub needs_drivers { my ($name) = @_; return scalar grep { $_ eq 'empty-pd' } parts($name); }
 
 # Does every shard keep a replica that is within reach and has applied what was
-# acknowledged, or will have when those that are left have elected a leader?  The half of a
-# shard that a split takes away has none until its rows are copied (docs/limits.md).
-sub leaves_replicas { my ($name) = @_; return !ends_sessions($name) && !grep { /^(?:hanging-power|kill-majority|power-all|split)$/ } parts($name); }
+# acknowledged, or will have when those that are left have elected a leader?  While a split
+# copies rows, who has the parent answers for the child (docs/limits.md).
+sub leaves_replicas { my ($name) = @_; return !ends_sessions($name) && !grep { /^(?:hanging-power|kill-majority|power-all)$/ } parts($name); }
 
 # PostgreSQL's sessions end.
 sub ends_sessions { my ($name) = @_; return scalar grep { exists $ChaosServerFaults::faults{$_} } parts($name); }

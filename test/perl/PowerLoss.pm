@@ -10,9 +10,10 @@ PowerLoss - cuts files back to what was synced
 For processes that run with the library of test/crash preloaded and were killed.  Each
 file under a folder keeps what was synced, and of the rest nothing, all, or a random
 part, every file by itself: an older file may lose its end while a younger one keeps
-its own.  In stores of rows, which are replayed from the Raft log, what is left may
-end in bytes that were never written; the log itself takes such an end for damage and
-stops, which is right and not what is tested here.
+its own; with C<< nothing => 1 >> nothing of it is kept.  In stores of rows, which are
+replayed from the Raft log, what is left may end in bytes that were never written; the
+log itself takes such an end for damage and stops, which is right and not what is
+tested here.
 
 =cut
 
@@ -25,8 +26,8 @@ use File::Find;
 
 sub new
 {
-	my ($class, $notes, $boot_id_file) = @_;
-	my $self = bless { notes => $notes, boot => $boot_id_file, boots => 0 }, $class;
+	my ($class, $notes, $boot_id_file, %options) = @_;
+	my $self = bless { notes => $notes, boot => $boot_id_file, boots => 0, nothing => $options{nothing} }, $class;
 	mkdir $notes;
 	$self->boot;
 	return $self;
@@ -62,7 +63,7 @@ sub cut
 		my $length = -s $path;
 		my $keep = $synced{$path} // 0;
 		return if $keep >= $length;
-		my $dice = int(rand(3));
+		my $dice = $self->{nothing} ? 0 : int(rand(3));
 		$keep = $dice == 0 ? $keep : $dice == 1 ? $keep + int(rand($length - $keep)) : $length;
 		return if $keep == $length;
 		$lost += $length - $keep;
