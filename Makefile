@@ -27,6 +27,7 @@ LIBS_wire = wire base
 LIBS_net = net wire base
 LIBS_http = http base
 LIBS_client = client wire vec base
+LIBS_shares = client hnsw vec base
 LIBS_replica = replica net wire raft store base
 LIBS_worker = worker_parts http hnsw vec replica net wire raft store base
 LIBS_pg = $(LIBS_client)
@@ -148,7 +149,7 @@ $(BUILD)/obj/test/bench/hnsw/%.o: test/bench/hnsw/%.cc
 	@mkdir -p $(@D)
 	g++ -std=c++14 -O3 -march=native $(RIVAL) -MMD -MP -c -o $@ $<
 $(BUILD)/hnsw_bench: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/bench/hnsw/*.c)) \
-		$(BUILD)/obj/test/bench/hnsw/rival_hnswlib.o $(foreach m,$(LIBS_hnsw),$(call lib,$(m)))
+		$(BUILD)/obj/test/bench/hnsw/rival_hnswlib.o $(foreach m,client $(LIBS_hnsw),$(call lib,$(m)))
 	g++ $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 $(BUILD)/filter_bench: $(BUILD)/obj/test/bench/filter/filter_bench.o $(BUILD)/obj/test/bench/hnsw/set.o \
 		$(foreach m,$(LIBS_worker),$(call lib,$(m)))

@@ -356,8 +356,9 @@ typedef struct ClientSearch
 	WireOwner	owner;
 	const void *query;			/* dim floats, or bits where the collection is of them; copied.  client_scan_open_many(): of each, one after the other */
 	uint32_t	dim;
-	uint32_t	batch;			/* hits in the first batch (LIMIT), >= 1 */
-	uint32_t	ef;
+	uint32_t	batch;			/* hits that will probably be wanted (LIMIT), >= 1 */
+	uint32_t	ef;				/* candidates to walk with in one graph of all, or WIRE_EF_RECALL and what each shard is to find; of
+								 * several shards each keeps its share (decision 15) */
 	WireConsistency consistency;
 	const ClientMarks *marks;	/* per shard; a shard without one is asked by ReadIndex */
 	Bytes		filter;			/* a predicate on attributes (wire/attributes.h): only what passes comes; copied */

@@ -90,7 +90,7 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	question.mark = s->seen.n > 0 && vt_broken("R3-batch") ? 0 : s->mark;
 	question.flags = (s->exact ? SEARCH_EXACT : 0) | (s->seen.n == 0 ? SEARCH_ONCE : 0) | (scan->bits ? SEARCH_BITS : 0);
 	question.k = s->k;
-	question.ef = scan->ef;
+	question.ef = s->ef;
 	question.lease = t->pull ? s->lease : 0;
 	question.route_version = scan->route_version;
 	question.filter = buf_bytes(&scan->filter);

@@ -50,6 +50,7 @@ typedef struct Stream
 
 	/* The next question */
 	uint32_t	k;
+	uint32_t	ef;				/* or a recall, as on the wire */
 	uint32_t	empty;			/* batches without a new id, in a row */
 	bool		exact;
 	WireConsistency consistency;

@@ -18,6 +18,7 @@
 
 #include "base/hash.h"
 #include "scan.h"
+#include "share.h"
 
 /* -- Order ----------------------------------------------------------------- */
 
@@ -210,8 +211,12 @@ streams_new(const ClientScan *scan, const ClientCollection *route)
 
 	for (uint32_t i = 0; i < route->nshards; i++)
 	{
+		const WireShardDesc *desc = &route->shards[i].desc;
+		double		share = share_of(desc->first, desc->last);
+
 		streams[i].shard = route->shards[i];
-		streams[i].k = scan->batch;
+		streams[i].k = share_batch(scan->batch, share);
+		streams[i].ef = scan->ef & WIRE_EF_RECALL ? scan->ef : share_ef(scan->ef, share);
 		streams[i].exact = scan->exact;
 		stream_set_mark(scan, route, &streams[i]);
 	}

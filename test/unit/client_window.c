@@ -105,7 +105,7 @@ a_scan_of_all_shards(void **state)
 	static const float query[DIM] = {1, 2, 0, 3};
 	Setup	   *s = *state;
 	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = query,
-		.dim = DIM, .batch = 20, .ef = 100, .consistency = WIRE_AT_MARK};
+		.dim = DIM, .batch = 1000, .ef = 100, .consistency = WIRE_AT_MARK};
 	ClientScan *scan;
 	ClientHit	hit;
 	bool		found = true;

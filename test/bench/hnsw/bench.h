@@ -141,6 +141,11 @@ extern bool mode_filter(const Settings *settings, const Set *set);
 
 extern void mode_bits(const Settings *settings, const Set *set);
 
+/* -- shards.c -------------------------------------------------------------- */
+
+/* false: a bar was missed */
+extern bool mode_shards(const Settings *settings, const Set *set);
+
 /* -- shrink.c -------------------------------------------------------------- */
 
 extern void mode_shrink(const Settings *settings, const Set *set);
