@@ -112,7 +112,7 @@ static bool
 would_wait_here(const ClientScan *scan, const char *endpoint, int64_t now_us)
 {
 	(void) now_us;
-	return conn_is_full_to(scan->client, endpoint);
+	return conn_is_full_to(scan->client, endpoint, scan_places(scan));
 }
 
 int64_t

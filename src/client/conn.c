@@ -119,15 +119,15 @@ conn_under_way(const Client *client, const char *endpoint)
 }
 
 bool
-conn_is_full(const Conn *conn)
+conn_is_full(const Conn *conn, uint32_t places)
 {
-	return conn->under_way >= UNDER_WAY_MAX;
+	return conn->under_way + places > UNDER_WAY_MAX;
 }
 
 bool
-conn_is_full_to(const Client *client, const char *endpoint)
+conn_is_full_to(const Client *client, const char *endpoint, uint32_t places)
 {
-	return conn_under_way(client, endpoint) >= UNDER_WAY_MAX;
+	return conn_under_way(client, endpoint) + places > UNDER_WAY_MAX;
 }
 
 bool
@@ -272,7 +272,7 @@ take_frame(Conn *conn, const WireHeader *header, Bytes payload)
 			return false;
 		}
 		*p = r->next;
-		conn->under_way--;
+		conn->under_way -= r->places;
 		r->conn = NULL;
 		r->done = true;
 		r->status = VT_OK;
@@ -412,7 +412,8 @@ request_begin(Client *client, Conn *conn, Request *request, WireType type, Buf *
 	memcpy(request->endpoint, conn->endpoint, sizeof(request->endpoint));
 	request->next = conn->requests;
 	conn->requests = request;
-	conn->under_way++;
+	request->places = request->places ? request->places : 1;
+	conn->under_way += request->places;
 	*out = &conn->out;
 	return wire_frame_begin(&conn->out, WIRE_REQUEST, type, request->id);
 }
@@ -470,7 +471,7 @@ request_drop(Request *request)
 			if (*p == request)
 			{
 				*p = request->next;
-				conn->under_way--;
+				conn->under_way -= request->places;
 				break;
 			}
 		request->conn = NULL;

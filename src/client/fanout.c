@@ -66,7 +66,7 @@ send_some(Client *client, FanOut *fan, bool *asked, uint32_t *left, const WireOw
 			continue;
 		}
 		conn = conn_of(client, fan->shards[i].endpoint, &failure);
-		if (conn && conn_is_full(conn))
+		if (conn && conn_is_full(conn, 1))
 		{
 			++*left;
 			continue;

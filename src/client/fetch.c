@@ -107,6 +107,7 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 		question.nexcluded = s->seen.n;
 		question.excluded = buf_bytes(&s->seen.ids);
 	}
+	t->request.places = scan_places(scan);
 	frame = request_begin(scan->client, conn, &t->request, WIRE_SEARCH, &out);
 	wire_search_put(out, &question);
 	request_send(&t->request, frame);
@@ -148,7 +149,7 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 
 	memcpy(endpoint, whom, strlen(whom) + 1);
 	conn = conn_of(client, endpoint, &failure.err);
-	if (conn && conn_is_full(conn))
+	if (conn && conn_is_full(conn, scan_places(scan)))
 		return VT_OK;			/* its answers bring us back here */
 	if (conn && scan->nmates > 0 && !conn_takes_many(conn))
 	{
@@ -236,7 +237,7 @@ may_ask(ClientScan *scan, Stream *s, const char *endpoint, int64_t now_us)
 	bool		is_in = strcmp(scan->let_in, endpoint) == 0;
 
 	/* Where the connection takes no more it is not asked yet. */
-	if (wait_us == 0 || conn_is_full_to(scan->client, endpoint))
+	if (wait_us == 0 || conn_is_full_to(scan->client, endpoint, scan_places(scan)))
 		return true;
 	if (pace_may_try(scan->client->pace, endpoint, &scan->generation, now_us) || is_in)
 	{

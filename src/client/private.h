@@ -81,6 +81,7 @@ struct Request
 	uint64_t	conn_serial;	/* which connection it went out on */
 	uint64_t	id;
 	WireType	type;
+	uint32_t	places;			/* of the connection's; 0 = one.  Set before request_begin() */
 	int64_t		until_us;		/* then it has led nowhere; 0 = the call's deadline */
 	char		endpoint[ENDPOINT_SIZE];
 
@@ -100,15 +101,18 @@ extern Conn *conn_by_serial(Client *client, uint64_t serial);
 extern uint64_t conn_serial(const Conn *conn);
 extern const char *conn_endpoint(const Conn *conn);
 
-/* Requests under way to an endpoint. */
+/* Places that are taken by requests under way to an endpoint. */
 extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 
 /* May it be asked searches of many queries?  True as long as that is not known. */
 extern bool conn_takes_many(const Conn *conn);
 
-/* The worker might refuse one more: wait for an answer first.  And on the connection to an endpoint, if there is one? */
-extern bool conn_is_full(const Conn *conn);
-extern bool conn_is_full_to(const Client *client, const char *endpoint);
+/*
+ * The worker might refuse one more request of so many places: wait for an answer first.
+ * And on the connection to an endpoint, if there is one?
+ */
+extern bool conn_is_full(const Conn *conn, uint32_t places);
+extern bool conn_is_full_to(const Client *client, const char *endpoint, uint32_t places);
 
 /*
  * What request_send() is given in between leaves at the end, in one piece for each

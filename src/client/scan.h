@@ -160,4 +160,11 @@ extern bool stream_has_news(const Stream *s);
 /* Nobody is asked any more. */
 extern void stream_stop(ClientScan *scan, Stream *s);
 
+/* Its first question takes so many places of a connection. */
+static inline uint32_t
+scan_places(const ClientScan *scan)
+{
+	return wire_search_places(scan->nmates > 0 ? scan->nmates : 1);
+}
+
 #endif							/* CLIENT_SCAN_H */

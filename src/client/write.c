@@ -260,7 +260,7 @@ send_command(Writing *w, Target *t, Command *command)
 	if (w->numbers && t->opening)
 		return;
 	conn = connection(w, t);
-	if (!conn || conn_is_full(conn))
+	if (!conn || conn_is_full(conn, 1))
 		return;
 	if (w->numbers && !take_number(w, t, command))
 	{

@@ -161,9 +161,17 @@ extern bool wire_owner_equal(const WireOwner *a, const WireOwner *b);
  * Of the requests of a gateway's connection a worker has so many at a time; one more is
  * refused (VT_BUSY).  So a connection is always read, for cancels above all, and who
  * asks without end fills his own share only.  A cancelled request counts until the
- * worker has let go of it: who cancels should keep some back.
+ * worker has let go of it: who cancels should keep some back.  A search of many queries
+ * is more work than one request: it has a place for every so many that are begun.
  */
 #define WIRE_OUTSTANDING_MAX 64
+#define WIRE_QUERIES_A_PLACE 16
+
+static inline uint32_t
+wire_search_places(uint32_t nqueries)
+{
+	return (nqueries + WIRE_QUERIES_A_PLACE - 1) / WIRE_QUERIES_A_PLACE;
+}
 
 /* The route every data request carries (law D1). */
 typedef struct WireRoute

@@ -129,7 +129,8 @@ request_of(Worker *worker, NetConn *conn, const WireHeader *header, Buf *payload
 	/* Served at once, and it frees: as many as come. */
 	if (request->closes)
 		return request;
-	if (net_conn_requests(conn, 1) <= WIRE_OUTSTANDING_MAX || net_conn_role(conn) == WIRE_ROLE_WORKER)
+	request->places = wire_search_places(1 + request->more);
+	if (net_conn_requests(conn, (int) request->places) <= WIRE_OUTSTANDING_MAX || net_conn_role(conn) == WIRE_ROLE_WORKER)
 		return request;
 	pthread_mutex_lock(&worker->lock);
 	worker->turned_away++;

@@ -50,6 +50,7 @@ typedef struct Request
 
 	/* A search of many queries (many.c) */
 	uint32_t	more;			/* so many wait with it, besides one */
+	uint32_t	places;			/* it has of those of its connection; 0 = it closes, and needs none */
 	int64_t		after_us;		/* and have their turn as if their time were over so much later */
 	struct Many *many;			/* they are being served, one by one; NULL = not yet */
 

@@ -41,8 +41,7 @@ request_free(Request *request)
 	many_free(request);
 	if (request->shard)
 		shard_release(request->shard);
-	if (!request->closes)
-		net_conn_requests(request->conn, -1);
+	net_conn_requests(request->conn, -(int) request->places);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);
 	atomic_fetch_sub_explicit(&request->worker->request_bytes, request->counted, memory_order_relaxed);

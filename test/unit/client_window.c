@@ -11,7 +11,7 @@
 
 #include "fake_cluster.h"
 
-#include "../../src/client/private.h"
+#include "../../src/client/conn.h"
 
 static VtError err;
 
@@ -23,15 +23,21 @@ typedef struct Setup
 	Client	   *client;
 	bool		frozen;			/* until the client waits */
 	uint32_t	most;			/* requests under way then */
+	uint32_t	most_places;	/* and their places, as the client counts them */
 } Setup;
 
 static VtStatus
 count_and_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
 {
 	Setup	   *s = (Setup *) arg;
-	uint32_t	n = conn_under_way(s->client, s->worker.endpoint);
+	uint32_t	places = conn_under_way(s->client, s->worker.endpoint);
+	uint32_t	n = 0;
 
+	for (const Conn *c = s->client->conns; c; c = c->next)
+		for (const Request *r = c->requests; r && strcmp(c->endpoint, s->worker.endpoint) == 0; r = r->next)
+			n++;
 	s->most = n > s->most ? n : s->most;
+	s->most_places = places > s->most_places ? places : s->most_places;
 	if (s->frozen)
 		fake_freeze(&s->worker, false);
 	s->frozen = false;
@@ -58,7 +64,7 @@ set_up(void **state)
 
 	/* It knows the shards: what comes now is sent before anything can be answered. */
 	memset(s->w.count, 0, sizeof(s->w.count));
-	s->most = 0;
+	s->most = s->most_places = 0;
 	s->frozen = true;
 	fake_freeze(&s->worker, true);
 	return 0;
@@ -120,6 +126,33 @@ a_scan_of_all_shards(void **state)
 	assert_int_equal(n, 1000);
 	assert_held_back(s, WIRE_SEARCH);
 	client_scan_close(scan);
+}
+
+/* A question of many queries has the places of several. */
+static void
+many_queries_to_all_shards(void **state)
+{
+	enum
+	{
+		N = 4 * WIRE_QUERIES_A_PLACE
+	};
+	static float queries[N * DIM];
+	Setup	   *s = *state;
+	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = queries,
+		.dim = DIM, .batch = 2, .ef = 100, .consistency = WIRE_AT_MARK};
+	ClientScan *scans[N];
+	uint32_t	opened;
+
+	for (int i = 0; i < N * DIM; i++)
+		queries[i] = (float) (i % 7);
+	assert_ok(client_scan_open_many(s->client, &search, N, in_ms(LONG_MS), scans, &opened, &err));
+	assert_int_equal(opened, N);
+	assert_int_equal(world_count(&s->w, WIRE_SEARCH), WORLD_SHARDS);
+	assert_int_equal(s->w.many, WORLD_SHARDS);
+	assert_in_range(s->most, WIRE_OUTSTANDING_MAX / 2 / 4, (WIRE_OUTSTANDING_MAX - 1) / 4);
+	assert_int_equal(s->most_places, s->most * 4);
+	for (uint32_t i = 0; i < opened; i++)
+		client_scan_close(scans[i]);
 }
 
 static void
@@ -322,6 +355,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_question_to_all_shards, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_scan_of_all_shards, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_queries_to_all_shards, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(records_for_all_shards, set_up, tear_down),
 		cmocka_unit_test(what_one_does_not_take_others_do),
 		cmocka_unit_test(who_is_asked_late_is_asked_once),

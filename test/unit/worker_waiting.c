@@ -78,20 +78,29 @@ tear_down(void **state)
 	return rc;
 }
 
+/* For the record nearest to each of so many vectors. */
 static Buf
-exact_question(const Place *place, uint32_t deadline_ms)
+exact_questions(const Place *place, uint32_t nqueries, uint32_t deadline_ms)
 {
-	uint8_t		vector[DIM * 4];
+	static uint8_t vectors[WIRE_QUERIES_MAX * DIM * 4];
 	Buf			payload = {0};
 	WireSearch	s;
 
-	vector_of(0, vector);
-	s = question(place, vector, 1);
+	for (uint32_t i = 0; i < nqueries; i++)
+		vector_of((float) i, vectors + i * DIM * 4);
+	s = question(place, vectors, 1);
 	s.consistency = WIRE_AT_MARK;
-	s.flags = SEARCH_EXACT | SEARCH_ONCE;
+	s.flags = SEARCH_EXACT | SEARCH_ONCE | (nqueries > 1 ? SEARCH_MANY : 0);
+	s.nqueries = nqueries;
 	s.route.deadline_ms = deadline_ms;
 	wire_search_put(&payload, &s);
 	return payload;
+}
+
+static Buf
+exact_question(const Place *place, uint32_t deadline_ms)
+{
+	return exact_questions(place, 1, deadline_ms);
 }
 
 /* Send n searches at a time; returns how many of each status came back. */
@@ -433,6 +442,27 @@ who_asks_together_is_answered_together(void **state)
 	assert_true(together);
 }
 
+/* Ask that n times at once; answered[status] of them so. */
+static void
+ask_at_once(Gateway *g, const Buf *payload, uint32_t n, uint32_t answered[64])
+{
+	Buf			frames = {0};
+
+	memset(answered, 0, sizeof(uint32_t) * 64);
+	for (uint32_t i = 0; i < n; i++)
+		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g->requests, buf_bytes(payload));
+	assert_int_equal(write(g->fd, frames.data, frames.len), frames.len);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		read_frame(g);
+		assert_int_equal(wire_reply_get(buf_bytes(&g->payload), &g->head, &g->body), VT_OK);
+		assert_true(g->head.status < 64);
+		answered[g->head.status]++;
+	}
+	assert_int_equal(answered[VT_OK] + answered[VT_BUSY], n);
+	buf_free(&frames);
+}
+
 /* A connection that asks without end is refused at once, and heard still. */
 static void
 a_connection_has_so_many_at_a_time(void **state)
@@ -443,24 +473,13 @@ a_connection_has_so_many_at_a_time(void **state)
 	};
 	Place	   *place = *state;
 	Buf			payload = exact_question(place, 600000);
-	Buf			frames = {0};
-	uint32_t	answered[64] = {0};
+	uint32_t	answered[64];
 	PoolFigures before = pool_figures(place->worker);
 	Gateway		g;
 
 	dial(&g, place);
 	put(&g, place, 0, 1000);
-	for (int i = 0; i < N; i++)
-		wire_frame_put(&frames, WIRE_REQUEST, WIRE_SEARCH, ++g.requests, buf_bytes(&payload));
-	assert_int_equal(write(g.fd, frames.data, frames.len), frames.len);
-	for (int i = 0; i < N; i++)
-	{
-		read_frame(&g);
-		assert_int_equal(wire_reply_get(buf_bytes(&g.payload), &g.head, &g.body), VT_OK);
-		assert_true(g.head.status < 64);
-		answered[g.head.status]++;
-	}
-	assert_int_equal(answered[VT_OK] + answered[VT_BUSY], N);
+	ask_at_once(&g, &payload, N, answered);
 	/* That the put is done is told before its place is free. */
 	assert_in_range(answered[VT_OK], WIRE_OUTSTANDING_MAX - 1, N - 1);
 	assert_int_equal(pool_figures(place->worker).turned_away - before.turned_away, answered[VT_BUSY]);
@@ -468,8 +487,37 @@ a_connection_has_so_many_at_a_time(void **state)
 	/* Who was answered may ask again. */
 	put(&g, place, 1000, 1);
 	hang_up(&g);
-	buf_free(&frames);
 	buf_free(&payload);
+}
+
+/* A search of many queries is no single one of them: 60 of these would be 15 360 queries. */
+static void
+many_queries_have_many_places(void **state)
+{
+	enum
+	{
+		N = 60
+	};
+	Place	   *place = *state;
+	uint32_t	together = WIRE_OUTSTANDING_MAX / wire_search_places(WIRE_QUERIES_MAX);
+	Buf			payload = exact_questions(place, WIRE_QUERIES_MAX, 600000);
+	Buf			few = exact_questions(place, WIRE_QUERIES_A_PLACE, 600000);
+	uint32_t	answered[64];
+	Gateway		g;
+
+	dial(&g, place);
+	put(&g, place, 0, 1000);
+	ask_at_once(&g, &payload, N, answered);
+	assert_in_range(answered[VT_OK], together - 1, N - 1);
+
+	/* Of few they are as many as of one, and a place is free again when its search is served. */
+	ask_at_once(&g, &few, N, answered);
+	assert_in_range(answered[VT_OK], WIRE_OUTSTANDING_MAX - 1 - wire_search_places(WIRE_QUERIES_MAX), N);
+	ask_at_once(&g, &payload, 1, answered);
+	assert_int_equal(answered[VT_OK], 1);
+	hang_up(&g);
+	buf_free(&payload);
+	buf_free(&few);
 }
 
 int
@@ -482,6 +530,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(who_asks_together_is_answered_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_nobody_wants_is_not_begun, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_so_many_at_a_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_queries_have_many_places, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_waiting", tests, NULL, NULL);
