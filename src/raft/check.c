@@ -63,6 +63,7 @@ raft_get_peer(const Raft *raft, uint64_t id, RaftPeer *out)
 		out->state = pr->state;
 		out->match = pr->match;
 		out->next = pr->next;
+		out->applied = pr->applied;
 		out->active = pr->active;
 		out->inflight_messages = pr->inflight_n;
 		out->inflight_bytes = pr->inflight_bytes;

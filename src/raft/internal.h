@@ -152,6 +152,7 @@ typedef struct Progress
 	RaftPeerState state;
 	uint64_t	match;
 	uint64_t	next;
+	uint64_t	applied;		/* as it said last; 0 = it has not */
 	uint64_t	sent_commit;	/* highest commit index it was told of */
 	uint64_t	read_seq;		/* newest round of heartbeats it answered */
 

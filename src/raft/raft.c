@@ -186,6 +186,7 @@ enqueue(Raft *raft, RaftMessage *m, uint64_t after)
 		{
 			if (slot->message.index < m->index)
 				slot->message.index = m->index;
+			slot->message.commit = m->commit;
 			return;
 		}
 	}

@@ -251,7 +251,7 @@ typedef struct RaftMessage
 	uint64_t	term;
 	uint64_t	index;
 	uint64_t	log_term;
-	uint64_t	commit;
+	uint64_t	commit;			/* of an answer: applied there; 0 = it does not say */
 	uint64_t	hint;			/* APP_RESP REJECT: last index that may match */
 	uint64_t	read_seq;
 	const RaftEntry *entries;
@@ -562,6 +562,7 @@ typedef struct RaftPeer
 	RaftPeerState state;
 	uint64_t	match;
 	uint64_t	next;
+	uint64_t	applied;		/* as it said last, which decides nothing; 0 = not known */
 	bool		active;			/* heard from within an election timeout */
 	uint32_t	inflight_messages;
 	uint64_t	inflight_bytes;

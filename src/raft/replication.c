@@ -180,7 +180,7 @@ take_entries(Raft *raft, const RaftMessage *m)
 VtStatus
 raft_handle_append(Raft *raft, const RaftMessage *m)
 {
-	RaftMessage resp = {.type = RAFT_APP_RESP, .to = m->from, .term = raft->term};
+	RaftMessage resp = {.type = RAFT_APP_RESP, .to = m->from, .term = raft->term, .commit = raft->applied};
 	uint64_t	verified = m->index + m->n;
 
 	if (raft_installing(raft))
@@ -224,7 +224,7 @@ void
 raft_handle_heartbeat(Raft *raft, const RaftMessage *m)
 {
 	RaftMessage resp = {.type = RAFT_HEARTBEAT_RESP, .to = m->from, .term = raft->term,
-	.read_seq = m->read_seq};
+	.commit = raft->applied, .read_seq = m->read_seq};
 
 	if (m->commit <= log_last(&raft->log) && !raft_installing(raft))
 		raft_commit_to(raft, m->commit);
@@ -233,6 +233,14 @@ raft_handle_heartbeat(Raft *raft, const RaftMessage *m)
 }
 
 /* -- Leader: answers ------------------------------------------------------- */
+
+/* How far a peer has applied, for those who look: nothing is decided by it. */
+static void
+note_applied(const Raft *raft, Progress *pr, const RaftMessage *m)
+{
+	if (m->commit != 0 && m->commit <= log_last(&raft->log))
+		pr->applied = m->commit;
+}
 
 static void
 handle_reject(Raft *raft, Progress *pr, const RaftMessage *m)
@@ -269,6 +277,7 @@ raft_handle_append_resp(Raft *raft, const RaftMessage *m)
 	if (pr == NULL || pr->id == raft->opt.id)
 		return;
 	pr->active = true;
+	note_applied(raft, pr, m);
 	if ((m->flags & RAFT_FLAG_REJECT) != 0)
 	{
 		handle_reject(raft, pr, m);
@@ -319,6 +328,7 @@ raft_handle_heartbeat_resp(Raft *raft, const RaftMessage *m)
 		return;
 	pr->active = true;
 	pr->paused = false;
+	note_applied(raft, pr, m);
 
 	/*
 	 * If everything in the window was lost nobody would ever answer: one empty

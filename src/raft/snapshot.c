@@ -41,7 +41,7 @@ void
 raft_handle_snapshot(Raft *raft, const RaftMessage *m)
 {
 	const RaftSnapshot *snapshot = m->snapshot;
-	RaftMessage resp = {.type = RAFT_APP_RESP, .to = m->from, .term = raft->term};
+	RaftMessage resp = {.type = RAFT_APP_RESP, .to = m->from, .term = raft->term, .commit = raft->applied};
 
 	if (raft->role == RAFT_LEADER || raft_installing(raft))
 		return;
@@ -70,7 +70,7 @@ raft_handle_snapshot(Raft *raft, const RaftMessage *m)
 	raft->handed_out = snapshot->index;
 	raft->applied = snapshot->index;
 	raft->applying_bytes = 0;
-	resp.index = snapshot->index;
+	resp.index = resp.commit = snapshot->index;
 	if (RAFT_BUG(29))
 		raft_queue(raft, &resp);
 	else

@@ -372,11 +372,13 @@ peers_publish(Replica *replica)
 		if (conf->members[i].id == replica->id)
 		{
 			members.members[i].match = status.stable;
+			members.members[i].applied = status.applied;
 			members.members[i].active = true;
 		}
 		else if (raft_get_peer(replica->raft, conf->members[i].id, &peer))
 		{
 			members.members[i].match = peer.match;
+			members.members[i].applied = replica->asleep ? peer.match : peer.applied;	/* nobody speaks, since all have */
 			members.members[i].active = peer.active;
 		}
 	}

@@ -378,6 +378,7 @@ typedef struct ReplicaMember
 {
 	RaftMember	member;
 	uint64_t	match;			/* as the leader knows; else 0 */
+	uint64_t	applied;		/* as it told the leader last, some ticks ago at most; 0 = not known */
 	bool		active;			/* heard from lately, as the leader knows */
 } ReplicaMember;
 

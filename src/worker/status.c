@@ -63,6 +63,7 @@ json_members(const ReplicaMembers *members)
 		json_object_set_new(row, "role", json_string(m->member.roles & RAFT_VOTER ? "voter" :
 													 m->member.roles & RAFT_LEARNER ? "learner" : "leaving"));
 		json_object_set_new(row, "match", status_u64(m->match));
+		json_object_set_new(row, "applied", status_u64(m->applied));
 		json_object_set_new(row, "active", json_boolean(m->active));
 		json_array_append_new(list, row);
 	}

@@ -81,6 +81,7 @@ typedef struct Totals
 	uint64_t	lag;			/* entries of logs that are not applied here */
 	uint64_t	worst_lag;
 	uint64_t	peer_lag;		/* the furthest that a live member of a group led here is behind */
+	uint64_t	peer_apply_lag;	/* the same of what it has applied, as it told */
 	uint64_t	dead;			/* slots of graphs */
 	uint64_t	repaired;
 	uint64_t	moved;
@@ -133,6 +134,8 @@ add_shard(Totals *t, Shard *s)
 		uint64_t	behind = m->active && m->match < replica.applied ? replica.applied - m->match : 0;
 
 		t->peer_lag = behind > t->peer_lag ? behind : t->peer_lag;
+		behind = m->active && m->applied != 0 && m->applied < replica.applied ? replica.applied - m->applied : 0;
+		t->peer_apply_lag = behind > t->peer_apply_lag ? behind : t->peer_apply_lag;
 	}
 	if (shard_hold(s))
 	{
@@ -201,6 +204,7 @@ put_shards(Worker *worker, Buf *out)
 	metrics_gauge(out, "vectron_worker_apply_lag_entries", "Log entries here that are not applied, of all groups.", t.lag);
 	metrics_gauge(out, "vectron_worker_apply_lag_max_entries", "The same of the group with the most.", t.worst_lag);
 	metrics_gauge(out, "vectron_worker_peer_lag_max_entries", "The most entries that a live member of a group led here is behind.", t.peer_lag);
+	metrics_gauge(out, "vectron_worker_peer_apply_lag_max_entries", "The most entries that one has not applied which are applied here.", t.peer_apply_lag);
 }
 
 /* VT_NOT_LEADER: not_leader */

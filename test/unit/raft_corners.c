@@ -189,6 +189,83 @@ an_acknowledgement_from_the_future(void **state)
 	rig_close(raft);
 }
 
+/* A leader knows how far its peers have applied, as they said last; it decides nothing by it. */
+static void
+what_peers_have_applied(void **state)
+{
+	RaftStored	stored = rig_stored();
+	Raft	   *raft = rig_open(&stored);
+	RaftMessage m;
+	RaftPeer	peer;
+	uint64_t	last;
+	uint64_t	commit;
+
+	(void) state;
+	rig_lead(raft);
+	last = rig_status(raft).last;
+	commit = rig_status(raft).commit;
+	assert_true(raft_get_peer(raft, 3, &peer));
+	assert_int_equal(peer.applied, 0);
+	m = rig_message(raft, RAFT_HEARTBEAT_RESP, 3);
+	m.commit = last;
+	assert_int_equal(raft_step(raft, &m), VT_OK);
+	assert_true(raft_get_peer(raft, 3, &peer));
+	assert_int_equal(peer.applied, last);
+	assert_int_equal(peer.match, 0);
+	assert_int_equal(rig_status(raft).commit, commit);
+
+	/* One of before says nothing; one that lost what was not durable has less; nobody has what is not there. */
+	for (uint64_t said = 0; said <= last + 1; said++)
+	{
+		m = rig_message(raft, said % 2 ? RAFT_APP_RESP : RAFT_HEARTBEAT_RESP, 3);
+		m.commit = said;
+		assert_int_equal(raft_step(raft, &m), VT_OK);
+		assert_true(raft_get_peer(raft, 3, &peer));
+		assert_int_equal(peer.applied, said == 0 || said > last ? last : said);
+	}
+	rig_check(raft);
+	rig_close(raft);
+}
+
+/* And they say it with every answer. */
+static void
+a_peer_says_what_it_has_applied(void **state)
+{
+	RaftStored	stored = rig_stored();
+	Raft	   *raft;
+	RaftMessage m;
+	RaftReady	ready;
+	int			said = 0;
+
+	(void) state;
+	stored.base.index = stored.base.conf_index = stored.applied = 5;
+	stored.base.term = stored.hard.term = stored.hard.last_term = 3;
+	stored.hard.commit = stored.hard.last_index = 5;
+	raft = rig_open(&stored);
+	follow(raft);
+	for (int kind = 0; kind < 2; kind++)
+	{
+		m = rig_message(raft, kind == 0 ? RAFT_HEARTBEAT : RAFT_APP, 2);
+		m.index = m.commit = 5;
+		m.log_term = 3;
+		assert_int_equal(raft_step(raft, &m), VT_OK);
+	}
+	while (raft_has_ready(raft) && raft_ready(raft, &ready) == VT_OK)
+	{
+		for (size_t i = 0; i < ready.messages_n; i++)
+			if (ready.messages[i].type == RAFT_HEARTBEAT_RESP ||
+				(ready.messages[i].type == RAFT_APP_RESP && ready.messages[i].flags == 0))
+			{
+				assert_int_equal(ready.messages[i].commit, 5);
+				said++;
+			}
+		if (ready.seq != 0)
+			assert_int_equal(raft_persisted(raft, ready.seq), VT_OK);
+	}
+	assert_true(said >= 2);
+	rig_close(raft);
+}
+
 int
 main(void)
 {
@@ -199,6 +276,8 @@ main(void)
 		cmocka_unit_test(a_snapshot_of_what_is_there),
 		cmocka_unit_test(an_append_across_the_base),
 		cmocka_unit_test(an_acknowledgement_from_the_future),
+		cmocka_unit_test(what_peers_have_applied),
+		cmocka_unit_test(a_peer_says_what_it_has_applied),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

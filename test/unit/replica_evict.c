@@ -121,6 +121,31 @@ held_bytes(int number)
 	return figures.resident_bytes + bytes;
 }
 
+/* Its leader knows that it has all of the log, and that it has applied it, or has not. */
+static void
+await_known(int number, uint64_t last, bool applied)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (;;)
+	{
+		ReplicaMembers members;
+
+		replica_members(nodes[await_leader()].replica, &members);
+		for (uint32_t i = 0; i < members.n; i++)
+		{
+			const ReplicaMember *m = &members.members[i];
+
+			if (m->member.id == (uint64_t) number * 10 && m->match >= last &&
+				(applied ? m->applied >= last : m->applied > 0 && m->applied < last - WRITES / 2))
+				return;
+		}
+		if (clock_now_us() > until)
+			fail_msg("what node %d has applied is not known", number);
+		pause_ms(1);
+	}
+}
+
 static void
 expect_bounded(int number)
 {
@@ -160,9 +185,12 @@ a_machine_stands_still(void **state)
 	last = write_many(still);
 	await_log(still, last);
 	expect_bounded(still);
+	await_known(still, last, false);
 	hold_apply(still, false);
 	last = write_one(1);
 	await_agreement(last);
+	for (int i = 1; i <= 3; i++)
+		await_known(i, last, true);
 	world_end();
 }
 
