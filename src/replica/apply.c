@@ -112,7 +112,11 @@ take_items(Replica *replica)
 	return taken;
 }
 
-/* What waits to be applied is read from the log when it is taken: it is durable there [P4]. */
+/*
+ * What waits to be applied is read from the log when it is taken: it is durable there [P4].
+ * After that the group is below its bound, so all that waits is looked at once for each
+ * half of the bound that comes: with 160 000 entries waiting a write costs no more.
+ */
 void
 apply_forget_payloads(Replica *replica)
 {

@@ -34,7 +34,7 @@ static Setting settings[] = {
 	{.name = "memory_share", .help = "percent of the memory of the machine, or of the cgroup, that memory_limit is when it is not set", .fallback = "75", .low = 1, .high = 100},
 	{.name = "checkpoint", .help = "MiB of Raft log of a shard before a checkpoint cuts it", .fallback = "64", .low = 1, .high = 1 << 20},
 	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it; 0 = a twentieth of the disk, 64 to 1024", .fallback = "0", .low = 0, .high = 1 << 20},
-	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "256", .low = 0, .high = 1 << 20},
+	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "0", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
 	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},
 	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},

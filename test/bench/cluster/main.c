@@ -34,7 +34,7 @@ static const struct Mode
 	{"busy", busy, "--workers 4 --searchers 8 --writers 2 --dim 128 --records 20000 --checkpoint 1 --seconds 60 --p99 100",
 		"all cores busy with everything for a while"},
 	{"catchup", catchup, "--workers 3 --replicas 2 --shards 1 --dim 768 --m 2 --ef-construction 4 --records 100000 --checkpoint 8"
-		" --snapshot-rate 0 --rounds 5 --share 0.5",
+		" --rounds 5 --share 0.5",
 		"a new replica, beside a plain copy"},
 	{"repair", repair, PACED,
 		"searches and writes while replicas are made anew"},
@@ -105,7 +105,7 @@ main(int argc, char **argv)
 {
 	static char directory[64];
 	Bench		b = {.programs = "build", .workers = 3, .shards = 3, .replicas = 3, .dim = 32, .m = 16, .ef_construction = 100,
-		.snapshot_rate = 256, .checkpoint = 64, .down_after = 600, .records = 10000, .kills = 50, .writers = 4, .searchers = 4, .clients = 64,
+		.snapshot_rate = 0, .checkpoint = 64, .down_after = 600, .records = 10000, .kills = 50, .writers = 4, .searchers = 4, .clients = 64,
 		.rounds = 3, .seconds = 4};
 	const Option options[] = {
 		{"--programs", NULL, NULL, &b.programs, "folder of the daemons"},
