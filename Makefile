@@ -214,7 +214,7 @@ chaos-programs: $(CHAOS)
 $(BUILD)/chaos_proxy: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,proxy street) $(foreach m,$(LIBS_wire),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash
 $(BUILD)/obj/test/chaos/%.o: VT_CFLAGS += -I$(shell $(PG_CONFIG) --includedir)
-$(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients steps compare once rows db) \
+$(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients steps compare once recall rows db) \
 		$(foreach m,$(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lssl -lcrypto -lxxhash -lm
 ## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,

@@ -4,13 +4,15 @@
  *	  Load on a server while its cluster suffers, and questions afterwards.
  *
  *		load fill CONNINFO ROWS SHARDS [PD]		the table, its indexes (that on bits has one
- *												shard), rows of the beginning;
+ *												shard), rows of the beginning; another
+ *												table, for recall;
  *												where placement drivers are named, a collection
  *		load collection CONNINFO PD				the collection alone, whose name is kept in a table `once`
  *		load run CONNINFO SEED CLIENTS KEYS READ_TIMEOUT_MS SECONDS HISTORY [PD]
  *												until SIGTERM or "end", at most SECONDS; with 0
  *												CLIENTS only VACUUM and the collection
- *		load recall CONNINFO QUERIES			recall@10, against exact scans
+ *		load recall CONNINFO QUERIES			recall@10 of the table r (recall.c);
+ *												1: not all was found by walks
  *		load rows CONNINFO						every row by its own vector, and by its group
  *
  * What run prints: "operations N slowest_ms N" as it goes on, the latter of gets and
@@ -25,8 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define K 10
 
 static PGconn *
 session(const char *conninfo)
@@ -81,7 +81,7 @@ fill(const char *conninfo, int64_t rows, int shards, const char *pd)
 		PQclear(rows_of(db, db_ask(db, "INSERT INTO t VALUES ($1, 0, 0, $2, $3, $4::vector)", id_text, group, word, text, NULL)));
 	}
 	PQclear(rows_of(db, PQexec(db, "COMMIT")));
-	if (pd && !once_create(db, pd))
+	if (!recall_fill(db) || (pd && !once_create(db, pd)))
 		return 2;
 	PQfinish(db);
 	return 0;
@@ -95,40 +95,6 @@ collection(const char *conninfo, const char *pd)
 
 	PQfinish(db);
 	return good ? 0 : 2;
-}
-
-static int
-recall(const char *conninfo, int queries)
-{
-	const char *sql = "SELECT id FROM t ORDER BY v <-> $1::vector LIMIT 10";
-	PGconn	   *exact = session(conninfo);
-	PGconn	   *indexed = session(conninfo);
-	int64_t		found = 0;
-	int64_t		wanted = 0;
-
-	PQclear(rows_of(exact, PQexec(exact, "SET enable_seqscan = on; SET enable_indexscan = off")));
-	for (int i = 0; i < queries; i++)
-	{
-		float		v[DIM];
-		char		text[VECTOR_TEXT];
-		PGresult   *all;
-		PGresult   *got;
-
-		vector_near(-1 - i, v);
-		vector_text(v, text);
-		all = rows_of(exact, db_ask(exact, sql, text, NULL));
-		got = rows_of(indexed, db_ask(indexed, sql, text, NULL));
-		wanted += PQntuples(all);
-		for (int a = 0; a < PQntuples(all); a++)
-			for (int b = 0; b < PQntuples(got); b++)
-				found += strcmp(PQgetvalue(all, a, 0), PQgetvalue(got, b, 0)) == 0;
-		PQclear(all);
-		PQclear(got);
-	}
-	printf("%.4f\n", wanted > 0 ? (double) found / (double) wanted : 0);
-	PQfinish(exact);
-	PQfinish(indexed);
-	return 0;
 }
 
 /* A row is the nearest to its own vector, at distance zero. */
@@ -200,8 +166,8 @@ main(int argc, char **argv)
 		return fill(argv[2], strtoll(argv[3], NULL, 10), atoi(argv[4]), argc == 6 ? argv[5] : NULL);
 	if (argc == 4 && strcmp(argv[1], "collection") == 0)
 		return collection(argv[2], argv[3]);
-	if (argc == 4 && strcmp(argv[1], "recall") == 0)
-		return recall(argv[2], atoi(argv[3]));
+	if (argc == 4 && strcmp(argv[1], "recall") == 0 && atoi(argv[3]) > 0)
+		return recall_measure(argv[2], atoi(argv[3]));
 	if (argc == 3 && strcmp(argv[1], "rows") == 0)
 		return rows(argv[2]);
 	if ((argc == 9 || argc == 10) && strcmp(argv[1], "run") == 0)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * steps.h
- *	  A client of the load, and what it does: steps.c and compare.c through SQL, once.c at
+ *	  A client of the load, and what it does: steps.c, compare.c and recall.c through SQL, once.c at
  *	  the door of src/client.
  *
  *-------------------------------------------------------------------------
@@ -74,6 +74,11 @@ extern void vacuum(LoadClient *c);
 /* compare.c */
 extern void search_many(LoadClient *c);
 extern void compare(LoadClient *c);
+
+/* recall.c: a row of r gets another entry; the table and its index, false: told; recall, printed (see load.c). */
+extern void recall_touch(LoadClient *c);
+extern bool recall_fill(PGconn *db);
+extern int	recall_measure(const char *conninfo, int queries);
 
 /* What came of a statement; it is counted, and a failure noted in the history. */
 typedef enum Outcome

@@ -93,7 +93,7 @@ sub leads_a_shard
 {
 	my ($self, $name) = @_;
 	my ($status, $leads) = $self->{node}->psql('postgres',
-		"SELECT count(*) > 0 FROM vectron.shards WHERE index LIKE 'public.t!__' ESCAPE '!' AND role = 'leader' AND endpoint LIKE '%/$name'");
+		"SELECT count(*) > 0 FROM vectron.shards WHERE index ~ '^public[.][rt]_[vb]\$' AND role = 'leader' AND endpoint LIKE '%/$name'");
 	return $status != 0 || $leads eq 't';
 }
 

@@ -96,8 +96,8 @@ sub drawn
 sub new
 {
 	my ($class, $cluster, $node, $shards, $look) = @_;
-	# Those of the index, and one each of the index on bits and the collection.
-	return bless { cluster => $cluster, node => $node, shards => $shards + 2, look => $look }, $class;
+	# Those of the index, and one each of those on bits and for recall, and of the collection.
+	return bless { cluster => $cluster, node => $node, shards => $shards + 3, look => $look }, $class;
 }
 
 # So many shards do the indexes and the collection have by now.

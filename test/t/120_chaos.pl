@@ -54,7 +54,15 @@ sub load
 	return ($status, $out, $err);
 }
 
-sub recall { return (load('recall', $conninfo, 100))[1]; }
+# Of a table that is large enough for walks through its graph, when everything is in that.
+sub recall
+{
+	my ($what) = @_;
+	ok($node->poll_query_until('postgres', q{SELECT bool_and(unindexed = 0) FROM vectron.shards WHERE index = 'public.r_v'}), "$what: all rows are in the graph");
+	my ($walked, $found, $why) = load('recall', $conninfo, 1000);
+	ok($walked, "$what: recall is that of walks") or diag $why;
+	return $found;
+}
 
 my ($filled, undef, $why) = load('fill', $conninfo, $rows, $shards, $cluster->pd_endpoint);
 ok($filled, 'rows of the beginning') or diag $why;
@@ -69,8 +77,8 @@ foreach my $condition (q{g = 7}, q{w = 'w7'})
 like($node->safe_psql('postgres', "SET enable_seqscan = off; EXPLAIN (COSTS OFF) SELECT id FROM t ORDER BY $near{t_b} LIMIT 10"),
 	qr/Index Scan using t_b /, 'that on bits what is near by them');
 my $faults = ChaosFaults->new($cluster, $node, $shards, \&look);
-$cluster->whole($node, $faults->shards, 'every shard has three replicas, and those of the collection and of bits');
-my $recall = recall();
+$cluster->whole($node, $faults->shards, 'every shard has three replicas, and those of the collection, of bits and for recall');
+my $recall = recall('before');
 note "recall $recall";
 
 # The load of a round: its output so far.
@@ -175,15 +183,16 @@ sub round
 	ChaosFaults::ends_sessions($fault) ? cmp_ok(searches(), '>', 0, "$fault: searches go through the index") :
 		cmp_ok(searches() - $before, '>=', told('get', 'done') + told('search', 'done') + told('many', 'done'), "$fault: every search went through the index");
 	is($node->safe_psql('postgres', 'SELECT exact_batches < batches FROM vectron.stat_search'), 't', "$fault: and not all compared every row") unless ChaosFaults::ends_sessions($fault);
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.indexes WHERE index IN ('t_v'::regclass, 't_b'::regclass) AND state = 'live'}), 2,
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.indexes WHERE index IN ('t_v'::regclass, 't_b'::regclass, 'r_v'::regclass) AND state = 'live'}), 3,
 		"$fault: the indexes are live");
 
 	$cluster->whole($node, $faults->shards, "$fault: every shard is whole again") or return;
 	$cluster->clean($node, 't', $_, "$fault: $_ has what the table has") foreach sort keys %near;
+	$cluster->clean($node, 'r', 'r_v', "$fault: r_v has what its table has");
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
 		"$fault: replicas hold the same number of records");
-	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'public.t_b', 'chaos.once';
+	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'public.t_b', 'public.r_v', 'chaos.once';
 	is($node->safe_psql('postgres', qq{
 		SET enable_seqscan = off; SET enable_sort = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
 		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)
@@ -191,7 +200,7 @@ sub round
 		"$fault: a scan of $_ returns every row once") foreach sort keys %near;
 	my ($status, $words, $wrong) = load('rows', $conninfo);
 	ok($status, "$fault: every row is found by its own vector") or diag $wrong;
-	my $now = recall();
+	my $now = recall($fault);
 	note "$fault: $words; recall $now";
 	cmp_ok($now, '>=', $recall - 0.005, "$fault: recall is what it was");
 	$recall = $now if $now > $recall;
@@ -216,6 +225,7 @@ subtest 'every replica' => sub {
 	{
 		$cluster->kill9("worker$n");
 		$cluster->clean($node, 't', $_, "without worker $n $_ has what the table has") foreach sort keys %near;
+		$cluster->clean($node, 'r', 'r_v', "without worker $n r_v has what its table has");
 		$cluster->start_again("worker$n");
 		$cluster->whole($node, $faults->shards, "worker $n is back");
 	}
