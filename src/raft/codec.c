@@ -12,7 +12,7 @@
  *	hard state	0 checksum | 8 version u8 = 1, zero | 16 term | 24 vote |
  *				32 commit | 40 last index | 48 last term
  *	conf		0 version u8 = 1 | 1 joint u8 | 2 members u16 |
- *				4 per member: id | node | lo | hi | roles u8, zero (40 bytes)
+ *				4 per member: id | node | zero (16 bytes) | roles u8, zero (40 bytes)
  *	snapshot	0 checksum | 8 version u8 = 1, zero | 16 index | 24 term |
  *				32 conf index | 40 id | 48 bytes | 56 checksum of data |
  *				64 chunk bytes u32 | 68 conf length u32 | 72 conf
@@ -168,8 +168,6 @@ raft_conf_encode(const RaftConf *conf, uint8_t *out)
 		memset(p, 0, MEMBER_SIZE);
 		put_le64(p, member->id);
 		put_le64(p + 8, member->node);
-		put_le64(p + 16, member->hash_lo);
-		put_le64(p + 24, member->hash_hi);
 		p[32] = member->roles;
 	}
 }
@@ -200,10 +198,8 @@ raft_conf_decode(Bytes bytes, RaftConf *out)
 
 		member->id = get_le64(p);
 		member->node = get_le64(p + 8);
-		member->hash_lo = get_le64(p + 16);
-		member->hash_hi = get_le64(p + 24);
 		member->roles = p[32];
-		if (!all_zero(p + 33, 7))
+		if (!all_zero(p + 16, 16) || !all_zero(p + 33, 7))
 			return VT_PROTOCOL;
 	}
 	return VT_OK;

@@ -34,20 +34,13 @@ check_member(const RaftConf *conf, const RaftMember *member, VtError *err)
 
 	if (member->id == 0)
 		return vt_fail(err, VT_INVALID, "a member has no replica id");
-	if ((roles & ~(RAFT_VOTER | RAFT_VOTER_OLD | RAFT_LEARNER | RAFT_FILTERED)) != 0)
+	if ((roles & ~(RAFT_VOTER | RAFT_VOTER_OLD | RAFT_LEARNER)) != 0)
 		return vt_fail(err, VT_VERSION, "a member has an unrecognized role 0x%02x", roles);
 	if ((roles & (RAFT_VOTER | RAFT_VOTER_OLD | RAFT_LEARNER)) == 0 ||
 		((roles & RAFT_VOTER) != 0 && (roles & RAFT_LEARNER) != 0))
 		return vt_fail(err, VT_INVALID, "a member must be either voter or learner");
 	if ((roles & RAFT_VOTER_OLD) != 0 && !conf->joint)
 		return vt_fail(err, VT_INVALID, "old voters exist only in a joint configuration");
-	if ((roles & RAFT_FILTERED) != 0)
-	{
-		if ((roles & RAFT_LEARNER) == 0 || member->hash_lo > member->hash_hi)
-			return vt_fail(err, VT_INVALID, "a hash range is for learners and must not be empty");
-	}
-	else if (member->hash_lo != 0 || member->hash_hi != 0)
-		return vt_fail(err, VT_INVALID, "a member has a hash range but is not filtered");
 	return VT_OK;
 }
 
@@ -197,9 +190,7 @@ check_promotion(Raft *raft, const RaftMember *new)
 
 	if (!votes_in(new) || votes_in(now))
 		return VT_OK;
-	if (now == NULL || (now->roles & RAFT_FILTERED) != 0)
-		return VT_BEHIND;
-	if (log_last(&raft->log) - pr->match > raft->opt.promote_max_lag)
+	if (now == NULL || log_last(&raft->log) - pr->match > raft->opt.promote_max_lag)
 		return VT_BEHIND;
 	return VT_OK;
 }

@@ -136,14 +136,11 @@ typedef struct RaftEntry
 #define RAFT_VOTER		0x01	/* votes in the (new) configuration */
 #define RAFT_VOTER_OLD	0x02	/* votes in the old one, while joint */
 #define RAFT_LEARNER	0x04	/* receives the log, does not vote (later) */
-#define RAFT_FILTERED	0x08	/* learner of the hash range [lo, hi] only */
 
 typedef struct RaftMember
 {
 	uint64_t	id;				/* replica */
 	uint64_t	node;			/* where it lives; opaque here */
-	uint64_t	hash_lo;		/* range of a filtered learner, both ends */
-	uint64_t	hash_hi;		/* included; else 0 */
 	uint8_t		roles;
 } RaftMember;
 

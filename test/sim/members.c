@@ -49,12 +49,6 @@ add_learners(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
 		m->id = r->id;
 		m->node = r->store + 1;
 		m->roles = RAFT_LEARNER;
-		if (sim_below(sim, 6) == 0)
-		{
-			m->roles |= RAFT_FILTERED;
-			m->hash_lo = 1;
-			m->hash_hi = UINT64_MAX / 2;
-		}
 	}
 	return true;
 }
@@ -85,7 +79,7 @@ change_conf(Sim *sim, Group *group, uint32_t g, RaftConf *conf)
 			m->roles = RAFT_LEARNER;
 			return true;
 		default:
-			/* All unfiltered learners become voters, some others leave. */
+			/* All learners become voters, some others leave. */
 			for (uint32_t i = 0; i < conf->n; i++)
 				if (conf->members[i].roles == RAFT_LEARNER)
 					conf->members[i].roles = RAFT_VOTER;
@@ -117,9 +111,6 @@ change_members_of(Sim *sim, uint32_t g, Replica *r)
 	}
 	else if (!change_conf(sim, group, g, &target))
 		return;
-	for (uint32_t i = 0; i < target.n; i++)
-		if ((target.members[i].roles & RAFT_FILTERED) == 0)
-			target.members[i].hash_lo = target.members[i].hash_hi = 0;
 	result = raft_propose_conf(r->raft, &target, status.conf_index, NULL);
 	sim_trace(sim, "g%u %llu propose conf of %u members: %s", g, LLU(r->id), target.n,
 			  vt_status_words(result));

@@ -49,8 +49,7 @@ some_conf(void)
 
 	conf.members[0] = (RaftMember) {.id = 1, .node = 5, .roles = RAFT_VOTER | RAFT_VOTER_OLD};
 	conf.members[1] = (RaftMember) {.id = 4, .node = 6, .roles = RAFT_VOTER_OLD | RAFT_LEARNER};
-	conf.members[2] = (RaftMember) {.id = 9, .node = 7, .roles = RAFT_LEARNER | RAFT_FILTERED,
-	.hash_lo = 3, .hash_hi = UINT64_MAX};
+	conf.members[2] = (RaftMember) {.id = 9, .node = 7, .roles = RAFT_LEARNER};
 	return conf;
 }
 
@@ -342,6 +341,8 @@ unknown_content_is_refused(void **state)
 	expect_byte_refused(bytes, len, len, 73, 2, try_snapshot, VT_PROTOCOL); /* joint: 0 or 1 */
 	expect_byte_refused(bytes, len, len, 74, RAFT_MAX_MEMBERS + 1, try_snapshot, VT_PROTOCOL);
 	expect_byte_refused(bytes, len, len, 74, 2, try_snapshot, VT_PROTOCOL); /* members: there are 3 */
+	expect_byte_refused(bytes, len, len, 72 + 4 + 16, 1, try_snapshot, VT_PROTOCOL);
+	expect_byte_refused(bytes, len, len, 72 + 4 + 31, 1, try_snapshot, VT_PROTOCOL);
 	expect_byte_refused(bytes, len, len, 72 + 4 + 39, 1, try_snapshot, VT_PROTOCOL);
 
 	raft_message_encode(&m, bytes);
@@ -472,15 +473,8 @@ conf_rules(void **state)
 	bad.members[0].roles = RAFT_VOTER | RAFT_LEARNER;
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
 	bad = conf;
-	bad.members[0].roles |= 0x40;
+	bad.members[0].roles |= 0x08;
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_VERSION);
-	bad = conf;
-	bad.members[2].hash_lo = 9;
-	bad.members[2].hash_hi = 8;
-	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
-	bad = conf;
-	bad.members[0].hash_hi = 8;
-	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
 	bad = conf;
 	bad.members[0].id = 0;
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
@@ -489,12 +483,6 @@ conf_rules(void **state)
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
 	bad = conf;
 	bad.members[0].roles = 0;
-	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
-	bad = conf;
-	bad.members[0].hash_lo = 8;
-	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
-	bad = conf;
-	bad.members[0].roles |= RAFT_FILTERED;	/* a voter has everything */
 	assert_int_equal(raft_conf_check(&bad, NULL), VT_INVALID);
 	bad = conf;
 	bad.members[0].roles = RAFT_VOTER;

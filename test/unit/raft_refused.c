@@ -468,19 +468,13 @@ changes_of_members(void **state)
 	assert_int_equal(rig_status(raft).last, 1);
 
 	target = now;
-	rig_add(&target, 4, RAFT_LEARNER | RAFT_FILTERED);
-	target.members[3].hash_hi = 5;
+	rig_add(&target, 4, RAFT_LEARNER);
 	assert_int_equal(raft_propose_conf(raft, &target, 0, &index), VT_OK);
 	assert_int_equal(index, 2);
 	rig_serve(raft);
 	rig_acknowledge(raft, 2);
 	rig_acknowledge(raft, 4);
 	rig_serve(raft);
-
-	/* It has a part of the data only. */
-	target = now;
-	rig_add(&target, 4, RAFT_VOTER);
-	assert_int_equal(raft_propose_conf(raft, &target, 2, &index), VT_BEHIND);
 
 	/* A member between two that stay leaves. */
 	target = (RaftConf) {.n = 2, .members = {now.members[0], now.members[2]}};
