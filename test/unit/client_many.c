@@ -11,87 +11,69 @@
 #define SCANS 20
 
 static VtError err;
-
-typedef struct Setup
-{
-	World		w;
-	Fake		a;
-	Fake		b;
-	Watch		watch;
-	Client	   *client;
-	float		queries[WIRE_QUERIES_MAX * DIM];
-	Truth		truths[SCANS];
-	ClientScan *scans[WIRE_QUERIES_MAX];
-	uint32_t	opened;
-} Setup;
+static float queries[WIRE_QUERIES_MAX * DIM];
+static Truth truths[SCANS];
+static ClientScan *scans[WIRE_QUERIES_MAX];
+static uint32_t opened;
 
 static void
-set_up(Setup *s, uint32_t nshards, uint32_t records)
+begin(Setup *s, uint32_t nshards, uint32_t records)
 {
-	s->opened = 0;
-	world_init(&s->w, nshards);
-	world_fill(&s->w, records, 42);
-	fake_start(&s->a, &s->w);
-	fake_start(&s->b, &s->w);
-	for (uint32_t i = 0; i < nshards; i++)
-		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
-	s->client = client_for(s->a.endpoint, NULL, &s->watch);
+	set_up(s, nshards, records);
+	opened = 0;
 	for (uint32_t i = 0; i < WIRE_QUERIES_MAX * DIM; i++)
-		s->queries[i] = (float) (i * 7 % 11);
+		queries[i] = (float) (i * 7 % 11);
 	for (uint32_t i = 0; i < SCANS; i++)
-		s->truths[i] = truth_of(&s->w, s->queries + i * DIM);
+		truths[i] = truth_of(&s->w, queries + i * DIM);
 }
 
 static void
-close_all(Setup *s)
+close_all(void)
 {
-	for (uint32_t i = 0; i < s->opened; i++)
-		client_scan_close(s->scans[i]);
-	s->opened = 0;
+	for (uint32_t i = 0; i < opened; i++)
+		client_scan_close(scans[i]);
+	opened = 0;
 }
 
 static void
-tear_down(Setup *s)
+end(Setup *s)
 {
-	close_all(s);
+	close_all();
 	for (uint32_t i = 0; i < SCANS; i++)
-		truth_free(&s->truths[i]);
-	client_end(s->client, &s->watch);
-	fake_stop(&s->a);
-	fake_stop(&s->b);
-	world_free(&s->w);
+		truth_free(&truths[i]);
+	tear_down(s);
 }
 
 static VtStatus
 open_many(Setup *s, uint32_t n, uint32_t batch, const ClientMarks *marks)
 {
-	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = s->queries,
+	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = queries,
 		.dim = DIM, .batch = batch, .ef = 100, .consistency = WIRE_AT_MARK, .marks = marks, .filter = s->w.filter};
 
-	return client_scan_open_many(s->client, &search, n, in_ms(LONG_MS), s->scans, &s->opened, &err);
+	return client_scan_open_many(s->client, &search, n, in_ms(LONG_MS), scans, &opened, &err);
 }
 
 /* All are read in turns, so many at a time, to their ends. */
 static void
-assert_all_hits(Setup *s, uint32_t n, size_t each)
+assert_all_hits(uint32_t n, size_t each)
 {
 	size_t		at[SCANS] = {0};
 
-	assert_int_equal(s->opened, n);
+	assert_int_equal(opened, n);
 	for (bool more = true; more;)
 	{
 		more = false;
 		for (uint32_t i = 0; i < n; i++)
 		{
-			size_t		left = s->truths[i].n - at[i];
+			size_t		left = truths[i].n - at[i];
 
 			if (left > 0)
-				assert_hits(s->scans[i], &s->truths[i], &at[i], each < left ? each : left);
-			more = more || at[i] < s->truths[i].n;
+				assert_hits(scans[i], &truths[i], &at[i], each < left ? each : left);
+			more = more || at[i] < truths[i].n;
 		}
 	}
 	for (uint32_t i = 0; i < n; i++)
-		assert_hits(s->scans[i], &s->truths[i], &at[i], 0);
+		assert_hits(scans[i], &truths[i], &at[i], 0);
 }
 
 static void
@@ -106,14 +88,14 @@ each_gives_what_it_would_alone(void **state)
 		{
 			Setup		s;
 
-			set_up(&s, nshards[i], 300);
+			begin(&s, nshards[i], 300);
 			assert_ok(open_many(&s, SCANS, batches[j], NULL));
 			assert_int_equal(s.w.many, nshards[i]);
 			assert_int_equal(world_count(&s.w, WIRE_SEARCH), nshards[i]);
-			assert_all_hits(&s, SCANS, 7);
+			assert_all_hits(SCANS, 7);
 			if (batches[j] == 1000)
 				assert_int_equal(world_count(&s.w, WIRE_SEARCH), nshards[i]);
-			tear_down(&s);
+			end(&s);
 		}
 }
 
@@ -125,28 +107,28 @@ the_first_batches_are_one_question_a_shard(void **state)
 	ClientScanStats stats;
 
 	(void) state;
-	set_up(&s, 4, 200);
+	begin(&s, 4, 200);
 	s.w.filter = bytes_of(NULL, 0);
 	assert_ok(open_many(&s, SCANS, 10, NULL));
 	for (uint32_t i = 0; i < SCANS; i++)
 	{
 		size_t		at = 0;
 
-		assert_hits(s.scans[i], &s.truths[i], &at, 10);
-		client_scan_stats(s.scans[i], &stats);
+		assert_hits(scans[i], &truths[i], &at, 10);
+		client_scan_stats(scans[i], &stats);
 		assert_int_equal(stats.batches, 4);
 		assert_int_equal(stats.hits, 10);
 	}
 	assert_int_equal(world_count(&s.w, WIRE_SEARCH), 4);
 	assert_int_equal(s.w.unfiltered, 0);
-	close_all(&s);
+	close_all();
 	assert_int_equal(s.w.closes, 0);
 
 	/* One alone is asked as ever. */
 	assert_ok(open_many(&s, 1, 10, NULL));
-	assert_int_equal(s.opened, 1);
+	assert_int_equal(opened, 1);
 	assert_int_equal(s.w.many, 4);
-	tear_down(&s);
+	end(&s);
 }
 
 /* No more than a message takes; the caller goes on from there. */
@@ -159,7 +141,7 @@ as_many_as_are_opened_are_told(void **state)
 	uint32_t	opened;
 
 	(void) state;
-	set_up(&s, 2, 20);
+	begin(&s, 2, 20);
 	{
 		ClientSearch search = {.generation = s.w.generation, .owner = s.w.owner, .query = queries, .dim = DIM, .batch = 3,
 			.ef = 100, .consistency = WIRE_AT_MARK};
@@ -181,7 +163,7 @@ as_many_as_are_opened_are_told(void **state)
 		assert_int_equal(client_scan_open_many(s.client, &search, 3, in_ms(LONG_MS), scans, &opened, &err), VT_INVALID);
 		assert_int_equal(opened, 0);
 	}
-	tear_down(&s);
+	end(&s);
 }
 
 /* Workers of before take one query at a time, whether they were met or not. */
@@ -194,34 +176,34 @@ workers_of_before_are_asked_one_by_one(void **state)
 	(void) state;
 	for (int met = 0; met < 2; met++)
 	{
-		set_up(&s, 3, 200);
+		begin(&s, 3, 200);
 		s.w.takes_one = true;
 		if (met)
 		{
 			assert_ok(open_many(&s, 1, 5, NULL));
-			close_all(&s);
+			close_all();
 		}
 		many = s.w.many;
 		assert_ok(open_many(&s, SCANS, 5, NULL));
-		assert_all_hits(&s, SCANS, 9);
+		assert_all_hits(SCANS, 9);
 		assert_true(met ? s.w.many == many : s.w.many <= 3);
-		tear_down(&s);
+		end(&s);
 	}
 
 	/* One of two. */
 	for (int met = 0; met < 2; met++)
 	{
-		set_up(&s, 4, 200);
+		begin(&s, 4, 200);
 		s.w.takes_one = true;
 		s.w.takes_many = &s.b;
 		if (met)
 		{
 			assert_ok(open_many(&s, 1, 5, NULL));
-			close_all(&s);
+			close_all();
 		}
 		assert_ok(open_many(&s, SCANS, 5, NULL));
-		assert_all_hits(&s, SCANS, 9);
-		tear_down(&s);
+		assert_all_hits(SCANS, 9);
+		end(&s);
 	}
 }
 
@@ -234,17 +216,17 @@ a_split_in_between_changes_nothing(void **state)
 	{
 		Setup		s;
 
-		set_up(&s, 2, 300);
+		begin(&s, 2, 300);
 		assert_ok(open_many(&s, SCANS, 5, NULL));
-		close_all(&s);
+		close_all();
 		if (after)
 			world_trick(&s.w, WIRE_SEARCH, 0, REFUSE, VT_BUSY);
 		pthread_mutex_lock(&s.w.lock);
 		world_split_both(&s.w, &s.b, &s.a);
 		pthread_mutex_unlock(&s.w.lock);
 		assert_ok(open_many(&s, SCANS, 5, NULL));
-		assert_all_hits(&s, SCANS, 9);
-		tear_down(&s);
+		assert_all_hits(SCANS, 9);
+		end(&s);
 	}
 }
 
@@ -267,13 +249,13 @@ a_split_between_two_answers_begins_anew(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 2, 300);
+	begin(&s, 2, 300);
 	splitting = &s;
 	s.w.on_request = split_at_second;
 	assert_ok(open_many(&s, SCANS, 5, NULL));
 	assert_int_equal(s.w.nshards, 4);
-	assert_all_hits(&s, SCANS, 9);
-	tear_down(&s);
+	assert_all_hits(SCANS, 9);
+	end(&s);
 }
 
 /* What is definite ends all, and leaves none. */
@@ -285,12 +267,12 @@ all_fail_together(void **state)
 	ClientMarks marks = {.n = 1, .items = &mark};
 
 	(void) state;
-	set_up(&s, 3, 100);
+	begin(&s, 3, 100);
 	world_trick(&s.w, WIRE_SEARCH, 1, REFUSE, VT_NOT_OWNER);
 	assert_int_equal(open_many(&s, SCANS, 5, NULL), VT_NOT_OWNER);
-	assert_int_equal(s.opened, 0);
-	assert_null(s.scans[0]);
-	assert_null(s.scans[SCANS - 1]);
+	assert_int_equal(opened, 0);
+	assert_null(scans[0]);
+	assert_null(scans[SCANS - 1]);
 
 	/* A record of another shard, in any of the lists. */
 	world_trick(&s.w, WIRE_SEARCH, 1, FOREIGN_RECORD, VT_OK);
@@ -298,14 +280,14 @@ all_fail_together(void **state)
 
 	/* Nobody has applied the mark. */
 	{
-		ClientSearch search = {.generation = s.w.generation, .owner = s.w.owner, .query = s.queries, .dim = DIM, .batch = 5,
+		ClientSearch search = {.generation = s.w.generation, .owner = s.w.owner, .query = queries, .dim = DIM, .batch = 5,
 			.ef = 100, .consistency = WIRE_AT_MARK, .marks = &marks};
 
-		assert_int_equal(client_scan_open_many(s.client, &search, SCANS, in_ms(150), s.scans, &s.opened, &err), VT_BEHIND);
+		assert_int_equal(client_scan_open_many(s.client, &search, SCANS, in_ms(150), scans, &opened, &err), VT_BEHIND);
 	}
 	assert_ok(open_many(&s, SCANS, 5, NULL));
-	assert_all_hits(&s, SCANS, 50);
-	tear_down(&s);
+	assert_all_hits(SCANS, 50);
+	end(&s);
 }
 
 /* Marks are those of the answer, for each; a leader that was asked is not asked again. */
@@ -316,29 +298,25 @@ marks_are_those_of_the_answer(void **state)
 	ClientMarks marks;
 
 	(void) state;
-	set_up(&s, 3, 100);
+	begin(&s, 3, 100);
 	assert_ok(open_many(&s, SCANS, 5, NULL));
 	assert_int_equal(s.w.linearizable, 3);
 	for (uint32_t i = 0; i < SCANS; i++)
 	{
-		client_scan_marks(s.scans[i], &marks);
+		client_scan_marks(scans[i], &marks);
 		assert_int_equal(marks.n, 3);
 		for (uint32_t k = 0; k < 3; k++)
 			assert_int_equal(marks.items[k].index, s.w.shards[k].index);
 		client_marks_free(&marks);
 	}
-	assert_all_hits(&s, SCANS, 9);
+	assert_all_hits(SCANS, 9);
 	assert_int_equal(s.w.linearizable, 3);
-	tear_down(&s);
+	end(&s);
 }
 
 static void
 random_trouble_changes_nothing(void **state)
 {
-	static const Mischief kinds[] = {CLOSE_BEFORE, CLOSE_AFTER, CLOSE_IN_MIDDLE, BAD_CHECKSUM, STALE_FIRST,
-		LEAVE_HOLE, OTHER_LIFE, OLD_VIEW, EMPTY_BATCH, REPEAT_BATCH, NO_LEASE, SHUFFLED, REFUSE};
-	static const VtStatus passing[] = {VT_BUSY, VT_BEHIND, VT_NOT_LEADER, VT_WRONG_SHARD, VT_STOPPING};
-
 	(void) state;
 	for (uint64_t seed = 1; seed <= 15; seed++)
 	{
@@ -346,14 +324,12 @@ random_trouble_changes_nothing(void **state)
 		Setup		s;
 		uint32_t	n;
 
-		set_up(&s, 1 + prng_below(&prng, 5), 150);
+		begin(&s, 1 + prng_below(&prng, 5), 150);
 		n = 2 + prng_below(&prng, SCANS - 1);
-		for (int i = 0; i < 8; i++)
-			world_trick(&s.w, WIRE_SEARCH, (int) prng_below(&prng, 4), kinds[prng_below(&prng, sizeof(kinds) / sizeof(kinds[0]))],
-						passing[prng_below(&prng, 5)]);
+		world_trouble(&s.w, &prng, 8);
 		assert_ok(open_many(&s, n, 1 + prng_below(&prng, 20), NULL));
-		assert_all_hits(&s, n, 1 + prng_below(&prng, 40));
-		tear_down(&s);
+		assert_all_hits(n, 1 + prng_below(&prng, 40));
+		end(&s);
 	}
 }
 

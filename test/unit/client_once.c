@@ -7,74 +7,47 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "fake_cluster.h"
+#include "fake_pair.h"
 
 #define N 60
 
 static VtError err;
-
-typedef struct Setup
-{
-	World		w;
-	Fake		a;
-	Fake		b;
-	Watch		watch;
-	Client	   *client;
-	ClientWriter writer;
-	ClientRecord records[N];
-	uint8_t		ids[N][WIRE_TID_SIZE];
-	float		vectors[N][DIM];
-	bool		done[N];
-} Setup;
+static Batch batch;
 
 static void
-set_up(Setup *s, uint32_t nshards)
+begin(Setup *s, uint32_t nshards)
 {
-	memset(s, 0, sizeof(*s));
-	world_init(&s->w, nshards);
-	fake_start(&s->a, &s->w);
-	fake_start(&s->b, &s->w);
-	for (uint32_t i = 0; i < nshards; i++)
-		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
-	s->client = client_for(s->a.endpoint, NULL, &s->watch);
-	s->writer.generation = s->w.generation;
-	s->writer.owner = s->w.owner;
+	set_up(s, nshards, 0);
 	s->writer.once = true;
-	s->writer.deadline_us = in_ms(LONG_MS);
 }
 
 static void
-tear_down(Setup *s)
+end(Setup *s)
 {
-	client_end(s->client, &s->watch);
-	fake_stop(&s->a);
-	fake_stop(&s->b);
-	world_free(&s->w);
+	batch_free(&batch);
+	tear_down(s);
 }
 
-/* Records of N ids from there on. */
+/* N others are to be put. */
 static void
-fill(Setup *s, uint32_t from)
+fill(uint32_t from)
 {
-	for (uint32_t i = 0; i < N; i++)
-	{
-		wire_tid_put(s->ids[i], from + i, 1);
-		s->records[i] = (ClientRecord) {.id = bytes_of(s->ids[i], WIRE_TID_SIZE), .vector = s->vectors[i]};
-		s->vectors[i][0] = (float) (from + i);
-	}
+	batch_free(&batch);
+	batch = batch_of(from, N);
+}
+
+static VtStatus
+put(Setup *s)
+{
+	return client_put(s->client, &s->writer, batch.records, N, batch.done, NULL, &err);
 }
 
 static void
 assert_put_once(Setup *s)
 {
+	assert_all_there(s, &batch);
 	for (uint32_t i = 0; i < N; i++)
-	{
-		FakeRecord *r = shard_record(world_place(&s->w, s->records[i].id), s->records[i].id);
-
-		assert_non_null(r);
-		assert_int_equal(r->times, 1);
-		assert_true(s->done[i]);
-	}
+		assert_int_equal(shard_record(world_place(&s->w, batch.records[i].id), batch.records[i].id)->times, 1);
 }
 
 static uint32_t
@@ -101,14 +74,14 @@ once_whatever_is_lost(void **state)
 	uint32_t	repeated = 0;
 
 	(void) state;
-	set_up(&s, 3);
+	begin(&s, 3);
 	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
 		for (int after = 0; after < 4; after++, from += N)
 		{
-			fill(&s, from);
+			fill(from);
 			if (kinds[k].what != AS_IT_SHOULD)
 				world_trick(&s.w, WIRE_WRITE, after % 3, kinds[k].what, kinds[k].status);
-			assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+			assert_ok(put(&s));
 			assert_put_once(&s);
 		}
 	/* Sessions stay; and the answers that were lost have been given again. */
@@ -116,40 +89,7 @@ once_whatever_is_lost(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		repeated += s.w.shards[i].repeated;
 	assert_true(repeated > 0);
-	tear_down(&s);
-}
-
-/*
- * The shard becomes two: the child has what lies in its interval, and the
- * sessions and what they did.
- */
-static void
-split(World *w)
-{
-	FakeShard  *parent = &w->shards[0];
-	FakeShard  *child = &w->shards[1];
-	uint64_t	middle = parent->desc.first + (parent->desc.last - parent->desc.first) / 2;
-
-	world_shard(w, 1, 101, middle + 1, parent->desc.last);
-	child->home = parent->home;
-	child->desc.parent = parent->desc.shard;
-	child->desc.base_index = child->index = ++parent->index;
-	child->desc.range_ver = parent->desc.range_ver = 2;
-	memcpy(child->sessions, parent->sessions, sizeof(child->sessions));
-	memcpy(child->settled, parent->settled, sizeof(child->settled));
-	memcpy(child->done, parent->done, sizeof(child->done));
-	child->nsessions = parent->nsessions;
-	child->ndone = parent->ndone;
-	parent->desc.last = middle;
-	for (size_t i = parent->n; i-- > 0;)
-		if (wire_place(&parent->desc, bytes_of(parent->records[i].id, parent->records[i].id_len)) > middle)
-		{
-			child->records = vt_realloc(child->records, sizeof(FakeRecord) * (child->n + 1));
-			child->records[child->n++] = parent->records[i];
-			parent->records[i] = parent->records[--parent->n];
-		}
-	w->nshards = 2;
-	w->route_version++;
+	end(&s);
 }
 
 static int	writes;				/* since it was set */
@@ -159,7 +99,7 @@ static void
 split_after_it(World *w, WireType type)
 {
 	if (type == WIRE_WRITE && ++writes == 2)
-		split(w);
+		world_split(w, 0);
 }
 
 /* Its answer is lost, and it is sent again to two. */
@@ -171,24 +111,24 @@ in_parts_after_a_split(void **state)
 	(void) state;
 	for (int lost = 0; lost < 2; lost++)
 	{
-		set_up(&s, 1);
-		fill(&s, 0);
-		assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+		begin(&s, 1);
+		fill(0);
+		assert_ok(put(&s));
 		/* The answer is lost, or the question. */
-		fill(&s, N);
+		fill(N);
 		world_trick(&s.w, WIRE_WRITE, 0, lost ? CLOSE_AFTER : CLOSE_BEFORE, VT_OK);
 		writes = 0;
 		s.w.on_request = split_after_it;
-		assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+		assert_ok(put(&s));
 		assert_put_once(&s);
-		fill(&s, 2 * N);
-		assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+		fill(2 * N);
+		assert_ok(put(&s));
 		assert_put_once(&s);
 		assert_int_equal(s.w.nshards, 2);
 		assert_int_equal(s.w.shards[1].opened, 0);
 		assert_true(s.w.shards[1].n > 0);
 		assert_int_equal(s.w.shards[0].repeated + s.w.shards[1].repeated > 0, lost);
-		tear_down(&s);
+		end(&s);
 	}
 }
 
@@ -213,33 +153,33 @@ a_session_that_is_over(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 2);
-	fill(&s, 0);
-	assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+	begin(&s, 2);
+	fill(0);
+	assert_ok(put(&s));
 	sessions_end(&s.w);
-	fill(&s, N);
-	assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+	fill(N);
+	assert_ok(put(&s));
 	assert_put_once(&s);
 	assert_int_equal(opened(&s.w), 4);
-	tear_down(&s);
+	end(&s);
 
 	/* With an answer missing it is told, and nothing is done again. */
-	set_up(&s, 1);
+	begin(&s, 1);
 	s.w.on_request = end_with_the_second;
 	world_trick(&s.w, WIRE_WRITE, 1, CLOSE_AFTER, VT_OK);
-	fill(&s, 0);
-	assert_int_equal(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err), VT_SESSION_OVER);
+	fill(0);
+	assert_int_equal(put(&s), VT_SESSION_OVER);
 	assert_non_null(strstr(err.msg, "60 records"));
 	for (uint32_t i = 0; i < N; i++)
 	{
-		assert_int_equal(shard_record(&s.w.shards[0], s.records[i].id)->times, 1);
-		assert_false(s.done[i]);
+		assert_int_equal(shard_record(&s.w.shards[0], batch.records[i].id)->times, 1);
+		assert_false(batch.done[i]);
 	}
 	s.w.on_request = NULL;
-	fill(&s, N);
-	assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+	fill(N);
+	assert_ok(put(&s));
 	assert_put_once(&s);
-	tear_down(&s);
+	end(&s);
 }
 
 /* More commands than a session may have unsettled: each settles those before it. */
@@ -256,19 +196,19 @@ many_commands(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 1);
+	begin(&s, 1);
 	for (uint32_t call = 0; call < CALLS; call++)
 	{
-		fill(&s, call * N);
+		fill(call * N);
 		for (uint32_t i = 0; call + 1 == CALLS && i < LARGE; i++)
-			s.records[i].metadata = bytes_of(metadata, sizeof(metadata));
+			batch.records[i].metadata = bytes_of(metadata, sizeof(metadata));
 		for (int i = 0; call + 1 == CALLS && i < 8; i++)
 			world_trick(&s.w, WIRE_WRITE, 9 * i % 5, i % 2 ? CLOSE_AFTER : CLOSE_BEFORE, VT_OK);
-		assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
+		assert_ok(put(&s));
 		assert_put_once(&s);
 	}
 	assert_true(s.w.shards[0].repeated > 0);
-	tear_down(&s);
+	end(&s);
 }
 
 static void
@@ -278,19 +218,19 @@ deletions(void **state)
 	uint64_t	hits;
 
 	(void) state;
-	set_up(&s, 2);
-	fill(&s, 0);
-	assert_ok(client_put(s.client, &s.writer, s.records, N, s.done, NULL, &err));
-	assert_ok(client_delete(s.client, &s.writer, s.records, N / 2, &hits, NULL, &err));
+	begin(&s, 2);
+	fill(0);
+	assert_ok(put(&s));
+	assert_ok(client_delete(s.client, &s.writer, batch.records, N / 2, &hits, NULL, &err));
 	assert_int_equal(hits, N / 2);
 	assert_int_equal(world_records(&s.w), N / 2);
 	/* A hit whose answer was lost is not counted. */
 	for (int i = 0; i < 2; i++)
 		world_trick(&s.w, WIRE_WRITE, 0, CLOSE_AFTER, VT_OK);
-	assert_ok(client_delete(s.client, &s.writer, s.records + N / 2, N / 2, &hits, NULL, &err));
+	assert_ok(client_delete(s.client, &s.writer, batch.records + N / 2, N / 2, &hits, NULL, &err));
 	assert_int_equal(world_records(&s.w), 0);
 	assert_true(hits < N / 2);
-	tear_down(&s);
+	end(&s);
 }
 
 int

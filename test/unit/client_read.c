@@ -10,36 +10,6 @@
 
 static VtError err;
 
-typedef struct Setup
-{
-	World		w;
-	Fake		a;
-	Fake		b;
-	Watch		watch;
-	Client	   *client;
-} Setup;
-
-static void
-set_up(Setup *s, uint32_t nshards, uint32_t records)
-{
-	world_init(&s->w, nshards);
-	world_fill(&s->w, records, 42);
-	fake_start(&s->a, &s->w);
-	fake_start(&s->b, &s->w);
-	for (uint32_t i = 0; i < nshards; i++)
-		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
-	s->client = client_for(s->a.endpoint, NULL, &s->watch);
-}
-
-static void
-tear_down(Setup *s)
-{
-	client_end(s->client, &s->watch);
-	fake_stop(&s->a);
-	fake_stop(&s->b);
-	world_free(&s->w);
-}
-
 /* -- Listings -------------------------------------------------------------- */
 
 /* List all; the status of the end, and how many came. */
@@ -787,10 +757,6 @@ a_cancelled_scan_is_never_confused(void **state)
 static void
 random_trouble_changes_nothing(void **state)
 {
-	static const Mischief kinds[] = {CLOSE_BEFORE, CLOSE_AFTER, CLOSE_IN_MIDDLE, BAD_CHECKSUM, STALE_FIRST,
-		LEAVE_HOLE, OTHER_LIFE, OLD_VIEW, EMPTY_BATCH, REPEAT_BATCH, NO_LEASE, SHUFFLED, REFUSE};
-	static const VtStatus passing[] = {VT_BUSY, VT_BEHIND, VT_NOT_LEADER, VT_WRONG_SHARD, VT_LEASE_GONE};
-
 	(void) state;
 	for (uint64_t seed = 1; seed <= 20; seed++)
 	{
@@ -803,16 +769,7 @@ random_trouble_changes_nothing(void **state)
 		set_up(&s, 1 + prng_below(&prng, 5), 250);
 		t = truth_of(&s.w, query);
 		scan = scan_open(&s, 1 + prng_below(&prng, 20), NULL);
-		for (int i = 0; i < 10; i++)
-		{
-			Mischief	what = kinds[prng_below(&prng, sizeof(kinds) / sizeof(kinds[0]))];
-			VtStatus	status = passing[prng_below(&prng, 5)];
-
-			/* A lease that is gone is told only to who has one. */
-			if (what == REFUSE && status == VT_LEASE_GONE)
-				what = NO_LEASE;
-			world_trick(&s.w, WIRE_SEARCH, (int) prng_below(&prng, 4), what, status);
-		}
+		world_trouble(&s.w, &prng, 10);
 		while (at < t.n)
 		{
 			size_t		n = 1 + prng_below(&prng, 40);

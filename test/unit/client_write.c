@@ -6,96 +6,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "fake_cluster.h"
+#include "fake_pair.h"
 
 static VtError err;
-
-typedef struct Setup
-{
-	World		w;
-	Fake		a;
-	Fake		b;
-	Watch		watch;
-	Client	   *client;
-	ClientWriter writer;
-} Setup;
-
-/* Shards on two workers; a is PD as well. */
-static void
-set_up(Setup *s, uint32_t nshards)
-{
-	world_init(&s->w, nshards);
-	fake_start(&s->a, &s->w);
-	fake_start(&s->b, &s->w);
-	for (uint32_t i = 0; i < nshards; i++)
-		s->w.shards[i].home = i % 2 ? &s->b : &s->a;
-	s->client = client_for(s->a.endpoint, NULL, &s->watch);
-	memset(&s->writer, 0, sizeof(s->writer));
-	s->writer.generation = s->w.generation;
-	s->writer.owner = s->w.owner;
-	s->writer.timeline = 1;
-	s->writer.lsn = 99;
-	s->writer.deadline_us = in_ms(LONG_MS);
-}
-
-static void
-tear_down(Setup *s)
-{
-	client_end(s->client, &s->watch);
-	fake_stop(&s->a);
-	fake_stop(&s->b);
-	world_free(&s->w);
-}
-
-/* n records with ids from..from+n and vectors of their number. */
-typedef struct Batch
-{
-	size_t		n;
-	ClientRecord *records;
-	float	   *vectors;
-	uint8_t    *ids;
-	bool	   *done;
-} Batch;
-
-static Batch
-batch_of(size_t from, size_t n)
-{
-	Batch		b = {n, vt_alloc0(sizeof(ClientRecord) * n), vt_alloc(sizeof(float) * DIM * n),
-		vt_alloc(WIRE_TID_SIZE * n), vt_alloc0(sizeof(bool) * n)};
-
-	for (size_t i = 0; i < n; i++)
-	{
-		wire_tid_put(b.ids + WIRE_TID_SIZE * i, (uint32_t) ((from + i) / 100), (uint16_t) ((from + i) % 100 + 1));
-		for (int d = 0; d < DIM; d++)
-			b.vectors[i * DIM + (size_t) d] = (float) (from + i);
-		b.records[i].id = bytes_of(b.ids + WIRE_TID_SIZE * i, WIRE_TID_SIZE);
-		b.records[i].vector = &b.vectors[i * DIM];
-	}
-	return b;
-}
-
-static void
-batch_free(Batch *b)
-{
-	free(b->records);
-	free(b->vectors);
-	free(b->ids);
-	free(b->done);
-}
-
-/* Everything in the batch is in the shard of its hash, as sent. */
-static void
-assert_all_there(Setup *s, const Batch *b)
-{
-	for (size_t i = 0; i < b->n; i++)
-	{
-		FakeRecord *r = shard_record(world_place(&s->w, b->records[i].id), b->records[i].id);
-
-		assert_non_null(r);
-		assert_memory_equal(r->vector, b->records[i].vector, sizeof(r->vector));
-		assert_true(b->done[i]);
-	}
-}
 
 static void
 records_go_to_the_shards_of_their_hash(void **state)
@@ -105,7 +18,7 @@ records_go_to_the_shards_of_their_hash(void **state)
 	ClientMarks marks;
 
 	(void) state;
-	set_up(&s, 5);
+	set_up(&s, 5, 0);
 	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
 	assert_all_there(&s, &b);
 	assert_int_equal(world_records(&s.w), b.n);
@@ -139,7 +52,7 @@ commands_are_small_and_four_are_under_way(void **state)
 	Batch		b = batch_of(0, N);
 
 	(void) state;
-	set_up(&s, 1);
+	set_up(&s, 1, 0);
 	/* None of them is answered before four have come. */
 	s.w.hold_writes = 4;
 	for (int i = 0; i < 4; i++)
@@ -160,7 +73,7 @@ bad_records_are_refused_before_anything_is_sent(void **state)
 	Batch		b = batch_of(0, 10);
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	b.records[7].id.len = 0;
 	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
 	b.records[7].id.len = WIRE_ID_MAX + 1;
@@ -178,7 +91,7 @@ halves_are_sent_and_their_range_is_checked(void **state)
 	Batch		b = batch_of(2040, 20);
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	for (uint32_t i = 0; i < s.w.nshards; i++)
 		s.w.shards[i].desc.element = VEC_FLOAT16;
 	b.vectors[7 * DIM] = 65520;
@@ -207,7 +120,7 @@ bits_are_sent_and_their_end_is_checked(void **state)
 	Batch		b = batch_of(0, 20);
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	for (uint32_t i = 0; i < s.w.nshards; i++)
 	{
 		s.w.shards[i].desc.element = VEC_BIT;
@@ -237,7 +150,7 @@ attributes_are_sent_and_checked(void **state)
 	Buf			encoded = {0};
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	for (uint32_t i = 0; i < s.w.nshards; i++)
 	{
 		s.w.shards[i].desc.nattributes = 1;
@@ -277,7 +190,7 @@ passing_trouble_is_survived(void **state)
 	size_t		from = 0;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
 		for (int after = 0; after < 3; after++)
 		{
@@ -305,7 +218,7 @@ a_definite_no_is_not_asked_twice(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 	{
 		Batch		b = batch_of(0, 30);
@@ -334,7 +247,7 @@ only_pd_says_that_a_generation_is_gone(void **state)
 	Batch		b = batch_of(0, 10);
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	for (int i = 0; i < 2; i++)
 	{
 		const ClientCollection *route;
@@ -366,7 +279,7 @@ a_fence_stops_the_call_and_is_told(void **state)
 	size_t		left = 0;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	s.w.shards[1].fence = 8;
 	s.writer.fence = 7;
 	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err), VT_FENCED);
@@ -399,7 +312,7 @@ a_shard_that_moved_is_found(void **state)
 	Batch		c = batch_of(60, 60);
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
 	/* The old home answers WRONG_SHARD by itself. */
 	pthread_mutex_lock(&s.w.lock);
@@ -414,23 +327,12 @@ a_shard_that_moved_is_found(void **state)
 	tear_down(&s);
 }
 
-/* On the first refusal the second shard becomes two. */
+/* With the first write the second shard becomes two. */
 static void
 split_the_second(World *w, WireType type)
 {
-	WireShardDesc *d = &w->shards[1].desc;
-	uint64_t	middle = d->first + (d->last - d->first) / 2;
-	uint64_t	last = d->last;
-
-	if (type != WIRE_WRITE || w->nshards == 3)
-		return;
-	w->nshards = 3;
-	d->last = middle;
-	d->range_ver = 2;
-	world_shard(w, 2, 102, middle + 1, last);
-	w->shards[2].desc.range_ver = 2;
-	w->shards[2].home = w->shards[1].home;
-	w->route_version = 2;
+	if (type == WIRE_WRITE && w->nshards == 2)
+		world_split(w, 1);
 }
 
 static void
@@ -441,7 +343,7 @@ records_are_grouped_again_when_a_shard_splits(void **state)
 	ClientMarks marks;
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	s.w.on_request = split_the_second;
 	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, &marks, &err));
 	assert_all_there(&s, &b);
@@ -461,7 +363,7 @@ a_route_with_a_hole_is_no_route(void **state)
 	const ClientCollection *route;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	s.w.route_with_hole = true;
 	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_PROTOCOL);
 	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
@@ -486,7 +388,7 @@ writes_go_on_without_pd(void **state)
 	const ClientCollection *route;
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	fake_start(&pd, &s.w);
 	client_end(s.client, &s.watch);
 	s.client = client_for(pd.endpoint, NULL, &s.watch);
@@ -507,7 +409,7 @@ a_write_ends_at_its_deadline(void **state)
 	Batch		b = batch_of(0, 30);
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	world_trick(&s.w, WIRE_WRITE, 0, SAY_NOTHING, VT_OK);
 	s.writer.deadline_us = in_ms(50);
 	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_TIMEOUT);
@@ -540,7 +442,7 @@ a_send_that_breaks_is_known_at_once(void **state)
 	Batch		second = batch_of(10, 10);
 
 	(void) state;
-	set_up(&s, 1);
+	set_up(&s, 1, 0);
 	s.w.shards[0].home = &s.b;
 	assert_ok(client_put(s.client, &s.writer, first.records, first.n, first.done, NULL, &err));
 	/* The worker takes no more bytes, and does not close; its shard moves. */
@@ -563,7 +465,7 @@ a_cancelled_write_leaves_a_usable_client(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	for (int i = 0; i < 12; i++)
 	{
 		Batch		b = batch_of((size_t) i * 100, 50);
@@ -592,7 +494,7 @@ deletes_hit_only_the_version_listed(void **state)
 	ClientMarks marks;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
 	for (size_t i = 0; i < b.n; i++)
 		b.records[i].version = shard_record(world_place(&s.w, b.records[i].id), b.records[i].id)->version +
@@ -618,7 +520,7 @@ reading_gives_marks_fence_and_counts(void **state)
 	uint64_t	unindexed;
 
 	(void) state;
-	set_up(&s, 4);
+	set_up(&s, 4, 0);
 	world_fill(&s.w, 100, 1);
 	s.w.shards[2].fence = 12;
 	for (int i = 0; i < 4; i++)
@@ -657,7 +559,7 @@ a_raise_gives_all_shards_one_new_number(void **state)
 	uint64_t	fence = 0;
 
 	(void) state;
-	set_up(&s, 4);
+	set_up(&s, 4, 0);
 	s.w.shards[0].fence = 3;
 	s.w.shards[2].fence = 41;
 	assert_ok(client_raise(s.client, &s.writer, &fence, &marks, &err));
@@ -681,7 +583,7 @@ a_raise_that_was_not_taken_everywhere_starts_again(void **state)
 	Setup		s;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	for (int k = 0; k < 2; k++)
 	{
 		ClientMarks marks;
@@ -707,7 +609,7 @@ a_bulk_load_is_framed_on_every_shard(void **state)
 	ClientMarks marks;
 
 	(void) state;
-	set_up(&s, 3);
+	set_up(&s, 3, 0);
 	world_trick(&s.w, WIRE_WRITE, 1, CLOSE_BEFORE, VT_OK);
 	assert_ok(client_ingest(s.client, &s.writer, true, &marks, &err));
 	assert_int_equal(marks.n, 3);
@@ -727,7 +629,7 @@ creating_waits_for_workers(void **state)
 	const ClientCollection *route;
 
 	(void) state;
-	set_up(&s, 2);
+	set_up(&s, 2, 0);
 	create.generation = s.w.generation;
 	create.owner = s.w.owner;
 	world_trick(&s.w, WIRE_CONTROL, 0, REFUSE, VT_UNAVAILABLE);

@@ -8,7 +8,7 @@
 #ifndef TEST_FAKE_TRUTH_H
 #define TEST_FAKE_TRUTH_H
 
-#include "fake_cluster.h"
+#include "fake_pair.h"
 
 /* The whole order, by looking at every record. */
 typedef struct Truth
@@ -79,38 +79,29 @@ assert_hits(ClientScan *scan, const Truth *t, size_t *at, size_t n)
 	}
 }
 
+/* So many of the next searches meet some trouble that passes. */
+static inline void
+world_trouble(World *w, Prng *prng, int n)
+{
+	static const Mischief kinds[] = {CLOSE_BEFORE, CLOSE_AFTER, CLOSE_IN_MIDDLE, BAD_CHECKSUM, STALE_FIRST,
+		LEAVE_HOLE, OTHER_LIFE, OLD_VIEW, EMPTY_BATCH, REPEAT_BATCH, NO_LEASE, SHUFFLED, REFUSE};
+	static const VtStatus passing[] = {VT_BUSY, VT_BEHIND, VT_NOT_LEADER, VT_WRONG_SHARD, VT_STOPPING};
+
+	for (int i = 0; i < n; i++)
+	{
+		Mischief	what = kinds[prng_below(prng, sizeof(kinds) / sizeof(kinds[0]))];
+		VtStatus	status = passing[prng_below(prng, sizeof(passing) / sizeof(passing[0]))];
+
+		world_trick(w, WIRE_SEARCH, (int) prng_below(prng, 4), what, status);
+	}
+}
+
 /* Each of two shards is split; the children are at first and second.  Under the lock. */
 static inline void
 world_split_both(World *w, Fake *first, Fake *second)
 {
-	for (uint32_t i = 0; i < 2; i++)
-	{
-		FakeShard  *from = &w->shards[i];
-		FakeShard  *to = &w->shards[2 + i];
-		uint64_t	middle = from->desc.first + (from->desc.last - from->desc.first) / 3;
-		size_t		kept = 0;
-
-		world_shard(w, 2 + i, 102 + i, middle + 1, from->desc.last);
-		to->home = i ? second : first;
-		to->index = to->desc.base_index = from->index;
-		to->desc.parent = from->desc.shard;
-		to->desc.range_ver = 2;
-		from->desc.last = middle;
-		from->desc.range_ver = 2;
-		for (size_t k = 0; k < from->n; k++)
-		{
-			FakeRecord	r = from->records[k];
-			Bytes		id = bytes_of(r.id, r.id_len);
-
-			if (wire_place(&from->desc, id) <= middle)
-				from->records[kept++] = r;
-			else
-				shard_put(to, id, (const uint8_t *) r.vector, WIRE_FLOAT32);
-		}
-		from->n = kept;
-	}
-	w->nshards = 4;
-	w->route_version = 2;
+	world_split(w, 0)->home = first;
+	world_split(w, 1)->home = second;
 }
 
 #endif							/* TEST_FAKE_TRUTH_H */

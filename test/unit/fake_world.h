@@ -377,6 +377,43 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector, WireElement element)
 		memcpy(r->vector, vector, wire_vector_bytes(element, DIM));
 }
 
+/*
+ * The upper two thirds of a shard become another one, at its home: with its
+ * records there, its sessions, and what they did.  Under the lock.
+ */
+static inline FakeShard *
+world_split(World *w, uint32_t i)
+{
+	FakeShard  *parent = &w->shards[i];
+	FakeShard  *child = &w->shards[w->nshards];
+	uint64_t	middle = parent->desc.first + (parent->desc.last - parent->desc.first) / 3;
+	size_t		kept = 0;
+
+	assert_true(w->nshards < WORLD_SHARDS);
+	world_shard(w, w->nshards, 100 + w->nshards, middle + 1, parent->desc.last);
+	w->nshards++;
+	child->home = parent->home;
+	child->index = child->desc.base_index = ++parent->index;
+	child->desc.parent = parent->desc.shard;
+	child->desc.range_ver = ++parent->desc.range_ver;
+	child->born_last = parent->desc.last;
+	memcpy(child->sessions, parent->sessions, sizeof(child->sessions));
+	memcpy(child->settled, parent->settled, sizeof(child->settled));
+	memcpy(child->done, parent->done, sizeof(child->done));
+	child->nsessions = parent->nsessions;
+	child->ndone = parent->ndone;
+	parent->desc.last = middle;
+	child->records = vt_alloc(sizeof(FakeRecord) * (parent->n + 1));
+	for (size_t k = 0; k < parent->n; k++)
+		if (wire_place(&parent->desc, bytes_of(parent->records[k].id, parent->records[k].id_len)) <= middle)
+			parent->records[kept++] = parent->records[k];
+		else
+			child->records[child->n++] = parent->records[k];
+	parent->n = kept;
+	w->route_version++;
+	return child;
+}
+
 static inline size_t
 world_records(World *w)
 {

@@ -13,28 +13,12 @@
 #define N 1500
 #define M 6
 
-static const struct
-{
-	VecMetric	metric;
-	HnswCodes	codes;
-	VecElement	element;
-}			kinds[] = {
-	{VEC_L2, HNSW_CODES_NONE, VEC_FLOAT32},
-	{VEC_L2, HNSW_CODES_INT8, VEC_FLOAT32},
-	{VEC_L2, HNSW_CODES_INT8_ONLY, VEC_FLOAT32},
-	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT32},
-	{VEC_COSINE, HNSW_CODES_INT8, VEC_FLOAT32},
-	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT16},
-	{VEC_IP, HNSW_CODES_NONE, VEC_FLOAT32},
-	{VEC_L1, HNSW_CODES_INT8, VEC_FLOAT32},
-};
-
 static Hnsw *
 given(size_t kind)
 {
 	HnswOptions options = {
-		.dim = DIM, .metric = kinds[kind].metric, .m = M, .ef_construction = 40, .codes = kinds[kind].codes,
-		.element = kinds[kind].element, .seed = 7
+		.dim = DIM, .metric = graph_kinds[kind].metric, .m = M, .ef_construction = 40, .codes = graph_kinds[kind].codes,
+		.element = graph_kinds[kind].element, .seed = 7
 	};
 	Hnsw	   *h;
 	VtError		err;
@@ -88,7 +72,7 @@ static void
 remembering_changes_nothing(void **state)
 {
 	(void) state;
-	for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
+	for (size_t kind = 0; kind < GRAPH_KINDS; kind++)
 	{
 		float	   *rows = clustered(1, 2 * N);
 		Prng		prng = {kind + 1};

@@ -54,6 +54,27 @@ clustered(uint64_t seed, uint32_t n)
 	return rows;
 }
 
+/* Graphs of all kinds, for tests that are of the graph and not of distances. */
+static const struct
+{
+	VecMetric	metric;
+	HnswCodes	codes;
+	VecElement	element;
+}			graph_kinds[] __attribute__((unused)) = {
+	{VEC_L2, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_L2, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_L2, HNSW_CODES_INT8_ONLY, VEC_FLOAT32},
+	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_COSINE, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_IP, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_L1, HNSW_CODES_NONE, VEC_FLOAT32},
+	{VEC_L1, HNSW_CODES_INT8, VEC_FLOAT32},
+	{VEC_L2, HNSW_CODES_INT8, VEC_FLOAT16},
+	{VEC_COSINE, HNSW_CODES_NONE, VEC_FLOAT16},
+};
+
+#define GRAPH_KINDS (sizeof(graph_kinds) / sizeof(graph_kinds[0]))
+
 static inline Hnsw *
 create(VecMetric metric, HnswCodes codes)
 {

@@ -168,6 +168,27 @@ follower_of(int leader)
 	return leader % 3 + 1;
 }
 
+static void
+begin(uint64_t seed)
+{
+	resident_bound = BOUND;
+	world_begin(3, seed);
+	await_agreement(write_one(0));
+}
+
+/* It has the log and stood still meanwhile: what is applied in the end is all of it, in order.  The last index. */
+static uint64_t
+go_on(int still)
+{
+	uint64_t	last;
+
+	expect_bounded(still);
+	hold_apply(still, false);
+	last = write_one(1);
+	await_agreement(last);
+	return last;
+}
+
 /* It applies all of it in the end, in order, and the log is read for that. */
 static void
 a_machine_stands_still(void **state)
@@ -176,19 +197,13 @@ a_machine_stands_still(void **state)
 	int			still;
 
 	(void) state;
-	resident_bound = BOUND;
-	world_begin(3, 31);
-	last = write_one(0);
-	await_agreement(last);
+	begin(31);
 	still = follower_of(await_leader());
 	hold_apply(still, true);
 	last = write_many(still);
 	await_log(still, last);
-	expect_bounded(still);
 	await_known(still, last, false);
-	hold_apply(still, false);
-	last = write_one(1);
-	await_agreement(last);
+	last = go_on(still);
 	for (int i = 1; i <= 3; i++)
 		await_known(i, last, true);
 	world_end();
@@ -204,10 +219,7 @@ it_leads_and_sends(void **state)
 	int			away;
 
 	(void) state;
-	resident_bound = BOUND;
-	world_begin(3, 32);
-	last = write_one(0);
-	await_agreement(last);
+	begin(32);
 	leader = await_leader();
 	still = follower_of(leader);
 	away = follower_of(still);
@@ -219,10 +231,7 @@ it_leads_and_sends(void **state)
 	node_start(away);
 	node_open(away, NULL);
 	await_log(away, last);
-	expect_bounded(still);
-	hold_apply(still, false);
-	last = write_one(1);
-	await_agreement(last);
+	(void) go_on(still);
 	world_end();
 }
 

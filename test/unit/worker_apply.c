@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #include "../../src/worker/shard.h"
-#include "base/hash.h"
 #include "base/prng.h"
+#include "shard_desc.h"
 
 #define DIM 2
 #define IDS 12
@@ -30,36 +30,12 @@
 static char directory[128];
 static WireShardDesc desc;
 
-static void
-describe(void)
-{
-	memset(&desc, 0, sizeof(desc));
-	memset(desc.generation.b, 7, 16);
-	desc.owner.system = 42;
-	memset(desc.owner.incarnation.b, 9, 16);
-	desc.owner.database = 5;
-	desc.shard = 1001;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = DIM;
-	desc.metric = VEC_L2;
-	desc.element = 1;
-	desc.m = 16;
-	desc.ef_construction = 200;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = 77;
-	desc.replicas[0].role = 1;
-}
-
 static int
 set_up(void **state)
 {
 	(void) state;
 	snprintf(directory, sizeof(directory), "/tmp/vectron-apply.XXXXXX");
-	describe();
+	desc = shard_alone(1001, 77, DIM);
 	return mkdtemp(directory) ? 0 : -1;
 }
 

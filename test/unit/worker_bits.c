@@ -15,12 +15,6 @@ set_up_bits(void **state)
 	return set_up_with(state, VEC_BIT, 0);
 }
 
-static int
-set_up_floats(void **state)
-{
-	return set_up_with(state, VEC_FLOAT32, 0);
-}
-
 /* Record n has the bits of n * 1777 in its nineteen. */
 static void
 bits_of(uint32_t n, uint8_t out[3])
@@ -125,7 +119,6 @@ bits_are_kept(void **state)
 	size_t		at = 0;
 	uint32_t	n = 0;
 	Store	   *rows;
-	char		shards[100];
 	StoreIter  *iter;
 	Bytes		key;
 	Bytes		value;
@@ -150,8 +143,7 @@ bits_are_kept(void **state)
 	hang_up(&g);
 	worker_stop(place->worker);
 
-	snprintf(shards, sizeof(shards), "%s/shards", place->data);
-	assert_int_equal(shard_open_rows(shards, SHARD, &rows, NULL), VT_OK);
+	rows = open_rows(place);
 	iter = store_iter_open(rows, bytes_of("v", 1), bytes_of("w", 1));
 	for (n = 0; store_iter_next(iter, &key, &value); n++)
 	{

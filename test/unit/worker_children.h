@@ -8,6 +8,7 @@
 #ifndef TEST_WORKER_CHILDREN_H
 #define TEST_WORKER_CHILDREN_H
 
+#include "identity.h"
 #include "worker_shards.h"
 
 #define ROWS 100
@@ -38,21 +39,7 @@ is_of_child(uint8_t id)
 static inline Worker *
 start_as_one(void)
 {
-	StoreOptions options = {0};
-	StoreBatch *batch = store_batch_new();
-	Buf			value = {0};
-	VtId		cluster;
-	Store	   *log;
-
-	memset(&cluster, 7, sizeof(cluster));
-	buf_put_u64(&value, 1);
-	buf_put_id(&value, &cluster);
-	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
-	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
-	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
-	store_close(log);
-	store_batch_free(batch);
-	buf_free(&value);
+	keep_identity(scratch, 1);
 	return start();
 }
 

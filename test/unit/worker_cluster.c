@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker_gateway.h"
+#include "worker_place.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -41,29 +41,6 @@ static uint64_t grace[NODES + 1];	/* without a leader, ms; there is no placement
 
 /* -- Processes ------------------------------------------------------------- */
 
-/* It knows already which store it is, from its first start on. */
-static void
-keep_identity(const Place *place, int number)
-{
-	StoreOptions options = {0};
-	StoreBatch *batch = store_batch_new();
-	Buf			value = {0};
-	VtId		cluster;
-	char		path[300];
-	Store	   *log;
-
-	memset(&cluster, 0, sizeof(cluster));
-	buf_put_u64(&value, (uint64_t) number);
-	buf_put_id(&value, &cluster);
-	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
-	snprintf(path, sizeof(path), "%s/log", place->data);
-	if (store_open(path, &options, &log, NULL) != VT_OK || store_write(log, batch, true, NULL) != VT_OK)
-		abort();
-	store_close(log);
-	store_batch_free(batch);
-	buf_free(&value);
-}
-
 static VtStatus
 run_worker(int number)
 {
@@ -82,7 +59,7 @@ run_worker(int number)
 	options.checkpoint_bytes = 16384;
 	options.disk_reserve = reserve[number];
 	options.replica_grace_ms = grace[number];
-	keep_identity(place, number);
+	keep_identity(place->data, (uint64_t) number);
 	status = worker_start(&options, &place->worker, &err);
 	if (status == VT_OK)
 	{
@@ -107,7 +84,7 @@ run_worker(int number)
 
 /* Returns when it listens. */
 static void
-start(int number)
+node_start(int number)
 {
 	Node	   *node = &nodes[number];
 	int			ready[2];
@@ -168,18 +145,7 @@ set_up(void **state)
 		snprintf(place->pd, sizeof(place->pd), "unix:%.40s/pd", directory);
 		if (mkdir(place->data, 0700) != 0)
 			return -1;
-		memset(desc->generation.b, 7, 16);
-		desc->owner.system = 42;
-		desc->shard = SHARD;
-		desc->incarnation = 1;
-		desc->last = UINT64_MAX;
-		desc->conf_ver = desc->range_ver = 1;
-		desc->hash_kind = HASH_XXH3_64;
-		desc->dim = DIM;
-		desc->metric = VEC_L2;
-		desc->element = VEC_FLOAT32;
-		desc->m = 16;
-		desc->ef_construction = 40;
+		*desc = shard_alone(SHARD, 0, DIM);
 		desc->nreplicas = NODES;
 		for (int k = 0; k < NODES; k++)
 		{
@@ -189,12 +155,12 @@ set_up(void **state)
 		}
 	}
 	for (int i = 1; i <= NODES; i++)
-		start(i);
+		node_start(i);
 	return 0;
 }
 
 static int
-tear_down(void **state)
+kill_all(void **state)
 {
 	char		command[128];
 
@@ -336,7 +302,7 @@ leaders_are_killed(void **state)
 		for (int i = 1; i <= NODES; i++)
 			if (i != dead)
 				has_all(i, mark, n);
-		start(dead);
+		node_start(dead);
 	}
 	for (int i = 1; i <= NODES; i++)
 		has_all(i, mark, n);
@@ -363,18 +329,18 @@ one_was_away_for_long(void **state)
 			mark = put_somewhere(n, 50, &leader);
 		for (int i = 0; i < round; i++)
 		{
-			start(away);
+			node_start(away);
 			pause_ms((int) prng_below(&prng, 300));
 			kill_it(away);
 		}
-		start(away);
+		node_start(away);
 		for (int i = 0; i < 5; i++, n += 50)
 			mark = put_somewhere(n, 50, &leader);
 		has_all(away, mark, n);
 
 		/* And what it holds is durable. */
 		kill_it(away);
-		start(away);
+		node_start(away);
 		has_all(away, mark, n);
 	}
 }
@@ -522,7 +488,7 @@ retries_across_leaders(void **state)
 		first = change_somewhere(&mine, &leader);
 		theirs = put_somewhere(0, 1, &leader);
 		assert_true(theirs > first.index);
-		start(dead);
+		node_start(dead);
 		for (int i = 1; i <= NODES; i++)
 			assert_int_equal(version_at(i, theirs), theirs);
 		dead = leader;
@@ -530,7 +496,7 @@ retries_across_leaders(void **state)
 		again = change_somewhere(&mine, &leader);
 		assert_true(again.repeated);
 		assert_int_equal(again.index, first.index);
-		start(dead);
+		node_start(dead);
 		theirs = version_at(leader, theirs);
 		assert_true(theirs > first.index);
 		for (int i = 1; i <= NODES; i++)
@@ -582,7 +548,7 @@ linearizable_away_from_the_leader(void **state)
 		{
 			kill_it(leader);
 			pause_ms(20);
-			start(leader);
+			node_start(leader);
 		}
 	}
 	for (int i = 1; i <= NODES; i++)
@@ -630,13 +596,13 @@ left_alone(void **state)
 	patient = alone % NODES + 1;
 	kill_it(alone);
 	grace[alone] = 200;
-	start(alone);
+	node_start(alone);
 	pause_ms(1500);				/* nothing happens: they fall asleep */
 	comes_to_answer(alone, VT_OK);
 	kill_it(leader);
 	kill_it(patient);
 	comes_to_answer(alone, VT_BEHIND);
-	start(patient);
+	node_start(patient);
 	comes_to_answer(alone, VT_OK);
 	kill_it(alone);
 	pause_ms(400);
@@ -649,7 +615,7 @@ start_anew(int number, uint64_t disk_reserve)
 {
 	kill_it(number);
 	reserve[number] = disk_reserve;
-	start(number);
+	node_start(number);
 }
 
 /* The leader has room, its followers have none: it takes nothing that only fills their disks. */
@@ -756,27 +722,27 @@ survivors_go_on(void **state)
 	life = 2;
 	for (int times = 0; times < 2; times++)
 	{
-		start(1);
+		node_start(1);
 		is_refused(1, mark);
 		assert_true(says(1, "\"incarnation\":\"2\""));
 		kill_it(1);
 	}
 	for (goes_on = 0; goes_on <= 2; goes_on += 2)
 	{
-		start(2);
+		node_start(2);
 		is_refused(2, mark);
 		if (goes_on)
 			comes_to_say(2, "\"leader\":true");
 		kill_it(2);
 	}
 	goes_on = 2;
-	start(2);
-	start(1);
+	node_start(2);
+	node_start(1);
 	comes_to_say(2, "\"leader\":true");
 	comes_to_say(1, "\"records\":\"40\"");
 	comes_to_say(1, "\"role\":\"learner\"");
 	life = goes_on = 0;
-	start(3);
+	node_start(3);
 	pause_ms(1500);				/* it asks for votes meanwhile */
 	assert_true(says(2, "\"leader\":true"));
 	is_refused(1, mark);
@@ -787,14 +753,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(survivors_go_on, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(linearizable_away_from_the_leader, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(left_alone, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(followers_have_no_room, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(survivors_go_on, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(followers_answer_at_marks, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(linearizable_away_from_the_leader, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(left_alone, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(followers_have_no_room, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(retries_across_leaders, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(leaders_are_killed, set_up, kill_all),
+		cmocka_unit_test_setup_teardown(one_was_away_for_long, set_up, kill_all),
 	};
 
 	return cmocka_run_group_tests_name("worker_cluster", tests, NULL, NULL);

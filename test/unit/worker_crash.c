@@ -31,8 +31,8 @@
 
 #include "../../src/worker/scan.h"
 #include "../../src/worker/shard.h"
-#include "base/hash.h"
 #include "base/log.h"
+#include "shard_desc.h"
 #include "store_model.h"
 
 #define DIM 2
@@ -146,27 +146,9 @@ static WireShardDesc desc;
 static void
 describe(void)
 {
-	memset(&desc, 0, sizeof(desc));
-	memset(desc.generation.b, 7, 16);
-	desc.owner.system = 42;
-	memset(desc.owner.incarnation.b, 9, 16);
-	desc.owner.database = 5;
-	desc.shard = 1001;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = DIM;
-	desc.metric = VEC_L2;
-	desc.element = VEC_FLOAT32;
-	desc.m = 16;
-	desc.ef_construction = 200;
+	desc = shard_alone(1001, 77, DIM);
 	desc.nattributes = 1;
 	desc.attributes[0] = WIRE_ATTR_ORDERED;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = 77;
-	desc.replicas[0].role = 1;
 }
 
 static Bytes

@@ -17,9 +17,9 @@
 
 #include "../../src/worker/hot.h"
 #include "../../src/worker/shard.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "scratch.h"
+#include "shard_desc.h"
 
 #define DIM 1024
 #define SHARD 9
@@ -27,27 +27,13 @@
 static Shard *
 make(void)
 {
-	WireShardDesc desc;
+	WireShardDesc desc = shard_alone(SHARD, 11, DIM);
 	Shard	   *shard;
 	uint64_t	replay;
 	VtError		err = {0};
 
-	memset(&desc, 0, sizeof(desc));
-	memset(desc.generation.b, 5, 16);
-	desc.shard = SHARD;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = DIM;
-	desc.metric = VEC_L2;
-	desc.element = VEC_FLOAT32;
 	desc.m = 4;
 	desc.ef_construction = 4;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = 11;
-	desc.replicas[0].role = 1;
 	mkdir(scratch_path("hot"), 0700);
 	if (shard_create(scratch_path("hot"), &desc, 11, &err) != VT_OK ||
 		shard_open(scratch_path("hot"), SHARD, false, &shard, &replay, &err) != VT_OK)
@@ -74,6 +60,7 @@ apply(Shard *shard, uint64_t first, uint64_t n, bool led)
 		memset(&record, 0, sizeof(record));
 		write.type = WRITE_PUT;
 		write.route.generation = shard->desc.generation;
+		write.route.owner = shard->desc.owner;
 		write.route.shard = SHARD;
 		write.route.range_ver = 1;
 		wire_tid_put(id, (uint32_t) index, 1);

@@ -7,7 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include "disk_room.h"
-#include "worker_gateway.h"
+#include "worker_place.h"
 
 #define ROWS 200
 #define CHILD 9
@@ -15,91 +15,18 @@
 /* The child, once it was split off; its first hash halves the space. */
 static Place child;
 
-/* It knows already that it is store 1. */
-static void
-write_identity(const Place *place)
-{
-	StoreOptions options = {0};
-	StoreBatch *batch = store_batch_new();
-	Buf			value = {0};
-	char		path[128];
-	VtId		cluster;
-	Store	   *log;
-
-	memset(&cluster, 7, sizeof(cluster));
-	buf_put_u64(&value, 1);
-	buf_put_id(&value, &cluster);
-	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
-	snprintf(path, sizeof(path), "%s/log", place->data);
-	assert_int_equal(store_open(path, &options, &log, NULL), VT_OK);
-	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
-	store_close(log);
-	store_batch_free(batch);
-	buf_free(&value);
-}
-
 static int
 set_up(void **state)
 {
 	Place	   *place = vt_alloc0(sizeof(Place));
-	WireShardDesc *desc = &place->desc;
-	WorkerOptions options;
-	VtError		err = {0};
 
-	log_setup("test", LOG_LEVEL_ERROR);
-	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-lend.XXXXXX");
-	if (!mkdtemp(place->directory))
-		return -1;
-	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
-	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
-	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
-	if (mkdir(place->data, 0700) != 0)
-		return -1;
-	memset(desc->generation.b, 7, 16);
-	desc->owner.system = 42;
-	desc->shard = SHARD;
-	desc->incarnation = 1;
-	desc->last = UINT64_MAX;
-	desc->conf_ver = desc->range_ver = 1;
-	desc->hash_kind = HASH_XXH3_64;
-	desc->dim = DIM;
-	desc->metric = VEC_L2;
-	desc->element = VEC_FLOAT32;
-	desc->m = 16;
-	desc->ef_construction = 40;
-	desc->nreplicas = 1;
-	desc->replicas[0].store = 1;
-	desc->replicas[0].replica = 77;
-	desc->replicas[0].role = 1;
-	memset(&options, 0, sizeof(options));
-	options.data = place->data;
-	memset(options.data_id.b, 1, 16);
-	options.listen = options.advertise = place->endpoint;
-	options.pd = place->pd;
-	options.search_threads = 1;
-	options.boot_epoch = 1;
-	options.disk_reserve = 1;
-	write_identity(place);
-	if (worker_start(&options, &place->worker, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
-	if (worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
+	search_threads = 1;
+	lay(place, VEC_FLOAT32, 0);
+	keep_identity(place->data, 1);
+	start(place);
+	make_shard(place);
 	*state = place;
 	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	Place	   *place = *state;
-	char		command[128];
-	int			rc;
-
-	worker_stop(place->worker);
-	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
-	rc = system(command);
-	free(place);
-	return rc;
 }
 
 static bool

@@ -139,7 +139,7 @@ static int
 set_up(void **state)
 {
 	session_ms = 100;
-	return set_up_with(state, VEC_FLOAT32, 0);
+	return set_up_floats(state);
 }
 
 int

@@ -9,6 +9,8 @@
 #ifndef TEST_WORKER_PLACE_H
 #define TEST_WORKER_PLACE_H
 
+#include "identity.h"
+#include "shard_desc.h"
 #include "worker_gateway.h"
 
 static uint32_t search_threads = 2; /* these three of the next worker */
@@ -39,6 +41,18 @@ static WireQuantization quantization;	/* of the next shard */
 
 #define BITS 19					/* dimensions of a shard of bits; of others DIM */
 
+/* The rows on the disk of a worker that was stopped; to be closed. */
+static inline Store *
+open_rows(const Place *place)
+{
+	Store	   *rows;
+	char		shards[100];
+
+	snprintf(shards, sizeof(shards), "%s/shards", place->data);
+	assert_int_equal(shard_open_rows(shards, SHARD, &rows, NULL), VT_OK);
+	return rows;
+}
+
 /* Its folders and what its shard is like; nothing runs yet. */
 static inline void
 lay(Place *place, VecElement element, uint8_t nattributes)
@@ -52,28 +66,17 @@ lay(Place *place, VecElement element, uint8_t nattributes)
 	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
 	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
 	assert_int_equal(mkdir(place->data, 0700), 0);
-	memset(desc->generation.b, 7, 16);
-	desc->owner.system = 42;
-	memset(desc->owner.incarnation.b, 9, 16);
-	desc->owner.database = 5;
-	desc->shard = SHARD;
-	desc->incarnation = 1;
-	desc->last = UINT64_MAX;
-	desc->conf_ver = desc->range_ver = 1;
-	desc->hash_kind = HASH_XXH3_64;
-	desc->dim = element == VEC_BIT ? BITS : DIM;
-	desc->metric = element == VEC_BIT ? VEC_HAMMING : VEC_L2;
+	*desc = shard_alone(SHARD, 77, DIM);
+	if (element == VEC_BIT)
+	{
+		desc->dim = BITS;
+		desc->metric = VEC_HAMMING;
+	}
 	desc->element = element;
 	desc->quantization = (uint8_t) quantization;
-	desc->m = 16;
-	desc->ef_construction = 200;
 	desc->nattributes = nattributes;
 	for (int i = 0; i < nattributes; i++)
 		desc->attributes[i] = i == 0 ? WIRE_ATTR_ORDERED : WIRE_ATTR_HASHED;
-	desc->nreplicas = 1;
-	desc->replicas[0].store = 1;
-	desc->replicas[0].replica = 77;
-	desc->replicas[0].role = 1;
 	quantization = QUANTIZATION_NONE;
 }
 
@@ -97,6 +100,12 @@ set_up_with(void **state, VecElement element, uint8_t nattributes)
 	make_shard(place);
 	*state = place;
 	return 0;
+}
+
+static inline int
+set_up_floats(void **state)
+{
+	return set_up_with(state, VEC_FLOAT32, 0);
 }
 
 static inline int

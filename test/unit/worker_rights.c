@@ -32,7 +32,7 @@ set_up_tls(void **state)
 	Place	   *place;
 	Gateway		g;
 
-	if (scratch_make(state) != 0 || set_up_with(state, VEC_FLOAT32, 0) != 0)
+	if (scratch_make(state) != 0 || set_up_floats(state) != 0)
 		return -1;
 	place = *state;
 	dial(&g, place);

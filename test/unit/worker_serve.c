@@ -12,12 +12,6 @@
 #include "worker_place.h"
 
 static int
-set_up(void **state)
-{
-	return set_up_with(state, VEC_FLOAT32, 0);
-}
-
-static int
 set_up_halves(void **state)
 {
 	return set_up_with(state, VEC_FLOAT16, 0);
@@ -27,7 +21,7 @@ static int
 set_up_codes(void **state)
 {
 	quantization = QUANTIZATION_INT8_ONLY;
-	return set_up_with(state, VEC_FLOAT32, 0);
+	return set_up_floats(state);
 }
 
 static int
@@ -400,7 +394,6 @@ halves_are_kept(void **state)
 	size_t		at = 0;
 	uint32_t	n = 0;
 	Store	   *rows;
-	char		shards[100];
 	StoreIter  *iter;
 	Bytes		key;
 	Bytes		value;
@@ -439,8 +432,7 @@ halves_are_kept(void **state)
 	worker_stop(place->worker);
 
 	/* Rows are halves, too. */
-	snprintf(shards, sizeof(shards), "%s/shards", place->data);
-	assert_int_equal(shard_open_rows(shards, SHARD, &rows, NULL), VT_OK);
+	rows = open_rows(place);
 	iter = store_iter_open(rows, bytes_of("v", 1), bytes_of("w", 1));
 	for (n = 0; store_iter_next(iter, &key, &value); n++)
 	{
@@ -739,20 +731,20 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(written_found_listed_gone, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(fences_and_refusals, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(written_found_listed_gone, set_up_floats, tear_down),
+		cmocka_unit_test_setup_teardown(fences_and_refusals, set_up_floats, tear_down),
+		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up_floats, tear_down),
+		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up_floats, tear_down),
+		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
-		cmocka_unit_test_setup_teardown(unindexed_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(unindexed_is_told, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(codes_alone, set_up_codes, tear_down),
 		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up_codes, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up_codes, tear_down),
-		cmocka_unit_test_setup_teardown(no_halves_among_floats, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_halves_among_floats, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(filters_are_evaluated_here, set_up_attributes, tear_down),
 		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up_attributes, tear_down),
-		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(other_attributes_are_refused, set_up_floats, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_serve", tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "../../src/worker/shard.h"
-#include "base/hash.h"
+#include "shard_desc.h"
 
 static char directory[128];
 static WireShardDesc desc;
@@ -30,12 +30,7 @@ set_up(void **state)
 {
 	(void) state;
 	snprintf(directory, sizeof(directory), "/tmp/vectron-sessions.XXXXXX");
-	desc = (WireShardDesc) {
-		.shard = 1001, .incarnation = 1, .last = UINT64_MAX, .conf_ver = 1, .range_ver = 1, .hash_kind = HASH_XXH3_64,
-		.dim = 1, .metric = VEC_L2, .element = VEC_FLOAT32, .m = 16, .ef_construction = 200, .nreplicas = 1,
-		.replicas = {{.store = 1, .replica = 77, .role = 1}}
-	};
-	memset(desc.generation.b, 7, 16);
+	desc = shard_alone(1001, 77, 1);
 	at = 0;
 	return mkdtemp(directory) ? 0 : -1;
 }
@@ -92,7 +87,7 @@ apply(Shard *shard, Buf *bytes, WireWriteResult *result)
 static WireWrite
 write_of(const Shard *shard, WireWriteType type)
 {
-	return (WireWrite) {.type = type, .route = {.generation = desc.generation, .shard = shard->desc.shard,
+	return (WireWrite) {.type = type, .route = {.generation = desc.generation, .owner = desc.owner, .shard = shard->desc.shard,
 		.range_ver = shard->desc.range_ver}
 	};
 }
@@ -325,7 +320,7 @@ a_child_inherits(void **state)
 	Shard	   *born;
 	ShardChild	child;
 	WireShardDesc wanted = desc;
-	WireRoute	route = {.generation = desc.generation, .shard = desc.shard, .range_ver = 1};
+	WireRoute	route = {.generation = desc.generation, .owner = desc.owner, .shard = desc.shard, .range_ver = 1};
 	WireWriteResult result;
 	Heir	   *heir;
 	Buf			bytes = {0};

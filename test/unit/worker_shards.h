@@ -21,8 +21,8 @@
 
 #include "../../src/worker/private.h"
 #include "base/clock.h"
-#include "base/hash.h"
 #include "scratch.h"
+#include "shard_desc.h"
 
 static inline Worker *
 start(void)
@@ -52,26 +52,10 @@ static WireQuantization quantization;	/* of the shards described from now on */
 static inline WireShardDesc
 desc_of(uint64_t shard, uint64_t replica)
 {
-	WireShardDesc desc;
+	WireShardDesc desc = shard_alone(shard, replica, 2);
 
-	memset(&desc, 0, sizeof(desc));
 	memset(desc.generation.b, (int) shard, sizeof(desc.generation.b));
-	desc.owner.system = 5;
-	desc.shard = shard;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = 2;
-	desc.metric = VEC_L2;
-	desc.element = 1;
 	desc.quantization = (uint8_t) quantization;
-	desc.m = 16;
-	desc.ef_construction = 100;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = replica;
-	desc.replicas[0].role = 1;
 	return desc;
 }
 

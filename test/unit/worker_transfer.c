@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 #include "../../src/worker/shard.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "scratch.h"
+#include "shard_desc.h"
 
 #define DIM 4
 #define SHARD 9
@@ -32,27 +32,11 @@ static WireQuantization quantization;	/* of shards that are made */
 static WireShardDesc
 desc_of_shard(void)
 {
-	WireShardDesc desc;
+	WireShardDesc desc = shard_alone(SHARD, 11, DIM);
 
-	memset(&desc, 0, sizeof(desc));
-	memset(desc.generation.b, 5, 16);
-	desc.shard = SHARD;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = DIM;
-	desc.metric = VEC_L2;
-	desc.element = VEC_FLOAT32;
 	desc.quantization = (uint8_t) quantization;
-	desc.m = 8;
-	desc.ef_construction = 40;
 	desc.nattributes = 1;
 	desc.attributes[0] = WIRE_ATTR_HASHED;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = 11;
-	desc.replicas[0].role = 1;
 	return desc;
 }
 
@@ -108,6 +92,7 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		memset(&command, 0, sizeof(command));
 		write.type = WRITE_PUT;
 		write.route.generation = shard->desc.generation;
+		write.route.owner = shard->desc.owner;
 		write.route.shard = SHARD;
 		write.route.range_ver = 1;
 		write.lsn = 1000 + index;	/* as of a PostgreSQL server */

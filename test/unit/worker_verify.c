@@ -20,10 +20,10 @@
 #include <time.h>
 
 #include "../../src/worker/verify.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/prng.h"
 #include "scratch.h"
+#include "shard_desc.h"
 
 #define DIM 3
 #define SHARD 9
@@ -35,24 +35,9 @@ static WireShardDesc desc;
 static void
 describe(void)
 {
-	memset(&desc, 0, sizeof(desc));
-	memset(desc.generation.b, 5, 16);
-	desc.shard = SHARD;
-	desc.incarnation = 1;
-	desc.last = UINT64_MAX;
-	desc.conf_ver = desc.range_ver = 1;
-	desc.hash_kind = HASH_XXH3_64;
-	desc.dim = DIM;
-	desc.metric = VEC_L2;
-	desc.element = VEC_FLOAT32;
-	desc.m = 8;
-	desc.ef_construction = 40;
+	desc = shard_alone(SHARD, 11, DIM);
 	desc.nattributes = 1;
 	desc.attributes[0] = WIRE_ATTR_ORDERED;
-	desc.nreplicas = 1;
-	desc.replicas[0].store = 1;
-	desc.replicas[0].replica = 11;
-	desc.replicas[0].role = 1;
 }
 
 #define SESSION 6				/* by the entry that opens it */
@@ -77,6 +62,7 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 	}
 
 	write.route.generation = desc.generation;
+	write.route.owner = desc.owner;
 	write.route.shard = SHARD;
 	write.route.range_ver = 1;
 	begin = wire_write_begin(out, &write);

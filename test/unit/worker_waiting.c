@@ -9,7 +9,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE				/* memmem */
 #endif
-#include "worker_gateway.h"
+#include "worker_place.h"
 #include "../../src/worker/queues.h"
 
 #include <poll.h>
@@ -20,62 +20,8 @@
 static int
 set_up(void **state)
 {
-	Place	   *place = vt_alloc0(sizeof(Place));
-	WireShardDesc *desc = &place->desc;
-	WorkerOptions options;
-	VtError		err = {0};
-
-	log_setup("test", LOG_LEVEL_ERROR);
-	snprintf(place->directory, sizeof(place->directory), "/tmp/vectron-waiting.XXXXXX");
-	if (!mkdtemp(place->directory))
-		return -1;
-	snprintf(place->data, sizeof(place->data), "%s/data", place->directory);
-	snprintf(place->endpoint, sizeof(place->endpoint), "unix:%s/w", place->directory);
-	snprintf(place->pd, sizeof(place->pd), "unix:%s/pd", place->directory);
-	if (mkdir(place->data, 0700) != 0)
-		return -1;
-	memset(desc->generation.b, 7, 16);
-	desc->owner.system = 42;
-	desc->shard = SHARD;
-	desc->incarnation = 1;
-	desc->last = UINT64_MAX;
-	desc->conf_ver = desc->range_ver = 1;
-	desc->hash_kind = HASH_XXH3_64;
-	desc->dim = DIM;
-	desc->metric = VEC_L2;
-	desc->element = VEC_FLOAT32;
-	desc->m = 16;
-	desc->ef_construction = 40;
-	desc->nreplicas = 1;
-	desc->replicas[0].store = 1;
-	desc->replicas[0].replica = 77;
-	desc->replicas[0].role = 1;
-	memset(&options, 0, sizeof(options));
-	options.data = place->data;
-	memset(options.data_id.b, 1, 16);
-	options.listen = options.advertise = place->endpoint;
-	options.pd = place->pd;
-	options.search_threads = 1;
-	options.boot_epoch = 1;
-	if (worker_start(&options, &place->worker, &err) != VT_OK ||
-		worker_create_shard(place->worker, desc, 77, true, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
-	*state = place;
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	Place	   *place = *state;
-	char		command[128];
-	int			rc;
-
-	worker_stop(place->worker);
-	snprintf(command, sizeof(command), "rm -rf %s", place->directory);
-	rc = system(command);
-	free(place);
-	return rc;
+	search_threads = 1;
+	return set_up_floats(state);
 }
 
 /* For the record nearest to each of so many vectors. */
