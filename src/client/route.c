@@ -152,18 +152,43 @@ route_free_all(Client *client)
 		client_route_forget(client, &client->routes->route.generation);
 }
 
+/* A shard of a route, in this life; NULL: it has none.  Shards begin where they always began. */
+static ClientShard *
+shard_of(const ClientCollection *route, const WireShardDesc *desc)
+{
+	uint32_t	low = 0;
+	uint32_t	high = route->nshards;
+
+	while (low < high)
+	{
+		uint32_t	middle = low + (high - low) / 2;
+		ClientShard *shard = &route->shards[middle];
+
+		if (shard->desc.shard == desc->shard && shard->desc.incarnation == desc->incarnation)
+			return shard;
+		if (shard->desc.first < desc->first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
 /* -- Taking in -------------------------------------------------------------- */
 
-/* What was known of replicas that are where they were. */
+/*
+ * What was known of replicas that are where they were.  A split puts children between
+ * the shards, so positions are others then.
+ */
 static void
 keep_known(ClientCollection *route, const ClientCollection *old)
 {
-	for (uint32_t i = 0; i < route->nshards && i < old->nshards; i++)
+	for (uint32_t i = 0; i < route->nshards; i++)
 	{
 		ClientShard *to = &route->shards[i];
-		const ClientShard *from = &old->shards[i];
+		const ClientShard *from = shard_of(old, &to->desc);
 
-		if (to->desc.shard != from->desc.shard || to->desc.incarnation != from->desc.incarnation)
+		if (!from)
 			continue;
 		for (uint32_t k = 0; k < to->nplaces; k++)
 			for (uint32_t l = 0; l < from->nplaces; l++)
@@ -321,22 +346,8 @@ ClientShard *
 route_shard(Client *client, const WireShardDesc *desc)
 {
 	RouteEntry *entry = *find(client, &desc->generation);
-	uint32_t	low = 0;
-	uint32_t	high = entry ? entry->route.nshards : 0;
 
-	while (low < high)
-	{
-		uint32_t	middle = low + (high - low) / 2;
-		ClientShard *shard = &entry->route.shards[middle];
-
-		if (shard->desc.shard == desc->shard && shard->desc.incarnation == desc->incarnation)
-			return shard;
-		if (shard->desc.first < desc->first)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return entry ? shard_of(&entry->route, desc) : NULL;
 }
 
 const WireShardDesc *

@@ -6,7 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "fake_cluster.h"
+#include "fake_pair.h"
 
 #include "base/prng.h"
 
@@ -259,6 +259,61 @@ what_pd_forgot_is_forgotten(void **state)
 	free(table);
 }
 
+/* What is known of a shard's replica here; NULL: no such shard. */
+static const ClientKnown *
+known_of(const ClientCollection *route, uint64_t shard)
+{
+	for (uint32_t i = 0; i < route->nshards; i++)
+		if (route->shards[i].desc.shard == shard)
+			return &route->shards[i].known[0];
+	return NULL;
+}
+
+/* A split gives the shards behind it other positions in the route, and no other replicas. */
+static void
+what_was_known_of_replicas_stays(void **state)
+{
+	static const float query[DIM] = {1, 2, 1, 0};
+	ClientMark	mark[3] = {{100, 1, 1, 1}, {101, 1, 1, 1}, {102, 1, 1, 1}};
+	ClientMarks marks = {.n = 3, .items = mark};
+	const ClientCollection *route;
+	ClientSearch search;
+	ClientScan *scan;
+	ClientHit	hit;
+	bool		found;
+	uint64_t	applied[3];
+	Setup		s;
+
+	(void) state;
+	set_up(&s, 3, 100);
+	search = (ClientSearch) {.generation = s.w.generation, .owner = s.w.owner, .query = query, .dim = DIM, .batch = 10,
+		.ef = 40, .consistency = WIRE_AT_MARK, .marks = &marks};
+	assert_ok(client_scan_open(s.client, &search, in_ms(LONG_MS), &scan, &err));
+	assert_ok(client_scan_next(scan, in_ms(LONG_MS), &hit, &found, &err));
+	client_scan_close(scan);
+	assert_ok(client_route(s.client, &s.w.generation, false, in_ms(LONG_MS), &route, &err));
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		applied[i] = known_of(route, 100 + i)->applied;
+		assert_int_equal(applied[i], s.w.shards[i].index);
+	}
+
+	pthread_mutex_lock(&s.w.lock);
+	world_split(&s.w, 0);
+	world_split(&s.w, 1);
+	s.w.shards[2].desc.incarnation++;
+	pthread_mutex_unlock(&s.w.lock);
+	assert_ok(client_route(s.client, &s.w.generation, true, in_ms(LONG_MS), &route, &err));
+	assert_int_equal(route->nshards, 5);
+	assert_int_equal(known_of(route, 100)->applied, applied[0]);
+	assert_int_equal(known_of(route, 101)->applied, applied[1]);
+
+	/* In another life it is another one, and so is a child. */
+	assert_int_equal(known_of(route, 102)->applied, 0);
+	assert_int_equal(known_of(route, 103)->applied, 0);
+	tear_down(&s);
+}
+
 int
 main(void)
 {
@@ -268,6 +323,7 @@ main(void)
 		cmocka_unit_test(a_new_client_goes_on_without_pd),
 		cmocka_unit_test(a_busy_driver_is_not_waited_for),
 		cmocka_unit_test(what_pd_forgot_is_forgotten),
+		cmocka_unit_test(what_was_known_of_replicas_stays),
 	};
 
 	return cmocka_run_group_tests_name("client_routes", tests, NULL, NULL);
