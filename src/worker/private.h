@@ -225,6 +225,7 @@ struct Worker
 	int			chore_fd;		/* eventfd: one is done */
 
 	/* What worker_look() saw, and bytes let in since, for admission */
+	pthread_mutex_t look_lock;	/* of who looks: before lock */
 	atomic_uint_fast64_t admitted;
 	atomic_bool disk_low;
 	atomic_uint room;			/* MemoryRoom */

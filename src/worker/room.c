@@ -171,8 +171,8 @@ look_at_memory(Worker *worker)
 		flush_fullest(worker, now_us, tables - bound - going);
 }
 
-void
-worker_look(Worker *worker)
+static void
+look(Worker *worker)
 {
 	struct statvfs disk;
 
@@ -191,6 +191,15 @@ worker_look(Worker *worker)
 						   atomic_load(&worker->room) == MEMORY_FULL);
 }
 
+/* One at a time: what is seen first must not be noted last. */
+void
+worker_look(Worker *worker)
+{
+	pthread_mutex_lock(&worker->look_lock);
+	look(worker);
+	pthread_mutex_unlock(&worker->look_lock);
+}
+
 /* -- Admission ----------------------------------------------------------------- */
 
 /*
@@ -201,7 +210,13 @@ VtStatus
 worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words)
 {
 	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
-		worker_look(worker);
+	{
+		pthread_mutex_lock(&worker->look_lock);
+		/* Who waited here has been looked for. */
+		if (atomic_load(&worker->admitted) > LOOK_BYTES)
+			look(worker);
+		pthread_mutex_unlock(&worker->look_lock);
+	}
 	*words = NULL;
 	if (atomic_load(&worker->disk_low))
 		*words = "the worker's disk is almost full";

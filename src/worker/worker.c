@@ -323,6 +323,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	atomic_store(&worker->stats.turned_us, worker->started_us);
 	worker->door.end = &worker->door.first;
 	pthread_mutex_init(&worker->lock, NULL);
+	pthread_mutex_init(&worker->look_lock, NULL);
 	vt_id_random(&salt);
 	worker->searches.salt = get_le64(salt.b);
 	pthread_cond_init(&worker->chores_ready, NULL);

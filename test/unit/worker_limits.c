@@ -12,6 +12,8 @@
 #include "disk_room.h"
 #include "worker_place.h"
 
+#include <sched.h>
+
 typedef struct Silent
 {
 	Place		place;
@@ -133,6 +135,55 @@ the_disk(void **state)
 		usleep(1000);
 	}
 	hang_up(&g);
+}
+
+static Worker *looked_at;
+static atomic_bool be_slow;
+static atomic_bool others_looked;
+
+/* One is held up between seeing and noting, unless all others wait for it, until another has looked. */
+static void
+hold_up(void)
+{
+	if (!atomic_exchange(&be_slow, false) || pthread_mutex_trylock(&looked_at->look_lock) != 0)
+		return;
+	pthread_mutex_unlock(&looked_at->look_lock);
+	while (!atomic_load(&others_looked))
+		sched_yield();
+}
+
+static void *
+look(void *worker)
+{
+	worker_look(worker);
+	return NULL;
+}
+
+/* Whoever saw first has not the last word. */
+static void
+two_look_at_once(void **state)
+{
+	Worker	   *worker = ((Silent *) *state)->place.worker;
+
+	looked_at = worker;
+	atomic_store(&disk_was_seen, hold_up);
+	for (int round = 0; round < 10; round++)
+	{
+		bool		full = round % 2 == 0;
+		pthread_t	slow;
+
+		atomic_store(&others_looked, false);
+		atomic_store(&be_slow, true);
+		assert_int_equal(pthread_create(&slow, NULL, look, worker), 0);
+		while (atomic_load(&be_slow))
+			sched_yield();
+		atomic_store(&disk_is_full, full);
+		worker_look(worker);
+		atomic_store(&others_looked, true);
+		pthread_join(slow, NULL);
+		assert_int_equal(atomic_load(&worker->disk_low), full);
+	}
+	atomic_store(&disk_was_seen, NULL);
 }
 
 static void
@@ -326,6 +377,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(two_look_at_once, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(the_memory, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_limits, tear_down_limits),
 		cmocka_unit_test(the_logs),
