@@ -363,9 +363,14 @@ heir_left(Heir *heir)
 
 	if (heir->iter || !heir->shard)
 		return UINT64_MAX;
+	if (heir->watch == 0)
+		return left;
+	/* Without the watch nobody knows: it is for the next step to say so. */
 	pthread_mutex_lock(&heir->shard->watch_lock);
-	if (heir->shard->watch && heir->shard->watch->id == heir->watch)
+	if (heir->shard->watch && heir->shard->watch->id == heir->watch && !heir->shard->watch->lost)
 		left += heir->shard->watch->changed.n;
+	else
+		left = UINT64_MAX;
 	pthread_mutex_unlock(&heir->shard->watch_lock);
 	return left;
 }

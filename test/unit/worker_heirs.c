@@ -320,6 +320,39 @@ of_no_use_any_more(void **state)
 	shard_close(a.shard);
 }
 
+/* The watch goes while its rows are copied for the first time: it is not done with what it has then. */
+static void
+the_watch_goes_while_rows_are_copied(void **state)
+{
+	Alone		a = alone_new();
+	WireShardDesc other = *child_of();
+	VtStatus	status = VT_OK;
+	ShardChild	entry;
+	Heir	   *heir;
+	Heir	   *second;
+	bool		done = false;
+
+	(void) state;
+	for (uint32_t i = 0; i < MANY; i++)
+		change(&a, i, 0);
+	assert_int_equal(heir_prepare(a.shard, child_of(), a.directory, &heir, NULL), VT_OK);
+	assert_int_equal(heir_copy(heir, 10000, &done, NULL), VT_OK);
+	assert_false(done);
+	other.shard++;
+	assert_int_equal(heir_prepare(a.shard, &other, a.directory, &second, NULL), VT_OK);
+	for (uint32_t i = 0; i < MANY; i += 10)
+		change(&a, i, 0);
+	entry = split_alone(&a);
+	assert_int_equal(heir_succeed(heir, a.shard, &entry, 21, NULL), VT_OK);
+	while (status == VT_OK && !done)
+		status = heir_copy(heir, 10000, &done, NULL);
+	assert_int_equal(status, VT_GONE);
+	heir_drop(heir);
+	heir_drop(second);
+	assert_null(a.shard->watch);
+	shard_close(a.shard);
+}
+
 /* The entry says what the child is, not who had it prepared. */
 static void
 of_another_kind(void **state)
@@ -714,6 +747,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(what_changes_meanwhile_is_copied_again, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(and_loaded_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_loan_of_before_is_old, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(the_watch_goes_while_rows_are_copied, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_no_use_any_more, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(of_another_kind, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_graph_is_given_up, scratch_make, scratch_remove),
