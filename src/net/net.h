@@ -110,6 +110,12 @@ extern bool net_server_poll_more(NetServer *server);
 /* Make one thread return from net_server_poll(), now or when it next comes. */
 extern void net_server_wake(NetServer *server);
 
+/*
+ * Numbers of the whole process: how long frames being moved held a thread.  Whoever asks
+ * takes the longest times with him; the next one gets those since.
+ */
+extern void net_metrics(Buf *out);
+
 extern NetConn *net_conn_ref(NetConn *conn);
 extern void net_conn_release(NetConn *conn);
 extern WireRole net_conn_role(const NetConn *conn);

@@ -10,6 +10,7 @@
  *	   tls.c		certificates of a daemon
  *	   peer.c		connections a daemon makes itself
  *	   outgoing.c	and their sockets
+ *	   held.c		how long all this held a thread
  *
  * A connection is kept alive by references: one of the server's list, those of
  * its carrier, one for each reply that is being made.
@@ -203,5 +204,16 @@ extern bool outgoing_hear(Outgoing *o, uint8_t *data, size_t room, size_t *n);
 /* What is in force; release it. */
 extern WireTlsContext *net_tls_context(NetTls *tls);
 extern bool net_tls_is_current(NetTls *tls, const WireTlsContext *context);
+
+/* held.c */
+typedef enum HeldKind
+{
+	HELD_CALLBACK,				/* of nng */
+	HELD_POLL,
+	HELD_KINDS
+} HeldKind;
+
+extern int64_t held_begin(void);
+extern void held_end(HeldKind kind, int64_t began_us);
 
 #endif							/* NET_PRIVATE_H */

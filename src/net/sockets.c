@@ -340,7 +340,7 @@ watch_own(Sockets *sockets, int op, int fd, uint64_t name, uint32_t how)
 
 /* Any event but a wake. */
 static void
-handle(NetServer *server, const struct epoll_event *event)
+handle_event(NetServer *server, const struct epoll_event *event)
 {
 	SocketConn *sc;
 	uint64_t	one;
@@ -359,6 +359,15 @@ handle(NetServer *server, const struct epoll_event *event)
 		conn_event(sc, event->events);
 		net_conn_release(&sc->base);
 	}
+}
+
+static void
+handle(NetServer *server, const struct epoll_event *event)
+{
+	int64_t		began_us = held_begin();
+
+	handle_event(server, event);
+	held_end(HELD_POLL, began_us);
 }
 
 static void

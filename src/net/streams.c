@@ -89,10 +89,9 @@ send_next(NetConn *conn)
 }
 
 static void
-on_sent(void *arg)
+sent(StreamConn *sc)
 {
-	NetConn    *conn = (NetConn *) arg;
-	StreamConn *sc = (StreamConn *) arg;
+	NetConn    *conn = &sc->base;
 	int			rc = nng_aio_result(sc->send_aio);
 	bool		ended;
 
@@ -110,6 +109,15 @@ on_sent(void *arg)
 	if (ended)
 		net_conn_release(conn); /* the receive's */
 	net_conn_release(conn);
+}
+
+static void
+on_sent(void *arg)
+{
+	int64_t		began_us = held_begin();
+
+	sent((StreamConn *) arg);
+	held_end(HELD_CALLBACK, began_us);
 }
 
 /*
@@ -153,9 +161,8 @@ end_receiving(StreamConn *sc, bool say_why)
 }
 
 static void
-on_received(void *arg)
+received(StreamConn *sc)
 {
-	StreamConn *sc = (StreamConn *) arg;
 	NetConn    *conn = &sc->base;
 	NetServer  *server = conn->server;
 	int			rc = nng_aio_result(sc->recv_aio);
@@ -174,6 +181,15 @@ on_received(void *arg)
 	}
 	else if (rc != 0 || !conn_received(conn, sc->came) || !receive_next(sc))
 		end_receiving(sc, false);
+}
+
+static void
+on_received(void *arg)
+{
+	int64_t		began_us = held_begin();
+
+	received((StreamConn *) arg);
+	held_end(HELD_CALLBACK, began_us);
 }
 
 static void *
@@ -280,9 +296,8 @@ address_of(nng_stream *stream, struct sockaddr_storage *addr, socklen_t *len)
 }
 
 static void
-on_accepted(void *arg)
+accepted(NetServer *server)
 {
-	NetServer  *server = (NetServer *) arg;
 	Streams    *streams = streams_of(server);
 	int			rc = nng_aio_result(streams->accept_aio);
 	nng_stream *stream = rc == 0 ? (nng_stream *) nng_aio_get_output(streams->accept_aio, 0) : NULL;
@@ -321,6 +336,15 @@ on_accepted(void *arg)
 	pthread_mutex_unlock(&server->lock);
 	if (!stopping)
 		nng_stream_listener_accept(streams->listener, streams->accept_aio);
+}
+
+static void
+on_accepted(void *arg)
+{
+	int64_t		began_us = held_begin();
+
+	accepted((NetServer *) arg);
+	held_end(HELD_CALLBACK, began_us);
 }
 
 /* Wait for something to change, and while there are strangers not for long; the lock is held. */

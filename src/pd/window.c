@@ -269,6 +269,7 @@ metrics(void *arg, Buf *out)
 		replica_host_metrics(pd->host, out);
 		replica_links_metrics(pd->links, out);
 	}
+	net_metrics(out);
 	metrics_process(out);
 	return 200;
 }

@@ -298,6 +298,7 @@ metrics(void *arg, Buf *out)
 		replica_host_metrics(worker->host, out);
 		replica_links_metrics(worker->links, out);
 	}
+	net_metrics(out);
 	metrics_process(out);
 	return 200;
 }

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "net/net.h"
 
 #define REPLIES 24
@@ -34,6 +36,7 @@
 
 static sem_t handling;
 static sem_t closed;
+static atomic_llong longest_us;	/* that a frame was handled for */
 
 /* What the n-th reply holds; sizes from nothing to many socket buffers. */
 static uint32_t
@@ -56,6 +59,7 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	uint32_t	size = reply_size(header->request);
 	uint8_t    *bytes = vt_alloc(size + 1);
+	int64_t		began_us = clock_now_us();
 
 	(void) arg;
 	(void) payload;
@@ -67,6 +71,9 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 	reply_fill(bytes, size, header->request);
 	net_reply_frame(conn, header->type, header->request, bytes_of(bytes, size));
 	free(bytes);
+	began_us = clock_now_us() - began_us;
+	if (began_us > atomic_load(&longest_us))
+		atomic_store(&longest_us, began_us);
 }
 
 static void
@@ -228,11 +235,58 @@ a_server_stops_while_a_frame_is_handled(void **state)
 	close(fd);
 }
 
+/* A number of net_metrics(), in microseconds where it is a time. */
+static int64_t
+number_of(const char *name, bool seconds)
+{
+	Buf			text = {0};
+	const char *at;
+	double		number;
+
+	net_metrics(&text);
+	buf_put_u8(&text, 0);
+	at = strstr((const char *) text.data, name);
+	assert_non_null(at);
+	number = strtod(at + strlen(name), NULL);
+	buf_free(&text);
+	return (int64_t) (seconds ? number * 1e6 + 0.5 : number);
+}
+
+/* Callbacks are counted with what is done in them; the longest is told once. */
+static void
+who_holds_a_callback_is_counted(void **state)
+{
+	Place	   *place = *state;
+	int64_t		before = number_of("\nvectron_net_callback_seconds_count ", false);
+	int			fd;
+	WireHeader	header;
+	Buf			payload = {0};
+
+	/* What the server's sends and receives before this took is told by now. */
+	atomic_store(&longest_us, 0);
+	fd = dial(place);
+	for (uint64_t n = 0; n < 8; n++)
+	{
+		ask(fd, WIRE_CONTROL, n, bytes_str("{}"));
+		assert_true(read_frame(fd, &header, &payload));
+	}
+	close(fd);
+	net_server_stop(place->server);
+	place->server = NULL;
+	assert_true(atomic_load(&longest_us) > 0);
+	assert_true(number_of("\nvectron_net_callback_max_seconds ", true) >= atomic_load(&longest_us));
+	assert_int_equal(number_of("\nvectron_net_callback_max_seconds ", true), 0);
+	/* Each question at least came and was answered in one. */
+	assert_true(number_of("\nvectron_net_callback_seconds_count ", false) >= before + 8);
+	buf_free(&payload);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(replies_taken_in_pieces_are_whole_and_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_holds_a_callback_is_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_server_stops_while_a_frame_is_handled, set_up, tear_down),
 	};
 
