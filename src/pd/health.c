@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/hash.h"
 #include "service.h"
 
 Report *
@@ -36,44 +37,42 @@ heard_us(Pd *pd, const Beat *beat)
 	return beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
 }
 
+static uint64_t
+endpoint_key(const CatalogStore *store)
+{
+	return hash_checksum(bytes_str(store->endpoint)) | 1;	/* never 0 */
+}
+
+void
+store_spoke(Pd *pd, uint64_t store)
+{
+	const CatalogStore *row = catalog_store(pd->catalog, store);
+
+	if (row)
+		idmap_put(&pd->spoke_last, endpoint_key(row), store);
+}
+
 /*
  * Does another directory live where this store did?  That is heard: one place has
  * one process, and this one has been silent while the other spoke.  Neither ids nor
- * registrations tell, which may be of a directory that is gone again.
+ * registrations tell, which may be of a directory that is gone again.  Only who spoke
+ * there last can have spoken for long enough after this one.  Two endpoints with one
+ * key, or a store that has moved, cost a look at a name: the answer is no, until
+ * whoever lives there speaks again.
  */
-static bool
-is_superseded(Pd *pd, const CatalogStore *store)
-{
-	int64_t		silent_since = heard_us(pd, beat_of(pd, store->id));
-
-	for (size_t i = 0; i < pd->nbeats; i++)
-	{
-		const Beat *beat = pd->beats[i];
-		const CatalogStore *other;
-
-		if (beat->store == store->id || !is_heard(pd, beat) || beat->at_us < silent_since + SUPERSEDED_AFTER_US)
-			continue;
-		other = catalog_store(pd->catalog, beat->store);
-		if (other && strcmp(other->endpoint, store->endpoint) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Asked for each of its replicas, and all stores are looked through for it: once a moment. */
 bool
 store_is_superseded(Pd *pd, const CatalogStore *store)
 {
-	uint64_t	is;
+	const CatalogStore *other;
+	const Beat *beat;
+	uint64_t	last;
 
-	if (pd->superseded_us != pd->now_us)
-		idmap_free(&pd->superseded);
-	pd->superseded_us = pd->now_us;
-	if (idmap_get(&pd->superseded, store->id, &is))
-		return is;
-	is = is_superseded(pd, store);
-	idmap_put(&pd->superseded, store->id, is);
-	return is;
+	if (!idmap_get(&pd->spoke_last, endpoint_key(store), &last) || last == store->id)
+		return false;
+	beat = beat_of(pd, last);
+	other = catalog_store(pd->catalog, last);
+	return is_heard(pd, beat) && beat->at_us >= heard_us(pd, beat_of(pd, store->id)) + SUPERSEDED_AFTER_US &&
+		other && strcmp(other->endpoint, store->endpoint) == 0;
 }
 
 Health

@@ -72,7 +72,7 @@ beats_free(Pd *pd)
 	pd->beats = NULL;
 	pd->nbeats = 0;
 	idmap_free(&pd->beat_at);
-	idmap_free(&pd->superseded);
+	idmap_free(&pd->spoke_last);
 	idmap_free(&pd->load_at);
 	free(pd->loads);
 	pd->loads = NULL;
@@ -402,7 +402,7 @@ beat_take(Pd *pd, uint64_t store, json_t *body)
 	if (pd->now_us - beat->at_us >= SUSPECT_AFTER_US)
 		beat->steady_us = pd->now_us;
 	beat->at_us = pd->now_us;
-	pd->superseded_us = -1;		/* it may have taken somebody's place */
+	store_spoke(pd, store);
 	beat->challenged = false;
 	beat->disk_free = beat->memory = 0;
 	get_u64(body, "disk_free", &beat->disk_free);

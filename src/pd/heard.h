@@ -184,6 +184,7 @@ extern Report *report_in(Beat *beat, uint64_t shard);
 extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not mentioned */
 
 /* health.c */
+extern void store_spoke(Pd *pd, uint64_t store);	/* a heartbeat came from it */
 extern bool store_is_superseded(Pd *pd, const CatalogStore *store);
 extern bool store_is_up(Pd *pd, uint64_t store);
 extern Health store_health(Pd *pd, const CatalogStore *store);

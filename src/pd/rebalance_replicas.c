@@ -29,6 +29,7 @@ typedef struct Group
 	Site		site;
 	uint32_t   *stores;
 	size_t		n;
+	Carried		least;			/* that any of them carries, in each kind */
 } Group;
 
 typedef struct Groups
@@ -36,8 +37,15 @@ typedef struct Groups
 	Group	   *groups;
 	size_t		n;
 	BalanceMeans means[2];		/* of stores for data, and for searches only */
+	Carried		least[2];		/* that any taker of them carries, in each kind */
 	Carried		heaviest;		/* in each of its kinds */
 } Groups;
+
+static bool
+is_of_group(const Group *group, const PlanStore *store)
+{
+	return group->search_only == store->search_only && memcmp(&group->site, &store->site, sizeof(Site)) == 0;
+}
 
 static double
 fullness(const Scales *scales, const BalanceMeans *means, size_t store)
@@ -62,6 +70,16 @@ sort_group(const Scales *scales, const BalanceMeans *means, Group *group)
 		}
 }
 
+static const Carried nothing_yet = {DBL_MAX, DBL_MAX, DBL_MAX};
+
+static void
+note_least(Carried *least, const Carried *has)
+{
+	least->n = fmin(least->n, has->n);
+	least->weight = fmin(least->weight, has->weight);
+	least->searches = fmin(least->searches, has->searches);
+}
+
 static void
 groups_begin(Groups *groups, const Scales *scales)
 {
@@ -75,6 +93,7 @@ groups_begin(Groups *groups, const Scales *scales)
 		Carried		total = scales_total(scales, scales->replicas, role, &n);
 
 		groups->means[role] = balance_means(&total, n, &(Carried) {.weight = BYTES_LEAST, .searches = SEARCHES_LEAST});
+		groups->least[role] = nothing_yet;
 	}
 	for (size_t i = 0; i < scales->n; i++)
 		groups->heaviest.weight = fmax(groups->heaviest.weight, scales->shards[i].bytes);
@@ -86,17 +105,19 @@ groups_begin(Groups *groups, const Scales *scales)
 
 		if (!store->takes || !store->steady)
 			continue;
-		while (group < groups->groups + groups->n &&
-			   (group->search_only != store->search_only || memcmp(&group->site, &store->site, sizeof(Site)) != 0))
+		while (group < groups->groups + groups->n && !is_of_group(group, store))
 			group++;
 		if (group == groups->groups + groups->n)
 		{
 			groups->n++;
 			group->search_only = store->search_only;
 			group->site = store->site;
+			group->least = nothing_yet;
 		}
 		group->stores = vt_realloc(group->stores, sizeof(uint32_t) * (group->n + 1));
 		group->stores[group->n++] = (uint32_t) i;
+		note_least(&group->least, &scales->replicas[i]);
+		note_least(&groups->least[store->search_only], &scales->replicas[i]);
 		sort_group(scales, &groups->means[store->search_only], group);
 	}
 }
@@ -114,9 +135,9 @@ groups_end(Groups *groups)
  * another replica from one moment to the next, and what is gained by less is nothing.
  */
 static Carried
-taker(const Scales *scales, size_t from, size_t to)
+taker(const Scales *scales, size_t from, const Carried *to)
 {
-	Carried		there = scales->replicas[to];
+	Carried		there = *to;
 
 	there.searches += SEARCH_NOISE * scales->replicas[from].searches;
 	return there;
@@ -129,7 +150,7 @@ typedef double (*Gain) (const BalanceMeans *means, const Carried *from, const Ca
  * (balance_gain_most); from one that is not hot, also without a look at searches.
  */
 static double
-gain_of(Gain gain, const Scales *scales, const BalanceMeans *means, size_t from, size_t to, const Carried *replica)
+gain_of(Gain gain, const Scales *scales, const BalanceMeans *means, size_t from, const Carried *to, const Carried *replica)
 {
 	const Carried *here = &scales->replicas[from];
 	Carried		there = taker(scales, from, to);
@@ -139,18 +160,24 @@ gain_of(Gain gain, const Scales *scales, const BalanceMeans *means, size_t from,
 	return here->searches < SEARCHES_HOT ? fmin(whole, gain(&plain, here, &there, replica)) : whole;
 }
 
-/* What moving anything away from this store could gain at most. */
+/*
+ * What moving anything away from this store could gain at most; 0: not enough.  No taker
+ * gives more than one would that has as little of each kind as any: mostly that says it.
+ */
 static double
 most_from(const Scales *scales, const Groups *groups, size_t from)
 {
 	const PlanStore *store = &scales->survey->stores[from];
 	double		most = 0;
 
+	if (gain_of(balance_gain_most, scales, &groups->means[store->search_only], from, &groups->least[store->search_only],
+				&groups->heaviest) <= BALANCE_TOLERANCE)
+		return 0;
 	for (size_t i = 0; i < groups->n; i++)
 		for (size_t k = 0; groups->groups[i].search_only == store->search_only && k < groups->groups[i].n && k < GROUP_TAKERS; k++)
 		{
 			double		gain = gain_of(balance_gain_most, scales, &groups->means[store->search_only], from,
-									   groups->groups[i].stores[k], &groups->heaviest);
+									   &scales->replicas[groups->groups[i].stores[k]], &groups->heaviest);
 
 			most = gain > most ? gain : most;
 		}
@@ -165,17 +192,24 @@ has_replica_on(const CatalogShard *shard, uint64_t store)
 	return operate_has_replica(shard, store, &replica);
 }
 
-/* The best store for one shard's replica on another. */
+/* The best store for one shard's replica on another, if its leader says that it may move. */
 static void
 weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t from, const PlanLimits *limits, Offer *best)
 {
 	const PlanStore *here = &scales->survey->stores[from];
 	const BalanceMeans *means = &groups->means[here->search_only];
 	Carried		replica = scales_replica(scales, w, here->store);
+	const Report *leader;
 	Site		others[WIRE_REPLICAS_MAX];
 	size_t		nothers = 0;
 	uint32_t	crowding;
 
+	/* None gains more than one to a store that has as little of each kind as any: mostly that is all. */
+	if (gain_of(balance_gain, scales, means, from, &groups->least[here->search_only], &replica) < best->gain)
+		return;
+	leader = scales_leader(scales, w);
+	if (!leader || leader->unindexed > UNINDEXED_MAX)
+		return;
 	for (int i = 0; i < w->shard->desc.nreplicas; i++)
 	{
 		const WireReplica *r = &w->shard->desc.replicas[i];
@@ -191,7 +225,8 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 	{
 		const Group *group = &groups->groups[i];
 
-		if (group->search_only != here->search_only || site_crowding(&group->site, others, nothers) > crowding)
+		if (group->search_only != here->search_only || site_crowding(&group->site, others, nothers) > crowding ||
+			gain_of(balance_gain, scales, means, from, &group->least, &replica) < best->gain)
 			continue;
 		for (size_t k = 0; k < group->n && k < GROUP_TAKERS; k++)
 		{
@@ -201,7 +236,7 @@ weigh_move(const Scales *scales, const Groups *groups, const Weighed *w, size_t 
 			if (!plan_has_room(limits, scales->survey->stores[to].arriving, scales->survey->stores[to].arriving_bytes) ||
 				has_replica_on(w->shard, scales->survey->stores[to].store))
 				continue;
-			gain = gain_of(balance_gain, scales, means, from, to, &replica);
+			gain = gain_of(balance_gain, scales, means, from, &scales->replicas[to], &replica);
 
 			/* Of equals one that need not hand leadership over first. */
 			gain -= w->leads == here->store ? BALANCE_TOLERANCE / 100 : 0;
@@ -266,9 +301,7 @@ relieve(Scales *scales, Groups *groups, size_t from, size_t *tries, Changes *cha
 		{
 			const Weighed *w = &scales->shards[scales->first[places[i].collection] + places[i].place];
 
-			const Report *leader = w->shard->plan.kind == PLAN_NONE ? scales_leader(scales, w) : NULL;
-
-			if (leader && leader->unindexed <= UNINDEXED_MAX)
+			if (w->leads && w->shard->plan.kind == PLAN_NONE)
 				weigh_move(scales, groups, w, from, &limits, &best);
 		}
 		*tries += n * groups->n;
@@ -276,9 +309,16 @@ relieve(Scales *scales, Groups *groups, size_t from, size_t *tries, Changes *cha
 			break;
 		misses += !begin_move(scales, &best, changes);
 		scales->shards[best.weighed - scales->shards].leads = 0;
+		note_least(&groups->least[store->search_only], &scales->replicas[from]);
 		for (size_t i = 0; i < groups->n; i++)
-			if (memcmp(&groups->groups[i].site, &scales->survey->stores[best.member].site, sizeof(Site)) == 0)
-				sort_group(scales, &groups->means[groups->groups[i].search_only], &groups->groups[i]);
+		{
+			Group	   *group = &groups->groups[i];
+
+			if (is_of_group(group, store))
+				note_least(&group->least, &scales->replicas[from]);
+			if (memcmp(&group->site, &scales->survey->stores[best.member].site, sizeof(Site)) == 0)
+				sort_group(scales, &groups->means[group->search_only], group);
+		}
 	}
 }
 

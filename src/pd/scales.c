@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WEIGHED_AHEAD 32		/* shards whose loads are asked for together */
+
 size_t
 scales_at(const Scales *scales, uint64_t store)
 {
@@ -94,7 +96,9 @@ scales_leader(const Scales *scales, const Weighed *w)
 Carried
 scales_replica(const Scales *scales, const Weighed *w, uint64_t store)
 {
-	const Report *report = report_of(scales->pd, store, w->shard->desc.shard);
+	size_t		at = scales_at(scales, store);
+	bool		searched = at != SIZE_MAX && scales->replicas[at].searches > 0;
+	const Report *report = searched ? report_of(scales->pd, store, w->shard->desc.shard) : NULL;
 
 	return (Carried) {1, w->bytes, report ? replica_searches(scales->pd, report) : 0};
 }
@@ -156,32 +160,50 @@ weigh_handover(Scales *scales, const Handover *h)
 }
 
 static void
-weigh_collection(Scales *scales, const CatalogCollection *c)
+weigh(Scales *scales, const CatalogCollection *c, const CatalogShard *shard, const ShardLoad *load)
 {
 	const Pd   *pd = scales->pd;
+	Weighed    *w = &scales->shards[scales->n++];
+	size_t		at;
 
-	for (uint32_t i = 0; i < c->nshards; i++)
+	w->collection = c;
+	w->shard = shard;
+	if (load)
 	{
-		Weighed    *w = &scales->shards[scales->n++];
-		const ShardLoad *load = shard_load(pd, c->shards[i].desc.shard);
-		size_t		at;
+		w->bytes = (double) load->bytes;
+		w->rate = load_rate(pd, load);
+		w->leader = load->leader;
+		at = scales_at(scales, load->leads);
+		w->leads = at != SIZE_MAX && scales->up[at] ? load->leads : 0;
+	}
+	if (c->state != COLLECTION_LIVE || !w->shard->bootstrapped)
+		w->leads = 0;
+	else
+		weigh_shard(scales, w);
+	if (load && load_rests(pd, load))
+		w->leads = 0;
+}
 
-		w->collection = c;
-		w->shard = &c->shards[i];
-		if (load)
+/*
+ * Loads lie as they were heard first, far from each other: some are on their way from
+ * memory while others are weighed, which halves the time of a look.
+ */
+static void
+weigh_collection(Scales *scales, const CatalogCollection *c)
+{
+	const ShardLoad *loads[WEIGHED_AHEAD];
+
+	for (uint32_t from = 0; from < c->nshards; from += WEIGHED_AHEAD)
+	{
+		uint32_t	n = c->nshards - from < WEIGHED_AHEAD ? c->nshards - from : WEIGHED_AHEAD;
+
+		for (uint32_t i = 0; i < n; i++)
 		{
-			w->bytes = (double) load->bytes;
-			w->rate = load_rate(pd, load);
-			w->leader = load->leader;
-			at = scales_at(scales, load->leads);
-			w->leads = at != SIZE_MAX && scales->up[at] ? load->leads : 0;
+			loads[i] = shard_load(scales->pd, c->shards[from + i].desc.shard);
+			__builtin_prefetch(loads[i]);
 		}
-		if (c->state != COLLECTION_LIVE || !w->shard->bootstrapped)
-			w->leads = 0;
-		else
-			weigh_shard(scales, w);
-		if (load && load_rests(pd, load))
-			w->leads = 0;
+		for (uint32_t i = 0; i < n; i++)
+			weigh(scales, c, &c->shards[from + i], loads[i]);
 	}
 }
 

@@ -150,8 +150,7 @@ struct Pd
 	Beat	  **beats;			/* by store */
 	size_t		nbeats;
 	IdMap		beat_at;		/* store: its beat's address */
-	IdMap		superseded;		/* silent store: does another live there?  as of now_us being superseded_us */
-	int64_t		superseded_us;
+	IdMap		spoke_last;		/* key of an endpoint: the store that spoke there last */
 	IdMap		load_at;		/* shard: place in loads */
 	ShardLoad  *loads;
 	Holder	   *holders;		/* of incarnations (lease.c); owned */
