@@ -294,20 +294,30 @@ ask_somebody(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, V
 	return ask(scan, s, endpoint, now_us, deadline_us, err);
 }
 
-/* The hedge delay is over. */
+/*
+ * The hedge delay is over.  Who has said something since the question, to whomever, may
+ * fall silent after it: it is in doubt when nobody has heard it for a hedge delay from then on.
+ */
 static VtStatus
 hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError *err)
 {
+	int64_t		delay_us = patience(scan, s, now_us);
 	uint32_t	place;
 
-	s->hedge_us = now_us + patience(scan, s, now_us);
+	s->hedge_us = now_us + delay_us;
 	for (int i = 0; i < TRIES; i++)
 	{
 		Try		   *t = &s->tries[i];
+		int64_t		heard_us;
 
 		if (!try_is_on(t) || t->request.done)
 			continue;
-		pace_silent(scan->client->pace, t->request.endpoint, t->sent_us, now_us);
+		heard_us = pace_heard_us(scan->client->pace, t->request.endpoint);
+		heard_us = heard_us > t->sent_us ? heard_us : t->sent_us;
+		if (now_us - heard_us >= delay_us)
+			pace_silent(scan->client->pace, t->request.endpoint, now_us, now_us);
+		else if (heard_us + delay_us < s->hedge_us)
+			s->hedge_us = heard_us + delay_us;
 	}
 	if (s->consistency == WIRE_LINEARIZABLE || !somebody_answers(scan, s) || tries_on(s) == TRIES ||
 		!may_begin_anew(scan, s, HEDGED_IDS_MAX))

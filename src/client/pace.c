@@ -11,8 +11,8 @@
  * The last minute is seven slots of ten seconds each, the one in use included,
  * with a histogram in each: four buckets to every power of two.
  *
- * A worker is in doubt when a question to it went unanswered for a hedge delay and
- * nobody heard from it meanwhile, or its connection broke or was refused.  It is
+ * A worker is in doubt when a question to it is unanswered and nobody has heard from it
+ * for a hedge delay since then, or its connection broke or was refused.  It is
  * asked last then, until somebody hears from it; to hear, one client in a quarter of
  * a second says something to it that needs an answer (scan.c).
  *
@@ -263,6 +263,12 @@ pace_heard(ClientPace *pace, const char *endpoint, int64_t now_us)
 	set(&w->heard_us, now_us);
 	if (get(&w->doubted))
 		set(&w->doubted, 0);
+}
+
+int64_t
+pace_heard_us(ClientPace *pace, const char *endpoint)
+{
+	return get(&worker_of(pace, endpoint)->heard_us);
 }
 
 void

@@ -276,6 +276,7 @@ extern bool pace_may_hedge(ClientPace *pace);
 
 /* Something came from a worker: it is there.  And what a search says of it. */
 extern void pace_heard(ClientPace *pace, const char *endpoint, int64_t now_us);
+extern int64_t pace_heard_us(ClientPace *pace, const char *endpoint); /* when, the last time; 0 = never */
 extern void pace_answered(ClientPace *pace, const char *endpoint, int64_t took_us, uint32_t waiting);
 
 /* Nothing came since then?  Unless others have heard from it, it is in doubt: true. */

@@ -8,6 +8,7 @@
  *-------------------------------------------------------------------------
  */
 #include "fake_cluster.h"
+#include "../../src/client/private.h"
 
 #define REPLICAS 3
 #define SHARDS 2
@@ -460,6 +461,51 @@ the_loser_is_cancelled(void **state)
 	tear_down(&s);
 }
 
+static ClientPace *heard_by;
+static const Setup *heard_from;
+
+/* Somebody else hears from all of them while our question is there. */
+static void
+others_hear(World *w, WireType type)
+{
+	(void) w;
+	for (int i = 0; type == WIRE_SEARCH && i < REPLICAS; i++)
+		pace_heard(heard_by, heard_from->worker[i].endpoint, clock_now_us());
+}
+
+/*
+ * Who has said something to another since we asked, and then no more, is in doubt
+ * a hedge delay later, whether or not there may be a hedge just then.
+ */
+static void
+who_spoke_to_others_and_dies_is_not_waited_for(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	set_up(&s);
+	scan_often(&s, 50);
+	heard_by = s.client->pace;
+	heard_from = &s;
+	for (int i = 0; i < 5; i++)
+	{
+		while (pace_may_hedge(s.client->pace))
+			;
+		pthread_mutex_lock(&s.w.lock);
+		s.w.on_request = others_hear;
+		pthread_mutex_unlock(&s.w.lock);
+		world_trick(&s.w, WIRE_SEARCH, 0, SAY_NOTHING, VT_OK);
+		scan_often(&s, 1);
+		/* Its try did not have to end for that. */
+		assert_true(s.stats.hedged > 0);
+		pthread_mutex_lock(&s.w.lock);
+		s.w.on_request = NULL;
+		pthread_mutex_unlock(&s.w.lock);
+		scan_often(&s, 20);
+	}
+	tear_down(&s);
+}
+
 static void
 freeze_another(Setup *s, uint32_t n)
 {
@@ -542,6 +588,7 @@ main(void)
 		cmocka_unit_test(a_frozen_replica_costs_a_hedge),
 		cmocka_unit_test(one_is_enough),
 		cmocka_unit_test(the_loser_is_cancelled),
+		cmocka_unit_test(who_spoke_to_others_and_dies_is_not_waited_for),
 		cmocka_unit_test(a_scan_goes_on_elsewhere),
 		cmocka_unit_test(a_broken_replica_is_left_out),
 	};
