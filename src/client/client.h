@@ -104,6 +104,9 @@ extern void client_abandon(Client *client);
 extern VtStatus client_control(Client *client, const char *request, int64_t deadline_us,
 							   const char **reply, VtError *err);
 
+/* Is this error (VT_BUSY) a placement driver's that has too much to do, and not a worker's? */
+extern bool client_driver_is_flooded(const VtError *err);
+
 /* Ask one store (worker) the same way. */
 extern VtStatus client_control_at(Client *client, const char *endpoint, const char *request,
 								  int64_t deadline_us, const char **reply, VtError *err);

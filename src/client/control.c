@@ -281,6 +281,12 @@ control_once(Client *client, const char *request, int64_t deadline_us, const cha
 			   deadline_us, reply, err);
 }
 
+bool
+client_driver_is_flooded(const VtError *err)
+{
+	return err->code == VT_BUSY && strstr(err->msg, WIRE_FLOODED) != NULL;
+}
+
 VtStatus
 client_control_at(Client *client, const char *endpoint, const char *request, int64_t deadline_us,
 				  const char **reply, VtError *err)

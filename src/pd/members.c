@@ -77,7 +77,7 @@ refuse_for(Question *q, uint32_t wait_ms)
 	json_t	   *body = json_object();
 
 	json_object_set_new(body, "retry_after_ms", json_integer(wait_ms));
-	answer(q, VT_BUSY, body, "too many questions wait at this placement driver");
+	answer(q, VT_BUSY, body, WIRE_FLOODED);
 }
 
 bool

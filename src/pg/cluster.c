@@ -430,7 +430,7 @@ sqlstate_of(VtStatus status)
 }
 
 static const char *
-hint_of(VtStatus status)
+hint_of(VtStatus status, const VtError *err)
 {
 	switch (status)
 	{
@@ -441,6 +441,8 @@ hint_of(VtStatus status)
 				"See the server log for messages of vectron-pd and vectron-worker." :
 				"Check that the daemons in vectron.pd_endpoints and their workers run; see the view vectron.workers.";
 		case VT_BUSY:
+			if (client_driver_is_flooded(err))
+				return "The placement driver has more questions to answer than it can just now: try again later, or with fewer sessions that begin at once; /metrics of vectron-pd tells how many wait.";
 			return "The workers have more to do than they can just now: try again later or with more time, or add workers; see the view vectron.workers.";
 		case VT_FULL:
 			return "Add disk space, memory or workers; see the view vectron.workers.";
@@ -484,7 +486,7 @@ cluster_note_failure(VtStatus status, const VtId *generation, const WireOwner *o
 void
 cluster_error(VtStatus status, const VtError *err, const char *doing, Relation index)
 {
-	const char *hint = hint_of(status);
+	const char *hint = hint_of(status, err);
 	VectronMeta meta;
 
 	cluster_rethrow();
@@ -525,7 +527,7 @@ cluster_check_generation(VtStatus status, const VtError *err, const char *doing,
 						 const VtId *generation, const WireOwner *owner)
 {
 	char		text[VT_ID_TEXT];
-	const char *hint = hint_of(status);
+	const char *hint = hint_of(status, err);
 
 	if (status == VT_OK)
 		return;

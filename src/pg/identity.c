@@ -199,7 +199,7 @@ lease_error(VtStatus status, const VtError *err)
 				 errhint("Check vectron.pd_endpoints. If that cluster is gone, or the server is to move to the other one, remove \"%s/incarnation\" and REINDEX.",
 						 identity_directory())));
 	}
-	if (status == VT_BUSY)
+	if (status == VT_BUSY && !client_driver_is_flooded(err))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another server may be using the vectron indexes of this one: %s", vt_error_words(err)),

@@ -125,6 +125,9 @@ typedef enum WireRole
 	WIRE_ROLE_CTL = 4
 } WireRole;
 
+/* So a placement driver refuses that has too much to do; by these words servers tell it from workers. */
+#define WIRE_FLOODED "too many questions wait at this placement driver"
+
 /* Features in a greeting. */
 #define WIRE_FEATURE_PING 1		/* answers WIRE_PING */
 #define WIRE_FEATURE_UNINDEXED 2	/* reads what results of searches say of it */

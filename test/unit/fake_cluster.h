@@ -106,7 +106,7 @@ answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	{
 		if (trick.what == REFUSE)
 		{
-			put_text(&out, "{\"status\":%d,\"message\":\"not now\"%s%s%s", trick.status,
+			put_text(&out, "{\"status\":%d,\"message\":\"%s\"%s%s%s", trick.status, w->later_ms ? WIRE_FLOODED : "not now",
 					 w->hint ? ",\"leader\":\"" : "", w->hint ? w->hint : "", w->hint ? "\"" : "");
 			if (w->later_ms)
 				put_text(&out, ",\"retry_after_ms\":%u", w->later_ms);
