@@ -322,11 +322,11 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	free(metadata);
 }
 
-static void
-create_collection(Bench *bench, Client *client)
+void
+collection_create(Bench *bench, Client *client, uint32_t shards)
 {
 	ClientCreate create = {.dim = bench->dim, .metric = VEC_L2, .m = (uint16_t) bench->m,
-		.ef_construction = (uint16_t) bench->ef_construction, .quantization = QUANTIZATION_NONE, .shards = bench->shards, .replicas = bench->replicas, .xid = 1,
+		.ef_construction = (uint16_t) bench->ef_construction, .quantization = QUANTIZATION_NONE, .shards = shards, .replicas = bench->replicas, .xid = 1,
 		.label = "bench"};
 	int64_t		deadline = clock_now_us() + PATIENCE_US;
 	const char *reply;
@@ -470,7 +470,7 @@ collection_start(Bench *bench)
 	Client	   *client = bench_client(bench);
 	Leaders		leaders;
 
-	create_collection(bench, client);
+	collection_create(bench, client, bench->shards);
 	wait_whole(bench, client, &leaders);
 	for (uint32_t i = 0; i < bench->records; i += 500)
 		put_records(bench, client, i, bench->records - i < 500 ? bench->records - i : 500);

@@ -10,7 +10,7 @@
  *	   etcd.c		the same load on etcd, by gRPC
  *	   main.c		options and modes
  *
- * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c, moves.c, many.c.
+ * A mode is a file: failover.c, goodput.c, rival.c, busy.c, catchup.c, repair.c, moves.c, many.c, idle.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +38,7 @@ typedef struct Bench
 	uint32_t	keep;			/* it is not removed */
 	uint32_t	workers;
 	uint32_t	shards;
+	uint32_t	groups;			/* of idle */
 	uint32_t	replicas;
 	uint32_t	dim;
 	uint32_t	m;
@@ -63,6 +64,8 @@ typedef struct Bench
 	double		share;
 	double		haste_ms;
 	double		times;
+	double		delays;
+	double		percent;
 
 	/* The cluster */
 	char		pd[128];
@@ -88,9 +91,10 @@ extern void give_up(Bench *bench, const char *fmt,...) __attribute__((noreturn, 
 extern void bar_most(Bench *bench, const char *what, double value, double limit);
 extern void bar_least(Bench *bench, const char *what, double value, double limit);
 
-/* Processes; the collection is made and loaded by the second. */
+/* Processes; the collection is made and loaded by the second.  The third only makes one, and its generation is bench's then. */
 extern void cluster_start(Bench *bench);
 extern void collection_start(Bench *bench);
+extern void collection_create(Bench *bench, Client *client, uint32_t shards);
 extern void cluster_stop(Bench *bench);
 extern void worker_start(Bench *bench, uint32_t n);
 extern void worker_kill(Bench *bench, uint32_t n);
@@ -242,5 +246,6 @@ extern void catchup(Bench *bench);
 extern void repair(Bench *bench);
 extern void moves(Bench *bench);
 extern void many(Bench *bench);
+extern void idle(Bench *bench);
 
 #endif							/* CLUSTER_BENCH_H */

@@ -7,9 +7,13 @@
  * A write counts as resumed with the first acknowledgement, on a shard that the
  * dead worker led, of a write begun after the kill.  Each search must find the newest
  * record that was acknowledged before it began (rule R3), so often at a mark that
- * nobody but the dead leader had applied: then it waits for the next leader.  Of those
- * under way or begun within a second of a kill the slowest is kept, apart for those
- * that found their marks applied.
+ * nobody but the dead leader had applied: then it waits for the next leader.
+ *
+ * Searches that found their marks applied elsewhere are judged, all that were under way
+ * or begun while the worker was dead: none may take longer than one at rest and a hedge
+ * delay besides, that in force when it began.  What one takes at rest is the p99 of those that
+ * began and ended while the cluster was whole, in the second before each kill: the machine does to them
+ * what it does to the others.  Of those, too, some take longer than that; how many is said beside.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,8 +23,36 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "client/private.h"		/* pace_hedge_us() */
+
 #define KILLS_MAX 1000
-#define NOTICED_US SECOND
+#define REST_US SECOND			/* before each kill, when all is whole */
+#define DEAD_US SECOND			/* at least, until it is started again */
+
+/* Searches, by how the cluster was and what they found. */
+typedef enum Situation
+{
+	AT_REST,
+	DEAD_APPLIED,				/* the worker was dead, and others had applied the marks */
+	DEAD_WAITED,				/* it was, and they were told that somebody had not */
+	BETWEEN,					/* it is back, and catches up */
+	SITUATIONS
+} Situation;
+
+typedef struct One
+{
+	int64_t		took_us;
+	int64_t		hedge_us;		/* the delay when it began */
+	int64_t		since_us;		/* the kill */
+	ClientScanStats stats;
+} One;
+
+typedef struct Asked
+{
+	One		   *ones;
+	size_t		n;
+	size_t		room;
+} Asked;
 
 typedef struct Run
 {
@@ -32,22 +64,39 @@ typedef struct Run
 	atomic_uint_fast64_t searches;
 
 	pthread_mutex_t lock;
+	int64_t		whole_us;		/* since then all replicas are there; INT64_MAX: they are not */
 	int64_t		killed_us;		/* the last kill */
+	int64_t		back_us;		/* when that worker was started again; INT64_MAX: it is dead */
 	Leaders		leaders;		/* when it happened */
 	uint32_t	victim;
 	int64_t		resumed_us[SHARDS_OF_BENCH];
-	int64_t		slowest_us;		/* search, of those that found their marks applied */
-	int64_t		waited_us;		/* of those that were told that it was not */
 	uint64_t	hedged;
 	uint64_t	hedges_won;
 	uint64_t	behind;
 	uint64_t	by_leader;
 	uint64_t	by_follower;
-	int64_t	   *quiet;			/* searches far from a kill */
-	size_t		nquiet;
+	Asked		asked[SITUATIONS];
 } Run;
 
-#define QUIET_MAX 1000000
+static void
+note(Asked *asked, One one)
+{
+	if (asked->n == asked->room)
+	{
+		asked->room = asked->room ? 2 * asked->room : 1024;
+		asked->ones = vt_realloc(asked->ones, sizeof(One) * asked->room);
+	}
+	asked->ones[asked->n++] = one;
+}
+
+/* One that began and ended then; under the lock. */
+static Situation
+situation_of(const Run *run, int64_t begun, int64_t ended, bool applied)
+{
+	if (ended >= run->killed_us && begun <= run->back_us)
+		return applied ? DEAD_APPLIED : DEAD_WAITED;
+	return begun >= run->whole_us ? AT_REST : BETWEEN;
+}
 
 static void *
 write_steadily(void *arg)
@@ -98,7 +147,9 @@ search_once(Run *run, Client *client, float *query)
 	uint8_t		id[WIRE_TID_SIZE];
 	VtError		err = {0};
 	VtStatus	status;
-	int64_t		took;
+	int64_t		hedge = pace_hedge_us(run->bench->pace, begun);
+	int64_t		ended;
+	bool		applied;
 
 	vector_of(run->bench, number, query);
 	status = search_open(run->bench, client, &search, query, 10, begun + 30 * SECOND, &err);
@@ -110,9 +161,12 @@ search_once(Run *run, Client *client, float *query)
 		give_up(run->bench, "record %" PRIu64 " was acknowledged and is not found", number);
 	asked = search.asks;
 	search_learn(run->bench, &search);
-	took = clock_now_us() - begun;
+	ended = clock_now_us();
 	client_scan_stats(search.scan, &stats);
 	client_scan_close(search.scan);
+
+	/* Followers say at once that they have not applied it, a leader waits until it has. */
+	applied = !asked && (stats.behind == 0 || (stats.behind == 1 && stats.by_leader == 0));
 	atomic_fetch_add(&run->searches, 1);
 	pthread_mutex_lock(&run->lock);
 	run->hedged += stats.hedged;
@@ -120,14 +174,7 @@ search_once(Run *run, Client *client, float *query)
 	run->behind += stats.behind;
 	run->by_leader += stats.by_leader;
 	run->by_follower += stats.by_follower;
-	if (begun + took >= run->killed_us && begun <= run->killed_us + NOTICED_US)
-	{
-		int64_t    *slowest = stats.behind == 0 && !asked ? &run->slowest_us : &run->waited_us;
-
-		*slowest = took > *slowest ? took : *slowest;
-	}
-	else if (run->nquiet < QUIET_MAX)
-		run->quiet[run->nquiet++] = took;
+	note(&run->asked[situation_of(run, begun, ended, applied)], (One) {ended - begun, hedge, begun - run->killed_us, stats});
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -156,9 +203,9 @@ kill_a_leader(Run *run, uint32_t round, int64_t *resumed, size_t *n)
 	pthread_mutex_lock(&run->lock);
 	run->victim = run->leaders.worker[round % run->leaders.n];
 	memset(run->resumed_us, 0, sizeof(run->resumed_us));
-	run->slowest_us = run->waited_us = 0;
-	worker_kill(bench, run->victim);
 	run->killed_us = clock_now_us();
+	run->back_us = run->whole_us = INT64_MAX;
+	worker_kill(bench, run->victim);
 	pthread_mutex_unlock(&run->lock);
 	while (waits)
 	{
@@ -166,34 +213,111 @@ kill_a_leader(Run *run, uint32_t round, int64_t *resumed, size_t *n)
 			give_up(bench, "writes do not resume after a kill");
 		usleep(2000);
 		pthread_mutex_lock(&run->lock);
-		waits = clock_now_us() < run->killed_us + NOTICED_US;
+		waits = clock_now_us() < run->killed_us + DEAD_US;
 		for (uint32_t k = 0; k < run->leaders.n; k++)
 			waits = waits || (run->leaders.worker[k] == run->victim && run->resumed_us[k] == 0);
 		pthread_mutex_unlock(&run->lock);
 	}
 	pthread_mutex_lock(&run->lock);
+	run->back_us = clock_now_us();
 	for (uint32_t k = 0; k < run->leaders.n; k++)
 		if (run->leaders.worker[k] == run->victim)
 			resumed[(*n)++] = run->resumed_us[k] - run->killed_us;
 	pthread_mutex_unlock(&run->lock);
 }
 
+static int
+one_compare(const void *a, const void *b)
+{
+	const One  *x = (const One *) a;
+	const One  *y = (const One *) b;
+
+	return x->took_us < y->took_us ? -1 : x->took_us > y->took_us;
+}
+
+static double
+took_ms(const Asked *sorted, double share)
+{
+	size_t		at = (size_t) (share * (double) sorted->n);
+
+	return sorted->n == 0 ? 0 : (double) sorted->ones[at < sorted->n ? at : sorted->n - 1].took_us / 1000;
+}
+
+/* Of these so many took longer than rest_ms and a hedge delay; *worst: which was longest beyond it, in hedge delays. */
+static size_t
+count_late(const Asked *asked, double rest_ms, const One **worst, double *delays)
+{
+	size_t		n = 0;
+
+	*worst = NULL;
+	*delays = 0;
+	for (size_t i = 0; i < asked->n; i++)
+	{
+		const One  *one = &asked->ones[i];
+		double		beyond = ((double) one->took_us - rest_ms * 1000) / (double) one->hedge_us;
+
+		n += beyond > 1;
+		if (beyond > *delays)
+		{
+			*delays = beyond;
+			*worst = one;
+		}
+	}
+	return n;
+}
+
+static void
+tell_of(const char *what, const Asked *asked)
+{
+	printf("%s: %zu searches, p50 %.2f ms, p95 %.2f, p99 %.2f, p99.9 %.2f, worst %.1f\n", what, asked->n, took_ms(asked, 0.5),
+		   took_ms(asked, 0.95), took_ms(asked, 0.99), took_ms(asked, 0.999), took_ms(asked, 1));
+}
+
+static void
+judge_searches(Bench *bench, Run *run)
+{
+	const Asked *rest = &run->asked[AT_REST];
+	const Asked *dead = &run->asked[DEAD_APPLIED];
+	const One  *worst;
+	const One  *worst_at_rest;
+	double		delays;
+	double		delays_at_rest;
+	double		rest_ms;
+	size_t		late;
+	size_t		late_at_rest;
+
+	for (int i = 0; i < SITUATIONS; i++)
+		if (run->asked[i].n > 0)
+			qsort(run->asked[i].ones, run->asked[i].n, sizeof(One), one_compare);
+	tell_of("at rest", rest);
+	tell_of("a worker dead, marks applied elsewhere", dead);
+	tell_of("a worker dead, marks not applied where they were asked", &run->asked[DEAD_WAITED]);
+	rest_ms = took_ms(rest, 0.99);
+	late = count_late(dead, rest_ms, &worst, &delays);
+	late_at_rest = count_late(rest, rest_ms, &worst_at_rest, &delays_at_rest);
+	if (worst)
+		printf("the one furthest beyond the p99 at rest took %.1f ms, begun %.1f ms after the kill, the hedge delay being %.1f ms: "
+			   "answers by leaders %u, by followers %u, %u behind, %u hedged\n",
+			   (double) worst->took_us / 1000, (double) worst->since_us / 1000, (double) worst->hedge_us / 1000,
+			   worst->stats.by_leader, worst->stats.by_follower, worst->stats.behind, worst->stats.hedged);
+	printf("beyond the p99 at rest and a hedge delay: %zu of %zu with a worker dead, %zu of %zu at rest, of which the worst by %.2f delays\n",
+		   late, dead->n, late_at_rest, rest->n, delays_at_rest);
+	bar_most(bench, "hedge delays that a search at marks applied elsewhere took beyond the p99 at rest", delays, bench->delays);
+}
+
 void
 failover(Bench *bench)
 {
-	Run			run = {.bench = bench};
+	Run			run = {.bench = bench, .whole_us = INT64_MAX, .killed_us = INT64_MAX, .back_us = 0};
 	pthread_t	threads[64];
 	uint32_t	nthreads = bench->writers + bench->searchers;
 	int64_t    *resumed = vt_alloc(sizeof(int64_t) * KILLS_MAX * SHARDS_OF_BENCH);
-	int64_t    *slowest = vt_alloc(sizeof(int64_t) * KILLS_MAX);
-	int64_t    *waited = vt_alloc(sizeof(int64_t) * KILLS_MAX);
 	size_t		n = 0;
 	Client	   *client;
 
 	collection_start(bench);
 	client = bench_client(bench);
 	pthread_mutex_init(&run.lock, NULL);
-	run.quiet = vt_alloc(sizeof(int64_t) * QUIET_MAX);
 	atomic_init(&run.next, bench->records);
 	atomic_init(&run.newest, bench->records - 1);
 	wait_whole(bench, client, &run.leaders);
@@ -207,10 +331,10 @@ failover(Bench *bench)
 		wait_whole(bench, client, &now);
 		pthread_mutex_lock(&run.lock);
 		run.leaders = now;
+		run.whole_us = clock_now_us();
 		pthread_mutex_unlock(&run.lock);
+		usleep(REST_US);
 		kill_a_leader(&run, i, resumed, &n);
-		slowest[i] = run.slowest_us;
-		waited[i] = run.waited_us;
 		worker_start(bench, run.victim);
 	}
 	atomic_store(&run.over, true);
@@ -218,28 +342,19 @@ failover(Bench *bench)
 		pthread_join(threads[i], NULL);
 	client_close(client);
 	sort_times(resumed, n);
-	sort_times(slowest, bench->kills);
-	sort_times(waited, bench->kills);
-	sort_times(run.quiet, run.nquiet);
 	printf("%u kills of a leader's process, %u writers, %u searchers, %u workers, %u shards of %u replicas, %u records of %u dimensions\n",
 		   bench->kills, bench->writers, bench->searchers, bench->workers, bench->shards, bench->replicas,
 		   bench->records, bench->dim);
 	printf("writes resume, %zu shards: median %.0f ms, p90 %.0f, p99 %.0f, worst %.0f\n", n, ms_at(resumed, n, 0.5),
 		   ms_at(resumed, n, 0.9), ms_at(resumed, n, 0.99), ms_at(resumed, n, 1));
-	printf("searches about a kill, the slowest of each: at marks applied elsewhere median %.1f ms, p90 %.1f, worst %.1f; "
-		   "at others median %.1f, worst %.1f\n",
-		   ms_at(slowest, bench->kills, 0.5), ms_at(slowest, bench->kills, 0.9), ms_at(slowest, bench->kills, 1),
-		   ms_at(waited, bench->kills, 0.5), ms_at(waited, bench->kills, 1));
-	printf("searches at rest: p50 %.2f ms, p95 %.2f, p99 %.2f\n",
-		   ms_at(run.quiet, run.nquiet, 0.5), ms_at(run.quiet, run.nquiet, 0.95), ms_at(run.quiet, run.nquiet, 0.99));
 	printf("%" PRIuFAST64 " writes and %" PRIuFAST64 " searches, none failed, each found the newest record; by leader %" PRIu64
 		   ", by follower %" PRIu64 ", behind %" PRIu64 ", hedged %" PRIu64 ", hedges won %" PRIu64 "\n",
 		   atomic_load(&run.writes), atomic_load(&run.searches), run.by_leader, run.by_follower, run.behind, run.hedged,
 		   run.hedges_won);
+	judge_searches(bench, &run);
 	bar_most(bench, "writes resume, median, ms", ms_at(resumed, n, 0.5), bench->median_ms);
 	bar_most(bench, "writes resume, p99, ms", ms_at(resumed, n, 0.99), bench->worst_ms);
 	free(resumed);
-	free(slowest);
-	free(waited);
-	free(run.quiet);
+	for (int i = 0; i < SITUATIONS; i++)
+		free(run.asked[i].ones);
 }

@@ -25,7 +25,7 @@ static const struct Mode
 	const char *options;
 	const char *help;
 }			modes[] = {
-	{"failover", failover, "--median 300 --p99 1000",
+	{"failover", failover, "--median 300 --p99 1000 --delays 1",
 		"leaders are killed while clients write and search"},
 	{"goodput", goodput, "--clients 200 --from 1 --seconds 2 --share 0.8 --p99 50 --haste 20 --memory-limit 128",
 		"one client searches, then two, and so on"},
@@ -42,6 +42,8 @@ static const struct Mode
 		"searches and writes while replicas move and shards are split"},
 	{"many", many, "--workers 1 --replicas 1 --dim 128 --records 20000 --seconds 2 --rounds 5 --times 1",
 		"one client searches for one query at a time, for several, for many"},
+	{"idle", idle, "--groups 2000 --dim 2 --seconds 20 --percent 2",
+		"many groups of three replicas in which nothing happens, and one worker killed"},
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
@@ -113,6 +115,7 @@ main(int argc, char **argv)
 		{"--keep", &b.keep, NULL, NULL, "1: data and logs stay"},
 		{"--workers", &b.workers, NULL, NULL, "1 to 9"},
 		{"--shards", &b.shards, NULL, NULL, "1 to 16"},
+		{"--groups", &b.groups, NULL, NULL, "idle: at most 10000"},
 		{"--replicas", &b.replicas, NULL, NULL, "of each shard"},
 		{"--dim", &b.dim, NULL, NULL, "of the vectors"},
 		{"--m", &b.m, NULL, NULL, "of the graphs"},
@@ -129,6 +132,8 @@ main(int argc, char **argv)
 		{"--from", &b.from, NULL, NULL, "goodput: leaves out steps with fewer clients"},
 		{"--rounds", &b.rounds, NULL, NULL, "goodput, etcd, catchup, many: medians are of so many"},
 		{"--haste", NULL, &b.haste_ms, NULL, "goodput: deadline of the last step, ms"},
+		{"--delays", NULL, &b.delays, NULL, "bar of failover: hedge delays that a search may take longer than at rest"},
+		{"--percent", NULL, &b.percent, NULL, "bar of idle: of a core, that a worker uses"},
 		{"--seconds", NULL, &b.seconds, NULL, "of each measurement"},
 		{"--median", NULL, &b.median_ms, NULL, "bar of failover, ms"},
 		{"--p99", NULL, &b.worst_ms, NULL, "bar of failover, of busy's ticks, of the slowest write in repair and moves, of a thread kept too long in goodput, ms"},
@@ -148,7 +153,7 @@ main(int argc, char **argv)
 		good = i + 1 < argc && set_option(options, noptions, argv[i], argv[i + 1]);
 	good = good && b.workers >= 1 && b.workers < WORKERS_MAX && b.shards >= 1 && b.shards <= SHARDS_OF_BENCH &&
 		b.dim >= 1 && b.dim <= 4096 && b.records >= 1 && b.kills >= 1 && b.kills <= 1000 && b.writers <= 32 &&
-		b.searchers <= 32 && b.clients >= 1 && b.clients <= 256 && b.rounds >= 1 && b.seconds > 0 && b.pause_ms >= 0;
+		b.searchers <= 32 && b.clients >= 1 && b.clients <= 256 && b.rounds >= 1 && b.groups <= 10000 && b.seconds > 0 && b.pause_ms >= 0;
 	if (!good)
 	{
 		usage(options, noptions);
