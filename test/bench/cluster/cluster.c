@@ -328,7 +328,7 @@ collection_create(Bench *bench, Client *client, uint32_t shards)
 	ClientCreate create = {.dim = bench->dim, .metric = VEC_L2, .m = (uint16_t) bench->m,
 		.ef_construction = (uint16_t) bench->ef_construction, .quantization = QUANTIZATION_NONE, .shards = shards, .replicas = bench->replicas, .xid = 1,
 		.label = "bench"};
-	int64_t		deadline = clock_now_us() + PATIENCE_US;
+	int64_t		deadline = clock_now_us() + 5 * PATIENCE_US;	/* a thousand shards are not made in a moment */
 	const char *reply;
 	json_t	   *body;
 	char		lease[320];

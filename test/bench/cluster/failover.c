@@ -321,6 +321,7 @@ failover(Bench *bench)
 	atomic_init(&run.next, bench->records);
 	atomic_init(&run.newest, bench->records - 1);
 	wait_whole(bench, client, &run.leaders);
+	wait_indexed(bench, client);	/* or writers wait for what was loaded, and not for leaders */
 	for (uint32_t i = 0; i < nthreads; i++)
 		if (pthread_create(&threads[i], NULL, i < bench->writers ? write_steadily : search_steadily, &run) != 0)
 			give_up(bench, "no thread");
