@@ -127,7 +127,7 @@ sim-programs: $(BUILD)/pdsim $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(
 # The simulator of Raft and of shards, with the machine of src/worker compiled in;
 # LevelDB and the graph are its own models.  And the linearizability checker.
 $(BUILD)/sim: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard test/sim/*.c)) \
-		$(patsubst %,$(BUILD)/obj/src/worker/%.o,apply checkpoint door heir idset install lend session_facts sessions shard split transfer) $(BUILD)/obj/src/store/rows.o \
+		$(patsubst %,$(BUILD)/obj/src/worker/%.o,apply checkpoint door heir idset install lend session_facts sessions shard shard_load split transfer) $(BUILD)/obj/src/store/rows.o \
 		$(patsubst %,$(BUILD)/obj/test/lin/%.o,append search) \
 		$(foreach m,raft wire vec base,$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm

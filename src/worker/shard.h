@@ -302,10 +302,14 @@ typedef struct Verdict
 	SessionDone done;
 } Verdict;
 
-/* -- shard.c and transfer.c share these ------------------------------------ */
+/* -- shard.c, shard_load.c and transfer.c share these ----------------------- */
 
 extern void shard_path(char *out, size_t size, const char *directory, uint64_t id);
 extern VtStatus shard_sync_directory(const char *directory, VtError *err);
+
+/* Whose rows these are, and which replica's; VT_NOT_FOUND: those of an unfinished shard. */
+extern VtStatus shard_read_descriptor(Store *rows, WireShardDesc *out, VtError *err);
+extern VtStatus shard_read_replica(Store *rows, uint64_t *out, VtError *err);
 
 /* Read everything from shard->rows; see shard_open(). */
 extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
