@@ -314,7 +314,8 @@ step_all(ReplicaHost *host)
 static void
 add_ms(struct timespec *t, int ms)
 {
-	t->tv_nsec += ms * 1000000;
+	t->tv_sec += ms / 1000;
+	t->tv_nsec += ms % 1000 * 1000000L;
 	t->tv_sec += t->tv_nsec / 1000000000;
 	t->tv_nsec %= 1000000000;
 }
