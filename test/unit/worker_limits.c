@@ -46,6 +46,23 @@ set_up_limits(void **state)
 	return 0;
 }
 
+#define LITTLE (8 << 20)
+#define MUCH (256 << 20)
+
+static int
+set_up_little(void **state)
+{
+	memory_limit = LITTLE;
+	return set_up_limits(state);
+}
+
+static int
+set_up_much(void **state)
+{
+	memory_limit = MUCH;
+	return set_up_limits(state);
+}
+
 static int
 tear_down_limits(void **state)
 {
@@ -55,6 +72,7 @@ tear_down_limits(void **state)
 	if (s->fd >= 0)
 		close(s->fd);			/* whoever waits for the driver ends */
 	rc = clear(&s->place);
+	memory_limit = 0;
 	free(s);
 	return rc;
 }
@@ -198,13 +216,12 @@ the_memory(void **state)
 
 	dial(&g, &s->place);
 	put(&g, &s->place, 0, 100);
-	s->place.worker->options.memory_limit = 8 << 20;
 	n = 100 + write_until_full(&g, &s->place, 100);
 	all_but_new_data(&g, &s->place, n);
 	assert_true(atomic_load(&s->place.worker->memory_of[MEMORY_RECORDS]) > 6 << 20);
 
 	/* What LevelDB had not written out goes, long before the log asks for a checkpoint. */
-	bound = worker_memory_bounds(8 << 20).tables;
+	bound = worker_memory_bounds(LITTLE).tables;
 	shard = worker_find_shard(s->place.worker, SHARD);
 	for (;;)
 	{
@@ -226,7 +243,7 @@ the_memory(void **state)
 static void
 what_goes_by_itself(void **state)
 {
-	const uint64_t limit = 256 << 20;
+	const uint64_t limit = MUCH;
 	const uint64_t others = UINT64_C(400) << 20;
 	uint64_t	bound = worker_memory_bounds(limit).tables;
 	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
@@ -240,7 +257,6 @@ what_goes_by_itself(void **state)
 	shard = worker_find_shard(worker, SHARD);
 	for (uint32_t n = 0; shard_figures(shard).tables <= bound / 4; n += 2000)
 		put(&g, &s->place, n, 2000);
-	worker->options.memory_limit = limit;
 	worker_look(worker);
 	assert_int_equal(worker_admit(worker, shard, 1, &words), VT_OK);
 	assert_in_range(shard_figures(shard).tables, bound / 4 + 1, bound);
@@ -378,8 +394,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(two_look_at_once, set_up_limits, tear_down_limits),
-		cmocka_unit_test_setup_teardown(the_memory, set_up_limits, tear_down_limits),
-		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(the_memory, set_up_little, tear_down_limits),
+		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_much, tear_down_limits),
 		cmocka_unit_test(the_logs),
 		cmocka_unit_test(parts_of_memory),
 		cmocka_unit_test(full_until_it_is_less),

@@ -13,7 +13,8 @@
 #include "shard_desc.h"
 #include "worker_gateway.h"
 
-static uint32_t search_threads = 2; /* these three of the next worker */
+static uint32_t search_threads = 2; /* these four of the next worker */
+static uint64_t memory_limit;	/* bytes, 0 = none */
 static uint64_t session_ms;		/* 0: as it is by itself */
 static NetTls *certificates;	/* NULL: it listens at a unix socket */
 
@@ -31,6 +32,7 @@ start(Place *place)
 	options.search_threads = search_threads;
 	options.boot_epoch = 1;
 	options.session_ms = session_ms;
+	options.memory_limit = memory_limit;
 	options.tls = certificates;
 	options.disk_reserve = 1;
 	if (worker_start(&options, &place->worker, &err) != VT_OK)
