@@ -17,8 +17,8 @@ Each fault breaks something, leaves it broken for a while, and mends it; then ev
 daemon runs again.  Victims, lengths and variants are drawn with rand, so that srand
 repeats them as far as processes allow.  C<$look> is called all the time meanwhile.
 
-A history may have several in turn, written C<kill-leader+one-way>: then what may be
-expected of it is what may be expected of the worst.
+A history may have several in turn, written C<kill-leader+one-way>: how long searches may
+take is what may be expected of the one whose turn it is, all else what may be of the worst.
 
 =cut
 

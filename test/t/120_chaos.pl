@@ -103,17 +103,22 @@ sub goes_on
 	return;
 }
 
-# A search may take this long from now on, by what the slowest took while nothing was wrong.
+# A search may take this long; where a replica that can answer is left, by what the slowest
+# took while nothing was wrong.
+my $lax_ms = 30_000;
 my $patience_ms = 2500;
 my $patience_factor = 10;
+my ($strict_ms, $given_ms);
 sub be_strict
 {
 	my ($fault) = @_;
-	my $ms = $slowest * $patience_factor;
-	$ms = $patience_ms if $ms < $patience_ms;
+	my $ms = ChaosFaults::leaves_replicas($fault) ? $strict_ms : $lax_ms;
+	return if $ms == $given_ms;
 	note "$fault: searches have $ms ms";
 	$in .= "$ms\n";
-	look();
+	$given_ms = $ms;
+	# Until all have heard of it.
+	goes_on(60, 'the load goes on');
 	return;
 }
 
@@ -139,10 +144,12 @@ sub round
 	# Registers begin at 0; what was added in another round was judged there.
 	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000 OR id >= 1000000');
 	($in, $out, $err, $operations, $slowest) = ('', '', '', 0, 0);
-	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, $clients, 40, 30_000, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
+	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, $clients, 40, $lax_ms, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
 		'<', \$in, '>', \$out, '2>', \$err);
 	goes_on(150, 'the load has begun');
-	be_strict($fault) if ChaosFaults::leaves_replicas($fault);
+	$given_ms = $lax_ms;
+	$strict_ms = $slowest * $patience_factor;
+	$strict_ms = $patience_ms if $strict_ms < $patience_ms;
 	do
 	{
 		# One fault at a time: nothing is on its way back any more.
@@ -151,6 +158,7 @@ sub round
 		my $part = $parts[ $turn++ % @parts ];
 		my $longest = $seconds * 0.6 / @parts;
 		my $length = $longest * (0.1, 0.3, 1)[ int rand 3 ];
+		be_strict($part);
 		$faults->suffer($part, $length > 3 ? $length : $longest < 3 ? $longest : 3);
 		goes_on(100, 'the load goes on after the fault');
 		$struck{$part}++;
