@@ -228,6 +228,42 @@ a_lost_replica_comes_back_in_its_zone(void **state)
 	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
 }
 
+/* On a store that is up: it leaves only where nobody else may take another and its store may. */
+static void
+what_has_no_other_place_leaves_first(void **state)
+{
+	Given		g = given();
+	Plan		plan;
+
+	(void) state;
+	g.n = 4;
+	g.shard.members[1].health = HEALTH_DOWN;
+	g.stores[3].arriving = limits.small_per_store;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));	/* busy, for now */
+	g.stores[3].takes = false;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, true, &plan));
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_SHRINK);
+	assert_int_equal(plan.remove, 101);
+	assert_int_equal(plan.add_store, 0);
+
+	g.stores[1].takes = false;	/* it is to be emptied, or full */
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	g.stores[1].takes_little = true;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_SHRINK);
+	g.stores[1].health = HEALTH_SUSPECT;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+
+	/* It has left: the next one comes to the same store. */
+	g.stores[1].health = HEALTH_UP;
+	g.shard.members[1] = g.shard.members[--g.shard.n];
+	g.shard.holders[1] = g.shard.holders[--g.shard.nholders];
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_GROW);
+	assert_int_equal(plan.add_store, 11);
+}
+
 static void
 a_doubled_zone_is_spread_when_there_is_room(void **state)
 {
@@ -376,6 +412,7 @@ main(void)
 		cmocka_unit_test(sites_of_stores),
 		cmocka_unit_test(new_shards_are_spread_over_zones),
 		cmocka_unit_test(a_lost_replica_comes_back_in_its_zone),
+		cmocka_unit_test(what_has_no_other_place_leaves_first),
 		cmocka_unit_test(a_doubled_zone_is_spread_when_there_is_room),
 		cmocka_unit_test(search_stores_hold_learners_that_stay),
 		cmocka_unit_test(a_learner_is_no_successor_of_a_voter),
