@@ -150,6 +150,8 @@ load_run(const LoadOptions *options)
 	uint64_t	unknown = 0;
 	uint64_t	behind = 0;
 	int64_t		begin = now_ns();
+	int64_t		looked = begin;
+	int64_t		stood_ns = 0;	/* the longest time in which we were not let run */
 
 	if (!clients || !begin_with(options, clients, n, begin))
 	{
@@ -180,6 +182,8 @@ load_run(const LoadOptions *options)
 		printf("operations %llu slowest_ms %lld\n", atomic_load(&load_now.operations), atomic_load(&load_now.slowest_read_ns) / 1000000);
 		fflush(stdout);
 		listen_a_while();
+		stood_ns = now_ns() - looked > stood_ns ? now_ns() - looked : stood_ns;
+		looked = now_ns();
 	}
 	atomic_store(&load_now.stopping, true);
 	for (int i = 0; i < n; i++)
@@ -211,8 +215,8 @@ load_run(const LoadOptions *options)
 		behind += clients[i].behind;
 		fclose(clients[i].history);
 	}
-	printf("all wrong %llu unknown %llu behind %llu\n", (unsigned long long) wrong, (unsigned long long) unknown,
-		   (unsigned long long) behind);
+	printf("all wrong %llu unknown %llu behind %llu stood_ms %lld\n", (unsigned long long) wrong, (unsigned long long) unknown,
+		   (unsigned long long) behind, (long long) stood_ns / 1000000);
 	free(clients);
 	return 0;
 }

@@ -17,8 +17,9 @@
  *
  * What run prints: "operations N slowest_ms N" as it goes on, the latter of gets and
  * searches; at the end a line for each kind of statement, "KIND done N failed N
- * slowest_ms N", and "all wrong N unknown N behind N".  What it reads: another
- * READ_TIMEOUT_MS, or "end".
+ * slowest_ms N", and "all wrong N unknown N behind N stood_ms N", the last of how long it was
+ * not let run at a time: more than a second or two says that the machine was busy elsewhere, and
+ * that what waited then says little.  What it reads: another READ_TIMEOUT_MS, or "end".
  *
  *-------------------------------------------------------------------------
  */
