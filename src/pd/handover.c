@@ -83,6 +83,16 @@ handovers_look(Pd *pd)
 	}
 }
 
+/* Does the leader hear the replica that is to lead?  Its writes would wait for one that it does not hear. */
+static bool
+is_heard(const Report *leader, uint64_t replica)
+{
+	for (uint32_t i = 0; i < leader->nmembers; i++)
+		if (leader->members[i].replica.replica == replica)
+			return leader->members[i].active;
+	return false;
+}
+
 void
 handovers_tell(Pd *pd, Beat *beat, json_t *tasks)
 {
@@ -94,7 +104,7 @@ handovers_tell(Pd *pd, Beat *beat, json_t *tasks)
 		if (h->from_store != beat->store || h->given_up)
 			continue;
 		report = report_in(beat, h->shard);
-		if (report && report->leader && report->replica == h->from && !is_over(pd, h))
+		if (report && report->leader && report->replica == h->from && is_heard(report, h->to) && !is_over(pd, h))
 			operate_give(pd, beat->store, "transfer_leader", h->shard, h->to, tasks);
 	}
 }

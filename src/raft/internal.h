@@ -157,6 +157,7 @@ typedef struct Progress
 	uint64_t	read_seq;		/* newest round of heartbeats it answered */
 
 	bool		active;			/* heard from since the last quorum check */
+	uint32_t	silent;			/* ticks since it was heard from, as far as that matters: transfer.c */
 	bool		paused;			/* PROBE: one is out */
 	bool		poke;			/* send one empty APP although the window is full */
 	bool		beat;			/* a heartbeat is due */
@@ -347,6 +348,7 @@ extern void raft_handle_snapshot(Raft *raft, const RaftMessage *m);
 extern void raft_transfer_progress(Raft *raft, const Progress *pr);
 extern void raft_transfer_tick(Raft *raft);
 extern void raft_transfer_abort(Raft *raft);
+extern void raft_transfer_unreachable(Raft *raft, Progress *pr);
 extern void raft_handle_timeout_now(Raft *raft);
 extern void raft_step_down_when_removed(Raft *raft);
 extern void raft_step_down_when_stalled(Raft *raft);

@@ -68,6 +68,7 @@ progress_reset(Progress *pr, const RaftAllocator *a, uint64_t next)
 	pr->sent_commit = 0;
 	pr->read_seq = 0;
 	pr->active = true;
+	pr->silent = 0;
 	pr->beat = false;
 	pr->vote = VOTE_NONE;
 }

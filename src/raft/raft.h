@@ -391,8 +391,9 @@ extern VtStatus raft_read(Raft *raft, uint64_t cookie);
 
 /*
  * Hand leadership to a voter.  Proposals are refused meanwhile; given up after
- * one election timeout.  VT_NOT_LEADER; VT_INVALID when it is no voter or this
- * replica; VT_BEHIND when it lags too far.
+ * one election timeout, or when it is silent for two heartbeats or unreachable.
+ * VT_NOT_LEADER; VT_INVALID when it is no voter or this replica; VT_BEHIND when it
+ * lags too far, or is silent.
  */
 extern VtStatus raft_transfer(Raft *raft, uint64_t to);
 

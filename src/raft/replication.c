@@ -277,6 +277,7 @@ raft_handle_append_resp(Raft *raft, const RaftMessage *m)
 	if (pr == NULL || pr->id == raft->opt.id)
 		return;
 	pr->active = true;
+	pr->silent = 0;
 	note_applied(raft, pr, m);
 	if ((m->flags & RAFT_FLAG_REJECT) != 0)
 	{
@@ -327,6 +328,7 @@ raft_handle_heartbeat_resp(Raft *raft, const RaftMessage *m)
 	if (pr == NULL || pr->id == raft->opt.id)
 		return;
 	pr->active = true;
+	pr->silent = 0;
 	pr->paused = false;
 	note_applied(raft, pr, m);
 
@@ -348,7 +350,10 @@ raft_report_unreachable(Raft *raft, uint64_t id)
 {
 	Progress   *pr = raft_peer(raft, id);
 
-	if (raft->role == RAFT_LEADER && pr != NULL && pr->state == RAFT_REPLICATE)
+	if (raft->role != RAFT_LEADER || pr == NULL)
+		return;
+	raft_transfer_unreachable(raft, pr);
+	if (pr->state == RAFT_REPLICATE)
 		progress_probe(pr, raft->allocator, pr->match + 1);
 }
 

@@ -245,6 +245,8 @@ tick_leader(Raft *raft)
 		if (raft->role != RAFT_LEADER)
 			return;
 	}
+	for (uint32_t i = 0; i < raft->peers_n; i++)
+		raft->peers[i].silent++;
 	raft_transfer_tick(raft);
 	raft_maybe_leave_joint(raft);
 	if (++raft->heartbeat_elapsed < raft->opt.heartbeat_ticks)

@@ -5,12 +5,15 @@
  *
  * Section 3.10 of the Raft dissertation: stop taking proposals, bring the target
  * up to date, tell it to campaign now.  TIMEOUT_NOW is repeated with the
- * heartbeat in case it was lost; after one election timeout we give up.
+ * heartbeat in case it was lost; after one election timeout we give up, or as soon as
+ * the target is silent: it holds up all writes, and a target that has died with
+ * everything we had would stay up to date for as long as it does.
  *
  *-------------------------------------------------------------------------
  */
 #include "raft/internal.h"
 
+#define SILENT_BEATS 2			/* a target that has let so many heartbeats pass does not take over */
 #define STALL_ELECTIONS 2		/* a disk that is silent for so many timeouts leads no more */
 
 static void
@@ -19,6 +22,12 @@ send_timeout_now(Raft *raft, uint64_t to)
 	RaftMessage m = {.type = RAFT_TIMEOUT_NOW, .to = to, .term = raft->term};
 
 	raft_queue(raft, &m);
+}
+
+static bool
+is_silent(const Raft *raft, const Progress *pr)
+{
+	return pr->silent > SILENT_BEATS * raft->opt.heartbeat_ticks;
 }
 
 VtStatus
@@ -34,7 +43,7 @@ raft_transfer(Raft *raft, uint64_t to)
 	if (raft->transfer_to == to)
 		return VT_OK;
 	pr = raft_peer(raft, to);
-	if (log_last(&raft->log) - pr->match > raft->opt.transfer_max_lag)
+	if (log_last(&raft->log) - pr->match > raft->opt.transfer_max_lag || is_silent(raft, pr))
 		return VT_BEHIND;
 	status = raft_reserve(raft, 0, 0);
 	if (status != VT_OK)
@@ -59,10 +68,19 @@ raft_transfer_tick(Raft *raft)
 {
 	if (raft->transfer_to == 0)
 		return;
-	if (++raft->transfer_elapsed >= raft->opt.election_ticks)
+	if (++raft->transfer_elapsed >= raft->opt.election_ticks || is_silent(raft, raft_peer(raft, raft->transfer_to)))
 		raft_transfer_abort(raft);
 	else if (raft->transfer_elapsed % raft->opt.heartbeat_ticks == 0)
 		raft_transfer_progress(raft, raft_peer(raft, raft->transfer_to));
+}
+
+/* What was sent to it has not left: it is silent from now on, until it is heard. */
+void
+raft_transfer_unreachable(Raft *raft, Progress *pr)
+{
+	pr->silent = SILENT_BEATS * raft->opt.heartbeat_ticks + 1;
+	if (raft->transfer_to == pr->id)
+		raft_transfer_abort(raft);
 }
 
 void

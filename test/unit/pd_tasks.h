@@ -246,6 +246,8 @@ do_task(PdWorld *w, WStore *s, json_t *task)
 			is_in(g->members, g->n, replica))
 		{
 			for (uint32_t i = 0; i < g->n; i++)
+				w->transfers_in_vain += g->members[i].replica == replica && !live(w, shard, &g->members[i]);
+			for (uint32_t i = 0; i < g->n; i++)
 				if (g->members[i].replica == replica && live(w, shard, &g->members[i]) &&
 					g->members[i].role == ROLE_VOTER && live(w, shard, &g->members[i])->match == g->last)
 				{

@@ -125,6 +125,7 @@ typedef struct PdWorld
 	/* What it cost */
 	uint32_t	changes;
 	uint32_t	transfers;
+	uint32_t	transfers_in_vain;	/* asked for, to a replica that is away */
 	uint32_t	created;
 	uint32_t	dropped;
 	uint64_t	lost;			/* entries that were acknowledged and that no survivor had */

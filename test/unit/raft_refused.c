@@ -743,6 +743,50 @@ a_transfer_without_memory(void **state)
 	rig_close(raft);
 }
 
+/* Writes would wait for it: who is silent has died, for all we know, with everything we have. */
+static void
+a_transfer_to_who_is_silent(void **state)
+{
+	RaftStored	stored = rig_stored();
+	Raft	   *raft = rig_open(&stored);
+
+	(void) state;
+	rig_lead(raft);
+	rig_acknowledge(raft, 2);
+
+	/* Silent before it: refused until it is heard. */
+	for (int k = 0; k < 5; k++)
+		assert_int_equal(raft_tick(raft), VT_OK);
+	assert_int_equal(raft_transfer(raft, 2), VT_BEHIND);
+	assert_int_equal(rig_propose(raft, "x"), VT_OK);
+	rig_serve(raft);
+	rig_acknowledge(raft, 2);
+	assert_int_equal(raft_transfer(raft, 2), VT_OK);
+	assert_int_equal(rig_propose(raft, "y"), VT_BUSY);
+
+	/* Silent since: given up long before an election. */
+	for (int k = 0; k < 5; k++)
+		assert_int_equal(raft_tick(raft), VT_OK);
+	assert_int_equal(rig_status(raft).transfer_to, 0);
+	assert_int_equal(rig_propose(raft, "y"), VT_OK);
+	rig_serve(raft);
+
+	/* Nothing reaches it: at once, and not again before it is heard. */
+	rig_acknowledge(raft, 2);
+	assert_int_equal(raft_transfer(raft, 2), VT_OK);
+	raft_report_unreachable(raft, 3);
+	assert_int_equal(rig_status(raft).transfer_to, 2);
+	raft_report_unreachable(raft, 2);
+	assert_int_equal(rig_status(raft).transfer_to, 0);
+	assert_int_equal(rig_propose(raft, "z"), VT_OK);
+	assert_int_equal(raft_transfer(raft, 2), VT_BEHIND);
+	rig_serve(raft);
+	rig_acknowledge(raft, 2);
+	assert_int_equal(raft_transfer(raft, 2), VT_OK);
+	rig_check(raft);
+	rig_close(raft);
+}
+
 /* Giving memory back needs some for a moment; without it nothing is lost. */
 static void
 compaction_without_memory(void **state)
@@ -802,6 +846,7 @@ main(void)
 		cmocka_unit_test(asked_before_it_knows_the_members),
 		cmocka_unit_test(fetched_entries),
 		cmocka_unit_test(a_transfer_without_memory),
+		cmocka_unit_test(a_transfer_to_who_is_silent),
 		cmocka_unit_test(compaction_without_memory),
 		cmocka_unit_test(names),
 	};
