@@ -33,7 +33,8 @@
 #define NICE 10
 #define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
 #define MEND_SLICE 2048			/* steps of mending in one go: with them what has died is gone before much more has */
-#define MEND_PAUSE_MS 500		/* look for something to mend, though nobody called */
+#define MEND_PAUSE_MS 500		/* look for something to do, though nobody called; */
+#define MEND_PAUSE_MAX_MS 2000	/* less often where there are many shards: that is all an idle one costs here */
 
 /* Trials of searches: so much processor time in one go, and so many times that without. */
 #define TUNE_US 50000
@@ -64,6 +65,7 @@ struct Indexer
 	pthread_cond_t called;
 	pthread_cond_t needed;
 	atomic_uint calls;
+	atomic_uint shards;			/* there were, when all were looked at last */
 	atomic_uint sleeping;
 	atomic_uint resting;		/* helpers that sleep */
 	atomic_bool stopping;
@@ -131,8 +133,9 @@ link_some(Indexer *indexer, Shard *shard)
 
 /* The shards there are now, each held; free() the array. */
 static Shard **
-hold_all(Worker *worker, size_t *n)
+hold_all(Indexer *indexer, size_t *n)
 {
+	Worker	   *worker = indexer->worker;
 	Shard	  **all;
 
 	*n = 0;
@@ -147,6 +150,7 @@ hold_all(Worker *worker, size_t *n)
 			all[(*n)++] = s;
 	}
 	pthread_mutex_unlock(&worker->lock);
+	atomic_store(&indexer->shards, (unsigned) *n);
 	return all;
 }
 
@@ -169,7 +173,7 @@ static bool
 mend_some(Indexer *indexer)
 {
 	size_t		n;
-	Shard	  **all = hold_all(indexer->worker, &n);
+	Shard	  **all = hold_all(indexer, &n);
 	bool		more = false;
 
 	for (size_t i = 0; i < n; i++)
@@ -189,11 +193,20 @@ mend_some(Indexer *indexer)
 	return more;
 }
 
+/* When it is time to look again: a millisecond later for each shard. */
+static struct timespec
+next_look(Indexer *indexer)
+{
+	int64_t		ms = MEND_PAUSE_MS + (int64_t) atomic_load(&indexer->shards);
+
+	return cond_moment((ms < MEND_PAUSE_MAX_MS ? ms : MEND_PAUSE_MAX_MS) * 1000);
+}
+
 /* A helper sleeps until there is enough to do for it, or it is time to look. */
 static void
 rest(Indexer *indexer)
 {
-	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
+	struct timespec until = next_look(indexer);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->resting, 1);
@@ -217,7 +230,7 @@ call_helpers(Indexer *indexer)
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
 {
-	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
+	struct timespec until = next_look(indexer);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->sleeping, 1);
