@@ -25,7 +25,7 @@ static const Column worker_columns[] = {
 static const Column shard_columns[] = {
 	{"shard", COLUMN_TEXT}, {"generation", COLUMN_TEXT}, {"replica", COLUMN_TEXT}, {"role", COLUMN_TEXT},
 	{"leader_replica", COLUMN_TEXT}, {"term", COLUMN_TEXT}, {"applied", COLUMN_TEXT}, {"lag", COLUMN_TEXT},
-	{"silent", COLUMN_TEXT}, {"behind", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT},
+	{"silent", COLUMN_TEXT}, {"behind", COLUMN_TEXT}, {"held_back", COLUMN_TEXT}, {"records", COLUMN_TEXT}, {"unindexed", COLUMN_TEXT},
 	{"bytes", COLUMN_BYTES}, {NULL, COLUMN_TEXT}
 };
 

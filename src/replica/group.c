@@ -397,6 +397,7 @@ publish_role(Replica *replica, const RaftReady *rd)
 	else if (atomic_exchange(&replica->serving_from, 0) != 0)
 	{
 		atomic_store(&replica->crowded, false);
+		lag_end(replica);
 		host_count(&replica->host->counts.deposed, 1);
 		atomic_store(&replica->led_us, clock_now_us());
 		/* What was proposed may still be committed by another leader. */

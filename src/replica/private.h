@@ -249,6 +249,9 @@ struct Replica
 	}			loads[LOADS];
 	uint64_t	room_term;		/* a leader's: these two are of this term */
 	uint64_t	room_last[2];	/* entry of its log, when it was looked for room last and before; 0: not yet */
+	uint64_t	lag_term;		/* a leader's: these two are of this term */
+	uint64_t	lag_last[2];	/* entry of its log, when it was looked who lags last and before; 0: not yet */
+	uint32_t	lag_tick;		/* when most no longer lagged; 0: they never did */
 	uint64_t	gave_to;		/* for want of room it was to hand its leadership over, to this peer */
 	uint32_t	gave_tick;		/* then */
 	uint32_t	heir_ticks;		/* its leader's store died: to campaign after so many; 0 = no */
@@ -282,6 +285,7 @@ struct Replica
 	atomic_bool current;		/* has led or followed since it was opened */
 	atomic_bool told_gone;
 	atomic_bool crowded;		/* a leader's: most voters have no room for new data */
+	atomic_bool lagging;		/* a leader's: it, or most voters, have too much to apply */
 	atomic_bool cancelled;		/* being destroyed: errands end early */
 	atomic_uint ceased;			/* so often its state was wanted for itself: snapshots begun before end */
 
@@ -571,6 +575,10 @@ extern void far_give_up(Replica *replica, VtStatus status);
 extern void room_note(ReplicaHost *host, const Note *note, uint64_t node);
 extern void room_tick(ReplicaHost *host);
 extern void room_loading(Replica *replica, bool loading);
+
+/* lag.c, with the step lock held */
+extern void lag_look(Replica *replica, bool due);
+extern void lag_end(Replica *replica);
 
 /* compact.c, with the step lock held */
 #define RESIDENT_BYTES (32u << 20)	/* payloads of one group that peers may need */

@@ -181,6 +181,13 @@ typedef struct ReplicaHostOptions
 	uint64_t	resident_bytes;
 
 	/*
+	 * Of a group, committed and not applied, by the leader or by more than half of the
+	 * voters, before new data is not to be proposed (replica_lags); 0 = no limit
+	 */
+	uint64_t	lag_entries;
+	uint64_t	lag_bytes;		/* by the mean of the entries in the log */
+
+	/*
 	 * How often it is looked whether writing, applying and ticking get on; what did not
 	 * is told, and when the disk did not answer 30 times in a row the process stops.  0 = 1000
 	 */
@@ -401,6 +408,13 @@ extern void replica_host_set_short(ReplicaHost *host, bool is_short);
  * be proposed.  What makes room should be, and changes of members.
  */
 extern bool replica_is_crowded(const Replica *replica);
+
+/*
+ * Of a leader, as of half a second ago at most: it, or more than half of the voters, has
+ * more to apply than lag_entries and lag_bytes allow, so no new data should be proposed
+ * until they have applied more.  That needs nothing to be proposed.
+ */
+extern bool replica_lags(const Replica *replica);
 
 /* Let go of the machine's state that is pinned for snapshots: none that is under way is sent to its end. */
 extern void replica_cease_sending(Replica *replica);

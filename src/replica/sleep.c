@@ -109,6 +109,7 @@ fall_asleep(Replica *replica)
 	compact_count(replica);
 	if (replica->sleep_leads)
 		peers_publish(replica);
+	lag_end(replica);
 }
 
 static void

@@ -108,6 +108,8 @@ tick_all(ReplicaHost *host)
 		/* Before the tick: one of a leader's may begin to listen to its peers anew. */
 		if (publish && atomic_load(&r->serving_from) != 0)
 			peers_publish(r);
+		if ((publish || atomic_load(&r->lagging)) && atomic_load(&r->serving_from) != 0)
+			lag_look(r, publish);
 		if (r->heir_ticks > 0 && --r->heir_ticks == 0)
 			peers_inherit(r);
 		far_tick(r);

@@ -36,6 +36,8 @@ static Setting settings[] = {
 	{.name = "log_limit", .help = "MiB of Raft log of all shards above which the fullest is cut, whoever may still need it; 0 = a twentieth of the disk, 64 to 1024", .fallback = "0", .low = 0, .high = 1 << 20},
 	{.name = "snapshot_rate", .help = "MiB a second of snapshots sent to other workers, 0 = no limit", .fallback = "0", .low = 0, .high = 1 << 20},
 	{.name = "disk_reserve", .help = "MiB of free disk below which new data is refused", .fallback = "256", .low = 0, .high = 1 << 30},
+	{.name = "apply_lag", .help = "log entries of a shard that most of its copies may still have to apply before its leader refuses writes for a moment, 0 = no limit", .fallback = "65536", .low = 0, .high = 1 << 30},
+	{.name = "apply_lag_size", .help = "the same in MiB, by the mean of its log, 0 = no limit", .fallback = "128", .low = 0, .high = 1 << 20},
 	{.name = "exact_store", .help = "where quantized indexes keep their full-precision vectors: memory, or mapped files", .fallback = "memory"},
 	{.name = "graph_save", .help = "changed records of a shard, and a tenth of all, before its graph is written to a file, 0 = never", .fallback = "20000", .low = 0, .high = 1 << 30},
 	{.name = "session_time", .help = "seconds after which a session of a collection ends that nobody uses", .fallback = "600", .low = 1, .high = 1 << 20},
@@ -162,6 +164,8 @@ main(int argc, char **argv)
 	options.log_bytes = (uint64_t) get("log_limit")->number << 20;
 	options.snapshot_rate = (uint64_t) get("snapshot_rate")->number << 20;
 	options.disk_reserve = (uint64_t) get("disk_reserve")->number << 20;
+	options.lag_entries = (uint64_t) get("apply_lag")->number;
+	options.lag_bytes = (uint64_t) get("apply_lag_size")->number << 20;
 	options.graph_save = (uint64_t) get("graph_save")->number;
 	options.session_ms = (uint64_t) get("session_time")->number * 1000;
 	options.replica_grace_ms = (uint64_t) get("replica_grace")->number * 1000;

@@ -426,6 +426,9 @@ extern MemoryRoom worker_memory_room(MemoryRoom was, uint64_t limit, uint64_t st
 /* May so much new data come in?  Deletes, raises and markers always may.  *words: why not. */
 extern VtStatus worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words);
 
+/* May it make the log longer, by its leader's and its copies' apply?  VT_BUSY if not. */
+extern VtStatus worker_admit_entry(Worker *worker, const Shard *shard, const char **words);
+
 /* status.c */
 /* The answer to a control question; free() it. */
 extern char *status_answer_json(Worker *worker, Bytes question);

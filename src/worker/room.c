@@ -233,3 +233,13 @@ worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **word
 	}
 	return VT_OK;
 }
+
+VtStatus
+worker_admit_entry(Worker *worker, const Shard *shard, const char **words)
+{
+	if (!replica_lags(shard->replica))
+		return VT_OK;
+	atomic_fetch_add_explicit(&worker->stats.held_back, 1, memory_order_relaxed);
+	*words = "most copies of the shard have to apply what was written before first";
+	return VT_BUSY;
+}

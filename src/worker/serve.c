@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "serve.h"
 
-#define FULL_WAIT_MS 50			/* before it is asked again whether memory has gone down */
+#define FULL_WAIT_MS 50			/* before it is asked again whether memory has gone down, or more is applied */
 
 VtStatus
 shard_is_whole(Shard *shard)
@@ -126,6 +126,7 @@ serve_write(Worker *worker, Request *request)
 {
 	WireWrite	write;
 	VtError		err = {0};
+	const char *words;
 	VtStatus	status = wire_write_get(buf_bytes(&request->payload), &write, &err);
 
 	if (status != VT_OK)
@@ -150,9 +151,17 @@ serve_write(Worker *worker, Request *request)
 		request_refuse(request, VT_INVALID, "the attributes of a record are not those that the collection declares");
 		return;
 	}
+	if (write.type == WRITE_PUT || write.type == WRITE_DELETE)
+	{
+		status = worker_admit_entry(worker, request->shard, &words);
+		if (status != VT_OK)
+		{
+			request_refuse_for(request, status, words, FULL_WAIT_MS);
+			return;
+		}
+	}
 	if (write.type == WRITE_PUT)
 	{
-		const char *words;
 		uint32_t	wait_ms;
 
 		status = worker_admit(worker, request->shard, request->payload.len, &words);

@@ -35,6 +35,7 @@ typedef struct WorkerStats
 	Histogram	searches;		/* a page of a search each */
 	atomic_llong turned_us;		/* the house thread's loop turned last */
 	atomic_llong beat_us;		/* a placement driver has answered last; 0 = never */
+	atomic_uint_fast64_t held_back; /* writes refused since most copies of their shard lag */
 	atomic_uint_fast64_t disk_free; /* as worker_look() saw it last */
 	atomic_bool registered;		/* since the start */
 } WorkerStats;

@@ -237,6 +237,8 @@ add_shards(json_t *list, Shard *first, bool leaving, bool people, const uint64_t
 		add_figure(row, "prepared", atomic_load(&s->prepared));
 		if (people)
 		{
+			if (replica_lags(s->replica))
+				json_object_set_new(row, "held_back", json_true());
 			json_object_set_new(row, "generation", status_id(&s->desc.generation));
 			json_object_set_new(row, "leader_replica", status_u64(replica.leader_replica));
 		}

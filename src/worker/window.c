@@ -82,6 +82,7 @@ typedef struct Totals
 	uint64_t	worst_lag;
 	uint64_t	peer_lag;		/* the furthest that a live member of a group led here is behind */
 	uint64_t	peer_apply_lag;	/* the same of what it has applied, as it told */
+	uint64_t	held_back;		/* shards whose writers are, since most copies lag */
 	uint64_t	dead;			/* slots of graphs */
 	uint64_t	repaired;
 	uint64_t	moved;
@@ -128,6 +129,7 @@ add_shard(Totals *t, Shard *s)
 	t->terms += replica.term;
 	t->lag += lag;
 	t->worst_lag = lag > t->worst_lag ? lag : t->worst_lag;
+	t->held_back += replica_lags(s->replica);
 	for (uint32_t i = 0; replica.serving && i < members.n; i++)
 	{
 		const ReplicaMember *m = &members.members[i];
@@ -205,6 +207,8 @@ put_shards(Worker *worker, Buf *out)
 	metrics_gauge(out, "vectron_worker_apply_lag_max_entries", "The same of the group with the most.", t.worst_lag);
 	metrics_gauge(out, "vectron_worker_peer_lag_max_entries", "The most entries that a live member of a group led here is behind.", t.peer_lag);
 	metrics_gauge(out, "vectron_worker_peer_apply_lag_max_entries", "The most entries that one has not applied which are applied here.", t.peer_apply_lag);
+	metrics_gauge(out, "vectron_worker_shards_held_back", "Shards led here whose writes are refused, since most copies have too much to apply.", t.held_back);
+	metrics_counter(out, "vectron_worker_writes_held_back_total", "Writes refused for that.", atomic_load(&worker->stats.held_back));
 }
 
 /* VT_NOT_LEADER: not_leader */

@@ -349,6 +349,8 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 		host_options.checkpoint_bytes = options->checkpoint_bytes;
 		host_options.log_bytes = worker_log_limit(options->log_bytes, disk_bytes(options->data));
 		host_options.snapshot_rate = options->snapshot_rate;
+		host_options.lag_entries = options->lag_entries;
+		host_options.lag_bytes = options->lag_bytes;
 		host_options.resident_bytes = host_options.max_inflight_bytes = bounds.log;
 		status = replica_host_start(worker->log, &host_options, &worker->host, err);
 		replica_links_serve(worker->links, worker->host);

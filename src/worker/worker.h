@@ -31,6 +31,8 @@ typedef struct WorkerOptions
 	uint64_t	log_bytes;		/* of all shards; see ReplicaHostOptions; 0 = by the disk */
 	uint64_t	snapshot_rate;	/* bytes a second sent; 0 = no limit */
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
+	uint64_t	lag_entries;	/* as of ReplicaHostOptions: more refuse writes; 0 = no limit */
+	uint64_t	lag_bytes;
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
 	uint64_t	session_ms;		/* of log time a session lives unused; 0 = ten minutes */

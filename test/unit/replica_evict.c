@@ -7,103 +7,9 @@
  *-------------------------------------------------------------------------
  */
 #include "../../src/replica/private.h"
-#include "replica_world.h"
+#include "replica_still.h"
 
 #define BOUND (256u << 10)
-#define WRITES 300
-#define WRITE_BYTES 8192
-
-/* Whose machine stands still serves nobody: if it was elected, on a busy machine, it hands over. */
-static int
-await_another(int still)
-{
-	int64_t		until = clock_now_us() + PATIENCE_US;
-	int			leader;
-
-	while ((leader = leader_now()) == 0 || leader == still)
-	{
-		ReplicaStatus status;
-		Question	q = QUESTION;
-
-		if (clock_now_us() > until)
-			fail_msg("nobody else leads");
-		replica_status(nodes[still].replica, &status);
-		for (int i = 1; status.leader && i <= 3; i++)
-			if (i != still && nodes[i].up)
-			{
-				replica_transfer(nodes[still].replica, (uint64_t) i * 10, on_done, &q);
-				(void) await(&q);
-				break;
-			}
-		pause_ms(5);
-	}
-	return leader;
-}
-
-/* Write many at once and wait for all; the index of the last.  All of it once more if leadership moved. */
-static uint64_t
-write_many(int still)
-{
-	static Question questions[WRITES];
-	static uint8_t bytes[WRITE_BYTES];
-	uint64_t	last = 0;
-	uint32_t	done = 0;
-	int64_t		until = clock_now_us() + PATIENCE_US;
-
-	while (done < WRITES)
-	{
-		int			leader = await_another(still);
-
-		if (clock_now_us() > until)
-			fail_msg("the writes do not end");
-		done = 0;
-		for (uint32_t i = 0; i < WRITES; i++)
-		{
-			questions[i] = (Question) QUESTION;
-			put_le32(bytes, i);
-			put_le64(bytes + WRITE_BYTES - 8, prng_mix(i));
-			replica_propose(nodes[leader].replica, bytes_of(bytes, sizeof(bytes)), on_done, &questions[i]);
-		}
-		for (uint32_t i = 0; i < WRITES; i++)
-			if (await(&questions[i]) == VT_OK)
-			{
-				done++;
-				last = questions[i].index > last ? questions[i].index : last;
-			}
-	}
-	return last;
-}
-
-static void
-hold_apply(int number, bool hold)
-{
-	Machine    *m = &nodes[number].machine;
-
-	if (!hold)
-	{
-		machine_go_on(m);
-		return;
-	}
-	pthread_mutex_lock(&m->lock);
-	m->hold_apply = true;
-	pthread_mutex_unlock(&m->lock);
-}
-
-/* It has all of the log. */
-static void
-await_log(int number, uint64_t last)
-{
-	int64_t		until = clock_now_us() + PATIENCE_US;
-	ReplicaStatus status = {0};
-
-	while (status.last < last)
-	{
-		if (clock_now_us() > until)
-			fail_msg("node %d has the log up to %llu only", number, (unsigned long long) status.last);
-		pause_ms(1);
-		replica_status(nodes[number].replica, &status);
-	}
-}
 
 /* Payloads in the log and before the apply threads; those of both are counted twice. */
 static uint64_t
@@ -200,7 +106,7 @@ a_machine_stands_still(void **state)
 	begin(31);
 	still = follower_of(await_leader());
 	hold_apply(still, true);
-	last = write_many(still);
+	last = write_many();
 	await_log(still, last);
 	await_known(still, last, false);
 	last = go_on(still);
@@ -225,7 +131,7 @@ it_leads_and_sends(void **state)
 	away = follower_of(still);
 	node_stop(away, false);
 	hold_apply(still, true);
-	last = write_many(still);
+	last = write_many();
 	await_log(still, last);
 	node_stop(leader, false);
 	node_start(away);

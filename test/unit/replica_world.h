@@ -68,6 +68,8 @@ static uint64_t log_bound;
 static uint64_t checkpoint_bytes = 4096;
 static uint64_t snapshot_first;
 static uint64_t resident_bound;
+static uint64_t lag_entries;
+static uint64_t lag_bytes;
 
 static void
 pause_ms(int ms)
@@ -229,7 +231,7 @@ node_start(int number)
 	ReplicaHostOptions options = {
 		.transport = {net_send, net_chunk, net_answer, node, net_interrupt}, .node = (uint64_t) number, .checkpoint_bytes = checkpoint_bytes,
 		.log_bytes = log_bound, .snapshot_first_bytes = snapshot_first,
-		.resident_bytes = resident_bound
+		.resident_bytes = resident_bound, .lag_entries = lag_entries, .lag_bytes = lag_bytes
 	};
 	char		name[16];
 	StoreOptions store = {0};
@@ -346,6 +348,7 @@ world_end(void)
 	checkpoint_bytes = 4096;
 	snapshot_first = 0;
 	resident_bound = 0;
+	lag_entries = lag_bytes = 0;
 }
 
 /* -- Asking ---------------------------------------------------------------- */

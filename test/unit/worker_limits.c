@@ -9,6 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "../../src/replica/private.h"
 #include "disk_room.h"
 #include "worker_place.h"
 
@@ -279,6 +280,62 @@ what_goes_by_itself(void **state)
 	hang_up(&g);
 }
 
+/* While its shard says that most copies lag, which it forgets when it falls asleep. */
+static VtStatus
+change_while_they_lag(Gateway *g, Shard *shard, const Change *c)
+{
+	Buf			payload = change_encode(g, c);
+
+	do
+	{
+		atomic_store(&shard->replica->lagging, true);
+		send_frame(g, WIRE_REQUEST, WIRE_WRITE, ++g->requests, &payload);
+		assert_int_equal(read_frame(g), g->requests);
+		assert_int_equal(wire_reply_get(buf_bytes(&g->payload), &g->head, &g->body), VT_OK);
+	} while (!atomic_load(&shard->replica->lagging));
+	buf_free(&payload);
+	return g->head.status;
+}
+
+/* Whoever makes the log longer has to wait, and is told for how long; the fence rises, and all is read. */
+static void
+most_copies_lag(void **state)
+{
+	Silent	   *s = *state;
+	Worker	   *worker = s->place.worker;
+	Shard	   *shard = worker_find_shard(worker, SHARD);
+	Change		more = {WRITE_PUT, route(&s->place), 0, 0, 100, 1, 0, DIM, 0, 0, 0};
+	Change		less = {WRITE_DELETE, route(&s->place), 0, 0, 0, 1, 1, 0, 0, 0, 0};
+	Change		raise = {WRITE_RAISE, route(&s->place), 0, 1, 0, 0, 0, 0, 0, 0, 0};
+	WireWriteResult result;
+	const char *status;
+	Gateway		g;
+
+	dial(&g, &s->place);
+	put(&g, &s->place, 0, 100);
+	assert_int_equal(change_while_they_lag(&g, shard, &more), VT_BUSY);
+	assert_true(g.head.retry_after_ms > 0);
+	assert_true(g.head.message.len > 11 && memcmp(g.head.message.data, "most copies", 11) == 0);
+	assert_int_equal(change_while_they_lag(&g, shard, &less), VT_BUSY);
+	assert_true(g.head.retry_after_ms > 0);
+	assert_in_range(atomic_load(&worker->stats.held_back), 2, UINT64_MAX);
+	do
+	{
+		atomic_store(&shard->replica->lagging, true);
+		status = control(&g, "{\"op\":\"status\"}");
+	} while (!atomic_load(&shard->replica->lagging));
+	assert_non_null(strstr(status, "\"held_back\":true"));
+	assert_int_equal(change_while_they_lag(&g, shard, &raise), VT_OK);
+	assert_int_equal(count(&g, &s->place), 100);
+
+	atomic_store(&shard->replica->lagging, false);
+	more.fence = 1;
+	assert_int_equal(change(&g, &more, &result), VT_OK);
+	assert_int_equal(count(&g, &s->place), 101);
+	shard_release(shard);
+	hang_up(&g);
+}
+
 /* Of the memory there is each kind that goes by itself may have a part. */
 static void
 parts_of_memory(void **state)
@@ -396,6 +453,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(two_look_at_once, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(the_memory, set_up_little, tear_down_limits),
 		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_much, tear_down_limits),
+		cmocka_unit_test_setup_teardown(most_copies_lag, set_up_limits, tear_down_limits),
 		cmocka_unit_test(the_logs),
 		cmocka_unit_test(parts_of_memory),
 		cmocka_unit_test(full_until_it_is_less),
