@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -137,6 +138,26 @@ next_chore(Worker *worker, bool slow)
 	return chore;
 }
 
+/* Is it time to look for what splits left to do?  With the lock. */
+static bool
+is_to_look(const Worker *worker)
+{
+	return worker->splits || (worker->splits_us != 0 && clock_now_us() >= worker->splits_us);
+}
+
+/* Until there is a chore, or it is time to look; with the lock. */
+static void
+wait_for_chore(Worker *worker, bool slow)
+{
+	int64_t		left_us = worker->splits_us - clock_now_us();
+	struct timespec until = cond_moment(left_us > 0 ? left_us : 0);
+
+	if (!slow || worker->splits_us == 0)
+		pthread_cond_wait(&worker->chores_ready, &worker->lock);
+	else
+		pthread_cond_timedwait(&worker->chores_ready, &worker->lock, &until);
+}
+
 static void
 do_chores(Worker *worker, bool slow)
 {
@@ -148,9 +169,10 @@ do_chores(Worker *worker, bool slow)
 		Chore	   *chore = next_chore(worker, slow);
 		Chore	  **p;
 
-		if (slow && worker->splits)
+		if (slow && is_to_look(worker))
 		{
 			worker->splits = false;
+			worker->splits_us = 0;
 			pthread_mutex_unlock(&worker->lock);
 			splits_look(worker);
 			pthread_mutex_lock(&worker->lock);
@@ -158,7 +180,7 @@ do_chores(Worker *worker, bool slow)
 		}
 		if (!chore)
 		{
-			pthread_cond_wait(&worker->chores_ready, &worker->lock);
+			wait_for_chore(worker, slow);
 			continue;
 		}
 		/* It stays in the list until it is done: nothing else is done to the shard. */

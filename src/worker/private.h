@@ -221,7 +221,8 @@ struct Worker
 	bool		chores_stop;
 	pthread_t	chores_threads[2];
 	struct Heirs *heirs;
-	bool		splits;			/* with lock: shards are to be looked at for what splits left to do */
+	bool		splits;			/* with lock: shards are to be looked at for what splits left to do, */
+	int64_t		splits_us;		/* or then; 0: only when told */
 	int			chore_fd;		/* eventfd: one is done */
 
 	/* What worker_look() saw, and bytes let in since, for admission */

@@ -98,7 +98,7 @@ typedef struct Shard
 	uint32_t	loan_before;	/* version of the interval of both */
 	int64_t		loan_fresh_until_us;
 	pthread_mutex_t loan_lock;	/* whoever ends it */
-	uint32_t	campaigns;		/* of a child without a leader: how often it asked for votes, and when */
+	atomic_uint campaigns;		/* of a child without a leader: how often it asked for votes, and when */
 	int64_t		campaign_us;	/* it may again; splits.c */
 	pthread_mutex_t watch_lock;	/* apply holds it from the first command of a batch until that is written */
 	ShardWatch *watch;			/* NULL = nobody copies */

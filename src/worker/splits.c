@@ -6,8 +6,8 @@
  *
  * The steps and what a crash leaves between them are told in split.c.  All of it
  * but the proposal is done on the thread of long chores, which looks at all shards when a
- * split was applied, when a snapshot was installed, and with every heartbeat; so
- * whatever was given up is taken up again.
+ * split was applied, when a snapshot was installed, with every heartbeat, and while a child has
+ * no leader when it is to ask for votes again; so whatever was given up is taken up again.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,8 +20,9 @@
 #define COPY_BYTES (1u << 20)	/* in one step; then the parent may be let go of */
 #define PURGE_ROWS 4096
 #define PURGE_STEPS 32			/* of one chore: others wait */
-#define CAMPAIGN_US INT64_C(40000)	/* for the votes to come; twice as long with each */
-#define OTHERS_US INT64_C(200000)
+#define CAMPAIGN_US INT64_C(20000)	/* for the votes to come; twice as long with each, */
+#define CAMPAIGN_DOUBLINGS 5	/* so often */
+#define OTHERS_US INT64_C(200000)	/* one after the other */
 
 uint64_t
 splits_own_replica(const Worker *worker, const WireShardDesc *child)
@@ -41,13 +42,34 @@ splits_was_made(Worker *worker, const WireShardDesc *child, uint64_t replica)
 		log_has_tombstone(worker->log, child->shard, replica, &dead, NULL) != VT_OK || dead;
 }
 
+/* The long chores' thread looks again then, at the latest. */
+static void
+look_again(Worker *worker, int64_t at_us)
+{
+	pthread_mutex_lock(&worker->lock);
+	if (worker->splits_us == 0 || at_us < worker->splits_us)
+		worker->splits_us = at_us;
+	pthread_mutex_unlock(&worker->lock);
+}
+
+static int
+rank_of(const Worker *worker, const WireShardDesc *child)
+{
+	int			rank = 0;
+
+	while (rank < child->nreplicas && child->replicas[rank].store != worker->store_id)
+		rank++;
+	return rank;
+}
+
 /*
  * Half a shard waits for a leader.  Who leads the parent leads the child, if he can: one
  * at a time finds a majority as soon as there is one, where two would share the votes, and wait
- * for their timeouts.  Others begin when he had his time.
+ * for their timeouts.  Others begin when he had his time.  Whoever asks may be the first who has
+ * made the child: nobody else answers then, and he asks again a moment later.
  */
 static void
-campaign(Shard *parent, Shard *child)
+campaign(Worker *worker, Shard *parent, Shard *child)
 {
 	ReplicaStatus of_child;
 	ReplicaStatus of_parent;
@@ -56,12 +78,17 @@ campaign(Shard *parent, Shard *child)
 
 	replica_status(child->replica, &of_child);
 	replica_status(parent->replica, &of_parent);
-	if (of_child.leader || of_child.leader_replica != 0 || now_us < child->campaign_us)
+	if (of_child.leader || of_child.leader_replica != 0)
 		return;
-	if (n > 0 || of_parent.leader)
-		replica_campaign(child->replica);
-	child->campaign_us = now_us + (n > 0 || of_parent.leader ? CAMPAIGN_US << (n < 4 ? n : 4) : OTHERS_US);
-	child->campaigns++;
+	if (now_us >= child->campaign_us)
+	{
+		if (n > 0 || of_parent.leader)
+			replica_campaign(child->replica);
+		child->campaign_us = now_us + (n > 0 || of_parent.leader ? CAMPAIGN_US << (n < CAMPAIGN_DOUBLINGS ? n : CAMPAIGN_DOUBLINGS) :
+									   OTHERS_US * (1 + rank_of(worker, &child->desc)));
+		child->campaigns++;
+	}
+	look_again(worker, child->campaign_us);
 }
 
 /* Is what the shard lends served by the child itself, or will it not be? */
@@ -90,7 +117,7 @@ look_for_leader(Worker *worker, Shard *parent, uint64_t id)
 
 	if (!child)
 		return false;
-	campaign(parent, child);
+	campaign(worker, parent, child);
 	shard_release(child);
 	return true;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/endpoint.h"
 #include "base/level.h"
 #include "base/log.h"
@@ -326,7 +327,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	pthread_mutex_init(&worker->look_lock, NULL);
 	vt_id_random(&salt);
 	worker->searches.salt = get_le64(salt.b);
-	pthread_cond_init(&worker->chores_ready, NULL);
+	cond_init(&worker->chores_ready);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC);
 	worker->chore_fd = eventfd(0, EFD_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/shards", options->data);

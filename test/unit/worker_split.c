@@ -432,6 +432,45 @@ all_that_came_before(void **state)
 	shard_close(told.shard);
 }
 
+static bool
+is_to_look_again(Worker *worker)
+{
+	bool		will;
+
+	pthread_mutex_lock(&worker->lock);
+	will = worker->splits_us != 0;
+	pthread_mutex_unlock(&worker->lock);
+	return will;
+}
+
+/* Half a shard whose other replicas are not made yet does not wait for an election's timeout: it asks them for votes until they are, whether or not a heartbeat has it looked at. */
+static void
+votes_are_asked_for_again(void **state)
+{
+	Worker	   *worker = start_as_one();
+	bool		again = false;
+	WireShardDesc desc = *child_of();
+	Shard	   *child;
+
+	(void) state;
+	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	for (int i = 1; i < 3; i++)
+		desc.replicas[i] = (WireReplica) {.replica = 21 + (uint64_t) i, .store = 1 + (uint64_t) i, .role = 1};
+	desc.nreplicas = 3;
+	assert_int_equal(worker_create_shard(worker, &desc, 21, true, NULL), VT_OK);
+	assert_int_equal(split(worker, child_of()), VT_OK);
+	child = worker_find_shard(worker, CHILD);
+	for (int ms = 0; (atomic_load(&child->campaigns) < 4 || !again) && ms < 60000; ms++)
+	{
+		again = again || is_to_look_again(worker);
+		usleep(1000);
+	}
+	assert_true(again);
+	assert_in_range(atomic_load(&child->campaigns), 4, UINT32_MAX);
+	shard_release(child);
+	worker_stop(worker);
+}
+
 int
 main(void)
 {
@@ -445,6 +484,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(not_after_it_was_dropped, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(all_that_came_before, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_empty_beside_the_parent, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(votes_are_asked_for_again, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
