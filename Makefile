@@ -218,8 +218,9 @@ $(BUILD)/chaos_load: $(patsubst %,$(BUILD)/obj/test/chaos/%.o,load clients steps
 		$(foreach m,$(LIBS_client),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lpq -ljansson -lssl -lcrypto -lxxhash -lm
 ## make check-chaos ROUNDS=n      rounds of a cluster under load, a fault in each; SECONDS=n of load in one,
-##                      FAULT=name[,name ...] instead of a draw (name+name: in turn in one round), SEED=n repeats one
-ROUNDS ?= 32
+##                      FAULT=name[,name ...] instead of a draw (name+name: in turn in one round), SEED=n repeats one;
+##                      what was cut goes on when it is called again, FROM=1 begins anew
+ROUNDS ?= 35
 SECONDS ?= 20
 FAULT ?=
 check-chaos: all chaos-programs
@@ -256,7 +257,7 @@ FUZZ_SECONDS ?= 30
 fuzz:
 	BUILD="$(BUILD)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh test/harness/fuzz.sh
 
-## make check           every test; check-quick in two minutes; check-long goes on
+## make check           every test; check-quick in two minutes; check-long goes on (FROM=n: with chaos alone, from history n)
 check check-quick check-long check-bare:
 	./run $(subst check-quick,check --quick,$(subst check-long,check --long,$(subst check-bare,check --bare,$@)))
 ## make check-laws      each law broken by its switch makes a named test fail

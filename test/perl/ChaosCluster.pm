@@ -91,19 +91,20 @@ sub ctl
 	return ($? >> 8, $out, $err);
 }
 
-# The replicas of each shard hold the same rows: all are compared, and none ever differed.
+# The replicas of each shard of some indexes hold the same rows: all are compared, and none ever differed.
 sub agree
 {
-	my ($self, $node, $index, $name) = @_;
+	my ($self, $node, $name, @indexes) = @_;
 	my $since = $node->safe_psql('postgres', 'SELECT now()');
-	my $asked = 0;
+	my $of_them = 'index IN (' . join(', ', map { "'$_'" } @indexes) . ')';
+	my %asked = map { $_ => 0 } @indexes;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $compared = eval {
 		$self->wait_until('all agree', sub {
 			# Another driver that leads does not know what the one before was asked.
-			$asked = time() if time() > $asked + 30 && ($self->ctl('verify', $index))[0] == 0;
+			foreach (@indexes) { $asked{$_} = time() if time() > $asked{$_} + 30 && ($self->ctl('verify', $_))[0] == 0; }
 			my ($status, $agree) = $node->psql('postgres', qq{
-				SELECT bool_and(verdict = 'agrees' AND verified > '$since') FROM vectron.shards WHERE index = '$index'});
+				SELECT count(DISTINCT index) = $#indexes + 1 AND bool_and(verdict = 'agrees' AND verified > '$since') FROM vectron.shards WHERE $of_them});
 			return $status == 0 && $agree eq 't';
 		});
 		1;

@@ -93,6 +93,33 @@ sub drawn
 	return @drawn[0 .. $n - 1];
 }
 
+# Of all, shuffled again and again, always the next two: none comes much oftener than another.
+sub pairs
+{
+	my ($n) = @_;
+	my (@left, @pairs);
+	while (@pairs < $n)
+	{
+		push @left, shuffle(names()) if @left < 3;
+		# The last of a shuffle may be the first of the next.
+		@left[1, 2] = @left[2, 1] if $left[0] eq $left[1];
+		push @pairs, join '+', splice @left, 0, 2;
+	}
+	return @pairs;
+}
+
+# What so many histories are to suffer: some named with commas between, round by round, "pairs", or
+# nothing named.
+sub planned
+{
+	my ($n, $seed, $named) = @_;
+	my @named = split /,/, $named;
+	srand($seed);
+	return drawn($n, 3) if !@named;
+	foreach (map { parts($_) } @named) { die "there is no fault named \"$_\"\n" unless exists $faults{$_} || $named eq 'pairs'; }
+	return $named eq 'pairs' ? pairs($n) : map { $named[ $_ % @named ] } 0 .. $n - 1;
+}
+
 sub new
 {
 	my ($class, $cluster, $node, $shards, $look) = @_;

@@ -131,6 +131,9 @@ sub told
 	return $out =~ /^$kind\b.*\b$what (\d+)/m ? $1 : die "nothing was told of $kind, $what: $out$err";
 }
 
+# Of the last round: seconds of load, and how often each fault came.
+my @came;
+
 sub round
 {
 	my ($number, $fault) = @_;
@@ -158,6 +161,9 @@ sub round
 		my $part = $parts[ $turn++ % @parts ];
 		my $longest = $seconds * 0.6 / @parts;
 		my $length = $longest * (0.1, 0.3, 1)[ int rand 3 ];
+		# None that begins near the end goes on for long behind it.
+		my $left = $begin + $seconds - time();
+		$length = $left if $length > $left;
 		be_strict($part);
 		$faults->suffer($part, $length > 3 ? $length : $longest < 3 ? $longest : 3);
 		goes_on(100, 'the load goes on after the fault');
@@ -166,7 +172,7 @@ sub round
 	$load->signal('TERM');
 	$load->finish;
 	my $took = sprintf '%.1f', time() - $begin;
-	note 'struck ', join ', ', map { "$_ $struck{$_}" } @parts;
+	@came = ($took, map { "$_=$struck{$_}" } @parts);
 	note sprintf '%d children of splits so far, %d of them prepared', $cluster->splits_made;
 	note "$fault: $took s; $_" foreach grep { !/^operations/ } split /\n/, $out;
 	# Where room is short, new data is refused, and told why; a server that dies ends its
@@ -200,7 +206,7 @@ sub round
 	ok($node->poll_query_until('postgres', q{
 		SELECT bool_and(same) FROM (SELECT count(DISTINCT records) = 1 AS same FROM vectron.shards GROUP BY shard) s}),
 		"$fault: replicas hold the same number of records");
-	$cluster->agree($node, $_, "$fault: replicas of $_ hold the same rows") or return foreach 'public.t_v', 'public.t_b', 'public.r_v', 'chaos.once';
+	$cluster->agree($node, "$fault: replicas hold the same rows", 'public.t_v', 'public.t_b', 'public.r_v', 'chaos.once') or return;
 	is($node->safe_psql('postgres', qq{
 		SET enable_seqscan = off; SET enable_sort = off; SET vectron.verify_scan = on; SET vectron.fallback_scan = off;
 		SELECT count(*) = (SELECT count(*) FROM t), count(*) = count(DISTINCT id)
@@ -218,10 +224,13 @@ sub round
 foreach my $number (1 .. $rounds)
 {
 	my $fault = $drawn[ $number - 1 ];
+	my $begin = time();
+	@came = (0, '-');
 	my $passed = subtest "round $number: $fault" => sub {
 		eval { round($number, $fault); 1 } or fail("$fault: $@");
 	};
-	note "history $fault ", $passed ? 'good' : 'bad';
+	my ($loaded, @struck) = @came;
+	note sprintf 'history %s %s, load %.1f s, all %.1f s, struck %s', $fault, $passed ? 'good' : 'bad', $loaded, time() - $begin, join ',', @struck;
 
 	# What is left of the cluster says little about the next fault.
 	last if !$passed;
