@@ -25,6 +25,7 @@
  */
 #include "steps.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,20 +123,29 @@ is_there(PGconn *db, const char *id, const char *vector, const char *group)
 	return is;
 }
 
-static int
-rows(const char *conninfo)
+/* Some of the rows, and how many of them a graph missed or nothing found. */
+typedef struct RowsPart
 {
-	PGconn	   *db = session(conninfo);
-	PGresult   *all = rows_of(db, PQexec(db, "SET enable_seqscan = on; SELECT id, ver, g FROM t"));
-	int			missed = 0;
-	int			lost = 0;
+	pthread_t	thread;
+	const char *conninfo;
+	const PGresult *all;
+	int			first;			/* and every LANESth behind it */
+	int			missed;
+	int			lost;
+} RowsPart;
 
-	PQclear(rows_of(db, PQexec(db, "SET enable_seqscan = off; SET vectron.ef_search = 200")));
-	for (int i = 0; i < PQntuples(all); i++)
+static void *
+rows_main(void *arg)
+{
+	RowsPart   *part = arg;
+	PGconn	   *db = session(part->conninfo);
+
+	PQclear(rows_of(db, PQexec(db, "SET vectron.ef_search = 200")));
+	for (int i = part->first; i < PQntuples(part->all); i += LANES)
 	{
-		const char *id = PQgetvalue(all, i, 0);
-		const char *ver = PQgetvalue(all, i, 1);
-		const char *group = PQgetvalue(all, i, 2);
+		const char *id = PQgetvalue(part->all, i, 0);
+		const char *ver = PQgetvalue(part->all, i, 1);
+		const char *group = PQgetvalue(part->all, i, 2);
 		float		v[DIM];
 		char		text[VECTOR_TEXT];
 		bool		found = true;
@@ -145,14 +155,42 @@ rows(const char *conninfo)
 		/* A graph may miss one; the scan that goes on to the end may not. */
 		if (!is_nearest(db, id, text, v))
 		{
-			missed++;
+			part->missed++;
 			found = is_there(db, id, text, "");
 		}
 		if (!found || !is_there(db, id, text, group))
 		{
 			fprintf(stderr, "row %s version %s is not in the index%s\n", id, ver, found ? " where one asks for its group" : "");
-			lost++;
+			part->lost++;
 		}
+	}
+	PQfinish(db);
+	return NULL;
+}
+
+static int
+rows(const char *conninfo)
+{
+	PGconn	   *db = session(conninfo);
+	PGresult   *all = rows_of(db, PQexec(db, "SET enable_seqscan = on; SELECT id, ver, g FROM t"));
+	RowsPart	parts[LANES] = {0};
+	int			missed = 0;
+	int			lost = 0;
+
+	for (int i = 0; i < LANES; i++)
+	{
+		parts[i] = (RowsPart) {.conninfo = conninfo, .all = all, .first = i};
+		if (pthread_create(&parts[i].thread, NULL, rows_main, &parts[i]) != 0)
+		{
+			fprintf(stderr, "load: no thread\n");
+			exit(2);
+		}
+	}
+	for (int i = 0; i < LANES; i++)
+	{
+		pthread_join(parts[i].thread, NULL);
+		missed += parts[i].missed;
+		lost += parts[i].lost;
 	}
 	printf("rows %d missed %d lost %d\n", PQntuples(all), missed, lost);
 	PQclear(all);

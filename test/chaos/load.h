@@ -35,6 +35,7 @@
 #define CLIENT_FIRST INT64_C(1000000)
 #define VECTOR_TEXT (DIM * 14 + 4)
 #define GROUPS 50
+#define LANES 8					/* sessions that ask afterwards, at the same time */
 #define VARIANTS 4
 #define WORD_TEXT 16
 #define BITS_TEXT (VECTOR_TEXT + 80)

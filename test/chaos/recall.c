@@ -13,6 +13,7 @@
  */
 #include "steps.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,26 +156,23 @@ found_of(const Near wanted[K], const PGresult *answer)
 	return n;
 }
 
-int
-recall_measure(const char *conninfo, int queries)
+/* Some of the questions, and how much of what is nearest was found. */
+typedef struct Part
 {
-	float		(*rows)[DIM] = malloc(sizeof(float[DIM]) * ROWS);
-	PGconn	   *db = db_open(conninfo);
-	int64_t		exact_before;
-	int64_t		before;
-	int64_t		exact_after;
-	int64_t		after;
-	int64_t		found = 0;
+	pthread_t	thread;
+	PGconn	   *db;
+	const float (*rows)[DIM];
+	int			first;			/* and every LANESth behind it */
+	int			queries;
+	int64_t		found;
+} Part;
 
-	if (!rows || !db || !db_set_ef(db, EF))
-	{
-		fprintf(stderr, "load: no session\n");
-		return 2;
-	}
-	for (int64_t id = 1; id <= ROWS; id++)
-		point(id, rows[id - 1]);
-	count_batches(db, &exact_before, &before);
-	for (int i = 0; i < queries; i++)
+static void *
+part_main(void *arg)
+{
+	Part	   *part = arg;
+
+	for (int i = part->first; i < part->queries; i += LANES)
 	{
 		float		v[DIM];
 		char		text[VECTOR_TEXT];
@@ -183,13 +181,53 @@ recall_measure(const char *conninfo, int queries)
 
 		point(-1 - i, v);
 		vector_text(v, text);
-		nearest((const float (*)[DIM]) rows, v, wanted);
-		got = rows_of(db, db_ask(db, "SELECT id FROM r ORDER BY v <-> $1::vector LIMIT 10", text, NULL));
-		found += found_of(wanted, got);
+		nearest(part->rows, v, wanted);
+		got = rows_of(part->db, db_ask(part->db, "SELECT id FROM r ORDER BY v <-> $1::vector LIMIT 10", text, NULL));
+		part->found += found_of(wanted, got);
 		PQclear(got);
 	}
-	count_batches(db, &exact_after, &after);
-	PQfinish(db);
+	return NULL;
+}
+
+int
+recall_measure(const char *conninfo, int queries)
+{
+	float		(*rows)[DIM] = malloc(sizeof(float[DIM]) * ROWS);
+	Part		parts[LANES] = {0};
+	int64_t		exact_before;
+	int64_t		before;
+	int64_t		exact_after;
+	int64_t		after;
+	int64_t		found = 0;
+
+	if (!rows)
+		return 2;
+	for (int64_t id = 1; id <= ROWS; id++)
+		point(id, rows[id - 1]);
+	for (int i = 0; i < LANES; i++)
+	{
+		parts[i] = (Part) {.db = db_open(conninfo), .rows = (const float (*)[DIM]) rows, .first = i, .queries = queries};
+		if (!parts[i].db || !db_set_ef(parts[i].db, EF))
+		{
+			fprintf(stderr, "load: no session\n");
+			exit(2);
+		}
+	}
+	count_batches(parts[0].db, &exact_before, &before);
+	for (int i = 0; i < LANES; i++)
+		if (pthread_create(&parts[i].thread, NULL, part_main, &parts[i]) != 0)
+		{
+			fprintf(stderr, "load: no thread\n");
+			exit(2);
+		}
+	for (int i = 0; i < LANES; i++)
+	{
+		pthread_join(parts[i].thread, NULL);
+		found += parts[i].found;
+	}
+	count_batches(parts[0].db, &exact_after, &after);
+	for (int i = 0; i < LANES; i++)
+		PQfinish(parts[i].db);
 	free(rows);
 	printf("%.4f\n", (double) found / K / queries);
 	if (after - before >= queries && exact_after == exact_before)
