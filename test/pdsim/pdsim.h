@@ -199,7 +199,7 @@ typedef struct Sim
 	PdOptions	options;
 	char		directory[64];
 
-	uint64_t	decisions;		/* digest of all commands */
+	uint64_t	decisions;		/* digest of what a trace would have, of a wide run */
 	SimFigures	figures;
 	SimFigures	base;			/* as of the last "measure" */
 	int64_t		measured_us;
@@ -267,7 +267,7 @@ extern void watch_even(Sim *sim, double tolerance);
 extern void watch_spread(Sim *sim);
 extern void watch_report(Sim *sim, FILE *out);
 
-/* Too many shards for a trace of each decision: it is a line with figures and a digest. */
+/* Too many shards for a trace of each decision: it is a line with figures and a digest of those. */
 extern bool watch_is_wide(const Sim *sim);
 extern void watch_sum_up(Sim *sim);
 

@@ -6,7 +6,9 @@
  *-------------------------------------------------------------------------
  */
 #include <math.h>
+#include <stdarg.h>
 
+#include "base/hash.h"
 #include "pdsim.h"
 
 #define TRACED_MAX 1000			/* shards, when decisions are traced */
@@ -21,7 +23,7 @@ watch_is_wide(const Sim *sim)
 void
 watch_sum_up(Sim *sim)
 {
-	fprintf(sim->trace, "%" PRIu64 " commands of digest %016" PRIx64 ", %" PRIu64 " replicas made, %" PRIu64 " transfers\n",
+	fprintf(sim->trace, "%" PRIu64 " commands, what followed of digest %016" PRIx64 ", %" PRIu64 " replicas made, %" PRIu64 " transfers\n",
 			sim->figures.commits, sim->decisions, sim->figures.created, sim->figures.transfers);
 }
 
@@ -167,33 +169,44 @@ store_of_member(const CatalogShard *shard, uint64_t replica)
 	return 0;
 }
 
+/* A line of the trace, or of what its digest is of. */
+static void __attribute__((format(printf, 2, 3)))
+trace(Sim *sim, const char *format,...)
+{
+	char		line[128];
+	int			n = snprintf(line, sizeof(line), "%7.1f ", (double) (sim->now - 1000 * SECOND) / 1e6);
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(line + n, sizeof(line) - (size_t) n, format, args);
+	va_end(args);
+	if (watch_is_wide(sim))
+		sim->decisions = prng_mix(sim->decisions ^ hash_checksum(bytes_str(line)));
+	else if (sim->trace)
+		fprintf(sim->trace, "%s\n", line);
+}
+
 /* What has changed with a shard since the last step. */
 static void
 trace_shard(Sim *sim, SimGroup *group, const CatalogShard *shard, unsigned ordinal)
 {
-	double		at = (double) (sim->now - 1000 * SECOND) / 1e6;
-
 	if (group->plan != shard->plan.kind || (shard->plan.add_replica && group->add_store != shard->plan.add_store))
 	{
+		char		from[32] = "";
+		char		to[32] = "";
+
 		sim->figures.plans[shard->plan.kind]++;
 		group->plan = shard->plan.kind;
 		group->add_store = shard->plan.add_store;
-		if (sim->trace && !watch_is_wide(sim) && shard->plan.kind == PLAN_NONE)
-			fprintf(sim->trace, "%7.1f shard %u done\n", at, ordinal);
-		else if (sim->trace && !watch_is_wide(sim))
-		{
-			fprintf(sim->trace, "%7.1f shard %u %s", at, ordinal, plan_name(shard->plan.kind));
-			if (shard->plan.remove)
-				fprintf(sim->trace, " from %u", place_of(sim, store_of_member(shard, shard->plan.remove)));
-			if (shard->plan.add_store)
-				fprintf(sim->trace, " to %u", place_of(sim, shard->plan.add_store));
-			fprintf(sim->trace, "\n");
-		}
+		if (shard->plan.remove)
+			snprintf(from, sizeof(from), " from %u", place_of(sim, store_of_member(shard, shard->plan.remove)));
+		if (shard->plan.add_store)
+			snprintf(to, sizeof(to), " to %u", place_of(sim, shard->plan.add_store));
+		trace(sim, "shard %u %s%s%s", ordinal, shard->plan.kind == PLAN_NONE ? "done" : plan_name(shard->plan.kind), from, to);
 	}
 	if (group->leads && group->leads != group->led_by)
 	{
-		if (sim->trace && !watch_is_wide(sim))
-			fprintf(sim->trace, "%7.1f shard %u led by %u\n", at, ordinal, place_of(sim, group->leads));
+		trace(sim, "shard %u led by %u", ordinal, place_of(sim, group->leads));
 		group->led_by = group->leads;
 	}
 }

@@ -8,7 +8,6 @@
 #include <stdarg.h>
 #include <time.h>
 
-#include "base/hash.h"
 #include "pdsim.h"
 
 static Sim *the_sim;			/* whose driver commits */
@@ -111,7 +110,6 @@ sim_commit(Pd *pd, Buf *bytes)
 	memset(&command, 0, sizeof(command));
 	command.index = ++the_sim->index;
 	command.bytes = buf_bytes(bytes);
-	the_sim->decisions = prng_mix(the_sim->decisions ^ hash_checksum(command.bytes));
 	if (machine.apply(machine.state, &command, 1, command.index, &err) != VT_OK)
 		sim_fail(the_sim, "a command was refused: %s", vt_error_words(&err));
 	buf_free(&command.reply);
