@@ -17,7 +17,8 @@
 
 #define RATE_LEAST 50.0			/* writes a second on a store, before they matter */
 #define RATE_NOISE 0.1			/* of what a store carries: so exactly it is not known */
-#define STORE_HANDOVERS 4		/* of one store at a time */
+#define STORE_HANDOVERS 32		/* of one store at a time, */
+#define STORE_WRITTEN 4			/* and of them, of shards that are written to */
 #define LOOKED_MAX 20000		/* shards that are looked at in a look */
 
 /* A store's leaders may be given to it. */
@@ -114,7 +115,7 @@ find_givers(const Scales *scales, const BalanceMeans *means, size_t *found)
 	{
 		double		most = most_of(scales, means, &least, i);
 
-		if (most > BALANCE_TOLERANCE && scales->handovers[i] < STORE_HANDOVERS)
+		if (most > BALANCE_TOLERANCE && scales->handovers[i].n < STORE_HANDOVERS)
 			givers[(*found)++] = (Giver) {i, most};
 	}
 	if (*found > 0)
@@ -151,6 +152,18 @@ offer_of(const Scales *scales, const BalanceMeans *means, size_t from, const Wei
 	return best;
 }
 
+/*
+ * Writes wait while their leader hands over, so few of those go on at once.  Of others nobody
+ * waits for there may be many: a worker that was away is to lead its share of thousands soon.
+ */
+static bool
+has_room(const Scales *scales, const Weighed *w, size_t store)
+{
+	const Handed *handed = &scales->handovers[store];
+
+	return handed->n < STORE_HANDOVERS && (handed->written < STORE_WRITTEN || !scales_is_written(w));
+}
+
 /* Begin it, if it still gains what it promised, by and large. */
 static void
 hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
@@ -163,7 +176,7 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 	Handover	handover = {.shard = w->shard->desc.shard, .from_store = w->leads, .from = w->leader,
 		.to_store = to_replica->store, .to = to_replica->replica, .why = HANDOVER_BALANCE};
 
-	if (scales->handovers[offer->from] >= STORE_HANDOVERS || scales->handovers[to] >= STORE_HANDOVERS ||
+	if (!has_room(scales, w, offer->from) || !has_room(scales, w, to) ||
 		lead_gain(scales, means, w, offer->from, to) <= BALANCE_TOLERANCE ||
 		!there || there->replica != to_replica->replica || there->unindexed > UNINDEXED_MAX)
 		return;
@@ -171,8 +184,8 @@ hand_over(Scales *scales, const BalanceMeans *means, const Offer *offer)
 		handover.why = HANDOVER_DISK;
 	if (!handover_begin(scales->pd, &handover))
 		return;
-	scales->handovers[offer->from]++;
-	scales->handovers[to]++;
+	scales_hand(scales, w, handover.from_store);
+	scales_hand(scales, w, handover.to_store);
 	scales_take(scales, scales->leaders, handover.from_store, &leadership);
 	scales_put(scales, scales->leaders, handover.to_store, &leadership);
 }
@@ -197,7 +210,7 @@ relieve(Scales *scales, const BalanceMeans *means, size_t from)
 	}
 	if (noffers > 0)
 		qsort(offers, noffers, sizeof(Offer), offer_compare);
-	for (size_t i = 0; i < noffers && scales->handovers[from] < STORE_HANDOVERS && scales->pd->nhandovers < HANDOVERS_MAX; i++)
+	for (size_t i = 0; i < noffers && scales->handovers[from].n < STORE_HANDOVERS && scales->pd->nhandovers < HANDOVERS_MAX; i++)
 		hand_over(scales, means, &offers[i]);
 	free(offers);
 	return n;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define WEIGHED_AHEAD 32		/* shards whose loads are asked for together */
+#define RATE_WRITTEN 1.0		/* writes a second; with fewer hardly one finds its leader just leaving */
 
 size_t
 scales_at(const Scales *scales, uint64_t store)
@@ -109,6 +110,23 @@ scales_leadership(const Weighed *w)
 	return (Carried) {1, w->rate, 0};
 }
 
+bool
+scales_is_written(const Weighed *w)
+{
+	return w->rate >= RATE_WRITTEN;
+}
+
+void
+scales_hand(Scales *scales, const Weighed *w, uint64_t store)
+{
+	size_t		at = scales_at(scales, store);
+
+	if (at == SIZE_MAX)
+		return;
+	scales->handovers[at].n++;
+	scales->handovers[at].written += scales_is_written(w);
+}
+
 /* Where a shard's replicas and leadership are, or will be when what is under way is done. */
 static void
 weigh_shard(Scales *scales, const Weighed *w)
@@ -151,10 +169,8 @@ weigh_handover(Scales *scales, const Handover *h)
 
 		scales_take(scales, scales->leaders, h->from_store, &leadership);
 		scales_put(scales, scales->leaders, h->to_store, &leadership);
-		if (scales_at(scales, h->from_store) != SIZE_MAX)
-			scales->handovers[scales_at(scales, h->from_store)]++;
-		if (scales_at(scales, h->to_store) != SIZE_MAX)
-			scales->handovers[scales_at(scales, h->to_store)]++;
+		scales_hand(scales, w, h->from_store);
+		scales_hand(scales, w, h->to_store);
 	}
 	w->leads = 0;
 }
@@ -219,7 +235,7 @@ scales_begin(Scales *scales, Pd *pd, Survey *survey)
 	scales->shards = vt_alloc0(sizeof(Weighed) * (catalog_nshards(catalog) + 1));
 	scales->replicas = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
 	scales->leaders = vt_alloc0(sizeof(Carried) * (survey->nstores + 1));
-	scales->handovers = vt_alloc0(sizeof(uint32_t) * (survey->nstores + 1));
+	scales->handovers = vt_alloc0(sizeof(Handed) * (survey->nstores + 1));
 	scales->up = vt_alloc0(survey->nstores + 1);
 	for (size_t i = 0; i < survey->nstores; i++)
 		scales->up[i] = store_is_up(pd, survey->stores[i].store);

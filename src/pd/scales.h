@@ -27,6 +27,13 @@ typedef struct Weighed
 	double		rate;			/* writes a second */
 } Weighed;
 
+/* Leaderships that are on their way from a store, or to it. */
+typedef struct Handed
+{
+	uint32_t	n;
+	uint32_t	written;		/* of them, those of shards that are written to */
+} Handed;
+
 typedef struct Scales
 {
 	Pd		   *pd;
@@ -38,7 +45,7 @@ typedef struct Scales
 	/* By store, as in the survey */
 	Carried    *replicas;
 	Carried    *leaders;
-	uint32_t   *handovers;
+	Handed	   *handovers;
 	bool	   *up;				/* it is heard, and may lead something */
 } Scales;
 
@@ -67,6 +74,12 @@ extern void scales_take(Scales *scales, Carried *carried, uint64_t store, const 
 /* What the replica on this store weighs, and what leading the shard does. */
 extern Carried scales_replica(const Scales *scales, const Weighed *w, uint64_t store);
 extern Carried scales_leadership(const Weighed *w);
+
+/* One more leadership of this shard is on its way from a store, or to it. */
+extern void scales_hand(Scales *scales, const Weighed *w, uint64_t store);
+
+/* Is it written to so often that somebody waits while its leadership moves? */
+extern bool scales_is_written(const Weighed *w);
 
 /* All that is carried by stores for data, or for searches only; *stores: how many are there. */
 extern Carried scales_total(const Scales *scales, const Carried *carried, bool search_only, size_t *stores);

@@ -348,6 +348,46 @@ moves_leave_stores_in_peace(void **state)
 	cluster_end(w);
 }
 
+/* Handovers to this store that a look begins when all shards are written to so much. */
+static size_t
+handovers_to(PdWorld *w, uint64_t store, double rate)
+{
+	size_t		n = 0;
+
+	w->pd.nhandovers = 0;
+	for (size_t i = 0; i < w->pd.load_at.n; i++)
+		w->pd.loads[i].rate = rate;
+	w->pd.options.balance = true;
+	w->pd.balance_due_us = 0;
+	rebalance_look(&w->pd);
+	w->pd.options.balance = false;
+	for (size_t i = 0; i < w->pd.nhandovers; i++)
+		n += w->pd.handovers[i].to_store == store;
+	return n;
+}
+
+/* A worker that was away leads nothing: its share comes at once where nobody writes, and else four at a time. */
+static void
+leadership_comes_back_soon(void **state)
+{
+	PdWorld    *w = cluster(3, 3);
+	uint64_t	away;
+
+	(void) state;
+	create(w, 36, 3);
+	settle(w, 3, 10);
+	away = w->stores[0].id;
+	store_dies(w, 0);
+	run_seconds(w, 15);
+	w->stores[0].alive = true;
+	run_seconds(w, 15);
+	assert_int_equal(handovers_to(w, away, 0), 0);	/* it may go again */
+	run_seconds(w, 30);
+	assert_int_equal(handovers_to(w, away, 100), 4);
+	assert_in_range(handovers_to(w, away, 0), 10, 12);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -360,6 +400,7 @@ main(void)
 		TEST(leadership_is_moved),
 		TEST(leadership_that_does_not_move_is_let_be),
 		TEST(moves_leave_stores_in_peace),
+		TEST(leadership_comes_back_soon),
 	};
 
 	return cmocka_run_group_tests_name("pd_balance", tests, NULL, NULL);
