@@ -17,6 +17,8 @@
 
 #define GIVE_UP_US (15 * INT64_C(1000000))
 #define REST_US (60 * INT64_C(1000000))
+#define EVENING 64				/* for evenness at once, or one for so many stores: */
+#define EVENING_STORES 4
 
 const Handover *
 operate_handover(const Pd *pd, uint64_t shard)
@@ -48,6 +50,18 @@ handover_begin(Pd *pd, const Handover *handover)
 	log_info("shard=%" PRIu64 " is to be led by replica=%" PRIu64 " store=%" PRIu64 " instead of store=%" PRIu64,
 			 handover->shard, handover->to, handover->to_store, handover->from_store);
 	return true;
+}
+
+/*
+ * A large cluster looks for evenness less often and has more to even out when a part of it was lost;
+ * somebody who asks for one finds room all the same.
+ */
+size_t
+handovers_most(const Pd *pd)
+{
+	size_t		most = pd->catalog->nstores / EVENING_STORES;
+
+	return most < EVENING ? EVENING : most < HANDOVERS_MAX / 2 ? most : HANDOVERS_MAX / 2;
 }
 
 /* Has it been done, or is there nothing any more that it could be done to? */

@@ -146,6 +146,7 @@ extern Step operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard 
 
 /* handover.c; false: too many are under way */
 extern bool handover_begin(Pd *pd, const Handover *handover);
+extern size_t handovers_most(const Pd *pd);	/* under way or given up, before none is begun for evenness */
 extern void handovers_look(Pd *pd);
 extern void handovers_tell(Pd *pd, Beat *beat, json_t *tasks);
 

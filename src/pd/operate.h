@@ -40,7 +40,7 @@ typedef struct Handover
 	bool		given_up;
 } Handover;
 
-#define HANDOVERS_MAX 64		/* under way or given up */
+#define HANDOVERS_MAX 512		/* under way or given up; for evenness fewer, see handovers_most() */
 
 /*
  * Move a shard's replica from one store to another; the plan is begun when this

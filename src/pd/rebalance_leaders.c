@@ -210,7 +210,7 @@ relieve(Scales *scales, const BalanceMeans *means, size_t from)
 	}
 	if (noffers > 0)
 		qsort(offers, noffers, sizeof(Offer), offer_compare);
-	for (size_t i = 0; i < noffers && scales->handovers[from].n < STORE_HANDOVERS && scales->pd->nhandovers < HANDOVERS_MAX; i++)
+	for (size_t i = 0; i < noffers && scales->handovers[from].n < STORE_HANDOVERS && scales->pd->nhandovers < handovers_most(scales->pd); i++)
 		hand_over(scales, means, &offers[i]);
 	free(offers);
 	return n;
@@ -223,13 +223,14 @@ rebalance_leaders(Scales *scales)
 	size_t		stores;
 	Carried		total = scales_total(scales, scales->leaders, false, &stores);
 	BalanceMeans means = balance_means(&total, stores, &(Carried) {.weight = RATE_LEAST});
+	size_t		most = handovers_most(pd);
 	size_t		n = 0;
-	Giver	   *givers = pd->nhandovers < HANDOVERS_MAX ? find_givers(scales, &means, &n) : NULL;
+	Giver	   *givers = pd->nhandovers < most ? find_givers(scales, &means, &n) : NULL;
 	size_t		looked = 0;
 	size_t		i = 0;
 
 	/* When not all can be looked at, the next look goes on behind them: some may be able to give nothing. */
-	for (; i < n && looked < LOOKED_MAX && pd->nhandovers < HANDOVERS_MAX; i++)
+	for (; i < n && looked < LOOKED_MAX && pd->nhandovers < most; i++)
 		looked += relieve(scales, &means, givers[(pd->givers_from + i) % n].store);
 	pd->givers_from = i < n && looked >= LOOKED_MAX ? (pd->givers_from + i) % n : 0;
 	free(givers);
