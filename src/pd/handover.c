@@ -172,13 +172,18 @@ operate_transfer(Pd *pd, uint64_t id, uint64_t to_store, VtError *err)
 	if (!to || !to->voter)
 		return vt_fail(err, VT_NOT_FOUND, "shard %" PRIu64 " has no replica with a vote on store %" PRIu64, id, to_store);
 	if (to->replica == picture.leader)
+	{
+		load_ask(pd, id);
 		return VT_OK;
+	}
 	if (to->health != HEALTH_UP || !to->active)
 		return vt_fail(err, VT_BUSY, "the replica on store %" PRIu64 " does not answer its leader", to_store);
 	handover.to = to->replica;
 	handover.from = leader_of(pd, shard, &handover.from_store)->replica;
-	return handover_begin(pd, &handover) ? VT_OK :
-		vt_fail(err, VT_BUSY, "%d changes of leadership are under way", HANDOVERS_MAX);
+	if (!handover_begin(pd, &handover))
+		return vt_fail(err, VT_BUSY, "%d changes of leadership are under way", HANDOVERS_MAX);
+	load_ask(pd, id);
+	return VT_OK;
 }
 
 VtStatus
@@ -218,5 +223,6 @@ operate_move(Pd *pd, uint64_t id, uint64_t from_store, uint64_t to_store, VtErro
 			 id, plan.add_replica, plan.add_store, plan.remove);
 	if (changes_commit(pd, &changes) != VT_OK)
 		return vt_fail(err, VT_NOT_LEADER, "the move could not be recorded");
+	load_ask(pd, id);
 	return VT_OK;
 }

@@ -165,6 +165,7 @@ typedef struct ShardLoad
 	int64_t		at_us;			/* as of then, */
 	uint64_t	applied;		/* when so many were applied */
 	int64_t		split_us;		/* it was split then, or split off; 0 = not that we know */
+	int64_t		asked_us;		/* somebody had a replica or the leadership of it moved; the same */
 
 	/* Who claims to lead it, in the highest term that we have heard of; store 0 = nobody */
 	uint64_t	leads;
@@ -206,6 +207,10 @@ extern double load_rate(const Pd *pd, const ShardLoad *load);
 
 /* Was it split a moment ago, or split off?  It is left in peace for a while. */
 extern bool load_rests(const Pd *pd, const ShardLoad *load);
+
+/* Somebody asks where a replica of it is to be, or who is to lead; is that so lately that it stays so? */
+extern void load_ask(Pd *pd, uint64_t shard);
+extern bool load_is_asked(const Pd *pd, const ShardLoad *load);
 extern double shard_bytes(const Pd *pd, uint64_t shard);
 
 /* A child is new to the catalog: it carries half of what its parent did. */

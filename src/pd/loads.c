@@ -14,6 +14,7 @@
 #define RATE_HOLDS_US 5e6		/* who is written to is heard oftener */
 #define RATE_LEAST_US 200e3
 #define REST_US (10 * INT64_C(1000000))	/* after a split */
+#define ASKED_US (600 * INT64_C(1000000))	/* what somebody asked for is not evened out again for so long */
 
 /* What is known of a shard, or NULL. */
 static ShardLoad *
@@ -209,6 +210,21 @@ bool
 load_rests(const Pd *pd, const ShardLoad *load)
 {
 	return load->split_us != 0 && pd->now_us - load->split_us < REST_US;
+}
+
+void
+load_ask(Pd *pd, uint64_t shard)
+{
+	ShardLoad  *load = load_of(pd, shard);
+
+	if (load)
+		load->asked_us = pd->now_us;
+}
+
+bool
+load_is_asked(const Pd *pd, const ShardLoad *load)
+{
+	return load->asked_us != 0 && pd->now_us - load->asked_us < ASKED_US;
 }
 
 double

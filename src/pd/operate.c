@@ -293,6 +293,8 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 		if (step.kind != STEP_END && step.kind != STEP_UNDO)
 			continue;
 		operator_ended(pd, shard, step.kind == STEP_UNDO ? ENDING_UNDONE : ENDING_DONE);
+		if (shard->plan.kind == PLAN_MOVE)
+			load_ask(pd, picture.shard);	/* it may have taken long */
 		shard = changes_of_shard(changes, survey->planned[i].collection, shard);
 		if (step.kind == STEP_UNDO)
 			shard->plan = (Plan) {.kind = PLAN_SHRINK, .remove = shard->plan.add_replica};

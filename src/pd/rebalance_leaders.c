@@ -39,6 +39,13 @@ offer_compare(const void *a, const void *b)
 	return x->weighed->shard->desc.shard < y->weighed->shard->desc.shard ? -1 : 1;
 }
 
+/* A disk that is short refuses writes: whoever can lead, is to. */
+static bool
+must_give(const PlanStore *store)
+{
+	return !store->takes && !store->draining;
+}
+
 /*
  * Writes a second are measured, and never the same twice.  What is gained by less
  * than they vary is nothing, or the leadership of a busy shard would go round and
@@ -50,8 +57,7 @@ lead_gain(const Scales *scales, const BalanceMeans *means, const Weighed *w, siz
 	Carried		there = scales->leaders[to];
 	Carried		leadership = scales_leadership(w);
 
-	/* A disk that is short refuses writes: whoever can lead, is to. */
-	if (!scales->survey->stores[from].takes && !scales->survey->stores[from].draining)
+	if (must_give(&scales->survey->stores[from]))
 		return 1e6;
 	there.weight += RATE_NOISE * scales->leaders[from].weight;
 	return balance_gain(means, &scales->leaders[from], &there, &leadership);
@@ -72,11 +78,10 @@ typedef struct Giver
 static double
 most_of(const Scales *scales, const BalanceMeans *means, const Carried *least, size_t from)
 {
-	const PlanStore *store = &scales->survey->stores[from];
 	Carried		there = *least;
 	Carried		any = {1, DBL_MAX, 0};
 
-	if (!store->takes && !store->draining)
+	if (must_give(&scales->survey->stores[from]))
 		return 1e6;
 	there.weight += RATE_NOISE * scales->leaders[from].weight;
 	return balance_gain_most(means, &scales->leaders[from], &there, &any);
@@ -128,7 +133,7 @@ static Offer
 offer_of(const Scales *scales, const BalanceMeans *means, size_t from, const Weighed *w)
 {
 	Offer		best = {.from = (uint32_t) from, .gain = BALANCE_TOLERANCE};
-	const Report *leader = scales_leader(scales, w);
+	const Report *leader = w->asked && !must_give(&scales->survey->stores[from]) ? NULL : scales_leader(scales, w);
 
 	if (!leader || leader->joint || w->shard->plan.kind != PLAN_NONE || leader->unindexed > UNINDEXED_MAX)
 		return best;

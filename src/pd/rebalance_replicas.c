@@ -301,7 +301,7 @@ relieve(Scales *scales, Groups *groups, size_t from, size_t *tries, Changes *cha
 		{
 			const Weighed *w = &scales->shards[scales->first[places[i].collection] + places[i].place];
 
-			if (w->leads && w->shard->plan.kind == PLAN_NONE)
+			if (w->leads && !w->asked && w->shard->plan.kind == PLAN_NONE)
 				weigh_move(scales, groups, w, from, &limits, &best);
 		}
 		*tries += n * groups->n;

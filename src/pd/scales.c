@@ -189,6 +189,7 @@ weigh(Scales *scales, const CatalogCollection *c, const CatalogShard *shard, con
 		w->bytes = (double) load->bytes;
 		w->rate = load_rate(pd, load);
 		w->leader = load->leader;
+		w->asked = load_is_asked(pd, load);
 		at = scales_at(scales, load->leads);
 		w->leads = at != SIZE_MAX && scales->up[at] ? load->leads : 0;
 	}

@@ -25,6 +25,7 @@ typedef struct Weighed
 	uint64_t	leader;			/* its replica there */
 	double		bytes;
 	double		rate;			/* writes a second */
+	bool		asked;			/* it is where somebody wants it: not to be moved for evenness */
 } Weighed;
 
 /* Leaderships that are on their way from a store, or to it. */

@@ -388,6 +388,95 @@ leadership_comes_back_soon(void **state)
 	cluster_end(w);
 }
 
+/* A while in which the driver evens out what is uneven. */
+static void
+even_out(PdWorld *w, int seconds)
+{
+	w->pd.options.balance = true;
+	run_seconds(w, seconds);
+	w->pd.options.balance = false;
+}
+
+/* The first shard that a store leads; 0 = none. */
+static uint64_t
+led_by(PdWorld *w, uint64_t store)
+{
+	const CatalogCollection *c = w->pd.catalog->collections[0];
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+		if (store_of_leader(w, c->shards[i].desc.shard) == store)
+			return c->shards[i].desc.shard;
+	return 0;
+}
+
+static bool
+is_on(PdWorld *w, uint64_t id, uint64_t store)
+{
+	CatalogCollection *c;
+	uint64_t	replica;
+
+	return operate_has_replica(find_shard(&w->pd, id, &c), store, &replica);
+}
+
+/*
+ * Four stores have a shard each, and somebody moves one: what is uneven then is not made even by
+ * moving that back, but by moving the other.  After a while it is like any other.
+ */
+static void
+what_was_moved_by_hand_stays(void **state)
+{
+	PdWorld    *w = cluster(5, 4);
+	uint64_t	from;
+	uint64_t	to;
+	uint64_t	moved;
+	uint64_t	other;
+	VtError		err = {0};
+
+	(void) state;
+	create(w, 4, 1);
+	settle(w, 1, 10);
+	run_seconds(w, 40);
+	moved = w->pd.catalog->collections[0]->shards[0].desc.shard;
+	other = w->pd.catalog->collections[0]->shards[1].desc.shard;
+	from = w->pd.catalog->collections[0]->shards[0].desc.replicas[0].store;
+	to = w->pd.catalog->collections[0]->shards[1].desc.replicas[0].store;
+	assert_int_equal(operate_move(&w->pd, moved, from, to, &err), VT_OK);
+	settle(w, 1, 20);
+	assert_true(is_on(w, moved, to) && !is_on(w, moved, from));
+	even_out(w, 60);
+	assert_true(is_on(w, moved, to));
+	assert_true(is_on(w, other, from));
+	cluster_end(w);
+}
+
+/* The same of who leads; but where the disk is short nobody leads for that. */
+static void
+who_leads_by_somebodys_word_leads_on(void **state)
+{
+	PdWorld    *w = cluster(6, 3);
+	uint64_t	from = 0;
+	uint64_t	moved;
+	VtError		err = {0};
+
+	(void) state;
+	create(w, 3, 3);
+	settle(w, 3, 10);
+	run_seconds(w, 40);
+	even_out(w, 5);
+	from = w->stores[0].id;
+	moved = led_by(w, from);
+	assert_true(moved != 0);
+	assert_int_equal(operate_transfer(&w->pd, moved, w->stores[1].id, &err), VT_OK);
+	run_seconds(w, 5);
+	even_out(w, 60);
+	assert_true(store_of_leader(w, moved) == w->stores[1].id);
+	assert_true(led_by(w, from) != 0);
+	w->stores[1].disk_short = true;
+	even_out(w, 10);
+	assert_true(store_of_leader(w, moved) != w->stores[1].id);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -401,6 +490,8 @@ main(void)
 		TEST(leadership_that_does_not_move_is_let_be),
 		TEST(moves_leave_stores_in_peace),
 		TEST(leadership_comes_back_soon),
+		TEST(what_was_moved_by_hand_stays),
+		TEST(who_leads_by_somebodys_word_leads_on),
 	};
 
 	return cmocka_run_group_tests_name("pd_balance", tests, NULL, NULL);

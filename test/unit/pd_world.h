@@ -71,6 +71,7 @@ typedef struct WStore
 	uint32_t	ntold;
 	uint64_t	lost;			/* replica that is gone without a trace */
 	WReplica	damaged;		/* one that is there and closed; shard 0 = none */
+	bool		disk_short;
 	uint32_t	unreachable;	/* records that its first replica's graph does not lead to */
 } WStore;
 
@@ -470,6 +471,7 @@ beat_body(PdWorld *w, WStore *s)
 		json_array_append_new(shards, report);
 	}
 	json_object_set_new(body, "shards", shards);
+	json_object_set_new(body, "disk_short", json_boolean(s->disk_short));
 	if (s->ntold > 0)
 	{
 		json_t	   *dropped = json_array();
