@@ -93,20 +93,22 @@ rules_unpin(RulesOnDisk *pinned)
 	sessions_unpin(&pinned->sessions);
 }
 
+/* The last one counts. */
+static VtStatus
+take_raise(void *arg, Bytes key, Bytes value, VtError *err)
+{
+	return shard_read_raise(key, value, (FenceRaise *) arg, err);
+}
+
 static VtStatus
 check_fence(StoreIter *raises, uint64_t fence, VtError *err)
 {
-	uint64_t	there = 0;
-	Bytes		key;
-	Bytes		value;
-	VtStatus	status;
+	FenceRaise	last = {0};
+	VtStatus	status = shard_each(raises, take_raise, &last, err);
 
-	while (store_iter_next(raises, &key, &value))
-		there = value.len == 8 ? get_le64(value.data) : 0;
-	status = store_iter_status(raises, err);
-	if (status == VT_OK && there != fence)
+	if (status == VT_OK && last.fence != fence)
 		status = vt_fail(err, VT_CORRUPT, "the fence was %llu in memory and is %llu on disk",
-						 (unsigned long long) fence, (unsigned long long) there);
+						 (unsigned long long) fence, (unsigned long long) last.fence);
 	return status;
 }
 

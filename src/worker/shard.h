@@ -314,6 +314,15 @@ extern VtStatus shard_read_replica(Store *rows, uint64_t *out, VtError *err);
 /* Read everything from shard->rows; see shard_open(). */
 extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
 
+/* Each key that is left, or those with this first letter, in order, until take() says something else than VT_OK. */
+typedef VtStatus (*ShardTake) (void *arg, Bytes key, Bytes value, VtError *err);
+
+extern VtStatus shard_each(StoreIter *iter, ShardTake take, void *arg, VtError *err);
+extern VtStatus shard_each_of(Store *rows, char letter, ShardTake take, void *arg, VtError *err);
+
+/* VT_CORRUPT: it is none. */
+extern VtStatus shard_read_raise(Bytes key, Bytes value, FenceRaise *out, VtError *err);
+
 /* The marker of law S2, and the applied index with it; synced. */
 /* A row of a shard with this descriptor, or VT_CORRUPT; and what its records are to be like. */
 extern VtStatus shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *err);

@@ -18,31 +18,59 @@
 /* Below this codes save neither memory nor time. */
 #define CODES_DIM_MIN 32
 
-/* Load the raises of the fence. */
-static VtStatus
-load_raises(Shard *shard, VtError *err)
+VtStatus
+shard_each(StoreIter *iter, ShardTake take, void *arg, VtError *err)
 {
-	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("f", 1), bytes_of("g", 1));
 	Bytes		key;
 	Bytes		value;
 	VtStatus	status = VT_OK;
 
 	while (status == VT_OK && store_iter_next(iter, &key, &value))
-	{
-		if (key.len != 9 || value.len != 8)
-		{
-			status = vt_fail(err, VT_CORRUPT, "a fence of shard %llu is damaged",
-							 (unsigned long long) shard->desc.shard);
-			break;
-		}
-		shard->raises = vt_realloc(shard->raises, sizeof(FenceRaise) * (shard->nraises + 1));
-		shard->raises[shard->nraises].index = get_be64(key.data + 1);
-		shard->raises[shard->nraises++].fence = get_le64(value.data);
-		shard->newest = shard->raises[shard->nraises - 1].index;
-	}
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
+		status = take(arg, key, value, err);
+	return status == VT_OK ? store_iter_status(iter, err) : status;
+}
+
+VtStatus
+shard_each_of(Store *rows, char letter, ShardTake take, void *arg, VtError *err)
+{
+	char		after = (char) (letter + 1);
+	StoreIter  *iter = store_iter_open(rows, bytes_of(&letter, 1), bytes_of(&after, 1));
+	VtStatus	status = shard_each(iter, take, arg, err);
+
 	store_iter_close(iter);
+	return status;
+}
+
+VtStatus
+shard_read_raise(Bytes key, Bytes value, FenceRaise *out, VtError *err)
+{
+	if (key.len != 9 || value.len != 8)
+		return vt_fail(err, VT_CORRUPT, "a raise of the fence is damaged");
+	out->index = get_be64(key.data + 1);
+	out->fence = get_le64(value.data);
+	return VT_OK;
+}
+
+static VtStatus
+take_raise(void *arg, Bytes key, Bytes value, VtError *err)
+{
+	Shard	   *shard = (Shard *) arg;
+	FenceRaise	raise;
+
+	if (shard_read_raise(key, value, &raise, NULL) != VT_OK)
+		return vt_fail(err, VT_CORRUPT, "a fence of shard %llu is damaged", (unsigned long long) shard->desc.shard);
+	shard->raises = vt_realloc(shard->raises, sizeof(FenceRaise) * (shard->nraises + 1));
+	shard->raises[shard->nraises++] = raise;
+	shard->newest = raise.index;
+	return VT_OK;
+}
+
+/* Load the raises of the fence. */
+static VtStatus
+load_raises(Shard *shard, VtError *err)
+{
+	VtStatus	status = shard_each_of(shard->rows, 'f', take_raise, shard, err);
+
 	if (shard->nraises > 0)
 		atomic_store(&shard->fence, shard->raises[shard->nraises - 1].fence);
 	return status;
@@ -67,34 +95,31 @@ shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *e
 }
 
 static VtStatus
+take_record(void *arg, Bytes key, Bytes value, VtError *err)
+{
+	Shard	   *shard = (Shard *) arg;
+	Bytes		id = bytes_of(key.data + 1, key.len - 1);
+	StoreRow	row;
+	VtStatus	status = shard_read_row(&shard->desc, value, &row, err);
+
+	if (status != VT_OK)
+		return status;
+	if (row.index > shard->newest)
+		shard->newest = row.index;
+	if (!shard_owns(shard, id))
+	{
+		atomic_store(&shard->strays, true);
+		return VT_OK;
+	}
+	return records_claim(shard->records, id, row.index, row.vector, row.attributes) ? VT_OK :
+		records_put(shard->records, id, row.index, row.vector, row.attributes, err);
+}
+
+static VtStatus
 load_records(Shard *shard, VtError *err)
 {
-	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
-	Bytes		key;
-	Bytes		value;
-	VtStatus	status = VT_OK;
+	VtStatus	status = shard_each_of(shard->rows, 'v', take_record, shard, err);
 
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
-	{
-		StoreRow	row;
-
-		status = shard_read_row(&shard->desc, value, &row, err);
-		if (status != VT_OK)
-			break;
-		if (row.index > shard->newest)
-			shard->newest = row.index;
-		if (!shard_owns(shard, bytes_of(key.data + 1, key.len - 1)))
-		{
-			atomic_store(&shard->strays, true);
-			continue;
-		}
-		if (!records_claim(shard->records, bytes_of(key.data + 1, key.len - 1), row.index, row.vector, row.attributes))
-			status = records_put(shard->records, bytes_of(key.data + 1, key.len - 1), row.index,
-								 row.vector, row.attributes, err);
-	}
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
 	records_settle(shard->records);
 	return status;
 }
@@ -146,50 +171,6 @@ make_records(Shard *shard, VtError *err)
 	return status;
 }
 
-/*
- * Where replay begins (law S2): at the applied index, if the machine has not
- * rebooted since the checkpoint; else at the checkpoint, whatever is visible.
- */
-static VtStatus
-load_position(Shard *shard, uint64_t *replay, VtError *err)
-{
-	Buf			value = {0};
-	VtId		boot = store_boot_id();
-	bool		same_boot = false;
-	VtStatus	status = store_get(shard->rows, bytes_of("k", 1), &value, err);
-
-	*replay = shard->desc.base_index;
-	if (status == VT_OK)
-	{
-		Cursor		c = cursor_of(buf_bytes(&value));
-		VtId		then;
-
-		*replay = cursor_u64(&c);
-		then = cursor_id(&c);
-		if (!cursor_done(&c))
-			return vt_fail(err, VT_CORRUPT, "the checkpoint of shard %llu is damaged",
-						   (unsigned long long) shard->desc.shard);
-		same_boot = (vt_id_equal(&then, &boot) && !vt_id_is_zero(&boot)) || vt_broken("S2-reboot");
-	}
-	else if (status != VT_NOT_FOUND)
-		return status;
-	if (same_boot)
-	{
-		status = store_get(shard->rows, bytes_of("a", 1), &value, err);
-		if (status == VT_OK && value.len == 8)
-			*replay = get_le64(value.data);
-		else if (status != VT_NOT_FOUND)
-			return status == VT_OK ? VT_CORRUPT : status;
-	}
-	status = store_get(shard->rows, bytes_of("g", 1), &value, err);
-	if (status == VT_OK && value.len >= 1)
-		atomic_store(&shard->ingesting, value.data[0] != 0);
-	if (status == VT_OK && value.len == 9)
-		shard->load_over = get_le64(value.data + 1);
-	buf_free(&value);
-	return status == VT_NOT_FOUND ? VT_OK : status;
-}
-
 /* A u64 under a key of one letter; 0 = it is not there. */
 static VtStatus
 read_number(Store *rows, const char *key, uint64_t *out, VtError *err)
@@ -202,6 +183,69 @@ read_number(Store *rows, const char *key, uint64_t *out, VtError *err)
 		status = vt_fail(err, VT_CORRUPT, "the number under %s is damaged", key);
 	else if (status == VT_OK)
 		*out = get_le64(value.data);
+	buf_free(&value);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+/* The last checkpoint: where it stands, and when.  Untouched: there is none. */
+static VtStatus
+read_marker(const Shard *shard, uint64_t *index, VtId *boot, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(shard->rows, bytes_of("k", 1), &value, err);
+
+	if (status == VT_OK)
+	{
+		Cursor		c = cursor_of(buf_bytes(&value));
+
+		*index = cursor_u64(&c);
+		*boot = cursor_id(&c);
+		if (!cursor_done(&c))
+			status = vt_fail(err, VT_CORRUPT, "the checkpoint of shard %llu is damaged",
+							 (unsigned long long) shard->desc.shard);
+	}
+	buf_free(&value);
+	return status;
+}
+
+/*
+ * Where replay begins (law S2): at the applied index, if the machine has not
+ * rebooted since the checkpoint; else at the checkpoint, whatever is visible.
+ */
+static VtStatus
+load_position(Shard *shard, uint64_t *replay, VtError *err)
+{
+	VtId		boot = store_boot_id();
+	VtId		then = {{0}};
+	uint64_t	visible = 0;
+	VtStatus	status;
+
+	*replay = shard->desc.base_index;
+	status = read_marker(shard, replay, &then, err);
+	if (status != VT_OK)
+		return status == VT_NOT_FOUND ? VT_OK : status;
+	if ((vt_id_equal(&then, &boot) && !vt_id_is_zero(&boot)) || vt_broken("S2-reboot"))
+		status = read_number(shard->rows, "a", &visible, err);
+	if (visible > 0)
+		*replay = visible;
+	return status;
+}
+
+/* Does a bulk load go on, and is one over? */
+static VtStatus
+load_ingesting(Shard *shard, VtError *err)
+{
+	Buf			value = {0};
+	VtStatus	status = store_get(shard->rows, bytes_of("g", 1), &value, err);
+
+	if (status == VT_OK && ((value.len != 1 && value.len != 9) || value.data[0] > 1))
+		status = vt_fail(err, VT_CORRUPT, "what is known of bulk loads into shard %llu is damaged",
+						 (unsigned long long) shard->desc.shard);
+	if (status == VT_OK)
+	{
+		atomic_store(&shard->ingesting, value.data[0] != 0);
+		shard->load_over = value.len == 9 ? get_le64(value.data + 1) : 0;
+	}
 	buf_free(&value);
 	return status == VT_NOT_FOUND ? VT_OK : status;
 }
@@ -309,6 +353,8 @@ shard_load(Shard *shard, uint64_t *replay, VtError *err)
 		status = load_lsn(shard, err);
 	if (status == VT_OK)
 		status = load_position(shard, replay, err);
+	if (status == VT_OK)
+		status = load_ingesting(shard, err);
 	if (status == VT_OK)
 		status = shard_load_children(shard, *replay, err);
 	if (status == VT_OK)

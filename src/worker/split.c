@@ -137,33 +137,36 @@ publish_range(Shard *shard)
 	atomic_store(&shard->range_ver, shard->desc.range_ver);
 }
 
+typedef struct Loading
+{
+	Shard	   *shard;
+	uint64_t	applied;
+} Loading;
+
+static VtStatus
+load_child(void *arg, Bytes key, Bytes value, VtError *err)
+{
+	Loading    *loading = (Loading *) arg;
+	Shard	   *shard = loading->shard;
+	ShardChild	child;
+	VtStatus	status = get_child(key, value, &child);
+
+	if (status != VT_OK)
+		return vt_fail(err, status, "what was split off shard %llu is damaged or of a newer version",
+					   (unsigned long long) shard->desc.shard);
+	if (child.index > shard->newest)
+		shard->newest = child.index;
+	if (child.index <= loading->applied || vt_broken("D1-replay"))
+		take_child(shard, &child);
+	return VT_OK;
+}
+
 VtStatus
 shard_load_children(Shard *shard, uint64_t applied, VtError *err)
 {
-	StoreIter  *iter = store_iter_open(shard->rows, bytes_of("c", 1), bytes_of("d", 1));
-	Bytes		key;
-	Bytes		value;
-	VtStatus	status = VT_OK;
+	Loading		loading = {shard, applied};
+	VtStatus	status = shard_each_of(shard->rows, 'c', load_child, &loading, err);
 
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
-	{
-		ShardChild	child;
-
-		status = get_child(key, value, &child);
-		if (status != VT_OK)
-		{
-			vt_fail(err, status, "what was split off shard %llu is damaged or of a newer version",
-					(unsigned long long) shard->desc.shard);
-			break;
-		}
-		if (child.index > shard->newest)
-			shard->newest = child.index;
-		if (child.index <= applied || vt_broken("D1-replay"))
-			take_child(shard, &child);
-	}
-	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
 	pthread_mutex_lock(&shard->children_lock);
 	shard->nchildren = shard->nsplit;
 	pthread_mutex_unlock(&shard->children_lock);
@@ -171,34 +174,43 @@ shard_load_children(Shard *shard, uint64_t applied, VtError *err)
 	return status;
 }
 
+typedef struct Owed
+{
+	ShardChild *children;
+	size_t		n;
+} Owed;
+
+static VtStatus
+add_owed(void *arg, Bytes key, Bytes value, VtError *err)
+{
+	Owed	   *owed = (Owed *) arg;
+	ShardChild	child;
+	VtStatus	status = get_child(key, value, &child);
+
+	if (status != VT_OK)
+		return vt_fail(err, status, "what was split off is damaged or of a newer version");
+	if (child.owed)
+	{
+		owed->children = vt_realloc(owed->children, sizeof(ShardChild) * (owed->n + 1));
+		owed->children[owed->n++] = child;
+	}
+	return VT_OK;
+}
+
 VtStatus
 shard_owed_children(const char *directory, uint64_t id, ShardChild **out, size_t *n, VtError *err)
 {
+	Owed		owed = {0};
 	Store	   *rows;
-	StoreIter  *iter;
-	Bytes		key;
-	Bytes		value;
 	VtStatus	status = shard_open_rows(directory, id, &rows, err);
 
-	*out = NULL;
-	*n = 0;
-	if (status != VT_OK)
-		return status;
-	iter = store_iter_open(rows, bytes_of("c", 1), bytes_of("d", 1));
-	while (status == VT_OK && store_iter_next(iter, &key, &value))
-	{
-		ShardChild	child;
-
-		status = get_child(key, value, &child);
-		if (status != VT_OK || !child.owed)
-			continue;
-		*out = vt_realloc(*out, sizeof(ShardChild) * (*n + 1));
-		(*out)[(*n)++] = child;
-	}
 	if (status == VT_OK)
-		status = store_iter_status(iter, err);
-	store_iter_close(iter);
-	store_close(rows);
+	{
+		status = shard_each_of(rows, 'c', add_owed, &owed, err);
+		store_close(rows);
+	}
+	*out = owed.children;
+	*n = owed.n;
 	return status;
 }
 

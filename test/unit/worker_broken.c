@@ -6,6 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "identity.h"
 #include "worker_shards.h"
 
 #include "../../src/worker/status.h"
@@ -68,27 +69,6 @@ damage_log(const char *key_begins, size_t len, bool remove)
 	}
 	store_iter_close(iter);
 	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
-	store_batch_free(batch);
-	store_close(log);
-}
-
-/* Who the worker is, as PD would have told it. */
-static void
-name_worker(void)
-{
-	StoreOptions options = {.must_exist = true};
-	StoreBatch *batch = store_batch_new();
-	Buf			value = {0};
-	VtId		cluster;
-	Store	   *log;
-
-	memset(cluster.b, 3, sizeof(cluster.b));
-	assert_int_equal(store_open(scratch_path("log"), &options, &log, NULL), VT_OK);
-	buf_put_u64(&value, 1);
-	buf_put_id(&value, &cluster);
-	store_batch_put(batch, bytes_of("M", 1), buf_bytes(&value));
-	assert_int_equal(store_write(log, batch, true, NULL), VT_OK);
-	buf_free(&value);
 	store_batch_free(batch);
 	store_close(log);
 }
@@ -160,7 +140,7 @@ one_of_two(void **state)
 			put(worker, 8, k);
 		}
 		worker_stop(worker);
-		name_worker();
+		keep_identity(scratch, 1);
 		damages[i] ();
 
 		/* Twice: nothing that the first start does hides it from the second. */
