@@ -33,7 +33,7 @@ extern const char *const report_figures[REPORT_FIGURES];
 
 /* What else than rows a replica may differ in: verified_parts has the names. */
 #define VERIFIED_PARTS 5
-#define VERIFIED_VERSION 1		/* of these, as this driver knows them */
+#define VERIFIED_VERSION 2		/* of these, as this driver knows them */
 extern const char *const verified_parts[VERIFIED_PARTS];
 
 /* What a replica held when it was compared last; id 0 = it says nothing (verify.c). */

@@ -44,13 +44,14 @@ digest_interval(const WireShardDesc *desc)
 	return digest_of(&all);
 }
 
+/* Where it ended is before all that is still to be applied, and not known where an older version applied it. */
 static uint64_t
 digest_load(const Shard *shard)
 {
 	Buf			all = {0};
 
 	buf_put_u8(&all, atomic_load(&shard->ingesting));
-	buf_put_u64(&all, shard->load_over);
+	buf_put_u8(&all, shard->load_over != 0);
 	return digest_of(&all);
 }
 

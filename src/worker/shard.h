@@ -30,7 +30,10 @@ typedef struct FenceRaise
  * What apply decides by, beside the rows (rules.c); but for the fence digests.  Who
  * changes what is in one raises the version: only those of the same one are compared.
  */
-#define SHARD_RULES_VERSION 1
+#define SHARD_RULES_VERSION 2
+
+/* A bulk load has ended where an older version applied it: before all that is still to come. */
+#define LOAD_OVER_BEFORE 1
 
 typedef struct ShardRules
 {
@@ -146,7 +149,7 @@ typedef struct Shard
 	atomic_uint_fast64_t lsn;	/* highest WAL position of any write applied */
 	uint64_t	applied;
 	atomic_bool ingesting;
-	uint64_t	load_over;		/* index of the first end of a bulk load; 0 = none has ended */
+	uint64_t	load_over;		/* index of the first end of a bulk load, or LOAD_OVER_BEFORE; 0 = none has ended */
 	Sessions   *sessions;
 	int64_t		watched_us;		/* logtime.c; the house thread's */
 	uint64_t	watched_term;	/* 0 = somebody else watches */

@@ -231,7 +231,7 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 	return status;
 }
 
-/* Does a bulk load go on, and is one over? */
+/* Does a bulk load go on, and is one over?  Older versions did not keep where it ended, but that it did. */
 static VtStatus
 load_ingesting(Shard *shard, VtError *err)
 {
@@ -244,7 +244,7 @@ load_ingesting(Shard *shard, VtError *err)
 	if (status == VT_OK)
 	{
 		atomic_store(&shard->ingesting, value.data[0] != 0);
-		shard->load_over = value.len == 9 ? get_le64(value.data + 1) : 0;
+		shard->load_over = value.len == 9 ? get_le64(value.data + 1) : value.data[0] ? 0 : LOAD_OVER_BEFORE;
 	}
 	buf_free(&value);
 	return status == VT_NOT_FOUND ? VT_OK : status;

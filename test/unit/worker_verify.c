@@ -569,6 +569,40 @@ checkpoints_and_starts_are_no_difference(void **state)
 	close_place(&b);
 }
 
+/* Where a bulk load ended an older version did not keep, but that it did: no difference, and it does not begin again. */
+static void
+an_older_version_has_seen_the_end(void **state)
+{
+	StoreBatch *batch = store_batch_new();
+	uint8_t		over[1] = {0};
+	Place		a;
+	Place		b;
+	ShardVerified at[2];
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	open_place(&a, "a", 11);
+	open_place(&b, "b", 12);
+	apply(&a, 1, 80, 10);
+	at[0] = verified_at(&a, 80);
+	apply(&b, 1, 39, 10);
+	store_batch_put(batch, bytes_of("g", 1), bytes_of(over, sizeof(over)));
+	assert_int_equal(store_write(b.shard->rows, batch, false, NULL), VT_OK);
+	assert_int_equal(shard_checkpoint(b.shard, &index, &err), VT_OK);
+	verifier_stop(b.verifier);
+	shard_close(b.shard);
+	assert_int_equal(try_open(&b, &err), VT_OK);
+	apply(&b, 40, 80, 10);
+	assert_false(atomic_load(&b.shard->ingesting));
+	at[1] = verified_at(&b, 80);
+	assert_string_equal(parts_that_differ(&at[0].rules, &at[1].rules), "");
+	same(&at[0], &at[1], true);
+	store_batch_free(batch);
+	close_place(&a);
+	close_place(&b);
+}
+
 /* Memory is right, and what a start would read is not. */
 static void
 what_is_other_on_disk_is_said(void **state)
@@ -641,6 +675,7 @@ main(void)
 		TEST(replay_over_later_rows_says_nothing),
 		TEST(each_part_that_differs_is_told),
 		TEST(checkpoints_and_starts_are_no_difference),
+		TEST(an_older_version_has_seen_the_end),
 		TEST(what_is_other_on_disk_is_said),
 		TEST(one_that_is_being_closed_is_not_held),
 	};
