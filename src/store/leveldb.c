@@ -37,17 +37,19 @@ struct Store
 	leveldb_writeoptions_t *synced;
 	atomic_bool failed;
 	size_t		buffer;			/* a memtable is full then */
-	atomic_bool changed;		/* since LevelDB was asked for memory */
+	atomic_bool changed;		/* since LevelDB was asked for memory: it is to be asked again, or just is */
 	atomic_uint_fast64_t memory;
-	Store	   *next;			/* among all that are open; all_lock */
+	Store	   *next;			/* among those that are to be asked; all_lock */
 	char	   *path;
 };
 
 static pthread_mutex_t look_lock = PTHREAD_MUTEX_INITIALIZER;	/* who asks LevelDB; before all_lock */
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t looked = PTHREAD_COND_INITIALIZER;
-static Store *all;
-static Store *asked;			/* in all, and not to be closed now; all_lock */
+static Store *changed;			/* these four: all_lock.  To be asked, */
+static Store *turn;				/* to be asked in this round, */
+static Store *asked;			/* and being asked: not to be closed now */
+static uint64_t memory_all;
 static leveldb_cache_t *no_cache;	/* all_lock */
 
 struct StoreBatch
@@ -112,13 +114,25 @@ shared_cache(void)
 	return cache;
 }
 
+/* It may take more or less memory than LevelDB said last. */
 static void
-enlist(Store *store)
+note_change(Store *store)
 {
+	if (atomic_exchange(&store->changed, true))
+		return;
 	pthread_mutex_lock(&all_lock);
-	store->next = all;
-	all = store;
+	store->next = changed;
+	changed = store;
 	pthread_mutex_unlock(&all_lock);
+}
+
+static void
+take_out(Store **list, const Store *store)
+{
+	while (*list && *list != store)
+		list = &(*list)->next;
+	if (*list)
+		*list = store->next;
 }
 
 static void
@@ -127,12 +141,9 @@ delist(Store *store)
 	pthread_mutex_lock(&all_lock);
 	while (asked == store)
 		pthread_cond_wait(&looked, &all_lock);
-	for (Store **p = &all; *p; p = &(*p)->next)
-		if (*p == store)
-		{
-			*p = store->next;
-			break;
-		}
+	take_out(&changed, store);
+	take_out(&turn, store);
+	memory_all -= atomic_load(&store->memory);
 	pthread_mutex_unlock(&all_lock);
 }
 
@@ -143,27 +154,36 @@ delist(Store *store)
 static void
 look(Store *store)
 {
+	uint64_t	before = atomic_load(&store->memory);
+	uint64_t	now = before;
 	char	   *words;
 
-	if (!atomic_exchange(&store->changed, false))
-		return;
+	atomic_store(&store->changed, false);
 	words = leveldb_property_value(store->db, "leveldb.approximate-memory-usage");
 	if (words)
-		atomic_store(&store->memory, strtoull(words, NULL, 10));
-	if (!words || atomic_load(&store->memory) > store->buffer)
-		atomic_store(&store->changed, true);
+		now = strtoull(words, NULL, 10);
+	pthread_mutex_lock(&all_lock);
+	atomic_store(&store->memory, now);
+	memory_all += now - before;
+	pthread_mutex_unlock(&all_lock);
+	if (!words || now > store->buffer)
+		note_change(store);
 	leveldb_free(words);
 }
 
 static void
-look_at_all(void)
+look_at_changed(void)
 {
 	pthread_mutex_lock(&all_lock);
-	for (asked = all; asked; asked = asked->next)
+	turn = changed;
+	changed = NULL;
+	while ((asked = turn) != NULL)
 	{
+		turn = asked->next;
 		pthread_mutex_unlock(&all_lock);
 		look(asked);
 		pthread_mutex_lock(&all_lock);
+		asked = NULL;
 		pthread_cond_broadcast(&looked);
 	}
 	pthread_mutex_unlock(&all_lock);
@@ -178,16 +198,15 @@ store_memory(Store *store)
 uint64_t
 store_memory_all(void)
 {
-	uint64_t	sum = 0;
+	uint64_t	sum;
 
 	if (pthread_mutex_trylock(&look_lock) == 0)
 	{
-		look_at_all();
+		look_at_changed();
 		pthread_mutex_unlock(&look_lock);
 	}
 	pthread_mutex_lock(&all_lock);
-	for (Store *store = all; store; store = store->next)
-		sum += store_memory(store);
+	sum = memory_all;
 	pthread_mutex_unlock(&all_lock);
 	return sum;
 }
@@ -220,8 +239,7 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 		store_close(store);
 		return status;
 	}
-	atomic_store(&store->changed, true);
-	enlist(store);
+	note_change(store);
 	*out = store;
 	return VT_OK;
 }
@@ -372,7 +390,7 @@ store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 	if (store_failed(store))
 		return vt_fail(err, VT_IO, "\"%s\" has failed before and takes no more writes", store->path);
 	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
-	atomic_store(&store->changed, true);
+	note_change(store);
 	if (!words)
 		return VT_OK;
 	if (vt_broken("S4-write"))
@@ -397,7 +415,7 @@ store_flush(Store *store, VtError *err)
 	 * the memtable, waits for it, and syncs table and manifest.
 	 */
 	leveldb_compact_range(store->db, beyond, 2, beyond, 2);
-	atomic_store(&store->changed, true);
+	note_change(store);
 	return VT_OK;
 }
 
