@@ -208,9 +208,22 @@ typedef struct Sleeper
 struct Replica
 {
 	ReplicaHost *host;
-	Replica    *next;			/* in host->replicas; the stepper's */
+	Replica    *next;			/* in host->replicas; the stepper's, as all up to the machine */
 	uint64_t	group;
 	uint64_t	id;
+
+	/* Thousands that sleep are asked for these some times in a second: side by side */
+	Replica    *hash_next;		/* in host->groups */
+	bool		gone;			/* being destroyed: nothing of it is written any more */
+	bool		asleep;
+	bool		sleep_leads;	/* these four: as of the last time it was at rest */
+	uint32_t	sleep_heard;	/* tick of the leader's last sign */
+	uint64_t	sleep_leader;
+	uint64_t	sleep_term;
+	uint64_t	sleep_index;
+	uint64_t	sleep_node;		/* where its leader was when it fell asleep */
+	atomic_int_fast64_t led_us; /* when it heard from that one, led, or was opened; read by anyone */
+
 	ReplicaMachine machine;
 	atomic_uint_fast64_t inflight_bytes;	/* its share of the host's */
 
@@ -229,8 +242,6 @@ struct Replica
 	uint64_t	counted_entries;
 	bool		dirty;			/* in host->dirty */
 	Replica    *dirty_next;
-	bool		gone;			/* being destroyed: nothing of it is written any more */
-	Replica    *hash_next;		/* in host->groups */
 	bool		fetching;
 	Sending    *sending;
 	uint64_t	install_seq;	/* the Ready that installs a snapshot; 0: none */
@@ -262,15 +273,9 @@ struct Replica
 	bool		far_waits;		/* some of `reads` may have an end */
 
 	/* The stepper's, too: sleep.c */
-	bool		asleep;
 	Replica    *awake_next;		/* in host->awake, unless asleep or closed */
 	Replica   **awake_prev;
 	uint32_t	quiet_ticks;	/* since anything happened */
-	uint32_t	sleep_heard;	/* tick of the leader's last sign */
-	bool		sleep_leads;	/* these four: as of the last time it was at rest */
-	uint64_t	sleep_leader;
-	uint64_t	sleep_term;
-	uint64_t	sleep_index;
 	Sleeper		sleepers[RAFT_MAX_MEMBERS]; /* a leader's; parallel to the members */
 
 	/* Published by the stepper and the apply threads */
@@ -281,7 +286,6 @@ struct Replica
 	atomic_uint_fast64_t serving_from;	/* first index of this leader's term; 0 = not leader */
 	atomic_bool sole_voter;
 	atomic_uint_fast64_t leader;	/* replica; 0 = not known */
-	atomic_int_fast64_t led_us; /* when it heard from that one, led, or was opened */
 	atomic_bool current;		/* has led or followed since it was opened */
 	atomic_bool told_gone;
 	atomic_bool crowded;		/* a leader's: most voters have no room for new data */

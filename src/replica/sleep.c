@@ -104,6 +104,7 @@ fall_asleep(Replica *replica)
 	leave_awake(replica);
 	replica->asleep = true;
 	replica->sleep_heard = replica->host->ticks;
+	replica->sleep_node = peers_node(replica, replica->sleep_leader);
 	atomic_fetch_add(&replica->host->asleep, 1);
 	raft_evict(replica->raft, replica->sleep_index);
 	compact_count(replica);
@@ -284,8 +285,7 @@ beat(Replica *replica)
 			host_mark_dirty(replica);
 		}
 		else
-			send_note(replica, NOTE_READY, replica->sleep_leader,
-					  peers_node(replica, replica->sleep_leader));
+			send_note(replica, NOTE_READY, replica->sleep_leader, replica->sleep_node);
 		return;
 	}
 	for (uint32_t i = 0; i < RAFT_MAX_MEMBERS; i++)
