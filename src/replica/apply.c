@@ -234,6 +234,7 @@ apply_some(Replica *replica)
 	if (replica->machine.apply(replica->machine.state, commands, n, last, &err) != VT_OK)
 		host_die("apply the Raft log", &err);
 	atomic_store_explicit(&replica->applied, last, memory_order_release);
+	replica_changed(replica);
 	host_count(&replica->host->counts.applied, n);
 
 	for (size_t i = 0; i < n; i++)

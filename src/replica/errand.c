@@ -135,6 +135,7 @@ load_installed(Replica *replica, uint64_t index)
 	if (replica->machine.load && replica->machine.load(replica->machine.state, index, &err) != VT_OK)
 		host_die("load a snapshot", &err);
 	atomic_store_explicit(&replica->applied, index, memory_order_release);
+	replica_changed(replica);
 	apply_reads(replica, index);
 	apply_turn_over(replica);
 	host_event(replica->host, EVENT_LOADED, replica, 0);

@@ -489,6 +489,7 @@ group_duties(Replica *replica)
 		if (rd.reads_n > 0)
 			take_reads(replica, &rd);
 		report_unsent(replica, &unsent);
+		replica_changed(replica);
 	}
 	snapshot_forget_unsent(replica);
 	compact_count(replica);

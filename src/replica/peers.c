@@ -385,6 +385,7 @@ peers_publish(Replica *replica)
 	pthread_mutex_lock(&replica->lock);
 	replica->members = members;
 	pthread_mutex_unlock(&replica->lock);
+	replica_changed(replica);
 }
 
 void

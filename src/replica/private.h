@@ -515,6 +515,14 @@ extern void replica_end_flight(Replica *replica, uint64_t bytes);
 /* life.c */
 extern void replica_free(Replica *replica);
 
+/* Whoever looks at it from outside may see something new. */
+static inline void
+replica_changed(Replica *replica)
+{
+	if (replica->machine.changed)
+		replica->machine.changed(replica->machine.state);
+}
+
 /* peers.c, with the step lock held */
 extern void peers_add(ReplicaHost *host, Replica *replica);
 extern void peers_remove(ReplicaHost *host, Replica *replica);

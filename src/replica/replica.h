@@ -96,6 +96,12 @@ typedef struct ReplicaMachine
 	 */
 	VtStatus	(*install) (void *state, uint64_t stream, uint64_t index, VtError *err);
 	VtStatus	(*load) (void *state, uint64_t index, VtError *err);
+
+	/*
+	 * replica_status() or replica_members() may say something else than before; it does
+	 * already.  On any thread, with locks held: it must be short.  NULL: nobody wants to know.
+	 */
+	void		(*changed) (void *state);
 	void	   *state;
 } ReplicaMachine;
 

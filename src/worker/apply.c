@@ -190,6 +190,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 	buf_free(&key);
 	buf_free(&value);
 	buf_free(&survived);
+	shard_stir_for(shard, LOOK_WAITING);
 	if (shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
 	return status;

@@ -47,18 +47,15 @@ take_out(Worker *worker, uint64_t id, uint64_t replica, bool *other)
 
 	*other = false;
 	pthread_mutex_lock(&worker->lock);
-	for (Shard **p = &worker->shards; *p; p = &(*p)->next)
+	shard = shards_find(worker, id);
+	*other = shard && shard->replica_id != replica;
+	if (*other)
+		shard = NULL;
+	if (shard)
 	{
-		if ((*p)->desc.shard != id)
-			continue;
-		*other = (*p)->replica_id != replica;
-		if (*other)
-			break;
-		shard = *p;
-		*p = shard->next;
+		shards_remove(worker, shard);
 		shard->next = worker->leaving;
 		worker->leaving = shard;
-		break;
 	}
 	for (Shard *s = worker->leaving; s && !shard; s = s->next)
 		if (s->desc.shard == id)
@@ -202,9 +199,8 @@ worker_reopen_shard(Worker *worker, uint64_t id, VtError *err)
 		{
 			back = *p;
 			*p = back->next;
-			back->next = worker->shards;
-			worker->shards = back;
 			atomic_store(&back->leaving, false);
+			shards_add(worker, back);
 			break;
 		}
 	pthread_mutex_unlock(&worker->lock);

@@ -536,18 +536,23 @@ look(Records *records, int64_t now)
 	}
 }
 
-void
+bool
 filters_trim(Records *records)
 {
 	Filters    *filters = records->filters;
 	int64_t		now = clock_now_us();
 	long long	due = filters ? atomic_load(&filters->trim_us) : INT64_MAX;
+	bool		some;
 
+	if (!filters)
+		return false;
 	if (now < due || !atomic_compare_exchange_strong(&filters->trim_us, &due, now + TRIM_US))
-		return;
+		return true;
 	pthread_mutex_lock(&records->map_lock);
 	look(records, now);
+	some = filters->nfound > 0;
 	pthread_mutex_unlock(&records->map_lock);
+	return some;
 }
 
 void

@@ -44,8 +44,8 @@ extern uint64_t filter_number(const FilterSet *filter);
 /* Those that came late and live, after the set was searched; free() them. */
 extern uint32_t *filter_late(struct Records *records, FilterSet *filter, uint32_t *n);
 
-/* Now and then: close what is too old, or has not been used for long. */
-extern void filters_trim(struct Records *records);
+/* Now and then: close what is too old, or has not been used for long.  False: there is nothing that could become so. */
+extern bool filters_trim(struct Records *records);
 
 /* -- Changing records: within their map_lock --------------------------------- */
 

@@ -147,7 +147,10 @@ answer(Worker *worker, const WireShardDesc *desc)
 	if (!parent)
 		return;
 	if (atomic_exchange(&parent->prepared, desc->shard) != desc->shard)
+	{
+		shard_stir(parent);
 		chores_tell(worker);
+	}
 	shard_release(parent);
 }
 

@@ -31,8 +31,10 @@
 static void
 look_around(Worker *worker)
 {
+	shards_stir_all(worker);
 	worker_look(worker);
-	chores_look(worker);
+	if (atomic_load(&worker->stirred) & LOOK_SPLITS)
+		chores_look(worker);
 	logtime_pass(worker);
 	replica_links_look(worker->links);
 	if (clock_now_us() - worker->notices_us >= NOTICES_US)
@@ -218,9 +220,10 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	uint64_t	disk_free;
 	bool		settling;
 	bool		busy;
+	bool		news;
 
 	/* Before the rows, which may be newer then: they are told once more. */
-	status_digest(worker, &now, &settling);
+	news = status_digest(worker, known, &now, &settling);
 	told = tell_dropped(worker, dropped);
 	busy = chores_wait(worker) || clock_now_us() < worker->hurry_until_us;
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
@@ -230,7 +233,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	json_object_set_new(question, "wait_ms", json_integer(settling || busy ? 0 : BEAT_WAIT_MS));
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "digest", status_u64(now.digest));
-	if (now.digest != known->digest)
+	if (news)
 		say_what_is(worker, question, known, &now);
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(question, "dropped", dropped);
@@ -248,11 +251,15 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	json_object_set_new(question, "level", json_integer(worker->level));
 	json_object_set_new(question, "prepares", json_true());
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
-	told_free(known);
-	if (answer && !json_is_true(json_object_get(answer, "tell_all")))
+	if (!answer || json_is_true(json_object_get(answer, "tell_all")))
+		told_free(known);
+	else if (news)
+	{
+		told_free(known);
 		*known = now;
-	else
-		told_free(&now);
+		memset(&now, 0, sizeof(now));
+	}
+	told_free(&now);
 	if (answer)
 		atomic_store(&worker->stats.beat_us, clock_now_us());
 	if (answer)
@@ -275,13 +282,19 @@ next_suspect(Worker *worker)
 	uint64_t	id = 0;
 	int64_t		now_us = clock_now_us();
 
+	if (!shards_take_stir(worker, LOOK_DAMAGE))
+		return 0;
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s && id == 0; s = s->next)
-		if (atomic_load(&s->suspect) && now_us >= s->ask_us)
-		{
-			s->ask_us = now_us + ASK_AGAIN_US;
-			id = s->desc.shard;
-		}
+	{
+		if (!shard_take_stir(s, LOOK_DAMAGE) || !atomic_load(&s->suspect))
+			continue;
+		shard_stir_for(s, LOOK_DAMAGE);	/* until it is one no more */
+		if (now_us < s->ask_us)
+			continue;
+		s->ask_us = now_us + ASK_AGAIN_US;
+		id = s->desc.shard;
+	}
 	pthread_mutex_unlock(&worker->lock);
 	return id;
 }

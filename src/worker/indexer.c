@@ -33,8 +33,7 @@
 #define NICE 10
 #define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
 #define MEND_SLICE 2048			/* steps of mending in one go: with them what has died is gone before much more has */
-#define MEND_PAUSE_MS 500		/* look for something to do, though nobody called; */
-#define MEND_PAUSE_MAX_MS 2000	/* less often where there are many shards: that is all an idle one costs here */
+#define MEND_PAUSE_MS 500		/* look for something to do, though nobody called */
 
 /* Trials of searches: so much processor time in one go, and so many times that without. */
 #define TUNE_US 50000
@@ -65,7 +64,6 @@ struct Indexer
 	pthread_cond_t called;
 	pthread_cond_t needed;
 	atomic_uint calls;
-	atomic_uint shards;			/* there were, when all were looked at last */
 	atomic_uint sleeping;
 	atomic_uint resting;		/* helpers that sleep */
 	atomic_bool stopping;
@@ -84,6 +82,16 @@ indexer_wait_ms(const Indexer *indexer, Shard *shard)
 	return ms < 1 ? 1 : ms > WAIT_MAX_MS ? WAIT_MAX_MS : (uint32_t) ms;
 }
 
+/* With worker->lock. */
+static bool
+has_waiting(Shard *shard)
+{
+	if (!shard_take_stir(shard, LOOK_WAITING) || shard_figures(shard).waiting == 0)
+		return false;
+	shard_stir_for(shard, LOOK_WAITING);	/* until nothing waits */
+	return true;
+}
+
 /*
  * The next shard after the last one, in the order of the list, where something
  * waits; held.  NULL = nowhere, or not for this thread.
@@ -97,10 +105,9 @@ next_shard(Indexer *indexer, bool helper)
 	bool		past = false;
 
 	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s && !found; s = s->next)
+	for (Shard *s = shards_take_stir(worker, LOOK_WAITING) ? worker->shards : NULL; s && !found; s = s->next)
 	{
-		bool		fits = !atomic_load(&s->installing) && shard_figures(s).waiting > 0 &&
-			(!helper || hot_presses(s));
+		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && (!helper || hot_presses(s));
 
 		if (fits && past)
 			found = s;
@@ -131,82 +138,98 @@ link_some(Indexer *indexer, Shard *shard)
 		atomic_store(&indexer->link_us, (3 * before + (uint32_t) ((clock_now_us() - begin) / n)) / 4);
 }
 
-/* The shards there are now, each held; free() the array. */
+/* The shards to which something has happened, or is still to be done, each held; free() the array. */
 static Shard **
-hold_all(Indexer *indexer, size_t *n)
+hold_some(Worker *worker, size_t *n)
 {
-	Worker	   *worker = indexer->worker;
-	Shard	  **all;
+	Shard	  **some = NULL;
 
 	*n = 0;
+	if (!shards_take_stir(worker, LOOK_MEND))
+		return NULL;
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
-		++*n;
-	all = vt_alloc(sizeof(Shard *) * (*n + 1));
-	*n = 0;
-	for (Shard *s = worker->shards; s; s = s->next)
-	{
-		if (shard_hold(s))
-			all[(*n)++] = s;
-	}
+		if (shard_take_stir(s, LOOK_MEND))
+		{
+			/* One whose state is being replaced: later */
+			if (!shard_hold(s))
+			{
+				shard_stir_for(s, LOOK_MEND);
+				continue;
+			}
+			if ((*n & (*n - 1)) == 0)
+				some = vt_realloc(some, sizeof(Shard *) * (*n ? 2 * *n : 1));
+			some[(*n)++] = s;
+		}
 	pthread_mutex_unlock(&worker->lock);
-	atomic_store(&indexer->shards, (unsigned) *n);
-	return all;
+	return some;
 }
 
-/* Find out a little about a shard's searches, if it is time. */
-static void
+/* Find out a little about a shard's searches, if it is time; false: there is nothing to find out. */
+static bool
 tune_some_of(Indexer *indexer, Shard *shard)
 {
 	int64_t		now = clock_now_us();
 	long long	at = atomic_load(&indexer->tune_at);
 	int64_t		took;
+	bool		due;
 
 	if (now < at || !atomic_compare_exchange_strong(&indexer->tune_at, &at, INT64_MAX))
-		return;
-	(void) tune_some(records_tune(shard->records), shard->records, TUNE_US, &took);
+		return true;
+	due = tune_some(records_tune(shard->records), shard->records, TUNE_US, &took);
 	atomic_store(&indexer->tune_at, clock_now_us() + took * TUNE_REST);
+	if (due)
+		shard_stir(shard);
+	return due;
 }
 
-/* Mend a little in each shard; false = nothing to mend anywhere. */
+/* Mend a little in a shard; true: there is more to mend.  *again: it is to be looked at again. */
+static bool
+mend(Shard *shard, bool *again)
+{
+	Records    *records = shard->records;
+	uint64_t	bytes = records_bytes(records);
+	bool		more;
+
+	*again = filters_trim(records);
+	more = hnsw_repair(records_graph(records), MEND_SLICE, false);
+	if (more || records_bytes(records) != bytes)
+		shard_stir(shard);
+	return more;
+}
+
+/* Mend a little in each shard that wants it; false = nothing to mend anywhere. */
 static bool
 mend_some(Indexer *indexer)
 {
 	size_t		n;
-	Shard	  **all = hold_all(indexer, &n);
+	Shard	  **some = hold_some(indexer->worker, &n);
 	bool		more = false;
+	bool		again;
 
 	for (size_t i = 0; i < n; i++)
 	{
-		filters_trim(all[i]->records);
-		more |= hnsw_repair(records_graph(all[i]->records), MEND_SLICE, false);
+		more |= mend(some[i], &again);
+		if (again)
+			shard_stir_for(some[i], LOOK_MEND);
 	}
 
 	/* Trials come last: where threads seldom run, they would keep mending from its end. */
 	for (size_t i = 0; i < n; i++)
 	{
-		if (!more)
-			tune_some_of(indexer, all[i]);
-		shard_release(all[i]);
+		if (more || tune_some_of(indexer, some[i]))
+			shard_stir_for(some[i], LOOK_MEND);
+		shard_release(some[i]);
 	}
-	free(all);
+	free(some);
 	return more;
-}
-
-/* When it is time to look again: a millisecond later for each shard. */
-static struct timespec
-next_look(Indexer *indexer)
-{
-	int64_t		ms = MEND_PAUSE_MS + (int64_t) atomic_load(&indexer->shards);
-
-	return cond_moment((ms < MEND_PAUSE_MAX_MS ? ms : MEND_PAUSE_MAX_MS) * 1000);
 }
 
 /* A helper sleeps until there is enough to do for it, or it is time to look. */
 static void
 rest(Indexer *indexer)
 {
-	struct timespec until = next_look(indexer);
+	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->resting, 1);
@@ -230,7 +253,7 @@ call_helpers(Indexer *indexer)
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
 {
-	struct timespec until = next_look(indexer);
+	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->sleeping, 1);
@@ -278,6 +301,7 @@ index_main(void *arg)
 			filters_trim(shard->records);
 			if (!helper)
 				hnsw_repair(records_graph(shard->records), MEND_SLICE, false);
+			shard_stir(shard);
 			shard_release(shard);
 		}
 		else if (helper)

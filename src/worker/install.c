@@ -227,6 +227,7 @@ shard_load_installed(void *state, uint64_t index, VtError *err)
 						 (unsigned long long) shard->desc.shard);
 	atomic_store(&shard->installing, false);
 	free_files(shard);
+	shard_stir(shard);
 	if (status == VT_OK && shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
 	if (status == VT_OK && shard->on_split)

@@ -23,6 +23,7 @@ lease_free(Lease *lease)
 {
 	record_scan_close(lease->scan);
 	store_iter_close(lease->iter);
+	shard_stir(lease->shard);	/* what it kept in the graph can go */
 	shard_release(lease->shard);
 	free(lease);
 }

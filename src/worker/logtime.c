@@ -35,10 +35,17 @@ on_done(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	(void) reply;
 }
 
+/* Less than this is not worth an entry. */
+static uint64_t
+least_ms(uint64_t life_ms)
+{
+	return (life_ms + TICKS - 1) / TICKS;
+}
+
 bool
 logtime_step(uint64_t clock, uint64_t passed_ms, uint64_t life_ms, uint64_t *next, uint64_t *oldest)
 {
-	uint64_t	least = (life_ms + TICKS - 1) / TICKS;
+	uint64_t	least = least_ms(life_ms);
 	uint64_t	most = life_ms < SHORT_MS ? life_ms : SHORT_MS;
 
 	if (passed_ms < least)
@@ -94,29 +101,52 @@ look_at(Shard *shard, uint64_t life_ms)
 	expire(shard, time, oldest);
 }
 
+/* Shards with sessions, held, of which something may be new or time has passed; free() the array. */
+static Shard **
+hold_due(Worker *worker, int64_t step_us, size_t *n)
+{
+	Shard	  **due = NULL;
+	int64_t		now_us = clock_now_us();
+
+	*n = 0;
+	if (!shards_take_stir(worker, LOOK_SESSIONS) && now_us < worker->logtime_us)
+		return NULL;
+	worker->logtime_us = INT64_MAX;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		bool		stirred = shard_take_stir(s, LOOK_SESSIONS);
+
+		if (stirred ? s->watched_term != 0 || sessions_count(s->sessions) > 0 :
+			s->watched_term != 0 && now_us >= s->watched_us + step_us)
+		{
+			due = vt_realloc(due, sizeof(Shard *) * (*n + 1));
+			due[(*n)++] = s;
+			atomic_fetch_add(&s->users, 1);
+		}
+		else if (s->watched_term != 0 && s->watched_us + step_us < worker->logtime_us)
+			worker->logtime_us = s->watched_us + step_us;
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return due;
+}
+
 void
 logtime_pass(Worker *worker)
 {
-	uint64_t   *ids = NULL;
-	size_t		n = 0;
+	int64_t		step_us = (int64_t) least_ms(worker->options.session_ms) * 1000;
+	size_t		n;
+	Shard	  **due = hold_due(worker, step_us, &n);
 
-	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s; s = s->next)
-		if (s->watched_term != 0 || sessions_count(s->sessions) > 0)
-		{
-			ids = vt_realloc(ids, sizeof(uint64_t) * (n + 1));
-			ids[n++] = s->desc.shard;
-		}
-	pthread_mutex_unlock(&worker->lock);
 	for (size_t i = 0; i < n; i++)
 	{
-		Shard	   *shard = worker_find_shard(worker, ids[i]);
-
-		if (!shard)
-			continue;
-		if (shard->replica && !atomic_load(&shard->installing))
-			look_at(shard, worker->options.session_ms);
-		shard_release(shard);
+		if (!atomic_load(&due[i]->installing))
+			look_at(due[i], worker->options.session_ms);
+		else
+			shard_stir_for(due[i], LOOK_SESSIONS);
+		if (due[i]->watched_term != 0 && due[i]->watched_us + step_us < worker->logtime_us)
+			worker->logtime_us = due[i]->watched_us + step_us;
+		shard_release(due[i]);
 	}
-	free(ids);
+	free(due);
 }

@@ -101,6 +101,8 @@ look_at(Shard *s, Lines *lines, int64_t now_us)
 
 	view_of(s, &view);
 	kind = notice_next(&s->notice, &view, now_us);
+	if (!view.has_leader || s->notice.laggard != 0)
+		shard_stir_for(s, LOOK_NOTICES);	/* time will tell */
 	if (kind == NOTICE_NONE)
 		return;
 	line = (Line) {s->desc.shard, s->notice.laggard, view.behind, now_us - s->notice.leaderless_us};
@@ -145,10 +147,13 @@ notices_look(Worker *worker)
 	Lines		lines;
 	int64_t		now_us = clock_now_us();
 
+	if (!shards_take_stir(worker, LOOK_NOTICES))
+		return;
 	memset(&lines, 0, sizeof(lines));
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
-		look_at(s, &lines, now_us);
+		if (shard_take_stir(s, LOOK_NOTICES))
+			look_at(s, &lines, now_us);
 	pthread_mutex_unlock(&worker->lock);
 	for (int kind = NOTICE_LEADERLESS; kind <= NOTICE_LAGS_NO_MORE; kind++)
 	{

@@ -179,6 +179,11 @@ struct Worker
 
 	pthread_mutex_t lock;
 	Shard	   *shards;
+	Shard	  **by_id;			/* the same: hash chains */
+	size_t		nchains;		/* a power of two */
+	size_t		nshards;
+	uint64_t	counted_bytes;	/* of memory for their records, and */
+	uint64_t	digests;		/* sum of those of their rows (status.c), as last seen */
 	Shard	   *leaving;		/* being closed: found by nobody, held by some still */
 	Lease	   *leases;
 	Lease	   *dead_leases;	/* unlinked; the house thread frees them */
@@ -215,6 +220,11 @@ struct Worker
 	size_t		ndropped;
 	Broken	   *broken;
 
+	/* Looks that have not been here since something happened to a shard: shards.c */
+	atomic_uint stirred;
+	int64_t		stir_us;		/* when all are looked at again; the house thread's */
+	int64_t		logtime_us;		/* when log time is due in some shard; the same */
+
 	/* With lock: of each kind, those that take long and others, the first is being done */
 	Chore	   *chores;
 	pthread_cond_t chores_ready;
@@ -237,9 +247,16 @@ struct Worker
 	WorkerStats stats;
 };
 
-/* worker.c */
+/* shards.c; add, remove and find with worker->lock held, and find holds nothing */
+extern void shards_add(Worker *worker, Shard *shard);
+extern void shards_remove(Worker *worker, Shard *shard);
+extern Shard *shards_find(Worker *worker, uint64_t id);
+extern bool shards_take_stir(Worker *worker, ShardLook look);	/* may some shard have something for it? */
+extern void shards_stir_all(Worker *worker);	/* now and then */
 extern Shard *worker_find_shard(Worker *worker, uint64_t id);	/* held */
 extern Shard *worker_find_lender(Worker *worker, uint64_t child);	/* held: the child's records are lent there */
+
+/* worker.c */
 extern bool worker_has_group(Worker *worker, uint64_t id);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtError *err);	/* takes both */

@@ -40,7 +40,10 @@ request_free(Request *request)
 {
 	many_free(request);
 	if (request->shard)
+	{
+		shard_stir(request->shard); /* searches are counted there */
 		shard_release(request->shard);
+	}
 	net_conn_requests(request->conn, -(int) request->places);
 	net_conn_release(request->conn);
 	buf_free(&request->payload);

@@ -123,16 +123,58 @@ flush_fullest(Worker *worker, int64_t now_us, uint64_t bytes)
 	}
 }
 
+/* What records take, of those where that may have changed; worker->lock is held. */
+static void
+count_records(Worker *worker)
+{
+	if (!shards_take_stir(worker, LOOK_MEMORY))
+		return;
+	for (Shard *s = worker->shards; s; s = s->next)
+		if (shard_take_stir(s, LOOK_MEMORY))
+		{
+			uint64_t	bytes = shard_figures(s).bytes;
+
+			worker->counted_bytes += bytes - s->counted_bytes;
+			s->counted_bytes = bytes;
+		}
+}
+
+/* Memtables of shards, and how much of them will have been written out before long. */
+static void
+count_tables(Worker *worker, int64_t now_us, uint64_t *tables, uint64_t *going)
+{
+	*tables = *going = 0;
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		uint64_t	own = shard_figures(s).tables;
+
+		*tables += own;
+		*going += now_us < s->flush_until_us ? own : 0;
+	}
+	pthread_mutex_unlock(&worker->lock);
+}
+
+/* No more than so many bytes of memtables. */
+static void
+bound_tables(Worker *worker, uint64_t bound)
+{
+	int64_t		now_us = clock_now_us();
+	uint64_t	tables;
+	uint64_t	going;
+
+	count_tables(worker, now_us, &tables, &going);
+	if (tables > bound + going)
+		flush_fullest(worker, now_us, tables - bound - going);
+}
+
 static void
 look_at_memory(Worker *worker)
 {
 	uint64_t	of[MEMORY_KINDS] = {0};
 	uint64_t	limit = worker->options.memory_limit;
 	uint64_t	bound = worker_memory_bounds(limit).tables;
-	uint64_t	tables = 0;
-	uint64_t	going = 0;
 	uint64_t	all = 0;
-	int64_t		now_us = clock_now_us();
 	ReplicaHostFigures raft;
 	MemoryRoom	room;
 
@@ -140,16 +182,9 @@ look_at_memory(Worker *worker)
 	of[MEMORY_RECORDS] = heirs_bytes(worker);
 	replica_host_figures(worker->host, &raft);
 	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s; s = s->next)
-	{
-		ShardFigures figures = shard_figures(s);
-
-		of[MEMORY_RECORDS] += figures.bytes;
-		of[MEMORY_SHARDS] += SHARD_BYTES;
-		tables += figures.tables;
-		going += now_us < s->flush_until_us ? figures.tables : 0;
-		atomic_store(&s->disk_low, atomic_load(&worker->disk_low));
-	}
+	count_records(worker);
+	of[MEMORY_RECORDS] += worker->counted_bytes;
+	of[MEMORY_SHARDS] = worker->nshards * SHARD_BYTES;
 	of[MEMORY_SCANS] = worker->lease_bytes;
 	pthread_mutex_unlock(&worker->lock);
 	of[MEMORY_LOG] = raft.memory_bytes;
@@ -167,8 +202,22 @@ look_at_memory(Worker *worker)
 	/* While nothing is written the tables would stay as they are. */
 	if (room != MEMORY_ENOUGH)
 		bound /= 4;
-	if (tables > bound + going)
-		flush_fullest(worker, now_us, tables - bound - going);
+	/* All tables there are, also those that are no shard's. */
+	if (of[MEMORY_TABLES] > bound)
+		bound_tables(worker, bound);
+}
+
+static void
+note_disk(Worker *worker, bool low)
+{
+	if (atomic_load(&worker->disk_low) == low)
+		return;
+	pthread_mutex_lock(&worker->lock);
+	atomic_store(&worker->disk_low, low);
+	for (Shard *s = worker->shards; s; s = s->next)
+		atomic_store(&s->disk_low, low);
+	pthread_mutex_unlock(&worker->lock);
+	log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
 }
 
 static void
@@ -180,11 +229,9 @@ look(Worker *worker)
 	if (statvfs(worker->options.data, &disk) == 0)
 	{
 		uint64_t	bytes = (uint64_t) disk.f_bavail * disk.f_frsize;
-		bool		low = bytes < worker->options.disk_reserve;
 
 		atomic_store(&worker->stats.disk_free, bytes);
-		if (atomic_exchange(&worker->disk_low, low) != low)
-			log_warn(low ? "disk almost full: new data is refused" : "disk has room again");
+		note_disk(worker, bytes < worker->options.disk_reserve);
 	}
 	look_at_memory(worker);
 	replica_host_set_short(worker->host, atomic_load(&worker->disk_low) ||

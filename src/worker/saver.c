@@ -69,20 +69,22 @@ is_changed(const Saver *saver, Shard *shard, const ShardFigures *figures)
 		most(most(saver->changes / SETTLED_SHARE, figures->records / 100), 1);
 }
 
+/* *later: if not now, it may be without anything else happening to it. */
 static bool
-is_due(const Saver *saver, Shard *shard, int64_t now_us)
+is_due(const Saver *saver, Shard *shard, int64_t now_us, bool *later)
 {
 	ShardFigures figures = shard_figures(shard);
 	uint64_t	changed = figures.changes - atomic_load(&shard->saved_changes);
 	bool		still = figures.waiting == 0 &&
 		atomic_exchange(&shard->seen_changes, figures.changes) == figures.changes;
 
+	*later = is_changed(saver, shard, &figures);
 	if (atomic_load(&shard->ingesting) || atomic_load(&shard->installing) || atomic_load(&shard->leaving) ||
 		atomic_load(&saver->worker->disk_low) || now_us < shard->save_not_before_us)
 		return false;
 	if (changed >= figures.waiting + most(saver->changes, figures.records / 10))
 		return true;
-	return still && is_changed(saver, shard, &figures);
+	return still && *later;
 }
 
 /* A shard that is due, held; NULL = none. */
@@ -93,10 +95,20 @@ next_due(Saver *saver)
 	int64_t		now_us = clock_now_us();
 	Shard	   *found = NULL;
 
+	if (!shards_take_stir(worker, LOOK_GRAPH))
+		return NULL;
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s && !found; s = s->next)
-		if (is_due(saver, s, now_us) && shard_hold(s))
+	{
+		bool		later;
+
+		if (!shard_take_stir(s, LOOK_GRAPH))
+			continue;
+		if (is_due(saver, s, now_us, &later) && shard_hold(s))
 			found = s;
+		if (found || later)
+			shard_stir_for(s, LOOK_GRAPH);
+	}
 	pthread_mutex_unlock(&worker->lock);
 	return found;
 }

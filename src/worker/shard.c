@@ -147,8 +147,10 @@ shard_mark_aside(Shard *shard, VtError *err)
 void
 shard_note_damage(Shard *shard, VtStatus status, const VtError *err)
 {
-	if (status == VT_CORRUPT && !atomic_exchange(&shard->suspect, true))
-		log_error("shard=%llu: something of this replica cannot be read; it is to be compared with the others: %s",
+	if (status != VT_CORRUPT || atomic_exchange(&shard->suspect, true))
+		return;
+	shard_stir(shard);
+	log_error("shard=%llu: something of this replica cannot be read; it is to be compared with the others: %s",
 				  (unsigned long long) shard->desc.shard, vt_error_words(err));
 }
 
@@ -313,6 +315,29 @@ shard_figures(Shard *shard)
 	return figures;
 }
 
+/* All shards' comes last: who looks takes it first. */
+void
+shard_stir_for(Shard *shard, ShardLook look)
+{
+	unsigned	before = atomic_fetch_or(&shard->stirred, (unsigned) look);
+
+	if ((before & (unsigned) look) != (unsigned) look && shard->stirred_all)
+		atomic_fetch_or(shard->stirred_all, (unsigned) look);
+}
+
+void
+shard_stir(void *shard)
+{
+	shard_stir_for((Shard *) shard, LOOK_ALL);
+}
+
+bool
+shard_take_stir(Shard *shard, ShardLook look)
+{
+	return (atomic_load(&shard->stirred) & (unsigned) look) != 0 &&
+		(atomic_fetch_and(&shard->stirred, ~(unsigned) look) & (unsigned) look) != 0;
+}
+
 bool
 shard_route_holds(const Shard *shard, uint32_t range_ver)
 {
@@ -333,6 +358,7 @@ shard_machine(Shard *shard)
 		.unstage = shard_unstage,
 		.install = shard_install,
 		.load = shard_load_installed,
+		.changed = shard_stir,
 		.state = shard,
 	};
 

@@ -81,6 +81,9 @@ typedef struct ShardWatch ShardWatch;
 typedef struct Shard
 {
 	struct Shard *next;
+	struct Shard *id_next;		/* in worker->by_id */
+	atomic_uint stirred;		/* looks that have not been here since something happened: shard_stir() */
+	atomic_uint *stirred_all;	/* and of all shards; NULL = nobody looks */
 	WireShardDesc desc;			/* last and range_ver are the apply thread's: see range_ver */
 	uint64_t	replica_id;
 
@@ -182,6 +185,10 @@ typedef struct Shard
 	int64_t		save_not_before_us;
 	int64_t		flush_until_us; /* a checkpoint was asked for, since memtables take too much; worker->lock */
 
+	/* What looks saw last; worker->lock */
+	uint64_t	counted_bytes;	/* of memory, in worker->counted_bytes */
+	uint64_t	digest;			/* of its row (status.c), as it was said; 0 = not yet */
+
 	/* Law S2 */
 	pthread_mutex_t checkpoint_lock;	/* guards applied for the io thread */
 	pthread_mutex_t files_lock; /* of these three; not held while files are worked on */
@@ -240,6 +247,36 @@ typedef struct ShardFigures
 } ShardFigures;
 
 extern ShardFigures shard_figures(Shard *shard);
+
+/*
+ * Thousands of shards rest.  Who looks at all of them again and again for something to do looks
+ * only at those where something has happened since it was there, and at none while nothing has.
+ */
+typedef enum ShardLook
+{
+	LOOK_MEMORY = 1,			/* room.c */
+	LOOK_TOLD = 2,				/* the placement driver is told: status.c */
+	LOOK_SESSIONS = 4,			/* logtime.c */
+	LOOK_SPLITS = 8,			/* splits.c */
+	LOOK_NOTICES = 16,			/* notice.c */
+	LOOK_DAMAGE = 32,			/* house.c */
+	LOOK_GRAPH = 64,			/* is it to be saved? saver.c */
+	LOOK_WAITING = 128,			/* vectors to be linked: indexer.c */
+	LOOK_MEND = 256,			/* its graph, its sets, what is known of its searches: the same */
+	LOOK_ALL = 511
+} ShardLook;
+
+/*
+ * Whatever is seen of the shard from outside (its figures, its replica's status and members,
+ * children, what searches have cost) may be different: after that was changed, on any thread, with any lock held.
+ */
+extern void shard_stir(void *shard);
+
+/* The same for one of the looks, which is to come again. */
+extern void shard_stir_for(Shard *shard, ShardLook look);
+
+/* Has anything happened since?  A look's own: before it reads what it looks at. */
+extern bool shard_take_stir(Shard *shard, ShardLook look);
 
 /* Is this the version of the interval that holds?  After what was read under it. */
 extern bool shard_route_holds(const Shard *shard, uint32_t range_ver);

@@ -126,6 +126,7 @@ shard_tell_children(Shard *shard)
 	pthread_mutex_lock(&shard->children_lock);
 	shard->nchildren = shard->nsplit;
 	pthread_mutex_unlock(&shard->children_lock);
+	shard_stir(shard);
 	if (shard->on_split)
 		shard->on_split(shard->on_split_arg);
 }

@@ -91,8 +91,8 @@ campaign(Worker *worker, Shard *parent, Shard *child)
 	look_again(worker, child->campaign_us);
 }
 
-/* Is what the shard lends served by the child itself, or will it not be? */
-static void
+/* Is what the shard lends served by the child itself, or will it not be?  False: nothing is lent. */
+static bool
 look_at_loan(Worker *worker, Shard *shard)
 {
 	ShardChild	loan;
@@ -100,13 +100,14 @@ look_at_loan(Worker *worker, Shard *shard)
 	uint64_t	replica;
 
 	if (!loan_of(shard, &loan))
-		return;
+		return false;
 	replica = splits_own_replica(worker, &loan.desc);
 	child = worker_find_shard(worker, loan.desc.shard);
 	if (replica == 0 || (child ? shard_is_whole(child) == VT_OK : splits_was_made(worker, &loan.desc, replica)))
 		loan_end(shard);
 	if (child)
 		shard_release(child);
+	return true;
 }
 
 /* Lent or not, a half without a leader takes no writes; false: it is not here. */
@@ -122,13 +123,12 @@ look_for_leader(Worker *worker, Shard *parent, uint64_t id)
 	return true;
 }
 
-/* Chores for one shard; it is held. */
-static void
+/* Chores for one shard; it is held.  False: there is nothing that would have to be done later, either. */
+static bool
 look_at(Worker *worker, Shard *shard)
 {
 	ShardChild	child;
-
-	look_at_loan(worker, shard);
+	bool		some = look_at_loan(worker, shard);
 
 	for (size_t i = 0; shard_child(shard, i, &child); i++)
 	{
@@ -137,6 +137,7 @@ look_at(Worker *worker, Shard *shard)
 			.desc = child.desc, .other = shard->desc.shard
 		};
 
+		some |= child.owed;
 		if (child.owed && replica != 0 && !look_for_leader(worker, shard, child.desc.shard) && !splits_was_made(worker, &child.desc, replica))
 			chores_put(worker, &chore);
 	}
@@ -145,38 +146,40 @@ look_at(Worker *worker, Shard *shard)
 		Chore		chore = {.kind = CHORE_PURGE, .shard = shard->desc.shard};
 
 		chores_put(worker, &chore);
+		some = true;
 	}
+	return some;
 }
 
 void
 splits_look(Worker *worker)
 {
-	uint64_t   *ids;
+	Shard	  **some = NULL;
 	ShardChild	child;
 	size_t		n = 0;
 
+	if (!shards_take_stir(worker, LOOK_SPLITS))
+		return;
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->shards; s; s = s->next)
-		n++;
-	ids = vt_alloc(sizeof(uint64_t) * (n + 1));
-	n = 0;
-	for (Shard *s = worker->shards; s; s = s->next)
-		if (shard_child(s, 0, &child) || atomic_load(&s->strays))
-			ids[n++] = s->desc.shard;
+		if (shard_take_stir(s, LOOK_SPLITS) && (shard_child(s, 0, &child) || atomic_load(&s->strays)))
+		{
+			some = vt_realloc(some, sizeof(Shard *) * (n + 1));
+			some[n++] = s;
+			atomic_fetch_add(&s->users, 1);
+		}
 	pthread_mutex_unlock(&worker->lock);
 	for (size_t i = 0; i < n; i++)
 	{
-		Shard	   *shard = worker_find_shard(worker, ids[i]);
+		bool		held = shard_hold(some[i]);
 
-		if (shard && shard_hold(shard))
-		{
-			look_at(worker, shard);
-			shard_release(shard);
-		}
-		if (shard)
-			shard_release(shard);
+		if (!held || look_at(worker, some[i]))
+			shard_stir_for(some[i], LOOK_SPLITS);
+		if (held)
+			shard_release(some[i]);
+		shard_release(some[i]);
 	}
-	free(ids);
+	free(some);
 }
 
 /* How long the steps of making a child took. */
@@ -334,6 +337,7 @@ splits_settle(Worker *worker, const Chore *chore, VtError *err)
 	if (!shard)
 		return VT_OK;
 	status = shard_settle(shard, chore->other, err);
+	shard_stir(shard);
 	shard_release(shard);
 	chores_look(worker);
 	return status;

@@ -341,14 +341,38 @@ told_compare(const void *a, const void *b)
 	return x->replica < y->replica ? -1 : x->replica > y->replica;
 }
 
-static void
-tell(Told *told, Shard *first, bool leaving, bool *settling)
+/* Digests of those of which something may be new; true: one still looks for its leader.  With worker->lock. */
+static bool
+digest_new(Worker *worker)
 {
-	for (Shard *s = first; s; s = s->next)
+	bool		some = false;
+
+	if (!shards_take_stir(worker, LOOK_TOLD))
+		return false;
+	for (Shard *s = worker->shards; s; s = s->next)
+	{
+		bool		settling = false;
+
+		if (!shard_take_stir(s, LOOK_TOLD))
+			continue;
+		worker->digests -= s->digest;
+		s->digest = digest_shard(s, false, &settling);
+		worker->digests += s->digest;
+		if (settling)
+			shard_stir_for(s, LOOK_TOLD);
+		some |= settling;
+	}
+	return some;
+}
+
+static void
+tell(Told *told, const Shard *first)
+{
+	for (const Shard *s = first; s; s = s->next)
 	{
 		if ((told->n & (told->n - 1)) == 0)
 			told->shards = vt_realloc(told->shards, sizeof(ToldShard) * (told->n ? 2 * told->n : 1));
-		told->shards[told->n++] = (ToldShard) {s->desc.shard, s->replica_id, digest_shard(s, leaving, settling)};
+		told->shards[told->n++] = (ToldShard) {s->desc.shard, s->replica_id, s->digest};
 	}
 }
 
@@ -359,23 +383,30 @@ told_free(Told *told)
 	memset(told, 0, sizeof(*told));
 }
 
-void
-status_digest(Worker *worker, Told *out, bool *settling)
+bool
+status_digest(Worker *worker, const Told *before, Told *out, bool *settling)
 {
-	*settling = false;
 	memset(out, 0, sizeof(*out));
-	out->digest = 1;
 	pthread_mutex_lock(&worker->lock);
-	tell(out, worker->shards, false, settling);
-	tell(out, worker->leaving, true, settling);
+	*settling = digest_new(worker);
+	out->digest = prng_mix(worker->digests);
+	for (Shard *s = worker->leaving; s; s = s->next)
+	{
+		s->digest = digest_shard(s, true, settling);
+		out->digest += s->digest;
+	}
 	for (const Broken *b = worker->broken; b; b = b->next)
 		out->digest = prng_mix(out->digest ^ b->shard ^ b->replica << 32);
+	out->digest |= 1;
+	if (out->digest != before->digest)
+	{
+		tell(out, worker->shards);
+		tell(out, worker->leaving);
+	}
 	pthread_mutex_unlock(&worker->lock);
 	if (out->n > 0)
 		qsort(out->shards, out->n, sizeof(ToldShard), told_compare);
-	for (size_t i = 0; i < out->n; i++)
-		out->digest = prng_mix(out->digest ^ out->shards[i].digest);
-	out->digest |= 1;
+	return out->digest != before->digest;
 }
 
 /* How many in a row are of the same shard. */

@@ -37,8 +37,11 @@ typedef struct Told
 
 extern void told_free(Told *told);
 
-/* *settling: a shard still looks for its leader.  The digest differs whenever the two lists would. */
-extern void status_digest(Worker *worker, Told *out, bool *settling);
+/*
+ * Has anything changed since?  The shards are in out only if it has.  *settling: one still looks
+ * for its leader.  The house thread's.
+ */
+extern bool status_digest(Worker *worker, const Told *before, Told *out, bool *settling);
 
 /*
  * Of the shards of which something else is said than before: all rows; and numbers

@@ -283,6 +283,7 @@ do_job(Verifier *verifier, Job *job)
 	hnsw_look_over(records_graph(job->shard->records));
 	if (!job->result.damaged)
 		atomic_store(&job->shard->suspect, false);
+	shard_stir(job->shard);
 	log_info("shard=%llu: %llu rows at %llu have digest %016llx, the fence is %llu and the sessions have %016llx", (unsigned long long) job->shard->desc.shard,
 			 (unsigned long long) job->result.rows, (unsigned long long) job->result.index,
 			 (unsigned long long) job->result.digest, (unsigned long long) job->result.rules.fence,

@@ -24,36 +24,6 @@
 #define LOG_BYTES_MIN (UINT64_C(64) << 20)
 #define LOG_BYTES_MAX (UINT64_C(1) << 30)
 
-Shard *
-worker_find_shard(Worker *worker, uint64_t id)
-{
-	Shard	   *found = NULL;
-
-	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s && !found; s = s->next)
-		if (s->desc.shard == id)
-			found = s;
-	if (found)
-		atomic_fetch_add(&found->users, 1);
-	pthread_mutex_unlock(&worker->lock);
-	return found;
-}
-
-Shard *
-worker_find_lender(Worker *worker, uint64_t child)
-{
-	Shard	   *found = NULL;
-
-	pthread_mutex_lock(&worker->lock);
-	for (Shard *s = worker->shards; s && !found && child != 0; s = s->next)
-		if (atomic_load(&s->lent) == child)
-			found = s;
-	if (found)
-		atomic_fetch_add(&found->users, 1);
-	pthread_mutex_unlock(&worker->lock);
-	return found;
-}
-
 /* Make whoever holds the shard let go of it: leases, above all. */
 static void
 quiesce(void *arg, Shard *shard)
@@ -95,6 +65,7 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 	shard->quiesce_arg = worker;
 	shard->on_split = chores_split;
 	shard->on_split_arg = worker;
+	shard->stirred_all = &worker->stirred;
 	machine = shard_machine(shard);
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
@@ -103,8 +74,7 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 		return status;
 	}
 	pthread_mutex_lock(&worker->lock);
-	shard->next = worker->shards;
-	worker->shards = shard;
+	shards_add(worker, shard);
 	pthread_mutex_unlock(&worker->lock);
 	log_info("shard=%llu open, %llu records in %lld ms, %llu to index, replay from %llu", (unsigned long long) id,
 			 (unsigned long long) shard_figures(shard).records,
@@ -437,6 +407,7 @@ worker_stop(Worker *worker)
 		*from = shard->next;
 		shard_close(shard);
 	}
+	free(worker->by_id);
 	free(worker->dropped);
 	waiting_free(&worker->searches);
 	replica_links_free(worker->links);

@@ -253,7 +253,7 @@ node_open(int number, const RaftConf *founders)
 	RaftSnapshot base;
 	ReplicaMachine machine = {
 		machine_apply, machine_checkpoint, machine_snapshot_open, machine_snapshot_read,
-		machine_snapshot_close, machine_stage, machine_unstage, machine_install, machine_load, m
+		machine_snapshot_close, machine_stage, machine_unstage, machine_install, machine_load, NULL, m
 	};
 	VtError		err = {0};
 	VtStatus	status = replica_create(node->host, GROUP, (uint64_t) number * 10, founders, 0, &err);
