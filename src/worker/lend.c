@@ -29,6 +29,8 @@
  */
 #include "shard.h"
 
+#include <math.h>
+
 #include "base/breaks.h"
 #include "base/clock.h"
 
@@ -115,6 +117,36 @@ loan_of(Shard *shard, ShardChild *out)
 	*out = shard->loan;
 	pthread_mutex_unlock(&shard->children_lock);
 	return found;
+}
+
+static double
+width(uint64_t first, uint64_t last)
+{
+	return (double) (last - first) + 1;
+}
+
+/* So many times n, but no more than a walk can keep. */
+static uint32_t
+times(uint32_t n, double factor)
+{
+	double		product = ceil(n * factor);
+
+	return n >= HNSW_MAX_EF ? n : product < HNSW_MAX_EF ? (uint32_t) product : HNSW_MAX_EF;
+}
+
+void
+loan_keep(Shard *shard, const ShardSpan *view, uint32_t *k, uint32_t *ef)
+{
+	ShardChild	loan;
+	double		graph;
+
+	if (atomic_load(&shard->lent) == 0 || !loan_of(shard, &loan))
+		return;
+	graph = width(shard->desc.first, loan.desc.last) / width(view->first, view->last);
+	if (graph <= 1)
+		return;
+	*k = times(*k, graph);
+	*ef = times(*ef, sqrt(graph));
 }
 
 bool

@@ -116,11 +116,9 @@ search_open(const Request *request, const WireSearch *search, uint32_t query, Pr
 	options.query = search->vector + query * wire_vector_bytes(search->flags & SEARCH_BITS ? WIRE_BIT : WIRE_FLOAT32, search->dim);
 	options.excluded = search->excluded;
 	options.predicate = predicate;
-	/* Half of what is found may be of the other shard. */
-	options.expected = atomic_load(&shard->lent) ? 2 * search->k : search->k;
+	options.expected = search->k;
 	options.ef = search->ef & WIRE_EF_RECALL ? 0 : search->ef;
-	if (atomic_load(&shard->lent))
-		options.ef += options.ef / 2;
+	loan_keep(shard, &request->view, &options.expected, &options.ef);
 	options.recall = search->ef & WIRE_EF_RECALL ? (search->ef & ~WIRE_EF_RECALL) / 10000.0 : 0;
 	options.exact = (search->flags & SEARCH_EXACT) != 0;
 	return record_scan_open(shard->records, &options);

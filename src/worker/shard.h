@@ -395,6 +395,14 @@ extern void loan_end(Shard *shard);
 extern bool loan_is_none(Shard *shard, uint64_t *records);
 extern bool loan_of(Shard *shard, ShardChild *out); /* false: there is none */
 
+/*
+ * What a walk for that interval is to keep, where it would keep k hits and ef candidates in a
+ * graph of its own: it passes by what else is in the graph as long as that is lent.  So it keeps
+ * more, by the part of the graph's hashes that the interval is: hits by that part, and candidates by its
+ * root, which is what the client's rule would have given this graph (docs/decisions/0015).
+ */
+extern void loan_keep(Shard *shard, const ShardSpan *view, uint32_t *k, uint32_t *ef);
+
 /* The batches of what was applied are written: its children may be made. */
 extern void shard_tell_children(Shard *shard);
 

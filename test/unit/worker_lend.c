@@ -54,9 +54,9 @@ on_split(void *arg, VtStatus status, uint64_t index, Bytes reply)
 	atomic_store((atomic_uint_fast64_t *) arg, index);
 }
 
-/* Split the shard; the index of that, where the child stands. */
+/* Split the shard at that hash; the index of that, where the child stands. */
 static uint64_t
-split(Place *place)
+split_at(Place *place, uint64_t first)
 {
 	Shard	   *shard = worker_find_shard(place->worker, SHARD);
 	atomic_uint_fast64_t index = 0;
@@ -65,7 +65,7 @@ split(Place *place)
 	child = *place;
 	child.desc.shard = CHILD;
 	child.desc.parent = SHARD;
-	child.desc.first = UINT64_MAX / 2 + 1;
+	child.desc.first = first;
 	child.desc.range_ver = 2;
 	child.desc.replicas[0].replica = 78;
 	replica_members(shard->replica, &members);
@@ -74,6 +74,12 @@ split(Place *place)
 	while (atomic_load(&index) == 0)
 		usleep(1000);
 	return atomic_load(&index);
+}
+
+static uint64_t
+split(Place *place)
+{
+	return split_at(place, UINT64_MAX / 2 + 1);
 }
 
 static uint64_t
@@ -284,11 +290,64 @@ found_with_the_parent(void **state)
 	hang_up(&g);
 }
 
+/* What a walk keeps that would keep this much in a graph of its own. */
+static void
+assert_kept(Shard *shard, uint64_t id, uint32_t range_ver, uint32_t k, uint32_t ef, uint32_t more_k, uint32_t more_ef)
+{
+	ShardSpan	view;
+
+	assert_true(shard_view(shard, id, range_ver, &view));
+	loan_keep(shard, &view, &k, &ef);
+	assert_int_equal(k, more_k);
+	assert_int_equal(ef, more_ef);
+}
+
+/* The more, the smaller the part of the graph is that is asked for: here one of sixteen, and the others. */
+static void
+kept_by_the_part_that_is_asked(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Shard	   *shard;
+
+	/* Then it leads. */
+	dial(&g, place);
+	(void) put(&g, place, 0, 1);
+	hang_up(&g);
+	hold_up(place, true);
+	shard = worker_find_shard(place->worker, SHARD);
+	assert_kept(shard, SHARD, 1, 10, 100, 10, 100);
+	(void) split_at(place, UINT64_MAX / 16 * 15 + 15);
+	assert_kept(shard, SHARD, 1, 10, 100, 10, 100);
+	assert_kept(shard, CHILD, 2, 10, 100, 160, 400);
+	assert_kept(shard, SHARD, 2, 10, 100, 11, 104);
+	assert_kept(shard, SHARD, 2, 30, 60, 32, 62);
+
+	/* Whose recall is named has no ef; and more than a walk can keep is not asked of it. */
+	assert_kept(shard, CHILD, 2, 1, 0, 16, 0);
+	assert_kept(shard, CHILD, 2, HNSW_MAX_EF / 10, HNSW_MAX_EF / 2, HNSW_MAX_EF, HNSW_MAX_EF);
+	assert_kept(shard, CHILD, 2, HNSW_MAX_EF + 5, 1, HNSW_MAX_EF + 5, 4);
+	shard_release(shard);
+
+	hold_up(place, false);
+
+	/* Until the child serves, and has a graph of its own. */
+	shard = worker_find_shard(place->worker, SHARD);
+	while (atomic_load(&shard->lent) != 0)
+	{
+		chores_look(place->worker);
+		usleep(1000);
+	}
+	assert_kept(shard, SHARD, 2, 10, 100, 10, 100);
+	shard_release(shard);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(found_with_the_parent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(kept_by_the_part_that_is_asked, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("worker_lend", tests, NULL, NULL);
