@@ -18,6 +18,7 @@
 
 #define EF_LEAST 10				/* with fewer walks are lost early, which no rule foretells */
 #define DEVIATIONS 4			/* of a binomial distribution; and one more, since a shard of whose hits none is left is asked again */
+#define AGAIN 0.01				/* of all searches, at most, ask a shard again for that */
 
 double
 share_of(uint64_t first, uint64_t last)
@@ -34,11 +35,30 @@ share_ef(uint32_t ef, double share)
 	return part > least ? part : least;
 }
 
+/*
+ * No less than the probability that most or more of n are of a part, for most beyond the mean: the
+ * terms from there on fall faster than those of a geometric series.
+ */
+static double
+tail(uint32_t n, double share, uint32_t most)
+{
+	double		odds = share / (1 - share);
+	double		falls = (n - most) / (most + 1.0) * odds;
+	int			sign;
+
+	return exp(lgamma_r(n + 1.0, &sign) - lgamma_r(most + 1.0, &sign) - lgamma_r(n - most + 1.0, &sign) +
+			   most * log(share) + (n - most) * log1p(-share)) / (1 - falls);
+}
+
 uint32_t
 share_batch(uint32_t batch, double share)
 {
 	double		mean = batch * share;
-	double		most = ceil(mean + DEVIATIONS * sqrt(mean * (1 - share))) + 1;
+	double		about = ceil(mean + DEVIATIONS * sqrt(mean * (1 - share))) + 1;
+	uint32_t	most = about < batch ? (uint32_t) about : batch;
 
-	return most < batch ? (uint32_t) most : batch;
+	/* Of many small parts one is often far from the mean: there are 1 / share of them. */
+	while (most < batch && tail(batch, share, most) > AGAIN * share)
+		most++;
+	return most;
 }

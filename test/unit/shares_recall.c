@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -194,31 +195,47 @@ no_less_than_a_few_and_no_more_than_all(void **state)
 	assert_int_equal(share_ef(100, share_of(9, 9)), 10);
 }
 
-/* How often more of the nearest lie in a shard than it is asked for: that takes another question. */
+/* How often more than so many of n are of a part, by adding up what is less. */
+static double
+at_least(uint32_t n, double share, uint32_t most)
+{
+	double		term = exp(n * log1p(-share));
+	double		less = 0;
+
+	for (uint32_t i = 0; i < most; i++)
+	{
+		less += term;
+		term *= (n - i) / (i + 1.0) * share / (1 - share);
+	}
+	return 1 - less;
+}
+
+/* More of the nearest lie in a shard than it is asked for: that takes another question. */
 static void
 few_are_asked_again(void **state)
 {
-	static const uint32_t batches[] = {5, 10, 16, 100};
-	Prng		prng = {5};
-
 	(void) state;
-	for (uint32_t shards = 2; shards <= 32; shards *= 2)
-		for (uint32_t b = 0; b < 4; b++)
+	for (uint32_t shards = 2; shards <= 1024; shards += 1 + shards / 8)
+		for (uint32_t batch = 1; batch <= 1000; batch += 1 + batch / 16)
 		{
-			enum {TRIALS = 20000};
-			uint32_t	most = share_batch(batches[b], 1.0 / shards);
-			uint32_t	again = 0;
+			uint32_t	most = share_batch(batch, 1.0 / shards);
+			double		again = most < batch ? shards * at_least(batch, 1.0 / shards, most) : 0;
 
-			for (uint32_t t = 0; t < TRIALS; t++)
-			{
-				uint32_t	there = 0;
-
-				for (uint32_t i = 0; i < batches[b]; i++)
-					there += prng_below(&prng, shards) == 0;
-				again += there >= most && most < batches[b];
-			}
-			assert_true(again * shards < TRIALS / 50);
+			/* One in a hundred, and what adding up in doubles leaves. */
+			assert_true(again <= 0.01 + 1e-9);
 		}
+}
+
+/* But no shard is asked for much that none of the nearest will be: in the mean of few rows. */
+static void
+no_more_than_it_takes(void **state)
+{
+	(void) state;
+	assert_int_equal(share_batch(10, 1.0 / 3), 10);
+	assert_int_equal(share_batch(100, 1.0 / 3), 54);
+	assert_int_equal(share_batch(100, 1.0 / 12), 21);
+	assert_int_equal(share_batch(10, 1.0 / 32), 4);
+	assert_int_equal(share_batch(50, 1.0 / 1024), 4);
 }
 
 int
@@ -228,6 +245,7 @@ main(void)
 		cmocka_unit_test(one_shard_is_asked_for_all),
 		cmocka_unit_test(no_less_than_a_few_and_no_more_than_all),
 		cmocka_unit_test(few_are_asked_again),
+		cmocka_unit_test(no_more_than_it_takes),
 		cmocka_unit_test(together_they_find_as_much),
 	};
 
