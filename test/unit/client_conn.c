@@ -303,7 +303,7 @@ nobody_there_is_unavailable(void **state)
 	const char *reply;
 
 	(void) state;
-	assert_int_equal(client_control(client, "{}", in_ms(30), &reply, &err), VT_UNAVAILABLE);
+	assert_told(VT_UNAVAILABLE, client_control(client, "{}", in_ms(30), &reply, &err));
 	assert_non_null(strstr(err.msg, "unix:/nowhere/at/all"));
 	client_end(client, &watch);
 }
@@ -407,7 +407,7 @@ who_leads_is_asked(void **state)
 		snprintf(endpoints, sizeof(endpoints), "%s,unix:/nowhere/at/all", a.endpoint);
 		client = client_for(endpoints, NULL, &watch);
 	}
-	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err), VT_NOT_LEADER);
+	assert_told(VT_NOT_LEADER, client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err));
 	assert_non_null(strstr(err.msg, "not now"));
 	client_end(client, &watch);
 	fake_stop(&a);
@@ -672,7 +672,7 @@ a_busy_driver_is_asked_later(void **state)
 	for (int i = 0; i < 60; i++)
 		world_trick(&w, WIRE_CONTROL, 0, REFUSE, VT_BUSY);
 	w.later_ms = 50;
-	assert_int_equal(client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err), VT_BUSY);
+	assert_told(VT_BUSY, client_control(client, "{\"op\":\"status\"}", in_ms(300), &reply, &err));
 	assert_true(client_driver_is_flooded(&err));
 	assert_in_range(world_count(&w, WIRE_CONTROL), 6, 6 + 300 / 25 + 1);
 

@@ -283,7 +283,7 @@ all_fail_together(void **state)
 		ClientSearch search = {.generation = s.w.generation, .owner = s.w.owner, .query = queries, .dim = DIM, .batch = 5,
 			.ef = 100, .consistency = WIRE_AT_MARK, .marks = &marks};
 
-		assert_int_equal(client_scan_open_many(s.client, &search, SCANS, in_ms(150), scans, &opened, &err), VT_BEHIND);
+		assert_told(VT_BEHIND, client_scan_open_many(s.client, &search, SCANS, in_ms(150), scans, &opened, &err));
 	}
 	assert_ok(open_many(&s, SCANS, 5, NULL));
 	assert_all_hits(SCANS, 50);

@@ -643,7 +643,7 @@ marks_are_kept_by_every_answer(void **state)
 	/* Nobody has applied it: the call waits, and fails. */
 	mark.index++;
 	scan = scan_open(&s, 5, &marks);
-	assert_int_equal(client_scan_next(scan, in_ms(500), &hit, &found, &err), VT_BEHIND);
+	assert_told(VT_BEHIND, client_scan_next(scan, in_ms(500), &hit, &found, &err));
 	assert_false(found);
 	/* Until somebody has. */
 	pthread_mutex_lock(&s.w.lock);

@@ -221,8 +221,7 @@ an_election_is_waited_for(void **state)
 	/* But not for ever. */
 	for (int i = 0; i < 60; i++)
 		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, VT_NOT_LEADER);
-	s.writer.deadline_us = in_ms(150);
-	assert_int_equal(put(&s, 1, NULL), VT_NOT_LEADER);
+	assert_told(VT_NOT_LEADER, (s.writer.deadline_us = in_ms(150), put(&s, 1, NULL)));
 	tear_down(&s);
 }
 
@@ -295,7 +294,7 @@ a_follower_answers_at_its_marks(void **state)
 
 	/* Not what it has not: nobody has, and nobody answers. */
 	s.w.shards[0].lag = 1;
-	assert_int_equal(count(&s, WIRE_AT_MARK, &marks, in_ms(200), &n), VT_BEHIND);
+	assert_told(VT_BEHIND, count(&s, WIRE_AT_MARK, &marks, in_ms(200), &n));
 	s.w.shards[0].lag = 0;
 
 	/* What must be asked of a leader is not answered by one who follows. */

@@ -264,8 +264,7 @@ only_pd_says_that_a_generation_is_gone(void **state)
 	s.w.route_status = VT_OK;
 	for (int i = 0; i < 60; i++)
 		world_trick(&s.w, WIRE_WRITE, 0, REFUSE, no[i % 2]);
-	s.writer.deadline_us = in_ms(40);
-	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_UNAVAILABLE);
+	assert_told(VT_UNAVAILABLE, (s.writer.deadline_us = in_ms(40), client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err)));
 	batch_free(&b);
 	tear_down(&s);
 }
@@ -423,8 +422,7 @@ a_write_ends_at_its_deadline(void **state)
 		for (s.w.ntricks = 0; s.w.ntricks < 60; s.w.ntricks++)
 			s.w.tricks[s.w.ntricks] = (Trick) {WIRE_WRITE, 0, REFUSE, why[i]};
 		pthread_mutex_unlock(&s.w.lock);
-		s.writer.deadline_us = in_ms(50);
-		assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), why[i]);
+		assert_told(why[i], (s.writer.deadline_us = in_ms(50), client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err)));
 	}
 	batch_free(&b);
 	tear_down(&s);
