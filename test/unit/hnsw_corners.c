@@ -80,9 +80,7 @@ few_distances_are_enough(void **state)
 		HnswReport	report;
 		int			right = 0;
 
-		for (uint32_t i = 0; i < BITS; i++)
-			add(h, i, rows + (size_t) i * DIM);
-		link_all(h);
+		link_rows(h, rows, BITS);
 		assert_sound(h);
 		assert_true(hnsw_check(h, &report));
 		assert_int_equal(report.unreachable, 0);
@@ -177,9 +175,7 @@ far_from_zero_is_as_near(void **state)
 			Hnsw	   *h = create(VEC_L2, codes[c]);
 			int			right = 0;
 
-			for (uint32_t i = 0; i < MANY; i++)
-				add(h, i, rows + (size_t) i * DIM);
-			link_all(h);
+			link_rows(h, rows, MANY);
 			for (int q = 0; q < QUERIES; q++)
 			{
 				HnswHit		truth[K];
@@ -373,9 +369,7 @@ cursor_is_stopped(void **state)
 
 	(void) state;
 	assert_non_null(hits);
-	for (uint32_t i = 0; i < N; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, N);
 	cursor = hnsw_cursor_open(h, &s);
 	assert_int_equal(hnsw_cursor_next(cursor, hits, N), N);
 	patience.calls = 0;

@@ -8,22 +8,6 @@
  */
 #include "hnsw_given.h"
 
-static bool
-label_is_rare(void *arg, uint64_t label, uint32_t slot)
-{
-	(void) arg;
-	(void) slot;
-	return label % 500 == 3;
-}
-
-static bool
-label_is_some(void *arg, uint64_t label, uint32_t slot)
-{
-	(void) arg;
-	(void) slot;
-	return label % 50 == 3;
-}
-
 /*
  * One record changes twice while a cursor is open, and the version between is
  * never linked: the last version comes once, though two old ones lead to it.
@@ -104,9 +88,7 @@ cursor_rests(void **state)
 
 	(void) state;
 	assert_non_null(seen);
-	for (uint32_t i = 0; i < 2000; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, 2000);
 	cursor = hnsw_cursor_open(h, &s);
 	bytes = hnsw_cursor_bytes(cursor);
 	assert_true(bytes > 2000 / 8);
@@ -161,24 +143,23 @@ cursor_passes_by_many(void **state)
 {
 	float	   *rows = clustered(22, 20000);
 	Hnsw	   *h = create(VEC_L2, HNSW_CODES_INT8);
-	HnswSearch	s = {.query = rows, .k = 10, .ef = 40, .filter = label_is_rare};
+	uint64_t	many;
+	HnswSearch	s = {.query = rows, .k = 10, .ef = 40, .filter = label_is_one_of, .filter_arg = &many};
 	HnswHit		hits[16];
 	HnswCursor *cursor;
 	uint32_t	n;
 	uint32_t	total = 0;
 
 	(void) state;
-	for (uint32_t i = 0; i < 20000; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, 20000);
 	for (int pass = 0; pass < 2; pass++)
 	{
 		total = 0;
-		s.filter = pass == 0 ? label_is_rare : label_is_some;
+		many = pass == 0 ? 500 : 50;
 		cursor = hnsw_cursor_open(h, &s);
 		while ((n = hnsw_cursor_next(cursor, hits, 16)) > 0)
 			total += n;
-		assert_int_equal(total, pass == 0 ? 20000 / 500 : 20000 / 50);
+		assert_int_equal(total, 20000 / many);
 		hnsw_cursor_close(cursor);
 	}
 	hnsw_destroy(h);

@@ -27,9 +27,7 @@ finds_what_a_scan_finds(void **state)
 			HnswReport	report;
 			double		r;
 
-			for (uint32_t i = 0; i < ROWS; i++)
-				add(h, i, rows + (size_t) i * DIM);
-			link_all(h);
+			link_rows(h, rows, ROWS);
 			assert_sound(h);
 			assert_true(hnsw_check(h, &report));
 			assert_int_equal(report.nodes, ROWS);
@@ -71,22 +69,6 @@ added_is_found_at_once(void **state)
 }
 
 static bool
-label_is_odd(void *arg, uint64_t label, uint32_t slot)
-{
-	(void) arg;
-	(void) slot;
-	return label % 2 == 1;
-}
-
-static bool
-label_is_rare(void *arg, uint64_t label, uint32_t slot)
-{
-	(void) arg;
-	(void) slot;
-	return label % 500 == 3;
-}
-
-static bool
 label_is_none(void *arg, uint64_t label, uint32_t slot)
 {
 	(void) arg;
@@ -104,18 +86,17 @@ filter_starves_nobody(void **state)
 	Hnsw	   *h = create(VEC_L2, HNSW_CODES_NONE);
 
 	(void) state;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 	for (int q = 0; q < 20; q++)
 	{
-		HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 50, .filter = label_is_odd};
+		uint64_t	many = 2;
+		HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 50, .filter = label_is_one_of, .filter_arg = &many};
 		HnswHit		hits[K];
 
 		assert_int_equal(hnsw_search(h, &s, hits), K);
 		for (int i = 0; i < K; i++)
 			assert_int_equal(hits[i].label % 2, 1);
-		s.filter = label_is_rare;	/* 8 of 4000 */
+		many = 500;				/* 8 of 4000 */
 		assert_int_equal(hnsw_search(h, &s, hits), ROWS / 500);
 		for (int i = 0; i < ROWS / 500; i++)
 			assert_int_equal(hits[i].label % 500, 3);
@@ -203,9 +184,7 @@ passes_as_the_caller_says(void **state)
 	uint64_t	asked[2] = {0, 0};
 
 	(void) state;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 	for (int q = 0; q < 20; q++)
 	{
 		HnswHit		hits[2][K];
@@ -213,7 +192,8 @@ passes_as_the_caller_says(void **state)
 		for (int knows = 0; knows < 2; knows++)
 		{
 			HnswCost	cost = {0};
-			HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 50, .filter = label_is_odd, .passes = 0.5 * knows,
+			uint64_t	many = 2;
+			HnswSearch	s = {.query = queries + q * DIM, .k = K, .ef = 50, .filter = label_is_one_of, .filter_arg = &many, .passes = 0.5 * knows,
 				.cost = &cost};
 
 			assert_int_equal(hnsw_search(h, &s, hits[knows]), K);
@@ -245,9 +225,7 @@ calibrated_to_a_recall(void **state)
 
 		assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
 		assert_int_equal(hnsw_calibrate(h, K, 0.99), K);
-		for (uint32_t i = 0; i < 8000; i++)
-			add(h, i, rows + (size_t) i * DIM);
-		link_all(h);
+		link_rows(h, rows, 8000);
 		some = hnsw_calibrate(h, K, 0.90);
 		most = hnsw_calibrate(h, K, 0.99);
 		assert_true(some >= K && most > some && most <= 600);

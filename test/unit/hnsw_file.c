@@ -110,9 +110,7 @@ built(const HnswOptions *options, const float *rows, uint32_t n)
 	VtError		err;
 
 	assert_int_equal(hnsw_create(options, &h, &err), VT_OK);
-	for (uint32_t i = 0; i < n; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, n);
 	return h;
 }
 

@@ -123,6 +123,25 @@ link_all(Hnsw *h)
 	assert_int_equal(stats.waiting, 0);
 }
 
+/* All of these, their labels from 0 on, and linked. */
+static inline void
+link_rows(Hnsw *h, const float *rows, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		add(h, i, rows + (size_t) i * DIM);
+	link_all(h);
+}
+
+/* A filter: one label of so many passes, *(uint64_t *) arg. */
+static inline bool
+label_is_one_of(void *arg, uint64_t label, uint32_t slot)
+{
+	uint64_t	many = *(const uint64_t *) arg;
+
+	(void) slot;
+	return label % many == 3 % many;
+}
+
 static inline uint32_t
 search(Hnsw *h, const float *query, uint32_t k, uint32_t ef, HnswHit *hits)
 {

@@ -182,9 +182,7 @@ finds_more_for_the_same(void **state)
 			double		recall_plain;
 			double		recall_now;
 
-			for (uint32_t i = 0; i < N; i++)
-				add(h, i, rows + (size_t) i * DIM);
-			link_all(h);
+			link_rows(h, rows, N);
 			for (uint32_t i = 0; i < N; i++)
 				if ((gone[i] = dying && i % 3 == 0))
 					assert_true(hnsw_delete(h, i));

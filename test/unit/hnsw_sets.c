@@ -134,9 +134,7 @@ far_members_are_found(void **state)
 	for (uint32_t i = 0; i < ROWS; i++)
 		for (int d = 0; d < DIM; d++)
 			rows[(size_t) i * DIM + d] += i < 5000 ? 0 : 100;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 	set = hnsw_set_open(h);
 	for (uint32_t i = 0; i < ROWS; i++)
 		if (i >= 5000)
@@ -213,9 +211,7 @@ twins_hung_later_are_found(void **state)
 	HnswCost	cost = {0};
 
 	(void) state;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 
 	/* First they wait, then they become twins of nodes that are no members; then others hang before them. */
 	for (int turn = 0; turn < 2; turn++)
@@ -355,9 +351,7 @@ wide_lists(void **state)
 
 	(void) state;
 	assert_int_equal(hnsw_create(&options, &h, &err), VT_OK);
-	for (uint32_t i = 0; i < 4000; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, 4000);
 	for (uint32_t divisor = 1; divisor < 60; divisor += 3)
 	{
 		HnswSet    *set = hnsw_set_open(h);
@@ -433,9 +427,7 @@ copied_piece_by_piece(void **state)
 	uint32_t	divisors[] = {2, 1};
 
 	(void) state;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 	for (int d = 0; d < 2; d++)
 	{
 		HnswSet    *set = hnsw_set_open(h);
@@ -540,9 +532,7 @@ memory_is_counted(void **state)
 	uint64_t	copied;
 
 	(void) state;
-	for (uint32_t i = 0; i < ROWS; i++)
-		add(h, i, rows + (size_t) i * DIM);
-	link_all(h);
+	link_rows(h, rows, ROWS);
 	without = bytes_of_graph(h);
 	s.set = set = hnsw_set_open(h);
 	hnsw_set_add_passing(set, divides, &few);
