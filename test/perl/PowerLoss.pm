@@ -10,7 +10,7 @@ PowerLoss - cuts files back to what was synced
 For processes that run with the library of test/crash preloaded and were killed.  Each
 file under a folder keeps what was synced, and of the rest nothing, all, or a random
 part, every file by itself: an older file may lose its end while a younger one keeps
-its own; with C<< nothing => 1 >> nothing of it is kept.  In stores of rows, which are
+its own; but where there was something to lose, one at least loses something; with C<< nothing => 1 >> nothing of it is kept.  In stores of rows, which are
 replayed from the Raft log, what is left may end in bytes that were never written; the
 log itself takes such an end for damage and stops, which is right and not what is
 tested here.
@@ -54,7 +54,7 @@ sub cut
 		close $fh;
 		$synced{$2} = $1 if defined $line && $line =~ /^(\d+) (.*)$/;
 	}
-	my $lost = 0;
+	my ($lost, @spared) = (0);
 	find({ no_chdir => 1, wanted => sub {
 		return unless -f $File::Find::name && !-l $File::Find::name;
 		my $path = $File::Find::name;
@@ -65,6 +65,7 @@ sub cut
 		return if $keep >= $length;
 		my $dice = $self->{nothing} ? 0 : int(rand(3));
 		$keep = $dice == 0 ? $keep : $dice == 1 ? $keep + int(rand($length - $keep)) : $length;
+		push @spared, [ $path, $synced{$path} // 0, $length ] if $keep == $length;
 		return if $keep == $length;
 		$lost += $length - $keep;
 		open my $fh, '+<', $path or die "$path: $!";
@@ -76,6 +77,12 @@ sub cut
 		}
 		close $fh;
 	} }, @folders);
+	if ($lost == 0 && @spared)
+	{
+		my ($path, $keep, $length) = @{ $spared[ rand @spared ] };
+		truncate $path, $keep or die "$path: $!";
+		$lost = $length - $keep;
+	}
 	return $lost;
 }
 

@@ -15,6 +15,7 @@ VectronCluster - placement driver and workers for a test, started by hand
   $cluster->start_worker(1);
   $cluster->whole($node, 4, 'each of four shards has its three replicas');
   $cluster->clean($node, 't', 't_v', 'the index has what the table has');
+  my $said = $cluster->refused($node, $sql, qr/words/);
 
   my $cluster = VectronCluster->new(tls => 1);
   $cluster->certs('issue', $cluster->certs_dir, 'admin', 'anna');
@@ -271,6 +272,20 @@ sub wait_until
 		usleep(20_000);
 	}
 	return;
+}
+
+# SQL that must fail, in these words: what it said; or undef when it succeeded.  A deadline that is
+# meant to pass may do so before anything was asked, if the machine stood still meanwhile; that tells
+# nothing, so it is tried again.
+sub refused
+{
+	my ($self, $node, $sql, $words) = @_;
+	my ($status, $out, $err);
+	$self->wait_until("it fails: $sql", sub {
+		($status, $out, $err) = $node->psql('postgres', $sql);
+		return $status == 0 || $err =~ $words;
+	});
+	return $status == 0 ? undef : $err;
 }
 
 # A server with the extension whose placement driver is this cluster's.

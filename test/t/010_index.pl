@@ -181,7 +181,7 @@ $node->stop;
 
 # Nothing is left running.
 my @left = map { daemon_pid($_) } qw(pd worker);
-my $end = time() + 10;
+my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
 usleep(50_000) while time() < $end && grep { kill 0, $_ } @left;
 is(scalar(grep { kill 0, $_ } @left), 0, 'the daemons ended with the server');
 

@@ -37,7 +37,7 @@ my $agrees = q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')};
 $proxy->hold('put');
 my ($status, $out, $err) = $node->psql('postgres', q{
 	SET vectron.insert_buffer = '64kB';
-	SET vectron.write_timeout = '700ms';
+	SET vectron.write_timeout = '5s';
 	BEGIN;
 	DO $$
 	BEGIN

@@ -1,12 +1,11 @@
 # pg_stat_progress_create_index during a build: phases in their order, tuples done
-# of total, never backwards.  The worker is frozen where a phase has to be seen.
+# of total, never backwards.  The worker is frozen until the first of them is seen.
 
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
@@ -36,20 +35,34 @@ sub look
 	return $1;
 }
 
-kill 'STOP', $cluster->pid('worker1');
-my ($out, $err) = ('', '');
-my $build = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', q{SET vectron.write_timeout = '120s'},
-	'-c', 'CREATE INDEX t_v ON t USING vectron (v vector_l2_ops)', '-c', q{SELECT 'built'} ], '>', \$out, '2>', \$err);
-$cluster->wait_until('the batch is being sent', sub { return (look() // '') eq 'send'; });
-is($seen[-1][1], $seen[-1][2], 'all blocks are read when the last batch is sent');
-kill 'CONT', $cluster->pid('worker1');
-$cluster->wait_until('the graph is being built', sub { return (look() // '') eq 'build'; });
-is($seen[-1][4], 5000, 'the graph will have all tuples');
-$cluster->wait_until('some of it is there', sub { my $phase = look(); return !defined $phase || $seen[-1][3] > 0; });
-$cluster->wait_until('the build has ended', sub { look(); $build->pump_nb; return !$build->pumpable; });
-$build->finish;
-is($out, "built\n", 'the index is built') or diag $err;
-cmp_ok(scalar(grep { $_->[0] eq 'build' && $_->[3] > 0 && $_->[3] < 5000 } @seen), '>', 0, 'the build was seen half done');
+# A build, looked at all the time, into @seen.
+sub build
+{
+	@seen = ();
+	kill 'STOP', $cluster->pid('worker1');
+	my ($out, $err) = ('', '');
+	my $build = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', q{SET vectron.write_timeout = '120s'},
+		'-c', 'CREATE INDEX t_v ON t USING vectron (v vector_l2_ops)', '-c', q{SELECT 'built'} ], '>', \$out, '2>', \$err);
+	$cluster->wait_until('the batch is being sent', sub { return (look() // '') eq 'send'; });
+	is($seen[-1][1], $seen[-1][2], 'all blocks are read when the last batch is sent');
+	kill 'CONT', $cluster->pid('worker1');
+	$cluster->wait_until('the build has ended', sub { look(); $build->pump_nb; return !$build->pumpable; });
+	$build->finish;
+	is($out, "built\n", 'the index is built') or diag $err;
+	return;
+}
+
+# Who looks may be kept from it while the graph is built; then it is built again.
+my @half;
+for my $try (1 .. 20)
+{
+	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS t_v');
+	build();
+	@half = grep { $_->[0] eq 'build' && $_->[3] > 0 && $_->[3] < 5000 } @seen;
+	last if @half;
+}
+cmp_ok(scalar(@half), '>', 0, 'the build was seen half done');
+is(scalar(grep { $_->[4] != 5000 } @half), 0, 'the graph will have all tuples');
 
 my ($phases, $blocks, $tuples, $total) = (1, 1, 1, 1);
 foreach my $i (1 .. $#seen)

@@ -47,7 +47,7 @@ $node->safe_psql('postgres', q{
 # The answer, or the first line of the error: a lost shard is a failed test.
 sub ask
 {
-	my ($status, $out, $err) = $node->psql('postgres', "SET vectron.read_timeout = '15s';\n$_[0]");
+	my ($status, $out, $err) = $node->psql('postgres', "SET vectron.read_timeout = '60s';\n$_[0]");
 	return $status == 0 ? $out : (split /\n/, $err)[0];
 }
 

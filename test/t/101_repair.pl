@@ -10,7 +10,7 @@ use Test::More;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
-$cluster->start_pd('--down-after', 12);
+$cluster->start_pd('--down-after', 120);
 $cluster->start_worker($_) for 1 .. 4;
 
 my $node = $cluster->new_server;
@@ -42,6 +42,8 @@ whole('a worker that was restarted has all its replicas');
 is($node->safe_psql('postgres', 'SELECT string_agg(replica::text, $$ $$ ORDER BY replica) FROM vectron.shards'), $before, 'which are the same as before');
 
 # Away for longer.
+$cluster->stop('pd');
+$cluster->start_pd('--down-after', 12);
 $cluster->kill9('worker2');
 ok($node->poll_query_until('postgres', q{SELECT state = 'down' FROM vectron.workers WHERE endpoint LIKE '%worker2'}), 'a worker that stays away is down');
 whole('its replicas are made anew on the fourth');

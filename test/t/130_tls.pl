@@ -250,7 +250,7 @@ $local->start_pd;
 	IPC::Run::run([ 'openssl', 's_client', '-quiet', '-unix', $path, '-cert', "$dir/admin-anna.crt", '-key', "$dir/admin-anna.key" ],
 		'<', \$in, '>&', \$said, IPC::Run::timeout(60));
 	isnt($?, 0, 'a unix socket does not speak TLS');
-	like($local->log_text('pd'), qr/shut out who came by the unix socket: does not begin with a greeting/, 'and says so');
+	$local->wait_until('it says so', sub { return $local->log_text('pd') =~ /shut out who came by the unix socket: does not begin with a greeting/; });
 	is((run_it('vectronctl', '--pd', $local->pd_endpoint, 'status'))[0], 0, 'but goes on');
 }
 
