@@ -2,7 +2,7 @@
  *
  * pd_stores.c
  *	  Whose word counts for a store: that of the certificate it came with first.
- *	  Where it may listen, and whose silence says nothing.
+ *	  Where it may listen, whose silence says nothing, and who took its place.
  *
  *-------------------------------------------------------------------------
  */
@@ -124,6 +124,71 @@ a_frozen_driver_listens_anew(void **state)
 	end(w);
 }
 
+static bool
+is_superseded(PdWorld *w, uint64_t store)
+{
+	return store_is_superseded(&w->pd, catalog_store(w->pd.catalog, store));
+}
+
+/* A store says from now on that it is there. */
+static void
+moves(PdWorld *w, uint64_t store, const char *endpoint)
+{
+	CatalogStore row = *catalog_store(w->pd.catalog, store);
+	Buf			command = {0};
+
+	snprintf(row.endpoint, sizeof(row.endpoint), "%s", endpoint);
+	command_begin(&command);
+	command_store(&command, &row);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+}
+
+static Health
+health(PdWorld *w, uint64_t store)
+{
+	return store_health(&w->pd, catalog_store(w->pd.catalog, store));
+}
+
+/* Who speaks where another has been silent took its place; but not who speaks from elsewhere by now. */
+static void
+another_speaks_from_its_place(void **state)
+{
+	PdWorld    *w = cluster(21, 3);
+	WStore	   *s = &w->stores[1];
+	uint64_t	old = s->id;
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+		assert_false(is_superseded(w, w->stores[i].id));
+	store_is_replaced(w, 1);
+	for (int64_t until = w->now + SECOND_US / 2; w->now < until;)
+	{
+		tick(w);
+		assert_false(is_superseded(w, old));
+	}
+	run_seconds(w, 4);
+	assert_int_not_equal(s->id, old);
+	assert_true(is_superseded(w, old));
+	run_seconds(w, 10);
+	assert_int_equal(health(w, old), HEALTH_DOWN);
+	assert_false(is_superseded(w, s->id));
+	assert_false(is_superseded(w, w->stores[2].id));
+
+	/* The name decides: what was kept of a place may be of another by now. */
+	moves(w, s->id, "unix:/elsewhere");
+	assert_false(is_superseded(w, old));
+	assert_int_equal(health(w, old), HEALTH_SUSPECT);
+	moves(w, s->id, s->endpoint);
+	assert_true(is_superseded(w, old));
+
+	/* It speaks again: then neither is gone. */
+	store_spoke(&w->pd, old);
+	assert_false(is_superseded(w, old));
+	assert_false(is_superseded(w, s->id));
+	end(w);
+}
+
 /* Where others are on other machines, a socket is no place to come to. */
 static void
 places_that_others_reach(void **state)
@@ -189,6 +254,7 @@ main(void)
 		TEST(a_store_is_bound_to_its_certificate),
 		TEST(the_first_certificate_counts),
 		TEST(a_frozen_driver_listens_anew),
+		TEST(another_speaks_from_its_place),
 		TEST(places_that_others_reach),
 	};
 
