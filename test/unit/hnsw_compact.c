@@ -2,120 +2,14 @@
  *
  * hnsw_compact.c
  *	  Memory of what was deleted is given back: the graph finds the same as
- *	  before, and nobody who looks meanwhile notices.
- *
- * The tests keep, as a caller does, which label is in which slot, and move it
- * when they are asked to.
+ *	  before, cursors and sets do not notice.  With others at work meanwhile: hnsw_moved.c.
  *
  *-------------------------------------------------------------------------
  */
-#include "hnsw_given.h"
+#include "hnsw_owner.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define LABELS 6000
-#define NOWHERE UINT32_MAX
-
-typedef struct Owner
-{
-	Hnsw	   *h;
-	pthread_mutex_t lock;
-	uint32_t	slot_of[LABELS];
-	uint32_t	row_of[LABELS];	/* of the version that lives */
-	bool		refuse;
-} Owner;
-
-static bool
-on_move(void *arg, uint32_t from, uint32_t to)
-{
-	Owner	   *owner = arg;
-	uint64_t	label = hnsw_label(owner->h, from);
-	bool		live;
-
-	pthread_mutex_lock(&owner->lock);
-	live = !owner->refuse && label < LABELS && owner->slot_of[label] == from;
-	if (live)
-	{
-		hnsw_move(owner->h, from, to);
-		owner->slot_of[label] = to;
-	}
-	pthread_mutex_unlock(&owner->lock);
-	return live;
-}
-
-/* -- Given ----------------------------------------------------------------- */
-
-static Owner *
-owner_new(uint32_t dim, uint32_t m, HnswCodes codes)
-{
-	Owner	   *owner = calloc(1, sizeof(*owner));
-	HnswOptions options = {
-		.dim = dim, .metric = VEC_L2, .m = m, .ef_construction = 60, .codes = codes, .seed = 7,
-		.move = on_move, .move_arg = owner
-	};
-	VtError		err;
-
-	assert_non_null(owner);
-	pthread_mutex_init(&owner->lock, NULL);
-	memset(owner->slot_of, 0xff, sizeof(owner->slot_of));
-	assert_int_equal(hnsw_create(&options, &owner->h, &err), VT_OK);
-	return owner;
-}
-
-static void
-owner_free(Owner *owner)
-{
-	hnsw_destroy(owner->h);
-	pthread_mutex_destroy(&owner->lock);
-	free(owner);
-}
-
-/* A label gets this row, its first or another. */
-static void
-put(Owner *owner, uint32_t label, uint32_t row, const float *vector)
-{
-	uint32_t	slot;
-	VtError		err;
-
-	assert_int_equal(hnsw_reserve(owner->h, &slot, &err), VT_OK);
-	pthread_mutex_lock(&owner->lock);
-	if (owner->slot_of[label] == NOWHERE)
-		hnsw_add(owner->h, slot, label, vector);
-	else
-		hnsw_replace(owner->h, owner->slot_of[label], slot, label, vector);
-	owner->slot_of[label] = slot;
-	owner->row_of[label] = row;
-	pthread_mutex_unlock(&owner->lock);
-}
-
-static void
-drop(Owner *owner, uint32_t label)
-{
-	pthread_mutex_lock(&owner->lock);
-	assert_true(hnsw_delete(owner->h, owner->slot_of[label]));
-	owner->slot_of[label] = NOWHERE;
-	pthread_mutex_unlock(&owner->lock);
-}
-
-static void
-mend(Owner *owner)
-{
-	while (hnsw_repair(owner->h, 200, false))
-		;
-}
-
-static uint64_t
-used(const Owner *owner)
-{
-	HnswStats	stats;
-
-	hnsw_stats(owner->h, &stats);
-	return stats.used;
-}
 
 static uint64_t
 resident(void)
@@ -128,41 +22,6 @@ resident(void)
 	fclose(in);
 	return (uint64_t) pages * (uint64_t) sysconf(_SC_PAGESIZE);
 }
-
-static bool
-is_label(void *arg, uint64_t label, uint32_t slot)
-{
-	(void) slot;
-	return label == *(uint32_t *) arg;
-}
-
-/* -- Then ------------------------------------------------------------------ */
-
-/* Every label is in the graph once and in its own slot, or not at all. */
-static void
-assert_all_there(Owner *owner, const float *rows, uint32_t dim, uint32_t labels)
-{
-	float	   *vector = malloc(sizeof(float) * dim);
-
-	assert_non_null(vector);
-	for (uint32_t label = 0; label < labels; label++)
-	{
-		HnswHit		hits[2];
-		HnswSearch	s = {.query = rows, .k = 2, .ef = 10, .filter = is_label, .filter_arg = &label};
-		uint32_t	n = hnsw_search(owner->h, &s, hits);
-
-		assert_int_equal(n, owner->slot_of[label] != NOWHERE);
-		if (n > 0)
-		{
-			assert_int_equal(hits[0].slot, owner->slot_of[label]);
-			hnsw_read_vector(owner->h, hits[0].slot, vector);
-			assert_memory_equal(vector, rows + (size_t) owner->row_of[label] * dim, sizeof(float) * dim);
-		}
-	}
-	free(vector);
-}
-
-/* -- Tests ----------------------------------------------------------------- */
 
 /* The last chunk of memory is in use as far as there are slots, whatever the size of pages. */
 static void
@@ -507,155 +366,6 @@ in_any_order(void **state)
 	free(rows);
 }
 
-/* -- Threads --------------------------------------------------------------- */
-
-static Owner *shared;
-static const float *shared_rows;
-static atomic_int working;
-static atomic_int complaints;
-
-/* Labels below stay; the others come and go in waves. */
-#define STAYS 300
-#define COME_AND_GO 2500
-
-static void *
-come_and_go(void *arg)
-{
-	Prng		prng = {9};
-
-	(void) arg;
-	for (int wave = 0; wave < 2; wave++)
-	{
-		for (uint32_t label = STAYS; label < COME_AND_GO; label++)
-		{
-			uint32_t	row = prng_below(&prng, LABELS);
-
-			put(shared, label, row, shared_rows + (size_t) row * DIM);
-		}
-		/* Those that stay are replaced by themselves, so they lie behind. */
-		for (uint32_t label = 0; label < STAYS; label++)
-			put(shared, label, label, shared_rows + (size_t) label * DIM);
-		while (hnsw_waiting(shared->h) > 0)
-			sched_yield();
-		for (uint32_t label = STAYS; label < COME_AND_GO; label++)
-			drop(shared, label);
-		while (used(shared) > COME_AND_GO / 2)
-			sched_yield();
-	}
-	atomic_store(&working, 0);
-	return NULL;
-}
-
-static void *
-link_on(void *arg)
-{
-	(void) arg;
-	while (atomic_load(&working))
-		if (!hnsw_link_next(shared->h))
-			sched_yield();
-	return NULL;
-}
-
-static void *
-mend_on(void *arg)
-{
-	(void) arg;
-	while (atomic_load(&working))
-		if (!hnsw_repair(shared->h, 100, true))
-			sched_yield();
-	return NULL;
-}
-
-static void *
-look_on(void *arg)
-{
-	Prng		prng = {(uint64_t) (uintptr_t) arg};
-	uint8_t    *seen = malloc(COME_AND_GO);
-
-	for (int i = 0; atomic_load(&working); i++)
-	{
-		uint32_t	label = prng_below(&prng, STAYS);
-		uint32_t	guard = hnsw_enter(shared->h);
-		HnswHit		hits[64];
-		HnswSearch	s = {.query = shared_rows + (size_t) label * DIM, .k = 2, .ef = 20,
-			.filter = is_label, .filter_arg = &label};
-		uint32_t	n = hnsw_search(shared->h, &s, hits);
-
-		if (n != 1 || hits[0].distance != 0 || hnsw_label(shared->h, hits[0].slot) != label)
-			atomic_fetch_add(&complaints, 1);
-		s.filter = NULL;
-		s.k = 10;
-		n = hnsw_search(shared->h, &s, hits);
-		for (uint32_t k = 0; k < n; k++)
-		{
-			float		vector[DIM];
-
-			hnsw_read_vector(shared->h, hits[k].slot, vector);
-			if (hits[k].distance != vec_distance(VEC_L2, s.query, vector, DIM))
-				atomic_fetch_add(&complaints, 1);
-			for (uint32_t j = 0; j < k; j++)
-				if (hits[j].label == hits[k].label)
-					atomic_fetch_add(&complaints, 1);
-		}
-		hnsw_leave(shared->h, guard);
-		if (i % 32 == 0)
-		{
-			HnswCursor *cursor = hnsw_cursor_open(shared->h, &s);
-			uint32_t	stay = 0;
-
-			memset(seen, 0, COME_AND_GO);
-			while ((n = hnsw_cursor_next(cursor, hits, 64)) > 0)
-				for (uint32_t k = 0; k < n; k++)
-				{
-					stay += hits[k].label < STAYS;
-					if (seen[hits[k].label]++)
-						atomic_fetch_add(&complaints, 1);
-				}
-			if (stay != STAYS)
-				atomic_fetch_add(&complaints, 1);
-			hnsw_cursor_close(cursor);
-		}
-	}
-	free(seen);
-	return NULL;
-}
-
-static void
-while_others_look(void **state)
-{
-	void	   *(*const jobs[]) (void *) = {come_and_go, link_on, mend_on, look_on, look_on};
-	enum {JOBS = sizeof(jobs) / sizeof(jobs[0])};
-	float	   *rows = clustered(3, LABELS);
-	pthread_t	threads[JOBS];
-	HnswStats	stats;
-
-	(void) state;
-	for (int codes = 0; codes <= 1; codes++)
-	{
-		shared = owner_new(DIM, 8, codes ? HNSW_CODES_INT8 : HNSW_CODES_NONE);
-		shared_rows = rows;
-		for (uint32_t label = 0; label < STAYS; label++)
-			put(shared, label, label, rows + (size_t) label * DIM);
-		link_all(shared->h);
-		atomic_store(&working, 1);
-		for (int i = 0; i < JOBS; i++)
-			assert_int_equal(pthread_create(&threads[i], NULL, jobs[i], (void *) (uintptr_t) (i + 1)), 0);
-		for (int i = 0; i < JOBS; i++)
-			pthread_join(threads[i], NULL);
-		assert_int_equal(atomic_load(&complaints), 0);
-		while (hnsw_link_next(shared->h))
-			;
-		mend(shared);
-		assert_sound(shared->h);
-		hnsw_stats(shared->h, &stats);
-		assert_int_equal(stats.live, STAYS);
-		assert_true(stats.moved > 0);
-		assert_all_there(shared, rows, DIM, COME_AND_GO);
-		owner_free(shared);
-	}
-	free(rows);
-}
-
 int
 main(void)
 {
@@ -666,7 +376,6 @@ main(void)
 		cmocka_unit_test(cursors_see_it_all),
 		cmocka_unit_test(sets_see_it_all),
 		cmocka_unit_test(in_any_order),
-		cmocka_unit_test(while_others_look),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_compact", tests, NULL, NULL);

@@ -18,158 +18,10 @@
 #include "../../src/worker/scan.h"
 #include "../../src/worker/filters.h"
 #include "hnsw/graph.h"
+#include "some_predicates.h"
 #include "worker_rows.h"
 
 #define IDS 4000
-
-static const uint8_t kinds[] = {WIRE_ATTR_ORDERED, WIRE_ATTR_HASHED};
-
-/* -- Predicates over columns --------------------------------------------------- */
-
-/* Few numbers, so that they meet; now and then one from the ends. */
-static int64_t
-some_number(Prng *prng)
-{
-	static const int64_t ends[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX - 1, INT64_MAX, 0};
-
-	return prng_below(prng, 10) == 0 ? ends[prng_below(prng, 5)] : (int64_t) prng_below(prng, 20) - 10;
-}
-
-static WireAttributes
-some_attributes(Prng *prng)
-{
-	WireAttributes attributes = {.n = 2};
-
-	for (int i = 0; i < 2; i++)
-		if (prng_below(prng, 8) == 0)
-			attributes.nulls |= 1u << i;
-		else
-			attributes.value[i] = some_number(prng);
-	return attributes;
-}
-
-static int
-number_sorter(const void *a, const void *b)
-{
-	int64_t		x = *(const int64_t *) a;
-	int64_t		y = *(const int64_t *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Up to n different numbers, ascending. */
-static uint32_t
-some_values(Prng *prng, int64_t *out, uint32_t n)
-{
-	uint32_t	kept = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		out[i] = n > 20 && i % 2 ? (int64_t) prng_next(prng) : some_number(prng);
-	qsort(out, n, sizeof(int64_t), number_sorter);
-	for (uint32_t i = 0; i < n; i++)
-		if (kept == 0 || out[kept - 1] != out[i])
-			out[kept++] = out[i];
-	return kept;
-}
-
-static void
-some_clause(Prng *prng, Buf *out)
-{
-	int64_t		values[40];
-	uint32_t	most[] = {1, 3, KERNEL_ANY_MAX, 40};
-	WireClause	clause = {
-		.attribute = (uint8_t) prng_below(prng, 2), .op = (WireClauseOp) (1 + prng_below(prng, 5)), .values = values,
-		.lo = some_number(prng), .hi = some_number(prng)
-	};
-
-	if (clause.op == WIRE_CLAUSE_NOT_IN || clause.op == WIRE_CLAUSE_BETWEEN)
-		clause.attribute = 0;
-	if (clause.op == WIRE_CLAUSE_IN || clause.op == WIRE_CLAUSE_NOT_IN)
-		clause.nvalues = prng_below(prng, 12) == 0 ? 0 : some_values(prng, values, most[prng_below(prng, 4)]);
-	wire_clause_put(out, &clause);
-}
-
-static Predicate *
-predicate_of(const Buf *encoded)
-{
-	Predicate  *predicate;
-	VtError		err = {0};
-
-	if (predicate_new(buf_bytes(encoded), kinds, 2, &predicate, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
-	return predicate;
-}
-
-static void
-some_predicate(Prng *prng, Buf *out)
-{
-	uint32_t	n = 1 + prng_below(prng, 3);
-	size_t		begin;
-
-	buf_clear(out);
-	begin = wire_predicate_begin(out);
-	for (uint32_t i = 0; i < n; i++)
-		some_clause(prng, out);
-	wire_predicate_end(out, begin, n);
-}
-
-/* Both kernels, and one record at a time, say what the slow twin says. */
-static void
-columns_are_asked_as_records_are(void **state)
-{
-	Prng		prng = {11};
-	Columns    *columns = columns_new(2);
-	WireAttributes *model = vt_alloc0(sizeof(WireAttributes) * 2048);
-	uint64_t	words[32];
-	uint64_t	passing = 0;
-	Buf			encoded = {0};
-
-	(void) state;
-	/* Slots 0..1791 are in three chunks; there is no room for the others. */
-	for (int k = 0; k < 3; k++)
-		columns_make(columns, k);
-	for (int round = 0; round < 2; round++)
-		for (uint32_t slot = 0; slot < 1792; slot++)
-		{
-			WireAttributes got;
-
-			model[slot] = some_attributes(&prng);
-			columns_write(columns, slot, &model[slot]);
-			columns_read(columns, slot, &got);
-			assert_memory_equal(&got, &model[slot], sizeof(got));
-		}
-	for (int round = 0; round < 600; round++)
-	{
-		WirePredicate twin;
-		Predicate  *predicate;
-
-		some_predicate(&prng, &encoded);
-		predicate = predicate_of(&encoded);
-		assert_int_equal(wire_predicate_get(buf_bytes(&encoded), kinds, 2, &twin, NULL), VT_OK);
-		for (int cpu = VEC_CPU_PLAIN; cpu <= VEC_CPU_AVX2; cpu++)
-		{
-			if (!vec_force_cpu((VecCpu) cpu))
-				continue;
-			predicate_words(predicate, columns, 0, 32, words);
-			for (uint32_t slot = 0; slot < 2048; slot++)
-			{
-				bool		expected = slot < 1792 && wire_predicate_passes(&twin, &model[slot]);
-
-				assert_int_equal(words[slot / 64] >> (slot % 64) & 1, expected);
-				if (slot < 1792)
-					assert_int_equal(predicate_passes(predicate, &model[slot]), expected);
-				passing += expected;
-			}
-		}
-		predicate_free(predicate);
-	}
-	assert_true(passing > 10000);
-	columns_free(columns);
-	buf_free(&encoded);
-	free(model);
-}
-
-/* -- Records --------------------------------------------------------------- */
 
 typedef struct Model
 {
@@ -602,7 +454,6 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(columns_are_asked_as_records_are),
 		cmocka_unit_test(what_passes_comes_and_nothing_else),
 		cmocka_unit_test(changes_close_sets),
 		cmocka_unit_test(sets_share_guards),
