@@ -102,7 +102,8 @@ sub goes_on
 sub finish
 {
 	my ($h) = @_;
-	$h->{run}->signal('INT');
+	# Not INT, which whoever began us in the background may have had ignored.
+	$h->{run}->signal('TERM');
 	eval { $h->{run}->finish };
 	return;
 }
