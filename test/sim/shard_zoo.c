@@ -135,7 +135,7 @@ static void
 hunt(const Law *law, uint64_t first, uint64_t budget, Report *report)
 {
 	setenv("VECTRON_BREAK", law->name, 1);
-	alarm(400);
+	zoo_limit(400);
 	if (first != 0 || law->seed == 0 || !notices(law, law->seed, report))
 		for (uint64_t i = 0; i < budget && !notices(law, (first ? first : 1) + i, report); i++)
 			continue;

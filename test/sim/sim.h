@@ -503,6 +503,10 @@ extern void shrink_show(SimWorld world, int lines);
 /* scenario.c, zoo.c, bench.c */
 extern int	scenario_run_all(const char *path, bool update);
 extern int	zoo_run(int only, uint64_t first_seed, uint64_t budget);
+
+/* The process ends by SIGPROF when it has worked so long: whatever else the machine has to do is not counted. */
+extern void zoo_limit(int seconds);
+
 extern int	bench_run(void);
 
 #endif							/* SIM_SIM_H */

@@ -14,6 +14,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +72,14 @@ static const ZooBug bugs[] = {
 	{48, "a survivor takes a snapshot of what the lost had"},
 };
 
+void
+zoo_limit(int seconds)
+{
+	struct itimerval limit = {.it_value = {.tv_sec = seconds}};
+
+	(void) setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 #ifdef RAFT_BUGS
 
 typedef struct ZooReport
@@ -84,7 +93,7 @@ static void
 hunt(const ZooBug *bug, uint64_t first, uint64_t budget, ZooReport *report)
 {
 	raft_bug = bug->number;
-	alarm(180);
+	zoo_limit(180);
 	if (freopen("/dev/null", "w", stderr) == NULL)
 		_exit(3);
 	for (uint64_t seed = first; seed < first + budget; seed++)
@@ -168,7 +177,7 @@ zoo_run(int only, uint64_t first, uint64_t budget)
 			hunt(&bugs[i], first, budget, report);
 		if (pid < 0 || waitpid(pid, &status, 0) != pid)
 			return 2;
-		if (report->caught || (WIFSIGNALED(status) && WTERMSIG(status) != SIGALRM))
+		if (report->caught || (WIFSIGNALED(status) && WTERMSIG(status) != SIGPROF))
 		{
 			printf("B%-3d %-52s %6llu  %s\n", bugs[i].number, bugs[i].name,
 				   LLU(report->seed - first + 1), report->words);
