@@ -79,10 +79,24 @@ sub opened
 $cluster->wait_until('both graphs are saved', sub { my @files = graphs(); return @files == 2; });
 pass('both graphs have a file');
 
+# A worker that stops saves what has changed by more than a hundredth, but not for longer than some seconds: on a
+# busy machine it may have to link the rest, and be stopped again.
+sub stop_whole
+{
+	my ($name) = @_;
+	$cluster->wait_until($name, sub {
+		all_is_indexed('all rows are indexed');
+		is($cluster->stop('worker1'), 0, 'the worker stops');
+		$cluster->start_worker(1, '--graph-save', 500);
+		$cluster->wait_until('both shards are open', sub { my @opened = opened(); return @opened == 2; });
+		return !grep { $_->[1] > $_->[0] / 100 } opened();
+	});
+	pass($name);
+	return;
+}
+
 # On a busy machine the first files hold half the rows: what follows wants whole ones.
-all_is_indexed('all rows are indexed');
-is($cluster->stop('worker1'), 0, 'the worker stops, and saves');
-$cluster->start_worker(1, '--graph-save', 500);
+stop_whole('both graphs are saved whole');
 my $n = 0;
 my @first = map { [ $_, $cluster->data('worker1') . '.first' . $n++ ] } graphs();
 copy($_->[0], $_->[1]) or die "$_->[1]: $!" foreach @first;
@@ -125,11 +139,8 @@ my $refused = () = $cluster->log_text('worker1', 1) =~ /its graph is built anew/
 is($refused, 2, 'both files were refused');
 
 # An orderly stop keeps what there is.
-all_is_indexed('all is indexed');
-is($cluster->stop('worker1'), 0, 'the worker stops');
-$cluster->start_worker(1, '--graph-save', 500);
+stop_whole('after an orderly stop hardly any record has to be indexed');
 right('after an orderly stop');
-is($_->[1], 0, "none of $_->[0] records had to be indexed") foreach opened();
 
 # What is dropped leaves nothing.
 $node->safe_psql('postgres', 'DROP INDEX t_v; DROP INDEX t_w');

@@ -30,7 +30,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.sweep()}), '0', '
 
 # An index whose transaction has not ended is not swept, prepared or running.
 $node->safe_psql('postgres', 'CREATE TABLE u (id int, v vector(2)); ' . fill('u'));
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', timeout => 3600);
 $session->query_safe('BEGIN');
 $session->query_safe('CREATE INDEX u_v ON u USING hnsw (v vector_l2_ops)');
 my $running = $session->query_safe(q{SELECT generation FROM vectron.index_meta('u_v')});
@@ -56,7 +56,7 @@ is($node->safe_psql('postgres', q{SELECT index, outcome FROM vectron.sweep()}), 
 is($node->safe_psql('postgres', q{SELECT index, outcome FROM vectron.sweep()}), 'public.u_2|dropped', 'and dropped');
 
 # A DROP that is under way ends the look, and one's own makes it impossible.
-$session = $node->background_psql('postgres');
+$session = $node->background_psql('postgres', timeout => 3600);
 $session->query_safe('BEGIN');
 $session->query_safe('DROP INDEX u_v');
 ($status, $out, $err) = $node->psql('postgres', 'SELECT vectron.sweep()');

@@ -41,7 +41,7 @@ sub flip_checksum
 	return;
 }
 $g = filled_table($node, 'e');
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', timeout => 3600);
 $session->query_safe('BEGIN');
 $session->query_safe('ALTER INDEX e_v SET TABLESPACE elsewhere');
 my $path = $node->data_dir . '/' . $session->query_safe(q{SELECT pg_relation_filepath('e_v')});

@@ -55,7 +55,7 @@ for my $round (1 .. $ENV{VECTRON_ROUNDS} // 3)
 # Two who come first at once agree on one generation.
 $node->stop('immediate');
 $node->start;
-my @sessions = map { $node->background_psql('postgres') } 1 .. 2;
+my @sessions = map { $node->background_psql('postgres', timeout => 3600) } 1 .. 2;
 $_->query_safe('BEGIN') for @sessions;
 $sessions[$_]->query_safe("INSERT INTO t SELECT n, ARRAY[n, 9] FROM generate_series($_ * 100, $_ * 100 + 9) n") for 0 .. 1;
 $_->query_safe('COMMIT') for @sessions;

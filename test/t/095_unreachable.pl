@@ -39,11 +39,11 @@ my $near = q{SELECT id FROM t WHERE id >= 50 ORDER BY v <-> '[50.1,50]' LIMIT 1}
 my $plan = "SET enable_seqscan = off; EXPLAIN (COSTS OFF) $near";
 like($node->safe_psql('postgres', $plan), qr/Index Scan/, 'the index serves');
 is($node->safe_psql('postgres', q{SELECT bool_and(unreachable_since IS NULL) FROM vectron.indexes}), 't', 'nothing is out of reach');
-my $old = $node->background_psql('postgres');
+my $old = $node->background_psql('postgres', timeout => 3600);
 $old->query_safe('SET enable_seqscan = off');
 is($old->query_safe($near), '50', 'a session that is there before');
 # One that keeps its plan, which PostgreSQL makes anew only when something has changed.
-my $keeps = $node->background_psql('postgres');
+my $keeps = $node->background_psql('postgres', timeout => 3600);
 $keeps->query_safe("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE p AS $near");
 is($keeps->query_safe('EXECUTE p'), '50', 'a statement is prepared');
 like($keeps->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'with the index');
@@ -119,7 +119,7 @@ my ($store) = $node->safe_psql('postgres', q{CREATE TABLE one (id int, v vector(
 	CREATE INDEX one_v ON one USING vectron (v vector_l2_ops) WITH (shards = 1); ANALYZE one;
 	SELECT endpoint FROM vectron.shards WHERE index LIKE '%one_v'}) =~ /worker(\d)/;
 my $away = 3 - $store;
-my $kept = $node->background_psql('postgres');
+my $kept = $node->background_psql('postgres', timeout => 3600);
 $kept->query_safe("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE p AS $near");
 like($kept->query_safe('EXPLAIN (COSTS OFF) EXECUTE p'), qr/Index Scan/, 'a plan with the index is kept');
 kill 'STOP', $cluster->pid("worker$away");

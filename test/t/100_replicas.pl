@@ -129,7 +129,7 @@ clean('every worker but one was killed in turn, and nothing is lost');
 
 # The placement driver is away: a session that knows the way goes on, also when
 # a leader fails.
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', timeout => 3600);
 my $nearest = q{SELECT id FROM t ORDER BY v <-> '[9,9,9,9,9,9]' LIMIT 1};
 $session->query_safe(q{SET enable_seqscan = off; INSERT INTO t VALUES (-9, '[1000,9,9,9,9,9]');});
 $session->query_safe($nearest);

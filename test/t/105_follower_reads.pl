@@ -153,7 +153,7 @@ counts();
 
 # A cursor that has begun goes on elsewhere, in order and without repeats, when the
 # workers that keep its state are frozen one after the other
-my $session = $node->background_psql('postgres', on_error_stop => 1);
+my $session = $node->background_psql('postgres', on_error_stop => 1, timeout => 3600);
 $session->query_safe(q{BEGIN; SET vectron.ef_search = 10; DECLARE c CURSOR FOR SELECT id FROM t WHERE id <= 3000 ORDER BY v <-> '[1500,3,0]'});
 my @ids;
 foreach my $round (0 .. 11)

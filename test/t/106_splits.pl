@@ -132,8 +132,9 @@ sub split_one
 	return 0;
 }
 
-# Two sessions that know the way of now, and are not used before all is over.
-my @old = map { $node->background_psql('postgres') } 1 .. 2;
+# Two sessions that know the way of now, and are not used before all is over.  By default each would have
+# to end within two minutes of its beginning, whatever it is asked.
+my @old = map { $node->background_psql('postgres', timeout => 3600) } 1 .. 2;
 my $scan_whole = q{SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> one() LIMIT 1000000) s};
 for my $session (@old)
 {

@@ -158,13 +158,13 @@ await_drivers('it follows who leads by then', %all_up);
 
 # -- More than half of them -------------------------------------------------------
 
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', timeout => 3600);
 my $nearest = q{SELECT id FROM t ORDER BY v <-> '[9,9,9,9,9,9]' LIMIT 1};
 $session->query_safe(q{SET enable_seqscan = off; INSERT INTO t VALUES (-1, '[1000,9,9,9,9,9]')});
 $session->query_safe($nearest);
 
 # Another session has used the cluster, but not this index.
-my $newcomer = $node->background_psql('postgres');
+my $newcomer = $node->background_psql('postgres', timeout => 3600);
 $newcomer->query_safe(q{SET enable_seqscan = off; SELECT id FROM e ORDER BY v <-> '[1,2,3]' LIMIT 1});
 my $last = leader() % 3 + 1;
 $cluster->kill9("pd$_") for grep { $_ != $last } 1 .. 3;

@@ -277,7 +277,7 @@ my ($all) = (ctl("$dir/ca.crt", "$dir/admin-anna", 'pd', 'collections'))[1];
 ok($all =~ /public\.o_v/ && $all =~ /public\.t_v/, 'an admin sees all');
 
 # With the other's certificate: at the driver, and at the workers whom its sessions know.
-my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $session = $node->background_psql('postgres', on_error_stop => 0, timeout => 3600);
 $session->query_safe(q{SET enable_seqscan = off; SET vectron.fallback_scan = off});
 my $search = q{SELECT id FROM t ORDER BY v <-> '[6,3,5,1,8,2]' LIMIT 1};
 my $found = $session->query_safe($search);
@@ -323,7 +323,7 @@ like($cluster->log_text('worker9', 1), qr/tcp needs tls_ca_file/, 'and says what
 
 # -- New certificates while it runs ---------------------------------------------
 
-$session = $node->background_psql('postgres');
+$session = $node->background_psql('postgres', timeout => 3600);
 $session->query_safe(q{SET enable_seqscan = off});
 is($session->query_safe($search), $found, 'a session at work');
 foreach my $daemon ([ 'pd', 'pd', 'pd1' ], [ 'worker1', 'worker', 'w1' ], [ 'worker2', 'worker', 'w2' ])
