@@ -104,9 +104,9 @@ sub well
 {
 	my ($name) = @_;
 	my $query = q{SELECT string_agg(id::text, ' ') FROM (SELECT id FROM (SELECT id, v <-> '[6,3,5,1,8,2]' AS d FROM t ORDER BY v <-> '[6,3,5,1,8,2]' LIMIT 400) w ORDER BY d, id LIMIT 50) s};
-	is($node->safe_psql('postgres', "SET enable_seqscan = off; SET vectron.verify_scan = on; $query"),
+	is($node->safe_psql('postgres', "SET vectron.read_timeout = '60s'; SET enable_seqscan = off; SET vectron.verify_scan = on; $query"),
 		$node->safe_psql('postgres', "SET enable_indexscan = off; $query"), "$name: everything is found");
-	is($node->safe_psql('postgres', q{SELECT entries >= (SELECT count(*) FROM t), missing, extra, wrong FROM vectron.check_index('t_v')}), 't|0|0|0', "$name: nothing is missing");
+	is($node->safe_psql('postgres', q{SET vectron.read_timeout = '60s'; SELECT entries >= (SELECT count(*) FROM t), missing, extra, wrong FROM vectron.check_index('t_v')}), 't|0|0|0', "$name: nothing is missing");
 	return;
 }
 
