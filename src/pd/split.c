@@ -42,7 +42,7 @@
 #include "base/log.h"
 #include "service.h"
 
-#define PREPARE_US (300 * INT64_C(1000000))	/* for as long stores are waited for that are not ready */
+#define PREPARE_US (1800 * INT64_C(1000000))	/* for as long stores are waited for that are not ready: they rest beside searches */
 
 /* -- What stores say ------------------------------------------------------- */
 

@@ -9,8 +9,8 @@
  * asked): the driver has the split proposed when all have said the one or the other, or when that
  * takes too long.  Whoever makes the child then takes what there is, however far it has come.
  *
- * This is done by a thread of its own, one child at a time, at a bounded rate, and
- * niced: nobody waits for it.  It holds the parent as a comparison of replicas does, while
+ * This is done by a thread of its own, one child at a time, at a bounded rate, niced, and
+ * with rests beside searches (background.h): nobody waits for it.  It holds the parent as a comparison of replicas does, while
  * rows are copied for the first time, and then for moments; of locks that apply or
  * requests take only the watch's, for as long as it takes to exchange two pointers.
  *
@@ -34,6 +34,7 @@
 #include "base/cond.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "background.h"
 #include "private.h"
 
 #define NICE 15
@@ -178,9 +179,18 @@ typedef struct Job
 	Preparing  *p;
 	Shard	   *parent;			/* held */
 	int64_t		begin_us;
+	int64_t		rested_us;		/* when it has rested last */
 	uint64_t	bytes;
 	uint64_t	counted;		/* of them, when memory was counted last */
 } Job;
+
+static Job
+job_of(Heirs *heirs, Preparing *p, Shard *parent)
+{
+	int64_t		now_us = clock_now_us();
+
+	return (Job) {.heirs = heirs, .p = p, .parent = parent, .begin_us = now_us, .rested_us = now_us};
+}
 
 /* Does nobody want another step, or does somebody wait for the parent to be let go of? */
 static bool
@@ -206,6 +216,18 @@ count(Heirs *heirs, Preparing *p)
 	pthread_mutex_unlock(&heirs->lock);
 }
 
+/* So long, beside searches; false: no further step. */
+static bool
+rest(Job *job, int64_t wait_us)
+{
+	int64_t		rest_us = background_rest_us(job->heirs->worker, job->rested_us);
+	bool		over = gives_way(job, wait_us > rest_us ? wait_us : rest_us);
+
+	if (wait_us > 0 || rest_us > 0)
+		job->rested_us = clock_now_us();
+	return !over;
+}
+
 /* A ShardPace. */
 static bool
 pace(void *arg, size_t bytes)
@@ -219,7 +241,7 @@ pace(void *arg, size_t bytes)
 		job->counted = job->bytes;
 		count(job->heirs, job->p);
 	}
-	return !gives_way(job, due_us - clock_now_us()) && has_room(job->heirs->worker, NULL) == VT_OK;
+	return rest(job, due_us - clock_now_us()) && has_room(job->heirs->worker, NULL) == VT_OK;
 }
 
 /* Another step; false: there is no room for it, or nobody wants it now. */
@@ -247,7 +269,7 @@ load(Job *job, VtError *err)
 		return VT_OK;
 	status = heir_load(job->p->heir, worker->options.mapped, pace, job, err);
 	while (status == VT_OK && heir_mend(job->p->heir))
-		if (gives_way(job, 0))
+		if (!rest(job, 0))
 			status = vt_fail(err, VT_CANCELLED, "it is taken as it is");
 	return status;
 }
@@ -257,7 +279,7 @@ static VtStatus
 copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
 	Worker	   *worker = heirs->worker;
-	Job			job = {.heirs = heirs, .p = p, .parent = parent, .begin_us = clock_now_us()};
+	Job			job = job_of(heirs, p, parent);
 	uint64_t	replica = splits_own_replica(worker, &p->desc);
 	VtStatus	status = has_room(worker, err);
 
@@ -295,7 +317,7 @@ copy_all(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 static VtStatus
 keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 {
-	Job			job = {.heirs = heirs, .p = p, .parent = parent, .begin_us = clock_now_us()};
+	Job			job = job_of(heirs, p, parent);
 	VtStatus	status = heir_go_on(p->heir, parent, err);
 
 	/* Also where nothing changes, for want of that very room. */
@@ -303,7 +325,7 @@ keep_up(Heirs *heirs, Preparing *p, Shard *parent, VtError *err)
 		status = has_room(heirs->worker, err);
 	for (int i = 0; i < ROUNDS && status == VT_OK && heir_left(p->heir) > FEW; i++)
 		status = step(&job, err);
-	while (status == VT_OK && heir_mend(p->heir) && !gives_way(&job, 0))
+	while (status == VT_OK && heir_mend(p->heir) && rest(&job, 0))
 		;
 	return status;
 }

@@ -8,7 +8,7 @@
  * go first.  What to do is found by looking at the shards one after the other,
  * a few vectors of each at a time, with a little mending in between; a thread
  * that finds nothing to link mends, and sleeps when there is nothing to mend
- * either.  Now and then one finds out how many candidates searches need
+ * either.  Beside searches it mends with rests in between (background.h).  Now and then one finds out how many candidates searches need
  * (tune.c); for that they have a tenth of one thread's processor time.
  *
  * A shard is held (users) only while a thread works on it.
@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/thread.h"
+#include "background.h"
 #include "filters.h"
 #include "hot.h"
 #include "private.h"
@@ -32,7 +33,9 @@
 
 #define NICE 10
 #define LINK_SLICE 32			/* vectors of one shard before the next one's turn */
-#define MEND_SLICE 2048			/* steps of mending in one go: with them what has died is gone before much more has */
+#define MEND_SLICE 2048			/* steps of mending for so many linked: with them what has died is gone before much more has; */
+#define MEND_STEPS 32			/* and in one go, beside searches, */
+#define MEND_RESTS 4			/* with so many rests before the next shard's turn */
 #define MEND_PAUSE_MS 500		/* look for something to do, though nobody called */
 
 /* Trials of searches: so much processor time in one go, and so many times that without. */
@@ -127,7 +130,8 @@ next_shard(Indexer *indexer, bool helper)
 	return found;
 }
 
-static void
+/* How many. */
+static uint32_t
 link_some(Indexer *indexer, Shard *shard)
 {
 	int64_t		begin = clock_now_us();
@@ -136,6 +140,7 @@ link_some(Indexer *indexer, Shard *shard)
 
 	if (n > 0)
 		atomic_store(&indexer->link_us, (3 * before + (uint32_t) ((clock_now_us() - begin) / n)) / 4);
+	return n;
 }
 
 /* The shards to which something has happened, or is still to be done, each held; free() the array. */
@@ -183,16 +188,64 @@ tune_some_of(Indexer *indexer, Shard *shard)
 	return due;
 }
 
-/* Mend a little in a shard; true: there is more to mend.  *again: it is to be looked at again. */
+/* Sleep for a while; false: somebody has called since `calls` was read. */
 static bool
-mend(Shard *shard, bool *again)
+pause_us(Indexer *indexer, unsigned calls, int64_t us)
+{
+	struct timespec until = cond_moment(us);
+	bool		called;
+
+	pthread_mutex_lock(&indexer->lock);
+	atomic_fetch_add(&indexer->sleeping, 1);
+	while (!atomic_load(&indexer->stopping) && atomic_load(&indexer->calls) == calls &&
+		   pthread_cond_timedwait(&indexer->called, &indexer->lock, &until) == 0)
+		;
+	called = atomic_load(&indexer->stopping) || atomic_load(&indexer->calls) != calls;
+	atomic_fetch_sub(&indexer->sleeping, 1);
+	pthread_mutex_unlock(&indexer->lock);
+	return !called;
+}
+
+/* Does somebody wait for the shard to be let go of? */
+static bool
+is_wanted_back(Shard *shard)
+{
+	return atomic_load(&shard->installing) || atomic_load(&shard->leaving);
+}
+
+/* May mending rest?  Not where memory is short, nor where the dead are so many that they cost more than rests save. */
+static bool
+may_rest(const Indexer *indexer, const Hnsw *graph)
+{
+	HnswStats	stats;
+
+	hnsw_stats(graph, &stats);
+	return stats.dead <= 2 * stats.live && atomic_load(&indexer->worker->room) == MEMORY_ENOUGH;
+}
+
+/* Mend a little in a shard, until called; true: there is more to mend.  *again: it is to be looked at again. */
+static bool
+mend(Indexer *indexer, Shard *shard, unsigned calls, bool *again)
 {
 	Records    *records = shard->records;
 	uint64_t	bytes = records_bytes(records);
-	bool		more;
+	Hnsw	   *graph = records_graph(records);
+	bool		rests = may_rest(indexer, graph);
+	bool		more = true;
+	bool		called = false;
+	int			rested = 0;
 
 	*again = filters_trim(records);
-	more = hnsw_repair(records_graph(records), MEND_SLICE, false);
+	for (uint32_t steps = 0; steps < MEND_SLICE && more && !called && rested < MEND_RESTS && !is_wanted_back(shard); steps += MEND_STEPS)
+	{
+		int64_t		begun_us = clock_now_us();
+		int64_t		rest_us;
+
+		more = hnsw_repair(graph, MEND_STEPS, false);
+		rest_us = more && rests ? background_rest_us(indexer->worker, begun_us) : 0;
+		called = rest_us > 0 && !pause_us(indexer, calls, rest_us);
+		rested += rest_us > 0;
+	}
 	if (more || records_bytes(records) != bytes)
 		shard_stir(shard);
 	return more;
@@ -200,7 +253,7 @@ mend(Shard *shard, bool *again)
 
 /* Mend a little in each shard that wants it; false = nothing to mend anywhere. */
 static bool
-mend_some(Indexer *indexer)
+mend_some(Indexer *indexer, unsigned calls)
 {
 	size_t		n;
 	Shard	  **some = hold_some(indexer->worker, &n);
@@ -209,7 +262,7 @@ mend_some(Indexer *indexer)
 
 	for (size_t i = 0; i < n; i++)
 	{
-		more |= mend(some[i], &again);
+		more |= mend(indexer, some[i], calls, &again);
 		if (again)
 			shard_stir_for(some[i], LOOK_MEND);
 	}
@@ -290,23 +343,24 @@ index_main(void *arg)
 	{
 		unsigned	calls = atomic_load(&indexer->calls);
 		Shard	   *shard = next_shard(indexer, helper);
+		uint32_t	linked;
 
 		if (shard)
 		{
 			if (!helper && hot_presses(shard))
 				call_helpers(indexer);
-			link_some(indexer, shard);
+			linked = link_some(indexer, shard);
 
 			/* Mending does not wait for the end of a long queue. */
 			filters_trim(shard->records);
-			if (!helper)
-				hnsw_repair(records_graph(shard->records), MEND_SLICE, false);
+			if (!helper && linked > 0)
+				hnsw_repair(records_graph(shard->records), MEND_SLICE / LINK_SLICE * linked, false);
 			shard_stir(shard);
 			shard_release(shard);
 		}
 		else if (helper)
 			rest(indexer);
-		else if (!mend_some(indexer))
+		else if (!mend_some(indexer, calls))
 			wait_for_call(indexer, calls);
 	}
 	return NULL;

@@ -218,6 +218,7 @@ run(Worker *worker, Request *request)
 		int64_t		took = clock_now_us() - begun_us;
 		int64_t		over = begun_us + took - (until_us > begun_us ? until_us : begun_us);
 
+		atomic_store(&worker->searched_us, begun_us + took);
 		pthread_mutex_lock(&worker->lock);
 		waiting_served(&worker->searches, lane, took, waited);
 		if (over > worker->overran_us)

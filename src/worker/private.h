@@ -243,6 +243,7 @@ struct Worker
 	atomic_uint_fast64_t memory;
 	atomic_uint_fast64_t memory_of[MEMORY_KINDS];
 	atomic_uint_fast64_t request_bytes; /* payloads of requests */
+	atomic_int_fast64_t searched_us;	/* when a search was answered last */
 	atomic_uint_fast64_t foreign;	/* frames from peers that spoke for another store */
 	WorkerStats stats;
 };

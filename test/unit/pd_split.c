@@ -473,7 +473,7 @@ prepared_before_it_is_asked_for(void **state)
 	w->pd.operators = vt_realloc(w->pd.operators, sizeof(Operator) * (w->pd.noperators + 1));
 	w->pd.operators[w->pd.noperators++] = (Operator) {.shard = parent, .plan = plan, .since_us = w->pd.now_us};
 	assert_false(split_is_prepared(&w->pd, shard));
-	w->pd.operators[w->pd.noperators - 1].since_us -= INT64_C(301000000);
+	w->pd.operators[w->pd.noperators - 1].since_us -= INT64_C(1801000000);
 	assert_true(split_is_prepared(&w->pd, shard));
 	world_end(w);
 	free(w);

@@ -2,7 +2,8 @@
  *
  * worker_turns.c
  *	  The list of those who wait for a thread, without a worker: turns of the
- *	  collections, deadlines, room, and what is foreseen.
+ *	  collections, deadlines, room, and what is foreseen.  And how long who works beside
+ *	  them rests.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +13,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../../src/worker/background.h"
 #include "../../src/worker/private.h"
+#include "base/clock.h"
 #include "base/prng.h"
 
 /* -- The list, beside one without order --------------------------------------- */
@@ -382,6 +385,25 @@ one_that_took_long_tells_little(void **state)
 	waiting_free(&list);
 }
 
+/* -- Work that nobody waits for ------------------------------------------------ */
+
+static void
+rests_beside_searches(void **state)
+{
+	static Worker worker;
+	int64_t		now_us = clock_now_us();
+	int64_t		much = now_us - INT64_C(3600000000);
+
+	(void) state;
+	atomic_store(&worker.searched_us, now_us + INT64_C(3600000000));
+	assert_in_range(background_rest_us(&worker, much), 1, 1000000);
+	assert_int_equal(background_rest_us(&worker, now_us + INT64_C(3600000000)), 0);	/* too little was done */
+
+	/* Nobody has searched in a while. */
+	atomic_store(&worker.searched_us, now_us - INT64_C(3600000000));
+	assert_int_equal(background_rest_us(&worker, much), 0);
+}
+
 int
 main(void)
 {
@@ -392,6 +414,7 @@ main(void)
 		cmocka_unit_test(queries_of_one_request_make_way),
 		cmocka_unit_test(what_is_foreseen_is_learnt),
 		cmocka_unit_test(one_that_took_long_tells_little),
+		cmocka_unit_test(rests_beside_searches),
 	};
 
 	return cmocka_run_group_tests_name("worker_turns", tests, NULL, NULL);
