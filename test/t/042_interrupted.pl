@@ -78,7 +78,8 @@ sub cancelled
 }
 cancelled('a commit', "INSERT INTO t VALUES (400, vec(400))");
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t WHERE id = 400'), '0', 'it was not committed');
-cancelled('a search', "SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> vec(1) LIMIT 1");
+# The flush that failed above is an outage to the planner, which would leave the index out
+cancelled('a search', "SET enable_seqscan = off; SET vectron.fallback_scan = off; SELECT id FROM t ORDER BY v <-> vec(1) LIMIT 1");
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id < 5');
 cancelled('a VACUUM', 'VACUUM t');
 is($node->safe_psql('postgres', "VACUUM t; $agrees"), '0|0|0', 'the next one does its work');
