@@ -454,6 +454,7 @@ votes_are_asked_for_again(void **state)
 
 	(void) state;
 	assert_int_equal(create(worker, PARENT, 11), VT_OK);
+	put(worker, PARENT, 1);		/* it has a leader, that is */
 	for (int i = 1; i < 3; i++)
 		desc.replicas[i] = (WireReplica) {.replica = 21 + (uint64_t) i, .store = 1 + (uint64_t) i, .role = 1};
 	desc.nreplicas = 3;
