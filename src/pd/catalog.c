@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
+#include "base/log.h"
 
 /* -- Finding --------------------------------------------------------------- */
 
@@ -252,6 +253,8 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)
 		status = store_write(catalog->rows, batch, true, err);
+	if (status == VT_OK)
+		store_note_whole(catalog->rows);
 	pthread_mutex_unlock(&catalog->lock);
 	pthread_mutex_unlock(&catalog->files_lock);
 	buf_free(&value);
@@ -305,7 +308,7 @@ note_unsure(Catalog *catalog, VtError *err)
 
 /*
  * Where replay begins: at the visible applied index if the machine has not
- * rebooted since the checkpoint marker, else at the checkpoint (law S2).
+ * rebooted since the checkpoint marker and nothing is damaged, else at the checkpoint (law S2).
  */
 static VtStatus
 replay_from(Catalog *catalog, uint64_t *out, VtError *err)
@@ -314,7 +317,7 @@ replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 	VtId		boot = store_boot_id();
 	uint64_t	checkpoint = 0;
 	uint64_t	visible = 0;
-	bool		same_boot = false;
+	bool		believed = false;
 	VtStatus	status = store_get(catalog->rows, bytes_of("k", 1), &value, err);
 
 	*out = 0;
@@ -327,15 +330,17 @@ replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 		then = cursor_id(&c);
 		if (!cursor_done(&c))
 			status = vt_fail(err, VT_CORRUPT, "the checkpoint marker of the catalog is damaged");
-		same_boot = vt_id_equal(&boot, &then) && !vt_id_is_zero(&boot);
+		believed = vt_id_equal(&boot, &then) && !vt_id_is_zero(&boot) && !store_is_torn(catalog->rows);
 	}
 	buf_free(&value);
 	if (status == VT_OK || status == VT_NOT_FOUND)
 		status = get_number(catalog->rows, "a", &visible, err);
 	if (status == VT_OK)
 		status = get_number(catalog->rows, "w", &catalog->unsure_to, err);
-	*out = same_boot ? visible : checkpoint;
-	if (status != VT_OK || same_boot || visible <= checkpoint || visible <= catalog->unsure_to)
+	if (store_is_torn(catalog->rows))
+		log_warn("what was written last into the catalog is damaged on disk: it is applied again from entry %" PRIu64 " on", checkpoint);
+	*out = believed ? visible : checkpoint;
+	if (status != VT_OK || believed || visible <= checkpoint || visible <= catalog->unsure_to)
 		return status;
 	catalog->unsure_to = visible;
 	return note_unsure(catalog, err);

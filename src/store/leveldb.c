@@ -5,7 +5,7 @@
  *
  * Checksums are verified on every read, and at open too (paranoid checks),
  * unless the store says that what a log loses is replayed: without them LevelDB
- * skips damaged log records silently.  Compression is off: vectors do not
+ * skips damaged log records silently, and so these are looked for before (torn.c).  Compression is off: vectors do not
  * compress and log entries are short-lived.
  *
  * All stores share one block cache, of no size: what lies in a mapped table uncompressed
@@ -23,10 +23,17 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <leveldb/c.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "torn.h"
+
+#define TORN "TORN"
 
 struct Store
 {
@@ -36,6 +43,7 @@ struct Store
 	leveldb_writeoptions_t *plain;
 	leveldb_writeoptions_t *synced;
 	atomic_bool failed;
+	atomic_bool torn;			/* there is a file that says so */
 	size_t		buffer;			/* a memtable is full then */
 	atomic_bool changed;		/* since LevelDB was asked for memory: it is to be asked again, or just is */
 	atomic_uint_fast64_t memory;
@@ -211,13 +219,68 @@ store_memory_all(void)
 	return sum;
 }
 
+/*
+ * What LevelDB makes of a damaged log looks whole afterwards, so that it is damaged
+ * is kept first: in a file, of which LevelDB knows nothing.  It need not outlive the boot.
+ */
+static char *
+torn_path_of(const char *path)
+{
+	char	   *torn = vt_alloc(strlen(path) + sizeof("/" TORN));
+
+	sprintf(torn, "%s/%s", path, TORN);
+	return torn;
+}
+
+static VtStatus
+look_for_damage(Store *store, VtError *err)
+{
+	char	   *torn = torn_path_of(store->path);
+	VtStatus	status = VT_OK;
+	int			fd = -1;
+
+	store->torn = access(torn, F_OK) == 0;
+	if (!store->torn && torn_look(store->path))
+	{
+		fd = open(torn, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0)
+			status = vt_fail_errno(err, VT_IO, "could not create \"%s\"", torn);
+		else
+			close(fd);
+		store->torn = true;
+	}
+	free(torn);
+	return status;
+}
+
+bool
+store_is_torn(const Store *store)
+{
+	return atomic_load(&store->torn);
+}
+
+/* As long as it cannot be removed more is replayed than need be. */
+void
+store_note_whole(Store *store)
+{
+	char	   *torn;
+
+	if (!store_is_torn(store))
+		return;
+	torn = torn_path_of(store->path);
+	store->torn = unlink(torn) != 0;
+	free(torn);
+}
+
 VtStatus
 store_open(const char *path, const StoreOptions *options, Store **out, VtError *err)
 {
 	Store	   *store = vt_alloc0(sizeof(Store));
+	VtStatus	status;
 	char	   *words = NULL;
 
 	store->path = vt_strdup(path);
+	status = options->replayed ? look_for_damage(store, err) : VT_OK;
 	store->options = leveldb_options_create();
 	leveldb_options_set_create_if_missing(store->options, !options->must_exist);
 	leveldb_options_set_paranoid_checks(store->options, !options->replayed);
@@ -231,11 +294,12 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	store->plain = leveldb_writeoptions_create();
 	store->synced = leveldb_writeoptions_create();
 	leveldb_writeoptions_set_sync(store->synced, 1);
-	store->db = leveldb_open(store->options, path, &words);
+	if (status == VT_OK)
+		store->db = leveldb_open(store->options, path, &words);
 	if (words)
+		status = fail(err, store, "open", words);
+	if (status != VT_OK)
 	{
-		VtStatus	status = fail(err, store, "open", words);
-
 		store_close(store);
 		return status;
 	}
@@ -270,9 +334,12 @@ VtStatus
 store_destroy(const char *path, VtError *err)
 {
 	leveldb_options_t *options = leveldb_options_create();
+	char	   *torn = torn_path_of(path);
 	char	   *words = NULL;
 	VtStatus	status = VT_OK;
 
+	(void) unlink(torn);		/* LevelDB removes the folder only when there is nothing else in it */
+	free(torn);
 	leveldb_destroy_db(options, path, &words);
 	if (words)
 	{

@@ -36,8 +36,8 @@ typedef struct StoreOptions
 	/*
 	 * What is not durable here is replayed from elsewhere (rows, from the Raft
 	 * log).  Then a damaged end of LevelDB's log, which a power loss leaves, is
-	 * dropped, records after it may be kept, and law S3 makes that right.
-	 * Otherwise it is VT_CORRUPT.
+	 * dropped, records after it may be kept, and law S3 makes that right; store_is_torn()
+	 * tells.  Otherwise it is VT_CORRUPT.
 	 */
 	bool		replayed;
 } StoreOptions;
@@ -54,6 +54,15 @@ extern void store_close(Store *store);	/* NULL is fine */
 extern VtStatus store_destroy(const char *path, VtError *err);
 
 extern bool store_failed(const Store *store);
+
+/*
+ * Is, or was, its log damaged before its end?  Then later batches may be there without
+ * earlier ones even in the same boot, and only what a checkpoint made durable is to be believed (law S2).  It
+ * says so after any number of restarts, until it is told that what was missing
+ * is there and durable.
+ */
+extern bool store_is_torn(const Store *store);
+extern void store_note_whole(Store *store);
 
 /*
  * What it has in memory that is not in its tables yet: its memtables.  They begin with

@@ -104,6 +104,8 @@ make_checkpoint(Shard *shard, uint64_t *index, VtError *err)
 		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)
 		status = shard_write_marker(shard->rows, batch, *index, err);
+	if (status == VT_OK)
+		store_note_whole(shard->rows);
 	buf_free(&last);
 	store_batch_free(batch);
 	return status;

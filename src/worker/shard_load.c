@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/breaks.h"
+#include "base/log.h"
 
 /* Below this codes save neither memory nor time. */
 #define CODES_DIM_MIN 32
@@ -208,14 +209,23 @@ read_marker(const Shard *shard, uint64_t *index, VtId *boot, VtError *err)
 	return status;
 }
 
+/* Is all on disk that was applied since the checkpoint, of which this is the boot? */
+static bool
+is_believed(const Shard *shard, const VtId *then)
+{
+	VtId		boot = store_boot_id();
+	bool		same = vt_id_equal(then, &boot) && !vt_id_is_zero(&boot);
+
+	return (same || vt_broken("S2-reboot")) && (!store_is_torn(shard->rows) || vt_broken("S2-torn"));
+}
+
 /*
  * Where replay begins (law S2): at the applied index, if the machine has not
- * rebooted since the checkpoint; else at the checkpoint, whatever is visible.
+ * rebooted since the checkpoint and nothing is damaged; else at the checkpoint, whatever is visible.
  */
 static VtStatus
 load_position(Shard *shard, uint64_t *replay, VtError *err)
 {
-	VtId		boot = store_boot_id();
 	VtId		then = {{0}};
 	uint64_t	visible = 0;
 	VtStatus	status;
@@ -224,7 +234,10 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 	status = read_marker(shard, replay, &then, err);
 	if (status != VT_OK)
 		return status == VT_NOT_FOUND ? VT_OK : status;
-	if ((vt_id_equal(&then, &boot) && !vt_id_is_zero(&boot)) || vt_broken("S2-reboot"))
+	if (store_is_torn(shard->rows))
+		log_warn("shard=%llu: what was written last is damaged on disk: it is applied again from entry %llu on",
+				 (unsigned long long) shard->desc.shard, (unsigned long long) *replay);
+	if (is_believed(shard, &then))
 		status = read_number(shard->rows, "a", &visible, err);
 	if (visible > 0)
 		*replay = visible;

@@ -278,6 +278,19 @@ store_memory(Store *store)
 	return 0;
 }
 
+bool
+store_is_torn(const Store *store)
+{
+	(void) store;
+	return false;
+}
+
+void
+store_note_whole(Store *store)
+{
+	(void) store;
+}
+
 VtId
 store_boot_id(void)
 {

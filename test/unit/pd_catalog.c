@@ -6,6 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "damage.h"
 #include "pd_given.h"
 
 /* -- Tests ----------------------------------------------------------------- */
@@ -210,6 +211,49 @@ after_a_boot_only_the_checkpoint_counts(void **state)
 	buf_free(&command);
 }
 
+/* Law S2: where the disk has lost something in between, the checkpoint counts in the same boot, too. */
+static void
+damaged_in_the_same_boot(void **state)
+{
+	Place		p;
+	Buf			command = {0};
+	VtError		err = {0};
+	Prng		prng = {9};
+	char		path[256];
+	off_t		lengths[21];
+	uint64_t	index;
+
+	(void) state;
+	random_command(&prng, 1, &command);
+	open_place(&p, "catalog");
+	snprintf(path, sizeof(path), "%s", store_path(p.rows));
+	for (uint64_t i = 1; i <= 20; i++)
+	{
+		assert_int_equal(apply(&p, i, buf_bytes(&command), &err), VT_OK);
+		if (i == 10)
+			assert_int_equal(p.machine.checkpoint(p.machine.state, &index, &err), VT_OK);
+		lengths[i] = log_length(path);
+	}
+	close_place(&p);
+	turn_over(path, (lengths[14] + lengths[15]) / 2);
+	for (int times = 0; times < 2; times++)
+	{
+		open_place(&p, "catalog");
+		assert_int_equal(p.replay, 10);
+		close_place(&p);
+	}
+	open_place(&p, "catalog");
+	for (uint64_t i = 11; i <= 20; i++)
+		assert_int_equal(apply(&p, i, buf_bytes(&command), &err), VT_OK);
+	assert_int_equal(p.machine.checkpoint(p.machine.state, &index, &err), VT_OK);
+	assert_int_equal(apply(&p, 21, buf_bytes(&command), &err), VT_OK);
+	close_place(&p);
+	open_place(&p, "catalog");
+	assert_int_equal(p.replay, 21);
+	close_place(&p);
+	buf_free(&command);
+}
+
 static void
 what_is_not_known_stops_it(void **state)
 {
@@ -398,6 +442,7 @@ main(void)
 		TEST(an_old_row_of_a_store),
 		TEST(replay_over_what_survived),
 		TEST(after_a_boot_only_the_checkpoint_counts),
+		TEST(damaged_in_the_same_boot),
 		TEST(what_is_not_known_stops_it),
 		cmocka_unit_test(intervals_tile),
 		cmocka_unit_test(shards_are_spread),
