@@ -459,6 +459,7 @@ struct ReplicaHost
 	bool		probe_wanted;	/* under watch_lock */
 	char	   *probe_path;
 	pthread_t	probe_thread;
+	pid_t		probe_task;		/* its number, under watch_lock */
 
 	pthread_t	raft_thread;
 	pthread_t	writer_thread;

@@ -16,10 +16,14 @@
  *
  * Time is counted in rounds of this thread's own, in which nothing moved.  A process
  * that was stopped or starved of processors has seen none of them, and its
- * disk is not to blame.
+ * disk is not to blame.  Nor is it where the thread of the small file alone has to wait
+ * for a processor: rounds in which that could run do not count.
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* gettid */
+#endif
 #include "replica/replica.h"
 
 #include <fcntl.h>
@@ -67,6 +71,36 @@ rounds_without(Pulse *pulse)
 	return pulse->rounds;
 }
 
+/* Does the thread run, or could it, if there were a processor for it? */
+static bool
+is_runnable(pid_t thread)
+{
+	char		path[48];
+	char		line[64];
+	const char *name_end;
+	FILE	   *file;
+	size_t		n = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int) thread);
+	file = fopen(path, "re");
+	if (file)
+	{
+		n = fread(line, 1, sizeof(line) - 1, file);
+		fclose(file);
+	}
+	line[n] = '\0';
+	name_end = strrchr(line, ')');	/* of "TID (NAME) STATE ..." */
+	return name_end && strncmp(name_end, ") R", 3) == 0;
+}
+
+/* Of the small file: in how many rounds has the disk kept it waiting? */
+static void
+look_at_probe(ReplicaHost *host)
+{
+	if (rounds_without(&host->probing) > 0 && is_runnable(host->probe_task))
+		host->probing.rounds = 0;
+}
+
 /* Writes that end, but take long: told here, since whoever writes must not wait for a log line. */
 static void
 tell_slow_writes(ReplicaHost *host, uint64_t *told, uint32_t *quiet)
@@ -89,7 +123,8 @@ look(ReplicaHost *host, Pulse *pulse, StalledWork work, const char *what)
 {
 	uint32_t	before = pulse->rounds;
 	uint32_t	rounds = rounds_without(pulse);
-	bool		waits = host->probing.rounds > 0 || host->probe_wanted;	/* for what was asked before now */
+	bool		waits = host->probing.rounds > 0;	/* for what was asked before now */
+	bool		cannot_tell = atomic_load(&host->probing.busy) || host->probe_wanted;
 
 	if (rounds >= SAY_ROUNDS)
 		host->stalled_now |= work;
@@ -114,7 +149,8 @@ look(ReplicaHost *host, Pulse *pulse, StalledWork work, const char *what)
 	}
 	if (rounds % SAY_ROUNDS == 0)
 		log_warn("%s does not get on, %u times looked at; %s", what, rounds,
-				 waits ? "the disk may hang" : "the disk answers, what is before this takes long");
+				 waits ? "the disk may hang" : cannot_tell ? "nor does who tries the disk: the machine may be too busy" :
+				 "the disk answers, what is before this takes long");
 }
 
 static char *
@@ -149,6 +185,7 @@ probe_main(void *arg)
 
 	thread_name("probe");
 	pthread_mutex_lock(&host->watch_lock);
+	host->probe_task = gettid();
 	for (;;)
 	{
 		while (!host->probe_wanted && !host->watch_stop)
@@ -187,7 +224,7 @@ watch_main(void *arg)
 		until.tv_nsec %= 1000000000;
 		if (pthread_cond_timedwait(&host->watch_ready, &host->watch_lock, &until) == 0)
 			continue;
-		(void) rounds_without(&host->probing);
+		look_at_probe(host);
 		host->stalled_now = 0;
 		look(host, &host->writing, STALLED_LOG, "write the Raft log");
 		look(host, &host->ticking, STALLED_STEP, "step the groups");

@@ -10,7 +10,10 @@
 
 #include "replica_alone.h"
 
-static atomic_bool disk_hangs;
+static pthread_mutex_t disk_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t disk_goes_on = PTHREAD_COND_INITIALIZER;
+static bool disk_hangs;
+static atomic_bool no_processor;	/* for who writes: to the watch it is as if it got none */
 
 /* In the place of libc's, for LevelDB: the disk that does not answer. */
 extern int	fdatasync(int fd) __attribute__((visibility("default")));
@@ -18,9 +21,22 @@ extern int	fdatasync(int fd) __attribute__((visibility("default")));
 int
 fdatasync(int fd)
 {
-	while (atomic_load(&disk_hangs))
-		usleep(1000);
+	pthread_mutex_lock(&disk_lock);
+	while (disk_hangs)
+		pthread_cond_wait(&disk_goes_on, &disk_lock);
+	pthread_mutex_unlock(&disk_lock);
+	while (atomic_load(&no_processor))
+		;
 	return fsync(fd);
+}
+
+static void
+let_hang(bool hangs)
+{
+	pthread_mutex_lock(&disk_lock);
+	disk_hangs = hangs;
+	pthread_cond_broadcast(&disk_goes_on);
+	pthread_mutex_unlock(&disk_lock);
 }
 
 #define PATIENCE_S 120
@@ -74,7 +90,7 @@ write_into_a_hanging_disk(Fixture *f, Replica *replica, Machine *m)
 {
 	(void) f;
 	(void) m;
-	atomic_store(&disk_hangs, true);
+	let_hang(true);
 	(void) ask(replica, "x", NULL);
 }
 
@@ -89,6 +105,22 @@ apply_for_ever(Fixture *f, Replica *replica, Machine *m)
 	usleep(60 * WATCH_MS * 1000);
 }
 
+/* Who writes, and who tries the disk, are ready to run all the time. */
+static void
+write_without_a_processor(Fixture *f, Replica *replica, Machine *m)
+{
+	Question	q = {0};
+
+	(void) f;
+	(void) m;
+	atomic_store(&no_processor, true);
+	replica_propose(replica, bytes_str("x"), on_done, &q);
+	usleep(60 * WATCH_MS * 1000);
+	atomic_store(&no_processor, false);
+	wait_for(&q, 1);
+	assert_int_equal(q.status, VT_OK);
+}
+
 /* All in all for longer, but never for long. */
 static void
 take_time(Fixture *f, Replica *replica, Machine *m)
@@ -98,10 +130,10 @@ take_time(Fixture *f, Replica *replica, Machine *m)
 	{
 		Question	q = {0};
 
-		atomic_store(&disk_hangs, true);
+		let_hang(true);
 		replica_propose(replica, bytes_str("y"), on_done, &q);
 		usleep(3 * WATCH_MS * 1000);
-		atomic_store(&disk_hangs, false);
+		let_hang(false);
 		wait_for(&q, 1);
 		assert_int_equal(q.status, VT_OK);
 	}
@@ -158,6 +190,15 @@ what_waits_while_the_disk_answers_goes_on(void **state)
 }
 
 static void
+a_busy_machine_is_no_hanging_disk(void **state)
+{
+	char		words[16384];
+
+	(void) state;
+	assert_int_equal(end_of(write_without_a_processor, words, sizeof(words)), 0);
+}
+
+static void
 what_is_slow_goes_on(void **state)
 {
 	char		words[16384];
@@ -173,6 +214,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_disk_that_does_not_answer, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_log_that_hangs_stops_nobody, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_waits_while_the_disk_answers_goes_on, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_busy_machine_is_no_hanging_disk, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_slow_goes_on, scratch_make, scratch_remove),
 	};
 
