@@ -148,6 +148,7 @@ pool_take_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload
 
 	if (header->kind == WIRE_ONEWAY && speaks_for_itself(conn, buf_bytes(payload)))
 	{
+		worker_note_taken(worker, payload->len);
 		replica_host_take(worker->host, payload);
 		took_messages = true;
 	}
@@ -174,7 +175,10 @@ pool_take_exposed(void *arg, NetConn *conn, const WireHeader *header, Buf *paylo
 		atomic_fetch_add(&worker->foreign, 1);
 	pthread_mutex_lock(&worker->lock);
 	if (ours && !worker->stopping)
+	{
+		worker_note_taken(worker, payload->len);
 		replica_host_receive(worker->host, payload);
+	}
 	if (request && header->type == WIRE_CHUNK && !worker->stopping)
 	{
 		intake_put(worker->intake, request);
@@ -309,6 +313,7 @@ serve_taken(Worker *worker, bool *searching)
 			request_queue_add(&others, request);
 	}
 	step_once(worker, &unstepped);
+	worker_look_if_due(worker);
 	queues_put_all(worker, &others);
 	if (own)
 		run(worker, own);

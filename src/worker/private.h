@@ -436,9 +436,14 @@ extern bool logtime_step(uint64_t clock, uint64_t passed_ms, uint64_t life_ms, u
 extern void *house_main(void *worker);
 extern int	house_pause_ms(VtStatus last, int before_ms);	/* before PD is asked again */
 
-
-/* room.c: looking how much room there is; any thread */
+/*
+ * room.c: looking how much room there is; any thread.  The house thread looks, but it may be
+ * waiting for PD while much comes in: so who takes data notes how much, whoever
+ * leads its shard, and looks when that was enough.
+ */
 extern void worker_look(Worker *worker);
+extern void worker_note_taken(Worker *worker, size_t bytes);	/* never waits */
+extern void worker_look_if_due(Worker *worker);
 extern MemoryBounds worker_memory_bounds(uint64_t limit);
 extern MemoryRoom worker_memory_room(MemoryRoom was, uint64_t limit, uint64_t stays, uint64_t all);
 

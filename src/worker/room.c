@@ -249,21 +249,29 @@ worker_look(Worker *worker)
 
 /* -- Admission ----------------------------------------------------------------- */
 
-/*
- * The house thread looks how much room there is, but it may be waiting for PD while
- * much comes in.
- */
+void
+worker_note_taken(Worker *worker, size_t bytes)
+{
+	atomic_fetch_add(&worker->admitted, bytes);
+}
+
+void
+worker_look_if_due(Worker *worker)
+{
+	if (atomic_load(&worker->admitted) <= LOOK_BYTES)
+		return;
+	pthread_mutex_lock(&worker->look_lock);
+	/* Who waited here has been looked for. */
+	if (atomic_load(&worker->admitted) > LOOK_BYTES)
+		look(worker);
+	pthread_mutex_unlock(&worker->look_lock);
+}
+
 VtStatus
 worker_admit(Worker *worker, const Shard *shard, size_t bytes, const char **words)
 {
-	if (atomic_fetch_add(&worker->admitted, bytes) + bytes > LOOK_BYTES)
-	{
-		pthread_mutex_lock(&worker->look_lock);
-		/* Who waited here has been looked for. */
-		if (atomic_load(&worker->admitted) > LOOK_BYTES)
-			look(worker);
-		pthread_mutex_unlock(&worker->look_lock);
-	}
+	worker_note_taken(worker, bytes);
+	worker_look_if_due(worker);
 	*words = NULL;
 	if (atomic_load(&worker->disk_low))
 		*words = "the worker's disk is almost full";

@@ -205,6 +205,42 @@ two_look_at_once(void **state)
 	atomic_store(&disk_was_seen, NULL);
 }
 
+/*
+ * What comes from leaders elsewhere takes room as well: it is looked at while the house
+ * thread waits for the driver.  Whether it does can be told afterwards, so there are some tries.
+ */
+static void
+what_leaders_elsewhere_send(void **state)
+{
+	Silent	   *s = *state;
+	Worker	   *worker = s->place.worker;
+	NetPeerOptions options = {.endpoint = s->place.endpoint, .role = WIRE_ROLE_WORKER, .expected = WIRE_ROLE_WORKER, .store = 2};
+	NetPeer    *peer = net_peer_new(&options);
+	Buf			message = {0};
+	Buf			frame = {0};
+	Bytes		bytes;
+	int			seen = 0;
+
+	buf_put_zeros(&message, 1 << 20);
+	wire_raft_begin(&frame, options.store);
+	wire_raft_put(&frame, buf_bytes(&message));
+	bytes = buf_bytes(&frame);
+	for (int round = 0; round < 12 && seen < 2; round++)
+	{
+		bool		full = round % 2 == 0;
+		int64_t		turned_us = atomic_load(&worker->stats.turned_us);
+
+		atomic_store(&disk_is_full, full);
+		while (atomic_load(&worker->disk_low) != full)
+			assert_int_equal(net_peer_send(peer, WIRE_RAFT, &bytes, 1, 60000), VT_OK);
+		seen += atomic_load(&worker->stats.turned_us) == turned_us;
+	}
+	assert_int_equal(seen, 2);
+	net_peer_free(peer);
+	buf_free(&frame);
+	buf_free(&message);
+}
+
 static void
 the_memory(void **state)
 {
@@ -450,6 +486,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(what_leaders_elsewhere_send, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(two_look_at_once, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(the_memory, set_up_little, tear_down_limits),
 		cmocka_unit_test_setup_teardown(what_goes_by_itself, set_up_much, tear_down_limits),
