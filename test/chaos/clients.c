@@ -30,6 +30,7 @@ static bool
 have_session(LoadClient *c)
 {
 	int			wanted_ms = atomic_load(&load_now.read_timeout_ms);
+	int			has_ms;
 
 	if (c->db && PQstatus(c->db) != CONNECTION_OK)
 	{
@@ -39,16 +40,17 @@ have_session(LoadClient *c)
 	if (!c->db)
 	{
 		c->db = db_open(c->options->conninfo);
-		c->read_timeout_ms = 0;
+		atomic_store(&c->read_timeout_ms, 0);
 		if (c->db && c->number % 2 == 1 && !db_set_ef(c->db, WALK_EF))
 		{
 			PQfinish(c->db);
 			c->db = NULL;
 		}
 	}
-	if (c->db && c->read_timeout_ms != wanted_ms && db_set_read_timeout(c->db, wanted_ms))
-		c->read_timeout_ms = wanted_ms;
-	return c->db && c->read_timeout_ms == wanted_ms;
+	has_ms = atomic_load(&c->read_timeout_ms);
+	if (c->db && has_ms != wanted_ms && db_set_read_timeout(c->db, wanted_ms))
+		atomic_store(&c->read_timeout_ms, has_ms = wanted_ms);
+	return c->db && has_ms == wanted_ms;
 }
 
 static void *
@@ -116,6 +118,18 @@ listen_a_while(void)
 	len = 0;
 }
 
+/* What was told last, if all that is under way was begun under it; else 0. */
+static int
+read_timeout_of_all(LoadClient *clients, const LoadOptions *options)
+{
+	int			wanted_ms = atomic_load(&load_now.read_timeout_ms);
+
+	for (int i = 0; i <= options->clients; i++)
+		if (atomic_load(&clients[i].read_timeout_ms) != wanted_ms)
+			return 0;
+	return wanted_ms;
+}
+
 /* Rows of the beginning, and the collection for those who work there; false: told. */
 static bool
 begin_with(const LoadOptions *options, LoadClient *clients, int n, int64_t begin)
@@ -179,7 +193,8 @@ load_run(const LoadOptions *options)
 	}
 	while (!atomic_load(&load_now.stopping) && now_ns() - begin < (int64_t) options->seconds * 1000000000)
 	{
-		printf("operations %llu slowest_ms %lld\n", atomic_load(&load_now.operations), atomic_load(&load_now.slowest_read_ns) / 1000000);
+		printf("operations %llu slowest_ms %lld timeout_ms %d\n", atomic_load(&load_now.operations),
+			   atomic_load(&load_now.slowest_read_ns) / 1000000, read_timeout_of_all(clients, options));
 		fflush(stdout);
 		listen_a_while();
 		stood_ns = now_ns() - looked > stood_ns ? now_ns() - looked : stood_ns;

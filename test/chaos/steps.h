@@ -51,7 +51,7 @@ typedef struct LoadClient
 	uint64_t	unknown;
 	uint64_t	wrong;
 	uint64_t	behind;
-	int			read_timeout_ms;	/* of the session; 0: not set yet */
+	atomic_int	read_timeout_ms;	/* of the session, and so of what it does now; 0: not set yet */
 	pthread_t	thread;
 } LoadClient;
 

@@ -82,24 +82,31 @@ my $recall = recall('before');
 note "recall $recall";
 
 # The load of a round: its output so far.
-my ($load, $in, $out, $err, $operations, $slowest);
+my ($load, $in, $out, $err, $operations, $slowest, $all_have_ms);
 END { $load->kill_kill if $load; }
 sub look
 {
 	$load->pump_nb if $load->pumpable;
-	($operations, $slowest) = ($1, $2) while $out =~ /^operations (\d+) slowest_ms (\d+)$/mg;
+	($operations, $slowest, $all_have_ms) = ($1, $2, $3) while $out =~ /^operations (\d+) slowest_ms (\d+) timeout_ms (\d+)$/mg;
 	return $operations;
+}
+
+sub until_load
+{
+	my ($what, $condition) = @_;
+	$cluster->wait_until($what, sub {
+		look();
+		die "the load has ended: $err" if !$load->pumpable;
+		return $condition->();
+	});
+	return;
 }
 
 sub goes_on
 {
 	my ($n, $what) = @_;
 	my $from = look();
-	$cluster->wait_until($what, sub {
-		look();
-		die "the load has ended: $err" if !$load->pumpable;
-		return $operations >= $from + $n;
-	});
+	until_load($what, sub { $operations >= $from + $n });
 	return;
 }
 
@@ -117,8 +124,8 @@ sub be_strict
 	note "$fault: searches have $ms ms";
 	$in .= "$ms\n";
 	$given_ms = $ms;
-	# Until all have heard of it.
-	goes_on(60, 'the load goes on');
+	# What was begun under another time has ended, too.
+	until_load("all have $ms ms", sub { $all_have_ms == $ms });
 	return;
 }
 
@@ -146,7 +153,7 @@ sub round
 
 	# Registers begin at 0; what was added in another round was judged there.
 	$node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 1000 OR id >= 1000000');
-	($in, $out, $err, $operations, $slowest) = ('', '', '', 0, 0);
+	($in, $out, $err, $operations, $slowest, $all_have_ms) = ('', '', '', 0, 0, 0);
 	$load = IPC::Run::start([ "$bin/chaos_load", 'run', $conninfo, int rand 1_000_000, $clients, 40, $lax_ms, 10 * $seconds + 100, $history, $cluster->pd_endpoint ],
 		'<', \$in, '>', \$out, '2>', \$err);
 	goes_on(150, 'the load has begun');
