@@ -113,7 +113,7 @@ sub agree
 	return ok($compared && !@differed, $name) || diag join "\n", @differed, $node->safe_psql('postgres', 'TABLE vectron.shards');
 }
 
-sub drivers { my ($self) = @_; return $self->{pds} ? map { "pd$_" } 1 .. $self->{pds} : 'pd'; }
+sub drivers { my ($self) = @_; my @names = $self->{pds} ? map { "pd$_" } 1 .. $self->{pds} : 'pd'; return @names; }
 sub daemons { my ($self) = @_; return ($self->drivers, map { "worker$_" } 1 .. $self->{workers}); }
 
 # What daemons said outlives the test: it tells why one failed.
