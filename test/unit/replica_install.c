@@ -33,24 +33,35 @@ start_anew(uint64_t bound)
 	(void) await_leader();
 }
 
+/* It is told once more, of other nodes. */
+static void
+world_again(void **state)
+{
+	world_end();
+	(void) scratch_remove(state);
+	assert_int_equal(scratch_make(state), 0);
+}
+
 /*
  * While the log has a snapshot as its base that the machine has not put in
- * place, no other may take the place of what is staged.
+ * place, no other may take the place of what is staged.  False: one was elected
+ * meanwhile, who may send another one afterwards.
  */
-static void
-what_is_staged_stays(void **state)
+static bool
+stages_beside_an_installation(uint64_t seed)
 {
 	WireChunk	chunk = {.group = GROUP, .stream = 4711};
 	WireChunkResult result;
 	uint64_t	last = 0;
+	uint64_t	term;
 	Machine    *m;
 	int			away;
 
-	(void) state;
 	log_bound = 16384;
-	world_begin(3, 8);
+	world_begin(3, seed);
 	away = leave_behind(&last);
 	start_anew(0);
+	term = term_now();
 	m = &nodes[away].machine;
 	m->hold = true;
 	node_start(away);
@@ -72,8 +83,23 @@ what_is_staged_stays(void **state)
 
 	machine_go_on(m);
 	await_agreement(last);
+	if (term_now() != term)
+		return false;
 	assert_int_equal(m->installs, 1);
-	world_end();
+	return true;
+}
+
+static void
+what_is_staged_stays(void **state)
+{
+	bool		told = false;
+
+	for (uint64_t seed = 8; seed < 18 && !told; seed++)
+	{
+		told = stages_beside_an_installation(seed);
+		world_again(state);
+	}
+	assert_true(told);
 }
 
 /* What was put in place counts at once: it votes and takes entries while it is loaded. */
@@ -112,15 +138,6 @@ votes_while_it_loads(void **state)
 	last = write_one(9);
 	await_agreement(last);
 	world_end();
-}
-
-static uint64_t
-term_now(void)
-{
-	ReplicaStatus status;
-
-	replica_status(nodes[await_leader()].replica, &status);
-	return status.term;
 }
 
 /* Give a node a snapshot of a newer term than any, as a leader would that nobody has heard of. */
@@ -235,21 +252,32 @@ a_send_gives_way(void **state)
 	world_end();
 }
 
-static void
-await_checkpoint(int number, uint64_t index)
+/* Where its last checkpoint stands. */
+static uint64_t
+checkpoint_of(int number)
 {
 	Machine    *m = &nodes[number].machine;
-	int64_t		until = clock_now_us() + PATIENCE_US;
-	uint64_t	durable = 0;
+	uint64_t	durable;
 
-	while (durable <= index)
+	pthread_mutex_lock(&m->lock);
+	durable = m->durable;
+	pthread_mutex_unlock(&m->lock);
+	return durable;
+}
+
+/* Two checkpoints later nothing but the snapshot to `away` holds the log; or another one is elected. */
+static void
+await_checkpoints(int leader, int away, uint64_t term, uint64_t last)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			other = 6 - leader - away;
+
+	while (term_now() == term && (checkpoint_of(leader) <= last - 60 || base_of(other) <= last - 100))
 	{
 		if (clock_now_us() > until)
-			fail_msg("node %d has no checkpoint beyond %llu", number, (unsigned long long) index);
+			fail_msg("the last checkpoint stands at %llu, the other log begins at %llu", (unsigned long long) checkpoint_of(leader),
+					 (unsigned long long) base_of(other));
 		pause_ms(5);
-		pthread_mutex_lock(&m->lock);
-		durable = m->durable;
-		pthread_mutex_unlock(&m->lock);
 	}
 }
 
@@ -263,7 +291,6 @@ a_slow_snapshot_is_of_use(void **state)
 {
 	bool		told = false;
 
-	(void) state;
 	for (uint64_t seed = 20; seed < 30 && !told; seed++)
 	{
 		uint64_t	last = 0;
@@ -280,23 +307,17 @@ a_slow_snapshot_is_of_use(void **state)
 		node_open(away, NULL);
 		while (atomic_load(&net.chunks) == 0)
 			pause_ms(1);
-		term = term_now();
 		leader = await_leader();
+		term = term_now();
 		for (uint32_t i = 0; i < 400; i++)
 			last = write_one(i);
-
-		/* Two checkpoints later nothing but the snapshot holds the log. */
-		for (int i = 1; i <= 3; i++)
-			if (i == leader)
-				await_checkpoint(i, last - 60);
-			else if (i != away)
-				await_base(i, last - 100);
+		await_checkpoints(leader, away, term, last);
 		atomic_store(&net.hold_chunks, false);
 		await_agreement(last);
-		told = term_now() == term;
+		told = term_now() == term && await_leader() == leader;
 		if (told)
 			assert_int_equal(nodes[away].machine.installs, 1);
-		world_end();
+		world_again(state);
 	}
 	assert_true(told);
 }
@@ -344,7 +365,6 @@ a_snapshot_goes_on(void **state)
 {
 	bool		told = false;
 
-	(void) state;
 	for (uint64_t seed = 40; seed < 50 && !told; seed++)
 	{
 		uint64_t	last = 0;
@@ -366,7 +386,7 @@ a_snapshot_goes_on(void **state)
 		told = term_now() == term;
 		if (told)
 			assert_int_equal(net.nstreams, 1);
-		world_end();
+		world_again(state);
 	}
 	assert_true(told);
 }
@@ -444,6 +464,9 @@ a_full_disk(void **state)
 {
 	int64_t		begun;
 	uint64_t	last = 0;
+	uint64_t	term;
+	uint64_t	nstreams;
+	uint64_t	most;
 	int			away;
 
 	(void) state;
@@ -451,6 +474,7 @@ a_full_disk(void **state)
 	world_begin(3, 21);
 	away = leave_behind(&last);
 	start_anew(0);
+	term = term_now();
 	begun = clock_now_us();
 	atomic_store(&nodes[away].machine.full, true);
 	node_start(away);
@@ -465,8 +489,12 @@ a_full_disk(void **state)
 		last = write_one(i);
 	}
 	pthread_mutex_lock(&net.lock);
-	assert_in_range(net.nstreams, 1, 2 + (uint64_t) (clock_now_us() - begun) / 3000000);
+	nstreams = net.nstreams;
 	pthread_mutex_unlock(&net.lock);
+
+	/* Who is elected begins anew. */
+	most = 2 + (term_now() - term) + (uint64_t) (clock_now_us() - begun) / 3000000;
+	assert_in_range(nstreams, 1, most);
 
 	/* There is room again. */
 	atomic_store(&nodes[away].machine.full, false);

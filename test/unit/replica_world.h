@@ -425,6 +425,15 @@ await_leader(void)
 	return leader;
 }
 
+static inline uint64_t
+term_now(void)
+{
+	ReplicaStatus status;
+
+	replica_status(nodes[await_leader()].replica, &status);
+	return status.term;
+}
+
 /* Write until somebody acknowledges; the index. */
 static uint64_t
 write_one(uint32_t number)
