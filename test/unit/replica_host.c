@@ -94,7 +94,8 @@ each_answer_once_in_order_and_again_at_replay(void **state)
 		assert_int_equal(status.applied, index);
 		assert_true(replica_read_now(r[g], &now));
 		assert_int_equal(now, index);
-		assert_true(m[g]->checkpoints > 0);
+		while (base_of(f.log, GROUP + (uint64_t) g) == BASE)
+			usleep(1000);		/* a checkpoint that was asked for long ago cuts it */
 	}
 	stop(&f);
 
@@ -123,7 +124,7 @@ each_answer_once_in_order_and_again_at_replay(void **state)
 		uint64_t	base = base_of(f.log, GROUP + (uint64_t) g);
 		uint64_t	from;
 
-		assert_true(base > BASE);	/* checkpoints have cut it */
+		assert_true(base > BASE);
 		from = base + prng_below(&prng, (uint32_t) (last[g] - base + 1));
 		again = machine_new(from);
 		r[g] = open_group(&f, GROUP + (uint64_t) g, REPLICA, again, from);
