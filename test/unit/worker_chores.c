@@ -43,6 +43,24 @@ typedef struct Driver
 	atomic_uint_fast64_t doubted;	/* a shard whose replicas are to be compared; 0 = none */
 } Driver;
 
+/*
+ * Without what is no news, and so told of only with other things: how far a member is that has
+ * applied something, passes over the graph, and what these take of memory for a moment.
+ */
+static void
+forget_moments(json_t *row)
+{
+	size_t		i;
+	json_t	   *member;
+
+	json_object_del(row, "looks");
+	json_object_del(row, "bytes");
+	json_array_foreach(json_object_get(row, "members"), i, member)
+	{
+		json_object_del(member, "applied");
+	}
+}
+
 /* Rows of what is there now, in place of those before. */
 static void
 take_rows(Driver *d, json_t *rows)
@@ -54,6 +72,7 @@ take_rows(Driver *d, json_t *rows)
 	{
 		const char *shard = json_string_value(json_object_get(row, "shard"));
 
+		forget_moments(row);
 		json_object_set(d->known, shard, row);
 		if (strcmp(shard, "8") == 0)
 			atomic_store(&d->has_8, true);
@@ -345,7 +364,6 @@ heartbeats_go_on(void **state)
 		usleep(1000);
 	}
 	assert_true(is_open(worker, 8));
-	assert_true(atomic_load(&d.changes) > 0);
 
 	/* What goes is told, too. */
 	drop(worker, 8, 80);
@@ -359,6 +377,7 @@ heartbeats_go_on(void **state)
 			fail_msg("the same is told again and again");
 		usleep(1000);
 	}
+	assert_true(atomic_load(&d.changes) > 0);
 	atomic_store(&d.tell_all, true);
 	while (!atomic_load(&d.told_all))
 	{
