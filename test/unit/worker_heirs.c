@@ -499,7 +499,10 @@ a_child_begins_with_what_was_prepared(void **state)
 	assert_true(is_there("0000000000000014.heir"));
 	before = made_at("0000000000000014/LOCK");
 	for (int i = 0; i < 2 * ROWS; i += 2)
+	{
 		put(worker, PARENT, (uint8_t) i);
+		heirs_ask(worker, child_of());	/* or it is forgotten, on a slow disk */
+	}
 	assert_int_equal(split(worker, child_of()), VT_OK);
 	wait_for_shard(worker, CHILD);
 	after = made_at("0000000000000014/LOCK");
@@ -623,7 +626,7 @@ an_install_has_not_to_wait(void **state)
 	atomic_store(&parent->installing, true);
 	for (int i = 0; atomic_load(&parent->users) > 1; i++)
 	{
-		assert_in_range(i, 0, 20000);
+		assert_in_range(i, 0, 60000);
 		heirs_ask(worker, child_of());
 		usleep(1000);
 	}
@@ -719,19 +722,21 @@ what_is_ready_makes_room(void **state)
 	assert_int_equal(create(worker, PARENT, 11), VT_OK);
 	put(worker, PARENT, 1);
 	prepare(worker, child_of());
-	for (int i = 0; is_there("0000000000000014.heir"); i++)
+
+	/* Both at once: where nobody says for a while that there is no room it is tried again. */
+	for (int i = 0; is_there("0000000000000014.heir") || is_there("0000000000000014"); i++)
 	{
-		assert_in_range(i, 0, 15000);
+		assert_in_range(i, 0, 60000);
 		atomic_store(&worker->room, MEMORY_FULL);
+		heirs_ask(worker, child_of());	/* it does not go for being forgotten */
 		usleep(1000);
 	}
-	assert_false(is_there("0000000000000014"));
 
 	/* It is asked for still, and there is room again. */
 	atomic_store(&worker->room, MEMORY_ENOUGH);
 	for (int i = 0; !is_there("0000000000000014.heir"); i++)
 	{
-		assert_in_range(i, 0, 15000);
+		assert_in_range(i, 0, 60000);
 		heirs_ask(worker, child_of());
 		usleep(1000);
 	}
