@@ -37,7 +37,7 @@ await_known(int number, uint64_t last, bool applied)
 	{
 		ReplicaMembers members;
 
-		replica_members(nodes[await_leader()].replica, &members);
+		replica_members(nodes[await_moving_leader()].replica, &members);
 		for (uint32_t i = 0; i < members.n; i++)
 		{
 			const ReplicaMember *m = &members.members[i];

@@ -159,7 +159,7 @@ one_of_three_and_two(void **state)
 
 	/* Not for the other one either, as long as it has little to apply. */
 	hold_at(second, last);
-	(void) write_one(1);
+	(void) write_beside(1);
 	await_lags(1u << first, false);
 	(void) write_many();
 	await_lags(1u << first | 1u << second, true);

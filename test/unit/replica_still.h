@@ -76,6 +76,27 @@ await_moving_leader(void)
 	return leader;
 }
 
+/* As write_one(), where one of those that stand still may be elected. */
+static inline uint64_t
+write_beside(uint32_t number)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	for (;;)
+	{
+		Question	q = QUESTION;
+		uint8_t		bytes[200] = {0};
+
+		put_le32(bytes, number);
+		replica_propose(nodes[await_moving_leader()].replica, bytes_of(bytes, sizeof(bytes)), on_done, &q);
+		if (await(&q) == VT_OK)
+			return q.index;
+		if (clock_now_us() > until)
+			fail_msg("write %u: %s", number, vt_status_words(q.status));
+		pause_ms(5);
+	}
+}
+
 /* Write many at once and wait for all; the index of the last.  All of it once more if leadership moved. */
 static inline uint64_t
 write_many(void)
