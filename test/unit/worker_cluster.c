@@ -251,9 +251,9 @@ has_all(int number, uint64_t mark, uint32_t n)
 		size_t		at = 0;
 
 		status = search(gateway_to(number), &s, &result);
-		if (status == VT_BEHIND || status == VT_LEASE_GONE)
+		if (status == VT_BEHIND || status == VT_LEASE_GONE || status == VT_NOT_LEADER || status == VT_UNAVAILABLE)
 		{
-			/* It is on its way, or has just installed a snapshot: begin anew. */
+			/* It is on its way, has just installed a snapshot, or led for a moment: begin anew. */
 			if (clock_now_us() > until)
 				fail_msg("worker %d stays behind %llu", number, (unsigned long long) mark);
 			pause_ms(5);
@@ -345,6 +345,13 @@ one_was_away_for_long(void **state)
 	}
 }
 
+/* It is behind, or was asked when it led for a moment. */
+static bool
+is_refusal(VtStatus status)
+{
+	return status == VT_BEHIND || status == VT_NOT_LEADER || status == VT_UNAVAILABLE;
+}
+
 /*
  * Law R3: a follower answers at a mark that it has applied, and says at once that
  * it is behind one that it has not; a scan that one of them began is gone on with
@@ -355,6 +362,9 @@ followers_answer_at_marks(void **state)
 {
 	int			leader = 1;
 	uint32_t	n = 0;
+	uint32_t	answered = 0;
+	uint32_t	led = 0;
+	uint32_t	behind = 0;
 	uint64_t	mark = 0;
 	uint8_t		vector[DIM * 4];
 	uint8_t		id[WIRE_TID_SIZE];
@@ -382,15 +392,21 @@ followers_answer_at_marks(void **state)
 			assert_true(nodes[other].gateway.head.applied >= mark);
 			assert_true(wire_hit_next(&result, &at, &hit));
 			assert_int_equal(number_of(hit.id), n);
-			assert_int_equal(result.leader, 0);
+			answered++;
+			led += result.leader;
 		}
 		else
-			assert_int_equal(nodes[other].gateway.head.status, VT_BEHIND);
+			assert_true(is_refusal(nodes[other].gateway.head.status));
 		s.mark = mark + 1000;
-		assert_int_equal(search(gateway_to(other), &s, &result), VT_BEHIND);
-		assert_in_range(nodes[other].gateway.head.applied, 0, mark);	/* it may have just begun */
+		assert_true(is_refusal(search(gateway_to(other), &s, &result)));
+		behind += nodes[other].gateway.head.status == VT_BEHIND;
+		assert_in_range(nodes[other].gateway.head.applied, 0, s.mark - 1);
 		assert_int_equal(nodes[other].gateway.head.shard, SHARD);
 	}
+
+	/* That one was elected just then, on a busy machine, is seldom. */
+	assert_true(answered == 0 || 2 * led < answered);
+	assert_in_range(behind, 150, 300);
 	for (int i = 1; i <= NODES; i++)
 		has_all(i, mark, n);
 
@@ -522,6 +538,7 @@ linearizable_away_from_the_leader(void **state)
 	(void) state;
 	for (int round = 0; round < 200; round++, n++)
 	{
+		int64_t		until = clock_now_us() + PATIENCE_US;
 		int			other;
 		size_t		at = 0;
 		VtStatus	status;
@@ -531,13 +548,13 @@ linearizable_away_from_the_leader(void **state)
 		vector_of((float) n, vector);
 		s = question(&nodes[other].place, vector, 1);
 		s.consistency = WIRE_LINEARIZABLE;
-		status = search(gateway_to(other), &s, &result);
-		if (status != VT_OK)
+		while ((status = search(gateway_to(other), &s, &result)) != VT_OK)
 		{
 			/* It knows nobody who leads, or that one had to go, or it lags. */
-			assert_true(status == VT_NOT_LEADER || status == VT_BUSY || status == VT_BEHIND);
+			assert_true(status == VT_BUSY || is_refusal(status));
+			if (clock_now_us() > until)
+				fail_msg("worker %d does not come to answer", other);
 			pause_ms(20);
-			continue;
 		}
 		assert_true(wire_hit_next(&result, &at, &hit));
 		assert_int_equal(number_of(hit.id), n);
@@ -553,7 +570,7 @@ linearizable_away_from_the_leader(void **state)
 	}
 	for (int i = 1; i <= NODES; i++)
 		n -= found[i];
-	/* Most of them were. */
+	/* Most of them were, and by who did not lead. */
 	assert_in_range(n, 0, 100);
 }
 
