@@ -49,7 +49,7 @@ run_unit() {
 		echo '# ended'
 	} >"$log" 2>&1 &
 	looks=0
-	until grep -q -e "FAILED  \] $words" -e '^# ended' "$log" || [ $looks -ge 600 ]; do
+	until grep -q -e "FAILED  \] $words" -e '^# ended' "$log" || [ $looks -ge 1100 ]; do
 		sleep 0.1
 		looks=$((looks + 1))
 	done
@@ -73,7 +73,7 @@ law() {
 			TESTDIR="$data" TESTDATADIR="$data" TESTLOGDIR="$data/log" \
 			TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=60 \
 			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
-			timeout -k 5 150 perl -I "$pgxs/../test/perl" -I perl "$test" >"$log" 2>&1
+			timeout -k 5 300 perl -I "$pgxs/../test/perl" -I perl "$test" >"$log" 2>&1
 		rm -rf "$data"
 		grep -q "^not ok .*$words" "$log" && seen=yes || seen= ;;
 	esac
