@@ -27,8 +27,9 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "vectron.pd_endpoints = '$pd'\n");
 $node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION vectron');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM vectron.workers WHERE state = 'up'}), 'two workers are up');
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION vectron;
 	CREATE TABLE t (id int, v vector(3));
 	INSERT INTO t SELECT n, ARRAY[n, 1, 2] FROM generate_series(1, 100) n;
 	CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 2);
@@ -70,6 +71,20 @@ like("$status $out", qr/^0 It is being emptied: vectronctl operators .*\n\z/, 'a
 like($out, qr/^ *$store +draining/m, 'and shown');
 ($status, $out, $err) = ctl('--pd', $pd, 'undrain', $store);
 is($status, 0, 'and taken back');
+# What it had may have begun to leave it, and goes on: its figures count for two until it is there.
+$cluster->wait_until('nothing moves any more', sub {
+	my ($has, $leads) = (0, 0);
+	($status, $out, $err) = ctl('--json', '--pd', $pd, 'operators');
+	return 0 if $status || @{ decode_json($out)->{operators} };
+	($status, $out, $err) = ctl('--json', '--pd', $pd, 'workers');
+	return 0 if $status;
+	foreach my $worker (@{ decode_json($out)->{workers} })
+	{
+		$has += $worker->{shards};
+		$leads += $worker->{leaders};
+	}
+	return $has == 2 && $leads == 2;
+});
 ($status, $out, $err) = ctl('--pd', $pd, 'drain', '12');
 is($status, 1, 'a store that is not there');
 like($err, qr/vectronctl: drain: .*no such store/, 'in words');
