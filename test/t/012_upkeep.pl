@@ -50,10 +50,11 @@ my $high = recall(0.97);
 cmp_ok($high, '>=', 0.94, 'a recall asked for is found');
 cmp_ok(recall(0.3), '<=', $high - 0.05, 'and less when less is asked for');
 
-is($node->safe_psql('postgres', q{
+# Figures come with the heartbeats.
+ok($node->poll_query_until('postgres', q{
 	SELECT passes > 0, exact_passes > 0, distances > 0, refined > 0, hops > 0, walk_us > 0, refine_us >= 0, exact_us > 0,
-		asked > 0, filter_us > 0 FROM vectron.stat_shards WHERE role = 'leader'}),
-	't|t|t|t|t|t|t|t|t|t', 'searches are counted by stage');
+		asked > 0, filter_us > 0 FROM vectron.stat_shards WHERE role = 'leader'},
+	't|t|t|t|t|t|t|t|t|t'), 'searches are counted by stage') or diag $node->safe_psql('postgres', 'TABLE vectron.stat_shards');
 is($node->safe_psql('postgres', q{SELECT has_table_privilege('pg_monitor', 'vectron.stat_shards', 'SELECT')}), 't', 'for monitors');
 my ($code, $out, $err) = $node->psql('postgres', q{LOAD 'vectron'; SET vectron.recall_target = 1.5});
 like($err, qr/outside the valid range/, 'a recall is less than 1');

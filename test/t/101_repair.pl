@@ -54,7 +54,9 @@ clean('nothing is missing');
 $cluster->start_worker(2);
 ok($node->poll_query_until('postgres', q{SELECT state = 'up' AND shards = 0 FROM vectron.workers WHERE endpoint LIKE '%worker2'}),
 	'what it still had when it came back is deleted');
-ok(!glob($cluster->data('worker2') . '/shards/*'), 'on its disk, too');
+# It is taken out of what is reported first.
+$cluster->wait_until('its directories are gone', sub { my @left = glob($cluster->data('worker2') . '/shards/*'); return @left == 0; });
+pass('on its disk, too');
 whole('and nothing else has moved');
 
 # Emptied before it leaves.
