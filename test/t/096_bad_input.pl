@@ -103,6 +103,8 @@ is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vec
 
 $cluster->stop('worker1');
 $cluster->start_worker(1, @advertise, '--disk-reserve', '1000000000');
+# It serves before it has looked, and the driver knows when it is told.
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM vectron.health WHERE finding = 'disk_full'}), 'a disk that is almost full is told of');
 fails('a disk that is almost full', q{INSERT INTO t VALUES (200, '[9,9]')}, '53100', 'full');
 fails('an index on such a disk', q{CREATE INDEX t_2 ON t USING vectron (v vector_l1_ops)}, '53100', 'no worker has room');
 is($node->safe_psql('postgres', $search), '3', 'searches go on');
@@ -110,6 +112,7 @@ $node->safe_psql('postgres', 'DELETE FROM t WHERE id = 1; VACUUM t');
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '25|0|0|0', 'and VACUUM');
 $cluster->stop('worker1');
 $cluster->start_worker(1, @advertise, '--memory-limit', '1');
+ok($node->poll_query_until('postgres', q{SELECT memory_limit = 1048576 FROM vectron.workers}), 'the view has the limit of a worker');
 $node->safe_psql('postgres', q{CREATE TABLE big (v vector(2000)); CREATE INDEX big_v ON big USING vectron (v vector_l2_ops)});
 my ($status, $out, $err);
 for (1 .. 50)
@@ -122,8 +125,7 @@ is($node->safe_psql('postgres', $search), '3', 'beyond which it answers');
 my $rows = $node->safe_psql('postgres', 'SELECT count(*) FROM big');
 cmp_ok($rows, '>', 0, 'what was committed is there');
 is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('big_v')}), '0|0|0', 'and indexed');
-is($node->safe_psql('postgres', q{SELECT memory_limit FROM vectron.workers}), '1048576', 'the view has the limit');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.workers, json_each_text(memory_of) HAVING sum(value::bigint) = max(memory)}), '7', 'and what the memory goes for');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 7 FROM vectron.workers, json_each_text(memory_of) HAVING sum(value::bigint) = max(memory)}), 'the view has what the memory goes for');
 # What is dropped makes room.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'vectron'\n");
 $node->restart;
@@ -198,8 +200,10 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM vectron.sweep() WHERE ind
 is($node->safe_psql('postgres', q{SELECT cluster_state FROM vectron.indexes WHERE index = 't_v'::regclass}), 'live', 'and harm nobody');
 foreach my $file ('incarnation', 'marker')
 {
-	rename "$folder/$file", "$folder/$file.kept" or die "$file: $!";
-	PostgreSQL::Test::Utils::append_to_file("$folder/$file", "rubbish\n");
+	# The file is there at each moment: who finds none makes one.
+	link "$folder/$file", "$folder/$file.kept" or die "$file: $!";
+	PostgreSQL::Test::Utils::append_to_file("$folder/$file.bad", "rubbish\n");
+	rename "$folder/$file.bad", "$folder/$file" or die "$file: $!";
 	fails("a damaged file $file", q{INSERT INTO t VALUES (400, '[1,1]')}, 'XX001', "file \"vectron/$file\" is damaged");
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), '25', 'the table can be read');
 	rename "$folder/$file.kept", "$folder/$file" or die "$file: $!";
