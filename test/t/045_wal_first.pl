@@ -97,7 +97,8 @@ is(agrees(), '0|0|0', 'after a crash no row that came back lacks its entry');
 @frozen = freeze();
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id = 9');
 kill 'STOP', $cluster->pid('worker1');
-$session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') . ' application_name=waits', '-c', 'VACUUM t' ],
+$session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres')
+	. " application_name=waits options='-c vectron.write_timeout=120s'", '-c', 'VACUUM t' ],
 	'>', \($said = ''), '2>', \($complained = ''));
 $node->poll_query_until('postgres', q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE application_name = 'waits'});
 is($node->safe_psql('postgres', q{

@@ -101,7 +101,8 @@ older(sub {
 $cluster->start_pd;
 $cluster->start_worker(1);
 $cluster->whole($node, 2, 'the new release is welcome');
-(undef, undef, $refused) = $node->psql('postgres', q{SET enable_seqscan = off; SELECT id FROM t ORDER BY v <-> '[1,2,3,4,5,6]' LIMIT 1});
+(undef, undef, $refused) = $node->psql('postgres', q{SET enable_seqscan = off; SET vectron.fallback_scan = off;
+	SELECT id FROM t ORDER BY v <-> '[1,2,3,4,5,6]' LIMIT 1});
 like($refused, too_old('server'), 'a server of the older release is told');
 $node->stop;
 done_testing();
