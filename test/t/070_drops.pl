@@ -93,7 +93,10 @@ $g = generation_of($node, 'q_v');
 my ($system, $incarnation, $database) = split /\|/, $node->safe_psql('postgres', qq{SELECT c.owner ->> 'system', c.owner ->> 'incarnation', c.owner ->> 'database'
 	FROM json_to_recordset(vectron.report('collections')::json -> 'collections') AS c(generation text, owner json) WHERE c.generation = '$g'});
 my $xid = $node->safe_psql('postgres', 'CREATE TABLE anyone (); SELECT xmin FROM pg_class WHERE relname = $$anyone$$');
-PostgreSQL::Test::Utils::append_to_file($node->data_dir . "/vectron/drops/$xid", "$g $system $incarnation $database\n");
+# As a whole: a file that has nothing yet would be read, and be gone.
+my $word = $node->data_dir . '/vectron/word';
+PostgreSQL::Test::Utils::append_to_file($word, "$g $system $incarnation $database\n");
+rename $word, $node->data_dir . "/vectron/drops/$xid" or die "$word: $!";
 becomes($node, $g, 'hidden', 'an index that is needed is dropped by a mistake');
 my $shards_open = q{SELECT count(*) FROM vectron.shards WHERE role <> 'unknown' AND state = 'dropped'};
 ok($node->poll_query_until('postgres', "SELECT ($shards_open) = 0"), 'what is hidden takes no memory');
