@@ -43,13 +43,13 @@ for my $name (sort keys %scripts)
 # Cancels, of statements that say they expect it
 my $until = time() + $seconds - 1;
 my $cancelled = 0;
-while (time() < $until)
+do
 {
 	my ($status, $out, $err) = $node->psql('postgres',
 		"SET statement_timeout = 3;\nINSERT INTO t (v) SELECT one() FROM generate_series(1, 5000)");
 	$cancelled++ if $status != 0 && $err =~ /statement timeout/;
 	die $err if $status != 0 && $err !~ /statement timeout/;
-}
+} while (time() < $until);
 for my $run (@running)
 {
 	my ($name, $h) = @$run;

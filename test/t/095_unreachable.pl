@@ -65,8 +65,8 @@ sub fails
 
 # -- Everything is gone ---------------------------------------------------------
 
-$cluster->kill9($_) for qw(worker1 worker2 pd);
 my $gone = time();
+$cluster->kill9($_) for qw(worker1 worker2 pd);
 fails('an INSERT', q{INSERT INTO t VALUES (0, '[0,0]')}, '(08006|57014)', 'could not');
 my $noted = time();
 fails('a COPY', "COPY t FROM STDIN;\n0\t[0,0]\n\\.\n", '(08006|57014)', 'could not');

@@ -68,15 +68,15 @@ my $doubled = q{
 sub load_until
 {
 	my ($query) = @_;
-	my $bad = 0;
-	for (1 .. 60)
+	my ($bad, $came) = (0, 0);
+	for (my $i = 0; $i < 60 && !$came; $i++)
 	{
 		load();
 		$bad += $node->safe_psql('postgres', $doubled);
-		last if $node->safe_psql('postgres', $query) eq 't';
+		$came = $node->safe_psql('postgres', $query) eq 't';
 	}
 	is($bad, 0, 'no shard was ever twice in a zone');
-	return $node->safe_psql('postgres', $query) eq 't';
+	return $came;
 }
 
 # Zone a has two workers now: they share its replicas, and its leaderships with the others.

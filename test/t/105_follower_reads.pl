@@ -112,6 +112,8 @@ sub finish
 counts();
 my $h = search_steadily('search.sql', 4);
 goes_on($h, 2, 'searches at rest');
+# So many that what is drawn at random, and the first of each session, are few
+ok($node->poll_query_until('postgres', 'SELECT scans > 1000 FROM vectron.stat_search'), 'a thousand of them');
 finish($h);
 my $c = counts();
 cmp_ok($c->{by_leader}, '>', 0, 'leaders answer');

@@ -192,7 +192,8 @@ $_->quit for @old;
 $cluster->start_pd;
 
 # The ends of intervals as the catalog has them.
-my $shards = shards();
+my $shards;
+wait_for('the driver knows the shards', sub { $shards = shards(); return %$shards; });
 for my $label ('public.t_v', $bin ? 'chaos.once' : ())
 {
 	my $next = '0';

@@ -177,9 +177,10 @@ sub knock
 	my ($daemon, $words, $name, @show) = @_;
 	my $before = length $cluster->log_text($daemon);
 	my ($in, $said) = ('', '');
-	IPC::Run::run([ 'openssl', 's_client', '-quiet', '-connect', '127.0.0.1:' . $cluster->port($daemon), @show ],
-		'<', \$in, '>&', \$said, IPC::Run::timeout(60));
+	# Of many in ten seconds the first ten are told: who was but counted comes again.
 	$cluster->wait_until("$daemon tells of $name", sub {
+		IPC::Run::run([ 'openssl', 's_client', '-quiet', '-connect', '127.0.0.1:' . $cluster->port($daemon), @show ],
+			'<', \$in, '>&', \$said, IPC::Run::timeout(60));
 		return substr($cluster->log_text($daemon), $before) =~ /WARN .*shut out 127\.0\.0\.1:\d+: .*$words/;
 	});
 	pass("$daemon shuts out $name, and says so");
