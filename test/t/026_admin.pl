@@ -52,7 +52,7 @@ my ($status, $out, $err) = ctl('set-replicas', 'public.t_v', 3);
 is("$status$err", '0', 'a third replica is asked for, by the name of the index');
 $cluster->whole($node, 2, 'and comes');
 $node->safe_psql('postgres', q{SELECT vectron.set_replicas('t_v', 2)});
-ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM vectron.shards}), 'and goes, from SQL');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 AND (SELECT count(*) = 0 FROM vectron.operators) FROM vectron.shards}), 'and goes, from SQL');
 my $generation = $node->safe_psql('postgres', q{SELECT generation FROM vectron.index_meta('t_v')});
 ($status, $out, $err) = ctl('set-replicas', $generation, 9);
 is($status, 1, 'too many are refused');
@@ -67,15 +67,23 @@ $cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
 
 my $shard = $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards');
 my ($from) = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'leader'");
+
+# Who stood still for a moment is not heard by his leader, or leads no more: that is said, and is over before long.
+sub taken
+{
+	my ($name, $ask) = @_;
+	$cluster->wait_until($name, sub { ($status, $out, $err) = $ask->(); return $err !~ /does not answer its leader|nobody leads shard|has just begun to lead/; });
+	return is("$status$err", '0', $name);
+}
+
 my ($to) = $node->safe_psql('postgres', "SELECT store FROM vectron.workers WHERE store NOT IN (SELECT store FROM vectron.shards WHERE shard = $shard)");
-($status, $out, $err) = ctl('move', $shard, $from, $to);
-is("$status$err", '0', 'a replica is moved, which leads');
+taken('a replica is moved, which leads', sub { return ctl('move', $shard, $from, $to); });
 ok($node->poll_query_until('postgres', "SELECT bool_or(store = $to) AND count(*) = 2 AND bool_and(state = 'up') AND bool_or(role = 'leader') FROM vectron.shards WHERE shard = $shard"), 'it is there');
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operators'), 'and nothing is under way any more');
 ($status, $out, $err) = ctl('move', $shard, $to, $to);
 like($err, qr/has a replica of shard $shard already/, 'not to where one is');
 my $follower = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'follower'");
-$node->safe_psql('postgres', "SELECT vectron.transfer_leader($shard, $follower)");
+taken('it is to be led by the other one', sub { return $node->psql('postgres', "SELECT vectron.transfer_leader($shard, $follower)"); });
 ok($node->poll_query_until('postgres', "SELECT bool_or(store = $follower) FROM vectron.shards WHERE shard = $shard AND role = 'leader'"), 'another replica leads, from SQL');
 ($status, $out, $err) = $node->psql('postgres', "SELECT vectron.transfer_leader($shard, 12)");
 like($err, qr/could not transfer leadership.*has no replica with a vote on store 12/, 'not one that is not there');
