@@ -42,7 +42,8 @@ sub ctl
 {
 	my (@args) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'vectronctl', '--pd', $cluster->pd_endpoint, @args ], '>', \$out, '2>', \$err);
+	# A split that was taken, and not heard of in time, would be asked for twice.
+	IPC::Run::run([ 'vectronctl', '--timeout', 60000, '--pd', $cluster->pd_endpoint, @args ], '>', \$out, '2>', \$err);
 	return ($?, $out, $err);
 }
 

@@ -74,7 +74,8 @@ sub ctl
 {
 	my ($out, $err) = ('', '');
 	my @tls = $ask eq $socket ? () : $cluster->tls_options('admin', 'anna');
-	IPC::Run::run([ 'vectronctl', '--pd', $ask, @tls, @_ ], '>', \$out, '2>', \$err);
+	# Who leads may change with what is asked for.
+	IPC::Run::run([ 'vectronctl', '--timeout', 30000, '--pd', $ask, @tls, @_ ], '>', \$out, '2>', \$err);
 	return wantarray ? ($? >> 8, $out, $err) : $out;
 }
 
@@ -103,7 +104,9 @@ sub type
 {
 	my ($line) = @_;
 	my (undef, @words) = split ' ', $line =~ s/ *#.*//r =~ s/--pd \S+ //r;
-	my ($status, $out, $err) = ctl(@words);
+	my ($status, $out, $err);
+	# The other driver may not have been heard for a moment.
+	$cluster->wait_until("@words", sub { ($status, $out, $err) = ctl(@words); return $err !~ /more than half must be/; });
 	return is("$status$err", '0', "@words");
 }
 
