@@ -43,8 +43,10 @@ sub health
 }
 
 health(0, qr/^all is well$/, 'a cluster that is well');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.health'), '0', 'and the view is empty');
-is_deeply(decode_json(scalar ctl('--json', 'check')), { status => 0, findings => [] }, 'as JSON');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.health'), 'and the view is empty');
+my $found;
+$cluster->wait_until('as JSON', sub { $found = decode_json(scalar ctl('--json', 'check')); return $found->{status} == 0; });
+is_deeply($found, { status => 0, findings => [] }, 'as JSON');
 
 # -- Replicas ---------------------------------------------------------------------
 
@@ -66,7 +68,20 @@ $cluster->clean($node, 't', 't_v', 'nothing was lost on the way');
 # -- By hand ----------------------------------------------------------------------
 
 my $shard = $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards');
-my ($from) = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'leader'");
+
+# Where a replica is that leads or follows, when it is known who does.
+sub store_of
+{
+	my ($role) = @_;
+	my $store;
+	$cluster->wait_until("a $role", sub {
+		$store = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = '$role'");
+		return $store =~ /^\d+$/;
+	});
+	return $store;
+}
+
+my $from = store_of('leader');
 
 # Who stood still for a moment is not heard by his leader, or leads no more: that is said, and is over before long.
 sub taken
@@ -82,7 +97,7 @@ ok($node->poll_query_until('postgres', "SELECT bool_or(store = $to) AND count(*)
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operators'), 'and nothing is under way any more');
 ($status, $out, $err) = ctl('move', $shard, $to, $to);
 like($err, qr/has a replica of shard $shard already/, 'not to where one is');
-my $follower = $node->safe_psql('postgres', "SELECT store FROM vectron.shards WHERE shard = $shard AND role = 'follower'");
+my $follower = store_of('follower');
 taken('it is to be led by the other one', sub { return $node->psql('postgres', "SELECT vectron.transfer_leader($shard, $follower)"); });
 ok($node->poll_query_until('postgres', "SELECT bool_or(store = $follower) FROM vectron.shards WHERE shard = $shard AND role = 'leader'"), 'another replica leads, from SQL');
 ($status, $out, $err) = $node->psql('postgres', "SELECT vectron.transfer_leader($shard, 12)");
@@ -124,7 +139,7 @@ $cluster->whole($node, 2, 'the one that is lost is the one too many');
 ($status, $out, $err) = ctl('forget-store', $node->safe_psql('postgres', q{SELECT min(store) FROM vectron.workers WHERE state = 'up'}));
 like($err, qr/is up: drain it and stop its worker first/, 'not one that is up');
 health(1, qr/store $store at .*silent for .*\n.*vectronctl forget-store $store/, 'a worker that is down is a finding');
-is($node->safe_psql('postgres', q{SELECT severity, finding FROM vectron.health}), 'warning|store_down', 'the view shows it');
+ok($node->poll_query_until('postgres', q{SELECT severity, finding FROM vectron.health}, 'warning|store_down'), 'the view shows it');
 is($node->safe_psql('postgres', "SELECT state, shards, leaders, records FROM vectron.workers WHERE store = $store"), 'down|0|0|0',
 	'what it had is made anew, and what it said last no longer counts');
 ($status, $out, $err) = $node->psql('postgres', "SET ROLE pg_monitor; SELECT vectron.forget_worker($store)");
@@ -141,7 +156,11 @@ $cluster->clean($node, 't', 't_v', 'nothing is lost');
 
 # -- Everything ---------------------------------------------------------------------
 
-my $dump = decode_json(scalar ctl('dump'));
+my $dump;
+$cluster->wait_until('each shard is led', sub {
+	$dump = decode_json(scalar ctl('dump'));
+	return 2 == grep { $_->{report}{leader} } map { @{ $_->{replicas} } } map { @{ $_->{shards} } } @{ $dump->{collections} };
+});
 is(scalar @{ $dump->{stores} }, 3, 'a dump has the stores');
 is($dump->{gone}[0]{store}, $store, 'the one that was forgotten');
 my ($collection) = grep { $_->{generation} eq $generation } @{ $dump->{collections} };

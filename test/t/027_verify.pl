@@ -60,9 +60,12 @@ like((ctl('verify', 'nothing'))[2], qr/no collection with that generation or nam
 # A row is changed behind the back of a worker, leader or not.
 for my $role ('follower', 'leader')
 {
-	my ($shard, $replica, $endpoint) = split /\|/, $node->safe_psql('postgres', qq{
-		SELECT shard, replica, endpoint FROM vectron.shards WHERE role = '$role' ORDER BY shard, store LIMIT 1});
-	my ($worker) = $endpoint =~ /(worker\d)$/;
+	my ($shard, $replica, $worker);
+	$cluster->wait_until("a $role", sub {
+		($shard, $replica, $worker) = $node->safe_psql('postgres', qq{
+			SELECT shard, replica, endpoint FROM vectron.shards WHERE role = '$role' ORDER BY shard, store LIMIT 1}) =~ /^(\d+)\|(\d+)\|.*(worker\d)$/;
+		return $worker;
+	});
 	$cluster->stop($worker);
 	system_or_bail($alter, sprintf('%s/shards/%016x', $cluster->data($worker), $shard));
 	$cluster->start_worker($worker =~ /(\d)/);

@@ -55,8 +55,11 @@ found('and it finds what it should');
 # The worker that leads most, and a shard it leads.
 sub busiest
 {
-	my $endpoint = $node->safe_psql('postgres', q{SELECT endpoint FROM vectron.shards WHERE role = 'leader' GROUP BY endpoint ORDER BY count(*) DESC, endpoint LIMIT 1});
-	my ($n) = $endpoint =~ /worker(\d)$/ or die "no leader: $endpoint";
+	my $n;
+	$cluster->wait_until('somebody leads', sub {
+		($n) = $node->safe_psql('postgres', q{SELECT endpoint FROM vectron.shards WHERE role = 'leader' GROUP BY endpoint ORDER BY count(*) DESC, endpoint LIMIT 1}) =~ /worker(\d)$/;
+		return $n;
+	});
 	return $n;
 }
 

@@ -69,7 +69,7 @@ $node->safe_psql('postgres', q{
 	INSERT INTO d SELECT n, ARRAY[n % 13, n % 7, n] FROM generate_series(1, 50) n;
 });
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 3 FROM vectron.workers WHERE state = 'up'}), 'three workers are up');
-is($node->safe_psql('postgres', q{SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM vectron.pds}), 'follower up, follower up, leader up', 'the view shows them');
+ok($node->poll_query_until('postgres', q{SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM vectron.pds}, 'follower up, follower up, leader up'), 'the view shows them');
 $node->safe_psql('postgres', 'CREATE TABLE e AS SELECT * FROM d; CREATE INDEX e_v ON e USING vectron (v vector_l2_ops)');
 $node->safe_psql('postgres', 'CREATE INDEX t_v ON t USING vectron (v vector_l2_ops) WITH (shards = 2, replicas = 3)');
 
@@ -219,11 +219,12 @@ $cluster->start_pd_of($emptied, @small);
 $cluster->wait_until('it says so', sub { return $cluster->log_text("pd$emptied", 1) =~ /is no member of the cluster that is there: it has no vote/ });
 await_drivers('an emptied directory is another driver', 'leader up' => 1, 'follower up' => 1, 'follower silent' => 1, 'waiting up' => 1);
 my $there = $cluster->endpoint("pd$emptied");
-($status, $out, $err) = ctl('check');
+# Who has just begun to lead takes the others for heard.
+$cluster->wait_until('check tells of both', sub { ($status, $out, $err) = ctl('check'); return $out =~ /it waits/ && $out =~ /another directory/; });
 like($out, qr/^warning +placement driver \d+ at \Q$there\E: it waits .*\n +vectronctl remove-pd $old, which was there, then vectronctl add-pd \Q$there\E$/m, 'check says what to do');
 like($out, qr/^warning +placement driver $old at .*another directory answers there, /m, 'and what has happened');
 unlike($out, qr/does not know its cluster/, 'and not that somebody should start it');
-($status, $out, $err) = ctl('add-pd', $cluster->endpoint("pd$emptied"));
+$cluster->wait_until('the old one is in its place', sub { ($status, $out, $err) = ctl('add-pd', $cluster->endpoint("pd$emptied")); return $status != 0; });
 like($err, qr/driver $old was at .* and is silent: remove it first/, 'the old one is to be removed first');
 # Not while its leader has not heard of the third for a moment
 $cluster->wait_until('enough are heard', sub { ($status, $out, $err) = ctl('remove-pd', $old); return $err !~ /more than half must be/; });

@@ -112,7 +112,11 @@ sub well
 
 whole('an index is on all workers');
 well('over TLS');
-my ($victim) = $node->safe_psql('postgres', q{SELECT endpoint FROM vectron.shards WHERE role = 'leader' AND index = 'public.t_v' ORDER BY shard LIMIT 1}) =~ /:(\d+)$/;
+my $victim;
+$cluster->wait_until('somebody leads', sub {
+	($victim) = $node->safe_psql('postgres', q{SELECT endpoint FROM vectron.shards WHERE role = 'leader' AND index = 'public.t_v' ORDER BY shard LIMIT 1}) =~ /:(\d+)$/;
+	return $victim;
+});
 ($victim) = grep { $cluster->port($_) == $victim } 'worker1', 'worker2', 'worker3';
 $cluster->kill9($victim);
 $node->safe_psql('postgres', q{INSERT INTO t SELECT n, ARRAY[n % 13, n % 7, n % 11, n % 3, n % 17, n % 5] FROM generate_series(3001, 3200) n});
