@@ -11,7 +11,9 @@ use Generations;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "autovacuum = off\nshared_preload_libraries = 'vectron'\nvectron.sweep_interval = 0\n");
+# Whoever comes first after a crash waits for the daemons to be there again.
+$node->append_conf('postgresql.conf', "autovacuum = off\nshared_preload_libraries = 'vectron'\nvectron.sweep_interval = 0\n"
+	. "vectron.write_timeout = '120s'\nvectron.read_timeout = '120s'\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;

@@ -13,7 +13,9 @@ use VectronCluster;
 my $cluster = VectronCluster->new;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'vectron'\nautovacuum = off\njit = off\n");
+# Whoever comes first after a crash waits for all daemons to be there again, and for an election.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'vectron'\nautovacuum = off\njit = off\n"
+	. "vectron.write_timeout = '120s'\nvectron.read_timeout = '120s'\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;
