@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -104,12 +103,16 @@ memtables_are_bounded(void **state)
 
 /* -- A disk that stands still ---------------------------------------------------- */
 
-#define PATIENCE_US (20 * INT64_C(1000000))	/* then it goes on, and who waited is found out */
+#define PATIENCE_US (60 * INT64_C(1000000))	/* then it goes on, and who waited is found out */
 
-static pthread_mutex_t disk_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t disk_moves = PTHREAD_COND_INITIALIZER;
-static bool disk_stalls;		/* of the store "a": whoever makes a log there waits */
+static atomic_bool disk_stalls; /* of the store "a": whoever makes a log there waits */
 static atomic_bool disk_waits;	/* somebody does */
+
+static bool
+disk_stands_still(void)
+{
+	return atomic_load(&disk_stalls);
+}
 
 static bool
 is_log_of_a(const char *path)
@@ -131,40 +134,17 @@ open(const char *path, int flags, ...)
 	va_end(args);
 	if (is_log_of_a(path))
 	{
-		struct timespec until;
+		int64_t		until = clock_now_us() + PATIENCE_US;
 
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += PATIENCE_US / 1000000;
-		pthread_mutex_lock(&disk_lock);
-		while (disk_stalls)
+		while (disk_stands_still())
 		{
 			atomic_store(&disk_waits, true);
-			if (pthread_cond_timedwait(&disk_moves, &disk_lock, &until) != 0)
-				disk_stalls = false;
+			if (clock_now_us() > until)
+				atomic_store(&disk_stalls, false);
+			usleep(1000);
 		}
-		pthread_mutex_unlock(&disk_lock);
 	}
 	return (int) syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-}
-
-static bool
-disk_stands_still(void)
-{
-	bool		stalls;
-
-	pthread_mutex_lock(&disk_lock);
-	stalls = disk_stalls;
-	pthread_mutex_unlock(&disk_lock);
-	return stalls;
-}
-
-static void
-set_disk_stalls(bool stalls)
-{
-	pthread_mutex_lock(&disk_lock);
-	disk_stalls = stalls;
-	pthread_cond_broadcast(&disk_moves);
-	pthread_mutex_unlock(&disk_lock);
 }
 
 static void *
@@ -200,7 +180,7 @@ nobody_waits_for_figures(void **state)
 	fill(a, 0, 1);
 	before = look_at(a);
 	fill(a, 1, 1);				/* so there is something to ask for */
-	set_disk_stalls(true);
+	atomic_store(&disk_stalls, true);
 	assert_int_equal(pthread_create(&writer, NULL, write_on, a), 0);
 	for (int64_t until = clock_now_us() + PATIENCE_US; !atomic_load(&disk_waits);)
 	{
@@ -224,7 +204,7 @@ nobody_waits_for_figures(void **state)
 		usleep(100);
 	}
 	assert_true(disk_stands_still());
-	set_disk_stalls(false);
+	atomic_store(&disk_stalls, false);
 	store_close(b);
 	pthread_join(writer, NULL);
 	pthread_join(looker, NULL);
