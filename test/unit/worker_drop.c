@@ -415,7 +415,7 @@ stopped_beside_a_dead_peer(void **state)
 		assert_int_equal(create(worker, shard, 10 * shard), VT_OK);	/* takes a while to stop */
 	wire_raft_begin(&message, 1);
 	transport.send(transport.arg, 2, &message);
-	assert_int_equal(net_peer_redial(peer, 5000), VT_OK);
+	assert_int_equal(net_peer_redial(peer, 60000), VT_OK);
 	worker_stop(worker);
 	net_peer_free(peer);
 }
