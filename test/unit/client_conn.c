@@ -272,6 +272,7 @@ silence_ends_at_the_deadline(void **state)
 	Client	   *client;
 	const char *reply;
 	int64_t		deadline;
+	VtStatus	status;
 
 	(void) state;
 	world_init(&w, 1);
@@ -280,12 +281,21 @@ silence_ends_at_the_deadline(void **state)
 	/* Of the answer, and of the greeting. */
 	for (int i = 0; i < 2; i++)
 	{
-		world_trick(&w, i ? WIRE_HELLO : WIRE_CONTROL, 0, SAY_NOTHING, VT_OK);
-		if (i)
-			world_trick(&w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
-		deadline = in_ms(60);
-		assert_int_equal(client_control(client, "{\"op\":\"status\"}", deadline, &reply, &err), VT_TIMEOUT);
-		assert_true(clock_now_us() >= deadline);
+		status = VT_UNAVAILABLE;
+		/* Again where it came no farther than to the closed connection. */
+		for (int k = 0; k < 100 && status == VT_UNAVAILABLE; k++)
+		{
+			forget_tricks(&w);
+			world_trick(&w, i ? WIRE_HELLO : WIRE_CONTROL, 0, SAY_NOTHING, VT_OK);
+			if (i)
+				world_trick(&w, WIRE_CONTROL, 0, CLOSE_BEFORE, VT_OK);
+			deadline = in_ms(60);
+			status = client_control(client, "{\"op\":\"status\"}", deadline, &reply, &err);
+			assert_true(clock_now_us() >= deadline);
+		}
+		assert_int_equal(status, VT_TIMEOUT);
+		/* It may not have come even to them. */
+		forget_tricks(&w);
 		assert_non_null(strstr(err.msg, fake.endpoint));
 		/* And the client is as good as new. */
 		assert_ok(client_control(client, "{\"op\":\"status\"}", in_ms(LONG_MS), &reply, &err));

@@ -39,6 +39,7 @@ fill(uint32_t from)
 static VtStatus
 put(Setup *s)
 {
+	s->writer.deadline_us = in_ms(LONG_MS);
 	return client_put(s->client, &s->writer, batch.records, N, batch.done, NULL, &err);
 }
 
