@@ -306,12 +306,46 @@ a_follower_answers_at_its_marks(void **state)
 	tear_down(&s);
 }
 
-/* Where much is not indexed, others are asked as long as there are some. */
+/* Searches of a worker since it had so many. */
+static uint32_t
+searches_since(Setup *s, int worker, uint32_t before)
+{
+	uint32_t	n;
+
+	pthread_mutex_lock(&s->w.lock);
+	n = s->worker[worker].searches - before;
+	pthread_mutex_unlock(&s->w.lock);
+	return n;
+}
+
+/* Scans, 60 of them; then what each worker has answered. */
+static void
+scan_sixty(Setup *s, const ClientMarks *marks, uint32_t answered[REPLICAS])
+{
+	uint32_t	before[REPLICAS];
+	uint32_t	n;
+
+	for (int i = 0; i < REPLICAS; i++)
+		before[i] = searches_since(s, i, 0);
+	for (int i = 0; i < 60; i++)
+	{
+		assert_ok(count(s, WIRE_AT_MARK, marks, in_ms(LONG_MS), &n));
+		assert_int_equal(n, 100);
+	}
+	for (int i = 0; i < REPLICAS; i++)
+		answered[i] = searches_since(s, i, before[i]);
+}
+
+/*
+ * Where much is not indexed, others are asked as long as there are some.  Again where the machine
+ * was slow: others are in doubt that get no processor, and what a replica said counts for a second.
+ */
 static void
 the_crowded_are_spared(void **state)
 {
 	Setup		s;
 	ClientMarks marks;
+	uint32_t	answered[REPLICAS];
 	uint32_t	n;
 	uint32_t	before;
 	int64_t		until = in_ms(LONG_MS);
@@ -321,12 +355,10 @@ the_crowded_are_spared(void **state)
 	assert_ok(put(&s, 100, &marks));
 	for (uint32_t i = 0; i < SHARDS; i++)
 		s.w.shards[i].crowded[0] = &s.worker[1], s.w.shards[i].crowd = 3000;
-	for (int i = 0; i < 60; i++)
-	{
-		assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
-		assert_int_equal(n, 100);
-	}
-	assert_true(s.worker[1].searches * 6 < s.worker[0].searches + s.worker[2].searches);
+	do
+		scan_sixty(&s, &marks, answered);
+	while (answered[1] * 6 >= answered[0] + answered[2] && clock_now_us() < until);
+	assert_true(answered[1] * 6 < answered[0] + answered[2]);
 
 	/* It is asked where there is no other, and again when it has caught up. */
 	stop_worker(&s, 0);
@@ -340,25 +372,26 @@ the_crowded_are_spared(void **state)
 	assert_ok(put(&s, 100, &marks));
 	for (uint32_t i = 0; i < SHARDS; i++)
 		s.w.shards[i].crowded[0] = &s.worker[1], s.w.shards[i].crowd = 3000;
-	while (s.worker[1].searches < SHARDS)
+	for (until = in_ms(LONG_MS); searches_since(&s, 1, 0) < SHARDS;)
 		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
 	for (uint32_t i = 0; i < SHARDS; i++)
 		s.w.shards[i].crowded[0] = NULL;
-	before = s.worker[1].searches;
-	while (s.worker[1].searches < before + 20)
+	before = searches_since(&s, 1, 0);
+	while (searches_since(&s, 1, before) < 20)
 		assert_ok(count(&s, WIRE_AT_MARK, &marks, until, &n));
 	client_marks_free(&marks);
 	tear_down(&s);
 }
 
-/* Those at the limit of what is meant to wait are asked as well: the third does not get all. */
+/* Those at the limit of what is meant to wait are asked as well: the third does not get all, for long. */
 static void
 at_the_limit_nobody_is_cut(void **state)
 {
 	Setup		s;
 	ClientMarks marks;
-	uint32_t	n;
+	uint32_t	answered[REPLICAS];
 	uint32_t	limited;
+	int64_t		until = in_ms(LONG_MS);
 
 	(void) state;
 	set_up(&s);
@@ -369,10 +402,12 @@ at_the_limit_nobody_is_cut(void **state)
 		s.w.shards[i].crowded[1] = &s.worker[1];
 		s.w.shards[i].crowd = 100;
 	}
-	for (int i = 0; i < 60; i++)
-		assert_ok(count(&s, WIRE_AT_MARK, &marks, in_ms(LONG_MS), &n));
-	limited = s.worker[0].searches + s.worker[1].searches;
-	assert_true(limited * 8 > limited + s.worker[2].searches);
+	do
+	{
+		scan_sixty(&s, &marks, answered);
+		limited = answered[0] + answered[1];
+	} while (limited * 8 <= limited + answered[2] && clock_now_us() < until);
+	assert_true(limited * 8 > limited + answered[2]);
 	client_marks_free(&marks);
 	tear_down(&s);
 }
