@@ -315,33 +315,70 @@ put_request(Buf *out, WireType type, uint64_t request, size_t size, uint8_t fill
 	buf_free(&payload);
 }
 
+/* A gateway comes and greets; false = it is shut out. */
+static bool
+let_in(Peer *peer, const Given *given, WireTlsContext *context, size_t slow, VtError *err)
+{
+	Buf			out = {0};
+	WireHeader	header;
+	size_t		size;
+	bool		good = connected(peer, given, context, slow, err);
+
+	put_hello(&out, WIRE_ROLE_GATEWAY, 7);
+	good = good && say(peer, &out) && hear(peer, &header, 0, &size);
+	if (good)
+		assert_int_equal(header.type, WIRE_HELLO);
+	buf_free(&out);
+	return good;
+}
+
+/* What one that was let in asks is answered; and it goes. */
+static void
+answered(Peer *peer, size_t slow)
+{
+	Buf			out = {0};
+	WireHeader	header;
+	size_t		size;
+
+	for (uint8_t i = 1; i < 10; i++)
+	{
+		buf_clear(&out);
+		put_request(&out, WIRE_SEARCH, i, slow ? 100u * i : 100000u * i, i);
+		assert_true(say(peer, &out));
+		assert_true(hear(peer, &header, i, &size));
+		assert_int_equal(header.request, i);
+		assert_int_equal(size, slow ? 100 * i : 100000 * i);
+	}
+	peer_end(peer);
+	buf_free(&out);
+}
+
 /* A gateway that is served. */
 static void
 served(const Given *given, WireTlsContext *context, size_t slow)
 {
 	Peer		peer;
-	Buf			out = {0};
-	WireHeader	header;
 	VtError		err = {0};
-	size_t		size;
 
-	if (!connected(&peer, given, context, slow, &err))
+	if (!let_in(&peer, given, context, slow, &err))
 		fail_msg("not let in: %s", err.msg);
-	put_hello(&out, WIRE_ROLE_GATEWAY, 7);
-	assert_true(say(&peer, &out));
-	assert_true(hear(&peer, &header, 0, &size));
-	assert_int_equal(header.type, WIRE_HELLO);
-	for (uint8_t i = 1; i < 10; i++)
+	answered(&peer, slow);
+}
+
+/* The same where little time is given to greet: again if the machine stood still for as long. */
+static void
+served_if_quick(const Given *given, WireTlsContext *context)
+{
+	Peer		peer;
+	VtError		err = {0};
+
+	for (int i = 0; !let_in(&peer, given, context, 0, &err); i++)
 	{
-		buf_clear(&out);
-		put_request(&out, WIRE_SEARCH, i, slow ? 100u * i : 100000u * i, i);
-		assert_true(say(&peer, &out));
-		assert_true(hear(&peer, &header, i, &size));
-		assert_int_equal(header.request, i);
-		assert_int_equal(size, slow ? 100 * i : 100000 * i);
+		if (i == 100)
+			fail_msg("not let in: %s", err.msg);
+		peer_end(&peer);
 	}
-	peer_end(&peer);
-	buf_free(&out);
+	answered(&peer, 0);
 }
 
 /* -- Stories ----------------------------------------------------------------- */
@@ -531,13 +568,13 @@ silence_ends(bool polled)
 	halfway.tls = wire_tls_new(context, false, 0);
 	assert_int_equal(wire_tls_take(halfway.tls, bytes_of(NULL, 0), &halfway.plain, &out, NULL), VT_OK);
 	send_bytes(&halfway, out.data, out.len / 2);
-	served(&given, context, 0);
+	served_if_quick(&given, context);
 	assert_int_equal(recv(silent.fd, &byte, 1, 0), 0);
-	assert_int_equal(recv(halfway.fd, &byte, 1, 0), 0);
+	assert_true(recv(halfway.fd, &byte, 1, 0) <= 0);	/* reset, where its time was over before it was read */
 	refused_for(&given, 2, "did not say who it is in time");
 	close(silent.fd);
 	peer_end(&halfway);
-	served(&given, context, 0);
+	served_if_quick(&given, context);
 	when_it_stops(&given);
 	wire_tls_context_release(context);
 	buf_free(&out);
@@ -549,10 +586,12 @@ a_flood(bool polled)
 {
 	Given		given;
 	WireTlsContext *context = context_of(&ca, &ca, WIRE_ROLE_GATEWAY, "9");
+	int64_t		until;
 	int			fds[1000];
-	int			open = 0;
+	int			open;
 
-	given_server(&given, polled, 0);
+	/* For longer than this lasts nobody goes because he is slow. */
+	given_server(&given, polled, 600000);
 	for (int i = 0; i < 1000; i++)
 	{
 		fds[i] = dial(&given);
@@ -567,14 +606,20 @@ a_flood(bool polled)
 
 		assert_int_equal(recv(fds[i], &byte, 1, 0), 0);
 	}
-	for (int i = 0; i < 1000; i++)
+	until = clock_now_us() + 60 * INT64_C(1000000);
+	do
 	{
-		char		byte;
+		open = 0;
+		for (int i = 0; i < 1000; i++)
+		{
+			char		byte;
 
-		open += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
-		close(fds[i]);
-	}
+			open += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+		}
+	} while (open > 256 && clock_now_us() < until);	/* whoever shuts them out may come to it later */
 	assert_true(open <= 256);
+	for (int i = 0; i < 1000; i++)
+		close(fds[i]);
 	/* The log has not seen each of them. */
 	assert_true(atomic_load(&given.refusals) >= 1 && atomic_load(&given.refusals) < 100);
 	when_it_stops(&given);
