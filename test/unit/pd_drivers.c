@@ -119,7 +119,7 @@ status_of(json_t *answer)
 static void
 pause_ms(long ms)
 {
-	struct timespec nap = {0, ms * 1000000};
+	struct timespec nap = {ms / 1000, ms % 1000 * 1000000};
 
 	nanosleep(&nap, NULL);
 }
@@ -159,6 +159,26 @@ ask_leader(WireRole role, const char *question)
 		if (status != VT_NOT_LEADER && status != VT_UNAVAILABLE && status != VT_STOPPING)
 			return answer;
 		json_decref(answer);
+	}
+}
+
+/*
+ * Ask whoever leads until it answers so: whom it has not heard of for a moment, on a machine that stood
+ * still, counts as silent for as long.
+ */
+static void
+await_answer(const char *question, VtStatus wanted)
+{
+	for (int64_t until = clock_now_us() + PATIENCE_US;; pause_ms(20))
+	{
+		json_t	   *answer = ask_leader(WIRE_ROLE_CTL, question);
+		VtStatus	status = status_of(answer);
+
+		if (status != wanted && clock_now_us() > until)
+			fail_msg("status %d in place of %d: %s", (int) status, (int) wanted, json_dumps(answer, 0));
+		json_decref(answer);
+		if (status == wanted)
+			return;
 	}
 }
 
@@ -223,6 +243,22 @@ ask_status(int i, const char *member, char *out, size_t size)
 
 	snprintf(out, size, "%s", text ? text : "");
 	json_decref(answer);
+}
+
+/* Until this one says that it is so much: it may have told others before it knew. */
+static void
+await_role(int i, const char *role)
+{
+	char		text[64];
+
+	for (int64_t until = clock_now_us() + PATIENCE_US;; pause_ms(20))
+	{
+		ask_status(i, "role", text, sizeof(text));
+		if (strcmp(text, role) == 0)
+			return;
+		if (clock_now_us() > until)
+			fail_msg("driver %d is \"%s\", not \"%s\"", i, text, role);
+	}
 }
 
 /* Until this one has applied what the leader had when it was asked. */
@@ -389,6 +425,7 @@ away_for_long(void **state)
 		driver_start(i, 3);
 	away = (leader() + 1) % 3;
 	driver_stop(away);
+	await_count(1, "follower", "silent");	/* until then the log is kept for it */
 	for (int i = 0; i < 600; i++)
 	{
 		snprintf(endpoint, sizeof(endpoint), "unix:/worker-%d", i);
@@ -416,7 +453,6 @@ static void
 with_an_empty_directory(void **state)
 {
 	char		question[300];
-	char		text[64];
 	char		old[64];
 	json_t	   *answer;
 	uint64_t	store;
@@ -434,8 +470,7 @@ with_an_empty_directory(void **state)
 	driver_start(emptied, 3);
 	await_count(1, "waiting", "up");
 	await_count(1, "follower", "silent");
-	ask_status(emptied, "role", text, sizeof(text));
-	assert_string_equal(text, "waiting");
+	await_role(emptied, "waiting");
 
 	/* With it and one more there is no majority: neither may answer, not even at once. */
 	for (int i = 0; i < 3; i++)
@@ -461,15 +496,11 @@ with_an_empty_directory(void **state)
 	assert_int_equal(status_of(answer), VT_EXISTS);
 	json_decref(answer);
 	snprintf(question, sizeof(question), "{\"op\":\"remove_pd\",\"id\":\"%s\"}", old);
-	answer = ask_leader(WIRE_ROLE_CTL, question);
-	assert_int_equal(status_of(answer), VT_OK);
-	json_decref(answer);
+	await_answer(question, VT_OK);
 	await_count(0, "leaving", "silent");
 	await_count(1, "waiting", "up");
 	snprintf(question, sizeof(question), "{\"op\":\"add_pd\",\"endpoint\":\"%s\"}", drivers[emptied].endpoint);
-	answer = ask_leader(WIRE_ROLE_CTL, question);
-	assert_int_equal(status_of(answer), VT_OK);
-	json_decref(answer);
+	await_answer(question, VT_OK);
 	await_count(2, "follower", "up");
 
 	/* Now it counts. */
@@ -503,11 +534,7 @@ grown_and_shrunk(void **state)
 		await_count(1, "waiting", "up");
 		snprintf(question, sizeof(question), "{\"op\":\"add_pd\",\"endpoint\":\"%s\"}", drivers[i].endpoint);
 		for (int twice = 0; twice < 2; twice++)
-		{
-			answer = ask_leader(WIRE_ROLE_CTL, question);
-			assert_int_equal(status_of(answer), VT_OK);
-			json_decref(answer);
-		}
+			await_answer(question, VT_OK);
 		await_count(i, "follower", "up");
 	}
 	for (int i = 0; i < 3; i++)
@@ -532,9 +559,7 @@ grown_and_shrunk(void **state)
 		int			i = leader();
 
 		snprintf(question, sizeof(question), "{\"op\":\"remove_pd\",\"id\":\"%s\"}", ids[i]);
-		answer = ask_leader(WIRE_ROLE_CTL, question);
-		assert_int_equal(status_of(answer), VT_OK);
-		json_decref(answer);
+		await_answer(question, VT_OK);
 		for (int64_t until = clock_now_us() + PATIENCE_US; leader() == i; pause_ms(20))
 			assert_true(clock_now_us() < until);
 		await_count(n - 1, "follower", "up");
