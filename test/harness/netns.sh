@@ -150,28 +150,28 @@ leader() {
 cut_leader() {
 	victim=$(leader)
 	for n in $(others "$victim"); do cut_both "$victim" "$n"; done
-	sleep 6
+	sleep 10
 	heal
 }
 
 cut_leader_from_its_own() {
 	victim=$(leader)
 	for n in $(others "$victim"); do [ "$n" = gw ] || cut_both "$victim" "$n"; done
-	sleep 6
+	sleep 10
 	heal
 }
 
 not_heard() {
 	victim=$(leader)
 	for n in $(others "$victim"); do cut "$victim" "$n"; done
-	sleep 6
+	sleep 10
 	heal
 }
 
 does_not_hear() {
 	victim=$(leader)
 	for n in $(others "$victim"); do [ "$n" = gw ] || cut "$n" "$victim"; done
-	sleep 6
+	sleep 10
 	heal
 }
 
@@ -208,8 +208,8 @@ scenario() {
 	goes_on 150 || give_up "$name: the load has begun"
 	set -- $(seen)
 	# In "zone" a mark may be applied by those alone who are not within reach.
-	# A machine that stands still for two seconds is none of the cluster's faults; waiting until it is healed would be.
-	[ "$name" = zone ] || echo $(($2 * 10 > 5000 ? $2 * 10 : 5000)) >&8
+	# A machine that stands still for some seconds is none of the cluster's faults; waiting until it is healed would be.
+	[ "$name" = zone ] || echo $(($2 * 10 > 8000 ? $2 * 10 : 8000)) >&8
 	"$name"
 	goes_on 100 && ok "$name: the load goes on" || not_ok "$name: the load goes on"
 	echo end >&8

@@ -16,7 +16,7 @@
 #include "hnsw/graph.h"
 
 #define ROWS 2000
-#define PATIENCE_S 20
+#define PATIENCE_S 60
 
 static bool
 is_even(void *arg, uint64_t label, uint32_t slot)
