@@ -354,6 +354,7 @@ worker_start(const WorkerOptions *options, Worker **out, VtError *err)
 	net.handler.closed = on_closed;
 	net.handler.refused = on_refused;
 	net.handler.arg = worker;
+	worker_look(worker);		/* before anybody asks */
 	status = net_server_start(&net, &worker->server, err);
 	if (status != VT_OK)
 		return status;

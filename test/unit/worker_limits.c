@@ -156,6 +156,19 @@ the_disk(void **state)
 	hang_up(&g);
 }
 
+/* Whoever comes first meets a worker that has looked. */
+static void
+full_from_the_start(void **state)
+{
+	Silent	   *s = *state;
+
+	worker_stop(s->place.worker);
+	atomic_store(&disk_is_full, true);
+	start(&s->place);
+	assert_true(atomic_load(&s->place.worker->disk_low));
+	atomic_store(&disk_is_full, false);
+}
+
 static Worker *looked_at;
 static atomic_bool be_slow;
 static atomic_bool others_looked;
@@ -503,6 +516,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_disk, set_up_limits, tear_down_limits),
+		cmocka_unit_test_setup_teardown(full_from_the_start, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(what_leaders_elsewhere_send, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(two_look_at_once, set_up_limits, tear_down_limits),
 		cmocka_unit_test_setup_teardown(the_memory, set_up_little, tear_down_limits),
