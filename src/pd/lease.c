@@ -32,6 +32,7 @@
 #include "service.h"
 
 #define BEFORE_MAX 64			/* sessions a server may name as those before it */
+#define FORGET_US (600 * INT64_C(1000000))	/* beyond the lease, in which a holder is still remembered */
 
 /* What was heard of an incarnation's holder; not in the log. */
 struct Holder
@@ -51,6 +52,27 @@ typedef struct Asker
 	json_t	   *before;
 } Asker;
 
+/*
+ * Of an incarnation whose holder has been silent for longer than its lease, or was heard in
+ * an earlier reign alone, nothing is known that one who is new here would not have: it was last
+ * heard when this driver began to lead, so its lease is over as well, or as far from it.  Who
+ * asked to follow, before that silence, asks once more.  Which session has it is in the log.
+ */
+static void
+forget_silent(Pd *pd)
+{
+	size_t		n = 0;
+
+	for (size_t i = 0; i < pd->nholders; i++)
+	{
+		const Holder *holder = &pd->holders[i];
+
+		if (holder->heard_us >= pd->led_since_us && pd->now_us - holder->heard_us <= pd->options.lease_us + FORGET_US)
+			pd->holders[n++] = *holder;
+	}
+	pd->nholders = n;
+}
+
 /* The holder by its session; a new one was last heard when this driver began to lead. */
 static Holder *
 holder_of(Pd *pd, const CatalogLease *lease)
@@ -62,6 +84,7 @@ holder_of(Pd *pd, const CatalogLease *lease)
 			holder = &pd->holders[i];
 	if (!holder)
 	{
+		forget_silent(pd);
 		pd->holders = vt_realloc(pd->holders, sizeof(Holder) * (pd->nholders + 1));
 		holder = &pd->holders[pd->nholders++];
 		memset(holder, 0, sizeof(*holder));

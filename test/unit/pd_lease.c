@@ -252,6 +252,67 @@ only_the_holder_judges_what_is_unused(void **state)
 	end(w);
 }
 
+/* A server that comes, has an incarnation, and is heard no more. */
+static void
+another_comes_and_goes(PdWorld *w)
+{
+	VtId		ours = incarnation;
+	Start		other = start_after(NULL, 3);
+
+	memset(&incarnation, 0, sizeof(incarnation));
+	assert_int_equal(ask(w, &other, NULL), VT_OK);
+	incarnation = ours;
+}
+
+/* In memory; what the log has says of them what has to be known. */
+static void
+the_silent_are_forgotten(void **state)
+{
+	PdWorld    *w = driver();
+	Start		first = start_after(NULL, 1);
+	Start		second = start_after(&first, 1);
+	Start		superseded = start_after(&first, 2);
+	Start		copy = start_after(&second, 2);
+	Start		moved = start_after(&second, 3);
+	size_t		most = 0;
+
+	(void) state;
+	assert_int_equal(ask(w, &first, &incarnation), VT_OK);
+	assert_int_equal(ask(w, &second, NULL), VT_OK);
+
+	/* One who speaks is not, however many come and go. */
+	for (int i = 0; i < 3600; i += 5, w->now += 5 * SECOND_US)
+	{
+		if (i % 60 == 0)
+			another_comes_and_goes(w);
+		assert_int_equal(ask(w, &second, NULL), VT_OK);
+		most = w->pd.nholders > most ? w->pd.nholders : most;
+	}
+	assert_in_range(most, 2, 13);
+	assert_int_equal(w->pd.catalog->nleases, 61);
+	assert_int_equal(ask(w, &copy, NULL), VT_BUSY);
+	assert_int_equal(ask(w, &superseded, NULL), VT_EXISTS);
+
+	/* Nor does silence give back what was handed on: who was superseded stays so, a copy asks once more. */
+	w->now += 3600 * SECOND_US;
+	another_comes_and_goes(w);
+	assert_int_equal(w->pd.nholders, 1);
+	assert_int_equal(ask(w, &superseded, NULL), VT_EXISTS);
+	assert_int_equal(ask(w, &second, NULL), VT_OK);
+	assert_int_equal(ask(w, &copy, NULL), VT_BUSY);
+	w->now += SECOND_US;
+	assert_int_equal(ask(w, &second, NULL), VT_OK);
+	assert_int_equal(ask(w, &copy, NULL), VT_EXISTS);
+
+	/* Who was forgotten has been silent for long enough for another to go on. */
+	w->now += 3600 * SECOND_US;
+	another_comes_and_goes(w);
+	assert_int_equal(w->pd.nholders, 1);
+	assert_int_equal(ask(w, &moved, NULL), VT_OK);
+	assert_int_equal(ask(w, &second, NULL), VT_EXISTS);
+	end(w);
+}
+
 static void
 malformed_questions(void **state)
 {
@@ -290,6 +351,7 @@ main(void)
 		TEST(a_new_driver_listens_first),
 		TEST(a_driver_that_leads_again_listens_anew),
 		TEST(only_the_holder_judges_what_is_unused),
+		TEST(the_silent_are_forgotten),
 		TEST(malformed_questions),
 	};
 
