@@ -19,6 +19,7 @@
 #include "vec_names.h"
 
 #define SHARDS_MAX 1024
+#define AGAIN_MS 1000			/* when as many wait as may: shards are made in about a second */
 
 bool
 collection_is_up(const CatalogCollection *c)
@@ -377,8 +378,20 @@ op_create(Pd *pd, Question *q)
 	CatalogCollection *c;
 	int64_t		wait_ms = 30000;
 	VtError		err = {0};
-	VtStatus	status = collection_create(pd, q->body, &c, &err);
+	VtStatus	status;
 
+	get_id(q->body, "generation", &q->generation);
+	c = catalog_collection(pd->catalog, &q->generation);
+	if ((!c || !collection_is_up(c)) && !park_has_room(pd, q))
+	{
+		/* Before anything is made. */
+		pthread_mutex_lock(&pd->lock);
+		pd->turned_away++;
+		pthread_mutex_unlock(&pd->lock);
+		refuse_for(q, AGAIN_MS);
+		return;
+	}
+	status = collection_create(pd, q->body, &c, &err);
 	if (status != VT_OK)
 		refuse(q, status, "%s", vt_error_words(&err));
 	else if (collection_is_up(c))
@@ -386,7 +399,10 @@ op_create(Pd *pd, Question *q)
 	else
 	{
 		get_int(q->body, "wait_ms", 0, 60000, &wait_ms);
-		park(pd, q, wait_ms);
+		json_decref(q->body);
+		q->body = NULL;
+		if (!park(pd, q, wait_ms))
+			refuse_for(q, AGAIN_MS);
 	}
 }
 
@@ -429,18 +445,27 @@ op_route_unled(Pd *pd, Question *q)
 	return true;
 }
 
+/* Is it there now?  Looks at the shards once, not as often as is asked: who is there stays. */
+static bool
+came_up(Question *q, const CatalogCollection *c)
+{
+	while (q->up < c->nshards && c->shards[q->up].bootstrapped)
+		q->up++;
+	if (q->up < c->nshards)
+		return false;
+	q->up = 0;
+	return collection_is_up(c);
+}
+
 /* A parked creation; false = it goes on waiting. */
 bool
 create_again(Pd *pd, Question *q)
 {
-	VtId		generation;
-	CatalogCollection *c;
+	CatalogCollection *c = catalog_collection(pd->catalog, &q->generation);
 
-	get_id(q->body, "generation", &generation);
-	c = catalog_collection(pd->catalog, &generation);
 	if (!c || c->state != COLLECTION_LIVE)
 		refuse(q, VT_GONE, "the generation was dropped");
-	else if (collection_is_up(c))
+	else if (came_up(q, c))
 		answer_route(pd, q, c);
 	else if (pd->now_us >= q->until_us)
 		refuse(q, VT_BUSY, "the workers have not made all shards yet");

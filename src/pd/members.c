@@ -16,9 +16,11 @@
 void
 question_free(Question *q)
 {
+	if (q->counted)
+		net_conn_requests(q->conn, -1);
 	net_conn_release(q->conn);
 	json_decref(q->body);
-	buf_free(&q->chunk);
+	buf_free(&q->payload);
 	free(q);
 }
 

@@ -20,6 +20,8 @@ questions_init(Questions *questions)
 	*questions = (Questions) {0};
 	questions->daemons.end = &questions->daemons.first;
 	questions->others.end = &questions->others.first;
+	questions->daemons.most = QUESTIONS_DAEMON_BYTES;
+	questions->others.most = QUESTIONS_BYTES;
 }
 
 size_t
@@ -28,30 +30,41 @@ questions_count(const Questions *questions)
 	return questions->daemons.n + questions->others.n;
 }
 
+size_t
+questions_bytes(const Questions *questions)
+{
+	return questions->daemons.bytes + questions->others.bytes;
+}
+
 bool
 questions_put(Questions *questions, Question *q, bool daemon)
 {
 	QuestionLane *lane = daemon ? &questions->daemons : &questions->others;
 
-	if (lane->n >= QUESTIONS_MAX)
+	if (lane->n >= QUESTIONS_MAX || lane->bytes + q->payload.size > lane->most)
 		return false;
 	q->next = NULL;
 	*lane->end = q;
 	lane->end = &q->next;
 	lane->n++;
+	lane->bytes += q->payload.size;
 	return true;
 }
 
-/* Move at most so many from the front of a lane to the end of a list. */
+/* Move at most so many, and so many bytes but for one alone, from the front of a lane to the end of a list. */
 static Question **
-move(QuestionLane *lane, size_t most, Question **end)
+move(QuestionLane *lane, size_t most, size_t most_bytes, Question **end)
 {
-	for (; lane->first && most > 0; most--)
+	size_t		bytes = 0;
+
+	for (; lane->first && most > 0 && (bytes == 0 || bytes + lane->first->payload.size <= most_bytes); most--)
 	{
 		Question   *q = lane->first;
 
 		lane->first = q->next;
 		lane->n--;
+		lane->bytes -= q->payload.size;
+		bytes += q->payload.size;
 		q->next = NULL;
 		*end = q;
 		end = &q->next;
@@ -67,8 +80,8 @@ questions_take(Questions *questions)
 	Question   *list = NULL;
 	Question  **end = &list;
 
-	end = move(&questions->daemons, QUESTIONS_MAX, end);
-	move(&questions->others, QUESTIONS_ROUND, end);
+	end = move(&questions->daemons, QUESTIONS_MAX, QUESTIONS_DAEMON_BYTES, end);
+	move(&questions->others, QUESTIONS_ROUND, QUESTIONS_ROUND_BYTES, end);
 	return list;
 }
 

@@ -5,8 +5,8 @@
  *
  * What workers and other drivers say comes first, all of it: whom PD takes for alive,
  * and what it does about it, must not depend on how many others ask.  Of these a round
- * has only so many, so that in a flood there is another round soon.  Both are bounded;
- * who is refused is told how long those take who wait.
+ * has only so many, so that in a flood there is another round soon.  Both are bounded, in
+ * number and in bytes; who is refused is told how long those take who wait.
  *
  * No locks; the caller has one.
  *
@@ -21,14 +21,19 @@
 
 struct Question;
 
-#define QUESTIONS_MAX 4096		/* of each kind */
-#define QUESTIONS_ROUND 256		/* of others than daemons */
+#define QUESTIONS_MAX 4096		/* of each kind, */
+#define QUESTIONS_BYTES (64u << 20) /* and bytes: of others than daemons, */
+#define QUESTIONS_DAEMON_BYTES (256u << 20) /* and of these, who tell a new leader everything, all at once */
+#define QUESTIONS_ROUND 256		/* of others than daemons in a round, */
+#define QUESTIONS_ROUND_BYTES (1u << 20)	/* unless one alone is larger */
 
 typedef struct QuestionLane
 {
 	struct Question *first;
 	struct Question **end;
 	size_t		n;
+	size_t		bytes;			/* of payloads */
+	size_t		most;			/* such */
 } QuestionLane;
 
 typedef struct Questions
@@ -40,6 +45,7 @@ typedef struct Questions
 
 extern void questions_init(Questions *questions);
 extern size_t questions_count(const Questions *questions);
+extern size_t questions_bytes(const Questions *questions);
 
 /* False: too many wait. */
 extern bool questions_put(Questions *questions, struct Question *q, bool daemon);

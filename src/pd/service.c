@@ -4,7 +4,8 @@
  *	  The questions PD answers, and the one thread that answers them.
  *
  * A question is a JSON object with a member "op"; docs/wire.md has the list.
- * The service thread takes them in turn.  What changes the catalog is put into
+ * The service thread takes them in turn, and reads them: who brought one has only
+ * moved its bytes (law T1).  What changes the catalog is put into
  * a command with every value decided, proposed, and waited for; so the next
  * decision sees it.  Heartbeats and creations that have to wait are parked and
  * looked at again after every event.
@@ -25,6 +26,8 @@
 #include "service.h"
 
 #define PARK_MAX_US (60 * INT64_C(1000000))
+#define ASKER_US INT64_C(1000000)	/* between looks whether who wants something created is still there */
+#define LONG_BYTES (64u << 10)	/* a question with more is read without the catalog's lock */
 #define UNLED_US 100000			/* between looks whether we lead */
 #define DIGEST_AFTER_US 1000000	/* a reign's first */
 #define FROZEN_US (5 * INT64_C(1000000))	/* a round begins every second at least */
@@ -115,16 +118,39 @@ is_leader(Pd *pd, uint64_t *term)
 
 /* -- Waiting --------------------------------------------------------------- */
 
-void
+bool
+park_has_room(const Pd *pd, const Question *q)
+{
+	return net_conn_requests(q->conn, 0) < PARKED_OF_ONE && (q->store != 0 || pd->ncreations < CREATIONS_MAX);
+}
+
+/* Into the list, to be looked at in time. */
+static void
+keep(Pd *pd, Question *q)
+{
+	int64_t		due = q->until_us;
+
+	if (q->store == 0 && due > pd->now_us + ASKER_US)
+		due = pd->now_us + ASKER_US;
+	if (due < pd->parked_due_us)
+		pd->parked_due_us = due;
+	pd->ncreations += q->store == 0;
+	q->next = pd->parked;
+	pd->parked = q;
+}
+
+bool
 park(Pd *pd, Question *q, int64_t wait_ms)
 {
 	int64_t		wait_us = wait_ms * 1000;
 
+	if (!park_has_room(pd, q))
+		return false;
 	q->until_us = pd->now_us + (wait_us < PARK_MAX_US ? wait_us : PARK_MAX_US);
-	if (q->until_us < pd->parked_due_us)
-		pd->parked_due_us = q->until_us;
-	q->next = pd->parked;
-	pd->parked = q;
+	net_conn_requests(q->conn, 1);
+	q->counted = true;
+	keep(pd, q);
+	return true;
 }
 
 /* -- The service thread ---------------------------------------------------- */
@@ -220,7 +246,7 @@ is_touched(Pd *pd, uint64_t store)
 	return is_new;
 }
 
-/* Answer those of the parked questions that can be, or that have waited long enough. */
+/* Answer those of the parked questions that can be, or that have waited long enough; those whose askers have gone are dropped. */
 static void
 look_at_parked(Pd *pd)
 {
@@ -231,19 +257,18 @@ look_at_parked(Pd *pd)
 	pd->looked_peers = pd->catalog->meta.peers_version;
 	pd->woken = false;
 	pd->parked = NULL;
+	pd->ncreations = 0;
 	pd->parked_due_us = INT64_MAX;
 	while (list)
 	{
 		Question   *q = list;
 
 		list = q->next;
-		if (q->store == 0 ? create_again(pd, q) :
-			(is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q))
-			continue;
-		if (q->until_us < pd->parked_due_us)
-			pd->parked_due_us = q->until_us;
-		q->next = pd->parked;
-		pd->parked = q;
+		if (net_conn_is_cancelled(q->conn, q->request))
+			question_free(q);
+		else if (q->store == 0 ? !create_again(pd, q) :
+				 !((is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q)))
+			keep(pd, q);
 	}
 }
 
@@ -283,6 +308,7 @@ send_away(Pd *pd)
 		pd->parked = q->next;
 		refuse_to_lead(pd, q);
 	}
+	pd->ncreations = 0;
 }
 
 /*
@@ -328,7 +354,9 @@ take_chunk(Pd *pd, Question *q)
 	WireChunkResult result = {.status = VT_NOT_FOUND};
 	Buf			out = {0};
 
-	if (wire_chunk_get(buf_bytes(&q->chunk), &chunk) != VT_OK)
+	if (q->payload.len == 0)
+		result.status = VT_BUSY;	/* it found no room */
+	else if (wire_chunk_get(buf_bytes(&q->payload), &chunk) != VT_OK)
 		result.status = VT_PROTOCOL;
 	else if (replica && chunk.group == PD_GROUP && chunk.to == pd->id)
 		replica_stage(replica, &chunk, &result);
@@ -336,6 +364,30 @@ take_chunk(Pd *pd, Question *q)
 	net_reply_frame(q->conn, WIRE_CHUNK, q->request, buf_bytes(&out));
 	buf_free(&out);
 	question_free(q);
+}
+
+/*
+ * What does it ask?  False: it was no question, and has been refused.  A long one takes a while,
+ * in which others may have the catalog.
+ */
+static bool
+read_question(Pd *pd, Question *q)
+{
+	bool		is_long = q->payload.len > LONG_BYTES;
+
+	if (is_long)
+	{
+		route_forget(pd);
+		pthread_mutex_unlock(&pd->catalog->lock);
+	}
+	q->body = json_loadb((const char *) q->payload.data, q->payload.len, 0, NULL);
+	buf_free(&q->payload);
+	if (is_long)
+		pthread_mutex_lock(&pd->catalog->lock);
+	if (json_is_object(q->body))
+		return true;
+	refuse(q, VT_PROTOCOL, "the request is no JSON object");
+	return false;
 }
 
 /* The questions of a round. */
@@ -353,15 +405,15 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 		list = q->next;
 		n++;
 		pd_pass_time(pd, term, clock_now_us());
-		if (q->body)
-			handle(pd, q);
-		else
+		if (q->type == WIRE_CHUNK)
 		{
 			route_forget(pd);
 			pthread_mutex_unlock(&pd->catalog->lock);
 			take_chunk(pd, q);
 			pthread_mutex_lock(&pd->catalog->lock);
 		}
+		else if (read_question(pd, q))
+			handle(pd, q);
 	}
 	/* What follows may change things, and takes none with it. */
 	route_forget(pd);

@@ -43,10 +43,16 @@ typedef struct Question
 	struct Question *next;
 	NetConn    *conn;
 	uint64_t	request;
-	json_t	   *body;
-	Buf			chunk;			/* of a snapshot; body is NULL */
-	int64_t		until_us;		/* parked: answer by then */
-	uint64_t	store;			/* parked heartbeat: of this store; 0 = another question */
+	WireType	type;			/* control, or a chunk of a snapshot */
+	Buf			payload;		/* as it came; of a control question until its turn comes */
+	json_t	   *body;			/* what that says; of a parked one only what is needed yet */
+
+	/* Parked */
+	bool		counted;		/* in net_conn_requests() */
+	int64_t		until_us;		/* answer by then */
+	uint64_t	store;			/* a heartbeat, of this store; 0 = a creation, */
+	VtId		generation;		/* of this, */
+	uint32_t	up;				/* whose first shards, so many, are there */
 } Question;
 
 /* A driver that is no member has told that it is there. */
@@ -127,7 +133,7 @@ struct Pd
 	pthread_mutex_t lock;
 	pthread_cond_t ready;
 	Questions	questions;		/* that wait */
-	uint64_t	turned_away;	/* for want of room */
+	uint64_t	turned_away;	/* for want of room; lock */
 	bool		stopping;
 
 	/* For monitoring (window.c); under the catalog's lock but for the first */
@@ -145,6 +151,7 @@ struct Pd
 	int64_t		lived_before_us;	/* lived_us when this reign began */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
 	Question   *parked;
+	size_t		ncreations;		/* of these; the others are heartbeats */
 	char	   *route;			/* the answer that was given last to who asked for a route, */
 	VtId		route_of;		/* of this generation; NULL: things may be others since */
 	Beat	  **beats;			/* by store */
@@ -246,7 +253,15 @@ extern const ReplicaMember *driver_member(const ReplicaMembers *members, uint64_
 /* service.c; wall time is for people: drivers' clocks may differ, and jump */
 extern int64_t pd_wall_us(const Pd *pd);
 extern void pd_pass_time(Pd *pd, uint64_t term, int64_t now_us);
-extern void park(Pd *pd, Question *q, int64_t wait_ms);
+
+/*
+ * Keep a question until something happens or its time is over.  False, and it is still the
+ * caller's: its connection has as many there as it may have, or there are as many creations.
+ */
+#define PARKED_OF_ONE 16		/* of one connection */
+#define CREATIONS_MAX 256
+extern bool park(Pd *pd, Question *q, int64_t wait_ms);
+extern bool park_has_room(const Pd *pd, const Question *q);
 extern VtStatus service_commit(Pd *pd, Buf *command);	/* waits; without the catalog's lock meanwhile */
 extern void *service_main(void *pd);
 

@@ -16,13 +16,16 @@
 #include "base/log.h"
 #include "service.h"
 
+/*
+ * In a callback, on the one thread that all who come over tcp share: what it brings is
+ * moved, and read by who serves it (law T1).
+ */
 static void
 on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	Pd		   *pd = (Pd *) arg;
 	bool		daemon = net_conn_role(conn) == WIRE_ROLE_WORKER || net_conn_role(conn) == WIRE_ROLE_PD;
 	Question   *q;
-	json_t	   *body;
 	bool		stopping;
 	bool		full;
 	uint32_t	wait_ms;
@@ -33,24 +36,21 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 		replica_host_receive(pd->host, payload);
 	if (header->kind != WIRE_REQUEST || (header->type != WIRE_CONTROL && header->type != WIRE_CHUNK))
 		return;
-	body = header->type == WIRE_CONTROL ? json_loadb((const char *) payload->data, payload->len, 0, NULL) : NULL;
 	q = vt_alloc0(sizeof(Question));
 	q->conn = net_conn_ref(conn);
 	q->request = header->request;
-	q->body = body;
-	if (header->type == WIRE_CHUNK)
-	{
-		q->chunk = *payload;
-		memset(payload, 0, sizeof(*payload));
-	}
-	else if (!json_is_object(body))
-	{
-		refuse(q, VT_PROTOCOL, "the request is no JSON object");
-		return;
-	}
+	q->type = header->type;
+	q->payload = *payload;
+	memset(payload, 0, sizeof(*payload));
 	pthread_mutex_lock(&pd->lock);
 	stopping = pd->stopping;
 	full = !stopping && !questions_put(&pd->questions, q, daemon);
+	if (full && q->type == WIRE_CHUNK)
+	{
+		/* Answers come in the order of the chunks: it keeps its place, and is told there. */
+		buf_free(&q->payload);
+		full = !questions_put(&pd->questions, q, daemon);
+	}
 	wait_ms = questions_wait_ms(&pd->questions);
 	pd->turned_away += full;
 	if (!stopping && !full)

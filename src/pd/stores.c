@@ -318,6 +318,19 @@ nothing_to_do(void)
 	return reply;
 }
 
+/* All else of a heartbeat was taken, and may be megabytes: what heartbeat_answer() needs. */
+static void
+keep_little(Question *q)
+{
+	static const char *const names[] = {"store", "peers_version", "level"};
+	json_t	   *little = json_object();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		json_object_set(little, names[i], json_object_get(q->body, names[i]));
+	json_decref(q->body);
+	q->body = little;
+}
+
 void
 op_heartbeat(Pd *pd, Question *q)
 {
@@ -346,13 +359,14 @@ op_heartbeat(Pd *pd, Question *q)
 	}
 	get_int(q->body, "wait_ms", 0, 60000, &wait_ms);
 	reply = heartbeat_answer(pd, q->body);
-	if (reply || wait_ms == 0)
-		answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
-	else
+	if (!reply && wait_ms > 0)
 	{
-		get_u64(q->body, "store", &q->store);
-		park(pd, q, wait_ms);
+		keep_little(q);
+		q->store = id;
+		if (park(pd, q, wait_ms))
+			return;
 	}
+	answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
 }
 
 /* A parked heartbeat; false = it goes on waiting. */

@@ -80,6 +80,7 @@ put_self(Pd *pd, Buf *out)
 	Replica    *replica = atomic_load(&pd->replica);
 	ReplicaStatus status = {0};
 	size_t		waiting;
+	size_t		bytes;
 	size_t		parked = 0;
 	uint64_t	refused;
 
@@ -87,6 +88,7 @@ put_self(Pd *pd, Buf *out)
 		replica_status(replica, &status);
 	pthread_mutex_lock(&pd->lock);
 	waiting = questions_count(&pd->questions);
+	bytes = questions_bytes(&pd->questions);
 	refused = pd->turned_away;
 	pthread_mutex_unlock(&pd->lock);
 	for (const Question *q = pd->parked; q; q = q->next)
@@ -105,6 +107,7 @@ put_self(Pd *pd, Buf *out)
 	metrics_family(out, "vectron_pd_queue_questions", "gauge", "Questions that wait: new ones, and those that wait for something to happen.");
 	put_by(out, "vectron_pd_queue_questions", "queue", "new", waiting);
 	put_by(out, "vectron_pd_queue_questions", "queue", "parked", parked);
+	metrics_gauge(out, "vectron_pd_queue_bytes", "Bytes of the new ones.", bytes);
 	metrics_family(out, "vectron_pd_operators_ended_total", "counter", "Changes of shards that ended while this driver led, by kind and result.");
 	for (int kind = PLAN_NONE + 1; kind < PLAN_KINDS; kind++)
 		for (int how = 0; how < ENDINGS; how++)

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "../../src/pd/service.h"
 #include "base/prng.h"
 
@@ -109,6 +111,51 @@ nobody_is_lost(void **state)
 }
 
 static void
+bytes_count_as_well(void **state)
+{
+	const size_t large = 15 << 20;
+	const size_t others = QUESTIONS_BYTES / large;
+	const size_t daemons = QUESTIONS_DAEMON_BYTES / large;
+	Questions	questions;
+	Question   *list;
+	size_t		n = 0;
+
+	(void) state;
+	questions_init(&questions);
+	for (size_t i = 0; i < MANY; i++)
+		all[i].payload.size = large;
+	while (questions_put(&questions, &all[n], false))
+		n++;
+	assert_int_equal(n, others);
+	assert_int_equal(questions_bytes(&questions), others * large);
+	while (questions_put(&questions, &all[n], true))
+		n++;
+	assert_int_equal(n, others + daemons);
+
+	/* A round has all of daemons, and of others one that is larger than it should be. */
+	for (size_t left = others; left > 0; left--)
+	{
+		list = questions_take(&questions);
+		assert_int_equal(length(list), left == others ? daemons + 1 : 1);
+		assert_int_equal(questions_bytes(&questions), (left - 1) * large);
+	}
+	assert_null(questions_take(&questions));
+
+	/* Of smaller ones as many as fit; behind them comes one that does not, alone. */
+	for (size_t i = 0; i < 20; i++)
+	{
+		all[i].payload.size = i < 19 ? QUESTIONS_ROUND_BYTES / 10 : large;
+		assert_true(questions_put(&questions, &all[i], false));
+	}
+	assert_int_equal(length(questions_take(&questions)), 10);
+	assert_int_equal(length(questions_take(&questions)), 9);
+	list = questions_take(&questions);
+	assert_int_equal(number(list), 19);
+	assert_int_equal(questions_bytes(&questions), 0);
+	memset(all, 0, sizeof(all));
+}
+
+static void
 who_is_refused_is_told_for_how_long(void **state)
 {
 	Questions	questions;
@@ -140,6 +187,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_flood_holds_up_no_worker),
 		cmocka_unit_test(nobody_is_lost),
+		cmocka_unit_test(bytes_count_as_well),
 		cmocka_unit_test(who_is_refused_is_told_for_how_long),
 	};
 
