@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "service.h"
 
+#define TELL_FOREIGN_US (60 * INT64_C(1000000))
+
 const ReplicaMember *
 driver_member(const ReplicaMembers *members, uint64_t id)
 {
@@ -129,6 +131,20 @@ drivers_note(Pd *pd)
 	if (pd->exposed)
 		net_server_set_identity(pd->exposed, &catalog->meta.cluster, pd->id);
 	replica_links_set_identity(pd->links, &catalog->meta.cluster, pd->id);
+}
+
+/* Frames of drivers that speak for others: not from the callback that met them (T1), and not each. */
+void
+drivers_tell_foreign(Pd *pd)
+{
+	uint64_t	foreign = atomic_load(&pd->foreign);
+
+	if (foreign == pd->told_foreign || pd->now_us < pd->tell_foreign_us)
+		return;
+	log_warn("%" PRIu64 " Raft frames more in the name of another placement driver are not heeded: the last from %" PRIuFAST64 ", for %" PRIuFAST64,
+			 foreign - pd->told_foreign, atomic_load(&pd->foreign_from), atomic_load(&pd->foreign_as));
+	pd->told_foreign = foreign;
+	pd->tell_foreign_us = pd->now_us + TELL_FOREIGN_US;
 }
 
 /* One that is no member says that it is there: kept for a while. */

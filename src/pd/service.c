@@ -496,6 +496,7 @@ service_main(void *arg)
 		answer_all(pd, list, term);
 		look_around(pd);
 		replica_links_look(pd->links);
+		drivers_tell_foreign(pd);
 		if (pd->leads)
 			due = look_again(pd);
 		else

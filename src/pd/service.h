@@ -136,6 +136,11 @@ struct Pd
 	uint64_t	turned_away;	/* for want of room; lock */
 	bool		stopping;
 
+	/* Raft frames of drivers that spoke for another one; and of the last: whose, and for whom */
+	atomic_uint_fast64_t foreign;
+	atomic_uint_fast64_t foreign_from;
+	atomic_uint_fast64_t foreign_as;
+
 	/* For monitoring (window.c); under the catalog's lock but for the first */
 	atomic_llong turned_us;		/* a round began last */
 	uint64_t	answered;		/* questions, also by a no */
@@ -191,6 +196,8 @@ struct Pd
 	DriverLevel driver_levels[DRIVER_LEVELS];
 	int64_t		levels_due_us;	/* next look whether the cluster's can be raised */
 	bool		announced;		/* server and links know the cluster */
+	uint64_t	told_foreign;	/* so many of them are in the log, */
+	int64_t		tell_foreign_us;	/* and no more before this */
 	uint64_t	noted_at;		/* the catalog whose drivers' endpoints are noted */
 	int64_t		drivers_due_us; /* next look at the drivers */
 	int64_t		digest_due_us;	/* next digest, when there is something new */
@@ -244,6 +251,7 @@ extern void digest_look(Pd *pd);
 /* meet.c */
 extern void op_meet(Pd *pd, Question *q);
 extern void drivers_note(Pd *pd);
+extern void drivers_tell_foreign(Pd *pd);
 extern VtStatus drivers_check_place(Pd *pd, VtError *err);
 extern const char *leader_endpoint(Pd *pd); /* "" = not known */
 extern void refuse_to_lead(Pd *pd, Question *q);

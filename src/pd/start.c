@@ -16,6 +16,22 @@
 #include "base/log.h"
 #include "service.h"
 
+/* Raft messages are believed to come from the driver that its HELLO named. */
+static void
+take_messages(Pd *pd, NetConn *conn, Buf *payload)
+{
+	uint64_t	as = wire_raft_store(buf_bytes(payload));
+
+	if (net_conn_role(conn) == WIRE_ROLE_PD && as == net_conn_store(conn))
+	{
+		replica_host_receive(pd->host, payload);
+		return;
+	}
+	atomic_store(&pd->foreign_from, net_conn_store(conn));
+	atomic_store(&pd->foreign_as, as);
+	atomic_fetch_add(&pd->foreign, 1);
+}
+
 /*
  * In a callback, on the one thread that all who come over tcp share: what it brings is
  * moved, and read by who serves it (law T1).
@@ -33,7 +49,7 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 	if (header->kind == WIRE_CANCEL)
 		net_conn_cancel(conn, header->request);
 	if (header->type == WIRE_RAFT && header->kind == WIRE_ONEWAY)
-		replica_host_receive(pd->host, payload);
+		take_messages(pd, conn, payload);
 	if (header->kind != WIRE_REQUEST || (header->type != WIRE_CONTROL && header->type != WIRE_CHUNK))
 		return;
 	q = vt_alloc0(sizeof(Question));

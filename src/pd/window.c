@@ -108,6 +108,7 @@ put_self(Pd *pd, Buf *out)
 	put_by(out, "vectron_pd_queue_questions", "queue", "new", waiting);
 	put_by(out, "vectron_pd_queue_questions", "queue", "parked", parked);
 	metrics_gauge(out, "vectron_pd_queue_bytes", "Bytes of the new ones.", bytes);
+	metrics_counter(out, "vectron_pd_foreign_frames_total", "Raft frames of placement drivers that spoke for another one.", atomic_load(&pd->foreign));
 	metrics_family(out, "vectron_pd_operators_ended_total", "counter", "Changes of shards that ended while this driver led, by kind and result.");
 	for (int kind = PLAN_NONE + 1; kind < PLAN_KINDS; kind++)
 		for (int how = 0; how < ENDINGS; how++)

@@ -1,6 +1,6 @@
 # Three placement drivers over tcp: they find each other by their certificates, a
 # leader dies, and workers, PostgreSQL and people find the next one. A worker's
-# certificate makes nobody a driver.
+# certificate makes nobody a driver, and no driver is taken for another one.
 
 use strict;
 use warnings;
@@ -69,5 +69,6 @@ $cluster->start_pd_of($first);
 $cluster->kill9("pd$second");
 isnt(leader(), $second, 'with its own it is one of the three again, and a majority');
 is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM b ORDER BY v <-> '[7,1,2]' LIMIT 200) s}), '100', 'and all is found');
+unlike($cluster->log_text("pd$_"), qr/in the name of another placement driver/, "whoever spoke to driver $_ was who he said") for 1 .. 3;
 $node->stop;
 done_testing();

@@ -2,7 +2,8 @@
  *
  * pd_door.c
  *	  What comes in at a placement driver's socket: bytes are moved there and read
- *	  by its service thread, and what waits is bounded.
+ *	  by its service thread, nobody speaks for another driver, and what waits is
+ *	  bounded.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +23,7 @@
 #include "../../src/pd/service.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "raft/raft.h"
 #include "scratch.h"
 
 #define PATIENCE_US (120 * INT64_C(1000000))
@@ -305,6 +307,79 @@ what_waits_is_bounded_in_bytes(void **state)
 	driver_stop();
 }
 
+/* -- Raft of drivers --------------------------------------------------------- */
+
+static uint64_t
+term_now(void)
+{
+	ReplicaStatus status;
+
+	replica_status(atomic_load(&pd->replica), &status);
+	return status.term;
+}
+
+/* A leader of a higher term, if it is believed.  True: the connection stands after it. */
+static bool
+claim(WireRole role, uint64_t hello, uint64_t store, uint64_t term)
+{
+	NetPeerOptions options = {.endpoint = endpoint, .role = role, .store = hello};
+	NetPeer    *peer = net_peer_new(&options);
+	RaftMessage message = {.type = RAFT_HEARTBEAT, .group = PD_GROUP, .from = 99, .to = pd->id, .term = term};
+	Buf			payload = {0};
+	Buf			reply = {0};
+	Bytes		sent;
+	bool		stands;
+
+	wire_raft_begin(&payload, store);
+	raft_message_encode(&message, wire_raft_room(&payload, raft_message_size(&message)));
+	sent = buf_bytes(&payload);
+	assert_int_equal(net_peer_send(peer, WIRE_RAFT, &sent, 1, 60000), VT_OK);
+	stands = net_peer_call(peer, WIRE_PING, bytes_of("", 0), 60000, &reply, NULL) == VT_OK;
+	net_peer_free(peer);
+	buf_free(&payload);
+	buf_free(&reply);
+	return stands;
+}
+
+static void
+nobody_speaks_for_another_driver(void **state)
+{
+	uint64_t	term;
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	bool		told = false;
+
+	(void) state;
+	driver_start();
+	term = term_now();
+
+	/* As another driver, as this one, as nobody; and a worker as a driver. */
+	assert_true(claim(WIRE_ROLE_PD, 55, 99, term + 1000));
+	assert_true(claim(WIRE_ROLE_PD, 55, pd->id, term + 1000));
+	assert_true(claim(WIRE_ROLE_PD, 0, 99, term + 1000));
+	assert_int_equal(atomic_load(&pd->foreign), 3);
+	assert_false(claim(WIRE_ROLE_WORKER, 99, 99, term + 1000));
+	assert_int_equal(atomic_load(&pd->foreign), 3);
+	while (!told)
+	{
+		pthread_mutex_lock(&pd->catalog->lock);
+		told = pd->told_foreign > 0;
+		pthread_mutex_unlock(&pd->catalog->lock);
+		assert_true(clock_now_us() < until);
+		pause_ms(5);
+	}
+
+	/* For itself it is heard; the term says that none of those before it were. */
+	assert_true(claim(WIRE_ROLE_PD, 99, 99, term + 500));
+	while (term_now() < term + 500)
+	{
+		assert_true(clock_now_us() < until);
+		pause_ms(5);
+	}
+	assert_true(term_now() < term + 1000);
+	assert_int_equal(atomic_load(&pd->foreign), 3);
+	driver_stop();
+}
+
 /* -- What is parked ----------------------------------------------------------- */
 
 #define CREATE "{\"op\":\"create_collection\",\"generation\":\"000000000000000000000000000000%02x\",\"owner\":{\"system\":\"7\"," \
@@ -492,6 +567,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_service_thread_reads),
 		TEST(what_waits_is_bounded_in_bytes),
+		TEST(nobody_speaks_for_another_driver),
 		TEST(creations_that_wait_are_bounded),
 		TEST(heartbeats_that_wait_are_bounded),
 	};

@@ -66,6 +66,7 @@ driver_stop(int i)
 {
 	if (!drivers[i].pd)
 		return;
+	assert_int_equal(atomic_load(&drivers[i].pd->foreign), 0);	/* whoever spoke was who he said */
 	pd_stop(drivers[i].pd);
 	store_close(drivers[i].rows);
 	store_close(drivers[i].log);
