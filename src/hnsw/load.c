@@ -9,7 +9,8 @@
  * said who lives, hnsw_loaded() makes a graph of it:
  *
  *	- Lists keep what leads to a node of their level, once; see save.c for why
- *	  there can be others.
+ *	  there can be others.  What leads to a dead node whose place a twin has taken, which
+ *	  compaction does with all that it moves, leads to that one.
  *	- Twins hang where the file says if they are equal still; others wait to be
  *	  linked like what was added.
  *	- What was not restored is dead.  Such a node still leads on, and is mended
@@ -318,6 +319,7 @@ typedef struct Settle
 	Hnsw	   *h;
 	uint32_t	n;
 	uint8_t    *heights;		/* of a node its level + 1; 0: no node */
+	uint32_t   *heirs;			/* who has a dead node's place; NO_SLOT: nobody */
 	uint8_t    *twins;			/* 1: come to in a chain; 2: hangs in it */
 } Settle;
 
@@ -325,6 +327,20 @@ static bool
 is_twin(const Settle *s, uint32_t slot)
 {
 	return slot < s->n && atomic_load_explicit(&graph_meta(s->h, slot)->state, memory_order_relaxed) == SLOT_TWIN;
+}
+
+/*
+ * A twin that is a node has taken the place of the dead one it hung behind, and a repair was
+ * leading others from that one to it when the file was written.  This repair will not
+ * be gone on with.
+ */
+static uint32_t
+heir_in_place(const Settle *s, uint32_t slot)
+{
+	uint32_t	twin = atomic_load(&graph_meta(s->h, slot)->twin);
+
+	return s->heights[slot] > 0 && graph_fate(s->h, slot) != FATE_LIVE && twin < s->n && s->heights[twin] > 0 &&
+		graph_fate(s->h, twin) == FATE_LIVE ? twin : NO_SLOT;
 }
 
 /* Keep of a list what leads to a node of this level, once. */
@@ -339,8 +355,11 @@ clean_list(const Settle *s, uint32_t slot, int level)
 	for (uint32_t i = 0; i < limit; i++)
 	{
 		uint32_t	to = atomic_load_explicit(&links[i], memory_order_relaxed);
-		bool		good = to < s->n && to != slot && s->heights[to] > level;
+		bool		good;
 
+		if (to < s->n && s->heirs[to] != NO_SLOT && s->heights[s->heirs[to]] > level)
+			to = s->heirs[to];
+		good = to < s->n && to != slot && s->heights[to] > level;
 		for (uint32_t j = 0; j < n && good; j++)
 			good = kept[j] != to;
 		if (good)
@@ -455,9 +474,12 @@ hnsw_loaded(Hnsw *h)
 
 	s.heights = vt_alloc0((size_t) s.n + 1);
 	s.twins = vt_alloc0((size_t) s.n + 1);
+	s.heirs = vt_alloc(sizeof(uint32_t) * ((size_t) s.n + 1));
 	for (uint32_t slot = 0; slot < s.n; slot++)
 		if (atomic_load(&graph_meta(h, slot)->state) == SLOT_LINKED)
 			s.heights[slot] = (uint8_t) (atomic_load(&graph_meta(h, slot)->level) + 1);
+	for (uint32_t slot = 0; slot < s.n; slot++)
+		s.heirs[slot] = heir_in_place(&s, slot);
 	for (uint32_t slot = 0; slot < s.n; slot++)
 	{
 		for (int level = s.heights[slot]; level-- > 0;)
@@ -482,5 +504,6 @@ hnsw_loaded(Hnsw *h)
 	choose_entry(&s);
 	h->loading = 0;
 	free(s.heights);
+	free(s.heirs);
 	free(s.twins);
 }
