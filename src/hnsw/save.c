@@ -11,7 +11,9 @@
  * different slots at different moments: a list may lead to a slot that was not
  * in the graph yet when its own block was written, or that has become another
  * since.  Reading puts that right (load.c): a link is an advice, and one that
- * leads astray costs a detour.
+ * leads astray costs a detour.  But a node is worth what leads to it, and to one that was
+ * linked meanwhile nothing does from the blocks before its own: the file leaves it
+ * out, and it is linked once more after a start.
  *
  * The file appears under its name when all of it is on disk, or not at all.
  *
@@ -33,6 +35,7 @@ typedef struct Saver
 	Hnsw	   *h;
 	const HnswSave *save;
 	uint32_t	slots;
+	uint64_t	begun;			/* the queue's head when it began: who was born before is in the graph since before */
 	int			fd;
 	uint64_t	at;				/* where the next block goes */
 	Buf			block;
@@ -66,6 +69,18 @@ put_links(Buf *out, const atomic_uint *links, uint32_t n)
 		buf_put_u32(out, links ? atomic_load_explicit(&links[i], memory_order_relaxed) : NO_SLOT);
 }
 
+/* Does it live, and was it in the graph when the save began?  Who was read from a file has no place in the queue. */
+static bool
+is_settled(const Saver *saver, uint32_t slot)
+{
+	uint64_t	born;
+
+	if (graph_fate(saver->h, slot) != FATE_LIVE)
+		return false;
+	born = atomic_load_explicit(&graph_life(saver->h, slot)->born, memory_order_relaxed);
+	return born < saver->begun || born == 0;
+}
+
 /* What the slot is in the file; a note is written for one that lives. */
 static FileState
 judge(Saver *saver, uint32_t slot)
@@ -75,6 +90,8 @@ judge(Saver *saver, uint32_t slot)
 	size_t		begin = saver->notes.len;
 
 	if (state != SLOT_LINKED && state != SLOT_TWIN)
+		return FILE_NONE;
+	if (graph_fate(h, slot) == FATE_LIVE && !is_settled(saver, slot))
 		return FILE_NONE;
 	if (graph_fate(h, slot) == FATE_LIVE)
 	{
@@ -95,7 +112,7 @@ static bool
 is_kept(Saver *saver, uint32_t slot)
 {
 	size_t		begin = saver->notes.len;
-	bool		kept = graph_fate(saver->h, slot) == FATE_LIVE && saver->save->note(saver->save->arg, slot, &saver->notes);
+	bool		kept = is_settled(saver, slot) && saver->save->note(saver->save->arg, slot, &saver->notes);
 
 	saver->notes.len = begin;
 	return kept;
@@ -276,6 +293,7 @@ hnsw_save(Hnsw *h, const HnswSave *save, VtError *err)
 	saver.fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (saver.fd < 0)
 		return vt_fail_errno(err, VT_IO, "could not create \"%s\"", fresh);
+	saver.begun = atomic_load_explicit(&h->head, memory_order_acquire);
 	saver.slots = atomic_load_explicit(&h->used, memory_order_acquire);
 	status = save_all(&saver, err);
 	if (close(saver.fd) < 0 && status == VT_OK)

@@ -11,9 +11,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "hnsw/graph.h"
-#include "scratch.h"
-
 static uint64_t
 resident(void)
 {
@@ -369,115 +366,6 @@ in_any_order(void **state)
 	free(rows);
 }
 
-static bool
-note_label(void *arg, uint32_t slot, Buf *out)
-{
-	const Owner *owner = arg;
-	uint64_t	label = hnsw_label(owner->h, slot);
-
-	buf_put_u64(out, label);
-	return owner->slot_of[label] == slot;
-}
-
-typedef struct Told
-{
-	uint32_t	slots[LABELS];
-	uint64_t	labels[LABELS];
-	uint32_t	n;
-} Told;
-
-static bool
-tell_label(void *arg, uint32_t slot, uint64_t label, Bytes text)
-{
-	Told	   *told = arg;
-
-	(void) text;
-	told->slots[told->n] = slot;
-	told->labels[told->n++] = label;
-	return true;
-}
-
-/* Nodes that hardly anybody links to. */
-static uint32_t
-lonely(const Hnsw *h)
-{
-	uint32_t	used = atomic_load(&h->used);
-	uint32_t   *led = calloc(used, sizeof(uint32_t));
-	uint32_t	list[2 * HNSW_MAX_M];
-	uint32_t	n = 0;
-
-	for (uint32_t slot = 0; slot < used; slot++)
-		if (atomic_load(&graph_meta(h, slot)->state) == SLOT_LINKED)
-			for (uint32_t i = graph_copy_links(h, slot, 0, list); i-- > 0;)
-				led[list[i]]++;
-	for (uint32_t slot = 0; slot < used; slot++)
-		n += atomic_load(&graph_meta(h, slot)->state) == SLOT_LINKED && graph_fate(h, slot) == FATE_LIVE && led[slot] < 4;
-	free(led);
-	return n;
-}
-
-/* The graph as it comes out of a file that is written now, mended; how many of its nodes are lonely. */
-static uint32_t
-lonely_from_file(Owner *owner, const float *rows)
-{
-	HnswSave	save = {.path = scratch_path("graph"), .tag = bytes_str("mine"), .note = note_label, .arg = owner};
-	Told	   *told = calloc(1, sizeof(*told));
-	HnswLoad	load = {.path = save.path, .tag = save.tag, .each = tell_label, .arg = told};
-	HnswOptions options = owner->h->opt;
-	uint32_t	n;
-	Hnsw	   *h;
-	VtError		err;
-
-	options.move = NULL;
-	assert_int_equal(hnsw_save(owner->h, &save, &err), VT_OK);
-	assert_int_equal(hnsw_load(&options, &load, &h, &err), VT_OK);
-	for (uint32_t i = 0; i < told->n; i++)
-		hnsw_restore(h, told->slots[i], rows + told->labels[i] * DIM);
-	hnsw_loaded(h);
-	link_all(h);
-	while (hnsw_repair(h, 1000, true))
-		;
-	assert_sound(h);
-	n = lonely(h);
-	hnsw_destroy(h);
-	free(told);
-	return n;
-}
-
-/* A file may be written at any moment of it: who was moved is led to as before. */
-static void
-saved_amid_it(void **state)
-{
-	enum {N = 4000, STAY = 2800};
-	float	   *rows = clustered(3, N);
-	Owner	   *owner = owner_new(DIM, 8, HNSW_CODES_INT8);
-	uint32_t	before;
-	uint32_t	saves = 0;
-	HnswStats	stats;
-
-	(void) state;
-	for (uint32_t i = 0; i < N; i++)
-		put(owner, i, i, rows + (size_t) i * DIM);
-	link_all(owner->h);
-	for (uint32_t i = 0; i < N - STAY; i++)
-		drop(owner, i);
-	hnsw_stats(owner->h, &stats);
-	while (stats.moved == 0 && hnsw_repair(owner->h, 10, false))
-		hnsw_stats(owner->h, &stats);
-	before = lonely_from_file(owner, rows);
-	while (hnsw_repair(owner->h, 10, false))
-	{
-		saves++;
-		if (saves % 8 == 0)
-			assert_in_range(lonely_from_file(owner, rows), 0, before + STAY / 50);
-	}
-	hnsw_stats(owner->h, &stats);
-	assert_in_range(stats.moved, 100, N);
-	assert_in_range(saves, 40, UINT32_MAX);
-	owner_free(owner);
-	free(rows);
-}
-
 int
 main(void)
 {
@@ -488,7 +376,6 @@ main(void)
 		cmocka_unit_test(cursors_see_it_all),
 		cmocka_unit_test(sets_see_it_all),
 		cmocka_unit_test(in_any_order),
-		cmocka_unit_test_setup_teardown(saved_amid_it, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_compact", tests, NULL, NULL);
