@@ -192,7 +192,7 @@ silence() {
 }
 
 # What the load has told last: operations so far, the slowest search.
-seen() { sed -n 's/^operations \([0-9]*\) slowest_ms \([0-9]*\)$/\1 \2/p' "$work/load.out" | tail -n 1; }
+seen() { sed -n 's/^operations \([0-9]*\) slowest_ms \([0-9]*\) .*/\1 \2/p' "$work/load.out" | tail -n 1; }
 operations() { set -- $(seen) 0; echo "$1"; }
 has_done() { kill -0 "$load_pid" && [ "$(operations)" -ge "$1" ]; }
 goes_on() { until_true has_done $(($(operations) + $1)) 2>/dev/null; }
