@@ -24,9 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crc.h"
+
 #define BLOCK 32768
 #define HEADER 7
-#define POLYNOMIAL 0x82f63b78u	/* of CRC-32C, bits reversed */
 #define MASK 0xa282ead8u
 
 enum
@@ -37,31 +38,15 @@ enum
 	RECORD_LAST = 4
 };
 
-static void
-make_table(uint32_t table[256])
-{
-	for (uint32_t i = 0; i < 256; i++)
-	{
-		table[i] = i;
-		for (int bit = 0; bit < 8; bit++)
-			table[i] = table[i] >> 1 ^ (table[i] & 1 ? POLYNOMIAL : 0);
-	}
-}
-
 static uint32_t
-masked_crc(const uint32_t table[256], const uint8_t *bytes, size_t n)
+masked(uint32_t crc)
 {
-	uint32_t	crc = UINT32_MAX;
-
-	for (size_t i = 0; i < n; i++)
-		crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 0xff];
-	crc = ~crc;
 	return (crc >> 15 | crc << 17) + MASK;
 }
 
 /* Of so many bytes of a block; *open: has a record begun that goes on in the next? */
 static bool
-block_is_whole(const uint32_t table[256], const uint8_t *block, size_t n, bool *open)
+block_is_whole(const uint8_t *block, size_t n, bool *open)
 {
 	size_t		at = 0;
 
@@ -78,7 +63,7 @@ block_is_whole(const uint32_t table[256], const uint8_t *block, size_t n, bool *
 			return true;		/* the end of the file */
 		if (type < RECORD_FULL || type > RECORD_LAST || begins == *open)
 			return false;
-		if (get_le32(record) != masked_crc(table, record + HEADER - 1, length + 1))
+		if (get_le32(record) != masked(crc32c_extend(0, record + HEADER - 1, length + 1)))
 			return false;
 		*open = type == RECORD_FIRST || type == RECORD_MIDDLE;
 		at += HEADER + length;
@@ -91,14 +76,12 @@ file_is_whole(const char *path)
 {
 	FILE	   *file = fopen(path, "re");
 	uint8_t    *block = vt_alloc(BLOCK);
-	uint32_t	table[256];
 	bool		open = false;
 	bool		whole = file != NULL;
 	size_t		n;
 
-	make_table(table);
 	while (whole && (n = fread(block, 1, BLOCK, file)) > 0)
-		whole = block_is_whole(table, block, n, &open);
+		whole = block_is_whole(block, n, &open);
 	if (file)
 	{
 		whole = whole && !ferror(file);

@@ -93,6 +93,10 @@ if [ -f vectron.so ]; then
 		rule "vectron.so does not call json_object, a name the server has too"
 fi
 
+if [ -f "$BUILD/vectron-worker" ]; then
+	nm -C "$BUILD/vectron-worker" | grep 'leveldb::crc32c::.*Table' | rule "LevelDB's own checksums are not linked"
+fi
+
 for s in sql/*.sql; do
 	[ ! -f "test/sql/$(basename "$s")" ] || echo "$s"
 done | rule "no test is named like an install script"
