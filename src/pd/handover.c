@@ -125,9 +125,9 @@ handovers_tell(Pd *pd, Beat *beat, json_t *tasks)
 
 /* -- What people ask for ---------------------------------------------------- */
 
-/* A shard that may be changed now; NULL: err says why not. */
+/* A shard that may be changed now, or if only its split has to give way; NULL: err says why not. */
 static CatalogShard *
-shard_to_change(Pd *pd, uint64_t id, CatalogCollection **c, PlanShard *picture, VtError *err)
+shard_to_change(Pd *pd, uint64_t id, bool split_yields, CatalogCollection **c, PlanShard *picture, VtError *err)
 {
 	CatalogShard *shard = find_shard(pd, id, c);
 
@@ -135,7 +135,10 @@ shard_to_change(Pd *pd, uint64_t id, CatalogCollection **c, PlanShard *picture, 
 		vt_fail(err, VT_NOT_FOUND, "there is no shard %" PRIu64, id);
 	else if (!reports_are_in(pd))
 		vt_fail(err, VT_BUSY, "the placement driver has just begun to lead and waits for the workers' reports");
-	else if (shard->plan.kind != PLAN_NONE)
+	else if (shard->plan.kind == PLAN_SPLIT && !(split_yields && stall_split_yields(pd, *c, shard)))
+		vt_fail(err, VT_BUSY, "shard %" PRIu64 " is being split%s", id,
+				split_is_done(*c, shard) ? "" : ", which vectronctl cancel ends as long as it is not made");
+	else if (shard->plan.kind != PLAN_NONE && shard->plan.kind != PLAN_SPLIT)
 		vt_fail(err, VT_BUSY, "another change of the replicas of shard %" PRIu64 " is under way", id);
 	else
 	{
@@ -162,7 +165,7 @@ operate_transfer(Pd *pd, uint64_t id, uint64_t to_store, VtError *err)
 {
 	CatalogCollection *c;
 	PlanShard	picture;
-	CatalogShard *shard = shard_to_change(pd, id, &c, &picture, err);
+	CatalogShard *shard = shard_to_change(pd, id, false, &c, &picture, err);
 	const PlanMember *to;
 	Handover	handover = {.shard = id, .to_store = to_store, .why = HANDOVER_ASKED};
 
@@ -191,7 +194,7 @@ operate_move(Pd *pd, uint64_t id, uint64_t from_store, uint64_t to_store, VtErro
 {
 	CatalogCollection *c;
 	PlanShard	picture;
-	CatalogShard *shard = shard_to_change(pd, id, &c, &picture, err);
+	CatalogShard *shard = shard_to_change(pd, id, true, &c, &picture, err);
 	const PlanMember *from;
 	PlanStore	to;
 	Plan		plan = {.kind = PLAN_MOVE, .add_store = to_store};
@@ -217,6 +220,8 @@ operate_move(Pd *pd, uint64_t id, uint64_t from_store, uint64_t to_store, VtErro
 					   " than where it is", to_store, id);
 	plan.remove = from->replica;
 	changes_begin(pd, &changes);
+	if (shard->plan.kind == PLAN_SPLIT)
+		stall_split_ends(pd, &changes, c, shard, "it moves as was asked for");
 	plan.add_replica = changes_next_id(&changes);
 	changes_of_shard(&changes, c, shard)->plan = plan;
 	log_info("shard=%" PRIu64 " moves as was asked for: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,

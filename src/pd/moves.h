@@ -27,6 +27,7 @@ typedef struct Operator
 	uint64_t	shard;
 	Plan		plan;
 	const char *step;			/* never freed */
+	bool		prepared;		/* PLAN_SPLIT: its leader is asked */
 	int64_t		since_us;
 	int64_t		step_since_us;
 	uint64_t	progress;		/* stall_progress(), and when it or the step was another last */
@@ -56,7 +57,7 @@ typedef struct Ended
 	int64_t		at_us;
 } Ended;
 
-/* A store that is not to be chosen for a shard until then */
+/* A store that is not to be chosen for a shard until then; 0: the shard is not to be split for its size */
 #define SHUNNED_MAX 256
 typedef struct Shunned
 {
@@ -133,6 +134,11 @@ extern void operate_begin(Pd *pd, Survey *survey, Changes *changes, const Catalo
 						  const CatalogShard *shard, Plan *plan);
 extern void operate_picture(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, PlanShard *out);
 
+/* What a shard with this picture, which is not to have a plan, needs most and can be done now; false: nothing. */
+extern bool operate_choose(Pd *pd, const Survey *survey, const PlanLimits *limits, bool brake, const CatalogShard *shard,
+						   PlanShard *picture, Plan *plan);
+extern const char *operate_words(PlanKind kind);	/* what becomes of the shard */
+
 /* Has the store a replica of it that is no member?  Then it is one of the picture's holders from now on. */
 extern bool operate_is_held(Pd *pd, const CatalogShard *shard, uint64_t store, PlanShard *picture);
 
@@ -169,5 +175,13 @@ extern json_t *json_ended(const Pd *pd);
 extern void stalls_look(Pd *pd);
 extern uint64_t stall_progress(const PlanShard *shard);	/* how far the new replica is */
 extern void stall_shun(const Pd *pd, PlanShard *shard);
+
+/* A split that is not made: has it had as much time as whoever wants the shard for something else has to wait? */
+extern bool stall_split_yields(Pd *pd, const CatalogCollection *c, const CatalogShard *shard);
+extern void stall_split_ends(Pd *pd, Changes *changes, CatalogCollection *c, CatalogShard *shard, const char *why);
+
+/* It gives way to what is more urgent; false: it goes on. */
+extern bool stall_split(Pd *pd, const Survey *survey, Changes *changes, CatalogCollection *c, CatalogShard *shard);
+extern bool stall_split_rests(const Pd *pd, uint64_t shard);	/* it gave way a while ago */
 
 #endif							/* PD_MOVES_H */

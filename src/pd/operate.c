@@ -99,7 +99,7 @@ operate_step(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, Plan
 	if (shard->plan.kind == PLAN_RECOVER)
 		return (Step) {.kind = recover_stage(pd, shard) == RECOVER_DONE ? STEP_END : STEP_WAIT};
 	return shard->plan.kind != PLAN_SPLIT ? plan_step(picture) :
-		(Step) {.kind = split_is_over(pd, c, shard, picture) ? STEP_END : STEP_WAIT};
+		(Step) {.kind = split_is_over(pd, c, shard) ? STEP_END : STEP_WAIT};
 }
 
 /*
@@ -145,8 +145,8 @@ operate_store(Pd *pd, uint64_t id, PlanStore *out)
 
 /* -- Beginning and ending plans -------------------------------------------- */
 
-static const char *
-plan_words(PlanKind kind)
+const char *
+operate_words(PlanKind kind)
 {
 	switch (kind)
 	{
@@ -224,7 +224,18 @@ operate_begin(Pd *pd, Survey *survey, Changes *changes, const CatalogCollection 
 	changes_of_shard(changes, c, shard)->plan = *plan;
 	survey_begins(survey, shard, plan, (uint64_t) shard_bytes(pd, shard->desc.shard));
 	log_info("shard=%" PRIu64 " %s: new replica=%" PRIu64 " store=%" PRIu64 ", leaves replica=%" PRIu64,
-			 shard->desc.shard, plan_words(plan->kind), plan->add_replica, plan->add_store, plan->remove);
+			 shard->desc.shard, operate_words(plan->kind), plan->add_replica, plan->add_store, plan->remove);
+}
+
+bool
+operate_choose(Pd *pd, const Survey *survey, const PlanLimits *limits, bool brake, const CatalogShard *shard,
+			   PlanShard *picture, Plan *plan)
+{
+	stall_shun(pd, picture);
+	while (picture->nholders < HOLDERS_MAX && plan_choose(picture, survey->stores, survey->nstores, limits, brake, plan))
+		if (!operate_is_held(pd, shard, plan->add_store, picture))
+			return true;
+	return false;
 }
 
 /*
@@ -252,19 +263,12 @@ begin_plans(Pd *pd, Survey *survey, Changes *changes)
 		SurveyShard *need = &needs[(from + tries) % n];
 		PlanShard	picture;
 		Plan		plan;
-		bool		chosen = false;
 
 		/* One that is lost in two places is listed twice. */
 		if (need->shard->desc.shard == last)
 			continue;
 		operate_picture(pd, need->collection, need->shard, &picture);
-		if (!picture.settled)
-			continue;
-		stall_shun(pd, &picture);
-		while (!chosen && picture.nholders < HOLDERS_MAX &&
-			   plan_choose(&picture, survey->stores, survey->nstores, &limits, brake, &plan))
-			chosen = !operate_is_held(pd, need->shard, plan.add_store, &picture);
-		if (!chosen)
+		if (!picture.settled || !operate_choose(pd, survey, &limits, brake, need->shard, &picture, &plan))
 			continue;
 		operate_begin(pd, survey, changes, need->collection, need->shard, &plan);
 		last = need->shard->desc.shard;
@@ -287,6 +291,11 @@ end_plans(Pd *pd, Survey *survey, Changes *changes)
 		if (shard->plan.kind == PLAN_RECOVER)
 		{
 			recover_step(pd, changes, survey->planned[i].collection, shard);
+			continue;
+		}
+		if (shard->plan.kind == PLAN_SPLIT && stall_split(pd, survey, changes, survey->planned[i].collection, shard))
+		{
+			ended++;
 			continue;
 		}
 		step = operate_step(pd, survey->planned[i].collection, shard, &picture);

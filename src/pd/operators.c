@@ -152,6 +152,7 @@ note_operators(Pd *pd)
 		op.plan = shard->plan;
 		step = operate_step(pd, c, shard, &picture);
 		op.step = shard->plan.kind == PLAN_RECOVER ? recover_words(recover_stage(pd, shard)) : step_name(&picture, &step);
+		op.prepared = picture.prepared;
 		op.progress = stall_progress(&picture);
 		before = operator_of(pd, op.shard);
 		if (before && is_same_plan(&before->plan, &op.plan))

@@ -310,9 +310,9 @@ extern void splits_look(Pd *pd);	/* split_size.c */
 extern void splits_wake(Pd *pd, const Beat *beat);	/* leaders of what is ready to be split now */
 extern void splits_take(Beat *beat, json_t *body, const Report *gone, size_t ngone);
 extern void splits_learn(Pd *pd, Changes *changes, const Beat *beat);
-/* Is the child in the catalog?  And does it stand on its own, or is the plan given up? */
+/* Is the child in the catalog?  And does it stand on its own? */
 extern bool split_is_done(const CatalogCollection *c, const CatalogShard *shard);
-extern bool split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture);
+extern bool split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard);
 
 /* A collection's data is to go: so are children of its shards that nobody has reported yet. */
 extern void split_owe(Pd *pd, Buf *command, const CatalogCollection *c);
@@ -321,6 +321,7 @@ extern json_t *split_task(const CatalogCollection *c, const CatalogShard *shard)
 /* Before it is asked for: what a store that reports a replica is told, or NULL; and is anybody still waited for? */
 extern json_t *split_prepare_task(const CatalogCollection *c, const CatalogShard *shard, const Beat *beat);
 extern bool split_is_prepared(Pd *pd, const CatalogShard *shard);
+extern uint64_t split_waits_for(Pd *pd, const CatalogShard *shard);	/* a store that is not ready; 0 = all are */
 extern json_t *split_settle_task(Pd *pd, const WireShardDesc *child);	/* NULL: not yet */
 
 /* As the shard was founded: what a replica that joins begins with. */

@@ -13,7 +13,7 @@
  *		comes of it is theirs alone: one that is not ready makes the child all the same.
  *	1.	When all have said that they are, or long enough was waited, and as long as no
  *		store has reported the child, the shard's leader is asked to
- *		split.  That may be given up (a member is lost, somebody waits in vain): if an
+ *		split.  Until then all of it may be given up (somebody cancels it, or it gives way: stall.c): if an
  *		answer comes late all the same, the split is taken as it comes, for
  *		descriptors tell everything and ids are never given twice.
  *	2.	A store reports that the split was applied.  The catalog follows: the shard's
@@ -190,15 +190,11 @@ split_is_done(const CatalogCollection *c, const CatalogShard *shard)
 }
 
 bool
-split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard, const PlanShard *picture)
+split_is_over(Pd *pd, const CatalogCollection *c, const CatalogShard *shard)
 {
 	for (uint32_t i = 0; i < c->nshards; i++)
 		if (c->shards[i].desc.shard == shard->plan.child)
 			return has_settled(pd, &c->shards[i]);
-	/* Not split yet: it gives way to what is more urgent. */
-	for (uint32_t i = 0; i < picture->n; i++)
-		if (picture->members[i].health == HEALTH_DOWN)
-			return true;
 	return false;
 }
 
@@ -213,13 +209,20 @@ is_waited_for(Pd *pd, const CatalogShard *shard, const WireReplica *r)
 		report->replica == r->replica && report->prepared != shard->plan.child;
 }
 
+uint64_t
+split_waits_for(Pd *pd, const CatalogShard *shard)
+{
+	for (int i = 0; i < shard->desc.nreplicas; i++)
+		if (is_waited_for(pd, shard, &shard->desc.replicas[i]))
+			return shard->desc.replicas[i].store;
+	return 0;
+}
+
 bool
 split_is_prepared(Pd *pd, const CatalogShard *shard)
 {
-	bool		waits = false;
+	bool		waits = split_waits_for(pd, shard) != 0;
 
-	for (int i = 0; i < shard->desc.nreplicas && !waits; i++)
-		waits = is_waited_for(pd, shard, &shard->desc.replicas[i]);
 	for (size_t i = 0; i < pd->noperators && waits; i++)
 		waits = pd->operators[i].shard != shard->desc.shard || pd->operators[i].plan.child != shard->plan.child ||
 			pd->now_us - pd->operators[i].since_us < PREPARE_US;

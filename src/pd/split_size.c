@@ -178,7 +178,7 @@ splits_look(Pd *pd)
 	{
 		const Large *large = &look.large[i];
 
-		if (is_busy(&look, large->shard) || split_objection(pd, large->collection, large->shard))
+		if (is_busy(&look, large->shard) || stall_split_rests(pd, large->shard->desc.shard) || split_objection(pd, large->collection, large->shard))
 			continue;
 		split_begin(&changes, large->collection, large->shard);
 		note_busy(&look, large->shard);

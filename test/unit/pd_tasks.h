@@ -274,6 +274,13 @@ do_task(PdWorld *w, WStore *s, json_t *task)
 			*r = s->replicas[--s->n];
 		}
 	}
+	else if (strcmp(what, "prepare_split") == 0)
+	{
+		if (!s->stuck && replica_on(s, shard))
+			replica_on(s, shard)->prepared = desc_of_task(task).shard;
+	}
+	else if (strcmp(what, "split_shard") == 0)
+		w->splits_asked++;
 	else if (strcmp(what, "close_shard") == 0)
 	{
 		/* It stays on disk, and is not spoken of. */

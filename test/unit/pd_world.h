@@ -48,6 +48,7 @@ typedef struct WReplica
 	uint64_t	conf_index;		/* newest it has heard of */
 	uint64_t	life;			/* of its shard (recover.c) */
 	bool		wrong;			/* it holds something else than it should */
+	uint64_t	prepared;		/* a child that its store is ready to make */
 	const char *other;			/* it decides by something else, of this name */
 	bool		older;			/* its worker tells nothing of that */
 	uint64_t	verified;		/* comparison it has answered, and where that was */
@@ -72,6 +73,8 @@ typedef struct WStore
 	uint64_t	lost;			/* replica that is gone without a trace */
 	WReplica	damaged;		/* one that is there and closed; shard 0 = none */
 	bool		disk_short;
+	bool		prepares;		/* splits, */
+	bool		stuck;			/* and never comes to an end with it */
 	uint32_t	unreachable;	/* records that its first replica's graph does not lead to */
 } WStore;
 
@@ -129,6 +132,7 @@ typedef struct PdWorld
 	uint32_t	transfers_in_vain;	/* asked for, to a replica that is away */
 	uint32_t	created;
 	uint32_t	dropped;
+	uint32_t	splits_asked;	/* of leaders, which refuse, as if a bulk load went on */
 	uint64_t	lost;			/* entries that were acknowledged and that no survivor had */
 	uint64_t	trace;			/* of every task, to compare two runs */
 } PdWorld;
@@ -446,6 +450,8 @@ beat_body(PdWorld *w, WStore *s)
 		json_object_set_new(report, "bytes", json_u64(0));
 		json_object_set_new(report, "conf_index", json_u64(r->conf_index));
 		json_object_set_new(report, "joint", json_boolean(leader && g->joint));
+		if (r->prepared)
+			json_object_set_new(report, "prepared", json_u64(r->prepared));
 		if (i == 0 && s->unreachable)
 			json_object_set_new(report, "unreachable", json_u64(s->unreachable));
 		if (r->verified)
@@ -472,6 +478,8 @@ beat_body(PdWorld *w, WStore *s)
 	}
 	json_object_set_new(body, "shards", shards);
 	json_object_set_new(body, "disk_short", json_boolean(s->disk_short));
+	if (s->prepares)
+		json_object_set_new(body, "prepares", json_true());
 	if (s->ntold > 0)
 	{
 		json_t	   *dropped = json_array();
