@@ -360,7 +360,9 @@ extern bool hnsw_cursor_wake(HnswCursor *cursor);
  * Saving: any thread, while others search and change the graph; one at a time for
  * a path.  In the file is what was in the graph when the part of it was written:
  * each slot at one moment between begin and end, with its label and note of that
- * moment; what still waited is not.  Written to path and HNSW_SAVE_SUFFIX, synced,
+ * moment; what still waited is not, nor what was linked since the save began, of
+ * which only a part may be led to by others: whoever loads the file has it linked
+ * again.  Written to path and HNSW_SAVE_SUFFIX, synced,
  * renamed: under its name the file is whole or not there.
  */
 #define HNSW_SAVE_SUFFIX ".new"

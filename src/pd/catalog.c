@@ -318,6 +318,7 @@ replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 	uint64_t	checkpoint = 0;
 	uint64_t	visible = 0;
 	bool		believed = false;
+	bool		went_on = false;
 	VtStatus	status = store_get(catalog->rows, bytes_of("k", 1), &value, err);
 
 	*out = 0;
@@ -330,7 +331,8 @@ replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 		then = cursor_id(&c);
 		if (!cursor_done(&c))
 			status = vt_fail(err, VT_CORRUPT, "the checkpoint marker of the catalog is damaged");
-		believed = vt_id_equal(&boot, &then) && !vt_id_is_zero(&boot) && !store_is_torn(catalog->rows);
+		went_on = vt_id_equal(&boot, &then) && !vt_id_is_zero(&boot);
+		believed = went_on && !store_is_torn(catalog->rows);
 	}
 	buf_free(&value);
 	if (status == VT_OK || status == VT_NOT_FOUND)
@@ -338,7 +340,9 @@ replay_from(Catalog *catalog, uint64_t *out, VtError *err)
 	if (status == VT_OK)
 		status = get_number(catalog->rows, "w", &catalog->unsure_to, err);
 	if (store_is_torn(catalog->rows))
-		log_warn("what was written last into the catalog is damaged on disk: it is applied again from entry %" PRIu64 " on", checkpoint);
+		log_write(went_on ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+				  "what was written last into the catalog %s: it is applied again from entry %" PRIu64 " on",
+				  went_on ? "is damaged on disk, though the machine went on" : "did not outlive the machine's restart", checkpoint);
 	*out = believed ? visible : checkpoint;
 	if (status != VT_OK || believed || visible <= checkpoint || visible <= catalog->unsure_to)
 		return status;

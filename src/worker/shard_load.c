@@ -209,14 +209,31 @@ read_marker(const Shard *shard, uint64_t *index, VtId *boot, VtError *err)
 	return status;
 }
 
+static bool
+is_this_boot(const VtId *then)
+{
+	VtId		boot = store_boot_id();
+
+	return vt_id_equal(then, &boot) && !vt_id_is_zero(&boot);
+}
+
 /* Is all on disk that was applied since the checkpoint, of which this is the boot? */
 static bool
 is_believed(const Shard *shard, const VtId *then)
 {
-	VtId		boot = store_boot_id();
-	bool		same = vt_id_equal(then, &boot) && !vt_id_is_zero(&boot);
+	return (is_this_boot(then) || vt_broken("S2-reboot")) && (!store_is_torn(shard->rows) || vt_broken("S2-torn"));
+}
 
-	return (same || vt_broken("S2-reboot")) && (!store_is_torn(shard->rows) || vt_broken("S2-torn"));
+/* A power loss may leave anything behind what was synced; nothing else may. */
+static void
+tell_of_damage(const Shard *shard, const VtId *then, uint64_t from)
+{
+	if (is_this_boot(then))
+		log_warn("shard=%llu: what was written last is damaged on disk, though the machine went on: it is applied again from entry %llu on",
+				 (unsigned long long) shard->desc.shard, (unsigned long long) from);
+	else
+		log_info("shard=%llu: what was written last did not outlive the machine's restart: it is applied again from entry %llu on",
+				 (unsigned long long) shard->desc.shard, (unsigned long long) from);
 }
 
 /*
@@ -235,8 +252,7 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 	if (status != VT_OK)
 		return status == VT_NOT_FOUND ? VT_OK : status;
 	if (store_is_torn(shard->rows))
-		log_warn("shard=%llu: what was written last is damaged on disk: it is applied again from entry %llu on",
-				 (unsigned long long) shard->desc.shard, (unsigned long long) *replay);
+		tell_of_damage(shard, &then, *replay);
 	if (is_believed(shard, &then))
 		status = read_number(shard->rows, "a", &visible, err);
 	if (visible > 0)
