@@ -13,17 +13,23 @@
 
 #include "private.h"
 
+int
+wait_ms(int64_t until_us)
+{
+	int64_t		left = until_us - clock_now_us();
+
+	return left <= 0 ? 0 : left > INT64_C(3600000000) ? 3600000 : (int) ((left + 999) / 1000);
+}
+
 static VtStatus
 poll_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
 {
 	struct pollfd p = {.fd = fd};
-	int64_t		left = until_us - clock_now_us();
-	int			ms = left <= 0 ? 0 : left > INT64_C(3600000000) ? 3600000 : (int) ((left + 999) / 1000);
 	int			n;
 
 	(void) arg;
 	p.events = (short) ((want_read ? POLLIN : 0) | (want_write ? POLLOUT : 0));
-	n = poll(&p, fd >= 0 ? 1 : 0, ms);
+	n = poll(&p, fd >= 0 ? 1 : 0, wait_ms(until_us));
 	if (n < 0 && errno != EINTR)
 		return VT_IO;
 	return n == 0 ? VT_TIMEOUT : VT_OK;

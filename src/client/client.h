@@ -8,7 +8,8 @@
  *
  * 1. One Client belongs to one thread.  It starts no thread, installs no
  *	  signal handler, and blocks only in ClientOps.wait, which is the caller's:
- *	  WaitLatchOrSocket in a backend, poll in a program.  When wait returns a
+ *	  WaitLatchOrSocket in a backend; with client_poll_ops, in epoll_wait, which
+ *	  is the same for a program and a call less.  When wait returns a
  *	  status other than VT_OK and VT_TIMEOUT, the request in hand is given up
  *	  (cancel frame if the connection is between frames, else the connection is
  *	  closed) and the status is passed on.  wait never longjmps through us.

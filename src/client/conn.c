@@ -504,21 +504,38 @@ conn_write(Conn *conn)
 	return conn_dialed(conn);
 }
 
+/*
+ * Wait as the caller does, then see what has happened to which sockets.  Who waits by poll()
+ * need not: its wait and the look are one system call then.
+ */
+static VtStatus
+wait_for_events(Client *client, int64_t until_us, struct epoll_event *events, int *n)
+{
+	bool		any = client->conns != NULL;
+	VtStatus	status;
+
+	if (any && client->ops.wait == client_poll_ops.wait)
+	{
+		*n = epoll_wait(client->epoll, events, EVENTS, wait_ms(until_us));
+		return *n > 0 || (*n < 0 && errno == EINTR) ? VT_OK : *n == 0 ? VT_TIMEOUT : VT_IO;
+	}
+	status = client->ops.wait(client->ops.arg, any ? client->epoll : -1, any, false, until_us);
+	*n = status == VT_OK && any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
+	return status;
+}
+
 VtStatus
 pump(Client *client, int64_t until_us, VtError *err)
 {
 	struct epoll_event events[EVENTS];
-	bool		any = client->conns != NULL;
-	VtStatus	status = client->ops.wait(client->ops.arg, any ? client->epoll : -1, any, false,
-										  until_us);
 	int			n;
+	VtStatus	status = wait_for_events(client, until_us, events, &n);
 
 	if (status == VT_TIMEOUT)
 		return VT_TIMEOUT;
 	if (status != VT_OK)
 		return vt_fail(err, status, "the request to the cluster was given up: %s",
 					   vt_status_words(status));
-	n = any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
 	for (int i = 0; i < n; i++)
 	{
 		/* An earlier event may have ended it. */

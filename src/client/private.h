@@ -142,6 +142,9 @@ extern void request_send_unheard(Client *client, Conn *conn, WireType type, Byte
  */
 extern void request_drop(Request *request);
 
+/* Until then, as poll() and epoll_wait() take it; rounded up, an hour at most. */
+extern int	wait_ms(int64_t until_us);
+
 /*
  * Wait until some socket has moved, or until_us.  VT_OK, VT_TIMEOUT, or the
  * status with which the caller of the client ends the call.
