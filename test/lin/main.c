@@ -229,6 +229,8 @@ any_order(const LinOp *ops, size_t n, uint32_t done, uint64_t state)
 static void
 random_history(Prng *prng, LinOp *ops, size_t n, bool log)
 {
+	bool		swaps = prng_below(prng, 2) == 0;
+
 	for (size_t i = 0; i < n; i++)
 	{
 		LinOp	   *op = &ops[i];
@@ -244,7 +246,7 @@ random_history(Prng *prng, LinOp *ops, size_t n, bool log)
 			op->value = prng_below(prng, (uint32_t) n) + (op->kind == LIN_APPEND);
 			continue;
 		}
-		op->kind = (LinKind) prng_below(prng, 3);
+		op->kind = (LinKind) prng_below(prng, swaps ? 3 : 2);
 		op->value = 1 + prng_below(prng, 3);
 		op->old = prng_below(prng, 4);
 		op->ok = prng_below(prng, 2) == 0;

@@ -11,6 +11,12 @@
  * operation that should have been tried earlier: go back.  A set of operations
  * done plus a state that was met before is not tried again.
  *
+ * A write whose answer never came may be anywhere after its call, and each such one
+ * doubles what there is to be tried.  Reads tell of most: one whose value nobody
+ * has read need not have been, and one whose value was read, and that only it wrote,
+ * took effect before that read returned.  (Not where there are swaps, which see values
+ * without naming them.)
+ *
  *-------------------------------------------------------------------------
  */
 #include "lin.h"
@@ -160,6 +166,70 @@ compare_marks(const void *a, const void *b)
 	return x->op < y->op ? -1 : x->op > y->op;
 }
 
+/* What was written or read, by value, writes first. */
+static int
+compare_values(const void *a, const void *b)
+{
+	const LinOp *x = *(const LinOp *const *) a;
+	const LinOp *y = *(const LinOp *const *) b;
+
+	if (x->value != y->value)
+		return x->value < y->value ? -1 : 1;
+	if (x->kind != y->kind)
+		return x->kind == LIN_WRITE ? -1 : 1;
+	return 0;
+}
+
+/* Of operations with one value, writes first: the writes without an answer are bounded, or never were. */
+static void
+bound_writes(LinOp **same, size_t n)
+{
+	size_t		writes = 0;
+	uint64_t	read_us = LIN_NEVER;
+
+	while (writes < n && same[writes]->kind == LIN_WRITE)
+		writes++;
+	for (size_t i = writes; i < n; i++)
+		read_us = same[i]->end < read_us ? same[i]->end : read_us;
+	for (size_t i = 0; i < writes; i++)
+	{
+		if (same[i]->end != LIN_NEVER)
+			continue;
+		if (read_us == LIN_NEVER)
+			same[i]->kind = LIN_READ;	/* without an answer: it is left out */
+		else if (writes == 1 && same[i]->value != 0 && same[i]->start <= read_us)
+			same[i]->end = read_us;
+	}
+}
+
+/* The same operations, with what reads tell of writes. */
+static LinOp *
+learn_from_reads(const LinOp *ops, size_t n)
+{
+	LinOp	   *learned = must(calloc(n + 1, sizeof(LinOp)));
+	LinOp	  **by_value = must(calloc(n + 1, sizeof(LinOp *)));
+	bool		swaps = false;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		learned[i] = ops[i];
+		by_value[i] = &learned[i];
+		swaps = swaps || (ops[i].kind != LIN_WRITE && ops[i].kind != LIN_READ);
+	}
+	if (!swaps)
+	{
+		qsort(by_value, n, sizeof(LinOp *), compare_values);
+		for (size_t i = 0, next; i < n; i = next)
+		{
+			for (next = i + 1; next < n && by_value[next]->value == by_value[i]->value; next++)
+				;
+			bound_writes(by_value + i, next - i);
+		}
+	}
+	free(by_value);
+	return learned;
+}
+
 static size_t
 make_marks(const LinOp *ops, size_t n, Mark *marks, Mark *head)
 {
@@ -206,8 +276,9 @@ relink_mark(Mark *mark)
 }
 
 LinResult
-lin_check_register(const LinOp *ops, size_t n, uint64_t budget)
+lin_check_register(const LinOp *told, size_t n, uint64_t budget)
 {
+	LinOp	   *ops = learn_from_reads(told, n);
 	Mark	   *marks = must(calloc(2 * n + 1, sizeof(Mark)));
 	Step	   *steps = must(calloc(n + 1, sizeof(Step)));
 	Memory		memory = {.words = n / 64 + 1};
@@ -275,6 +346,7 @@ lin_check_register(const LinOp *ops, size_t n, uint64_t budget)
 		}
 		at = at->next;
 	}
+	free(ops);
 	free(marks);
 	free(steps);
 	free(done);
