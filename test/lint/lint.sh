@@ -97,6 +97,22 @@ if [ -f "$BUILD/vectron-worker" ]; then
 	nm -C "$BUILD/vectron-worker" | grep 'leveldb::crc32c::.*Table' | rule "LevelDB's own checksums are not linked"
 fi
 
+# Which laws the switches of these files break (src/base/breaks.h).
+broken_in() { grep -rhoE --include='*.[ch]' 'vt_broken\("[A-Z0-9]+-[^"]+"\)' "$@" | sed 's/.*"\(.*\)".*/\1/' | sort -u; }
+in_src=$(broken_in src)
+in_sim=$(broken_in test/sim)
+in_list=$(sed -n 's/^\([A-Z][A-Za-z0-9-]*\)[ 	].*/\1/p' test/laws.txt | sort -u)
+in_zoo=$(sed -n 's/^	{"\([^"]*\)", ".*", [0-9]*},$/\1/p' test/sim/shard_zoo.c | sort -u)
+# without LIST LIST: lines of the first that are not in the second
+without() { printf '%s\n' "$1" | grep -v -x -F -e "$2"; }
+{
+	without "$in_src" "$in_list" | sed 's/$/: a switch in src that is not in test\/laws.txt/'
+	without "$in_list" "$in_src" | sed 's/$/: in test\/laws.txt, without a switch in src/'
+	without "$in_sim" "$in_zoo" | sed 's/$/: a switch in test\/sim that is not in its zoo/'
+	without "$in_zoo" "$in_src
+$in_sim" | sed 's/$/: in the zoo of test\/sim, without a switch/'
+} | rule "each law that a switch breaks is in test/laws.txt or, of a model in test/sim, in its zoo"
+
 for s in sql/*.sql; do
 	[ ! -f "test/sql/$(basename "$s")" ] || echo "$s"
 done | rule "no test is named like an install script"

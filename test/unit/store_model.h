@@ -355,4 +355,14 @@ model_lose_power(const char *path, Prng *prng, uint32_t keep)
 	}
 }
 
+/* The same, but of what was not durable only the newest batch survives, beyond a hole. */
+static inline void
+model_lose_all_but_newest(const char *path)
+{
+	for (size_t s = 0; s < MODEL_STORES; s++)
+		if (model_stores[s].exists && strcmp(model_stores[s].path, path) == 0)
+			model_stores[s].batches[model_stores[s].n - 1].durable = true;
+	model_lose_power(path, &(Prng) {1}, 0);
+}
+
 #endif							/* STORE_MODEL_H */

@@ -7,138 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "../../src/worker/shard.h"
-#include "shard_desc.h"
-
-static char directory[128];
-static WireShardDesc desc;
-static uint64_t at;				/* the newest index */
-
-static int
-set_up(void **state)
-{
-	(void) state;
-	snprintf(directory, sizeof(directory), "/tmp/vectron-sessions.XXXXXX");
-	desc = shard_alone(1001, 77, 1);
-	at = 0;
-	return mkdtemp(directory) ? 0 : -1;
-}
-
-static int
-tear_down(void **state)
-{
-	char		command[300];
-
-	(void) state;
-	/* Where an assertion failed the shard is still open, and its database may make one more file meanwhile. */
-	snprintf(command, sizeof(command), "rm -rf %s || rm -rf %s", directory, directory);
-	return system(command);
-}
-
-static Shard *
-open_shard(uint64_t id)
-{
-	Shard	   *shard;
-	uint64_t	replay;
-	VtError		err = {0};
-
-	assert_int_equal(shard_open(directory, id, false, &shard, &replay, &err), VT_OK);
-	return shard;
-}
-
-/* With a checkpoint, so that a start goes on where it stands and there is nothing to replay. */
-static Shard *
-fresh(void)
-{
-	Shard	   *shard;
-	uint64_t	index;
-
-	assert_int_equal(shard_create(directory, &desc, 77, NULL), VT_OK);
-	shard = open_shard(desc.shard);
-	assert_int_equal(shard_checkpoint(shard, &index, NULL), VT_OK);
-	return shard;
-}
-
-/* At the next index. */
-static VtStatus
-apply(Shard *shard, Buf *bytes, WireWriteResult *result)
-{
-	ReplicaCommand command = {.index = ++at, .term = 1, .bytes = buf_bytes(bytes)};
-	VtError		err = {0};
-
-	assert_int_equal(shard_apply(shard, &command, 1, at, &err), VT_OK);
-	assert_int_equal(wire_write_result_get(buf_bytes(&command.reply), result), VT_OK);
-	buf_free(&command.reply);
-	buf_free(bytes);
-	return command.status;
-}
-
-static WireWrite
-write_of(const Shard *shard, WireWriteType type)
-{
-	return (WireWrite) {.type = type, .route = {.generation = desc.generation, .owner = desc.owner, .shard = shard->desc.shard,
-		.range_ver = shard->desc.range_ver}
-	};
-}
-
-static VtStatus
-put(Shard *shard, uint64_t session, uint64_t sequence, uint64_t settled, const char *id, WireWriteResult *result)
-{
-	WireWrite	write = write_of(shard, WRITE_PUT);
-	uint8_t		vector[4] = {0};
-	WireRecord	record = {.id = bytes_str(id), .dim = 1, .vector = vector};
-	Buf			bytes = {0};
-	size_t		begin;
-
-	write.session = session;
-	write.sequence = sequence;
-	write.settled = settled;
-	begin = wire_write_begin(&bytes, &write);
-	wire_record_put(&bytes, WRITE_PUT, &record);
-	wire_write_end(&bytes, begin, 1);
-	return apply(shard, &bytes, result);
-}
-
-static VtStatus
-forget(Shard *shard, uint64_t session, uint64_t sequence, const char *id, WireWriteResult *result)
-{
-	WireWrite	write = write_of(shard, WRITE_DELETE);
-	WireRecord	record = {.id = bytes_str(id)};
-	Buf			bytes = {0};
-	size_t		begin;
-
-	write.session = session;
-	write.sequence = write.settled = sequence;
-	begin = wire_write_begin(&bytes, &write);
-	wire_record_put(&bytes, WRITE_DELETE, &record);
-	wire_write_end(&bytes, begin, 1);
-	return apply(shard, &bytes, result);
-}
-
-static VtStatus
-open_session(Shard *shard, uint64_t *session)
-{
-	WireWrite	write = write_of(shard, WRITE_OPEN);
-	WireWriteResult result;
-	Buf			bytes = {0};
-	VtStatus	status;
-
-	wire_write_end(&bytes, wire_write_begin(&bytes, &write), 0);
-	status = apply(shard, &bytes, &result);
-	*session = result.index;
-	return status;
-}
+#include "one_shard.h"
 
 static void
 expire(Shard *shard, uint64_t now, uint64_t before)
@@ -160,7 +29,7 @@ reopen(Shard *shard)
 	uint64_t	digest = sessions_digest(shard->sessions);
 
 	shard_close(shard);
-	shard = open_shard(id);
+	shard = open_shard(id, NULL);
 	assert_int_equal(sessions_digest(shard->sessions), digest);
 	return shard;
 }
@@ -211,13 +80,13 @@ deletions_of_any_version(void **state)
 	(void) state;
 	assert_int_equal(open_session(shard, &session), VT_OK);
 	assert_int_equal(put(shard, session, 1, 1, "a", &result), VT_OK);
-	assert_int_equal(forget(shard, 0, 0, "a", &result), VT_OK);
+	assert_int_equal(forget(shard, 0, 0, 0, "a", &result), VT_OK);
 	assert_int_equal(result.done, 0);
-	assert_int_equal(forget(shard, session, 2, "a", &result), VT_OK);
+	assert_int_equal(forget(shard, session, 2, 0, "a", &result), VT_OK);
 	assert_int_equal(result.done, 1);
 	assert_int_equal(records_count(shard->records), 0);
 	assert_int_equal(put(shard, session, 3, 2, "a", &result), VT_OK);
-	assert_int_equal(forget(shard, session, 2, "a", &result), VT_OK);
+	assert_int_equal(forget(shard, session, 2, 0, "a", &result), VT_OK);
 	assert_true(result.repeated);
 	assert_int_equal(records_count(shard->records), 1);
 	shard_close(shard);
@@ -318,47 +187,31 @@ a_child_inherits(void **state)
 {
 	Shard	   *shard = fresh();
 	Shard	   *born;
-	ShardChild	child;
-	WireShardDesc wanted = desc;
-	WireRoute	route = {.generation = desc.generation, .owner = desc.owner, .shard = desc.shard, .range_ver = 1};
 	WireWriteResult result;
-	Heir	   *heir;
-	Buf			bytes = {0};
 	uint64_t	session;
 	uint64_t	late;
 	uint64_t	digest;
-	bool		done = false;
 
 	(void) state;
 	assert_int_equal(open_session(shard, &session), VT_OK);
 	assert_int_equal(put(shard, session, 1, 1, "a", &result), VT_OK);
 	digest = sessions_digest(shard->sessions);
-	wanted.shard = 1002;
-	wanted.parent = 1001;
-	wanted.range_ver = 2;
-	wanted.first = UINT64_C(1) << 63;
-	wire_split_put(&bytes, &route, &wanted);
-	assert_int_equal(apply(shard, &bytes, &result), VT_OK);
+	split_off(shard);
 	/* The parent goes on, and is cut; none of it is the child's. */
 	assert_int_equal(open_session(shard, &late), VT_OK);
 	(void) put(shard, session, 2, 2, "a", &result);
 	assert_int_equal(shard_checkpoint(shard, &late, NULL), VT_OK);
 	shard = reopen(shard);
-	assert_true(shard_find_child(shard, 1002, &child));
-	assert_int_equal(heir_begin(shard, &child, directory, 78, &heir, NULL), VT_OK);
-	while (!done)
-		assert_int_equal(heir_copy(heir, 1000, &done, NULL), VT_OK);
-	assert_int_equal(heir_end(heir, NULL), VT_OK);
-	heir_drop(heir);
-	born = open_shard(1002);
+	make_child(shard);
+	born = open_shard(CHILD, NULL);
 	assert_int_equal(sessions_digest(born->sessions), digest);
-	assert_int_equal(put(born, session, 1, 1, wire_place(&desc, bytes_str("a")) >> 63 ? "a" : "b", &result), VT_OK);
+	assert_int_equal(put(born, session, 1, 1, is_of_child("a") ? "a" : "b", &result), VT_OK);
 	assert_true(result.repeated);
 	assert_int_equal(result.index, 2);
 	assert_int_equal(result.first, 0);
 	assert_true(result.last == UINT64_MAX);
 	shard_close(born);
-	assert_int_equal(shard_settle(shard, 1002, NULL), VT_OK);
+	assert_int_equal(shard_settle(shard, CHILD, NULL), VT_OK);
 	shard_close(shard);
 }
 

@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../src/worker/shard.h"
 #include "base/log.h"
 #include "scratch.h"
+#include "shard_commands.h"
 #include "shard_desc.h"
 
 #define DIM 4
@@ -215,6 +215,30 @@ in_place_of_what_was_there(void **state)
 	holds(to, 0, 310);
 	assert_int_equal(to->replica_id, 12);
 	assert_true(replay == index || replay == index + 10);
+	shard_close(to);
+	shard_close(from);
+}
+
+/* What was done once is known to be done, wherever the log goes on. */
+static void
+sessions_come_along(void **state)
+{
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(place("b"), 12);
+	uint64_t	session;
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 200, 1);
+	at = 200;
+	assert_int_equal(open_session(from, &session), VT_OK);
+	index = send(from, to, 5, UINT32_MAX);
+	assert_int_equal(index, session);
+	assert_int_equal(shard_install(to, 5, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	assert_int_equal(sessions_count(to->sessions), 1);
+	assert_int_equal(sessions_digest(to->sessions), sessions_digest(from->sessions));
 	shard_close(to);
 	shard_close(from);
 }
@@ -569,6 +593,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(in_place_of_what_was_there, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(sessions_come_along, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(streams_do_not_mix, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(staged_in_vain, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(no_checkpoint_waits_for_a_load, scratch_make, scratch_remove),
