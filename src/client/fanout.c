@@ -14,6 +14,7 @@
  */
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "private.h"
 
 void
@@ -115,6 +116,8 @@ fanout(Client *client, const VtId *generation, const WireOwner *owner, WireType 
 		{
 			fanout_free(fan);
 			begin(fan, route);
+			if (type == WIRE_WRITE && vt_broken("W5-shards"))
+				fan->n = 1;
 			free(answered);
 			free(asked);
 			answered = vt_alloc0(sizeof(bool) * fan->n);

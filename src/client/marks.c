@@ -222,6 +222,12 @@ client_mark_note(ClientMarkTable *table, const VtId *generation, const ClientMar
 	}
 }
 
+static bool
+is_known(const MarkEntry *e)
+{
+	return e->known || vt_broken("R3-unknown");
+}
+
 /* Is it known that this server was acknowledged nothing in a shard that has no entry? */
 static bool
 is_untouched(ClientMarkTable *table, const ClientCollection *route, const WireShardDesc *desc)
@@ -250,14 +256,16 @@ client_mark_read(ClientMarkTable *table, const ClientCollection *route, ClientMa
 
 	*ticket = table->evictions;
 	*route_version = e ? e->index : 0;
-	if (!e || !e->known || e->index > route->route_version)
+	if (!e || !is_known(e) || (e->index > route->route_version && !vt_broken("R3-route")))
 		return 0;
 	for (uint32_t i = 0; i < route->nshards; i++)
 	{
 		const WireShardDesc *desc = &route->shards[i].desc;
 
 		e = find(table, &route->generation, desc->shard);
-		if (e ? !e->known || e->incarnation != desc->incarnation : !is_untouched(table, route, desc))
+		if (e && !is_known(e) && vt_broken("R3-noted"))
+			e = NULL;
+		if (e ? !is_known(e) || e->incarnation != desc->incarnation : !is_untouched(table, route, desc))
 			continue;
 		if (e && e->newest_ver > desc->range_ver && !vt_broken("R3-told"))
 			continue;
@@ -313,7 +321,7 @@ client_mark_learn(ClientMarkTable *table, const VtId *generation, uint64_t ticke
 	const ClientMark route = {.index = answered->route_version};
 	bool		missing[SHARDS_MAX + 1];
 
-	if ((table->evictions != ticket && !vt_broken("R3-evict")) || answered->n > SHARDS_MAX)
+	if ((table->evictions != ticket && !vt_broken("R3-epoch")) || answered->n > SHARDS_MAX)
 		return;
 
 	/* First what is there, since making room for the rest may forget it. */

@@ -449,13 +449,40 @@ unknown_until_somebody_has_asked(void **state)
 	assert_int_equal(item.index, 15);
 	assert_int_equal(version, 4);
 
-	/* A route older than a write's is told so; a shard's other life is not known. */
-	route.route_version = 3;
+	/* A shard's other life is not known. */
+	shard.desc.incarnation = 2;
+	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 0);
+	free(memory);
+}
+
+/* A route older than that of a write does not know all shards that were written to: it is told so. */
+static void
+not_by_a_route_from_before_a_write(void **state)
+{
+	void	   *memory = malloc(client_mark_table_size(100));
+	ClientMarkTable *table = client_mark_table_init(memory, 100);
+	ClientShard shard = {.desc = {.shard = 100, .incarnation = 1}};
+	ClientCollection route = {.generation = generation(0), .route_version = 3, .nshards = 1, .shards = &shard};
+	ClientMark	answered = {100, 1, 10, 0};
+	ClientMark	item;
+	ClientMarks marks = {.n = 1, .items = &answered, .route_version = 3};
+	uint64_t	version;
+	uint64_t	ticket;
+
+	(void) state;
+	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 0);
+	client_mark_learn(table, &route.generation, ticket, &marks);
+	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 1);
+
+	/* Another shard is written to, of which it knows nothing. */
+	answered = (ClientMark) {101, 1, 20, 0};
+	marks.route_version = 4;
+	client_mark_note(table, &route.generation, &marks);
 	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 0);
 	assert_int_equal(version, 4);
 	route.route_version = 4;
-	shard.desc.incarnation = 2;
-	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 0);
+	assert_int_equal(client_mark_read(table, &route, &item, &version, &ticket), 1);
+	assert_int_equal(item.index, 10);
 	free(memory);
 }
 
@@ -464,6 +491,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unknown_until_somebody_has_asked),
+		cmocka_unit_test(not_by_a_route_from_before_a_write),
 		cmocka_unit_test(a_known_mark_covers_what_was_acknowledged),
 	};
 
