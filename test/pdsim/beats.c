@@ -132,6 +132,20 @@ say_what_is(Sim *sim, SimStore *store, json_t *body)
 	sim->figures.full_beats += whole;
 }
 
+json_t *
+sim_say_all(Sim *sim, SimStore *store)
+{
+	json_t	   *body = json_object();
+	uint64_t	told = store->told;
+
+	json_object_set_new(body, "store", json_u64(store->id));
+	json_object_set_new(body, "wait_ms", json_integer(0));
+	store->told = 0;
+	say_what_is(sim, store, body);
+	store->told = told;
+	return body;
+}
+
 /* The driver has it. */
 static void
 was_told(SimStore *store)

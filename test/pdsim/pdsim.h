@@ -13,6 +13,7 @@
  *	   world.c	 time, the driver, the network
  *	   groups.c	 Raft groups and what stores hold
  *	   splits.c	 groups that are split in two
+ *	   reign.c	 what a new leader has to read
  *	   beats.c	 heartbeats and tasks
  *	   watch.c	 what must hold at each step and in the end; traces and figures
  *	   twin.c	 what the driver sees at a glance, seen slowly
@@ -254,10 +255,14 @@ extern json_t *sim_owes(const SimGroup *group, const SimReplica *r);
 
 /* beats.c */
 extern void sim_beat(Sim *sim, uint32_t store);
+extern json_t *sim_say_all(Sim *sim, SimStore *store);	/* as a heartbeat to who knows nothing */
 extern void sim_beat_arrives(Sim *sim, uint32_t store, uint64_t letter, json_t *body);
 extern void sim_answer(Sim *sim, uint32_t store, uint64_t letter, json_t *body);
 extern void sim_look_at_parked(Sim *sim);
 extern void sim_unpark(Sim *sim, uint32_t store, uint64_t letter);
+
+/* reign.c */
+extern void sim_reign(Sim *sim);
 
 /* watch.c */
 extern void watch_change(Sim *sim, SimGroup *group);

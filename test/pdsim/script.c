@@ -25,6 +25,7 @@
  *	   small MIB					no shard has more
  *	   pages						how long the driver takes to tell of all
  *	   driver						another one leads from now on
+ *	   reign						the same, and how long it takes to read what all workers tell it
  *	   measure						figures count from here
  *	   moved LOW HIGH, transfers LOW HIGH	since then
  *
@@ -395,6 +396,8 @@ do_line(Sim *sim, const Line *line)
 	}
 	else if (strcmp(name, "pages") == 0)
 		pages(sim);
+	else if (strcmp(name, "reign") == 0)
+		sim_reign(sim);
 	else if (strcmp(name, "driver") == 0)
 		sim_new_driver(sim);
 	else if (strcmp(name, "measure") == 0)
