@@ -19,6 +19,7 @@
 #include "vec_names.h"
 
 #define SHARDS_MAX 1024
+#define READ_MOST_US (60 * INT64_C(1000000))
 #define AGAIN_MS 1000			/* when as many wait as may: shards are made in about a second */
 
 bool
@@ -40,12 +41,25 @@ replicas_wanted(const Pd *pd, const CatalogCollection *c)
 }
 
 /*
+ * Has all been read that stores have said, but for what came in this round?  A thousand that tell a new leader
+ * everything take it many seconds, in which those that wait to be read are not silent.  More than a
+ * minute it cannot take: then there is more to read than ever will be.
+ */
+bool
+reports_are_read(const Pd *pd)
+{
+	return pd->behind_us == 0 || pd->now_us - pd->behind_us >= READ_MOST_US;
+}
+
+/*
  * Have the stores spoken to us since we lead?  Before that, who is silent may
  * just not have had the time, and nothing is placed or moved.
  */
 bool
 reports_are_in(Pd *pd)
 {
+	if (!reports_are_read(pd))
+		return false;
 	if (pd->now_us - pd->led_since_us >= SUSPECT_AFTER_US)
 		return true;
 	for (size_t i = 0; i < pd->catalog->nstores; i++)

@@ -75,13 +75,15 @@ move(QuestionLane *lane, size_t most, size_t most_bytes, Question **end)
 }
 
 Question *
-questions_take(Questions *questions)
+questions_take(Questions *questions, bool *behind)
 {
 	Question   *list = NULL;
 	Question  **end = &list;
 
-	end = move(&questions->daemons, QUESTIONS_MAX, QUESTIONS_DAEMON_BYTES, end);
+	end = move(&questions->daemons, QUESTIONS_MAX, QUESTIONS_DAEMON_ROUND_BYTES, end);
 	move(&questions->others, QUESTIONS_ROUND, QUESTIONS_ROUND_BYTES, end);
+	if (behind)
+		*behind = questions->daemons.n > 0;
 	return list;
 }
 

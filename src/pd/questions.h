@@ -24,6 +24,7 @@ struct Question;
 #define QUESTIONS_MAX 4096		/* of each kind, */
 #define QUESTIONS_BYTES (64u << 20) /* and bytes: of others than daemons, */
 #define QUESTIONS_DAEMON_BYTES (256u << 20) /* and of these, who tell a new leader everything, all at once */
+#define QUESTIONS_DAEMON_ROUND_BYTES (2u << 20) /* of them in a round, unless one alone is larger */
 #define QUESTIONS_ROUND 256		/* of others than daemons in a round, */
 #define QUESTIONS_ROUND_BYTES (1u << 20)	/* unless one alone is larger */
 
@@ -50,8 +51,11 @@ extern size_t questions_bytes(const Questions *questions);
 /* False: too many wait. */
 extern bool questions_put(Questions *questions, struct Question *q, bool daemon);
 
-/* Those of the next round, a list; NULL = nobody waits. */
-extern struct Question *questions_take(Questions *questions);
+/*
+ * Those of the next round, a list; NULL = nobody waits.  *behind: daemons have asked more
+ * than belongs to a round; may be NULL.
+ */
+extern struct Question *questions_take(Questions *questions, bool *behind);
 
 /* A round of so many took so long. */
 extern void questions_served(Questions *questions, size_t n, int64_t took_us);

@@ -390,6 +390,23 @@ read_question(Pd *pd, Question *q)
 	return false;
 }
 
+/*
+ * Does nobody wait for this any more?  Of daemons that tell a new leader everything not all can be read in the time
+ * for which they wait: those ask again, and tell it again, and to read both would take twice as long, or for ever.
+ */
+static bool
+is_stale(const Pd *pd, const Question *q)
+{
+	return pd->behind_us != 0 && q->payload.len > LONG_BYTES && net_conn_is_cancelled(q->conn, q->request);
+}
+
+/* All that a worker tells is for who leads; whom it does not find in time it looks for among the others, with all of it. */
+static bool
+is_for_the_leader(const Pd *pd, const Question *q)
+{
+	return !pd->leads && q->payload.len > LONG_BYTES && net_conn_role(q->conn) == WIRE_ROLE_WORKER;
+}
+
 /* The questions of a round. */
 static void
 answer_all(Pd *pd, Question *list, uint64_t term)
@@ -412,6 +429,10 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 			take_chunk(pd, q);
 			pthread_mutex_lock(&pd->catalog->lock);
 		}
+		else if (is_stale(pd, q))
+			question_free(q);
+		else if (is_for_the_leader(pd, q))
+			refuse_to_lead(pd, q);
 		else if (read_question(pd, q))
 			handle(pd, q);
 	}
@@ -423,10 +444,12 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 	pthread_mutex_unlock(&pd->lock);
 }
 
-/* What the leader does unasked. */
+/* What the leader does unasked, when it knows what stores say. */
 static void
 look_around(Pd *pd)
 {
+	if (!reports_are_read(pd))
+		return;
 	if (pd->leads)
 		drivers_look(pd);
 	if (pd->leads)
@@ -449,9 +472,9 @@ look_around(Pd *pd)
 		digest_look(pd);
 }
 
-/* What was asked until now, as much as belongs to a round. */
+/* What was asked until now, as much as belongs to a round; *behind: daemons have asked more. */
 static Question *
-take_questions(Pd *pd, int64_t due_us, bool *stopping)
+take_questions(Pd *pd, int64_t due_us, bool *behind, bool *stopping)
 {
 	Question   *list;
 	int64_t		left = due_us - clock_now_us();
@@ -461,7 +484,7 @@ take_questions(Pd *pd, int64_t due_us, bool *stopping)
 	if (questions_count(&pd->questions) == 0 && !pd->stopping)
 		pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
 	*stopping = pd->stopping;
-	list = *stopping ? NULL : questions_take(&pd->questions);
+	list = *stopping ? NULL : questions_take(&pd->questions, behind);
 	pthread_mutex_unlock(&pd->lock);
 	return list;
 }
@@ -479,7 +502,8 @@ service_main(void *arg)
 	for (;;)
 	{
 		bool		stopping;
-		Question   *list = take_questions(pd, due, &stopping);
+		bool		behind = false;
+		Question   *list = take_questions(pd, due, &behind, &stopping);
 		uint64_t	term = 0;
 		bool		leads;
 
@@ -493,6 +517,10 @@ service_main(void *arg)
 		if (pd->leads && vt_id_is_zero(&pd->catalog->meta.cluster))
 			pd->leads = found_cluster(pd) == VT_OK;
 		drivers_note(pd);
+		if (!behind)
+			pd->behind_us = 0;
+		else if (pd->behind_us == 0)
+			pd->behind_us = pd->now_us;
 		answer_all(pd, list, term);
 		look_around(pd);
 		replica_links_look(pd->links);

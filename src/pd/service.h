@@ -155,6 +155,7 @@ struct Pd
 	int64_t		wall_ahead_us;	/* the wall clock as this reign found it, less now_us then */
 	int64_t		lived_before_us;	/* lived_us when this reign began */
 	int64_t		led_since_us;	/* since when we listen to stores; 0 = we do not lead */
+	int64_t		behind_us;		/* since when daemons have said more than was read, in each round; 0 = all was */
 	Question   *parked;
 	size_t		ncreations;		/* of these; the others are heartbeats */
 	char	   *route;			/* the answer that was given last to who asked for a route, */
@@ -380,6 +381,7 @@ extern bool create_again(Pd *pd, Question *q);
 extern bool collection_is_up(const CatalogCollection *c);
 extern uint32_t replicas_wanted(const Pd *pd, const CatalogCollection *c);
 extern bool reports_are_in(Pd *pd);
+extern bool reports_are_read(const Pd *pd);
 
 /* drop.c */
 extern void op_drop(Pd *pd, Question *q, CollectionState to);

@@ -264,7 +264,7 @@ pd_stop(Pd *pd)
 	pthread_join(pd->thread, NULL);
 	pthread_join(pd->meeter, NULL);
 	/* The parked ones first: the list that a round would take may be put in their place. */
-	while (pd->parked || (pd->parked = questions_take(&pd->questions)) != NULL)
+	while (pd->parked || (pd->parked = questions_take(&pd->questions, NULL)) != NULL)
 	{
 		Question   *q = pd->parked;
 

@@ -66,6 +66,7 @@ json_loadb(const char *buffer, size_t len, size_t flags, json_error_t *error)
 /* -- A driver alone --------------------------------------------------------- */
 
 static char endpoint[96];
+static const char *peers;		/* of the driver; NULL = it is alone */
 static Store *log_store;
 static Store *rows;
 static Pd  *pd;
@@ -75,7 +76,7 @@ driver_start(void)
 {
 	StoreOptions log_options = {.write_buffer = 1 << 20};
 	StoreOptions row_options = {.write_buffer = 1 << 20, .replayed = true};
-	PdOptions	options = {.listen = endpoint, .boot_epoch = (uint64_t) clock_now_us(),
+	PdOptions	options = {.listen = endpoint, .peers = peers, .boot_epoch = (uint64_t) clock_now_us(),
 		.keep_dropped_us = INT64_C(3600000000), .down_after_us = INT64_C(600000000), .default_replicas = 1,
 		.replicas_max = 5, .checkpoint_bytes = 1 << 20};
 	VtError		err = {0};
@@ -303,6 +304,86 @@ what_waits_is_bounded_in_bytes(void **state)
 	pthread_mutex_unlock(&pd->lock);
 	buf_free(&text);
 	asker_goes(&asker);
+	asker_goes(&worker);
+	driver_stop();
+}
+
+/* What is long, in the buffer. */
+static void
+put_long(Buf *text)
+{
+	const char *begin = "{\"op\":\"status\",\"" MARK "\":\"";
+
+	buf_put(text, begin, strlen(begin));
+	buf_reserve(text, 6 * LARGE);
+	memset(text->data + text->len, 'x', 6 * LARGE);
+	text->len += 6 * LARGE;
+	buf_put(text, "\"}", 3);
+}
+
+/* A driver that does not lead is told everything, too, by who looks for the one that does. */
+static void
+who_does_not_lead_reads_no_worker(void **state)
+{
+	Asker		worker;
+	Buf			text = {0};
+
+	(void) state;
+	peers = "unix:/nobody/is/here";
+	driver_start();
+	peers = NULL;
+	asker_comes(&worker, WIRE_ROLE_WORKER);
+	put_long(&text);
+	atomic_store(&reads, 0);
+	expect(&worker, ask(&worker, (const char *) text.data), VT_NOT_LEADER);
+	assert_int_equal(atomic_load(&reads), 0);
+	expect(&worker, ask(&worker, "{\"op\":\"status\",\"" MARK "\":1}"), VT_OK);
+	assert_int_equal(atomic_load(&reads), 1);
+	buf_free(&text);
+	asker_goes(&worker);
+	driver_stop();
+}
+
+/*
+ * Workers that waited in vain have gone, and tell it all again: what they told before is not
+ * read as long as there is more than belongs to a round.  Who still waits is answered.
+ */
+static void
+who_has_gone_is_not_read(void **state)
+{
+	const int	many = 16;
+	Asker		gone;
+	Asker		worker;
+	Buf			text = {0};
+	uint64_t	waits;
+	bool		closed = false;
+
+	(void) state;
+	driver_start();
+	asker_comes(&gone, WIRE_ROLE_WORKER);
+	asker_comes(&worker, WIRE_ROLE_WORKER);
+	put_long(&text);
+	atomic_store(&reads, 0);
+	pthread_mutex_lock(&pd->catalog->lock);
+	for (int i = 0; i < many; i++)
+		ask(&gone, (const char *) text.data);
+	expect_taken(&gone);
+	waits = ask(&worker, (const char *) text.data);
+	expect_taken(&worker);
+	asker_goes(&gone);
+	for (int64_t until = clock_now_us() + PATIENCE_US; !closed; pause_ms(5))
+	{
+		assert_true(clock_now_us() < until);
+		pthread_mutex_lock(&pd->lock);
+		closed = net_conn_is_closed(pd->questions.daemons.first->conn);
+		pthread_mutex_unlock(&pd->lock);
+	}
+	pthread_mutex_unlock(&pd->catalog->lock);
+	expect(&worker, waits, VT_OK);
+
+	/* At most those that it had taken, and those of the last round. */
+	assert_in_range(atomic_load(&reads), 1, many / 2);
+	buf_free(&text);
 	asker_goes(&worker);
 	driver_stop();
 }
@@ -567,6 +648,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_service_thread_reads),
 		TEST(what_waits_is_bounded_in_bytes),
+		TEST(who_has_gone_is_not_read),
+		TEST(who_does_not_lead_reads_no_worker),
 		TEST(nobody_speaks_for_another_driver),
 		TEST(creations_that_wait_are_bounded),
 		TEST(heartbeats_that_wait_are_bounded),

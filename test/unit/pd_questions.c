@@ -47,7 +47,7 @@ a_flood_holds_up_no_worker(void **state)
 
 	(void) state;
 	questions_init(&questions);
-	assert_null(questions_take(&questions));
+	assert_null(questions_take(&questions, NULL));
 	while (questions_put(&questions, &all[n], false))
 		n++;
 	assert_int_equal(n, QUESTIONS_MAX);
@@ -55,7 +55,7 @@ a_flood_holds_up_no_worker(void **state)
 	/* It is full for others; a worker comes last and is the first. */
 	assert_true(questions_put(&questions, &all[n], true));
 	assert_int_equal(questions_count(&questions), QUESTIONS_MAX + 1);
-	list = questions_take(&questions);
+	list = questions_take(&questions, NULL);
 	assert_int_equal(number(list), n);
 	assert_int_equal(length(list), 1 + QUESTIONS_ROUND);
 	assert_int_equal(questions_count(&questions), QUESTIONS_MAX - QUESTIONS_ROUND);
@@ -65,14 +65,14 @@ a_flood_holds_up_no_worker(void **state)
 	{
 		assert_true(questions_put(&questions, &all[n + 1], true));
 		assert_true(questions_put(&questions, &all[n + 2], true));
-		list = questions_take(&questions);
+		list = questions_take(&questions, NULL);
 		assert_int_equal(number(list), n + 1);
 		assert_int_equal(number(list->next), n + 2);
 		for (list = list->next->next; list; list = list->next)
 			assert_int_equal(number(list), next++);
 	}
 	assert_int_equal(questions_count(&questions), 0);
-	assert_null(questions_take(&questions));
+	assert_null(questions_take(&questions, NULL));
 }
 
 /* Beside two lists of numbers. */
@@ -98,7 +98,7 @@ nobody_is_lost(void **state)
 			assert_true(questions_put(&questions, &all[next], daemon));
 			waiting[daemon][end[daemon]++] = next;
 		}
-		for (Question *q = questions_take(&questions); q; q = q->next)
+		for (Question *q = questions_take(&questions, NULL); q; q = q->next)
 		{
 			int			daemon = front[1] < end[1];
 
@@ -132,14 +132,19 @@ bytes_count_as_well(void **state)
 		n++;
 	assert_int_equal(n, others + daemons);
 
-	/* A round has all of daemons, and of others one that is larger than it should be. */
-	for (size_t left = others; left > 0; left--)
+	/* A round has one of daemons, and one of others, that are larger than they should be. */
+	for (size_t i = 0; i < others || i < daemons; i++)
 	{
-		list = questions_take(&questions);
-		assert_int_equal(length(list), left == others ? daemons + 1 : 1);
-		assert_int_equal(questions_bytes(&questions), (left - 1) * large);
+		bool		behind;
+
+		list = questions_take(&questions, &behind);
+		assert_int_equal(length(list), (i < daemons) + (i < others));
+		assert_int_equal(behind, i + 1 < daemons);
+		if (i < daemons)
+			assert_int_equal(number(list), others + i);
 	}
-	assert_null(questions_take(&questions));
+	assert_int_equal(questions_bytes(&questions), 0);
+	assert_null(questions_take(&questions, NULL));
 
 	/* Of smaller ones as many as fit; behind them comes one that does not, alone. */
 	for (size_t i = 0; i < 20; i++)
@@ -147,9 +152,9 @@ bytes_count_as_well(void **state)
 		all[i].payload.size = i < 19 ? QUESTIONS_ROUND_BYTES / 10 : large;
 		assert_true(questions_put(&questions, &all[i], false));
 	}
-	assert_int_equal(length(questions_take(&questions)), 10);
-	assert_int_equal(length(questions_take(&questions)), 9);
-	list = questions_take(&questions);
+	assert_int_equal(length(questions_take(&questions, NULL)), 10);
+	assert_int_equal(length(questions_take(&questions, NULL)), 9);
+	list = questions_take(&questions, NULL);
 	assert_int_equal(number(list), 19);
 	assert_int_equal(questions_bytes(&questions), 0);
 	memset(all, 0, sizeof(all));
@@ -181,6 +186,50 @@ who_is_refused_is_told_for_how_long(void **state)
 	assert_int_equal(questions_wait_ms(&questions), 10000);
 }
 
+/* A thousand workers tell a new leader everything; who asks for a way waits for a few of them, not for all. */
+static void
+telling_of_all_holds_up_nobody(void **state)
+{
+	const size_t large = 300 << 10;
+	const size_t fit = QUESTIONS_DAEMON_ROUND_BYTES / large;
+	Questions	questions;
+	size_t		daemons = 0;
+	size_t		taken = 0;
+
+	(void) state;
+	memset(all, 0, sizeof(all));
+	questions_init(&questions);
+	for (size_t i = 0; i < 500; i++)
+		all[i].payload.size = large;
+	while (daemons < 500 && questions_put(&questions, &all[daemons], true))
+		daemons++;
+	assert_true(daemons > 10 * fit);
+	while (taken < daemons)
+	{
+		bool		behind;
+		size_t		n = 0;
+		Question   *q;
+
+		assert_true(questions_put(&questions, &all[500], false));
+		for (q = questions_take(&questions, &behind); q && number(q) < 500; q = q->next, n++)
+			assert_int_equal(number(q), taken++);
+		assert_int_equal(n, taken < daemons || daemons % fit == 0 ? fit : daemons % fit);
+		assert_ptr_equal(q, &all[500]);
+		assert_null(q->next);
+		assert_int_equal(behind, taken < daemons);
+	}
+	assert_int_equal(questions_bytes(&questions), 0);
+
+	/* What says little comes with all others. */
+	for (size_t i = 0; i < 3000; i++)
+	{
+		all[i].payload.size = 512;
+		assert_true(questions_put(&questions, &all[i], true));
+	}
+	assert_int_equal(length(questions_take(&questions, NULL)), 3000);
+	memset(all, 0, sizeof(all));
+}
+
 int
 main(void)
 {
@@ -188,6 +237,7 @@ main(void)
 		cmocka_unit_test(a_flood_holds_up_no_worker),
 		cmocka_unit_test(nobody_is_lost),
 		cmocka_unit_test(bytes_count_as_well),
+		cmocka_unit_test(telling_of_all_holds_up_nobody),
 		cmocka_unit_test(who_is_refused_is_told_for_how_long),
 	};
 

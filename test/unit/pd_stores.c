@@ -246,6 +246,28 @@ places_that_others_reach(void **state)
 	end(w);
 }
 
+/* What stores have said and was not read yet is no silence: nothing is decided before it is, for a minute. */
+static void
+what_is_not_read_is_waited_for(void **state)
+{
+	PdWorld    *w = cluster(1, 4);
+
+	(void) state;
+	w->stores[3].alive = false;
+	another_driver(w);
+	w->pd.behind_us = w->now;
+	run_seconds(w, 20);
+	assert_false(reports_are_in(&w->pd));
+	w->pd.behind_us = 0;
+	assert_true(reports_are_in(&w->pd));
+	w->pd.behind_us = w->now - 20 * SECOND_US;
+	run_seconds(w, 39);
+	assert_false(reports_are_in(&w->pd));
+	run_seconds(w, 2);
+	assert_true(reports_are_in(&w->pd));
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -256,6 +278,7 @@ main(void)
 		TEST(a_frozen_driver_listens_anew),
 		TEST(another_speaks_from_its_place),
 		TEST(places_that_others_reach),
+		TEST(what_is_not_read_is_waited_for),
 	};
 
 	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
