@@ -276,11 +276,19 @@ lint:
 fmt:
 	clang-format -i $(wildcard src/*/*.c src/*/*.h test/*/*.c test/*/*.h)
 
-## make asan / tsan     the unit tests and the simulator under sanitizers
+## make asan / tsan     the unit tests under sanitizers, tsan those that have threads; NAMES="worker_heirs ..." only these.
+##                      asan some seeds of the simulators, too
+THREADED = $(filter $(foreach m,base client hnsw http net pd replica store worker,$(BUILD)/unit/$m_%),$(UNIT_PROGRAMS))
+NAMES ?=
+sanitized = $(if $(NAMES),$(addprefix $(BUILD)/unit/,$(NAMES)),$(1))
+sanitized-all: $(call sanitized,$(UNIT_PROGRAMS) $(BUILD)/sim $(BUILD)/pdsim)
+sanitized-threaded: $(call sanitized,$(THREADED))
+sanitized-%:
+	sh test/harness/sanitize.sh $(BUILD) $(^F)
 asan:
-	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined unit
+	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS="-O1 -g" sanitized-all
 tsan:
-	TSAN_OPTIONS="suppressions=$(CURDIR)/test/lint/tsan.supp" $(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread unit
+	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS="-O1 -g" sanitized-threaded
 
 clean:
 	rm -rf $(BUILD)

@@ -262,6 +262,11 @@ failover() {
 		$limit "$BUILD/cluster_bench" failover --programs "$BUILD" --kills 50
 }
 
+# Built anew: make asan, make tsan.
+sanitized() {
+	$limit make -s -j2 BUILD="$BUILD" "$1"
+}
+
 # A short look; make fuzz takes its time.
 fuzz() {
 	FUZZ_SECONDS=$1 $limit sh test/harness/fuzz.sh
@@ -324,7 +329,7 @@ if [ $mode = long ]; then
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
 	chaos_part
-	part asan 900 one make -s BUILD="$BUILD" asan
-	part tsan 900 one make -s BUILD="$BUILD" tsan
+	part asan 5400 tap sanitized asan
+	part tsan 5400 tap sanitized tsan
 fi
 ends
