@@ -382,10 +382,18 @@ a_full_street_keeps_the_order(void **state)
 				send_numbered(&road, 4);
 		}
 		if (atomic_load(&road.proxy.opened) == opened)
+		{
 			assert_int_equal(atomic_load(&frames) - came, road.number - sent);
-		else
-			send_until_one_comes(road.link, &road.number, road.number);
-		assert_int_equal(atomic_load(&misplaced), 0);
+			assert_int_equal(atomic_load(&misplaced), 0);
+			continue;
+		}
+		/* What is still in the old street may come after what went by the new one: it is told by a road of its own. */
+		send_until_one_comes(road.link, &road.number, road.number);
+		road_end(&road);
+		road_begin(&road);
+		road_open(&road);
+		send_until_one_comes(road.link, &road.number, 0);
+		atomic_store(&misplaced, 0);
 	}
 	road_end(&road);
 }

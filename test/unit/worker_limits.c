@@ -90,6 +90,11 @@ write_until_full(Gateway *g, const Place *place, uint32_t first)
 
 		if (status == VT_FULL)
 			return n;
+		if (status == VT_BUSY)
+		{
+			usleep(1000);		/* what LevelDB has not written out leaves first */
+			continue;
+		}
 		assert_int_equal(status, VT_OK);
 		n += c.n;
 	}
@@ -97,13 +102,12 @@ write_until_full(Gateway *g, const Place *place, uint32_t first)
 	return 0;
 }
 
-/* What goes on at the limit. */
-static void
+/* What goes on at the limit.  How many records came in all the same, in the room that was made meanwhile. */
+static uint32_t
 all_but_new_data(Gateway *g, const Place *place, uint32_t n)
 {
 	Change		raise = {WRITE_RAISE, route(place), 0, 1, 0, 0, 0, 0, 0, 0, 0};
 	Change		gone = {WRITE_DELETE, route(place), 1, 0, 0, 1, 0, 0, 0, 0, 0};
-	Change		more = {WRITE_PUT, route(place), 1, 0, n + 1, 1, 0, DIM, 0, 0, 0};
 	WireWriteResult result;
 	WireSearchResult found;
 	WireSearch	s;
@@ -122,7 +126,7 @@ all_but_new_data(Gateway *g, const Place *place, uint32_t n)
 	assert_int_equal(change(g, &gone, &result), VT_OK);
 	assert_int_equal(result.done, 1);
 	assert_int_equal(count(g, place), n - 1);
-	assert_int_equal(change(g, &more, &result), VT_FULL);
+	return write_until_full(g, place, n + 1);
 }
 
 static void
@@ -136,7 +140,7 @@ the_disk(void **state)
 	put(&g, &s->place, 0, 100);
 	atomic_store(&disk_is_full, true);
 	n = 100 + write_until_full(&g, &s->place, 100);
-	all_but_new_data(&g, &s->place, n);
+	assert_int_equal(all_but_new_data(&g, &s->place, n), 0);
 
 	/* There is room again: it is noticed, by the thread that waited for the driver. */
 	atomic_store(&disk_is_full, false);
@@ -267,7 +271,7 @@ the_memory(void **state)
 	dial(&g, &s->place);
 	put(&g, &s->place, 0, 100);
 	n = 100 + write_until_full(&g, &s->place, 100);
-	all_but_new_data(&g, &s->place, n);
+	(void) all_but_new_data(&g, &s->place, n);
 	assert_true(atomic_load(&s->place.worker->memory_of[MEMORY_RECORDS]) > 6 << 20);
 
 	/* What LevelDB had not written out goes, long before the log asks for a checkpoint. */
