@@ -13,6 +13,7 @@
 #define FAKE_CLUSTER_H
 
 #include "fake_answers.h"
+#include "patience.h"
 
 /* -- The thread ------------------------------------------------------------ */
 
@@ -367,7 +368,7 @@ in_ms(int64_t ms)
 	return clock_now_us() + ms * 1000;
 }
 
-#define LONG_MS 60000
+#define LONG_MS PATIENCE_MS
 
 #define assert_ok(call) \
 	do { \

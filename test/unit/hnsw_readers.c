@@ -9,6 +9,7 @@
 #define _GNU_SOURCE				/* pthread_timedjoin_np */
 #endif
 #include "hnsw_given.h"
+#include "patience.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -16,7 +17,6 @@
 #include "hnsw/graph.h"
 
 #define ROWS 2000
-#define PATIENCE_S 60
 
 static bool
 is_even(void *arg, uint64_t label, uint32_t slot)

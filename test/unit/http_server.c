@@ -26,9 +26,10 @@
 #include <unistd.h>
 
 #include "http/http.h"
+#include "patience.h"
 
 #define SHORT_MS 300			/* patience of a server at which something hangs */
-#define LONG_MS 60000			/* of others: this machine may have much to do */
+#define LONG_MS PATIENCE_MS		/* of others: this machine may have much to do */
 
 /* A page hangs while this is locked, as it would at a daemon's lock. */
 static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;

@@ -24,8 +24,7 @@
 
 #include "base/clock.h"
 #include "net/net.h"
-
-#define PATIENCE_US (60 * INT64_C(1000000))
+#include "patience.h"
 
 static atomic_int refusals;
 

@@ -28,10 +28,10 @@
 
 #include "base/clock.h"
 #include "net/net.h"
+#include "patience.h"
 
 #define REPLIES 24
 #define LARGE (3u << 20)
-#define PATIENCE_S 60			/* a silent server is a failure, not a wait */
 #define BLOCKING 1000			/* a question whose handler waits for the close */
 
 static sem_t handling;

@@ -29,6 +29,7 @@
 #include "base/prng.h"
 #include "certs_daemon.h"
 #include "net/net.h"
+#include "patience.h"
 
 #define POLLERS 3
 #ifdef __SANITIZE_THREAD__
@@ -606,7 +607,7 @@ a_flood(bool polled)
 
 		assert_int_equal(recv(fds[i], &byte, 1, 0), 0);
 	}
-	until = clock_now_us() + 60 * INT64_C(1000000);
+	until = clock_now_us() + PATIENCE_US;
 	do
 	{
 		open = 0;

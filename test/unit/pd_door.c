@@ -24,9 +24,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "raft/raft.h"
+#include "patience.h"
 #include "scratch.h"
-
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 /* -- Who reads ------------------------------------------------------------- */
 

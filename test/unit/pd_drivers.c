@@ -20,10 +20,10 @@
 #include "../../src/pd/service.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "patience.h"
 #include "scratch.h"
 
 #define DRIVERS 4
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 typedef struct Driver
 {

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/net.h"
 #include "pd/pd.h"
+#include "patience.h"
 #include "scratch.h"
 
 typedef struct Driver
@@ -78,7 +79,7 @@ ask_once(const Driver *d, const char *question)
 static json_t *
 ask(const Driver *d, const char *question)
 {
-	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	int64_t		until = clock_now_us() + PATIENCE_US;
 	json_t	   *answer;
 
 	while (answer = ask_once(d, question),

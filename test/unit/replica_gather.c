@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include "../../src/replica/private.h"
+#include "patience.h"
 #include "replica_alone.h"
 
 #include <limits.h>
@@ -35,7 +36,6 @@ disk_goes_on(void)
 	atomic_store(&disk_answers, INT_MAX);
 }
 
-#define PATIENCE_US (60 * INT64_C(1000000))
 #define NEVER_MS 3600000		/* a tick that does not come */
 #define CROWD 12
 

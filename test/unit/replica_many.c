@@ -21,11 +21,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "replica/replica.h"
+#include "patience.h"
 #include "scratch.h"
 
 #define GROUPS 30
 #define BASE 5					/* where the groups begin: no log reaches a newcomer */
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 /* A machine is no more than how far it is. */
 typedef struct Machine

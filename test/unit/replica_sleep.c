@@ -25,11 +25,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/prng.h"
+#include "patience.h"
 #include "replica_clocks.h"
 #include "scratch.h"
 
 #define NODES 3
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 typedef struct Machine
 {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include "../../src/replica/private.h"
+#include "patience.h"
 #include "replica_alone.h"
 
 static pthread_mutex_t disk_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,7 +42,6 @@ let_hang(bool hangs)
 	pthread_mutex_unlock(&disk_lock);
 }
 
-#define PATIENCE_S 120
 #define DIES_MS 50				/* 30 such rounds without a sign are the end */
 #define LIVES_MS 200			/* of who is to live: it is not taken for dead for being kept from a processor for some seconds */
 #define HANGS "the disk hangs from here on\n"

@@ -26,12 +26,12 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "replica/replica.h"
+#include "patience.h"
 #include "replica_machine.h"
 #include "scratch.h"
 
 #define GROUP 7
 #define NODES 4
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 typedef struct Node
 {

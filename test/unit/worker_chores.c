@@ -21,8 +21,7 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "net/net.h"
-
-#define PATIENCE_US (120 * INT64_C(1000000))
+#include "patience.h"
 
 typedef struct Driver
 {

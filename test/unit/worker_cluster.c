@@ -20,7 +20,6 @@
 #include "base/prng.h"
 
 #define NODES 3
-#define PATIENCE_US (120 * INT64_C(1000000))
 
 typedef struct Node
 {

@@ -30,6 +30,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "patience.h"
 
 #define DIM 3
 #define SHARD 7
@@ -177,7 +178,7 @@ route(const Place *place)
 	r.owner = place->desc.owner;
 	r.shard = place->desc.shard;
 	r.range_ver = place->desc.range_ver;
-	r.deadline_ms = 30000;
+	r.deadline_ms = PATIENCE_MS;
 	return r;
 }
 

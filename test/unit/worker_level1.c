@@ -64,7 +64,7 @@ set_up(void **state)
 static void
 await_leader(Gateway *g, const Place *place)
 {
-	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	int64_t		until = clock_now_us() + PATIENCE_US;
 	WireRead	read = {route(place)};
 	Buf			payload = {0};
 

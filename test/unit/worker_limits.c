@@ -262,7 +262,7 @@ static void
 the_memory(void **state)
 {
 	Silent	   *s = *state;
-	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	int64_t		until = clock_now_us() + PATIENCE_US;
 	Gateway		g;
 	Shard	   *shard;
 	uint64_t	bound;
@@ -300,7 +300,7 @@ what_goes_by_itself(void **state)
 	const uint64_t limit = MUCH;
 	const uint64_t others = UINT64_C(400) << 20;
 	uint64_t	bound = worker_memory_bounds(limit).tables;
-	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	int64_t		until = clock_now_us() + PATIENCE_US;
 	Silent	   *s = *state;
 	Worker	   *worker = s->place.worker;
 	const char *words;
@@ -337,7 +337,7 @@ what_goes_by_itself(void **state)
 static void
 await_sleep(Worker *worker)
 {
-	int64_t		until = clock_now_us() + 60 * INT64_C(1000000);
+	int64_t		until = clock_now_us() + PATIENCE_US;
 	ReplicaHostFigures figures = {0};
 
 	while (figures.asleep == 0)

@@ -10,8 +10,6 @@
 
 #include "base/prng.h"
 
-#define PATIENCE_US (60 * INT64_C(1000000))
-
 /* A leader that looks now and then, and sometimes not for long; a session that is used now and then. */
 static void
 live_and_end(uint64_t seed, uint64_t life)

@@ -248,7 +248,7 @@ asked_together(const Place *few, const Place *many, bool apart)
 	if (apart)
 		send_frame(&g, WIRE_CANCEL, WIRE_SEARCH, first + 2, &(Buf) {0});
 	poll_for = (struct pollfd) {.fd = g.fd, .events = POLLIN};
-	assert_int_equal(poll(&poll_for, 1, 30000), 1);
+	assert_int_equal(poll(&poll_for, 1, PATIENCE_MS), 1);
 	assert_int_equal(ioctl(g.fd, FIONREAD, &there), 0);
 	for (int i = 0; i < N - 1;)
 	{
