@@ -373,7 +373,8 @@ net_peer_call(NetPeer *peer, WireType type, Bytes payload, int timeout_ms, Buf *
 	int64_t		until = clock_now_us() + (int64_t) timeout_ms * 1000;
 	VtStatus	status = net_peer_connected(peer) ? VT_OK : dial(peer, until, err);
 
-	Assert(peer->owed == 0);
+	/* A greeting that could not be sent still counts as one until we hang up. */
+	Assert(status != VT_OK || peer->owed == 0);
 	if (status == VT_OK)
 		status = exchange(peer, type, payload, until, reply, err);
 	if (status != VT_OK)
