@@ -204,6 +204,9 @@ ask(NetPeer *peer, WireType type, Bytes payload, int64_t until, VtError *err)
 	Buf			frame = {0};
 	VtStatus	status;
 
+	if (payload.len > WIRE_PAYLOAD_MAX)
+		return vt_fail(err, VT_INVALID, "%s: what is to be said takes %zu bytes, and a message %u at most", peer->endpoint,
+					   payload.len, WIRE_PAYLOAD_MAX);
 	wire_frame_put(&frame, WIRE_REQUEST, type, ++peer->requests, payload);
 	status = put(peer, &frame, until, err);
 	buf_free(&frame);

@@ -13,9 +13,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "net/net.h"
@@ -60,6 +62,7 @@ one_that_dies_is_dialled_anew(void **state)
 	NetServer  *server;
 	NetPeer    *peer;
 	Buf			reply = {0};
+	VtError		err = {0};
 
 	(void) state;
 	here = pthread_self();
@@ -72,7 +75,6 @@ one_that_dies_is_dialled_anew(void **state)
 	for (int let = 0; let < 3; let++)
 	{
 		VtStatus	status;
-		VtError		err = {0};
 
 		atomic_store(&sends, let);
 		status = net_peer_call(peer, WIRE_CONTROL, bytes_str("?"), (int) (PATIENCE_US / 1000), &reply, &err);
@@ -95,6 +97,14 @@ one_that_dies_is_dialled_anew(void **state)
 	atomic_store(&sends, 2);
 	assert_int_equal(net_peer_request(peer, WIRE_CONTROL, bytes_str("?"), (int) (PATIENCE_US / 1000), NULL), VT_OK);
 	assert_int_equal(net_peer_reply(peer, WIRE_CONTROL, (int) (PATIENCE_US / 1000), &reply, NULL), VT_OK);
+
+	/* What is too long for a message is refused, and nothing else is the worse for it. */
+	buf_reserve(&reply, WIRE_PAYLOAD_MAX + 1);
+	memset(reply.data, '?', WIRE_PAYLOAD_MAX + 1);
+	atomic_store(&sends, INT_MAX);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_of(reply.data, WIRE_PAYLOAD_MAX + 1), (int) (PATIENCE_US / 1000), &reply, &err), VT_INVALID);
+	assert_non_null(strstr(vt_error_words(&err), "16777217 bytes"));
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("?"), (int) (PATIENCE_US / 1000), &reply, NULL), VT_OK);
 
 	buf_free(&reply);
 	net_peer_free(peer);
