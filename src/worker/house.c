@@ -33,6 +33,7 @@ look_around(Worker *worker)
 {
 	shards_stir_all(worker);
 	worker_look(worker);
+	worker_close_aside(worker);
 	if (atomic_load(&worker->stirred) & LOOK_SPLITS)
 		chores_look(worker);
 	logtime_pass(worker);

@@ -397,7 +397,8 @@ worker_verify_shard(Worker *worker, uint64_t id, uint64_t verification)
 
 /*
  * The mark is durable before anything else: from then on no start opens the
- * replica.  VT_BUSY: somebody still holds it; try again.
+ * replica.  VT_BUSY: somebody still holds it; the house thread tries again
+ * (worker_close_aside).
  */
 VtStatus
 worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
@@ -432,4 +433,20 @@ worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 	if (status == VT_OK)
 		broken_note(worker, id, vt_fail(&why, VT_CORRUPT, SHARD_ASIDE_WORDS), &why);
 	return status;
+}
+
+/* Put as chores what was marked and could not be closed then. */
+void
+worker_close_aside(Worker *worker)
+{
+	Chore		found[8];
+	size_t		n = 0;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->leaving; s && n < sizeof(found) / sizeof(found[0]); s = s->next)
+		if (atomic_load(&s->aside))
+			found[n++] = (Chore) {.kind = CHORE_ASIDE, .shard = s->desc.shard, .replica = s->replica_id};
+	pthread_mutex_unlock(&worker->lock);
+	for (size_t i = 0; i < n; i++)
+		chores_put(worker, &found[i]);
 }

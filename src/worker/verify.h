@@ -25,4 +25,10 @@ extern void worker_verify_shard(Worker *worker, uint64_t id, uint64_t verificati
 /* This replica differs from the others: it is closed, for good. */
 extern VtStatus worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err);
 
+/*
+ * Those that somebody held then are tried again.  PD does not say it twice where replicas
+ * are compared anew meanwhile: one that leaves does not answer, so it does not differ.
+ */
+extern void worker_close_aside(Worker *worker);
+
 #endif							/* WORKER_VERIFY_H */
