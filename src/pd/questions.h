@@ -3,9 +3,9 @@
  * questions.h
  *	  Private to pd: questions that wait for the service thread.
  *
- * What workers and other drivers say comes first, all of it: whom PD takes for alive,
- * and what it does about it, must not depend on how many others ask.  Of these a round
- * has only so many, so that in a flood there is another round soon.  Both are bounded, in
+ * What workers and other drivers say comes first, some MiB of it in a round: whom PD takes
+ * for alive, and what it does about it, must not depend on how many others ask.  Of these a
+ * round has only so many, so that in a flood there is another round soon.  Both are bounded, in
  * number and in bytes; who is refused is told how long those take who wait.
  *
  * No locks; the caller has one.

@@ -57,7 +57,8 @@ stall_progress(const PlanShard *shard)
 static bool
 is_stalled(Pd *pd, const Operator *op, const CatalogCollection *c, const CatalogShard *shard)
 {
-	int64_t		patience_us = pd->options.plan_timeout_us + (int64_t) (shard_bytes(pd, op->shard) / SLOWEST * 1e6);
+	double		bytes = op->plan.kind == PLAN_SPLIT ? 0 : shard_bytes(pd, op->shard);	/* none are sent before it is made */
+	int64_t		patience_us = pd->options.plan_timeout_us + (int64_t) (bytes / SLOWEST * 1e6);
 	PlanShard	picture;
 
 	if ((!op->plan.add_replica && op->plan.kind != PLAN_SPLIT) || pd->now_us - op->progress_us < patience_us)
