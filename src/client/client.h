@@ -56,7 +56,7 @@ typedef struct ClientOps
 	void	   *arg;
 } ClientOps;
 
-/* wait by poll(2), for programs. */
+/* For programs: wait by poll(2), and where there are connections in epoll_wait(2). */
 extern const ClientOps client_poll_ops;
 
 /*

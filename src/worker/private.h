@@ -204,6 +204,7 @@ struct Worker
 	_Atomic uint32_t level;		/* that the cluster works at, as last heard; written by the same thread */
 	uint64_t	peers_version;	/* of PD's list of them; the house thread's */
 	int64_t		notices_us;		/* when they were looked for last; the same */
+	int64_t		aside_us;		/* when what is set aside was tried to be closed; the same */
 	int64_t		hurry_until_us; /* heartbeats are not held: PD waits for what comes of a task; the same */
 
 	pthread_t  *pool;

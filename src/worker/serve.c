@@ -9,6 +9,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/breaks.h"
 #include "base/clock.h"
@@ -258,6 +259,11 @@ serve_control(Worker *worker, Request *request)
 	char	   *text = net_conn_system(request->conn) == 0 ? status_answer_json(worker, buf_bytes(&request->payload)) :
 		status_refusal_json(VT_DENIED);
 
+	if (strlen(text) > WIRE_PAYLOAD_MAX)
+	{
+		free(text);
+		text = status_refusal_json(VT_FULL);
+	}
 	net_reply_frame(request->conn, WIRE_CONTROL, request->request, bytes_str(text));
 	free(text);
 	request_free(request);

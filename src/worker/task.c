@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "private.h"
+#include "verify.h"
 
 /* Half a shard waits until PD has heard of a split: for so long it is told at once. */
 #define HURRY_US (2 * INT64_C(1000000))
@@ -96,6 +97,9 @@ do_shard_task(Worker *worker, ChoreKind kind, const json_t *task)
 		.replica = get_number(task, "replica"), .whole = json_is_true(json_object_get(task, "whole"))
 	};
 
+	/* PD does not know yet that it is to be closed: in the list it would keep it from being. */
+	if (kind == CHORE_OPEN && worker_leaves_aside(worker, chore.shard))
+		return;
 	chores_put(worker, &chore);
 }
 

@@ -49,6 +49,7 @@
 #define QUEUE_MAX 16			/* pinned snapshots; PD asks again for what finds no room */
 #define RATE (128u << 20)		/* bytes a second */
 #define SLICE (4u << 20)		/* between two looks at the clock */
+#define CLOSE_AGAIN_US 200000	/* what is set aside and held */
 
 typedef struct Job
 {
@@ -397,8 +398,8 @@ worker_verify_shard(Worker *worker, uint64_t id, uint64_t verification)
 
 /*
  * The mark is durable before anything else: from then on no start opens the
- * replica.  VT_BUSY: somebody still holds it; the house thread tries again
- * (worker_close_aside).
+ * replica.  VT_BUSY: somebody still holds it, and the house thread tries again
+ * (worker_close_aside); or its files change places, and it is not marked.
  */
 VtStatus
 worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
@@ -435,13 +436,29 @@ worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 	return status;
 }
 
+bool
+worker_leaves_aside(Worker *worker, uint64_t id)
+{
+	bool		aside = false;
+
+	pthread_mutex_lock(&worker->lock);
+	for (Shard *s = worker->leaving; s; s = s->next)
+		aside |= s->desc.shard == id && atomic_load(&s->aside);
+	pthread_mutex_unlock(&worker->lock);
+	return aside;
+}
+
 /* Put as chores what was marked and could not be closed then. */
 void
 worker_close_aside(Worker *worker)
 {
+	int64_t		now_us = clock_now_us();
 	Chore		found[8];
 	size_t		n = 0;
 
+	if (now_us - worker->aside_us < CLOSE_AGAIN_US)
+		return;
+	worker->aside_us = now_us;
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = worker->leaving; s && n < sizeof(found) / sizeof(found[0]); s = s->next)
 		if (atomic_load(&s->aside))

@@ -30,5 +30,6 @@ extern VtStatus worker_set_aside(Worker *worker, uint64_t id, uint64_t replica, 
  * are compared anew meanwhile: one that leaves does not answer, so it does not differ.
  */
 extern void worker_close_aside(Worker *worker);
+extern bool worker_leaves_aside(Worker *worker, uint64_t id);	/* is it such a one? */
 
 #endif							/* WORKER_VERIFY_H */

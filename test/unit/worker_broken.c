@@ -304,6 +304,8 @@ one_that_differs_is_as_good_as_damaged(void **state)
 	held = worker_find_shard(worker, 7);
 	assert_int_equal(worker_set_aside(worker, 7, 70, NULL), VT_BUSY);
 	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_BUSY);
+	assert_true(worker_leaves_aside(worker, 7));	/* so the driver's word to open it is none */
+	assert_false(worker_leaves_aside(worker, 8));
 	says(worker, NULL, NULL);
 	shard_release(held);
 
@@ -311,6 +313,7 @@ one_that_differs_is_as_good_as_damaged(void **state)
 	for (int64_t until = clock_now_us() + PATIENCE_US; how_many_broken(worker) == 0; usleep(1000))
 		assert_true(clock_now_us() < until);
 	says(worker, "7", NULL);
+	assert_false(worker_leaves_aside(worker, 7));
 	assert_int_equal(worker_set_aside(worker, 7, 70, NULL), VT_OK);
 	says(worker, "7", NULL);
 	put(worker, 8, 1);
