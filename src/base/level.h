@@ -19,6 +19,7 @@
  *			how many records of the replica are not indexed
  *	  5		collections of bit strings (element bit, metrics hamming and jaccard): puts of
  *			format 3, rows with that flag, searches and listings of bits
+ *	  6		collections without vectors: descriptors, puts and rows of no dimensions
  *
  * VECTRON_LEVEL_HIGH in a daemon's or server's environment makes it one that knows no
  * more than that.  So an upgrade can be held where there is a way back; and tests play
@@ -36,8 +37,9 @@
 #define VT_LEVEL_ATTRIBUTES 3
 #define VT_LEVEL_CODES_ALONE 4
 #define VT_LEVEL_BITS 5
+#define VT_LEVEL_NO_VECTORS 6
 
-#define VT_LEVEL_NEWEST 5
+#define VT_LEVEL_NEWEST 6
 
 /* The highest that this process knows: VT_LEVEL_NEWEST, or what the environment says. */
 extern uint32_t vt_level_high(void);

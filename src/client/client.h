@@ -156,7 +156,8 @@ typedef struct ClientCreate
 {
 	VtId		generation;
 	WireOwner	owner;
-	uint32_t	dim;
+	uint32_t	dim;			/* 0 = records without vectors, which are put, listed and deleted: from feature level 6 on, before it
+								 * VT_VERSION, of VEC_FLOAT32 and without quantization; the metric means nothing then */
 	VecMetric	metric;
 	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32; VEC_BIT, without quantization, from feature level 5 on */
 	uint16_t	m;
@@ -276,7 +277,7 @@ typedef struct ClientRecord
 {
 	Bytes		id;
 	uint64_t	version;		/* deletes: as listed; 0, with writer.once: any */
-	const void *vector;			/* puts: dim floats, or bits, of the collection */
+	const void *vector;			/* puts: dim floats, or bits, of the collection; NULL where that has no vectors */
 	Bytes		attributes;		/* puts: wire_attributes_put(), for those the collection declares; else empty */
 	Bytes		metadata;		/* puts: kept with the record; empty in an index */
 } ClientRecord;
@@ -292,7 +293,8 @@ typedef struct ClientRecord
  * at its heap (law W6) and sends again what is not done with the new one.
  * VT_NOT_OWNER, VT_UNKNOWN_GENERATION, VT_GONE: definite refusals (law W7).
  * VT_INVALID, before anything is sent: a number does not fit the collection's
- * float16 (vec_to_half), there is something behind the bits (vec_bits_valid), or attributes are not those that it declares.
+ * float16 (vec_to_half), there is something behind the bits (vec_bits_valid), there is a vector in a collection that has
+ * none, or none where it has, or attributes are not those that it declares.
  */
 extern VtStatus client_put(Client *client, const ClientWriter *writer, const ClientRecord *records,
 						   size_t n, bool *done, ClientMarks *marks, VtError *err);

@@ -151,7 +151,7 @@ route_read(json_t *object, ClientCollection *out)
 		n < 1 || n > SHARDS_MAX)
 		return false;
 	if (json_integer_value(database) < 0 || json_integer_value(database) > UINT32_MAX ||
-		json_integer_value(dim) < 1 || json_integer_value(dim) > VEC_MAX_BITS)
+		json_integer_value(dim) < 0 || json_integer_value(dim) > VEC_MAX_BITS)
 		return false;
 	out->owner.database = (uint32_t) json_integer_value(database);
 	out->dim = (uint32_t) json_integer_value(dim);

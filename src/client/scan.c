@@ -132,6 +132,8 @@ scan_check(const ClientSearch *search, uint32_t n, const ClientCollection *route
 {
 	WirePredicate predicate;
 
+	if (route->dim == 0)
+		return vt_fail(err, VT_INVALID, "the records of the collection have no vectors: there is nothing to search for");
 	if (search->dim != route->dim)
 		return vt_fail(err, VT_INVALID, "search for a vector of %u dimensions among those of %u",
 					   search->dim, route->dim);

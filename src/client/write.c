@@ -175,7 +175,7 @@ all_done(const Writing *w)
 	return true;
 }
 
-/* What the records are to be kept in holds all their numbers, or bits and no more. */
+/* There are vectors where the collection has some, and what they are to be kept in holds all their numbers, or bits and no more. */
 static VtStatus
 check_range(const Writing *w, VtError *err)
 {
@@ -184,6 +184,13 @@ check_range(const Writing *w, VtError *err)
 
 	if (w->type != WRITE_PUT)
 		return VT_OK;
+	for (size_t i = 0; i < w->n; i++)
+	{
+		if (!w->records[i].vector && w->route->dim > 0)
+			return vt_fail(err, VT_INVALID, "record %zu has no vector", i);
+		if (w->records[i].vector && w->route->dim == 0)
+			return vt_fail(err, VT_INVALID, "record %zu has a vector, and the collection is of records without", i);
+	}
 	for (size_t i = 0; i < w->n && w->route->element == VEC_BIT; i++)
 		if (!vec_bits_valid(w->records[i].vector, w->route->dim))
 			return vt_fail(err, VT_INVALID, "the bits of record %zu have others behind them", i);
@@ -217,8 +224,8 @@ run(Writing *w, VtError *err)
 
 	for (size_t i = 0; i < w->n; i++)
 		if (w->records[i].id.len < 1 || w->records[i].id.len > WIRE_ID_MAX ||
-			(w->type == WRITE_PUT && (!w->records[i].vector || w->records[i].metadata.len > METADATA_MAX)))
-			return vt_fail(err, VT_INVALID, "record %zu has no vector, an id of %zu bytes or metadata of %zu", i,
+			(w->type == WRITE_PUT && w->records[i].metadata.len > METADATA_MAX))
+			return vt_fail(err, VT_INVALID, "record %zu has an id of %zu bytes or metadata of %zu", i,
 						   w->records[i].id.len, w->records[i].metadata.len);
 	status = client_route(w->client, &writer->generation, false, writer->deadline_us, &w->route, err);
 	if (status == VT_OK)

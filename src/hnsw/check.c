@@ -160,7 +160,7 @@ check_entry(Check *check)
 		}
 	if (entry == NO_ENTRY)
 	{
-		if (nodes)
+		if (nodes && !graph_is_table(h))
 			complain(check, "%llu nodes and no entry point", (unsigned long long) nodes);
 		return;
 	}

@@ -14,7 +14,8 @@
  * measured.  A repair follows, whose batch has the old slots in it: each new
  * slot takes over the links of its old one, and a sweep turns the links to
  * this into links to that (repair.c).  The graph is the same afterwards, with
- * other numbers.
+ * other numbers.  In a table (no dimensions) nothing leads anywhere: what was moved is
+ * superseded, and that is all.
  *
  * Cutting moves `used` down.  Whoever has read it before may still look beyond,
  * so the memory goes back when every guard of that moment is left.  If slots are
@@ -139,6 +140,11 @@ hnsw_move(Hnsw *h, uint32_t from, uint32_t to)
 		atomic_store_explicit(&links[i], NO_SLOT, memory_order_relaxed);
 	meta->label = old->label;
 	atomic_store_explicit(&meta->level, atomic_load(&old->level), memory_order_relaxed);
+	if (graph_is_table(h))
+	{
+		slot_publish(h, from, to, true);
+		return;
+	}
 	old->moved = true;
 
 	graph_lock_node(old);

@@ -154,6 +154,11 @@ connect_begin(Hnsw *h)
 	bool		worth_it = is_worth_it(h, linked);
 	Connect    *c;
 
+	if (graph_is_table(h) && h->connect_due)
+	{
+		h->connect_due = false;
+		atomic_fetch_add(&h->looks, 1);		/* no links, so none that is broken */
+	}
 	if (entry == NO_ENTRY || (!h->connect_due && !worth_it))
 		return false;
 	h->connect_due = false;

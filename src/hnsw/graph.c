@@ -18,9 +18,11 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	VtStatus	status;
 
 	*out = NULL;
-	if (options->dim < 1 || options->dim > vec_max_dim(options->element))
+	if (options->dim > vec_max_dim(options->element))
 		return vt_fail(err, VT_INVALID, "vectors have 1 to %u dimensions, not %u", vec_max_dim(options->element),
 					   options->dim);
+	if (options->dim == 0 && (options->codes != HNSW_CODES_NONE || (options->element != 0 && options->element != VEC_FLOAT32)))
+		return vt_fail(err, VT_INVALID, "where there are no vectors there are no codes, and no other elements than float32");
 	if (!vec_metric_valid(options->metric))
 		return vt_fail(err, VT_INVALID, "unrecognized metric %u", (unsigned) options->metric);
 	if (options->m < HNSW_MIN_M || options->m > HNSW_MAX_M)

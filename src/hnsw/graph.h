@@ -263,6 +263,13 @@ graph_chunk(const Hnsw *h, uint32_t slot)
 	return atomic_load_explicit(&h->chunks[slot >> h->shift], memory_order_acquire);
 }
 
+/* Are there no vectors?  Then nothing leads anywhere, and slots are linked when they are added. */
+static inline bool
+graph_is_table(const Hnsw *h)
+{
+	return h->opt.dim == 0;
+}
+
 /* Of floats, halves or bits, where vectors are kept. */
 static inline uint8_t *
 graph_vector(const Hnsw *h, uint32_t slot)

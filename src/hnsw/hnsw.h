@@ -44,7 +44,11 @@
  *	  A graph of VEC_BIT is of bit strings as vec.h says, checked by the caller likewise
  *	  (vec_bits_valid); vectors and queries are such strings where `void` stands, and
  *	  walks go by exact distances.
- * 8. Memory: sizes follow from options the caller has validated; what can fail
+ * 8. A graph of no dimensions is a table of slots, for records that have no vectors:
+ *	  all of the above holds but that nothing is searched for (by no function that takes
+ *	  a query) or tried.  Nothing waits there, or is linked, and what dies is free after its
+ *	  grace.  Where a vector is passed there, any pointer will do.
+ * 9. Memory: sizes follow from options the caller has validated; what can fail
  *	  for lack of memory fails in hnsw_reserve.
  *
  *-------------------------------------------------------------------------
@@ -79,7 +83,7 @@ typedef enum HnswCodes
 
 typedef struct HnswOptions
 {
-	uint32_t	dim;			/* 1 to vec_max_dim() */
+	uint32_t	dim;			/* 1 to vec_max_dim(); 0 = no vectors, of float32 without codes */
 	VecMetric	metric;			/* vec_metric_fits() the element */
 	uint32_t	m;				/* links per node above the ground level, twice that on it */
 	uint32_t	ef_construction;	/* candidates looked at when linking; at least m is used */

@@ -200,7 +200,8 @@ take_slot(Hnsw *h, uint32_t slot, const uint8_t *row, const uint8_t *ground, Cur
 	int			level = row[13];
 	bool		node = state == FILE_NODE || state == FILE_DEAD;
 
-	if (row[12] > FILE_DEAD || level > MAX_LEVEL || get_le16(row + 14) != 0)
+	if (row[12] > FILE_DEAD || level > MAX_LEVEL || get_le16(row + 14) != 0 ||
+		(graph_is_table(h) && (level > 0 || state == FILE_TWIN)))
 		return false;
 	meta->prev = NO_SLOT;
 	meta->label = get_le64(row);
@@ -457,6 +458,8 @@ choose_entry(Settle *s)
 {
 	uint64_t	best[2] = {NO_ENTRY, NO_ENTRY};
 
+	if (graph_is_table(s->h))
+		return;
 	for (uint32_t slot = 0; slot < s->n; slot++)
 	{
 		uint64_t   *entry = &best[graph_fate(s->h, slot) != FATE_LIVE];

@@ -51,7 +51,7 @@ memory_lay_out(Hnsw *h)
 
 	h->dim16 = (uint32_t) round_up(opt->dim, 16);
 	h->dim64 = (uint32_t) round_up(opt->dim, 64);
-	h->m0 = 2 * opt->m;
+	h->m0 = graph_is_table(h) ? 0 : 2 * opt->m;
 	h->coded = opt->codes != HNSW_CODES_NONE;
 	h->bare = opt->codes == HNSW_CODES_INT8_ONLY;
 	h->halves = opt->element == VEC_FLOAT16 && !h->bare;

@@ -81,6 +81,7 @@ take_middle(float *numbers, uint32_t dim)
 void
 query_set(const Hnsw *h, Query *query, const void *vector)
 {
+	Assert(!graph_is_table(h));
 	if (h->bits)
 	{
 		memcpy(query->own, vector, vec_given_bytes(VEC_BIT, h->opt.dim));

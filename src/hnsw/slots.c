@@ -121,6 +121,8 @@ level_of(const Hnsw *h, uint64_t label)
 	double		u;
 	int			level;
 
+	if (graph_is_table(h))
+		return 0;
 	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
 	z ^= z >> 31;
@@ -287,11 +289,29 @@ queue_advance(Hnsw *h)
 	atomic_store_explicit(&h->head, head, memory_order_release);
 }
 
+/* A slot has died: a repair will see to what leads to it, if anything can.  Under h->lock. */
+static void
+note_death(Hnsw *h, uint32_t slot)
+{
+	atomic_fetch_add(&h->dead, 1);
+	if (atomic_load(&graph_meta(h, slot)->state) < SLOT_LINKED)
+		return;
+	if (graph_is_table(h))
+	{
+		atomic_fetch_sub(&h->linked, 1);
+		graph_retire(h, slot, false);
+	}
+	else
+		slot_list_push(&h->died, slot);
+}
+
 void
 slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved)
 {
 	Life	   *life = graph_life(h, slot);
 	Meta	   *meta = graph_meta(h, slot);
+	bool		table = graph_is_table(h);
+	bool		waits = !moved && !table;
 	Ring	   *ring;
 	uint64_t	place;
 
@@ -299,7 +319,7 @@ slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved)
 	place = atomic_load_explicit(&h->tail, memory_order_relaxed);
 	ring = ring_with_room(h);
 	atomic_store_explicit(&life->born, place, memory_order_relaxed);
-	atomic_store_explicit(&meta->state, moved ? SLOT_TWIN : SLOT_ADDED, memory_order_relaxed);
+	atomic_store_explicit(&meta->state, table ? SLOT_LINKED : moved ? SLOT_TWIN : SLOT_ADDED, memory_order_relaxed);
 	atomic_store_explicit(&life->fate, FATE_LIVE, memory_order_release);
 	if (old == NO_SLOT)
 		atomic_fetch_add(&h->live, 1);
@@ -309,20 +329,17 @@ slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved)
 		meta->prev = old;
 		atomic_store_explicit(&graph_life(h, old)->fate, FATE_SUPERSEDED + slot,
 							  memory_order_release);
-		atomic_fetch_add(&h->dead, 1);
-		if (atomic_load(&graph_meta(h, old)->state) >= SLOT_LINKED)
-			slot_list_push(&h->died, old);
+		note_death(h, old);
 	}
-	if (moved)
-	{
+	if (moved && !table)
 		atomic_fetch_add(&h->twins, 1);
+	if (!waits)
 		atomic_fetch_add(&h->linked, 1);
-		h->moved++;
-	}
+	h->moved += moved;
 	/* A move needs a place in the queue to be told from what came before it, but does not wait. */
-	atomic_store_explicit(&ring->slots[place & ring->mask], moved ? NO_SLOT : slot, memory_order_release);
+	atomic_store_explicit(&ring->slots[place & ring->mask], waits ? slot : NO_SLOT, memory_order_release);
 	atomic_store_explicit(&h->tail, place + 1, memory_order_seq_cst);
-	if (moved && h->claim == place)
+	if (!waits && h->claim == place)
 	{
 		h->claim++;
 		queue_advance(h);
@@ -367,9 +384,7 @@ hnsw_delete(Hnsw *h, uint32_t slot)
 	{
 		atomic_store_explicit(&graph_life(h, slot)->fate, FATE_DEAD, memory_order_release);
 		atomic_fetch_sub(&h->live, 1);
-		atomic_fetch_add(&h->dead, 1);
-		if (atomic_load(&graph_meta(h, slot)->state) >= SLOT_LINKED)
-			slot_list_push(&h->died, slot);
+		note_death(h, slot);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return live;

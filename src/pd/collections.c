@@ -304,7 +304,7 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 
 	memset(c, 0, sizeof(*c));
 	if (!get_id(body, "generation", &c->generation) || vt_id_is_zero(&c->generation) ||
-		!get_owner(body, &c->owner) || !get_int(body, "dim", 1, wire_max_dim(WIRE_BIT), &dim) ||
+		!get_owner(body, &c->owner) || !get_int(body, "dim", 0, wire_max_dim(WIRE_BIT), &dim) ||
 		!get_int(body, "m", 2, 100, &m) || !get_int(body, "ef_construction", 4, 1000, &ef) ||
 		!get_int(body, "shards", 0, SHARDS_MAX, shards) || !get_int(body, "replicas", 0, WIRE_REPLICAS_MAX - 1, &replicas) ||
 		!get_u64(body, "xid", &c->xid) || !metric || !metric_number(metric, &c->metric) ||
@@ -312,7 +312,8 @@ read_creation(json_t *body, CatalogCollection *c, int64_t *shards)
 		!quantization_number(quantization ? quantization : "none", &c->quantization) ||
 		!read_attributes(body, c) || dim > wire_max_dim((WireElement) c->element) ||
 		(c->metric >= METRIC_OF_BITS) != (c->element == WIRE_BIT) ||
-		(c->element == WIRE_BIT && c->quantization != QUANTIZATION_NONE))
+		(c->element == WIRE_BIT && c->quantization != QUANTIZATION_NONE) ||
+		(dim == 0 && (c->element != WIRE_FLOAT32 || c->quantization != QUANTIZATION_NONE)))
 		return false;
 	c->dim = (uint32_t) dim;
 	c->m = (uint16_t) m;
@@ -353,6 +354,8 @@ collection_create(Pd *pd, json_t *body, CatalogCollection **out, VtError *err)
 			status = level_reach(pd, VT_LEVEL_CODES_ALONE, err);
 		if (status == VT_OK && c.element == WIRE_BIT)
 			status = level_reach(pd, VT_LEVEL_BITS, err);
+		if (status == VT_OK && c.dim == 0)
+			status = level_reach(pd, VT_LEVEL_NO_VECTORS, err);
 		if (status != VT_OK)
 			return status;
 		meta = pd->catalog->meta;

@@ -104,7 +104,7 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 		return status;
 	out->nreplicas = cursor_u8(c);
 	if (c->failed || out->nreplicas > WIRE_REPLICAS_MAX || out->first > out->last ||
-		out->dim < 1 || out->dim > WIRE_BITS_MAX)
+		out->dim > WIRE_BITS_MAX)
 		return VT_PROTOCOL;
 	/* Numbers of a kind we do not know: newer than we are, never to be guessed. */
 	if (out->hash_kind != HASH_XXH3_64 || out->metric < 1 || out->metric > METRIC_LAST ||
@@ -112,7 +112,8 @@ wire_desc_get(Cursor *c, WireShardDesc *out)
 		return VT_VERSION;
 	if (out->dim > wire_max_dim((WireElement) out->element) ||
 		(out->metric >= METRIC_OF_BITS) != (out->element == WIRE_BIT) ||
-		(out->element == WIRE_BIT && out->quantization != QUANTIZATION_NONE))
+		(out->element == WIRE_BIT && out->quantization != QUANTIZATION_NONE) ||
+		(out->dim == 0 && (out->element != WIRE_FLOAT32 || out->quantization != QUANTIZATION_NONE)))
 		return VT_PROTOCOL;
 	for (int i = 0; i < out->nreplicas; i++)
 	{

@@ -246,7 +246,7 @@ typedef struct WireRecord
 	uint64_t	version;		/* DELETE: log index it was listed with; 0, with a session: any */
 	Bytes		attributes;		/* PUT: wire_attributes_put(); empty where none are declared */
 	Bytes		metadata;		/* PUT: empty in index mode */
-	uint32_t	dim;			/* PUT; 0 = deleted record of a collection */
+	uint32_t	dim;			/* PUT; 0 = without a vector, where the collection has none */
 	WireElement element;		/* PUT: as in the command */
 	const uint8_t *vector;		/* PUT: wire_vector_bytes(), unaligned */
 } WireRecord;

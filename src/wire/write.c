@@ -317,7 +317,7 @@ wire_write_get(Bytes payload, WireWrite *out, VtError *err)
 			continue;
 		if (i == 0)
 			dim = record.dim;
-		if (record.dim != dim || dim == 0)
+		if (record.dim != dim || (dim == 0 && out->element != WIRE_FLOAT32))
 			return vt_fail(err, VT_PROTOCOL, "write command mixes dimensions %u and %u",
 						   dim, record.dim);
 		if (!vector_valid(&record))

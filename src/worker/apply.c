@@ -157,7 +157,8 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 	size_t		at = 0;
 	uint32_t	n = 0;
 	uint64_t	index = command->index;
-	bool		backlog = !command->led || atomic_load(&shard->ingesting);
+	bool		waits = shard->desc.dim > 0;
+	bool		backlog = waits && (!command->led || atomic_load(&shard->ingesting));
 	VtStatus	status = VT_OK;
 
 	find_survivors(shard, write, index, &survived);
@@ -190,8 +191,9 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 	buf_free(&key);
 	buf_free(&value);
 	buf_free(&survived);
-	shard_stir_for(shard, LOOK_WAITING);
-	if (shard->on_waiting)
+	if (waits)
+		shard_stir_for(shard, LOOK_WAITING);
+	if (waits && shard->on_waiting)
 		shard->on_waiting(shard->on_waiting_arg);
 	return status;
 }

@@ -30,7 +30,7 @@ hot_limit(const Shard *shard)
 {
 	uint64_t	size = shard->desc.quantization != QUANTIZATION_NONE ? shard->desc.dim :
 		wire_vector_bytes(shard_element(&shard->desc), shard->desc.dim);
-	uint64_t	most = HOT_BYTES / size;
+	uint64_t	most = size > 0 ? HOT_BYTES / size : HOT_BYTES;	/* nothing waits where there are no vectors */
 	uint64_t	limit = atomic_load_explicit(&shard->prices.limit, memory_order_relaxed);
 
 	if (limit == 0 || limit > most)

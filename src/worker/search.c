@@ -230,6 +230,11 @@ serve_search(Worker *worker, Request *request)
 		}
 		return;
 	}
+	if (request->shard->desc.dim == 0)
+	{
+		request_refuse(request, VT_INVALID, "the records have no vectors, there is nothing to search for");
+		return;
+	}
 	if (search.dim != request->shard->desc.dim || search.k == 0 ||
 		((search.flags & SEARCH_BITS) != 0) != (shard_element(&request->shard->desc) == WIRE_BIT))
 	{

@@ -77,7 +77,7 @@ is_due(const Tune *tune, const Records *records)
 {
 	uint64_t	live = records_count(records);
 
-	return live >= RECORDS_LEAST && records_waiting(records) * WAITING_SHARE <= live &&
+	return records_dim(records) > 0 && live >= RECORDS_LEAST && records_waiting(records) * WAITING_SHARE <= live &&
 		(tune->records == 0 || (records_changes(records) - tune->changes) * CHANGED_SHARE >= tune->records);
 }
 

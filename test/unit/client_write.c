@@ -83,6 +83,44 @@ bad_records_are_refused_before_anything_is_sent(void **state)
 	tear_down(&s);
 }
 
+/* A vector goes to a collection that has some, and to no other. */
+static void
+records_may_have_no_vectors(void **state)
+{
+	Setup		s;
+	Batch		b = batch_of(0, 20);
+	ClientSearch search = {.batch = 3, .dim = DIM};
+	ClientScan *scan;
+
+	(void) state;
+	set_up(&s, 2, 0);
+	search.generation = s.writer.generation;
+	search.owner = s.writer.owner;
+	search.query = b.vectors;
+	b.records[7].vector = NULL;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_string_equal(vt_error_words(&err), "record 7 has no vector");
+	tear_down(&s);
+
+	set_up(&s, 2, 0);
+	for (uint32_t i = 0; i < s.w.nshards; i++)
+		s.w.shards[i].desc.dim = 0;
+	assert_int_equal(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err), VT_INVALID);
+	assert_string_equal(vt_error_words(&err), "record 0 has a vector, and the collection is of records without");
+	assert_int_equal(world_count(&s.w, WIRE_WRITE), 0);
+	for (size_t i = 0; i < b.n; i++)
+		b.records[i].vector = NULL;
+	assert_ok(client_put(s.client, &s.writer, b.records, b.n, b.done, NULL, &err));
+	assert_int_equal(world_records(&s.w), b.n);
+	search.generation = s.writer.generation;
+	search.dim = 0;
+	assert_int_equal(client_scan_open(s.client, &search, s.writer.deadline_us, &scan, &err), VT_INVALID);
+	assert_non_null(strstr(vt_error_words(&err), "have no vectors"));
+	assert_int_equal(world_count(&s.w, WIRE_SEARCH), 0);
+	batch_free(&b);
+	tear_down(&s);
+}
+
 /* A collection of float16: numbers go as halves, and one that is none is refused here. */
 static void
 halves_are_sent_and_their_range_is_checked(void **state)
@@ -516,6 +554,7 @@ main(void)
 		cmocka_unit_test(records_go_to_the_shards_of_their_hash),
 		cmocka_unit_test(commands_are_small_and_four_are_under_way),
 		cmocka_unit_test(bad_records_are_refused_before_anything_is_sent),
+		cmocka_unit_test(records_may_have_no_vectors),
 		cmocka_unit_test(halves_are_sent_and_their_range_is_checked),
 		cmocka_unit_test(bits_are_sent_and_their_end_is_checked),
 		cmocka_unit_test(attributes_are_sent_and_checked),

@@ -123,7 +123,7 @@ put_route(World *w, Buf *out)
 			 "\"owner\":{\"system\":\"%" PRIu64 "\",\"incarnation\":\"%s\",\"database\":%u},"
 			 "\"dim\":%d,\"metric\":\"l2\",\"m\":16,\"ef_construction\":200,"
 			 "\"route_version\":\"%" PRIu64 "\",\"state\":\"live\",\"shards\":[",
-			 generation, w->owner.system, incarnation, w->owner.database, DIM, w->route_version);
+			 generation, w->owner.system, incarnation, w->owner.database, (int) w->shards[0].desc.dim, w->route_version);
 	for (uint32_t i = w->nshards; i-- > 0;)	/* backwards: the client sorts */
 	{
 		Buf			desc = {0};

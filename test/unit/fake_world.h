@@ -374,7 +374,7 @@ shard_put(FakeShard *s, Bytes id, const uint8_t *vector, WireElement element)
 		vec_from_half(r->vector, numbers, DIM);
 	}
 	else
-		memcpy(r->vector, vector, wire_vector_bytes(element, DIM));
+		memcpy(r->vector, vector, wire_vector_bytes(element, s->desc.dim));
 }
 
 /*

@@ -285,6 +285,34 @@ bits_are_of_level_five(void **state)
 	cluster_end(w);
 }
 
+static void
+no_vectors_are_of_level_six(void **state)
+{
+	static const char *const generation = "abcdef0123456789abcdef0123456784";
+	PdWorld    *w = cluster(1, 3);
+	CatalogCollection *c;
+	VtError		err;
+
+	(void) state;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, i == 1 ? 5 : 6, &err), VT_OK);
+	expect(ask_for(w, generation, "dim", json_integer(0), &c, &err), VT_VERSION, &err, "does not know more");
+	another_driver(w);
+	w->now += 30 * SECOND_US;
+	w->pd.now_us = w->now;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(beats(w, i, 6, &err), VT_OK);
+	expect(ask_for_bits(w, "hamming", 0, "none", &c, &err), VT_INVALID, &err, "malformed");
+	expect(ask_for(w, generation, "dim", json_integer(-1), &c, &err), VT_INVALID, &err, "malformed");
+	assert_int_equal(ask_for(w, generation, "dim", json_integer(0), &c, &err), VT_OK);
+	assert_int_equal(catalog_level(w->pd.catalog), VT_LEVEL_NO_VECTORS);
+	another_driver(w);
+	assert_int_equal(ask_for(w, generation, "dim", json_integer(0), &c, &err), VT_OK);
+	expect(ask_for(w, generation, "dim", json_integer(8), &c, &err), VT_EXISTS, &err, "other properties");
+	assert_int_equal(c->shards[0].desc.dim, 0);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -296,6 +324,7 @@ main(void)
 		TEST(attributes_are_of_level_three),
 		TEST(codes_alone_are_of_level_four),
 		TEST(bits_are_of_level_five),
+		cmocka_unit_test_setup_teardown(no_vectors_are_of_level_six, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("pd_level", tests, NULL, NULL);

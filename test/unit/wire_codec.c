@@ -241,6 +241,11 @@ write_commands_are_checked_whole(void **state)
 	put_of(&in, 3, 16001, 4, 1);
 	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
 	put_of(&in, 3, 0, 4, 1);
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_OK);
+	assert_int_equal(write.nrecords, 3);
+	in.data[0] = WIRE_WRITE_HALVES;
+	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
+	in.data[0] = WIRE_WRITE_BITS;
 	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
 	put_of(&in, 0, 4, 4, 1);
 	assert_int_equal(wire_write_get(buf_bytes(&in), &write, &err), VT_PROTOCOL);
@@ -290,6 +295,14 @@ write_commands_have_the_parts_of_their_type(void **state)
 
 		wire_record_put(&in, WRITE_PUT, &record);
 		record.dim = 2;
+		wire_record_put(&in, WRITE_PUT, &record);
+		wire_write_end(&in, begin, 2);
+		assert_int_equal(wire_write_get(buf_bytes(&in), &got, &err), VT_PROTOCOL);
+		buf_clear(&in);
+		begin = wire_write_begin(&in, &write);
+		record.dim = 0;
+		wire_record_put(&in, WRITE_PUT, &record);
+		record.dim = 3;
 		wire_record_put(&in, WRITE_PUT, &record);
 		wire_write_end(&in, begin, 2);
 	}
@@ -803,7 +816,9 @@ desc_with(void (*change) (WireShardDesc *desc))
 }
 
 static void nothing(WireShardDesc *d) { (void) d; }
-static void no_dim(WireShardDesc *d) { d->dim = 0; }
+static void no_vectors(WireShardDesc *d) { d->dim = 0; d->element = WIRE_FLOAT32; d->quantization = QUANTIZATION_NONE; }
+static void no_halves(WireShardDesc *d) { no_vectors(d); d->element = WIRE_FLOAT16; }
+static void no_codes(WireShardDesc *d) { no_vectors(d); d->quantization = QUANTIZATION_INT8; }
 static void large_dim(WireShardDesc *d) { d->dim = 16001; }
 static void backwards(WireShardDesc *d) { d->first = d->last + 1; }
 static void other_hash(WireShardDesc *d) { d->hash_kind = 2; }
@@ -814,6 +829,7 @@ static void quantized(WireShardDesc *d) { d->quantization = QUANTIZATION_INT8; }
 static void halves(WireShardDesc *d) { d->element = 2; }
 static void other_element(WireShardDesc *d) { d->element = 4; }
 static void bits(WireShardDesc *d) { d->element = WIRE_BIT; d->metric = 6; d->quantization = QUANTIZATION_NONE; d->dim = 64000; }
+static void no_bits(WireShardDesc *d) { bits(d); d->dim = 0; }
 static void too_many_bits(WireShardDesc *d) { bits(d); d->dim++; }
 static void bits_in_codes(WireShardDesc *d) { bits(d); d->quantization = QUANTIZATION_INT8; }
 static void metric_of_numbers(WireShardDesc *d) { bits(d); d->metric = 4; }
@@ -830,7 +846,9 @@ descriptors_are_checked(void **state)
 
 	(void) state;
 	assert_int_equal(desc_with(nothing), VT_OK);
-	assert_int_equal(desc_with(no_dim), VT_PROTOCOL);
+	assert_int_equal(desc_with(no_vectors), VT_OK);
+	assert_int_equal(desc_with(no_halves), VT_PROTOCOL);
+	assert_int_equal(desc_with(no_codes), VT_PROTOCOL);
 	assert_int_equal(desc_with(large_dim), VT_PROTOCOL);
 	assert_int_equal(desc_with(backwards), VT_PROTOCOL);
 	/* What we do not know is newer, and is not guessed. */
@@ -844,6 +862,7 @@ descriptors_are_checked(void **state)
 	assert_int_equal(desc_with(halves), VT_OK);
 	assert_int_equal(desc_with(bits), VT_OK);
 	assert_int_equal(desc_with(too_many_bits), VT_PROTOCOL);
+	assert_int_equal(desc_with(no_bits), VT_PROTOCOL);
 	assert_int_equal(desc_with(bits_in_codes), VT_PROTOCOL);
 	assert_int_equal(desc_with(metric_of_numbers), VT_PROTOCOL);
 	assert_int_equal(desc_with(metric_of_bits), VT_PROTOCOL);

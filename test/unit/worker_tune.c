@@ -281,6 +281,25 @@ many_candidates_walk_where_it_pays(void **state)
 	assert_false(scan_is_better(100000, 128, 10, 4000));
 }
 
+/* There is no ef for records that have no vectors, however many. */
+static void
+nothing_to_try(void **state)
+{
+	RecordsOptions options = {.metric = VEC_L2, .m = 4, .ef_construction = 30};
+	Records    *records;
+	int64_t		took;
+	VtError		err = {0};
+
+	(void) state;
+	assert_int_equal(records_new(&options, &records, &err), VT_OK);
+	for (uint32_t i = 0; i < 20000; i++)
+		put(records, i, 1);
+	assert_int_equal(records_count(records), 20000);
+	assert_int_equal(records_waiting(records), 0);
+	assert_false(tune_some(records_tune(records), records, FOREVER, &took));
+	records_free(records);
+}
+
 int
 main(void)
 {
@@ -289,6 +308,7 @@ main(void)
 		cmocka_unit_test(found_by_trial),
 		cmocka_unit_test(again_when_changed),
 		cmocka_unit_test(while_all_else_goes_on),
+		cmocka_unit_test(nothing_to_try),
 	};
 
 	return cmocka_run_group_tests_name("worker_tune", tests, NULL, NULL);

@@ -306,8 +306,10 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 	{
 		records[i].id = id_of(first + i, ids + (size_t) WIRE_TID_SIZE * i);
-		records[i].vector = vectors + (size_t) bench->dim * i;
 		records[i].metadata = bytes_of(metadata, bench->metadata);
+		if (bench->dim == 0)
+			continue;
+		records[i].vector = vectors + (size_t) bench->dim * i;
 		vector_of(bench, first + i, vectors + (size_t) bench->dim * i);
 	}
 	if (client_put(client, &writer, records, n, NULL, &marks, &err) != VT_OK)

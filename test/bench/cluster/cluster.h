@@ -215,9 +215,6 @@ typedef struct Usage
 extern Usage usage_of(int pid);
 extern Usage usage_of_all(const Bench *bench);	/* workers and placement driver */
 
-/* From now on the workers' graphs grow only when nobody else wants the processor. */
-extern void graphs_idle(const Bench *bench);
-
 /* What a sync of 4 kB at the end of a file in the bench's directory takes, in microseconds. */
 extern void disk_probe(Bench *bench, double *p50_us, double *p99_us);
 

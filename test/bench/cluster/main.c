@@ -117,7 +117,7 @@ main(int argc, char **argv)
 		{"--shards", &b.shards, NULL, NULL, "1 to 16"},
 		{"--groups", &b.groups, NULL, NULL, "idle: at most 10000"},
 		{"--replicas", &b.replicas, NULL, NULL, "of each shard"},
-		{"--dim", &b.dim, NULL, NULL, "of the vectors"},
+		{"--dim", &b.dim, NULL, NULL, "of the vectors; 0: records without, and no searchers"},
 		{"--m", &b.m, NULL, NULL, "of the graphs"},
 		{"--ef-construction", &b.ef_construction, NULL, NULL, "of the graphs"},
 		{"--snapshot-rate", &b.snapshot_rate, NULL, NULL, "of workers, MiB a second; 0: no limit"},
@@ -152,7 +152,7 @@ main(int argc, char **argv)
 	for (int i = 2; i < argc && good; i += 2)
 		good = i + 1 < argc && set_option(options, noptions, argv[i], argv[i + 1]);
 	good = good && b.workers >= 1 && b.workers < WORKERS_MAX && b.shards >= 1 && b.shards <= SHARDS_OF_BENCH &&
-		b.dim >= 1 && b.dim <= 4096 && b.records >= 1 && b.kills >= 1 && b.kills <= 1000 && b.writers <= 32 &&
+		(b.dim >= 1 || b.searchers == 0) && b.dim <= 4096 && b.records >= 1 && b.kills >= 1 && b.kills <= 1000 && b.writers <= 32 &&
 		b.searchers <= 32 && b.clients >= 1 && b.clients <= 256 && b.rounds >= 1 && b.groups <= 10000 && b.seconds > 0 && b.pause_ms >= 0;
 	if (!good)
 	{

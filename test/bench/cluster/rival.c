@@ -5,9 +5,8 @@
  *	  writes a second, and how long each takes.
  *
  * The two take turns within each round, so that the ratio of a round is of one
- * machine in one minute.  A record of 256 bytes is a vector of one dimension, for a
- * graph that grows only when nobody else wants the processor, with the rest as its
- * metadata; etcd puts 256 bytes under a key.  Then the workers are started anew.  Vectors of 768 dimensions are put beside 3 072 bytes, and their rate,
+ * machine in one minute.  A record is 256 bytes without a vector; etcd puts as many
+ * under a key.  Then vectors of 768 dimensions are put beside 3 072 bytes, and their rate,
  * until every replica's graph has them, beside what threads that do nothing else
  * take into a graph.
  *
@@ -294,21 +293,6 @@ alone(Rivalry *r)
 	}
 }
 
-/* Workers whose graphs grow as they should, and lag behind nothing. */
-static void
-start_anew(Bench *bench)
-{
-	Client	   *client = bench_client(bench);
-
-	for (uint32_t i = 1; i <= bench->workers; i++)
-	{
-		worker_kill(bench, i);
-		worker_start(bench, i);
-	}
-	wait_indexed(bench, client);
-	client_close(client);
-}
-
 /* A bar of 0 leaves out what it is about. */
 void
 rival(Bench *bench)
@@ -323,12 +307,9 @@ rival(Bench *bench)
 		r.etcd = etcd_start(bench);
 	printf("%u workers, %s; one shard of %u replicas; %g s each\n", bench->workers,
 		   r.etcd ? "three members of etcd" : "no etcd", bench->replicas, bench->seconds);
-	bench->dim = 1;
-	bench->m = 8;
-	bench->ef_construction = 8;
-	bench->metadata = RECORD_BYTES - (uint32_t) sizeof(float);
+	bench->dim = 0;
+	bench->metadata = RECORD_BYTES;
 	collection_start(bench);
-	graphs_idle(bench);
 	(void) ours(&r, bench->clients, WARM_S);
 	if (r.etcd)
 	{
@@ -342,10 +323,7 @@ rival(Bench *bench)
 	bench->ef_construction = 200;
 	bench->metadata = 0;
 	if (bench->share > 0)
-	{
-		start_anew(bench);
 		compare_vectors(&r);
-	}
 	if (r.etcd)
 		etcd_stop(r.etcd);
 }

@@ -5,14 +5,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE				/* SCHED_IDLE */
-#endif
 #include "cluster.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <unistd.h>
 
 #define PROBES 500
@@ -90,43 +86,6 @@ usage_of_all(const Bench *bench)
 		all.memory += one.memory;
 	}
 	return all;
-}
-
-/* Call what they do only when nobody else has anything to do: threads with this name. */
-static void
-idle_threads(int pid, const char *name)
-{
-	char		path[100];
-	char		line[32];
-	struct dirent *entry;
-	DIR		   *tasks;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	tasks = opendir(path);
-	while (tasks && (entry = readdir(tasks)) != NULL)
-	{
-		struct sched_param param = {0};
-		FILE	   *in;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", pid, entry->d_name);
-		in = fopen(path, "r");
-		line[0] = '\0';
-		if (in && fgets(line, sizeof(line), in) && strncmp(line, name, strlen(name)) == 0)
-			(void) sched_setscheduler(atoi(entry->d_name), SCHED_IDLE, &param);
-		if (in)
-			fclose(in);
-	}
-	if (tasks)
-		closedir(tasks);
-}
-
-void
-graphs_idle(const Bench *bench)
-{
-	for (uint32_t i = 1; i <= bench->workers; i++)
-		idle_threads(bench->pids[i], "index");
 }
 
 void

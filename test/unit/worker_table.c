@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_table.c
+ *	  A shard of records without vectors, asked over its socket as a gateway asks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker_place.h"
+
+#define N 300
+
+static int
+set_up_table(void **state)
+{
+	Place	   *place = vt_alloc0(sizeof(Place));
+
+	lay(place, VEC_FLOAT32, 2);
+	place->desc.dim = 0;
+	start(place);
+	make_shard(place);
+	*state = place;
+	return 0;
+}
+
+static VtStatus
+put_some(Gateway *g, const Place *place, uint32_t first, uint32_t n, uint32_t dim)
+{
+	Change		c = {WRITE_PUT, route(place), 0, 0, first, n, 0, dim, 0, 0, 0};
+	WireWriteResult result;
+
+	return change(g, &c, &result);
+}
+
+/* Delete record n as it was listed. */
+static uint32_t
+delete_one(Gateway *g, const Place *place, uint32_t n, uint64_t version)
+{
+	Change		c = {WRITE_DELETE, route(place), 0, 0, n, 1, version, 0, 0, 0, 0};
+	WireWriteResult result;
+
+	assert_int_equal(change(g, &c, &result), VT_OK);
+	return result.done;
+}
+
+/* All but those before `from` are listed, with their attributes; versions[] of each. */
+static void
+assert_listed(Gateway *g, const Place *place, uint32_t from, uint64_t versions[N])
+{
+	WireList	l = {.route = route(place), .flags = LIST_VECTORS};
+	WireListResult page;
+	WireListItem item;
+	size_t		at = 0;
+	uint32_t	n = 0;
+
+	assert_int_equal(list(g, &l, &page), VT_OK);
+	for (; wire_list_item_next(&page, &at, &item); n++)
+	{
+		uint32_t	number = number_of(item.id);
+		WireAttributes expected = attributes_of(number);
+		WireAttributes got;
+
+		assert_in_range(number, from, N - 1);
+		assert_int_equal(item.dim, 0);
+		assert_int_equal(wire_attributes_get(item.attributes, 2, &got), VT_OK);
+		assert_memory_equal(got.value, expected.value, sizeof(uint64_t) * 2);
+		versions[number] = item.version;
+	}
+	assert_true(page.last);
+	assert_int_equal(n, N - from);
+	assert_int_equal(count(g, place), N - from);
+}
+
+static void
+records_are_kept(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	uint64_t	versions[N];
+	uint64_t	before;
+
+	dial(&g, place);
+	g.attributes = true;
+	assert_int_equal(put_some(&g, place, 0, N, 0), VT_OK);
+	assert_listed(&g, place, 0, versions);
+	before = versions[17];
+
+	/* What is put again is another version, and the old one cannot be deleted. */
+	assert_int_equal(put_some(&g, place, 17, 1, 0), VT_OK);
+	assert_listed(&g, place, 0, versions);
+	assert_true(versions[17] > before);
+	assert_int_equal(delete_one(&g, place, 17, before), 0);
+	for (uint32_t i = 0; i < 100; i++)
+		assert_int_equal(delete_one(&g, place, i, versions[i]), 1);
+	assert_listed(&g, place, 100, versions);
+	hang_up(&g);
+
+	worker_stop(place->worker);
+	start(place);
+	dial(&g, place);
+	assert_listed(&g, place, 100, versions);
+	hang_up(&g);
+}
+
+static void
+nothing_waits_for_a_graph(void **state)
+{
+	Place	   *place = *state;
+	WireRead	read = {route(place)};
+	WireReadResult result;
+	Buf			payload = {0};
+	Gateway		g;
+
+	dial(&g, place);
+	g.attributes = true;
+	for (uint32_t i = 0; i < 10 * N; i += N)
+		assert_int_equal(put_some(&g, place, i, N, 0), VT_OK);
+	wire_read_put(&payload, &read);
+	assert_int_equal(ask(&g, WIRE_READ_INDEX, &payload), VT_OK);
+	assert_int_equal(wire_read_result_get(g.body, &result), VT_OK);
+	assert_int_equal(result.records, 10 * N);
+	assert_int_equal(result.unindexed, 0);
+	buf_free(&payload);
+	hang_up(&g);
+}
+
+/* There is nothing to search for, and no vector is taken in. */
+static void
+no_vectors_among_them(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	uint8_t		numbers[4 * DIM] = {0};
+	WireSearch	s = question(place, numbers, 3);
+	WireSearchResult found;
+
+	dial(&g, place);
+	g.attributes = true;
+	assert_int_equal(put_some(&g, place, 0, 3, DIM), VT_INVALID);
+	assert_int_equal(count(&g, place), 0);
+	assert_int_equal(put_some(&g, place, 0, 3, 0), VT_OK);
+	assert_int_equal(search(&g, &s, &found), VT_INVALID);
+	s.dim = 0;
+	assert_int_equal(search(&g, &s, &found), VT_INVALID);
+	s.flags = SEARCH_EXACT;
+	assert_int_equal(search(&g, &s, &found), VT_INVALID);
+	assert_int_equal(count(&g, place), 3);
+	hang_up(&g);
+}
+
+static void
+not_among_vectors(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	uint8_t		numbers[4 * DIM] = {0};
+	WireSearch	s = question(place, numbers, 3);
+	WireSearchResult found;
+
+	dial(&g, place);
+	assert_int_equal(put_some(&g, place, 0, 3, 0), VT_INVALID);
+	assert_int_equal(count(&g, place), 0);
+	s.dim = 0;
+	assert_int_equal(search(&g, &s, &found), VT_INVALID);
+	hang_up(&g);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(records_are_kept, set_up_table, tear_down),
+		cmocka_unit_test_setup_teardown(nothing_waits_for_a_graph, set_up_table, tear_down),
+		cmocka_unit_test_setup_teardown(no_vectors_among_them, set_up_table, tear_down),
+		cmocka_unit_test_setup_teardown(not_among_vectors, set_up_floats, tear_down),
+	};
+
+	return cmocka_run_group_tests_name("worker_table", tests, NULL, NULL);
+}
