@@ -7,8 +7,8 @@
  * in it, so that it is the vectors that are left for small pages at the end.
  *
  * A huge page is in memory as a whole.  So each begins as small ones and becomes
- * huge when all slots that have a part in it have been handed out; those of the
- * first chunk, one of many small graphs perhaps, when there is a second.  Memory
+ * huge when all slots that have a part in it have been handed out; what is left of the
+ * first chunk, of one of many small graphs perhaps, when there is a second.  Memory
  * behind the last slot goes back by whole pages, and by chunks.
  *
  * The functions that change chunks are called under h->lock, or while the graph is
@@ -193,9 +193,9 @@ memory_filled(Hnsw *h, uint32_t used)
 
 	if (used == h->mask + 2)
 		make_huge(graph_chunk(h, 0), h->chunk_size);
-	if (used <= h->mask + 1 || n % step != 0)
+	if (n % step != 0)
 		return;
-	if (n == h->mask + 1)
+	if (n == h->mask + 1 && used > n)
 	{
 		make_huge(chunk, h->chunk_size);
 		return;
