@@ -205,7 +205,10 @@ say_what_is(Worker *worker, json_t *question, const Told *known, const Told *now
 
 /*
  * Report, and do what comes back.  Returns in how many ms to report again.  known:
- * what PD knows; digest 0 = nothing.
+ * what PD was told last; digest 0 = nothing, or PD asks for all.  Whether that came there
+ * the next heartbeat tells, which names it: PD says if it does not know it.  So where no answer comes
+ * nothing is told twice, and all of it only to who has asked: a driver that begins to lead, and has
+ * no time for more than a few at once, is not told in vain.
  */
 static int
 beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
@@ -252,7 +255,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	json_object_set_new(question, "level", json_integer(worker->level));
 	json_object_set_new(question, "prepares", json_true());
 	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
-	if (!answer || json_is_true(json_object_get(answer, "tell_all")))
+	if (json_is_true(json_object_get(answer, "tell_all")))
 		told_free(known);
 	else if (news)
 	{

@@ -23,6 +23,14 @@
 #include "net/net.h"
 #include "patience.h"
 
+/* What becomes of a heartbeat. */
+typedef enum Hearing
+{
+	HEARS,
+	TAKES,						/* but its answer says that it was not */
+	DROPS						/* and its answer says so */
+} Hearing;
+
 typedef struct Driver
 {
 	NetServer  *server;
@@ -39,6 +47,10 @@ typedef struct Driver
 	char		before_digest[24];
 	atomic_bool tell_all;
 	atomic_bool told_all;
+	atomic_int	hears;			/* a Hearing */
+	atomic_uint unanswered;		/* news that it has answered by a refusal */
+	bool		asked;			/* of the net's thread: for all */
+	atomic_uint unasked;		/* times that all was told, but the first, without */
 	atomic_uint_fast64_t doubted;	/* a shard whose replicas are to be compared; 0 = none */
 } Driver;
 
@@ -92,9 +104,9 @@ must(bool holds, const char *what)
  * As the driver does: all is told, or what has changed since it was told last.  All, told
  * again when nothing has happened, is what was told piece by piece.  Rows are newer than the
  * digest they come with: a shard that was closed meanwhile is told of by none, and is gone
- * the next time all the same.
+ * the next time all the same.  False: it goes on from what is not known here.
  */
-static void
+static bool
 learn(Driver *d, json_t *question)
 {
 	json_t	   *whole = json_object_get(question, "shards");
@@ -104,7 +116,8 @@ learn(Driver *d, json_t *question)
 
 	if (!whole && !changed)
 	{
-		must(strcmp(json_string_value(json_object_get(question, "digest")), d->digest) == 0, "nothing has changed since what was told last");
+		if (strcmp(json_string_value(json_object_get(question, "digest")), d->digest) != 0)
+			return false;
 		atomic_fetch_add(&d->same, 1);
 		if (d->before && strcmp(d->before_digest, d->digest) == 0)
 		{
@@ -112,24 +125,25 @@ learn(Driver *d, json_t *question)
 			atomic_store(&d->told_all, true);
 		}
 		d->settled = true;
-		return;
+		return true;
 	}
+	if (!whole && strcmp(json_string_value(json_object_get(question, "since")), d->digest) != 0)
+		return false;
 	json_decref(d->before);
 	d->before = NULL;
 	if (whole)
 	{
+		if (d->digest[0] && !d->asked)
+			atomic_fetch_add(&d->unasked, 1);
+		d->asked = false;
 		if (d->settled)
 			d->before = json_incref(d->known);
 		snprintf(d->before_digest, sizeof(d->before_digest), "%s", d->digest);
 		json_decref(d->known);
 		d->known = json_object();
 	}
-	else
-	{
-		must(strcmp(json_string_value(json_object_get(question, "since")), d->digest) == 0, "it has changed since what was told last");
-		if (json_array_size(changed) > 0)
-			atomic_fetch_add(&d->changes, 1);
-	}
+	else if (json_array_size(changed) > 0)
+		atomic_fetch_add(&d->changes, 1);
 	take_rows(d, whole ? whole : changed);
 	json_array_foreach(json_object_get(question, "gone"), i, shard)
 	{
@@ -137,6 +151,7 @@ learn(Driver *d, json_t *question)
 	}
 	d->settled = false;
 	snprintf(d->digest, sizeof(d->digest), "%s", json_string_value(json_object_get(question, "digest")));
+	return true;
 }
 
 static json_t *
@@ -144,6 +159,8 @@ answer_to(Driver *d, json_t *question)
 {
 	json_t	   *answer = json_object();
 	const char *op = json_string_value(json_object_get(question, "op"));
+	Hearing		hears;
+	bool		known;
 
 	json_object_set_new(answer, "status", json_integer(VT_OK));
 	if (op && strcmp(op, "register") == 0)
@@ -157,9 +174,20 @@ answer_to(Driver *d, json_t *question)
 		atomic_store(&d->doubted, strtoull(json_string_value(json_object_get(question, "what")), NULL, 10));
 		return answer;
 	}
-	learn(d, question);
-	if (atomic_load(&d->tell_all) && !json_object_get(question, "shards"))
+	hears = (Hearing) atomic_load(&d->hears);
+	known = hears != DROPS && learn(d, question);
+	if (hears != HEARS)
+	{
+		if (json_object_get(question, "shards") || json_object_get(question, "changed"))
+			atomic_fetch_add(&d->unanswered, 1);
+		json_object_set_new(answer, "status", json_integer(VT_BUSY));
+		return answer;
+	}
+	if (!known || (atomic_load(&d->tell_all) && !json_object_get(question, "shards")))
+	{
+		d->asked = true;
 		json_object_set_new(answer, "tell_all", json_true());
+	}
 	pthread_mutex_lock(&d->lock);
 	json_object_set_new(answer, "tasks", json_deep_copy(d->tasks));
 	pthread_mutex_unlock(&d->lock);
@@ -407,6 +435,65 @@ heartbeats_go_on(void **state)
 	json_decref(d.tasks);
 }
 
+/* Until it has been told by digests alone that what it knows is all there is. */
+static void
+await_same(Driver *d)
+{
+	unsigned	same = atomic_load(&d->same);
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (atomic_load(&d->same) < same + 3)
+		wait_for(until, "what is known is not told of by its digest");
+}
+
+/* A replica is made while the driver refuses what it is told. */
+static void
+make_unanswered(Driver *d, Worker *worker, Hearing hearing, uint64_t shard)
+{
+	unsigned	unanswered = atomic_load(&d->unanswered);
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	atomic_store(&d->hears, hearing);
+	assert_int_equal(create(worker, shard, 10 * shard), VT_OK);
+	while (atomic_load(&d->unanswered) == unanswered)
+		wait_for(until, "nothing is told");
+	atomic_store(&d->hears, HEARS);
+	await_same(d);
+}
+
+/*
+ * Who gets no answer does not know whether it was heard.  It goes on as if it was: the driver
+ * says if it was not.  All is told again to who asks for it, and to nobody else.
+ */
+static void
+what_is_not_answered_is_told_once(void **state)
+{
+	static Driver d;
+	Worker	   *worker;
+
+	(void) state;
+	driver_start(&d);
+	worker = start();
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	await_same(&d);
+	make_unanswered(&d, worker, TAKES, 8);
+	make_unanswered(&d, worker, DROPS, 9);
+	make_unanswered(&d, worker, TAKES, 10);
+	worker_stop(worker);
+	net_server_stop(d.server);
+	assert_int_equal(atomic_load(&d.unasked), 0);
+	for (int shard = 7; shard <= 10; shard++)
+	{
+		char		key[8];
+
+		snprintf(key, sizeof(key), "%d", shard);
+		assert_non_null(json_object_get(d.known, key));
+	}
+	json_decref(d.known);
+	json_decref(d.before);
+	json_decref(d.tasks);
+}
+
 /* -- What idle shards cost -------------------------------------------------- */
 
 static double
@@ -504,6 +591,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(heartbeats_go_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(long_chores_hold_up_none, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(what_is_not_answered_is_told_once, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
