@@ -381,7 +381,9 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	shards_of_store(pd, store->id, &holds);
 	about(f, "store %" PRIu64 " at %s", store->id, store->endpoint);
 	snprintf(silent, sizeof(silent), "it has not spoken");
-	if (beat)
+	if (untold_heard_us(pd, store->id) != 0 && pd->now_us - untold_heard_us(pd, store->id) < SUSPECT_AFTER_US)
+		snprintf(silent, sizeof(silent), "it speaks, and has not told yet what it has");
+	else if (beat)
 		snprintf(silent, sizeof(silent), "it has been silent for %" PRId64 " s", (pd->now_us - beat->at_us) / 1000000);
 	if (health == HEALTH_DOWN && holds == 0)
 	{

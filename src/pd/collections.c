@@ -41,15 +41,15 @@ replicas_wanted(const Pd *pd, const CatalogCollection *c)
 }
 
 /*
- * Has all been read that stores have said, but for what came in this round?  A thousand that tell a new leader
- * everything take it many seconds, in which those that wait to be read are not silent.  Beyond the first
+ * Has all been read that stores have said, but for what came in this round, and has each told all that speaks?  A
+ * thousand that tell a new leader everything take it many seconds, in which those that wait for it are not silent.  Beyond the first
  * minute of a reign that is no reason: then there is more to read than ever will be, or much is said
  * now and then, and what a round leaves over is read in the next.
  */
 bool
 reports_are_read(const Pd *pd)
 {
-	return pd->behind_us == 0 || pd->now_us - pd->led_since_us >= READ_MOST_US;
+	return (pd->behind_us == 0 && !untold_are_awaited(pd)) || pd->now_us - pd->led_since_us >= READ_MOST_US;
 }
 
 /*

@@ -30,11 +30,16 @@ store_is_up(Pd *pd, uint64_t store)
 	return is_heard(pd, beat) && !beat->challenged;
 }
 
-/* When we last heard of it, or began to listen. */
+/* When it spoke last, read or not, or we began to listen. */
 static int64_t
-heard_us(Pd *pd, const Beat *beat)
+heard_us(Pd *pd, uint64_t store)
 {
-	return beat && beat->at_us > pd->led_since_us ? beat->at_us : pd->led_since_us;
+	const Beat *beat = beat_of(pd, store);
+	int64_t		us = untold_heard_us(pd, store);
+
+	if (beat && beat->at_us > us)
+		us = beat->at_us;
+	return us > pd->led_since_us ? us : pd->led_since_us;
 }
 
 static uint64_t
@@ -71,7 +76,7 @@ store_is_superseded(Pd *pd, const CatalogStore *store)
 		return false;
 	beat = beat_of(pd, last);
 	other = catalog_store(pd->catalog, last);
-	return is_heard(pd, beat) && beat->at_us >= heard_us(pd, beat_of(pd, store->id)) + SUPERSEDED_AFTER_US &&
+	return is_heard(pd, beat) && beat->at_us >= heard_us(pd, store->id) + SUPERSEDED_AFTER_US &&
 		other && strcmp(other->endpoint, store->endpoint) == 0;
 }
 
@@ -79,10 +84,11 @@ Health
 store_health(Pd *pd, const CatalogStore *store)
 {
 	Beat	   *beat = beat_of(pd, store->id);
-	Health		health = plan_health(pd->now_us - heard_us(pd, beat), SUSPECT_AFTER_US, pd->options.down_after_us);
+	Health		health = plan_health(pd->now_us - heard_us(pd, store->id), SUSPECT_AFTER_US, pd->options.down_after_us);
 
-	if (health == HEALTH_UP && (!beat || beat->challenged))
-		health = HEALTH_SUSPECT;	/* we have only just begun to listen, or another has come to its place */
+	/* We have only just begun to listen, or it could not be read yet; or another has come to its place. */
+	if (health == HEALTH_UP && (!is_heard(pd, beat) || beat->challenged))
+		health = HEALTH_SUSPECT;
 	/* An empty disk is a new store: what the old one had is gone with it. */
 	return health == HEALTH_SUSPECT && store_is_superseded(pd, store) ? HEALTH_DOWN : health;
 }

@@ -74,6 +74,7 @@ beats_free(Pd *pd)
 	idmap_free(&pd->beat_at);
 	idmap_free(&pd->spoke_last);
 	idmap_free(&pd->load_at);
+	untold_free(pd);
 	free(pd->loads);
 	pd->loads = NULL;
 }

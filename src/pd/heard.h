@@ -156,6 +156,15 @@ typedef struct Beat
 	size_t		nchildren;
 } Beat;
 
+/* A store that speaks and has not told what it has; not in the log. */
+typedef struct Untold
+{
+	uint64_t	store;
+	int64_t		heard_us;		/* it spoke last */
+	int64_t		asked_us;		/* for all, */
+	size_t		asked;			/* so many bytes, about; 0 = it is not */
+} Untold;
+
 /* What a shard carries, as its leaders tell one after the other. */
 typedef struct ShardLoad
 {
@@ -183,6 +192,16 @@ extern void beats_challenge(Pd *pd, uint64_t store, const char *endpoint);
 extern void beats_free(Pd *pd);
 extern Report *report_in(Beat *beat, uint64_t shard);
 extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not mentioned */
+
+/* untold.c */
+#define UNTOLD_ASKED_BYTES (2u << 20)	/* that may be on their way, unless one store alone has more */
+
+/* It speaks, and what it says goes on from what is not known here: is it to tell all now?  Else later. */
+extern bool untold_ask(Pd *pd, uint64_t store);
+extern void untold_told(Pd *pd, uint64_t store);	/* it is known now */
+extern int64_t untold_heard_us(const Pd *pd, uint64_t store);	/* when it spoke last; 0 = it is known, or has not spoken */
+extern bool untold_are_awaited(const Pd *pd);
+extern void untold_free(Pd *pd);
 
 /* health.c */
 extern void store_spoke(Pd *pd, uint64_t store);	/* a heartbeat came from it */

@@ -41,6 +41,11 @@ questions_put(Questions *questions, Question *q, bool daemon)
 {
 	QuestionLane *lane = daemon ? &questions->daemons : &questions->others;
 
+	if (q->tells && lane->told > 0 && lane->told + q->payload.size > QUESTIONS_TOLD_BYTES)
+	{
+		buf_free(&q->payload);
+		q->unread = true;
+	}
 	if (lane->n >= QUESTIONS_MAX || lane->bytes + q->payload.size > lane->most)
 		return false;
 	q->next = NULL;
@@ -48,6 +53,7 @@ questions_put(Questions *questions, Question *q, bool daemon)
 	lane->end = &q->next;
 	lane->n++;
 	lane->bytes += q->payload.size;
+	lane->told += q->tells ? q->payload.size : 0;
 	return true;
 }
 
@@ -64,6 +70,7 @@ move(QuestionLane *lane, size_t most, size_t most_bytes, Question **end)
 		lane->first = q->next;
 		lane->n--;
 		lane->bytes -= q->payload.size;
+		lane->told -= q->tells ? q->payload.size : 0;
 		bytes += q->payload.size;
 		q->next = NULL;
 		*end = q;

@@ -8,6 +8,10 @@
  * round has only so many, so that in a flood there is another round soon.  Both are bounded, in
  * number and in bytes; who is refused is told how long those take who wait.
  *
+ * Of what workers tell at length, which takes long to read, only so much waits as is read in the time that they wait
+ * for an answer: what comes beyond it keeps its place, unread.  All of daemons is answered in the order it came, so
+ * nothing that a worker has said is taken after what it said later.
+ *
  * No locks; the caller has one.
  *
  *-------------------------------------------------------------------------
@@ -25,6 +29,8 @@ struct Question;
 #define QUESTIONS_BYTES (64u << 20) /* and bytes: of others than daemons, */
 #define QUESTIONS_DAEMON_BYTES (256u << 20) /* and of these, who tell a new leader everything, all at once */
 #define QUESTIONS_DAEMON_ROUND_BYTES (2u << 20) /* of them in a round, unless one alone is larger */
+#define QUESTIONS_LONG (64u << 10)	/* a question with more takes long */
+#define QUESTIONS_TOLD_BYTES (8u << 20) /* of such of workers that wait, unless one alone is larger */
 #define QUESTIONS_ROUND 256		/* of others than daemons in a round, */
 #define QUESTIONS_ROUND_BYTES (1u << 20)	/* unless one alone is larger */
 
@@ -34,6 +40,7 @@ typedef struct QuestionLane
 	struct Question **end;
 	size_t		n;
 	size_t		bytes;			/* of payloads */
+	size_t		told;			/* of these, such as tell at length */
 	size_t		most;			/* such */
 } QuestionLane;
 
@@ -48,7 +55,7 @@ extern void questions_init(Questions *questions);
 extern size_t questions_count(const Questions *questions);
 extern size_t questions_bytes(const Questions *questions);
 
-/* False: too many wait. */
+/* False: too many wait.  One that tells at length where enough do is dropped, and keeps its place. */
 extern bool questions_put(Questions *questions, struct Question *q, bool daemon);
 
 /*

@@ -27,7 +27,6 @@
 
 #define PARK_MAX_US (60 * INT64_C(1000000))
 #define ASKER_US INT64_C(1000000)	/* between looks whether who wants something created is still there */
-#define LONG_BYTES (64u << 10)	/* a question with more is read without the catalog's lock */
 #define UNLED_US 100000			/* between looks whether we lead */
 #define DIGEST_AFTER_US 1000000	/* a reign's first */
 #define FROZEN_US (5 * INT64_C(1000000))	/* a round begins every second at least */
@@ -267,7 +266,7 @@ look_at_parked(Pd *pd)
 		if (net_conn_is_cancelled(q->conn, q->request))
 			question_free(q);
 		else if (q->store == 0 ? !create_again(pd, q) :
-				 !((is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q)))
+				 !((q->untold || is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q)))
 			keep(pd, q);
 	}
 }
@@ -373,7 +372,7 @@ take_chunk(Pd *pd, Question *q)
 static bool
 read_question(Pd *pd, Question *q)
 {
-	bool		is_long = q->payload.len > LONG_BYTES;
+	bool		is_long = q->payload.len > QUESTIONS_LONG;	/* read without the catalog's lock */
 
 	if (is_long)
 	{
@@ -397,14 +396,14 @@ read_question(Pd *pd, Question *q)
 static bool
 is_stale(const Pd *pd, const Question *q)
 {
-	return pd->behind_us != 0 && q->payload.len > LONG_BYTES && net_conn_is_cancelled(q->conn, q->request);
+	return pd->behind_us != 0 && q->payload.len > QUESTIONS_LONG && net_conn_is_cancelled(q->conn, q->request);
 }
 
 /* All that a worker tells is for who leads; whom it does not find in time it looks for among the others, with all of it. */
 static bool
 is_for_the_leader(const Pd *pd, const Question *q)
 {
-	return !pd->leads && q->payload.len > LONG_BYTES && net_conn_role(q->conn) == WIRE_ROLE_WORKER;
+	return !pd->leads && q->tells;
 }
 
 /* The questions of a round. */
@@ -433,6 +432,8 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 			question_free(q);
 		else if (is_for_the_leader(pd, q))
 			refuse_to_lead(pd, q);
+		else if (q->unread)
+			heartbeat_unread(q);
 		else if (read_question(pd, q))
 			handle(pd, q);
 	}

@@ -6,7 +6,7 @@
  *
  * start.c begins and ends; service.c is the thread; stores.c, collections.c, lease.c,
  * drop.c, delete.c, report.c, operators.c, admin.c, recover.c, check.c and dump.c are the
- * questions; heard.c keeps what heartbeats say, health.c and loads.c are what follows from
+ * questions; heard.c keeps what heartbeats say, untold.c whose are to come yet, health.c and loads.c are what follows from
  * it; survey.c sees what stands out; operate.c moves replicas, rebalance.c looks whether
  * some should be moved, handover.c moves leadership; change.c puts decisions into the log;
  * places.c finds shards; members.c reads and writes JSON.
@@ -45,12 +45,15 @@ typedef struct Question
 	uint64_t	request;
 	WireType	type;			/* control, or a chunk of a snapshot */
 	Buf			payload;		/* as it came; of a control question until its turn comes */
+	bool		tells;			/* a worker's that is long: of what it has */
+	bool		unread;			/* one that was dropped, since there are enough of them */
 	json_t	   *body;			/* what that says; of a parked one only what is needed yet */
 
 	/* Parked */
 	bool		counted;		/* in net_conn_requests() */
 	int64_t		until_us;		/* answer by then */
 	uint64_t	store;			/* a heartbeat, of this store; 0 = a creation, */
+	bool		untold;			/* the store has not told what it has, and waits until it is its turn */
 	VtId		generation;		/* of this, */
 	uint32_t	up;				/* whose first shards, so many, are there */
 } Question;
@@ -163,6 +166,12 @@ struct Pd
 	Beat	  **beats;			/* by store */
 	size_t		nbeats;
 	IdMap		beat_at;		/* store: its beat's address */
+	Untold	   *untold;			/* stores that speak and are not known; owned */
+	size_t		nuntold;
+	IdMap		untold_at;		/* store: place there, and one */
+	size_t		untold_asked;	/* so many bytes of them are on their way */
+	int64_t		untold_due_us;	/* the first of these is too late */
+	int64_t		told_us;		/* one of them told all last, in this reign */
 	IdMap		spoke_last;		/* key of an endpoint: the store that spoke there last */
 	IdMap		load_at;		/* shard: place in loads */
 	ShardLoad  *loads;
@@ -296,6 +305,7 @@ extern void op_register(Pd *pd, Question *q);
 extern void op_heartbeat(Pd *pd, Question *q);
 extern void op_drain(Pd *pd, Question *q, bool draining);
 extern bool heartbeat_again(Pd *pd, Question *q);
+extern void heartbeat_unread(Question *q);
 extern VtStatus register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err);
 extern VtStatus store_bound(const CatalogStore *store, const char *name, VtError *err);
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);

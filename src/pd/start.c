@@ -56,6 +56,7 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 	q->conn = net_conn_ref(conn);
 	q->request = header->request;
 	q->type = header->type;
+	q->tells = header->type == WIRE_CONTROL && payload->len > QUESTIONS_LONG && net_conn_role(conn) == WIRE_ROLE_WORKER;
 	q->payload = *payload;
 	memset(payload, 0, sizeof(*payload));
 	pthread_mutex_lock(&pd->lock);

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "service.h"
 
+#define UNTOLD_WAIT_MS 500		/* to be asked for all; who has no leader yet does not want to wait at all otherwise */
 #define FORGOTTEN "store %" PRIu64 " was forgotten (vectronctl forget-store): its data directory cannot come back; start this worker with an empty one"
 
 /*
@@ -239,6 +240,7 @@ heartbeat_take(Pd *pd, json_t *body, VtError *err)
 	beat = beat_take(pd, store, body);
 	if (!beat)
 		return vt_fail(err, VT_INVALID, "heartbeat: a report is malformed");
+	untold_told(pd, store);
 	facts_take(beat, body);
 	/* The same reports teach nothing new while the catalog has the same of their shards. */
 	if (beat->learned_at != store_touched(pd->catalog, store) || beat->nchildren > 0)
@@ -331,6 +333,37 @@ keep_little(Question *q)
 	q->body = little;
 }
 
+/*
+ * What the store says goes on from what is not known here: another driver led when it told it all, or it was not
+ * read.  It is to tell all, now or when it is its turn.
+ */
+static void
+ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
+{
+	json_t	   *reply;
+	bool		now = untold_ask(pd, store);
+
+	keep_little(q);
+	q->store = store;
+	q->untold = true;
+	if (!now && park(pd, q, wait_ms > UNTOLD_WAIT_MS ? wait_ms : UNTOLD_WAIT_MS))
+		return;
+	reply = nothing_to_do();
+	if (now)
+		json_object_set_new(reply, "tell_all", json_true());
+	answer(q, VT_OK, reply, NULL);
+}
+
+/*
+ * There is more of this than can be read in time.  Its store is told that there is nothing to do; it names what it
+ * has told next time, and what is not known is asked for then.
+ */
+void
+heartbeat_unread(Question *q)
+{
+	answer(q, VT_OK, nothing_to_do(), NULL);
+}
+
 void
 op_heartbeat(Pd *pd, Question *q)
 {
@@ -344,12 +377,10 @@ op_heartbeat(Pd *pd, Question *q)
 	if (status == VT_OK)
 		status = heartbeat_take(pd, q->body, &err);
 
+	get_int(q->body, "wait_ms", 0, 60000, &wait_ms);
 	if (status == VT_BEHIND)
 	{
-		/* Another driver led when the store told it all. */
-		reply = nothing_to_do();
-		json_object_set_new(reply, "tell_all", json_true());
-		answer(q, VT_OK, reply, NULL);
+		ask_for_all(pd, q, id, wait_ms);
 		return;
 	}
 	if (status != VT_OK)
@@ -357,7 +388,6 @@ op_heartbeat(Pd *pd, Question *q)
 		refuse(q, status, "%s", vt_error_words(&err));
 		return;
 	}
-	get_int(q->body, "wait_ms", 0, 60000, &wait_ms);
 	reply = heartbeat_answer(pd, q->body);
 	if (!reply && wait_ms > 0)
 	{
@@ -373,8 +403,12 @@ op_heartbeat(Pd *pd, Question *q)
 bool
 heartbeat_again(Pd *pd, Question *q)
 {
-	json_t	   *reply = heartbeat_answer(pd, q->body);
+	json_t	   *reply;
 
+	if (q->untold)
+		reply = untold_ask(pd, q->store) ? json_pack("{s:[],s:b}", "tasks", "tell_all", 1) : NULL;
+	else
+		reply = heartbeat_answer(pd, q->body);
 	if (!reply && pd->now_us < q->until_us)
 		return false;
 	answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);

@@ -146,10 +146,13 @@ sim_say_all(Sim *sim, SimStore *store)
 	return body;
 }
 
-/* The driver has it. */
+/* The driver has it, or says when it is told more that it has not. */
 static void
 was_told(SimStore *store)
 {
+	store->told = store->said;
+	if (!store->says)
+		return;
 	store->nlost -= store->lost_said;
 	if (store->nlost > 0)
 		memmove(store->lost, store->lost + store->lost_said, sizeof(uint64_t) * store->nlost);
@@ -237,6 +240,12 @@ nothing(void)
 	return json_pack("{s:[]}", "tasks");
 }
 
+static json_t *
+to_tell_all(void)
+{
+	return json_pack("{s:[],s:b}", "tasks", "tell_all", 1);
+}
+
 void
 sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 {
@@ -246,11 +255,9 @@ sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 	double		begin = sim_clock();
 	VtStatus	status = heartbeat_take(&sim->pd, body, &err);
 
-	if (status == VT_BEHIND)
-	{
-		reply = nothing();
-		json_object_set_new(reply, "tell_all", json_true());
-	}
+	store->untold = status == VT_BEHIND;
+	if (store->untold)
+		reply = untold_ask(&sim->pd, store->id) ? to_tell_all() : NULL;
 	else if (status != VT_OK)
 		sim_fail(sim, "a heartbeat was refused: %s", vt_error_words(&err));
 	else
@@ -272,8 +279,12 @@ answer_parked(Sim *sim, uint32_t at, bool late)
 	SimStore   *store = &sim->stores[at];
 	json_t	   *body = json_pack("{s:o}", "store", json_u64(store->id));
 	double		begin = sim_clock();
-	json_t	   *reply = heartbeat_answer(&sim->pd, body);
+	json_t	   *reply;
 
+	if (store->untold)
+		reply = untold_ask(&sim->pd, store->id) ? to_tell_all() : NULL;
+	else
+		reply = heartbeat_answer(&sim->pd, body);
 	sim->figures.beat_s += sim_clock() - begin;
 	json_decref(body);
 	if (!reply && !late)
@@ -301,6 +312,11 @@ sim_look_at_parked(Sim *sim)
 		Beat	   *beat = sim->stores[i].parked_until ? beat_of(&sim->pd, sim->stores[i].id) : NULL;
 		uint64_t	touched = beat ? store_touched(sim->pd.catalog, beat->store) : 0;
 
+		if (sim->stores[i].parked_until && sim->stores[i].untold)
+		{
+			answer_parked(sim, i, false);
+			continue;
+		}
 		if (!beat || (!beat->wake && beat->looked == touched))
 			continue;
 		beat->wake = false;
@@ -381,6 +397,17 @@ do_task(Sim *sim, SimStore *store, json_t *task)
 }
 
 void
+sim_no_answer(Sim *sim, uint32_t at, uint64_t letter)
+{
+	SimStore   *store = &sim->stores[at];
+
+	if (letter != store->letter)
+		return;
+	was_told(store);
+	sim_beat(sim, at);
+}
+
+void
 sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 {
 	SimStore   *store = &sim->stores[at];
@@ -391,8 +418,9 @@ sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 	if (!store->alive || letter != store->letter)
 		return;
 	store->letter++;			/* a double of it is not listened to */
-	store->told = json_is_true(json_object_get(body, "tell_all")) ? 0 : store->said;
-	if (store->told && store->says)
+	if (json_is_true(json_object_get(body, "tell_all")))
+		store->told = 0;
+	else
 		was_told(store);
 	store->ndropped -= store->dropped_said;
 	if (store->ndropped > 0)

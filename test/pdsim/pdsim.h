@@ -85,6 +85,7 @@ typedef struct SimStore
 	uint64_t	letter;			/* number of the heartbeat that waits for an answer */
 	int64_t		parked_until;	/* it is with the driver; 0 = it is not */
 	uint64_t	parked;
+	bool		untold;			/* it waits until the driver asks it for all */
 } SimStore;
 
 typedef struct SimGroup
@@ -258,6 +259,7 @@ extern void sim_beat(Sim *sim, uint32_t store);
 extern json_t *sim_say_all(Sim *sim, SimStore *store);	/* as a heartbeat to who knows nothing */
 extern void sim_beat_arrives(Sim *sim, uint32_t store, uint64_t letter, json_t *body);
 extern void sim_answer(Sim *sim, uint32_t store, uint64_t letter, json_t *body);
+extern void sim_no_answer(Sim *sim, uint32_t store, uint64_t letter);
 extern void sim_look_at_parked(Sim *sim);
 extern void sim_unpark(Sim *sim, uint32_t store, uint64_t letter);
 

@@ -263,8 +263,7 @@ happen(Sim *sim, SimEvent *event)
 			sim_answer(sim, event->store, event->id, event->body);
 			break;
 		case EVENT_TIMEOUT:
-			if (sim->stores[event->store].letter == event->id)
-				sim_beat(sim, event->store);
+			sim_no_answer(sim, event->store, event->id);
 			break;
 		case EVENT_UNPARK:
 			sim_unpark(sim, event->store, event->id);

@@ -387,6 +387,51 @@ who_has_gone_is_not_read(void **state)
 	driver_stop();
 }
 
+/*
+ * A worker that tells more than can be read in time is told that there is nothing to do, in its turn; it is not
+ * taken for what was told before either.
+ */
+static void
+what_is_too_much_is_not_read(void **state)
+{
+	const int	many = 40;		/* of 600 KB: more than may wait, whatever was taken before */
+	Asker		worker;
+	Buf			text = {0};
+	int			unread = 0;
+	uint64_t	first;
+
+	(void) state;
+	driver_start();
+	asker_comes(&worker, WIRE_ROLE_WORKER);
+	put_long(&text);
+	atomic_store(&reads, 0);
+	pthread_mutex_lock(&pd->catalog->lock);
+	first = worker.requests + 1;
+	for (int i = 0; i < many; i++)
+		ask(&worker, (const char *) text.data);
+	ask(&worker, "{\"op\":\"status\",\"" MARK "\":1}");
+	expect_taken(&worker);
+	pthread_mutex_lock(&pd->lock);
+	assert_true(pd->questions.daemons.told <= QUESTIONS_TOLD_BYTES);
+	pthread_mutex_unlock(&pd->lock);
+	pthread_mutex_unlock(&pd->catalog->lock);
+	for (int i = 0; i <= many; i++)
+	{
+		expect(&worker, first + (uint64_t) i, VT_OK);
+		if (json_object_get(worker.answer, "role"))
+			continue;
+		unread++;
+		assert_int_equal(json_array_size(json_object_get(worker.answer, "tasks")), 0);
+		assert_null(json_object_get(worker.answer, "tell_all"));
+	}
+	assert_non_null(json_object_get(worker.answer, "role"));
+	assert_in_range(unread, 1, many - 1);
+	assert_int_equal(atomic_load(&reads), many + 1 - unread);
+	buf_free(&text);
+	asker_goes(&worker);
+	driver_stop();
+}
+
 /* -- Raft of drivers --------------------------------------------------------- */
 
 static uint64_t
@@ -640,6 +685,92 @@ heartbeats_that_wait_are_bounded(void **state)
 	driver_stop();
 }
 
+/* The next answer to a heartbeat; does it ask for all? */
+static bool
+is_asked(Asker *worker, uint64_t request)
+{
+	expect(worker, request, VT_OK);
+	return json_is_true(json_object_get(worker->answer, "tell_all"));
+}
+
+/* As many collections as it takes for each of two workers to have as much as may be on its way. */
+static void
+create_much(Asker *gateway)
+{
+	for (int i = 1; i <= 4; i++)
+	{
+		char		text[400];
+
+		snprintf(text, sizeof(text), "{\"op\":\"create_collection\",\"generation\":\"000000000000000000000000000000%02x\",\"owner\":{\"system\":\"7\","
+				 "\"incarnation\":\"00000000000000000000000000000001\",\"database\":5},\"dim\":3,\"metric\":\"l2\",\"m\":16,"
+				 "\"ef_construction\":100,\"shards\":1000,\"replicas\":2,\"xid\":\"1\",\"wait_ms\":0}", (unsigned) i);
+		expect(gateway, ask(gateway, text), VT_BUSY);
+	}
+}
+
+/* Says that all is as it told before, which this driver does not know. */
+static uint64_t
+say_the_same(Asker *worker, uint64_t store, int wait_ms)
+{
+	char		text[200];
+
+	snprintf(text, sizeof(text), "{\"op\":\"heartbeat\",\"store\":\"%" PRIu64 "\",\"wait_ms\":%d,\"level_high\":9,\"digest\":\"77\"}", store, wait_ms);
+	return ask(worker, text);
+}
+
+/* Who is asked may take any time to come with it, however slow this machine is. */
+static void
+be_patient(void)
+{
+	pthread_mutex_lock(&pd->catalog->lock);
+	pd->untold_due_us = INT64_MAX;
+	pthread_mutex_unlock(&pd->catalog->lock);
+}
+
+/*
+ * Two workers have much to tell: one is asked for it, the other waits, also if it would not wait for tasks, and is asked
+ * when the first has told it.  Who is known is asked for nothing.
+ */
+static void
+who_is_to_tell_all_waits_for_its_turn(void **state)
+{
+	Asker		gateway;
+	Asker		first;
+	Asker		second;
+	uint64_t	stores[2];
+	uint64_t	waits;
+
+	(void) state;
+	driver_start();
+	stores[0] = worker_comes(&first);
+	asker_comes(&second, WIRE_ROLE_WORKER);
+	expect(&second, ask(&second, "{\"op\":\"register\",\"store\":\"0\",\"cluster\":\"\",\"data_id\":\"00000000000000000000000000000002\","
+						"\"endpoint\":\"unix:/w2\",\"level_high\":9}"), VT_OK);
+	assert_true(get_u64(second.answer, "store", &stores[1]));
+	expect(&second, beat(&second, stores[1], 0, ""), VT_OK);
+	asker_comes(&gateway, WIRE_ROLE_GATEWAY);
+	create_much(&gateway);
+
+	assert_true(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	assert_true(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	be_patient();
+	waits = say_the_same(&second, stores[1], 60000);
+	expect_parked(&second);
+	expect(&first, beat(&first, stores[0], 0, ""), VT_OK);
+	assert_true(json_array_size(json_object_get(first.answer, "tasks")) > 3000);
+	assert_true(is_asked(&second, waits));
+	be_patient();
+
+	/* Who does not wait for tasks waits for a moment. */
+	assert_false(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	expect(&second, beat(&second, stores[1], 0, ""), VT_OK);
+	assert_true(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	asker_goes(&gateway);
+	asker_goes(&first);
+	asker_goes(&second);
+	driver_stop();
+}
+
 int
 main(void)
 {
@@ -649,9 +780,11 @@ main(void)
 		TEST(what_waits_is_bounded_in_bytes),
 		TEST(who_has_gone_is_not_read),
 		TEST(who_does_not_lead_reads_no_worker),
+		TEST(what_is_too_much_is_not_read),
 		TEST(nobody_speaks_for_another_driver),
 		TEST(creations_that_wait_are_bounded),
 		TEST(heartbeats_that_wait_are_bounded),
+		TEST(who_is_to_tell_all_waits_for_its_turn),
 	};
 
 	return cmocka_run_group_tests_name("pd_door", tests, NULL, NULL);

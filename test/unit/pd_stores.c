@@ -268,6 +268,146 @@ what_is_not_read_is_waited_for(void **state)
 	cluster_end(w);
 }
 
+/* A heartbeat of a store by hand; list: what it has, or NULL: that is as its digest says. */
+static VtStatus
+says(PdWorld *w, uint32_t store, const char *digest, json_t *list)
+{
+	json_t	   *body = json_pack("{s:o,s:i,s:s,s:i,s:i}", "store", json_u64(w->stores[store].id), "wait_ms", 0, "digest", digest,
+								 "level_low", VT_LEVEL_LOW, "level_high", VT_LEVEL_NEWEST);
+	VtError		err = {0};
+	VtStatus	status;
+
+	if (list)
+		json_object_set_new(body, "shards", list);
+	status = heartbeat_take(&w->pd, body, &err);
+	json_decref(body);
+	return status;
+}
+
+static Health
+health_of(PdWorld *w, uint32_t store)
+{
+	return store_health(&w->pd, catalog_store(w->pd.catalog, w->stores[store].id));
+}
+
+static void
+passes(PdWorld *w, int seconds)
+{
+	w->now += seconds * SECOND_US;
+	w->pd.now_us = w->now;
+}
+
+/*
+ * Who speaks and has not told what it has is neither up nor down, however long that takes: what it
+ * has is not known, and it is not gone.
+ */
+static void
+who_was_not_read_is_not_silent(void **state)
+{
+	PdWorld    *w = cluster(1, 4);
+	int			seconds = 0;
+
+	(void) state;
+	assert_int_equal(health_of(w, 0), HEALTH_UP);
+	another_driver(w);
+	w->pd.options.down_after_us = 20 * SECOND_US;
+	for (; seconds < 30; seconds += 2)
+	{
+		for (uint32_t i = 0; i < 3; i++)
+		{
+			assert_int_equal(says(w, i, "77", NULL), VT_BEHIND);
+			assert_true(untold_ask(&w->pd, w->stores[i].id));
+		}
+		passes(w, 2);
+	}
+	assert_int_equal(health_of(w, 0), HEALTH_SUSPECT);
+	assert_int_equal(health_of(w, 1), HEALTH_SUSPECT);
+	assert_int_equal(health_of(w, 3), HEALTH_DOWN);
+	assert_false(store_is_up(&w->pd, w->stores[0].id));
+
+	/* None of them comes to its end, so they are waited for no more; else they are. */
+	assert_true(reports_are_in(&w->pd));
+	assert_int_equal(says(w, 0, "77", json_array()), VT_OK);
+	assert_int_equal(health_of(w, 0), HEALTH_UP);
+	assert_false(reports_are_in(&w->pd));
+
+	/* What is known, and goes on from something else, stays what it is until it is told, and is not up by that. */
+	assert_int_equal(says(w, 0, "77", NULL), VT_OK);
+	assert_int_equal(untold_heard_us(&w->pd, w->stores[0].id), 0);
+	for (seconds = 0; seconds < 30; seconds += 2)
+	{
+		assert_int_equal(says(w, 0, "78", NULL), VT_BEHIND);
+		assert_true(untold_ask(&w->pd, w->stores[0].id));
+		passes(w, 2);
+	}
+	assert_int_equal(health_of(w, 0), HEALTH_SUSPECT);
+	assert_false(store_is_up(&w->pd, w->stores[0].id));
+	assert_int_equal(says(w, 0, "78", json_array()), VT_OK);
+	assert_int_equal(health_of(w, 0), HEALTH_UP);
+
+	/* Then it falls silent. */
+	passes(w, 30);
+	assert_int_equal(health_of(w, 0), HEALTH_DOWN);
+	cluster_end(w);
+}
+
+/*
+ * Each store has as much as may be on its way: they are asked one after the other, and who does not come with it
+ * holds up the next one for a moment only.
+ */
+static void
+few_are_asked_at_a_time(void **state)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	uint64_t	ids[3];
+	size_t		n;
+
+	(void) state;
+	world_begin(w, 1, 3);
+	w->pd.leads = true;
+	run_seconds(w, 3);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(create(w, 1000, 1)->nshards, 1000);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		ids[i] = w->stores[i].id;
+		(void) shards_of_store(&w->pd, ids[i], &n);
+		assert_true(n > 3000);
+	}
+	another_driver(w);
+
+	/* One is asked, however often it says so; the others are not. */
+	for (int times = 0; times < 3; times++)
+	{
+		for (uint32_t i = 0; i < 3; i++)
+			assert_int_equal(untold_ask(&w->pd, ids[i]), i == 0);
+		passes(w, 1);
+	}
+	/* It does not come with it: another one is asked. */
+	assert_true(untold_ask(&w->pd, ids[1]));
+	assert_false(untold_ask(&w->pd, ids[0]));
+	assert_false(untold_ask(&w->pd, ids[2]));
+
+	/* That one does: there is room for the next at once, and who waits is looked at. */
+	w->pd.woken = false;
+	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
+	assert_true(w->pd.woken);
+	assert_true(untold_ask(&w->pd, ids[2]));
+	assert_false(untold_ask(&w->pd, ids[0]));
+	assert_false(untold_ask(&w->pd, ids[1]));
+
+	/* Who tells it unasked has told it, too. */
+	assert_int_equal(says(w, 0, "7", json_array()), VT_OK);
+	assert_int_equal(untold_heard_us(&w->pd, ids[0]), 0);
+	assert_int_equal(says(w, 2, "7", json_array()), VT_OK);
+	assert_int_equal(w->pd.untold_asked, 0);
+	assert_true(untold_ask(&w->pd, ids[1]));
+	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
+	assert_int_equal(w->pd.nuntold, 0);
+	assert_true(reports_are_in(&w->pd));
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -279,6 +419,8 @@ main(void)
 		TEST(another_speaks_from_its_place),
 		TEST(places_that_others_reach),
 		TEST(what_is_not_read_is_waited_for),
+		TEST(who_was_not_read_is_not_silent),
+		TEST(few_are_asked_at_a_time),
 	};
 
 	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
