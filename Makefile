@@ -159,6 +159,10 @@ $(BUILD)/filter_bench: $(BUILD)/obj/test/bench/filter/filter_bench.o $(BUILD)/ob
 $(BUILD)/vec_bench: $(BUILD)/obj/test/bench/vec_bench.o $(foreach m,$(LIBS_vec),$(call lib,$(m)))
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lxxhash -lm
 
+# A thousand workers, as threads, at a placement driver that begins to lead.
+$(BUILD)/reign_bench: $(BUILD)/obj/test/bench/reign_bench.o $(foreach m,net wire base,$(call lib,$(m)))
+	$(CC) $(VT_LDFLAGS) -o $@ $^ $(SYS_LIBS)
+
 $(BUILD)/sync_count.so: test/bench/sql/sync_count.c test/bench/sql/sync_count.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -lm
