@@ -589,7 +589,8 @@ a_flood(bool polled)
 	WireTlsContext *context = context_of(&ca, &ca, WIRE_ROLE_GATEWAY, "9");
 	int64_t		until;
 	int			fds[1000];
-	int			open;
+	int			open,
+				early;
 
 	/* For longer than this lasts nobody goes because he is slow. */
 	given_server(&given, polled, 600000);
@@ -600,25 +601,22 @@ a_flood(bool polled)
 			served(&given, context, 0);
 	}
 	served(&given, context, 0);
-	/* All but the last 256 are gone. */
-	for (int i = 0; i < 1000 - 256 - 20; i++)
-	{
-		char		byte;
-
-		assert_int_equal(recv(fds[i], &byte, 1, 0), 0);
-	}
+	/* All but 256 are gone, and few of the first have stayed: whom a thread accepted that then stood still came later than he is. */
 	until = clock_now_us() + PATIENCE_US;
 	do
 	{
-		open = 0;
+		open = early = 0;
 		for (int i = 0; i < 1000; i++)
 		{
 			char		byte;
+			bool		stays = recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
 
-			open += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+			open += stays;
+			early += stays && i < 1000 - 256 - 20;
 		}
 	} while (open > 256 && clock_now_us() < until);	/* whoever shuts them out may come to it later */
 	assert_true(open <= 256);
+	assert_true(early <= 128);
 	for (int i = 0; i < 1000; i++)
 		close(fds[i]);
 	/* The log has not seen each of them. */
