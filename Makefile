@@ -82,9 +82,12 @@ uninstall:
 	for p in vectron-worker vectron-pd vectronctl; do rm -f "$(DESTDIR)$$($(PG_CONFIG) --bindir)/$$p"; done
 	rm -f "$(DESTDIR)$$($(PG_CONFIG) --docdir)/vectron/cluster.md"
 
+# In a build with switches (DEFINES) what they do not change is taken from PLAIN, the build without.
+PLAIN ?=
+SWITCHED := $(if $(PLAIN),$(shell grep -rlE --include='*.[ch]' 'RAFT_BUGS|VT_BREAKS' src test))
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(VT_CFLAGS) -c -o $@ $<
+	$(if $(PLAIN),sh test/harness/same.sh $(PLAIN)/obj/$*.o $@ $(SWITCHED) || )$(CC) $(VT_CFLAGS) -c -o $@ $<
 
 define module_rules
 $(BUILD)/lib$(1).a: $$(call objects,$(1))
@@ -114,7 +117,7 @@ UNIT_SOURCES = $(wildcard test/unit/*.c)
 UNIT_PROGRAMS = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 .SECONDARY:
 .SECONDEXPANSION:
-$(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $$(foreach m,$$(LIBS_$$(call test_module,$$*)),$$(call present,$$(m)))
+$(BUILD)/unit/%: $(BUILD)/obj/test/unit/%.o $(BUILD)/obj/test/harness/only.o $$(foreach m,$$(LIBS_$$(call test_module,$$*)),$$(call present,$$(m)))
 	@mkdir -p $(@D)
 	$(CC) $(VT_LDFLAGS) -o $@ $^ -lcmocka $(SYS_LIBS) $(if $(filter http,$(call test_module,$*)),$(HTTP_LIBS))
 

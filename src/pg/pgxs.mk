@@ -12,6 +12,7 @@ DATA = $(wildcard sql/vectron--*.sql)
 OBJS = $(patsubst src/pg/%.c,$(BUILD)/pg/%.o,$(wildcard src/pg/*.c))
 EXPORTS = $(BUILD)/pg/exports.map
 PG_CPPFLAGS = -Isrc -D_GNU_SOURCE $(DEFINES)
+SWITCHED := $(if $(PLAIN),$(shell grep -rlE --include='*.[ch]' VT_BREAKS src))
 PG_CFLAGS = -ffp-contract=off -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-declaration-after-statement -Werror
 OUR_LIBS = $(foreach m,client wire vec base,$(wildcard $(BUILD)/lib$(m).a))
@@ -44,6 +45,6 @@ $(EXPORTS): $(OBJS)
 
 $(OBJS): $(BUILD)/pg/%.o: src/pg/%.c src/pg/pgxs.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+	$(if $(PLAIN),sh test/harness/same.sh $(PLAIN)/pg/$*.o $@ $(SWITCHED) || )$(CC) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJS:.o=.d)

@@ -11,16 +11,17 @@ set -u
 cd "$(dirname "$0")/../.."
 logs=${BUILD:-build}/laws
 # Compiled as the simulator's zoo is, which has half of it by now; no bug is chosen.
-BUILD=${BUILD:-build}/zoo
+PLAIN=${BUILD:-build}
+BUILD=$PLAIN/zoo
 DEFINES="-DRAFT_BUGS -DVT_BREAKS"
-export BUILD DEFINES
+export BUILD PLAIN DEFINES
 . test/harness/pg.sh
 . test/harness/lanes.sh
 mkdir -p "$BUILD" "$logs"
 rm -f "$logs"/*.log "$logs"/*.pid "$logs/results"
 laws=$(awk -v only=" $* " 'NF > 0 && !/^#/ && (only == "  " || index(only, " " $1 " "))' test/laws.txt)
 units=$(printf '%s\n' "$laws" | sed -n 's|^[A-Z].*unit:\([a-z_]*\).*|'"$BUILD"'/unit/\1|p' | sort -u)
-make -s -j2 BUILD="$BUILD" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD/powerloss.so" $units >"$logs/build.log" 2>&1 || {
+make -s -j2 BUILD="$BUILD" PLAIN="$PLAIN" DEFINES="$DEFINES" PG_CONFIG="$PG_CONFIG" all "$BUILD/powerloss.so" $units >"$logs/build.log" 2>&1 || {
 	cat "$logs/build.log"
 	exit 1
 }
@@ -67,10 +68,11 @@ run_regress() {
 	differs "$out/sql/$3.sql" "$out/expected/$3.out" "$out/results/$3.out"
 }
 
-# A unit program; with its law broken it may run without end after it has failed.
+# The test of a unit program; with its law broken it may run without end after it has failed.
 run_unit() {
+	: >"$log"
 	{
-		VECTRON_BREAK=$1 sh -c 'echo $$ >"$0"; exec "$1"' "$log.pid" "$2"
+		TEST_ONLY="$words*" VECTRON_BREAK=$1 sh -c 'echo $$ >"$0"; exec "$1"' "$log.pid" "$2"
 		echo '# ended'
 	} >"$log" 2>&1 &
 	looks=0
@@ -97,8 +99,8 @@ law() {
 		as_pg env VECTRON_BREAK="$law" VECTRON_ROUNDS=8 PG_REGRESS="$pgxs/../test/regress/pg_regress" \
 			TESTDIR="$data" TESTDATADIR="$data" TESTLOGDIR="$data/log" \
 			TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=60 \
-			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" \
-			timeout -k 5 300 perl -I "$pgxs/../test/perl" -I perl "$test" >"$log" 2>&1
+			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" VECTRON_STOP_AT="$words" \
+			timeout -k 5 300 perl -I "$pgxs/../test/perl" -I perl -MStopAt "$test" >"$log" 2>&1
 		rm -rf "$data"
 		grep -q "^not ok .*$words" "$log" && seen=yes || seen= ;;
 	esac
@@ -109,14 +111,17 @@ law() {
 	fi | tee -a "$logs/results"
 }
 
+# Each with its number in the list; those of whole clusters, which take longest, to begin with.
+numbered=$(printf '%s\n' "$laws" | awk 'NF > 0 {print ++n, $0}')
 n=0
 lanes_open "$logs/lanes"
-while read -r law test words; do
+while read -r number law test words; do
 	[ -n "$law" ] || continue
 	n=$((n + 1))
-	lane "$law" law $n "$law" "$test" "$words" </dev/null
+	lane "$law" law "$number" "$law" "$test" "$words" </dev/null
 done <<EOF
-$laws
+$(printf '%s\n' "$numbered" | grep '[ 	]t/')
+$(printf '%s\n' "$numbered" | grep -v '[ 	]t/')
 EOF
 lanes_close
 failed=$(grep -c '^not ok' "$logs/results")
