@@ -33,14 +33,14 @@ fuzz() {
 	mkdir -p "$dir/corpus"
 	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
 	# shellcheck disable=SC2086
-	if ! gcc $flags -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lssl -lcrypto -lm -pthread ||
+	if ! gcc -std=gnu11 -O0 -Isrc -DFUZZ_SAMPLES -o "$dir/samples" $sources -lxxhash -lssl -lcrypto -lm -pthread ||
 		! "$dir/samples" "$dir/corpus"; then
 		echo "not ok - $name: no first inputs"
 		return 1
 	fi
 	# shellcheck disable=SC2086
 	if [ -n "$CLANG" ]; then
-		"$CLANG" $flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		"$CLANG" $flags -gline-tables-only -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 			-o "$dir/fuzzer" $sources -lxxhash -lssl -lcrypto -lm -pthread >"$dir/log" 2>&1 &&
 			"$dir/fuzzer" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
 			-artifact_prefix="$dir/" -print_final_stats=1 "$dir/corpus" >"$dir/log" 2>&1
