@@ -1,6 +1,7 @@
 # Several commands of one part at a time, as many as there are cores; sourced, not run.
 #
-#	lanes_open FOLDER		begin; what each prints goes into a file of its own there
+#	lanes_open FOLDER [N]	begin; what each prints goes into a file of its own there.
+#							N at a time, where they wait more than they work
 #	lane NAME command ...	run it as soon as a lane is free
 #	lanes_close				wait for all, then print what they printed, in the order of
 #							their beginning; the status is 1 if one of them failed.  Not
@@ -14,7 +15,7 @@ lanes_open() {
 	mkdir -p "$lanes_dir"
 	mkfifo "$lanes_dir/free"
 	exec 9<>"$lanes_dir/free"
-	for i in $(seq "$(nproc)"); do echo >&9; done
+	for i in $(seq "${2:-$(nproc)}"); do echo >&9; done
 }
 
 lane() {

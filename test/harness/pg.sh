@@ -34,7 +34,8 @@ pg_tree() {
 	cp -a "$(dirname "$pg_bin_from")/lib" "$(dirname "$PG_BIN")/"
 	cp -a "$pg_share_from/." "$PG_ROOT$pg_share_from/"
 	rm -f "$PG_ROOT$pg_share_from"/extension/vector.control "$PG_ROOT$pg_share_from"/extension/vector--*.sql
-	make -s install install-alias BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/install.log" 2>&1 || {
+	# One at a time: it links vectron.so anew.
+	flock "$BUILD" make -s install install-alias BUILD="$BUILD" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_ROOT" >"$PG_ROOT/install.log" 2>&1 || {
 		cat "$PG_ROOT/install.log" >&2
 		rm -rf "$PG_ROOT"
 		return 1
