@@ -524,7 +524,6 @@ limits_are_kept(void **state)
 		assert_int_equal(hnsw_create(&bad, &h, &err), VT_INVALID); \
 		assert_true(err.msg[0] != 0); \
 	} while (0)
-	REFUSED(dim, 0);
 	REFUSED(dim, VEC_MAX_DIM + 1);
 	REFUSED(metric, (VecMetric) 0);
 	REFUSED(metric, (VecMetric) 5);
@@ -532,6 +531,12 @@ limits_are_kept(void **state)
 	REFUSED(m, HNSW_MAX_M + 1);
 	REFUSED(codes, (HnswCodes) 3);
 	REFUSED(max_slots, HNSW_MAX_SLOTS + 1);
+
+	/* Where there are no vectors there are no codes, and no elements of another kind. */
+	good.dim = 0;
+	REFUSED(codes, HNSW_CODES_INT8);
+	REFUSED(element, VEC_FLOAT16);
+	good.dim = DIM;
 #undef REFUSED
 
 	assert_int_equal(hnsw_create(&good, &h, &err), VT_OK);
