@@ -22,13 +22,13 @@
  * wanted meanwhile, those just cut off are handed out again, the first of them
  * first, and what is left to give back begins behind.
  *
+ * What lies at the end may have been no one's to move: it waited to be linked, it was
+ * reserved, or it died too late.  Then nothing is cut, and it is not tried again
+ * until something has happened, to which counts what has since it began.
+ *
  *-------------------------------------------------------------------------
  */
 #include "hnsw/graph.h"
-
-/* One of so many slots is free, and so many are. */
-#define SPARE_SHARE 5
-#define SPARE_LEAST 1024
 
 /* What stays free, one of so many: slots that are wanted soon. */
 #define ROOM_SHARE 32
@@ -58,13 +58,7 @@ compact_end(Hnsw *h)
 		if (atomic_load(&graph_meta(h, slot)->state) == SLOT_FREE)
 			slot_list_push(&h->free, slot);
 	h->limit = NO_SLOT;
-}
-
-/* Differs when something has happened since that could make room at the end.  Under h->lock. */
-static uint64_t
-what_changes(const Hnsw *h)
-{
-	return atomic_load(&h->tail) + atomic_load(&h->linked) + h->free.n + h->died.n + 1;
+	h->stuck = false;
 }
 
 bool
@@ -84,12 +78,13 @@ compact_begin(Hnsw *h)
 	spare = h->free.n;
 	needed = used - spare - h->died.n;
 	needed += needed / ROOM_SHARE;
-	begin = h->loading == 0 && spare >= SPARE_LEAST && (uint64_t) spare * SPARE_SHARE >= used && needed < used &&
-		h->cut_from == h->cut_to && hnsw_waiting(h) <= WAITING_MOST && h->stuck != what_changes(h);
+	begin = h->loading == 0 && spare >= HNSW_SPARE_LEAST && (uint64_t) spare * HNSW_SPARE_SHARE >= used && needed < used &&
+		h->cut_from == h->cut_to && hnsw_waiting(h) <= WAITING_MOST && !h->stuck;
 	if (begin)
 	{
 		draw_limit(h, needed);
 		h->move_at = used;
+		h->stuck = true;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return begin;
@@ -99,6 +94,15 @@ static bool
 is_movable(Hnsw *h, uint32_t slot)
 {
 	return atomic_load(&graph_meta(h, slot)->state) >= SLOT_LINKED && graph_fate(h, slot) == FATE_LIVE;
+}
+
+/* A place that was taken in vain: nothing has happened. */
+static void
+put_back(Hnsw *h, uint32_t slot)
+{
+	pthread_mutex_lock(&h->lock);
+	slot_set_free(h, slot);
+	pthread_mutex_unlock(&h->lock);
 }
 
 bool
@@ -123,7 +127,7 @@ compact_move(Hnsw *h, uint32_t *steps)
 			return false;
 		from = --h->move_at;
 		if (to != NO_SLOT && !h->opt.move(h->opt.move_arg, from, to))
-			hnsw_unreserve(h, to);
+			put_back(h, to);
 	}
 	return true;
 }
@@ -177,6 +181,7 @@ compact_cut(Hnsw *h)
 	{
 		uint32_t	used = atomic_load(&h->used);
 		uint32_t	top = used;
+		bool		stuck;
 
 		while (top > h->limit && atomic_load(&graph_meta(h, top - 1)->state) == SLOT_FREE)
 			top--;
@@ -188,8 +193,9 @@ compact_cut(Hnsw *h)
 			h->cut_to = used;
 			h->cut_epoch = epoch_next(h);
 		}
+		stuck = h->stuck && top == used;
 		compact_end(h);
-		h->stuck = top == used ? what_changes(h) : 0;
+		h->stuck = stuck;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return done;

@@ -227,7 +227,7 @@ struct Hnsw
 	uint32_t	cut_to;
 	uint64_t	cut_epoch;		/* ... once the guards of this epoch are left */
 	uint64_t	moved;
-	uint64_t	stuck;			/* nothing could be cut: what_changes() of then */
+	bool		stuck;			/* no slot was linked, died or became free since a compaction began that cut nothing */
 
 	/* Repair; who holds repair_lock */
 	pthread_mutex_t repair_lock;
@@ -487,6 +487,9 @@ extern void graph_enqueue(Hnsw *h, uint32_t slot);
 
 /* A slot nobody has: to be handed out again, unless it lies beyond the limit.  Under h->lock. */
 extern void slot_set_free(Hnsw *h, uint32_t slot);
+
+/* A dead slot that something may lead to: of the next batch of a repair.  Under h->lock. */
+extern void slot_to_repair(Hnsw *h, uint32_t slot);
 
 /* Take a free slot, if there is one below the limit: reserved.  Under h->lock. */
 extern bool slot_take_free(Hnsw *h, uint32_t *slot);

@@ -69,6 +69,10 @@
 #define HNSW_MAX_M 128
 #define HNSW_MAX_EF 100000
 
+/* Memory of free slots is given back when one of so many is free, and so many are. */
+#define HNSW_SPARE_SHARE 5
+#define HNSW_SPARE_LEAST 1024
+
 typedef struct Hnsw Hnsw;
 typedef struct HnswCursor HnswCursor;
 typedef struct HnswSet HnswSet;
@@ -104,8 +108,9 @@ typedef struct HnswOptions
 	void	   *account_arg;
 
 	/*
-	 * Compaction.  When a fifth of the slots is free, hnsw_repair moves
-	 * what lies in the last ones down and gives the memory behind back.  For
+	 * Compaction.  When a fifth of the slots is free (HNSW_SPARE_SHARE), and
+	 * HNSW_SPARE_LEAST of them are, hnsw_repair moves what lies in the last
+	 * ones down and gives the memory behind back; fewer stay as they are.  For
 	 * each it asks the caller, who makes sure that nobody deletes or replaces
 	 * `from` meanwhile, notes beside `to`, a reserved slot, whatever belongs to
 	 * `from`, and calls hnsw_move; or, when `from` has died, says false.

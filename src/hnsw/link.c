@@ -383,8 +383,9 @@ hnsw_link_next(Hnsw *h)
 		else
 			atomic_store(&graph_meta(h, slot)->state, SLOT_TWIN);
 		atomic_fetch_add(&h->linked, 1);
+		h->stuck = false;
 		if (graph_fate(h, slot) != FATE_LIVE)
-			slot_list_push(&h->died, slot);
+			slot_to_repair(h, slot);
 	}
 
 	/* Only now it leaves the queue: a search finds it here or there. */

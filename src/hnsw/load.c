@@ -449,7 +449,7 @@ bury(Settle *s, uint32_t slot)
 	}
 	atomic_store(&graph_life(h, slot)->fate, FATE_DEAD);
 	atomic_fetch_add(&h->dead, 1);
-	slot_list_push(&h->died, slot);
+	slot_to_repair(h, slot);
 }
 
 /* The highest node, a living one if there is any. */

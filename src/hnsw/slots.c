@@ -37,6 +37,13 @@ slot_set_free(Hnsw *h, uint32_t slot)
 		slot_list_push(&h->free, slot);
 }
 
+void
+slot_to_repair(Hnsw *h, uint32_t slot)
+{
+	h->stuck = false;
+	slot_list_push(&h->died, slot);
+}
+
 static void
 set_reserved(Hnsw *h, uint32_t slot)
 {
@@ -109,6 +116,7 @@ hnsw_unreserve(Hnsw *h, uint32_t slot)
 {
 	pthread_mutex_lock(&h->lock);
 	Assert(atomic_load(&graph_meta(h, slot)->state) == SLOT_RESERVED);
+	h->stuck = false;
 	slot_set_free(h, slot);
 	pthread_mutex_unlock(&h->lock);
 }
@@ -302,7 +310,7 @@ note_death(Hnsw *h, uint32_t slot)
 		graph_retire(h, slot, false);
 	}
 	else
-		slot_list_push(&h->died, slot);
+		slot_to_repair(h, slot);
 }
 
 void
@@ -334,7 +342,10 @@ slot_publish(Hnsw *h, uint32_t old, uint32_t slot, bool moved)
 	if (moved && !table)
 		atomic_fetch_add(&h->twins, 1);
 	if (!waits)
+	{
 		atomic_fetch_add(&h->linked, 1);
+		h->stuck = false;
+	}
 	h->moved += moved;
 	/* A move needs a place in the queue to be told from what came before it, but does not wait. */
 	atomic_store_explicit(&ring->slots[place & ring->mask], waits ? slot : NO_SLOT, memory_order_release);
@@ -475,6 +486,7 @@ graph_reclaim(Hnsw *h)
 			free(upper);
 		}
 		atomic_store_explicit(&graph_life(h, slot)->fate, FATE_NONE, memory_order_relaxed);
+		h->stuck = false;
 		slot_set_free(h, slot);
 		atomic_fetch_sub(&h->dead, 1);
 	}

@@ -159,6 +159,110 @@ finds_the_same(void **state)
 	}
 }
 
+/* What is promised of the memory, however much is left when it is asked for: neither less nor more. */
+static void
+little_stays_as_it_is(void **state)
+{
+	enum {N = 2500, FEW = 300};
+	float	   *rows = clustered(3, LABELS);
+
+	(void) state;
+	for (uint32_t left = FEW; left <= N; left += 200)
+	{
+		Owner	   *owner = owner_new(DIM, 4, HNSW_CODES_NONE);
+		bool		enough;
+
+		for (uint32_t i = 0; i < N; i++)
+			put(owner, i, i, rows + (size_t) i * DIM);
+		link_all(owner->h);
+		for (uint32_t i = left; i < N; i++)
+			drop(owner, i);
+		enough = !is_tight(owner, left);
+		mend(owner);
+		assert_true(is_tight(owner, left));
+		assert_int_equal(used(owner) < N, enough);
+		for (uint32_t i = FEW; i < left; i++)
+			drop(owner, i);
+		mend(owner);
+		assert_true(is_tight(owner, FEW));
+		assert_sound(owner->h);
+		owner_free(owner);
+	}
+	free(rows);
+}
+
+/* What was at the end waited to be linked while all else was moved, and is linked before the end would be cut. */
+static void
+linked_meanwhile(void **state)
+{
+	enum {N = 2500, GONE = 1200};
+	float	   *rows = clustered(3, LABELS);
+	Owner	   *owner = owner_new(DIM, 8, HNSW_CODES_NONE);
+	HnswStats	stats;
+	uint32_t	guard;
+
+	(void) state;
+	for (uint32_t i = 0; i < N; i++)
+		put(owner, i, i, rows + (size_t) i * DIM);
+	link_all(owner->h);
+	put(owner, N, N, rows + (size_t) N * DIM);
+	for (uint32_t i = 0; i < GONE; i++)
+		drop(owner, i);
+	do
+	{
+		assert_true(hnsw_repair(owner->h, 10, true));
+		hnsw_stats(owner->h, &stats);
+	} while (stats.moved == 0);
+	guard = hnsw_enter(owner->h);
+	mend(owner);
+	assert_int_equal(used(owner), N + 1);
+	link_all(owner->h);
+	hnsw_leave(owner->h, guard);
+	mend(owner);
+	assert_true(is_tight(owner, N + 1 - GONE));
+	assert_sound(owner->h);
+	assert_all_there(owner, rows, DIM, N + 1);
+	owner_free(owner);
+	free(rows);
+}
+
+/* Nothing could be moved; then as many die as become free, and everything can. */
+static void
+died_meanwhile(void **state)
+{
+	enum {N = 2500, GONE = 1200};
+	float	   *rows = clustered(3, LABELS);
+	Owner	   *owner = owner_new(DIM, 8, HNSW_CODES_NONE);
+	uint32_t	guard;
+	uint32_t	later;
+
+	(void) state;
+	for (uint32_t i = 0; i < N; i++)
+		put(owner, i, i, rows + (size_t) i * DIM);
+	link_all(owner->h);
+	for (uint32_t i = 0; i < GONE; i++)
+		drop(owner, i);
+	owner->refuse = true;
+	mend(owner);
+	guard = hnsw_enter(owner->h);
+	drop(owner, GONE);
+	mend(owner);
+	later = hnsw_enter(owner->h);
+	drop(owner, GONE + 1);
+	hnsw_leave(owner->h, guard);
+	while (hnsw_repair(owner->h, 200, true))
+		;
+	assert_int_equal(used(owner), N);
+	owner->refuse = false;
+	hnsw_leave(owner->h, later);
+	mend(owner);
+	assert_true(is_tight(owner, N - GONE - 2));
+	assert_sound(owner->h);
+	assert_all_there(owner, rows, DIM, N);
+	owner_free(owner);
+	free(rows);
+}
+
 /* A cursor that was opened before or in the middle returns everything once; memory waits for it. */
 static void
 cursors_see_it_all(void **state)
@@ -373,6 +477,9 @@ main(void)
 		cmocka_unit_test(unused_slots_hold_no_memory),
 		cmocka_unit_test(memory_goes_back),
 		cmocka_unit_test(finds_the_same),
+		cmocka_unit_test(little_stays_as_it_is),
+		cmocka_unit_test(linked_meanwhile),
+		cmocka_unit_test(died_meanwhile),
 		cmocka_unit_test(cursors_see_it_all),
 		cmocka_unit_test(sets_see_it_all),
 		cmocka_unit_test(in_any_order),

@@ -20,6 +20,9 @@ static atomic_int complaints;
 #define STAYS 300
 #define COME_AND_GO 2500
 
+/* So many go in a second part: what they leave is too little to be given back. */
+#define GO_LATE (HNSW_SPARE_LEAST - 64)
+
 static void *
 come_and_go(void *arg)
 {
@@ -39,9 +42,13 @@ come_and_go(void *arg)
 			put(shared, label, label, shared_rows + (size_t) label * DIM);
 		while (hnsw_waiting(shared->h) > 0)
 			sched_yield();
-		for (uint32_t label = STAYS; label < COME_AND_GO; label++)
+		for (uint32_t label = STAYS + GO_LATE; label < COME_AND_GO; label++)
 			drop(shared, label);
-		while (used(shared) > COME_AND_GO / 2)
+		while (!is_tight(shared, STAYS + GO_LATE))
+			sched_yield();
+		for (uint32_t label = STAYS; label < STAYS + GO_LATE; label++)
+			drop(shared, label);
+		while (!is_tight(shared, STAYS))
 			sched_yield();
 	}
 	atomic_store(&working, 0);

@@ -113,6 +113,15 @@ used(const Owner *owner)
 	return stats.used;
 }
 
+/* Is so little free, when so many live and all that died is mended, that no memory has to go back? */
+static inline bool
+is_tight(const Owner *owner, uint64_t live)
+{
+	uint64_t	all = used(owner);
+
+	return all < live + HNSW_SPARE_LEAST || (all - live) * HNSW_SPARE_SHARE < all;
+}
+
 static inline bool
 is_label(void *arg, uint64_t label, uint32_t slot)
 {
