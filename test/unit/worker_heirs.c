@@ -605,9 +605,10 @@ begin_to_prepare(Worker *worker)
 	put(worker, PARENT, 1);
 	parent = worker_find_shard(worker, PARENT);
 	put_large(parent);
-	heirs_ask(worker, child_of());
 	while (!begun)
 	{
+		heirs_ask(worker, child_of());	/* again and again, as a driver does: what nobody asks for is forgotten */
+		usleep(1000);
 		pthread_mutex_lock(&parent->watch_lock);
 		begun = parent->watch != NULL;
 		pthread_mutex_unlock(&parent->watch_lock);
