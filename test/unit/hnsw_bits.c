@@ -553,7 +553,7 @@ what_does_not_go_together(void **state)
 	REFUSED("metric", element = VEC_FLOAT32);
 	REFUSED("metric", element = 0);
 	REFUSED("dimensions", dim = VEC_MAX_BITS + 1);
-	REFUSED("dimensions", dim = 0);
+	REFUSED("elements", dim = 0);	/* a table */
 	REFUSED("codes", codes = HNSW_CODES_INT8);
 	REFUSED("codes", codes = HNSW_CODES_INT8_ONLY);
 }

@@ -167,7 +167,7 @@ little_stays_as_it_is(void **state)
 	float	   *rows = clustered(3, LABELS);
 
 	(void) state;
-	for (uint32_t left = FEW; left <= N; left += 200)
+	for (uint32_t left = FEW; left <= N; left += 400)
 	{
 		Owner	   *owner = owner_new(DIM, 4, HNSW_CODES_NONE);
 		bool		enough;
