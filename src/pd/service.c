@@ -389,16 +389,6 @@ read_question(Pd *pd, Question *q)
 	return false;
 }
 
-/*
- * Does nobody wait for this any more?  Of daemons that tell a new leader everything not all can be read in the time
- * for which they wait: those ask again, and tell it again, and to read both would take twice as long, or for ever.
- */
-static bool
-is_stale(const Pd *pd, const Question *q)
-{
-	return pd->behind_us != 0 && q->payload.len > QUESTIONS_LONG && net_conn_is_cancelled(q->conn, q->request);
-}
-
 /* All that a worker tells is for who leads; whom it does not find in time it looks for among the others, with all of it. */
 static bool
 is_for_the_leader(const Pd *pd, const Question *q)
@@ -428,8 +418,6 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 			take_chunk(pd, q);
 			pthread_mutex_lock(&pd->catalog->lock);
 		}
-		else if (is_stale(pd, q))
-			question_free(q);
 		else if (is_for_the_leader(pd, q))
 			refuse_to_lead(pd, q);
 		else if (q->unread)
