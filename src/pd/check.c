@@ -381,7 +381,7 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	shards_of_store(pd, store->id, &holds);
 	about(f, "store %" PRIu64 " at %s", store->id, store->endpoint);
 	snprintf(silent, sizeof(silent), "it has not spoken");
-	if (untold_heard_us(pd, store->id) != 0 && pd->now_us - untold_heard_us(pd, store->id) < SUSPECT_AFTER_US)
+	if (untold_speaks(pd, store->id))
 		snprintf(silent, sizeof(silent), "it speaks, and has not told yet what it has");
 	else if (beat)
 		snprintf(silent, sizeof(silent), "it has been silent for %" PRId64 " s", (pd->now_us - beat->at_us) / 1000000);
@@ -394,6 +394,11 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	{
 		advise(f, "start it again; if it is gone for good, its replicas are made anew where there is room, and then: vectronctl forget-store %" PRIu64, store->id);
 		found(f, WARNING, "store_down", "%s; it has replicas of %zu shards", silent, holds);
+	}
+	else if (health == HEALTH_SUSPECT && untold_speaks(pd, store->id))
+	{
+		advise(f, "where many workers tell it all at once that takes a while; if it stays so, look into its log and this driver's");
+		found(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
 	}
 	else if (health == HEALTH_SUSPECT && holds == 0)
 	{

@@ -160,7 +160,8 @@ typedef struct Beat
 typedef struct Untold
 {
 	uint64_t	store;
-	int64_t		heard_us;		/* it spoke last */
+	int64_t		first_us;		/* it spoke first, */
+	int64_t		heard_us;		/* and last */
 	int64_t		asked_us;		/* for all, */
 	size_t		asked;			/* so many bytes, about; 0 = it is not */
 } Untold;
@@ -199,7 +200,14 @@ extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not
 /* It speaks, and what it says goes on from what is not known here: is it to tell all now?  Else later. */
 extern bool untold_ask(Pd *pd, uint64_t store);
 extern void untold_told(Pd *pd, uint64_t store);	/* it is known now */
-extern int64_t untold_heard_us(const Pd *pd, uint64_t store);	/* when it spoke last; 0 = it is known, or has not spoken */
+extern void untold_spoke(Pd *pd, uint64_t store);	/* the same, and it cannot be asked now */
+extern bool untold_speaks(const Pd *pd, uint64_t store);
+
+/*
+ * When it spoke last; 0 = it is known, or has not spoken.  Who has not told what it has for a minute speaks for
+ * nothing: it cannot tell (it has more than a message holds, or what we do not take), and its replicas are to be made anew.
+ */
+extern int64_t untold_heard_us(const Pd *pd, uint64_t store);
 extern bool untold_are_awaited(const Pd *pd);
 extern void untold_free(Pd *pd);
 

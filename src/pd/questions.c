@@ -41,11 +41,6 @@ questions_put(Questions *questions, Question *q, bool daemon)
 {
 	QuestionLane *lane = daemon ? &questions->daemons : &questions->others;
 
-	if (q->tells && lane->told > 0 && lane->told + q->payload.size > QUESTIONS_TOLD_BYTES)
-	{
-		buf_free(&q->payload);
-		q->unread = true;
-	}
 	if (lane->n >= QUESTIONS_MAX || lane->bytes + q->payload.size > lane->most)
 		return false;
 	q->next = NULL;

@@ -8,9 +8,9 @@
  * round has only so many, so that in a flood there is another round soon.  Both are bounded, in
  * number and in bytes; who is refused is told how long those take who wait.
  *
- * Of what workers tell at length, which takes long to read, only so much waits as is read in the time that they wait
- * for an answer: what comes beyond it keeps its place, unread.  All of daemons is answered in the order it came, so
- * nothing that a worker has said is taken after what it said later.
+ * How much of what workers tell at length waits, which takes long to read, is known: nobody is asked for more
+ * meanwhile (untold.c).  All of daemons is answered in the order it came, so nothing that a worker has said is
+ * taken after what it said later.
  *
  * No locks; the caller has one.
  *
@@ -30,7 +30,6 @@ struct Question;
 #define QUESTIONS_DAEMON_BYTES (256u << 20) /* and of these, who tell a new leader everything, all at once */
 #define QUESTIONS_DAEMON_ROUND_BYTES (2u << 20) /* of them in a round, unless one alone is larger */
 #define QUESTIONS_LONG (64u << 10)	/* a question with more takes long */
-#define QUESTIONS_TOLD_BYTES (8u << 20) /* of such of workers that wait, unless one alone is larger */
 #define QUESTIONS_ROUND 256		/* of others than daemons in a round, */
 #define QUESTIONS_ROUND_BYTES (1u << 20)	/* unless one alone is larger */
 
@@ -55,7 +54,7 @@ extern void questions_init(Questions *questions);
 extern size_t questions_count(const Questions *questions);
 extern size_t questions_bytes(const Questions *questions);
 
-/* False: too many wait.  One that tells at length where enough do is dropped, and keeps its place. */
+/* False: too many wait. */
 extern bool questions_put(Questions *questions, struct Question *q, bool daemon);
 
 /*

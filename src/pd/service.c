@@ -420,8 +420,6 @@ answer_all(Pd *pd, Question *list, uint64_t term)
 		}
 		else if (is_for_the_leader(pd, q))
 			refuse_to_lead(pd, q);
-		else if (q->unread)
-			heartbeat_unread(q);
 		else if (read_question(pd, q))
 			handle(pd, q);
 	}
@@ -474,6 +472,7 @@ take_questions(Pd *pd, int64_t due_us, bool *behind, bool *stopping)
 		pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
 	*stopping = pd->stopping;
 	list = *stopping ? NULL : questions_take(&pd->questions, behind);
+	pd->told_waiting = pd->questions.daemons.told;
 	pthread_mutex_unlock(&pd->lock);
 	return list;
 }

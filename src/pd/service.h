@@ -46,7 +46,6 @@ typedef struct Question
 	WireType	type;			/* control, or a chunk of a snapshot */
 	Buf			payload;		/* as it came; of a control question until its turn comes */
 	bool		tells;			/* a worker's that is long: of what it has */
-	bool		unread;			/* one that was dropped, since there are enough of them */
 	json_t	   *body;			/* what that says; of a parked one only what is needed yet */
 
 	/* Parked */
@@ -169,7 +168,8 @@ struct Pd
 	Untold	   *untold;			/* stores that speak and are not known; owned */
 	size_t		nuntold;
 	IdMap		untold_at;		/* store: place there, and one */
-	size_t		untold_asked;	/* so many bytes of them are on their way */
+	size_t		untold_asked;	/* so many bytes of them are on their way, */
+	size_t		told_waiting;	/* and so many wait behind this round */
 	int64_t		untold_due_us;	/* the first of these is too late */
 	int64_t		told_us;		/* one of them told all last, in this reign */
 	IdMap		spoke_last;		/* key of an endpoint: the store that spoke there last */
@@ -305,7 +305,6 @@ extern void op_register(Pd *pd, Question *q);
 extern void op_heartbeat(Pd *pd, Question *q);
 extern void op_drain(Pd *pd, Question *q, bool draining);
 extern bool heartbeat_again(Pd *pd, Question *q);
-extern void heartbeat_unread(Question *q);
 extern VtStatus register_store(Pd *pd, const char *name, json_t *body, json_t **reply, VtError *err);
 extern VtStatus store_bound(const CatalogStore *store, const char *name, VtError *err);
 extern VtStatus heartbeat_take(Pd *pd, json_t *body, VtError *err);

@@ -341,8 +341,16 @@ static void
 ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 {
 	json_t	   *reply;
-	bool		now = untold_ask(pd, store);
+	bool		now;
 
+	/* Who has gone would not hear it, and have others wait for what does not come. */
+	if (net_conn_is_cancelled(q->conn, q->request))
+	{
+		untold_spoke(pd, store);
+		question_free(q);
+		return;
+	}
+	now = untold_ask(pd, store);
 	keep_little(q);
 	q->store = store;
 	q->untold = true;
@@ -352,16 +360,6 @@ ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 	if (now)
 		json_object_set_new(reply, "tell_all", json_true());
 	answer(q, VT_OK, reply, NULL);
-}
-
-/*
- * There is more of this than can be read in time.  Its store is told that there is nothing to do; it names what it
- * has told next time, and what is not known is asked for then.
- */
-void
-heartbeat_unread(Question *q)
-{
-	answer(q, VT_OK, nothing_to_do(), NULL);
 }
 
 void

@@ -7,11 +7,12 @@
  * A driver that begins to lead knows nothing of any of them, and what a thousand have takes it
  * some 20 s to read.  Were all asked at once, most would have gone, and told it again, before
  * their turn came.  So those are asked whom it has time for: about as much as it reads in the
- * seventh part of a second is on its way.  Others are told that there is nothing to do, until it is
- * their turn; who tells all unasked meanwhile is not read when there is too much of it
- * (questions.c).  A worker that was not read says so by the digest that it names next.
+ * seventh part of a second is on its way, and nobody while as much waits to be read.  Others are told
+ * that there is nothing to do, until it is their turn.  A worker that was not read says so by the
+ * digest that it names next.
  *
- * Who speaks is not silent, read or not: it is suspect as long as it was not, and never down.
+ * Who speaks is not silent, read or not: it is suspect as long as it was not, and not down.  That is so
+ * for a minute: one that never tells what it has is of no use.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +22,7 @@
 
 #define ASKED_US (3 * INT64_C(1000000))	/* it does not come with it any more */
 #define REPORT_BYTES 1200		/* of a replica, about */
+#define CREDIT_US (60 * INT64_C(1000000))	/* in which it is not silent, though it tells nothing */
 
 static Untold *
 untold_of(const Pd *pd, uint64_t store)
@@ -35,7 +37,7 @@ untold_new(Pd *pd, uint64_t store)
 {
 	if ((pd->nuntold & (pd->nuntold - 1)) == 0)
 		pd->untold = vt_realloc(pd->untold, sizeof(Untold) * (pd->nuntold ? 2 * pd->nuntold : 1));
-	pd->untold[pd->nuntold++] = (Untold) {.store = store};
+	pd->untold[pd->nuntold++] = (Untold) {.store = store, .first_us = pd->now_us};
 	idmap_put(&pd->untold_at, store, pd->nuntold);
 	return &pd->untold[pd->nuntold - 1];
 }
@@ -68,19 +70,30 @@ give_up_late(Pd *pd)
 	}
 }
 
-bool
-untold_ask(Pd *pd, uint64_t store)
+void
+untold_spoke(Pd *pd, uint64_t store)
 {
 	Untold	   *untold = untold_of(pd, store);
-	size_t		nshards;
-	size_t		bytes;
 
 	if (!untold)
 		untold = untold_new(pd, store);
 	untold->heard_us = pd->now_us;
+}
+
+bool
+untold_ask(Pd *pd, uint64_t store)
+{
+	Untold	   *untold;
+	size_t		nshards;
+	size_t		bytes;
+
+	untold_spoke(pd, store);
+	untold = untold_of(pd, store);
 	give_up_late(pd);
 	if (untold->asked > 0)
 		return true;			/* the answer did not come there, or what it told could not be read */
+	if (pd->told_waiting >= UNTOLD_ASKED_BYTES)
+		return false;			/* there is enough to read */
 	(void) shards_of_store(pd, store, &nshards);
 	bytes = (nshards + 1) * REPORT_BYTES;
 	if (pd->untold_asked > 0 && pd->untold_asked + bytes > UNTOLD_ASKED_BYTES)
@@ -113,12 +126,22 @@ untold_told(Pd *pd, uint64_t store)
 	pd->woken = true;			/* there is room for another */
 }
 
+bool
+untold_speaks(const Pd *pd, uint64_t store)
+{
+	const Untold *untold = untold_of(pd, store);
+
+	return untold && pd->now_us - untold->heard_us < SUSPECT_AFTER_US;
+}
+
 int64_t
 untold_heard_us(const Pd *pd, uint64_t store)
 {
 	const Untold *untold = untold_of(pd, store);
 
-	return untold ? untold->heard_us : 0;
+	if (!untold)
+		return 0;
+	return untold->heard_us < untold->first_us + CREDIT_US ? untold->heard_us : untold->first_us + CREDIT_US;
 }
 
 /* As long as one after the other comes to its turn. */

@@ -343,51 +343,6 @@ who_does_not_lead_reads_no_worker(void **state)
 	driver_stop();
 }
 
-/*
- * A worker that tells more than can be read in time is told that there is nothing to do, in its turn; it is not
- * taken for what was told before either.
- */
-static void
-what_is_too_much_is_not_read(void **state)
-{
-	const int	many = 40;		/* of 600 KB: more than may wait, whatever was taken before */
-	Asker		worker;
-	Buf			text = {0};
-	int			unread = 0;
-	uint64_t	first;
-
-	(void) state;
-	driver_start();
-	asker_comes(&worker, WIRE_ROLE_WORKER);
-	put_long(&text);
-	atomic_store(&reads, 0);
-	pthread_mutex_lock(&pd->catalog->lock);
-	first = worker.requests + 1;
-	for (int i = 0; i < many; i++)
-		ask(&worker, (const char *) text.data);
-	ask(&worker, "{\"op\":\"status\",\"" MARK "\":1}");
-	expect_taken(&worker);
-	pthread_mutex_lock(&pd->lock);
-	assert_true(pd->questions.daemons.told <= QUESTIONS_TOLD_BYTES);
-	pthread_mutex_unlock(&pd->lock);
-	pthread_mutex_unlock(&pd->catalog->lock);
-	for (int i = 0; i <= many; i++)
-	{
-		expect(&worker, first + (uint64_t) i, VT_OK);
-		if (json_object_get(worker.answer, "role"))
-			continue;
-		unread++;
-		assert_int_equal(json_array_size(json_object_get(worker.answer, "tasks")), 0);
-		assert_null(json_object_get(worker.answer, "tell_all"));
-	}
-	assert_non_null(json_object_get(worker.answer, "role"));
-	assert_in_range(unread, 1, many - 1);
-	assert_int_equal(atomic_load(&reads), many + 1 - unread);
-	buf_free(&text);
-	asker_goes(&worker);
-	driver_stop();
-}
-
 /* -- Raft of drivers --------------------------------------------------------- */
 
 static uint64_t
@@ -799,7 +754,6 @@ main(void)
 		TEST(the_service_thread_reads),
 		TEST(what_waits_is_bounded_in_bytes),
 		TEST(who_does_not_lead_reads_no_worker),
-		TEST(what_is_too_much_is_not_read),
 		TEST(nobody_speaks_for_another_driver),
 		TEST(creations_that_wait_are_bounded),
 		TEST(heartbeats_that_wait_are_bounded),

@@ -351,6 +351,31 @@ who_was_not_read_is_not_silent(void **state)
 	cluster_end(w);
 }
 
+/* One that speaks and never tells what it has is as good as silent after a minute, and is taken back when it does. */
+static void
+who_never_tells_is_down_at_last(void **state)
+{
+	PdWorld    *w = cluster(1, 3);
+
+	(void) state;
+	another_driver(w);
+	w->pd.options.down_after_us = 20 * SECOND_US;
+	for (int seconds = 0; seconds < 90; seconds += 2)
+	{
+		assert_int_equal(says(w, 0, "77", NULL), VT_BEHIND);
+		if (seconds % 4 == 0)
+			(void) untold_ask(&w->pd, w->stores[0].id);
+		else
+			untold_spoke(&w->pd, w->stores[0].id);
+		assert_true(untold_speaks(&w->pd, w->stores[0].id));
+		assert_int_equal(health_of(w, 0), seconds < 60 ? HEALTH_SUSPECT : seconds >= 80 ? HEALTH_DOWN : health_of(w, 0));
+		passes(w, 2);
+	}
+	assert_int_equal(says(w, 0, "77", json_array()), VT_OK);
+	assert_int_equal(health_of(w, 0), HEALTH_UP);
+	cluster_end(w);
+}
+
 /*
  * Each store has as much as may be on its way: they are asked one after the other, and who does not come with it
  * holds up the next one for a moment only.
@@ -396,6 +421,15 @@ few_are_asked_at_a_time(void **state)
 	assert_false(untold_ask(&w->pd, ids[0]));
 	assert_false(untold_ask(&w->pd, ids[1]));
 
+	/* While there is enough to read nobody else is asked. */
+	assert_int_equal(says(w, 2, "7", json_array()), VT_OK);
+	w->pd.told_waiting = UNTOLD_ASKED_BYTES;
+	assert_false(untold_ask(&w->pd, ids[0]));
+	w->pd.told_waiting = UNTOLD_ASKED_BYTES - 1;
+	assert_true(untold_ask(&w->pd, ids[0]));
+	w->pd.told_waiting = 0;
+	assert_int_equal(says(w, 2, "8", NULL), VT_BEHIND);
+
 	/* Who tells it unasked has told it, too. */
 	assert_int_equal(says(w, 0, "7", json_array()), VT_OK);
 	assert_int_equal(untold_heard_us(&w->pd, ids[0]), 0);
@@ -420,6 +454,7 @@ main(void)
 		TEST(places_that_others_reach),
 		TEST(what_is_not_read_is_waited_for),
 		TEST(who_was_not_read_is_not_silent),
+		TEST(who_never_tells_is_down_at_last),
 		TEST(few_are_asked_at_a_time),
 	};
 
