@@ -157,7 +157,7 @@ typedef struct ClientCreate
 	VtId		generation;
 	WireOwner	owner;
 	uint32_t	dim;			/* 0 = records without vectors, which are put, listed and deleted: from feature level 6 on, before it
-								 * VT_VERSION, of VEC_FLOAT32 and without quantization; the metric means nothing then */
+								 * VT_VERSION (VT_INVALID, if the driver is of an older release), of VEC_FLOAT32 and without quantization; the metric means nothing then */
 	VecMetric	metric;
 	VecElement	element;		/* what vectors are kept in; 0 = VEC_FLOAT32; VEC_BIT, without quantization, from feature level 5 on */
 	uint16_t	m;

@@ -175,6 +175,7 @@ compact_cut(Hnsw *h)
 	bool		done = true;
 
 	pthread_mutex_lock(&h->lock);
+	graph_reclaim(h);			/* in a table what was moved has died just now */
 	if (h->limit != NO_SLOT && is_awaited(h))
 		done = false;
 	else if (h->limit != NO_SLOT)

@@ -47,7 +47,7 @@
  * 8. A graph of no dimensions is a table of slots, for records that have no vectors:
  *	  all of the above holds but that nothing is searched for (by no function that takes
  *	  a query) or tried.  Nothing waits there, or is linked, and what dies is free after its
- *	  grace.  Where a vector is passed there, any pointer will do.
+ *	  grace; but what a file had and nobody restores is mended away, as in others.  Where a vector is passed there, any pointer will do.
  * 9. Memory: sizes follow from options the caller has validated; what can fail
  *	  for lack of memory fails in hnsw_reserve.
  *

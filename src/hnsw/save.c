@@ -103,6 +103,9 @@ judge(Saver *saver, uint32_t slot)
 		}
 		saver->notes.len = begin;
 	}
+	/* Nothing leads through one that is dead in a table, or not yet alive. */
+	if (graph_is_table(h))
+		return FILE_NONE;
 	/* Nothing but its own chain leads through a dead twin. */
 	return state == SLOT_LINKED ? FILE_DEAD : FILE_NONE;
 }

@@ -69,8 +69,8 @@ records_in_range(const Shard *shard, const WireWrite *write)
 }
 
 /* All records of a command have one dimension and element: its decoder saw to that. */
-static bool
-vectors_fit(const Shard *shard, const WireWrite *write)
+bool
+shard_vectors_fit(const Shard *shard, const WireWrite *write)
 {
 	WireRecord	record;
 	size_t		at = 0;
@@ -111,7 +111,7 @@ shard_decide(const Shard *shard, const WireWrite *write, uint64_t index)
 	else if (write->route.shard != shard->desc.shard || write->route.range_ver != shard->desc.range_ver ||
 			 (!records_in_range(shard, write) && !vt_broken("D1-range")))
 		verdict.status = VT_WRONG_SHARD;
-	else if (write->type == WRITE_OWNER || !vectors_fit(shard, write) || !shard_attributes_fit(shard, write))
+	else if (write->type == WRITE_OWNER || !shard_vectors_fit(shard, write) || !shard_attributes_fit(shard, write))
 		verdict.status = VT_INVALID;
 	else if (write->type == WRITE_SPLIT)
 	{
@@ -157,7 +157,7 @@ put_records(Shard *shard, StoreBatch *batch, const WireWrite *write, const Repli
 	size_t		at = 0;
 	uint32_t	n = 0;
 	uint64_t	index = command->index;
-	bool		waits = shard->desc.dim > 0;
+	bool		waits = shard_has_graph(shard);
 	bool		backlog = waits && (!command->led || atomic_load(&shard->ingesting));
 	VtStatus	status = VT_OK;
 

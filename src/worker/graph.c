@@ -134,7 +134,7 @@ save_to_send(Shard *shard, ShardPace pace, void *arg)
 bool
 shard_sends_graph(Shard *shard)
 {
-	return shard_figures(shard).records >= SENT_RECORDS_MIN && !atomic_load(&shard->ingesting);
+	return shard_has_graph(shard) && shard_figures(shard).records >= SENT_RECORDS_MIN && !atomic_load(&shard->ingesting);
 }
 
 int

@@ -65,7 +65,7 @@ most(uint64_t a, uint64_t b)
 static bool
 is_changed(const Saver *saver, Shard *shard, const ShardFigures *figures)
 {
-	return figures->changes - atomic_load(&shard->saved_changes) >=
+	return shard_has_graph(shard) && figures->changes - atomic_load(&shard->saved_changes) >=
 		most(most(saver->changes / SETTLED_SHARE, figures->records / 100), 1);
 }
 
@@ -79,7 +79,7 @@ is_due(const Saver *saver, Shard *shard, int64_t now_us, bool *later)
 		atomic_exchange(&shard->seen_changes, figures.changes) == figures.changes;
 
 	*later = is_changed(saver, shard, &figures);
-	if (atomic_load(&shard->ingesting) || atomic_load(&shard->installing) || atomic_load(&shard->leaving) ||
+	if (!shard_has_graph(shard) || atomic_load(&shard->ingesting) || atomic_load(&shard->installing) || atomic_load(&shard->leaving) ||
 		atomic_load(&saver->worker->disk_low) || now_us < shard->save_not_before_us)
 		return false;
 	if (changed >= figures.waiting + most(saver->changes, figures.records / 10))

@@ -147,6 +147,12 @@ serve_write(Worker *worker, Request *request)
 		request_refuse(request, VT_DENIED, "shards are split by the placement driver");
 		return;
 	}
+	/* Nothing comes into the log that an older release may not know, below the level of such collections. */
+	if (!shard_vectors_fit(request->shard, &write))
+	{
+		request_refuse(request, VT_INVALID, "the vectors of the records are not those of the collection: other dimensions, another element, or none");
+		return;
+	}
 	if (!shard_attributes_fit(request->shard, &write))
 	{
 		request_refuse(request, VT_INVALID, "the attributes of a record are not those that the collection declares");

@@ -525,6 +525,16 @@ extern VtStatus shard_finish_install(const char *directory, uint64_t id, uint64_
 
 extern Verdict shard_decide(const Shard *shard, const WireWrite *write, uint64_t index);
 
+/* Have its records vectors?  Where they have none a graph's file would spare no work. */
+static inline bool
+shard_has_graph(const Shard *shard)
+{
+	return shard->desc.dim > 0;
+}
+
+/* Have all records of a put vectors as those of the shard, or none? */
+extern bool shard_vectors_fit(const Shard *shard, const WireWrite *write);
+
 /* Have all records of a put the attributes that the collection declares? */
 extern bool shard_attributes_fit(const Shard *shard, const WireWrite *write);
 

@@ -10,6 +10,8 @@
 
 #include "scratch.h"
 
+#include <stdatomic.h>
+
 #define MANY 5000
 #define FEW 400
 
@@ -126,9 +128,10 @@ memory_comes_back(void **state)
 	(void) state;
 	put_all(owner, 0, MANY);
 	before = stats_of(owner);
-	for (uint32_t label = 0; label < MANY - FEW; label++)
-		drop(owner, label);
-	mend(owner);
+	for (uint32_t label = 0; label < MANY; label++)
+		if (label < FEW || label >= 2 * FEW)
+			drop(owner, label);
+	mend(owner);				/* until there is nothing to do: once is enough */
 	assert_true(stats_of(owner).moved > 0);
 	assert_true(stats_of(owner).used < before.used / 2);
 	assert_true(stats_of(owner).bytes < before.bytes / 2);
@@ -201,6 +204,59 @@ a_file_brings_all_back(void **state)
 	pthread_mutex_destroy(&again.lock);
 }
 
+static atomic_int working;
+
+static void *
+put_and_mend(void *arg)
+{
+	Owner	   *owner = arg;
+
+	while (atomic_load(&working))
+	{
+		put_all(owner, 0, FEW);
+		(void) hnsw_repair(owner->h, 100, true);
+	}
+	return NULL;
+}
+
+/* What is written while records come and go: those that live, and nothing that is dead or not yet there. */
+static void
+a_file_of_a_table_at_work(void **state)
+{
+	Owner	   *owner = owner_new(0, 16, HNSW_CODES_NONE);
+	HnswOptions options = {.dim = 0, .metric = VEC_L2, .m = 16, .ef_construction = 60, .seed = 7};
+	const char *path = scratch_path("at_work");
+	HnswSave	save = {.path = path, .tag = bytes_str("mine"), .note = note, .arg = owner};
+	pthread_t	thread;
+	VtError		err;
+
+	(void) state;
+	put_all(owner, 0, FEW);
+	atomic_store(&working, 1);
+	assert_int_equal(pthread_create(&thread, NULL, put_and_mend, owner), 0);
+	for (int round = 0; round < 20; round++)
+	{
+		Owner		again;
+		HnswLoad	load = {.path = path, .tag = bytes_str("mine"), .each = tell, .arg = &again};
+
+		memset(again.slot_of, 0xff, sizeof(again.slot_of));
+		assert_int_equal(hnsw_save(owner->h, &save, &err), VT_OK);
+		assert_int_equal(hnsw_load(&options, &load, &again.h, &err), VT_OK);
+		for (uint32_t label = 0; label < FEW; label++)
+			if (again.slot_of[label] != NOWHERE)
+				hnsw_restore(again.h, again.slot_of[label], nothing);
+		hnsw_loaded(again.h);
+		/* A label may be there twice, as two versions; of those only the last one is restored. */
+		assert_true(stats_of(&again).dead <= FEW);
+		assert_int_equal(stats_of(&again).dead + stats_of(&again).live, stats_of(&again).linked);
+		hnsw_destroy(again.h);
+	}
+	atomic_store(&working, 0);
+	pthread_join(thread, NULL);
+	assert_there(owner, FEW);
+	owner_free(owner);
+}
+
 int
 main(void)
 {
@@ -210,6 +266,7 @@ main(void)
 		cmocka_unit_test(a_guard_holds_slots),
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test_setup_teardown(a_file_brings_all_back, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_file_of_a_table_at_work, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("hnsw_table", tests, NULL, NULL);

@@ -155,10 +155,14 @@ not_among_vectors(void **state)
 	uint8_t		numbers[4 * DIM] = {0};
 	WireSearch	s = question(place, numbers, 3);
 	WireSearchResult found;
+	uint64_t	before;
 
 	dial(&g, place);
+	assert_int_equal(count(&g, place), 0);
+	before = g.head.applied;
 	assert_int_equal(put_some(&g, place, 0, 3, 0), VT_INVALID);
 	assert_int_equal(count(&g, place), 0);
+	assert_int_equal(g.head.applied, before);	/* nothing came into the log: others may not know such puts */
 	s.dim = 0;
 	assert_int_equal(search(&g, &s, &found), VT_INVALID);
 	hang_up(&g);
