@@ -48,7 +48,6 @@ questions_put(Questions *questions, Question *q, bool daemon)
 	lane->end = &q->next;
 	lane->n++;
 	lane->bytes += q->payload.size;
-	lane->told += q->tells ? q->payload.size : 0;
 	return true;
 }
 
@@ -65,7 +64,6 @@ move(QuestionLane *lane, size_t most, size_t most_bytes, Question **end)
 		lane->first = q->next;
 		lane->n--;
 		lane->bytes -= q->payload.size;
-		lane->told -= q->tells ? q->payload.size : 0;
 		bytes += q->payload.size;
 		q->next = NULL;
 		*end = q;

@@ -8,9 +8,8 @@
  * round has only so many, so that in a flood there is another round soon.  Both are bounded, in
  * number and in bytes; who is refused is told how long those take who wait.
  *
- * How much of what workers tell at length waits, which takes long to read, is known: nobody is asked for more
- * meanwhile (untold.c).  All of daemons is answered in the order it came, so nothing that a worker has said is
- * taken after what it said later.
+ * All of daemons is answered in the order it came, so nothing that a worker has said is taken after what it said
+ * later.
  *
  * No locks; the caller has one.
  *
@@ -39,7 +38,6 @@ typedef struct QuestionLane
 	struct Question **end;
 	size_t		n;
 	size_t		bytes;			/* of payloads */
-	size_t		told;			/* of these, such as tell at length */
 	size_t		most;			/* such */
 } QuestionLane;
 

@@ -472,7 +472,6 @@ take_questions(Pd *pd, int64_t due_us, bool *behind, bool *stopping)
 		pthread_cond_timedwait(&pd->ready, &pd->lock, &until);
 	*stopping = pd->stopping;
 	list = *stopping ? NULL : questions_take(&pd->questions, behind);
-	pd->told_waiting = pd->questions.daemons.told;
 	pthread_mutex_unlock(&pd->lock);
 	return list;
 }

@@ -168,8 +168,7 @@ struct Pd
 	Untold	   *untold;			/* stores that speak and are not known; owned */
 	size_t		nuntold;
 	IdMap		untold_at;		/* store: place there, and one */
-	size_t		untold_asked;	/* so many bytes of them are on their way, */
-	size_t		told_waiting;	/* and so many wait behind this round */
+	size_t		untold_asked;	/* so many bytes of them are on their way */
 	int64_t		untold_due_us;	/* the first of these is too late */
 	int64_t		told_us;		/* one of them told all last, in this reign */
 	IdMap		spoke_last;		/* key of an endpoint: the store that spoke there last */

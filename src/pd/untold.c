@@ -7,9 +7,8 @@
  * A driver that begins to lead knows nothing of any of them, and what a thousand have takes it
  * some 20 s to read.  Were all asked at once, most would have gone, and told it again, before
  * their turn came.  So those are asked whom it has time for: about as much as it reads in the
- * seventh part of a second is on its way, and nobody while as much waits to be read.  Others are told
- * that there is nothing to do, until it is their turn.  A worker that was not read says so by the
- * digest that it names next.
+ * seventh part of a second is on its way.  Others are told that there is nothing to do, until it is
+ * their turn.  A worker that was not read says so by the digest that it names next.
  *
  * Who speaks is not silent, read or not: it is suspect as long as it was not, and not down.  That is so
  * for a minute: one that never tells what it has is of no use.
@@ -92,8 +91,6 @@ untold_ask(Pd *pd, uint64_t store)
 	give_up_late(pd);
 	if (untold->asked > 0)
 		return true;			/* the answer did not come there, or what it told could not be read */
-	if (pd->told_waiting >= UNTOLD_ASKED_BYTES)
-		return false;			/* there is enough to read */
 	(void) shards_of_store(pd, store, &nshards);
 	bytes = (nshards + 1) * REPORT_BYTES;
 	if (pd->untold_asked > 0 && pd->untold_asked + bytes > UNTOLD_ASKED_BYTES)

@@ -230,37 +230,6 @@ telling_of_all_holds_up_nobody(void **state)
 	memset(all, 0, sizeof(all));
 }
 
-/* How much of what workers tell at length waits is known, and all of it is kept, in its order. */
-static void
-what_tells_at_length_is_counted(void **state)
-{
-	const size_t large = 512 << 10;
-	const size_t many = 60;
-	Questions	questions;
-	size_t		taken = 0;
-
-	(void) state;
-	memset(all, 0, sizeof(all));
-	questions_init(&questions);
-	for (size_t i = 0; i < many; i++)
-	{
-		all[i] = (Question) {.tells = i % 3 != 0, .payload.size = large};
-		assert_true(questions_put(&questions, &all[i], true));
-	}
-	assert_int_equal(questions.daemons.told, large * many * 2 / 3);
-	while (taken < many)
-	{
-		size_t		left = 0;
-
-		for (Question *q = questions_take(&questions, NULL); q; q = q->next)
-			assert_int_equal(number(q), taken++);
-		for (size_t i = taken; i < many; i++)
-			left += all[i].tells ? large : 0;
-		assert_int_equal(questions.daemons.told, left);
-	}
-	memset(all, 0, sizeof(all));
-}
-
 int
 main(void)
 {
@@ -269,7 +238,6 @@ main(void)
 		cmocka_unit_test(nobody_is_lost),
 		cmocka_unit_test(bytes_count_as_well),
 		cmocka_unit_test(telling_of_all_holds_up_nobody),
-		cmocka_unit_test(what_tells_at_length_is_counted),
 		cmocka_unit_test(who_is_refused_is_told_for_how_long),
 	};
 

@@ -421,15 +421,6 @@ few_are_asked_at_a_time(void **state)
 	assert_false(untold_ask(&w->pd, ids[0]));
 	assert_false(untold_ask(&w->pd, ids[1]));
 
-	/* While there is enough to read nobody else is asked. */
-	assert_int_equal(says(w, 2, "7", json_array()), VT_OK);
-	w->pd.told_waiting = UNTOLD_ASKED_BYTES;
-	assert_false(untold_ask(&w->pd, ids[0]));
-	w->pd.told_waiting = UNTOLD_ASKED_BYTES - 1;
-	assert_true(untold_ask(&w->pd, ids[0]));
-	w->pd.told_waiting = 0;
-	assert_int_equal(says(w, 2, "8", NULL), VT_BEHIND);
-
 	/* Who tells it unasked has told it, too. */
 	assert_int_equal(says(w, 0, "7", json_array()), VT_OK);
 	assert_int_equal(untold_heard_us(&w->pd, ids[0]), 0);
