@@ -66,7 +66,7 @@ for my $round (1 .. $rounds)
 	}
 	$node->safe_psql('postgres', "DELETE FROM t WHERE id % 9 = $round; VACUUM t; INSERT INTO t (v) SELECT one() FROM generate_series(1, 100)");
 	my $writer = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c',
 			q{SET vectron.write_timeout = '60s'}, map { ('-c', 'INSERT INTO t (v) VALUES (one())') } 1 .. 200 ],
 		'>', "$dir/out.$round", '2>', "$dir/err.$round");
 	usleep(20_000 + int(rand(150_000)));
