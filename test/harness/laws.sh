@@ -98,8 +98,8 @@ law() {
 		# What a power loss takes is a matter of chance: enough rounds that it shows.
 		as_pg env VECTRON_BREAK="$law" VECTRON_ROUNDS=8 PG_REGRESS="$pgxs/../test/regress/pg_regress" \
 			TESTDIR="$data" TESTDATADIR="$data" TESTLOGDIR="$data/log" \
-			TMPDIR="$PG_ROOT/work" PG_TEST_TIMEOUT_DEFAULT=60 \
-			VECTRON_POWERLOSS_LIBRARY="$PG_ROOT/work/powerloss.so" VECTRON_STOP_AT="$words" \
+			TMPDIR="$work" PG_TEST_TIMEOUT_DEFAULT=60 \
+			VECTRON_POWERLOSS_LIBRARY="$work/powerloss.so" VECTRON_STOP_AT="$words" \
 			timeout -k 5 300 perl -I "$pgxs/../test/perl" -I perl -MStopAt "$test" >"$log" 2>&1
 		rm -rf "$data"
 		grep -q "^not ok .*$words" "$log" && seen=yes || seen= ;;
