@@ -29,6 +29,7 @@ LIBS_http = http base
 LIBS_client = client wire vec base
 LIBS_shares = client hnsw vec base
 LIBS_replica = replica net wire raft store base
+LIBS_door = client $(LIBS_worker)
 LIBS_worker = worker_parts http hnsw vec replica net wire raft store base
 LIBS_pg = $(LIBS_client)
 LIBS_pd = pd_parts http replica net wire raft store base
@@ -285,7 +286,7 @@ fmt:
 
 ## make asan / tsan     the unit tests under sanitizers, tsan those that have threads; NAMES="worker_heirs ..." only these.
 ##                      asan some seeds of the simulators, too
-THREADED = $(filter $(foreach m,base client hnsw http net pd replica store worker,$(BUILD)/unit/$m_%),$(UNIT_PROGRAMS))
+THREADED = $(filter $(foreach m,base client door hnsw http net pd replica store worker,$(BUILD)/unit/$m_%),$(UNIT_PROGRAMS))
 NAMES ?=
 sanitized = $(if $(NAMES),$(addprefix $(BUILD)/unit/,$(NAMES)),$(1))
 sanitized-all: $(call sanitized,$(UNIT_PROGRAMS) $(BUILD)/sim $(BUILD)/pdsim)

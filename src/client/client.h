@@ -279,7 +279,7 @@ typedef struct ClientRecord
 	uint64_t	version;		/* deletes: as listed; 0, with writer.once: any */
 	const void *vector;			/* puts: dim floats, or bits, of the collection; NULL where that has no vectors */
 	Bytes		attributes;		/* puts: wire_attributes_put(), for those the collection declares; else empty */
-	Bytes		metadata;		/* puts: kept with the record; empty in an index */
+	Bytes		metadata;		/* puts: at most 1 MiB, kept with the record and listed (LIST_METADATA); empty in an index */
 } ClientRecord;
 
 /*
@@ -343,11 +343,15 @@ extern VtStatus client_ingest(Client *client, const ClientWriter *writer, bool b
  * stream ends with VT_OK only if all shards' streams were whole: intervals
  * tile, counts match.  VT_LEASE_GONE: begin again from the start.  With marks
  * (not NULL) each shard is read at or after its own; VT_WRONG_SHARD when one
- * has none.  With vectors items carry their attributes, too.
+ * has none.  What an item points to lives until the next call.
+ *
+ * flags: LIST_VECTORS, with which items carry their attributes, too, and
+ * LIST_METADATA; 0 = ids and versions.  VT_VERSION: metadata is asked for, and a
+ * worker that leads is of an older release, which lists none.
  */
 typedef struct ClientList ClientList;
 extern VtStatus client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
-								 const ClientMarks *marks, bool vectors, int64_t deadline_us,
+								 const ClientMarks *marks, uint32_t flags, int64_t deadline_us,
 								 ClientList **out, VtError *err);
 extern VtStatus client_list_next(ClientList *list, int64_t deadline_us, WireListItem *item,
 								 VtError *err);

@@ -131,9 +131,9 @@ conn_is_full_to(const Client *client, const char *endpoint, uint32_t places)
 }
 
 bool
-conn_takes_many(const Conn *conn)
+conn_knows(const Conn *conn, uint64_t feature)
 {
-	return conn->state != CONN_READY || (conn->features & WIRE_FEATURE_MANY) != 0;
+	return conn->state != CONN_READY || (conn->features & feature) != 0;
 }
 
 bool

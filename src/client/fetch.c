@@ -151,7 +151,7 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 	conn = conn_of(client, endpoint, &failure.err);
 	if (conn && conn_is_full(conn, scan_places(scan)))
 		return VT_OK;			/* its answers bring us back here */
-	if (conn && scan->nmates > 0 && !conn_takes_many(conn))
+	if (conn && scan->nmates > 0 && !conn_knows(conn, WIRE_FEATURE_MANY))
 	{
 		scan->apart = true;
 		return VT_OK;

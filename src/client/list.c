@@ -28,7 +28,7 @@ struct ClientList
 	Client	   *client;
 	VtId		generation;
 	WireOwner	owner;
-	bool		vectors;
+	uint32_t	flags;			/* LIST_VECTORS, LIST_METADATA */
 
 	uint32_t	n;
 	ClientShard *shards;
@@ -85,7 +85,7 @@ mark_of(const ClientMarks *marks, const ClientCollection *route, const WireShard
 
 VtStatus
 client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
-				 const ClientMarks *marks, bool vectors, int64_t deadline_us, ClientList **out,
+				 const ClientMarks *marks, uint32_t flags, int64_t deadline_us, ClientList **out,
 				 VtError *err)
 {
 	const ClientCollection *route;
@@ -94,6 +94,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	VtStatus	status;
 
 	*out = NULL;
+	Assert((flags & ~(uint32_t) (LIST_VECTORS | LIST_METADATA)) == 0);
 	status = client_route(client, generation, false, deadline_us, &route, err);
 	if (status == VT_OK && marks && marks->route_version > route->route_version)
 		status = client_route(client, generation, true, deadline_us, &route, err);
@@ -108,7 +109,7 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	list->client = client;
 	list->generation = *generation;
 	list->owner = *owner;
-	list->vectors = vectors;
+	list->flags = flags;
 	list->n = route->nshards;
 	list->shards = vt_alloc(sizeof(ClientShard) * list->n);
 	memcpy(list->shards, route->shards, sizeof(ClientShard) * list->n);
@@ -121,6 +122,14 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	return VT_OK;
 }
 
+/* Is that a worker of before metadata was listed, which is wanted?  Not as far as is known: it may not have greeted. */
+static bool
+is_too_old(const ClientList *list, const Conn *conn)
+{
+	return (list->flags & LIST_METADATA) != 0 && conn && !conn_knows(conn, WIRE_FEATURE_METADATA);
+}
+
+/* One that is too old may not be the one that leads: it is asked for something that tells. */
 static void
 ask_page(ClientList *list, Conn *conn, Request *request, const Retry *retry, int64_t deadline_us)
 {
@@ -132,8 +141,8 @@ ask_page(ClientList *list, Conn *conn, Request *request, const Retry *retry, int
 	question.route = route_of(&list->shards[list->current].desc, &list->owner, deadline_us);
 	question.mark = list->marks[list->current];
 	question.lease = list->lease;
-	question.flags = list->vectors ? LIST_VECTORS : 0;
-	question.limit_bytes = LIST_PAGE_BYTES;
+	question.flags = is_too_old(list, conn) ? 0 : list->flags;
+	question.limit_bytes = is_too_old(list, conn) ? 1 : LIST_PAGE_BYTES;
 	frame = request_begin(list->client, conn, request, WIRE_LIST, &out);
 	wire_list_put(out, &question);
 	request_send(request, frame);
@@ -150,7 +159,7 @@ take_page(ClientList *list, const Answer *answer, int64_t deadline_us, VtError *
 	Conn	   *conn;
 
 	if (wire_list_result_get(answer->body, &list->page) != VT_OK ||
-		(!list->page.last && list->page.lease == 0))
+		(!list->page.last && list->page.lease == 0) || list->page.metadata != ((list->flags & LIST_METADATA) != 0))
 		return malformed(shard, err);
 	if (answer->head.applied < list->marks[list->current])
 		return vt_fail(err, VT_PROTOCOL, "shard %" PRIu64 " at %s listed at %" PRIu64 ", before the mark %" PRIu64,
@@ -170,6 +179,20 @@ take_page(ClientList *list, const Answer *answer, int64_t deadline_us, VtError *
 	return VT_OK;
 }
 
+/* What a worker of before answers is not what was asked for, and says that it leads. */
+static VtStatus
+led_by_old(ClientList *list, const Answer *answer, VtError *err)
+{
+	const ClientShard *shard = &list->shards[list->current];
+
+	/* Its stream is let go of with the list. */
+	if (wire_list_result_get(answer->body, &list->page) == VT_OK)
+		list->lease = list->page.lease;
+	list->lease_conn = list->ahead.conn_serial;
+	return vt_fail(err, VT_VERSION, "shard %" PRIu64 " at %s: the worker that leads it is of an older release, which lists no metadata: upgrade the workers first",
+				   shard->desc.shard, answer->asked);
+}
+
 /* The first page of the current shard: may be asked for again and again. */
 static VtStatus
 first_page(ClientList *list, int64_t deadline_us, VtError *err)
@@ -183,6 +206,7 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 		ClientShard *shard = &list->shards[list->current];
 		VtError		failure = {0};
 		Conn	   *conn = conn_of(list->client, shard->endpoint, &failure);
+		bool		old = is_too_old(list, conn);
 		Answer		answer;
 		Advice		advice;
 
@@ -197,7 +221,11 @@ first_page(ClientList *list, int64_t deadline_us, VtError *err)
 				return status;
 			advice = answer_get(&list->ahead, &shard->desc, true, &answer);
 			if (advice == ADVICE_DONE)
-				return take_page(list, &answer, deadline_us, err);
+				return old ? led_by_old(list, &answer, err) : take_page(list, &answer, deadline_us, err);
+			/* It had not greeted when it was asked, and takes the flag for nonsense. */
+			if (!old && answer.head.status == VT_PROTOCOL &&
+				is_too_old(list, conn_by_serial(list->client, list->ahead.conn_serial)))
+				continue;
 			if (advice == ADVICE_FAIL)
 			{
 				if (err)
@@ -274,6 +302,8 @@ next_page(ClientList *list, int64_t deadline_us, VtError *err)
 static VtStatus
 list_step(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *err)
 {
+	bool		vectors = (list->flags & LIST_VECTORS) != 0;
+
 	while (list->current < list->n)
 	{
 		const ClientShard *shard = &list->shards[list->current];
@@ -294,9 +324,9 @@ list_step(ClientList *list, int64_t deadline_us, WireListItem *item, VtError *er
 			if (place < shard->desc.first || place > shard->desc.last)
 				return vt_fail(err, VT_CORRUPT, "shard %" PRIu64 " at %s listed a record that is not its own",
 							   shard->desc.shard, shard->endpoint);
-			if (item->dim != (list->vectors ? shard->desc.dim : 0) ||
-				(list->vectors && list->page.bits != (shard->desc.element == VEC_BIT)) ||
-				wire_attributes_get(item->attributes, list->vectors ? shard->desc.nattributes : 0, &attributes) != VT_OK)
+			if (item->dim != (vectors ? shard->desc.dim : 0) ||
+				(vectors && list->page.bits != (shard->desc.element == VEC_BIT)) ||
+				wire_attributes_get(item->attributes, vectors ? shard->desc.nattributes : 0, &attributes) != VT_OK)
 				return malformed(shard, err);
 			list->count++;
 			return VT_OK;

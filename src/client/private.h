@@ -104,8 +104,8 @@ extern const char *conn_endpoint(const Conn *conn);
 /* Places that are taken by requests under way to an endpoint. */
 extern uint32_t conn_under_way(const Client *client, const char *endpoint);
 
-/* May it be asked searches of many queries?  True as long as that is not known. */
-extern bool conn_takes_many(const Conn *conn);
+/* Is that a feature (WIRE_FEATURE_*) of who is there?  True until he has greeted. */
+extern bool conn_knows(const Conn *conn, uint64_t feature);
 
 /*
  * The worker might refuse one more request of so many places: wait for an answer first.

@@ -169,7 +169,7 @@ answer_hello(NetConn *conn, uint64_t request, WireHello *ours)
 	ours->version_low = ours->version_high = WIRE_VERSION;
 	ours->role = conn->server->options.role;
 	ours->boot_epoch = conn->server->options.boot_epoch;
-	ours->features = WIRE_FEATURE_PING | WIRE_FEATURE_MANY;
+	ours->features = WIRE_FEATURE_PING | WIRE_FEATURE_MANY | WIRE_FEATURE_METADATA;
 	wire_hello_put(&out, ours);
 	net_reply_frame(conn, WIRE_HELLO, request, buf_bytes(&out));
 	buf_free(&out);

@@ -101,7 +101,7 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
 							   cluster_deadline(vectron_read_timeout), &marks, &records, &unindexed, &err);
 	if (status == VT_OK)
-		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, &marks, true,
+		status = client_list_open(cluster_client(), &meta->generation, &meta->owner, &marks, LIST_VECTORS,
 								  cluster_deadline(vectron_read_timeout), &list, &err);
 	fence = marks.fence;
 	epoch = cluster_epoch();

@@ -161,7 +161,7 @@ vacuum_pass(Pass *pass, const ClientMarks *marks)
 	uint64		epoch;
 	volatile bool whole = false;
 
-	cluster_check(client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, false,
+	cluster_check(client_list_open(cluster_client(), &meta->generation, &meta->owner, marks, 0,
 								   cluster_deadline(vectron_write_timeout), &pass->list, &err),
 				  &err, "could not list the entries of", pass->info->index);
 	epoch = cluster_epoch();

@@ -337,7 +337,7 @@ wire_list_get(Bytes payload, WireList *out, VtError *err)
 	out->lease = cursor_u64(&c);
 	out->flags = cursor_u32(&c);
 	out->limit_bytes = cursor_u32(&c);
-	if (!cursor_done(&c) || (out->flags & ~(uint32_t) (LIST_VECTORS | LIST_CLOSE)) ||
+	if (!cursor_done(&c) || (out->flags & ~(uint32_t) (LIST_VECTORS | LIST_CLOSE | LIST_METADATA)) ||
 		out->limit_bytes > WIRE_PAYLOAD_MAX / 2)
 		return vt_fail(err, VT_PROTOCOL, "listing request is malformed");
 	return VT_OK;
@@ -345,9 +345,11 @@ wire_list_get(Bytes payload, WireList *out, VtError *err)
 
 #define LIST_RESULT_COUNT 17
 
-/* Beside last: items carry attributes; their vectors are of bits. */
+/* Beside last: items carry attributes; their vectors are of bits; they carry metadata. */
+#define RESULT_LAST 0x1
 #define RESULT_ATTRIBUTES 0x2
 #define RESULT_BITS 0x4
+#define RESULT_METADATA 0x8
 
 size_t
 wire_list_result_begin(Buf *out, const WireListResult *result)
@@ -355,7 +357,8 @@ wire_list_result_begin(Buf *out, const WireListResult *result)
 	size_t		begin = out->len;
 
 	buf_put_u64(out, result->lease);
-	buf_put_u8(out, (uint8_t) (result->last | (result->attributes ? RESULT_ATTRIBUTES : 0) | (result->bits ? RESULT_BITS : 0)));
+	buf_put_u8(out, (uint8_t) ((result->last ? RESULT_LAST : 0) | (result->attributes ? RESULT_ATTRIBUTES : 0) |
+							   (result->bits ? RESULT_BITS : 0) | (result->metadata ? RESULT_METADATA : 0)));
 	buf_put_u64(out, result->total);
 	Assert(out->len - begin == LIST_RESULT_COUNT);
 	buf_put_u32(out, 0);
@@ -371,6 +374,8 @@ wire_list_item_put(Buf *out, const WireListResult *result, const WireListItem *i
 	buf_put(out, item->vector, wire_vector_bytes(result->bits ? WIRE_BIT : WIRE_FLOAT32, item->dim));
 	if (result->attributes)
 		buf_put_string(out, item->attributes);
+	if (result->metadata)
+		buf_put_string(out, item->metadata);
 }
 
 void
@@ -390,12 +395,13 @@ wire_list_result_get(Bytes body, WireListResult *out)
 
 	out->lease = cursor_u64(&c);
 	flags = cursor_u8(&c);
-	out->last = flags & 1;
+	out->last = flags & RESULT_LAST;
 	out->attributes = flags & RESULT_ATTRIBUTES;
 	out->bits = flags & RESULT_BITS;
+	out->metadata = flags & RESULT_METADATA;
 	out->total = cursor_u64(&c);
 	out->nitems = cursor_u32(&c);
-	if (c.failed || (flags & ~(1 | RESULT_ATTRIBUTES | RESULT_BITS)))
+	if (c.failed || (flags & ~(RESULT_LAST | RESULT_ATTRIBUTES | RESULT_BITS | RESULT_METADATA)))
 		return VT_PROTOCOL;
 	out->items = bytes_of(c.p, cursor_left(&c));
 	while (wire_list_item_next(out, &at, &item))
@@ -418,6 +424,7 @@ wire_list_item_next(const WireListResult *result, size_t *at, WireListItem *out)
 		return false;
 	out->vector = cursor_bytes(&c, wire_vector_bytes(result->bits ? WIRE_BIT : WIRE_FLOAT32, out->dim)).data;
 	out->attributes = result->attributes ? cursor_string(&c) : bytes_of(NULL, 0);
+	out->metadata = result->metadata ? cursor_string(&c) : bytes_of(NULL, 0);
 	if (c.failed || !id_valid(out->id))
 		return false;
 	*at = (size_t) (c.p - result->items.data);

@@ -132,6 +132,7 @@ typedef enum WireRole
 #define WIRE_FEATURE_PING 1		/* answers WIRE_PING */
 #define WIRE_FEATURE_UNINDEXED 2	/* reads what results of searches say of it */
 #define WIRE_FEATURE_MANY 4		/* takes searches of many queries (SEARCH_MANY) */
+#define WIRE_FEATURE_METADATA 8 /* lists metadata (LIST_METADATA) */
 
 /* The first frame in both directions. */
 typedef struct WireHello
@@ -390,6 +391,7 @@ extern bool wire_hit_next(const WireSearchResult *result, size_t *at, WireHit *o
 
 #define LIST_VECTORS 0x1		/* records come with their vectors, and attributes if they have any */
 #define LIST_CLOSE 0x2			/* forget the stream */
+#define LIST_METADATA 0x4		/* records come with their metadata; only to who has that feature, others refuse it */
 
 /*
  * WIRE_LIST: the records of a shard, complete and counted, from one snapshot
@@ -402,7 +404,7 @@ typedef struct WireList
 	uint64_t	mark;
 	uint64_t	lease;			/* 0 = begin */
 	uint32_t	flags;			/* LIST_* */
-	uint32_t	limit_bytes;	/* of a page; at most WIRE_PAYLOAD_MAX / 2 */
+	uint32_t	limit_bytes;	/* of a page, which ends with the record that comes to it; at most WIRE_PAYLOAD_MAX / 2 */
 } WireList;
 
 extern void wire_list_put(Buf *out, const WireList *list);
@@ -415,6 +417,7 @@ typedef struct WireListItem
 	uint32_t	dim;			/* 0 without LIST_VECTORS */
 	const uint8_t *vector;		/* float32, of a collection of float16 too; or bits */
 	Bytes		attributes;		/* with LIST_VECTORS, in a collection that declares some: as in the record */
+	Bytes		metadata;		/* with LIST_METADATA: as in the record, perhaps empty */
 } WireListItem;
 
 typedef struct WireListResult
@@ -423,6 +426,7 @@ typedef struct WireListResult
 	uint8_t		last;			/* no page after this one */
 	bool		attributes;		/* items carry them */
 	bool		bits;			/* their vectors are of bits */
+	bool		metadata;		/* and they carry that: it was asked for */
 	uint64_t	total;			/* with last: items in all pages of this shard */
 	uint32_t	nitems;
 	Bytes		items;

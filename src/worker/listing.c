@@ -12,6 +12,9 @@
 
 #define PAGE_BYTES (1u << 20)
 
+/* A page ends with the record that comes to its limit: a command's worth at most, floats of halves, and heads. */
+_Static_assert(WIRE_PAYLOAD_MAX / 2 + WIRE_COMMAND_MAX + (1u << 20) <= WIRE_PAYLOAD_MAX, "a page fits into a frame");
+
 /* Listings are of float32, which every half is, or of bits. */
 static const uint8_t *
 listed_vector(Buf *scratch, const StoreRow *row)
@@ -44,11 +47,13 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	VtError		err = {0};
 	VtStatus	status = VT_OK;
 	bool		more = true;
+	bool		vectors = (lease->list_flags & LIST_VECTORS) != 0;
 
 	if (limit == 0 || limit > WIRE_PAYLOAD_MAX / 2)
 		limit = PAGE_BYTES;
-	result.attributes = lease->vectors && lease->shard->desc.nattributes > 0;
-	result.bits = lease->vectors && shard_element(&lease->shard->desc) == WIRE_BIT;
+	result.attributes = vectors && lease->shard->desc.nattributes > 0;
+	result.bits = vectors && shard_element(&lease->shard->desc) == WIRE_BIT;
+	result.metadata = (lease->list_flags & LIST_METADATA) != 0;
 	while (status == VT_OK && items.len < limit && (more = store_iter_next(lease->iter, &key, &value)))
 	{
 		WireListItem item;
@@ -61,9 +66,10 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		if (!serve_is_own(lease->shard, head.first, head.last, item.id))
 			continue;
 		item.version = row.index;
-		item.dim = lease->vectors ? row.dim : 0;
-		item.vector = lease->vectors ? listed_vector(&scratch, &row) : row.vector;
+		item.dim = vectors ? row.dim : 0;
+		item.vector = vectors ? listed_vector(&scratch, &row) : row.vector;
 		item.attributes = row.attributes;
+		item.metadata = row.metadata;
 		wire_list_item_put(&items, &result, &item);
 		n++;
 	}
@@ -114,7 +120,7 @@ begin_list(Request *request, uint64_t index)
 	}
 	lease = lease_new(request);
 	lease->applied = index;
-	lease->vectors = (list.flags & LIST_VECTORS) != 0;
+	lease->list_flags = list.flags;
 	lease->iter = store_iter_open(shard->rows, bytes_of("v", 1), bytes_of("w", 1));
 	answer_list(request, lease, list.limit_bytes);
 }

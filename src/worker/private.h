@@ -128,7 +128,7 @@ typedef struct Lease
 	uint64_t	told_distances; /* to the client, so far */
 	uint64_t	told_hops;
 	StoreIter  *iter;			/* a listing */
-	bool		vectors;
+	uint32_t	list_flags;		/* LIST_*, as it began */
 	uint64_t	listed;
 	uint64_t	applied;
 } Lease;

@@ -225,6 +225,14 @@ sample_list(Buf *out)
 	wire_list_put(out, &list);
 }
 
+static inline void
+sample_list_asks(Buf *out)
+{
+	WireList	list = {sample_route(), 55, 0, LIST_VECTORS | LIST_METADATA, 1 << 20};
+
+	wire_list_put(out, &list);
+}
+
 static inline VtStatus
 recode_list(Bytes in, Buf *out)
 {
@@ -273,6 +281,37 @@ sample_list_bits(Buf *out)
 
 	wire_list_item_put(out, &result, &item);
 	wire_list_result_end(out, begin, 1);
+}
+
+/* Without vectors, and of one that has none. */
+static inline void
+sample_list_metadata(Buf *out)
+{
+	WireListResult result = {.lease = 6, .metadata = true};
+	size_t		begin = wire_list_result_begin(out, &result);
+	WireListItem item = {.id = bytes_str("name"), .version = 77, .metadata = bytes_str("{\"a\": 1}")};
+
+	wire_list_item_put(out, &result, &item);
+	item.id = bytes_str("another");
+	item.metadata = bytes_of(NULL, 0);
+	wire_list_item_put(out, &result, &item);
+	wire_list_result_end(out, begin, 2);
+}
+
+/* With everything that an item can have. */
+static inline void
+sample_list_all(Buf *out)
+{
+	WireListResult result = {.last = 1, .attributes = true, .bits = true, .metadata = true, .total = 1};
+	size_t		begin = wire_list_result_begin(out, &result);
+	WireListItem item = {.id = bytes_str("name"), .version = 77, .dim = 19, .vector = sample_bits, .metadata = bytes_str("{}")};
+	Buf			attributes = {0};
+
+	sample_attributes(&attributes);
+	item.attributes = buf_bytes(&attributes);
+	wire_list_item_put(out, &result, &item);
+	wire_list_result_end(out, begin, 1);
+	buf_free(&attributes);
 }
 
 static inline VtStatus

@@ -69,6 +69,21 @@ sample_put_bits(Buf *out)
 	wire_write_end(out, begin, 1);
 }
 
+/* Of a collection without vectors: with metadata, and with none. */
+static inline void
+sample_put_no_vectors(Buf *out)
+{
+	WireWrite	write = sample_write(WRITE_PUT);
+	size_t		begin = wire_write_begin(out, &write);
+	WireRecord	record = {.id = bytes_str("name"), .metadata = bytes_str("{\"a\": 1}")};
+
+	wire_record_put(out, WRITE_PUT, &record);
+	record.id = bytes_str("another");
+	record.metadata = bytes_of(NULL, 0);
+	wire_record_put(out, WRITE_PUT, &record);
+	wire_write_end(out, begin, 2);
+}
+
 static inline void
 sample_delete(Buf *out)
 {

@@ -177,7 +177,7 @@ workers_of_before_are_asked_one_by_one(void **state)
 	for (int met = 0; met < 2; met++)
 	{
 		begin(&s, 3, 200);
-		s.w.takes_one = true;
+		s.w.lacks = WIRE_FEATURE_MANY;
 		if (met)
 		{
 			assert_ok(open_many(&s, 1, 5, NULL));
@@ -194,8 +194,8 @@ workers_of_before_are_asked_one_by_one(void **state)
 	for (int met = 0; met < 2; met++)
 	{
 		begin(&s, 4, 200);
-		s.w.takes_one = true;
-		s.w.takes_many = &s.b;
+		s.w.lacks = WIRE_FEATURE_MANY;
+		s.w.newer = &s.b;
 		if (met)
 		{
 			assert_ok(open_many(&s, 1, 5, NULL));

@@ -14,11 +14,11 @@ static VtError err;
 
 /* List all; the status of the end, and how many came. */
 static VtStatus
-list_all(Setup *s, bool vectors, const ClientMarks *marks, size_t *n)
+list_all(Setup *s, uint32_t flags, const ClientMarks *marks, size_t *n)
 {
 	ClientList *list;
 	WireListItem item;
-	VtStatus	status = client_list_open(s->client, &s->w.generation, &s->w.owner, marks, vectors,
+	VtStatus	status = client_list_open(s->client, &s->w.generation, &s->w.owner, marks, flags,
 										  in_ms(LONG_MS), &list, &err);
 
 	*n = 0;
@@ -35,9 +35,10 @@ list_all(Setup *s, bool vectors, const ClientMarks *marks, size_t *n)
 
 			assert_non_null(r);
 			assert_int_equal(item.version, r->version);
-			assert_int_equal(item.dim, vectors ? DIM : 0);
-			if (vectors)
+			assert_int_equal(item.dim, flags & LIST_VECTORS ? DIM : 0);
+			if (flags & LIST_VECTORS)
 				assert_memory_equal(item.vector, r->vector, sizeof(r->vector));
+			assert_true(bytes_equal(item.metadata, flags & LIST_METADATA ? item.id : bytes_of(NULL, 0)));
 		}
 		pthread_mutex_unlock(&s->w.lock);
 	}
@@ -60,8 +61,13 @@ a_listing_is_whole(void **state)
 	for (int i = 0; i < 3; i++)
 	{
 		s.w.page = pages[i];
-		assert_int_equal(list_all(&s, i == 1, NULL, &n), VT_OK);
-		assert_int_equal(n, 300);
+		for (uint32_t flags = 0; flags <= (LIST_VECTORS | LIST_METADATA); flags++)
+		{
+			if (flags & LIST_CLOSE)
+				continue;
+			assert_int_equal(list_all(&s, flags, NULL, &n), VT_OK);
+			assert_int_equal(n, 300);
+		}
 	}
 	tear_down(&s);
 }
@@ -74,7 +80,7 @@ an_empty_generation_lists_nothing(void **state)
 
 	(void) state;
 	set_up(&s, 3, 0);
-	assert_int_equal(list_all(&s, true, NULL, &n), VT_OK);
+	assert_int_equal(list_all(&s, LIST_VECTORS, NULL, &n), VT_OK);
 	assert_int_equal(n, 0);
 	assert_int_equal(world_count(&s.w, WIRE_LIST), 3);
 	tear_down(&s);
@@ -93,13 +99,71 @@ a_listing_that_lies_is_refused(void **state)
 	for (int after = 0; after < 3; after++)
 	{
 		world_trick(&s.w, WIRE_LIST, after, WRONG_TOTAL, VT_OK);
-		assert_int_equal(list_all(&s, false, NULL, &n), VT_CORRUPT);
+		assert_int_equal(list_all(&s, 0, NULL, &n), VT_CORRUPT);
 		assert_true(n < 90 || after == 2);
 		assert_non_null(strstr(err.msg, "shard 10"));
 	}
 	/* A record that belongs elsewhere. */
 	world_trick(&s.w, WIRE_LIST, 1, FOREIGN_RECORD, VT_OK);
-	assert_int_equal(list_all(&s, false, NULL, &n), VT_CORRUPT);
+	assert_int_equal(list_all(&s, 0, NULL, &n), VT_CORRUPT);
+	tear_down(&s);
+}
+
+/* A page is what was asked for: with metadata or without. */
+static void
+a_page_of_something_else_is_refused(void **state)
+{
+	static const uint32_t flags[] = {0, LIST_METADATA};
+	Setup		s;
+	size_t		n;
+
+	(void) state;
+	set_up(&s, 3, 90);
+	for (int i = 0; i < 2; i++)
+		for (int after = 0; after < 3; after++)
+		{
+			world_trick(&s.w, WIRE_LIST, after, OTHER_PAGE, VT_OK);
+			assert_int_equal(list_all(&s, flags[i], NULL, &n), VT_PROTOCOL);
+		}
+	tear_down(&s);
+}
+
+/* Whether they were met or not: the error says what to do, and what they do list is listed. */
+static void
+workers_of_before_list_no_metadata(void **state)
+{
+	Setup		s;
+	Fake		pd;
+	size_t		n;
+	uint32_t	asked;
+
+	(void) state;
+	for (int met = 0; met < 2; met++)
+	{
+		set_up_with_pd(&s, 4, 90, &pd);
+		s.w.lacks = WIRE_FEATURE_METADATA;
+		if (met)
+			assert_int_equal(list_all(&s, LIST_VECTORS, NULL, &n), VT_OK);
+		asked = world_count(&s.w, WIRE_LIST);
+		assert_int_equal(list_all(&s, LIST_METADATA, NULL, &n), VT_VERSION);
+		assert_int_equal(n, 0);
+		assert_non_null(strstr(err.msg, "shard 100"));
+		assert_non_null(strstr(err.msg, "upgrade the workers"));
+		/* Who is known is not asked what he does not understand, but whether he leads. */
+		assert_int_equal(world_count(&s.w, WIRE_LIST) - asked, met ? 1 : 2);
+		assert_int_equal(s.w.nonsense, met ? 0 : 1);
+		assert_int_equal(list_all(&s, 0, NULL, &n), VT_OK);
+		assert_int_equal(n, 90);
+		fake_stop(&pd);
+		tear_down(&s);
+	}
+
+	/* One of two: what the newer one has comes, and nothing is taken for the whole. */
+	set_up(&s, 4, 90);
+	s.w.lacks = WIRE_FEATURE_METADATA;
+	s.w.newer = &s.a;
+	assert_int_equal(list_all(&s, LIST_METADATA, NULL, &n), VT_VERSION);
+	assert_in_range(n, 1, 89);
 	tear_down(&s);
 }
 
@@ -123,7 +187,7 @@ a_first_page_is_asked_for_again(void **state)
 		for (int after = 0; after < 3; after++)
 		{
 			world_trick(&s.w, WIRE_LIST, after, kinds[k].what, kinds[k].status);
-			assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+			assert_int_equal(list_all(&s, 0, NULL, &n), VT_OK);
 			assert_int_equal(n, 90);
 			assert_int_equal(s.w.ntricks, 0);
 		}
@@ -149,15 +213,15 @@ a_broken_stream_ends_the_listing(void **state)
 		for (int after = 1; after < 6; after++)
 		{
 			world_trick(&s.w, WIRE_LIST, after, kinds[k].what, kinds[k].status);
-			assert_int_equal(list_all(&s, false, NULL, &n), VT_LEASE_GONE);
+			assert_int_equal(list_all(&s, 0, NULL, &n), VT_LEASE_GONE);
 			assert_int_equal(n, after * 10);
 			/* Beginning again helps. */
-			assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+			assert_int_equal(list_all(&s, 0, NULL, &n), VT_OK);
 			assert_int_equal(n, 60);
 		}
 	/* A refusal at the door does not move the stream. */
 	world_trick(&s.w, WIRE_LIST, 3, REFUSE, VT_BUSY);
-	assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+	assert_int_equal(list_all(&s, 0, NULL, &n), VT_OK);
 	assert_int_equal(n, 60);
 	tear_down(&s);
 }
@@ -172,9 +236,9 @@ a_listing_older_than_its_mark_is_refused(void **state)
 
 	(void) state;
 	set_up(&s, 1, 20);
-	assert_int_equal(list_all(&s, false, &marks, &n), VT_PROTOCOL);
+	assert_int_equal(list_all(&s, 0, &marks, &n), VT_PROTOCOL);
 	mark.index = s.w.shards[0].index;
-	assert_int_equal(list_all(&s, false, &marks, &n), VT_OK);
+	assert_int_equal(list_all(&s, 0, &marks, &n), VT_OK);
 	assert_int_equal(n, 20);
 	tear_down(&s);
 }
@@ -190,12 +254,12 @@ a_listing_needs_a_mark_of_each_shard(void **state)
 
 	(void) state;
 	set_up(&s, 2, 20);
-	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, false, in_ms(LONG_MS),
+	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, 0, in_ms(LONG_MS),
 									  &list, &err), VT_WRONG_SHARD);
 	assert_null(list);
 	mark[0].incarnation = 1;
 	marks.n = 1;
-	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, false, in_ms(LONG_MS),
+	assert_int_equal(client_list_open(s.client, &s.w.generation, &s.w.owner, &marks, 0, in_ms(LONG_MS),
 									  &list, &err), VT_WRONG_SHARD);
 	assert_int_equal(world_count(&s.w, WIRE_LIST), 0);
 	tear_down(&s);
@@ -211,18 +275,18 @@ a_listing_left_early_lets_go(void **state)
 
 	(void) state;
 	set_up(&s, 2, 100);
-	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, 0, in_ms(LONG_MS), &list, &err));
 	for (int i = 0; i < 10; i++)
 		assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
 	client_list_close(list);
-	assert_int_equal(list_all(&s, false, NULL, &n), VT_OK);
+	assert_int_equal(list_all(&s, 0, NULL, &n), VT_OK);
 	assert_int_equal(n, 100);
 	assert_int_equal(s.w.closes, 1);
 	assert_int_equal(s.w.cancels, 1);
 	assert_int_equal(world_count(&s.w, WIRE_HELLO), 2);
 
 	/* One that is never closed goes with its client. */
-	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, 0, in_ms(LONG_MS), &list, &err));
 	assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
 	tear_down(&s);
 }
@@ -497,7 +561,7 @@ two_scans_and_a_listing_go_side_by_side(void **state)
 	t = truth_of(&s.w, query);
 	one = scan_open(&s, 5, NULL);
 	two = scan_open(&s, 30, NULL);
-	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, true, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, LIST_VECTORS, in_ms(LONG_MS), &list, &err));
 	for (int i = 0; i < 240; i++)
 	{
 		assert_hits(one, &t, &at_one, 1);
@@ -796,6 +860,8 @@ main(void)
 		cmocka_unit_test(a_listing_is_whole),
 		cmocka_unit_test(an_empty_generation_lists_nothing),
 		cmocka_unit_test(a_listing_that_lies_is_refused),
+		cmocka_unit_test(a_page_of_something_else_is_refused),
+		cmocka_unit_test(workers_of_before_list_no_metadata),
 		cmocka_unit_test(a_first_page_is_asked_for_again),
 		cmocka_unit_test(a_broken_stream_ends_the_listing),
 		cmocka_unit_test(a_listing_older_than_its_mark_is_refused),

@@ -444,7 +444,7 @@ answers_that_do_not_count(void **state)
 		s.w.at_followers = 0;
 		tell(&s, 1);
 		client_route_forget(s.client, &s.w.generation);
-		assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+		assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, 0, in_ms(LONG_MS), &list, &err));
 		for (n = 0;; n++)
 		{
 			assert_ok(client_list_next(list, in_ms(LONG_MS), &item, &err));
@@ -456,6 +456,41 @@ answers_that_do_not_count(void **state)
 		assert_true(s.w.at_followers > 0);
 	}
 	tear_down(&s);
+}
+
+/* In the middle of an upgrade: it depends on who leads, whomever PD takes for the leader. */
+static void
+metadata_from_a_leader_that_lists_it(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	for (int leader = 0; leader < 2; leader++)
+	{
+		ClientList *list;
+		WireListItem item;
+		VtStatus	status;
+		uint32_t	n = 0;
+
+		set_up(&s);
+		assert_ok(put(&s, 100, NULL));
+		s.w.lacks = WIRE_FEATURE_METADATA;
+		s.w.newer = &s.worker[0];
+		lead(&s, leader);
+		tell(&s, 1 - leader);
+		client_route_forget(s.client, &s.w.generation);
+		assert_ok(client_list_open(s.client, &s.w.generation, &s.w.owner, NULL, LIST_METADATA, in_ms(LONG_MS), &list, &err));
+		while ((status = client_list_next(list, in_ms(LONG_MS), &item, &err)) == VT_OK && item.id.len > 0)
+		{
+			assert_true(bytes_equal(item.metadata, item.id));
+			n++;
+		}
+		client_list_close(list);
+		assert_int_equal(status, leader == 0 ? VT_OK : VT_VERSION);
+		assert_int_equal(n, leader == 0 ? 100 : 0);
+		assert_true(leader == 0 || strstr(err.msg, "upgrade the workers"));
+		tear_down(&s);
+	}
 }
 
 /* PD is away: the replicas that are known are tried all the same. */
@@ -497,6 +532,7 @@ main(void)
 		cmocka_unit_test(the_crowded_are_spared),
 		cmocka_unit_test(at_the_limit_nobody_is_cut),
 		cmocka_unit_test(answers_that_do_not_count),
+		cmocka_unit_test(metadata_from_a_leader_that_lists_it),
 		cmocka_unit_test(without_pd),
 	};
 

@@ -176,7 +176,7 @@ counts_and_listings_begin_anew(void **state)
 	(void) state;
 	split_all(&s->w);
 	pd_goes();
-	assert_ok(client_list_open(s->client, &s->w.generation, &s->w.owner, NULL, false, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_open(s->client, &s->w.generation, &s->w.owner, NULL, 0, in_ms(LONG_MS), &list, &err));
 	assert_int_equal(client_list_next(list, in_ms(LONG_MS), &item, &err), VT_LEASE_GONE);
 	client_list_close(list);
 	assert_ok(client_raise(s->client, &s->writer, &fence, &marks, &err));
@@ -186,7 +186,7 @@ counts_and_listings_begin_anew(void **state)
 	assert_ok(client_read_index(s->client, &s->w.generation, &s->w.owner, in_ms(LONG_MS), &marks, &records, NULL, &err));
 	assert_int_equal(records, 300);
 	assert_int_equal(told_ver(&marks, 101), 2);
-	assert_ok(client_list_open(s->client, &s->w.generation, &s->w.owner, &marks, false, in_ms(LONG_MS), &list, &err));
+	assert_ok(client_list_open(s->client, &s->w.generation, &s->w.owner, &marks, 0, in_ms(LONG_MS), &list, &err));
 	while (client_list_next(list, in_ms(LONG_MS), &item, &err) == VT_OK && item.id.len > 0)
 		n++;
 	assert_int_equal(n, 300);

@@ -343,7 +343,7 @@ who_is_asked_late_is_asked_once(void **state)
 		WireListItem item;
 
 		world_trick(&l->w, WIRE_LIST, 1, SAY_NOTHING, VT_OK);
-		assert_ok(client_list_open(l->client, &l->w.generation, &l->w.owner, NULL, false, in_ms(LONG_MS), &l->lists[i], &err));
+		assert_ok(client_list_open(l->client, &l->w.generation, &l->w.owner, NULL, 0, in_ms(LONG_MS), &l->lists[i], &err));
 		assert_ok(client_list_next(l->lists[i], in_ms(LONG_MS), &item, &err));
 	}
 	assert_int_equal(conn_under_way(l->client, l->full.endpoint), FULL);

@@ -468,8 +468,8 @@ answer_search(World *w, FakeShard *s, int fd, const WireSearch *search, Mischief
 	if (search->flags & SEARCH_MANY)
 	{
 		w->many++;
-		put_head(out, s, w->takes_one && w->answering != w->takes_many ? VT_PROTOCOL : VT_OK, what, s->index);
-		if (!w->takes_one || w->answering == w->takes_many)
+		put_head(out, s, knows(w, w->answering, WIRE_FEATURE_MANY) ? VT_OK : VT_PROTOCOL, what, s->index);
+		if (knows(w, w->answering, WIRE_FEATURE_MANY))
 			answer_many(w, s, fd, search, what, out);
 		return;
 	}
@@ -490,6 +490,7 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 	FakeLease  *l;
 	uint32_t	n = 0;
 	size_t		begin;
+	bool		vectors;
 
 	if (list->flags & LIST_CLOSE)
 	{
@@ -514,7 +515,9 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 		l->n = s->n;
 	}
 	if (!list->lease)
-		l->vectors = (list->flags & LIST_VECTORS) != 0;
+		l->flags = list->flags;
+	vectors = (l->flags & LIST_VECTORS) != 0;
+	result.metadata = ((l->flags & LIST_METADATA) != 0) != (what == OTHER_PAGE);
 	put_head(out, s, VT_OK, what, l->applied);
 	result.lease = l->id;
 	result.last = l->n - l->next <= w->page;
@@ -523,8 +526,8 @@ answer_list(World *w, FakeShard *s, int fd, const WireList *list, Mischief what,
 	for (; n < w->page && l->next < l->n; n++, l->next++)
 	{
 		const FakeRecord *r = &l->records[l->next];
-		WireListItem item = {.id = bytes_of(r->id, r->id_len), .version = r->version, .dim = l->vectors ? DIM : 0,
-			.vector = (const uint8_t *) r->vector};
+		WireListItem item = {.id = bytes_of(r->id, r->id_len), .version = r->version, .dim = vectors ? DIM : 0,
+			.vector = (const uint8_t *) r->vector, .metadata = bytes_of(r->id, r->id_len)};	/* what was put is not kept */
 		char		id[16];
 
 		for (int i = 0; what == FOREIGN_RECORD && world_place(w, item.id) == s; i++)
@@ -598,6 +601,11 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		route = search.route;
 	if (type == WIRE_LIST && (good = wire_list_get(payload, &list, NULL)) == VT_OK)
 		route = list.route;
+	if (type == WIRE_LIST && good == VT_OK && (list.flags & LIST_METADATA) && !knows(w, fake, WIRE_FEATURE_METADATA))
+	{
+		w->nonsense++;
+		good = VT_PROTOCOL;
+	}
 	if (type == WIRE_READ_INDEX && (good = wire_read_get(payload, &read, NULL)) == VT_OK)
 		route = read.route;
 	s = world_find(w, fake, route.shard);

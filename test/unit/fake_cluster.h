@@ -15,6 +15,8 @@
 #include "fake_answers.h"
 #include "patience.h"
 
+#define ALL_FEATURES (WIRE_FEATURE_MANY | WIRE_FEATURE_METADATA)
+
 /* -- The thread ------------------------------------------------------------ */
 
 /* HELLO; false = close. */
@@ -44,7 +46,7 @@ greet_back(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
 	hello.version_low = hello.version_high = trick.what == OTHER_VERSION ? 9 : WIRE_VERSION;
 	hello.role = WIRE_ROLE_PD;
 	hello.cluster = w->cluster;
-	hello.features = w->takes_one && fake != w->takes_many ? 0 : WIRE_FEATURE_MANY;
+	hello.features = fake == w->newer ? ALL_FEATURES : ALL_FEATURES & ~w->lacks;
 	if (trick.what == OTHER_LIFE)
 		hello.cluster.b[0] ^= 1;
 	wire_hello_put(&out, &hello);

@@ -64,6 +64,7 @@ typedef enum Mischief
 	OTHER_LIFE,					/* another incarnation of the shard */
 	OLD_VIEW,					/* answered at an index before any mark */
 	WRONG_TOTAL,				/* a listing that counts one more */
+	OTHER_PAGE,					/* with metadata that nobody wants, or without what is wanted */
 	FOREIGN_RECORD,				/* an item or hit of another shard */
 	EMPTY_BATCH,				/* no hits, and not exhausted */
 	REPEAT_BATCH,				/* begins with a hit that was given before */
@@ -139,7 +140,7 @@ typedef struct FakeLease
 	double	   *distances;
 	size_t		n;
 	size_t		next;
-	bool		vectors;
+	uint32_t	flags;			/* of a listing */
 	uint64_t	applied;
 } FakeLease;
 
@@ -167,8 +168,9 @@ typedef struct World
 	void		(*on_request) (struct World *world, WireType type);	/* under the lock */
 
 	uint64_t	features;		/* of the last greeting */
-	bool		takes_one;		/* workers are of before searches of many queries, */
-	struct Fake *takes_many;	/* but this one */
+	uint64_t	lacks;			/* features that workers do not know, being of a release of before, */
+	struct Fake *newer;			/* but this one */
+	uint32_t	nonsense;		/* listings with what they do not know */
 	uint32_t	many;			/* questions of many queries that came */
 	uint32_t	count[32];		/* requests by type */
 	uint32_t	cancels;
@@ -310,6 +312,12 @@ take_trick(World *w, WireType type)
 		break;
 	}
 	return trick;
+}
+
+static inline bool
+knows(const World *w, const struct Fake *fake, uint64_t feature)
+{
+	return (w->lacks & feature) == 0 || fake == w->newer;
 }
 
 static inline bool

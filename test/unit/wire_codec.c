@@ -776,23 +776,6 @@ results_of_many_are_as_many(void **state)
 	buf_free(&in);
 }
 
-static void
-page_sizes_are_bounded(void **state)
-{
-	WireList	list = {.route = sample_route(), .limit_bytes = WIRE_PAYLOAD_MAX / 2};
-	WireList	got;
-	Buf			in = {0};
-
-	(void) state;
-	wire_list_put(&in, &list);
-	assert_int_equal(wire_list_get(buf_bytes(&in), &got, NULL), VT_OK);
-	buf_clear(&in);
-	list.limit_bytes++;
-	wire_list_put(&in, &list);
-	assert_int_equal(wire_list_get(buf_bytes(&in), &got, NULL), VT_PROTOCOL);
-	buf_free(&in);
-}
-
 /* -- Descriptors, places, ids ---------------------------------------------- */
 
 static VtStatus
@@ -940,7 +923,6 @@ main(void)
 		cmocka_unit_test(predicates_are_checked),
 		cmocka_unit_test(null_passes_is_null_alone),
 		cmocka_unit_test(hits_keep_their_distances),
-		cmocka_unit_test(page_sizes_are_bounded),
 		cmocka_unit_test(descriptors_are_checked),
 		cmocka_unit_test(places_are_for_ever),
 		cmocka_unit_test(tids_sort_as_the_heap_does),

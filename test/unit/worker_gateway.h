@@ -56,7 +56,8 @@ typedef struct Gateway
 	WireReply	head;
 	Bytes		body;
 	bool		halves;			/* puts are rounded to float16 */
-	bool		attributes;		/* and have attributes_of() them */
+	bool		attributes;		/* and have attributes_of() them, */
+	size_t		metadata;		/* and metadata_of() them of at most so many bytes */
 } Gateway;
 
 static inline void
@@ -234,6 +235,19 @@ attributes_of(uint32_t n)
 	return attributes;
 }
 
+/* Bytes of record n, from none to `most` of them; until the next call. */
+static inline Bytes
+metadata_of(uint32_t n, size_t most)
+{
+	static _Thread_local Buf bytes;
+	size_t		len = n * 7919 % (most + 1);
+
+	buf_clear(&bytes);
+	for (size_t i = 0; i < len; i++)
+		buf_put_u8(&bytes, (uint8_t) (n + i));
+	return buf_bytes(&bytes);
+}
+
 typedef struct Change
 {
 	WireWriteType type;
@@ -290,6 +304,7 @@ change_encode(const Gateway *g, const Change *c)
 			wire_attributes_put(&attributes, &some);
 			record.attributes = buf_bytes(&attributes);
 		}
+		record.metadata = metadata_of(c->first + i, g->metadata);
 		wire_record_put(&payload, c->type, &record);
 	}
 	buf_free(&attributes);

@@ -47,12 +47,13 @@ start(void)
 	return worker;
 }
 
-static WireQuantization quantization;	/* of the shards described from now on */
+static WireQuantization quantization;	/* these two of the shards described from now on */
+static uint32_t dimensions = 2; /* 2, or none */
 
 static inline WireShardDesc
 desc_of(uint64_t shard, uint64_t replica)
 {
-	WireShardDesc desc = shard_alone(shard, replica, 2);
+	WireShardDesc desc = shard_alone(shard, replica, dimensions);
 
 	memset(desc.generation.b, (int) shard, sizeof(desc.generation.b));
 	desc.quantization = (uint8_t) quantization;
@@ -115,7 +116,7 @@ put(Worker *worker, uint64_t shard, uint8_t id)
 	write.route.shard = shard;
 	write.route.range_ver = 1;
 	record.id = bytes_of(&id, 1);
-	record.dim = 2;
+	record.dim = dimensions;
 	record.vector = (const uint8_t *) vector;
 	begin = wire_write_begin(&command, &write);
 	wire_record_put(&command, WRITE_PUT, &record);

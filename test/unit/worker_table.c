@@ -42,11 +42,13 @@ delete_one(Gateway *g, const Place *place, uint32_t n, uint64_t version)
 	return result.done;
 }
 
-/* All but those before `from` are listed, with their attributes; versions[] of each. */
+#define METADATA 50				/* bytes of a record, at most */
+
+/* All but those before `from` are listed, with their attributes and metadata; versions[] of each. */
 static void
 assert_listed(Gateway *g, const Place *place, uint32_t from, uint64_t versions[N])
 {
-	WireList	l = {.route = route(place), .flags = LIST_VECTORS};
+	WireList	l = {.route = route(place), .flags = LIST_VECTORS | LIST_METADATA};
 	WireListResult page;
 	WireListItem item;
 	size_t		at = 0;
@@ -63,6 +65,7 @@ assert_listed(Gateway *g, const Place *place, uint32_t from, uint64_t versions[N
 		assert_int_equal(item.dim, 0);
 		assert_int_equal(wire_attributes_get(item.attributes, 2, &got), VT_OK);
 		assert_memory_equal(got.value, expected.value, sizeof(uint64_t) * 2);
+		assert_true(bytes_equal(item.metadata, metadata_of(number, METADATA)));
 		versions[number] = item.version;
 	}
 	assert_true(page.last);
@@ -80,6 +83,7 @@ records_are_kept(void **state)
 
 	dial(&g, place);
 	g.attributes = true;
+	g.metadata = METADATA;
 	assert_int_equal(put_some(&g, place, 0, N, 0), VT_OK);
 	assert_listed(&g, place, 0, versions);
 	before = versions[17];
@@ -98,6 +102,62 @@ records_are_kept(void **state)
 	start(place);
 	dial(&g, place);
 	assert_listed(&g, place, 100, versions);
+	hang_up(&g);
+}
+
+/*
+ * Metadata comes when it is asked for, with or without the rest, and a page ends with the
+ * record that comes to its limit, however long that is.
+ */
+static void
+metadata_is_listed_page_by_page(void **state)
+{
+	enum
+	{
+		RECORDS = 8,
+		LARGE = 3000000			/* bytes; a command has 4 MiB */
+	};
+	static const uint32_t limits[] = {1, 1000, 0, WIRE_PAYLOAD_MAX / 2};
+	Place	   *place = *state;
+	Gateway		g;
+
+	dial(&g, place);
+	g.attributes = true;
+	g.metadata = LARGE;
+	for (uint32_t i = 0; i < RECORDS; i++)
+		assert_int_equal(put_some(&g, place, i, 1, 0), VT_OK);
+	for (size_t k = 0; k < sizeof(limits) / sizeof(limits[0]); k++)
+		for (uint32_t flags = 0; flags <= (LIST_VECTORS | LIST_METADATA); flags++)
+		{
+			WireList	l = {.route = route(place), .flags = flags, .limit_bytes = limits[k]};
+			size_t		limit = limits[k] ? limits[k] : 1 << 20;
+			WireListResult page;
+			uint32_t	n = 0;
+
+			if (flags & LIST_CLOSE)
+				continue;
+			do
+			{
+				WireListItem item;
+				size_t		at = 0;
+				size_t		before = 0;
+
+				assert_int_equal(list(&g, &l, &page), VT_OK);
+				assert_int_equal(page.metadata, (flags & LIST_METADATA) != 0);
+				for (; before = at, wire_list_item_next(&page, &at, &item); n++)
+				{
+					assert_true(before < limit);
+					assert_int_equal(number_of(item.id), n);
+					assert_int_equal(item.attributes.len > 0, (flags & LIST_VECTORS) != 0);
+					assert_true(bytes_equal(item.metadata, flags & LIST_METADATA ? metadata_of(n, LARGE) : bytes_of(NULL, 0)));
+				}
+				assert_true(page.last || at >= limit);
+				l.lease = page.lease;
+				l.flags = 0;	/* as it began */
+			} while (!page.last);
+			assert_int_equal(n, RECORDS);
+			assert_int_equal(page.total, RECORDS);
+		}
 	hang_up(&g);
 }
 
@@ -173,6 +233,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(records_are_kept, set_up_table, tear_down),
+		cmocka_unit_test_setup_teardown(metadata_is_listed_page_by_page, set_up_table, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_waits_for_a_graph, set_up_table, tear_down),
 		cmocka_unit_test_setup_teardown(no_vectors_among_them, set_up_table, tear_down),
 		cmocka_unit_test_setup_teardown(not_among_vectors, set_up_floats, tear_down),
