@@ -18,7 +18,7 @@ try_put(Worker *worker, uint64_t id, uint32_t range_ver, uint8_t row)
 	Shard	   *s = worker_find_shard(worker, id);
 	float		vector[2] = {row, 1};
 	WireWrite	write = {.type = WRITE_PUT};
-	WireRecord	record = {.id = bytes_of(&row, 1), .dim = 2, .vector = (const uint8_t *) vector};
+	WireRecord	record = {.id = bytes_of(&row, 1), .dim = dimensions, .vector = (const uint8_t *) vector};
 	Written		written = written_new();
 	ReplicaStatus replica = {0};
 	Buf			command = {0};
@@ -200,6 +200,14 @@ codes_alone_become_two(void **state)
 	quantization = QUANTIZATION_INT8_ONLY;
 	one_becomes_two(state);
 	quantization = QUANTIZATION_NONE;
+}
+
+static void
+records_without_vectors_become_two(void **state)
+{
+	dimensions = 0;
+	one_becomes_two(state);
+	dimensions = 2;
 }
 
 /* A crash came before the child was founded: what lies there is made anew. */
@@ -479,6 +487,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(not_for_members_of_a_moment_ago, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(one_becomes_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(codes_alone_become_two, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(records_without_vectors_become_two, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(begun_and_begun_again, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(gone_with_its_parent, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(not_gone_with_a_replica_that_leaves, scratch_make, scratch_remove),

@@ -27,12 +27,13 @@
 #define SHARD 9
 #define CHUNK 2000				/* bytes: many chunks */
 
-static WireQuantization quantization;	/* of shards that are made */
+static WireQuantization quantization;	/* these two of shards that are made */
+static uint32_t dimensions = DIM;	/* DIM, or none */
 
 static WireShardDesc
 desc_of_shard(void)
 {
-	WireShardDesc desc = shard_alone(SHARD, 11, DIM);
+	WireShardDesc desc = shard_alone(SHARD, 11, dimensions);
 
 	desc.quantization = (uint8_t) quantization;
 	desc.nattributes = 1;
@@ -71,6 +72,17 @@ make_at(const char *directory, uint64_t replica)
 	return open_at(directory, &replay);
 }
 
+/* The id, and something more. */
+static Bytes
+metadata_of(uint32_t n)
+{
+	static uint8_t bytes[WIRE_TID_SIZE + 1];
+
+	wire_tid_put(bytes, n, 1);
+	bytes[WIRE_TID_SIZE] = '}';
+	return bytes_of(bytes, sizeof(bytes));
+}
+
 /* Put ids first..first + n - 1, one command each, from index on. */
 static void
 fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
@@ -99,10 +111,11 @@ fill(Shard *shard, uint32_t first, uint32_t n, uint64_t index)
 		wire_tid_put(id, first + i, 1);
 		put_le32(vector, first + i);
 		record.id = bytes_of(id, sizeof(id));
-		record.dim = DIM;
+		record.dim = dimensions;
 		record.vector = vector;
 		wire_attributes_put(&attributes, &(WireAttributes) {.n = 1, .value = {first + i}});
 		record.attributes = buf_bytes(&attributes);
+		record.metadata = metadata_of(first + i);
 		begin = wire_write_begin(&bytes, &write);
 		wire_record_put(&bytes, WRITE_PUT, &record);
 		wire_write_end(&bytes, begin, 1);
@@ -152,19 +165,29 @@ send(Shard *from, Shard *to, uint64_t stream, uint32_t chunks)
 static void
 holds(Shard *shard, uint32_t first, uint32_t n)
 {
+	Buf			key = {0};
+	Buf			value = {0};
+
 	assert_int_equal(records_count(shard->records), n);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint8_t		id[WIRE_TID_SIZE];
 		WireAttributes attributes;
+		StoreRow	row;
 		uint64_t	version;
 		uint32_t	slot;
 
 		wire_tid_put(id, first + i, 1);
+		row_key(&key, bytes_of(id, sizeof(id)));
+		assert_int_equal(store_get(shard->rows, buf_bytes(&key), &value, NULL), VT_OK);
+		assert_int_equal(row_get(buf_bytes(&value), &row, NULL), VT_OK);
+		assert_true(bytes_equal(row.metadata, metadata_of(first + i)));
 		assert_true(records_find(shard->records, bytes_of(id, sizeof(id)), &slot, &version));
 		records_slot_attributes(shard->records, slot, &attributes);
 		assert_int_equal(attributes.value[0], first + i);
 	}
+	buf_free(&key);
+	buf_free(&value);
 }
 
 /* Is there a file of the shard's graph? */
@@ -588,6 +611,43 @@ nothing_prepared_stays(void **state)
 	shard_close(to);
 }
 
+/* There is nothing to be linked, and no graph that might come along. */
+static void
+records_without_vectors(void **state)
+{
+	Shard	   *from;
+	void	   *out;
+	uint64_t	index;
+	bool		last = false;
+	VtError		err = {0};
+
+	dimensions = 0;
+	in_place_of_what_was_there(state);
+	assert_int_equal(scratch_remove(state), 0);
+	assert_int_equal(scratch_make(state), 0);
+	a_crash_in_the_middle(state);
+	assert_int_equal(scratch_remove(state), 0);
+	assert_int_equal(scratch_make(state), 0);
+	nothing_prepared_stays(state);
+	assert_int_equal(scratch_remove(state), 0);
+	assert_int_equal(scratch_make(state), 0);
+
+	from = make_at(place("a"), 11);
+	fill(from, 0, 300, 1);
+	assert_int_equal(shard_snapshot_open(from, &out, &index, &err), VT_OK);
+	while (!last)
+	{
+		Buf			data = {0};
+
+		assert_int_equal(shard_snapshot_read(out, CHUNK, &data, &last, &err), VT_OK);
+		assert_null(piece_in(&data));
+		buf_free(&data);
+	}
+	shard_snapshot_close(out);
+	shard_close(from);
+	dimensions = DIM;
+}
+
 int
 main(void)
 {
@@ -602,6 +662,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(codes_alone, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(nothing_prepared_stays, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(records_without_vectors, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);

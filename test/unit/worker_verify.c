@@ -31,11 +31,12 @@
 
 static Buf	commands[COMMANDS + 1]; /* by index */
 static WireShardDesc desc;
+static uint32_t dimensions = DIM;	/* DIM, or none */
 
 static void
 describe(void)
 {
-	desc = shard_alone(SHARD, 11, DIM);
+	desc = shard_alone(SHARD, 11, dimensions);
 	desc.nattributes = 1;
 	desc.attributes[0] = WIRE_ATTR_ORDERED;
 }
@@ -68,7 +69,7 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 	begin = wire_write_begin(out, &write);
 	for (uint32_t i = 0; i < n; i++)
 	{
-		WireRecord	record = {.dim = DIM};
+		WireRecord	record = {.dim = dimensions};
 		WireAttributes attributes = {.n = 1, .value = {prng_below(prng, 10)}};
 		Buf			encoded = {0};
 		uint8_t		id[WIRE_TID_SIZE];
@@ -81,6 +82,7 @@ make_command(Buf *out, WireWriteType type, uint64_t index, Prng *prng)
 		record.version = 1 + prng_below(prng, (uint32_t) index);
 		wire_attributes_put(&encoded, &attributes);
 		record.attributes = buf_bytes(&encoded);
+		record.metadata = bytes_of(id, sizeof(id));
 		wire_record_put(out, type, &record);
 		buf_free(&encoded);
 	}
@@ -122,6 +124,20 @@ tear_down(void **state)
 	for (int i = 1; i <= COMMANDS; i++)
 		buf_free(&commands[i]);
 	return scratch_remove(state);
+}
+
+static int
+set_up_table(void **state)
+{
+	dimensions = 0;
+	return set_up(state);
+}
+
+static int
+tear_down_table(void **state)
+{
+	dimensions = DIM;
+	return tear_down(state);
 }
 
 typedef struct Place
@@ -252,7 +268,7 @@ replicas_with_the_same_agree(void **state)
 	close_place(&b);
 }
 
-/* Another vector under a checksum that fits: nothing but a comparison finds that. */
+/* Another vector, or other metadata, under a checksum that fits: nothing but a comparison finds that. */
 static void
 change_a_row(Place *p)
 {
@@ -261,14 +277,24 @@ change_a_row(Place *p)
 	Buf			value = {0};
 	StoreRow	row;
 	uint8_t		vector[DIM * 4];
+	uint8_t		metadata[WIRE_TID_SIZE];
 	Bytes		key;
 	Bytes		there;
 
 	assert_true(store_iter_next(iter, &key, &there));
 	assert_int_equal(row_get(there, &row, NULL), VT_OK);
-	memcpy(vector, row.vector, sizeof(vector));
-	vector[1] ^= 1;
-	row.vector = vector;
+	assert_int_equal(row.dim, dimensions);
+	assert_int_equal(row.metadata.len, sizeof(metadata));
+	memcpy(metadata, row.metadata.data, sizeof(metadata));
+	if (row.dim > 0)
+	{
+		memcpy(vector, row.vector, sizeof(vector));
+		vector[1] ^= 1;
+		row.vector = vector;
+	}
+	else
+		metadata[1] ^= 1;
+	row.metadata = bytes_of(metadata, sizeof(metadata));
 	row_put(&value, &row);
 	store_batch_put(batch, key, buf_bytes(&value));
 	assert_int_equal(store_write(p->shard->rows, batch, false, NULL), VT_OK);
@@ -663,6 +689,28 @@ one_that_is_being_closed_is_not_held(void **state)
 	close_place(&a);
 }
 
+static void
+fresh_scratch(void **state)
+{
+	assert_int_equal(scratch_remove(state), 0);
+	assert_int_equal(scratch_make(state), 0);
+}
+
+/* The same of records without vectors, all but what is of rules. */
+static void
+records_without_vectors(void **state)
+{
+	replicas_with_the_same_agree(state);
+	fresh_scratch(state);
+	one_that_differs_is_found_and_set_aside(state);
+	fresh_scratch(state);
+	memory_that_differs_is_said(state);
+	fresh_scratch(state);
+	replay_over_later_rows_says_nothing(state);
+	fresh_scratch(state);
+	checkpoints_and_starts_are_no_difference(state);
+}
+
 int
 main(void)
 {
@@ -678,6 +726,7 @@ main(void)
 		TEST(an_older_version_has_seen_the_end),
 		TEST(what_is_other_on_disk_is_said),
 		TEST(one_that_is_being_closed_is_not_held),
+		cmocka_unit_test_setup_teardown(records_without_vectors, set_up_table, tear_down_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
