@@ -291,13 +291,22 @@ id_of(uint64_t number, uint8_t out[WIRE_TID_SIZE])
 	return bytes_of(out, WIRE_TID_SIZE);
 }
 
+/* Its number, over and over. */
+static Bytes
+metadata_of(const Bench *bench, uint64_t number, uint8_t *out)
+{
+	for (uint32_t i = 0; i < bench->metadata; i++)
+		out[i] = (uint8_t) (number >> 8 * (i % 8));
+	return bytes_of(out, bench->metadata);
+}
+
 void
 put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 {
 	ClientRecord *records = vt_alloc0(sizeof(ClientRecord) * n);
 	uint8_t    *ids = vt_alloc((size_t) WIRE_TID_SIZE * n);
 	float	   *vectors = vt_alloc(sizeof(float) * bench->dim * n);
-	uint8_t    *metadata = vt_alloc0(bench->metadata + 1);
+	uint8_t    *metadata = vt_alloc((size_t) bench->metadata * n);
 	ClientWriter writer = {.generation = bench->generation, .owner = bench->owner, .timeline = 1,
 		.deadline_us = clock_now_us() + PATIENCE_US};
 	ClientMarks marks;
@@ -306,7 +315,7 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 	{
 		records[i].id = id_of(first + i, ids + (size_t) WIRE_TID_SIZE * i);
-		records[i].metadata = bytes_of(metadata, bench->metadata);
+		records[i].metadata = metadata_of(bench, first + i, metadata + (size_t) bench->metadata * i);
 		if (bench->dim == 0)
 			continue;
 		records[i].vector = vectors + (size_t) bench->dim * i;
@@ -322,6 +331,74 @@ put_records(Bench *bench, Client *client, uint64_t first, uint32_t n)
 	free(ids);
 	free(vectors);
 	free(metadata);
+}
+
+/* Is that record as it was put?  Its number, or UINT64_MAX. */
+static uint64_t
+number_of_item(const Bench *bench, const WireListItem *item, float *vector, uint8_t *metadata)
+{
+	uint32_t	block;
+	uint16_t	offset;
+	uint64_t	number;
+
+	if (!wire_tid_get(item->id, &block, &offset) || offset == 0)
+		return UINT64_MAX;
+	number = (uint64_t) block * 200 + offset - 1;
+	vector_of(bench, number, vector);
+	return item->dim == bench->dim && memcmp(item->vector, vector, sizeof(float) * bench->dim) == 0 &&
+		bytes_equal(item->metadata, metadata_of(bench, number, metadata)) ? number : UINT64_MAX;
+}
+
+/* VT_LEASE_GONE: it is to begin again. */
+static VtStatus
+list_whole(Bench *bench, Client *client, uint64_t n, bool *seen, int64_t until, VtError *err)
+{
+	float	   *vector = vt_alloc(sizeof(float) * bench->dim);
+	uint8_t    *metadata = vt_alloc(bench->metadata);
+	ClientList *list = NULL;
+	WireListItem item;
+	VtStatus	status = client_list_open(client, &bench->generation, &bench->owner, NULL, LIST_VECTORS | LIST_METADATA,
+										  until, &list, err);
+
+	memset(seen, 0, sizeof(bool) * n);
+	while (status == VT_OK)
+	{
+		uint64_t	number;
+
+		status = client_list_next(list, until, &item, err);
+		if (status != VT_OK || item.id.len == 0)
+			break;
+		number = number_of_item(bench, &item, vector, metadata);
+		if (number >= n || seen[number])
+			give_up(bench, "a record came twice, or is not what was put");
+		seen[number] = true;
+	}
+	client_list_close(list);
+	free(vector);
+	free(metadata);
+	return status;
+}
+
+void
+read_back(Bench *bench, Client *client, uint64_t n, const char *when)
+{
+	int64_t		begun = clock_now_us();
+	bool	   *seen = vt_alloc0(sizeof(bool) * n);
+	uint64_t	found = 0;
+	VtError		err = {0};
+	VtStatus	status;
+
+	while ((status = list_whole(bench, client, n, seen, begun + 2 * PATIENCE_US, &err)) == VT_LEASE_GONE)
+		;
+	if (status != VT_OK)
+		give_up(bench, "could not list the records: %s", vt_error_words(&err));
+	for (uint64_t i = 0; i < n; i++)
+		found += seen[i];
+	printf("%s: %" PRIu64 " of %" PRIu64 " records read back with their vectors and metadata, in %.2f s\n", when, found, n,
+		   (double) (clock_now_us() - begun) / 1e6);
+	if (found < n)
+		give_up(bench, "records are missing");
+	free(seen);
 }
 
 void

@@ -118,6 +118,9 @@ extern Bytes id_of(uint64_t number, uint8_t out[WIRE_TID_SIZE]);
 /* Load the records first..first + n - 1; their marks are noted. */
 extern void put_records(Bench *bench, Client *client, uint64_t first, uint32_t n);
 
+/* List the records 0..n - 1, which are all that there are: each once, with what it was put with.  when: for the words. */
+extern void read_back(Bench *bench, Client *client, uint64_t n, const char *when);
+
 /* Until no replica has a record that its graph does not hold. */
 extern void wait_indexed(Bench *bench, Client *client);
 

@@ -196,7 +196,8 @@ load_bars(Bench *bench, const char *what, const Noticed *before, const Noticed *
 	char		words[100];
 
 	snprintf(words, sizeof(words), "p99 of searches, times that before, %s", what);
-	bar_most(bench, words, during->p99_ms / before->p99_ms, bench->times);
+	if (bench->searchers > 0)
+		bar_most(bench, words, during->p99_ms / before->p99_ms, bench->times);
 	snprintf(words, sizeof(words), "writes a second, of those before, %s", what);
 	bar_least(bench, words, during->writes / before->writes, bench->share);
 	snprintf(words, sizeof(words), "slowest write in ms, %s", what);

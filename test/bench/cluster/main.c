@@ -118,6 +118,7 @@ main(int argc, char **argv)
 		{"--groups", &b.groups, NULL, NULL, "idle: at most 10000"},
 		{"--replicas", &b.replicas, NULL, NULL, "of each shard"},
 		{"--dim", &b.dim, NULL, NULL, "of the vectors; 0: records without, and no searchers"},
+		{"--metadata", &b.metadata, NULL, NULL, "bytes of each record beside its vector; etcd has its own"},
 		{"--m", &b.m, NULL, NULL, "of the graphs"},
 		{"--ef-construction", &b.ef_construction, NULL, NULL, "of the graphs"},
 		{"--snapshot-rate", &b.snapshot_rate, NULL, NULL, "of workers, MiB a second; 0: no limit"},

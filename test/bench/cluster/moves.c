@@ -5,7 +5,8 @@
  *	  than others, while somebody moves them by command, while shards are split, and
  *	  while the driver evens out what that has made uneven.
  *
- * Clients search and write at a pace that leaves room, as in repair.c.
+ * Clients search and write at a pace that leaves room, as in repair.c.  In the end all
+ * that was put is read back, and once more after all workers were killed and started.
  *
  *-------------------------------------------------------------------------
  */
@@ -155,6 +156,7 @@ moves(Bench *bench)
 	Leaders		leaders;
 	Load	   *load;
 	uint64_t	store;
+	uint64_t	records;
 	int64_t		begun;
 	double		took[OTHERWISE] = {[BEFORE] = bench->seconds, [AFTER] = bench->seconds};
 	Noticed		noticed[OTHERWISE] = {{0}};
@@ -192,7 +194,13 @@ moves(Bench *bench)
 	wait_indexed(bench, client);
 	load_phase(load, AFTER);
 	usleep((useconds_t) (bench->seconds * 1e6));
-	(void) load_stop(load);
+	records = load_stop(load);
+	read_back(bench, client, records, "in the end");
+	for (uint32_t n = 1; n <= bench->workers; n++)
+		worker_kill(bench, n);
+	for (uint32_t n = 1; n <= bench->workers; n++)
+		worker_start(bench, n);
+	read_back(bench, client, records, "after a start of all workers");
 
 	printf("%u searchers and %u writers, one question in %g ms each; %u records of %u dimensions, %u shards of %u replicas\n",
 		   bench->searchers, bench->writers, bench->pause_ms, bench->records, bench->dim, shards, bench->replicas);
