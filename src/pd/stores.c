@@ -320,6 +320,28 @@ nothing_to_do(void)
 	return reply;
 }
 
+/*
+ * It is not the store's turn to tell all: what has changed meanwhile would be read in vain, and it names the
+ * digest alone until it is.
+ */
+static json_t *
+not_yet(void)
+{
+	json_t	   *reply = nothing_to_do();
+
+	json_object_set_new(reply, "untold", json_true());
+	return reply;
+}
+
+static json_t *
+tell_all(void)
+{
+	json_t	   *reply = nothing_to_do();
+
+	json_object_set_new(reply, "tell_all", json_true());
+	return reply;
+}
+
 /* All else of a heartbeat was taken, and may be megabytes: what heartbeat_answer() needs. */
 static void
 keep_little(Question *q)
@@ -340,7 +362,6 @@ keep_little(Question *q)
 static void
 ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 {
-	json_t	   *reply;
 	bool		now;
 
 	/* Who has gone would not hear it, and have others wait for what does not come. */
@@ -356,10 +377,7 @@ ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 	q->untold = true;
 	if (!now && park(pd, q, wait_ms > UNTOLD_WAIT_MS ? wait_ms : UNTOLD_WAIT_MS))
 		return;
-	reply = nothing_to_do();
-	if (now)
-		json_object_set_new(reply, "tell_all", json_true());
-	answer(q, VT_OK, reply, NULL);
+	answer(q, VT_OK, now ? tell_all() : not_yet(), NULL);
 }
 
 void
@@ -404,12 +422,14 @@ heartbeat_again(Pd *pd, Question *q)
 	json_t	   *reply;
 
 	if (q->untold)
-		reply = untold_ask(pd, q->store) ? json_pack("{s:[],s:b}", "tasks", "tell_all", 1) : NULL;
+		reply = untold_ask(pd, q->store) ? tell_all() : NULL;
 	else
 		reply = heartbeat_answer(pd, q->body);
 	if (!reply && pd->now_us < q->until_us)
 		return false;
-	answer(q, VT_OK, reply ? reply : nothing_to_do(), NULL);
+	if (!reply)
+		reply = q->untold ? not_yet() : nothing_to_do();
+	answer(q, VT_OK, reply, NULL);
 	return true;
 }
 

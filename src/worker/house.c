@@ -203,16 +203,22 @@ say_what_is(Worker *worker, json_t *question, const Told *known, const Told *now
 	json_object_set_new(question, "broken", status_broken(worker));
 }
 
+typedef struct Word
+{
+	Told		known;			/* what PD was told last; digest 0 = nothing, or PD asks for all */
+	bool		waits;			/* until PD asks: what has changed since is of no use to it */
+} Word;
+
 /*
- * Report, and do what comes back.  Returns in how many ms to report again.  known:
- * what PD was told last; digest 0 = nothing, or PD asks for all.  Whether that came there
+ * Report, and do what comes back.  Returns in how many ms to report again.  Whether what was told came there
  * the next heartbeat tells, which names it: PD says if it does not know it.  So where no answer comes
  * nothing is told twice, and all of it only to who has asked: a driver that begins to lead, and has
- * no time for more than a few at once, is not told in vain.
+ * no time for more than a few at once, is not told in vain, nor what has changed before it is told all.
  */
 static int
-beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
+beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
 {
+	Told	   *known = &word->known;
 	json_t	   *question = json_object();
 	json_t	   *dropped = json_array();
 	json_t	   *answer;
@@ -227,7 +233,7 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 	bool		news;
 
 	/* Before the rows, which may be newer then: they are told once more. */
-	news = status_digest(worker, known, &now, &settling);
+	news = status_digest(worker, known, &now, &settling) && !word->waits;
 	told = tell_dropped(worker, dropped);
 	busy = chores_wait(worker) || clock_now_us() < worker->hurry_until_us;
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
@@ -264,6 +270,8 @@ beat(Worker *worker, Drivers *drivers, Told *known, VtStatus *last)
 		memset(&now, 0, sizeof(now));
 	}
 	told_free(&now);
+	if (answer)
+		word->waits = json_is_true(json_object_get(answer, "untold"));
 	if (answer)
 		atomic_store(&worker->stats.beat_us, clock_now_us());
 	if (answer)
@@ -361,7 +369,7 @@ house_main(void *arg)
 {
 	Worker	   *worker = (Worker *) arg;
 	Drivers    *drivers = drivers_new(worker);
-	Told		known = {0};
+	Word		word = {0};
 	VtStatus	last = VT_OK;
 	bool		registered = false;
 	int			denied_ms = 0;
@@ -376,13 +384,13 @@ house_main(void *arg)
 		if (registered)
 			ask_about_damage(worker, drivers);
 		if (registered)
-			pause_ms = beat(worker, drivers, &known, &last);
+			pause_ms = beat(worker, drivers, &word, &last);
 		if (last != VT_OK)
 			pause_ms = house_pause_ms(last, denied_ms);
 		denied_ms = last == VT_DENIED ? pause_ms : 0;
 		stop_if_refused(last);
 	}
-	told_free(&known);
+	told_free(&word.known);
 	drivers_free(drivers);
 	return NULL;
 }

@@ -8,13 +8,16 @@
  *		--drivers N			processes of it (3)
  *		--workers N			threads that speak as a worker does (1000)
  *		--replicas N		that each has in the mean (300)
- *		--forgets 1			who gets no answer tells all again, unasked, as workers did once
+ *		--busy N			replicas of each whose rows change between two heartbeats (0)
+ *		--heeds 0			who is told to wait until it is asked tells what has changed all the same, as workers did once
+ *		--forgets 1			who gets no answer tells all again, unasked, as they did before that
  *		--rounds N			leaders that are killed (3)
  *		--patience N		seconds in which all are to be heard (300)
  *
  * Workers register and make the replicas of collections of 20 shards, three of each, as they are told; of each they tell all figures
  * that there are, of all as followers.  The driver that leads is killed then, and begun anew at once.  The time runs
- * from there until the leader takes all workers for up.
+ * from there until the leader takes all workers for up.  With --busy rows change from
+ * the first of these moments on; the driver is to have time for all that tells of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,12 +49,15 @@
 #define SHARDS 20				/* of a collection, */
 #define COPIES 3				/* and replicas of each */
 #define MAKE_US 3000000			/* until what is made is told, with all that is made meanwhile */
+#define SETTLE_US 3000000		/* of everyday work before a leader is killed */
 #define SECOND INT64_C(1000000)
 
 static const char *program = "build/vectron-pd";
 static int	drivers = 3;
 static int	workers = 1000;
 static int	replicas = 300;
+static int	busy = 0;
+static int	heeds = 1;
 static int	forgets = 0;
 static int	rounds = 3;
 static int	patience = 300;
@@ -61,8 +67,11 @@ static char endpoints[DRIVERS_MAX][96];
 static char peers[DRIVERS_MAX * 97];
 static int	pids[DRIVERS_MAX];
 static atomic_bool stopping;
+static atomic_bool at_work;		/* rows change */
 static atomic_ullong told;		/* times that a worker told all, to whichever driver, */
 static atomic_ullong told_bytes;
+static atomic_ullong changes;	/* times that one told what has changed, the same, */
+static atomic_ullong changed_bytes;
 static atomic_ullong unanswered;	/* questions */
 static atomic_llong longest_us;	/* that one took, or those of one worker that were not answered in a row */
 
@@ -189,12 +198,19 @@ typedef struct Speaker
 	uint64_t	store;
 	char		(*made)[2][24];	/* shard and replica of each */
 	size_t		n;
+	uint64_t	turns;			/* of its busy ones: their rows have changed so often */
 	size_t		known;			/* so many of them are, as the worker thinks, */
+	uint64_t	known_turns;	/* as of then, */
 	bool		knows;			/* if anything is */
+	bool		waits;			/* until it is asked for all */
+	size_t		said;			/* replicas and turns that the heartbeat has; */
+	uint64_t	said_turns;
+	bool		tells;			/* it has rows */
 } Speaker;
 
 static char rest[4096];			/* of a row, behind shard and replica */
-static atomic_ullong made;		/* replicas */
+static atomic_ullong made;		/* replicas, */
+static atomic_ullong settled;	/* and such as were told */
 
 /* As src/worker/status.c says a replica that was written to, searched and compared. */
 static void
@@ -224,41 +240,87 @@ put(Buf *out, const char *text)
 	buf_put(out, text, strlen(text));
 }
 
-/* Of what is there when it has made n. */
+/* Of what is there when it has made n, and their rows have changed so often. */
 static uint64_t
-digest_of(const Speaker *speaker, size_t n)
+digest_of(const Speaker *speaker, size_t n, uint64_t turns)
 {
-	return prng_mix(speaker->store ^ (uint64_t) n << 48) | 1;
+	return prng_mix(prng_mix(speaker->store ^ (uint64_t) n << 48) ^ turns) | 1;
 }
 
 static void
-say(const Speaker *speaker, Buf *out)
+put_row(Buf *out, const Speaker *speaker, size_t i, bool *first)
+{
+	put(out, *first ? "{\"shard\":\"" : ",{\"shard\":\"");
+	put(out, speaker->made[i][0]);
+	put(out, "\",\"replica\":\"");
+	put(out, speaker->made[i][1]);
+	put(out, rest);
+	*first = false;
+}
+
+static void
+say(Speaker *speaker, Buf *out)
 {
 	char		text[400];
+	bool		first = true;
+	size_t		nbusy = (size_t) busy < speaker->n ? (size_t) busy : speaker->n;
 
+	speaker->turns += nbusy > 0 && atomic_load(&at_work);
+	speaker->said = speaker->n;
+	speaker->said_turns = speaker->turns;
 	buf_clear(out);
 	snprintf(text, sizeof(text), "{\"op\":\"heartbeat\",\"store\":\"%" PRIu64 "\",\"boot_epoch\":\"1\",\"wait_ms\":%d,\"version\":\"1\",\"digest\":\"%" PRIu64 "\","
 			 "\"memory\":\"1000000\",\"dropped\":[],\"disk_free\":\"1099511627776\",\"memory_limit\":\"0\",\"level_low\":1,\"level_high\":9,\"prepares\":true",
-			 speaker->store, WAIT_MS, digest_of(speaker, speaker->n));
+			 speaker->store, WAIT_MS, digest_of(speaker, speaker->n, speaker->turns));
 	put(out, text);
+	speaker->tells = (speaker->known < speaker->n || speaker->known_turns < speaker->turns || !speaker->knows) && !speaker->waits;
+	if (!speaker->tells)
+	{
+		put(out, "}");
+		return;
+	}
 	if (!speaker->knows)
 		put(out, ",\"shards\":[");
-	else if (speaker->known < speaker->n)
+	else
 	{
-		snprintf(text, sizeof(text), ",\"since\":\"%" PRIu64 "\",\"gone\":[],\"changed\":[", digest_of(speaker, speaker->known));
+		snprintf(text, sizeof(text), ",\"since\":\"%" PRIu64 "\",\"gone\":[],\"changed\":[", digest_of(speaker, speaker->known, speaker->known_turns));
 		put(out, text);
 	}
-	for (size_t i = speaker->knows ? speaker->known : 0; i < speaker->n; i++)
+	for (size_t i = 0; i < speaker->n; i++)
+		if (!speaker->knows || i < nbusy || i >= speaker->known)
+			put_row(out, speaker, i, &first);
+	put(out, "]}");
+}
+
+/* What became of it. */
+static void
+hear(Speaker *speaker, VtStatus status, const Buf *reply)
+{
+	char		text[8];
+
+	if (status == VT_OK && find(reply, "tell_all", text, sizeof(text)))
+		speaker->knows = false;
+	else if (speaker->tells)
 	{
-		put(out, "{\"shard\":\"");
-		put(out, speaker->made[i][0]);
-		put(out, "\",\"replica\":\"");
-		put(out, speaker->made[i][1]);
-		put(out, rest);
-		if (i + 1 < speaker->n)
-			put(out, ",");
+		if (speaker->said > speaker->known)
+			atomic_fetch_add(&settled, speaker->said - speaker->known);
+		speaker->known = speaker->said;
+		speaker->known_turns = speaker->said_turns;
+		speaker->knows = status == VT_OK || !forgets;
 	}
-	put(out, !speaker->knows || speaker->known < speaker->n ? "]}" : "}");
+	else if (status != VT_OK && forgets)
+		speaker->knows = false;
+	if (status == VT_OK)
+		speaker->waits = heeds && find(reply, "untold", text, sizeof(text));
+}
+
+static void
+count_it(const Speaker *speaker, size_t bytes)
+{
+	if (!speaker->tells)
+		return;
+	atomic_fetch_add(speaker->knows ? &changes : &told, 1);
+	atomic_fetch_add(speaker->knows ? &changed_bytes : &told_bytes, bytes);
 }
 
 /* As src/worker/driver.c asks. */
@@ -277,11 +339,7 @@ ask(Speaker *speaker, const Buf *question, int wait_ms, Buf *reply)
 			*peer = peer_of(speaker->current, WIRE_ROLE_WORKER, &speaker->cluster, speaker->store);
 		net_peer_set_identity(*peer, &speaker->cluster, speaker->store);
 		buf_clear(reply);
-		if (question->len > 64 << 10)
-		{
-			atomic_fetch_add(&told, 1);
-			atomic_fetch_add(&told_bytes, question->len);
-		}
+		count_it(speaker, question->len);
 		status = net_peer_call(*peer, WIRE_CONTROL, buf_bytes(question), wait_ms + (drivers > 1 ? TIMEOUT_OF_MANY_MS : TIMEOUT_MS), reply, NULL);
 		if (status == VT_OK)
 			status = find(reply, "status", text, sizeof(text)) ? (VtStatus) atoi(text) : VT_PROTOCOL;
@@ -356,18 +414,16 @@ speak(void *arg)
 	while (!atomic_load(&stopping))
 	{
 		VtStatus	status;
-		char		text[8];
 		int64_t		took;
 
 		say(speaker, &question);
 		status = ask(speaker, &question, WAIT_MS, &reply);
 		if (question.len > 64 << 10)
 			buf_free(&question);
-		speaker->knows = (status == VT_OK || !forgets) && !(status == VT_OK && find(&reply, "tell_all", text, sizeof(text)));
-		speaker->known = speaker->n;
+		hear(speaker, status, &reply);
 		if (status == VT_OK)
 			do_tasks(speaker, &reply);
-		if (speaker->n > speaker->known)
+		if (speaker->n > speaker->said)
 			usleep(MAKE_US);
 		took = clock_now_us() - answered;
 		if (took > atomic_load(&longest_us))
@@ -423,6 +479,8 @@ create_all(int leader)
 		if (clock_now_us() > until)
 			give_up("replicas are not made");
 	}
+	while (atomic_load(&settled) < atomic_load(&made))
+		usleep(100000);
 	printf("%d collections, %llu replicas, made in %.0f s\n", n, (unsigned long long) atomic_load(&made), (double) (clock_now_us() - begun) / 1e6);
 }
 
@@ -454,9 +512,10 @@ await_all(const char *what, int64_t begun)
 			half_s = now_s;
 		usleep(100000);
 	}
-	printf("%s: %d of %d workers are up after %.1f s (half after %.1f, somebody leads after %.1f; the driver took %.1f s of processor since); told all %llu times, %.0f MB; %llu questions not answered, nobody longer than %.1f s without an answer\n",
+	printf("%s: %d of %d workers are up after %.1f s (half after %.1f, somebody leads after %.1f; the driver took %.1f s of processor since); told all %llu times, %.0f MB, and what has changed %llu times, %.0f MB; %llu questions not answered, nobody longer than %.1f s without an answer\n",
 		   what, up, workers, now_s, half_s, led_s, leader >= 0 ? cpu_of(pids[leader]) - cpu : 0.0,
 		   (unsigned long long) atomic_exchange(&told, 0), (double) atomic_exchange(&told_bytes, 0) / 1e6,
+		   (unsigned long long) atomic_exchange(&changes, 0), (double) atomic_exchange(&changed_bytes, 0) / 1e6,
 		   (unsigned long long) atomic_exchange(&unanswered, 0), (double) atomic_exchange(&longest_us, 0) / 1e6);
 	return leader;
 }
@@ -468,7 +527,7 @@ set_option(const char *name, const char *value)
 	{
 		const char *name;
 		int		   *number;
-	}			options[] = {{"--drivers", &drivers}, {"--workers", &workers}, {"--replicas", &replicas}, {"--forgets", &forgets}, {"--rounds", &rounds}, {"--patience", &patience}};
+	}			options[] = {{"--drivers", &drivers}, {"--workers", &workers}, {"--replicas", &replicas}, {"--busy", &busy}, {"--heeds", &heeds}, {"--forgets", &forgets}, {"--rounds", &rounds}, {"--patience", &patience}};
 
 	if (strcmp(name, "--pd") == 0)
 	{
@@ -498,7 +557,7 @@ main(int argc, char **argv)
 		good = i + 1 < argc && set_option(argv[i], argv[i + 1]);
 	if (!good || drivers < 1 || drivers > DRIVERS_MAX || workers < 1 || workers > WORKERS_MAX || replicas < 1 || rounds < 0)
 	{
-		fprintf(stderr, "usage: reign_bench [--pd PROGRAM] [--drivers N] [--workers N] [--replicas N] [--forgets 0|1] [--rounds N] [--patience SECONDS]\n");
+		fprintf(stderr, "usage: reign_bench [--pd PROGRAM] [--drivers N] [--workers N] [--replicas N] [--busy N] [--heeds 0|1] [--forgets 0|1] [--rounds N] [--patience SECONDS]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -527,10 +586,17 @@ main(int argc, char **argv)
 	if (leader >= 0)
 		create_all(leader);
 	leader = await_all("made", clock_now_us());
+	atomic_store(&at_work, true);
 	for (int i = 0; i < rounds && leader >= 0; i++)
 	{
-		int64_t		begun = clock_now_us();
+		int64_t		begun;
 
+		usleep(SETTLE_US);
+		atomic_store(&told, 0);
+		atomic_store(&told_bytes, 0);
+		atomic_store(&changes, 0);
+		atomic_store(&changed_bytes, 0);
+		begun = clock_now_us();
 		kill(pids[leader], SIGKILL);
 		waitpid(pids[leader], NULL, 0);
 		driver_start(leader);

@@ -150,9 +150,9 @@ sim_say_all(Sim *sim, SimStore *store)
 static void
 was_told(SimStore *store)
 {
-	store->told = store->said;
 	if (!store->says)
 		return;
+	store->told = store->said;
 	store->nlost -= store->lost_said;
 	if (store->nlost > 0)
 		memmove(store->lost, store->lost + store->lost_said, sizeof(uint64_t) * store->nlost);
@@ -210,7 +210,7 @@ sim_beat(Sim *sim, uint32_t at)
 	json_object_set_new(body, "wait_ms", json_integer(sim->wait_us / 1000));
 	json_object_set_new(body, "digest", json_u64(store->changes));
 	json_object_set_new(body, "disk_free", json_u64(UINT64_C(1) << 40));
-	store->says = store->changes != store->told;
+	store->says = store->changes != store->told && !store->waits;
 	store->lost_said = store->nlost;
 	if (store->says)
 	{
@@ -238,6 +238,13 @@ static json_t *
 nothing(void)
 {
 	return json_pack("{s:[]}", "tasks");
+}
+
+/* As stores.c says it. */
+static json_t *
+not_yet(void)
+{
+	return json_pack("{s:[],s:b}", "tasks", "untold", 1);
 }
 
 static json_t *
@@ -290,7 +297,9 @@ answer_parked(Sim *sim, uint32_t at, bool late)
 	if (!reply && !late)
 		return;
 	store->parked_until = 0;
-	sim_send(sim, EVENT_ANSWER, at, store->parked, reply ? reply : nothing());
+	if (!reply)
+		reply = store->untold ? not_yet() : nothing();
+	sim_send(sim, EVENT_ANSWER, at, store->parked, reply);
 }
 
 void
@@ -422,6 +431,7 @@ sim_answer(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 		store->told = 0;
 	else
 		was_told(store);
+	store->waits = json_is_true(json_object_get(body, "untold"));
 	store->ndropped -= store->dropped_said;
 	if (store->ndropped > 0)
 		memmove(store->dropped, store->dropped + store->dropped_said, sizeof(uint64_t) * store->ndropped);

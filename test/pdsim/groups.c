@@ -159,6 +159,7 @@ sim_store_lives(Sim *sim, SimStore *store)
 	store->alive = true;
 	store->changes++;
 	store->told = 0;
+	store->waits = false;
 	for (size_t i = 0; i < store->n; i++)
 	{
 		SimReplica *r = &store->replicas[i];

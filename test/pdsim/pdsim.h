@@ -76,6 +76,7 @@ typedef struct SimStore
 	size_t		nlost;
 	size_t		lost_said;		/* in the heartbeat that waits */
 	bool		says;			/* that one has a list */
+	bool		waits;			/* it has none until the driver asks for all */
 
 	/* Heartbeats */
 	uint64_t	changes;		/* of what it would say; its digest */

@@ -604,6 +604,13 @@ is_asked(Asker *worker, uint64_t request)
 	return json_is_true(json_object_get(worker->answer, "tell_all"));
 }
 
+/* Does the answer say that it is not its turn yet? */
+static bool
+is_to_wait(const Asker *worker)
+{
+	return json_is_true(json_object_get(worker->answer, "untold"));
+}
+
 /* As many collections as it takes for each of two workers to have as much as may be on its way. */
 static void
 create_much(Asker *gateway)
@@ -669,13 +676,28 @@ who_is_to_tell_all_waits_for_its_turn(void **state)
 	expect_parked(&second);
 	expect(&first, beat(&first, stores[0], 0, ""), VT_OK);
 	assert_true(json_array_size(json_object_get(first.answer, "tasks")) > 3000);
+	assert_false(is_to_wait(&first));
 	assert_true(is_asked(&second, waits));
+	assert_false(is_to_wait(&second));
 	be_patient();
 
-	/* Who does not wait for tasks waits for a moment. */
+	/* Who does not wait for tasks waits for a moment, and is told that it is to tell nothing meanwhile. */
 	assert_false(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	assert_true(is_to_wait(&first));
 	expect(&second, beat(&second, stores[1], 0, ""), VT_OK);
+	assert_false(is_to_wait(&second));
 	assert_true(is_asked(&first, say_the_same(&first, stores[0], 0)));
+	assert_false(is_to_wait(&first));
+	expect(&first, beat(&first, stores[0], 0, ""), VT_OK);
+
+	/* So is one that finds no room to wait. */
+	assert_true(is_asked(&second, say_the_same(&second, stores[1], 0)));
+	be_patient();
+	for (int i = 0; i < PARKED_OF_ONE; i++)
+		say_the_same(&first, stores[0], 60000);
+	expect_parked(&first);
+	assert_false(is_asked(&first, say_the_same(&first, stores[0], 60000)));
+	assert_true(is_to_wait(&first));
 	asker_goes(&gateway);
 	asker_goes(&first);
 	asker_goes(&second);

@@ -31,6 +31,14 @@ typedef enum Hearing
 	DROPS						/* and its answer says so */
 } Hearing;
 
+/* What it says to who names what it does not know. */
+typedef enum Asking
+{
+	ASKS,						/* for all */
+	ASKS_LATER,					/* it says so */
+	ASKS_NOT					/* as one of an earlier release that has no time yet */
+} Asking;
+
 typedef struct Driver
 {
 	NetServer  *server;
@@ -48,9 +56,16 @@ typedef struct Driver
 	atomic_bool tell_all;
 	atomic_bool told_all;
 	atomic_int	hears;			/* a Hearing */
-	atomic_uint unanswered;		/* news that it has answered by a refusal */
-	bool		asked;			/* of the net's thread: for all */
-	atomic_uint unasked;		/* times that all was told, but the first, without */
+	atomic_uint refused;		/* heartbeats that it has answered by a refusal, */
+	atomic_uint unanswered;		/* and such as told news */
+	bool		asked;			/* of the net's thread: for all, or nothing was told yet */
+	atomic_uint unasked;		/* times that all was told without */
+	atomic_int	asks;			/* an Asking */
+	atomic_bool forgets;		/* the next heartbeat comes to another driver */
+	char		named[24];		/* of the net's thread: the digest that was named last and is not known */
+	atomic_uint waited;			/* heartbeats that were not to tell all yet, */
+	atomic_uint moved;			/* such as named another digest than the last one, */
+	atomic_uint in_vain;		/* and such as told news */
 	atomic_uint_fast64_t doubted;	/* a shard whose replicas are to be compared; 0 = none */
 } Driver;
 
@@ -133,7 +148,7 @@ learn(Driver *d, json_t *question)
 	d->before = NULL;
 	if (whole)
 	{
-		if (d->digest[0] && !d->asked)
+		if (!d->asked)
 			atomic_fetch_add(&d->unasked, 1);
 		d->asked = false;
 		if (d->settled)
@@ -152,6 +167,42 @@ learn(Driver *d, json_t *question)
 	d->settled = false;
 	snprintf(d->digest, sizeof(d->digest), "%s", json_string_value(json_object_get(question, "digest")));
 	return true;
+}
+
+static bool
+tells(json_t *question)
+{
+	return json_object_get(question, "shards") || json_object_get(question, "changed");
+}
+
+/* Nothing is known of what was told before. */
+static void
+forget(Driver *d)
+{
+	d->digest[0] = '\0';
+	d->settled = false;
+	json_decref(d->before);
+	d->before = NULL;
+}
+
+/* To who names what is not known, or is to tell all again. */
+static void
+ask_for_all(Driver *d, json_t *question, json_t *answer)
+{
+	const char *digest = json_string_value(json_object_get(question, "digest"));
+
+	if (atomic_load(&d->asks) == ASKS)
+	{
+		d->asked = true;
+		json_object_set_new(answer, "tell_all", json_true());
+		return;
+	}
+	if (atomic_load(&d->asks) == ASKS_LATER)
+		json_object_set_new(answer, "untold", json_true());
+	atomic_fetch_add(&d->in_vain, tells(question));
+	atomic_fetch_add(&d->moved, strcmp(d->named, digest) != 0);
+	snprintf(d->named, sizeof(d->named), "%s", digest);
+	atomic_fetch_add(&d->waited, 1);
 }
 
 static json_t *
@@ -174,20 +225,19 @@ answer_to(Driver *d, json_t *question)
 		atomic_store(&d->doubted, strtoull(json_string_value(json_object_get(question, "what")), NULL, 10));
 		return answer;
 	}
+	if (atomic_exchange(&d->forgets, false))
+		forget(d);
 	hears = (Hearing) atomic_load(&d->hears);
 	known = hears != DROPS && learn(d, question);
 	if (hears != HEARS)
 	{
-		if (json_object_get(question, "shards") || json_object_get(question, "changed"))
-			atomic_fetch_add(&d->unanswered, 1);
+		atomic_fetch_add(&d->unanswered, tells(question));
+		atomic_fetch_add(&d->refused, 1);
 		json_object_set_new(answer, "status", json_integer(VT_BUSY));
 		return answer;
 	}
 	if (!known || (atomic_load(&d->tell_all) && !json_object_get(question, "shards")))
-	{
-		d->asked = true;
-		json_object_set_new(answer, "tell_all", json_true());
-	}
+		ask_for_all(d, question, answer);
 	pthread_mutex_lock(&d->lock);
 	json_object_set_new(answer, "tasks", json_deep_copy(d->tasks));
 	pthread_mutex_unlock(&d->lock);
@@ -226,6 +276,7 @@ driver_start(Driver *d)
 	pthread_mutex_init(&d->lock, NULL);
 	d->tasks = json_array();
 	d->known = json_object();
+	d->asked = true;
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
 	options.endpoint = endpoint;
 	options.role = WIRE_ROLE_PD;
@@ -494,6 +545,95 @@ what_is_not_answered_is_told_once(void **state)
 	json_decref(d.tasks);
 }
 
+/* Until it has come to that. */
+static void
+await_count(atomic_uint *count, unsigned least, const char *what)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	while (atomic_load(count) < least)
+		wait_for(until, what);
+}
+
+static void
+await_more(atomic_uint *count, unsigned more, const char *what)
+{
+	await_count(count, atomic_load(count) + more, what);
+}
+
+/* A row is written, and a heartbeat names what is there with it. */
+static void
+put_named(Driver *d, Worker *worker, uint64_t row)
+{
+	unsigned	moved = atomic_load(&d->moved);
+
+	put(worker, 7, row);
+	await_count(&d->moved, moved + 1, "what changes has no other digest");
+}
+
+/*
+ * A driver that has no time yet for all that is here cannot use what has changed: who is told so names the digest alone,
+ * also while nobody answers, until it is asked for all.  To one that does not say so it tells what has changed.
+ */
+static void
+who_waits_to_be_asked_tells_nothing(void **state)
+{
+	static Driver d;
+	Worker	   *worker;
+	int64_t		until;
+	unsigned	in_vain;
+	unsigned	unanswered;
+	unsigned	changes;
+
+	(void) state;
+	driver_start(&d);
+	worker = start();
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	await_same(&d);
+	atomic_store(&d.asks, ASKS_LATER);
+	atomic_store(&d.forgets, true);
+	await_more(&d.waited, 1, "another driver hears nothing");
+	in_vain = atomic_load(&d.in_vain);
+	for (uint64_t row = 1; row <= 3; row++)
+		put_named(&d, worker, row);
+	unanswered = atomic_load(&d.unanswered);
+	atomic_store(&d.hears, DROPS);
+	put(worker, 7, 4);
+	await_more(&d.refused, 2, "who gets no answer is silent");
+	atomic_store(&d.hears, HEARS);
+	put_named(&d, worker, 5);
+	assert_int_equal(atomic_load(&d.in_vain), in_vain);
+	assert_int_equal(atomic_load(&d.unanswered), unanswered);
+
+	/* It has no time, and does not say so. */
+	atomic_store(&d.asks, ASKS_NOT);
+	await_count(&d.in_vain, in_vain + 1, "who is not told to wait tells nothing");
+
+	/* Now it has. */
+	atomic_store(&d.asks, ASKS_LATER);
+	await_more(&d.waited, 2, "it is silent");
+	assert_int_equal(atomic_load(&d.unasked), 0);
+	atomic_store(&d.asks, ASKS);
+	await_same(&d);
+	assert_int_equal(atomic_load(&d.unasked), 0);
+	changes = atomic_load(&d.changes);
+	until = clock_now_us() + PATIENCE_US;
+	for (uint64_t row = 6; atomic_load(&d.changes) == changes; row++)
+	{
+		put(worker, 7, row);
+		wait_for(until, "what changes is told no more");
+	}
+	await_same(&d);
+	atomic_store(&d.tell_all, true);
+	while (!atomic_load(&d.told_all))
+		wait_for(until, "it is not told again");
+	worker_stop(worker);
+	net_server_stop(d.server);
+	json_decref(d.known);
+	json_decref(d.before);
+	json_decref(d.tasks);
+}
+
 /* -- What idle shards cost -------------------------------------------------- */
 
 static double
@@ -592,6 +732,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(heartbeats_go_on, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(long_chores_hold_up_none, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_not_answered_is_told_once, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(who_waits_to_be_asked_tells_nothing, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
