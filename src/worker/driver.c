@@ -29,6 +29,7 @@ struct Drivers
 	Worker	   *worker;
 	size_t		n;
 	size_t		current;
+	size_t		answered;		/* who said yes last; before anybody has, nobody's place */
 	char	   *endpoints[DRIVERS_MAX];
 	NetPeer    *peers[DRIVERS_MAX]; /* made when first asked */
 	int64_t		away_us;		/* since when nobody says yes; 0 = somebody does */
@@ -63,6 +64,7 @@ drivers_new(Worker *worker)
 	const char *p = worker->options.pd;
 
 	drivers->worker = worker;
+	drivers->answered = DRIVERS_MAX;
 	while (*(p += strspn(p, ", ")))
 	{
 		size_t		len = strcspn(p, ", ");
@@ -182,27 +184,39 @@ tell_yes(Drivers *drivers)
 }
 
 json_t *
-drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
+drivers_tell(Drivers *drivers, json_t *question, json_t *more, int wait_ms, bool *told, VtStatus *status)
 {
 	char	   *text = json_dumps(question, JSON_COMPACT);
+	char	   *whole = NULL;
 	json_t	   *answer = NULL;
 	VtError		err = {0};
 	int			hints = 0;
 
+	if (more)
+	{
+		json_object_update(question, more);
+		whole = json_dumps(question, JSON_COMPACT);
+		json_decref(more);
+	}
 	json_decref(question);
+	*told = false;
 	*status = vt_fail(&err, VT_INVALID, "nobody said where the placement driver is");
 	for (size_t tries = 0; tries < (drivers->n > 1 ? drivers->n + HINTS_MAX : drivers->n); tries++)
 	{
+		bool		tells = whole && drivers->current == drivers->answered;
+
 		if (tries > 0 && is_stopping(drivers->worker))
 			break;
 		json_decref(answer);
 		memset(&err, 0, sizeof(err));
-		answer = ask_one(drivers, text, wait_ms, &err);
+		*told |= tells;
+		answer = ask_one(drivers, tells ? whole : text, wait_ms, &err);
 		*status = err.code;
 		if (*status == VT_OK || !turn(drivers, answer, *status, &hints))
 			break;
 	}
 	free(text);
+	free(whole);
 	if (*status != VT_OK)
 	{
 		tell_no(drivers, *status, &err);
@@ -210,6 +224,17 @@ drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
 		answer = NULL;
 	}
 	else
+	{
+		drivers->answered = drivers->current;
 		tell_yes(drivers);
+	}
 	return answer;
+}
+
+json_t *
+drivers_ask(Drivers *drivers, json_t *question, int wait_ms, VtStatus *status)
+{
+	bool		told;
+
+	return drivers_tell(drivers, question, NULL, wait_ms, &told, status);
 }

@@ -187,20 +187,23 @@ forget_dropped(Worker *worker, size_t n)
 }
 
 /* All that is here, or what has changed since PD was told last. */
-static void
-say_what_is(Worker *worker, json_t *question, const Told *known, const Told *now)
+static json_t *
+what_is(Worker *worker, const Told *known, const Told *now)
 {
+	json_t	   *rows = json_object();
+
 	if (known->digest == 0)
-		json_object_set_new(question, "shards", status_shards(worker, true));
+		json_object_set_new(rows, "shards", status_shards(worker, true));
 	else
 	{
 		json_t	   *gone = json_array();
 
-		json_object_set_new(question, "since", status_u64(known->digest));
-		json_object_set_new(question, "changed", status_changed(worker, known, now, gone));
-		json_object_set_new(question, "gone", gone);
+		json_object_set_new(rows, "since", status_u64(known->digest));
+		json_object_set_new(rows, "changed", status_changed(worker, known, now, gone));
+		json_object_set_new(rows, "gone", gone);
 	}
-	json_object_set_new(question, "broken", status_broken(worker));
+	json_object_set_new(rows, "broken", status_broken(worker));
+	return rows;
 }
 
 typedef struct Word
@@ -213,7 +216,8 @@ typedef struct Word
  * Report, and do what comes back.  Returns in how many ms to report again.  Whether what was told came there
  * the next heartbeat tells, which names it: PD says if it does not know it.  So where no answer comes
  * nothing is told twice, and all of it only to who has asked: a driver that begins to lead, and has
- * no time for more than a few at once, is not told in vain, nor what has changed before it is told all.
+ * no time for more than a few at once, is not told in vain, nor what has changed before it is told all;
+ * before it says so we know by its not being the one that answered last.
  */
 static int
 beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
@@ -221,20 +225,22 @@ beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
 	Told	   *known = &word->known;
 	json_t	   *question = json_object();
 	json_t	   *dropped = json_array();
+	json_t	   *rows = NULL;
 	json_t	   *answer;
 	json_t	   *task;
 	size_t		i;
-	size_t		told;
+	size_t		ndropped;
 	Told		now;
 	struct statvfs disk;
 	uint64_t	disk_free;
 	bool		settling;
 	bool		busy;
 	bool		news;
+	bool		told;
 
 	/* Before the rows, which may be newer then: they are told once more. */
 	news = status_digest(worker, known, &now, &settling) && !word->waits;
-	told = tell_dropped(worker, dropped);
+	ndropped = tell_dropped(worker, dropped);
 	busy = chores_wait(worker) || clock_now_us() < worker->hurry_until_us;
 	disk_free = statvfs(worker->options.data, &disk) == 0 ? (uint64_t) disk.f_bavail * disk.f_frsize : 0;
 	json_object_set_new(question, "op", json_string("heartbeat"));
@@ -244,7 +250,7 @@ beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
 	json_object_set_new(question, "version", json_string(WORKER_VERSION));
 	json_object_set_new(question, "digest", status_u64(now.digest));
 	if (news)
-		say_what_is(worker, question, known, &now);
+		rows = what_is(worker, known, &now);
 	json_object_set_new(question, "memory", status_u64(atomic_load(&worker->memory)));
 	json_object_set_new(question, "dropped", dropped);
 	json_object_set_new(question, "disk_free", status_u64(disk_free));
@@ -260,10 +266,10 @@ beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
 	json_object_set_new(question, "level_high", json_integer(vt_level_high()));
 	json_object_set_new(question, "level", json_integer(worker->level));
 	json_object_set_new(question, "prepares", json_true());
-	answer = drivers_ask(drivers, question, BEAT_WAIT_MS, last);
+	answer = drivers_tell(drivers, question, rows, BEAT_WAIT_MS, &told, last);
 	if (json_is_true(json_object_get(answer, "tell_all")))
 		told_free(known);
-	else if (news)
+	else if (told)
 	{
 		told_free(known);
 		*known = now;
@@ -275,7 +281,7 @@ beat(Worker *worker, Drivers *drivers, Word *word, VtStatus *last)
 	if (answer)
 		atomic_store(&worker->stats.beat_us, clock_now_us());
 	if (answer)
-		forget_dropped(worker, told);
+		forget_dropped(worker, ndropped);
 	take_peers(worker, answer);
 	take_level(worker, answer);
 	json_array_foreach(json_object_get(answer, "tasks"), i, task)

@@ -422,6 +422,13 @@ typedef struct Drivers Drivers;
 extern Drivers *drivers_new(Worker *worker);
 extern struct json_t *drivers_ask(Drivers *drivers, struct json_t *question, int wait_ms,
 								  VtStatus *status);
+
+/*
+ * The same, with more members for who answered last alone: they go on from what it was told, and another one leads since
+ * less long and knows nothing.  Takes more, too (NULL = none); *told: it was sent them, heard or not.
+ */
+extern struct json_t *drivers_tell(Drivers *drivers, struct json_t *question, struct json_t *more, int wait_ms,
+								   bool *told, VtStatus *status);
 extern void drivers_free(Drivers *drivers);
 
 /* logtime.c: log time goes on in the shards that we lead; the house thread's */

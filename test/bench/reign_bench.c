@@ -9,7 +9,7 @@
  *		--workers N			threads that speak as a worker does (1000)
  *		--replicas N		that each has in the mean (300)
  *		--busy N			replicas of each whose rows change between two heartbeats (0)
- *		--heeds 0			who is told to wait until it is asked tells what has changed all the same, as workers did once
+ *		--heeds 0			who waits until it is asked, or comes to another driver, tells what has changed all the same, as workers did once
  *		--forgets 1			who gets no answer tells all again, unasked, as they did before that
  *		--rounds N			leaders that are killed (3)
  *		--patience N		seconds in which all are to be heard (300)
@@ -192,7 +192,8 @@ cpu_of(int pid)
 typedef struct Speaker
 {
 	int			number;
-	int			current;		/* driver */
+	int			current;		/* driver, */
+	int			answered;		/* and who answered last */
 	NetPeer    *peers[DRIVERS_MAX];
 	VtId		cluster;
 	uint64_t	store;
@@ -205,7 +206,8 @@ typedef struct Speaker
 	bool		waits;			/* until it is asked for all */
 	size_t		said;			/* replicas and turns that the heartbeat has; */
 	uint64_t	said_turns;
-	bool		tells;			/* it has rows */
+	bool		tells;			/* it has rows, */
+	bool		told;			/* and they were sent */
 } Speaker;
 
 static char rest[4096];			/* of a row, behind shard and replica */
@@ -258,8 +260,9 @@ put_row(Buf *out, const Speaker *speaker, size_t i, bool *first)
 	*first = false;
 }
 
+/* All into out, and without rows into brief. */
 static void
-say(Speaker *speaker, Buf *out)
+say(Speaker *speaker, Buf *out, Buf *brief)
 {
 	char		text[400];
 	bool		first = true;
@@ -274,6 +277,9 @@ say(Speaker *speaker, Buf *out)
 			 speaker->store, WAIT_MS, digest_of(speaker, speaker->n, speaker->turns));
 	put(out, text);
 	speaker->tells = (speaker->known < speaker->n || speaker->known_turns < speaker->turns || !speaker->knows) && !speaker->waits;
+	buf_clear(brief);
+	buf_put(brief, out->data, out->len);
+	put(brief, "}");
 	if (!speaker->tells)
 	{
 		put(out, "}");
@@ -300,7 +306,7 @@ hear(Speaker *speaker, VtStatus status, const Buf *reply)
 
 	if (status == VT_OK && find(reply, "tell_all", text, sizeof(text)))
 		speaker->knows = false;
-	else if (speaker->tells)
+	else if (speaker->told)
 	{
 		if (speaker->said > speaker->known)
 			atomic_fetch_add(&settled, speaker->said - speaker->known);
@@ -317,32 +323,36 @@ hear(Speaker *speaker, VtStatus status, const Buf *reply)
 static void
 count_it(const Speaker *speaker, size_t bytes)
 {
-	if (!speaker->tells)
-		return;
 	atomic_fetch_add(speaker->knows ? &changes : &told, 1);
 	atomic_fetch_add(speaker->knows ? &changed_bytes : &told_bytes, bytes);
 }
 
 /* As src/worker/driver.c asks. */
 static VtStatus
-ask(Speaker *speaker, const Buf *question, int wait_ms, Buf *reply)
+ask(Speaker *speaker, const Buf *question, const Buf *brief, int wait_ms, Buf *reply)
 {
 	VtStatus	status = VT_UNAVAILABLE;
 	int			hints = 0;
 
+	speaker->told = false;
 	for (int tries = 0; tries < (drivers > 1 ? drivers + HINTS_MAX : 1) && !atomic_load(&stopping); tries++)
 	{
 		NetPeer   **peer = &speaker->peers[speaker->current];
+		bool		tells = brief && speaker->tells && (!heeds || speaker->current == speaker->answered);
 		char		text[96];
 
 		if (!*peer)
 			*peer = peer_of(speaker->current, WIRE_ROLE_WORKER, &speaker->cluster, speaker->store);
 		net_peer_set_identity(*peer, &speaker->cluster, speaker->store);
 		buf_clear(reply);
-		count_it(speaker, question->len);
-		status = net_peer_call(*peer, WIRE_CONTROL, buf_bytes(question), wait_ms + (drivers > 1 ? TIMEOUT_OF_MANY_MS : TIMEOUT_MS), reply, NULL);
+		if (tells)
+			count_it(speaker, question->len);
+		speaker->told |= tells;
+		status = net_peer_call(*peer, WIRE_CONTROL, buf_bytes(tells || !brief ? question : brief), wait_ms + (drivers > 1 ? TIMEOUT_OF_MANY_MS : TIMEOUT_MS), reply, NULL);
 		if (status == VT_OK)
 			status = find(reply, "status", text, sizeof(text)) ? (VtStatus) atoi(text) : VT_PROTOCOL;
+		if (status == VT_OK)
+			speaker->answered = speaker->current;
 		if (status != VT_NOT_LEADER && status != VT_STOPPING && status != VT_UNAVAILABLE && status != VT_TIMEOUT)
 			return status;
 		if (status == VT_NOT_LEADER && find(reply, "leader", text, sizeof(text)) && text[0] && hints++ < HINTS_MAX)
@@ -366,7 +376,7 @@ register_it(Speaker *speaker, Buf *question, Buf *reply)
 
 	buf_clear(question);
 	buf_put(question, text, (size_t) n);
-	if (ask(speaker, question, 0, reply) != VT_OK || !find(reply, "store", text, sizeof(text)))
+	if (ask(speaker, question, NULL, 0, reply) != VT_OK || !find(reply, "store", text, sizeof(text)))
 		return false;
 	speaker->store = strtoull(text, NULL, 10);
 	if (!speaker->made)
@@ -406,6 +416,7 @@ speak(void *arg)
 {
 	Speaker    *speaker = (Speaker *) arg;
 	Buf			question = {0};
+	Buf			brief = {0};
 	Buf			reply = {0};
 	int64_t		answered = clock_now_us();
 
@@ -416,8 +427,8 @@ speak(void *arg)
 		VtStatus	status;
 		int64_t		took;
 
-		say(speaker, &question);
-		status = ask(speaker, &question, WAIT_MS, &reply);
+		say(speaker, &question, &brief);
+		status = ask(speaker, &question, &brief, WAIT_MS, &reply);
 		if (question.len > 64 << 10)
 			buf_free(&question);
 		hear(speaker, status, &reply);
@@ -439,6 +450,7 @@ speak(void *arg)
 	for (int i = 0; i < drivers; i++)
 		net_peer_free(speaker->peers[i]);
 	buf_free(&question);
+	buf_free(&brief);
 	buf_free(&reply);
 	return NULL;
 }

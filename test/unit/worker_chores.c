@@ -28,7 +28,8 @@ typedef enum Hearing
 {
 	HEARS,
 	TAKES,						/* but its answer says that it was not */
-	DROPS						/* and its answer says so */
+	DROPS,						/* and its answer says so */
+	SENDS_ON					/* with news, to the other driver; else it hears */
 } Hearing;
 
 /* What it says to who names what it does not know. */
@@ -41,6 +42,8 @@ typedef enum Asking
 
 typedef struct Driver
 {
+	char		endpoint[128];
+	struct Driver *other;
 	NetServer  *server;
 	pthread_mutex_t lock;
 	json_t	   *tasks;			/* for every heartbeat */
@@ -228,6 +231,14 @@ answer_to(Driver *d, json_t *question)
 	if (atomic_exchange(&d->forgets, false))
 		forget(d);
 	hears = (Hearing) atomic_load(&d->hears);
+	if (hears == SENDS_ON && tells(question))
+	{
+		json_object_set_new(answer, "status", json_integer(VT_NOT_LEADER));
+		json_object_set_new(answer, "leader", json_string(d->other->endpoint));
+		atomic_fetch_add(&d->refused, 1);
+		return answer;
+	}
+	hears = hears == SENDS_ON ? HEARS : hears;
 	known = hears != DROPS && learn(d, question);
 	if (hears != HEARS)
 	{
@@ -266,9 +277,8 @@ on_closed(void *arg, NetConn *conn)
 }
 
 static void
-driver_start(Driver *d)
+driver_start_at(Driver *d, const char *name)
 {
-	static char endpoint[128];
 	NetServerOptions options;
 	VtError		err = {0};
 
@@ -277,14 +287,20 @@ driver_start(Driver *d)
 	d->tasks = json_array();
 	d->known = json_object();
 	d->asked = true;
-	snprintf(endpoint, sizeof(endpoint), "unix:%s", scratch_path("nobody"));
-	options.endpoint = endpoint;
+	snprintf(d->endpoint, sizeof(d->endpoint), "unix:%s", scratch_path(name));
+	options.endpoint = d->endpoint;
 	options.role = WIRE_ROLE_PD;
 	for (uint8_t i = 0; i < sizeof(options.cluster.b); i++)
 		options.cluster.b[i] = i + 1;
 	options.handler = (NetHandler) {.frame = on_frame, .closed = on_closed, .arg = d};
 	if (net_server_start(&options, &d->server, &err) != VT_OK)
 		fail_msg("%s", vt_error_words(&err));
+}
+
+static void
+driver_start(Driver *d)
+{
+	driver_start_at(d, "nobody");
 }
 
 static void
@@ -634,6 +650,46 @@ who_waits_to_be_asked_tells_nothing(void **state)
 	json_decref(d.tasks);
 }
 
+/*
+ * What has changed since one driver was told is of no use to another, which begins to lead: it is named the
+ * digest, and asks.
+ */
+static void
+another_driver_is_told_what_it_asks_for(void **state)
+{
+	static Driver first;
+	static Driver second;
+	Worker	   *worker;
+
+	(void) state;
+	driver_start(&first);
+	driver_start_at(&second, "another");
+	first.other = &second;
+	second.asked = false;
+	atomic_store(&second.asks, ASKS_LATER);
+	worker = start();
+	assert_int_equal(create(worker, 7, 70), VT_OK);
+	await_same(&first);
+	atomic_store(&first.hears, SENDS_ON);
+	put(worker, 7, 1);
+	await_count(&second.waited, 2, "the other driver hears nothing");
+	put_named(&second, worker, 2);
+	assert_int_equal(atomic_load(&second.in_vain), 0);
+	atomic_store(&second.asks, ASKS);
+	await_same(&second);
+	assert_int_equal(atomic_load(&second.unasked), 0);
+	assert_non_null(json_object_get(second.known, "7"));
+	worker_stop(worker);
+	net_server_stop(first.server);
+	net_server_stop(second.server);
+	for (Driver *d = &first; d; d = d->other)
+	{
+		json_decref(d->known);
+		json_decref(d->before);
+		json_decref(d->tasks);
+	}
+}
+
 /* -- What idle shards cost -------------------------------------------------- */
 
 static double
@@ -733,6 +789,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(long_chores_hold_up_none, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_not_answered_is_told_once, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(who_waits_to_be_asked_tells_nothing, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(another_driver_is_told_what_it_asks_for, scratch_make, scratch_remove),
 	};
 
 	log_setup("test", LOG_LEVEL_ERROR);
