@@ -159,12 +159,21 @@ typedef struct Beat
 /* A store that speaks and has not told what it has; not in the log. */
 typedef struct Untold
 {
+	struct Untold *before;
+	struct Untold *next;
 	uint64_t	store;
 	int64_t		first_us;		/* it spoke first, */
 	int64_t		heard_us;		/* and last */
+	uint64_t	look;			/* in which its heartbeat waited last */
 	int64_t		asked_us;		/* for all, */
 	size_t		asked;			/* so many bytes, about; 0 = it is not */
 } Untold;
+
+typedef struct UntoldList
+{
+	Untold	   *first;
+	Untold	   *last;
+} UntoldList;
 
 /* What a shard carries, as its leaders tell one after the other. */
 typedef struct ShardLoad
@@ -197,10 +206,17 @@ extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not
 /* untold.c */
 #define UNTOLD_ASKED_BYTES (2u << 20)	/* that may be on their way, unless one store alone has more */
 
-/* It speaks, and what it says goes on from what is not known here: is it to tell all now?  Else later. */
-extern bool untold_ask(Pd *pd, uint64_t store);
+/* It speaks, and what it says goes on from what is not known here: it is to tell all, when it is its turn. */
+extern void untold_spoke(Pd *pd, uint64_t store);
+
+/*
+ * A look at the heartbeats of such: of which stores they are that wait, and then whose turn it is among those.  They are asked, until
+ * they have told it or are late.
+ */
+extern void untold_waits(Pd *pd, uint64_t store);
+extern void untold_ask(Pd *pd);
+extern bool untold_is_asked(const Pd *pd, uint64_t store);
 extern void untold_told(Pd *pd, uint64_t store);	/* it is known now */
-extern void untold_spoke(Pd *pd, uint64_t store);	/* the same, and it cannot be asked now */
 extern bool untold_speaks(const Pd *pd, uint64_t store);
 
 /*

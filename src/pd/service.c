@@ -245,17 +245,44 @@ is_touched(Pd *pd, uint64_t store)
 	return is_new;
 }
 
-/* Answer those of the parked questions that can be, or that have waited long enough; those whose askers have gone are dropped. */
+/*
+ * The parked questions.  Those whose askers have gone are dropped, and then stores that wait for it are asked for all, in
+ * their turns: who has gone would not hear it, and have others wait for what does not come.
+ */
+static Question *
+take_parked(Pd *pd)
+{
+	Question   *list = NULL;
+
+	while (pd->parked)
+	{
+		Question   *q = pd->parked;
+
+		pd->parked = q->next;
+		if (net_conn_is_cancelled(q->conn, q->request))
+		{
+			question_free(q);
+			continue;
+		}
+		if (q->untold)
+			untold_waits(pd, q->store);
+		q->next = list;
+		list = q;
+	}
+	untold_ask(pd);
+	return list;
+}
+
+/* Answer those of the parked questions that can be, or that have waited long enough. */
 static void
 look_at_parked(Pd *pd)
 {
-	Question   *list = pd->parked;
+	Question   *list = take_parked(pd);
 	bool		all = pd->looked_peers != pd->catalog->meta.peers_version;
 
 	pd->looked_touches = catalog_touches(pd->catalog);
 	pd->looked_peers = pd->catalog->meta.peers_version;
 	pd->woken = false;
-	pd->parked = NULL;
 	pd->ncreations = 0;
 	pd->parked_due_us = INT64_MAX;
 	while (list)
@@ -263,9 +290,7 @@ look_at_parked(Pd *pd)
 		Question   *q = list;
 
 		list = q->next;
-		if (net_conn_is_cancelled(q->conn, q->request))
-			question_free(q);
-		else if (q->store == 0 ? !create_again(pd, q) :
+		if (q->store == 0 ? !create_again(pd, q) :
 				 !((q->untold || is_touched(pd, q->store) || all || pd->now_us >= q->until_us) && heartbeat_again(pd, q)))
 			keep(pd, q);
 	}

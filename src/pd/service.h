@@ -165,11 +165,12 @@ struct Pd
 	Beat	  **beats;			/* by store */
 	size_t		nbeats;
 	IdMap		beat_at;		/* store: its beat's address */
-	Untold	   *untold;			/* stores that speak and are not known; owned */
-	size_t		nuntold;
-	IdMap		untold_at;		/* store: place there, and one */
-	size_t		untold_asked;	/* so many bytes of them are on their way */
-	int64_t		untold_due_us;	/* the first of these is too late */
+	UntoldList	untold_waiting;	/* stores that speak and are not known, in the order of their turns, */
+	UntoldList	untold_asked;	/* and those that were asked, in that order; owned */
+	size_t		nuntold;		/* in both */
+	IdMap		untold_at;		/* store: its Untold's address */
+	size_t		untold_bytes;	/* so many are on their way of those that were asked, about */
+	uint64_t	untold_look;	/* counts looks at who waits */
 	int64_t		told_us;		/* one of them told all last, in this reign */
 	IdMap		spoke_last;		/* key of an endpoint: the store that spoke there last */
 	IdMap		load_at;		/* shard: place in loads */

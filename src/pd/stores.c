@@ -357,27 +357,20 @@ keep_little(Question *q)
 
 /*
  * What the store says goes on from what is not known here: another driver led when it told it all, or it was not
- * read.  It is to tell all, now or when it is its turn.
+ * read.  It is to tell all, when it is its turn, which the next look at who waits finds (untold.c).
  */
 static void
 ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 {
-	bool		now;
-
-	/* Who has gone would not hear it, and have others wait for what does not come. */
-	if (net_conn_is_cancelled(q->conn, q->request))
-	{
-		untold_spoke(pd, store);
-		question_free(q);
-		return;
-	}
-	now = untold_ask(pd, store);
+	untold_spoke(pd, store);
 	keep_little(q);
 	q->store = store;
 	q->untold = true;
-	if (!now && park(pd, q, wait_ms > UNTOLD_WAIT_MS ? wait_ms : UNTOLD_WAIT_MS))
-		return;
-	answer(q, VT_OK, now ? tell_all() : not_yet(), NULL);
+	pd->woken |= pd->untold_bytes < UNTOLD_ASKED_BYTES;
+	if (untold_is_asked(pd, store))
+		answer(q, VT_OK, tell_all(), NULL);
+	else if (!park(pd, q, wait_ms > UNTOLD_WAIT_MS ? wait_ms : UNTOLD_WAIT_MS))
+		answer(q, VT_OK, not_yet(), NULL);
 }
 
 void
@@ -422,7 +415,7 @@ heartbeat_again(Pd *pd, Question *q)
 	json_t	   *reply;
 
 	if (q->untold)
-		reply = untold_ask(pd, q->store) ? tell_all() : NULL;
+		reply = untold_is_asked(pd, q->store) ? tell_all() : NULL;
 	else
 		reply = heartbeat_answer(pd, q->body);
 	if (!reply && pd->now_us < q->until_us)

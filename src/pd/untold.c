@@ -8,7 +8,7 @@
  * some 20 s to read.  Were all asked at once, most would have gone, and told it again, before
  * their turn came.  So those are asked whom it has time for: about as much as it reads in the
  * seventh part of a second is on its way.  Others are told that there is nothing to do, until it is
- * their turn.  A worker that was not read says so by the digest that it names next.
+ * their turn, in the order they came.  A worker that was not read says so by the digest that it names next.
  *
  * Who speaks is not silent, read or not: it is suspect as long as it was not, and not down.  That is so
  * for a minute: one that never tells what it has is of no use.
@@ -28,45 +28,63 @@ untold_of(const Pd *pd, uint64_t store)
 {
 	uint64_t	at;
 
-	return idmap_get(&pd->untold_at, store, &at) ? &pd->untold[at - 1] : NULL;
+	return idmap_get(&pd->untold_at, store, &at) ? (Untold *) (uintptr_t) at : NULL;
+}
+
+static void
+put_last(UntoldList *list, Untold *untold)
+{
+	untold->before = list->last;
+	untold->next = NULL;
+	*(list->last ? &list->last->next : &list->first) = untold;
+	list->last = untold;
+}
+
+static void
+take_out(UntoldList *list, Untold *untold)
+{
+	*(untold->before ? &untold->before->next : &list->first) = untold->next;
+	*(untold->next ? &untold->next->before : &list->last) = untold->before;
 }
 
 static Untold *
 untold_new(Pd *pd, uint64_t store)
 {
-	if ((pd->nuntold & (pd->nuntold - 1)) == 0)
-		pd->untold = vt_realloc(pd->untold, sizeof(Untold) * (pd->nuntold ? 2 * pd->nuntold : 1));
-	pd->untold[pd->nuntold++] = (Untold) {.store = store, .first_us = pd->now_us};
-	idmap_put(&pd->untold_at, store, pd->nuntold);
-	return &pd->untold[pd->nuntold - 1];
+	Untold	   *untold = vt_alloc0(sizeof(Untold));
+
+	untold->store = store;
+	untold->first_us = pd->now_us;
+	put_last(&pd->untold_waiting, untold);
+	pd->nuntold++;
+	idmap_put(&pd->untold_at, store, (uint64_t) (uintptr_t) untold);
+	return untold;
+}
+
+static void
+ask(Pd *pd, Untold *untold, size_t bytes)
+{
+	take_out(&pd->untold_waiting, untold);
+	put_last(&pd->untold_asked, untold);
+	untold->asked_us = pd->now_us;
+	untold->asked = bytes;
+	pd->untold_bytes += bytes;
 }
 
 static void
 ask_no_more(Pd *pd, Untold *untold)
 {
-	pd->untold_asked -= untold->asked;
+	take_out(&pd->untold_asked, untold);
+	put_last(&pd->untold_waiting, untold);
+	pd->untold_bytes -= untold->asked;
 	untold->asked = 0;
-	untold->asked_us = 0;
 }
 
-/* Those that were asked and have not come make room for others. */
+/* Those that were asked and have not come make room for others, which are before them now. */
 static void
 give_up_late(Pd *pd)
 {
-	if (pd->now_us < pd->untold_due_us)
-		return;
-	pd->untold_due_us = INT64_MAX;
-	for (size_t i = 0; i < pd->nuntold; i++)
-	{
-		Untold	   *untold = &pd->untold[i];
-
-		if (untold->asked == 0)
-			continue;
-		if (pd->now_us - untold->asked_us >= ASKED_US)
-			ask_no_more(pd, untold);
-		else if (untold->asked_us + ASKED_US < pd->untold_due_us)
-			pd->untold_due_us = untold->asked_us + ASKED_US;
-	}
+	while (pd->untold_asked.first && pd->now_us - pd->untold_asked.first->asked_us >= ASKED_US)
+		ask_no_more(pd, pd->untold_asked.first);
 }
 
 void
@@ -79,46 +97,65 @@ untold_spoke(Pd *pd, uint64_t store)
 	untold->heard_us = pd->now_us;
 }
 
-bool
-untold_ask(Pd *pd, uint64_t store)
+void
+untold_waits(Pd *pd, uint64_t store)
 {
-	Untold	   *untold;
-	size_t		nshards;
-	size_t		bytes;
-
 	untold_spoke(pd, store);
-	untold = untold_of(pd, store);
+	untold_of(pd, store)->look = pd->untold_look + 1;
+}
+
+/*
+ * Who has more than there is room for keeps it from those behind: all that is on its way is read soon, and it would never find
+ * any otherwise.  Not if it has been silent for as long as we wait for one that was asked.  Who has no heartbeat here for the
+ * moment and would find room will.
+ */
+void
+untold_ask(Pd *pd)
+{
+	Untold	   *next;
+
+	pd->untold_look++;
 	give_up_late(pd);
-	if (untold->asked > 0)
-		return true;			/* the answer did not come there, or what it told could not be read */
-	(void) shards_of_store(pd, store, &nshards);
-	bytes = (nshards + 1) * REPORT_BYTES;
-	if (pd->untold_asked > 0 && pd->untold_asked + bytes > UNTOLD_ASKED_BYTES)
-		return false;
-	untold->asked = bytes;
-	untold->asked_us = pd->now_us;
-	pd->untold_asked += bytes;
-	if (untold->asked_us + ASKED_US < pd->untold_due_us)
-		pd->untold_due_us = untold->asked_us + ASKED_US;
-	return true;
+	for (Untold *untold = pd->untold_waiting.first; untold; untold = next)
+	{
+		size_t		nshards;
+		size_t		bytes;
+
+		next = untold->next;
+		(void) shards_of_store(pd, untold->store, &nshards);
+		bytes = (nshards + 1) * REPORT_BYTES;
+		if (pd->untold_bytes == 0 || pd->untold_bytes + bytes <= UNTOLD_ASKED_BYTES)
+		{
+			if (untold->look == pd->untold_look)
+				ask(pd, untold, bytes);
+		}
+		else if (pd->now_us - untold->heard_us < ASKED_US)
+			break;
+	}
+}
+
+/* It goes on to be if it says again that it has not told it: the answer did not come there, or what it told could not be read. */
+bool
+untold_is_asked(const Pd *pd, uint64_t store)
+{
+	const Untold *untold = untold_of(pd, store);
+
+	return untold && untold->asked > 0;
 }
 
 void
 untold_told(Pd *pd, uint64_t store)
 {
 	Untold	   *untold = untold_of(pd, store);
-	Untold	   *last;
 
 	if (!untold)
 		return;
-	ask_no_more(pd, untold);
+	if (untold->asked > 0)
+		ask_no_more(pd, untold);
+	take_out(&pd->untold_waiting, untold);
 	idmap_remove(&pd->untold_at, store);
-	last = &pd->untold[--pd->nuntold];
-	if (untold != last)
-	{
-		*untold = *last;
-		idmap_put(&pd->untold_at, untold->store, (uint64_t) (untold - pd->untold) + 1);
-	}
+	free(untold);
+	pd->nuntold--;
 	pd->told_us = pd->now_us;
 	pd->woken = true;			/* there is room for another */
 }
@@ -141,26 +178,44 @@ untold_heard_us(const Pd *pd, uint64_t store)
 	return untold->heard_us < untold->first_us + CREDIT_US ? untold->heard_us : untold->first_us + CREDIT_US;
 }
 
+static bool
+one_speaks(const Pd *pd, const UntoldList *list)
+{
+	for (const Untold *untold = list->first; untold; untold = untold->next)
+		if (pd->now_us - untold->heard_us < SUSPECT_AFTER_US)
+			return true;
+	return false;
+}
+
 /* As long as one after the other comes to its turn. */
 bool
 untold_are_awaited(const Pd *pd)
 {
 	if (pd->now_us - pd->told_us >= SUSPECT_AFTER_US && pd->now_us - pd->led_since_us >= SUSPECT_AFTER_US)
 		return false;
-	for (size_t i = 0; i < pd->nuntold; i++)
-		if (pd->now_us - pd->untold[i].heard_us < SUSPECT_AFTER_US)
-			return true;
-	return false;
+	return one_speaks(pd, &pd->untold_asked) || one_speaks(pd, &pd->untold_waiting);
+}
+
+static void
+free_all(UntoldList *list)
+{
+	Untold	   *next;
+
+	for (Untold *untold = list->first; untold; untold = next)
+	{
+		next = untold->next;
+		free(untold);
+	}
+	*list = (UntoldList) {0};
 }
 
 void
 untold_free(Pd *pd)
 {
-	free(pd->untold);
-	pd->untold = NULL;
+	free_all(&pd->untold_waiting);
+	free_all(&pd->untold_asked);
 	pd->nuntold = 0;
-	pd->untold_asked = 0;
-	pd->untold_due_us = 0;
+	pd->untold_bytes = 0;
 	pd->told_us = 0;
 	idmap_free(&pd->untold_at);
 }

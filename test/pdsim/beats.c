@@ -253,6 +253,41 @@ to_tell_all(void)
 	return json_pack("{s:[],s:b}", "tasks", "tell_all", 1);
 }
 
+static void
+answer_parked(Sim *sim, uint32_t at, bool late)
+{
+	SimStore   *store = &sim->stores[at];
+	json_t	   *body = json_pack("{s:o}", "store", json_u64(store->id));
+	double		begin = sim_clock();
+	json_t	   *reply;
+
+	if (store->untold)
+		reply = untold_is_asked(&sim->pd, store->id) ? to_tell_all() : NULL;
+	else
+		reply = heartbeat_answer(&sim->pd, body);
+	sim->figures.beat_s += sim_clock() - begin;
+	json_decref(body);
+	if (!reply && !late)
+		return;
+	store->parked_until = 0;
+	if (!reply)
+		reply = store->untold ? not_yet() : nothing();
+	sim_send(sim, EVENT_ANSWER, at, store->parked, reply);
+}
+
+/* As service.c does at the end of a round: of those that wait to be asked for all, whose turn it is. */
+static void
+ask_in_turn(Sim *sim)
+{
+	for (uint32_t i = 0; i < sim->nstores; i++)
+		if (sim->stores[i].parked_until && sim->stores[i].untold)
+			untold_waits(&sim->pd, sim->stores[i].id);
+	untold_ask(&sim->pd);
+	for (uint32_t i = 0; i < sim->nstores; i++)
+		if (sim->stores[i].parked_until && sim->stores[i].untold)
+			answer_parked(sim, i, false);
+}
+
 void
 sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 {
@@ -262,9 +297,12 @@ sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 	double		begin = sim_clock();
 	VtStatus	status = heartbeat_take(&sim->pd, body, &err);
 
-	store->untold = status == VT_BEHIND;
-	if (store->untold)
-		reply = untold_ask(&sim->pd, store->id) ? to_tell_all() : NULL;
+	if (status == VT_BEHIND)
+	{
+		untold_waits(&sim->pd, store->id);
+		ask_in_turn(sim);
+		reply = untold_is_asked(&sim->pd, store->id) ? to_tell_all() : NULL;
+	}
 	else if (status != VT_OK)
 		sim_fail(sim, "a heartbeat was refused: %s", vt_error_words(&err));
 	else
@@ -276,30 +314,9 @@ sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 		return;
 	}
 	store->parked = letter;
+	store->untold = status == VT_BEHIND;
 	store->parked_until = sim->now + sim->wait_us;
 	sim_at(sim, store->parked_until, EVENT_UNPARK, at, letter, NULL);
-}
-
-static void
-answer_parked(Sim *sim, uint32_t at, bool late)
-{
-	SimStore   *store = &sim->stores[at];
-	json_t	   *body = json_pack("{s:o}", "store", json_u64(store->id));
-	double		begin = sim_clock();
-	json_t	   *reply;
-
-	if (store->untold)
-		reply = untold_ask(&sim->pd, store->id) ? to_tell_all() : NULL;
-	else
-		reply = heartbeat_answer(&sim->pd, body);
-	sim->figures.beat_s += sim_clock() - begin;
-	json_decref(body);
-	if (!reply && !late)
-		return;
-	store->parked_until = 0;
-	if (!reply)
-		reply = store->untold ? not_yet() : nothing();
-	sim_send(sim, EVENT_ANSWER, at, store->parked, reply);
 }
 
 void
@@ -316,17 +333,13 @@ void
 sim_look_at_parked(Sim *sim)
 {
 	sim->pd.woken = false;
+	ask_in_turn(sim);
 	for (uint32_t i = 0; i < sim->nstores; i++)
 	{
 		Beat	   *beat = sim->stores[i].parked_until ? beat_of(&sim->pd, sim->stores[i].id) : NULL;
 		uint64_t	touched = beat ? store_touched(sim->pd.catalog, beat->store) : 0;
 
-		if (sim->stores[i].parked_until && sim->stores[i].untold)
-		{
-			answer_parked(sim, i, false);
-			continue;
-		}
-		if (!beat || (!beat->wake && beat->looked == touched))
+		if (sim->stores[i].untold || !beat || (!beat->wake && beat->looked == touched))
 			continue;
 		beat->wake = false;
 		beat->looked = touched;

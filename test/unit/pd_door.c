@@ -611,6 +611,19 @@ is_to_wait(const Asker *worker)
 	return json_is_true(json_object_get(worker->answer, "untold"));
 }
 
+static uint64_t
+another_worker_comes(Asker *worker)
+{
+	uint64_t	store;
+
+	asker_comes(worker, WIRE_ROLE_WORKER);
+	expect(worker, ask(worker, "{\"op\":\"register\",\"store\":\"0\",\"cluster\":\"\",\"data_id\":\"00000000000000000000000000000002\","
+					   "\"endpoint\":\"unix:/w2\",\"level_high\":9}"), VT_OK);
+	assert_true(get_u64(worker->answer, "store", &store));
+	expect(worker, beat(worker, store, 0, ""), VT_OK);
+	return store;
+}
+
 /* As many collections as it takes for each of two workers to have as much as may be on its way. */
 static void
 create_much(Asker *gateway)
@@ -641,7 +654,8 @@ static void
 be_patient(void)
 {
 	pthread_mutex_lock(&pd->catalog->lock);
-	pd->untold_due_us = INT64_MAX;
+	for (Untold *untold = pd->untold_asked.first; untold; untold = untold->next)
+		untold->asked_us = INT64_MAX;
 	pthread_mutex_unlock(&pd->catalog->lock);
 }
 
@@ -661,11 +675,7 @@ who_is_to_tell_all_waits_for_its_turn(void **state)
 	(void) state;
 	driver_start();
 	stores[0] = worker_comes(&first);
-	asker_comes(&second, WIRE_ROLE_WORKER);
-	expect(&second, ask(&second, "{\"op\":\"register\",\"store\":\"0\",\"cluster\":\"\",\"data_id\":\"00000000000000000000000000000002\","
-						"\"endpoint\":\"unix:/w2\",\"level_high\":9}"), VT_OK);
-	assert_true(get_u64(second.answer, "store", &stores[1]));
-	expect(&second, beat(&second, stores[1], 0, ""), VT_OK);
+	stores[1] = another_worker_comes(&second);
 	asker_comes(&gateway, WIRE_ROLE_GATEWAY);
 	create_much(&gateway);
 
@@ -704,6 +714,43 @@ who_is_to_tell_all_waits_for_its_turn(void **state)
 	driver_stop();
 }
 
+/* The service thread has taken a question, and waits for the catalog, which we have, with it. */
+static uint64_t
+hold_up(Asker *asker)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	first;
+
+	pthread_mutex_lock(&pd->catalog->lock);
+	first = ask(asker, "{\"op\":\"status\"}");
+	expect_taken(asker);
+	for (bool done = false; !done; pause_ms(5))
+	{
+		assert_true(clock_now_us() < until);
+		pthread_mutex_lock(&pd->lock);
+		done = questions_count(&pd->questions) == 0;
+		pthread_mutex_unlock(&pd->lock);
+	}
+	return first;
+}
+
+/* Whose question is the first that waits has gone, and that is known. */
+static void
+goes_before_it_is_read(Asker *gone)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+
+	expect_taken(gone);
+	asker_goes(gone);
+	for (bool done = false; !done; pause_ms(5))
+	{
+		assert_true(clock_now_us() < until);
+		pthread_mutex_lock(&pd->lock);
+		done = net_conn_is_closed(pd->questions.daemons.first->conn);
+		pthread_mutex_unlock(&pd->lock);
+	}
+}
+
 /*
  * A worker that waited in vain has gone before it was read, among more than a round has.  What it told counts: it does
  * not have to tell it again.
@@ -716,10 +763,8 @@ who_has_gone_has_told_it_all_the_same(void **state)
 	uint64_t	store;
 	uint64_t	first;
 	uint64_t	waits;
-	int64_t		until = clock_now_us() + PATIENCE_US;
 	Buf			text = {0};
 	char		head[200];
-	bool		done = false;
 
 	(void) state;
 	driver_start();
@@ -731,29 +776,10 @@ who_has_gone_has_told_it_all_the_same(void **state)
 	memset(text.data + text.len, 'x', 6 * LARGE);
 	text.len += 6 * LARGE;
 	buf_put(&text, "\"}", 3);
-	pthread_mutex_lock(&pd->catalog->lock);
-
-	/* The service thread has taken a question, and waits for the catalog with it. */
-	first = ask(&worker, "{\"op\":\"status\"}");
-	expect_taken(&worker);
-	for (; !done; pause_ms(5))
-	{
-		assert_true(clock_now_us() < until);
-		pthread_mutex_lock(&pd->lock);
-		done = questions_count(&pd->questions) == 0;
-		pthread_mutex_unlock(&pd->lock);
-	}
+	first = hold_up(&worker);
 	for (int i = 0; i < 4; i++)
 		ask(&gone, (const char *) text.data);
-	expect_taken(&gone);
-	asker_goes(&gone);
-	for (done = false; !done; pause_ms(5))
-	{
-		assert_true(clock_now_us() < until);
-		pthread_mutex_lock(&pd->lock);
-		done = net_conn_is_closed(pd->questions.daemons.first->conn);
-		pthread_mutex_unlock(&pd->lock);
-	}
+	goes_before_it_is_read(&gone);
 	waits = say_the_same(&worker, store, 0);
 	buf_clear(&text);
 	put_long(&text);
@@ -764,6 +790,36 @@ who_has_gone_has_told_it_all_the_same(void **state)
 	expect(&worker, first, VT_OK);
 	assert_false(is_asked(&worker, waits));
 	buf_free(&text);
+	asker_goes(&worker);
+	driver_stop();
+}
+
+/* Of two that have much to tell the first has gone when it is its turn: it would not hear that it is asked, and the second is. */
+static void
+who_has_gone_is_not_asked(void **state)
+{
+	Asker		gateway;
+	Asker		gone;
+	Asker		worker;
+	uint64_t	stores[2];
+	uint64_t	first;
+	uint64_t	waits;
+
+	(void) state;
+	driver_start();
+	stores[0] = worker_comes(&gone);
+	stores[1] = another_worker_comes(&worker);
+	asker_comes(&gateway, WIRE_ROLE_GATEWAY);
+	create_much(&gateway);
+	first = hold_up(&gateway);
+	say_the_same(&gone, stores[0], 60000);
+	goes_before_it_is_read(&gone);
+	waits = say_the_same(&worker, stores[1], 0);
+	expect_taken(&worker);
+	pthread_mutex_unlock(&pd->catalog->lock);
+	expect(&gateway, first, VT_OK);
+	assert_true(is_asked(&worker, waits));
+	asker_goes(&gateway);
 	asker_goes(&worker);
 	driver_stop();
 }
@@ -781,6 +837,7 @@ main(void)
 		TEST(heartbeats_that_wait_are_bounded),
 		TEST(who_is_to_tell_all_waits_for_its_turn),
 		TEST(who_has_gone_has_told_it_all_the_same),
+		TEST(who_has_gone_is_not_asked),
 	};
 
 	return cmocka_run_group_tests_name("pd_door", tests, NULL, NULL);

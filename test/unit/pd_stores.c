@@ -297,6 +297,22 @@ passes(PdWorld *w, int seconds)
 	w->pd.now_us = w->now;
 }
 
+/* Heartbeats of these stores, a bit for each, wait to be asked for all: who is, in one look at them? */
+static unsigned
+asked(PdWorld *w, unsigned waiting)
+{
+	unsigned	are = 0;
+
+	for (uint32_t i = 0; i < w->nstores; i++)
+		if (waiting >> i & 1)
+			untold_waits(&w->pd, w->stores[i].id);
+	untold_ask(&w->pd);
+	for (uint32_t i = 0; i < w->nstores; i++)
+		if (waiting >> i & 1)
+			are |= (unsigned) untold_is_asked(&w->pd, w->stores[i].id) << i;
+	return are;
+}
+
 /*
  * Who speaks and has not told what it has is neither up nor down, however long that takes: what it
  * has is not known, and it is not gone.
@@ -316,7 +332,7 @@ who_was_not_read_is_not_silent(void **state)
 		for (uint32_t i = 0; i < 3; i++)
 		{
 			assert_int_equal(says(w, i, "77", NULL), VT_BEHIND);
-			assert_true(untold_ask(&w->pd, w->stores[i].id));
+			untold_spoke(&w->pd, w->stores[i].id);
 		}
 		passes(w, 2);
 	}
@@ -337,7 +353,7 @@ who_was_not_read_is_not_silent(void **state)
 	for (seconds = 0; seconds < 30; seconds += 2)
 	{
 		assert_int_equal(says(w, 0, "78", NULL), VT_BEHIND);
-		assert_true(untold_ask(&w->pd, w->stores[0].id));
+		assert_int_equal(asked(w, 1), 1);
 		passes(w, 2);
 	}
 	assert_int_equal(health_of(w, 0), HEALTH_SUSPECT);
@@ -364,7 +380,7 @@ who_never_tells_is_down_at_last(void **state)
 	{
 		assert_int_equal(says(w, 0, "77", NULL), VT_BEHIND);
 		if (seconds % 4 == 0)
-			(void) untold_ask(&w->pd, w->stores[0].id);
+			(void) asked(w, 1);
 		else
 			untold_spoke(&w->pd, w->stores[0].id);
 		assert_true(untold_speaks(&w->pd, w->stores[0].id));
@@ -384,7 +400,6 @@ static void
 few_are_asked_at_a_time(void **state)
 {
 	PdWorld    *w = vt_alloc(sizeof(PdWorld));
-	uint64_t	ids[3];
 	size_t		n;
 
 	(void) state;
@@ -395,8 +410,7 @@ few_are_asked_at_a_time(void **state)
 		assert_int_equal(create(w, 1000, 1)->nshards, 1000);
 	for (uint32_t i = 0; i < 3; i++)
 	{
-		ids[i] = w->stores[i].id;
-		(void) shards_of_store(&w->pd, ids[i], &n);
+		(void) shards_of_store(&w->pd, w->stores[i].id, &n);
 		assert_true(n > 3000);
 	}
 	another_driver(w);
@@ -404,32 +418,90 @@ few_are_asked_at_a_time(void **state)
 	/* One is asked, however often it says so; the others are not. */
 	for (int times = 0; times < 3; times++)
 	{
-		for (uint32_t i = 0; i < 3; i++)
-			assert_int_equal(untold_ask(&w->pd, ids[i]), i == 0);
+		assert_int_equal(asked(w, 1 | 2 | 4), 1);
 		passes(w, 1);
 	}
 	/* It does not come with it: another one is asked. */
-	assert_true(untold_ask(&w->pd, ids[1]));
-	assert_false(untold_ask(&w->pd, ids[0]));
-	assert_false(untold_ask(&w->pd, ids[2]));
+	assert_int_equal(asked(w, 1 | 2 | 4), 2);
+	assert_int_equal(asked(w, 1 | 2 | 4), 2);
 
 	/* That one does: there is room for the next at once, and who waits is looked at. */
 	w->pd.woken = false;
 	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
 	assert_true(w->pd.woken);
-	assert_true(untold_ask(&w->pd, ids[2]));
-	assert_false(untold_ask(&w->pd, ids[0]));
-	assert_false(untold_ask(&w->pd, ids[1]));
+	assert_int_equal(asked(w, 1 | 4), 4);
 
 	/* Who tells it unasked has told it, too. */
 	assert_int_equal(says(w, 0, "7", json_array()), VT_OK);
-	assert_int_equal(untold_heard_us(&w->pd, ids[0]), 0);
+	assert_int_equal(untold_heard_us(&w->pd, w->stores[0].id), 0);
 	assert_int_equal(says(w, 2, "7", json_array()), VT_OK);
-	assert_int_equal(w->pd.untold_asked, 0);
-	assert_true(untold_ask(&w->pd, ids[1]));
+	assert_int_equal(w->pd.untold_bytes, 0);
+	assert_int_equal(asked(w, 2), 2);
 	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
 	assert_int_equal(w->pd.nuntold, 0);
 	assert_true(reports_are_in(&w->pd));
+	cluster_end(w);
+}
+
+/*
+ * The first of five has more than may be on its way besides others, the others nothing.  They are asked in the order they came: it
+ * is not last, and holds up nobody for long when it is silent, or does not tell what it was asked for.
+ */
+static void
+who_has_much_to_tell_comes_to_its_turn(void **state)
+{
+	PdWorld    *w = vt_alloc(sizeof(PdWorld));
+	size_t		n;
+
+	(void) state;
+	world_begin(w, 1, 5);
+	w->pd.leads = true;
+	run_seconds(w, 3);
+	for (uint32_t i = 1; i < 5; i++)
+		store_dies(w, i);
+	run_seconds(w, 12);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(create(w, 1000, 1)->nshards, 1000);
+	(void) shards_of_store(&w->pd, w->stores[0].id, &n);
+	assert_int_equal(n, 3000);
+	another_driver(w);
+
+	/* While another one is to come with what it has, nobody who came later is asked before it. */
+	assert_int_equal(asked(w, 2), 2);
+	assert_int_equal(asked(w, 1), 0);
+	assert_int_equal(asked(w, 4 | 8), 0);
+	assert_int_equal(asked(w, 1 | 4 | 8), 0);
+	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
+
+	/* Now it is asked, and those when it has told it.  One that is not heard of at the moment is no reason to wait. */
+	assert_int_equal(asked(w, 1 | 4 | 8), 1);
+	assert_int_equal(asked(w, 4 | 8), 0);
+	untold_spoke(&w->pd, w->stores[4].id);
+	assert_int_equal(says(w, 0, "7", json_array()), VT_OK);
+	assert_int_equal(asked(w, 8), 8);
+	assert_int_equal(asked(w, 4 | 8), 4 | 8);
+	for (uint32_t i = 2; i < 5; i++)
+		assert_int_equal(says(w, i, "7", json_array()), VT_OK);
+	assert_int_equal(w->pd.nuntold, 0);
+
+	/* It has spoken, and waits no more: those behind it wait for it for as long as for what it was asked for. */
+	another_driver(w);
+	assert_int_equal(asked(w, 2), 2);
+	assert_int_equal(asked(w, 1), 0);
+	passes(w, 2);
+	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
+	assert_int_equal(asked(w, 4), 4);
+	assert_int_equal(asked(w, 8), 0);
+	passes(w, 1);
+	assert_int_equal(asked(w, 8), 8);
+
+	/* It waits again, is asked when there is room, and does not tell it: it is behind the others then. */
+	for (uint32_t i = 2; i < 4; i++)
+		assert_int_equal(says(w, i, "7", json_array()), VT_OK);
+	assert_int_equal(asked(w, 1), 1);
+	assert_int_equal(asked(w, 2 | 4), 0);
+	passes(w, 3);
+	assert_int_equal(asked(w, 1 | 2 | 4), 2 | 4);
 	cluster_end(w);
 }
 
@@ -447,6 +519,7 @@ main(void)
 		TEST(who_was_not_read_is_not_silent),
 		TEST(who_never_tells_is_down_at_last),
 		TEST(few_are_asked_at_a_time),
+		TEST(who_has_much_to_tell_comes_to_its_turn),
 	};
 
 	return cmocka_run_group_tests_name("pd_stores", tests, NULL, NULL);
