@@ -338,7 +338,10 @@ take_reports(Pd *pd, Beat *beat, json_t *body)
 	}
 	for (size_t i = 0; i < n; i++)
 	{
-		load_take_searches(pd, report_in(beat, reports[i].shard), &reports[i]);
+		const Report *before = report_in(beat, reports[i].shard);
+
+		load_take_searches(pd, before, &reports[i]);
+		verify_note(pd, before, &reports[i]);
 		beat->searched |= reports[i].searches > 0;
 		if (reports[i].leader)
 			load_take(pd, beat->store, &reports[i]);

@@ -149,6 +149,9 @@ typedef struct Beat
 	bool		quiet;			/* it had nothing to do with these reports, */
 	uint64_t	quiet_at;		/* store_touched() being this */
 	uint64_t	learned_at;		/* the same, when all that they teach was learned */
+	bool		judged;			/* none of its replicas was to be set aside (verify.c), */
+	uint64_t	judged_at;		/* the same, */
+	int64_t		judged_us;		/* and then */
 	Damaged    *damaged;		/* owned */
 	size_t		ndamaged;
 	StoreFacts	facts;

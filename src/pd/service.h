@@ -446,7 +446,8 @@ extern void verify_words(Pd *pd, const CatalogShard *shard, const WireReplica *r
 extern VtStatus verify_ask(Pd *pd, json_t *body, uint32_t *n, VtError *err);
 extern void op_verify(Pd *pd, Question *q);
 extern void verify_look(Pd *pd);
-extern void verify_tell(Pd *pd, const Beat *beat, json_t *tasks);
+extern void verify_note(Pd *pd, const Report *before, const Report *now);	/* a report is taken; before: NULL = the first */
+extern void verify_tell(Pd *pd, Beat *beat, json_t *tasks);
 
 /* check.c */
 extern void facts_take(Beat *beat, json_t *body);

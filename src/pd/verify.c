@@ -32,6 +32,7 @@
 #define GIVE_UP_US (600 * INT64_C(1000000))	/* what has not been answered by then is not waited for */
 #define TELL_AGAIN_US (60 * INT64_C(1000000))
 #define LOOKED_AT 256			/* shards, in one look for what is long ago */
+#define JUDGED_US (10 * INT64_C(1000000))	/* a store that was silent may be heard again, and make a majority */
 
 /* -- What reports say -------------------------------------------------------- */
 
@@ -444,10 +445,54 @@ tell_to_begin(Pd *pd, const Beat *beat, json_t *tasks)
 	}
 }
 
+/* A replica answers a comparison, or says something else of it: whoever holds one of the shard is judged by that. */
 void
-verify_tell(Pd *pd, const Beat *beat, json_t *tasks)
+verify_note(Pd *pd, const Report *before, const Report *now)
 {
-	tell_to_begin(pd, beat, tasks);
+	CatalogCollection *c;
+	const CatalogShard *shard;
+
+	if (now->verified.id == 0 || (before && before->replica == now->replica && before->verified.told == now->verified.told &&
+								  is_same_comparison(&before->verified, &now->verified) && holds_the_same(&before->verified, &now->verified)))
+		return;
+	shard = find_shard(pd, now->shard, &c);
+	for (int i = 0; shard && i < shard->desc.nreplicas; i++)
+	{
+		Beat	   *beat = beat_of(pd, shard->desc.replicas[i].store);
+
+		if (beat)
+			beat->judged = false;
+	}
+}
+
+static void
+set_aside(Pd *pd, const Beat *beat, const Report *report, const CatalogShard *shard, const WireReplica *r, json_t *tasks)
+{
+	size_t		told = json_array_size(tasks);
+	char		words[VERIFY_WORDS];
+
+	operate_give(pd, beat->store, "set_aside", report->shard, report->replica, tasks);
+	if (json_array_size(tasks) == told)
+		return;
+	verify_words(pd, shard, r, words);
+	log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 " holds something else than the majority at %" PRIu64
+			  ": it %s, and is to be set aside", report->shard, report->replica, beat->store, report->verified.index, words);
+}
+
+/*
+ * What is to be set aside on the store.  Where nothing is, and neither what was compared nor what the catalog has of its
+ * shards is another since, nothing is still: heartbeats are many, and shards are.
+ */
+static void
+judge(Pd *pd, Beat *beat, json_t *tasks)
+{
+	uint64_t	touched = store_touched(pd->catalog, beat->store);
+
+	if (beat->judged && beat->judged_at == touched && pd->now_us - beat->judged_us < JUDGED_US)
+		return;
+	beat->judged = true;
+	beat->judged_at = touched;
+	beat->judged_us = pd->now_us;
 	for (size_t i = 0; i < beat->nreports; i++)
 	{
 		const Report *report = &beat->reports[i];
@@ -459,17 +504,18 @@ verify_tell(Pd *pd, const Beat *beat, json_t *tasks)
 		for (int k = 0; k < shard->desc.nreplicas; k++)
 		{
 			const WireReplica *r = &shard->desc.replicas[k];
-			size_t		told = json_array_size(tasks);
-			char		words[VERIFY_WORDS];
 
 			if (r->store != beat->store || r->replica != report->replica || verify_verdict(pd, shard, r) != VERDICT_DIFFERS)
 				continue;
-			operate_give(pd, beat->store, "set_aside", report->shard, report->replica, tasks);
-			if (json_array_size(tasks) == told)
-				continue;
-			verify_words(pd, shard, r, words);
-			log_error("shard=%" PRIu64 " replica=%" PRIu64 " store=%" PRIu64 " holds something else than the majority at %" PRIu64
-					  ": it %s, and is to be set aside", report->shard, report->replica, beat->store, report->verified.index, words);
+			beat->judged = false;
+			set_aside(pd, beat, report, shard, r, tasks);
 		}
 	}
+}
+
+void
+verify_tell(Pd *pd, Beat *beat, json_t *tasks)
+{
+	tell_to_begin(pd, beat, tasks);
+	judge(pd, beat, tasks);
 }

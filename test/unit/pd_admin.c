@@ -585,6 +585,52 @@ one_that_differs_is_replaced(void **state)
 	}
 }
 
+/* A heartbeat by hand: is the store to set something aside? */
+static bool
+is_to_set_aside(PdWorld *w, uint32_t store)
+{
+	json_t	   *body = beat_body(w, &w->stores[store]);
+	VtError		err = {0};
+	json_t	   *reply;
+	json_t	   *task;
+	size_t		i;
+	bool		is = false;
+
+	assert_int_equal(heartbeat_take(&w->pd, body, &err), VT_OK);
+	reply = heartbeat_answer(&w->pd, body);
+	json_array_foreach(json_object_get(reply, "tasks"), i, task)
+	{
+		is |= strcmp(json_string_value(json_object_get(task, "task")), "set_aside") == 0;
+	}
+	json_decref(reply);
+	json_decref(body);
+	return is;
+}
+
+/* What another one says makes a replica the one that differs: its store hears of that in its next heartbeat. */
+static void
+what_others_say_is_judged_at_once(void **state)
+{
+	PdWorld    *w = cluster(71, 3);
+	uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 3, 10);
+	replica_on(&w->stores[0], shard)->wrong = true;
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		replica_on(&w->stores[i], shard)->verified = 5;
+		assert_false(is_to_set_aside(w, i));
+		assert_true(beat_of(&w->pd, w->stores[i].id)->judged);
+		assert_false(i < 2 && is_to_set_aside(w, 0));
+	}
+	assert_true(is_to_set_aside(w, 0));
+	assert_false(beat_of(&w->pd, w->stores[0].id)->judged);
+	assert_false(is_to_set_aside(w, 1));
+	assert_true(beat_of(&w->pd, w->stores[1].id)->judged);
+	cluster_end(w);
+}
+
 /* Two of three differ from each other and from the third: people decide. */
 static void
 without_a_majority_nothing_is_done(void **state)
@@ -741,6 +787,7 @@ main(void)
 		TEST(a_store_tells_its_troubles),
 		TEST(replicas_that_agree_are_left_alone),
 		TEST(one_that_differs_is_replaced),
+		TEST(what_others_say_is_judged_at_once),
 		TEST(without_a_majority_nothing_is_done),
 		TEST(it_is_said_in_what_one_differs),
 		TEST(releases_are_compared_in_what_both_tell),
