@@ -72,6 +72,7 @@ ctx_free(Ctx *ctx)
 	free(ctx->pool.e);
 	free(ctx->candidates);
 	free(ctx->hits);
+	hnsw_found_free(&ctx->found);
 	free(ctx);
 }
 

@@ -121,6 +121,8 @@ struct Ctx
 	uint32_t	hits_room;
 	uint64_t	distances;		/* of the work under way */
 	uint64_t	hops;
+	HnswFound	found;			/* how a slot was linked, ... */
+	bool		tracing;		/* ... if somebody wants to know */
 };
 
 extern Ctx *ctx_take(Hnsw *h);

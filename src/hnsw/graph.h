@@ -202,6 +202,7 @@ struct Hnsw
 	atomic_ullong live;
 	atomic_ullong linked;
 	atomic_ullong link_distances;
+	atomic_ullong given;
 	atomic_ullong repaired;
 	atomic_ullong retired;		/* times that a slot was given up */
 	atomic_uint spread;			/* of distances, in millionths; 0 = not known (reach.c) */
@@ -569,6 +570,24 @@ extern void link_make_upper(Hnsw *h, uint32_t slot);
 
 /* The slot counts as a node from now on. */
 extern void link_become_node(Hnsw *h, uint32_t slot);
+
+/* Hang a slot behind a node, which is linked and not a twin; equal rows. */
+extern void link_hang(Hnsw *h, uint32_t node, uint32_t slot);
+
+/* A place where others that link see what this thread is linking; -1: there is none. */
+extern int	link_enter(Hnsw *h, uint32_t slot);
+extern void link_leave(Hnsw *h, int place);
+
+/* A node's own list: what was chosen, and who has linked to it meanwhile. */
+extern void link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n);
+
+/* Replace a node's list; under its lock. */
+extern void link_write(atomic_uint *links, uint32_t limit, const uint32_t *slots, uint32_t n);
+
+/* -- given.c ---------------------------------------------------------------- */
+
+/* Link a slot by what was found elsewhere.  False: nothing was done, its neighbours are to be looked for. */
+extern bool given_link(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state);
 
 /* A twin whose node is dead becomes a node; what hangs behind it stays there. */
 extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);

@@ -158,6 +158,83 @@ extern bool hnsw_delete(Hnsw *h, uint32_t slot);
 extern bool hnsw_link_next(Hnsw *h);
 
 /*
+ * How a slot was taken into a graph, by the slots of that graph: enough for
+ * another one that has the same vectors to take its own in without looking for neighbours.
+ * Of lists: that of the highest level first, the ground's last, and in each the
+ * neighbours that the slot was linked to.  Their own lists took it in (entered), and gave
+ * up so many others for it, which are in `dropped`, one neighbour's after the other's.
+ */
+#define HNSW_LISTS_MAX 31
+
+typedef struct HnswLink
+{
+	uint32_t	slot;
+	uint16_t	ndropped;
+	bool		entered;
+} HnswLink;
+
+typedef struct HnswFound
+{
+	uint32_t	twin;			/* it hangs behind this one, whose vector is equal, and has no lists; HNSW_NO_SLOT: it is a node */
+	uint32_t	nlists;
+	uint32_t	n[HNSW_LISTS_MAX];	/* neighbours in each */
+	HnswLink   *links;			/* of all lists; these two are malloc'd */
+	uint32_t   *dropped;
+	uint32_t	nlinks;
+	uint32_t	ndropped;
+	uint32_t	links_room;
+	uint32_t	dropped_room;
+} HnswFound;
+
+extern void hnsw_found_begin(HnswFound *found); /* empty; a zeroed one, or one that was used before */
+extern void hnsw_found_list(HnswFound *found);	/* a list more; what follows is in it */
+extern void hnsw_found_link(HnswFound *found, uint32_t slot, bool entered);
+extern void hnsw_found_drop(HnswFound *found, uint32_t slot);	/* by the last neighbour */
+extern void hnsw_found_free(HnswFound *found);
+
+/* Who is asked while a slot is linked, all in a guard.  Functions may be NULL: nobody asks, or wants to know. */
+typedef enum HnswAdvice
+{
+	HNSW_ALONE,					/* look for its neighbours */
+	HNSW_FOUND,					/* they were found elsewhere: find() has them */
+	HNSW_WAIT					/* they are about to be: leave it for now */
+} HnswAdvice;
+
+typedef struct HnswHelp
+{
+	/* What is known of the slot whose turn it is; with the graph's lock: it must be short, and call nothing here */
+	HnswAdvice	(*ask) (void *arg, uint32_t slot);
+
+	/*
+	 * In this graph's slots, or HNSW_NO_SLOT for what is not here; any others are checked.  False:
+	 * nothing after all.
+	 */
+	bool		(*find) (void *arg, uint32_t slot, HnswFound *found);
+
+	/* Its neighbours were looked for, and found; before it has left the queue */
+	void		(*found) (void *arg, uint32_t slot, const HnswFound *found);
+	void	   *arg;
+} HnswHelp;
+
+typedef enum HnswNext
+{
+	HNSW_NONE_WAITS,
+	HNSW_LINKED,
+	HNSW_LEFT					/* ask() wants to wait for the one whose turn it is */
+} HnswNext;
+
+/*
+ * hnsw_link_next() with help.  What is said to have been found is advice: what is no node
+ * here, or dead, is left out, where too little is left its neighbours are looked for, and now and
+ * then they are in any case, to learn what searches need.  The worst that wrong advice does is to
+ * make walks longer.
+ */
+extern HnswNext hnsw_link_next_with(Hnsw *h, const HnswHelp *help);
+
+/* The slot that has waited longest and is not linked yet, under a guard; HNSW_NO_SLOT: none waits. */
+extern uint32_t hnsw_oldest_waiting(Hnsw *h);
+
+/*
  * Repair the graph around dead slots and make them free again, link once more
  * what no walk comes to, and give memory back, of the queue and of slots (HnswOptions.move); at most about `steps` nodes mended in this
  * call, or eight times as many looked at; false: nothing is left to do now.  One thread at a time does it, others
@@ -435,6 +512,7 @@ typedef struct HnswStats
 	uint64_t	mapped;			/* of the file for vectors */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */
+	uint64_t	given;			/* slots linked by what was found elsewhere (hnsw_link_next_with) */
 	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */
 	uint64_t	moved;			/* slots by compaction */
 	int			levels;			/* 0 = empty graph */

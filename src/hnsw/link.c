@@ -20,12 +20,31 @@
  */
 #include "hnsw/walk.h"
 
-/* Replace a node's list; under its lock. */
-static void
-write_links(atomic_uint *links, uint32_t limit, const uint32_t *slots, uint32_t n)
+void
+link_write(atomic_uint *links, uint32_t limit, const uint32_t *slots, uint32_t n)
 {
 	for (uint32_t i = 0; i < limit; i++)
 		atomic_store_explicit(&links[i], i < n ? slots[i] : NO_SLOT, memory_order_release);
+}
+
+static bool
+has(const uint32_t *slots, uint32_t n, uint32_t slot)
+{
+	uint32_t	i = 0;
+
+	while (i < n && slots[i] != slot)
+		i++;
+	return i < n;
+}
+
+/* `from` chose among its list and `to`: who finds out the same elsewhere need not choose. */
+static void
+trace(HnswFound *found, uint32_t from, uint32_t to, const uint32_t *list, uint32_t n, const uint32_t *chosen, uint32_t left)
+{
+	hnsw_found_link(found, from, has(chosen, left, to));
+	for (uint32_t i = 0; i < n; i++)
+		if (list[i] != to && !has(chosen, left, list[i]))
+			hnsw_found_drop(found, list[i]);
 }
 
 /* Enter `to` into the list of `from`, choosing anew when it is full. */
@@ -36,7 +55,10 @@ add_link(Hnsw *h, Ctx *ctx, uint32_t from, uint32_t to, int level)
 	uint32_t	limit;
 	atomic_uint *links = graph_links(h, from, level, &limit);
 	uint32_t	list[2 * HNSW_MAX_M + 1];
+	uint32_t	chosen[2 * HNSW_MAX_M];
 	uint32_t	n;
+	uint32_t	left = 0;
+	bool		full;
 
 	if (links == NULL)
 		return;
@@ -46,21 +68,26 @@ add_link(Hnsw *h, Ctx *ctx, uint32_t from, uint32_t to, int level)
 		if (list[i] == to)
 		{
 			graph_unlock_node(meta);
+			if (ctx->tracing)
+				hnsw_found_link(&ctx->found, from, true);
 			return;
 		}
-	if (n < limit)
+	full = n == limit;
+	if (!full)
 		atomic_store_explicit(&links[n], to, memory_order_release);
 	else
 	{
-		uint32_t	chosen[2 * HNSW_MAX_M];
-
 		list[n++] = to;
-		n = choose_again(h, ctx, from, list, n, level == 0 ? meta->agreed : 0, limit, chosen);
-		write_links(links, limit, chosen, n);
+		left = choose_again(h, ctx, from, list, n, level == 0 ? meta->agreed : 0, limit, chosen);
+		link_write(links, limit, chosen, left);
 		if (level == 0)
-			meta->agreed = (uint16_t) n;
+			meta->agreed = (uint16_t) left;
 	}
 	graph_unlock_node(meta);
+	if (ctx->tracing && !full)
+		hnsw_found_link(&ctx->found, from, true);
+	else if (ctx->tracing)
+		trace(&ctx->found, from, to, list, n, chosen, left);
 }
 
 /*
@@ -97,9 +124,8 @@ lead_from_dead(Walk *walk, uint32_t to, int level)
 	}
 }
 
-/* A node's own list: what was chosen, and who has linked to it meanwhile. */
-static void
-write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
+void
+link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
 {
 	Meta	   *meta = graph_meta(h, slot);
 	uint32_t	limit;
@@ -122,11 +148,11 @@ write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
 			if (!known && all < limit)
 				list[all++] = chosen[i];
 		}
-		write_links(links, limit, list, all);
+		link_write(links, limit, list, all);
 	}
 	else
 	{
-		write_links(links, limit, chosen, n);
+		link_write(links, limit, chosen, n);
 		if (level == 0)
 			meta->agreed = (uint16_t) n;
 	}
@@ -168,6 +194,22 @@ gather(Hnsw *h, Walk *walk, uint32_t slot, int level, Candidate **out)
 	return n;
 }
 
+void
+link_hang(Hnsw *h, uint32_t node, uint32_t slot)
+{
+	Meta	   *meta = graph_meta(h, node);
+
+	atomic_fetch_add(&h->twins, 1);
+	graph_lock_node(meta);
+	atomic_store_explicit(&graph_meta(h, slot)->twin,
+						  atomic_load_explicit(&meta->twin, memory_order_relaxed),
+						  memory_order_relaxed);
+	atomic_store_explicit(&meta->twin, slot, memory_order_release);
+	graph_set_head(h, node, true);
+	graph_unlock_node(meta);
+	atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
+}
+
 /* Is a live node of the graph equal to this slot?  Then hang the slot behind it. */
 static bool
 become_twin(Hnsw *h, Walk *walk, uint32_t slot)
@@ -180,23 +222,12 @@ become_twin(Hnsw *h, Walk *walk, uint32_t slot)
 	for (uint32_t i = 0; i < pool->n; i++)
 	{
 		uint32_t	other = entry_slot(pool->e[i]);
-		Meta	   *meta;
 
 		if (pool->e[i] & ENTRY_PASS_BY || other == slot || entry_score(pool->e[i]) != self ||
-			!graph_same_row(h, slot, other))
+			!graph_same_row(h, slot, other) || atomic_load(&graph_meta(h, other)->state) == SLOT_TWIN)
 			continue;
-		meta = graph_meta(h, other);
-		if (atomic_load(&meta->state) == SLOT_TWIN)
-			continue;
-		atomic_fetch_add(&h->twins, 1);
-		graph_lock_node(meta);
-		atomic_store_explicit(&graph_meta(h, slot)->twin,
-							  atomic_load_explicit(&meta->twin, memory_order_relaxed),
-							  memory_order_relaxed);
-		atomic_store_explicit(&meta->twin, slot, memory_order_release);
-		graph_set_head(h, other, true);
-		graph_unlock_node(meta);
-		atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
+		link_hang(h, other, slot);
+		walk->ctx->found.twin = other;
 		return true;
 	}
 	return false;
@@ -213,9 +244,8 @@ link_raise(atomic_ullong *entry, uint32_t slot, int level)
 		;
 }
 
-/* A place where other threads see what this one is linking. */
-static int
-inflight_enter(Hnsw *h, uint32_t slot)
+int
+link_enter(Hnsw *h, uint32_t slot)
 {
 	for (int i = 0; i < INFLIGHT_PLACES; i++)
 	{
@@ -225,6 +255,13 @@ inflight_enter(Hnsw *h, uint32_t slot)
 			return i;
 	}
 	return -1;					/* more threads than places: some do not see each other */
+}
+
+void
+link_leave(Hnsw *h, int place)
+{
+	if (place >= 0)
+		atomic_store_explicit(&h->inflight[place], NO_SLOT, memory_order_release);
 }
 
 void
@@ -294,21 +331,22 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 			if (!seen)
 				link_make_upper(h, slot);
 			seen = true;
-			inflight = inflight_enter(h, slot);
+			inflight = link_enter(h, slot);
 		}
 		if (walk.pool->n > 0)
 			best = walk.pool->e[0];
 		n = gather(h, &walk, slot, at, &candidates);
 		n = choose_links(h, ctx, candidates, n, h->opt.m, chosen);
-		write_own(h, slot, at, chosen, n);
+		link_write_own(h, slot, at, chosen, n);
+		if (ctx->tracing)
+			hnsw_found_list(&ctx->found);
 		for (uint32_t i = 0; i < n; i++)
 			add_link(h, ctx, chosen[i], slot, at);
 		if (n == 0)
 			lead_from_dead(&walk, slot, at);
 	}
 	ctx->distances += walk.distances;
-	if (inflight >= 0)
-		atomic_store_explicit(&h->inflight[inflight], NO_SLOT, memory_order_release);
+	link_leave(h, inflight);
 	return true;
 }
 
@@ -338,42 +376,81 @@ link_promote(Hnsw *h, Ctx *ctx, uint32_t slot)
 	pthread_mutex_unlock(&h->lock);
 }
 
-bool
-hnsw_link_next(Hnsw *h)
+/* Take a live slot in, by what was found elsewhere or by what is found here. */
+static SlotState
+take_in(Hnsw *h, uint32_t slot, HnswAdvice advice, const HnswHelp *help)
+{
+	Ctx		   *ctx = ctx_take(h);
+	SlotState	state = SLOT_LINKED;
+	bool		given = false;
+
+	if (advice == HNSW_FOUND)
+	{
+		hnsw_found_begin(&ctx->found);
+		given = help->find(help->arg, slot, &ctx->found) && given_link(h, ctx, slot, &ctx->found, &state);
+	}
+	if (given)
+		atomic_fetch_add_explicit(&h->given, 1, memory_order_relaxed);
+	else
+	{
+		ctx->tracing = help && help->found;
+		hnsw_found_begin(&ctx->found);
+		if (!link_slot(h, ctx, slot, false))
+			state = SLOT_TWIN;
+		if (ctx->tracing && (ctx->found.nlists > 0 || ctx->found.twin != NO_SLOT))
+			help->found(help->arg, slot, &ctx->found);
+		ctx->tracing = false;
+	}
+	atomic_fetch_add_explicit(&h->link_distances, ctx->distances, memory_order_relaxed);
+	ctx_give(h, ctx);
+	return state;
+}
+
+/* The place whose turn it is, with h->lock, unless it is left; NO_SLOT: there is none. */
+static uint32_t
+claim(Hnsw *h, const HnswHelp *help, uint64_t *place, HnswAdvice *advice)
+{
+	Ring	   *ring = atomic_load(&h->ring);
+
+	for (; h->claim < atomic_load(&h->tail); h->claim++)
+	{
+		uint32_t	slot = atomic_load(&ring->slots[h->claim & ring->mask]);
+
+		if (slot == NO_SLOT)
+			continue;
+		if (help && help->ask && graph_fate(h, slot) == FATE_LIVE)
+			*advice = help->ask(help->arg, slot);
+		if (*advice != HNSW_WAIT)
+			*place = h->claim++;
+		return slot;
+	}
+	return NO_SLOT;
+}
+
+HnswNext
+hnsw_link_next_with(Hnsw *h, const HnswHelp *help)
 {
 	uint32_t	guard = hnsw_enter(h);
-	uint32_t	slot = NO_SLOT;
+	uint32_t	slot;
 	uint64_t	place = 0;
 	Ring	   *ring;
-	bool		linked = false;
+	bool		linked;
 	SlotState	state = SLOT_LINKED;
+	HnswAdvice	advice = HNSW_ALONE;
 
 	pthread_mutex_lock(&h->lock);
-	ring = atomic_load(&h->ring);
-	while (slot == NO_SLOT && h->claim < atomic_load(&h->tail))
-	{
-		place = h->claim++;
-		slot = atomic_load(&ring->slots[place & ring->mask]);
-	}
+	slot = claim(h, help, &place, &advice);
 	if (slot == NO_SLOT)
 		queue_advance(h);
 	pthread_mutex_unlock(&h->lock);
-	if (slot == NO_SLOT)
+	if (slot == NO_SLOT || advice == HNSW_WAIT)
 	{
 		hnsw_leave(h, guard);
-		return false;
+		return slot == NO_SLOT ? HNSW_NONE_WAITS : HNSW_LEFT;
 	}
-
-	if (graph_fate(h, slot) == FATE_LIVE)
-	{
-		Ctx		   *ctx = ctx_take(h);
-
-		linked = true;
-		if (!link_slot(h, ctx, slot, false))
-			state = SLOT_TWIN;
-		atomic_fetch_add_explicit(&h->link_distances, ctx->distances, memory_order_relaxed);
-		ctx_give(h, ctx);
-	}
+	linked = graph_fate(h, slot) == FATE_LIVE;
+	if (linked)
+		state = take_in(h, slot, advice, help);
 
 	pthread_mutex_lock(&h->lock);
 	if (linked)
@@ -398,5 +475,25 @@ hnsw_link_next(Hnsw *h)
 		graph_retire(h, slot, false);
 	pthread_mutex_unlock(&h->lock);
 	hnsw_leave(h, guard);
-	return true;
+	return HNSW_LINKED;
+}
+
+bool
+hnsw_link_next(Hnsw *h)
+{
+	return hnsw_link_next_with(h, NULL) == HNSW_LINKED;
+}
+
+uint32_t
+hnsw_oldest_waiting(Hnsw *h)
+{
+	uint32_t	slot = NO_SLOT;
+	Ring	   *ring;
+
+	pthread_mutex_lock(&h->lock);
+	ring = atomic_load(&h->ring);
+	for (uint64_t at = atomic_load(&h->head); slot == NO_SLOT && at < atomic_load(&h->tail); at++)
+		slot = atomic_load(&ring->slots[at & ring->mask]);
+	pthread_mutex_unlock(&h->lock);
+	return slot;
 }

@@ -251,6 +251,7 @@ group_handle(Replica *replica, Event *event)
 		case EVENT_MESSAGES:
 		case EVENT_FAR:
 		case EVENT_NODE_DOWN:
+		case EVENT_TELL:
 			break;
 	}
 }

@@ -265,7 +265,7 @@ peers_receive(ReplicaHost *host, Bytes payload)
 	if (wire_raft_get(payload, &raft) != VT_OK)
 		return;
 	while (wire_raft_next(&raft, &at, &bytes))
-		if (!note_take(host, bytes, raft.store))
+		if (!note_take(host, bytes, raft.store) && !tell_take(host, bytes))
 			receive(host, bytes, raft.store);
 }
 

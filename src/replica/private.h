@@ -38,6 +38,7 @@ typedef enum EventKind
 	EVENT_CHANGE,				/* payload: RaftConf; number = its conf_index */
 	EVENT_TRANSFER,				/* number = replica */
 	EVENT_CAMPAIGN,
+	EVENT_TELL,					/* payload: words for the other replicas' machines */
 	EVENT_CEASE,				/* no snapshot that was begun is sent to its end */
 	EVENT_ERRAND,				/* errand: it has come back */
 	EVENT_LOADED,				/* what was installed can be used */
@@ -583,6 +584,10 @@ extern void far_note(ReplicaHost *host, const Note *note, uint64_t node);
 extern void far_answer(ReplicaHost *host, Bytes note, uint64_t node);
 extern void far_tick(Replica *replica);
 extern void far_give_up(Replica *replica, VtStatus status);
+
+/* tell.c, with the step lock held */
+extern void tell_send(Replica *replica, Bytes words);
+extern bool tell_take(ReplicaHost *host, Bytes bytes);	/* false: it is something else */
 
 /* room.c, with the step lock held */
 extern void room_note(ReplicaHost *host, const Note *note, uint64_t node);

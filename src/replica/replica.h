@@ -102,6 +102,13 @@ typedef struct ReplicaMachine
 	 * already.  On any thread, with locks held: it must be short.  NULL: nobody wants to know.
 	 */
 	void		(*changed) (void *state);
+
+	/*
+	 * Another replica's machine says this (replica_tell), which may be of any age, or come
+	 * twice; whether that one leads is not looked at.  One call at a time, with locks held: it must be short and
+	 * call nothing here.  NULL: nobody wants to know.
+	 */
+	void		(*told) (void *state, uint64_t from, Bytes words);
 	void	   *state;
 } ReplicaMachine;
 
@@ -346,6 +353,13 @@ extern void replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg)
  * has applied whatever was acknowledged.  False: use replica_read().
  */
 extern bool replica_read_now(Replica *replica, uint64_t *index);
+
+/*
+ * Say something to the machines of the other replicas, members of all roles, beside the log: what
+ * helps them but decides nothing, as it is lost like any message.  Takes *words.  Wakes nobody, and does
+ * not wake a group that sleeps: it leaves with the next message, within a tick.  At most 1 MiB.
+ */
+extern void replica_tell(Replica *replica, Buf *words);
 
 /*
  * Change the members to target, computed from the configuration at conf_index

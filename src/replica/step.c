@@ -197,6 +197,9 @@ handle(ReplicaHost *host, Event *event)
 		case EVENT_FAR:
 			far_answer(host, buf_bytes(&event->payload), event->number);
 			break;
+		case EVENT_TELL:
+			tell_send(event->replica, buf_bytes(&event->payload));
+			break;
 		case EVENT_NODE_DOWN:
 			peers_node_down(host, event->number);
 			break;

@@ -158,7 +158,7 @@ worker_close_shard(Worker *worker, uint64_t id, uint64_t replica, VtError *err)
 		return status;
 	unlink_leaving(worker, shard);	/* others may look at what is in the list */
 	replica_close(shard->replica);
-	shard_close(shard);
+	worker_free_shard(shard);
 	log_info("shard=%llu closed", (unsigned long long) id);
 	return VT_OK;
 }
@@ -309,7 +309,7 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtE
 	{
 		unlink_leaving(worker, shard);
 		status = replica_destroy(shard->replica, err);
-		shard_close(shard);
+		worker_free_shard(shard);
 		if (status != VT_OK)
 			return status;
 	}

@@ -99,16 +99,20 @@ uint32_t
 hot_link(Shard *shard, uint32_t n)
 {
 	uint32_t	linked = 0;
+	HnswNext	next = HNSW_LEFT;
+	HnswHelp	help;
 
 	if (!atomic_exchange(&shard->prices.busy, true))
 	{
 		look_at_prices(shard);
 		atomic_store(&shard->prices.busy, false);
 	}
-	while (linked < n && hnsw_link_next(records_graph(shard->records)))
+	hints_begin(shard, &help);
+	while (linked < n && (next = hnsw_link_next_with(records_graph(shard->records), &help)) == HNSW_LINKED)
 		if (linked++ % 2 == 0 || hot_fresh(shard) == 0)
 			shrink_backlog(shard);
-	if (linked == 0)
+	hints_end(shard, linked);
+	if (linked == 0 && next == HNSW_NONE_WAITS)
 		/* Others have the last ones in hand: the backlog is theirs. */
 		atomic_store(&shard->backlog, 0);
 	return linked;

@@ -50,7 +50,8 @@ extern bool hot_presses(struct Shard *shard);
 
 /*
  * Link up to n of them; how many.  While there are fresh ones a backlog has every
- * second turn, so neither stands still for the other.  The shard is held.
+ * second turn, so neither stands still for the other.  A follower leaves those for which its
+ * leader's hint is about to come (hints.h).  The shard is held.
  */
 extern uint32_t hot_link(struct Shard *shard, uint32_t n);
 

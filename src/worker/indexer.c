@@ -97,7 +97,7 @@ has_waiting(Shard *shard)
 
 /*
  * The next shard after the last one, in the order of the list, where something
- * waits; held.  NULL = nowhere, or not for this thread.
+ * waits, and not for its leader's hints; held.  NULL = nowhere, or not for this thread.
  */
 static Shard *
 next_shard(Indexer *indexer, bool helper)
@@ -106,11 +106,13 @@ next_shard(Indexer *indexer, bool helper)
 	Shard	   *first = NULL;
 	Shard	   *found = NULL;
 	bool		past = false;
+	int64_t		now_us = clock_now_us();
 
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = shards_take_stir(worker, LOOK_WAITING) ? worker->shards : NULL; s && !found; s = s->next)
 	{
-		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && (!helper || hot_presses(s));
+		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && !hints_awaited(s->hints, now_us) &&
+			(!helper || hot_presses(s));
 
 		if (fits && past)
 			found = s;
@@ -263,7 +265,7 @@ mend_some(Indexer *indexer, unsigned calls)
 	for (size_t i = 0; i < n; i++)
 	{
 		more |= mend(indexer, some[i], calls, &again);
-		if (again)
+		if (hints_trim(some[i]->hints, clock_now_us()) || again)
 			shard_stir_for(some[i], LOOK_MEND);
 	}
 
@@ -398,6 +400,11 @@ indexer_stop(Indexer *indexer)
 	call_helpers(indexer);
 	for (uint32_t i = 0; i < indexer->n; i++)
 		pthread_join(indexer->threads[i].thread, NULL);
+}
+
+void
+indexer_free(Indexer *indexer)
+{
 	pthread_mutex_destroy(&indexer->lock);
 	pthread_cond_destroy(&indexer->called);
 	pthread_cond_destroy(&indexer->needed);

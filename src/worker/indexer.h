@@ -21,7 +21,10 @@ struct Worker;
 
 /* threads: 0 = as many as cores. */
 extern Indexer *indexer_start(struct Worker *worker, uint32_t threads);
+
+/* Its threads end, while the shards' replicas are still open; then, when nobody wakes it any more, it can be freed. */
 extern void indexer_stop(Indexer *indexer);
+extern void indexer_free(Indexer *indexer);
 
 /* There may be something to do for this Indexer.  Any thread, cheap, never waits. */
 extern void indexer_wake(void *indexer);

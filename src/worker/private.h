@@ -260,6 +260,7 @@ extern Shard *worker_find_lender(Worker *worker, uint64_t child);	/* held: the c
 
 /* worker.c */
 extern bool worker_has_group(Worker *worker, uint64_t id);
+extern void worker_free_shard(Shard *shard);
 extern VtStatus worker_open_shard(Worker *worker, uint64_t id, VtError *err);
 extern VtStatus worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtError *err);	/* takes both */
 extern RaftConf worker_founders_of(const WireShardDesc *desc);

@@ -545,3 +545,43 @@ records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version)
 	pthread_mutex_unlock(&records->map_lock);
 	return *slot != NONE;
 }
+
+/* The sum is where the search in the map begins (records_map_find). */
+RecordName
+records_name(const Records *records, uint32_t slot)
+{
+	RecordName	name = {.version = records_slot_version(records, slot)};
+
+	if (name.version != 0)
+		name.sum = (uint32_t) hash_checksum(records_slot_id(records, slot));
+	return name;
+}
+
+/* With map_lock. */
+static uint32_t
+locate(const Records *records, RecordName name)
+{
+	uint32_t	mask = records->map_size - 1;
+
+	if (name.version == 0)
+		return NONE;
+	for (uint32_t i = name.sum & mask;; i = (i + 1) & mask)
+	{
+		uint32_t	slot = records->map[i];
+
+		if (slot == NONE)
+			return NONE;
+		if (slot != MAP_DEAD && records_slot_version(records, slot) == name.version &&
+			(uint32_t) hash_checksum(records_slot_id(records, slot)) == name.sum)
+			return slot;
+	}
+}
+
+void
+records_locate(Records *records, const RecordName *names, uint32_t n, uint32_t *slots)
+{
+	pthread_mutex_lock(&records->map_lock);
+	for (uint32_t i = 0; i < n; i++)
+		slots[i] = locate(records, names[i]);
+	pthread_mutex_unlock(&records->map_lock);
+}

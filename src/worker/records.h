@@ -157,6 +157,22 @@ extern uint64_t records_stat(const Records *records, RecordStat stat);
 struct Tune;
 extern struct Tune *records_tune(const Records *records);
 
+/*
+ * A name of a record that is the same in all replicas of its shard: version, and a part of
+ * the hash of its id, which tells those of one command apart, but for one in 2^32.
+ */
+typedef struct RecordName
+{
+	uint64_t	version;		/* 0 = of none */
+	uint32_t	sum;
+} RecordName;
+
+/* Of a slot that is, or was, live under a guard; of one that is dead: of none. */
+extern RecordName records_name(const Records *records, uint32_t slot);
+
+/* Slots of the live records that have these names; HNSW_NO_SLOT: there is none. */
+extern void records_locate(Records *records, const RecordName *names, uint32_t n, uint32_t *slots);
+
 /* The graph, to search it, to take what waits into it, to mend it. */
 extern Hnsw *records_graph(const Records *records);
 

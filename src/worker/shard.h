@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "hints.h"
 #include "hot.h"
 #include "idset.h"
 #include "notice.h"
@@ -176,6 +177,7 @@ typedef struct Shard
 	void	   *on_waiting_arg;
 	atomic_uint_fast64_t backlog;	/* of the waiting: no writer's, see hot.h */
 	HotPrices	prices;
+	Hints	   *hints;			/* between the replicas, of linking; the worker's.  NULL: nobody gives any */
 
 	/* The file of the graph */
 	pthread_mutex_t graph_lock; /* whoever writes it */

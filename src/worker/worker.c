@@ -31,6 +31,14 @@ quiesce(void *arg, Shard *shard)
 	lease_drop_shard((Worker *) arg, shard);
 }
 
+/* One that nobody knows any more, and whose replica is closed. */
+void
+worker_free_shard(Shard *shard)
+{
+	hints_free(shard->hints);
+	shard_close(shard);
+}
+
 /* Open a shard whose directory and Raft group exist.  rows: they are open, and taken; NULL: they are not.  records: they are loaded, too. */
 VtStatus
 worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtError *err)
@@ -66,11 +74,13 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 	shard->on_split = chores_split;
 	shard->on_split_arg = worker;
 	shard->stirred_all = &worker->stirred;
+	shard->hints = hints_new();
 	machine = shard_machine(shard);
+	machine.told = hints_told;
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
 	{
-		shard_close(shard);
+		worker_free_shard(shard);
 		return status;
 	}
 	pthread_mutex_lock(&worker->lock);
@@ -392,8 +402,9 @@ worker_stop(Worker *worker)
 	pool_stop(worker);
 	intake_stop(worker->intake);
 	replica_links_stop(worker->links);
-	replica_host_stop(worker->host);
 	indexer_stop(worker->indexer);
+	replica_host_stop(worker->host);
+	indexer_free(worker->indexer);
 	net_server_stop(worker->exposed);
 	net_server_stop(worker->server);
 	saver_stop(worker->saver, begin);
@@ -406,7 +417,7 @@ worker_stop(Worker *worker)
 		Shard	   *shard = *from;
 
 		*from = shard->next;
-		shard_close(shard);
+		worker_free_shard(shard);
 	}
 	free(worker->by_id);
 	free(worker->dropped);
