@@ -157,7 +157,7 @@ hnsw_stats(const Hnsw *hc, HnswStats *stats)
 	stats->mapped = h->vectors_bytes;
 	stats->bytes_reserved = ((stats->used + h->mask) >> h->shift) * h->chunk_size;
 	stats->link_distances = atomic_load(&h->link_distances);
-	stats->given = atomic_load(&h->given);
+	stats->found = atomic_load(&h->found);
 	stats->repaired = atomic_load(&h->repaired);
 	stats->moved = h->moved;
 	stats->looks = atomic_load(&h->looks);

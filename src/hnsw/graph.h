@@ -202,7 +202,7 @@ struct Hnsw
 	atomic_ullong live;
 	atomic_ullong linked;
 	atomic_ullong link_distances;
-	atomic_ullong given;
+	atomic_ullong found;
 	atomic_ullong repaired;
 	atomic_ullong retired;		/* times that a slot was given up */
 	atomic_uint spread;			/* of distances, in millionths; 0 = not known (reach.c) */
@@ -584,10 +584,10 @@ extern void link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *ch
 /* Replace a node's list; under its lock. */
 extern void link_write(atomic_uint *links, uint32_t limit, const uint32_t *slots, uint32_t n);
 
-/* -- given.c ---------------------------------------------------------------- */
+/* -- found.c ---------------------------------------------------------------- */
 
 /* Link a slot by what was found elsewhere.  False: nothing was done, its neighbours are to be looked for. */
-extern bool given_link(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state);
+extern bool link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state);
 
 /* A twin whose node is dead becomes a node; what hangs behind it stays there. */
 extern void link_promote(Hnsw *h, Ctx *ctx, uint32_t slot);

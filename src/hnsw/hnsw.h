@@ -226,8 +226,8 @@ typedef enum HnswNext
 /*
  * hnsw_link_next() with help.  What is said to have been found is advice: what is no node
  * here, or dead, is left out, where too little is left its neighbours are looked for, and now and
- * then they are in any case, to learn what searches need.  The worst that wrong advice does is to
- * make walks longer.
+ * then they are in any case, to learn what searches need.  The worst that wrong advice does is that
+ * walks are longer, and find less.
  */
 extern HnswNext hnsw_link_next_with(Hnsw *h, const HnswHelp *help);
 
@@ -512,7 +512,7 @@ typedef struct HnswStats
 	uint64_t	mapped;			/* of the file for vectors */
 	uint64_t	bytes_reserved; /* mapped for them, in part not yet touched */
 	uint64_t	link_distances; /* vectors compared while linking */
-	uint64_t	given;			/* slots linked by what was found elsewhere (hnsw_link_next_with) */
+	uint64_t	found;			/* slots linked by what was found elsewhere (hnsw_link_next_with) */
 	uint64_t	repaired;		/* nodes a repair has given other links, or links to them */
 	uint64_t	moved;			/* slots by compaction */
 	int			levels;			/* 0 = empty graph */

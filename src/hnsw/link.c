@@ -387,10 +387,10 @@ take_in(Hnsw *h, uint32_t slot, HnswAdvice advice, const HnswHelp *help)
 	if (advice == HNSW_FOUND)
 	{
 		hnsw_found_begin(&ctx->found);
-		given = help->find(help->arg, slot, &ctx->found) && given_link(h, ctx, slot, &ctx->found, &state);
+		given = help->find(help->arg, slot, &ctx->found) && link_as_found(h, ctx, slot, &ctx->found, &state);
 	}
 	if (given)
-		atomic_fetch_add_explicit(&h->given, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&h->found, 1, memory_order_relaxed);
 	else
 	{
 		ctx->tracing = help && help->found;

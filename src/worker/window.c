@@ -87,6 +87,7 @@ typedef struct Totals
 	uint64_t	repaired;
 	uint64_t	moved;
 	uint64_t	link_distances;
+	uint64_t	told;			/* linked by what leaders had found */
 	uint64_t	stats[RECORD_STATS];
 } Totals;
 
@@ -148,6 +149,7 @@ add_shard(Totals *t, Shard *s)
 		t->repaired += graph.repaired;
 		t->moved += graph.moved;
 		t->link_distances += graph.link_distances;
+		t->told += graph.found;
 		for (int i = 0; i < RECORD_STATS; i++)
 			t->stats[i] += records_stat(s->records, (RecordStat) i);
 		shard_release(s);
@@ -200,6 +202,7 @@ put_shards(Worker *worker, Buf *out)
 	metrics_gauge(out, "vectron_worker_graph_repairs", "Nodes given other links since their shard was opened.", t.repaired);
 	metrics_gauge(out, "vectron_worker_graph_moves", "Records moved to give memory back since their shard was opened.", t.moved);
 	metrics_gauge(out, "vectron_worker_graph_link_distances", "Vectors compared to link new ones since their shard was opened.", t.link_distances);
+	metrics_gauge(out, "vectron_worker_graph_told", "Vectors linked as their shard's leader had linked them, since it was opened.", t.told);
 	for (int i = 0; i < RECORD_STATS; i++)
 		put_search_stat(out, record_stat_names[i], t.stats[i]);
 	metrics_gauge(out, "vectron_worker_raft_terms", "Sum of the terms of all groups here: it rises with each election.", t.terms);

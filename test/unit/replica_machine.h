@@ -54,7 +54,25 @@ typedef struct Machine
 	bool		hold_apply;		/* nothing is applied */
 	bool		closed;			/* may not be called any more */
 	atomic_bool full;			/* no room for a snapshot */
+
+	/* What other replicas' machines said */
+	uint64_t	ntold;			/* times */
+	uint64_t	told_by;		/* last */
+	uint64_t	told_hash;
 } Machine;
+
+static inline void
+machine_told(void *arg, uint64_t from, Bytes words)
+{
+	Machine    *m = (Machine *) arg;
+
+	pthread_mutex_lock(&m->lock);
+	Assert(!m->closed);
+	m->ntold++;
+	m->told_by = from;
+	m->told_hash = hash_checksum(words);
+	pthread_mutex_unlock(&m->lock);
+}
 
 static VtStatus
 machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)

@@ -252,8 +252,10 @@ node_open(int number, const RaftConf *founders)
 	Machine    *m = &node->machine;
 	RaftSnapshot base;
 	ReplicaMachine machine = {
-		machine_apply, machine_checkpoint, machine_snapshot_open, machine_snapshot_read,
-		machine_snapshot_close, machine_stage, machine_unstage, machine_install, machine_load, NULL, m
+		.apply = machine_apply, .checkpoint = machine_checkpoint,
+		.snapshot_open = machine_snapshot_open, .snapshot_read = machine_snapshot_read, .snapshot_close = machine_snapshot_close,
+		.stage = machine_stage, .unstage = machine_unstage, .install = machine_install, .load = machine_load,
+		.told = machine_told, .state = m
 	};
 	VtError		err = {0};
 	VtStatus	status = replica_create(node->host, GROUP, (uint64_t) number * 10, founders, 0, &err);

@@ -128,6 +128,11 @@ extern double mode_recall(const Set *set, struct Hnsw *h, uint32_t ef);
 /* A row into a graph, not linked yet. */
 extern void mode_add_row(struct Hnsw *h, const Set *set, uint32_t row);
 
+/* -- follow.c -------------------------------------------------------------- */
+
+/* false: a bar was missed */
+extern bool mode_follow(const Settings *settings, const Set *set);
+
 /* -- warm.c ---------------------------------------------------------------- */
 
 extern void mode_warm(const Settings *settings, const Set *set);

@@ -15,14 +15,14 @@
  *		--share X	of filters only this one, 0.02 say
  *		--keep DIR	indexes are kept there and read the next time; a build time is
  *					not one then
- *	  modes: curves (usual), threads, insert, filter, churn, shrink, bits, shards
+ *	  modes: curves (usual), threads, insert, filter, churn, follow, shrink, bits, shards
  *
  * Searches run one at a time, by one thread.  Every point is measured in several
  * rounds, engine after engine within each, and the median of them counts: what
  * other work on the machine takes away hits all alike.  Queries a second are
  * those of processor time, latencies those of the clock on the wall.  Where threads are
  * at work beside each other all clocks are shown (beside.c).  A bar that is missed, of curves
- * (bars.c), threads, insert, filter, churn or shards, is the exit status 1.
+ * (bars.c), threads, insert, filter, churn, follow or shards, is the exit status 1.
  *
  *-------------------------------------------------------------------------
  */
@@ -292,6 +292,8 @@ run_set(Run *run, Set *set)
 			run->missed |= !mode_filter(&run->settings, set);
 		else if (strcmp(mode, "churn") == 0)
 			run->missed |= !mode_churn(&run->settings, set);
+		else if (strcmp(mode, "follow") == 0)
+			run->missed |= !mode_follow(&run->settings, set);
 		else if (strcmp(mode, "warm") == 0)
 			mode_warm(&run->settings, set);
 		else if (strcmp(mode, "shrink") == 0)

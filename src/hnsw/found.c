@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * given.c
+ * found.c
  *	  Linking by what another graph of the same vectors has found.
  *
  * Nearly all of the work of linking is distances: to find who is near, and for each
@@ -190,7 +190,7 @@ learns(const Hnsw *h)
 }
 
 bool
-given_link(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state)
+link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state)
 {
 	const HnswLink *links = found->links;
 	const uint32_t *dropped = found->dropped;
