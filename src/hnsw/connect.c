@@ -136,7 +136,7 @@ static bool
 is_worth_it(Hnsw *h, uint64_t linked)
 {
 	uint64_t	grown = linked > h->connected ? linked - h->connected : 0;
-	bool		settled = linked == h->connect_seen;
+	bool		settled = linked == h->connect_seen && hnsw_waiting(h) == 0;	/* what waits may be on its way (HNSW_WAIT) */
 
 	h->connect_seen = linked;
 	if (grown == 0)

@@ -10,9 +10,9 @@
  *
  * Graphs of replicas are alike, not the same: they link in other orders, mend by
  * themselves, and one may not have yet, or not have any more, what the other was told of.  So
- * what comes is taken for advice.  Links go to nodes that live here; where a list has no place
- * though it had one there, it chooses by itself; where less than half of the neighbours
- * on the ground are here, the slot's neighbours are looked for.
+ * what comes is taken for advice.  Links go to nodes that live here; a list that has no place
+ * though it had one there chooses by itself; where too few of the neighbours
+ * are here, the slot's neighbours are looked for.
  *
  * Searches need to know how distances grow with rank, which is learnt by looking
  * (reach.c): so some are looked for all the same.
@@ -78,6 +78,17 @@ hnsw_found_free(HnswFound *found)
 
 /* -- Taking it in ------------------------------------------------------------ */
 
+/* Does another thread link it as a node right now?  Then it is certain to become one. */
+static bool
+is_in_flight(Hnsw *h, uint32_t slot)
+{
+	int			i = 0;
+
+	while (i < INFLIGHT_PLACES && atomic_load_explicit(&h->inflight[i], memory_order_acquire) != slot)
+		i++;
+	return i < INFLIGHT_PLACES;
+}
+
 /* May the slot lead to this one on that level?  In a guard: one that dies now is mended around later. */
 static bool
 is_node(Hnsw *h, uint32_t slot, uint32_t other, int level)
@@ -87,7 +98,7 @@ is_node(Hnsw *h, uint32_t slot, uint32_t other, int level)
 	if (other == slot || other >= atomic_load_explicit(&h->used, memory_order_acquire))
 		return false;
 	meta = graph_meta(h, other);
-	return atomic_load(&meta->state) == SLOT_LINKED && graph_fate(h, other) == FATE_LIVE &&
+	return (atomic_load(&meta->state) == SLOT_LINKED || is_in_flight(h, other)) && graph_fate(h, other) == FATE_LIVE &&
 		atomic_load_explicit(&meta->level, memory_order_acquire) >= level;
 }
 
@@ -102,8 +113,9 @@ is_among(const uint32_t *slots, uint32_t n, uint32_t slot)
 }
 
 /*
- * A neighbour's own list takes the slot in: in the place of those that it gave up for it there.
- * What is left of links that agree agrees; whether the slot agrees with them is not known.
+ * A neighbour's own list takes the slot in.  Where it is full, in the place of those that it gave up
+ * for it there, if it took it in there.  What is left of links that agree agrees; whether the slot agrees with
+ * them is not known.
  */
 static void
 enter(Hnsw *h, Ctx *ctx, uint32_t slot, int level, const HnswLink *link, const uint32_t *dropped)
@@ -122,50 +134,114 @@ enter(Hnsw *h, Ctx *ctx, uint32_t slot, int level, const HnswLink *link, const u
 	graph_lock_node(meta);
 	n = graph_copy_links(h, link->slot, level, list);
 	if (is_among(list, n, slot))
-	{
-		graph_unlock_node(meta);
-		return;
-	}
-	agreed = level == 0 ? meta->agreed : 0;
-	for (uint32_t i = 0, then = agreed; i < n; i++)
-		if (is_among(dropped, link->ndropped, list[i]))
-			agreed -= i < then;
-		else
-			list[left++] = list[i];
-	n = left;
-	if (n < limit)
-		list[n++] = slot;
+		;						/* it is there */
+	else if (n < limit)
+		atomic_store_explicit(&links[n], slot, memory_order_release);
 	else if (link->entered)
 	{
-		list[n++] = slot;
-		agreed = n = choose_again(h, ctx, link->slot, list, n, agreed, limit, chosen);
-		memcpy(list, chosen, sizeof(uint32_t) * n);
+		agreed = level == 0 ? meta->agreed : 0;
+		for (uint32_t i = 0, then = agreed; i < n; i++)
+			if (is_among(dropped, link->ndropped, list[i]))
+				agreed -= i < then;
+			else
+				list[left++] = list[i];
+		list[left++] = slot;
+		if (left > limit)
+		{
+			agreed = left = choose_again(h, ctx, link->slot, list, left, agreed, limit, chosen);
+			memcpy(list, chosen, sizeof(uint32_t) * left);
+		}
+		link_write(links, limit, list, left);
+		if (level == 0)
+			meta->agreed = (uint16_t) agreed;
 	}
-	link_write(links, limit, list, n);
-	if (level == 0)
-		meta->agreed = (uint16_t) agreed;
 	graph_unlock_node(meta);
 }
 
-/* Those of a list that are nodes here, none twice; how many. */
+/* Those of a list that are nodes here, none twice, at most as many as a list holds; how many. */
 static uint32_t
 take_nodes(Hnsw *h, uint32_t slot, int level, const HnswLink *links, uint32_t n, uint32_t *out)
 {
+	uint32_t	limit = level == 0 ? h->m0 : h->opt.m;
 	uint32_t	taken = 0;
 
-	for (uint32_t i = 0; i < n && taken < h->opt.m; i++)
+	for (uint32_t i = 0; i < n && taken < limit; i++)
 		if (is_node(h, slot, links[i].slot, level) && !is_among(out, taken, links[i].slot))
 			out[taken++] = links[i].slot;
 	return taken;
 }
 
+/* -- Neighbours that wait themselves ------------------------------------------- */
+
+/*
+ * What was linked at the same time there may come one after the other here, and only the hint of the one that comes
+ * first may name the other.  So the other one is owed a link.  `owed` is as much advice as the
+ * rest: what it forgets, or says of a slot that is another's by now, is a link less or one to somewhere else.
+ */
+static void
+owe(Hnsw *h, uint32_t waiting, uint32_t slot)
+{
+	unsigned long long n = atomic_fetch_add_explicit(&h->nowed, 1, memory_order_relaxed);
+
+	atomic_store(&h->owed[n % OWED_PLACES], (unsigned long long) waiting << 32 | slot);
+}
+
+static bool
+waits(Hnsw *h, uint32_t other)
+{
+	return other < atomic_load_explicit(&h->used, memory_order_acquire) &&
+		atomic_load(&graph_meta(h, other)->state) == SLOT_ADDED && graph_fate(h, other) == FATE_LIVE;
+}
+
+/* Those of a ground list that wait will have their link; one that begins to be linked meanwhile has it now. */
+static uint32_t
+owe_all(Hnsw *h, uint32_t slot, const HnswLink *links, uint32_t n, uint32_t *chosen, uint32_t nchosen)
+{
+	for (uint32_t i = 0; i < n && nchosen < h->m0; i++)
+	{
+		uint32_t	other = links[i].slot;
+
+		if (other == slot || is_among(chosen, nchosen, other) || !waits(h, other))
+			continue;
+		owe(h, other, slot);
+		if (is_in_flight(h, other) && is_node(h, slot, other, 0))
+			chosen[nchosen++] = other;
+	}
+	return nchosen;
+}
+
+/* What the slot is owed becomes a neighbour, and links back. */
+static uint32_t
+collect(Hnsw *h, Ctx *ctx, uint32_t slot, uint32_t *chosen, uint32_t nchosen)
+{
+	for (int i = 0; i < OWED_PLACES; i++)
+	{
+		unsigned long long owed = atomic_load(&h->owed[i]);
+		HnswLink	link = {.slot = (uint32_t) owed, .entered = true};
+
+		if (owed >> 32 != slot || !atomic_compare_exchange_strong(&h->owed[i], &owed, UINT64_MAX) ||
+			!is_node(h, slot, link.slot, 0) || is_among(chosen, nchosen, link.slot) || nchosen == h->m0)
+			continue;
+		chosen[nchosen++] = link.slot;
+		enter(h, ctx, slot, 0, &link, NULL);
+	}
+	return nchosen;
+}
+
+/* -- One slot -------------------------------------------------------------------- */
+
 static void
 link_list(Hnsw *h, Ctx *ctx, uint32_t slot, int level, const HnswLink *links, uint32_t n, const uint32_t *dropped)
 {
-	uint32_t	chosen[HNSW_MAX_M];
+	uint32_t	chosen[2 * HNSW_MAX_M];
 	uint32_t	nchosen = take_nodes(h, slot, level, links, n, chosen);
 
-	link_write_own(h, slot, level, chosen, nchosen);
+	if (level == 0)
+	{
+		nchosen = owe_all(h, slot, links, n, chosen, nchosen);
+		nchosen = collect(h, ctx, slot, chosen, nchosen);
+	}
+	link_write_own(h, slot, level, chosen, nchosen, 0);	/* not all of them were chosen together */
 	for (uint32_t i = 0; i < n; dropped += links[i++].ndropped)
 		if (is_among(chosen, nchosen, links[i].slot))
 			enter(h, ctx, slot, level, &links[i], dropped);
@@ -189,13 +265,37 @@ learns(const Hnsw *h)
 	return linked % (linked < SMALL ? LOOK_SMALL : LOOK) == 0;
 }
 
+/*
+ * Is enough of it here?  Half of the neighbours on the ground, one of which leads back, and some on each
+ * higher level where there were some.
+ */
+static bool
+is_enough(Hnsw *h, uint32_t slot, const HnswFound *found)
+{
+	const HnswLink *links = found->links;
+	uint32_t	nodes[2 * HNSW_MAX_M];
+	int			level = atomic_load(&graph_meta(h, slot)->level);
+	uint32_t	back = 0;
+
+	for (uint32_t i = 0; i < found->nlists; links += found->n[i++])
+	{
+		int			at = (int) (found->nlists - 1 - i);
+		uint32_t	n = found->n[i];
+		uint32_t	here = at <= level ? take_nodes(h, slot, at, links, n, nodes) : n;
+
+		if ((n > 0 && here == 0) || (at == 0 && 2 * here < n))
+			return false;
+		for (uint32_t j = 0; at == 0 && j < n; j++)
+			back += links[j].entered && is_among(nodes, here, links[j].slot);
+	}
+	return back > 0;
+}
+
 bool
 link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotState *state)
 {
 	const HnswLink *links = found->links;
 	const uint32_t *dropped = found->dropped;
-	uint32_t	nodes[HNSW_MAX_M];
-	uint32_t	ground;
 	int			level = atomic_load(&graph_meta(h, slot)->level);
 	int			place;
 
@@ -208,8 +308,7 @@ link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotStat
 		*state = SLOT_TWIN;
 		return true;
 	}
-	ground = found->nlists > 0 ? found->n[found->nlists - 1] : 0;
-	if (ground == 0 || 2 * take_nodes(h, slot, 0, links + found->nlinks - ground, ground, nodes) < ground)
+	if (!is_enough(h, slot, found))
 		return false;
 
 	link_make_upper(h, slot);
@@ -224,6 +323,6 @@ link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotStat
 			dropped += links[j].ndropped;
 		links += found->n[i];
 	}
-	link_leave(h, place);
+	link_leave(h, place, slot);
 	return true;
 }

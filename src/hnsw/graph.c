@@ -66,6 +66,10 @@ hnsw_create(const HnswOptions *options, Hnsw **out, VtError *err)
 	atomic_init(&h->sweep_best, NO_ENTRY);
 	for (int i = 0; i < INFLIGHT_PLACES; i++)
 		atomic_init(&h->inflight[i], NO_SLOT);
+	for (int i = 0; i < LANDED_PLACES; i++)
+		atomic_init(&h->landed[i], UINT64_MAX);
+	for (int i = 0; i < OWED_PLACES; i++)
+		atomic_init(&h->owed[i], UINT64_MAX);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->repair_lock, NULL);
 	atomic_init(&h->epoch, 1);

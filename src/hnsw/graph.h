@@ -138,6 +138,8 @@ typedef struct Connect Connect;
 
 #define CTX_PLACES 64
 #define INFLIGHT_PLACES 64
+#define OWED_PLACES 256
+#define LANDED_PLACES 256		/* four of each that links, while one is linked */
 
 /* The entry point as one word: level << 32 | slot. */
 #define NO_ENTRY UINT64_MAX
@@ -209,6 +211,10 @@ struct Hnsw
 	atomic_uint spread_seen;
 	atomic_llong bytes;
 	atomic_uint inflight[INFLIGHT_PLACES];	/* slots being linked */
+	atomic_ullong landed[LANDED_PLACES];	/* nodes linked last: the n-th as n << 32 | slot, in place n % LANDED_PLACES */
+	atomic_ullong nlanded;
+	atomic_ullong owed[OWED_PLACES];	/* found.c: slot that waits << 32 | one that is to be its neighbour; UINT64_MAX: none */
+	atomic_ullong nowed;
 
 	/* Changing slots and the queue */
 	_Alignas(64) pthread_mutex_t lock;
@@ -576,10 +582,10 @@ extern void link_hang(Hnsw *h, uint32_t node, uint32_t slot);
 
 /* A place where others that link see what this thread is linking; -1: there is none. */
 extern int	link_enter(Hnsw *h, uint32_t slot);
-extern void link_leave(Hnsw *h, int place);
+extern void link_leave(Hnsw *h, int place, uint32_t slot);
 
-/* A node's own list: what was chosen, and who has linked to it meanwhile. */
-extern void link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n);
+/* A node's own list: what was chosen, the first `agreed` of it together, and who has linked to it meanwhile. */
+extern void link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n, uint32_t agreed);
 
 /* Replace a node's list; under its lock. */
 extern void link_write(atomic_uint *links, uint32_t limit, const uint32_t *slots, uint32_t n);

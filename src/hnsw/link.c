@@ -11,7 +11,8 @@
  *
  * Several threads link at once.  They do not find each other by walking, so
  * each puts its slot in a place that the others look at, and counts the others
- * among its candidates.  A node can therefore have links before its own list
+ * among its candidates, and those that were linked since it began, which its walk
+ * may have passed before.  A node can therefore have links before its own list
  * is written: writing merges.
  *
  * A slot whose row equals one in the graph becomes its twin; see graph.h.
@@ -45,6 +46,18 @@ trace(HnswFound *found, uint32_t from, uint32_t to, const uint32_t *list, uint32
 	for (uint32_t i = 0; i < n; i++)
 		if (list[i] != to && !has(chosen, left, list[i]))
 			hnsw_found_drop(found, list[i]);
+}
+
+/* Who was linked meanwhile, and has linked to the slot, is a neighbour as well. */
+static void
+trace_others(Hnsw *h, Ctx *ctx, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
+{
+	uint32_t	list[2 * HNSW_MAX_M];
+	uint32_t	all = graph_copy_links(h, slot, level, list);
+
+	for (uint32_t i = 0; i < all; i++)
+		if (!has(chosen, n, list[i]))
+			hnsw_found_link(&ctx->found, list[i], true);
 }
 
 /* Enter `to` into the list of `from`, choosing anew when it is full. */
@@ -125,7 +138,7 @@ lead_from_dead(Walk *walk, uint32_t to, int level)
 }
 
 void
-link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n)
+link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32_t n, uint32_t agreed)
 {
 	Meta	   *meta = graph_meta(h, slot);
 	uint32_t	limit;
@@ -154,19 +167,34 @@ link_write_own(Hnsw *h, uint32_t slot, int level, const uint32_t *chosen, uint32
 	{
 		link_write(links, limit, chosen, n);
 		if (level == 0)
-			meta->agreed = (uint16_t) n;
+			meta->agreed = (uint16_t) agreed;
 	}
 	graph_unlock_node(meta);
 }
 
-/* The pool's live entries as candidates, and who is being linked as well. */
+/* Another that may be a neighbour, though the walk has not met it. */
+static void
+add_candidate(Hnsw *h, Walk *walk, uint32_t slot, uint32_t other, int level, Candidate *candidates, uint32_t *n)
+{
+	const uint8_t *row;
+
+	if (other == NO_SLOT || other == slot || !visited_add(walk->visited, other) ||
+		atomic_load(&graph_meta(h, other)->level) < level || graph_fate(h, other) != FATE_LIVE)
+		return;
+	row = graph_row(h, other);
+	query_score(h, walk->query, &other, &row, 1, &candidates[*n].score);
+	candidates[(*n)++].slot = other;
+}
+
+/* The pool's live entries as candidates, and who is being linked as well, or has been since this thread began (`landed`). */
 static uint32_t
-gather(Hnsw *h, Walk *walk, uint32_t slot, int level, Candidate **out)
+gather(Hnsw *h, Walk *walk, uint32_t slot, int level, unsigned long long landed, Candidate **out)
 {
 	const Pool *pool = walk->pool;
-	Candidate  *candidates = ctx_candidates(walk->ctx, pool->n + INFLIGHT_PLACES);
+	Candidate  *candidates = ctx_candidates(walk->ctx, pool->n + INFLIGHT_PLACES + LANDED_PLACES);
 	uint32_t	n = 0;
 	uint32_t	before;
+	unsigned long long end;
 
 	for (uint32_t i = 0; i < pool->n; i++)
 		if (!(pool->e[i] & ENTRY_PASS_BY) && entry_slot(pool->e[i]) != slot)
@@ -176,17 +204,17 @@ gather(Hnsw *h, Walk *walk, uint32_t slot, int level, Candidate **out)
 		}
 	before = n;
 	for (int i = 0; i < INFLIGHT_PLACES; i++)
+		add_candidate(h, walk, slot, atomic_load(&h->inflight[i]), level, candidates, &n);
+	end = atomic_load(&h->nlanded);
+	if (end - landed > LANDED_PLACES)
+		landed = end - LANDED_PLACES;
+	for (; landed < end; landed++)
 	{
-		uint32_t	other = atomic_load_explicit(&h->inflight[i], memory_order_acquire);
+		unsigned long long other = atomic_load(&h->landed[landed % LANDED_PLACES]);
 
-		if (other != NO_SLOT && other != slot && visited_add(walk->visited, other) &&
-			atomic_load(&graph_meta(h, other)->level) >= level && graph_fate(h, other) == FATE_LIVE)
-		{
-			const uint8_t *row = graph_row(h, other);
-
-			query_score(h, walk->query, &other, &row, 1, &candidates[n].score);
-			candidates[n++].slot = other;
-		}
+		/* Another number: its place is another's by now, or is about to be its own, and then it is in flight. */
+		if (other >> 32 == (landed & UINT32_MAX))
+			add_candidate(h, walk, slot, (uint32_t) other, level, candidates, &n);
 	}
 	if (n > before)
 		choose_sort(candidates, n);
@@ -258,10 +286,14 @@ link_enter(Hnsw *h, uint32_t slot)
 }
 
 void
-link_leave(Hnsw *h, int place)
+link_leave(Hnsw *h, int place, uint32_t slot)
 {
+	/* First there, then no longer here: who looks here and then there meets it. */
+	unsigned long long n = atomic_fetch_add(&h->nlanded, 1);
+
+	atomic_store(&h->landed[n % LANDED_PLACES], n << 32 | slot);
 	if (place >= 0)
-		atomic_store_explicit(&h->inflight[place], NO_SLOT, memory_order_release);
+		atomic_store(&h->inflight[place], NO_SLOT);
 }
 
 void
@@ -293,6 +325,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 	Entry		best;
 	int			top;
 	int			inflight = -1;
+	unsigned long long landed = atomic_load(&h->nlanded);
 	bool		seen = false;	/* others may know this slot */
 
 	if (entry == NO_ENTRY)
@@ -335,18 +368,20 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		}
 		if (walk.pool->n > 0)
 			best = walk.pool->e[0];
-		n = gather(h, &walk, slot, at, &candidates);
+		n = gather(h, &walk, slot, at, landed, &candidates);
 		n = choose_links(h, ctx, candidates, n, h->opt.m, chosen);
-		link_write_own(h, slot, at, chosen, n);
+		link_write_own(h, slot, at, chosen, n, n);
 		if (ctx->tracing)
 			hnsw_found_list(&ctx->found);
 		for (uint32_t i = 0; i < n; i++)
 			add_link(h, ctx, chosen[i], slot, at);
+		if (ctx->tracing)
+			trace_others(h, ctx, slot, at, chosen, n);
 		if (n == 0)
 			lead_from_dead(&walk, slot, at);
 	}
 	ctx->distances += walk.distances;
-	link_leave(h, inflight);
+	link_leave(h, inflight, slot);
 	return true;
 }
 

@@ -167,6 +167,7 @@ replica_status(const Replica *replica, ReplicaStatus *out)
 	out->leader = from != 0;
 	out->serving = from != 0 && out->applied >= from;
 	out->leader_replica = atomic_load(&replica->leader);
+	out->alone = atomic_load(&replica->sole_voter);
 	out->current = atomic_load(&replica->current);
 	out->led_us = from != 0 ? 0 : atomic_load(&replica->led_us);
 	out->gone = atomic_load(&replica->told_gone);

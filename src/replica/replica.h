@@ -357,7 +357,7 @@ extern bool replica_read_now(Replica *replica, uint64_t *index);
 /*
  * Say something to the machines of the other replicas, members of all roles, beside the log: what
  * helps them but decides nothing, as it is lost like any message.  Takes *words.  Wakes nobody, and does
- * not wake a group that sleeps: it leaves with the next message, within a tick.  At most 1 MiB.
+ * not wake a group that sleeps: it leaves with the next message, within a tick.  More than 1 MiB is lost.
  */
 extern void replica_tell(Replica *replica, Buf *words);
 
@@ -394,6 +394,7 @@ typedef struct ReplicaStatus
 	uint64_t	leader_replica; /* as this one knows; 0 = none */
 	bool		leader;
 	bool		serving;		/* leader, and has applied an entry of its term */
+	bool		alone;			/* it is the only member */
 	bool		current;		/* leader, or has heard from one since it was opened */
 	bool		gone;			/* a leader says it is no member */
 	int64_t		led_us;			/* when it heard from its leader, led or was opened; 0 = it leads */

@@ -20,12 +20,19 @@
 
 #define MAGIC UINT64_C(0x0a314c4c45545456)	/* "VTTELL1\n" */
 #define HEAD 32
+#define WORDS_MAX (1u << 20)	/* frames have room for it */
 
 void
 replica_tell(Replica *replica, Buf *words)
 {
-	Event	   *event = vt_alloc0(sizeof(Event));
+	Event	   *event;
 
+	if (words->len > WORDS_MAX)
+	{
+		buf_free(words);
+		return;
+	}
+	event = vt_alloc0(sizeof(Event));
 	event->kind = EVENT_TELL;
 	event->replica = replica;
 	event->payload = *words;

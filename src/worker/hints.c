@@ -12,16 +12,8 @@
  *
  *		u64 version | u32 sum | u8 lists
  *		0 lists:	name of the record that it hangs behind
- *		a list:		u8 number | each neighbour: name, u16 dropped * 2 + entered, names of those dropped
+ *		a list:		u16 number | each neighbour: name, u16 dropped * 2 + entered, names of those dropped
  *		a name:		u32 sum | i32 how much older than the hint's (INT32_MIN: of none)
- *
- * They come about in the order in which a follower links, and a little before or after
- * the record itself.  So a follower keeps some, by name, and drops the oldest.
- *
- * How long a follower waits.  Nothing is lost by it: what waits is found by searches all the same.
- * Nor is there much to win by not waiting, since a leader that gets on is as fast as
- * it is.  But one that does not (it is gone, stands still, links a backlog of its own
- * first, or its words were lost) must not keep a follower from linking.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,53 +22,22 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "hints_kept.h"
 #include "shard.h"
 
-#define FORMAT 1
-#define HEAD 13					/* bytes before the first hint */
 #define NOBODY INT32_MIN
-
-#define CHAINS 1024				/* a power of two */
-#define KEPT_BYTES (1u << 20)	/* of a shard */
-#define KEPT_US (10 * INT64_C(1000000))
-
-/* Waiting: */
-#define HEARD_US INT64_C(1000000)	/* since the leader was heard from at most, */
-#define TURN_US (2 * INT64_C(1000000))	/* for one record at most, */
-#define AHEAD 256				/* while it has no more before it than twice our own and so many */
-
-typedef struct Hint
-{
-	struct Hint *next;			/* in its chain */
-	struct Hint *older;
-	struct Hint *younger;
-	RecordName	name;
-	int64_t		came_us;
-	uint32_t	len;
-	uint8_t		bytes[];		/* behind the name */
-} Hint;
+#define OUT_BYTES (512u << 10)	/* noted and not told yet */
 
 struct Hints
 {
-	pthread_mutex_t lock;		/* of all but the last */
+	HintsKept	kept;			/* a follower's */
 
 	/* The leader's */
+	pthread_mutex_t lock;		/* of these three */
 	Buf			out;			/* with room for the head; empty: nothing was noted */
-	uint64_t	newest;			/* version that was noted */
+	uint64_t	newest;			/* version that was linked */
 	uint64_t	passed;			/* as it was said last */
 	pthread_mutex_t telling;	/* words go out in the order in which they were taken */
-
-	/* A follower's */
-	Hint	  **chains;			/* NULL: none is kept */
-	Hint	   *oldest;
-	Hint	   *youngest;
-	size_t		bytes;
-	int64_t		heard_us;		/* 0: never */
-	uint64_t	leader_passed;
-	uint64_t	leader_waiting;
-	RecordName	turn;			/* whose it is, ... */
-	int64_t		turn_us;		/* ... since then */
-	atomic_llong awaited_us;	/* its hint is waited for until then; 0: it is not */
 };
 
 Hints *
@@ -84,9 +45,22 @@ hints_new(void)
 {
 	Hints	   *hints = vt_alloc0(sizeof(Hints));
 
+	kept_init(&hints->kept);
 	pthread_mutex_init(&hints->lock, NULL);
 	pthread_mutex_init(&hints->telling, NULL);
 	return hints;
+}
+
+void
+hints_free(Hints *hints)
+{
+	if (!hints)
+		return;
+	kept_free(&hints->kept);
+	buf_free(&hints->out);
+	pthread_mutex_destroy(&hints->lock);
+	pthread_mutex_destroy(&hints->telling);
+	free(hints);
 }
 
 /* -- The leader's ------------------------------------------------------------ */
@@ -109,7 +83,7 @@ put_lists(Buf *out, const Records *records, RecordName own, const HnswFound *fou
 
 	for (uint32_t list = 0; list < found->nlists; list++)
 	{
-		buf_put_u8(out, (uint8_t) found->n[list]);
+		buf_put_u16(out, (uint16_t) found->n[list]);
 		for (uint32_t i = 0; i < found->n[list]; i++, link++)
 		{
 			put_name(out, own, records_name(records, link->slot));
@@ -138,8 +112,9 @@ hints_note(Hints *hints, const Records *records, uint32_t slot, const HnswFound 
 
 	pthread_mutex_lock(&hints->lock);
 	if (hints->out.len == 0)
-		buf_put_zeros(&hints->out, HEAD);
-	buf_put_string(&hints->out, buf_bytes(&hint));
+		buf_put_zeros(&hints->out, HINTS_HEAD);
+	if (hints->out.len < OUT_BYTES)
+		buf_put_string(&hints->out, buf_bytes(&hint));
 	if (own.version > hints->newest)
 		hints->newest = own.version;
 	pthread_mutex_unlock(&hints->lock);
@@ -166,7 +141,7 @@ hints_words(Hints *hints, Records *records, Buf *out)
 			version = hints->newest + 1;
 		if (version != 0)		/* else that one has just died */
 			hints->passed = version;
-		hints->out.data[0] = FORMAT;
+		hints->out.data[0] = HINTS_FORMAT;
 		buf_set_u64(&hints->out, 1, hints->passed);
 		buf_set_u32(&hints->out, 9, waiting > UINT32_MAX ? UINT32_MAX : (uint32_t) waiting);
 		*out = hints->out;
@@ -176,182 +151,44 @@ hints_words(Hints *hints, Records *records, Buf *out)
 	return any;
 }
 
-/* -- A follower's: what is kept ---------------------------------------------- */
-
-/* With the lock held, as all of these; NULL: there is none. */
-static Hint **
-place_of(Hints *hints, RecordName name)
-{
-	Hint	  **p = &hints->chains[(name.sum ^ (uint32_t) name.version) & (CHAINS - 1)];
-
-	while (*p && ((*p)->name.version != name.version || (*p)->name.sum != name.sum))
-		p = &(*p)->next;
-	return p;
-}
-
-static Hint *
-hint_of(Hints *hints, RecordName name)
-{
-	return hints->chains ? *place_of(hints, name) : NULL;
-}
-
-/* Out of its chain and of the order of age; the caller frees it. */
-static void
-take_out(Hints *hints, Hint *hint)
-{
-	*place_of(hints, hint->name) = hint->next;
-	*(hint->older ? &hint->older->younger : &hints->oldest) = hint->younger;
-	*(hint->younger ? &hint->younger->older : &hints->youngest) = hint->older;
-	hints->bytes -= sizeof(Hint) + hint->len;
-}
-
-static void
-drop_oldest(Hints *hints)
-{
-	Hint	   *hint = hints->oldest;
-
-	take_out(hints, hint);
-	free(hint);
-}
-
-static void
-drop_old(Hints *hints, int64_t now_us)
-{
-	while (hints->oldest && now_us - hints->oldest->came_us > KEPT_US)
-		drop_oldest(hints);
-}
-
-static void
-keep(Hints *hints, RecordName name, Bytes bytes, int64_t now_us)
-{
-	Hint	   *hint;
-	Hint	  **place;
-
-	if (sizeof(Hint) + bytes.len > KEPT_BYTES)
-		return;
-	if (!hints->chains)
-		hints->chains = vt_alloc0(sizeof(Hint *) * CHAINS);
-	if (*place_of(hints, name))
-		return;					/* it came twice */
-	while (hints->bytes + sizeof(Hint) + bytes.len > KEPT_BYTES)
-		drop_oldest(hints);
-	hint = vt_alloc(sizeof(Hint) + bytes.len);
-	place = place_of(hints, name);
-	*hint = (Hint) {.name = name, .came_us = now_us, .len = (uint32_t) bytes.len, .older = hints->youngest};
-	memcpy(hint->bytes, bytes.data, bytes.len);
-	*place = hint;
-	*(hints->youngest ? &hints->youngest->younger : &hints->oldest) = hint;
-	hints->youngest = hint;
-	hints->bytes += sizeof(Hint) + bytes.len;
-}
+/* -- A follower's ------------------------------------------------------------- */
 
 void
 hints_take(Hints *hints, Bytes words, int64_t now_us)
 {
-	Cursor		c = cursor_of(words);
-	uint8_t		format = cursor_u8(&c);
-	uint64_t	passed = cursor_u64(&c);
-	uint32_t	waiting = cursor_u32(&c);
-
-	if (c.failed || format != FORMAT)
-		return;
-	pthread_mutex_lock(&hints->lock);
-	hints->heard_us = now_us;
-	hints->leader_passed = passed;
-	hints->leader_waiting = waiting;
-	drop_old(hints, now_us);
-	while (cursor_left(&c) > 0)
-	{
-		Cursor		hint = cursor_of(cursor_string(&c));
-		RecordName	name;
-
-		name.version = cursor_u64(&hint);
-		name.sum = cursor_u32(&hint);
-		if (c.failed || hint.failed)
-			break;
-		keep(hints, name, bytes_of(hint.p, cursor_left(&hint)), now_us);
-	}
-	atomic_store(&hints->awaited_us, 0);
-	pthread_mutex_unlock(&hints->lock);
-}
-
-bool
-hints_trim(Hints *hints, int64_t now_us)
-{
-	bool		left;
-
-	if (!hints)
-		return false;
-	pthread_mutex_lock(&hints->lock);
-	drop_old(hints, now_us);
-	left = hints->oldest != NULL;
-	if (!left)
-	{
-		free(hints->chains);
-		hints->chains = NULL;
-	}
-	pthread_mutex_unlock(&hints->lock);
-	return left;
-}
-
-void
-hints_free(Hints *hints)
-{
-	if (!hints)
-		return;
-	(void) hints_trim(hints, INT64_MAX);
-	buf_free(&hints->out);
-	pthread_mutex_destroy(&hints->lock);
-	pthread_mutex_destroy(&hints->telling);
-	free(hints);
-}
-
-/* -- A follower's: what is to be done ------------------------------------------ */
-
-/* Until when its hint is waited for; 0: it is not. */
-static int64_t
-wait_until(Hints *hints, RecordName name, uint64_t waiting, int64_t now_us)
-{
-	int64_t		until_us;
-
-	if (hints->heard_us == 0 || name.version < hints->leader_passed || hints->leader_waiting > 2 * waiting + AHEAD)
-		return 0;
-	if (hints->turn.version != name.version || hints->turn.sum != name.sum)
-	{
-		hints->turn = name;
-		hints->turn_us = now_us;
-	}
-	until_us = hints->heard_us + HEARD_US < hints->turn_us + TURN_US ? hints->heard_us + HEARD_US : hints->turn_us + TURN_US;
-	return now_us < until_us ? until_us : 0;
+	kept_come(&hints->kept, words, now_us);
 }
 
 HnswAdvice
 hints_advise(Hints *hints, RecordName name, uint64_t waiting, int64_t now_us)
 {
-	HnswAdvice	advice = HNSW_ALONE;
-	int64_t		until_us = 0;
-
-	pthread_mutex_lock(&hints->lock);
-	if (hint_of(hints, name))
-		advice = HNSW_FOUND;
-	else
-	{
-		until_us = wait_until(hints, name, waiting, now_us);
-		if (until_us != 0)
-			advice = HNSW_WAIT;
-	}
-	atomic_store(&hints->awaited_us, until_us);
-	pthread_mutex_unlock(&hints->lock);
-	return advice;
+	return kept_advise(&hints->kept, name, waiting, now_us);
 }
 
 bool
 hints_awaited(const Hints *hints, int64_t now_us)
 {
-	return hints && now_us < atomic_load(&hints->awaited_us);
+	return hints && now_us < atomic_load(&hints->kept.awaited_us);
 }
 
-/* -- A follower's: reading ------------------------------------------------------ */
+bool
+hints_trim(Hints *hints, int64_t now_us)
+{
+	return hints && kept_trim(&hints->kept, now_us);
+}
+
+void
+hints_figures(const Hints *hints, HintsFigures *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (!hints)
+		return;
+	out->bytes = atomic_load(&hints->kept.bytes);
+	out->refused = atomic_load(&hints->kept.refused);
+	out->vain = atomic_load(&hints->kept.vain);
+}
+
+/* -- A follower's: reading one -------------------------------------------------- */
 
 typedef struct Names
 {
@@ -390,10 +227,10 @@ read_hint(const Hint *hint, HnswFound *found, Names *names)
 		get_name(&c, hint->name, names);
 	for (uint8_t list = 0; list < nlists && list < HNSW_LISTS_MAX && !c.failed; list++)
 	{
-		uint8_t		n = cursor_u8(&c);
+		uint16_t	n = cursor_u16(&c);
 
 		hnsw_found_list(found);
-		for (uint8_t i = 0; i < n && !c.failed; i++)
+		for (uint16_t i = 0; i < n && !c.failed; i++)
 		{
 			uint16_t	word;
 
@@ -427,14 +264,9 @@ hints_find(Hints *hints, Records *records, RecordName name, HnswFound *found)
 {
 	Names		names = {0};
 	uint32_t   *slots;
-	Hint	   *hint;
+	Hint	   *hint = kept_take(&hints->kept, name);
 	bool		fine;
 
-	pthread_mutex_lock(&hints->lock);
-	hint = hint_of(hints, name);
-	if (hint)
-		take_out(hints, hint);
-	pthread_mutex_unlock(&hints->lock);
 	fine = hint && read_hint(hint, found, &names);
 	if (fine)
 	{
@@ -479,33 +311,22 @@ on_found(void *arg, uint32_t slot, const HnswFound *found)
 	hints_note(shard->hints, shard->records, slot, found);
 }
 
-/* Does it lead others? */
-static bool
-leads(const Shard *shard)
-{
-	ReplicaStatus status;
-	ReplicaMembers members;
-
-	replica_status(shard->replica, &status);
-	if (!status.leader)
-		return false;
-	replica_members(shard->replica, &members);
-	return members.n > 1;
-}
-
 void
 hints_begin(Shard *shard, HnswHelp *help)
 {
+	ReplicaStatus status;
+
 	*help = (HnswHelp) {.arg = shard};
 	if (!shard->hints)
 		return;
-	if (leads(shard))
+	replica_status(shard->replica, &status);
+	if (status.leader && !status.alone)
 		help->found = on_found;
-	else
-	{
-		help->ask = on_ask;
-		help->find = on_find;
-	}
+	if (status.leader)
+		return;
+	kept_read(&shard->hints->kept);
+	help->ask = on_ask;
+	help->find = on_find;
 }
 
 void
@@ -521,15 +342,30 @@ hints_end(Shard *shard, uint32_t linked)
 	pthread_mutex_unlock(&shard->hints->telling);
 }
 
+bool
+hints_hold_up(Shard *shard, int64_t now_us)
+{
+	ReplicaStatus status;
+
+	if (!hints_awaited(shard->hints, now_us))
+		return false;
+	replica_status(shard->replica, &status);
+	return !status.leader;
+}
+
 void
 hints_told(void *arg, uint64_t from, Bytes words)
 {
 	Shard	   *shard = (Shard *) arg;
+	ReplicaStatus status = {0};
 
-	(void) from;
+	if (shard->replica)			/* else it is being opened */
+		replica_status(shard->replica, &status);
+	if (from == 0 || status.leader_replica != from)
+		return;
 	hints_take(shard->hints, words, clock_now_us());
 	shard_stir_for(shard, LOOK_WAITING);
 	shard_stir_for(shard, LOOK_MEND);	/* there is something to let go of by and by */
-	if (shard->on_waiting)
-		shard->on_waiting(shard->on_waiting_arg);
+	if (shard->on_told)
+		shard->on_told(shard->on_waiting_arg);
 }

@@ -41,12 +41,13 @@ extern bool hints_words(Hints *hints, Records *records, Buf *out);
 
 /* -- A follower's ------------------------------------------------------------ */
 
-/* Words of a leader's; what is malformed ends there.  On any thread. */
+/* Words of the leader's; what is malformed ends there.  On any thread, takes no lock. */
 extern void hints_take(Hints *hints, Bytes words, int64_t now_us);
 
 /*
- * Of the record whose turn it is, when `waiting` are: what to do.  It is waited for
- * its hint while the leader is heard from, has not come past it, and has not much more before it.
+ * Of the record whose turn it is, when `waiting` are: what to do.  Its hint is waited for
+ * while the leader is heard from, has not come past it, and has not much more before it; half a second at most, and
+ * seldom where that was in vain.
  */
 extern HnswAdvice hints_advise(Hints *hints, RecordName name, uint64_t waiting, int64_t now_us);
 
@@ -56,13 +57,25 @@ extern bool hints_find(Hints *hints, Records *records, RecordName name, HnswFoun
 /* Is the next one waited for, and has nothing come since?  NULL: no. */
 extern bool hints_awaited(const Hints *hints, int64_t now_us);
 
-/* Let go of what nobody wants any more; false: nothing is left.  NULL is fine. */
+/* Let go of what was not used in ten seconds; false: nothing is left.  NULL is fine. */
 extern bool hints_trim(Hints *hints, int64_t now_us);
+
+typedef struct HintsFigures
+{
+	uint64_t	bytes;			/* of memory */
+	uint64_t	refused;		/* hints, or words full of them, for want of room */
+	uint64_t	vain;			/* times that one was waited for and did not come */
+} HintsFigures;
+
+extern void hints_figures(const Hints *hints, HintsFigures *out);	/* NULL: none */
 
 /* -- Of a shard that is held, while its vectors are linked: hot.c -------------- */
 
 extern void hints_begin(struct Shard *shard, HnswHelp *help);
 extern void hints_end(struct Shard *shard, uint32_t linked);
+
+/* Whether nothing of it can be linked now, since a hint is waited for; it need not be held. */
+extern bool hints_hold_up(struct Shard *shard, int64_t now_us);
 
 /* ReplicaMachine.told */
 extern void hints_told(void *shard, uint64_t from, Bytes words);

@@ -96,7 +96,7 @@ shrink_backlog(Shard *shard)
 }
 
 uint32_t
-hot_link(Shard *shard, uint32_t n)
+hot_link(Shard *shard, uint32_t n, bool *looked)
 {
 	uint32_t	linked = 0;
 	HnswNext	next = HNSW_LEFT;
@@ -108,6 +108,7 @@ hot_link(Shard *shard, uint32_t n)
 		atomic_store(&shard->prices.busy, false);
 	}
 	hints_begin(shard, &help);
+	*looked = !help.ask;
 	while (linked < n && (next = hnsw_link_next_with(records_graph(shard->records), &help)) == HNSW_LINKED)
 		if (linked++ % 2 == 0 || hot_fresh(shard) == 0)
 			shrink_backlog(shard);

@@ -51,8 +51,8 @@ extern bool hot_presses(struct Shard *shard);
 /*
  * Link up to n of them; how many.  While there are fresh ones a backlog has every
  * second turn, so neither stands still for the other.  A follower leaves those for which its
- * leader's hint is about to come (hints.h).  The shard is held.
+ * leader's hint is about to come (hints.h).  *looked: their neighbours were looked for here, all of them.  The shard is held.
  */
-extern uint32_t hot_link(struct Shard *shard, uint32_t n);
+extern uint32_t hot_link(struct Shard *shard, uint32_t n, bool *looked);
 
 #endif							/* WORKER_HOT_H */

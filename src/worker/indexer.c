@@ -37,6 +37,7 @@
 #define MEND_STEPS 32			/* and in one go, beside searches, */
 #define MEND_RESTS 4			/* with so many rests before the next shard's turn */
 #define MEND_PAUSE_MS 500		/* look for something to do, though nobody called */
+#define HINT_PAUSE_MS 50		/* the same while a hint is waited for */
 
 /* Trials of searches: so much processor time in one go, and so many times that without. */
 #define TUNE_US 50000
@@ -69,6 +70,7 @@ struct Indexer
 	atomic_uint calls;
 	atomic_uint sleeping;
 	atomic_uint resting;		/* helpers that sleep */
+	atomic_bool awaits;			/* some shard's turn is held up by a hint that has not come */
 	atomic_bool stopping;
 };
 
@@ -95,6 +97,17 @@ has_waiting(Shard *shard)
 	return true;
 }
 
+/* Is its leader's hint waited for?  Then it is to be looked at again soon. */
+static bool
+holds_up(Indexer *indexer, Shard *shard, int64_t now_us)
+{
+	bool		held = hints_hold_up(shard, now_us);
+
+	if (held)
+		atomic_store(&indexer->awaits, true);
+	return held;
+}
+
 /*
  * The next shard after the last one, in the order of the list, where something
  * waits, and not for its leader's hints; held.  NULL = nowhere, or not for this thread.
@@ -111,7 +124,7 @@ next_shard(Indexer *indexer, bool helper)
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = shards_take_stir(worker, LOOK_WAITING) ? worker->shards : NULL; s && !found; s = s->next)
 	{
-		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && !hints_awaited(s->hints, now_us) &&
+		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && !holds_up(indexer, s, now_us) &&
 			(!helper || hot_presses(s));
 
 		if (fits && past)
@@ -137,10 +150,12 @@ static uint32_t
 link_some(Indexer *indexer, Shard *shard)
 {
 	int64_t		begin = clock_now_us();
-	uint32_t	n = hot_link(shard, LINK_SLICE);
+	bool		looked;
+	uint32_t	n = hot_link(shard, LINK_SLICE, &looked);
 	uint32_t	before = atomic_load(&indexer->link_us);
 
-	if (n > 0)
+	/* Writers are kept away from shards that look for neighbours. */
+	if (n > 0 && looked)
 		atomic_store(&indexer->link_us, (3 * before + (uint32_t) ((clock_now_us() - begin) / n)) / 4);
 	return n;
 }
@@ -308,7 +323,7 @@ call_helpers(Indexer *indexer)
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
 {
-	struct timespec until = cond_moment(MEND_PAUSE_MS * 1000);
+	struct timespec until = cond_moment((atomic_exchange(&indexer->awaits, false) ? HINT_PAUSE_MS : MEND_PAUSE_MS) * 1000);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->sleeping, 1);
@@ -327,6 +342,18 @@ indexer_wake(void *arg)
 	if (atomic_load(&indexer->sleeping) == 0)
 		return;
 	pthread_mutex_lock(&indexer->lock);
+	pthread_cond_broadcast(&indexer->called);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+void
+indexer_wake_now(void *arg)
+{
+	Indexer    *indexer = (Indexer *) arg;
+
+	atomic_fetch_add(&indexer->calls, 1);
+	if (atomic_load(&indexer->sleeping) == 0 || pthread_mutex_trylock(&indexer->lock) != 0)
+		return;
 	pthread_cond_broadcast(&indexer->called);
 	pthread_mutex_unlock(&indexer->lock);
 }

@@ -29,6 +29,9 @@ extern void indexer_free(Indexer *indexer);
 /* There may be something to do for this Indexer.  Any thread, cheap, never waits. */
 extern void indexer_wake(void *indexer);
 
+/* The same for whoever may not wait for an index thread that holds a lock: then it is seen a little later. */
+extern void indexer_wake_now(void *indexer);
+
 /*
  * Admission: how long a put for this shard should stay away because too much
  * waits already, in ms; 0 = it may come in.  Does not count a backlog (hot.h).

@@ -30,6 +30,7 @@ static Setting settings[] = {
 	{.name = "role", .help = "data, or search-only: holds copies that answer searches and have no vote", .fallback = "data"},
 	{.name = "search_threads", .help = "threads for searches and listings, 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
 	{.name = "index_threads", .help = "threads that take vectors into the graph (half of them unless much waits), 0 = one for each core", .fallback = "0", .low = 0, .high = 1024},
+	{.name = "link_hints", .help = "on: leaders say how they have linked vectors, and followers link by that; off: each looks for neighbours itself", .fallback = "on"},
 	{.name = "memory_limit", .help = "MiB of memory above which new data is refused, 0 = none (default: the share that follows)", .fallback = "", .low = 0, .high = 1 << 30},
 	{.name = "memory_share", .help = "percent of the memory of the machine, or of the cgroup, that memory_limit is when it is not set", .fallback = "75", .low = 1, .high = 100},
 	{.name = "checkpoint", .help = "MiB of Raft log of a shard before a checkpoint cuts it", .fallback = "64", .low = 1, .high = 1 << 20},
@@ -138,6 +139,13 @@ main(int argc, char **argv)
 	{
 		vt_fail(&err, VT_INVALID, "%s: \"%s\" is neither memory nor mapped", get("exact_store")->from,
 				get("exact_store")->text);
+		return fail(&err);
+	}
+
+	options.no_hints = strcmp(get("link_hints")->text, "off") == 0;
+	if (!options.no_hints && strcmp(get("link_hints")->text, "on") != 0)
+	{
+		vt_fail(&err, VT_INVALID, "%s: \"%s\" is neither on nor off", get("link_hints")->from, get("link_hints")->text);
 		return fail(&err);
 	}
 

@@ -133,7 +133,10 @@ count_records(Worker *worker)
 		if (shard_take_stir(s, LOOK_MEMORY))
 		{
 			uint64_t	bytes = shard_figures(s).bytes;
+			HintsFigures hints;
 
+			hints_figures(s->hints, &hints);
+			bytes += hints.bytes;
 			worker->counted_bytes += bytes - s->counted_bytes;
 			s->counted_bytes = bytes;
 		}

@@ -174,7 +174,8 @@ typedef struct Shard
 
 	/* Taking vectors into the graph */
 	void		(*on_waiting) (void *arg);	/* told after puts; NULL = nobody */
-	void	   *on_waiting_arg;
+	void		(*on_told) (void *arg);	/* after hints have come, where nobody may be waited for; NULL = nobody */
+	void	   *on_waiting_arg;	/* of both */
 	atomic_uint_fast64_t backlog;	/* of the waiting: no writer's, see hot.h */
 	HotPrices	prices;
 	Hints	   *hints;			/* between the replicas, of linking; the worker's.  NULL: nobody gives any */

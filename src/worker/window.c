@@ -88,6 +88,7 @@ typedef struct Totals
 	uint64_t	moved;
 	uint64_t	link_distances;
 	uint64_t	told;			/* linked by what leaders had found */
+	HintsFigures hints;
 	uint64_t	stats[RECORD_STATS];
 } Totals;
 
@@ -143,6 +144,7 @@ add_shard(Totals *t, Shard *s)
 	if (shard_hold(s))
 	{
 		HnswStats	graph;
+		HintsFigures hints;
 
 		hnsw_stats(records_graph(s->records), &graph);
 		t->dead += graph.dead;
@@ -150,6 +152,10 @@ add_shard(Totals *t, Shard *s)
 		t->moved += graph.moved;
 		t->link_distances += graph.link_distances;
 		t->told += graph.found;
+		hints_figures(s->hints, &hints);
+		t->hints.bytes += hints.bytes;
+		t->hints.refused += hints.refused;
+		t->hints.vain += hints.vain;
 		for (int i = 0; i < RECORD_STATS; i++)
 			t->stats[i] += records_stat(s->records, (RecordStat) i);
 		shard_release(s);
@@ -203,6 +209,9 @@ put_shards(Worker *worker, Buf *out)
 	metrics_gauge(out, "vectron_worker_graph_moves", "Records moved to give memory back since their shard was opened.", t.moved);
 	metrics_gauge(out, "vectron_worker_graph_link_distances", "Vectors compared to link new ones since their shard was opened.", t.link_distances);
 	metrics_gauge(out, "vectron_worker_graph_told", "Vectors linked as their shard's leader had linked them, since it was opened.", t.told);
+	metrics_gauge(out, "vectron_worker_hints_bytes", "Memory of what leaders have said of links and is not used yet.", t.hints.bytes);
+	metrics_gauge(out, "vectron_worker_hints_refused", "Of this, what there was no room for.", t.hints.refused);
+	metrics_gauge(out, "vectron_worker_hints_missed", "Times that a vector waited for it in vain.", t.hints.vain);
 	for (int i = 0; i < RECORD_STATS; i++)
 		put_search_stat(out, record_stat_names[i], t.stats[i]);
 	metrics_gauge(out, "vectron_worker_raft_terms", "Sum of the terms of all groups here: it rises with each election.", t.terms);

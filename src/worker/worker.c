@@ -66,6 +66,7 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 	if (status != VT_OK)
 		return status;
 	shard->on_waiting = indexer_wake;
+	shard->on_told = indexer_wake_now;
 	shard->on_waiting_arg = worker->indexer;
 	shard->on_verify = verifier_take;
 	shard->on_verify_arg = worker->verifier;
@@ -74,9 +75,12 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 	shard->on_split = chores_split;
 	shard->on_split_arg = worker;
 	shard->stirred_all = &worker->stirred;
-	shard->hints = hints_new();
 	machine = shard_machine(shard);
-	machine.told = hints_told;
+	if (!worker->options.no_hints)
+	{
+		shard->hints = hints_new();
+		machine.told = hints_told;
+	}
 	status = replica_open(worker->host, id, shard->replica_id, &machine, replay, &shard->replica, err);
 	if (status != VT_OK)
 	{

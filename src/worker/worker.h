@@ -33,6 +33,7 @@ typedef struct WorkerOptions
 	uint64_t	disk_reserve;	/* refuse new data when less is free */
 	uint64_t	lag_entries;	/* as of ReplicaHostOptions: more refuse writes; 0 = no limit */
 	uint64_t	lag_bytes;
+	bool		no_hints;		/* leaders do not say how they have linked vectors, and followers look for neighbours themselves */
 	bool		mapped;			/* full-precision vectors of quantized shards in mapped files */
 	uint64_t	graph_save;		/* changed records of a shard before its graph is saved; 0 = never */
 	uint64_t	session_ms;		/* of log time a session lives unused; 0 = ten minutes */

@@ -517,6 +517,99 @@ all_at_once(void **state)
 	free(rows);
 }
 
+/* -- Two at each ------------------------------------------------------------------------- */
+
+/* Rows in the order of a walk: who comes next is the nearest, and is linked at the same time. */
+static float *
+walked(uint32_t n)
+{
+	Prng		prng = {11};
+	float	   *rows = malloc((size_t) n * DIM * sizeof(float));
+
+	assert_non_null(rows);
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < DIM; j++)
+			rows[i * DIM + j] = (i > 0 ? rows[(i - 1) * DIM + j] : 0) + (float) (prng_double(&prng) - 0.5);
+	return rows;
+}
+
+typedef struct Pair
+{
+	Hnsw	   *h;
+	HnswHelp	help;
+} Pair;
+
+static void *
+link_with(void *arg)
+{
+	Pair	   *pair = arg;
+
+	while (hnsw_link_next_with(pair->h, &pair->help) == HNSW_LINKED)
+		;
+	return NULL;
+}
+
+static void
+by_two(Hnsw *h, HnswHelp help)
+{
+	Pair		pair = {.h = h, .help = help};
+	pthread_t	threads[2];
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, link_with, &pair), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* Links on the ground between each row and those that came before and after it. */
+static uint32_t
+links_along(Hnsw *h)
+{
+	uint32_t	along = 0;
+
+	for (uint32_t slot = 0; slot < N; slot++)
+	{
+		uint32_t	list[2 * HNSW_MAX_M];
+		uint32_t	n = graph_copy_links(h, slot, 0, list);
+		uint64_t	label = hnsw_label(h, slot);
+
+		for (uint32_t i = 0; i < n; i++)
+			along += hnsw_label(h, list[i]) + 1 == label || hnsw_label(h, list[i]) == label + 1;
+	}
+	return along;
+}
+
+/* What was linked at the same time there is linked to each other here, too. */
+static void
+side_by_side(void **state)
+{
+	float	   *rows = walked(N);
+	Hnsw	   *first = graph_of(0);
+	Hnsw	   *second = graph_of(0);
+	Book	   *book = calloc(1, sizeof(*book));
+	Reader	   *reader = reader_new(book, second);
+
+	(void) state;
+	assert_non_null(book);
+	book->h = first;
+	for (uint32_t i = 0; i < N; i++)
+	{
+		add(first, i, rows + (size_t) i * DIM);
+		reader->slot_of[i] = add(second, i, rows + (size_t) i * DIM);
+	}
+	by_two(first, (HnswHelp) {.found = write_down, .arg = book});
+	by_two(second, (HnswHelp) {.ask = look_up, .find = read_out, .arg = reader});
+	assert_sound(first);
+	assert_sound(second);
+	assert_true(links_along(first) * 100 >= 2 * (N - 1) * 95);
+	assert_true(links_along(second) * 100 >= links_along(first) * 96);
+	free(reader);
+	book_free(book);
+	hnsw_destroy(first);
+	hnsw_destroy(second);
+	free(rows);
+}
+
 int
 main(void)
 {
@@ -526,6 +619,7 @@ main(void)
 		cmocka_unit_test(lies_make_no_holes),
 		cmocka_unit_test(one_that_is_waited_for),
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(side_by_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

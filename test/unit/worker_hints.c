@@ -85,12 +85,20 @@ lead(Side *s, uint32_t n)
 	return linked;
 }
 
+/* As hints_begin() does; nothing is so old that it goes. */
+static void
+read_told(Hints *hints, int64_t now_us)
+{
+	(void) hints_trim(hints, now_us);
+}
+
 static uint32_t
 follow(Side *s)
 {
 	HnswHelp	help = {.ask = on_ask, .find = on_find, .arg = s};
 	uint32_t	linked = 0;
 
+	read_told(s->hints, s->now_us);
 	while (hnsw_link_next_with(records_graph(s->records), &help) == HNSW_LINKED)
 		linked++;
 	return linked;
@@ -210,6 +218,7 @@ say(Hints *hints, uint64_t passed, uint32_t waiting, int64_t now_us)
 	Buf			words = words_of(passed, waiting);
 
 	hints_take(hints, buf_bytes(&words), now_us);
+	read_told(hints, now_us);
 	buf_free(&words);
 }
 
@@ -227,6 +236,7 @@ give(Hints *hints, RecordName name, int64_t now_us)
 	buf_put_u32(&hint, 1);
 	buf_put_string(&words, buf_bytes(&hint));
 	hints_take(hints, buf_bytes(&words), now_us);
+	read_told(hints, now_us);
 	buf_free(&hint);
 	buf_free(&words);
 }
@@ -245,41 +255,129 @@ how_long_it_waits(void **state)
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_ALONE);
 	assert_false(hints_awaited(hints, now));
 
-	/* The leader is at work before it: until it is silent for a second. */
+	/* The leader is at work before it: for half a second, ... */
 	say(hints, 90, 12, now);
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_WAIT);
 	assert_true(hints_awaited(hints, now));
-	assert_true(hints_awaited(hints, now + SECOND - 1));
-	assert_false(hints_awaited(hints, now + SECOND));
-	assert_int_equal(hints_advise(hints, name, 10, now + SECOND), HNSW_ALONE);
-	assert_false(hints_awaited(hints, now + SECOND));
+	assert_true(hints_awaited(hints, now + SECOND / 2 - 1));
+	assert_false(hints_awaited(hints, now + SECOND / 2));
 
-	/* Whatever comes is a reason to ask anew, ... */
-	say(hints, 95, 12, now += 2 * SECOND);
-	assert_int_equal(hints_advise(hints, other, 10, now), HNSW_WAIT);
-	say(hints, 96, 12, now += SECOND / 2);
+	/* ... and whatever comes is a reason to ask anew, with what is left of it. */
+	say(hints, 96, 12, now += SECOND / 4);
 	assert_false(hints_awaited(hints, now));
-
-	/* ... but none is waited for for more than two. */
-	for (int i = 0; i < 4; i++)
-	{
-		assert_int_equal(hints_advise(hints, other, 10, now), i < 3 ? HNSW_WAIT : HNSW_ALONE);
-		say(hints, 96, 12, now += SECOND / 2);
-	}
-
-	/* The next one has a time of its own. */
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_WAIT);
+	assert_false(hints_awaited(hints, now + SECOND / 4));
 
 	/* The leader has come past it, and has said how, or nothing of it was to be said. */
 	say(hints, 100, 12, now);
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_WAIT);
 	say(hints, 101, 12, now);
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_ALONE);
+	assert_false(hints_awaited(hints, now));
 
 	/* It has much more to do than this one: a backlog that is no concern of ours. */
 	say(hints, 90, 2 * 10 + 257, now);
 	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_ALONE);
 	assert_int_equal(hints_advise(hints, name, 11, now), HNSW_WAIT);
+
+	/* It has been silent for a second. */
+	assert_int_equal(hints_advise(hints, other, 11, now + SECOND - 1), HNSW_WAIT);
+	assert_int_equal(hints_advise(hints, other, 11, now + SECOND), HNSW_ALONE);
+	assert_false(hints_awaited(hints, now + SECOND));
+	hints_free(hints);
+}
+
+/* So many that there is a hint for. */
+static void
+are_of_use(Hints *hints, uint32_t n, int64_t now)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		RecordName	name = {.version = 1000000 + i, .sum = i};
+		HnswFound	found = {0};
+		Records    *records = NULL;
+
+		give(hints, name, now);
+		assert_int_equal(hints_advise(hints, name, 10, now), HNSW_FOUND);
+		records = make_records(VEC_L2, 0);
+		(void) hints_find(hints, records, name, &found);
+		records_free(records);
+		hnsw_found_free(&found);
+	}
+}
+
+/*
+ * Where a leader speaks of others all the time, as one does that links in another order, few
+ * are waited for: after the first in vain sixteen hints have to be of use, then twice as many, ...
+ */
+static void
+seldom_in_vain(void **state)
+{
+	Hints	   *hints = hints_new();
+	RecordName	lost = {.version = 100, .sum = 1};
+	HintsFigures figures;
+	int64_t		now = 50 * SECOND;
+
+	(void) state;
+	for (uint32_t owed = 16, i = 1; i <= 4; i++, owed *= 2)
+	{
+		lost.sum++;
+		say(hints, 90, 12, now);
+		assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_WAIT);
+		now += SECOND / 2;
+		say(hints, 90, 12, now);
+		assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
+		hints_figures(hints, &figures);
+		assert_int_equal(figures.vain, i);
+		for (uint32_t j = 0; j < 100; j++)
+		{
+			lost.sum++;
+			assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
+		}
+		are_of_use(hints, owed - 1, now);
+		lost.sum++;
+		say(hints, 90, 12, now);
+		assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
+		are_of_use(hints, 1, now);
+	}
+
+	/* ... until one comes that was waited for. */
+	lost.sum++;
+	say(hints, 90, 12, now);
+	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_WAIT);
+	give(hints, lost, now);
+	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_FOUND);
+	lost.sum++;
+	say(hints, 90, 12, now);
+	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_WAIT);
+	now += SECOND / 2;
+	say(hints, 90, 12, now);
+	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
+	are_of_use(hints, 16, now);
+	lost.sum++;
+	say(hints, 90, 12, now);
+	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_WAIT);
+	hints_free(hints);
+}
+
+/* What comes while somebody finds out that he has to wait is not overlooked. */
+static void
+nothing_is_overlooked(void **state)
+{
+	Hints	   *hints = hints_new();
+	RecordName	name = {.version = 100, .sum = 5};
+	Buf			words = words_of(90, 12);
+	int64_t		now = 50 * SECOND;
+
+	(void) state;
+	say(hints, 90, 12, now);
+	hints_take(hints, buf_bytes(&words), now);	/* nobody has read it */
+	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_WAIT);
+	assert_false(hints_awaited(hints, now));
+	read_told(hints, now);
+	assert_int_equal(hints_advise(hints, name, 10, now), HNSW_WAIT);
+	assert_true(hints_awaited(hints, now));
+	buf_free(&words);
 	hints_free(hints);
 }
 
@@ -316,38 +414,69 @@ some_are_kept(void **state)
 	Hints	   *hints = hints_new();
 	Records    *records = make_records(VEC_L2, 0);
 	HnswFound	found = {0};
-	uint64_t	last = 100000;
-	uint64_t	first = last;
+	HintsFigures figures;
+	RecordName	first = {.version = 1, .sum = 7};
+	uint64_t	kept = 0;
 	int64_t		now = SECOND;
 
 	(void) state;
-	for (uint64_t v = 1; v <= last; v++)
+	for (uint64_t v = 1; v <= 200000; v++)
 	{
-		give(hints, (RecordName) {.version = v, .sum = (uint32_t) v * 7}, now);
-		give(hints, (RecordName) {.version = v, .sum = (uint32_t) v * 7}, now);	/* it came twice */
+		RecordName	name = {.version = v, .sum = (uint32_t) v * 7};
+
+		give(hints, name, now);
+		give(hints, name, now);	/* it came twice */
 	}
 
-	/* The youngest, as many as there is room for: more than a thousand, far from all. */
-	while (first > 0 && hints_advise(hints, (RecordName) {.version = first, .sum = (uint32_t) first * 7}, 0, now) == HNSW_FOUND)
-		first--;
-	assert_in_range(last - first, 1000, last / 2);
+	/* The first ones, which are wanted first, as many as there is room for. */
+	while (hints_advise(hints, (RecordName) {.version = kept + 1, .sum = (uint32_t) (kept + 1) * 7}, 0, now) == HNSW_FOUND)
+		kept++;
+	assert_in_range(kept, 10000, 199999);
+	hints_figures(hints, &figures);
+	assert_in_range(figures.bytes, 3 << 20, 4 << 20);
+	assert_true(figures.refused >= 200000 - kept);
 
 	/* A hint is given once.  The record that it hangs behind is not here. */
 	hnsw_found_begin(&found);
-	assert_false(hints_find(hints, records, (RecordName) {.version = last, .sum = (uint32_t) last * 7}, &found));
-	assert_int_not_equal(hints_advise(hints, (RecordName) {.version = last, .sum = (uint32_t) last * 7}, 0, now), HNSW_FOUND);
-	assert_false(hints_find(hints, records, (RecordName) {.version = 1, .sum = 7}, &found));
+	assert_false(hints_find(hints, records, first, &found));
+	assert_int_not_equal(hints_advise(hints, first, 0, now), HNSW_FOUND);
+	assert_false(hints_find(hints, records, first, &found));
 
 	/* What nobody has asked for in ten seconds goes. */
 	assert_true(hints_trim(hints, now + 10 * SECOND));
-	give(hints, (RecordName) {.version = 5, .sum = 5}, now + 5 * SECOND);
+	assert_false(hints_trim(hints, now + 10 * SECOND + 1));
+	hints_figures(hints, &figures);
+	assert_int_equal(figures.bytes, 0);
+	give(hints, first, now + 5 * SECOND);
 	assert_true(hints_trim(hints, now + 10 * SECOND + 1));
-	assert_int_equal(hints_advise(hints, (RecordName) {.version = 5, .sum = 5}, 0, now), HNSW_FOUND);
+	assert_int_equal(hints_advise(hints, first, 0, now), HNSW_FOUND);
 	assert_false(hints_trim(hints, now + 20 * SECOND));
 	assert_false(hints_trim(NULL, now));
 	assert_false(hints_awaited(NULL, now));
 	hnsw_found_free(&found);
 	records_free(records);
+	hints_free(hints);
+}
+
+/* Nor do words that nobody looks at take more. */
+static void
+words_have_a_bound(void **state)
+{
+	Hints	   *hints = hints_new();
+	HintsFigures figures;
+	Buf			words = words_of(90, 12);
+
+	(void) state;
+	buf_put_zeros(&words, 100000);
+	for (int i = 0; i < 100; i++)
+		hints_take(hints, buf_bytes(&words), SECOND);
+	hints_figures(hints, &figures);
+	assert_in_range(figures.bytes, 3 << 20, 4 << 20);
+	assert_in_range(figures.refused, 50, 99);
+	assert_false(hints_trim(hints, SECOND));
+	hints_figures(hints, &figures);
+	assert_int_equal(figures.bytes, 0);
+	buf_free(&words);
 	hints_free(hints);
 }
 
@@ -403,8 +532,11 @@ main(void)
 		cmocka_unit_test(linked_once),
 		cmocka_unit_test(all_kinds_of_ids),
 		cmocka_unit_test(how_long_it_waits),
+		cmocka_unit_test(seldom_in_vain),
+		cmocka_unit_test(nothing_is_overlooked),
 		cmocka_unit_test(how_far_the_leader_is),
 		cmocka_unit_test(some_are_kept),
+		cmocka_unit_test(words_have_a_bound),
 		cmocka_unit_test(any_bytes),
 	};
 

@@ -84,6 +84,7 @@ writers_do_not_wait_for_it(void **state)
 {
 	Shard	   *shard = make();
 	uint64_t	limit = hot_limit(shard);
+	bool		looked;
 
 	(void) state;
 
@@ -96,12 +97,12 @@ writers_do_not_wait_for_it(void **state)
 	apply(shard, 4 * limit + 1, limit, true);
 	assert_int_equal(hot_fresh(shard), limit);
 	while (hot_fresh(shard) >= limit / 2)
-		assert_int_equal(hot_link(shard, 8), 8);
+		assert_int_equal(hot_link(shard, 8, &looked), 8);
 	assert_true(atomic_load(&shard->backlog) > 3 * limit);
 	assert_true(atomic_load(&shard->backlog) < 4 * limit);
 
 	/* In the end nothing is left of either. */
-	while (hot_link(shard, 8) > 0)
+	while (hot_link(shard, 8, &looked) > 0)
 		;
 	assert_int_equal(records_waiting(shard->records), 0);
 	assert_int_equal(atomic_load(&shard->backlog), 0);
@@ -113,11 +114,12 @@ writers_do_not_wait_for_it(void **state)
 static void
 searches(Shard *shard, uint32_t n, uint64_t walk_us, uint64_t waiting, uint64_t waiting_us)
 {
+	bool		looked;
 	HnswCost	cost = {.walk_ns = walk_us * 1000, .waiting = waiting, .waiting_ns = waiting_us * 1000};
 
 	for (uint32_t i = 0; i < n; i++)
 		records_count_pass(shard->records, &cost, false);
-	(void) hot_link(shard, 0);
+	(void) hot_link(shard, 0, &looked);
 }
 
 /* As much may wait as makes a search half as long again: what that is, searches tell. */
