@@ -123,6 +123,7 @@ struct Ctx
 	uint64_t	hops;
 	HnswFound	found;			/* how a slot was linked, ... */
 	bool		tracing;		/* ... if somebody wants to know */
+	int			place;			/* among those in flight (link_enter) */
 };
 
 extern Ctx *ctx_take(Hnsw *h);

@@ -204,7 +204,7 @@ owe_all(Hnsw *h, uint32_t slot, const HnswLink *links, uint32_t n, uint32_t *cho
 		if (other == slot || is_among(chosen, nchosen, other) || !waits(h, other))
 			continue;
 		owe(h, other, slot);
-		if (is_in_flight(h, other) && is_node(h, slot, other, 0))
+		if (is_node(h, slot, other, 0))
 			chosen[nchosen++] = other;
 	}
 	return nchosen;
@@ -266,17 +266,21 @@ learns(const Hnsw *h)
 }
 
 /*
- * Is enough of it here?  Half of the neighbours on the ground, one of which leads back, and some on each
- * higher level where there were some.
+ * Is enough of it here?  Half of the neighbours on the ground, one of which leads back, some on each
+ * higher level where there were some, and all levels that there are here.
  */
 static bool
 is_enough(Hnsw *h, uint32_t slot, const HnswFound *found)
 {
 	const HnswLink *links = found->links;
 	uint32_t	nodes[2 * HNSW_MAX_M];
+	unsigned long long entry = atomic_load(&h->entry);
 	int			level = atomic_load(&graph_meta(h, slot)->level);
+	int			top = entry == NO_ENTRY ? 0 : (int) (entry >> 32);
 	uint32_t	back = 0;
 
+	if ((int) found->nlists <= (level < top ? level : top))
+		return false;
 	for (uint32_t i = 0; i < found->nlists; links += found->n[i++])
 	{
 		int			at = (int) (found->nlists - 1 - i);
@@ -297,7 +301,6 @@ link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotStat
 	const HnswLink *links = found->links;
 	const uint32_t *dropped = found->dropped;
 	int			level = atomic_load(&graph_meta(h, slot)->level);
-	int			place;
 
 	if (learns(h) || atomic_load(&h->entry) == NO_ENTRY)
 		return false;
@@ -312,7 +315,7 @@ link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotStat
 		return false;
 
 	link_make_upper(h, slot);
-	place = link_enter(h, slot);
+	ctx->place = link_enter(h, slot);
 	for (uint32_t i = 0; i < found->nlists; i++)
 	{
 		int			at = (int) (found->nlists - 1 - i);
@@ -323,6 +326,5 @@ link_as_found(Hnsw *h, Ctx *ctx, uint32_t slot, const HnswFound *found, SlotStat
 			dropped += links[j].ndropped;
 		links += found->n[i];
 	}
-	link_leave(h, place, slot);
 	return true;
 }

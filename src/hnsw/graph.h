@@ -580,7 +580,11 @@ extern void link_become_node(Hnsw *h, uint32_t slot);
 /* Hang a slot behind a node, which is linked and not a twin; equal rows. */
 extern void link_hang(Hnsw *h, uint32_t node, uint32_t slot);
 
-/* A place where others that link see what this thread is linking; -1: there is none. */
+/*
+ * A place where others that link see what this thread is linking, which is certain to become a node; -1: there
+ * is none.  It is left when it is one, in the guard in which it was entered, and also where it never was.
+ */
+#define NO_PLACE_YET (-2)
 extern int	link_enter(Hnsw *h, uint32_t slot);
 extern void link_leave(Hnsw *h, int place, uint32_t slot);
 

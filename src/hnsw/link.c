@@ -312,7 +312,10 @@ link_make_upper(Hnsw *h, uint32_t slot)
 	atomic_store_explicit(&meta->upper, upper, memory_order_release);
 }
 
-/* Link a slot, as a node in any case if so wanted; false: it has become a twin. */
+/*
+ * Link a slot, as a node in any case if so wanted; false: it has become a twin.  A node stays in flight
+ * until the caller has said that it is one.
+ */
 static bool
 link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 {
@@ -324,7 +327,6 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		.pool = &ctx->pool, .linking = true};
 	Entry		best;
 	int			top;
-	int			inflight = -1;
 	unsigned long long landed = atomic_load(&h->nlanded);
 	bool		seen = false;	/* others may know this slot */
 
@@ -353,7 +355,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 		walk_run(&walk);
 		if (at == 0)
 			reach_learn(h, walk.pool);
-		if (inflight < 0)
+		if (ctx->place == NO_PLACE_YET)
 		{
 			/* The last moment to become a twin: nobody has linked to it. */
 			if (!seen && !as_node && become_twin(h, &walk, slot))
@@ -364,7 +366,7 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 			if (!seen)
 				link_make_upper(h, slot);
 			seen = true;
-			inflight = link_enter(h, slot);
+			ctx->place = link_enter(h, slot);
 		}
 		if (walk.pool->n > 0)
 			best = walk.pool->e[0];
@@ -381,7 +383,6 @@ link_slot(Hnsw *h, Ctx *ctx, uint32_t slot, bool as_node)
 			lead_from_dead(&walk, slot, at);
 	}
 	ctx->distances += walk.distances;
-	link_leave(h, inflight, slot);
 	return true;
 }
 
@@ -405,20 +406,23 @@ link_promote(Hnsw *h, Ctx *ctx, uint32_t slot)
 {
 	graph_set_head(h, slot, true);
 	atomic_fetch_add_explicit(&h->hung, 1, memory_order_release);
+	ctx->place = NO_PLACE_YET;
 	(void) link_slot(h, ctx, slot, true);
 	pthread_mutex_lock(&h->lock);
 	link_become_node(h, slot);
 	pthread_mutex_unlock(&h->lock);
+	link_leave(h, ctx->place, slot);
 }
 
 /* Take a live slot in, by what was found elsewhere or by what is found here. */
 static SlotState
-take_in(Hnsw *h, uint32_t slot, HnswAdvice advice, const HnswHelp *help)
+take_in(Hnsw *h, uint32_t slot, HnswAdvice advice, const HnswHelp *help, int *inflight)
 {
 	Ctx		   *ctx = ctx_take(h);
 	SlotState	state = SLOT_LINKED;
 	bool		given = false;
 
+	ctx->place = NO_PLACE_YET;
 	if (advice == HNSW_FOUND)
 	{
 		hnsw_found_begin(&ctx->found);
@@ -437,6 +441,7 @@ take_in(Hnsw *h, uint32_t slot, HnswAdvice advice, const HnswHelp *help)
 		ctx->tracing = false;
 	}
 	atomic_fetch_add_explicit(&h->link_distances, ctx->distances, memory_order_relaxed);
+	*inflight = ctx->place;
 	ctx_give(h, ctx);
 	return state;
 }
@@ -472,6 +477,7 @@ hnsw_link_next_with(Hnsw *h, const HnswHelp *help)
 	bool		linked;
 	SlotState	state = SLOT_LINKED;
 	HnswAdvice	advice = HNSW_ALONE;
+	int			inflight = NO_PLACE_YET;
 
 	pthread_mutex_lock(&h->lock);
 	slot = claim(h, help, &place, &advice);
@@ -485,7 +491,7 @@ hnsw_link_next_with(Hnsw *h, const HnswHelp *help)
 	}
 	linked = graph_fate(h, slot) == FATE_LIVE;
 	if (linked)
-		state = take_in(h, slot, advice, help);
+		state = take_in(h, slot, advice, help, &inflight);
 
 	pthread_mutex_lock(&h->lock);
 	if (linked)
@@ -509,6 +515,8 @@ hnsw_link_next_with(Hnsw *h, const HnswHelp *help)
 	if (!linked)
 		graph_retire(h, slot, false);
 	pthread_mutex_unlock(&h->lock);
+	if (linked && state == SLOT_LINKED)
+		link_leave(h, inflight, slot);
 	hnsw_leave(h, guard);
 	return HNSW_LINKED;
 }

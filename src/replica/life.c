@@ -249,8 +249,8 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	atomic_store(&replica->led_us, clock_now_us());
 	pthread_mutex_init(&replica->lock, NULL);
 	pthread_cond_init(&replica->idle, NULL);
+	*out = replica;				/* before its machine is told anything */
 	host_event(host, EVENT_OPEN, replica, 0);
-	*out = replica;
 	return VT_OK;
 }
 

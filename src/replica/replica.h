@@ -106,7 +106,7 @@ typedef struct ReplicaMachine
 	/*
 	 * Another replica's machine says this (replica_tell), which may be of any age, or come
 	 * twice; whether that one leads is not looked at.  One call at a time, with locks held: it must be short and
-	 * call nothing here.  NULL: nobody wants to know.
+	 * call nothing here but replica_status().  NULL: nobody wants to know.
 	 */
 	void		(*told) (void *state, uint64_t from, Bytes words);
 	void	   *state;

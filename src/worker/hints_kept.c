@@ -11,7 +11,7 @@
  * How long a follower waits.  Nothing is lost by it, since what waits is found by searches all the
  * same; nor is there much to win by not waiting where a leader gets on.  But one that does not (it is gone,
  * stands still, links a backlog of its own first, or its words were lost) must not keep a follower
- * from linking.  So each wait has an end, and one in vain has the price that so many hints must be of use before the
+ * from linking.  So each wait has an end, and after one in vain so many hints have to come before the
  * next, and twice as many each time, until a wait was worth it.
  *
  *-------------------------------------------------------------------------
@@ -35,6 +35,7 @@ void
 kept_init(HintsKept *kept)
 {
 	pthread_mutex_init(&kept->lock, NULL);
+	pthread_mutex_init(&kept->reading, NULL);
 }
 
 /* -- Coming ------------------------------------------------------------------- */
@@ -97,6 +98,18 @@ take_out(HintsKept *kept, Hint *hint)
 }
 
 static void
+drop_old(HintsKept *kept, int64_t now_us)
+{
+	while (kept->oldest && now_us - kept->oldest->came_us > OLD_US)
+	{
+		Hint	   *hint = kept->oldest;
+
+		take_out(kept, hint);
+		free(hint);
+	}
+}
+
+static void
 keep(HintsKept *kept, RecordName name, Bytes bytes, int64_t came_us)
 {
 	Hint	   *hint;
@@ -113,6 +126,8 @@ keep(HintsKept *kept, RecordName name, Bytes bytes, int64_t came_us)
 	*place = hint;
 	*(kept->youngest ? &kept->youngest->younger : &kept->oldest) = hint;
 	kept->youngest = hint;
+	if (kept->owed > 0)
+		kept->owed--;
 }
 
 static void
@@ -178,11 +193,16 @@ kept_read(HintsKept *kept)
 
 	if (atomic_load(&kept->coming) == NULL)
 		return;
-	pthread_mutex_lock(&kept->lock);
+	pthread_mutex_lock(&kept->reading);
 	words = turned(atomic_exchange(&kept->coming, NULL));
 	for (const HintWords *w = words; w; w = w->next)
+	{
+		pthread_mutex_lock(&kept->lock);
 		read_words(kept, w);
-	pthread_mutex_unlock(&kept->lock);
+		drop_old(kept, w->came_us);
+		pthread_mutex_unlock(&kept->lock);
+	}
+	pthread_mutex_unlock(&kept->reading);
 	drop_words(kept, words);
 }
 
@@ -202,20 +222,12 @@ kept_take(HintsKept *kept, RecordName name)
 bool
 kept_trim(HintsKept *kept, int64_t now_us)
 {
-	Hint	   *old = NULL;
 	Hint	  **chains = NULL;
 	bool		left;
 
 	kept_read(kept);
 	pthread_mutex_lock(&kept->lock);
-	while (kept->oldest && now_us - kept->oldest->came_us > OLD_US)
-	{
-		Hint	   *hint = kept->oldest;
-
-		take_out(kept, hint);
-		hint->next = old;
-		old = hint;
-	}
+	drop_old(kept, now_us);
 	left = kept->oldest != NULL;
 	if (!left)
 	{
@@ -223,13 +235,6 @@ kept_trim(HintsKept *kept, int64_t now_us)
 		kept->chains = NULL;
 	}
 	pthread_mutex_unlock(&kept->lock);
-	while (old)
-	{
-		Hint	   *next = old->next;
-
-		free(old);
-		old = next;
-	}
 	free(chains);
 	return left;
 }
@@ -239,6 +244,7 @@ kept_free(HintsKept *kept)
 {
 	(void) kept_trim(kept, INT64_MAX);
 	pthread_mutex_destroy(&kept->lock);
+	pthread_mutex_destroy(&kept->reading);
 }
 
 /* -- Waiting ------------------------------------------------------------------- */
@@ -272,16 +278,6 @@ wait_until(HintsKept *kept, RecordName name, uint64_t waiting, int64_t now_us)
 	return 0;
 }
 
-/* There is a hint for it. */
-static void
-be_content(HintsKept *kept, RecordName name)
-{
-	if (kept->owed > 0)
-		kept->owed--;
-	else if (is_turn(kept, name))
-		kept->owed_last = 0;
-}
-
 HnswAdvice
 kept_advise(HintsKept *kept, RecordName name, uint64_t waiting, int64_t now_us)
 {
@@ -292,7 +288,8 @@ kept_advise(HintsKept *kept, RecordName name, uint64_t waiting, int64_t now_us)
 	if (hint_of(kept, name))
 	{
 		advice = HNSW_FOUND;
-		be_content(kept, name);
+		if (is_turn(kept, name) && kept->owed == 0)
+			kept->owed_last = 0;	/* it was worth it */
 	}
 	else
 	{

@@ -48,6 +48,7 @@ typedef struct HintsKept
 	atomic_ullong vain;			/* times that a hint was waited for and did not come */
 	atomic_llong awaited_us;	/* one is waited for until then; 0: none is */
 
+	pthread_mutex_t reading;	/* words are read in the order in which they came; before the next */
 	pthread_mutex_t lock;		/* of the rest */
 	Hint	  **chains;			/* NULL: none is kept */
 	Hint	   *oldest;
@@ -57,7 +58,7 @@ typedef struct HintsKept
 	uint64_t	leader_waiting;
 	RecordName	turn;			/* of the record that is waited for, */
 	int64_t		turn_us;		/* since then */
-	uint32_t	owed;			/* so many hints are to be of use before one is waited for again */
+	uint32_t	owed;			/* so many hints have to come before one is waited for again */
 	uint32_t	owed_last;
 } HintsKept;
 

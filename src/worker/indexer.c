@@ -70,7 +70,7 @@ struct Indexer
 	atomic_uint calls;
 	atomic_uint sleeping;
 	atomic_uint resting;		/* helpers that sleep */
-	atomic_bool awaits;			/* some shard's turn is held up by a hint that has not come */
+	atomic_bool awaits;			/* nothing can be linked, but what waits for a hint (hints_hold_up) */
 	atomic_bool stopping;
 };
 
@@ -97,17 +97,6 @@ has_waiting(Shard *shard)
 	return true;
 }
 
-/* Is its leader's hint waited for?  Then it is to be looked at again soon. */
-static bool
-holds_up(Indexer *indexer, Shard *shard, int64_t now_us)
-{
-	bool		held = hints_hold_up(shard, now_us);
-
-	if (held)
-		atomic_store(&indexer->awaits, true);
-	return held;
-}
-
 /*
  * The next shard after the last one, in the order of the list, where something
  * waits, and not for its leader's hints; held.  NULL = nowhere, or not for this thread.
@@ -119,14 +108,19 @@ next_shard(Indexer *indexer, bool helper)
 	Shard	   *first = NULL;
 	Shard	   *found = NULL;
 	bool		past = false;
+	bool		held_up = false;
 	int64_t		now_us = clock_now_us();
 
 	pthread_mutex_lock(&worker->lock);
 	for (Shard *s = shards_take_stir(worker, LOOK_WAITING) ? worker->shards : NULL; s && !found; s = s->next)
 	{
-		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && !holds_up(indexer, s, now_us) &&
-			(!helper || hot_presses(s));
+		bool		fits = has_waiting(s) && !atomic_load(&s->installing) && (!helper || hot_presses(s));
 
+		if (fits && hints_hold_up(s, now_us))
+		{
+			held_up = true;
+			fits = false;
+		}
 		if (fits && past)
 			found = s;
 		else if (fits && !first)
@@ -135,6 +129,8 @@ next_shard(Indexer *indexer, bool helper)
 	}
 	if (!found)
 		found = first;
+	if (!found)
+		atomic_store(&indexer->awaits, held_up);
 	if (found)
 	{
 		indexer->turn = found->desc.shard;
@@ -323,7 +319,7 @@ call_helpers(Indexer *indexer)
 static void
 wait_for_call(Indexer *indexer, unsigned calls)
 {
-	struct timespec until = cond_moment((atomic_exchange(&indexer->awaits, false) ? HINT_PAUSE_MS : MEND_PAUSE_MS) * 1000);
+	struct timespec until = cond_moment((atomic_load(&indexer->awaits) ? HINT_PAUSE_MS : MEND_PAUSE_MS) * 1000);
 
 	pthread_mutex_lock(&indexer->lock);
 	atomic_fetch_add(&indexer->sleeping, 1);

@@ -546,6 +546,9 @@ records_find(Records *records, Bytes id, uint32_t *slot, uint64_t *version)
 	return *slot != NONE;
 }
 
+/* Names that are looked up under one lock, which the apply thread wants. */
+#define LOCATE_SLICE 32
+
 /* The sum is where the search in the map begins (records_map_find). */
 RecordName
 records_name(const Records *records, uint32_t slot)
@@ -580,8 +583,11 @@ locate(const Records *records, RecordName name)
 void
 records_locate(Records *records, const RecordName *names, uint32_t n, uint32_t *slots)
 {
-	pthread_mutex_lock(&records->map_lock);
-	for (uint32_t i = 0; i < n; i++)
-		slots[i] = locate(records, names[i]);
-	pthread_mutex_unlock(&records->map_lock);
+	for (uint32_t begin = 0; begin < n; begin += LOCATE_SLICE)
+	{
+		pthread_mutex_lock(&records->map_lock);
+		for (uint32_t i = begin; i < begin + LOCATE_SLICE && i < n; i++)
+			slots[i] = locate(records, names[i]);
+		pthread_mutex_unlock(&records->map_lock);
+	}
 }

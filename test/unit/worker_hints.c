@@ -287,28 +287,19 @@ how_long_it_waits(void **state)
 	hints_free(hints);
 }
 
-/* So many that there is a hint for. */
+/* So many hints, for others. */
 static void
-are_of_use(Hints *hints, uint32_t n, int64_t now)
+come(Hints *hints, uint32_t n, int64_t now)
 {
-	for (uint32_t i = 0; i < n; i++)
-	{
-		RecordName	name = {.version = 1000000 + i, .sum = i};
-		HnswFound	found = {0};
-		Records    *records = NULL;
+	static uint32_t sum;
 
-		give(hints, name, now);
-		assert_int_equal(hints_advise(hints, name, 10, now), HNSW_FOUND);
-		records = make_records(VEC_L2, 0);
-		(void) hints_find(hints, records, name, &found);
-		records_free(records);
-		hnsw_found_free(&found);
-	}
+	for (uint32_t i = 0; i < n; i++)
+		give(hints, (RecordName) {.version = 1000000, .sum = sum++}, now);
 }
 
 /*
  * Where a leader speaks of others all the time, as one does that links in another order, few
- * are waited for: after the first in vain sixteen hints have to be of use, then twice as many, ...
+ * are waited for: after the first in vain sixteen hints have to come, then twice as many, ...
  */
 static void
 seldom_in_vain(void **state)
@@ -334,11 +325,11 @@ seldom_in_vain(void **state)
 			lost.sum++;
 			assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
 		}
-		are_of_use(hints, owed - 1, now);
+		come(hints, owed - 1, now);
 		lost.sum++;
 		say(hints, 90, 12, now);
 		assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
-		are_of_use(hints, 1, now);
+		come(hints, 1, now);
 	}
 
 	/* ... until one comes that was waited for. */
@@ -353,7 +344,7 @@ seldom_in_vain(void **state)
 	now += SECOND / 2;
 	say(hints, 90, 12, now);
 	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_ALONE);
-	are_of_use(hints, 16, now);
+	come(hints, 16, now);
 	lost.sum++;
 	say(hints, 90, 12, now);
 	assert_int_equal(hints_advise(hints, lost, 10, now), HNSW_WAIT);
@@ -442,15 +433,18 @@ some_are_kept(void **state)
 	assert_int_not_equal(hints_advise(hints, first, 0, now), HNSW_FOUND);
 	assert_false(hints_find(hints, records, first, &found));
 
-	/* What nobody has asked for in ten seconds goes. */
+	/* What nobody has asked for in ten seconds goes, also while others come. */
 	assert_true(hints_trim(hints, now + 10 * SECOND));
-	assert_false(hints_trim(hints, now + 10 * SECOND + 1));
+	give(hints, (RecordName) {.version = 200001, .sum = 1}, now + 10 * SECOND + 1);
+	hints_figures(hints, &figures);
+	assert_in_range(figures.bytes, 1, 1000);
+	assert_false(hints_trim(hints, now + 20 * SECOND + 2));
 	hints_figures(hints, &figures);
 	assert_int_equal(figures.bytes, 0);
-	give(hints, first, now + 5 * SECOND);
-	assert_true(hints_trim(hints, now + 10 * SECOND + 1));
+	give(hints, first, now + 25 * SECOND);
+	assert_true(hints_trim(hints, now + 30 * SECOND));
 	assert_int_equal(hints_advise(hints, first, 0, now), HNSW_FOUND);
-	assert_false(hints_trim(hints, now + 20 * SECOND));
+	assert_false(hints_trim(hints, now + 40 * SECOND));
 	assert_false(hints_trim(NULL, now));
 	assert_false(hints_awaited(NULL, now));
 	hnsw_found_free(&found);
