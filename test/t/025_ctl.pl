@@ -171,30 +171,6 @@ cmp_ok($sum{'vectron_worker_write_seconds_count'}, '>=', 2, 'writes were timed')
 cmp_ok($sum{'vectron_worker_search_seconds_count'}, '>=', 2, 'and searches');
 cmp_ok($sum{'vectron_raft_log_write_seconds_count'}, '>=', 2, 'and writes of the log');
 cmp_ok($sum{'vectron_raft_applied_total'}, '>=', 2, 'entries were applied');
-
-# A follower links what comes as its leader has.
-$node->safe_psql('postgres', q{
-	CREATE TABLE u (id int, v vector(3));
-	CREATE INDEX u_v ON u USING vectron (v vector_l2_ops) WITH (shards = 1, replicas = 2);
-});
-my $rows = 0;
-for (1 .. $PostgreSQL::Test::Utils::timeout_default)
-{
-	$node->safe_psql('postgres', "INSERT INTO u SELECT n, ARRAY[n % 31, n % 37, n % 41] FROM generate_series($rows + 1, $rows + 5000) n");
-	$rows += 5000;
-	%sum = ();
-	foreach my $of ('worker1', 'worker2')
-	{
-		my ($text) = (page($of, '/metrics'))[1] =~ /^vectron_worker_graph_told (\d+)$/m;
-		$sum{told} += $text;
-	}
-	last if $sum{told} > 0;
-}
-cmp_ok($sum{told}, '>', 0, 'a follower links as its leader has');
-ok($node->poll_query_until('postgres', qq{SELECT count(*) = 2 AND sum(unindexed) = 0 AND min(records) = $rows FROM vectron.shards WHERE index = 'public.u_v'}),
-	'and all of it is linked in both') or diag $node->safe_psql('postgres', 'TABLE vectron.shards');
-$node->safe_psql('postgres', 'DROP TABLE u');
-
 my $told = decode_json((page('pd', '/status'))[1]);
 is($told->{role}, 'leader', 'the driver\'s status is JSON');
 is(ref($told->{ended}) . ref($told->{recent}), 'ARRAYARRAY', 'with what has ended, and what it complained of');
@@ -222,6 +198,29 @@ like("$status $err", qr/^2 .*--endpoint is for status/, 'nothing else is asked o
 $cluster->start_pd('--http', $http{pd});
 ($status, $out, $err) = ctl('--endpoint', $pd, 'status');
 like("$status $out", qr/^0 cluster .*^uptime_ms/ms, 'a placement driver is asked by itself, too');
+
+# A follower links what comes as its leader has.
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM vectron.workers WHERE state = 'up'}), 'it has heard of both workers');
+$node->safe_psql('postgres', q{
+	CREATE TABLE u (id int, v vector(3));
+	CREATE INDEX u_v ON u USING vectron (v vector_l2_ops) WITH (shards = 1, replicas = 2);
+});
+my $rows = 0;
+for (1 .. $PostgreSQL::Test::Utils::timeout_default)
+{
+	$node->safe_psql('postgres', "INSERT INTO u SELECT n, ARRAY[n % 31, n % 37, n % 41] FROM generate_series($rows + 1, $rows + 5000) n");
+	$rows += 5000;
+	%sum = ();
+	foreach my $of ('worker1', 'worker2')
+	{
+		my ($text) = (page($of, '/metrics'))[1] =~ /^vectron_worker_graph_told (\d+)$/m;
+		$sum{told} += $text;
+	}
+	last if $sum{told} > 0;
+}
+cmp_ok($sum{told}, '>', 0, 'a follower links as its leader has');
+ok($node->poll_query_until('postgres', qq{SELECT count(*) = 2 AND sum(unindexed) = 0 AND min(records) = $rows FROM vectron.shards WHERE index = 'public.u_v'}),
+	'and all of it is linked in both') or diag $node->safe_psql('postgres', 'TABLE vectron.shards');
 
 # Only this machine, unless somebody says otherwise.
 foreach my $program ('vectron-pd', 'vectron-worker')
