@@ -22,6 +22,8 @@
 
 #include "private.h"
 
+#define PAGE_US INT64_C(30000000)
+
 struct ClientList
 {
 	ClientList *next;			/* of the client */
@@ -94,7 +96,8 @@ client_list_open(Client *client, const VtId *generation, const WireOwner *owner,
 	VtStatus	status;
 
 	*out = NULL;
-	Assert((flags & ~(uint32_t) (LIST_VECTORS | LIST_METADATA)) == 0);
+	if ((flags & ~(uint32_t) (LIST_VECTORS | LIST_METADATA)) != 0)
+		return vt_fail(err, VT_INVALID, "a listing cannot be asked for with flags %u", flags);
 	status = client_route(client, generation, false, deadline_us, &route, err);
 	if (status == VT_OK && marks && marks->route_version > route->route_version)
 		status = client_route(client, generation, true, deadline_us, &route, err);
@@ -129,6 +132,15 @@ is_too_old(const ClientList *list, const Conn *conn)
 	return (list->flags & LIST_METADATA) != 0 && conn && !conn_knows(conn, WIRE_FEATURE_METADATA);
 }
 
+/* A further page, which nobody else has: as long as it takes a slow link, not a worker that stands still. */
+static int64_t
+page_until(int64_t deadline_us)
+{
+	int64_t		until = clock_now_us() + PAGE_US;
+
+	return until > deadline_us ? 0 : until;
+}
+
 /* One that is too old may not be the one that leads: it is asked for something that tells. */
 static void
 ask_page(ClientList *list, Conn *conn, Request *request, const Retry *retry, int64_t deadline_us)
@@ -146,7 +158,7 @@ ask_page(ClientList *list, Conn *conn, Request *request, const Retry *retry, int
 	frame = request_begin(list->client, conn, request, WIRE_LIST, &out);
 	wire_list_put(out, &question);
 	request_send(request, frame);
-	request->until_us = try_until(retry, &list->shards[list->current], deadline_us);
+	request->until_us = list->lease ? page_until(deadline_us) : try_until(retry, &list->shards[list->current], deadline_us);
 }
 
 /* The answer to list->ahead is VT_OK: is it what we asked for?  Then it is the page. */

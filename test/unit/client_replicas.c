@@ -473,9 +473,9 @@ metadata_from_a_leader_that_lists_it(void **state)
 		uint32_t	n = 0;
 
 		set_up(&s);
-		assert_ok(put(&s, 100, NULL));
 		s.w.lacks = WIRE_FEATURE_METADATA;
 		s.w.newer = &s.worker[0];
+		assert_ok(put(&s, 100, NULL));
 		lead(&s, leader);
 		tell(&s, 1 - leader);
 		client_route_forget(s.client, &s.w.generation);

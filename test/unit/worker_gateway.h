@@ -240,7 +240,7 @@ static inline Bytes
 metadata_of(uint32_t n, size_t most)
 {
 	static _Thread_local Buf bytes;
-	size_t		len = n * 7919 % (most + 1);
+	size_t		len = n * UINT64_C(1299709) % (most + 1);
 
 	buf_clear(&bytes);
 	for (size_t i = 0; i < len; i++)
