@@ -191,6 +191,7 @@ drivers_tell(Drivers *drivers, json_t *question, json_t *more, int wait_ms, bool
 	json_t	   *answer = NULL;
 	VtError		err = {0};
 	int			hints = 0;
+	bool		late = false;	/* it was told, and is slow: it has it, or says that it has not */
 
 	if (more)
 	{
@@ -203,7 +204,7 @@ drivers_tell(Drivers *drivers, json_t *question, json_t *more, int wait_ms, bool
 	*status = vt_fail(&err, VT_INVALID, "nobody said where the placement driver is");
 	for (size_t tries = 0; tries < (drivers->n > 1 ? drivers->n + HINTS_MAX : drivers->n); tries++)
 	{
-		bool		tells = whole && drivers->current == drivers->answered;
+		bool		tells = whole && !late && drivers->current == drivers->answered;
 
 		if (tries > 0 && is_stopping(drivers->worker))
 			break;
@@ -212,6 +213,7 @@ drivers_tell(Drivers *drivers, json_t *question, json_t *more, int wait_ms, bool
 		*told |= tells;
 		answer = ask_one(drivers, tells ? whole : text, wait_ms, &err);
 		*status = err.code;
+		late |= tells && *status == VT_TIMEOUT;
 		if (*status == VT_OK || !turn(drivers, answer, *status, &hints))
 			break;
 	}

@@ -333,12 +333,13 @@ ask(Speaker *speaker, const Buf *question, const Buf *brief, int wait_ms, Buf *r
 {
 	VtStatus	status = VT_UNAVAILABLE;
 	int			hints = 0;
+	bool		late = false;
 
 	speaker->told = false;
 	for (int tries = 0; tries < (drivers > 1 ? drivers + HINTS_MAX : 1) && !atomic_load(&stopping); tries++)
 	{
 		NetPeer   **peer = &speaker->peers[speaker->current];
-		bool		tells = brief && speaker->tells && (!heeds || speaker->current == speaker->answered);
+		bool		tells = brief && speaker->tells && !late && (!heeds || speaker->current == speaker->answered);
 		char		text[96];
 
 		if (!*peer)
@@ -351,6 +352,7 @@ ask(Speaker *speaker, const Buf *question, const Buf *brief, int wait_ms, Buf *r
 		status = net_peer_call(*peer, WIRE_CONTROL, buf_bytes(tells || !brief ? question : brief), wait_ms + (drivers > 1 ? TIMEOUT_OF_MANY_MS : TIMEOUT_MS), reply, NULL);
 		if (status == VT_OK)
 			status = find(reply, "status", text, sizeof(text)) ? (VtStatus) atoi(text) : VT_PROTOCOL;
+		late |= tells && status == VT_TIMEOUT;
 		if (status == VT_OK)
 			speaker->answered = speaker->current;
 		if (status != VT_NOT_LEADER && status != VT_STOPPING && status != VT_UNAVAILABLE && status != VT_TIMEOUT)

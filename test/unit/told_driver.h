@@ -22,7 +22,9 @@ typedef enum Hearing
 	HEARS,
 	TAKES,						/* but its answer says that it was not */
 	DROPS,						/* and its answer says so */
-	SENDS_ON					/* with news, to the other driver; else it hears */
+	SENDS_ON,					/* with news, to the other driver; else it hears */
+	FOLLOWS,					/* to the other driver, always */
+	HEARS_LATE					/* but to news it gives no answer */
 } Hearing;
 
 /* What it says to who names what it does not know. */
@@ -54,6 +56,8 @@ typedef struct Driver
 	atomic_int	hears;			/* a Hearing */
 	atomic_uint refused;		/* heartbeats that it has answered by a refusal, */
 	atomic_uint unanswered;		/* and such as told news */
+	atomic_uint late;			/* such as it has not answered, */
+	atomic_uint again;			/* and of these what it knew already */
 	bool		asked;			/* of the net's thread: for all, or nothing was told yet */
 	atomic_uint unasked;		/* times that all was told without */
 	atomic_int	asks;			/* an Asking */
@@ -201,6 +205,7 @@ ask_for_all(Driver *d, json_t *question, json_t *answer)
 	atomic_fetch_add(&d->waited, 1);
 }
 
+/* NULL: none. */
 static inline json_t *
 answer_to(Driver *d, json_t *question)
 {
@@ -224,14 +229,22 @@ answer_to(Driver *d, json_t *question)
 	if (atomic_exchange(&d->forgets, false))
 		forget(d);
 	hears = (Hearing) atomic_load(&d->hears);
-	if (hears == SENDS_ON && tells(question))
+	if (hears == FOLLOWS || (hears == SENDS_ON && tells(question)))
 	{
 		json_object_set_new(answer, "status", json_integer(VT_NOT_LEADER));
 		json_object_set_new(answer, "leader", json_string(d->other->endpoint));
 		atomic_fetch_add(&d->refused, 1);
 		return answer;
 	}
-	hears = hears == SENDS_ON ? HEARS : hears;
+	if (hears == HEARS_LATE && tells(question))
+	{
+		atomic_fetch_add(&d->again, strcmp(json_string_value(json_object_get(question, "digest")), d->digest) == 0);
+		atomic_fetch_add(&d->late, 1);
+		(void) learn(d, question);
+		json_decref(answer);
+		return NULL;
+	}
+	hears = hears == SENDS_ON || hears == HEARS_LATE ? HEARS : hears;
 	known = hears != DROPS && learn(d, question);
 	if (hears != HEARS)
 	{
@@ -254,9 +267,10 @@ on_frame(void *arg, NetConn *conn, const WireHeader *header, Buf *payload)
 {
 	json_t	   *question = json_loadb((const char *) payload->data, payload->len, 0, NULL);
 	json_t	   *answer = answer_to((Driver *) arg, question);
-	char	   *text = json_dumps(answer, JSON_COMPACT);
+	char	   *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 
-	net_reply_frame(conn, WIRE_CONTROL, header->request, bytes_str(text));
+	if (text)
+		net_reply_frame(conn, WIRE_CONTROL, header->request, bytes_str(text));
 	free(text);
 	json_decref(answer);
 	json_decref(question);
