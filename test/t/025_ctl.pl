@@ -175,6 +175,24 @@ my $told = decode_json((page('pd', '/status'))[1]);
 is($told->{role}, 'leader', 'the driver\'s status is JSON');
 is(ref($told->{ended}) . ref($told->{recent}), 'ARRAYARRAY', 'with what has ended, and what it complained of');
 
+# What vectronctl shows is in the views, each column of which is filled.
+my %views = (workers => 'workers', shards => 'shards', collections => 'collections', pds => 'pds');
+my %other = (label => 'index', owner => 'incarnation', nshards => 'shards', replicas_wanted => 'replicas', created_us => 'created',
+	dropped_us => 'dropped', verified_us => 'verified');
+my %elsewhere = map { $_ => 1 } qw(xid looks members);
+foreach my $what (sort keys %views)
+{
+	my @columns = split /\n/, $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'vectron.$views{$what}'::regclass AND attnum > 0");
+	my %column = map { $_ => 1 } @columns, split /\n/, $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'vectron.stat_shards'::regclass AND attnum > 0");
+	($status, $out, $err) = ctl('--json', '--pd', $pd, $what, $what eq 'shards' ? $generation : ());
+	my $row = decode_json($out)->{$what}[0];
+	is(join(" ", grep { !$elsewhere{$_} && !$column{ $other{$_} // $_ } } sort keys %$row), "", "$what: SQL shows what vectronctl does");
+}
+is($node->safe_psql('postgres', q{SELECT dim, metric, element, quantization, distances, m > 0, ef_construction > 0, replicas, under_replicated, unindexed FROM vectron.collections WHERE index = 'public.t_v'}),
+	'3|l2|float32|int8|exact|t|t|1|f|0', 'what a collection is like');
+is($node->safe_psql('postgres', q{SELECT applied > 0, agreed_at IS NOT NULL, version IS NOT NULL, uptime > interval '0' FROM vectron.cluster}), 't|t|t|t', 'and the cluster');
+is($node->safe_psql('postgres', q{SELECT count(*) >= 0 FROM vectron.operators_ended}), 't', 'and what has ended');
+
 # A worker by itself, also when there is no placement driver.
 $cluster->stop('pd');
 my ($mine) = grep { $_->{shards} && @{ $_->{shards} } } map { decode_json((page($_, '/status'))[1]) } 'worker1', 'worker2';
