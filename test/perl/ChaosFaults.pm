@@ -77,8 +77,8 @@ sub may_be_told
 {
 	my ($name) = @_;
 	my @told;
-	# Of the collection, too: VT_FULL.
-	push @told, '^# write .* 53100: ', '^# once of client \d+, \d+ ms, 19: ' if grep { $_ eq 'low-disk' } parts($name);
+	# Of the collection, too: VT_FULL.  One whose disk is full may have seen that before a write fails and it ends.
+	push @told, '^# write .* 53100: ', '^# once of client \d+, \d+ ms, 19: ' if grep { /^(?:low|full)-disk$/ } parts($name);
 	push @told, '^# \w+ of client \d+, \d+ ms, (?:no answer|57P0[123]): ' if ends_sessions($name);
 	my $any = join '|', @told;
 	return @told ? qr/$any/ : undef;
