@@ -277,6 +277,17 @@ tell_of(const char *what, const Asked *asked)
 		   took_ms(asked, 0.95), took_ms(asked, 0.99), took_ms(asked, 0.999), took_ms(asked, 1));
 }
 
+/* Searches that took longer than so much. */
+static size_t
+slower_than(const Asked *asked, double ms)
+{
+	size_t		n = 0;
+
+	while (n < asked->n && (double) asked->ones[asked->n - 1 - n].took_us / 1000 > ms)
+		n++;
+	return n;
+}
+
 static void
 judge_searches(Bench *bench, Run *run)
 {
@@ -305,7 +316,8 @@ judge_searches(Bench *bench, Run *run)
 		printf("the slowest with a worker dead was begun %.1f ms after the kill: answers by leaders %u, by followers %u, %u behind, %u hedged\n",
 			   (double) worst->since_us / 1000, worst->stats.by_leader, worst->stats.by_follower, worst->stats.behind, worst->stats.hedged);
 	}
-	printf("the hedge delay was %.1f ms\n", delay_ms);
+	printf("the hedge delay was %.1f ms; more than one beyond p99 at rest took %zu of %zu with a worker dead, %zu of %zu at rest\n", delay_ms,
+		   slower_than(dead, took_ms(rest, 0.99) + delay_ms), dead->n, slower_than(rest, took_ms(rest, 0.99) + delay_ms), rest->n);
 	bar_most(bench, "hedge delays by which searches at marks applied elsewhere took longer than at rest, at any share to p99.9", moved, bench->delays);
 	bar_most(bench, "slowest search at marks applied elsewhere, ms", took_ms(dead, 1), 2 * took_ms(rest, 1) + bench->delays * delay_ms);
 }
