@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * replica_gather.c
- *	  What is proposed while a batch is being written is one batch, which is answered
- *	  when it is durable and not before, and nobody waits for ever for it to grow.
+ *	  What is proposed while a batch is being written is one batch, of all groups, which
+ *	  is answered when it is durable and not before, and nobody waits for ever for it to grow.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +38,7 @@ disk_goes_on(void)
 
 #define NEVER_MS 3600000		/* a tick that does not come */
 #define CROWD 12
+#define GROUPS 20
 
 static uint64_t
 last_of(Replica *replica)
@@ -149,6 +150,61 @@ small_ones_are_one_batch(void **state)
 	}
 	stop(&f);
 	machine_free(m);
+}
+
+/* So many jobs wait for the writer. */
+static void
+await_jobs(ReplicaHost *host, int n)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	int			waiting = 0;
+
+	while (waiting != n)
+	{
+		assert_true(clock_now_us() < until);
+		usleep(1000);
+		waiting = 0;
+		pthread_mutex_lock(&host->writer_lock);
+		for (const WriteJob *job = host->jobs; job; job = job->next)
+			waiting++;
+		pthread_mutex_unlock(&host->writer_lock);
+	}
+}
+
+/* Each has a command that is ready for the disk while that hangs: they are a batch together, and cost one sync. */
+static void
+all_groups_share_a_sync(void **state)
+{
+	static uint8_t large[20 << 10] = {'l'};
+	Fixture		f = {0};
+	Machine    *m[GROUPS];
+	Replica    *replicas[GROUPS];
+	Question	hung = {0};
+	Question	q[GROUPS] = {{0}};
+	int			before;
+
+	(void) state;
+	m[0] = machine_new(BASE);
+	replicas[0] = begin(&f, m[0], NEVER_MS);
+	for (uint64_t g = 1; g < GROUPS; g++)
+	{
+		m[g] = machine_new(BASE);
+		found(&f, GROUP + g, REPLICA);
+		replicas[g] = open_group(&f, GROUP + g, REPLICA, m[g], BASE);
+		wait_until_serving(replicas[g]);
+	}
+	hang(replicas[0], &hung);
+	for (int g = 0; g < GROUPS; g++)
+		replica_propose(replicas[g], bytes_of(large, sizeof(large)), on_done, &q[g]);
+	await_jobs(f.host, GROUPS);
+	before = atomic_load(&syncs);
+	disk_goes_on();
+	all_are_done(&hung, 1);
+	all_are_done(q, GROUPS);
+	assert_in_range(atomic_load(&syncs) - before, 1, 2);
+	stop(&f);
+	for (int g = 0; g < GROUPS; g++)
+		machine_free(m[g]);
 }
 
 /* So a disk that stands still keeps nothing from the peers for longer than that. */
@@ -424,6 +480,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(small_ones_are_one_batch, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(all_groups_share_a_sync, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_tick_takes_what_gathers, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(few_do_not_wait_for_many, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(none_is_answered_before_it_is_durable, scratch_make, scratch_remove),

@@ -2,7 +2,8 @@
  *
  * replica_many.c
  *	  A newcomer lacks all of many groups: their snapshots come one after the other,
- *	  and those that wait for their turn cost nothing.
+ *	  those that wait for their turn cost nothing, and all together they leave no faster
+ *	  than the host may send them.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +26,7 @@
 #include "scratch.h"
 
 #define GROUPS 30
+#define CHUNKS 4				/* of a snapshot */
 #define BASE 5					/* where the groups begin: no log reaches a newcomer */
 
 /* A machine is no more than how far it is. */
@@ -33,7 +35,15 @@ typedef struct Machine
 	atomic_uint_fast64_t applied;
 	uint64_t	stream;
 	uint64_t	staged;
+	uint64_t	sent_stream;	/* and so many of its chunks have left */
+	uint32_t	sent;
 } Machine;
+
+typedef struct Stream
+{
+	uint64_t	index;
+	uint32_t	n;				/* chunks that were read */
+} Stream;
 
 static atomic_int open_now;
 static atomic_int open_most;
@@ -44,6 +54,10 @@ static Machine machines[2][GROUPS];
 static WireChunkResult answers[16];
 static uint32_t asked;
 static uint32_t heard;
+static uint64_t rate;			/* bytes a second of all snapshots; 0: no limit */
+static atomic_llong opened_us;	/* the first snapshot; 0: none was */
+static uint64_t left;			/* bytes of chunks */
+static atomic_uint too_soon;	/* chunks that left before the rate allows it */
 
 /* -- The machine ----------------------------------------------------------- */
 
@@ -68,25 +82,29 @@ checkpoint(void *arg, uint64_t *index, VtError *err)
 static VtStatus
 snapshot_open(void *arg, void **out, uint64_t *index, VtError *err)
 {
-	uint64_t   *stream = vt_alloc(sizeof(uint64_t));
+	Stream	   *stream = vt_alloc0(sizeof(Stream));
+	long long	none = 0;
 	int			now = atomic_fetch_add(&open_now, 1) + 1;
 	int			most = atomic_load(&open_most);
 
 	(void) err;
+	atomic_compare_exchange_strong(&opened_us, &none, clock_now_us());
 	while (now > most && !atomic_compare_exchange_weak(&open_most, &most, now))
 		;
-	*stream = *index = atomic_load(&((Machine *) arg)->applied);
+	stream->index = *index = atomic_load(&((Machine *) arg)->applied);
 	*out = stream;
 	return VT_OK;
 }
 
 static VtStatus
-snapshot_read(void *stream, size_t bytes, Buf *out, bool *last, VtError *err)
+snapshot_read(void *arg, size_t bytes, Buf *out, bool *last, VtError *err)
 {
+	Stream	   *stream = (Stream *) arg;
+
 	(void) bytes;
 	(void) err;
-	buf_put_u64(out, *(uint64_t *) stream);
-	*last = true;
+	buf_put_u64(out, stream->index);
+	*last = ++stream->n == CHUNKS;
 	return VT_OK;
 }
 
@@ -106,7 +124,7 @@ stage(void *arg, const WireChunk *chunk, uint32_t *next, VtError *err)
 	assert_int_equal(chunk->data.len, 8);
 	m->stream = chunk->stream;
 	m->staged = get_le64(chunk->data.data);
-	*next = 1;
+	*next = chunk->seq + 1;
 	return VT_OK;
 }
 
@@ -142,6 +160,28 @@ reach(int i, ReplicaHost *host)
 	pthread_mutex_unlock(&net_lock);
 }
 
+/*
+ * A chunk leaves.  Those before it have had their time by then; one that is sent again,
+ * since the newcomer was busy, has no place in the order of its own.
+ */
+static void
+note_chunk(const WireChunk *chunk, size_t bytes)
+{
+	Machine    *m = &machines[0][chunk->group - 1];
+
+	if (m->sent_stream != chunk->stream)
+	{
+		m->sent_stream = chunk->stream;
+		m->sent = 0;
+	}
+	if (rate == 0 || chunk->seq < m->sent)
+		return;
+	m->sent = chunk->seq + 1;
+	if (clock_now_us() - atomic_load(&opened_us) < (int64_t) (left * 1000000 / rate))
+		atomic_fetch_add(&too_soon, 1);
+	left += bytes;
+}
+
 static VtStatus
 net_chunk(void *arg, uint64_t to, Bytes bytes, VtError *err)
 {
@@ -151,6 +191,7 @@ net_chunk(void *arg, uint64_t to, Bytes bytes, VtError *err)
 	(void) err;
 	assert_int_equal(to, 2);
 	assert_int_equal(wire_chunk_get(bytes, &chunk), VT_OK);
+	note_chunk(&chunk, bytes.len);
 	memset(&answers[asked % 16], 0, sizeof(answers[0]));
 	replica_stage(newcomers[chunk.group - 1], &chunk, &answers[asked++ % 16]);
 	return VT_OK;
@@ -190,21 +231,21 @@ open_group(int host, uint64_t group)
 	return out;
 }
 
-/* Every group comes, and never is more than one snapshot open for a node. */
+/* Every group of so many comes, and never is more than one snapshot open for a node. */
 static void
-one_after_the_other(void **state)
+tell(uint64_t ngroups)
 {
 	int64_t		until = clock_now_us() + PATIENCE_US;
 	Store	   *logs[2];
 	ReplicaHost *started[2];
 	VtError		err = {0};
 
-	(void) state;
 	log_setup("test", LOG_LEVEL_ERROR);
 	for (int i = 0; i < 2; i++)
 	{
 		ReplicaHostOptions options = {
-			.transport = {.send = net_send, .chunk = net_chunk, .answer = net_answer}, .node = (uint64_t) i + 1
+			.transport = {.send = net_send, .chunk = net_chunk, .answer = net_answer}, .node = (uint64_t) i + 1,
+			.snapshot_rate = rate
 		};
 
 		if (store_open(scratch_path(i ? "b" : "a"), &(StoreOptions) {0}, &logs[i], &err) != VT_OK ||
@@ -212,12 +253,12 @@ one_after_the_other(void **state)
 			fail_msg("%s", vt_error_words(&err));
 	}
 	reach(1, started[1]);
-	for (uint64_t g = 1; g <= GROUPS; g++)
+	for (uint64_t g = 1; g <= ngroups; g++)
 		newcomers[g - 1] = open_group(1, g);
 	reach(0, started[0]);
-	for (uint64_t g = 1; g <= GROUPS; g++)
+	for (uint64_t g = 1; g <= ngroups; g++)
 		(void) open_group(0, g);
-	for (uint64_t g = 0; g < GROUPS; g++)
+	for (uint64_t g = 0; g < ngroups; g++)
 		while (atomic_load(&machines[1][g].applied) < BASE)
 		{
 			if (clock_now_us() > until)
@@ -237,11 +278,33 @@ one_after_the_other(void **state)
 		store_close(logs[i]);
 }
 
+static void
+one_after_the_other(void **state)
+{
+	(void) state;
+	rate = 0;
+	tell(GROUPS);
+}
+
+/* From the clock there is only to be said that it took as long as that, since anybody may be slow. */
+static void
+no_faster_than_the_rate(void **state)
+{
+	(void) state;
+	rate = 1000;
+	left = 0;
+	atomic_store(&opened_us, 0);
+	tell(3);
+	assert_true(left >= rate);
+	assert_int_equal(atomic_load(&too_soon), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_after_the_other, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(no_faster_than_the_rate, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("replica_many", tests, NULL, NULL);

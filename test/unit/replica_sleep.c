@@ -9,171 +9,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/prng.h"
-#include "patience.h"
-#include "replica_clocks.h"
-#include "scratch.h"
+#include "replica_groups.h"
 
-#define NODES 3
-
-typedef struct Machine
-{
-	atomic_uint_fast64_t applied;
-	atomic_bool *shut;			/* apply waits, of all groups of a node */
-} Machine;
-
-typedef struct Node
-{
-	int			number;			/* from 1 */
-	bool		up;
-	Store	   *log;
-	ReplicaHost *host;
-	Replica   **replicas;
-	Machine    *machines;
-	atomic_bool shut;
-} Node;
-
-static Node nodes[NODES + 1];
-static uint32_t ngroups;
-static uint32_t tick_ms = 15;	/* idle for long is soon, then */
-static pthread_mutex_t net_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool cut[NODES + 1][NODES + 1];
-static atomic_uint loss;
-static Prng dice;
 static atomic_ullong frames;
 static atomic_ullong frame_bytes;
 
-/* -- Machine and network --------------------------------------------------- */
-
-static VtStatus
-machine_apply(void *arg, ReplicaCommand *commands, size_t n, uint64_t applied, VtError *err)
-{
-	Machine    *m = (Machine *) arg;
-
-	(void) commands;
-	(void) n;
-	(void) err;
-	while (atomic_load(m->shut))
-		usleep(1000);
-	atomic_store(&m->applied, applied);
-	return VT_OK;
-}
-
-static VtStatus
-machine_checkpoint(void *arg, uint64_t *index, VtError *err)
-{
-	(void) err;
-	*index = atomic_load(&((Machine *) arg)->applied);
-	return VT_OK;
-}
-
-static void
-net_send(void *arg, uint64_t to, Buf *messages)
-{
-	Node	   *from = (Node *) arg;
-
-	pthread_mutex_lock(&net_lock);
-	if (nodes[to].up && !cut[from->number][to] && prng_below(&dice, 100) >= loss)
-	{
-		atomic_fetch_add(&frames, 1);
-		atomic_fetch_add(&frame_bytes, messages->len);
-		replica_host_receive(nodes[to].host, messages);
-	}
-	pthread_mutex_unlock(&net_lock);
-	buf_free(messages);
-}
-
-/* -- Nodes ----------------------------------------------------------------- */
-
-static void
-node_start(int number, bool found)
-{
-	Node	   *node = &nodes[number];
-	ReplicaHostOptions options = {.transport = {.send = net_send, .arg = node}, .node = (uint64_t) number,
-		.tick_ms = tick_ms
-	};
-	StoreOptions store = {0};
-	RaftConf	conf = {.n = NODES};
-	char		name[16];
-	VtError		err = {0};
-
-	for (int i = 0; i < NODES; i++)
-		conf.members[i] = (RaftMember) {.id = (uint64_t) i + 1, .node = (uint64_t) i + 1, .roles = RAFT_VOTER};
-	snprintf(name, sizeof(name), "log%d", number);
-	node->number = number;
-	if (store_open(scratch_path(name), &store, &node->log, &err) != VT_OK ||
-		replica_host_start(node->log, &options, &node->host, &err) != VT_OK)
-		fail_msg("%s", vt_error_words(&err));
-	node->replicas = vt_alloc0(sizeof(Replica *) * ngroups);
-	if (!node->machines)
-		node->machines = vt_alloc0(sizeof(Machine) * ngroups);
-	pthread_mutex_lock(&net_lock);
-	node->up = true;
-	pthread_mutex_unlock(&net_lock);
-	for (uint32_t g = 0; g < ngroups; g++)
-	{
-		ReplicaMachine machine = {.apply = machine_apply, .checkpoint = machine_checkpoint,
-			.state = &node->machines[g]
-		};
-
-		node->machines[g].shut = &node->shut;
-		if ((found && replica_create(node->host, g + 1, (uint64_t) number, &conf, 0, &err) != VT_OK) ||
-			replica_open(node->host, g + 1, (uint64_t) number, &machine,
-						 atomic_load(&node->machines[g].applied), &node->replicas[g], &err) != VT_OK)
-			fail_msg("%s", vt_error_words(&err));
-	}
-}
-
-static void
-node_stop(int number)
-{
-	Node	   *node = &nodes[number];
-
-	pthread_mutex_lock(&net_lock);
-	node->up = false;
-	pthread_mutex_unlock(&net_lock);
-	replica_host_stop(node->host);
-	store_close(node->log);
-	free(node->replicas);
-}
-
-static void
-begin(uint32_t groups)
-{
-	ngroups = groups;
-	memset(cut, 0, sizeof(cut));
-	loss = 0;
-	dice.state = 1;
-	for (int i = 1; i <= NODES; i++)
-		node_start(i, true);
-}
-
-static void
-end(void)
-{
-	for (int i = 1; i <= NODES; i++)
-	{
-		if (nodes[i].up)
-			node_stop(i);
-		free(nodes[i].machines);
-		nodes[i].machines = NULL;
-	}
-}
+/* -- Who sleeps ------------------------------------------------------------ */
 
 static uint64_t
 asleep(int number)
@@ -182,14 +25,6 @@ asleep(int number)
 
 	replica_host_figures(nodes[number].host, &figures);
 	return figures.asleep;
-}
-
-static void
-pause_ms(int ms)
-{
-	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-	nanosleep(&t, NULL);
 }
 
 /* All groups sleep wherever they are up. */
@@ -556,6 +391,15 @@ cpu_seconds(void)
 		(double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+static void
+count_frame(int from, int to, Bytes frame)
+{
+	(void) from;
+	(void) to;
+	atomic_fetch_add(&frames, 1);
+	atomic_fetch_add(&frame_bytes, frame.len);
+}
+
 static long
 resident_kb(void)
 {
@@ -578,6 +422,7 @@ bench(uint32_t groups)
 	int64_t		took;
 
 	tick_ms = 0;
+	look_at = count_frame;
 	scratch_make(NULL);
 	before = resident_kb();
 	begun = clock_now_us();
