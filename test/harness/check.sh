@@ -111,7 +111,7 @@ unit_on() {
 }
 
 # Programs that wait for what comes of itself and hardly work: three of them are less than one that works.
-waiting="replica_watch replica_room replica_peers worker_cluster replica_sleep replica_install pd_drivers net_link \
+waiting="replica_watch replica_room replica_peers worker_cluster replica_sleep replica_install pd_drivers pd_five net_link \
 	worker_heirs replica_lag client_replicas net_server worker_split worker_broken pd_door replica_far replica_staged"
 # Those that work longest, to begin with.
 longest="worker_filters net_tls worker_limits hnsw_corners hnsw_door hnsw_half hnsw_bits hnsw_compact hnsw_reach hnsw_sets"
