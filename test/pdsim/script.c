@@ -15,7 +15,7 @@
  *	   even PERCENT					replicas, bytes, leaders differ by no more from the mean
  *	   zones						no shard is in fewer zones than it could be
  *	   learners N					each shard has so many
- *	   kill I [J], revive I [J], wipe I, slow I TIMES, stuck I, free I, flap I S (0: no more), drain I, undrain I
+ *	   kill I [J], revive I [J], wipe I, slow I TIMES, stuck I, free I, flap I S (0: no more), drain I [J], undrain I [J]
  *	   killzone Z, revivezone Z
  *	   hot I N RATE					N shards that store I leads are written to
  *	   cool PERCENT					no store has more writes than so much over the mean
@@ -28,6 +28,7 @@
  *	   reign						the same, and how long it takes to read what all workers tell it
  *	   measure						figures count from here
  *	   moved LOW HIGH, transfers LOW HIGH	since then
+ *	   plans LOW HIGH				so many were under way at a time, at most, since then
  *
  * A line "----" ends it; what is behind is what the trace is to be.
  *
@@ -413,6 +414,8 @@ do_line(Sim *sim, const Line *line)
 		check_count(sim, "replicas were made", sim->figures.created - sim->base.created, line);
 	else if (strcmp(name, "transfers") == 0)
 		check_count(sim, "transfers", sim->figures.transfers - sim->base.transfers, line);
+	else if (strcmp(name, "plans") == 0)
+		check_count(sim, "plans were under way at a time", sim->figures.most_plans, line);
 	else if (strcmp(name, "cool") == 0)
 		check_cool(sim, line->args[0]);
 	else if (strcmp(name, "calm") == 0)
@@ -438,7 +441,10 @@ do_line(Sim *sim, const Line *line)
 			sim_store_lives(sim, store);
 	}
 	else if (strcmp(name, "drain") == 0 || strcmp(name, "undrain") == 0)
-		drain(sim, store, name[0] == 'd');
+	{
+		for (size_t i = first; i <= last && i < sim->nstores; i++)
+			drain(sim, &sim->stores[i], name[0] == 'd');
+	}
 	else if (strcmp(name, "searched") == 0)
 		search(sim, store, (uint32_t) line->args[1], line->args[2]);
 	else if (strcmp(name, "hot") == 0)
