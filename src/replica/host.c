@@ -141,6 +141,41 @@ stop_thread(pthread_mutex_t *lock, pthread_cond_t *cond, bool *flag, pthread_t *
 		pthread_join(threads[i], NULL);
 }
 
+/*
+ * No core is stepped any more: whoever waits for what is in the inbox is told so, which
+ * may bring more.
+ */
+static void
+forget_inbox(ReplicaHost *host)
+{
+	gather_end(host);
+	while (host->inbox)
+	{
+		Event	   *events = host->inbox;
+
+		host->inbox = NULL;
+		host->inbox_end = &host->inbox;
+		while (events)
+		{
+			Event	   *event = events;
+
+			events = event->next;
+			if (event->kind == EVENT_OPEN)
+			{
+				event->replica->next = host->replicas;
+				host->replicas = event->replica;
+			}
+			if (event->done)
+				event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
+			if (event->errand)
+				errand_free(event->errand);
+			raft_buf_release(event->command);
+			buf_free(&event->payload);
+			free(event);
+		}
+	}
+}
+
 void
 replica_host_stop(ReplicaHost *host)
 {
@@ -166,25 +201,7 @@ replica_host_stop(ReplicaHost *host)
 				host->options.apply_threads);
 	stop_thread(&host->io_lock, &host->io_ready, &host->io_stop, &host->io_thread, 1);
 
-	gather_end(host);
-	while (host->inbox)
-	{
-		Event	   *event = host->inbox;
-
-		host->inbox = event->next;
-		if (event->kind == EVENT_OPEN)
-		{
-			event->replica->next = host->replicas;
-			host->replicas = event->replica;
-		}
-		if (event->done)
-			event->done(event->arg, VT_STOPPING, 0, bytes_of(NULL, 0));
-		if (event->errand)
-			errand_free(event->errand);
-		raft_buf_release(event->command);
-		buf_free(&event->payload);
-		free(event);
-	}
+	forget_inbox(host);
 	while (host->replicas)
 	{
 		Replica    *replica = host->replicas;
@@ -196,6 +213,7 @@ replica_host_stop(ReplicaHost *host)
 			host_die("write a checkpoint", &err);
 		replica_free(replica);
 	}
+	forget_inbox(host);			/* answers to questions that ended with the replicas */
 	for (size_t i = 0; i < host->noutboxes; i++)
 		buf_free(&host->outboxes[i].messages);
 	errands_free(host);

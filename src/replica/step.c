@@ -41,6 +41,7 @@ host_push(ReplicaHost *host, Event *event)
 		/* What was proposed to it comes before its end. */
 		if (event->kind == EVENT_CLOSE)
 			gather_end(host);
+		Assert(host->inbox || host->inbox_end == &host->inbox);
 		*host->inbox_end = event;
 		host->inbox_end = &event->next;
 	}

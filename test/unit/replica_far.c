@@ -7,6 +7,8 @@
  *-------------------------------------------------------------------------
  */
 #include "../../src/replica/private.h"
+#include <sys/syscall.h>
+
 #include "replica_world.h"
 
 static bool
@@ -186,12 +188,59 @@ who_lags_says_so(void **state)
 	assert_true(told);
 }
 
+static atomic_uint sync_us;		/* what a sync of a log takes at least */
+
+extern int	fdatasync(int fd) __attribute__((visibility("default")));
+
+int
+fdatasync(int fd)
+{
+	usleep(atomic_load(&sync_us));
+	return (int) syscall(SYS_fdatasync, fd);
+}
+
+/*
+ * A leader that nobody hears any more is stopped, which has been asked for an index, while its log is
+ * written: what comes after the last step is nobody's, and so is the answer to that question.
+ */
+static void
+the_end_of_who_was_asked(void **state)
+{
+	(void) state;
+	for (uint32_t round = 0; round < 10; round++)
+	{
+		Question	write = QUESTION;
+		Question	read = QUESTION;
+		int			leader;
+		int			follower;
+
+		world_begin(3, 3);
+		(void) write_one(round);
+		leader = await_leader();
+		follower = leader % 3 + 1;
+		pthread_mutex_lock(&net.lock);
+		for (int i = 1; i <= 3; i++)
+			net.cut[leader][i] = i != leader;
+		pthread_mutex_unlock(&net.lock);
+		replica_read_anywhere(nodes[follower].replica, on_done, &read);
+		atomic_store(&sync_us, 50000);
+		replica_propose(nodes[leader].replica, bytes_str("x"), on_done, &write);
+		pause_ms(20);			/* the question comes there, most times */
+		node_stop(leader, false);
+		atomic_store(&sync_us, 0);
+		assert_int_not_equal(await(&write), VT_OK);
+		assert_int_not_equal(await(&read), VT_OK);
+		world_end();
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_snapshot_waits_for_no_read, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(who_lags_says_so, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(the_end_of_who_was_asked, scratch_make, scratch_remove),
 	};
 
 	return cmocka_run_group_tests_name("replica_far", tests, NULL, NULL);
