@@ -8,7 +8,9 @@
  * Whoever has not answered after the p95 of the last minute gets company: a
  * second replica is asked, the first answer counts, the other question is
  * cancelled.  That is bounded to some hundredths of the questions, and not done where
- * searches wait, unless the worker is silent to everybody.
+ * searches wait, unless the worker is silent to everybody.  It comes soon enough for the
+ * other to answer before the deadline, and a question for which half of the time is gone
+ * needs no allowance: it would be an error else.
  *
  * What must be asked of the leader turns to the next replica when he does not answer
  * or denies that he leads.
@@ -67,10 +69,23 @@ may_begin_anew(const ClientScan *scan, const Stream *s, uint32_t limit)
 static int64_t
 patience(const ClientScan *scan, const Stream *s, int64_t now_us)
 {
-	int64_t		one_us = pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
+	int64_t		us = pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
+	int64_t		most = (scan->deadline_us - now_us) / 4;
 
 	/* Of many queries, at the worst one after the other. */
-	return scan->nmates > 0 ? one_us * scan->nmates : one_us;
+	if (scan->nmates > 0)
+		us *= scan->nmates;
+	return us < most || most <= 0 ? us : most;
+}
+
+/* Half of the time that somebody had for an answer is gone. */
+static bool
+is_urgent(const ClientScan *scan, const Stream *s, int64_t now_us)
+{
+	for (int i = 0; i < TRIES; i++)
+		if (try_is_on(&s->tries[i]) && now_us - s->tries[i].sent_us >= scan->deadline_us - now_us)
+			return true;
+	return false;
 }
 
 static void
@@ -325,7 +340,8 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 	place = choose_place(scan, s, now_us);
 	if (place == s->shard.nplaces || pace_is_doubted(scan->client->pace, s->shard.places[place]) ||
 		pace_is_busy(scan->client->pace, s->shard.places[place], now_us) ||
-		choose_full_us(scan, s->shard.places[place], now_us) > 0 || !pace_may_hedge(scan->client->pace))
+		choose_full_us(scan, s->shard.places[place], now_us) > 0 ||
+		!(pace_may_hedge(scan->client->pace) || is_urgent(scan, s, now_us)))
 		return VT_OK;
 	scan->stats.hedged++;
 	return ask(scan, s, s->shard.places[place], now_us, deadline_us, err);

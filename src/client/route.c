@@ -23,6 +23,7 @@
 #include "private.h"
 
 #define REFRESH_PAUSE_US 1000000
+#define FRESHEN_US 1000000
 #define ROUTES_MAX 1000
 
 struct RouteEntry
@@ -288,16 +289,18 @@ ask_pd(Client *client, const VtId *generation, bool known, int64_t deadline_us, 
 
 /*
  * Ask PD for a route that is known.  PD out of reach, or with too much to do, is no failure,
- * since the old one may be right; patient: then it is not asked again at once.
+ * since the old one may be right, and half of the time is left for whom it names; patient:
+ * then it is not asked again at once.
  */
 static VtStatus
 freshen(Client *client, RouteEntry *entry, bool patient, int64_t deadline_us,
 		const ClientCollection **out, VtError *err)
 {
 	const VtId	generation = entry->route.generation;
-	int64_t		soon = clock_now_us() + INT64_C(1000000);
+	int64_t		now_us = clock_now_us();
+	int64_t		half_us = (deadline_us - now_us) / 2;
 	VtError		failure = {0};
-	VtStatus	status = ask_pd(client, &generation, true, soon < deadline_us ? soon : deadline_us, out, &failure);
+	VtStatus	status = ask_pd(client, &generation, true, now_us + (half_us < FRESHEN_US ? half_us : FRESHEN_US), out, &failure);
 
 	if (status != VT_OK && status_is_passing(status))
 	{

@@ -56,16 +56,27 @@ follow_route(ClientScan *scan, int64_t deadline_us, VtError *err)
 	return VT_OK;
 }
 
-/* A stream was dry until the deadline: why, as far as anybody said. */
+/* A stream was dry until the deadline: who has not answered, and what was said before. */
 static VtStatus
 too_late(const Stream *s, VtError *err)
 {
-	if (s->retry.last.code == VT_OK)
+	const VtError *last = &s->retry.last;
+	const Try  *asked = NULL;
+
+	for (int i = 0; i < TRIES; i++)
+		if (s->tries[i].request.conn && (!asked || s->tries[i].sent_us < asked->sent_us))
+			asked = &s->tries[i];
+	if (asked)
+		return vt_fail(err, last->code != VT_OK ? last->code : VT_TIMEOUT,
+					   "shard %" PRIu64 " at %s was asked %" PRId64 " ms ago and has not answered%s%s", s->shard.desc.shard,
+					   asked->request.endpoint, (clock_now_us() - asked->sent_us) / 1000, last->code != VT_OK ? "; before that: " : "",
+					   last->code != VT_OK ? vt_error_words(last) : "");
+	if (last->code == VT_OK)
 		return vt_fail(err, VT_TIMEOUT, "shard %" PRIu64 " at %s did not answer in time",
 					   s->shard.desc.shard, s->shard.endpoint);
 	if (err)
-		*err = s->retry.last;
-	return s->retry.last.code;
+		*err = *last;
+	return last->code;
 }
 
 VtStatus
