@@ -27,6 +27,26 @@ passed=0 failed=0 skipped=0
 . test/harness/pg.sh
 . test/harness/lanes.sh
 
+# reasons LOG: of the first dozen that failed, what was said around it; prove's comments may come before their line
+reasons() {
+	awk '
+	/^# [^ ]*\/unit\/[^ ]*$/ || /^t\/[^ ]*\.pl \.\./ { program = $0 }
+	/^not ok/ && ++failed <= 12 {
+		print "-- " NR (program == "" ? "" : ", " program)
+		for (i = NR - 6; i < NR; i++)
+			if (i > told)
+				print line[i % 6]
+		print
+		told = NR
+		after = 12
+		next
+	}
+	/^ok/ { after = 0 }
+	after > 0 { after--; print; told = NR }
+	{ line[NR % 6] = $0 }
+	END { if (failed > 12) print "-- and " failed - 12 " more" }' "$1" | cut -c 1-400
+}
+
 # report PART SECONDS BUDGET PASSED FAILED SKIPPED
 report() {
 	over=
@@ -37,9 +57,16 @@ report() {
 	passed=$((passed + $4)) failed=$((failed + $5)) skipped=$((skipped + $6))
 	printf '%-12s %4d passed %3d failed %3d skipped  %4d s%s\n' "$1" "$4" "$5" "$6" "$2" "$over"
 	if [ "$5" -gt 0 ]; then
-		echo "--- $1: the end of $logs/$1.log"
-		grep -n -E '^(not ok|test .* FAILED|     .* FAILED)' "$logs/$1.log" | head -n 40
-		tail -n 60 "$logs/$1.log"
+		echo "--- $1: of $logs/$1.log"
+		if grep -q '^not ok' "$logs/$1.log"; then
+			reasons "$logs/$1.log"
+			ending=15
+		else
+			grep -n -E '^(test|     ).* FAILED' "$logs/$1.log" | head -n 40
+			ending=60
+		fi
+		echo "-- and its end"
+		tail -n $ending "$logs/$1.log" | cut -c 1-400
 		echo "---"
 	fi
 }
