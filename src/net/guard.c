@@ -64,9 +64,12 @@ guard_refuse(NetConn *conn, const char *words)
 	server->options.handler.refused(server->options.handler.arg, line);
 }
 
-/* The stranger who has waited longest, held, if he came before a time; NULL = none. */
+/*
+ * The stranger who has waited longest, held, if he came before a time; NULL = none.  He
+ * is none any more then: who greets in this moment is not welcomed and shut out after.
+ */
 static NetConn *
-oldest(NetServer *server, int64_t greet_before_us, int more_than)
+take_oldest(NetServer *server, int64_t greet_before_us, int more_than)
 {
 	NetConn    *found = NULL;
 
@@ -75,7 +78,10 @@ oldest(NetServer *server, int64_t greet_before_us, int more_than)
 		if (c->stranger && c->greet_by_us <= greet_before_us && (!found || c->greet_by_us < found->greet_by_us))
 			found = c;
 	if (found)
+	{
+		guard_known(found);
 		net_conn_ref(found);
+	}
 	pthread_mutex_unlock(&server->lock);
 	return found;
 }
@@ -93,7 +99,7 @@ guard_bound(NetServer *server)
 {
 	NetConn    *conn;
 
-	while ((conn = oldest(server, INT64_MAX, STRANGERS_MAX)) != NULL)
+	while ((conn = take_oldest(server, INT64_MAX, STRANGERS_MAX)) != NULL)
 		shut_out(conn, "too many have not said who they are, and it has waited longest");
 }
 
@@ -117,7 +123,7 @@ guard_sweep(NetServer *server)
 	NetConn    *conn;
 	bool		any;
 
-	while ((conn = oldest(server, clock_now_us(), 0)) != NULL)
+	while ((conn = take_oldest(server, clock_now_us(), 0)) != NULL)
 		shut_out(conn, "did not say who it is in time");
 	pthread_mutex_lock(&server->lock);
 	any = server->strangers > 0;
@@ -175,22 +181,29 @@ answer_hello(NetConn *conn, uint64_t request, WireHello *ours)
 	buf_free(&out);
 }
 
-/*
- * One of another cluster is told whose this is, so that he can say whom he met,
- * and remains a stranger for the moment that takes.
- */
 static void
-turn_away(NetConn *conn, const VtId *theirs, const VtId *ours)
+refuse_foreign(NetConn *conn, const VtId *theirs, const VtId *ours)
 {
 	char		their_text[VT_ID_TEXT];
 	char		our_text[VT_ID_TEXT];
 	char		words[160];
-	int64_t		until = clock_now_us() + FOREIGN_US;
 
 	vt_id_format(theirs, their_text);
 	vt_id_format(ours, our_text);
 	snprintf(words, sizeof(words), "belongs to another cluster, %s, and this is %s", their_text, our_text);
 	guard_refuse(conn, words);
+}
+
+/*
+ * One of another cluster has been told whose this is, so that he can say whom he
+ * met, and remains a stranger for the moment that takes.  Not sooner: whoever stands
+ * still before the answer would find the connection closed.
+ */
+static void
+turn_away(NetConn *conn)
+{
+	int64_t		until = clock_now_us() + FOREIGN_US;
+
 	pthread_mutex_lock(&conn->server->lock);
 	if (until < conn->greet_by_us)
 		conn->greet_by_us = until;
@@ -204,6 +217,7 @@ guard_greet(NetConn *conn, const WireHeader *header, Bytes payload)
 	WireHello	theirs;
 	WireHello	ours;
 	const char *refusal;
+	bool		foreign;
 
 	memset(&ours, 0, sizeof(ours));
 	pthread_mutex_lock(&server->lock);
@@ -219,12 +233,15 @@ guard_greet(NetConn *conn, const WireHeader *header, Bytes payload)
 		guard_refuse(conn, refusal);
 		return false;
 	}
-	if (!vt_id_is_zero(&theirs.cluster) && !vt_id_is_zero(&ours.cluster) &&
-		!vt_id_equal(&theirs.cluster, &ours.cluster))
-		turn_away(conn, &theirs.cluster, &ours.cluster);
+	foreign = !vt_id_is_zero(&theirs.cluster) && !vt_id_is_zero(&ours.cluster) &&
+		!vt_id_equal(&theirs.cluster, &ours.cluster);
+	if (foreign)
+		refuse_foreign(conn, &theirs.cluster, &ours.cluster);
 	else if (!welcome(conn, &theirs))
 		return false;
 	answer_hello(conn, header->request, &ours);
+	if (foreign)
+		turn_away(conn);
 	return true;
 }
 
