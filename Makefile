@@ -127,7 +127,7 @@ unit: $(UNIT_PROGRAMS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 unit-%: $$(filter $$(BUILD)/unit/$$*_$$(percent),$$(UNIT_PROGRAMS))
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so $(BUILD)/alter_row chaos-programs
+test-programs: $(UNIT_PROGRAMS) $(BUILD)/powerloss.so $(BUILD)/stalls.so $(BUILD)/alter_row chaos-programs
 sim-programs: $(BUILD)/pdsim $(if $(wildcard test/sim/*.c),$(BUILD)/sim) $(if $(wildcard test/lin/*.c),$(BUILD)/lin)
 
 # The simulator of Raft and of shards, with the machine of src/worker compiled in;
@@ -213,6 +213,11 @@ CRASH = $(addprefix test/crash/,layer.c power.c faults.c clock.c memory.c)
 $(BUILD)/powerloss.so: $(CRASH) test/crash/layer.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(CRASH) -ldl -pthread
+
+# Threads that stand still at random.
+$(BUILD)/stalls.so: test/harness/stalls.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl -pthread
 
 # Changes a row behind a worker's back, for test/t/027_verify.pl.
 $(BUILD)/alter_row: $(BUILD)/obj/test/crash/alter_row.o $(foreach m,$(LIBS_store),$(call lib,$(m)))

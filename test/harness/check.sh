@@ -331,6 +331,11 @@ sanitized() {
 	$limit make -s -j2 BUILD="$BUILD" "$1"
 }
 
+# Threads that stand still where another may go on; they wait more than they work.
+stalled() {
+	$limit env BUILD="$BUILD" LANES=6 sh test/harness/stalls.sh all 1 3
+}
+
 # A short look; make fuzz takes its time.
 fuzz() {
 	FUZZ_SECONDS=$1 $limit sh test/harness/fuzz.sh
@@ -399,6 +404,7 @@ if [ $mode = long ]; then
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
 	chaos_part
+	part stalls 5400 tap stalled
 	part asan 5400 tap sanitized asan
 	part tsan 5400 tap sanitized tsan
 fi
