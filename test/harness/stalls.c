@@ -51,7 +51,7 @@
 typedef struct Ledger
 {
 	int64_t		costs;
-	_Atomic int64_t due_us;
+	int64_t		due_us;			/* atomic */
 } Ledger;
 
 static Ledger short_ones = {.costs = 2};
@@ -83,7 +83,7 @@ static bool
 earned(Ledger *ledger, int64_t us)
 {
 	int64_t		now = now_us();
-	int64_t		due = ledger->due_us;
+	int64_t		due = __atomic_load_n(&ledger->due_us, __ATOMIC_SEQ_CST);
 	int64_t		from;
 
 	do
@@ -91,9 +91,22 @@ earned(Ledger *ledger, int64_t us)
 		if (due > now)
 			return false;
 		from = due > now - CREDIT_US ? due : now - CREDIT_US;
-	} while (!__atomic_compare_exchange_n((int64_t *) &ledger->due_us, &due, from + ledger->costs * us, false,
+	} while (!__atomic_compare_exchange_n(&ledger->due_us, &due, from + ledger->costs * us, false,
 										  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	return true;
+}
+
+/* On a busy machine it may be much longer than was asked for, and that counts, too. */
+static void
+sleep_for(Ledger *ledger, int64_t us)
+{
+	struct timespec t = {us / 1000000, us % 1000000 * 1000};
+	int64_t		began = now_us();
+	int			before = errno;
+
+	syscall(SYS_nanosleep, &t, NULL);
+	__atomic_add_fetch(&ledger->due_us, ledger->costs * (now_us() - began - us), __ATOMIC_SEQ_CST);
+	errno = before;
 }
 
 /* splitmix64 */
@@ -128,13 +141,7 @@ stand(uint64_t one_in)
 	is_long = draw() % ONE_LONG_IN == 0;
 	us = (int64_t) (draw() % (is_long ? LONG_US : SHORT_US));
 	if (earned(is_long ? &long_ones : &short_ones, us))
-	{
-		struct timespec t = {us / 1000000, us % 1000000 * 1000};
-		int			before = errno;
-
-		syscall(SYS_nanosleep, &t, NULL);
-		errno = before;
-	}
+		sleep_for(is_long ? &long_ones : &short_ones, us);
 }
 
 /* dlsym() finds the oldest function of that name, and waits on conditions were other ones once. */

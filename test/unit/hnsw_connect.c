@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #include "base/prng.h"
-#include "hnsw/graph.h"
+#include "hnsw/walk.h"
 
 #define DIM 4
 #define N 3000
@@ -102,7 +102,7 @@ trickle_rests(void **state)
 	HnswOptions options = {.dim = DIM, .metric = VEC_L2, .m = 8, .ef_construction = 40, .seed = 3};
 	Prng		prng = {10};
 	uint32_t	passes = 0;
-	uint64_t	tries = 0;
+	uint64_t	begin;
 	Hnsw	   *h;
 	VtError		err = {0};
 
@@ -113,6 +113,7 @@ trickle_rests(void **state)
 	mend(h);
 	for (uint32_t i = N - 200; i < N - 1; i++)
 	{
+		h->connect_rest = UINT64_MAX;	/* however slow this machine is */
 		add(h, &prng, i);
 		for (int k = 0; k < 2; k++)
 			if (hnsw_repair(h, UINT32_MAX, false))
@@ -125,11 +126,16 @@ trickle_rests(void **state)
 	print_message("%u passes for 199 vectors, one by one\n", passes);
 	assert_in_range(passes, 3, 60);
 
-	/* The last of them is seen to after a rest. */
+	/* The last of them is seen to after a rest, and there is another one then. */
 	add(h, &prng, N - 1);
-	(void) hnsw_repair(h, UINT32_MAX, false);
-	while (!hnsw_repair(h, UINT32_MAX, false))
-		assert_true(++tries < UINT32_MAX);
+	h->connect_rest = UINT64_MAX;
+	for (int i = 0; i < 10; i++)
+		assert_false(hnsw_repair(h, UINT32_MAX, false));
+	begin = walk_clock_ns();
+	h->connect_rest = begin;
+	assert_true(hnsw_repair(h, UINT32_MAX, false));
+	mend(h);
+	assert_in_range(h->connect_rest, begin + 1, walk_clock_ns() + 100 * (walk_clock_ns() - begin));
 	hnsw_destroy(h);
 }
 

@@ -22,8 +22,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/prng.h"
 #include "net/net.h"
+#include "patience.h"
 #include "scratch.h"
 
 #define POLLERS 3
@@ -122,11 +124,8 @@ when_it_stops(Given *given)
 static void
 until(atomic_int *number, int wanted)
 {
-	for (int i = 0; atomic_load(number) < wanted; i++)
-	{
-		assert_true(i < 100000);
-		usleep(200);
-	}
+	for (int64_t end = clock_now_us() + PATIENCE_US; atomic_load(number) < wanted; usleep(200))
+		assert_true(clock_now_us() < end);
 }
 
 /* -- A peer that speaks bytes ---------------------------------------------- */
@@ -539,19 +538,19 @@ only_drivers_of_ones_cluster_are_asked(void **state)
 
 	/* Whoever is new asks; what he is told is his from then on, also for the next dial. */
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_OK);
 	net_peer_set_identity(peer, &cluster, 1);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
-	assert_int_equal(net_peer_redial(peer, 20000), VT_UNAVAILABLE);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_UNAVAILABLE);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_OK);
+	assert_int_equal(net_peer_redial(peer, PATIENCE_MS), VT_UNAVAILABLE);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_UNAVAILABLE);
 	assert_non_null(strstr(err.msg, "does not know its cluster"));
 
 	net_server_set_identity(given.server, &other, 3);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_FOREIGN);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_FOREIGN);
 	assert_non_null(strstr(err.msg, "08080808"));
 	assert_non_null(strstr(err.msg, "07070707"));
 	net_server_set_identity(given.server, &cluster, 3);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_OK);
 	net_peer_free(peer);
 
 	/* Drivers that are about to found a cluster meet each other. */
@@ -560,7 +559,7 @@ only_drivers_of_ones_cluster_are_asked(void **state)
 	options.role = WIRE_ROLE_PD;
 	options.cluster = cluster;
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_OK);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_OK);
 	net_peer_free(peer);
 	buf_free(&reply);
 	when_it_stops(&given);

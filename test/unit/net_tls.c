@@ -161,11 +161,8 @@ when_it_stops(Given *given)
 static void
 until(atomic_int *number, int wanted)
 {
-	for (int i = 0; atomic_load(number) < wanted; i++)
-	{
-		assert_true(i < 100000);
-		usleep(200);
-	}
+	for (int64_t end = clock_now_us() + PATIENCE_US; atomic_load(number) < wanted; usleep(200))
+		assert_true(clock_now_us() < end);
 }
 
 static void
@@ -761,31 +758,31 @@ daemons_speak_to_each_other(bool polled)
 			fail_msg("%s", err.msg);
 		assert_int_equal(reply.len, payload.len);
 	}
-	assert_int_equal(net_peer_send(peer, WIRE_RAFT, lost, 2, 20000), VT_OK);
+	assert_int_equal(net_peer_send(peer, WIRE_RAFT, lost, 2, PATIENCE_MS), VT_OK);
 	until(&given.frames, 7);
 	net_peer_free(peer);
 
 	/* A worker where the placement driver should be; nobody's certificate; none. */
 	options.expected = WIRE_ROLE_PD;
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_DENIED);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_DENIED);
 	assert_non_null(strstr(err.msg, "is for worker \"w1\", where a pd was expected"));
 	net_peer_free(peer);
 	options.tls = foreigner;
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_DENIED);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_DENIED);
 	assert_non_null(strstr(err.msg, "not signed by the cluster's CA"));
 	net_peer_free(peer);
 	options.tls = NULL;
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_INVALID);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_INVALID);
 	net_peer_free(peer);
 	when_it_stops(&given);
 
 	/* Nobody there. */
 	options.tls = own;
 	peer = net_peer_new(&options);
-	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), 20000, &reply, &err), VT_UNAVAILABLE);
+	assert_int_equal(net_peer_call(peer, WIRE_CONTROL, bytes_str("{}"), PATIENCE_MS, &reply, &err), VT_UNAVAILABLE);
 	assert_true(net_peer_refused(peer));
 	net_peer_free(peer);
 	net_tls_free(own);
