@@ -15,15 +15,17 @@
 #include <string.h>
 
 #include "service.h"
+#include "vec_names.h"
 
 #define PAGE_REPLICAS 8192		/* or those of one collection: about a kilobyte each */
 
 static json_t *
 json_plan(const Plan *plan)
 {
-	return json_pack("{s:i,s:o,s:o,s:o,s:b,s:o}", "kind", (int) plan->kind, "add_store", json_u64(plan->add_store),
+	return json_pack("{s:i,s:o,s:o,s:o,s:b,s:o,s:o,s:o}", "kind", (int) plan->kind, "add_store", json_u64(plan->add_store),
 					 "add_replica", json_u64(plan->add_replica), "remove", json_u64(plan->remove),
-					 "add_seen", (int) plan->add_seen, "chosen", json_u64(plan->chosen));
+					 "add_seen", (int) plan->add_seen, "chosen", json_u64(plan->chosen),
+					 "child", json_u64(plan->child), "split_at", json_u64(plan->split_at));
 }
 
 /* What a store says of its replica. */
@@ -95,6 +97,7 @@ json_collection(Pd *pd, const CatalogCollection *c)
 								"created_us", (json_int_t) c->created_us, "unused_us", (json_int_t) c->unused_us);
 
 	json_object_set_new(row, "label", json_string(c->label));
+	json_object_set_new(row, "element", json_string(element_name(c->element)));
 	if (c->nattributes > 0)
 		json_object_set_new(row, "attributes", json_attributes(c));
 	for (uint32_t i = 0; i < c->nshards; i++)
