@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use CtlAnswers;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
@@ -64,6 +65,23 @@ like("$status $err", qr/^1 .*there is no collection with that generation or name
 ($status, $out, $err) = ctl('--pd', $pd, 'collections');
 like($out, qr/$generation +public\.t_v +live +\d+ +\w+ +\w+ +exact/, 'a collection is listed by its index');
 
+# For people, for programs, and in SQL: the same.
+sub of_pd { return ctl('--pd', $pd, @_); }
+my %key = (collections => 'generation', pds => 'id', shards => 'replica', workers => 'store');
+foreach my $what (sort keys %key)
+{
+	shown_as_answered(\&of_pd, $what, $what);
+	viewed_as_answered(\&of_pd, $node, $what, $what, $key{$what});
+}
+answered(\&of_pd, 'the driver says who it is as JSON', 'status');
+until_same('which is what people are shown', sub {
+	my $answer = decode_json((of_pd('--json', 'status'))[1]);
+	my ($head, $members) = split /\n\n/, (of_pd('status'))[1];
+	my $shown = join ' ', $head =~ /^(?:cluster|id|role|leader|term|level|level_high|version) +(\S+)$/mg;
+	my $said = join ' ', @$answer{qw(cluster id role leader term level level_high version)};
+	return ($shown eq $said ? () : "$shown -- $said", differ($members, @{ $answer->{pds} }));
+});
+
 my ($store) = $node->safe_psql('postgres', 'SELECT min(store) FROM vectron.workers');
 ($status, $out, $err) = ctl('--pd', $pd, 'drain', $store);
 like("$status $out", qr/^0 It is being emptied: vectronctl operators .*\n\z/, 'a drain is asked for, and where to look is said');
@@ -92,7 +110,8 @@ like($err, qr/vectronctl: drain: .*no such store/, 'in words');
 # Misused, or nobody there.
 for my $args ([], ['dance'], ['--pd', $pd, 'drain'], ['--pd', $pd, 'status', 'x'], ['--nonsense'], ['status'],
 	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'drain', 'w1'], ['--pd', $pd, 'add-pd', '10.0.0.1'], ['--pd', $pd, 'certs', 'show', 'x'], ['--pd', $pd, '--json', 'expose', 'a', 'b', 'c'],
-	['--pd', $pd, 'set-replicas', 'x', 'many'])
+	['--pd', $pd, 'set-replicas', 'x', 'many'], ['--pd', $pd, '--dry-run', 'drain', $store], ['--pd', $pd, '--apply', '0' x 16, 'workers'],
+	['--pd', $pd, '--dry-run', '--apply', '0' x 16, 'unsafe-recover', $store])
 {
 	($status, $out, $err) = ctl(@$args);
 	is($status, 2, 'misused: ' . join(' ', @$args));

@@ -6,6 +6,7 @@ use warnings;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use CtlAnswers;
 use VectronCluster;
 
 my $alter = $ENV{VECTRON_ALTER_ROW};
@@ -53,8 +54,11 @@ $since = $node->safe_psql('postgres', 'SELECT now()');
 $node->safe_psql('postgres', q{SELECT vectron.verify('t_v')});
 verdicts('agrees', 'as asked from SQL');
 $since = $node->safe_psql('postgres', 'SELECT now()');
-is((ctl('verify', 'public.t_v'))[0], 0, 'by the name of the index');
+is_deeply(answered(\&ctl, 'by the name of the index, as a program asks', 'verify', 'public.t_v'), { status => 0, shards => 2 }, 'which is two shards');
 verdicts('agrees', 'while nothing happens');
+shown_as_answered(\&ctl, 'shards with their verdicts', 'shards');
+viewed_as_answered(\&ctl, $node, 'shards', 'shards', 'replica');
+is_deeply(answered(\&ctl, 'one shard', 'verify', $node->safe_psql('postgres', 'SELECT min(shard) FROM vectron.shards')), { status => 0, shards => 1 }, 'is one');
 like((ctl('verify', 'nothing'))[2], qr/no collection with that generation or name/, 'but nothing that is not there');
 
 # A row is changed behind the back of a worker, leader or not.

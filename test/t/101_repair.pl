@@ -5,8 +5,10 @@
 
 use strict;
 use warnings;
+use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use CtlAnswers;
 use VectronCluster;
 
 my $cluster = VectronCluster->new;
@@ -106,10 +108,39 @@ like("$status $out", qr/^2 .*majority.*unsafe-recover/s, 'somebody who is woken 
 like($out, qr/^4 shards go on from what is left of them, 0 have nothing left:/m, 'what would be done');
 like($out, qr/REINDEX.*Nothing has been done\. .*unsafe-recover $lost --apply [0-9a-f]{16}/s, 'and what that means');
 my ($plan) = $out =~ /--apply ([0-9a-f]{16})/;
+
+# Asked for as a dry run it says the same, as JSON, too; and nothing is decided of it, neither in the log nor in what the
+# driver holds.  (Something else may be meanwhile: then it is looked at again.)
+sub held
+{
+	my $dump = decode_json((ctl('dump'))[1]);
+	delete $_->{heartbeat} foreach @{ $dump->{stores} };
+	delete $_->{report} foreach map { @{ $_->{replicas} } } map { @{ $_->{shards} } } @{ $dump->{collections} };
+	delete @$dump{qw(driver settings pds)};
+	return JSON::PP->new->canonical->pretty->encode($dump);
+}
+my ($shown, $dry);
+until_same('a dry run shows the plan, and changes nothing', sub {
+	my $before = held();
+	$shown = join ' ', ctl('unsafe-recover', $lost);
+	my $same = join ' ', ctl('--dry-run', 'unsafe-recover', $lost);
+	$dry = eval { decode_json((ctl('--json', '--dry-run', 'unsafe-recover', $lost))[1]) } // {};
+	my $after = held();
+	return ($same eq $shown ? () : "$shown\n-- as a dry run --\n$same", $before eq $after ? () : "$before\n-- then --\n$after",
+		($dry->{plan} // '') eq $plan ? () : 'another plan');
+});
+is("$dry->{plan} $dry->{recovered} $dry->{given_up} $dry->{blocked} " . ($dry->{applied} ? 'applied' : 'not applied'), "$plan 4 0  not applied", 'as JSON, too');
+my ($given_up, $goes_on) = grep { /^ *(?:store|shard) / } split /\n\n/, $shown;
+is(join("\n", differ($given_up, @{ $dry->{stores} })), '', 'it tells of the same stores');
+is(join("\n", differ($goes_on, @{ $dry->{shards} })), '', 'and of the same shards');
+my $survivors = join ' ', sort map { my $s = $_; map { "$s->{shard}-$_->{store}-$_->{replica}-$_->{applied}" } @{ $s->{replicas} } } @{ $dry->{shards} };
+is($survivors, join(' ', sort split /\n/, $node->safe_psql('postgres', q{SELECT concat_ws('-', shard, store, replica, applied) FROM vectron.shards WHERE state = 'up'})),
+	'and of what is left of each, as SQL has it');
+is($node->safe_psql('postgres', 'SELECT state FROM vectron.indexes') . ' ' . (ctl('operators'))[1] =~ s/.*\n//r, 'live ', 'the index is not stale for it, and nothing is under way');
 ($status, $out, $err) = ctl('unsafe-recover', $lost, '--apply', '0' x 16);
 like("$status $err", qr/^1 .*look at it first/, 'another plan is refused');
-($status, $out, $err) = ctl('unsafe-recover', $lost, '--apply', $plan);
-is("$status$err", '0', 'the plan is carried out');
+my $applied = answered(\&ctl, 'the plan is carried out', 'unsafe-recover', $lost, '--apply', $plan);
+is("$applied->{plan} $applied->{recovered} $applied->{blocked} " . ($applied->{applied} ? 'applied' : 'not applied'), "$plan 4  applied", 'as JSON');
 $cluster->wait_until('it is over', sub { return (ctl('operators'))[1] !~ /recover/; });
 ($status, $out, $err) = $node->psql('postgres', $nearest);
 like("$out$err", qr/acknowledged writes may be missing|became stale|^9000/, 'an index that may lack acknowledged writes answers nothing');
@@ -122,6 +153,12 @@ $node->safe_psql('postgres', 'REINDEX INDEX t_v');
 is($node->safe_psql('postgres', $nearest), '9000', 'REINDEX brings everything back');
 clean('and nothing is missing');
 $cluster->whole($node, $node->safe_psql('postgres', 'SELECT count(DISTINCT shard) FROM vectron.shards'), 'there are three replicas of each shard again');
+
+# Nothing is left to be done: that is no success.
+($status, $out, $err) = ctl('--json', 'unsafe-recover', $lost);
+like("$status $err" . decode_json($out)->{blocked}, qr/^1 no shard has lost its majority/, 'asked for once more there is nothing to do, as JSON');
+($status, $out, $err) = ctl('unsafe-recover', $lost);
+like("$status $err$out", qr/^1 .*\nThis cannot be done now: no shard has lost its majority/s, 'and in words');
 
 # Who was given up comes back at the wrong time.
 is($cluster->start_given_up(5), 78, 'a directory that was given up never comes back');
