@@ -286,16 +286,43 @@ my $session = $node->background_psql('postgres', on_error_stop => 0, timeout => 
 $session->query_safe(q{SET enable_seqscan = off; SET vectron.fallback_scan = off});
 my $search = q{SELECT id FROM t ORDER BY v <-> '[6,3,5,1,8,2]' LIMIT 1};
 my $found = $session->query_safe($search);
+my $entries = $session->query_safe(q{SELECT entries FROM vectron.check_index('t_v')});
 my ($other_files) = $other_conf =~ /(vectron\.tls_ca_file.*)/s;
 $node->append_conf('postgresql.conf', $other_files);
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT current_setting('vectron.tls_cert_file') LIKE '%gateway-%' AND current_setting('vectron.tls_cert_file') NOT LIKE '%$system%'"), 'a server with another\'s certificate');
-($status, $out, $err) = $node->psql('postgres', "SET enable_seqscan = off; SET vectron.fallback_scan = off; INSERT INTO t VALUES (-1, '[1,2,3,4,5,6]')");
-isnt($status, 0, 'writes nothing');
-like($err, qr/not for this certificate|not permitted/, 'and is told why');
-like($err, qr/HINT: .*vectron\.tls_cert_file/, 'with a hint');
-($status, $out, $err) = $node->psql('postgres', "SET enable_seqscan = off; $search");
-like("$out$err", qr/not for this certificate|not permitted/, 'finds nothing') unless $status == 0 && $out eq $found && $err eq '';
+# Nothing of the table answers for the index, so that what is found would be the cluster's.
+sub shut_out
+{
+	my ($door, $words, @asks) = @_;
+	foreach my $ask (@asks)
+	{
+		my ($name, $sql) = @$ask;
+		my ($s, $o, $e) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET enable_seqscan = off; SET vectron.fallback_scan = off;\n$sql");
+		is("$s $o", '3 ', "$door: $name fails, and gives nothing");
+		like($e, qr/ERROR:  42501: .*$words/, '... since the certificate is another\'s');
+		like($e, qr/HINT: .*vectron\.tls_cert_file/, '... with a hint');
+	}
+	return;
+}
+
+my @asks = (
+	[ 'a search', $search ],
+	[ 'a search of many', q{SELECT * FROM vectron.search_many(NULL::t, 't_v', ARRAY['[6,3,5,1,8,2]', '[1,2,3,4,5,6]']::vector[], 10)} ],
+	[ 'a write', q{INSERT INTO t VALUES (-1, '[1,2,3,4,5,6]')} ],
+	[ 'a change', q{UPDATE t SET v = '[1,2,3,4,5,6]' WHERE id = 7} ],
+	[ 'a fence', 'VACUUM t' ],
+	[ 'a listing', q{SELECT * FROM vectron.check_index('t_v')} ]);
+my $not_for_this = qr/op "\w+" is not for this certificate/;
+shut_out('driver', $not_for_this, @asks, [ 'a new index', 'REINDEX INDEX t_v' ], [ 'a number of replicas', q{SELECT vectron.set_replicas('t_v', 1)} ],
+	[ 'a comparison', q{SELECT vectron.verify('t_v')} ], [ 'a drain', 'SELECT vectron.drain_worker(min(store)) FROM vectron.workers' ]);
+is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT index, ' ') FROM vectron.collections}) . $node->safe_psql('postgres', q{SELECT string_agg(DISTINCT index, ' ') FROM vectron.shards}),
+	'public.o_vpublic.o_v', 'driver: it lists what is that server\'s');
+
+# Without a driver the way to the workers is known to the server, and each of them has to see for itself.
+$cluster->stop('pd');
+shut_out('worker', qr/not permitted/, @asks);
+$cluster->start('pd', @{ (map { my @w = split; $w[0] eq 'vectron-pd' ? [@w] : () } @commands)[0] });
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t WHERE id = -1'), '0', 'no row came of it');
 
 # A worker's, and a person's.
@@ -314,6 +341,8 @@ $node->append_conf('postgresql.conf', $conf);
 $node->reload;
 ok($node->poll_query_until('postgres', "SELECT current_setting('vectron.tls_cert_file') LIKE '%$system%'"), 'with its own again');
 $session->query_safe('SELECT 1');
+is($session->query_safe($search), $found, 'with which all is found as before');
+is($session->query_safe(q{SELECT entries FROM vectron.check_index('t_v')}), $entries, 'and nothing has come or gone');
 $session->quit;
 well('its own certificate again');
 
