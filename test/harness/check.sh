@@ -263,9 +263,9 @@ netns() {
 	$limit sh test/harness/netns.sh "$@"
 }
 
-# Each of the 35 faults six times, two in turn in each history.  What was cut goes on when it is called again.
+# Each of the 36 faults six times, two in turn in each history.  What was cut goes on when it is called again.
 chaos() {
-	$limit sh test/harness/chaos.sh 105 120 pairs
+	$limit sh test/harness/chaos.sh 108 120 pairs
 }
 
 chaos_part() {

@@ -8,8 +8,8 @@ ChaosDriverFaults - what happens to placement drivers
 =head1 DESCRIPTION
 
 Faults of ChaosFaults (same directory).  Meanwhile an index is made and dropped again and
-again: where more than half of the drivers are left, that goes on; with one driver it waits
-and is done in the end.
+again: where more than half of the drivers are left, that goes on; with one driver, or with
+more than half of them away, it waits and is done in the end.
 
 =cut
 
@@ -22,12 +22,14 @@ use ChaosDice;
 use ChaosDiskFaults;
 use IPC::Run;
 use JSON::PP;
+use List::Util qw(shuffle);
 use Test::More;
 use Time::HiRes qw(time);
 
 our %faults = map { my $fault = $_->[1]; $_->[0] => sub { my ($self) = @_; return deciding($self, sub { $fault->($self) }) } } (
 	[ 'kill-pd', sub { my ($self) = @_; return $self->kill_one(one_of($self->{cluster}->drivers), maybe()); } ],
 	[ 'kill-pd-leader', sub { my ($self) = @_; return $self->kill_one(leading($self), maybe()); } ],
+	[ 'kill-pd-majority', \&kill_majority ],
 	[ 'stop-pd-leader', sub { my ($self) = @_; return $self->freeze_one(leading($self)); } ],
 	[ 'cut-pd-leader', sub { my ($self) = @_; return $self->cut_one(leading($self)); } ],
 	[ 'one-way-pd', \&one_way ],
@@ -107,6 +109,7 @@ sub deciding
 	$until->(1, 'something is decided');
 	{
 		$self->{deaf} = 0;
+		local $self->{decided} = sub { return $d->{done}; };
 		local $self->{meanwhile} = sub { $until->(2, 'things are decided meanwhile') } if ($self->{cluster}->drivers) > 1;
 		$fault->();
 	}
@@ -122,6 +125,30 @@ sub deciding
 }
 
 # -- The faults ---------------------------------------------------------------
+
+# Two of three, or the only one, and back: meanwhile nothing is decided but what was before, and may be told later.
+sub kill_majority
+{
+	my ($self) = @_;
+	my $cluster = $self->{cluster};
+	my @drivers = shuffle($cluster->drivers);
+	my @away = @drivers[0 .. int(@drivers / 2)];
+	$self->told('kill -9', @away);
+	foreach my $name (@away)
+	{
+		$cluster->kill9($name);
+		$self->last_for(between(0, 0.5)) if $name ne $away[-1];
+	}
+	my $decided = $self->{decided}->();
+	$self->last_for($self->{seconds} * between(0.3, 1));
+	cmp_ok($self->{decided}->() - $decided, '<=', 1, 'without a majority of the drivers nothing is decided');
+	foreach my $name (shuffle(@away))
+	{
+		$cluster->start_again($name);
+		$self->last_for(between(0, 1)) if maybe();
+	}
+	return;
+}
 
 sub one_way
 {
