@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * busy.c
- *	  All cores busy for a minute with searches, writes and snapshots: nobody is
- *	  elected who was not asked to be, and the clock of Raft runs on time.
+ *	  All cores busy for a minute with searches, writes, bulk loads and snapshots: nobody
+ *	  is elected who was not asked to be, and the clock of Raft runs on time.
  *
  * That is judged by terms, which rise with each candidacy.  Of the leader of each term
  * the workers' logs tell, and of each time that a leader was asked to hand over.  What
@@ -243,6 +243,8 @@ busy(Bench *bench)
 	Client	   *client;
 	Leaders		leaders;
 	Load	   *load;
+	Bulk	   *bulk;
+	BulkDone	loaded = {0};
 	Ticks		before;
 	Ticks		after;
 	Usage		used;
@@ -265,11 +267,14 @@ busy(Bench *bench)
 	used = usage_of_all(bench);
 	begun = clock_now_us();
 	load = load_start(bench, &options);
+	bulk = bench->bulk > 0 ? bulk_start(bench, bench->bulk) : NULL;
 	move_about(bench, client, begun + (int64_t) (bench->seconds * 1e6));
 	seconds = (double) (clock_now_us() - begun) / 1e6;
 	use = usage_of_all(bench);
 	after = ticks_now(bench, client);
 	(void) load_stop(load);
+	if (bulk)
+		loaded = bulk_stop(bulk);
 	now = elections_now(bench);
 	snapshots = lines_with(bench, " installed") - snapshots;
 	load_times(load, 0, &searches, &writes);
@@ -278,12 +283,15 @@ busy(Bench *bench)
 	printf("%.0f searches/s, p99 %.1f ms; %.0f records/s; %u snapshots; %u leaders came after another, %u of them by command\n",
 		   (double) searches.n / seconds, times_ms(&searches, 0.99), 50 * (double) writes.n / seconds, snapshots,
 		   now.leaders - past.leaders, now.handed - past.handed);
+	printf("%.0f records/s in bulk: %u loads were begun, %u of %u records linked to the last\n", (double) loaded.records / seconds,
+		   loaded.begun, loaded.linked, bench->bulk);
 	printf("%" PRIu64 " ticks, late by at most: p50 %.3g ms, p99 %.3g, p99.9 %.3g, worst %.3g\n", after.all - before.all,
 		   lateness_ms(&before, &after, 0.5), lateness_ms(&before, &after, 0.99), lateness_ms(&before, &after, 0.999),
 		   lateness_ms(&before, &after, 1));
 	bar_most(bench, "ticks late, p99.9, ms", lateness_ms(&before, &after, 0.999), bench->worst_ms);
 	bar_most(bench, "terms that nobody asked for, and one", 1.0 + (double) (now.unasked - past.unasked), bench->worst_ms > 0 ? 1 : 0);
 	bar_least(bench, "snapshots", snapshots, bench->worst_ms > 0 ? 1 : 0);
+	bar_least(bench, "records loaded in bulk", (double) loaded.records, bench->worst_ms > 0 && bench->bulk > 0 ? 1 : 0);
 	times_free(&searches);
 	times_free(&writes);
 	load_free(load);

@@ -6,6 +6,7 @@
  *
  *	   cluster.c	daemons, the collection, who leads what
  *	   load.c		clients that write and search until they are told to stop
+ *	   bulk.c		collections that are loaded in bulk meanwhile
  *	   usage.c		what processes use, what the disk gives
  *	   etcd.c		the same load on etcd, by gRPC
  *	   main.c		options and modes
@@ -49,6 +50,7 @@ typedef struct Bench
 	uint32_t	memory_limit;	/* of the workers, MiB; 0: none */
 	uint32_t	down_after;		/* of the placement driver, seconds */
 	uint32_t	records;		/* loaded before anything is measured */
+	uint32_t	bulk;			/* of each bulk load of busy; 0: there is none */
 	uint32_t	kills;
 	uint32_t	writers;
 	uint32_t	searchers;
@@ -204,6 +206,21 @@ extern Noticed load_noticed(Load *load, uint32_t phase, const char *words, doubl
 
 /* The bars of what goes on beside clients: searches, number of writes, and the slowest of them. */
 extern void load_bars(Bench *bench, const char *what, const Noticed *before, const Noticed *during);
+
+/* -- bulk.c ---------------------------------------------------------------- */
+
+/* What bulk loads came to. */
+typedef struct BulkDone
+{
+	uint32_t	begun;
+	uint32_t	linked;			/* to the last record, in the graphs of the leaders */
+	uint64_t	records;		/* acknowledged */
+} BulkDone;
+
+/* Collections of so many records, each loaded in bulk, one after the other, until bulk_stop(). */
+typedef struct Bulk Bulk;
+extern Bulk *bulk_start(Bench *bench, uint32_t records);
+extern BulkDone bulk_stop(Bulk *bulk);
 
 /* -- usage.c --------------------------------------------------------------- */
 

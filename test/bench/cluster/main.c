@@ -31,7 +31,7 @@ static const struct Mode
 		"one client searches, then two, and so on"},
 	{"etcd", rival, "--shards 1 --clients 64 --records 1 --rounds 3 --seconds 4 --times 2 --share 0.8",
 		"writes, beside etcd"},
-	{"busy", busy, "--workers 4 --searchers 8 --writers 2 --dim 128 --records 20000 --checkpoint 1 --seconds 60 --p99 100",
+	{"busy", busy, "--workers 4 --searchers 8 --writers 2 --dim 128 --records 20000 --bulk 20000 --checkpoint 1 --seconds 60 --p99 100",
 		"all cores busy with everything for a while"},
 	{"catchup", catchup, "--workers 3 --replicas 2 --shards 1 --dim 768 --m 2 --ef-construction 4 --records 100000 --checkpoint 8"
 		" --rounds 5 --share 0.5",
@@ -125,6 +125,7 @@ main(int argc, char **argv)
 		{"--checkpoint", &b.checkpoint, NULL, NULL, "of workers, MiB of log of a shard: what is older comes by snapshot"},
 		{"--memory-limit", &b.memory_limit, NULL, NULL, "of workers, MiB; 0: none. goodput: bar of what each uses"},
 		{"--records", &b.records, NULL, NULL, "loaded first"},
+		{"--bulk", &b.bulk, NULL, NULL, "busy: of each collection that is loaded in bulk meanwhile; 0: none"},
 		{"--kills", &b.kills, NULL, NULL, "failover: at most 1000"},
 		{"--writers", &b.writers, NULL, NULL, "at most 32"},
 		{"--searchers", &b.searchers, NULL, NULL, "at most 32"},
