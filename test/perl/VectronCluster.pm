@@ -220,6 +220,10 @@ sub spawn
 		# It holds nothing of the test's: psql waits for the end of its input for as long
 		# as anybody could still write to it.
 		POSIX::close($_) for 3 .. 63;
+
+		# Its threads stand still at random, if somebody wants that (test/harness/stalls.c).
+		$ENV{LD_PRELOAD} = join(' ', grep { defined } $ENV{VECTRON_STALLS_LIBRARY}, $ENV{LD_PRELOAD})
+			if defined $ENV{VECTRON_STALLS_LIBRARY};
 		exec { $command[0] } @command or POSIX::_exit(127);
 	}
 	$self->{pids}{$name} = $pid;
