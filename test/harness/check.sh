@@ -321,6 +321,18 @@ zoo() {
 	lanes_close
 }
 
+# Programs of an older release, replaced one after the other by today's.
+older() {
+	folder=$($limit sh test/harness/older.sh)
+	case $? in
+	0) ;;
+	77) echo "ok 1 # SKIP $folder" && return ;;
+	*) echo "$folder" && return 1 ;;
+	esac
+	mkdir -p "$PG_ROOT/work/older" && cp "$folder/vectron-pd" "$folder/vectron-worker" "$PG_ROOT/work/older/" || return 1
+	VECTRON_OLDER=$PG_ROOT/work/older tap t/114_older.pl
+}
+
 failover() {
 	make -s BUILD="$BUILD" "$BUILD/cluster_bench" &&
 		$limit "$BUILD/cluster_bench" failover --programs "$BUILD" --kills 50
@@ -401,6 +413,7 @@ if [ $mode != quick ]; then
 fi
 if [ $mode = long ]; then
 	part crashes 3600 tap crashes 60
+	part older 900 tap older
 	# Leaders killed under load; prints how long writes were away, fails when one fails.
 	part failover 900 one failover
 	chaos_part
