@@ -113,7 +113,7 @@ ok($node->poll_query_until('postgres', "SELECT bool_or(store = $follower) FROM v
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM vectron.operators'), 'and that is over');
 
 # To a worker that stands still: the move waits for it, is shown, and is ended.  Who stands for so long that he counts as
-# gone ends it himself; then it is begun again.
+# gone ends it himself, and while the leader is not heard that is what is waited for; then it is begun again.
 my ($goes, $comes, $waits, $differ, $viewed, $ended);
 $cluster->wait_until('a move that waits is shown, and cancelled', sub {
 	($goes, $comes) = (store_of('follower'), $node->safe_psql('postgres', "SELECT store FROM vectron.workers WHERE store NOT IN (SELECT store FROM vectron.shards WHERE shard = $shard)"));
@@ -126,7 +126,7 @@ $cluster->wait_until('a move that waits is shown, and cancelled', sub {
 	(my $cancelled, $ended, $err) = ctl('--json', 'cancel', $shard);
 	kill 'CONT', $cluster->pid($worker);
 	$cluster->wait_until('nothing is under way', sub { return $node->safe_psql('postgres', 'SELECT count(*) FROM vectron.operators') == 0; });
-	return $asked == 0 && @$waits == 1 && $cancelled == 0;
+	return $asked == 0 && @$waits == 1 && $waits->[0]{step} eq 'make the new replica' && $differ eq '' && $viewed =~ /\|make the new replica\|/ && $cancelled == 0;
 });
 is(join('|', @{ $waits->[0] }{qw(shard label kind from_store to_store step behind why)}),
 	"$shard|public.t_v|move|$goes|$comes|make the new replica|0|somebody asked for it", 'what waits, for what, and why, as JSON');
