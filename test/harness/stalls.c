@@ -16,7 +16,7 @@
  * the same seed.
  *
  * Whoever calls often would stand for ever.  So all threads of a process together
- * stand for half of its time shortly and for a quarter of it long, no more: what
+ * stand for a quarter of its time shortly and for half of it long, no more: what
  * depends on nothing but them takes four times as long.
  *
  *-------------------------------------------------------------------------
@@ -36,10 +36,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Where a thread wants to stand: one call in so many, and with three threads of four in 4, 16 or 64 times as many. */
+/* Where a thread wants to stand: one call in so many, and with three threads of four in 8, 64 or 512 times as many. */
 #define ONE_IN_FEW 5			/* calls that enter the kernel */
 #define ONE_IN_MANY 50			/* locks and clocks */
-#define ONE_LONG_IN 40			/* of these */
+#define ONE_LONG_IN 4			/* of these, while it is earned */
 
 #define SHORT_US 20000
 #define LONG_US 1500000
@@ -54,8 +54,8 @@ typedef struct Ledger
 	int64_t		due_us;			/* atomic */
 } Ledger;
 
-static Ledger short_ones = {.costs = 2};
-static Ledger long_ones = {.costs = 4};
+static Ledger short_ones = {.costs = 4};
+static Ledger long_ones = {.costs = 2};
 
 static uint64_t seed;
 static _Atomic uint64_t threads;
@@ -133,13 +133,13 @@ stand(uint64_t one_in)
 	if (first)
 	{
 		drawn = (seed << 20 | ++threads) * 0xD1342543DE82EF95;
-		seldom = UINT64_C(1) << 2 * (draw() % 4);
+		seldom = UINT64_C(1) << 3 * (draw() % 4);
 	}
 	/* The first call of a thread is where it comes late. */
 	if (draw() % (first ? 2 : one_in * seldom) != 0)
 		return;
 	is_long = draw() % ONE_LONG_IN == 0;
-	us = (int64_t) (draw() % (is_long ? LONG_US : SHORT_US));
+	us = (int64_t) (draw() % (is_long ? 1 + draw() % LONG_US : SHORT_US));
 	if (earned(is_long ? &long_ones : &short_ones, us))
 		sleep_for(is_long ? &long_ones : &short_ones, us);
 }
