@@ -16,8 +16,8 @@
  * the same seed.
  *
  * Whoever calls often would stand for ever.  So all threads of a process together
- * stand for a quarter of its time shortly and for half of it long, no more: what
- * depends on nothing but them takes four times as long.
+ * stand for an eighth of its time shortly and for a quarter of it long, no more: what
+ * depends on nothing but them takes one and a half times as long.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,8 +54,8 @@ typedef struct Ledger
 	int64_t		due_us;			/* atomic */
 } Ledger;
 
-static Ledger short_ones = {.costs = 4};
-static Ledger long_ones = {.costs = 2};
+static Ledger short_ones = {.costs = 8};
+static Ledger long_ones = {.costs = 4};
 
 static uint64_t seed;
 static _Atomic uint64_t threads;
