@@ -106,7 +106,7 @@ ask_as(WireRole role, int i, const char *question)
 	Buf			reply = {0};
 	json_t	   *answer = NULL;
 
-	if (net_peer_call(peer, WIRE_CONTROL, bytes_str(question), 5000, &reply, NULL) == VT_OK)
+	if (net_peer_call(peer, WIRE_CONTROL, bytes_str(question), PATIENCE_MS / 5, &reply, NULL) == VT_OK)
 		answer = json_loadb((const char *) reply.data, reply.len, 0, NULL);
 	net_peer_free(peer);
 	buf_free(&reply);
@@ -156,13 +156,16 @@ leader(void)
 static json_t *
 ask_leader(WireRole role, const char *question)
 {
-	for (;;)
+	for (int64_t until = clock_now_us() + PATIENCE_US;;)
 	{
-		json_t	   *answer = ask_as(role, leader(), question);
+		int			i = leader();
+		json_t	   *answer = ask_as(role, i, question);
 		VtStatus	status = status_of(answer);
 
 		if (status != VT_NOT_LEADER && status != VT_UNAVAILABLE && status != VT_STOPPING)
 			return answer;
+		if (clock_now_us() > until)
+			fail_msg("driver %d leads and answers %s with %d: %s", i, question, (int) status, answer ? json_dumps(answer, 0) : "nothing");
 		json_decref(answer);
 	}
 }
