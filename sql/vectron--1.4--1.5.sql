@@ -1,4 +1,4 @@
--- vectron 1.5: what vectronctl shows of the cluster, its collections and changes that have ended, in views as well.
+-- vectron 1.5: what vectronctl shows of the cluster, its collections, workers that were forgotten and changes that have ended, in views as well.
 -- Run by ALTER EXTENSION, and by CREATE EXTENSION after 1.4; complain when it is not.
 \echo Use "ALTER EXTENSION vectron UPDATE TO '1.5'" to load this file. \quit
 
@@ -48,3 +48,10 @@ CREATE VIEW vectron.operators_ended AS
 		e(shard numeric, kind text, result text, to_store numeric, took_ms double precision, ago_ms double precision);
 COMMENT ON VIEW vectron.operators_ended IS 'the last changes of replicas that have ended, and how, since the placement driver leads';
 GRANT SELECT ON vectron.operators_ended TO pg_monitor;
+
+CREATE VIEW vectron.tombstones AS
+	SELECT t.store, t.endpoint, t.state, pg_catalog.to_timestamp(t.since_us OPERATOR(pg_catalog./) 1000000.0) AS since
+	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'tombstones') AS
+		t(store numeric, endpoint text, state text, since_us bigint);
+COMMENT ON VIEW vectron.tombstones IS 'workers that were forgotten: neither their number nor their directory can come back';
+GRANT SELECT ON vectron.tombstones TO pg_monitor;

@@ -19,6 +19,7 @@ typedef struct Ctl
 	Client	   *client;
 	int			timeout_ms;
 	bool		as_json;
+	bool		all;			/* workers: also those that were forgotten */
 	char	  **words;			/* the command's arguments */
 	const char *endpoint;		/* ask this process, and no other; NULL = the placement driver */
 	const char *apply;			/* unsafe-recover: this plan; NULL = show what would be done */

@@ -84,6 +84,7 @@ typedef struct Command
 	const char *name;
 	Argument	arguments[ARGUMENTS_MAX + 1];
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
+	const char *more;			/* with --all: member of the answer with rows after those; NULL: there is no --all */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
 	const char *help;
@@ -104,7 +105,8 @@ static const Command commands[] = {
 		.done = "It joins: vectronctl pds shows it as a follower when it has the log and a vote."},
 	{.name = "remove-pd", .arguments = {{.name = "id", .kind = ARGUMENT_ID}}, .help = "a placement driver is no longer one of them, for good",
 		.done = "It leaves: when vectronctl pds does not show it any more it may be stopped, and its directory is not to come back."},
-	{.name = "workers", .rows = "workers", .columns = worker_columns, .help = "workers, what they hold and how they are"},
+	{.name = "workers", .rows = "workers", .more = "tombstones", .columns = worker_columns,
+		.help = "workers, what they hold and how they are; with --all also those that were forgotten"},
 	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .columns = shard_columns,
 		.help = "replicas of shards, of all collections or of one, by generation or name"},
 	{.name = "collections", .rows = "collections", .columns = collection_columns, .help = "collections: the indexes of all servers"},
@@ -124,7 +126,7 @@ static const Command commands[] = {
 	{.name = "split", .arguments = {SHARD}, .help = "make two shards of one, each with half of its hashes", .done = UNDER_WAY},
 	{.name = "undrain", .arguments = {STORE}, .help = "let replicas come to a worker again", .done = "Replicas may come to it again."},
 	{.name = "forget-store", .arguments = {STORE}, .help = "a worker that is gone and holds nothing is removed, and can never come back",
-		.done = "It is forgotten, and its directory can never come back."},
+		.done = "It is forgotten, and its directory can never come back: vectronctl workers --all shows it as a tombstone."},
 	{.name = "expose", .arguments = {{.name = "folder"}, {.name = "pd"}, {.name = "worker"}},
 		.help = "how an embedded cluster grows out of its machine: what is done, and what is next", .run = expose_main},
 	{.name = "unsafe-recover", .arguments = {{.name = "stores"}},
@@ -157,6 +159,7 @@ help(FILE *out)
 			"  --tls-cert-file FILE  an admin's certificate, and\n"
 			"  --tls-key-file FILE   its key\n"
 			"  --json                the answer as it came\n"
+			"  --all                 of workers: also those that were forgotten, as tombstones\n"
 			"  --apply PLAN          of unsafe-recover: do what this plan says; without it nothing is changed (--dry-run)\n"
 			"  --timeout MS          how long to wait for it (%d)\n\n"
 			"All of --pd and --tls-... may also stand in the environment, as VECTRON_CTL_PD, VECTRON_CTL_TLS_CA_FILE\n"
@@ -211,12 +214,15 @@ question_of(const Command *command, char **arguments, int n)
 }
 
 static void
-show(const Command *command, json_t *answer, bool as_json)
+show(const Ctl *ctl, const Command *command, json_t *answer)
 {
-	if (as_json)
+	if (ctl->as_json)
 		ctl_print(answer);
 	else if (command->rows)
 	{
+		/* A driver of an earlier release does not tell them. */
+		if (ctl->all)
+			json_array_extend(json_object_get(answer, command->rows), json_object_get(answer, command->more));
 		if (command->head)
 		{
 			table_print_one(stdout, command->head, answer);
@@ -226,7 +232,7 @@ show(const Command *command, json_t *answer, bool as_json)
 	}
 	else if (command->columns)
 		table_print_one(stdout, command->columns, answer);
-	if (!as_json && command->done)
+	if (!ctl->as_json && command->done)
 		puts(command->done);
 }
 
@@ -238,7 +244,7 @@ run(Ctl *ctl, const Command *command, json_t *question)
 
 	if (!answer)
 		return ctl_failed(command->name, &err);
-	show(command, answer, ctl->as_json);
+	show(ctl, command, answer);
 	json_decref(answer);
 	return 0;
 }
@@ -255,7 +261,7 @@ run_alone(Ctl *ctl, const Command *command)
 		alone_print(answer);
 	else
 	{
-		show(command, answer, ctl->as_json);
+		show(ctl, command, answer);
 		if (!alone_is_worker(answer) && !ctl->as_json)
 			alone_print_driver(answer);
 	}
@@ -282,6 +288,7 @@ main(int argc, char **argv)
 		{"pd", required_argument, NULL, 'p'},
 		{"endpoint", required_argument, NULL, 'e'},
 		{"json", no_argument, NULL, 'j'},
+		{"all", no_argument, NULL, 'l'},
 		{"apply", required_argument, NULL, 'y'},
 		{"dry-run", no_argument, NULL, 'n'},
 		{"timeout", required_argument, NULL, 't'},
@@ -337,6 +344,9 @@ main(int argc, char **argv)
 			case 'j':
 				ctl.as_json = true;
 				break;
+			case 'l':
+				ctl.all = true;
+				break;
 			case 'y':
 				ctl.apply = optarg;
 				break;
@@ -374,6 +384,8 @@ main(int argc, char **argv)
 		return misused("unrecognized command \"%s\"", argv[optind]);
 	if ((ctl.apply || dry_run) && command->run != recover_main)
 		return misused("--apply and --dry-run are for unsafe-recover, not for %s", command->name);
+	if (ctl.all && !command->more)
+		return misused("--all is for workers, not for %s", command->name);
 	if (ctl.as_json && command->run == expose_main)
 		return misused("expose is for people: it has no --json, but an exit status for each outcome");
 	if (ctl.apply && dry_run)

@@ -138,21 +138,6 @@ json_stores(Pd *pd)
 }
 
 static json_t *
-json_gone(Pd *pd)
-{
-	json_t	   *list = json_array();
-
-	for (size_t i = 0; i < pd->catalog->ngone; i++)
-	{
-		const CatalogGone *g = pd->catalog->gone[i];
-
-		json_array_append_new(list, json_pack("{s:o,s:o,s:s,s:I}", "store", json_u64(g->id), "data_id", json_id(&g->data_id),
-											  "endpoint", g->endpoint, "since_us", (json_int_t) g->since_us));
-	}
-	return list;
-}
-
-static json_t *
 json_leases(Pd *pd)
 {
 	json_t	   *list = json_array();
@@ -186,7 +171,7 @@ add_head(Pd *pd, json_t *reply)
 													 "checkpoint_bytes", (json_int_t) o->checkpoint_bytes));
 	json_object_set_new(reply, "pds", json_drivers(pd));
 	json_object_set_new(reply, "stores", json_stores(pd));
-	json_object_set_new(reply, "gone", json_gone(pd));
+	json_object_set_new(reply, "gone", json_tombstones(pd));
 	json_object_set_new(reply, "leases", json_leases(pd));
 	json_object_set_new(reply, "operators", json_operators(pd, NULL));
 }

@@ -130,8 +130,27 @@ store_state(Pd *pd, const CatalogStore *store)
 	}
 }
 
-void
-op_workers(Pd *pd, Question *q)
+/*
+ * Workers that were forgotten.  They stay for good: it is by them that what comes with their number or
+ * directory is refused.
+ */
+json_t *
+json_tombstones(Pd *pd)
+{
+	json_t	   *list = json_array();
+
+	for (size_t i = 0; i < pd->catalog->ngone; i++)
+	{
+		const CatalogGone *g = pd->catalog->gone[i];
+
+		json_array_append_new(list, json_pack("{s:o,s:s,s:o,s:s,s:I}", "store", json_u64(g->id), "state", "tombstone", "data_id", json_id(&g->data_id),
+											  "endpoint", g->endpoint, "since_us", (json_int_t) g->since_us));
+	}
+	return list;
+}
+
+json_t *
+json_workers(Pd *pd)
 {
 	json_t	   *list = json_array();
 	json_t	   *reply = json_object();
@@ -178,7 +197,14 @@ op_workers(Pd *pd, Question *q)
 		json_array_append_new(list, row);
 	}
 	json_object_set_new(reply, "workers", list);
-	answer(q, VT_OK, reply, NULL);
+	json_object_set_new(reply, "tombstones", json_tombstones(pd));
+	return reply;
+}
+
+void
+op_workers(Pd *pd, Question *q)
+{
+	answer(q, VT_OK, json_workers(pd), NULL);
 }
 
 /* One replica of a shard, as a row. */

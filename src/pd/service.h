@@ -417,6 +417,8 @@ extern void op_collections(Pd *pd, Question *q);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_shards(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
+extern json_t *json_workers(Pd *pd);
+extern json_t *json_tombstones(Pd *pd); /* an array of them */
 extern json_t *json_status(Pd *pd, bool whole);	/* whole: also what ended and was complained of */
 extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);
 extern uint32_t voters_up(Pd *pd, const CatalogShard *shard);

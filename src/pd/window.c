@@ -128,7 +128,7 @@ put_stores(Pd *pd, Buf *out)
 	static const char *const states[] = {"up", "draining", "suspect", "down"};
 	int64_t		oldest_us = 0;
 
-	metrics_family(out, "vectron_pd_stores", "gauge", "Workers by state; suspect are silent, or have not told yet what they have, down so long that their replicas are made anew.");
+	metrics_family(out, "vectron_pd_stores", "gauge", "Workers by state; suspect are silent, or have not told yet what they have, down so long that their replicas are made anew, tombstones were forgotten.");
 	for (int i = 0; i < 4; i++)
 	{
 		uint64_t	n = 0;
@@ -137,6 +137,7 @@ put_stores(Pd *pd, Buf *out)
 			n += strcmp(store_state(pd, pd->catalog->stores[j]), states[i]) == 0;
 		put_by(out, "vectron_pd_stores", "state", states[i], n);
 	}
+	put_by(out, "vectron_pd_stores", "state", "tombstone", pd->catalog->ngone);
 	metrics_gauge(out, "vectron_pd_stores_untold", "Workers that speak and have not told this driver yet what they have.", pd->nuntold);
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
 	{

@@ -109,7 +109,7 @@ like($err, qr/vectronctl: drain: .*no such store/, 'in words');
 
 # Misused, or nobody there.
 for my $args ([], ['dance'], ['--pd', $pd, 'drain'], ['--pd', $pd, 'status', 'x'], ['--nonsense'], ['status'],
-	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'drain', 'w1'], ['--pd', $pd, 'add-pd', '10.0.0.1'], ['--pd', $pd, 'certs', 'show', 'x'], ['--pd', $pd, '--json', 'expose', 'a', 'b', 'c'],
+	['--pd', $pd, '--timeout', 'soon', 'status'], ['--pd', $pd, '--all', 'shards'], ['--pd', $pd, 'set-replicas', 'x'], ['--pd', $pd, 'drain', 'w1'], ['--pd', $pd, 'add-pd', '10.0.0.1'], ['--pd', $pd, 'certs', 'show', 'x'], ['--pd', $pd, '--json', 'expose', 'a', 'b', 'c'],
 	['--pd', $pd, 'set-replicas', 'x', 'many'], ['--pd', $pd, '--dry-run', 'drain', $store], ['--pd', $pd, '--apply', '0' x 16, 'workers'],
 	['--pd', $pd, '--dry-run', '--apply', '0' x 16, 'unsafe-recover', $store])
 {

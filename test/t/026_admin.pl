@@ -185,10 +185,15 @@ like($err, qr/permission denied/, 'not everybody may forget it');
 $node->safe_psql('postgres', "SELECT vectron.forget_worker($store)");
 health(0, qr/^all is well$/, 'it is forgotten');
 is($node->safe_psql('postgres', "SELECT count(*) FROM vectron.workers WHERE store = $store"), '0', 'and not shown any more');
+unlike(ctl('workers'), qr/tombstone|^ *$store /m, 'nor by vectronctl,');
+like(ctl('workers', '--all'), qr/^ *$store +tombstone .*worker4$/m, 'but among all of them, as a tombstone');
+is($node->safe_psql('postgres', q{SELECT store, state, endpoint LIKE '%worker4', since BETWEEN now() - interval '1 day' AND now() + interval '1 minute' FROM vectron.tombstones}),
+	"$store|tombstone|t|t", 'and in a view');
 is_deeply(answered(\&ctl, 'asked twice', 'forget-store', $store), { status => 0 }, 'as a program asks');
 is($cluster->start_given_up(4), 78, 'it cannot come back: it stops when it is told');
 like($cluster->log_text('worker4', 1), qr/store $store was forgotten .*start this worker with an empty one/, 'and says why');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM vectron.workers'), '3', 'nobody sees it');
+is($node->safe_psql('postgres', 'SELECT string_agg(store::text, \',\') FROM vectron.tombstones'), $store, 'and it stays what it is');
 $cluster->clean($node, 't', 't_v', 'nothing is lost');
 
 # -- Everything ---------------------------------------------------------------------

@@ -86,6 +86,33 @@ findings(PdWorld *w)
 
 /* -- Stores ------------------------------------------------------------------ */
 
+/* What is said of a store among workers, or among those that were forgotten; "" = nothing. */
+static const char *
+state_among(PdWorld *w, const char *rows, uint64_t store)
+{
+	static char out[32];
+	json_t	   *reply = json_workers(&w->pd);
+	json_t	   *row;
+	size_t		i;
+
+	out[0] = '\0';
+	json_array_foreach(json_object_get(reply, rows), i, row)
+		if (strtoull(json_string_value(json_object_get(row, "store")), NULL, 10) == store)
+		{
+			assert_int_equal(out[0], '\0');
+			snprintf(out, sizeof(out), "%s", json_string_value(json_object_get(row, "state")));
+		}
+	json_decref(reply);
+	return out;
+}
+
+static void
+is_a_tombstone(PdWorld *w, uint64_t store)
+{
+	assert_string_equal(state_among(w, "workers", store), "");
+	assert_string_equal(state_among(w, "tombstones", store), "tombstone");
+}
+
 static void
 only_an_empty_silent_store_is_forgotten(void **state)
 {
@@ -113,8 +140,11 @@ only_an_empty_silent_store_is_forgotten(void **state)
 	ask(w, forget_store, store_body(gone), VT_EXISTS, "not for as long");
 	run_seconds(w, 60);
 	peers = w->pd.catalog->meta.peers_version;
+	assert_string_equal(state_among(w, "workers", gone), "down");
+	assert_string_equal(state_among(w, "tombstones", gone), "");
 	ask(w, forget_store, store_body(gone), VT_OK, NULL);
 	ask(w, forget_store, store_body(gone), VT_OK, NULL);
+	is_a_tombstone(w, gone);
 	assert_null(catalog_store(w->pd.catalog, gone));
 	assert_int_equal(w->pd.catalog->meta.peers_version, peers + 1);
 	assert_int_equal(w->pd.catalog->nstores, 3);
@@ -129,6 +159,7 @@ only_an_empty_silent_store_is_forgotten(void **state)
 		assert_non_null(strstr(vt_error_words(&err), "was forgotten"));
 		json_decref(body);
 		another_driver(w);
+		is_a_tombstone(w, gone);
 	}
 
 	/* The same place with an empty directory is another store. */
@@ -136,6 +167,8 @@ only_an_empty_silent_store_is_forgotten(void **state)
 	run_seconds(w, 5);
 	assert_true(w->stores[1].id != gone);
 	assert_int_equal(w->pd.catalog->nstores, 4);
+	is_a_tombstone(w, gone);
+	assert_string_equal(state_among(w, "tombstones", w->stores[1].id), "");
 	assert_int_equal(unsettled(w, 3, true), 0);
 	cluster_end(w);
 }
@@ -160,10 +193,13 @@ a_drained_store_is_forgotten_when_it_stops(void **state)
 	run_seconds(w, 60);
 	settle(w, 3, 60);
 	assert_int_equal(w->stores[0].n, 0);
+	assert_string_equal(state_among(w, "workers", w->stores[0].id), "draining");
 	ask(w, forget_store, store_body(w->stores[0].id), VT_EXISTS, "is up");
 	store_dies(w, 0);
 	run_seconds(w, 11);
+	assert_string_equal(state_among(w, "workers", w->stores[0].id), "suspect");
 	ask(w, forget_store, store_body(w->stores[0].id), VT_OK, NULL);
+	is_a_tombstone(w, w->stores[0].id);
 	assert_int_equal(unsettled(w, 3, true), 0);
 	cluster_end(w);
 }
