@@ -199,6 +199,7 @@ store_goes(Pd *pd, const CatalogStore *store, Buf *command)
 	memcpy(gone.endpoint, store->endpoint, sizeof(gone.endpoint));
 	owed = catalog_owed(pd->catalog, gone.id, &nowed);
 	command_gone(command, &gone);
+	untold_forget(pd, gone.id);
 	for (size_t i = 0; i < nowed; i++)
 		command_settled(command, &owed[i]);
 	log_info("store=%" PRIu64 " at %s is forgotten", gone.id, gone.endpoint);

@@ -212,15 +212,20 @@ extern Missing *missing_of(Beat *beat, uint64_t shard); /* since when it was not
 /* It speaks, and what it says goes on from what is not known here: it is to tell all, when it is its turn. */
 extern void untold_spoke(Pd *pd, uint64_t store);
 
+/* Would it be asked now, for all that there is on its way to us? */
+extern bool untold_has_room(Pd *pd, uint64_t store);
+
 /*
  * A look at the heartbeats of such: of which stores they are that wait, and then whose turn it is among those.  They are asked, until
- * they have told it or are late.
+ * they have told it or are late.  false: it has told all since, and waits for nothing of the kind.
  */
-extern void untold_waits(Pd *pd, uint64_t store);
+extern bool untold_waits(Pd *pd, uint64_t store);
 extern void untold_ask(Pd *pd);
 extern bool untold_is_asked(const Pd *pd, uint64_t store);
 extern void untold_told(Pd *pd, uint64_t store);	/* it is known now */
+extern void untold_forget(Pd *pd, uint64_t store);	/* it does not come back */
 extern bool untold_speaks(const Pd *pd, uint64_t store);
+extern size_t untold_count(const Pd *pd);	/* those that speak */
 
 /*
  * When it spoke last; 0 = it is known, or has not spoken.  Who has not told what it has for a minute speaks for

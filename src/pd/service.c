@@ -264,8 +264,9 @@ take_parked(Pd *pd)
 			question_free(q);
 			continue;
 		}
+		/* One that has told all since, by another heartbeat, waits like any that has. */
 		if (q->untold)
-			untold_waits(pd, q->store);
+			q->untold = untold_waits(pd, q->store);
 		q->next = list;
 		list = q;
 	}

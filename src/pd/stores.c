@@ -273,23 +273,37 @@ add_peers(Pd *pd, json_t *reply)
 	json_object_set_new(reply, "peers_version", json_u64(pd->catalog->meta.peers_version));
 }
 
+/*
+ * The list of stores, and the level that the cluster works at, for a worker that knows older ones.
+ * false: there is nothing new.
+ */
+static bool
+add_news(Pd *pd, json_t *body, json_t *reply)
+{
+	uint64_t	peers_version;
+	int64_t		level;
+	bool		knows_level = !get_int(body, "level", 0, UINT32_MAX, &level) || level == catalog_level(pd->catalog);
+
+	/* A worker that says no version does not ask for peers. */
+	bool		knows_peers = !get_u64(body, "peers_version", &peers_version) ||
+		peers_version == pd->catalog->meta.peers_version;
+
+	if (!knows_peers)
+		add_peers(pd, reply);
+	if (!knows_level)
+		json_object_set_new(reply, "level", json_integer(catalog_level(pd->catalog)));
+	return !knows_peers || !knows_level;
+}
+
 json_t *
 heartbeat_answer(Pd *pd, json_t *body)
 {
 	json_t	   *tasks = json_array();
-	json_t	   *reply;
+	json_t	   *reply = json_object();
 	uint64_t	store = 0;
-	uint64_t	peers_version;
-	int64_t		level;
-	bool		knows_peers;
-	bool		knows_level;
 	Beat	   *beat;
 
 	get_u64(body, "store", &store);
-	knows_level = !get_int(body, "level", 0, UINT32_MAX, &level) || level == catalog_level(pd->catalog);
-	/* A worker that says no version does not ask for peers. */
-	knows_peers = !get_u64(body, "peers_version", &peers_version) ||
-		peers_version == pd->catalog->meta.peers_version;
 	beat = beat_of(pd, store);
 	if (beat)
 	{
@@ -297,17 +311,12 @@ heartbeat_answer(Pd *pd, json_t *body)
 		verify_tell(pd, beat, tasks);
 		tasks_for(pd, beat, tasks);
 	}
-	if (json_array_size(tasks) == 0 && knows_peers && knows_level)
+	json_object_set_new(reply, "tasks", tasks);
+	if (!add_news(pd, body, reply) && json_array_size(tasks) == 0)
 	{
-		json_decref(tasks);
+		json_decref(reply);
 		return NULL;
 	}
-	reply = json_object();
-	json_object_set_new(reply, "tasks", tasks);
-	if (!knows_peers)
-		add_peers(pd, reply);
-	if (!knows_level)
-		json_object_set_new(reply, "level", json_integer(catalog_level(pd->catalog)));
 	return reply;
 }
 
@@ -320,26 +329,31 @@ nothing_to_do(void)
 	return reply;
 }
 
+/* It may wait for long: where the others are it learns meanwhile. */
+static json_t *
+only_news(Pd *pd, const Question *q, const char *what)
+{
+	json_t	   *reply = nothing_to_do();
+
+	(void) add_news(pd, q->body, reply);
+	json_object_set_new(reply, what, json_true());
+	return reply;
+}
+
 /*
  * It is not the store's turn to tell all: what has changed meanwhile would be read in vain, and it names the
  * digest alone until it is.
  */
 static json_t *
-not_yet(void)
+not_yet(Pd *pd, const Question *q)
 {
-	json_t	   *reply = nothing_to_do();
-
-	json_object_set_new(reply, "untold", json_true());
-	return reply;
+	return only_news(pd, q, "untold");
 }
 
 static json_t *
-tell_all(void)
+tell_all(Pd *pd, const Question *q)
 {
-	json_t	   *reply = nothing_to_do();
-
-	json_object_set_new(reply, "tell_all", json_true());
-	return reply;
+	return only_news(pd, q, "tell_all");
 }
 
 /* All else of a heartbeat was taken, and may be megabytes: what heartbeat_answer() needs. */
@@ -366,11 +380,11 @@ ask_for_all(Pd *pd, Question *q, uint64_t store, int64_t wait_ms)
 	keep_little(q);
 	q->store = store;
 	q->untold = true;
-	pd->woken |= pd->untold_bytes < UNTOLD_ASKED_BYTES;
+	pd->woken |= untold_has_room(pd, store);
 	if (untold_is_asked(pd, store))
-		answer(q, VT_OK, tell_all(), NULL);
+		answer(q, VT_OK, tell_all(pd, q), NULL);
 	else if (!park(pd, q, wait_ms > UNTOLD_WAIT_MS ? wait_ms : UNTOLD_WAIT_MS))
-		answer(q, VT_OK, not_yet(), NULL);
+		answer(q, VT_OK, not_yet(pd, q), NULL);
 }
 
 void
@@ -415,13 +429,13 @@ heartbeat_again(Pd *pd, Question *q)
 	json_t	   *reply;
 
 	if (q->untold)
-		reply = untold_is_asked(pd, q->store) ? tell_all() : NULL;
+		reply = untold_is_asked(pd, q->store) ? tell_all(pd, q) : NULL;
 	else
 		reply = heartbeat_answer(pd, q->body);
 	if (!reply && pd->now_us < q->until_us)
 		return false;
 	if (!reply)
-		reply = q->untold ? not_yet() : nothing_to_do();
+		reply = q->untold ? not_yet(pd, q) : nothing_to_do();
 	answer(q, VT_OK, reply, NULL);
 	return true;
 }

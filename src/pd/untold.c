@@ -97,11 +97,38 @@ untold_spoke(Pd *pd, uint64_t store)
 	untold->heard_us = pd->now_us;
 }
 
-void
+bool
 untold_waits(Pd *pd, uint64_t store)
 {
-	untold_spoke(pd, store);
-	untold_of(pd, store)->look = pd->untold_look + 1;
+	Untold	   *untold = untold_of(pd, store);
+
+	if (!untold)
+		return false;
+	untold->heard_us = pd->now_us;
+	untold->look = pd->untold_look + 1;
+	return true;
+}
+
+/* What a store has to tell, about. */
+static size_t
+bytes_of_store(Pd *pd, uint64_t store)
+{
+	size_t		nshards;
+
+	(void) shards_of_store(pd, store, &nshards);
+	return (nshards + 1) * REPORT_BYTES;
+}
+
+static bool
+fits(const Pd *pd, size_t bytes)
+{
+	return pd->untold_bytes == 0 || pd->untold_bytes + bytes <= UNTOLD_ASKED_BYTES;
+}
+
+bool
+untold_has_room(Pd *pd, uint64_t store)
+{
+	return fits(pd, bytes_of_store(pd, store));
 }
 
 /*
@@ -118,13 +145,10 @@ untold_ask(Pd *pd)
 	give_up_late(pd);
 	for (Untold *untold = pd->untold_waiting.first; untold; untold = next)
 	{
-		size_t		nshards;
-		size_t		bytes;
+		size_t		bytes = bytes_of_store(pd, untold->store);
 
 		next = untold->next;
-		(void) shards_of_store(pd, untold->store, &nshards);
-		bytes = (nshards + 1) * REPORT_BYTES;
-		if (pd->untold_bytes == 0 || pd->untold_bytes + bytes <= UNTOLD_ASKED_BYTES)
+		if (fits(pd, bytes))
 		{
 			if (untold->look == pd->untold_look)
 				ask(pd, untold, bytes);
@@ -144,7 +168,7 @@ untold_is_asked(const Pd *pd, uint64_t store)
 }
 
 void
-untold_told(Pd *pd, uint64_t store)
+untold_forget(Pd *pd, uint64_t store)
 {
 	Untold	   *untold = untold_of(pd, store);
 
@@ -156,8 +180,22 @@ untold_told(Pd *pd, uint64_t store)
 	idmap_remove(&pd->untold_at, store);
 	free(untold);
 	pd->nuntold--;
-	pd->told_us = pd->now_us;
 	pd->woken = true;			/* there is room for another */
+}
+
+void
+untold_told(Pd *pd, uint64_t store)
+{
+	if (!untold_of(pd, store))
+		return;
+	untold_forget(pd, store);
+	pd->told_us = pd->now_us;
+}
+
+static bool
+is_heard(const Pd *pd, const Untold *untold)
+{
+	return pd->now_us - untold->heard_us < SUSPECT_AFTER_US;
 }
 
 bool
@@ -165,7 +203,7 @@ untold_speaks(const Pd *pd, uint64_t store)
 {
 	const Untold *untold = untold_of(pd, store);
 
-	return untold && pd->now_us - untold->heard_us < SUSPECT_AFTER_US;
+	return untold && is_heard(pd, untold);
 }
 
 int64_t
@@ -182,9 +220,21 @@ static bool
 one_speaks(const Pd *pd, const UntoldList *list)
 {
 	for (const Untold *untold = list->first; untold; untold = untold->next)
-		if (pd->now_us - untold->heard_us < SUSPECT_AFTER_US)
+		if (is_heard(pd, untold))
 			return true;
 	return false;
+}
+
+size_t
+untold_count(const Pd *pd)
+{
+	size_t		n = 0;
+
+	for (const Untold *untold = pd->untold_asked.first; untold; untold = untold->next)
+		n += is_heard(pd, untold);
+	for (const Untold *untold = pd->untold_waiting.first; untold; untold = untold->next)
+		n += is_heard(pd, untold);
+	return n;
 }
 
 /* As long as one after the other comes to its turn. */

@@ -138,7 +138,7 @@ put_stores(Pd *pd, Buf *out)
 		put_by(out, "vectron_pd_stores", "state", states[i], n);
 	}
 	put_by(out, "vectron_pd_stores", "state", "tombstone", pd->catalog->ngone);
-	metrics_gauge(out, "vectron_pd_stores_untold", "Workers that speak and have not told this driver yet what they have.", pd->nuntold);
+	metrics_gauge(out, "vectron_pd_stores_untold", "Workers that speak and have not told this driver yet what they have.", untold_count(pd));
 	for (size_t i = 0; i < pd->catalog->nstores; i++)
 	{
 		const Beat *beat = beat_of(pd, pd->catalog->stores[i]->id);

@@ -299,6 +299,7 @@ sim_beat_arrives(Sim *sim, uint32_t at, uint64_t letter, json_t *body)
 
 	if (status == VT_BEHIND)
 	{
+		untold_spoke(&sim->pd, store->id);
 		untold_waits(&sim->pd, store->id);
 		ask_in_turn(sim);
 		reply = untold_is_asked(&sim->pd, store->id) ? to_tell_all() : NULL;

@@ -643,10 +643,19 @@ create_much(Asker *gateway)
 static uint64_t
 say_the_same(Asker *worker, uint64_t store, int wait_ms)
 {
-	char		text[200];
+	char		text[240];
 
-	snprintf(text, sizeof(text), "{\"op\":\"heartbeat\",\"store\":\"%" PRIu64 "\",\"wait_ms\":%d,\"level_high\":9,\"digest\":\"77\"}", store, wait_ms);
+	snprintf(text, sizeof(text), "{\"op\":\"heartbeat\",\"store\":\"%" PRIu64 "\",\"wait_ms\":%d,\"level_high\":9,\"digest\":\"77\",\"peers_version\":\"0\",\"level\":0}",
+			 store, wait_ms);
 	return ask(worker, text);
+}
+
+/* Where the stores are, for one that does not know it, comes with any answer. */
+static void
+expect_news(const Asker *worker, size_t stores)
+{
+	assert_int_equal(json_array_size(json_object_get(worker->answer, "peers")), stores);
+	assert_true(json_is_integer(json_object_get(worker->answer, "level")));
 }
 
 /* Who is asked may take any time to come with it, however slow this machine is. */
@@ -684,16 +693,19 @@ who_is_to_tell_all_waits_for_its_turn(void **state)
 	be_patient();
 	waits = say_the_same(&second, stores[1], 60000);
 	expect_parked(&second);
+	expect_news(&first, 2);
 	expect(&first, beat(&first, stores[0], 0, ""), VT_OK);
 	assert_true(json_array_size(json_object_get(first.answer, "tasks")) > 3000);
 	assert_false(is_to_wait(&first));
 	assert_true(is_asked(&second, waits));
 	assert_false(is_to_wait(&second));
+	expect_news(&second, 2);
 	be_patient();
 
 	/* Who does not wait for tasks waits for a moment, and is told that it is to tell nothing meanwhile. */
 	assert_false(is_asked(&first, say_the_same(&first, stores[0], 0)));
 	assert_true(is_to_wait(&first));
+	expect_news(&first, 2);
 	expect(&second, beat(&second, stores[1], 0, ""), VT_OK);
 	assert_false(is_to_wait(&second));
 	assert_true(is_asked(&first, say_the_same(&first, stores[0], 0)));

@@ -305,7 +305,10 @@ asked(PdWorld *w, unsigned waiting)
 
 	for (uint32_t i = 0; i < w->nstores; i++)
 		if (waiting >> i & 1)
-			untold_waits(&w->pd, w->stores[i].id);
+		{
+			untold_spoke(&w->pd, w->stores[i].id);
+			assert_true(untold_waits(&w->pd, w->stores[i].id));
+		}
 	untold_ask(&w->pd);
 	for (uint32_t i = 0; i < w->nstores; i++)
 		if (waiting >> i & 1)
@@ -392,6 +395,33 @@ who_never_tells_is_down_at_last(void **state)
 	cluster_end(w);
 }
 
+/* Who has stopped is not counted among those that are still to tell what they have, and one that is forgotten is not waited for. */
+static void
+who_is_gone_is_not_counted(void **state)
+{
+	PdWorld    *w = cluster(1, 3);
+	json_t	   *body = json_pack("{s:o}", "store", json_u64(w->stores[0].id));
+	VtError		err = {0};
+
+	(void) state;
+	another_driver(w);
+	w->pd.options.down_after_us = 20 * SECOND_US;
+	assert_int_equal(asked(w, 1 | 2), 1 | 2);
+	assert_int_equal(untold_count(&w->pd), 2);
+	passes(w, 11);
+	assert_int_equal(asked(w, 2), 2);
+	assert_int_equal(untold_count(&w->pd), 1);
+	assert_int_equal(w->pd.nuntold, 2);
+	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
+	passes(w, 20);
+	assert_int_equal(health_of(w, 0), HEALTH_DOWN);
+	assert_int_equal(forget_store(&w->pd, body, &err), VT_OK);
+	assert_int_equal(w->pd.nuntold, 0);
+	assert_int_equal(w->pd.untold_bytes, 0);
+	json_decref(body);
+	cluster_end(w);
+}
+
 /*
  * Each store has as much as may be on its way: they are asked one after the other, and who does not come with it
  * holds up the next one for a moment only.
@@ -421,6 +451,8 @@ few_are_asked_at_a_time(void **state)
 		assert_int_equal(asked(w, 1 | 2 | 4), 1);
 		passes(w, 1);
 	}
+	/* A heartbeat of who would not be asked now is no reason to look at all that wait. */
+	assert_false(untold_has_room(&w->pd, w->stores[1].id));
 	/* It does not come with it: another one is asked. */
 	assert_int_equal(asked(w, 1 | 2 | 4), 2);
 	assert_int_equal(asked(w, 1 | 2 | 4), 2);
@@ -429,6 +461,11 @@ few_are_asked_at_a_time(void **state)
 	w->pd.woken = false;
 	assert_int_equal(says(w, 1, "7", json_array()), VT_OK);
 	assert_true(w->pd.woken);
+	assert_true(untold_has_room(&w->pd, w->stores[2].id));
+
+	/* An older heartbeat of it that waits still asks for nothing more. */
+	assert_false(untold_waits(&w->pd, w->stores[1].id));
+	assert_int_equal(w->pd.nuntold, 2);
 	assert_int_equal(asked(w, 1 | 4), 4);
 
 	/* Who tells it unasked has told it, too. */
@@ -518,6 +555,7 @@ main(void)
 		TEST(what_is_not_read_is_waited_for),
 		TEST(who_was_not_read_is_not_silent),
 		TEST(who_never_tells_is_down_at_last),
+		TEST(who_is_gone_is_not_counted),
 		TEST(few_are_asked_at_a_time),
 		TEST(who_has_much_to_tell_comes_to_its_turn),
 	};
