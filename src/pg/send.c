@@ -114,7 +114,7 @@ group_restamp(PendingGroup *group, uint64 fence, bool at_end)
 						 errmsg("index \"%s\" was vacuumed while it was built concurrently",
 								RelationGetRelationName(index)),
 						 errhint("Drop the index and build it again.")));
-			if (entry_is_current(heap, index, info, estate, slot, group, entry))
+			if (vt_broken("W6-restamp") || entry_is_current(heap, index, info, estate, slot, group, entry))
 				entry->stamp = fence;
 			else
 				entry->done = true;

@@ -142,10 +142,10 @@ raft_open(const RaftOptions *options, const RaftStored *stored, Raft **out, VtEr
 		raft->term = log_last_term(&raft->log); /* a new group that begins late */
 
 	/* The stored commit index is a hint and may be behind [P6]. */
-	raft->commit = stored->hard.commit;
+	raft->commit = RAFT_BUG(50) ? log_last(&raft->log) : stored->hard.commit;
 	if (raft->commit > log_last(&raft->log))
 		raft->commit = log_last(&raft->log);
-	if (raft->commit < stored->applied)
+	if (raft->commit < stored->applied && !RAFT_BUG(49))
 		raft->commit = stored->applied;
 	raft->handed_out = raft->applied = stored->applied;
 

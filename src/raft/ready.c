@@ -49,9 +49,12 @@ sendable(const Raft *raft)
 	return false;
 }
 
+/* Not for the commit index alone, which is a hint [P6]. */
 static bool
 must_write(const Raft *raft)
 {
+	if (RAFT_BUG(51) && raft->handed_out < raft->commit)
+		return true;
 	return raft->hard_dirty || raft->install || raft->log.emitted < log_last(&raft->log);
 }
 

@@ -15,7 +15,7 @@ door_search(WireConsistency consistency, uint64_t mark, uint64_t applied, bool l
 	if (consistency == WIRE_EVENTUAL)
 		return DOOR_SERVE;
 	if (consistency != WIRE_AT_MARK)
-		return DOOR_ASK;
+		return vt_broken("RI-ask") ? DOOR_SERVE : DOOR_ASK;
 	if (applied >= mark || vt_broken("R3-behind"))
 		return DOOR_SERVE;
 	return leader ? DOOR_ASK : DOOR_BEHIND;

@@ -119,11 +119,16 @@ start_chain(Sim *sim, Replica *r, uint64_t index)
 }
 
 /*
- * A Ready with something to write.
+ * A Ready with something to write: that is worth a sync.
  */
 void
 oracle_appended(Sim *sim, Replica *r, const RaftReady *rd)
 {
+	if (rd->snapshot == NULL && rd->append_n == 0 && rd->truncate_from == 0 && rd->hard.term == r->written_term &&
+		rd->hard.vote == r->written_vote)
+		sim_fail(sim, "[P6] group %u replica %llu writes nothing but its commit index %llu", r->group, LLU(r->id), LLU(rd->hard.commit));
+	r->written_term = rd->hard.term;
+	r->written_vote = rd->hard.vote;
 	if (rd->snapshot != NULL)
 		start_chain(sim, r, rd->snapshot->index);
 	for (size_t i = 0; i < rd->append_n && !sim->failed; i++)
@@ -139,6 +144,8 @@ oracle_appended(Sim *sim, Replica *r, const RaftReady *rd)
 void
 oracle_reopened(Sim *sim, Replica *r)
 {
+	r->written_term = disk_hard(&r->disk).term;
+	r->written_vote = disk_hard(&r->disk).vote;
 	start_chain(sim, r, r->disk.base.index);
 	for (size_t i = 0; i < r->disk.n && !sim->failed; i++)
 	{

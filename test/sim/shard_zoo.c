@@ -95,7 +95,7 @@ static const Law laws[] = {
 	{"E1-heir", "a session opened after a split is used with the child", 183},
 	{"D1-get", "a record is asked from a shard that does not own it", 13},
 	{"E1-number", "what is sent again gets another number", 3},
-	{"RI-ask", "a follower answers a linearizable read as it stands", 9},
+	{"RI-ask", "a follower answers a linearizable read as it stands", 3},
 	{"RI-wait", "a follower does not wait until it has applied the leader's index", 7},
 };
 

@@ -160,6 +160,8 @@ typedef struct Replica
 	uint64_t   *chain;			/* prefix digests by index - group base */
 	uint64_t	chain_last;		/* known up to here */
 	size_t		chain_size;
+	uint64_t	written_term;	/* with what was given to the disk last */
+	uint64_t	written_vote;
 	uint64_t	seen_commit;
 	uint64_t	seen_term;
 	uint64_t	seen_conf;

@@ -26,7 +26,7 @@ typedef struct ZooBug
 	const char *name;
 } ZooBug;
 
-#define FIRST_RECOVERY 46
+#define IN_RECOVERY(number) ((number) >= 46 && (number) <= 48)
 
 static const ZooBug bugs[] = {
 	{1, "entries of older terms committed by counting"},
@@ -65,6 +65,9 @@ static const ZooBug bugs[] = {
 	{43, "payload leaves memory before it is durable"},
 	{44, "reads not counted again when the quorum shrinks"},
 	{45, "campaign while what was installed is loaded"},
+	{49, "the stored commit is believed where more was applied"},
+	{50, "all of the log is committed after a restart"},
+	{51, "a commit index alone is written"},
 
 	/* In worlds that lose majorities. */
 	{46, "the shortest log goes on by force"},
@@ -102,7 +105,7 @@ hunt(const ZooBug *bug, uint64_t first, uint64_t budget, ZooReport *report)
 
 		report->seed = seed;
 		snprintf(report->words, sizeof(report->words), "stopped by itself");
-		sim = sim_run((SimWorld) {.seed = seed, .recover = bug->number >= FIRST_RECOVERY}, NULL);
+		sim = sim_run((SimWorld) {.seed = seed, .recover = IN_RECOVERY(bug->number)}, NULL);
 		if (sim->failed)
 		{
 			report->caught = true;

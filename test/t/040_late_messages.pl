@@ -83,6 +83,42 @@ $session->finish;
 like($said, qr/103/, 'an insert that was running during VACUUM commits and is found') or diag $complained;
 is($node->safe_psql('postgres', $agrees), '0|0|0', 'after');
 
+# A speculative tuple meets its conflict in a transaction that goes on: VACUUM frees the TID meanwhile,
+# another row takes it, and the entry that is still to be sent is not stamped anew.
+$node->safe_psql('postgres', q{
+	CREATE TABLE s (k int, v vector(2));
+	CREATE INDEX s_v ON s USING vectron (v vector_l2_ops);
+	INSERT INTO s SELECT n, ARRAY[n, n] FROM generate_series(1, 20) n;
+	CREATE FUNCTION key_of(k int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		IF current_setting('test.waits', true) = 'on' THEN
+			PERFORM set_config('test.calls', (current_setting('test.calls')::int + 1)::text, false);
+			PERFORM pg_advisory_lock_shared(current_setting('test.calls')::int);
+		END IF;
+		RETURN k;
+	END $$;
+	CREATE UNIQUE INDEX s_k ON s (key_of(k));
+});
+# The first look finds no conflict; the second, when the tuple is there, waits.
+my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
+	'<', \(my $hold = "SELECT 'held' FROM pg_advisory_lock(2);\n"), '>', \(my $holds = ''), '2>', \(my $amiss = ''));
+$holder->pump until $holds =~ /held/;
+$session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<',
+	\($in = "SET test.waits = 'on';\nSET test.calls = '0';\nBEGIN;\nINSERT INTO s VALUES (50, '[50,-50]') ON CONFLICT DO NOTHING;\nSELECT 'gave way';\n"),
+	'>', \($said = ''), '2>', \($complained = ''));
+$session->pump_nb;
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}), 'a tuple is there, and its key is still to be looked for');
+my ($block, $offset) = $node->safe_psql('postgres', q{INSERT INTO s VALUES (50, '[6,-6]') RETURNING ctid}) =~ /(\d+),(\d+)/;
+$hold .= "SELECT pg_advisory_unlock(2);\n\\q\n";
+$holder->finish;
+$session->pump until $said =~ /gave way/;
+$tid = $node->safe_psql('postgres', q{VACUUM s; INSERT INTO s VALUES (51, '[8,-8]') RETURNING ctid});
+is($tid, "($block," . ($offset - 1) . ')', 'its TID is another row\'s');
+$in .= "COMMIT;\n\\q\n";
+$session->finish;
+is($complained, '', 'the transaction commits');
+is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('s_v')}), '0|0|0', 'the entry of the tuple that gave way is dropped, and is not sent for whose TID it is now');
+
 $node->stop;
 $proxy->stop;
 done_testing();

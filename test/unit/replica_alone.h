@@ -44,6 +44,7 @@ typedef struct Machine
 	uint64_t	applied;
 	uint64_t	ncommands;
 	uint64_t	checkpoints;
+	uint64_t	durable;		/* so far and no further, whatever it has applied; 0 = all of that */
 	bool		shut;			/* apply waits */
 	bool		dead;			/* must not be called again */
 } Machine;
@@ -91,7 +92,7 @@ machine_checkpoint(void *state, uint64_t *index, VtError *err)
 	(void) err;
 	pthread_mutex_lock(&m->lock);
 	Assert(!m->dead);
-	*index = m->applied;
+	*index = m->durable ? m->durable : m->applied;
 	m->checkpoints++;
 	pthread_mutex_unlock(&m->lock);
 	return VT_OK;

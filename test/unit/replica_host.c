@@ -255,6 +255,49 @@ a_checkpoint_cuts_the_log(void **state)
 	machine_free(m);
 }
 
+/* What the machine has applied and would lose is still in the log (P7). */
+static void
+what_is_not_durable_stays(void **state)
+{
+	Fixture		f = {0};
+	Machine    *m = machine_new(BASE);
+	Machine    *again;
+	Replica    *r;
+	uint64_t	index = 0;
+	uint64_t	durable = 0;
+	uint64_t	base = BASE;
+
+	(void) state;
+	m->durable = BASE;
+	start(&f);
+	found(&f, GROUP, REPLICA);
+	r = open_group(&f, GROUP, REPLICA, m, BASE);
+	wait_until_serving(r);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(r, "some", i == 7 ? &durable : &index), VT_OK);
+	pthread_mutex_lock(&m->lock);
+	m->durable = durable;
+	pthread_mutex_unlock(&m->lock);
+	for (int i = 0; i < 100000 && base < durable; i++)
+	{
+		replica_checkpoint(r);
+		assert_int_equal(ask(r, "more", &index), VT_OK);
+		base = base_of(f.log, GROUP);
+	}
+	assert_int_equal(base, durable);
+	stop(&f);
+
+	start(&f);
+	again = machine_new(durable);
+	r = open_group(&f, GROUP, REPLICA, again, durable);
+	wait_until_serving(r);
+	for (uint64_t i = durable - BASE; i < index - BASE; i++)
+		assert_true(again->hash[i] == m->hash[i]);
+	stop(&f);
+	machine_free(again);
+	machine_free(m);
+}
+
 /* While proposals, reads and checkpoints are under way. */
 static void
 destroyed_is_destroyed(void **state)
@@ -634,6 +677,7 @@ main(void)
 		TEST(each_answer_once_in_order_and_again_at_replay),
 		TEST(replay_begins_where_the_machine_stands),
 		TEST(a_checkpoint_cuts_the_log),
+		TEST(what_is_not_durable_stays),
 		TEST(destroyed_is_destroyed),
 		TEST(closed_is_not_destroyed),
 		TEST(a_gap_in_the_log_is_damage),
