@@ -47,16 +47,6 @@ stream_is_first(const Stream *s)
 	return s->seen.n == 0 && !s->exact;
 }
 
-uint32_t
-shard_place(const ClientShard *shard, const char *endpoint)
-{
-	uint32_t	at = 0;
-
-	while (at < shard->nplaces && strcmp(shard->places[at], endpoint) != 0)
-		at++;
-	return at;
-}
-
 bool
 stream_is_asking(const Stream *s, const char *endpoint)
 {

@@ -506,8 +506,8 @@ conn_write(Conn *conn)
 }
 
 /*
- * Wait as the caller does, then see what has happened to which sockets.  Who waits by poll()
- * need not: its wait and the look are one system call then.
+ * Wait as the caller does, then see what has happened to which sockets: also when the time
+ * is over, since who is late may not have looked.  Who waits by poll() need not: its wait and the look are one system call then.
  */
 static VtStatus
 wait_for_events(Client *client, int64_t until_us, struct epoll_event *events, int *n)
@@ -521,8 +521,8 @@ wait_for_events(Client *client, int64_t until_us, struct epoll_event *events, in
 		return *n > 0 || (*n < 0 && errno == EINTR) ? VT_OK : *n == 0 ? VT_TIMEOUT : VT_IO;
 	}
 	status = client->ops.wait(client->ops.arg, any ? client->epoll : -1, any, false, until_us);
-	*n = status == VT_OK && any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
-	return status;
+	*n = (status == VT_OK || status == VT_TIMEOUT) && any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
+	return status == VT_TIMEOUT && *n > 0 ? VT_OK : status;
 }
 
 VtStatus
@@ -555,6 +555,15 @@ pump(Client *client, int64_t until_us, VtError *err)
 }
 
 void
+pump_late(Client *client)
+{
+	int64_t		now = clock_now_us();
+
+	for (int i = 0; i < LATE_READS && pump(client, now, NULL) == VT_OK; i++)
+		;
+}
+
+void
 request_expire(Request *request)
 {
 	request_drop(request);
@@ -576,8 +585,7 @@ request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err
 		if (now >= until)
 		{
 			/* An answer that is here is an answer, however long the caller was busy with something else. */
-			for (int i = 0; i < LATE_READS && !request->done && pump(client, now, NULL) == VT_OK; i++)
-				;
+			pump_late(client);
 			if (request->done)
 				break;
 			if (now >= deadline_us)

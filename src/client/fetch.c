@@ -23,6 +23,7 @@
 #include "fetch.h"
 
 #define HEDGED_IDS_MAX 10000	/* excluded; with more a second question is not cheap */
+#define IDLE_US 20000
 #define LATER_PATIENCE 8		/* other batches take longer: so many hedge delays */
 
 void
@@ -388,6 +389,9 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 	}
 	if (status != VT_OK)
 		return status;
+	/* Nobody is asked, and nothing says when to ask again, as where a connection takes no more: look again soon. */
+	if (tries_on(s) == 0 && s->again_us <= now_us && !s->wants_route && now_us + IDLE_US < *next_us)
+		*next_us = now_us + IDLE_US;
 	for (int i = 0; i < TRIES; i++)
 	{
 		if (s->tries[i].request.conn && s->tries[i].request.until_us && s->tries[i].request.until_us < *next_us)

@@ -19,8 +19,6 @@ extern uint32_t tries_on(const Stream *s);
 /* A first batch from the graph: those are alike in what they take. */
 extern bool stream_is_first(const Stream *s);
 
-/* Of its places, the one with this endpoint; nplaces = none. */
-extern uint32_t shard_place(const ClientShard *shard, const char *endpoint);
 extern bool stream_is_asking(const Stream *s, const char *endpoint);
 
 /* Is somebody asked who may be expected to answer? */

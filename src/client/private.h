@@ -151,6 +151,9 @@ extern int	wait_ms(int64_t until_us);
  */
 extern VtStatus pump(Client *client, int64_t until_us, VtError *err);
 
+/* Take what has come already, when the time is over. */
+extern void pump_late(Client *client);
+
 /*
  * A request that nobody answered in the time of one try: given up, and done with
  * VT_TIMEOUT.
@@ -320,6 +323,9 @@ extern bool route_agrees(const ClientCollection *route);
 extern bool route_adopt(const ClientCollection *route, const WireShardDesc *child, ClientCollection *out);
 
 /* -- route.c --------------------------------------------------------------- */
+
+/* Of the places of a shard, the one with this endpoint; nplaces = none. */
+extern uint32_t shard_place(const ClientShard *shard, const char *endpoint);
 
 /* Which shard of a route owns an id. */
 extern uint32_t route_place(const ClientCollection *route, Bytes id);

@@ -373,6 +373,16 @@ route_born_ver(const ClientCollection *route, const WireShardDesc *desc)
 }
 
 uint32_t
+shard_place(const ClientShard *shard, const char *endpoint)
+{
+	uint32_t	at = 0;
+
+	while (at < shard->nplaces && strcmp(shard->places[at], endpoint) != 0)
+		at++;
+	return at;
+}
+
+uint32_t
 route_place(const ClientCollection *route, Bytes id)
 {
 	uint64_t	place = wire_place(&route->shards[0].desc, id);
@@ -399,14 +409,13 @@ route_miss(Client *client, const ClientShard *shard, const char *endpoint)
 	for (uint32_t i = 0; entry && i < entry->route.nshards; i++)
 	{
 		ClientShard *known = &entry->route.shards[i];
-		uint32_t	at = 0;
+		uint32_t	at;
 
 		if (known->desc.shard != shard->desc.shard)
 			continue;
 		if (strcmp(known->endpoint, endpoint) != 0)
 			return false;		/* another question has turned away from it already */
-		while (at < known->nplaces && strcmp(known->places[at], known->endpoint) != 0)
-			at++;
+		at = shard_place(known, known->endpoint);
 		memcpy(known->endpoint, known->places[(at + 1) % known->nplaces], ENDPOINT_SIZE);
 		return ++known->misses % known->nplaces == 0;
 	}

@@ -105,7 +105,11 @@ route_agrees(const ClientCollection *route)
 	return false;
 }
 
-/* The replicas of a shard, the leader first; a PD that names none knows one. */
+/*
+ * Where the replicas of a shard are, the leader first; a PD that names none knows one.
+ * Each place once: while a lost replica is replaced by one of a new store in the same place
+ * (a worker that came back empty) the route names both, and there is one to ask.
+ */
 static bool
 read_places(json_t *object, ClientShard *out)
 {
@@ -124,7 +128,7 @@ read_places(json_t *object, ClientShard *out)
 
 		if (!place || strlen(place) >= ENDPOINT_SIZE)
 			return false;
-		if (place[0] == '\0' || strcmp(place, endpoint) == 0 || out->nplaces == WIRE_REPLICAS_MAX)
+		if (place[0] == '\0' || shard_place(out, place) < out->nplaces || out->nplaces == WIRE_REPLICAS_MAX)
 			continue;
 		memcpy(out->places[out->nplaces++], place, strlen(place) + 1);
 	}

@@ -79,10 +79,20 @@ too_late(const Stream *s, VtError *err)
 	return last->code;
 }
 
+static bool
+has_news(const ClientScan *scan)
+{
+	for (uint32_t i = 0; i < scan->n; i++)
+		if (stream_has_news(&scan->streams[i]))
+			return true;
+	return false;
+}
+
 VtStatus
 scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 {
 	VtStatus	status = VT_OK;
+	bool		late = false;
 
 	scan->deadline_us = deadline_us;
 	while (status == VT_OK)
@@ -107,11 +117,17 @@ scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 		conns_let_go(scan->client);
 		if (!dry || status != VT_OK)
 			break;
-		for (uint32_t i = 0; i < scan->n; i++)
-			if (stream_has_news(&scan->streams[i]))
-				next_us = 0;
+		if (has_news(scan))
+			next_us = 0;
 		if (clock_now_us() >= deadline_us)
-			status = too_late(dry, err);
+		{
+			/* Once: an answer that is here is an answer, however long we stood still. */
+			if (!late)
+				pump_late(scan->client);
+			if (late || !has_news(scan))
+				status = too_late(dry, err);
+			late = true;
+		}
 		else if (lost)
 			status = follow_route(scan, deadline_us, err);
 		else

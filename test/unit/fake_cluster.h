@@ -308,6 +308,7 @@ typedef struct Watch
 	VtStatus	then;
 	int			fds;
 	int			fds_max;		/* 0 = no limit */
+	int64_t		late_us;		/* the next wait ends when bytes are there and it is then, and says that its time is over; 0 = never */
 } Watch;
 
 static inline VtStatus
@@ -322,6 +323,16 @@ watch_wait(void *arg, int fd, bool want_read, bool want_write, int64_t until_us)
 	}
 	if (watch->waits_left > 0)
 		watch->waits_left--;
+	if (watch->late_us)
+	{
+		struct pollfd there = {.fd = fd, .events = POLLIN};
+
+		poll(&there, 1, PATIENCE_MS);
+		while (clock_now_us() < watch->late_us)
+			usleep(1000);
+		watch->late_us = 0;
+		return VT_TIMEOUT;
+	}
 	return client_poll_ops.wait(NULL, fd, want_read, want_write, until_us);
 }
 
