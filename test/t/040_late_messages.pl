@@ -106,17 +106,19 @@ $holder->pump until $holds =~ /held/;
 $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<',
 	\($in = "SET test.waits = 'on';\nSET test.calls = '0';\nBEGIN;\nINSERT INTO s VALUES (50, '[50,-50]') ON CONFLICT DO NOTHING;\nSELECT 'gave way';\n"),
 	'>', \($said = ''), '2>', \($complained = ''));
-$session->pump_nb;
-ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}), 'a tuple is there, and its key is still to be looked for');
+$cluster->wait_until('a tuple is there, and its key is still to be looked for', sub {
+	$session->pump_nb;
+	return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND NOT granted}) == 1;
+});
 my ($block, $offset) = $node->safe_psql('postgres', q{INSERT INTO s VALUES (50, '[6,-6]') RETURNING ctid}) =~ /(\d+),(\d+)/;
 $hold .= "SELECT pg_advisory_unlock(2);\n\\q\n";
 $holder->finish;
 $session->pump until $said =~ /gave way/;
-$tid = $node->safe_psql('postgres', q{VACUUM s; INSERT INTO s VALUES (51, '[8,-8]') RETURNING ctid});
+$tid = $node->safe_psql('postgres', q{VACUUM (DISABLE_PAGE_SKIPPING) s; INSERT INTO s VALUES (51, '[8,-8]') RETURNING ctid});
 is($tid, "($block," . ($offset - 1) . ')', 'its TID is another row\'s');
 $in .= "COMMIT;\n\\q\n";
 $session->finish;
-is($complained, '', 'the transaction commits');
+unlike($complained, qr/ERROR|FATAL/, 'the transaction commits');
 is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('s_v')}), '0|0|0', 'the entry of the tuple that gave way is dropped, and is not sent for whose TID it is now');
 
 $node->stop;
