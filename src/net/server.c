@@ -55,6 +55,7 @@ void
 conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len)
 {
 	NetServer  *server = conn->server;
+	bool		too_late;
 
 	if (addr)
 	{
@@ -72,7 +73,12 @@ conn_join(NetConn *conn, const struct sockaddr_storage *addr, socklen_t len)
 	server->alive++;
 	conn->stranger = true;
 	server->strangers++;
+	too_late = server->stopping;
 	pthread_mutex_unlock(&server->lock);
+
+	/* It was accepted, and net_server_stop() has looked for whom it shuts out; nobody else would. */
+	if (too_late)
+		conn_close(conn);
 
 	/* Certificates were exchanged before net_server_renew() could find it. */
 	if (conn->tls && !net_tls_is_current(server->options.tls, wire_tls_context_of(conn->tls)))

@@ -6,16 +6,22 @@
  * A reply larger than the socket's buffer is sent by several completions, and
  * while one is under way others are queued.  Whoever reads slowly must find
  * every frame whole and in order all the same.  And a connection may be closed
- * while its frame is being looked at.
+ * while its frame is being looked at, or come while the server stops.
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* RTLD_NEXT */
+#endif
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <nng/nng.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -28,6 +34,7 @@
 
 #include "base/clock.h"
 #include "net/net.h"
+#include "net/private.h"
 #include "patience.h"
 
 #define REPLIES 24
@@ -170,16 +177,11 @@ read_frame(int fd, WireHeader *header, Buf *payload)
 		wire_payload_check(head, header, buf_bytes(payload), NULL) == VT_OK;
 }
 
-/* Connect and greet. */
 static int
-dial(const Place *place)
+connect_to(const Place *place)
 {
 	struct timeval patience = {PATIENCE_S, 0};
 	struct sockaddr_un addr;
-	WireHello	hello = {.version_low = WIRE_VERSION, .version_high = WIRE_VERSION,
-						 .role = WIRE_ROLE_CTL};
-	WireHeader	header;
-	Buf			payload = {0};
 	int			fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	memset(&addr, 0, sizeof(addr));
@@ -187,6 +189,19 @@ dial(const Place *place)
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", place->endpoint + 5);
 	assert_int_equal(connect(fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	return fd;
+}
+
+/* Connect and greet. */
+static int
+dial(const Place *place)
+{
+	WireHello	hello = {.version_low = WIRE_VERSION, .version_high = WIRE_VERSION,
+						 .role = WIRE_ROLE_CTL};
+	WireHeader	header;
+	Buf			payload = {0};
+	int			fd = connect_to(place);
+
 	wire_hello_put(&payload, &hello);
 	ask(fd, WIRE_HELLO, 1, buf_bytes(&payload));
 	assert_true(read_frame(fd, &header, &payload));
@@ -232,6 +247,78 @@ a_server_stops_while_a_frame_is_handled(void **state)
 	sem_wait(&handling);
 	net_server_stop(place->server);
 	place->server = NULL;
+	close(fd);
+}
+
+/* -- Whoever comes while it stops --------------------------------------------- */
+
+static NetServer *_Atomic holds_up; /* whom it accepts joins it only when it stops */
+static sem_t held_up;
+static atomic_bool has_stopped;
+
+static bool
+is_stopping(NetServer *server)
+{
+	bool		stopping;
+
+	pthread_mutex_lock(&server->lock);
+	stopping = server->stopping;
+	pthread_mutex_unlock(&server->lock);
+	return stopping;
+}
+
+/* Asked whose a connection is that was accepted; in place of nng's. */
+int
+nng_stream_get_uint64(nng_stream *stream, const char *name, uint64_t *out)
+{
+	__typeof__(nng_stream_get_uint64) *theirs = (__typeof__(nng_stream_get_uint64) *) dlsym(RTLD_NEXT, "nng_stream_get_uint64");
+	NetServer  *server = atomic_load(&holds_up);
+
+	if (server)
+	{
+		sem_post(&held_up);
+		while (!is_stopping(server))
+			usleep(200);
+		usleep(20000);			/* it looks for whom it shuts out meanwhile: where it does not, less is tested */
+	}
+	return theirs(stream, name, out);
+}
+
+static void *
+stop_main(void *server)
+{
+	net_server_stop(server);
+	atomic_store(&has_stopped, true);
+	return NULL;
+}
+
+/* A server that stops does not wait until he goes. */
+static void
+who_comes_too_late_is_shut_out(void **state)
+{
+	Place	   *place = *state;
+	int64_t		until = clock_now_us() + PATIENCE_US / 2;
+	pthread_t	thread;
+	char		byte;
+	int			fd;
+
+	sem_init(&held_up, 0, 0);
+	atomic_store(&holds_up, place->server);
+	fd = connect_to(place);
+	sem_wait(&held_up);
+	assert_int_equal(pthread_create(&thread, NULL, stop_main, place->server), 0);
+	place->server = NULL;
+	while (!atomic_load(&has_stopped) && clock_now_us() < until)
+		usleep(200);
+	atomic_store(&holds_up, NULL);
+	if (!atomic_load(&has_stopped))
+	{
+		close(fd);
+		pthread_join(thread, NULL);
+		fail_msg("it waited until he had gone");
+	}
+	pthread_join(thread, NULL);
+	assert_true(recv(fd, &byte, 1, 0) <= 0);
 	close(fd);
 }
 
@@ -288,6 +375,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(replies_taken_in_pieces_are_whole_and_in_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_holds_a_callback_is_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_server_stops_while_a_frame_is_handled, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_comes_too_late_is_shut_out, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
