@@ -554,13 +554,15 @@ pump(Client *client, int64_t until_us, VtError *err)
 	return VT_OK;
 }
 
-void
-pump_late(Client *client)
+VtStatus
+pump_late(Client *client, VtError *err)
 {
 	int64_t		now = clock_now_us();
+	VtStatus	status = VT_OK;
 
-	for (int i = 0; i < LATE_READS && pump(client, now, NULL) == VT_OK; i++)
-		;
+	for (int i = 0; i < LATE_READS && status == VT_OK; i++)
+		status = pump(client, now, err);
+	return status == VT_TIMEOUT ? VT_OK : status;
 }
 
 void
@@ -585,7 +587,9 @@ request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err
 		if (now >= until)
 		{
 			/* An answer that is here is an answer, however long the caller was busy with something else. */
-			pump_late(client);
+			status = pump_late(client, err);
+			if (status != VT_OK)
+				return status;
 			if (request->done)
 				break;
 			if (now >= deadline_us)

@@ -10,7 +10,7 @@
  * cancelled.  That is bounded to some hundredths of the questions, and not done where
  * searches wait, unless the worker is silent to everybody.  It comes soon enough for the
  * other to answer before the deadline, and a question for which half of the time is gone
- * needs no allowance: it would be an error else.
+ * has a reserve of its own: it would be an error else.
  *
  * What must be asked of the leader turns to the next replica when he does not answer
  * or denies that he leads.
@@ -66,26 +66,35 @@ may_begin_anew(const ClientScan *scan, const Stream *s, uint32_t limit)
 	return s->seen.n <= limit && s->seen.ids.len + scan->query_bytes + scan->filter.len + 1024 <= WIRE_PAYLOAD_MAX;
 }
 
-/* After so long another replica is asked too. */
+/* Who is not heard of for so long is in doubt. */
 static int64_t
 patience(const ClientScan *scan, const Stream *s, int64_t now_us)
 {
-	int64_t		us = pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
-	int64_t		most = (scan->deadline_us - now_us) / 4;
+	int64_t		one_us = pace_hedge_us(scan->client->pace, now_us) * (stream_is_first(s) ? 1 : LATER_PATIENCE);
 
 	/* Of many queries, at the worst one after the other. */
-	if (scan->nmates > 0)
-		us *= scan->nmates;
+	return scan->nmates > 0 ? one_us * scan->nmates : one_us;
+}
+
+/* After so long, or sooner where the deadline is near, another replica is asked too. */
+static int64_t
+company_us(const ClientScan *scan, const Stream *s, int64_t now_us)
+{
+	int64_t		us = patience(scan, s, now_us);
+	int64_t		most = (scan->deadline_us - now_us) / 4;
+
 	return us < most || most <= 0 ? us : most;
 }
 
-/* Half of the time that somebody had for an answer is gone. */
+/* Half of the time that somebody had for an answer is gone, and what is left may do for another. */
 static bool
 is_urgent(const ClientScan *scan, const Stream *s, int64_t now_us)
 {
+	int64_t		left_us = scan->deadline_us - now_us;
+
 	for (int i = 0; i < TRIES; i++)
-		if (try_is_on(&s->tries[i]) && now_us - s->tries[i].sent_us >= scan->deadline_us - now_us)
-			return true;
+		if (try_is_on(&s->tries[i]) && now_us - s->tries[i].sent_us >= left_us)
+			return left_us >= pace_hedge_us(scan->client->pace, now_us);
 	return false;
 }
 
@@ -172,7 +181,7 @@ ask(ClientScan *scan, Stream *s, const char *whom, int64_t now_us, int64_t deadl
 		scan->apart = true;
 		return VT_OK;
 	}
-	s->hedge_us = s->shard.nplaces > 1 ? now_us + patience(scan, s, now_us) : 0;
+	s->hedge_us = s->shard.nplaces > 1 ? now_us + company_us(scan, s, now_us) : 0;
 	if (!conn)
 	{
 		failure.head.status = failure.err.code;
@@ -320,7 +329,7 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 	int64_t		delay_us = patience(scan, s, now_us);
 	uint32_t	place;
 
-	s->hedge_us = now_us + delay_us;
+	s->hedge_us = now_us + company_us(scan, s, now_us);
 	for (int i = 0; i < TRIES; i++)
 	{
 		Try		   *t = &s->tries[i];
@@ -342,7 +351,7 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 	if (place == s->shard.nplaces || pace_is_doubted(scan->client->pace, s->shard.places[place]) ||
 		pace_is_busy(scan->client->pace, s->shard.places[place], now_us) ||
 		choose_full_us(scan, s->shard.places[place], now_us) > 0 ||
-		!(pace_may_hedge(scan->client->pace) || is_urgent(scan, s, now_us)))
+		!pace_may_hedge(scan->client->pace, is_urgent(scan, s, now_us)))
 		return VT_OK;
 	scan->stats.hedged++;
 	return ask(scan, s, s->shard.places[place], now_us, deadline_us, err);
@@ -373,10 +382,10 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 			return status;
 		}
 	}
-	if (s->hedge_us && now_us >= s->hedge_us && tries_on(s) > 0)
+	if (s->hedge_us && now_us >= s->hedge_us && tries_on(s) > 0 && now_us < deadline_us)
 		status = hedge(scan, s, now_us, deadline_us, err);
 	/* Each that fails at once is followed by another, until the round is over. */
-	for (uint32_t i = 0; i <= s->shard.nplaces && status == VT_OK && now_us >= s->again_us &&
+	for (uint32_t i = 0; i <= s->shard.nplaces && status == VT_OK && now_us >= s->again_us && now_us < deadline_us &&
 		 !s->wants_route && !somebody_answers(scan, s); i++)
 	{
 		uint32_t	on = tries_on(s);

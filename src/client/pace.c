@@ -23,7 +23,8 @@
  * throttling, as Google's SRE book has it), so that all come back as soon as they can.
  *
  * A hedge doubles the load of the search that it helps.  So there are at most 50
- * for 1 000 questions, with a reserve of 20: when everything is slow at once, no
+ * for 1 000 questions, with a reserve of 20, and one of 20 more for questions that would
+ * be errors else: when everything is slow at once, no
  * hedge makes it slower.  Nor does one go where searches wait, by what the worker said
  * last: there it would wait in turn, and take the time of another.  A question to a
  * worker in doubt needs no allowance: it is no load there.
@@ -219,9 +220,11 @@ pace_asked(ClientPace *pace)
 }
 
 bool
-pace_may_hedge(ClientPace *pace)
+pace_may_hedge(ClientPace *pace, bool urgent)
 {
-	if (__atomic_fetch_sub(&pace->allowance, HEDGE_COST, __ATOMIC_RELAXED) >= HEDGE_COST)
+	int64_t		least = urgent ? HEDGE_COST - HEDGE_RESERVE : HEDGE_COST;
+
+	if (__atomic_fetch_sub(&pace->allowance, HEDGE_COST, __ATOMIC_RELAXED) >= least)
 		return true;
 	__atomic_fetch_add(&pace->allowance, HEDGE_COST, __ATOMIC_RELAXED);
 	return false;

@@ -151,8 +151,11 @@ extern int	wait_ms(int64_t until_us);
  */
 extern VtStatus pump(Client *client, int64_t until_us, VtError *err);
 
-/* Take what has come already, when the time is over. */
-extern void pump_late(Client *client);
+/*
+ * Take what has come already, when the time is over.  VT_OK, also if that is nothing, or
+ * the status with which the caller of the client ends the call.
+ */
+extern VtStatus pump_late(Client *client, VtError *err);
 
 /*
  * A request that nobody answered in the time of one try: given up, and done with
@@ -278,7 +281,7 @@ extern int64_t pace_hedge_us(ClientPace *pace, int64_t now_us);
 
 /* A question went out; and may another one, to a worker that is not in doubt? */
 extern void pace_asked(ClientPace *pace);
-extern bool pace_may_hedge(ClientPace *pace);
+extern bool pace_may_hedge(ClientPace *pace, bool urgent);	/* urgent: it would be an error else */
 
 /* Something came from a worker: it is there.  And what a search says of it. */
 extern void pace_heard(ClientPace *pace, const char *endpoint, int64_t now_us);

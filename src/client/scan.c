@@ -123,8 +123,8 @@ scan_fetch(ClientScan *scan, int64_t deadline_us, VtError *err)
 		{
 			/* Once: an answer that is here is an answer, however long we stood still. */
 			if (!late)
-				pump_late(scan->client);
-			if (late || !has_news(scan))
+				status = pump_late(scan->client, err);
+			if (status == VT_OK && (late || !has_news(scan)))
 				status = too_late(dry, err);
 			late = true;
 		}

@@ -100,21 +100,26 @@ hedges_are_paid_for(void **state)
 	int			hedged = 0;
 
 	(void) state;
-	while (pace_may_hedge(pace))
+	while (pace_may_hedge(pace, false))
 		reserve++;
 	assert_in_range(reserve, 1, 100);
 	for (int i = 0; i < 10000; i++)
 	{
 		pace_asked(pace);
-		hedged += pace_may_hedge(pace);
+		hedged += pace_may_hedge(pace, false);
 	}
 	assert_in_range(hedged, 490, 500);
 	/* What is not used is not kept for ever. */
 	for (int i = 0; i < 10000; i++)
 		pace_asked(pace);
-	for (hedged = 0; pace_may_hedge(pace);)
+	for (hedged = 0; pace_may_hedge(pace, false);)
 		hedged++;
 	assert_in_range(hedged, reserve - 1, reserve + 1);
+	/* What would be an error else has as many again, and no more. */
+	for (hedged = 0; pace_may_hedge(pace, true);)
+		hedged++;
+	assert_in_range(hedged, reserve - 1, reserve + 1);
+	assert_false(pace_may_hedge(pace, false));
 	free(pace);
 }
 
@@ -217,7 +222,7 @@ one_of_many(void *arg)
 		pace_answered(pace, "unix:/a", i % 3000, (uint32_t) i % 7);
 		if (pace_silent(pace, "unix:/b", now + 1, now))
 			pace_may_probe(pace, "unix:/b", now);
-		pace_may_hedge(pace);
+		pace_may_hedge(pace, false);
 		pace_score(pace, "unix:/a", 1, now);
 		if (pace_hedge_us(pace, now) > SECOND)
 			return arg;
