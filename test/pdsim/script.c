@@ -27,7 +27,7 @@
  *	   driver						another one leads from now on
  *	   reign						the same, and how long it takes to read what all workers tell it
  *	   measure						figures count from here
- *	   moved LOW HIGH, transfers LOW HIGH	since then
+ *	   moved LOW HIGH, moved_gib LOW HIGH, transfers LOW HIGH	since then
  *	   plans LOW HIGH				so many were under way at a time, at most, since then
  *
  * A line "----" ends it; what is behind is what the trace is to be.
@@ -345,10 +345,10 @@ is_in_zone(const SimStore *store, unsigned zone)
 }
 
 static void
-check_count(Sim *sim, const char *what, uint64_t n, const Line *line)
+check_count(Sim *sim, const char *what, double n, const Line *line)
 {
-	if ((double) n < line->args[0] || (double) n > line->args[1])
-		sim_fail(sim, "%" PRIu64 " %s, expected are %.0f to %.0f", n, what, line->args[0], line->args[1]);
+	if (n < line->args[0] || n > line->args[1])
+		sim_fail(sim, "%.1f %s, expected are %g to %g", n, what, line->args[0], line->args[1]);
 }
 
 static void
@@ -411,9 +411,11 @@ do_line(Sim *sim, const Line *line)
 			sim->groups[i].handed = 0;
 	}
 	else if (strcmp(name, "moved") == 0)
-		check_count(sim, "replicas were made", sim->figures.created - sim->base.created, line);
+		check_count(sim, "replicas were made", (double) (sim->figures.created - sim->base.created), line);
+	else if (strcmp(name, "moved_gib") == 0)
+		check_count(sim, "GiB were moved", (double) (sim->figures.moved_bytes - sim->base.moved_bytes) / 1073741824, line);
 	else if (strcmp(name, "transfers") == 0)
-		check_count(sim, "transfers", sim->figures.transfers - sim->base.transfers, line);
+		check_count(sim, "transfers", (double) (sim->figures.transfers - sim->base.transfers), line);
 	else if (strcmp(name, "plans") == 0)
 		check_count(sim, "plans were under way at a time", sim->figures.most_plans, line);
 	else if (strcmp(name, "cool") == 0)
