@@ -4,14 +4,17 @@
 #	older.sh			builds them and prints the folder they are in
 #
 # Of the first commit with feature levels: it knows two of them, where today's know
-# more.  Status 77, and why, where the history is not here; what was built stays.
+# more.  Status 77, and why, in git's words, where the history cannot be read; what was
+# built stays.
 set -u
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 commit=6130766336e4bfb80589f307442cf950a272e436
 older=$BUILD/older
-git cat-file -e "$commit^{commit}" 2>/dev/null || {
-	echo "the history does not go back to $commit: git fetch --unshallow"
+words=$(git cat-file -e "$commit^{commit}" 2>&1) || {
+	words=$(echo "$words" | head -n 1)
+	[ "$(git rev-parse --is-shallow-repository 2>/dev/null)" != true ] || words="$words; git fetch --unshallow brings all of the history"
+	echo "git cannot read $commit: $words"
 	exit 77
 }
 if [ ! -e "$older/built" ]; then

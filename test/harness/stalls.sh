@@ -22,6 +22,11 @@ threaded() {
 	done
 }
 [ "$names" != all ] || names=$(threaded)
+[ -n "$names" ] || {
+	command -v nm >/dev/null && why="no program of $BUILD/unit has threads" || why="there is no nm, which tells the programs that have threads"
+	echo "not ok - $why"
+	exit 1
+}
 
 # one NAME SEED
 one() {
