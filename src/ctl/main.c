@@ -106,7 +106,7 @@ static const Command commands[] = {
 	{.name = "remove-pd", .arguments = {{.name = "id", .kind = ARGUMENT_ID}}, .help = "a placement driver is no longer one of them, for good",
 		.done = "It leaves: when vectronctl pds does not show it any more it may be stopped, and its directory is not to come back."},
 	{.name = "workers", .rows = "workers", .more = "tombstones", .columns = worker_columns,
-		.help = "workers, what they hold and how they are; with --all also those that were forgotten"},
+		.help = "workers, what they hold and how they are; with --all also those that were forgotten, which --json always has"},
 	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .columns = shard_columns,
 		.help = "replicas of shards, of all collections or of one, by generation or name"},
 	{.name = "collections", .rows = "collections", .columns = collection_columns, .help = "collections: the indexes of all servers"},
