@@ -17,8 +17,6 @@
 #include "service.h"
 #include "vec_names.h"
 
-#define PAGE_REPLICAS 8192		/* or those of one collection: about a kilobyte each */
-
 static json_t *
 json_plan(const Plan *plan)
 {

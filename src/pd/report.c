@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -283,33 +284,91 @@ is_meant(const CatalogCollection *c, const char *name)
 		(vt_id_parse(name, &generation) && vt_id_equal(&c->generation, &generation));
 }
 
-/* Of those that may be seen, all or one's. */
+/* Of those that are being deleted it may become a higher one. */
+static uint64_t
+first_shard(const CatalogCollection *c)
+{
+	return c->nshards > 0 ? c->shards[0].desc.shard : 0;
+}
+
+static int
+first_shard_compare(const void *a, const void *b)
+{
+	uint64_t	x = first_shard(*(CatalogCollection *const *) a);
+	uint64_t	y = first_shard(*(CatalogCollection *const *) b);
+
+	return (x > y) - (x < y);
+}
+
+/* So many rows has a collection. */
+static size_t
+replicas_of(const CatalogCollection *c)
+{
+	size_t		n = 0;
+
+	for (uint32_t i = 0; i < c->nshards; i++)
+		n += c->shards[i].desc.nreplicas + (c->shards[i].plan.add_replica != 0);
+	return n;
+}
+
+/*
+ * Numbers of shards only rise, so the order is that of their making.  The next page begins
+ * below the first that is left: one whose deletion has begun meanwhile is neither left out
+ * nor told again.
+ */
+json_t *
+shards_page(Pd *pd, const Question *q, const char *name, uint64_t after, size_t most)
+{
+	CatalogCollection **meant = vt_alloc(sizeof(CatalogCollection *) * (pd->catalog->ncollections + 1));
+	json_t	   *page = json_object();
+	json_t	   *list = json_array();
+	size_t		rows = 0;
+	size_t		n = 0;
+	size_t		i = 0;
+
+	for (size_t j = 0; j < pd->catalog->ncollections; j++)
+		if ((!q || rights_see(q, &pd->catalog->collections[j]->owner)) && is_meant(pd->catalog->collections[j], name))
+			meant[n++] = pd->catalog->collections[j];
+	qsort(meant, n, sizeof(CatalogCollection *), first_shard_compare);
+	while (i < n && first_shard(meant[i]) <= after)
+		i++;
+	for (; i < n && (rows == 0 || rows + replicas_of(meant[i]) <= most); i++)
+	{
+		rows += replicas_of(meant[i]);
+		for (uint32_t j = 0; j < meant[i]->nshards; j++)
+			add_replicas(pd, list, meant[i], &meant[i]->shards[j]);
+	}
+	json_object_set_new(page, "shards", list);
+	if (i < n)
+		json_object_set_new(page, "next", json_u64(first_shard(meant[i]) - 1));
+	free(meant);
+	if (n > 0 || !name)
+		return page;
+	json_decref(page);
+	return NULL;
+}
+
+/* Of those that may be seen, all or one's: a page, or for who does not ask for pages all in one. */
 void
 op_shards(Pd *pd, Question *q)
 {
 	const char *name = json_string_value(json_object_get(q->body, "collection"));
-	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
-	bool		any = false;
+	bool		in_pages = json_is_true(json_object_get(q->body, "page"));
+	uint64_t	after = 0;
+	json_t	   *page;
 
-	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+	if (in_pages && json_object_get(q->body, "after") && !get_u64(q->body, "after", &after))
 	{
-		const CatalogCollection *c = pd->catalog->collections[i];
-
-		if (!rights_see(q, &c->owner) || !is_meant(c, name))
-			continue;
-		any = true;
-		for (uint32_t j = 0; j < c->nshards; j++)
-			add_replicas(pd, list, c, &c->shards[j]);
+		refuse(q, VT_INVALID, "shards: after is malformed");
+		return;
 	}
-	json_object_set_new(reply, "shards", list);
-	if (any || !name)
-		answer(q, VT_OK, reply, NULL);
+	page = shards_page(pd, q, name, after, in_pages ? PAGE_REPLICAS : SIZE_MAX);
+	if (page)
+		answer(q, VT_OK, page, NULL);
+	else if (after > 0)			/* it has gone since the page before */
+		answer(q, VT_OK, json_pack("{s:[]}", "shards"), NULL);
 	else
-	{
-		json_decref(reply);
 		refuse(q, VT_NOT_FOUND, "there is no collection with that generation or name");
-	}
 }
 
 /* The last warnings and errors of this process. */

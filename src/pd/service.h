@@ -416,6 +416,15 @@ extern bool delete_without_lost(Pd *pd, const CatalogCollection *c);	/* false: i
 extern void op_collections(Pd *pd, Question *q);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_shards(Pd *pd, Question *q);
+
+#define PAGE_REPLICAS 8192		/* about a kilobyte each, here and in a dump */
+
+/*
+ * A row for each replica of those collections that q may see (NULL = whoever may see everything) and that
+ * name means (NULL = all), in the order of their making: at most so many, or those of one collection, of those
+ * whose first shard is beyond that number; next = ask again after this.  NULL: name means nothing.
+ */
+extern json_t *shards_page(Pd *pd, const Question *q, const char *name, uint64_t after, size_t most);
 extern void op_status(Pd *pd, Question *q);
 extern json_t *json_workers(Pd *pd);
 extern json_t *json_tombstones(Pd *pd); /* an array of them */
