@@ -43,6 +43,36 @@ ctl_ask_at(Ctl *ctl, const char *endpoint, json_t *question, VtError *err)
 	return ask(ctl, endpoint, question, err);
 }
 
+json_t *
+ctl_ask_pages(Ctl *ctl, json_t *question, const char *rows, VtError *err)
+{
+	json_t	   *whole = NULL;
+	bool		more = true;
+
+	while (more)
+	{
+		json_t	   *page = ctl_ask(ctl, json_incref(question), err);
+
+		if (!page)
+		{
+			json_decref(whole);
+			whole = NULL;
+			break;
+		}
+		more = json_object_set(question, "after", json_object_get(page, "next")) == 0;
+		json_object_del(page, "next");
+		if (!whole)
+			whole = page;
+		else
+		{
+			json_array_extend(json_object_get(whole, rows), json_object_get(page, rows));
+			json_decref(page);
+		}
+	}
+	json_decref(question);
+	return whole;
+}
+
 void
 ctl_print(json_t *answer)
 {

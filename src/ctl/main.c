@@ -84,6 +84,7 @@ typedef struct Command
 	const char *name;
 	Argument	arguments[ARGUMENTS_MAX + 1];
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
+	bool		in_pages;		/* these come so, from drivers that know of pages */
 	const char *more;			/* with --all: member of the answer with rows after those; NULL: there is no --all */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
@@ -107,7 +108,7 @@ static const Command commands[] = {
 		.done = "It leaves: when vectronctl pds does not show it any more it may be stopped, and its directory is not to come back."},
 	{.name = "workers", .rows = "workers", .more = "tombstones", .columns = worker_columns,
 		.help = "workers, what they hold and how they are; with --all also those that were forgotten, which --json always has"},
-	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .columns = shard_columns,
+	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .in_pages = true, .columns = shard_columns,
 		.help = "replicas of shards, of all collections or of one, by generation or name"},
 	{.name = "collections", .rows = "collections", .columns = collection_columns, .help = "collections: the indexes of all servers"},
 	{.name = "set-replicas", .arguments = {{.name = "collection"}, {.name = "replicas", .kind = ARGUMENT_COUNT}},
@@ -207,6 +208,8 @@ question_of(const Command *command, char **arguments, int n)
 	for (char *p = op; (p = strchr(p, '-')) != NULL;)
 		*p = '_';
 	json_object_set_new(question, "op", json_string(op));
+	if (command->in_pages)
+		json_object_set_new(question, "page", json_true());
 	for (int i = 0; i < n; i++)
 		json_object_set_new(question, command->arguments[i].name, command->arguments[i].kind == ARGUMENT_COUNT ?
 							json_integer(strtol(arguments[i], NULL, 10)) : json_string(arguments[i]));
@@ -240,7 +243,7 @@ static int
 run(Ctl *ctl, const Command *command, json_t *question)
 {
 	VtError		err = {0};
-	json_t	   *answer = ctl_ask(ctl, question, &err);
+	json_t	   *answer = command->in_pages ? ctl_ask_pages(ctl, question, command->rows, &err) : ctl_ask(ctl, question, &err);
 
 	if (!answer)
 		return ctl_failed(command->name, &err);
