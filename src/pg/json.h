@@ -17,6 +17,13 @@
 /* The text member of a JSON object; false when it is not there or too long. */
 extern bool json_member_text(const char *text, const char *member, char *out, size_t size);
 
+/*
+ * Of a page of an answer: the elements of the list that is a member of it, with commas between
+ * them, so many bytes (at most the room; the page's own size is enough, and no 0 after them); and
+ * after what the next page is to be asked for, 0 = this is the last.  False: it makes no sense.
+ */
+extern bool json_page(const char *text, const char *member, char *out, size_t room, size_t *len, uint64_t *next);
+
 /* A collection in PD's answer to "owned". */
 typedef struct JsonOwned
 {

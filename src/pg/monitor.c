@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "index.h"
+#include "json.h"
 
 PG_FUNCTION_INFO_V1(vectron_report);
 PG_FUNCTION_INFO_V1(vectron_index_meta);
@@ -39,6 +40,49 @@ monitor_text(const char *said)
 }
 
 /*
+ * Of shards there may be more than go into one answer: page after page, put together.  The
+ * reply is in the current memory context.  Nothing that has to be freed is held where something
+ * may be thrown.
+ */
+static VtStatus
+ask_shards(int64 deadline_us, const char **reply, VtError *err)
+{
+	uint64_t	next = 0;
+	StringInfoData out;
+	int			head;
+
+	initStringInfo(&out);
+	appendStringInfoString(&out, "{\"status\":0,\"shards\":[");
+	head = out.len;
+	do
+	{
+		char		question[96];
+		const char *page;
+		VtStatus	status;
+		size_t		len;
+		int			begin;
+
+		snprintf(question, sizeof(question), "{\"op\":\"shards\",\"page\":true,\"after\":\"" UINT64_FORMAT "\"}", next);
+		status = client_control(cluster_client(), question, deadline_us, &page, err);
+		cluster_rethrow();
+		if (status != VT_OK)
+			return status;
+		begin = out.len + (out.len > head);
+		enlargeStringInfo(&out, (int) strlen(page) + 1);
+		if (!json_page(page, "shards", out.data + begin, strlen(page), &len, &next))
+			return vt_fail(err, VT_PROTOCOL, "the placement driver's answer makes no sense");
+		if (len == 0)			/* what was left has gone meanwhile */
+			continue;
+		if (begin > out.len)
+			out.data[out.len] = ',';
+		out.len = begin + (int) len;
+	} while (next > 0);
+	appendStringInfoString(&out, "]}");
+	*reply = out.data;
+	return VT_OK;
+}
+
+/*
  * Ask PD one of the questions that change nothing; the answer is JSON.  When
  * PD cannot be reached the answer says so instead of an error: a view must
  * work at that hour of all.
@@ -49,6 +93,7 @@ vectron_report(PG_FUNCTION_ARGS)
 	static const char *const allowed[] = {"collections", "workers", "shards", "pds", "status", "operators", "check"};
 	char	   *op = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const char *reply;
+	int64		deadline_us;
 	VtError		err = {0};
 	VtStatus	status;
 	bool		known = false;
@@ -59,8 +104,9 @@ vectron_report(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unrecognized report \"%s\"", op)));
-	status = client_control(cluster_client(), psprintf("{\"op\":\"%s\"}", op),
-							cluster_deadline(Min(vectron_read_timeout, 5000)), &reply, &err);
+	deadline_us = cluster_deadline(Min(vectron_read_timeout, 5000));
+	status = strcmp(op, "shards") == 0 ? ask_shards(deadline_us, &reply, &err) :
+		client_control(cluster_client(), psprintf("{\"op\":\"%s\"}", op), deadline_us, &reply, &err);
 	cluster_rethrow();
 	if (status != VT_OK)
 	{

@@ -2,7 +2,7 @@
  *
  * pg_json.c
  *	  What the gateway reads of the placement driver's answers: how far more than half of
- *	  each shard's replicas have indexed.
+ *	  each shard's replicas have indexed; and lists that come in pages.
  *
  *-------------------------------------------------------------------------
  */
@@ -87,12 +87,49 @@ nonsense(void **state)
 		assert_false(json_unindexed(wrong[i], &marks, &left));
 }
 
+/* What a page's list becomes, in a room of its own size; NULL: it makes no sense. */
+static const char *
+page(const char *text, uint64_t *next)
+{
+	static char out[256];
+	size_t		len;
+
+	memset(out, '#', sizeof(out));
+	if (!json_page(text, "shards", out, strlen(text), &len, next))
+		return NULL;
+	assert_true(len < strlen(text) && out[strlen(text)] == '#');
+	out[len] = '\0';
+	return out;
+}
+
+static void
+pages(void **state)
+{
+	static const char *const wrong[] = {
+		"", "{\"status\":0}", "{\"shards\":1}", "{\"shards\":[1],\"next\":7}", "{\"shards\":[1],\"next\":\"x\"}",
+		"{\"shards\":[],\"next\":\"\\\"\"}", "{\"shards\":[1]"
+	};
+	uint64_t	next;
+
+	(void) state;
+	assert_string_equal(page("{\"shards\":[{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}],\"status\":0,\"next\":\"18446744073709551615\"}", &next),
+						"{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}");
+	assert_true(next == UINT64_MAX);
+	assert_string_equal(page("{\"status\": 0, \"shards\": [ {\"shard\": \"7\"} ]}", &next), "{\"shard\":\"7\"}");
+	assert_true(next == 0);
+	assert_string_equal(page("{\"shards\":[],\"next\":\"9\"}", &next), "");
+	assert_true(next == 9);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_null(page(wrong[i], &next));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_more_than_half_are),
 		cmocka_unit_test(nonsense),
+		cmocka_unit_test(pages),
 	};
 
 	return cmocka_run_group_tests_name("pg_json", tests, NULL, NULL);
