@@ -94,7 +94,7 @@ is_urgent(const ClientScan *scan, const Stream *s, int64_t now_us)
 
 	for (int i = 0; i < TRIES; i++)
 		if (try_is_on(&s->tries[i]) && now_us - s->tries[i].sent_us >= left_us)
-			return left_us >= pace_hedge_us(scan->client->pace, now_us);
+			return left_us >= pace_hedge_us(scan->client->pace, now_us) * (scan->nmates > 0 ? scan->nmates : 1);
 	return false;
 }
 

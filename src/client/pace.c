@@ -24,7 +24,7 @@
  *
  * A hedge doubles the load of the search that it helps.  So there are at most 50
  * for 1 000 questions, with a reserve of 20, and one of 20 more for questions that would
- * be errors else: when everything is slow at once, no
+ * be errors else, which later questions pay back: when everything is slow at once, no
  * hedge makes it slower.  Nor does one go where searches wait, by what the worker said
  * last: there it would wait in turn, and take the time of another.  A question to a
  * worker in doubt needs no allowance: it is no load there.

@@ -59,8 +59,23 @@ ctl_ask_pages(Ctl *ctl, json_t *question, const char *rows, VtError *err)
 			whole = NULL;
 			break;
 		}
+		/* A driver of an earlier release tells all, whatever was told before. */
+		if (json_object_get(question, "page") && !json_object_get(page, "page"))
+		{
+			json_decref(whole);
+			whole = NULL;
+		}
+		if (json_object_get(page, "next") && json_equal(json_object_get(page, "next"), json_object_get(question, "after")))
+		{
+			vt_fail(err, VT_PROTOCOL, "the placement driver tells the same page again");
+			json_decref(page);
+			json_decref(whole);
+			whole = NULL;
+			break;
+		}
 		more = json_object_set(question, "after", json_object_get(page, "next")) == 0;
 		json_object_del(page, "next");
+		json_object_del(page, "page");
 		if (!whole)
 			whole = page;
 		else

@@ -313,8 +313,8 @@ replicas_of(const CatalogCollection *c)
 
 /*
  * Numbers of shards only rise, so the order is that of their making.  The next page begins
- * below the first that is left: one whose deletion has begun meanwhile is neither left out
- * nor told again.
+ * below the first that is left, so that one whose deletion has begun meanwhile is not left
+ * out.  What is left of one that was split may be told again then.
  */
 json_t *
 shards_page(Pd *pd, const Question *q, const char *name, uint64_t after, size_t most)
@@ -363,10 +363,12 @@ op_shards(Pd *pd, Question *q)
 		return;
 	}
 	page = shards_page(pd, q, name, after, in_pages ? PAGE_REPLICAS : SIZE_MAX);
+	if (!page && after > 0)		/* it has gone since the page before */
+		page = json_pack("{s:[]}", "shards");
+	if (page && in_pages)
+		json_object_set_new(page, "page", json_true());
 	if (page)
 		answer(q, VT_OK, page, NULL);
-	else if (after > 0)			/* it has gone since the page before */
-		answer(q, VT_OK, json_pack("{s:[]}", "shards"), NULL);
 	else
 		refuse(q, VT_NOT_FOUND, "there is no collection with that generation or name");
 }

@@ -83,8 +83,9 @@ sub goes_on
 {
 	my ($name) = @_;
 	my $before = $node->safe_psql('postgres', 'SELECT max(id) FROM t');
-	ok($node->poll_query_until('postgres', "SELECT max(id) > $before + 5 FROM t"), "$name: rows are written") or diag %said;
+	my $written = $node->poll_query_until('postgres', "SELECT max(id) > $before + 5 FROM t");
 	$_->pump_nb foreach grep { $_->pumpable } values %running;
+	ok($written, "$name: rows are written") or diag %said;
 	is(join('', values %said), '', "$name: and nothing has failed");
 	return;
 }
