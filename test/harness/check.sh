@@ -329,8 +329,8 @@ older() {
 	77) echo "ok 1 # SKIP $folder" && return ;;
 	*) echo "$folder" && return 1 ;;
 	esac
-	mkdir -p "$PG_ROOT/work/older" && cp "$folder/vectron-pd" "$folder/vectron-worker" "$PG_ROOT/work/older/" || return 1
-	VECTRON_OLDER=$PG_ROOT/work/older tap t/114_older.pl
+	mkdir -p "$PG_ROOT/older" && cp "$folder/vectron-pd" "$folder/vectron-worker" "$PG_ROOT/older/" || return 1
+	VECTRON_OLDER=$PG_ROOT/older tap t/114_older.pl
 }
 
 failover() {
