@@ -42,6 +42,7 @@ struct Store
 	leveldb_readoptions_t *read;
 	leveldb_writeoptions_t *plain;
 	leveldb_writeoptions_t *synced;
+	pthread_mutex_t writing;	/* held from a write until failed tells of it */
 	atomic_bool failed;
 	atomic_bool torn;			/* there is a file that says so */
 	size_t		buffer;			/* a memtable is full then */
@@ -279,6 +280,7 @@ store_open(const char *path, const StoreOptions *options, Store **out, VtError *
 	VtStatus	status;
 	char	   *words = NULL;
 
+	pthread_mutex_init(&store->writing, NULL);
 	store->path = vt_strdup(path);
 	status = options->replayed ? look_for_damage(store, err) : VT_OK;
 	store->options = leveldb_options_create();
@@ -320,6 +322,7 @@ store_close(Store *store)
 	leveldb_writeoptions_destroy(store->plain);
 	leveldb_readoptions_destroy(store->read);
 	leveldb_options_destroy(store->options);
+	pthread_mutex_destroy(&store->writing);
 	free(store->path);
 	free(store);
 }
@@ -449,24 +452,34 @@ store_batch_append(StoreBatch *batch, const StoreBatch *more)
 	leveldb_writebatch_append(batch->batch, more->batch);
 }
 
+/*
+ * One at a time: a write that waited in LevelDB behind one that failed there would be appended to a log whose
+ * framing is broken, and be called written.  LevelDB writes one after the other anyway; what it would
+ * put together of several that wait is one writer's batch already.
+ */
 VtStatus
 store_write(Store *store, StoreBatch *batch, bool sync, VtError *err)
 {
 	char	   *words = NULL;
+	VtStatus	status = VT_OK;
 
+	pthread_mutex_lock(&store->writing);
 	if (store_failed(store))
-		return vt_fail(err, VT_IO, "\"%s\" has failed before and takes no more writes", store->path);
-	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
-	note_change(store);
-	if (!words)
-		return VT_OK;
-	if (vt_broken("S4-write"))
 	{
-		leveldb_free(words);
-		return VT_OK;
+		pthread_mutex_unlock(&store->writing);
+		return vt_fail(err, VT_IO, "\"%s\" has failed before and takes no more writes", store->path);
 	}
-	atomic_store(&store->failed, true);
-	return fail(err, store, "write to", words);
+	leveldb_write(store->db, sync ? store->synced : store->plain, batch->batch, &words);
+	if (words && vt_broken("S4-write"))
+		leveldb_free(words);
+	else if (words)
+	{
+		atomic_store(&store->failed, true);
+		status = fail(err, store, "write to", words);
+	}
+	pthread_mutex_unlock(&store->writing);
+	note_change(store);
+	return status;
 }
 
 VtStatus
