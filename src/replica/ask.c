@@ -88,15 +88,19 @@ replica_propose_soon(Replica *replica, Bytes command, ReplicaDone done, void *ar
 void
 replica_propose(Replica *replica, Bytes command, ReplicaDone done, void *arg)
 {
+	ReplicaHost *host = replica->host;	/* who has its answer may let go of the replica */
+
 	replica_propose_soon(replica, command, done, arg);
-	step_all(replica->host);
+	step_all(host);
 }
 
 void
 replica_propose_under(Replica *replica, Bytes command, uint64_t conf_index, ReplicaDone done, void *arg)
 {
+	ReplicaHost *host = replica->host;	/* who has its answer may let go of the replica */
+
 	push_command(replica, EVENT_PROPOSE_UNDER, conf_index, command, done, arg);
-	step_all(replica->host);
+	step_all(host);
 }
 
 void
@@ -130,15 +134,19 @@ replica_transfer(Replica *replica, uint64_t to, ReplicaDone done, void *arg)
 void
 replica_read(Replica *replica, ReplicaDone done, void *arg)
 {
+	ReplicaHost *host = replica->host;	/* who has its answer may let go of the replica */
+
 	push_question(replica, EVENT_READ, 0, NULL, done, arg);
-	step_all(replica->host);
+	step_all(host);
 }
 
 void
 replica_read_anywhere(Replica *replica, ReplicaDone done, void *arg)
 {
+	ReplicaHost *host = replica->host;	/* who has its answer may let go of the replica */
+
 	push_question(replica, EVENT_READ_ANYWHERE, 0, NULL, done, arg);
-	step_all(replica->host);
+	step_all(host);
 }
 
 bool
