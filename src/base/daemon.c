@@ -94,15 +94,19 @@ daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg)
 static void
 on_alarm(int signal_number)
 {
+	static const char said[] = "ERROR did not stop in time: ends as it is, as by kill -9; what was acknowledged is on disk\n";
+
 	(void) signal_number;
-	_exit(0);
+	if (write(STDERR_FILENO, said, sizeof(said) - 1) < 0)
+		_exit(DAEMON_CUT_SHORT);
+	_exit(DAEMON_CUT_SHORT);
 }
 
 void
-daemon_stop_within(unsigned seconds)
+daemon_stop_within(bool embedded)
 {
 	signal(SIGALRM, on_alarm);
-	alarm(seconds);
+	alarm(embedded ? 5 : 30);
 }
 
 uint64_t

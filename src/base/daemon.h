@@ -8,6 +8,7 @@
 #ifndef BASE_DAEMON_H
 #define BASE_DAEMON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -29,8 +30,12 @@ extern uint64_t daemon_raise_file_limit(void);
  */
 extern const char *daemon_wait(int signal_fd, int death_fd, void (*reload) (void *arg), void *arg);
 
-/* End the process with status 0 if it still lives after so many seconds. */
-extern void daemon_stop_within(unsigned seconds);
+/*
+ * End the process, with a line in the log and status DAEMON_CUT_SHORT, if it still lives after
+ * 30 seconds; after 5 where a server waits for it (embedded).
+ */
+#define DAEMON_CUT_SHORT 75
+extern void daemon_stop_within(bool embedded);
 
 /* A number that grows with each start on one machine: microseconds since 1970. */
 extern uint64_t daemon_boot_epoch(void);

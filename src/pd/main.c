@@ -154,7 +154,7 @@ main(int argc, char **argv)
 
 	log_info("stopping: %s", daemon_wait(signals, get("death_fd")->text[0] ? (int) get("death_fd")->number : -1,
 										  pd_reload, pd));
-	daemon_stop_within(5);
+	daemon_stop_within(get("death_fd")->text[0] != 0);
 	http_stop(window);
 	pd_stop(pd);
 	net_tls_free(options.tls);
