@@ -70,7 +70,8 @@ bool
 step_is_behind(const LoadClient *c, const PGresult *result, int64_t begin)
 {
 	return PQstatus(c->db) == CONNECTION_OK && PQresultStatus(result) == PGRES_FATAL_ERROR &&
-		strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "the mark") != NULL && now_ns() - begin < BEHIND_NS;
+		strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "the mark") != NULL &&
+		strstr(words(result, PG_DIAG_MESSAGE_PRIMARY), "has not answered") == NULL && now_ns() - begin < BEHIND_NS;
 }
 
 PGresult *

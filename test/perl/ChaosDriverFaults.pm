@@ -51,8 +51,12 @@ sub seen
 sub leading
 {
 	my ($self) = @_;
-	my ($endpoint) = map { $_->{endpoint} } grep { $_->{role} eq 'leader' } seen($self);
-	return defined $endpoint ? $endpoint =~ s{.*/}{}r : one_of($self->{cluster}->drivers);
+	my $endpoint;
+	$self->{cluster}->wait_until('a placement driver leads', sub {
+		($endpoint) = map { $_->{endpoint} } grep { $_->{role} eq 'leader' } seen($self);
+		return defined $endpoint;
+	});
+	return $endpoint =~ s{.*/}{}r;
 }
 
 # Does it lead?  One alone has nobody to leave that to.

@@ -61,8 +61,8 @@ sub names { return sort keys %faults; }
 # The faults that take turns.
 sub parts { my ($name) = @_; return split /\+/, $name; }
 
-# A fault that leaves more than half of the placement drivers alone.
-sub needs_drivers { my ($name) = @_; return scalar grep { $_ eq 'empty-pd' } parts($name); }
+# A fault of placement drivers, of which some are left, or that one of three leads.
+sub needs_drivers { my ($name) = @_; return scalar grep { exists $ChaosDriverFaults::faults{$_} } parts($name); }
 
 # Does every shard keep a replica that is within reach and has applied what was
 # acknowledged, or will have when those that are left have elected a leader?  While a split
@@ -201,6 +201,9 @@ sub cut_off
 	return;
 }
 
+# How often frames began to wait at a cut so far.
+sub held { my ($self) = @_; return ($self->{cluster}->network('count'))[1]; }
+
 # What waited arrives late, or is lost with its connection.
 sub heal { my ($self) = @_; $self->{cluster}->network('heal ' . one_of(qw(deliver reset))); return; }
 
@@ -284,10 +287,12 @@ sub cut_one
 {
 	my ($self, $name) = @_;
 	my @from = maybe() ? () : $self->others($name);
+	my $held = $self->held;
 	$self->{deaf} = 1;
 	$self->told('cut off:', $name, @from ? '; gateways reach it' : '');
 	$self->cut_off($name, @from);
 	$self->wait_a_while;
+	cmp_ok($self->held, '>', $held, "something was to cross the cut around $name");
 	$self->heal;
 	return;
 }
@@ -304,10 +309,12 @@ sub hear_one_way
 {
 	my ($self, $name, @others) = @_;
 	my $speaks = maybe();
+	my $held = $self->held;
 	$self->{deaf} = 1;
 	$self->told($name, $speaks ? 'is not heard by' : 'does not hear', @others);
 	$self->{cluster}->network($speaks ? "rule $name $_ cut" : "rule $_ $name cut") foreach @others;
 	$self->wait_a_while;
+	cmp_ok($self->held, '>', $held, "something was to cross the cut at $name");
 	$self->heal;
 	return;
 }
@@ -359,7 +366,8 @@ sub empty
 }
 
 # A worker loses its disk while an index is made, some of it there; and again before
-# the placement driver has heard of the new one.
+# the placement driver has heard of the new one, or as soon as it has a number there, mostly before
+# its first heartbeat.
 sub empty_early
 {
 	my ($self) = @_;
@@ -377,10 +385,12 @@ sub empty_early
 	usleep(int between(0, 400_000));
 	$cluster->kill9($name);
 	$cluster->wipe($name);
+	my $is_known = maybe();
 	# It is not heard, and so not known.
-	$cluster->cut($name, $_) foreach $cluster->drivers;
+	if (!$is_known) { $cluster->cut($name, $_) foreach $cluster->drivers; }
 	$cluster->spawn_again($name);
-	$self->last_for(between(0.05, 0.5));
+	if ($is_known) { $self->await("$name is registered", sub { return $cluster->log_text($name, 1) =~ /store=\d+ registered/; }); }
+	else { $self->last_for(between(0.05, 0.5)); }
 	$cluster->kill9($name) if $cluster->runs($name);
 	$self->heal;
 	$self->comes_back_empty($name);

@@ -238,6 +238,8 @@ sub ended
 	return undef if waitpid($pid, WNOHANG) != $pid;
 	my $status = $?;
 	delete $self->{pids}{$name};
+	# Of all signals only those that a test sends end one that is well.
+	fail("$name died of signal " . ($status & 127)) if ($status & 127) && !grep { ($status & 127) == $_ } 9, 15;
 	return $status;
 }
 

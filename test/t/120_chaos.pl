@@ -160,6 +160,7 @@ sub round
 	$given_ms = $lax_ms;
 	$strict_ms = $slowest * $patience_factor;
 	$strict_ms = $patience_ms if $strict_ms < $patience_ms;
+	$strict_ms = 2 * $patience_ms if $strict_ms > 2 * $patience_ms;
 	do
 	{
 		# One fault at a time: nothing is on its way back any more.
@@ -195,6 +196,7 @@ sub round
 		diag $cluster->log_text($name, 1);
 		return;
 	}
+	unlike(slurp_file($node->logfile), qr/was terminated by signal (?!9:)/, "$fault: no session has crashed");
 	is(told('all', 'wrong'), 0, "$fault: no wrong row") or diag $err;
 	is(told('all', 'unknown'), 0, "$fault: every statement was answered") unless ChaosFaults::ends_sessions($fault);
 	is(scalar(@failures), 0, "$fault: nothing failed");
