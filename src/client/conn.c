@@ -28,8 +28,7 @@
 
 #define READ_CHUNK (64u << 10)
 #define KEEP_BYTES (1u << 20)	/* of an empty buffer */
-#define EVENTS 32
-#define LATE_READS 64			/* of what has come when the time was over */
+#define GREETING_US 2000000		/* who gives up waiting for one after that closes the connection */
 #define UNDER_WAY_MAX (WIRE_OUTSTANDING_MAX * 3 / 4)	/* others were cancelled, perhaps */
 
 void
@@ -458,6 +457,37 @@ request_send_unheard(Client *client, Conn *conn, WireType type, Bytes payload)
 	conn_flush(conn);
 }
 
+/*
+ * Of what waits for a greeting nothing has left: a request that is given up is taken back,
+ * for the sake of others that wait, too.  False: there are none, or there was no greeting for
+ * so long that all had better dial again.
+ */
+static bool
+take_back(Conn *conn, const Request *request)
+{
+	size_t		at = 0;
+
+	if (conn->state == CONN_READY || !conn->requests || clock_now_us() >= conn->begun_us + GREETING_US)
+		return false;
+	Assert(conn->sent == 0);
+	while (at < conn->out.len)
+	{
+		WireHeader	header;
+		VtStatus	status = wire_header_get(conn->out.data + at, &header, NULL);
+		size_t		whole = WIRE_HEADER_SIZE + (size_t) header.length;
+
+		Assert(status == VT_OK && whole <= conn->out.len - at);
+		if (header.request == request->id)
+		{
+			memmove(conn->out.data + at, conn->out.data + at + whole, conn->out.len - at - whole);
+			conn->out.len -= whole;
+			return true;
+		}
+		at += whole;
+	}
+	return false;
+}
+
 void
 request_drop(Request *request)
 {
@@ -476,7 +506,11 @@ request_drop(Request *request)
 				break;
 			}
 		request->conn = NULL;
-		if (!conn_is_between_frames(conn))
+		if (take_back(conn, request))
+			;
+		else if (conn->state != CONN_READY)
+			conn_fail(conn, VT_UNAVAILABLE, false, "closed: a request was given up before the greeting was answered");
+		else if (!conn_is_between_frames(conn))
 			conn_fail(conn, VT_UNAVAILABLE, false, "closed: a request was given up in the middle of a frame");
 		else
 		{
@@ -486,120 +520,4 @@ request_drop(Request *request)
 	}
 	request->done = false;
 	buf_free(&request->reply);
-}
-
-/* The socket can take bytes, or a dial has ended. */
-static bool
-conn_write(Conn *conn)
-{
-	int			error = 0;
-	socklen_t	len = sizeof(error);
-
-	if (conn->state != CONN_DIALING)
-		return conn_flush(conn);
-	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
-	{
-		conn_fail(conn, VT_UNAVAILABLE, false, "could not connect: %s", strerror(error));
-		return false;
-	}
-	return conn_dialed(conn);
-}
-
-/*
- * Wait as the caller does, then see what has happened to which sockets: also when the time
- * is over, since who is late may not have looked.  Who waits by poll() need not: its wait and the look are one system call then.
- */
-static VtStatus
-wait_for_events(Client *client, int64_t until_us, struct epoll_event *events, int *n)
-{
-	bool		any = client->conns != NULL;
-	VtStatus	status;
-
-	if (any && client->ops.wait == client_poll_ops.wait)
-	{
-		*n = epoll_wait(client->epoll, events, EVENTS, wait_ms(until_us));
-		return *n > 0 || (*n < 0 && errno == EINTR) ? VT_OK : *n == 0 ? VT_TIMEOUT : VT_IO;
-	}
-	status = client->ops.wait(client->ops.arg, any ? client->epoll : -1, any, false, until_us);
-	*n = (status == VT_OK || status == VT_TIMEOUT) && any ? epoll_wait(client->epoll, events, EVENTS, 0) : 0;
-	return status == VT_TIMEOUT && *n > 0 ? VT_OK : status;
-}
-
-VtStatus
-pump(Client *client, int64_t until_us, VtError *err)
-{
-	struct epoll_event events[EVENTS];
-	int			n;
-	VtStatus	status = wait_for_events(client, until_us, events, &n);
-
-	if (status == VT_TIMEOUT)
-		return VT_TIMEOUT;
-	if (status != VT_OK)
-		return vt_fail(err, status, "the request to the cluster was given up: %s",
-					   vt_status_words(status));
-	for (int i = 0; i < n; i++)
-	{
-		/* An earlier event may have ended it. */
-		Conn	   *conn = conn_by_serial(client, events[i].data.u64);
-
-		if (!conn)
-			continue;
-		if ((events[i].events & EPOLLOUT) || (conn->state == CONN_DIALING &&
-											  (events[i].events & (EPOLLERR | EPOLLHUP))))
-			if (!conn_write(conn))
-				continue;
-		if (conn->state != CONN_DIALING && (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
-			conn_read(conn);
-	}
-	return VT_OK;
-}
-
-VtStatus
-pump_late(Client *client, VtError *err)
-{
-	int64_t		now = clock_now_us();
-	VtStatus	status = VT_OK;
-
-	for (int i = 0; i < LATE_READS && status == VT_OK; i++)
-		status = pump(client, now, err);
-	return status == VT_TIMEOUT ? VT_OK : status;
-}
-
-void
-request_expire(Request *request)
-{
-	request_drop(request);
-	request->done = true;
-	request->definite = false;
-	request->status = vt_fail(&request->err, VT_TIMEOUT, "%s: did not answer in time", request->endpoint);
-}
-
-VtStatus
-request_wait(Client *client, Request *request, int64_t deadline_us, VtError *err)
-{
-	int64_t		until = request->until_us && request->until_us < deadline_us ? request->until_us : deadline_us;
-
-	while (!request->done)
-	{
-		int64_t		now = clock_now_us();
-		VtStatus	status;
-
-		if (now >= until)
-		{
-			/* An answer that is here is an answer, however long the caller was busy with something else. */
-			status = pump_late(client, err);
-			if (status != VT_OK)
-				return status;
-			if (request->done)
-				break;
-			if (now >= deadline_us)
-				return vt_fail(err, VT_TIMEOUT, "%s did not answer in time", request->endpoint);
-			request_expire(request);
-			break;
-		}
-		status = pump(client, until, err);
-		if (status != VT_OK && status != VT_TIMEOUT)
-			return status;
-	}
-	return VT_OK;
 }

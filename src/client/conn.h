@@ -26,6 +26,7 @@ struct Conn
 	char		endpoint[ENDPOINT_SIZE];
 	int			fd;
 	ConnState	state;
+	int64_t		begun_us;		/* when it was dialled */
 	uint64_t	greeting;		/* request id of HELLO */
 	uint64_t	features;		/* that its answer named */
 

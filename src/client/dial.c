@@ -201,6 +201,7 @@ conn_new(Client *client, const char *endpoint, int fd, WireTlsContext *context)
 	conn->serial = ++client->conn_serials;
 	snprintf(conn->endpoint, sizeof(conn->endpoint), "%s", endpoint);
 	conn->fd = fd;
+	conn->begun_us = clock_now_us();
 	if (context)
 		conn->tls = wire_tls_new(context, false, expected_at(client, endpoint));
 	conn->next = client->conns;

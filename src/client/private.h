@@ -3,7 +3,7 @@
  * private.h
  *	  What the files of client share.
  *
- * From below to above: conn.c moves frames on the connections of dial.c, request.c
+ * From below to above: conn.c moves frames on the connections of dial.c, pump.c waits for that, request.c
  * pairs requests with replies and classifies them, control.c and route.c speak with PD, fanout.c
  * asks every shard one question; write.c, fence.c, list.c and scan.c are the
  * calls of client.h.
@@ -67,7 +67,7 @@ struct Client
 	ClientScan *scans;
 };
 
-/* -- conn.c, dial.c ---------------------------------------------------------------- */
+/* -- conn.c, dial.c, pump.c ---------------------------------------------------------------- */
 
 /*
  * A question on its way.  It lives in its caller's memory and hangs on its
@@ -138,7 +138,8 @@ extern void request_send_unheard(Client *client, Conn *conn, WireType type, Byte
 
 /*
  * Forget a request.  If it is under way its connection gets a cancel frame, or
- * is closed when it is in the middle of a frame.  Frees the reply.
+ * is closed when it is in the middle of a frame.  Before the greeting is answered it is
+ * taken back if others wait for that, too, and not for long.  Frees the reply.
  */
 extern void request_drop(Request *request);
 

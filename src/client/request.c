@@ -225,6 +225,8 @@ retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
 	}
 	if (now < deadline_us)
 		return VT_OK;
+	if (retry->last.code == VT_OK)
+		return vt_fail(err, VT_TIMEOUT, "nobody could be asked in time");
 	if (err)
 		*err = retry->last;
 	return retry->last.code;
@@ -233,7 +235,7 @@ retry_wait(Client *client, Retry *retry, int64_t deadline_us, VtError *err)
 VtStatus
 unanswered(const Retry *retry, const ClientShard *shard, VtError *err)
 {
-	if (retry->tries > 0)
+	if (retry->tries > 0 && retry->last.code != VT_OK)
 	{
 		if (err)
 			*err = retry->last;

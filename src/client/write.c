@@ -99,12 +99,20 @@ has_news(const Writing *w)
 	return false;
 }
 
+/* Has it something that is to be sent in this round? */
+static bool
+is_waiting(const Target *t)
+{
+	return t->next < t->end && !t->stopped;
+}
+
 /*
  * Send what there is room for; returns a target that has commands under way.
- * *soonest: when the first of their tries ends; 0 = one has ended.
+ * *soonest: when the first of their tries ends; 0 = one has ended.  A try whose time is over
+ * ends when sockets were looked into since then (looked_us): an answer that is here is an answer.
  */
 static Target *
-send_and_take(Writing *w, int64_t *soonest)
+send_and_take(Writing *w, int64_t looked_us, int64_t *soonest)
 {
 	Target	   *busy = NULL;
 
@@ -116,12 +124,11 @@ send_and_take(Writing *w, int64_t *soonest)
 		{
 			Command    *command = &t->commands[i];
 
-			if (command->n > 0 && !command->request.done && command->request.until_us &&
-				clock_now_us() >= command->request.until_us)
+			if (command->n > 0 && !command->request.done && command->request.until_us && looked_us >= command->request.until_us)
 				request_expire(&command->request);
 			if (command->n > 0 && command->request.done)
 				write_take_answer(w, t, command);
-			if (command->n == 0 && t->next < t->end && !t->stopped && w->failed == VT_OK)
+			if (command->n == 0 && is_waiting(t) && w->failed == VT_OK && clock_now_us() < w->writer->deadline_us)
 				write_send(w, t, command);
 			if (command->n > 0)
 				busy = t;
@@ -140,23 +147,30 @@ run_round(Writing *w, VtError *err)
 {
 	VtStatus	status = VT_OK;
 	Target	   *busy;
+	const ClientWriter *writer = w->writer;
+	int64_t		looked_us = 0;
 	int64_t		soonest;
 
 	w->settled = 0;
 	w->retry.refresh = false;
 	group(w);
-	while (soonest = w->writer->deadline_us, (busy = send_and_take(w, &soonest)) != NULL)
+	while (soonest = writer->deadline_us, (busy = send_and_take(w, looked_us, &soonest)) != NULL)
 	{
-		if (clock_now_us() >= w->writer->deadline_us)
+		if (looked_us >= writer->deadline_us)
 		{
 			status = unanswered(&w->retry, busy->shard, err);
 			break;
 		}
-		status = pump(w->client, soonest, err);
+		looked_us = clock_now_us();
+		status = looked_us >= writer->deadline_us ? pump_late(w->client, err) : pump(w->client, soonest, err);
 		if (status != VT_OK && status != VT_TIMEOUT)
 			break;
 		status = VT_OK;
 	}
+	/* The time was over before they were sent. */
+	for (uint32_t s = 0; s < w->route->nshards && status == VT_OK && w->failed == VT_OK && clock_now_us() >= writer->deadline_us; s++)
+		if (is_waiting(&w->targets[s]))
+			status = unanswered(&w->retry, w->targets[s].shard, err);
 	for (uint32_t s = 0; s < w->route->nshards; s++)
 		for (int i = 0; i < WINDOW; i++)
 			request_drop(&w->targets[s].commands[i].request);

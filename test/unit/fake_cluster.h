@@ -154,8 +154,8 @@ hold_or_answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes paylo
 	if (!w->hold_writes || header->type != WIRE_WRITE || header->kind != WIRE_REQUEST)
 		return answer(fake, conn, header, payload);
 	assert_true(conn->nheld < 16);
+	memset(&conn->held[conn->nheld], 0, sizeof(conn->held[0]));
 	conn->held[conn->nheld].request = header->request;
-	memset(&conn->held[conn->nheld].payload, 0, sizeof(Buf));
 	buf_put(&conn->held[conn->nheld++].payload, payload.data, payload.len);
 	pthread_mutex_lock(&w->lock);
 	if (conn->nheld > w->held)
@@ -170,6 +170,57 @@ hold_or_answer(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes paylo
 		again.request = conn->held[--conn->nheld].request;
 		keep = answer(fake, conn, &again, buf_bytes(&conn->held[conn->nheld].payload)) && keep;
 		buf_free(&conn->held[conn->nheld].payload);
+	}
+	return keep;
+}
+
+/* A search that is answered later, if it is not cancelled: true. */
+static inline bool
+is_put_off(Fake *fake, FakeConn *conn, const WireHeader *header, Bytes payload)
+{
+	uint32_t	slow_ms;
+
+	pthread_mutex_lock(&fake->world->lock);
+	slow_ms = fake->slow_ms;
+	pthread_mutex_unlock(&fake->world->lock);
+	for (uint32_t i = 0; header->kind == WIRE_CANCEL && header->type == WIRE_SEARCH && i < conn->nheld; i++)
+		if (conn->held[i].request == header->request)
+		{
+			buf_free(&conn->held[i].payload);
+			conn->held[i] = conn->held[--conn->nheld];
+			break;
+		}
+	if (!slow_ms || header->kind != WIRE_REQUEST || header->type != WIRE_SEARCH || is_close(header->type, payload))
+		return false;
+	assert_true(conn->nheld < 16);
+	memset(&conn->held[conn->nheld], 0, sizeof(conn->held[0]));
+	conn->held[conn->nheld].request = header->request;
+	conn->held[conn->nheld].due_us = clock_now_us() + slow_ms * INT64_C(1000);
+	buf_put(&conn->held[conn->nheld++].payload, payload.data, payload.len);
+	return true;
+}
+
+/* Searches whose time has come; *next_us is lowered to that of the next one.  False = close. */
+static inline bool
+answer_put_off(Fake *fake, FakeConn *conn, int64_t *next_us)
+{
+	bool		keep = true;
+
+	for (uint32_t i = 0; i < conn->nheld && keep;)
+	{
+		WireHeader	header = {.kind = WIRE_REQUEST, .type = WIRE_SEARCH, .request = conn->held[i].request};
+		Buf			payload = conn->held[i].payload;
+
+		if (conn->held[i].due_us == 0 || conn->held[i].due_us > clock_now_us())
+		{
+			if (conn->held[i].due_us && conn->held[i].due_us < *next_us)
+				*next_us = conn->held[i].due_us;
+			i++;
+			continue;
+		}
+		conn->held[i] = conn->held[--conn->nheld];
+		keep = answer(fake, conn, &header, buf_bytes(&payload));
+		buf_free(&payload);
 	}
 	return keep;
 }
@@ -195,7 +246,7 @@ conn_take(Fake *fake, FakeConn *conn)
 			break;
 		payload = bytes_of(head + WIRE_HEADER_SIZE, header.length);
 		good = wire_payload_check(head, &header, payload, NULL) == VT_OK &&
-			hold_or_answer(fake, conn, &header, payload);
+			(is_put_off(fake, conn, &header, payload) || hold_or_answer(fake, conn, &header, payload));
 		at += WIRE_HEADER_SIZE + header.length;
 	}
 	if (at)
@@ -216,12 +267,16 @@ fake_main(void *arg)
 		struct pollfd fds[FAKE_CONNS + 2];
 		int			n = 2;
 		char		order;
+		int64_t		next_us = INT64_MAX;
 
+		for (int i = 0; i < FAKE_CONNS && !fake->frozen; i++)
+			if (fake->conns[i].fd >= 0 && !answer_put_off(fake, &fake->conns[i], &next_us))
+				conn_end(fake, &fake->conns[i]);
 		fds[0] = (struct pollfd) {.fd = fake->stop[0], .events = POLLIN};
 		fds[1] = (struct pollfd) {.fd = fake->listener, .events = POLLIN};
 		for (int i = 0; i < FAKE_CONNS; i++)
 			fds[n++] = (struct pollfd) {.fd = fake->conns[i].fd, .events = POLLIN};
-		if (poll(fds, fake->frozen ? 1 : (nfds_t) n, -1) < 0)
+		if (poll(fds, fake->frozen ? 1 : (nfds_t) n, next_us == INT64_MAX ? -1 : (int) ((next_us - clock_now_us()) / 1000 + 1)) < 0)
 			continue;
 		if (fds[0].revents && read(fake->stop[0], &order, 1) == 1)
 		{
@@ -308,6 +363,8 @@ typedef struct Watch
 	VtStatus	then;
 	int			fds;
 	int			fds_max;		/* 0 = no limit */
+	void		(*on_dial) (void *arg); /* before a socket is opened; NULL = nothing */
+	void	   *dial_arg;
 	int64_t		late_us;		/* the next wait ends when bytes are there and it is then, and says that its time is over; 0 = never */
 } Watch;
 
@@ -343,6 +400,8 @@ watch_acquire(void *arg)
 
 	if (watch->fds_max && watch->fds >= watch->fds_max)
 		return false;
+	if (watch->on_dial)
+		watch->on_dial(watch->dial_arg);
 	watch->fds++;
 	return true;
 }

@@ -197,6 +197,7 @@ typedef struct FakeConn
 	{
 		uint64_t	request;
 		Buf			payload;
+		int64_t		due_us;		/* when a search is answered */
 	}			held[16];
 	uint32_t	nheld;
 } FakeConn;
@@ -212,6 +213,7 @@ typedef struct Fake
 	size_t		drip;			/* not 0: so many bytes at a time, each piece read before the next */
 	bool		frozen;			/* reads nothing; see fake_freeze() */
 	uint32_t	searches;		/* answered; under the world's lock */
+	uint32_t	slow_ms;		/* ... answered after so long, each at its own time, unless they are cancelled; 0 = at once */
 	uint32_t	full_ms;		/* ... turned away for so long, as by a worker with too much to do; 0 = they are not */
 	FakeConn	conns[FAKE_CONNS];
 } Fake;
