@@ -182,7 +182,7 @@ choose_place(ClientScan *scan, Stream *s, int64_t now_us)
 	}
 	if (ngood == 0)
 	{
-		memcpy(good, crowded, sizeof(good));
+		memcpy(good, crowded, sizeof(crowded[0]) * ncrowded);
 		ngood = ncrowded;
 	}
 	ngood = prefer(scan, s, good, ngood, now_us, would_wait_here);

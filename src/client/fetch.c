@@ -42,6 +42,8 @@ stream_stop(ClientScan *scan, Stream *s)
 	for (int i = 0; i < TRIES; i++)
 		try_drop(scan, s, &s->tries[i]);
 	s->tried = 0;
+	s->ousted = 0;
+	s->since_us = 0;
 	s->again_us = 0;
 	s->hedge_us = 0;
 	s->wants_route = false;
@@ -108,6 +110,8 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	t->pull = s->lease != 0 && conn_serial(conn) == s->lease_conn;
 	t->typical = stream_is_first(s) && conn_is_clear(conn) && scan->nmates == 0;
 	t->sent_us = now_us;
+	if (s->since_us == 0)
+		s->since_us = now_us;
 	memset(&question, 0, sizeof(question));
 	question.route = route_of(&s->shard.desc, &scan->owner, deadline_us);
 	question.consistency = s->consistency;
@@ -142,12 +146,11 @@ send_question(ClientScan *scan, Stream *s, Try *t, Conn *conn, int64_t now_us, i
 	pace_asked(scan->client->pace);
 }
 
-/* A slot for one more try: the oldest, silent for long, makes room. */
+/* A slot that is free, or where there is none that of the oldest try. */
 static Try *
-free_try(ClientScan *scan, Stream *s)
+next_slot(Stream *s)
 {
 	Try		   *oldest = &s->tries[0];
-	uint32_t	place;
 
 	for (int i = 0; i < TRIES; i++)
 	{
@@ -156,6 +159,37 @@ free_try(ClientScan *scan, Stream *s)
 		if (s->tries[i].sent_us < oldest->sent_us)
 			oldest = &s->tries[i];
 	}
+	return oldest;
+}
+
+/*
+ * When there is room for one more try, 0 = now.  Where there are more replicas than tries, and
+ * all who are asked are in doubt, the oldest question makes room for another: soon, until each
+ * replica has had a turn, and from then on when it was let be for as long as had been asked in
+ * vain before it.  For if they are slow, not dead, each would end the one before it else, and none be answered.
+ */
+static int64_t
+room_us(ClientScan *scan, Stream *s, int64_t now_us)
+{
+	const Try  *next = next_slot(s);
+
+	if (!try_is_on(next))
+		return 0;
+	if (s->ousted < s->shard.nplaces)
+		return next->sent_us + pace_hedge_us(scan->client->pace, now_us);
+	return next->sent_us + (next->sent_us - s->since_us);
+}
+
+/* A slot for one more try. */
+static Try *
+free_try(ClientScan *scan, Stream *s)
+{
+	Try		   *oldest = next_slot(s);
+	uint32_t	place;
+
+	if (!try_is_on(oldest))
+		return oldest;
+	s->ousted++;
 	place = shard_place(&s->shard, oldest->request.endpoint);
 	if (place < s->shard.nplaces)
 		s->tried |= 1u << place;
@@ -344,7 +378,7 @@ hedge(ClientScan *scan, Stream *s, int64_t now_us, int64_t deadline_us, VtError 
 		else if (heard_us + delay_us < s->hedge_us)
 			s->hedge_us = heard_us + delay_us;
 	}
-	if (s->consistency == WIRE_LINEARIZABLE || !somebody_answers(scan, s) || tries_on(s) == TRIES ||
+	if (s->consistency == WIRE_LINEARIZABLE || !somebody_answers(scan, s) || tries_on(s) >= HEDGED_TRIES ||
 		!may_begin_anew(scan, s, HEDGED_IDS_MAX))
 		return VT_OK;
 	place = choose_place(scan, s, now_us);
@@ -365,6 +399,7 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 	int64_t		now_us = clock_now_us();
 	VtStatus	status = VT_OK;
 	bool		settled = false;
+	bool		silent;
 
 	for (int i = 0; i < TRIES && status == VT_OK; i++)
 	{
@@ -384,20 +419,21 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 	}
 	if (s->hedge_us && now_us >= s->hedge_us && tries_on(s) > 0 && now_us < deadline_us)
 		status = hedge(scan, s, now_us, deadline_us, err);
+	silent = now_us < deadline_us && !somebody_answers(scan, s);
 	/* Each that fails at once is followed by another, until the round is over. */
 	for (uint32_t i = 0; i <= s->shard.nplaces && status == VT_OK && now_us >= s->again_us && now_us < deadline_us &&
-		 !s->wants_route && !somebody_answers(scan, s); i++)
+		 !s->wants_route && !somebody_answers(scan, s) && now_us >= room_us(scan, s, now_us); i++)
 	{
 		uint32_t	on = tries_on(s);
 
 		status = ask_somebody(scan, s, now_us, deadline_us, err);
-		if (i == 0)
-			probe(scan, s, now_us);
 		if (tries_on(s) == on && on > 0)
 			break;
 	}
 	if (status != VT_OK)
 		return status;
+	if (silent)
+		probe(scan, s, now_us);
 	/* Nobody is asked, and nothing says when to ask again, as where a connection takes no more: look again soon. */
 	if (tries_on(s) == 0 && s->again_us <= now_us && !s->wants_route && now_us + IDLE_US < *next_us)
 		*next_us = now_us + IDLE_US;
@@ -408,7 +444,13 @@ stream_step(ClientScan *scan, Stream *s, int64_t deadline_us, int64_t *next_us, 
 	}
 	if (tries_on(s) > 0 && s->hedge_us && s->hedge_us < *next_us)
 		*next_us = s->hedge_us;
-	if (!somebody_answers(scan, s) && s->again_us > now_us && s->again_us < *next_us)
-		*next_us = s->again_us;
+	if (!somebody_answers(scan, s))
+	{
+		int64_t		next = s->wants_route ? 0 : room_us(scan, s, now_us);
+
+		next = next > s->again_us ? next : s->again_us;
+		if (next > now_us && next < *next_us)
+			*next_us = next;
+	}
 	return VT_OK;
 }

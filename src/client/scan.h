@@ -26,8 +26,9 @@ typedef struct StreamHit
 	uint32_t	at;				/* of the id, in the stream's set */
 } StreamHit;
 
-/* A replica that was asked for a stream's next batch; two at most at a time. */
-#define TRIES 2
+/* A replica that was asked for a stream's next batch; a third at a time only where two are in doubt. */
+#define TRIES 3
+#define HEDGED_TRIES 2
 typedef struct Try
 {
 	Request		request;
@@ -61,6 +62,8 @@ typedef struct Stream
 	/* Asking it (fetch.c) */
 	Try			tries[TRIES];
 	uint32_t	tried;			/* places that had their turn in this round, a bit each */
+	int64_t		since_us;		/* when the first was asked */
+	uint32_t	ousted;			/* questions that have made room for others since */
 	int64_t		hedge_us;		/* when somebody else is asked as well */
 	int64_t		again_us;		/* a pause until then */
 	bool		wants_route;	/* after it, PD is asked where the replicas are */

@@ -610,6 +610,38 @@ who_has_little_time_doubts_nobody(void **state)
 	tear_down(&s);
 }
 
+/*
+ * Where all are so slow that they are in doubt a question is let be long enough at last: each
+ * would end the one before it else.  Of a fourth replica there are more than are asked at a time.
+ */
+static void
+who_is_slow_is_waited_for_at_last(void **state)
+{
+	(void) state;
+	for (int more = 0; more < 2; more++)
+	{
+		Setup		s;
+		Fake		fourth;
+
+		set_up(&s);
+		fake_start(&fourth, &s.w);
+		for (uint32_t i = 0; i < SHARDS && more; i++)
+			s.w.shards[i].followers[2] = &fourth;
+		scan_often(&s, 5);
+		for (int i = 0; i < 2000; i++)
+			pace_took(s.client->pace, 1000, clock_now_us());	/* that is usual */
+		pthread_mutex_lock(&s.w.lock);
+		fourth.slow_ms = 1600;
+		for (int i = 0; i < REPLICAS; i++)
+			s.worker[i].slow_ms = 1600;
+		pthread_mutex_unlock(&s.w.lock);
+		scan_often(&s, 1);
+		assert_int_equal(s.stats.by_leader + s.stats.by_follower, SHARDS);
+		fake_stop(&fourth);
+		tear_down(&s);
+	}
+}
+
 /* Who stood still until the deadline takes what is here, if it is all that is wanted. */
 static void
 an_answer_that_is_here_is_taken(void **state)
@@ -750,6 +782,7 @@ main(void)
 		cmocka_unit_test(who_spoke_to_others_and_dies_is_not_waited_for),
 		cmocka_unit_test(one_lost_answer_is_no_error),
 		cmocka_unit_test(who_has_little_time_doubts_nobody),
+		cmocka_unit_test(who_is_slow_is_waited_for_at_last),
 		cmocka_unit_test(an_answer_that_is_here_is_taken),
 		cmocka_unit_test(a_place_that_is_named_twice),
 		cmocka_unit_test(a_scan_goes_on_elsewhere),
