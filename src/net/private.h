@@ -32,6 +32,7 @@
 #define GREETING_MAX 1024		/* payload of HELLO */
 #define GREETING_MS 10000
 #define STRANGERS_MAX 256
+#define NET_NO_ROOM "a connection waits: no file descriptor or memory is left for it"
 #define SWEEP_MS 1000			/* at most between looks for who greets too slowly */
 #define SEND_FRAMES 8			/* queued frames that leave in one call */
 

@@ -280,7 +280,7 @@ accept_all(NetServer *server)
 		{
 			/* No event tells when there is room again. */
 			if (!atomic_exchange(&sockets->waits, true) && server->options.handler.refused)
-				server->options.handler.refused(server->options.handler.arg, "a connection waits: no file descriptor or memory is left for it");
+				server->options.handler.refused(server->options.handler.arg, NET_NO_ROOM);
 			sweep_later(server);
 			return;
 		}

@@ -47,7 +47,9 @@ typedef struct Streams
 	nng_stream_listener *listener;
 	nng_aio    *accept_aio;
 	StreamConn *dead;			/* this and below: server->lock */
-	bool		accepting;		/* the accept aio is under way */
+	bool		accepting;		/* the accept aio is under way, or rests */
+	bool		rests;			/* until there may be room for another connection */
+	int64_t		rests_until_us;
 	pthread_t	house;
 
 	/* Received over TLS, to be opened; server->lock */
@@ -56,6 +58,8 @@ typedef struct Streams
 	pthread_cond_t work_came;
 	bool		no_more_work;
 	pthread_t	opener;			/* tcp only */
+
+	bool		waits;			/* no room was told of; the accept's callback's */
 } Streams;
 
 static Streams *
@@ -212,7 +216,10 @@ opener_main(void *arg)
 		if (!streams->work)
 			streams->work_end = &streams->work;
 		pthread_mutex_unlock(&server->lock);
-		if (!conn_received(&sc->base, sc->came))
+		/* Strangers who were shut out meanwhile cost nobody else his turn. */
+		if (atomic_load(&sc->base.gone))
+			end_receiving(sc, false);
+		else if (!conn_received(&sc->base, sc->came))
 			end_receiving(sc, true);
 		else if (!receive_next(sc))
 			end_receiving(sc, false);
@@ -304,8 +311,12 @@ accepted(NetServer *server)
 	struct sockaddr_storage addr;
 	socklen_t	len = 0;
 	bool		tcp = server->listens.tcp;
+	bool		full = rc == NNG_ENOFILES || rc == NNG_ENOMEM;
 	bool		stopping;
 
+	if (full && !streams->waits && server->options.handler.refused)
+		server->options.handler.refused(server->options.handler.arg, NET_NO_ROOM);
+	streams->waits = full;
 	if (stream && !(tcp ? address_of(stream, &addr, &len) : peer_is_ours(stream)))
 	{
 		nng_stream_free(stream);
@@ -333,8 +344,15 @@ accepted(NetServer *server)
 		streams->accepting = false;
 		pthread_cond_broadcast(&server->changed);
 	}
+	else if (full)
+	{
+		/* It would fail again at once, and again; the house begins the next. */
+		streams->rests = true;
+		streams->rests_until_us = clock_now_us() + 1000 * SWEEP_MS;
+		pthread_cond_broadcast(&server->changed);
+	}
 	pthread_mutex_unlock(&server->lock);
-	if (!stopping)
+	if (!stopping && !full)
 		nng_stream_listener_accept(streams->listener, streams->accept_aio);
 }
 
@@ -355,13 +373,13 @@ house_wait(NetServer *server, int64_t *sweep_due_us)
 	int64_t		ms = guard_sweep_ms(server);
 	struct timespec until;
 
-	if (server->strangers == 0 || server->stopping)
+	if ((server->strangers == 0 || server->stopping) && !streams_of(server)->rests)
 	{
 		*sweep_due_us = now + 1000 * ms;
 		pthread_cond_wait(&server->changed, &server->lock);
 		return;
 	}
-	if (now < *sweep_due_us && server->strangers <= STRANGERS_MAX)
+	if (server->strangers == 0 || (now < *sweep_due_us && server->strangers <= STRANGERS_MAX))
 	{
 		until = cond_moment(1000 * ms);
 		pthread_cond_timedwait(&server->changed, &server->lock, &until);
@@ -371,6 +389,21 @@ house_wait(NetServer *server, int64_t *sweep_due_us)
 	pthread_mutex_unlock(&server->lock);
 	guard_bound(server);
 	guard_sweep(server);
+	pthread_mutex_lock(&server->lock);
+}
+
+/* An accept that rests begins, or ends with the server; the lock is held. */
+static void
+accept_again(NetServer *server)
+{
+	Streams    *streams = streams_of(server);
+
+	streams->rests = false;
+	streams->accepting = !server->stopping;
+	if (server->stopping)
+		return;
+	pthread_mutex_unlock(&server->lock);
+	nng_stream_listener_accept(streams->listener, streams->accept_aio);
 	pthread_mutex_lock(&server->lock);
 }
 
@@ -395,6 +428,8 @@ house_main(void *arg)
 			pthread_mutex_lock(&server->lock);
 			continue;
 		}
+		if (streams->rests && (server->stopping || clock_now_us() >= streams->rests_until_us))
+			accept_again(server);
 		if (server->stopping && server->alive == 0 && !streams->accepting)
 			break;
 		house_wait(server, &sweep_due_us);

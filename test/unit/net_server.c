@@ -570,7 +570,7 @@ only_drivers_of_ones_cluster_are_asked(void **state)
 
 /* Nobody else has to come before one is accepted for whom there was no descriptor. */
 static void
-one_waits_for_a_descriptor(void **state)
+one_waits_for_a_descriptor(bool polled)
 {
 	Given		given;
 	struct rlimit before;
@@ -580,8 +580,7 @@ one_waits_for_a_descriptor(void **state)
 	Buf			in = {0};
 	int			fd;
 
-	(void) state;
-	given_server(&given, true);
+	given_server(&given, polled);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = before;
@@ -603,6 +602,8 @@ one_waits_for_a_descriptor(void **state)
 	buf_free(&in);
 }
 
+BOTH(one_waits_for_a_descriptor)
+
 int
 main(void)
 {
@@ -621,7 +622,8 @@ main(void)
 		cmocka_unit_test(stops_with_peers_nng),
 		cmocka_unit_test(stops_with_peers_polled),
 		cmocka_unit_test(each_wake_wakes_one),
-		cmocka_unit_test(one_waits_for_a_descriptor),
+		cmocka_unit_test(one_waits_for_a_descriptor_nng),
+		cmocka_unit_test(one_waits_for_a_descriptor_polled),
 		cmocka_unit_test(only_drivers_of_ones_cluster_are_asked),
 	};
 
