@@ -63,6 +63,45 @@ searchers(const PlanShard *shard, uint64_t but)
 	return n;
 }
 
+/* Does it answer, us and its leader? */
+static bool
+is_able(const PlanMember *m)
+{
+	return m->active && m->health == HEALTH_UP;
+}
+
+/*
+ * Do more than half of those answer who are to vote, once promote votes as well and leave
+ * does no more?  Else the group would stand still amid that change, and by our own act: the
+ * joint configuration needs a majority of these, too, and there is no way back out of it.
+ */
+static bool
+is_carried(const PlanShard *shard, uint64_t promote, uint64_t leave)
+{
+	uint32_t	n = 0;
+	uint32_t	able = 0;
+
+	for (uint32_t i = 0; i < shard->n; i++)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (m->replica == leave || (!m->voter && m->replica != promote))
+			continue;
+		n++;
+		able += is_able(m);
+	}
+	return able * 2 > n;
+}
+
+static bool
+has_lost_another(const PlanShard *shard, const PlanMember *than)
+{
+	for (uint32_t i = 0; i < shard->n; i++)
+		if (&shard->members[i] != than && shard->members[i].voter && shard->members[i].health == HEALTH_DOWN)
+			return true;
+	return false;
+}
+
 /* -- Steps ----------------------------------------------------------------- */
 
 static Step
@@ -118,7 +157,7 @@ next_leader(const PlanShard *shard, uint64_t leaves)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (m->voter && m->replica != leaves && m->active && m->health == HEALTH_UP &&
+		if (m->voter && m->replica != leaves && is_able(m) &&
 			(!best || (m->draining != best->draining ? best->draining : m->match > best->match)))
 			best = m;
 	}
@@ -142,6 +181,9 @@ remove_step(const PlanShard *shard)
 		if (!added || !added->voter || added->health == HEALTH_DOWN)
 			return step_of(STEP_END, 0);
 	}
+	/* One too many, and another was lost since: that one can go. */
+	if (leaves->voter && !is_carried(shard, 0, leaves->replica))
+		return step_of(shard->plan.kind == PLAN_SHRINK && has_lost_another(shard, leaves) ? STEP_END : STEP_WAIT, 0);
 	if (leaves->replica != shard->leader)
 		return change(shard, 0, leaves->replica);
 	next = next_leader(shard, leaves->replica);
@@ -204,7 +246,8 @@ plan_step(const PlanShard *shard)
 		return step_of(added ? STEP_UNDO : STEP_END, 0);
 	if (!added)
 		return plan->add_seen ? add_learner(shard) : step_of(STEP_CREATE, 0);
-	if (!added->active || !leader || added->match + PLAN_CAUGHT_UP < leader->match)
+	/* What never answered is taken to be active for a while, and in a short log nobody lags. */
+	if (!added->active || added->match == 0 || !leader || added->match + PLAN_CAUGHT_UP < leader->match)
 		return step_of(STEP_WAIT, 0);
 	if (plan->kind == PLAN_SEARCH || added->search_only)
 		return remove_step(shard);	/* it stays a learner; what leaves is one, or nothing */
@@ -212,9 +255,12 @@ plan_step(const PlanShard *shard)
 	{
 		const PlanMember *next = next_leader(shard, leaves->replica);
 
-		/* A sole voter has nobody to hand over to before the new one votes. */
-		return next ? step_of(STEP_TRANSFER, next->replica) : change(shard, added->replica, 0);
+		if (next)
+			return step_of(STEP_TRANSFER, next->replica);
+		leaves = NULL;			/* a sole voter has nobody to hand over to before the new one votes */
 	}
+	if (!is_carried(shard, added->replica, leaves ? leaves->replica : 0))
+		return step_of(STEP_WAIT, 0);
 	return change(shard, added->replica, leaves ? leaves->replica : 0);
 }
 
@@ -345,7 +391,7 @@ is_only_place(const PlanShard *shard, const PlanStore *stores, size_t n, const P
 	return is;
 }
 
-/* The voter that can best be spared: not the leader, on the fullest store. */
+/* The voter that can best be spared: not the leader, one that is silent, on the fullest store. */
 static const PlanMember *
 spare(const PlanShard *shard, const PlanStore *stores, size_t n)
 {
@@ -362,7 +408,7 @@ spare(const PlanShard *shard, const PlanStore *stores, size_t n)
 		for (size_t j = 0; j < n; j++)
 			if (stores[j].store == m->store)
 				load += stores[j].replicas;
-		if (!best || load > best_load)
+		if (!best || (is_able(m) != is_able(best) ? is_able(best) : load > best_load))
 		{
 			best = m;
 			best_load = load;
@@ -381,17 +427,24 @@ plan_to(Plan *out, PlanKind kind, const PlanStore *to, const PlanMember *leaves)
 	return true;
 }
 
-/* A learner that is not to stay: left over from a plan that was undone, or one too many. */
+/*
+ * A learner that is not to stay: left over from a plan that was undone, or one too many.
+ * While voters lack it may have the only other copy, and be starting: then only one that
+ * is lost is not to stay, and none while too much is silent at once.
+ */
 static const PlanMember *
-needless_learner(const PlanShard *shard)
+needless_learner(const PlanShard *shard, bool brake)
 {
+	bool		lacks = voters(shard) < shard->wanted;
 	uint32_t	stay = 0;
 
 	for (uint32_t i = 0; i < shard->n; i++)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (!m->voter && (!is_searcher(m) || stay++ >= shard->learners))
+		if (m->voter || (lacks && (brake || m->health != HEALTH_DOWN)))
+			continue;
+		if (!is_searcher(m) || stay++ >= shard->learners)
 			return m;
 	}
 	return NULL;
@@ -405,7 +458,7 @@ next_voter(const PlanShard *shard)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (!m->voter && !m->search_only && !m->draining && m->active && m->health == HEALTH_UP)
+		if (!m->voter && !m->search_only && !m->draining && is_able(m))
 			return m;
 	}
 	return NULL;
@@ -428,8 +481,8 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 		*out = (Plan) {.kind = PLAN_GROW, .add_store = next_voter(shard)->store, .add_replica = next_voter(shard)->replica, .add_seen = true};
 		return true;
 	}
-	if (needless_learner(shard))
-		return plan_to(out, PLAN_SHRINK, NULL, needless_learner(shard));
+	if (needless_learner(shard, brake))
+		return plan_to(out, PLAN_SHRINK, NULL, needless_learner(shard, brake));
 	for (uint32_t i = 0; i < shard->n; i++)
 	{
 		const PlanMember *m = &shard->members[i];
@@ -443,8 +496,12 @@ plan_choose(const PlanShard *shard, const PlanStore *stores, size_t nstores,
 	}
 	if (lost && voters(shard) > shard->wanted)
 		return plan_to(out, PLAN_SHRINK, NULL, lost);
-	if (!lost && voters(shard) > shard->wanted && spare(shard, stores, nstores))
-		return plan_to(out, PLAN_SHRINK, NULL, spare(shard, stores, nstores));
+	if (!lost && voters(shard) > shard->wanted)
+	{
+		const PlanMember *least = spare(shard, stores, nstores);
+
+		return least && is_carried(shard, 0, least->replica) && plan_to(out, PLAN_SHRINK, NULL, least);
+	}
 	if (shard->n == WIRE_REPLICAS_MAX || (lost && brake))
 		return false;
 	learner = !lost && voters(shard) >= shard->wanted && !draining;

@@ -17,7 +17,8 @@
  *	   swap		by one joint change it votes and the other leaves
  *
  * A leader is never removed: leadership moves first.  Nothing healthy leaves
- * while that would leave fewer voters than are wanted.
+ * while that would leave fewer voters than are wanted, and voters change only when
+ * more than half of those that are to vote answer: who is silent is spared first.
  *
  * Where there is a choice, a replica goes where it shares least with the others
  * of its shard (labels.h), and only then where there are fewest.  It waits for a

@@ -403,6 +403,181 @@ a_learner_moves(void **state)
 	assert_int_equal(plan_step(&g.shard).kind, STEP_END);
 }
 
+/* -- Whoever is silent ------------------------------------------------------- */
+
+static PlanMember
+learner_at(uint64_t replica, uint64_t store)
+{
+	return (PlanMember) {.replica = replica, .store = store, .active = true, .match = 50};
+}
+
+static void
+leaves(PlanShard *shard, uint64_t replica)
+{
+	for (uint32_t i = 0; i < shard->n; i++)
+		if (shard->members[i].replica == replica)
+			shard->members[i] = shard->members[--shard->n];
+}
+
+/* One of three is silent, perhaps dead: who is taken away is not one of the other two. */
+static void
+one_too_many_is_one_that_is_silent(void **state)
+{
+	(void) state;
+	for (uint32_t wanted = 1; wanted <= 2; wanted++)
+		for (int how = 0; how < 2; how++)
+		{
+			Given		g = given();
+			Plan		plan;
+			Step		step;
+
+			g.shard.wanted = wanted;
+			g.stores[2].replicas = 1000;
+
+			/* All answer: the one on the fullest store, and then somebody falls silent. */
+			assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+			assert_int_equal(plan.remove, 102);
+			g.shard.plan = plan;
+			assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+			g.shard.members[1].health = how == 0 ? HEALTH_SUSPECT : HEALTH_UP;
+			g.shard.members[1].active = false;
+			assert_int_equal(plan_step(&g.shard).kind, STEP_WAIT);
+
+			/* It is lost: it goes, in place of the other. */
+			g.shard.members[1].health = HEALTH_DOWN;
+			assert_int_equal(plan_step(&g.shard).kind, STEP_END);
+			memset(&g.shard.plan, 0, sizeof(g.shard.plan));
+			assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+			assert_int_equal(plan.remove, 101);
+
+			/* It was silent before any was chosen. */
+			g.shard.members[1].health = how == 0 ? HEALTH_SUSPECT : HEALTH_UP;
+			assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+			assert_int_equal(plan.kind, PLAN_SHRINK);
+			assert_int_equal(plan.remove, 101);
+			g.shard.plan = plan;
+			step = plan_step(&g.shard);
+			assert_int_equal(step.kind, STEP_CHANGE);
+			assert_true(has_role(&step, 100, ROLE_VOTER) && has_role(&step, 102, ROLE_VOTER));
+			assert_int_equal(step.n, 2);
+		}
+}
+
+/* Of five two are silent, and three are wanted: those two go, one after the other. */
+static void
+two_of_five_are_silent(void **state)
+{
+	Given		g = given();
+	Plan		plan;
+
+	(void) state;
+	for (uint32_t i = 3; i < 5; i++)
+	{
+		g.shard.members[g.shard.n] = learner_at(100 + i, 10 + i);
+		g.shard.members[g.shard.n++].voter = true;
+		g.shard.holders[g.shard.nholders++] = 10 + i;
+	}
+	g.stores[1].replicas = 1000;
+	for (uint32_t i = 2; i < 4; i++)
+	{
+		g.shard.members[i].active = false;
+		g.shard.members[i].health = HEALTH_SUSPECT;
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, true, &plan));
+		assert_int_equal(plan.kind, PLAN_SHRINK);
+		assert_true(plan.remove == 102 || plan.remove == 103);
+		g.shard.plan = plan;
+		assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+		memset(&g.shard.plan, 0, sizeof(g.shard.plan));
+		leaves(&g.shard, plan.remove);
+	}
+	assert_int_equal(g.shard.n, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(g.shard.members[i].active);
+
+	/* No more than half of those who would stay answer: nobody goes. */
+	g.shard.wanted = 1;
+	g.shard.members[1].active = g.shard.members[2].active = false;
+	assert_false(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+}
+
+/* Nobody gets a vote, or another's place, when those who vote then are not heard. */
+static void
+a_change_waits_for_those_who_vote_then(void **state)
+{
+	Given		g = given();
+
+	(void) state;
+	g.shard.members[g.shard.n++] = learner_at(103, 13);
+	g.shard.plan = (Plan) {.kind = PLAN_MOVE, .add_store = 13, .add_replica = 103, .remove = 102, .add_seen = true};
+	assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+	g.shard.members[1].health = HEALTH_SUSPECT;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+	g.shard.members[3].health = HEALTH_SUSPECT;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_WAIT);
+	g.shard.members[1].health = HEALTH_UP;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+
+	/* A sole voter's successor. */
+	g.shard.members[1] = g.shard.members[3];
+	g.shard.n = 2;
+	g.shard.wanted = 1;
+	g.shard.plan.remove = 100;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_WAIT);
+	g.shard.members[1].health = HEALTH_UP;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+}
+
+/* A leader takes who it has never heard of for active, and in a short log nobody lags. */
+static void
+who_never_answered_gets_no_vote(void **state)
+{
+	Given		g = given();
+
+	(void) state;
+	g.shard.wanted = 4;
+	g.shard.members[g.shard.n++] = learner_at(103, 13);
+	g.shard.members[3].match = 0;
+	g.shard.plan = (Plan) {.kind = PLAN_GROW, .add_store = 13, .add_replica = 103, .add_seen = true};
+	assert_int_equal(plan_step(&g.shard).kind, STEP_WAIT);
+	g.shard.members[3].match = 1;
+	assert_int_equal(plan_step(&g.shard).kind, STEP_CHANGE);
+}
+
+/* Of a shard that was recovered one votes and the other learns: its worker restarts, and it is still the only other copy. */
+static void
+a_copy_is_kept_while_voters_lack(void **state)
+{
+	Given		g = given();
+	Plan		plan;
+
+	(void) state;
+	g.shard.n = 1;
+	g.shard.members[g.shard.n++] = learner_at(101, 11);
+	g.shard.members[1].active = false;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_GROW);
+	g.shard.members[1].health = HEALTH_SUSPECT;
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_GROW);
+	assert_false(plan_choose(&g.shard, g.stores, 2, &limits, false, &plan));	/* there is no other store */
+
+	/* Unless it is lost, and it is not likely to come back with many others. */
+	g.shard.members[1].health = HEALTH_DOWN;
+	assert_false(plan_choose(&g.shard, g.stores, 2, &limits, true, &plan));
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, false, &plan));
+	assert_int_equal(plan.kind, PLAN_SHRINK);
+	assert_int_equal(plan.remove, 101);
+
+	/* It is back: it gets its vote. */
+	g.shard.members[1] = learner_at(101, 11);
+	assert_true(plan_choose(&g.shard, g.stores, g.n, &limits, true, &plan));
+	assert_int_equal(plan.kind, PLAN_GROW);
+	assert_int_equal(plan.add_replica, 101);
+}
+
 int
 main(void)
 {
@@ -417,6 +592,11 @@ main(void)
 		cmocka_unit_test(search_stores_hold_learners_that_stay),
 		cmocka_unit_test(a_learner_is_no_successor_of_a_voter),
 		cmocka_unit_test(a_learner_moves),
+		cmocka_unit_test(one_too_many_is_one_that_is_silent),
+		cmocka_unit_test(two_of_five_are_silent),
+		cmocka_unit_test(a_change_waits_for_those_who_vote_then),
+		cmocka_unit_test(who_never_answered_gets_no_vote),
+		cmocka_unit_test(a_copy_is_kept_while_voters_lack),
 	};
 
 	return cmocka_run_group_tests_name("pd_plan", tests, NULL, NULL);

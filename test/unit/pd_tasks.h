@@ -110,6 +110,7 @@ do_change(PdWorld *w, WStore *s, json_t *task, uint64_t shard)
 				break;
 		}
 	g->joint = true;
+	g->joint_index = r->conf_index = r->match = ++g->last;
 	g->joint_until = w->now + 200000 + prng_below(&w->prng, 400000);
 	w->changes++;
 }

@@ -87,6 +87,7 @@ typedef struct WGroup
 	bool		joint;
 	uint32_t	nnext;
 	WireReplica next[WIRE_REPLICAS_MAX];
+	uint64_t	joint_index;	/* of the change under way */
 	int64_t		joint_until;
 	uint64_t	leader;
 	uint64_t	term;
@@ -303,21 +304,21 @@ is_in(const WireReplica *members, uint32_t n, uint64_t replica)
 
 /* -- Groups ---------------------------------------------------------------- */
 
-/* Acknowledged is what a majority of voters has. */
-static void
-group_ack(PdWorld *w, WGroup *g)
+/* What a majority of these voters has. */
+static uint64_t
+majority_has(PdWorld *w, const WGroup *g, const WireReplica *members, uint32_t nmembers)
 {
 	uint64_t	have[WIRE_REPLICAS_MAX];
 	uint32_t	n = 0;
 
-	for (uint32_t i = 0; i < g->n; i++)
+	for (uint32_t i = 0; i < nmembers; i++)
 	{
 		WReplica   *r;
 		uint32_t	at = n;
 
-		if (g->members[i].role != ROLE_VOTER)
+		if (members[i].role != ROLE_VOTER)
 			continue;
-		r = live(w, g->shard, &g->members[i]);
+		r = live(w, g->shard, &members[i]);
 		for (have[n++] = r ? r->match : 0; at > 0 && have[at - 1] < have[at]; at--)
 		{
 			uint64_t	x = have[at];
@@ -326,8 +327,40 @@ group_ack(PdWorld *w, WGroup *g)
 			have[at - 1] = x;
 		}
 	}
-	if (n > 0 && have[n / 2] > g->acked)
-		g->acked = have[n / 2];
+	return n > 0 ? have[n / 2] : 0;
+}
+
+/* Acknowledged is what a majority of voters has, and amid a change of those that are to be, too. */
+static void
+group_ack(PdWorld *w, WGroup *g)
+{
+	uint64_t	acked = majority_has(w, g, g->members, g->n);
+
+	if (g->joint && majority_has(w, g, g->next, g->nnext) < acked)
+		acked = majority_has(w, g, g->next, g->nnext);
+	if (acked > g->acked)
+		g->acked = acked;
+}
+
+/* Is there a majority of its voters, and amid a change of those that are to be, too? */
+static bool
+has_quorum(PdWorld *w, const WGroup *g)
+{
+	return has_majority(w, g->shard, g->members, g->n) && (!g->joint || has_majority(w, g->shard, g->next, g->nnext));
+}
+
+/* Of a change that its leader alone had begun nobody else knows. */
+static bool
+is_unheard(PdWorld *w, const WGroup *g)
+{
+	for (uint32_t i = 0; i < g->n; i++)
+	{
+		WReplica   *r = live(w, g->shard, &g->members[i]);
+
+		if (r && r->conf_index >= g->joint_index)
+			return false;
+	}
+	return has_majority(w, g->shard, g->members, g->n);
 }
 
 static void
@@ -337,8 +370,9 @@ group_elect(PdWorld *w, WGroup *g)
 
 	if (g->headless_since == 0)
 		g->headless_since = w->now;
-	if (w->now - g->headless_since < SECOND_US || !has_majority(w, g->shard, g->members, g->n) ||
-		(g->joint && !has_majority(w, g->shard, g->next, g->nnext)))
+	if (g->joint && is_unheard(w, g))
+		g->joint = false;
+	if (w->now - g->headless_since < SECOND_US || !has_quorum(w, g))
 		return;
 	for (uint32_t i = 0; i < g->n; i++)
 	{
@@ -364,7 +398,7 @@ group_tick(PdWorld *w, WGroup *g)
 	for (uint32_t i = 0; i < g->n; i++)
 		if (g->members[i].replica == g->leader)
 			leader = live(w, g->shard, &g->members[i]);
-	if (!leader || !has_majority(w, g->shard, g->members, g->n))
+	if (!leader || !has_quorum(w, g))
 	{
 		g->leader = 0;
 		group_elect(w, g);
@@ -379,7 +413,7 @@ group_tick(PdWorld *w, WGroup *g)
 		if (!r)
 			continue;
 		r->match = g->last - r->match > CATCH_UP ? r->match + CATCH_UP : g->last;
-		r->conf_index = g->conf_index;
+		r->conf_index = g->joint ? g->joint_index : g->conf_index;
 		if (g->verify && r->match >= g->verify_at && r->verified_at < g->verify_at)
 		{
 			r->verified = g->verify;
@@ -388,7 +422,7 @@ group_tick(PdWorld *w, WGroup *g)
 		}
 	}
 	group_ack(w, g);
-	if (g->joint && w->now >= g->joint_until && has_majority(w, g->shard, g->next, g->nnext))
+	if (g->joint && w->now >= g->joint_until)
 	{
 		memcpy(g->members, g->next, sizeof(g->members));
 		g->n = g->nnext;
@@ -449,7 +483,7 @@ beat_body(PdWorld *w, WStore *s)
 		json_object_set_new(report, "unindexed", json_u64(0));
 		json_object_set_new(report, "bytes", json_u64(0));
 		json_object_set_new(report, "conf_index", json_u64(r->conf_index));
-		json_object_set_new(report, "joint", json_boolean(leader && g->joint));
+		json_object_set_new(report, "joint", json_boolean(g && g->joint && r->conf_index == g->joint_index));
 		if (r->prepared)
 			json_object_set_new(report, "prepared", json_u64(r->prepared));
 		if (i == 0 && s->unreachable)
