@@ -196,7 +196,8 @@ without_lost(Pd *pd, CatalogShard *shard, Buf *command)
 	{
 		CatalogOwed owed = {shard->plan.add_store, desc->shard, shard->plan.add_replica};
 
-		command_owed(command, &owed);
+		if (catalog_store(pd->catalog, owed.store))
+			command_owed(command, &owed);
 		memset(&shard->plan, 0, sizeof(shard->plan));
 		any = true;
 	}

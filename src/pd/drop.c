@@ -328,7 +328,10 @@ has_data_on(const CatalogCollection *c, uint64_t store)
 	return false;
 }
 
-/* Does a store whose disk is short hold data of it, with no deletion under way there? */
+/*
+ * Does a store whose disk is short hold data of it, with no deletion under way there?  One that is
+ * away, or forgotten, frees nothing: what it said last would take one after the other, for nothing.
+ */
 static bool
 frees_a_short_disk(Pd *pd, const CatalogCollection *c)
 {
@@ -337,7 +340,7 @@ frees_a_short_disk(Pd *pd, const CatalogCollection *c)
 		uint64_t	store = pd->beats[i]->store;
 		bool		under_way = false;
 
-		if (!pd->beats[i]->disk_short || !has_data_on(c, store))
+		if (!pd->beats[i]->disk_short || !store_is_up(pd, store) || !catalog_store(pd->catalog, store) || !has_data_on(c, store))
 			continue;
 		for (size_t j = 0; j < pd->catalog->ncollections && !under_way; j++)
 			under_way = pd->catalog->collections[j]->state == COLLECTION_DOOMED &&

@@ -245,6 +245,98 @@ a_replica_that_was_replaced_does_not_outlive_its_collection(void **state)
 	cluster_end(w);
 }
 
+/*
+ * A disk that was short when its store was heard last: nothing is freed there while it is
+ * away, and one dropped index after the other would go for that.
+ */
+static void
+a_lost_store_with_a_short_disk_dooms_no_more(void **state)
+{
+	(void) state;
+	for (int forgotten = 0; forgotten < 2; forgotten++)
+	{
+		VtId		first;
+		VtId		second;
+		PdWorld    *w = driver_with(&first);
+		uint64_t	away = w->stores[1].id;
+
+		second = create(w, 2, 3)->generation;
+		settle(w, 3, 10);
+		hide(w, &first);
+		run_drops(w, 1);
+		hide(w, &second);
+		w->stores[1].disk_short = true;
+		for (int i = 0; i < 100 && !beat_of(&w->pd, away)->disk_short; i++)
+			tick(w);
+		store_dies(w, 1);
+		run_seconds(w, 2);		/* what it sent has come */
+		assert_true(beat_of(&w->pd, away)->disk_short);
+		if (!forgotten)
+		{
+			run_drops(w, 1);
+			assert_int_equal(catalog_collection(w->pd.catalog, &first)->state, COLLECTION_DOOMED);
+			run_drops(w, 100);
+			assert_true(is_gone(w, &first));
+		}
+		else
+		{
+			const CatalogStore *row = catalog_store(w->pd.catalog, away);
+			Buf			command = {0};
+
+			command_begin(&command);
+			store_goes(&w->pd, row, &command);
+			world_commit(&w->pd, &command);
+			buf_free(&command);
+			run_drops(w, 100);
+			assert_false(is_gone(w, &first));
+			assert_int_equal(catalog_collection(w->pd.catalog, &first)->state, COLLECTION_HIDDEN);
+		}
+		assert_false(is_gone(w, &second));
+		assert_int_equal(catalog_collection(w->pd.catalog, &second)->state, COLLECTION_HIDDEN);
+		cluster_end(w);
+	}
+}
+
+/* A replica on its way to a store that was forgotten meanwhile: nobody owes it, since nobody comes back to say that it went. */
+static void
+a_forgotten_store_owes_nothing(void **state)
+{
+	VtId		generation;
+	PdWorld    *w = driver_with(&generation);
+	CatalogCollection changed;
+	uint64_t	away = w->stores[2].id;
+	Buf			command = {0};
+
+	(void) state;
+	store_dies(w, 2);
+	run_seconds(w, 2);
+	changed = *catalog_collection(w->pd.catalog, &generation);
+	changed.shards = vt_alloc(sizeof(CatalogShard) * changed.nshards);
+	memcpy(changed.shards, catalog_collection(w->pd.catalog, &generation)->shards, sizeof(CatalogShard) * changed.nshards);
+	for (uint32_t i = 0; i < changed.nshards; i++)
+	{
+		WireShardDesc *desc = &changed.shards[i].desc;
+		uint8_t		n = 0;
+
+		for (int k = 0; k < desc->nreplicas; k++)
+			if (desc->replicas[k].store != away)
+				desc->replicas[n++] = desc->replicas[k];
+		desc->nreplicas = n;
+		changed.shards[i].plan = (Plan) {.kind = PLAN_GROW, .add_store = away, .add_replica = 70000 + i};
+	}
+	changed.state = COLLECTION_DOOMED;
+	command_begin(&command);
+	command_collection(&command, &changed);
+	store_goes(&w->pd, catalog_store(w->pd.catalog, away), &command);
+	world_commit(&w->pd, &command);
+	buf_free(&command);
+	free(changed.shards);
+	run_drops(w, 20);
+	assert_true(is_gone(w, &generation));
+	assert_int_equal(w->pd.catalog->nowed, 0);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -257,6 +349,8 @@ main(void)
 		TEST(a_lost_store_holds_no_drop_up),
 		TEST(a_disk_that_is_put_back_is_emptied),
 		TEST(a_replica_that_was_replaced_does_not_outlive_its_collection),
+		TEST(a_lost_store_with_a_short_disk_dooms_no_more),
+		TEST(a_forgotten_store_owes_nothing),
 	};
 
 	return cmocka_run_group_tests_name("pd_drop", tests, NULL, NULL);
