@@ -138,7 +138,7 @@ read_report(json_t *body, Report *out)
 	get_u64(body, "incarnation", &out->incarnation);
 	get_u64(body, "last", &out->last);
 	get_u64(body, "last_term", &out->last_term);
-	if (!get_u64(body, "shard", &out->shard) || !get_u64(body, "replica", &out->replica) ||
+	if (!get_u64(body, "shard", &out->shard) || out->shard == 0 || !get_u64(body, "replica", &out->replica) ||
 		!get_u64(body, "term", &out->term) ||
 		!get_u64(body, "applied", &out->applied) || !get_u64(body, "records", &out->records) ||
 		!get_u64(body, "unindexed", &out->unindexed) || !get_u64(body, "bytes", &out->bytes))

@@ -29,7 +29,7 @@ idmap_get(const IdMap *map, uint64_t key, uint64_t *value)
 {
 	const IdMapSlot *found;
 
-	if (map->n == 0)
+	if (map->n == 0 || key == 0)
 		return false;
 	found = &map->slots[slot_of(map, key)];
 	if (found->key != key)
@@ -56,6 +56,8 @@ idmap_put(IdMap *map, uint64_t key, uint64_t value)
 {
 	size_t		slot;
 
+	if (key == 0)
+		return;
 	if (map->n * 2 >= map->room)
 		grow(map);
 	slot = slot_of(map, key);
@@ -70,7 +72,7 @@ idmap_remove(IdMap *map, uint64_t key)
 	size_t		mask = map->room - 1;
 	size_t		hole;
 
-	if (map->n == 0 || map->slots[hole = slot_of(map, key)].key != key)
+	if (map->n == 0 || key == 0 || map->slots[hole = slot_of(map, key)].key != key)
 		return;
 	map->n--;
 	for (size_t next = (hole + 1) & mask; map->slots[next].key != 0; next = (next + 1) & mask)

@@ -3,7 +3,7 @@
  * idmap.h
  *	  Private to pd: a table from ids to numbers.
  *
- * Ids are never 0.  Open addressing in a power of two that is at most half full;
+ * Ids are never 0: that one is never there, nor comes to be (people and rows may ask for it).  Open addressing in a power of two that is at most half full;
  * a zeroed one is empty.
  *
  *-------------------------------------------------------------------------

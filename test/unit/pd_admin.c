@@ -542,6 +542,46 @@ ask_verify(PdWorld *w, const char *what)
 }
 
 static void
+is_no_shard(PdWorld *w)
+{
+	VtError		err = {0};
+	CatalogCollection *c;
+
+	assert_null(find_shard(&w->pd, 0, &c));
+	ask(w, cancel_operator, json_pack("{s:s}", "shard", "0"), VT_NOT_FOUND, "no such shard");
+	expect(operate_move(&w->pd, 0, w->stores[0].id, w->stores[1].id, &err), VT_NOT_FOUND, &err, NULL);
+	expect(operate_transfer(&w->pd, 0, w->stores[0].id, &err), VT_NOT_FOUND, &err, NULL);
+	assert_int_equal(ask_verify(w, "0"), 0);
+}
+
+/* 0 is no shard: neither where there are some, nor where there were and what is left of them in an index leads nowhere. */
+static void
+shard_0_is_none(void **state)
+{
+	PdWorld    *w = cluster(8, 3);
+	Buf			command = {0};
+
+	(void) state;
+	is_no_shard(w);
+	for (int i = 0; i < 4; i++)
+		create(w, 8, 3);
+	settle(w, 3, 20);
+	is_no_shard(w);
+	while (w->pd.catalog->ncollections > 0)
+	{
+		VtId		last = w->pd.catalog->collections[0]->generation;
+
+		command_begin(&command);
+		command_forget(&command, &last);
+		world_commit(&w->pd, &command);
+		is_no_shard(w);
+	}
+	assert_int_equal(catalog_nshards(w->pd.catalog), 0);
+	buf_free(&command);
+	cluster_end(w);
+}
+
+static void
 replicas_that_agree_are_left_alone(void **state)
 {
 	PdWorld    *w = cluster(20, 4);
@@ -928,6 +968,7 @@ main(void)
 		TEST(a_cancelled_operator_leaves_nothing),
 		TEST(findings_come_and_go),
 		TEST(a_store_tells_its_troubles),
+		TEST(shard_0_is_none),
 		TEST(replicas_that_agree_are_left_alone),
 		TEST(one_that_differs_is_replaced),
 		TEST(what_others_say_is_judged_at_once),

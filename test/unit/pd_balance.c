@@ -156,6 +156,16 @@ ids_are_found(void **state)
 		uint64_t	key = 1 + prng_below(&prng, 599);
 		uint64_t	got = 77;
 
+		/* 0 is nobody's id: an empty slot is not its. */
+		assert_false(idmap_get(&map, 0, &got));
+		assert_int_equal(got, 77);
+		if (step % 1000 == 0)
+		{
+			idmap_put(&map, 0, 5);
+			idmap_remove(&map, 0);
+			assert_int_equal(map.n, n);
+		}
+
 		switch (prng_below(&prng, step / 20000 % 2 ? 3 : 4))
 		{
 			case 0:
