@@ -143,9 +143,9 @@ set_replicas(Pd *pd, json_t *body, VtError *err)
 
 /* -- Stores ------------------------------------------------------------------ */
 
-/* Would so many voters be left without the store that nothing is lost? */
+/* Would so many voters be left without the store that nothing is lost?  On stores that were forgotten there is none. */
 static bool
-outlives(const CatalogShard *shard, uint64_t store)
+outlives(Pd *pd, const CatalogShard *shard, uint64_t store)
 {
 	uint32_t	voters = 0;
 	uint32_t	left = 0;
@@ -155,7 +155,7 @@ outlives(const CatalogShard *shard, uint64_t store)
 		const WireReplica *r = &shard->desc.replicas[i];
 
 		voters += r->role == ROLE_VOTER;
-		left += r->role == ROLE_VOTER && r->store != store;
+		left += r->role == ROLE_VOTER && r->store != store && catalog_store(pd->catalog, r->store);
 	}
 	return left * 2 > voters;
 }
@@ -178,7 +178,7 @@ need_of(Pd *pd, uint64_t store, uint64_t *shard)
 		*shard = s->desc.shard;
 		if (c->state == COLLECTION_LIVE)
 			return "replicas that have no successor elsewhere yet";
-		if (c->state == COLLECTION_HIDDEN && !outlives(s, store))
+		if (c->state == COLLECTION_HIDDEN && !outlives(pd, s, store))
 			return "what is needed to bring a dropped collection back, which is still kept";
 	}
 	return NULL;

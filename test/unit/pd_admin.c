@@ -279,6 +279,27 @@ dropped_collections_and_forgotten_stores(void **state)
 	cluster_end(w);
 }
 
+/* One store after the other, of which each alone could be spared: those that went before are not there to bring it back. */
+static void
+a_kept_collection_keeps_its_majority(void **state)
+{
+	PdWorld    *w = cluster(9, 3);
+	VtId		kept = create(w, 2, 3)->generation;
+
+	(void) state;
+	settle(w, 3, 10);
+	to_state(w, catalog_collection(w->pd.catalog, &kept), COLLECTION_HIDDEN);
+	store_dies(w, 2);
+	run_seconds(w, 61);
+	ask(w, forget_store, store_body(w->stores[2].id), VT_OK, NULL);
+	store_dies(w, 1);
+	run_seconds(w, 61);
+	ask(w, forget_store, store_body(w->stores[1].id), VT_EXISTS, "bring a dropped collection back");
+	to_state(w, catalog_collection(w->pd.catalog, &kept), COLLECTION_DOOMED);
+	ask(w, forget_store, store_body(w->stores[1].id), VT_OK, NULL);
+	cluster_end(w);
+}
+
 /* -- Replicas ---------------------------------------------------------------- */
 
 static void
@@ -963,6 +984,7 @@ main(void)
 		TEST(only_an_empty_silent_store_is_forgotten),
 		TEST(a_drained_store_is_forgotten_when_it_stops),
 		TEST(dropped_collections_and_forgotten_stores),
+		TEST(a_kept_collection_keeps_its_majority),
 		TEST(replicas_follow_what_is_wanted),
 		TEST(an_operator_says_how_far_it_is),
 		TEST(a_cancelled_operator_leaves_nothing),
