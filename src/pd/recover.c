@@ -272,14 +272,15 @@ typedef struct RecoverPlan
 	size_t		recovered;
 	size_t		given_up;
 	uint64_t	waits_for;		/* a store; 0 = the plan can be carried out */
-	uint64_t	splitting;		/* a shard that is being split; 0 = none */
+	uint64_t	splitting;		/* a shard whose split may be given up yet; 0 = none */
 	json_t	   *shards;
 	Changes		changes;
 } RecoverPlan;
 
 /*
  * What is to happen to one shard, in the copy of its row.  It is not founded again,
- * also if nobody has reported yet that it was.
+ * also if nobody has reported yet that it was.  The plan that it had ends here, also that
+ * of a split that was made: its child is a shard like any other, and may be one of these.
  */
 static void
 plan_shard(Changes *changes, const CatalogCollection *c, const CatalogShard *shard, const CatalogShard *whole, const Remains *remains)
@@ -321,7 +322,7 @@ make_plan(Pd *pd, const Lost *lost, RecoverPlan *plan)
 			plan->id = mix_shard(plan->id, pd, lost, &whole);
 			if (remains.unclear)
 				plan->waits_for = remains.unclear_store;
-			if (shard->plan.kind == PLAN_SPLIT)
+			if (shard->plan.kind == PLAN_SPLIT && !split_is_done(c, shard))
 				plan->splitting = shard->desc.shard;
 			plan->recovered += remains.best >= 0;
 			plan->given_up += remains.best < 0;

@@ -22,7 +22,9 @@
  *	3.	Each store makes its replica of the child, out of the rows it has, or empty, if
  *		it has none.  When all have been reported, and most of them have what the child
  *		begins with, the stores are told that they owe the child nothing any more, and
- *		the plan has ended.  A replica that is lost before is replaced like any other's.
+ *		the plan has ended.  A replica that is lost before is replaced like any other's;
+ *		where that can not be, as a majority is lost for good, the plan gives way to the
+ *		recovery of what is left of either (recover.c).
  *
  * An index that is dropped meanwhile may take the parent away before anybody has
  * reported the child: with the word that its data goes, the stores owe it that
@@ -117,7 +119,8 @@ adopt(Changes *changes, const CatalogCollection *collection, const WireShardDesc
 		return false;
 	parent->desc.last = child->first - 1;
 	parent->desc.range_ver = child->range_ver;
-	parent->plan = (Plan) {.kind = PLAN_SPLIT, .split_at = child->first, .child = child->shard};
+	if (parent->plan.kind != PLAN_RECOVER)	/* who is left has applied it only now: that goes on */
+		parent->plan = (Plan) {.kind = PLAN_SPLIT, .split_at = child->first, .child = child->shard};
 	c->shards = vt_realloc(c->shards, sizeof(CatalogShard) * (c->nshards + 2));
 	added = &c->shards[c->nshards++];
 	memset(added, 0, sizeof(*added));

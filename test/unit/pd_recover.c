@@ -394,6 +394,146 @@ a_leader_has_not_noticed(void **state)
 	cluster_end(w);
 }
 
+/* -- Shards that were being split ------------------------------------------------- */
+
+/* The one shard of this index is split in the model: all that the stores of this set have applied it say so.  The child's id. */
+static uint64_t
+split(PdWorld *w, const VtId *generation, uint32_t stores)
+{
+	const CatalogCollection *c = catalog_collection(w->pd.catalog, generation);
+	WGroup	   *parent = group_of(w, c->shards[0].desc.shard);
+	WGroup	   *group = group_of(w, 0);
+	WireShardDesc child;
+	Changes		changes;
+	json_t	   *task;
+
+	changes_begin(&w->pd, &changes);
+	split_begin(&changes, c, &c->shards[0]);
+	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+	c = catalog_collection(w->pd.catalog, generation);
+	task = split_task(c, &c->shards[0]);
+	assert_non_null(task);
+	assert_true(get_desc(json_object_get(task, "desc"), &child));
+	json_decref(task);
+	child.base_index = ++parent->last;
+	memset(group, 0, sizeof(*group));
+	group->shard = child.shard;
+	group->conf_index = group->last = group->acked = child.base_index;
+	group->n = child.nreplicas;
+	memcpy(group->members, child.replicas, sizeof(child.replicas));
+	for (uint32_t i = 0; i < w->nstores; i++)
+		for (int k = 0; k < child.nreplicas; k++)
+			if ((stores >> i & 1) && child.replicas[k].store == w->stores[i].id)
+				w->stores[i].replicas[w->stores[i].n++] = (WReplica) {.shard = child.shard, .replica = child.replicas[k].replica,
+					.match = child.base_index, .conf_index = child.base_index, .life = 1};
+	if (stores)
+	{
+		Beat		beat = {.children = &child, .nchildren = 1};
+
+		changes_begin(&w->pd, &changes);
+		splits_learn(&w->pd, &changes, &beat);
+		assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+	}
+	return child.shard;
+}
+
+/* A shard's replicas were made by all but one store, which is lost then, and after it another: neither the split nor the recovery waits for the other. */
+static void
+a_shard_that_was_split_is_recovered(void **state)
+{
+	PdWorld    *w = new_cluster(7, 3);
+	VtId		generation = create(w, 1, 3)->generation;
+	const CatalogCollection *c;
+	const CatalogShard *shard;
+	char		plan[17];
+	uint64_t	id;
+	uint64_t	child;
+	json_t	   *task;
+
+	(void) state;
+	settle(w, 3, 10);
+	store_dies(w, 1);
+	run_seconds(w, 2);			/* what it sent has come */
+	child = split(w, &generation, 5);
+	run_seconds(w, 70);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->nshards, 2);
+	assert_int_equal(c->shards[0].plan.kind, PLAN_SPLIT);
+	id = c->shards[0].desc.shard;
+	store_dies(w, 0);
+	run_seconds(w, 61);
+	plan_of(w, names(w, 3), plan, 2, 0);
+	apply(w, names(w, 3), plan);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(gone_back(w, c, true), 2);
+	for (int tries = 0; gone_back(w, c, true) > 0 && tries < 1000; tries++)
+	{
+		tick(w);
+		c = catalog_collection(w->pd.catalog, &generation);
+	}
+	assert_int_equal(gone_back(w, c, true), 0);
+	assert_int_equal(gone_back(w, c, false), 2);
+
+	/* With new workers in the place of those that were lost both are whole, and the child is settled. */
+	store_is_replaced(w, 0);
+	store_is_replaced(w, 1);
+	settle(w, 3, 200);
+	run_seconds(w, 5);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->nshards, 2);
+	shard = find_shard(&w->pd, child, (CatalogCollection **) &c);
+	assert_non_null(shard);
+	task = split_settle_task(&w->pd, &shard->desc);
+	assert_non_null(task);
+	json_decref(task);
+	assert_int_equal(find_shard(&w->pd, id, (CatalogCollection **) &c)->desc.last, shard->desc.first - 1);
+	cluster_end(w);
+}
+
+/*
+ * Who is left of a shard applies a split only then, which had been asked for and given up: the child
+ * takes its place in the catalog, and its parent goes on to be recovered.
+ */
+static void
+a_split_that_comes_late_ends_no_recovery(void **state)
+{
+	PdWorld    *w = new_cluster(8, 3);
+	VtId		generation = create(w, 1, 3)->generation;
+	const CatalogCollection *c;
+	WireShardDesc child;
+	Beat		beat = {.children = &child, .nchildren = 1};
+	Changes		changes;
+	char		plan[17];
+	json_t	   *task;
+
+	(void) state;
+	settle(w, 3, 10);
+	(void) split(w, &generation, 0);
+	c = catalog_collection(w->pd.catalog, &generation);
+	task = split_task(c, &c->shards[0]);
+	assert_true(get_desc(json_object_get(task, "desc"), &child));
+	json_decref(task);
+	stores_die(w, 6);
+	run_seconds(w, 61);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->shards[0].plan.kind, PLAN_NONE);
+	plan_of(w, names(w, 6), plan, 1, 0);
+	apply(w, names(w, 6), plan);
+	child.base_index = 77;
+	changes_begin(&w->pd, &changes);
+	splits_learn(&w->pd, &changes, &beat);
+	assert_int_equal(changes_commit(&w->pd, &changes), VT_OK);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->nshards, 2);
+	assert_int_equal(c->shards[0].desc.last, child.first - 1);
+	assert_int_equal(c->shards[0].plan.kind, PLAN_RECOVER);
+	assert_int_equal(c->shards[0].desc.incarnation, 2);
+	run_seconds(w, 10);
+	c = catalog_collection(w->pd.catalog, &generation);
+	assert_int_equal(c->shards[0].plan.kind, PLAN_NONE);
+	cluster_end(w);
+}
+
 /*
  * Any number of stores, any of them lost, letters lost and late, drivers that die at
  * any moment: in the end every shard that had anything left is whole, and none is in a
@@ -485,6 +625,8 @@ main(void)
 		TEST(nothing_is_left),
 		TEST(a_survivor_dies_on_the_way),
 		TEST(a_leader_has_not_noticed),
+		TEST(a_shard_that_was_split_is_recovered),
+		TEST(a_split_that_comes_late_ends_no_recovery),
 		TEST(all_is_whole_in_the_end),
 	};
 
