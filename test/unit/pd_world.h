@@ -764,4 +764,35 @@ expect(VtStatus status, VtStatus wanted, const VtError *err, const char *words)
 		fail_msg("\"%s\" does not say \"%s\"", vt_error_words(err), words);
 }
 
+/* Is that among what is wrong? */
+static bool
+has_finding(PdWorld *w, const char *finding, const char *severity)
+{
+	json_t	   *list = json_findings(&w->pd, NULL);
+	bool		has = false;
+	size_t		i;
+	json_t	   *row;
+
+	json_array_foreach(list, i, row)
+	{
+		assert_non_null(json_string_value(json_object_get(row, "subject")));
+		assert_non_null(json_string_value(json_object_get(row, "what")));
+		assert_true(json_string_length(json_object_get(row, "advice")) > 0);
+		has |= strcmp(json_string_value(json_object_get(row, "finding")), finding) == 0 &&
+			strcmp(json_string_value(json_object_get(row, "severity")), severity) == 0;
+	}
+	json_decref(list);
+	return has;
+}
+
+static size_t
+findings(PdWorld *w)
+{
+	json_t	   *list = json_findings(&w->pd, NULL);
+	size_t		n = json_array_size(list);
+
+	json_decref(list);
+	return n;
+}
+
 #endif							/* TEST_PD_WORLD_H */

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * pd_verify.c
+ *	  Whether replicas hold the same: who is told to say it, how many at a time, and
+ *	  what becomes of one that differs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "pd_world.h"
+
+static Verdict
+verdict_on(PdWorld *w, uint32_t store, uint64_t shard)
+{
+	CatalogCollection *c;
+	const CatalogShard *s = find_shard(&w->pd, shard, &c);
+
+	for (int i = 0; i < s->desc.nreplicas; i++)
+		if (s->desc.replicas[i].store == w->stores[store].id)
+			return verify_verdict(&w->pd, s, &s->desc.replicas[i]);
+	return VERDICT_NONE;
+}
+
+static const char *
+words_on(PdWorld *w, uint32_t store, uint64_t shard)
+{
+	static char words[VERIFY_WORDS];
+	CatalogCollection *c;
+	const CatalogShard *s = find_shard(&w->pd, shard, &c);
+
+	words[0] = 0;
+	for (int i = 0; i < s->desc.nreplicas; i++)
+		if (s->desc.replicas[i].store == w->stores[store].id)
+			verify_words(&w->pd, s, &s->desc.replicas[i], words);
+	return words;
+}
+
+static uint32_t
+ask_verify(PdWorld *w, const char *what)
+{
+	json_t	   *body = what ? json_pack("{s:s}", "what", what) : json_object();
+	VtError		err = {0};
+	uint32_t	n;
+
+	if (verify_ask(&w->pd, body, &n, &err) != VT_OK)
+		n = 0;
+	json_decref(body);
+	return n;
+}
+
+static void
+replicas_that_agree_are_left_alone(void **state)
+{
+	PdWorld    *w = cluster(20, 4);
+	CatalogCollection *c = create(w, 6, 3);
+	uint64_t	shard = c->shards[0].desc.shard;
+	char		name[24];
+	uint32_t	created;
+	uint64_t	first;
+
+	(void) state;
+	settle(w, 3, 10);
+	created = w->created;
+	snprintf(name, sizeof(name), "%" PRIu64, shard);
+	assert_int_equal(ask_verify(w, "nobody"), 0);
+	assert_int_equal(ask_verify(w, name), 1);
+	run_seconds(w, 5);
+	for (uint32_t i = 0; i < 4; i++)
+		if (replica_on(&w->stores[i], shard))
+			assert_int_equal(verdict_on(w, i, shard), VERDICT_AGREES);
+	assert_int_equal(ask_verify(w, NULL), 6);
+	run_seconds(w, 20);
+	assert_int_equal(w->pd.nwanted, 0);
+	for (uint32_t i = 0; i < 4; i++)
+		for (uint32_t k = 0; k < w->stores[i].n; k++)
+			assert_int_equal(verdict_on(w, i, w->stores[i].replicas[k].shard), VERDICT_AGREES);
+	assert_int_equal(w->created, created);
+
+	/* Asked for while one is under way, it begins after that. */
+	assert_int_equal(ask_verify(w, name), 1);
+	for (int i = 0; i < 50 && group_of(w, shard)->verify != w->pd.wanted[0].id; i++)
+		tick(w);
+	first = group_of(w, shard)->verify_at;
+	assert_int_equal(ask_verify(w, name), 1);
+	run_seconds(w, 10);
+	assert_true(group_of(w, shard)->verify_at > first);
+	assert_int_equal(w->pd.nwanted, 0);
+
+	/* One that is away is not waited for when it comes to a majority. */
+	store_dies(w, 0);
+	run_seconds(w, 12);
+	assert_int_equal(ask_verify(w, NULL), 6);
+	run_seconds(w, 20);
+	assert_int_equal(w->pd.nwanted, 0);
+	cluster_end(w);
+}
+
+/* Found, set aside, replaced; whoever leads, also after a change of drivers. */
+static void
+one_that_differs_is_replaced(void **state)
+{
+	(void) state;
+	for (uint32_t victim = 0; victim < 3; victim++)
+	{
+		PdWorld    *w = cluster(30 + victim, 4);
+		uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+		uint32_t	at = 0;
+		uint64_t	wrong;
+
+		settle(w, 3, 10);
+		for (uint32_t n = 0; at < 4; at++)
+			if (replica_on(&w->stores[at], shard) && n++ == victim)
+				break;
+		replica_on(&w->stores[at], shard)->wrong = true;
+		wrong = replica_on(&w->stores[at], shard)->replica;
+		run_seconds(w, 10);
+		assert_int_equal(verdict_on(w, at, shard), VERDICT_NONE);	/* nobody has looked */
+		assert_int_equal(ask_verify(w, NULL), 1);
+		for (int i = 0; i < 100 && verdict_on(w, at, shard) != VERDICT_DIFFERS && w->stores[at].damaged.shard == 0; i++)
+			tick(w);
+		if (victim == 1)
+			another_driver(w);
+		run_seconds(w, 20);
+		settle(w, 3, 60);
+		for (uint32_t i = 0; i < 4; i++)
+			assert_true(!replica_on(&w->stores[i], shard) || replica_on(&w->stores[i], shard)->replica != wrong);
+		cluster_end(w);
+	}
+}
+
+/* A heartbeat by hand: is the store to set something aside? */
+static bool
+is_to_set_aside(PdWorld *w, uint32_t store)
+{
+	json_t	   *body = beat_body(w, &w->stores[store]);
+	VtError		err = {0};
+	json_t	   *reply;
+	json_t	   *task;
+	size_t		i;
+	bool		is = false;
+
+	assert_int_equal(heartbeat_take(&w->pd, body, &err), VT_OK);
+	reply = heartbeat_answer(&w->pd, body);
+	json_array_foreach(json_object_get(reply, "tasks"), i, task)
+	{
+		is |= strcmp(json_string_value(json_object_get(task, "task")), "set_aside") == 0;
+	}
+	json_decref(reply);
+	json_decref(body);
+	return is;
+}
+
+/* What another one says makes a replica the one that differs: its store hears of that in its next heartbeat. */
+static void
+what_others_say_is_judged_at_once(void **state)
+{
+	PdWorld    *w = cluster(71, 3);
+	uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 3, 10);
+	replica_on(&w->stores[0], shard)->wrong = true;
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		replica_on(&w->stores[i], shard)->verified = 5;
+		assert_false(is_to_set_aside(w, i));
+		assert_true(beat_of(&w->pd, w->stores[i].id)->judged);
+		assert_false(i < 2 && is_to_set_aside(w, 0));
+	}
+	assert_true(is_to_set_aside(w, 0));
+	assert_false(beat_of(&w->pd, w->stores[0].id)->judged);
+	assert_false(is_to_set_aside(w, 1));
+	assert_true(beat_of(&w->pd, w->stores[1].id)->judged);
+	cluster_end(w);
+}
+
+/* Two of three differ from each other and from the third: people decide. */
+static void
+without_a_majority_nothing_is_done(void **state)
+{
+	PdWorld    *w = cluster(40, 2);
+	uint64_t	shard = create(w, 1, 2)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 2, 10);
+	replica_on(&w->stores[1], shard)->wrong = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	assert_int_equal(verdict_on(w, 0, shard), VERDICT_SPLIT);
+	assert_int_equal(verdict_on(w, 1, shard), VERDICT_SPLIT);
+	assert_string_equal(words_on(w, 1, shard), "no majority in rows");
+	assert_true(has_finding(w, "no_agreement", "critical"));
+	assert_int_equal(unsettled(w, 2, true), 0);
+	cluster_end(w);
+}
+
+/* Rows are the same, and something else is not: that is named, and the replica replaced. */
+static void
+it_is_said_in_what_one_differs(void **state)
+{
+	(void) state;
+	for (int part = 0; part <= VERIFIED_PARTS; part++)
+	{
+		PdWorld    *w = cluster(60 + (uint32_t) part, 4);
+		uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+		uint32_t	at = 0;
+		WReplica   *r;
+		char		words[64];
+		uint64_t	wrong;
+
+		settle(w, 3, 10);
+		while (!replica_on(&w->stores[at], shard))
+			at++;
+		r = replica_on(&w->stores[at], shard);
+		wrong = r->replica;
+		r->wrong = part == VERIFIED_PARTS;
+		r->other = part == VERIFIED_PARTS ? verified_parts[1] : verified_parts[part];
+		snprintf(words, sizeof(words), "differs in %s%s", r->wrong ? "rows, " : "", r->other);
+		assert_int_equal(ask_verify(w, NULL), 1);
+		for (int i = 0; i < 200 && strcmp(words_on(w, at, shard), words) != 0; i++)
+			tick(w);
+		assert_string_equal(words_on(w, at, shard), words);
+		for (uint32_t i = at + 1; i < 4; i++)
+			assert_string_equal(words_on(w, i, shard), replica_on(&w->stores[i], shard) ? "agrees" : "");
+		run_seconds(w, 20);
+		settle(w, 3, 60);
+		assert_true(!replica_on(&w->stores[at], shard) || replica_on(&w->stores[at], shard)->replica != wrong);
+		cluster_end(w);
+	}
+}
+
+/* A worker of another release tells less: it is compared in what it tells, with whom it may. */
+static void
+releases_are_compared_in_what_both_tell(void **state)
+{
+	PdWorld    *w = cluster(70, 3);
+	uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+
+	(void) state;
+	settle(w, 3, 10);
+	replica_on(&w->stores[1], shard)->older = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_string_equal(words_on(w, i, shard), "agrees");
+
+	/* Two differ, and the third could be with either of them. */
+	replica_on(&w->stores[2], shard)->other = "fence";
+	assert_int_equal(ask_verify(w, NULL), 1);
+	run_seconds(w, 10);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_string_equal(words_on(w, i, shard), "agrees");
+
+	/* Its rows are told as ever. */
+	replica_on(&w->stores[2], shard)->other = NULL;
+	replica_on(&w->stores[1], shard)->wrong = true;
+	assert_int_equal(ask_verify(w, NULL), 1);
+	for (int i = 0; i < 200 && verdict_on(w, 1, shard) != VERDICT_DIFFERS; i++)
+		tick(w);
+	assert_string_equal(words_on(w, 1, shard), "differs in rows");
+	cluster_end(w);
+}
+
+static void
+what_is_long_ago_is_compared_again(void **state)
+{
+	PdWorld    *w = cluster(50, 3);
+	uint64_t	shard = create(w, 2, 3)->shards[1].desc.shard;
+	uint64_t	first;
+
+	(void) state;
+	settle(w, 3, 10);
+	w->pd.options.verify_us = 100 * SECOND_US;
+	run_seconds(w, 60);
+	assert_int_equal(replica_on(&w->stores[0], shard)->verified, 0);
+	run_seconds(w, 60);
+	first = replica_on(&w->stores[0], shard)->verified;
+	assert_true(first != 0);
+	run_seconds(w, 60);
+	assert_true(replica_on(&w->stores[0], shard)->verified == first);
+	run_seconds(w, 60);
+	assert_true(replica_on(&w->stores[0], shard)->verified != first);
+	cluster_end(w);
+}
+
+int
+main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, scratch_make, scratch_remove)
+	const struct CMUnitTest tests[] = {
+		TEST(replicas_that_agree_are_left_alone),
+		TEST(one_that_differs_is_replaced),
+		TEST(what_others_say_is_judged_at_once),
+		TEST(without_a_majority_nothing_is_done),
+		TEST(it_is_said_in_what_one_differs),
+		TEST(releases_are_compared_in_what_both_tell),
+		TEST(what_is_long_ago_is_compared_again),
+	};
+
+	return cmocka_run_group_tests_name("pd_verify", tests, NULL, NULL);
+}
