@@ -239,6 +239,7 @@ replica_open(ReplicaHost *host, uint64_t group, uint64_t id, const ReplicaMachin
 	replica->raft = raft;
 	replica->stored_last = stored.hard.last_index;
 	replica->stored_base = stored.base.index;
+	replica->installed = stored.base.id;
 	replica->log_bytes = loading.bytes;
 	replica->proposals_end = &replica->proposals;
 	replica->items_end = &replica->items;

@@ -307,6 +307,7 @@ struct Replica
 	bool		staging;		/* a chunk is being taken */
 	uint64_t	staged;			/* a whole stream: the core decides, or it is being installed */
 	uint32_t	staged_chunks;
+	uint64_t	installed;		/* stream that was installed last, or that the base named at the start; 0: none */
 	uint64_t	held;			/* stream of which the machine has some staged; 0: none */
 	bool		held_lately;	/* a chunk has come since it was looked at last */
 	int64_t		held_us;		/* when its first chunk came, and bytes since */

@@ -19,12 +19,17 @@
  * that the log may have as its base by then.  What is not installed, since the core
  * refused it or its sender went away, is let go of: it may be as large as the state.
  *
+ * Nor is the stream that was installed last taken again (Replica.installed), for which its
+ * sender may not have been answered: half a copy of it would lie where an opening looks for
+ * what its base names.
+ *
  *-------------------------------------------------------------------------
  */
 #include "replica/replica.h"
 
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/prng.h"
@@ -203,12 +208,16 @@ static bool
 begin_staging(Replica *replica, const WireChunk *chunk, WireChunkResult *result)
 {
 	bool		taken;
+	bool		is_installed;
 
 	memset(result, 0, sizeof(*result));
 	pthread_mutex_lock(&replica->lock);
-	taken = !replica->staging && !replica->staged && !replica->closed && replica->machine.stage;
+	is_installed = replica->installed != 0 && replica->installed == chunk->stream && !vt_broken("P5-again");
+	taken = !is_installed && !replica->staging && !replica->staged && !replica->closed && replica->machine.stage;
 	if (taken)
 		replica->staging = true;
+	else if (is_installed)
+		result->next = chunk->seq + 1;	/* all of it was taken, and the answer was lost */
 	else if (replica->staged == chunk->stream)
 		result->next = replica->staged_chunks;	/* sent again: the answer was lost */
 	else
@@ -423,8 +432,10 @@ installed(Replica *replica)
 			 (double) bytes / (1 << 20), (double) (clock_now_us() - begun_us) / 1e6);
 	replica->install_seq = 0;
 	replica->held_seq = 0;
-	set_staged(replica, 0, 0);
 	pthread_mutex_lock(&replica->lock);
+	replica->installed = replica->installing.id;
+	replica->staged = 0;
+	replica->staged_chunks = 0;
 	replica->held = 0;
 	pthread_mutex_unlock(&replica->lock);
 	raft_set_passive(replica->raft, true);	/* until EVENT_LOADED */

@@ -180,6 +180,66 @@ stage_newer(int number, uint64_t index, uint64_t term)
 	}
 }
 
+/* Of a stream that was installed no chunk is taken any more, but each is said to have come. */
+static void
+stage_again(int number)
+{
+	Machine    *m = &nodes[number].machine;
+
+	for (uint32_t seq = 0; seq < sizeof(m->staged); seq += 5)
+	{
+		WireChunk	chunk = {.group = GROUP, .to = (uint64_t) number * 10, .stream = 4712, .seq = seq};
+		WireChunkResult result;
+
+		chunk.data = bytes_str("x");
+		replica_stage(nodes[number].replica, &chunk, &result);
+		assert_int_equal(result.status, VT_OK);
+		assert_in_range(result.next, seq + 1, sizeof(m->staged));
+		pthread_mutex_lock(&m->lock);
+		assert_int_equal(m->next, 0);
+		pthread_mutex_unlock(&m->lock);
+	}
+}
+
+/*
+ * Whoever sent it has not heard that all of it has come, and begins again.  What would be staged under its
+ * number is half of what the log has as its base, and a start would put that in place.
+ */
+static void
+an_answer_that_was_lost(void **state)
+{
+	int64_t		until = clock_now_us() + PATIENCE_US;
+	uint64_t	last;
+	ReplicaStatus status = {0};
+	int			away;
+
+	(void) state;
+	checkpoint_bytes = 1 << 30; /* the log keeps its base */
+	world_begin(3, 15);
+	last = write_one(0);
+	await_agreement(last);
+	away = await_leader() % 3 + 1;
+	pthread_mutex_lock(&net.lock);
+	for (int i = 1; i <= 3; i++)
+		net.cut[away][i] = net.cut[i][away] = true;
+	pthread_mutex_unlock(&net.lock);
+	stage_newer(away, last + 1000, term_now() + 5);
+	while (status.applied < last + 1000)
+	{
+		if (clock_now_us() > until)
+			fail_msg("it is not installed");
+		pause_ms(1);
+		replica_status(nodes[away].replica, &status);
+	}
+	stage_again(away);
+	node_stop(away, false);
+	node_start(away);
+	node_open(away, NULL);
+	stage_again(away);
+	assert_int_equal(nodes[away].machine.installs, 1);
+	world_end();
+}
+
 static bool
 sends(int number)
 {
@@ -559,6 +619,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_staged_stays, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(votes_while_it_loads, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(an_answer_that_was_lost, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_send_gives_way, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_slow_snapshot_is_of_use, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_snapshot_goes_on, scratch_make, scratch_remove),

@@ -234,6 +234,8 @@ machine_install(void *arg, uint64_t stream, uint64_t index, VtError *err)
 	Assert(index > m->applied);
 	m->durable = index;
 	m->durable_state = get_le64(m->staged + 8);
+	m->stream = 0;				/* nothing is staged any more */
+	m->next = 0;
 	m->installs++;
 	pthread_mutex_unlock(&m->lock);
 	return VT_OK;
