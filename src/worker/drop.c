@@ -117,7 +117,7 @@ remove_files(Worker *worker, uint64_t id, VtError *err)
 	snprintf(dropped, sizeof(dropped), "%s" SUFFIX, path);
 	if (rename(path, dropped) < 0 && errno != ENOENT)
 		return vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
-	status = shard_finish_install(worker->shards_path, id, 0, err);
+	status = shard_finish_install(worker->shards_path, id, 0, 0, err);
 	if (status == VT_OK)
 		status = sync_shards(worker, err);
 	if (status == VT_OK && access(dropped, F_OK) == 0)

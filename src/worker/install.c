@@ -6,7 +6,9 @@
  * Installing what transfer.c has staged is two renames: the old directory goes to
  * <id>.old, the staged one takes its name.  The Raft log names the stream as its
  * base before that, so a start can tell which state is the right one, and
- * finishes what a crash has interrupted (shard_finish_install).
+ * finishes what a crash has interrupted (shard_finish_install).  It believes no name
+ * alone: what takes the place of a state is whole by its own marker, and what is
+ * thrown away instead was never needed.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/breaks.h"
 #include "base/cond.h"
 #include "base/log.h"
 
@@ -235,8 +238,69 @@ shard_load_installed(void *state, uint64_t index, VtError *err)
 	return status;
 }
 
+/* Where the last checkpoint in this directory stands; 0: there is none, or no replica that made it. */
+static VtStatus
+stands_at(const char *path, uint64_t *index, VtError *err)
+{
+	StoreOptions options = {.must_exist = true, .replayed = true};
+	Store	   *rows;
+	VtId		boot;
+	uint64_t	replica;
+	VtStatus	status;
+
+	*index = 0;
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return VT_OK;
+	status = store_open(path, &options, &rows, err);
+	if (status != VT_OK)
+		return status;
+	status = shard_read_replica(rows, &replica, err);
+	if (status == VT_OK)
+		status = shard_read_marker(rows, index, &boot, err);
+	store_close(rows);
+	return status == VT_NOT_FOUND ? VT_OK : status;
+}
+
+/*
+ * The base of the log is this stream, and something of it is staged.  All of it: it takes its place.
+ * A part of it can only have come again, after that; or else nothing here is the base, and nothing is removed.
+ */
+static VtStatus
+finish_staged(const char *directory, uint64_t id, uint64_t stream, uint64_t index, VtError *err)
+{
+	char		path[4096];
+	char		staged[4096];
+	uint64_t	staged_at = 0;
+	uint64_t	at = 0;
+	VtError		damage = {0};
+	VtStatus	status;
+	VtStatus	in_place;
+
+	shard_path(path, sizeof(path), directory, id);
+	shard_staged_path(staged, sizeof(staged), directory, id, stream);
+	status = stands_at(staged, &staged_at, &damage);
+	if ((status == VT_OK && staged_at == index) || vt_broken("P5-whole"))
+	{
+		log_info("shard=%llu: putting a snapshot in place that was staged before",
+				 (unsigned long long) id);
+		return swap_directories(directory, id, stream, err);
+	}
+	in_place = stands_at(path, &at, status == VT_OK ? &damage : NULL);
+	if (in_place == VT_OK && at > 0 && at >= index)
+	{
+		log_info("shard=%llu: a part of the snapshot that is in place had come again", (unsigned long long) id);
+		return VT_OK;
+	}
+	if (status == VT_OK && in_place == VT_OK)
+		return vt_fail(err, VT_CORRUPT, "the snapshot of shard %llu at %llu is staged in part, and what is in place stands at %llu",
+					   (unsigned long long) id, (unsigned long long) index, (unsigned long long) at);
+	if (err)
+		*err = damage;
+	return status != VT_OK ? status : in_place;
+}
+
 VtStatus
-shard_finish_install(const char *directory, uint64_t id, uint64_t stream, VtError *err)
+shard_finish_install(const char *directory, uint64_t id, uint64_t stream, uint64_t index, VtError *err)
 {
 	char		begins[64];
 	char		path[4096];
@@ -247,11 +311,7 @@ shard_finish_install(const char *directory, uint64_t id, uint64_t stream, VtErro
 
 	shard_staged_path(staged, sizeof(staged), directory, id, stream);
 	if (stream != 0 && access(staged, F_OK) == 0)
-	{
-		log_info("shard=%llu: putting a snapshot in place that was staged before",
-				 (unsigned long long) id);
-		status = swap_directories(directory, id, stream, err);
-	}
+		status = finish_staged(directory, id, stream, index, err);
 
 	/* What is left now was not taken. */
 	snprintf(begins, sizeof(begins), "%016" PRIx64 ".in.", id);

@@ -354,6 +354,9 @@ extern VtStatus shard_sync_directory(const char *directory, VtError *err);
 extern VtStatus shard_read_descriptor(Store *rows, WireShardDesc *out, VtError *err);
 extern VtStatus shard_read_replica(Store *rows, uint64_t *out, VtError *err);
 
+/* The last checkpoint: where it stands, and in which boot it was made.  VT_NOT_FOUND: there is none. */
+extern VtStatus shard_read_marker(Store *rows, uint64_t *index, VtId *boot, VtError *err);
+
 /* Read everything from shard->rows; see shard_open(). */
 extern VtStatus shard_load(Shard *shard, uint64_t *replay, VtError *err);
 
@@ -520,10 +523,11 @@ extern VtStatus shard_load_installed(void *shard, uint64_t index, VtError *err);
 
 /*
  * Before a shard is opened: if the base of its log is a snapshot that was staged
- * and not yet put in place, do that; remove what else was staged.  stream 0:
- * the base is no snapshot of a peer's.
+ * and not yet put in place, do that; remove what else was staged, a part of one that
+ * is in place included.  stream 0: the base is no snapshot of a peer's.  index: where it
+ * stands.  VT_CORRUPT: neither what is staged nor what is in place is it; both stay.
  */
-extern VtStatus shard_finish_install(const char *directory, uint64_t id, uint64_t stream,
+extern VtStatus shard_finish_install(const char *directory, uint64_t id, uint64_t stream, uint64_t index,
 									 VtError *err);
 
 extern Verdict shard_decide(const Shard *shard, const WireWrite *write, uint64_t index);

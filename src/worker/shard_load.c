@@ -188,12 +188,11 @@ read_number(Store *rows, const char *key, uint64_t *out, VtError *err)
 	return status == VT_NOT_FOUND ? VT_OK : status;
 }
 
-/* The last checkpoint: where it stands, and when.  Untouched: there is none. */
-static VtStatus
-read_marker(const Shard *shard, uint64_t *index, VtId *boot, VtError *err)
+VtStatus
+shard_read_marker(Store *rows, uint64_t *index, VtId *boot, VtError *err)
 {
 	Buf			value = {0};
-	VtStatus	status = store_get(shard->rows, bytes_of("k", 1), &value, err);
+	VtStatus	status = store_get(rows, bytes_of("k", 1), &value, err);
 
 	if (status == VT_OK)
 	{
@@ -202,8 +201,7 @@ read_marker(const Shard *shard, uint64_t *index, VtId *boot, VtError *err)
 		*index = cursor_u64(&c);
 		*boot = cursor_id(&c);
 		if (!cursor_done(&c))
-			status = vt_fail(err, VT_CORRUPT, "the checkpoint of shard %llu is damaged",
-							 (unsigned long long) shard->desc.shard);
+			status = vt_fail(err, VT_CORRUPT, "the checkpoint of a shard is damaged");
 	}
 	buf_free(&value);
 	return status;
@@ -248,7 +246,7 @@ load_position(Shard *shard, uint64_t *replay, VtError *err)
 	VtStatus	status;
 
 	*replay = shard->desc.base_index;
-	status = read_marker(shard, replay, &then, err);
+	status = shard_read_marker(shard->rows, replay, &then, err);
 	if (status != VT_OK)
 		return status == VT_NOT_FOUND ? VT_OK : status;
 	if (store_is_torn(shard->rows))

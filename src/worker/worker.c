@@ -53,7 +53,7 @@ worker_open_with(Worker *worker, uint64_t id, Store *rows, Records *records, VtE
 	if (status == VT_OK)
 		status = replica_stored_base(worker->host, id, &base, err);
 	if (status == VT_OK)
-		status = shard_finish_install(worker->shards_path, id, base.id, err);
+		status = shard_finish_install(worker->shards_path, id, base.id, base.index, err);
 	if (status != VT_OK)
 	{
 		records_free(records);

@@ -364,7 +364,10 @@ a_snapshot_on_its_way(void **state)
 	Buf			value = {0};
 	RaftSnapshot base;
 	Store	   *log;
+	Store	   *rows;
+	VtId		boot;
 	char		command[512];
+	char		path[300];
 
 	(void) state;
 	assert_int_equal(create(worker, 7, 70), VT_OK);
@@ -375,6 +378,11 @@ a_snapshot_on_its_way(void **state)
 	assert_int_equal(log_load_base(log, 7, &value, NULL), VT_OK);
 	assert_int_equal(raft_snapshot_decode(buf_bytes(&value), &base), VT_OK);
 	base.id = 0x4711;
+	base.term = 1;
+	snprintf(path, sizeof(path), "%s/shards/%016x", scratch, 7);
+	assert_int_equal(store_open(path, &options, &rows, NULL), VT_OK);
+	assert_int_equal(shard_read_marker(rows, &base.index, &boot, NULL), VT_OK);
+	store_close(rows);
 	buf_clear(&value);
 	buf_reserve(&value, raft_snapshot_size(&base));
 	raft_snapshot_encode(&base, value.data);

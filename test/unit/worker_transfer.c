@@ -376,14 +376,14 @@ a_crash_in_the_middle(void **state)
 	shard_close(to);
 
 	/* Before the base was written it is not taken, and removed. */
-	assert_int_equal(shard_finish_install(b, SHARD, 0, &err), VT_OK);
+	assert_int_equal(shard_finish_install(b, SHARD, 0, 0, &err), VT_OK);
 	to = open_at(b, &replay);
 	holds(to, 5000, 50);
 
 	/* After it was written; */
 	send(from, to, 6, UINT32_MAX);
 	shard_close(to);
-	assert_int_equal(shard_finish_install(b, SHARD, 6, &err), VT_OK);
+	assert_int_equal(shard_finish_install(b, SHARD, 6, 103, &err), VT_OK);
 	to = open_at(b, &replay);
 	assert_int_equal(records_count(to->records), 103);
 
@@ -393,7 +393,7 @@ a_crash_in_the_middle(void **state)
 	snprintf(path, sizeof(path), "%s/%016x", b, SHARD);
 	snprintf(old, sizeof(old), "%s/%016x.old", b, SHARD);
 	assert_int_equal(rename(path, old), 0);
-	assert_int_equal(shard_finish_install(b, SHARD, 7, &err), VT_OK);
+	assert_int_equal(shard_finish_install(b, SHARD, 7, 106, &err), VT_OK);
 	assert_int_equal(access(old, F_OK), -1);
 	to = open_at(b, &replay);
 	assert_int_equal(records_count(to->records), 103);
@@ -401,9 +401,77 @@ a_crash_in_the_middle(void **state)
 	shard_close(to);
 
 	/* and when all was done. */
-	assert_int_equal(shard_finish_install(b, SHARD, 7, &err), VT_OK);
+	assert_int_equal(shard_finish_install(b, SHARD, 7, 106, &err), VT_OK);
 	to = open_at(b, &replay);
 	assert_int_equal(records_count(to->records), 103);
+	shard_close(to);
+	shard_close(from);
+}
+
+/* Is anything of this stream staged? */
+static bool
+is_staged(uint64_t stream)
+{
+	char		path[300];
+
+	shard_staged_path(path, sizeof(path), place("b"), SHARD, stream);
+	return access(path, F_OK) == 0;
+}
+
+/*
+ * The stream that is the base of the log comes once more, and its sender goes away in the middle: what was
+ * installed stays, with all that was applied since.
+ */
+static void
+a_part_of_the_base(void **state)
+{
+	const char *b = place("b");
+	Shard	   *from = make_at(place("a"), 11);
+	Shard	   *to = make_at(b, 12);
+	char		path[300];
+	char		away[310];
+	uint64_t	replay;
+	uint64_t	index;
+	VtError		err = {0};
+
+	(void) state;
+	fill(from, 0, 300, 1);
+	index = send(from, to, 7, UINT32_MAX);
+	assert_int_equal(shard_install(to, 7, index, &err), VT_OK);
+	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	fill(to, 300, 50, index + 1);
+	send(from, to, 7, 3);
+	shard_close(to);
+	assert_true(is_staged(7));
+	assert_int_equal(shard_finish_install(b, SHARD, 7, index, &err), VT_OK);
+	assert_false(is_staged(7));
+	to = open_at(b, &replay);
+	holds(to, 0, 350);
+
+	/* Not even a store, as a power loss may leave it. */
+	shard_staged_path(path, sizeof(path), b, SHARD, 7);
+	assert_int_equal(mkdir(path, 0700), 0);
+	shard_close(to);
+	assert_int_equal(shard_finish_install(b, SHARD, 7, index, &err), VT_OK);
+	assert_false(is_staged(7));
+	to = open_at(b, &replay);
+	holds(to, 0, 350);
+
+	/* Where nothing else is the base a part of it is all there is: it stays, for whoever looks. */
+	send(from, to, 8, 3);
+	shard_close(to);
+	assert_int_equal(shard_finish_install(b, SHARD, 8, index + 1000, &err), VT_CORRUPT);
+	assert_true(is_staged(8));
+	shard_path(path, sizeof(path), b, SHARD);
+	snprintf(away, sizeof(away), "%s.away", path);
+	assert_int_equal(rename(path, away), 0);
+	assert_int_equal(shard_finish_install(b, SHARD, 8, index, &err), VT_CORRUPT);
+	assert_true(is_staged(8));
+	assert_int_equal(rename(away, path), 0);
+	assert_int_equal(shard_finish_install(b, SHARD, 7, index, &err), VT_OK);
+	assert_false(is_staged(8));
+	to = open_at(b, &replay);
+	holds(to, 0, 350);
 	shard_close(to);
 	shard_close(from);
 }
@@ -658,6 +726,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(staged_in_vain, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(no_checkpoint_waits_for_a_load, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_crash_in_the_middle, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(a_part_of_the_base, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(the_graph_comes_along, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(codes_alone, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(damage_while_it_runs, scratch_make, scratch_remove),
