@@ -108,7 +108,7 @@ gather_for_batch(ReplicaHost *host)
 	atomic_store(&host->writer_begins, true);
 	if (lock_until(&host->step_lock, &until))
 	{
-		step_held(host, false);
+		step_held(host);
 		pthread_mutex_unlock(&host->step_lock);
 	}
 	/* Who came meanwhile found the lock taken. */

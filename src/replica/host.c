@@ -189,7 +189,7 @@ replica_host_stop(ReplicaHost *host)
 	 * waits for.  Then no core is stepped any more; what comes stays in the inbox.
 	 */
 	pthread_mutex_lock(&host->step_lock);
-	step_held(host, true);
+	step_to_the_end(host);
 	host->stopped = true;
 	pthread_mutex_unlock(&host->step_lock);
 	stop_thread(&host->inbox_lock, &host->raft_ready, &host->stopping, &host->raft_thread, 1);

@@ -485,8 +485,9 @@ extern void host_post_later(ReplicaHost *host, Event *event);
 extern void host_push(ReplicaHost *host, Event *event);
 extern void host_push_event(ReplicaHost *host, EventKind kind, Replica *replica, uint64_t number);
 extern void step_all(ReplicaHost *host);
-extern void step_held(ReplicaHost *host, bool all);	/* with the step lock held */
-extern void host_mark_dirty(Replica *replica);	/* with the step lock held */
+extern void step_held(ReplicaHost *host);	/* with the step lock held, as the next two; step_all() must follow */
+extern void step_to_the_end(ReplicaHost *host); /* for a host that stops */
+extern void host_mark_dirty(Replica *replica);
 extern void *raft_main(void *host);
 
 /* watch.c */

@@ -10,6 +10,10 @@
  * core is stepped by one thread at a time, and an event never waits for another
  * thread to wake up; the raft thread is left with the ticks.
  *
+ * Handling events brings others, and threads bring more meanwhile.  A thread that has
+ * something else to do (the writer, one that serves) leaves what is left after so many passes to the raft
+ * thread, which after as many looks whether a tick is due.
+ *
  *-------------------------------------------------------------------------
  */
 #include "replica/replica.h"
@@ -21,6 +25,7 @@
 #include "private.h"
 
 #define PUBLISH_TICKS 10		/* replica_members() of a leader is that old at most */
+#define STEP_PASSES 16			/* with all cores busy one step in 5 000 takes more than three */
 #define STAGED_TICKS 2400		/* what is staged and gets no chunk for so long is let go of; much more than send.c tries */
 
 const uint32_t replica_ticks_late_us[REPLICA_TICK_KINDS] = {
@@ -68,15 +73,21 @@ host_post(ReplicaHost *host, Event *event)
 	step_all(host);
 }
 
-/* The raft thread steps the cores. */
-void
-host_post_later(ReplicaHost *host, Event *event)
+/* The raft thread steps the cores, from here on if this is it. */
+static void
+call_raft_thread(ReplicaHost *host)
 {
-	host_push(host, event);
 	pthread_mutex_lock(&host->inbox_lock);
 	host->called = true;
 	pthread_mutex_unlock(&host->inbox_lock);
 	pthread_cond_signal(&host->raft_ready);
+}
+
+void
+host_post_later(ReplicaHost *host, Event *event)
+{
+	host_push(host, event);
+	call_raft_thread(host);
 }
 
 void
@@ -252,14 +263,14 @@ do_duties(ReplicaHost *host)
 }
 
 /*
- * Handle all there is, and what that brings; the step lock is held.  A tick
- * that is due comes first: where events never end nobody else gets the lock.
+ * Handle all there is, and what that brings, in so many passes at most, which are counted
+ * down; the step lock is held.  A tick that is due comes first: others do not get the lock meanwhile.
  * all: and what gathers for the writer; so does a tick.
  */
-void
-step_held(ReplicaHost *host, bool all)
+static void
+step_passes(ReplicaHost *host, bool all, uint32_t *passes)
 {
-	while (!host->stopped)
+	for (; !host->stopped && *passes > 0; --*passes)
 	{
 		int64_t		due_us = atomic_exchange(&host->tick_due_us, 0);
 		Event	   *events;
@@ -286,6 +297,23 @@ step_held(ReplicaHost *host, bool all)
 	}
 }
 
+/* All of it, which ends when nobody brings anything any more. */
+void
+step_to_the_end(ReplicaHost *host)
+{
+	uint32_t	passes = UINT32_MAX;
+
+	step_passes(host, true, &passes);
+}
+
+void
+step_held(ReplicaHost *host)
+{
+	uint32_t	passes = STEP_PASSES;
+
+	step_passes(host, false, &passes);
+}
+
 static bool
 nothing_to_step(ReplicaHost *host)
 {
@@ -298,23 +326,26 @@ nothing_to_step(ReplicaHost *host)
 }
 
 /*
- * See to it that what is in the inbox is handled: here, or by the thread that
+ * See to it that what is in the inbox is handled: here, by the raft thread, or by the thread that
  * holds the step lock.  That may be this one, further up: a core's duties bring
  * events too.
  */
 void
 step_all(ReplicaHost *host)
 {
+	uint32_t	passes = STEP_PASSES;
 	bool		done = nothing_to_step(host);
 
-	while (!done && pthread_mutex_trylock(&host->step_lock) == 0)
+	while (!done && passes > 0 && pthread_mutex_trylock(&host->step_lock) == 0)
 	{
-		step_held(host, false);
+		step_passes(host, false, &passes);
 		done = host->stopped;
 		pthread_mutex_unlock(&host->step_lock);
 		/* Who came since the last look found the lock taken and left. */
 		done = done || nothing_to_step(host);
 	}
+	if (!done && passes == 0)
+		call_raft_thread(host);
 }
 
 static void
