@@ -117,8 +117,8 @@ client_close(Client *client)
 		if (client->ops.release_fd)
 			client->ops.release_fd(client->ops.arg);
 	}
-	route_free_all(client);
 	once_free_all(client);
+	route_free_all(client);
 	buf_free(&client->control_reply);
 	for (size_t i = 0; i < client->npd; i++)
 		free(client->pd[i]);

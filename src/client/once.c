@@ -14,6 +14,13 @@
  * were done nowhere, and are numbered anew.  Their old number must not be used
  * there, where it may be the number of somebody else.
  *
+ * The copies of a session in a parent and its children count on for themselves.  That is
+ * sound as long as the client knows of the children: by a route of before the split a
+ * parent's session would give a number that a child's has given, and the child, to whom the
+ * record belongs, would say that it was done.  So when a route is forgotten, or one is taken
+ * that does not go on from it, the sessions are left (law E1-back).  And a number from
+ * beyond a route is kept as it is: who is asked by that was split since, and refuses.
+ *
  * A session that is refused as over, for a command that was sent for the first
  * time, has cost nothing: another one is opened.  For one that was sent before it
  * is the end of the call, since nobody can say any more whether it was done.
@@ -22,6 +29,7 @@
  */
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "private.h"
 
 #define SESSIONS_KEPT 4096		/* of a client; what is forgotten ends by itself */
@@ -72,24 +80,26 @@ shard_of(const ClientCollection *route, uint64_t shard)
 	return NULL;
 }
 
-bool
-once_is_heir(const ClientCollection *route, const WireShardDesc *desc, uint64_t home, uint64_t session)
+OnceKin
+once_kin(const ClientCollection *route, const WireShardDesc *desc, uint64_t home, uint64_t session)
 {
+	bool		heir = true;
+
 	/* A chain cannot be longer than there are shards. */
 	for (uint32_t i = 0; i <= route->nshards; i++)
 	{
-		const ClientShard *parent;
+		const ClientShard *parent = NULL;
 
 		if (desc->shard == home)
-			return true;
-		if (desc->parent == 0 || session > desc->base_index)
-			return false;
-		parent = shard_of(route, desc->parent);
+			return heir ? ONCE_HEIR : ONCE_STRANGER;
+		if (desc->parent != 0)
+			parent = shard_of(route, desc->parent);
 		if (!parent)
-			return false;
+			break;
+		heir = heir && session <= desc->base_index;
 		desc = &parent->desc;
 	}
-	return false;
+	return ONCE_OLDER;
 }
 
 ClientSession *
@@ -116,7 +126,7 @@ once_session(Client *client, const ClientCollection *route, const WireShardDesc 
 		from = &parent->desc;
 		session = *find(client, from);
 		if (session)
-			return once_is_heir(route, desc, from->shard, session->id) ?
+			return once_kin(route, desc, from->shard, session->id) == ONCE_HEIR ?
 				add(client, desc, session->id, session->sequence) : NULL;
 	}
 	return NULL;
@@ -128,18 +138,14 @@ once_opened(Client *client, const WireShardDesc *desc, uint64_t id)
 	return add(client, desc, id, 1);
 }
 
-/*
- * With those of shards that were split off, or that this one was split off: a number
- * that one of them has been asked for must never be begun with again there.
- */
-void
-once_forget(Client *client, const VtId *generation, uint64_t id)
+static void
+forget(Client *client, const VtId *generation, uint64_t id)
 {
 	for (ClientSession **p = &client->sessions; *p;)
 	{
 		ClientSession *session = *p;
 
-		if (session->id != id || !vt_id_equal(&session->generation, generation))
+		if ((id != 0 && session->id != id) || !vt_id_equal(&session->generation, generation))
 		{
 			p = &session->next;
 			continue;
@@ -148,6 +154,24 @@ once_forget(Client *client, const VtId *generation, uint64_t id)
 		client->nsessions--;
 		free(session);
 	}
+}
+
+/*
+ * With those of shards that were split off, or that this one was split off: a number
+ * that one of them has been asked for must never be begun with again there.
+ */
+void
+once_forget(Client *client, const VtId *generation, uint64_t id)
+{
+	forget(client, generation, id);
+}
+
+/* All of a generation, whose route is forgotten or goes back (law E1-back). */
+void
+once_forget_all(Client *client, const VtId *generation)
+{
+	if (!vt_broken("E1-back"))
+		forget(client, generation, 0);
 }
 
 /* Between calls. */

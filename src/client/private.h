@@ -326,6 +326,12 @@ extern bool route_agrees(const ClientCollection *route);
 /* The route with what a worker says was split off a shard of it, with shards of its own; false: that does not fit. */
 extern bool route_adopt(const ClientCollection *route, const WireShardDesc *child, ClientCollection *out);
 
+/*
+ * What PD said of a route may be older than what is known of it: where it is, shards stay as they
+ * are known, at the places that PD says.  False: the two do not fit, and what PD said stays.
+ */
+extern bool route_go_on(const ClientCollection *known, ClientCollection *said);
+
 /* -- route.c --------------------------------------------------------------- */
 
 /* Of the places of a shard, the one with this endpoint; nplaces = none. */
@@ -396,14 +402,22 @@ typedef struct OncePlace
 /* By shard; there first what has a number, command by command. */
 extern void once_sort(OncePlace *places, size_t n);
 
-/* Does this shard know that session of home's?  Then it was split off later. */
-extern bool once_is_heir(const ClientCollection *route, const WireShardDesc *desc, uint64_t home, uint64_t session);
+/* What a shard has to do with a session that a record was numbered in at home. */
+typedef enum OnceKin
+{
+	ONCE_HEIR,					/* it knows it: it is home, or was split off later */
+	ONCE_STRANGER,				/* it was split off before, and owned the record when it was sent to home */
+	ONCE_OLDER					/* the route says nothing of home, or that it comes from this one */
+} OnceKin;
+
+extern OnceKin once_kin(const ClientCollection *route, const WireShardDesc *desc, uint64_t home, uint64_t session);
 
 /* The session of a shard, which may be one of its parent's; NULL: to be opened. */
 extern ClientSession *once_session(Client *client, const ClientCollection *route, const WireShardDesc *desc);
 extern ClientSession *once_opened(Client *client, const WireShardDesc *desc, uint64_t id);
 extern OnceNumber once_number(ClientSession *session, uint64_t home);
 extern void once_forget(Client *client, const VtId *generation, uint64_t id);
+extern void once_forget_all(Client *client, const VtId *generation);
 extern void once_make_room(Client *client);
 extern void once_free_all(Client *client);
 

@@ -112,6 +112,7 @@ client_route_forget(Client *client, const VtId *generation)
 		return;
 	*p = entry->next;
 	client->nroutes--;
+	once_forget_all(client, generation);
 	free(entry->route.shards);
 	free(entry->told.shards);
 	free(entry);
@@ -215,13 +216,14 @@ take_route(Client *client, const VtId *generation, const char *reply,
 		return vt_fail(err, VT_PROTOCOL, "the placement driver's route is malformed, or its shards "
 					   "leave a hole or overlap");
 	}
-	entry = use(client, generation);
+	entry = use_newest(client, generation);
 	if (!entry)
 		entry = make(client, generation);
+	/* Numbers that a shard was asked for which this route does not have are not begun with again. */
+	else if (!route_go_on(&entry->route, &route))
+		once_forget_all(client, generation);
 	keep_known(&route, &entry->route);
 	free(entry->route.shards);
-	free(entry->told.shards);
-	entry->told.shards = NULL;
 	entry->route = route;
 	entry->stale = false;
 	*out = &entry->route;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * route_told.c
- *	  What a worker says of a split, taken into a route.
+ *	  What a worker says of a split, taken into a route; and what PD says that is older.
  *
  * Whoever is asked by a route of before a split refuses, and says what was split off
  * the shard since (docs/wire.md).  With that the call goes on at once, also when PD is out of
@@ -15,10 +15,18 @@
  * intervals themselves are noted with the marks of what is written so (marks.c); to
  * keep that short, a route is told of few splits before PD is asked again.
  *
+ * A route never goes back (law D1-back).  PD may not have heard yet of a split that a worker
+ * told of, and one driver may be behind another that was asked before.  By an interval of
+ * before the split a replica that is as old would answer for the whole of it, at a mark that
+ * was read by a newer one, without what was written to the child since (R3); and a writer
+ * would take a child's records for its parent's (E1).  So where PD's words are older than
+ * what is known, only the places are taken from them.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "private.h"
 
 static uint32_t
@@ -61,4 +69,66 @@ route_adopt(const ClientCollection *route, const WireShardDesc *child, ClientCol
 		return true;
 	free(shards);
 	return false;
+}
+
+/* The shards from this one on up to where one of another route ends; false: none ends there. */
+static bool
+take_up_to(ClientCollection *out, const ClientCollection *from, uint32_t *at, uint64_t last)
+{
+	while (*at < from->nshards && out->nshards < SHARDS_MAX && from->shards[*at].desc.last <= last)
+	{
+		ClientShard *to = &out->shards[out->nshards++];
+
+		*to = from->shards[(*at)++];
+		to->misses = 0;
+		if (to->desc.last == last)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A shard's interval only gets narrower, and what it loses is split among its children.  So of
+ * two routes either is older in parts, and there one of its shards is several of the other.
+ */
+bool
+route_go_on(const ClientCollection *known, ClientCollection *said)
+{
+	ClientCollection out = *said;
+	uint32_t	k = 0;
+	uint32_t	s = 0;
+	bool		good = true;
+
+	if (vt_broken("D1-back"))
+		return true;
+	out.shards = vt_alloc0(sizeof(ClientShard) * ((size_t) known->nshards + said->nshards));
+	out.nshards = 0;
+	while (good && k < known->nshards && s < said->nshards)
+	{
+		const WireShardDesc *ours = &known->shards[k].desc;
+		const WireShardDesc *theirs = &said->shards[s].desc;
+		ClientShard *first = &out.shards[out.nshards];
+
+		if (ours->shard == theirs->shard && ours->incarnation == theirs->incarnation && ours->range_ver > theirs->range_ver)
+		{
+			good = take_up_to(&out, known, &k, theirs->last);
+			if (good)
+				shard_take_places(first, &said->shards[s++]);
+		}
+		else
+		{
+			good = take_up_to(&out, said, &s, ours->last);
+			k++;
+		}
+	}
+	if (!good || !route_agrees(&out))
+	{
+		free(out.shards);
+		return false;
+	}
+	if (known->route_version > out.route_version)
+		out.route_version = known->route_version;
+	free(said->shards);
+	*said = out;
+	return true;
 }

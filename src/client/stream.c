@@ -16,6 +16,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/breaks.h"
 #include "base/hash.h"
 #include "scan.h"
 #include "share.h"
@@ -188,7 +189,10 @@ is_younger(const ClientScan *scan, const ClientCollection *route, const WireShar
 	return false;
 }
 
-/* How the shard is to be asked first: at the mark we know, or by ReadIndex. */
+/*
+ * How the shard is to be asked first: at the mark we know, or by ReadIndex.  A mark that was
+ * read by a newer interval says nothing of what was split off since (law R3-back).
+ */
 static void
 stream_set_mark(const ClientScan *scan, const ClientCollection *route, Stream *s)
 {
@@ -198,7 +202,7 @@ stream_set_mark(const ClientScan *scan, const ClientCollection *route, Stream *s
 	s->consistency = scan->consistency;
 	if (scan->consistency != WIRE_AT_MARK)
 		return;
-	if (!mark && !is_younger(scan, route, desc))
+	if (mark ? mark->range_ver > desc->range_ver && !vt_broken("R3-back") : !is_younger(scan, route, desc))
 		s->consistency = WIRE_LINEARIZABLE;
 	else
 		s->mark = mark ? mark->index : desc->base_index;

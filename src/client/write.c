@@ -27,15 +27,16 @@
 #include "writing.h"
 
 /*
- * A number is good for a shard that knows its session.  Otherwise the record was never
- * this one's when it was sent: it was done nowhere.
+ * A number is good for a shard that knows its session.  Where the session is younger than the
+ * shard, the record was never its home's when it was sent there: it was done nowhere.
  */
 static void
 check_number(Writing *w, size_t i, const WireShardDesc *desc)
 {
 	OnceNumber *number = &w->numbers[i];
+	OnceKin		kin = once_kin(w->route, desc, number->home, number->session);
 
-	if (number->sequence && (!once_is_heir(w->route, desc, number->home, number->session) || vt_broken("E1-number")))
+	if (number->sequence && (kin == ONCE_STRANGER || (kin == ONCE_OLDER && vt_broken("E1-older")) || vt_broken("E1-number")))
 		memset(number, 0, sizeof(*number));
 }
 

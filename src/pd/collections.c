@@ -444,9 +444,9 @@ op_route(Pd *pd, Question *q)
 }
 
 /*
- * While no driver leads, what this one knows may be old, but as good as what a
- * client has remembered: workers check every route (law D1).  Only a yes is
- * answered; false: there is none.
+ * While no driver leads, what this one knows may be old, also older than what a client
+ * has remembered: workers check every route (law D1), and a client's route never goes
+ * back (D1-back).  Only a yes is answered; false: there is none.
  */
 bool
 op_route_unled(Pd *pd, Question *q)

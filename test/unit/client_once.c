@@ -234,6 +234,96 @@ deletions(void **state)
 	end(&s);
 }
 
+/* -- Beside a PD that has not heard of a split ------------------------------- */
+
+static Buf	words;
+
+/* What PD says from now on; in another life nothing of it is known to be older. */
+static void
+pd_stands_still(World *w, uint64_t incarnation)
+{
+	buf_clear(&words);
+	w->shards[0].desc.incarnation = incarnation;
+	put_route(w, &words);
+	w->shards[0].desc.incarnation = 1;
+	w->route_words = &words;
+}
+
+/* After it was put in by a split that a worker told of, the client forgets the route. */
+static void
+numbers_are_not_begun_with_again(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	for (uint32_t calls = 1; calls < 5; calls++)
+	{
+		begin(&s, 1);
+		fill(0);
+		assert_ok(put(&s));
+		pthread_mutex_lock(&s.w.lock);
+		s.w.tells = true;
+		pd_stands_still(&s.w, 1);
+		world_split(&s.w, 0);
+		pthread_mutex_unlock(&s.w.lock);
+		for (uint32_t call = 1; call <= calls; call++)
+		{
+			fill(call * N);
+			assert_ok(put(&s));
+			assert_put_once(&s);
+		}
+		client_route_forget(s.client, &s.w.generation);
+		fill(10 * N);
+		assert_ok(put(&s));
+		assert_put_once(&s);
+		end(&s);
+	}
+	buf_free(&words);
+}
+
+static uint32_t	told_again;		/* since it was set: questions to PD */
+
+/* It has been asked once by that: now it knows. */
+static void
+pd_hears_of_it(World *w, WireType type)
+{
+	if (type == WIRE_CONTROL && ++told_again == 2)
+		w->route_words = NULL;
+}
+
+/* The child has done it, the answer is lost, and PD is asked: what it says does not know the child. */
+static void
+done_by_whom_the_route_does_not_know(void **state)
+{
+	Setup		s;
+
+	(void) state;
+	for (uint64_t incarnation = 1; incarnation <= 2; incarnation++)
+		for (int lost = 0; lost < 2; lost++)
+		{
+			begin(&s, 1);
+			fill(0);
+			assert_ok(put(&s));
+			pthread_mutex_lock(&s.w.lock);
+			s.w.tells = true;
+			pd_stands_still(&s.w, incarnation);
+			world_split(&s.w, 0);
+			pthread_mutex_unlock(&s.w.lock);
+			fill(N);
+			assert_ok(put(&s));
+			told_again = 0;
+			s.w.on_request = pd_hears_of_it;
+			world_trick(&s.w, WIRE_WRITE, 1, lost ? CLOSE_AFTER : CLOSE_BEFORE, VT_OK);
+			fill(2 * N);
+			assert_ok(put(&s));
+			assert_put_once(&s);
+			assert_true(told_again > 0);
+			assert_int_equal(s.w.shards[1].repeated > 0, lost);
+			end(&s);
+		}
+	buf_free(&words);
+}
+
 int
 main(void)
 {
@@ -243,6 +333,8 @@ main(void)
 		cmocka_unit_test(a_session_that_is_over),
 		cmocka_unit_test(many_commands),
 		cmocka_unit_test(deletions),
+		cmocka_unit_test(numbers_are_not_begun_with_again),
+		cmocka_unit_test(done_by_whom_the_route_does_not_know),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

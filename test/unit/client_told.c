@@ -15,6 +15,7 @@ static VtError err;
 static Setup setup;
 static Fake pd;					/* none of the workers */
 static Batch batch;
+static Buf	words;				/* of a PD that has stood still */
 
 static Setup *
 begin(uint32_t nshards, uint32_t records)
@@ -44,6 +45,7 @@ end(Setup *s)
 		fake_stop(&pd);
 	batch_free(&batch);
 	tear_down(s);
+	buf_free(&words);
 }
 
 static VtStatus
@@ -237,6 +239,175 @@ of_a_few_at_a_time(void **state)
 	end(s);
 }
 
+/* -- Words of before ---------------------------------------------------------- */
+
+/* What PD says now it says from now on. */
+static void
+pd_stands_still(World *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->route_words = NULL;
+	buf_clear(&words);
+	put_route(w, &words);
+	w->route_words = &words;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void
+pd_hears_of_it(World *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->route_words = NULL;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static const ClientShard *
+shard_in(const ClientCollection *route, uint64_t shard)
+{
+	for (uint32_t i = 0; i < route->nshards; i++)
+		if (route->shards[i].desc.shard == shard)
+			return &route->shards[i];
+	fail_msg("there is no shard %d", (int) shard);
+	return NULL;
+}
+
+static const ClientCollection *
+refreshed(Setup *s)
+{
+	const ClientCollection *route;
+
+	assert_ok(client_route(s->client, &s->w.generation, true, in_ms(LONG_MS), &route, &err));
+	return route;
+}
+
+/*
+ * A row is committed in a child that PD has not heard of, and a scan that knows is not answered
+ * for a while: PD is asked, and says what it said before.  A replica that is as old would answer
+ * by that for the child too.  forgotten: the client itself knows no better.
+ */
+static void
+scan_beside_an_older_pd(bool forgotten)
+{
+	Setup	   *s = begin(1, 300);
+	float		query[DIM] = {1, 2, 1, 0};
+	ClientMark	mark = {.shard = 100, .incarnation = 1, .range_ver = 2, .index = 1};
+	ClientMarks marks = {.n = 1, .items = &mark, .route_version = 1};
+	ClientSearch search = {.generation = s->w.generation, .owner = s->w.owner, .query = query, .dim = DIM, .batch = 10,
+		.ef = 40, .consistency = WIRE_AT_MARK, .marks = &marks};
+	uint32_t	asked = world_count(&s->w, WIRE_CONTROL);
+	ClientScan *scan;
+	size_t		at = 0;
+	Truth		t;
+
+	pd_stands_still(&s->w);
+	pthread_mutex_lock(&s->w.lock);
+	world_split(&s->w, 0);
+	pthread_mutex_unlock(&s->w.lock);
+	assert_ok(put(s, NULL));
+	assert_true(s->w.shards[1].n > 0);
+	t = truth_of(&s->w, query);
+	assert_ok(client_scan_open(s->client, &search, in_ms(LONG_MS), &scan, &err));
+	assert_int_equal(world_count(&s->w, WIRE_CONTROL), asked);
+	if (forgotten)
+		client_route_forget(s->client, &s->w.generation);
+	for (int i = 0; i < 2; i++)
+		world_trick(&s->w, WIRE_SEARCH, 0, REFUSE, VT_UNAVAILABLE);
+	assert_hits(scan, &t, &at, 0);
+	assert_true(world_count(&s->w, WIRE_CONTROL) > asked);
+	client_scan_close(scan);
+	truth_free(&t);
+}
+
+static void
+a_route_does_not_go_back(void **state)
+{
+	(void) state;
+	scan_beside_an_older_pd(false);
+	assert_int_equal(setup.w.by_older, 0);
+	end(&setup);
+}
+
+/* Then the leader is asked, who refuses. */
+static void
+a_mark_is_not_for_an_older_interval(void **state)
+{
+	(void) state;
+	scan_beside_an_older_pd(true);
+	assert_true(setup.w.by_older > 0);
+	assert_int_equal(setup.w.marks_by_older, 0);
+	end(&setup);
+}
+
+/* Of what PD says that is taken which is newer. */
+static void
+newer_in_parts(void **state)
+{
+	Setup	   *s = begin(2, 0);
+	const ClientCollection *route;
+
+	(void) state;
+	/* PD has heard of one split, the client of the others. */
+	pthread_mutex_lock(&s->w.lock);
+	world_split(&s->w, 1);
+	pthread_mutex_unlock(&s->w.lock);
+	pd_stands_still(&s->w);
+	pthread_mutex_lock(&s->w.lock);
+	world_split(&s->w, 0);
+	world_split(&s->w, 3);
+	pthread_mutex_unlock(&s->w.lock);
+	assert_ok(put(s, NULL));
+	for (int i = 0; i < 2; i++)
+	{
+		route = refreshed(s);
+		assert_int_equal(route->nshards, 5);
+		assert_int_equal(route->route_version, 2);
+		assert_int_equal(shard_in(route, 100)->desc.range_ver, 2);
+		assert_int_equal(shard_in(route, 101)->desc.range_ver, 2);
+		assert_int_equal(shard_in(route, 103)->desc.range_ver, 3);
+		assert_true(shard_in(route, 100)->told && shard_in(route, 103)->told);
+		assert_false(shard_in(route, 101)->told || shard_in(route, 102)->told);
+	}
+
+	/* It hears of all, and then a driver is asked that has not. */
+	pd_hears_of_it(&s->w);
+	for (int i = 0; i < 2; i++)
+	{
+		route = refreshed(s);
+		assert_int_equal(route->nshards, 5);
+		assert_int_equal(route->route_version, 4);
+		for (uint32_t k = 0; k < route->nshards; k++)
+			assert_false(route->shards[k].told);
+		pthread_mutex_lock(&s->w.lock);
+		s->w.route_words = &words;
+		pthread_mutex_unlock(&s->w.lock);
+	}
+	end(s);
+}
+
+/* The places are PD's word, whatever it says of intervals. */
+static void
+places_are_pds(void **state)
+{
+	Setup	   *s = begin(1, 0);
+	const ClientCollection *route;
+
+	(void) state;
+	pthread_mutex_lock(&s->w.lock);
+	s->w.shards[0].home = &s->b;
+	pthread_mutex_unlock(&s->w.lock);
+	pd_stands_still(&s->w);
+	pthread_mutex_lock(&s->w.lock);
+	s->w.shards[0].home = &s->a;
+	world_split(&s->w, 0);
+	pthread_mutex_unlock(&s->w.lock);
+	assert_ok(put(s, NULL));
+	route = refreshed(s);
+	assert_int_equal(route->nshards, 2);
+	assert_string_equal(shard_in(route, 100)->places[0], s->b.endpoint);
+	assert_string_equal(shard_in(route, 101)->places[0], s->a.endpoint);
+	end(s);
+}
+
 int
 main(void)
 {
@@ -247,6 +418,10 @@ main(void)
 		cmocka_unit_test(counts_and_listings_begin_anew),
 		cmocka_unit_test(nonsense_is_not_believed),
 		cmocka_unit_test(of_a_few_at_a_time),
+		cmocka_unit_test(a_route_does_not_go_back),
+		cmocka_unit_test(a_mark_is_not_for_an_older_interval),
+		cmocka_unit_test(newer_in_parts),
+		cmocka_unit_test(places_are_pds),
 	};
 
 	return cmocka_run_group_tests_name("client_told", tests, NULL, NULL);

@@ -117,6 +117,11 @@ put_route(World *w, Buf *out)
 		put_text(out, "{\"status\":%d,\"message\":\"as the test wants\"}", w->route_status);
 		return;
 	}
+	if (w->route_words)
+	{
+		buf_put(out, w->route_words->data, w->route_words->len);
+		return;
+	}
 	vt_id_format(&w->generation, generation);
 	vt_id_format(&w->owner.incarnation, incarnation);
 	put_text(out, "{\"status\":0,\"unknown_member\":[1],\"route\":{\"generation\":\"%s\","
@@ -610,6 +615,11 @@ answer_data(Fake *fake, int fd, WireType type, Bytes payload, Mischief what, VtS
 		route = read.route;
 	s = world_find(w, fake, route.shard);
 	w->answering = fake;
+	if (s && type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE) && route.range_ver < s->desc.range_ver)
+	{
+		w->by_older++;
+		w->marks_by_older += search.consistency == WIRE_AT_MARK;
+	}
 	fake->searches += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE);
 	w->unfiltered += type == WIRE_SEARCH && good == VT_OK && !(search.flags & SEARCH_CLOSE) &&
 		!bytes_equal(search.filter, w->filter);

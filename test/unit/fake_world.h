@@ -155,6 +155,7 @@ typedef struct World
 	uint64_t	route_version;
 	VtStatus	route_status;
 	bool		route_with_hole;
+	const Buf  *route_words;	/* what PD says, whatever is so; NULL: what is so */
 	bool		tells;			/* workers say how a shard was split, */
 	bool		tells_nonsense;	/* of another one */
 	const char *hint;			/* whom a driver that refuses takes for the leader */
@@ -182,6 +183,8 @@ typedef struct World
 	uint64_t	last_nexcluded;	/* of the last search */
 	uint64_t	last_mark;
 	uint32_t	linearizable;	/* searches that had no mark */
+	uint32_t	by_older;		/* searches by an interval of before a split; */
+	uint32_t	marks_by_older; /* those at a mark */
 	Bytes		filter;			/* that searches are to have; it is not evaluated */
 	uint32_t	unfiltered;		/* searches with another one */
 	uint64_t	lease_ids;
