@@ -335,7 +335,8 @@ marks_note_route(ClientMarks *marks, uint64_t version, const ClientShard *shards
 {
 	if (!marks)
 		return;
-	marks->route_version = version;
+	if (version > marks->route_version)
+		marks->route_version = version;
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint32_t	k = 0;

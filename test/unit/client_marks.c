@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "base/prng.h"
-#include "client/client.h"
+#include "client/private.h"
 
 #define SHARDS 3
 #define SHARDS_MOST 9
@@ -486,12 +486,44 @@ not_by_a_route_from_before_a_write(void **state)
 	free(memory);
 }
 
+/* A call whose rounds go by other routes than the one before it, one of them older. */
+static void
+the_newest_of_its_routes(void **state)
+{
+	const VtId	id = generation(1);
+	ClientMarkTable *table = client_mark_table_init(vt_alloc(client_mark_table_size(64)), 64);
+	ClientMarks marks = {0};
+	ClientMark	items[1];
+	WireShardDesc desc = {.generation = id, .shard = 7, .incarnation = 1, .range_ver = 1, .last = UINT64_MAX};
+	ClientShard shard = {.desc = desc};
+	ClientCollection route = {.generation = id, .route_version = 4, .nshards = 1, .shards = &shard};
+	ClientMarks answered = {.n = 1, .items = items, .route_version = 4};
+	uint64_t	version;
+	uint64_t	ticket;
+
+	(void) state;
+	assert_int_equal(client_mark_read(table, &route, items, &version, &ticket), 0);
+	items[0] = (ClientMark) {.shard = 7, .incarnation = 1, .index = 3, .range_ver = 1};
+	client_mark_learn(table, &id, ticket, &answered);
+	assert_int_equal(client_mark_read(table, &route, items, &version, &ticket), 1);
+	marks_note_route(&marks, 5, &shard, 1);
+	marks_note(&marks, 8, 1, 9);
+	marks_note_route(&marks, 4, &shard, 1);
+	marks_note(&marks, 7, 1, 4);
+	client_mark_note(table, &id, &marks);
+	assert_int_equal(client_mark_read(table, &route, items, &version, &ticket), 0);
+	assert_int_equal(version, 5);
+	client_marks_free(&marks);
+	free(table);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(unknown_until_somebody_has_asked),
 		cmocka_unit_test(not_by_a_route_from_before_a_write),
+		cmocka_unit_test(the_newest_of_its_routes),
 		cmocka_unit_test(a_known_mark_covers_what_was_acknowledged),
 	};
 
