@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "table.h"
 #include "wire/wire.h"
 
@@ -81,19 +82,6 @@ static void
 path_in(char out[4096], const char *folder, const char *name, const char *ending)
 {
 	snprintf(out, 4096, "%s/%s%s", folder, name, ending);
-}
-
-static VtStatus
-sync_folder(const char *folder, VtError *err)
-{
-	int			fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	VtStatus	status = VT_OK;
-
-	if (fd < 0 || fsync(fd) != 0)
-		status = vt_fail_errno(err, VT_IO, "could not sync \"%.150s\"", folder);
-	if (fd >= 0)
-		close(fd);
-	return status;
 }
 
 /* A file that was not there. */
@@ -184,7 +172,7 @@ init(const Asked *asked, VtError *err)
 	if (status == VT_OK)
 		status = write_pair(path, &cert, key_path, &key, err);
 	if (status == VT_OK)
-		status = sync_folder(folder, err);
+		status = directory_sync(folder, err);
 	buf_free(&cert);
 	buf_free(&key);
 	return status;
@@ -265,7 +253,7 @@ issue(const Asked *asked, bool again, VtError *err)
 	else if (status == VT_OK)
 		status = write_pair(cert_path, &cert, key_path, &key, err);
 	if (status == VT_OK)
-		status = sync_folder(folder, err);
+		status = directory_sync(folder, err);
 	buf_free(&cert);
 	buf_free(&key);
 	return status;

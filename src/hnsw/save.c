@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/hash.h"
 #include "hnsw/file.h"
 #include "hnsw/graph.h"
@@ -262,25 +263,18 @@ save_all(Saver *saver, VtError *err)
 	return status;
 }
 
-/* The directory's entry for a file that was renamed there is durable. */
+/* The name of a file that was renamed there is durable. */
 static VtStatus
 sync_parent(const char *path, VtError *err)
 {
 	char		parent[4096];
 	char	   *slash;
-	int			fd;
-	VtStatus	status = VT_OK;
 
 	snprintf(parent, sizeof(parent), "%s", path);
 	slash = strrchr(parent, '/');
 	if (slash)
 		*(slash == parent ? slash + 1 : slash) = '\0';
-	fd = open(slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
-		status = vt_fail_errno(err, VT_IO, "could not sync the directory of \"%s\"", path);
-	if (fd >= 0)
-		close(fd);
-	return status;
+	return directory_sync(slash ? parent : ".", err);
 }
 
 VtStatus

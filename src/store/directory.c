@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
+
 typedef struct Birth
 {
 	unsigned long long inode;
@@ -40,19 +42,6 @@ birth_of(int fd, Birth *out, VtError *err)
 	out->seconds = (st.stx_mask & STATX_BTIME) ? st.stx_btime.tv_sec : 0;
 	out->nanoseconds = (st.stx_mask & STATX_BTIME) ? st.stx_btime.tv_nsec : 0;
 	return VT_OK;
-}
-
-static VtStatus
-sync_directory(const char *path, VtError *err)
-{
-	int			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	VtStatus	status = VT_OK;
-
-	if (fd < 0 || fsync(fd) < 0)
-		status = vt_fail_errno(err, VT_IO, "could not sync directory \"%s\"", path);
-	if (fd >= 0)
-		close(fd);
-	return status;
 }
 
 static VtStatus
@@ -81,7 +70,7 @@ identity_make(const char *directory, const char *path, VtId *id, VtError *err)
 	close(fd);
 	if (status == VT_OK && rename(temporary, path) < 0)
 		status = vt_fail_errno(err, VT_IO, "could not rename \"%s\"", temporary);
-	return status == VT_OK ? sync_directory(directory, err) : status;
+	return status == VT_OK ? directory_sync(directory, err) : status;
 }
 
 static VtStatus

@@ -25,7 +25,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,19 +78,6 @@ unlink_leaving(Worker *worker, Shard *shard)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-static VtStatus
-sync_shards(Worker *worker, VtError *err)
-{
-	int			fd = open(worker->shards_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	VtStatus	status = VT_OK;
-
-	if (fd < 0 || fsync(fd) < 0)
-		status = vt_fail_errno(err, VT_IO, "could not sync \"%s\"", worker->shards_path);
-	if (fd >= 0)
-		close(fd);
-	return status;
-}
-
 /* Remove a directory that bears the suffix. */
 static VtStatus
 remove_dropped(const char *path, VtError *err)
@@ -119,7 +105,7 @@ remove_files(Worker *worker, uint64_t id, VtError *err)
 		return vt_fail_errno(err, VT_IO, "could not rename \"%s\"", path);
 	status = shard_finish_install(worker->shards_path, id, 0, 0, err);
 	if (status == VT_OK)
-		status = sync_shards(worker, err);
+		status = shard_sync_directory(worker->shards_path, err);
 	if (status == VT_OK && access(dropped, F_OK) == 0)
 		status = remove_dropped(dropped, err);
 	return status;

@@ -26,12 +26,12 @@
  */
 #include "shard.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/cond.h"
+#include "base/directory.h"
 #include "base/log.h"
 
 void
@@ -60,18 +60,11 @@ shard_read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
 	return status;
 }
 
-/* A directory's entries are durable after this. */
+/* Its names are durable after this */
 VtStatus
 shard_sync_directory(const char *directory, VtError *err)
 {
-	int			fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	VtStatus	status = VT_OK;
-
-	if (fd < 0 || fsync(fd) < 0)
-		status = vt_fail_errno(err, VT_IO, "could not sync \"%s\"", directory);
-	if (fd >= 0)
-		close(fd);
-	return status;
+	return directory_sync(directory, err);
 }
 
 VtStatus

@@ -29,7 +29,7 @@ fuzz() {
 	more=$(sed -n 's/^ \* Links also: //p' "test/fuzz/$name.c")
 	own=$(sed -n 's/^ \* Sources: //p' "test/fuzz/$name.c")
 	sources="test/fuzz/$name.c $(for f in ${own:-$name/[a-z]*.c}; do ls src/$f; done)
-		$(for m in $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/status.c src/base/hash.c src/base/log.c"
+		$(for m in $more; do ls src/"$m"/[a-z]*.c; done) src/base/bytes.c src/base/directory.c src/base/status.c src/base/hash.c src/base/log.c"
 	mkdir -p "$dir/corpus"
 	flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -Isrc"
 	# shellcheck disable=SC2086
