@@ -209,7 +209,7 @@ bench-start: $(BUILD)/start_bench $(PROGRAMS)
 	$(BUILD)/start_bench --programs "$(BUILD)" --set "$(SET)" --place "$(PLACE)" $(START_ARGS)
 
 # What stands between a process and its machine, for tests of power loss and of chaos.
-CRASH = $(addprefix test/crash/,layer.c power.c faults.c clock.c memory.c)
+CRASH = $(addprefix test/crash/,layer.c power.c names.c faults.c clock.c memory.c)
 $(BUILD)/powerloss.so: $(CRASH) test/crash/layer.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(CRASH) -ldl -pthread

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/breaks.h"
 #include "base/daemon.h"
+#include "base/directory.h"
 #include "base/log.h"
 #include "base/settings.h"
 #include "pd.h"
@@ -114,6 +116,9 @@ main(int argc, char **argv)
 		return fail(&err);
 	snprintf(path, sizeof(path), "%s/catalog", get("data")->text);
 	if (store_open(path, &row_options, &rows, &err) != VT_OK)
+		return fail(&err);
+	/* Before anything is acknowledged: the folders of both. */
+	if (!vt_broken("S1-folder") && directory_sync(get("data")->text, &err) != VT_OK)
 		return fail(&err);
 	options.listen = get("listen")->text;
 	options.expose = get("expose")->text[0] ? get("expose")->text : NULL;

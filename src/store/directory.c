@@ -44,6 +44,20 @@ birth_of(int fd, Birth *out, VtError *err)
 	return VT_OK;
 }
 
+/*
+ * Whoever has no identity yet may have been made just now, here or by a process that ended
+ * before it had one: its own name is durable first.  Where the directory above may not be
+ * read it was not made by us.
+ */
+static VtStatus
+sync_above(const char *directory, VtError *err)
+{
+	char		above[4104];
+
+	snprintf(above, sizeof(above), "%s/..", directory);
+	return access(above, R_OK) < 0 && errno == EACCES ? VT_OK : directory_sync(above, err);
+}
+
 static VtStatus
 identity_make(const char *directory, const char *path, VtId *id, VtError *err)
 {
@@ -55,6 +69,9 @@ identity_make(const char *directory, const char *path, VtId *id, VtError *err)
 	int			n;
 	int			fd;
 
+	status = sync_above(directory, err);
+	if (status != VT_OK)
+		return status;
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	unlink(temporary);
 	fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

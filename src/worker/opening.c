@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/breaks.h"
+#include "base/directory.h"
 #include "base/log.h"
 #include "private.h"
 
@@ -47,15 +49,31 @@ shard_of_name(const char *name)
 	return end - name == 16 && (*end == '\0' || strncmp(end, ".in.", 4) == 0) ? id : 0;
 }
 
+/*
+ * Before anything is acknowledged: the folders of the Raft log and of the shards themselves,
+ * and what a process before this one had renamed and could no longer make durable (law S2).
+ */
+static VtStatus
+sync_names(const Worker *worker, VtError *err)
+{
+	VtStatus	status = vt_broken("S1-folder") ? VT_OK : directory_sync(worker->options.data, err);
+
+	return status == VT_OK ? shard_sync_directory(worker->shards_path, err) : status;
+}
+
 /* All names, before anything is opened: that may rename directories. */
 static VtStatus
 find_all(Worker *worker, Opening *opening, VtError *err)
 {
 	DIR		   *dir;
 	struct dirent *entry;
+	VtStatus	status;
 
 	if (mkdir(worker->shards_path, 0700) < 0 && errno != EEXIST)
 		return vt_fail_errno(err, VT_IO, "could not create \"%s\"", worker->shards_path);
+	status = sync_names(worker, err);
+	if (status != VT_OK)
+		return status;
 	dir = opendir(worker->shards_path);
 	if (!dir)
 		return vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);

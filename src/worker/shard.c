@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/breaks.h"
 #include "base/cond.h"
 #include "base/directory.h"
 #include "base/log.h"
@@ -60,11 +61,11 @@ shard_read_descriptor(Store *rows, WireShardDesc *out, VtError *err)
 	return status;
 }
 
-/* Its names are durable after this */
+/* Its names are durable after this (law S2). */
 VtStatus
 shard_sync_directory(const char *directory, VtError *err)
 {
-	return directory_sync(directory, err);
+	return vt_broken("S2-folder") ? VT_OK : directory_sync(directory, err);
 }
 
 VtStatus

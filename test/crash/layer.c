@@ -27,7 +27,11 @@ int			rename(const char *from, const char *to);
 int			unlink(const char *path);
 int			open(const char *path, int flags,...);
 int			open64(const char *path, int flags,...);
+int			creat(const char *path, mode_t mode);
+int			creat64(const char *path, mode_t mode);
 int			mkdir(const char *path, mode_t mode);
+int			rmdir(const char *path);
+int			link(const char *from, const char *to);
 int			statvfs(const char *path, struct statvfs *out);
 
 void *
@@ -96,12 +100,14 @@ pread64(int fd, void *data, size_t n, off64_t at)
 static int
 sync_file(int (*sync) (int), int fd)
 {
+	PowerSync	begun;
 	int			rc;
 
+	power_before_sync(&begun, fd);
 	faults_slow_sync();
 	rc = sync(fd);
 	if (rc == 0)
-		power_synced(fd);
+		power_synced(&begun);
 	return rc;
 }
 
@@ -122,14 +128,13 @@ fdatasync(int fd)
 int
 rename(const char *from, const char *to)
 {
-	return power_rename(from, to);
+	return names_rename(from, to);
 }
 
 int
 unlink(const char *path)
 {
-	power_unlink(path);
-	return REAL(int, "unlink", (const char *)) (path);
+	return names_unlink(path);
 }
 
 static int
@@ -144,7 +149,7 @@ open_file(int (*open_it) (const char *, int, mode_t), const char *path, int flag
 		errno = ENOSPC;
 		return -1;
 	}
-	return open_it(power_boot_id(path), flags, mode);
+	return names_open(open_it, power_boot_id(path), flags, mode);
 }
 
 int
@@ -172,6 +177,18 @@ open64(const char *path, int flags,...)
 }
 
 int
+creat(const char *path, mode_t mode)
+{
+	return open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+}
+
+int
+creat64(const char *path, mode_t mode)
+{
+	return open64(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+}
+
+int
 mkdir(const char *path, mode_t mode)
 {
 	if (faults_make(path))
@@ -179,7 +196,19 @@ mkdir(const char *path, mode_t mode)
 		errno = ENOSPC;
 		return -1;
 	}
-	return REAL(int, "mkdir", (const char *, mode_t)) (path, mode);
+	return names_mkdir(path, mode);
+}
+
+int
+rmdir(const char *path)
+{
+	return names_rmdir(path);
+}
+
+int
+link(const char *from, const char *to)
+{
+	return names_link(from, to);
 }
 
 int

@@ -7,6 +7,7 @@
  * Each part does nothing until its variables are set:
  *
  *		power.c		VECTRON_POWERLOSS: what would be left of files; VECTRON_BOOT_ID_FILE
+ *		names.c		VECTRON_POWERLOSS: and which names would be taken back
  *		faults.c	VECTRON_FAULTS: a disk that is slow, hangs or is full, while a test says so;
  *					VECTRON_FAIL_WRITE_FILE, VECTRON_FAIL_READ_FILE: one write, or reads
  *		clock.c		VECTRON_FAULTS: a wall clock that is off
@@ -23,6 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* The function that is found without us. */
 #define REAL(type, name, args) ({ \
@@ -54,10 +56,32 @@ extern bool faults_write(int fd);
 extern bool faults_read(int fd);
 extern bool faults_make(const char *path);
 
+/* What a sync makes durable: what there was when it began. */
+typedef struct PowerSync
+{
+	bool		asked;			/* else nobody notes it */
+	struct stat file;
+	long long	names;			/* the end of the journal of names */
+} PowerSync;
+
 /* power.c */
-extern void power_synced(int fd);
-extern int	power_rename(const char *from, const char *to);
-extern void power_unlink(const char *path);
+extern void power_before_sync(PowerSync *out, int fd);
+extern void power_synced(const PowerSync *begun);
+extern void power_nothing_synced(int fd);
 extern const char *power_boot_id(const char *path);
+
+/* names.c: as libc's, and noted */
+extern int	names_open(int (*open_it) (const char *, int, mode_t), const char *path, int flags, mode_t mode);
+extern int	names_mkdir(const char *path, mode_t mode);
+extern int	names_link(const char *from, const char *to);
+extern int	names_unlink(const char *path);
+extern int	names_rmdir(const char *path);
+extern int	names_rename(const char *from, const char *to);
+
+extern long long names_end(void);
+extern void names_synced(const struct stat *dir, long long before);
+
+/* What a file or directory goes by in the notes. */
+extern void power_file_key(char out[40], const struct stat *st);
 
 #endif							/* CRASH_LAYER_H */

@@ -182,24 +182,26 @@ sub wipe
 {
 	my ($self, $name) = @_;
 	rmtree($self->data($name));
-	rmtree("$self->{machine}{$name}/notes", { keep_root => 1 });
+	$self->{power}{$name}->forget;
 	return;
 }
 
 # Several machines at the same moment: what was not synced is gone, in part or torn.
-# Returns how many bytes that was.
+# Returns what that was, in words.
 sub lose_power
 {
 	my ($self, @names) = @_;
-	my $lost = 0;
+	my ($bytes, $changes) = (0, 0);
 	kill 'KILL', $self->pid($_) foreach @names;
 	foreach my $name (@names)
 	{
 		$self->wait_end($name);
-		$lost += $self->{power}{$name}->cut(abs_path($self->data($name)));
+		my @lost = $self->{power}{$name}->cut(abs_path($self->data($name)));
+		$bytes += $lost[0];
+		$changes += $lost[1];
 		$self->{power}{$name}->boot;
 	}
-	return $lost;
+	return "$bytes bytes and $changes changes of names";
 }
 
 # -- Faults of a machine ------------------------------------------------------

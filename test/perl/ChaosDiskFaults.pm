@@ -130,7 +130,7 @@ sub hanging_power
 	$self->last_for(between(0.2, 2));
 	my $lost = $cluster->lose_power($name);
 	$cluster->kill9($other);
-	$self->told($name, "loses power and $lost bytes; kill -9 $other");
+	$self->told($name, "loses power, $lost; kill -9 $other");
 	$cluster->network('heal reset');
 	$cluster->fault($name);
 	$cluster->start_again($name);

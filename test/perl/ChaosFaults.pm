@@ -421,7 +421,7 @@ sub power_one
 	my $name = maybe() ? $self->leader : one_of($self->{cluster}->daemons);
 	$self->cut_off($name);
 	my $lost = $self->{cluster}->lose_power($name);
-	$self->told($name, "loses power and $lost bytes");
+	$self->told($name, "loses power, $lost");
 	$self->wait_a_while;
 	$self->heal;
 	$self->{cluster}->start_again($name);
@@ -433,7 +433,7 @@ sub power_all
 	my ($self) = @_;
 	my @names = shuffle($self->{cluster}->daemons);
 	my $lost = $self->{cluster}->lose_power(@names);
-	$self->told("everything loses power and $lost bytes");
+	$self->told("everything loses power, $lost");
 	$self->last_for(between(0, 1));
 	$self->{cluster}->spawn_again($_) foreach @names;
 	$self->{cluster}->wait_ready($_) foreach @names;

@@ -100,10 +100,10 @@ for my $round (1 .. $rounds)
 	$cluster->kill9("pd$_") for @dead;
 	for my $n (@dead)
 	{
-		my $lost = $power[$n - 1]->cut(abs_path($cluster->data("pd$n")));
+		my ($lost, $names) = $power[$n - 1]->cut(abs_path($cluster->data("pd$n")));
 		$power[$n - 1]->boot;
 		$total += $lost;
-		note "round $round: driver $n lost $lost bytes";
+		note "round $round: driver $n lost $lost bytes, $names changes of names";
 	}
 	my $up = eval { start_pd($_) for @dead; 1 };
 	diag $@ unless $up;
