@@ -124,6 +124,8 @@ marker_make(Marker *out)
 				(errcode_for_file_access(),
 				 errmsg("could not write file \"%s\": %m", temporary)));
 	CloseTransientFile(fd);
+	/* The folder's own name is durable before what is in it is relied upon. */
+	fsync_fname(psprintf("%s/..", identity_directory()), true);
 	durable_rename(temporary, path, ERROR);
 }
 
