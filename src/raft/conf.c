@@ -190,9 +190,30 @@ check_promotion(Raft *raft, const RaftMember *new)
 
 	if (!votes_in(new) || votes_in(now))
 		return VT_OK;
-	if (now == NULL || log_last(&raft->log) - pr->match > raft->opt.promote_max_lag)
+	/* One that never answered has nothing, and lacks little where there is little. */
+	if (now == NULL || pr->match == 0 || log_last(&raft->log) - pr->match > raft->opt.promote_max_lag)
 		return VT_BEHIND;
 	return VT_OK;
+}
+
+/*
+ * Were more than half of those heard from within an election timeout who are to vote?  A
+ * joint configuration needs them, and there is no way back out of one: with fewer this
+ * group would stop by what it did itself, until they are back.
+ */
+static bool
+is_carried(Raft *raft, const RaftConf *target)
+{
+	Vote		heard[RAFT_MAX_MEMBERS];
+
+	for (uint32_t i = 0; i < target->n; i++)
+	{
+		uint64_t	id = target->members[i].id;
+		const Progress *pr = raft_peer(raft, id);
+
+		heard[i] = id == raft->opt.id || (pr != NULL && pr->silent < raft->opt.election_ticks) ? VOTE_GRANTED : VOTE_REFUSED;
+	}
+	return quorum_votes(target, heard) == VOTES_WON;
 }
 
 VtStatus
@@ -221,6 +242,8 @@ raft_propose_conf(Raft *raft, const RaftConf *target, uint64_t conf_index, uint6
 	status = conf_joint(now, target, &next);
 	if (status != VT_OK)
 		return status;
+	if (!conf_same_voters(now, target) && !is_carried(raft, target))
+		return VT_BUSY;
 	if (conf_same_voters(now, target) && !now->joint)
 		next = *target;
 	if (RAFT_BUG(18) || RAFT_BUG(41))

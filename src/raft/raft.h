@@ -375,8 +375,9 @@ extern VtStatus raft_propose(Raft *raft, RaftBuf *const *commands, size_t n, uin
  * the log, and falls back when its entry is replaced.
  *
  * VT_NOT_LEADER; VT_BUSY while an earlier change or the first entry of the term
- * is not committed; VT_BEHIND when a new voter is not yet a learner that is
- * caught up; VT_INVALID for a target without voters, with repeated ids, ...
+ * is not committed, or when no more than half of those who are to vote were heard
+ * from within an election timeout; VT_BEHIND when a new voter is not yet a learner
+ * that has answered and is caught up; VT_INVALID for a target without voters, with repeated ids, ...
  */
 extern VtStatus raft_propose_conf(Raft *raft, const RaftConf *target, uint64_t conf_index,
 								  uint64_t *index);

@@ -485,6 +485,67 @@ changes_of_members(void **state)
 	rig_close(raft);
 }
 
+/* Nobody has heard of it: it is taken to be active at first, and in a short log nobody lags. */
+static void
+who_never_answered_gets_no_vote(void **state)
+{
+	RaftStored	stored = rig_stored();
+	Raft	   *raft = rig_open(&stored);
+	RaftConf	target;
+
+	(void) state;
+	rig_lead(raft);
+	target = rig_conf(raft);
+	rig_add(&target, 4, RAFT_LEARNER);
+	assert_int_equal(raft_propose_conf(raft, &target, 0, NULL), VT_OK);
+	rig_serve(raft);
+	rig_acknowledge(raft, 2);
+	rig_serve(raft);
+	target.members[3].roles = RAFT_VOTER;
+	assert_int_equal(raft_propose_conf(raft, &target, 2, NULL), VT_BEHIND);
+	rig_acknowledge(raft, 4);
+	rig_serve(raft);
+	assert_int_equal(raft_propose_conf(raft, &target, 2, NULL), VT_OK);
+	rig_close(raft);
+}
+
+/* One of three is silent: it may go, and nobody else, since the two that are left could do nothing. */
+static void
+a_change_that_nobody_could_carry(void **state)
+{
+	RaftStored	stored = rig_stored();
+	Raft	   *raft = rig_open(&stored);
+	RaftConf	now;
+	RaftConf	target;
+
+	(void) state;
+	rig_lead(raft);
+	now = rig_conf(raft);
+	for (uint32_t i = 0; i < rig_options().election_ticks; i++)
+	{
+		assert_int_equal(raft_tick(raft), VT_OK);
+		rig_serve(raft);
+		rig_acknowledge(raft, 2);
+	}
+	assert_int_equal(rig_status(raft).role, RAFT_LEADER);
+	target = (RaftConf) {.n = 2, .members = {now.members[0], now.members[2]}};
+	assert_int_equal(raft_propose_conf(raft, &target, 0, NULL), VT_BUSY);
+	assert_int_equal(rig_status(raft).conf_index, 0);
+
+	/* A learner changes nobody's majority. */
+	target = now;
+	rig_add(&target, 4, RAFT_LEARNER);
+	assert_int_equal(raft_propose_conf(raft, &target, 0, NULL), VT_OK);
+	rig_serve(raft);
+	rig_acknowledge(raft, 2);
+	rig_serve(raft);
+	target = (RaftConf) {.n = 2, .members = {now.members[0], now.members[2]}};
+	assert_int_equal(raft_propose_conf(raft, &target, 2, NULL), VT_BUSY);
+	target = (RaftConf) {.n = 2, .members = {now.members[0], now.members[1]}};
+	assert_int_equal(raft_propose_conf(raft, &target, 2, NULL), VT_OK);
+	rig_close(raft);
+}
+
 /* Ids need not grow: a replica may come before those that are there. */
 static void
 a_member_in_the_middle(void **state)
@@ -839,6 +900,8 @@ main(void)
 		cmocka_unit_test(only_a_leader),
 		cmocka_unit_test(proposals),
 		cmocka_unit_test(changes_of_members),
+		cmocka_unit_test(who_never_answered_gets_no_vote),
+		cmocka_unit_test(a_change_that_nobody_could_carry),
 		cmocka_unit_test(a_member_in_the_middle),
 		cmocka_unit_test(snapshots),
 		cmocka_unit_test(snapshots_to_send),
