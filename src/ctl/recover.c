@@ -45,6 +45,13 @@ show(json_t *plan, const char *stores)
 		table_print(stdout, shard_columns, json_object_get(plan, "shards"));
 	if ((long long) shown < recovered + given_up)
 		printf("... and %lld more\n", recovered + given_up - (long long) shown);
+	for (size_t i = 0; i < shown; i++)
+		if (json_is_true(json_object_get(json_array_get(json_object_get(plan, "shards"), i), "changing")))
+		{
+			printf("\nShards stand still amid a change of their replicas, as shard %s: voters and lost are those of it.\n",
+				   text_in(json_array_get(json_object_get(plan, "shards"), i), "shard"));
+			break;
+		}
 	if (shown)
 		printf("\nWrites that only the lost stores had acknowledged are gone.  missing: log entries that are known\n"
 			   "to be gone; there may be more.  An index of PostgreSQL with such a shard becomes stale: its table\n"

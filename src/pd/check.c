@@ -188,6 +188,7 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 {
 	Tally		unmade = {0};
 	Tally		lost = {0};
+	Tally		stuck = {0};
 	Tally		headless = {0};
 	Tally		thin = {0};
 	Tally		last = {0};
@@ -211,7 +212,7 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 		else if (up < majority && shard->plan.kind != PLAN_RECOVER && (shard->desc.incarnation == 1 || has_survivor(pd, shard)))
 			tally(&lost, shard);
 		else if (!leader_of(pd, shard, &leads))
-			tally(&headless, shard);
+			tally(up >= majority && remains_stand_still(pd, shard) ? &stuck : &headless, shard);
 		else if (up == majority && up < replicas_asked(pd, c))
 			tally(&last, shard);
 		else if (up < replicas_asked(pd, c))
@@ -231,6 +232,12 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 		advise(f, "start the workers again that hold its replicas: vectronctl shards, state down; if they are lost for good: vectronctl unsafe-recover STORES");
 		found(f, CRITICAL, "majority_lost", "%u of %u shards have no majority of their replicas and are neither read nor written, as shard %" PRIu64,
 			  lost.n, c->nshards, lost.first);
+	}
+	if (stuck.n)
+	{
+		advise(f, "start the workers again that are to have its replicas: vectronctl workers, state down; if they are lost for good: vectronctl unsafe-recover STORES");
+		found(f, CRITICAL, "change_stuck", "%u of %u shards stand still amid a change of their replicas, as shard %" PRIu64 ": it needs workers that are silent, and nothing is read or written",
+			  stuck.n, c->nshards, stuck.first);
 	}
 	if (back.n)
 	{

@@ -118,6 +118,7 @@ read_member(json_t *body, ReportMember *out, bool *leaves)
 	else
 		return false;
 	out->active = json_is_true(json_object_get(body, "active"));
+	out->old = json_is_true(json_object_get(body, "old"));
 	return true;
 }
 

@@ -15,12 +15,13 @@
 #include "catalog.h"
 #include "pd.h"
 
-/* What a leader says of a member of its group. */
+/* What a leader says of a member of its group, or who follows nobody; role 0: it leaves. */
 typedef struct ReportMember
 {
 	WireReplica replica;
 	uint64_t	match;
 	bool		active;
+	bool		old;			/* it votes as well until the change under way is done */
 } ReportMember;
 
 /* Figures a worker gives of a replica that PD only passes on; by these names. */
@@ -73,7 +74,7 @@ typedef struct Report
 	bool		leaving;		/* it serves nobody, and goes when nobody holds it */
 	bool		says_conf;		/* conf_index is the group's configuration in force here, */
 	bool		joint;			/* and it is one of a change under way, or not committed yet */
-	uint32_t	nmembers;		/* a leader's */
+	uint32_t	nmembers;		/* a leader's, or of who follows nobody */
 
 	uint64_t	conf_index;
 	uint64_t	searched_us;

@@ -37,109 +37,7 @@
 #include "base/log.h"
 #include "service.h"
 
-#define LOST_MAX 64				/* stores that one plan names */
 #define SHARDS_SHOWN 1000		/* of a plan */
-
-/* -- What is left of a shard ------------------------------------------------ */
-
-typedef enum Left
-{
-	LEFT_LOST,					/* for good: its store was named or forgotten, or it is damaged or missing */
-	LEFT_LIVING,				/* reported by a store that is up */
-	LEFT_UNCLEAR				/* its store is silent, and nobody has given it up */
-} Left;
-
-/* The stores that are given up, in order of id. */
-typedef struct Lost
-{
-	size_t		n;
-	uint64_t	stores[LOST_MAX];
-} Lost;
-
-static bool
-is_named(const Lost *lost, uint64_t store)
-{
-	for (size_t i = 0; lost && i < lost->n; i++)
-		if (lost->stores[i] == store)
-			return true;
-	return false;
-}
-
-static Left
-left_of(Pd *pd, const Lost *lost, const CatalogShard *shard, int i)
-{
-	const WireReplica *r = &shard->desc.replicas[i];
-	const Report *report = report_of(pd, r->store, shard->desc.shard);
-
-	if (is_named(lost, r->store) || !catalog_store(pd->catalog, r->store))
-		return LEFT_LOST;
-	if (!store_is_up(pd, r->store))
-		return LEFT_UNCLEAR;
-	if (report && report->replica == r->replica && !report->leaving)
-		return LEFT_LIVING;
-	return replica_health(pd, r->store, shard->desc.shard, r->replica, shard->seen >> i & 1) == HEALTH_DOWN ?
-		LEFT_LOST : LEFT_UNCLEAR;
-}
-
-typedef struct Remains
-{
-	uint32_t	voters;
-	uint32_t	lost_voters;
-	uint32_t	living;			/* of whatever role */
-	uint32_t	unclear;
-	int			best;			/* the most advanced of the living; -1 = none has anything */
-	uint64_t	unclear_store;	/* one of them */
-} Remains;
-
-static bool
-is_further(const Report *a, const Report *b)
-{
-	return a->last_term != b->last_term ? a->last_term > b->last_term : a->last > b->last;
-}
-
-/* Of equals a voter, since learners may be on stores that are to have none. */
-static bool
-is_better(Pd *pd, const CatalogShard *shard, int i, int than)
-{
-	const WireReplica *r = &shard->desc.replicas[i];
-	const WireReplica *t = &shard->desc.replicas[than];
-	const Report *a = report_of(pd, r->store, shard->desc.shard);
-	const Report *b = report_of(pd, t->store, shard->desc.shard);
-
-	if (is_further(a, b) || is_further(b, a))
-		return is_further(a, b);
-	return r->role == ROLE_VOTER && t->role != ROLE_VOTER;
-}
-
-static Remains
-remains_of(Pd *pd, const Lost *lost, const CatalogShard *shard)
-{
-	Remains		out = {.best = -1};
-
-	for (int i = 0; i < shard->desc.nreplicas; i++)
-	{
-		const WireReplica *r = &shard->desc.replicas[i];
-		Left		left = left_of(pd, lost, shard, i);
-
-		out.voters += r->role == ROLE_VOTER;
-		out.lost_voters += r->role == ROLE_VOTER && left == LEFT_LOST;
-		out.living += left == LEFT_LIVING;
-		out.unclear += left == LEFT_UNCLEAR;
-		if (left == LEFT_UNCLEAR)
-			out.unclear_store = r->store;
-		if (left == LEFT_LIVING && report_of(pd, r->store, shard->desc.shard)->last > 0 &&
-			(out.best < 0 || is_better(pd, shard, i, out.best)))
-			out.best = i;
-	}
-	return out;
-}
-
-/* Can it never have a majority again? */
-static bool
-is_beyond_itself(const Remains *remains)
-{
-	return (remains->voters - remains->lost_voters) * 2 <= remains->voters;
-}
 
 /* -- The plan ------------------------------------------------------------------ */
 
@@ -169,7 +67,7 @@ json_survivors(Pd *pd, const Lost *lost, const CatalogShard *shard)
 		const WireReplica *r = &shard->desc.replicas[i];
 		const Report *report = report_of(pd, r->store, shard->desc.shard);
 
-		if (left_of(pd, lost, shard, i) != LEFT_LIVING)
+		if (remains_left(pd, lost, shard, i) != LEFT_LIVING)
 			continue;
 		json_array_append_new(list, json_pack("{s:o,s:o,s:s,s:o,s:o,s:o}", "store", json_u64(r->store), "replica", json_u64(r->replica),
 											  "role", r->role == ROLE_VOTER ? "voter" : "learner", "last_term", json_u64(report->last_term),
@@ -188,11 +86,11 @@ json_planned(Pd *pd, const Lost *lost, const CatalogCollection *c, const Catalog
 	char		survivors[200] = "";
 
 	for (int i = 0; i < shard->desc.nreplicas; i++)
-		if (left_of(pd, lost, shard, i) == LEFT_LIVING)
+		if (remains_left(pd, lost, shard, i) == LEFT_LIVING)
 			snprintf(survivors + strlen(survivors), sizeof(survivors) - strlen(survivors), "%s%" PRIu64,
 					 survivors[0] ? "," : "", shard->desc.replicas[i].store);
-	return json_pack("{s:o,s:o,s:s,s:i,s:i,s:s,s:o,s:o,s:s,s:o}", "shard", json_u64(shard->desc.shard), "generation", json_id(&c->generation),
-					 "label", c->label, "voters", (int) remains->voters, "lost", (int) remains->lost_voters,
+	return json_pack("{s:o,s:o,s:s,s:i,s:i,s:b,s:s,s:o,s:o,s:s,s:o}", "shard", json_u64(shard->desc.shard), "generation", json_id(&c->generation),
+					 "label", c->label, "voters", (int) remains->voters, "lost", (int) remains->lost_voters, "changing", (int) remains->stuck,
 					 "survivors", survivors, "leads", json_u64(best ? best->store : 0),
 					 "missing", json_u64(report && end > report->last ? end - report->last : 0),
 					 "action", remains->unclear ? "wait" : best ? "recover" : "give up",
@@ -201,17 +99,19 @@ json_planned(Pd *pd, const Lost *lost, const CatalogCollection *c, const Catalog
 
 /* What the plan's id is made of: all that it was decided from, but for how far logs are. */
 static uint64_t
-mix_shard(uint64_t id, Pd *pd, const Lost *lost, const CatalogShard *shard)
+mix_shard(uint64_t id, Pd *pd, const Lost *lost, const CatalogShard *shard, const Remains *remains)
 {
 	Buf			bytes = {0};
 
 	buf_put_u64(&bytes, shard->desc.shard);
 	buf_put_u64(&bytes, shard->desc.incarnation);
 	buf_put_u64(&bytes, shard->conf_index);
+	if (remains->stuck)
+		buf_put_u64(&bytes, (uint64_t) remains->voters << 32 | remains->lost_voters);
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
 		buf_put_u64(&bytes, shard->desc.replicas[i].replica);
-		buf_put_u8(&bytes, (uint8_t) left_of(pd, lost, shard, i));
+		buf_put_u8(&bytes, (uint8_t) remains_left(pd, lost, shard, i));
 	}
 	id = hash_place(buf_bytes(&bytes), id);
 	buf_free(&bytes);
@@ -231,7 +131,7 @@ with_arriving(const Lost *lost, const CatalogShard *shard)
 	for (int i = 0; i < out.desc.nreplicas; i++)
 		if (out.desc.replicas[i].replica == plan->add_replica)
 			return out;
-	if (plan->add_replica && (plan->add_seen || is_named(lost, plan->add_store)) && out.desc.nreplicas < WIRE_REPLICAS_MAX)
+	if (plan->add_replica && (plan->add_seen || lost_has(lost, plan->add_store)) && out.desc.nreplicas < WIRE_REPLICAS_MAX)
 	{
 		out.seen |= (uint16_t) (1u << out.desc.nreplicas);
 		out.desc.replicas[out.desc.nreplicas++] = (WireReplica) {plan->add_store, plan->add_replica, ROLE_LEARNER};
@@ -255,7 +155,7 @@ is_concerned(Pd *pd, const Lost *lost, const CatalogCollection *c, const Catalog
 		return false;			/* what was dropped is not brought back, and who has a leader has a majority */
 	for (int i = 0; i < shard->desc.nreplicas; i++)
 	{
-		if (!is_named(lost, shard->desc.replicas[i].store))
+		if (!lost_has(lost, shard->desc.replicas[i].store))
 			continue;
 		is_named_here = true;
 		is_new |= catalog_store(pd->catalog, shard->desc.replicas[i].store) != NULL;
@@ -263,7 +163,8 @@ is_concerned(Pd *pd, const Lost *lost, const CatalogCollection *c, const Catalog
 	if (!is_named_here || (!is_new && shard->plan.kind == PLAN_RECOVER))
 		return false;
 	*remains = remains_of(pd, lost, shard);
-	return is_beyond_itself(remains) && (is_new || remains->best >= 0);
+	/* Its survivors have been told that they elect nobody. */
+	return (shard->plan.kind == PLAN_RECOVER || remains_is_beyond(remains)) && (is_new || remains->best >= 0);
 }
 
 typedef struct RecoverPlan
@@ -319,7 +220,7 @@ make_plan(Pd *pd, const Lost *lost, RecoverPlan *plan)
 
 			if (!is_concerned(pd, lost, c, &whole, &remains))
 				continue;
-			plan->id = mix_shard(plan->id, pd, lost, &whole);
+			plan->id = mix_shard(plan->id, pd, lost, &whole, &remains);
 			if (remains.unclear)
 				plan->waits_for = remains.unclear_store;
 			if (shard->plan.kind == PLAN_SPLIT && !split_is_done(c, shard))
@@ -347,7 +248,7 @@ read_lost(Pd *pd, const char *text, Lost *lost, VtError *err)
 		if (end == text || (*end && *end != ',') || (*end == ',' && !end[1]))
 			return vt_fail(err, VT_INVALID, "\"%.60s\" is no list of stores like 3,7", text);
 		text = *end ? end + 1 : end;
-		if (is_named(lost, id))
+		if (lost_has(lost, id))
 			continue;
 		if (lost->n == LOST_MAX)
 			return vt_fail(err, VT_INVALID, "at most %d stores can be given up at once", LOST_MAX);
@@ -487,7 +388,7 @@ static bool
 all_have_heard(Pd *pd, const CatalogShard *shard)
 {
 	for (int i = 0; i < shard->desc.nreplicas; i++)
-		if (left_of(pd, NULL, shard, i) == LEFT_LIVING &&
+		if (remains_left(pd, NULL, shard, i) == LEFT_LIVING &&
 			!is_of_this_life(shard, report_of(pd, shard->desc.replicas[i].store, shard->desc.shard)))
 			return false;
 	return true;
@@ -552,7 +453,7 @@ json_forced(Pd *pd, const CatalogShard *shard)
 	{
 		const WireReplica *r = &shard->desc.replicas[i];
 
-		if (r->replica == shard->plan.chosen || left_of(pd, NULL, shard, i) == LEFT_LIVING)
+		if (r->replica == shard->plan.chosen || remains_left(pd, NULL, shard, i) == LEFT_LIVING)
 			json_array_append_new(members, json_pack("{s:o,s:o,s:s}", "replica", json_u64(r->replica), "store", json_u64(r->store),
 													 "role", r->replica == shard->plan.chosen ? "voter" : "learner"));
 	}

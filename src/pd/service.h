@@ -5,7 +5,7 @@
  *	  (how shards change).
  *
  * start.c begins and ends; service.c is the thread; stores.c, collections.c, lease.c,
- * drop.c, delete.c, report.c, operators.c, admin.c, recover.c, check.c and dump.c are the
+ * drop.c, delete.c, report.c, operators.c, admin.c, remains.c, recover.c, check.c and dump.c are the
  * questions; heard.c keeps what heartbeats say, untold.c whose are to come yet, health.c and loads.c are what follows from
  * it; survey.c sees what stands out; operate.c moves replicas, rebalance.c looks whether
  * some should be moved, handover.c moves leadership; change.c puts decisions into the log;
@@ -358,6 +358,45 @@ extern void levels_look(Pd *pd);
  * not said yet.  Once reports_are_in().
  */
 extern VtStatus level_reach(Pd *pd, uint32_t level, VtError *err);
+
+/* remains.c: what is left of a shard */
+#define LOST_MAX 64				/* stores that one plan names */
+
+/* The stores that are given up, in order of id. */
+typedef struct Lost
+{
+	size_t		n;
+	uint64_t	stores[LOST_MAX];
+} Lost;
+
+typedef enum Left
+{
+	LEFT_LOST,					/* for good: its store was named or forgotten, or it is damaged or missing */
+	LEFT_LIVING,				/* reported by a store that is up */
+	LEFT_UNCLEAR				/* its store is silent, and nobody has given it up */
+} Left;
+
+typedef struct Remains
+{
+	uint32_t	voters;
+	uint32_t	lost_voters;
+	bool		stuck;			/* these are of a change under way, which the living cannot carry and nobody else can end */
+	uint32_t	living;			/* of whatever role */
+	uint32_t	unclear;
+	int			best;			/* the most advanced of the living; -1 = none has anything */
+	uint64_t	unclear_store;	/* one of them */
+} Remains;
+
+extern bool lost_has(const Lost *lost, uint64_t store);
+extern Left remains_left(Pd *pd, const Lost *lost, const CatalogShard *shard, int i);	/* of desc.replicas[i] */
+extern Remains remains_of(Pd *pd, const Lost *lost, const CatalogShard *shard);
+extern bool remains_is_beyond(const Remains *remains);	/* it can never have a majority again */
+
+/*
+ * It has no leader, and those who are here elect none.  Where that is a majority of the voters
+ * that the catalog has, a change of them has begun that needs others.
+ */
+extern bool remains_stand_still(Pd *pd, const CatalogShard *shard);
 
 /* recover.c */
 typedef enum RecoverStage

@@ -174,13 +174,15 @@ add_risks(Pd *pd, Risks *risks, const CatalogCollection *c)
 		uint32_t	voters = 0;
 		uint32_t	up = voters_up(pd, &c->shards[j]);
 		uint64_t	leads;
+		bool		lost;
 
 		for (int k = 0; k < c->shards[j].desc.nreplicas; k++)
 			voters += c->shards[j].desc.replicas[k].role == ROLE_VOTER;
 		risks->shards++;
-		risks->lost += up < voters / 2 + 1;
-		risks->thin += up >= voters / 2 + 1 && up < replicas_asked(pd, c);
-		risks->headless += up >= voters / 2 + 1 && !leader_of(pd, &c->shards[j], &leads);
+		lost = up < voters / 2 + 1 || remains_stand_still(pd, &c->shards[j]);
+		risks->lost += lost;
+		risks->thin += !lost && up < replicas_asked(pd, c);
+		risks->headless += !lost && !leader_of(pd, &c->shards[j], &leads);
 	}
 }
 
@@ -222,7 +224,7 @@ put_risks(Buf *out, const Risks *risks)
 	for (int j = 0; j < 4; j++)
 		put_by(out, "vectron_pd_collections", "state", collection_states[j], risks->states[j]);
 	metrics_gauge(out, "vectron_pd_shards", "Shards of live collections.", risks->shards);
-	metrics_family(out, "vectron_pd_shards_at_risk", "gauge", "Of these, such as vectronctl check tells of: without a majority, with fewer replicas than wanted, without a leader.");
+	metrics_family(out, "vectron_pd_shards_at_risk", "gauge", "Of these, such as vectronctl check tells of: without a majority (also of those that are to vote), with fewer replicas than wanted, without a leader.");
 	put_by(out, "vectron_pd_shards_at_risk", "why", "majority_lost", risks->lost);
 	put_by(out, "vectron_pd_shards_at_risk", "why", "under_replicated", risks->thin);
 	put_by(out, "vectron_pd_shards_at_risk", "why", "no_leader", risks->headless);

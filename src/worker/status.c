@@ -47,7 +47,7 @@ role_of(const Shard *shard, const ReplicaStatus *replica, const ReplicaMembers *
 	return replica->gone ? "gone" : "learner";
 }
 
-/* As the leader sees them. */
+/* As the leader sees them; old: it votes as well until the change under way is done. */
 static json_t *
 json_members(const ReplicaMembers *members)
 {
@@ -65,6 +65,8 @@ json_members(const ReplicaMembers *members)
 		json_object_set_new(row, "match", status_u64(m->match));
 		json_object_set_new(row, "applied", status_u64(m->applied));
 		json_object_set_new(row, "active", json_boolean(m->active));
+		if (m->member.roles & RAFT_VOTER_OLD)
+			json_object_set_new(row, "old", json_true());
 		json_array_append_new(list, row);
 	}
 	return list;
@@ -223,7 +225,7 @@ add_shards(json_t *list, Shard *first, bool leaving, bool people, const uint64_t
 		json_object_set_new(row, "settled", json_boolean(is_settled(&replica)));
 		json_object_set_new(row, "conf_index", status_u64(members.conf_index));
 		json_object_set_new(row, "joint", json_boolean(members.joint));
-		if (replica.leader)
+		if (replica.leader || replica.leader_replica == 0)
 			json_object_set_new(row, "members", json_members(&members));
 		json_object_set_new(row, "applied", status_u64(replica.applied));
 		json_object_set_new(row, "last", status_u64(replica.last));
@@ -296,7 +298,8 @@ digest_shard(Shard *s, bool leaving, bool *settling)
 	digest = prng_mix(s->desc.shard ^ s->replica_id << 32);
 	digest = prng_mix(digest ^ replica.term << 8 ^ (uint64_t) (replica.leader | replica.serving << 1 |
 															  replica.current << 2 | replica.gone << 3 |
-															  leaving << 4 | members.joint << 5));
+															  leaving << 4 | members.joint << 5 |
+															  (replica.leader_replica == 0) << 6));
 	digest = prng_mix(digest ^ replica.applied);
 	digest = prng_mix(digest ^ replica.last ^ replica.last_term << 40);
 	digest = prng_mix(digest ^ s->desc.incarnation);

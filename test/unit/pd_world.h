@@ -452,6 +452,29 @@ verified_json(const WReplica *r)
 	return verified;
 }
 
+/* The configuration that a replica has, which is that of a change under way if it has heard of that. */
+static json_t *
+members_json(PdWorld *w, const WGroup *g, const WReplica *r, bool leader)
+{
+	bool		joint = g->joint && r->conf_index == g->joint_index;
+	json_t	   *list = json_array();
+
+	for (uint32_t k = 0; k < g->n; k++)
+	{
+		const WireReplica *now = &g->members[k];
+		const WireReplica *next = now;
+		WReplica   *m = leader ? live(w, r->shard, now) : NULL;
+
+		for (uint32_t i = 0; joint && i < g->nnext; i++)
+			if (g->next[i].replica == now->replica)
+				next = &g->next[i];
+		json_array_append_new(list, json_pack("{s:o,s:o,s:s,s:o,s:b,s:b}", "replica", json_u64(now->replica), "store", json_u64(now->store), "role",
+											  joint && !is_in(g->next, g->nnext, now->replica) ? "leaving" : next->role == ROLE_VOTER ? "voter" : "learner",
+											  "match", json_u64(m ? m->match : 0), "active", m != NULL, "old", joint && now->role == ROLE_VOTER));
+	}
+	return list;
+}
+
 static json_t *
 beat_body(PdWorld *w, WStore *s)
 {
@@ -490,24 +513,8 @@ beat_body(PdWorld *w, WStore *s)
 			json_object_set_new(report, "unreachable", json_u64(s->unreachable));
 		if (r->verified)
 			json_object_set_new(report, "verified", verified_json(r));
-		if (leader)
-		{
-			json_t	   *members = json_array();
-
-			for (uint32_t k = 0; k < g->n; k++)
-			{
-				WReplica   *m = live(w, r->shard, &g->members[k]);
-				json_t	   *member = json_object();
-
-				json_object_set_new(member, "replica", json_u64(g->members[k].replica));
-				json_object_set_new(member, "store", json_u64(g->members[k].store));
-				json_object_set_new(member, "role", json_string(g->members[k].role == ROLE_VOTER ? "voter" : "learner"));
-				json_object_set_new(member, "match", json_u64(m ? m->match : 0));
-				json_object_set_new(member, "active", json_boolean(m != NULL));
-				json_array_append_new(members, member);
-			}
-			json_object_set_new(report, "members", members);
-		}
+		if (leader || (g && g->leader == 0))
+			json_object_set_new(report, "members", members_json(w, g, r, leader));
 		json_array_append_new(shards, report);
 	}
 	json_object_set_new(body, "shards", shards);
