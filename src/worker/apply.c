@@ -31,7 +31,9 @@
  *	- The highest WAL position decides nothing here: replay finds that of later
  *	  batches, never a lower one than it had.
  *
- * Rows and the applied index are in one batch, written without a sync (S2).
+ * Rows and the applied index are in one batch, written without a sync (S2).  Where that
+ * fails the replica ends, but a checkpoint may be made before it has: so nothing says
+ * that more was applied than is written.
  *
  * A comparison of replicas changes nothing: the batch is written up to it, and
  * what is there then is pinned.  On replay over what survived rows may be ahead
@@ -358,14 +360,27 @@ apply_one(Shard *shard, StoreBatch *batch, ReplicaCommand *command, VtError *err
 	return status;
 }
 
+/* A checkpoint may be made there: all before is written, however the machine goes on. */
+static void
+note_applied(Shard *shard, uint64_t applied)
+{
+	pthread_mutex_lock(&shard->checkpoint_lock);
+	shard->applied = applied;
+	pthread_mutex_unlock(&shard->checkpoint_lock);
+}
+
 static VtStatus
 write_batch(Shard *shard, StoreBatch *batch, uint64_t applied, VtError *err)
 {
 	uint8_t		number[8];
+	VtStatus	status;
 
 	put_le64(number, applied);
 	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
-	return store_write(shard->rows, batch, false, err);
+	status = store_write(shard->rows, batch, false, err);
+	if (status == VT_OK)
+		note_applied(shard, applied);
+	return status;
 }
 
 /* A command asked for a comparison: pin what is there at its index. */
@@ -402,11 +417,10 @@ shard_apply(void *state, ReplicaCommand *commands, size_t n, uint64_t applied, V
 	}
 	if (status == VT_OK)
 		status = write_batch(shard, batch, applied, err);
+	if (vt_broken("S2-applied"))
+		note_applied(shard, applied);
 	pthread_mutex_unlock(&shard->watch_lock);
 	store_batch_free(batch);
-	pthread_mutex_lock(&shard->checkpoint_lock);
-	shard->applied = applied;
-	pthread_mutex_unlock(&shard->checkpoint_lock);
 	if (status == VT_OK)
 		shard_tell_children(shard);
 	return status;

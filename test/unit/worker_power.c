@@ -48,6 +48,38 @@ raise_fence(Shard *shard, uint64_t to)
 	assert_int_equal(apply(shard, &bytes, &result), VT_OK);
 }
 
+/*
+ * A command that cannot be applied ends the replica, and a checkpoint is made before it has ended: nothing of
+ * its batch was written, so all of it is replayed.
+ */
+static void
+what_was_not_written_is_replayed(void **state)
+{
+	Shard	   *shard = fresh();
+	WireWrite	write = write_of(shard, WRITE_RAISE);
+	ReplicaCommand commands[2] = {{.index = 3, .term = 1}, {.index = 4, .term = 1, .bytes = bytes_str("rubbish")}};
+	Buf			bytes = {0};
+	uint64_t	index;
+	uint64_t	replay;
+
+	(void) state;
+	put_some(shard, "ab");
+	write.fence_to = 9;
+	wire_write_end(&bytes, wire_write_begin(&bytes, &write), 0);
+	commands[0].bytes = buf_bytes(&bytes);
+	assert_int_not_equal(shard_apply(shard, commands, 2, 4, NULL), VT_OK);
+	assert_int_equal(shard_checkpoint(shard, &index, NULL), VT_OK);
+	assert_int_equal(index, 2);
+	shard_close(shard);
+	shard = open_shard(desc.shard, &replay);
+	assert_int_equal(replay, 2);
+	assert_int_equal(atomic_load(&shard->fence), 0);
+	shard_close(shard);
+	buf_free(&commands[0].reply);
+	buf_free(&commands[1].reply);
+	buf_free(&bytes);
+}
+
 /* Up to a checkpoint at 2; then a row, which is lost, and the end of another, which survives. */
 static Shard *
 beyond_a_hole(uint64_t *replay)
@@ -239,6 +271,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(what_was_not_written_is_replayed),
 		TEST(not_whole_before_what_survived),
 		TEST(a_snapshot_stands_where_replay_begins),
 		TEST(sessions_as_they_were),
