@@ -80,11 +80,10 @@ swap_directories(const char *directory, uint64_t id, uint64_t stream, VtError *e
 	return status;
 }
 
-/* Nobody holds the shard when it returns, and nobody new can. */
+/* Nobody holds the shard when it returns, and nobody new can since installing was set. */
 static void
 close_gate(Shard *shard)
 {
-	atomic_store(&shard->installing, true);
 	pthread_mutex_lock(&shard->gate_lock);
 	while (atomic_load(&shard->users) > 0)
 	{
@@ -193,6 +192,7 @@ shard_install(void *state, uint64_t stream, uint64_t index, VtError *err)
 	Shard	   *shard = (Shard *) state;
 	VtStatus	status;
 
+	atomic_store(&shard->installing, true);	/* before checkpoints are none: shard_settle() */
 	take_files(shard, index);
 	close_gate(shard);
 	status = check_staged(shard, stream, index, err);

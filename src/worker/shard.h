@@ -468,7 +468,7 @@ extern void watch_end(Shard *shard);
 
 /*
  * The child stands on its own in as many stores as it needs: what is kept for it
- * here is owed no longer.  Then purge takes what is not of the interval from the
+ * here is owed no longer.  VT_BUSY: a snapshot is being installed.  Then purge takes what is not of the interval from the
  * disk, so many rows at a time; more: it goes on from there.
  */
 extern VtStatus shard_settle(Shard *shard, uint64_t child, VtError *err);

@@ -285,11 +285,19 @@ shard_settle(Shard *shard, uint64_t child, VtError *err)
 	uint64_t	index = 0;
 	VtStatus	status = VT_OK;
 
+	if (!shard_hold(shard))
+	{
+		store_batch_free(batch);
+		return vt_fail(err, VT_BUSY, "a snapshot is being installed here");
+	}
 	if (shard_find_child(shard, child, &found) && found.owed)
 	{
 		/* Nothing before the split is replayed any more, whatever is lost. */
 		if (!vt_broken("D1-settle"))
 			status = shard_checkpoint(shard, &index, err);
+		/* Then that was none, and what is here stays if the snapshot cannot be installed. */
+		if (status == VT_OK && atomic_load(&shard->installing))
+			status = vt_fail(err, VT_BUSY, "a snapshot is being installed here");
 		if (status == VT_OK && index < found.index && !vt_broken("D1-settle"))
 			status = vt_fail(err, VT_BUSY, "the split is not applied yet");
 		found.owed = false;
@@ -306,6 +314,7 @@ shard_settle(Shard *shard, uint64_t child, VtError *err)
 			atomic_store(&shard->strays, true);
 	}
 	store_batch_free(batch);
+	shard_release(shard);
 	return status;
 }
 

@@ -341,9 +341,12 @@ no_checkpoint_waits_for_a_load(void **state)
 	fill(from, 0, 200, 1);
 	index = send(from, to, 1, UINT32_MAX);
 	assert_int_equal(shard_install(to, 1, index, &err), VT_OK);
+	assert_int_equal(shard_settle(to, SHARD + 1, &err), VT_BUSY);	/* there are no rows to write to */
 	assert_int_equal(shard_checkpoint(to, &durable, &err), VT_OK);
 	assert_int_equal(durable, index);
 	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
+	assert_int_equal(shard_settle(to, SHARD + 1, &err), VT_OK);
+	assert_int_equal(atomic_load(&to->users), 0);
 	fill(to, 200, 10, index + 1);
 	assert_int_equal(shard_checkpoint(to, &durable, &err), VT_OK);
 	assert_int_equal(durable, index + 10);
