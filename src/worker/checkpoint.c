@@ -19,7 +19,7 @@
  * replay has not filled yet.
  */
 VtStatus
-shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err)
+shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, uint64_t applied, VtError *err)
 {
 	VtId		boot = store_boot_id();
 	Buf			value = {0};
@@ -29,10 +29,31 @@ shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err)
 	buf_put_u64(&value, index);
 	buf_put_id(&value, &boot);
 	store_batch_put(batch, bytes_of("k", 1), buf_bytes(&value));
-	put_le64(number, index);
+	put_le64(number, applied);
 	store_batch_put(batch, bytes_of("a", 1), bytes_of(number, sizeof(number)));
 	status = store_write(rows, batch, true, err);
 	buf_free(&value);
+	return status;
+}
+
+/*
+ * Entries are applied while a memtable is flushed, so the marker has the applied index as it is by then, with no
+ * batch between the two: it never goes back.  Behind an index that is too low lie rows that replay has still to
+ * come to; of what was deleted nothing tells that, and a comparison there finds less than others have.
+ * That it is durable with the marker promises nothing: after a power loss replay begins at the marker.
+ */
+static VtStatus
+write_own_marker(Shard *shard, StoreBatch *batch, uint64_t index, VtError *err)
+{
+	uint64_t	applied;
+	VtStatus	status;
+
+	pthread_mutex_lock(&shard->watch_lock);
+	pthread_mutex_lock(&shard->checkpoint_lock);
+	applied = vt_broken("S2-back") ? index : shard->applied;
+	pthread_mutex_unlock(&shard->checkpoint_lock);
+	status = shard_write_marker(shard->rows, batch, index, applied, err);
+	pthread_mutex_unlock(&shard->watch_lock);
 	return status;
 }
 
@@ -103,7 +124,7 @@ make_checkpoint(Shard *shard, uint64_t *index, VtError *err)
 	if (*index >= shard->newest)
 		store_batch_delete(batch, bytes_of("w", 1));
 	if (status == VT_OK)
-		status = shard_write_marker(shard->rows, batch, *index, err);
+		status = write_own_marker(shard, batch, *index, err);
 	if (status == VT_OK)
 		store_note_whole(shard->rows);
 	buf_free(&last);

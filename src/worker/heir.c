@@ -529,7 +529,7 @@ heir_end(Heir *heir, VtError *err)
 	store_batch_put(batch, bytes_of("d", 1), buf_bytes(&value));
 	store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
 	if (status == VT_OK)
-		status = shard_write_marker(heir->rows, batch, heir->child.index, err);
+		status = shard_write_marker(heir->rows, batch, heir->child.index, heir->child.index, err);
 	store_batch_free(batch);
 	buf_free(&value);
 	return status;

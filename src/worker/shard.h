@@ -369,11 +369,13 @@ extern VtStatus shard_each_of(Store *rows, char letter, ShardTake take, void *ar
 /* VT_CORRUPT: it is none. */
 extern VtStatus shard_read_raise(Bytes key, Bytes value, FenceRaise *out, VtError *err);
 
-/* The marker of law S2, and the applied index with it; synced. */
 /* A row of a shard with this descriptor, or VT_CORRUPT; and what its records are to be like. */
 extern VtStatus shard_read_row(const WireShardDesc *desc, Bytes value, StoreRow *row, VtError *err);
 extern RecordsOptions shard_records_options(const WireShardDesc *desc);
-extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, VtError *err);
+
+/* The marker of law S2 at index, and with it the applied index, that or a higher one; synced. */
+extern VtStatus shard_write_marker(Store *rows, StoreBatch *batch, uint64_t index, uint64_t applied, VtError *err);
+
 extern VtStatus shard_open_rows(const char *directory, uint64_t id, Store **out, VtError *err);
 extern VtStatus shard_checkpoint(void *shard, uint64_t *index, VtError *err);
 

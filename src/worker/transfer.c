@@ -342,7 +342,7 @@ stage_end(Shard *shard, VtError *err)
 	{
 		put_le64(number, shard->replica_id);
 		store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
-		status = shard_write_marker(shard->staged, batch, get_le64(value.data), err);
+		status = shard_write_marker(shard->staged, batch, get_le64(value.data), get_le64(value.data), err);
 	}
 	if (status == VT_OK)
 		status = shard_sync_directory(shard->directory, err);

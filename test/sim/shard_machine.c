@@ -921,7 +921,7 @@ machine_install(Sim *sim, Replica *r, const RaftSnapshot *snapshot)
 	put_le64(number, r->id);
 	store_batch_put(batch, bytes_of("i", 1), bytes_of(number, sizeof(number)));
 	if (store_open(path, &options, &store, NULL) != VT_OK ||
-		shard_write_marker(store, batch, snapshot->index, NULL) != VT_OK)
+		shard_write_marker(store, batch, snapshot->index, snapshot->index, NULL) != VT_OK)
 		abort();
 	store_batch_free(batch);
 	w->counts.snapshots_kept++;

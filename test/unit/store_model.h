@@ -57,6 +57,7 @@ struct StoreIter
 
 static Store model_stores[MODEL_STORES];
 static VtId model_boot = {{1}};
+static void (*model_flushed) (void);	/* called once after the next flush; NULL = nobody is */
 
 uint64_t
 store_memory(Store *store)
@@ -263,6 +264,13 @@ store_flush(Store *store, VtError *err)
 	(void) err;
 	for (size_t i = 0; i < store->n; i++)
 		store->batches[i].durable = true;
+	if (model_flushed)
+	{
+		void		(*flushed) (void) = model_flushed;
+
+		model_flushed = NULL;
+		flushed();
+	}
 	return VT_OK;
 }
 

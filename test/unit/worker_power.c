@@ -80,6 +80,51 @@ what_was_not_written_is_replayed(void **state)
 	buf_free(&bytes);
 }
 
+static Shard *beside;
+
+static void
+end_one(void)
+{
+	WireWriteResult result;
+
+	assert_int_equal(forget(beside, 0, 0, 1, "a", &result), VT_OK);
+	assert_int_equal(result.done, 1);
+}
+
+/* A row ends between a checkpoint's flush and its marker: what is on disk never says that it is to end still. */
+static void
+applied_beside_a_checkpoint(void **state)
+{
+	Shard	   *shard = beside = fresh();
+	void	   *stream;
+	uint64_t	index;
+	uint64_t	replay;
+
+	(void) state;
+	put_some(shard, "ab");
+	model_flushed = end_one;
+	assert_int_equal(shard_checkpoint(shard, &index, NULL), VT_OK);
+	assert_int_equal(index, 2);
+	assert_int_equal(shard_snapshot_open(shard, &stream, &index, NULL), VT_OK);
+	assert_int_equal(index, 3);
+	shard_snapshot_close(stream);
+	shard_close(shard);
+	shard = open_shard(desc.shard, &replay);
+	assert_int_equal(replay, 3);
+	assert_int_equal(records_count(shard->records), 1);
+
+	/* The end is lost and the index is not: it is replayed, and nothing is compared before. */
+	shard = lose_power(shard, NOTHING, &replay);
+	assert_int_equal(replay, 2);
+	assert_int_equal(shard->newest, 3);
+	assert_int_equal(records_count(shard->records), 2);
+	at = 2;
+	beside = shard;
+	end_one();
+	assert_int_equal(records_count(shard->records), 1);
+	shard_close(shard);
+}
+
 /* Up to a checkpoint at 2; then a row, which is lost, and the end of another, which survives. */
 static Shard *
 beyond_a_hole(uint64_t *replay)
@@ -272,6 +317,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_not_written_is_replayed),
+		TEST(applied_beside_a_checkpoint),
 		TEST(not_whole_before_what_survived),
 		TEST(a_snapshot_stands_where_replay_begins),
 		TEST(sessions_as_they_were),
