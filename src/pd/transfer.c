@@ -159,9 +159,11 @@ transfer_stage(void *state, const WireChunk *chunk, uint32_t *next, VtError *err
 
 	if (chunk->seq == 0 && chunk->stream != catalog->staged_stream)
 		status = stage_begin(catalog, chunk->stream, err);
-	if (status == VT_OK && chunk->stream != catalog->staged_stream)
+	if (status != VT_OK)
+		return status;			/* what is wanted next is of no stream */
+	if (chunk->stream != catalog->staged_stream)
 		return vt_fail(err, VT_LEASE_GONE, "another snapshot came in between");
-	if (status == VT_OK && chunk->seq == catalog->staged_next && !catalog->staged_whole)
+	if (chunk->seq == catalog->staged_next && !catalog->staged_whole)
 	{
 		status = stage_rows(catalog, chunk->data, err);
 		if (status == VT_OK && chunk->last)

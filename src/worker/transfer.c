@@ -361,9 +361,11 @@ shard_stage(void *state, const WireChunk *chunk, uint32_t *next, VtError *err)
 		return vt_fail(err, VT_BUSY, "another snapshot is being installed");
 	if (chunk->seq == 0 && chunk->stream != shard->staged_stream)
 		status = stage_begin(shard, chunk->stream, err);
-	if (status == VT_OK && chunk->stream != shard->staged_stream)
+	if (status != VT_OK)
+		return status;			/* what is wanted next is of no stream */
+	if (chunk->stream != shard->staged_stream)
 		return vt_fail(err, VT_LEASE_GONE, "another snapshot came in between");
-	if (status == VT_OK && chunk->seq == shard->staged_next)
+	if (chunk->seq == shard->staged_next)
 	{
 		status = stage_pairs(shard, chunk->data, err);
 		if (status == VT_OK && chunk->last)

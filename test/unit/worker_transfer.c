@@ -275,6 +275,7 @@ streams_do_not_mix(void **state)
 	WireChunk	chunk = {.group = SHARD, .to = 12, .stream = 1, .seq = 4};
 	uint32_t	next = 0;
 	uint64_t	index;
+	char		path[320];
 	VtError		err = {0};
 
 	(void) state;
@@ -287,6 +288,19 @@ streams_do_not_mix(void **state)
 	assert_int_equal(shard_install(to, 2, index, &err), VT_OK);
 	assert_int_equal(shard_load_installed(to, index, &err), VT_OK);
 	assert_int_equal(records_count(to->records), 203);
+
+	/* One that cannot begin wants nothing: not what another one was about to. */
+	send(from, to, 4, 3);
+	shard_staged_path(path, sizeof(path), to->directory, SHARD, 3);
+	assert_int_equal(mkdir(path, 0700), 0);
+	strcat(path, "/in the way");
+	assert_int_equal(mkdir(path, 0700), 0);
+	chunk.stream = 3;
+	chunk.seq = 0;
+	next = 0;
+	assert_int_equal(shard_stage(to, &chunk, &next, &err), VT_IO);
+	assert_int_equal(next, 0);
+	assert_int_equal(rmdir(path), 0);
 
 	/* What no snapshot has is refused. */
 	chunk.stream = 3;
