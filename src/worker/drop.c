@@ -37,7 +37,7 @@
 
 /*
  * Take the shard out of the list of those that are served.  NULL: it is not
- * open.  *other: it is, as another replica, and stays.
+ * open.  *other: it is, or is about to be closed, as another replica, and stays.
  */
 static Shard *
 take_out(Worker *worker, uint64_t id, uint64_t replica, bool *other)
@@ -56,9 +56,12 @@ take_out(Worker *worker, uint64_t id, uint64_t replica, bool *other)
 		shard->next = worker->leaving;
 		worker->leaving = shard;
 	}
-	for (Shard *s = worker->leaving; s && !shard; s = s->next)
+	for (Shard *s = worker->leaving; s && !shard && !*other; s = s->next)
 		if (s->desc.shard == id)
-			shard = s;
+		{
+			*other = s->replica_id != replica;
+			shard = *other ? NULL : s;
+		}
 	if (shard)
 		atomic_store(&shard->leaving, true);
 	pthread_mutex_unlock(&worker->lock);
@@ -274,6 +277,23 @@ drop_owed(Worker *worker, uint64_t id, Shard *shard, VtError *err)
 	return status;
 }
 
+/* A closed shard with a group, as which replica?  0: it is none, or cannot be read: nobody but who drops it wants it. */
+static uint64_t
+closed_replica(Worker *worker, uint64_t id)
+{
+	char		path[4096];
+	uint64_t	replica = 0;
+	Store	   *rows;
+
+	shard_path(path, sizeof(path), worker->shards_path, id);
+	if (access(path, F_OK) != 0 || !worker_has_group(worker, id) ||
+		shard_open_rows(worker->shards_path, id, &rows, NULL) != VT_OK)
+		return 0;
+	(void) shard_read_replica(rows, &replica, NULL);
+	store_close(rows);
+	return replica;
+}
+
 /*
  * Drop a replica of a shard, also one that is not or no longer here; whole: and before it
  * what was split off it and is known to it alone.  VT_BUSY: somebody still holds it; try
@@ -285,6 +305,14 @@ worker_drop_shard(Worker *worker, uint64_t id, uint64_t replica, bool whole, VtE
 	Shard	   *shard;
 	VtStatus	status = take_unused(worker, id, replica, &shard, err);
 
+	if (status == VT_OK && !shard)
+	{
+		uint64_t	here = closed_replica(worker, id);
+
+		if (here != 0 && here != replica)
+			return vt_fail(err, VT_INVALID, "the shard is here, closed, as replica %llu, not %llu", (unsigned long long) here,
+						   (unsigned long long) replica);
+	}
 	heirs_forget(worker, id);
 	/* From here on nobody makes children of it. */
 	if (status == VT_OK && whole)

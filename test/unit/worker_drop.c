@@ -91,8 +91,12 @@ who_holds_a_shard_ends_first(void **state)
 	assert_int_equal(worker_drop_shard(worker, 7, 70, false, NULL), VT_BUSY);
 	assert_false(is_open(worker, 7));	/* nobody else gets it */
 	assert_int_equal(worker_drop_shard(worker, 7, 70, false, NULL), VT_BUSY);
+	assert_int_equal(worker_drop_shard(worker, 7, 71, false, NULL), VT_INVALID);	/* as long as it is this one */
+	assert_int_equal(worker_close_shard(worker, 7, 71, NULL), VT_INVALID);
 	assert_true(is_there("0000000000000007"));
 	shard_release(held);
+	assert_int_equal(worker_drop_shard(worker, 7, 71, false, NULL), VT_INVALID);
+	assert_true(is_there("0000000000000007"));
 	drop(worker, 7, 70);
 	assert_false(is_there("0000000000000007"));
 
@@ -173,6 +177,10 @@ closed_and_opened_again(void **state)
 	/* A start has it again; dropped while closed, it is gone. */
 	worker_stop(worker);
 	worker = start();
+	assert_int_equal(records_of(worker, 7), n);
+	close_it(worker, 7, 70);
+	assert_int_equal(worker_drop_shard(worker, 7, 71, false, NULL), VT_INVALID);
+	assert_int_equal(worker_reopen_shard(worker, 7, NULL), VT_OK);
 	assert_int_equal(records_of(worker, 7), n);
 	close_it(worker, 7, 70);
 	drop(worker, 7, 70);
