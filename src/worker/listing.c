@@ -4,13 +4,17 @@
  *	  Listings of gateways: a page of one snapshot of the rows at a time.
  *
  * The last page says how many rows there were in all, so that nobody takes a part for
- * the whole.
+ * the whole.  One that is past its deadline or cancelled ends as a search does.  Rows of others, which
+ * a split has left for a while, are read and not listed: where there are many a page is short, or empty.
  *
  *-------------------------------------------------------------------------
  */
 #include "serve.h"
 
 #define PAGE_BYTES (1u << 20)
+#define LOOK_ROWS 64			/* between two looks at whether somebody still waits */
+#define PASSED_BYTES (8u << 20)	/* of rows that are not the shard's own, in one page; */
+#define PASSED_ROW 256			/* and so much is one, besides what it has */
 
 /* A page ends with the record that comes to its limit: a command's worth at most, floats of halves, and heads. */
 _Static_assert(WIRE_PAYLOAD_MAX / 2 + WIRE_COMMAND_MAX + (1u << 20) <= WIRE_PAYLOAD_MAX, "a page fits into a frame");
@@ -43,6 +47,8 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	Bytes		key;
 	Bytes		value;
 	uint32_t	n = 0;
+	uint32_t	looked = 0;
+	size_t		passed = 0;
 	size_t		begin;
 	VtError		err = {0};
 	VtStatus	status = VT_OK;
@@ -54,17 +60,26 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 	result.attributes = vectors && lease->shard->desc.nattributes > 0;
 	result.bits = vectors && shard_element(&lease->shard->desc) == WIRE_BIT;
 	result.metadata = (lease->list_flags & LIST_METADATA) != 0;
-	while (status == VT_OK && items.len < limit && (more = store_iter_next(lease->iter, &key, &value)))
+	lease->until_us = request->until_us;
+	while (status == VT_OK && items.len < limit && passed < PASSED_BYTES && (more = store_iter_next(lease->iter, &key, &value)))
 	{
 		WireListItem item;
 		StoreRow	row;
 
+		if (looked++ % LOOK_ROWS == 0 && search_is_in_vain(lease))
+		{
+			status = VT_TIMEOUT;
+			break;
+		}
 		status = row_get(value, &row, &err);
 		if (status != VT_OK)
 			break;
 		item.id = bytes_of(key.data + 1, key.len - 1);
 		if (!serve_is_own(lease->shard, head.first, head.last, item.id))
+		{
+			passed += PASSED_ROW + value.len;
 			continue;
+		}
 		item.version = row.index;
 		item.dim = vectors ? row.dim : 0;
 		item.vector = vectors ? listed_vector(&scratch, &row) : row.vector;
@@ -81,7 +96,7 @@ answer_list(Request *request, Lease *lease, uint32_t limit)
 		shard_note_damage(lease->shard, status, &err);
 		lease_put_back(request->worker, lease, false);
 		buf_free(&items);
-		request_refuse(request, status, err.msg);
+		request_refuse(request, status, status == VT_TIMEOUT ? NULL : err.msg);
 		return;
 	}
 	if (!shard_route_holds(lease->shard, request->range_ver))

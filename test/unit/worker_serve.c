@@ -320,6 +320,70 @@ listings_are_whole_and_counted(void **state)
 	hang_up(&g);
 }
 
+/* What a split leaves of the other half for a while: more of it than one question is to read. */
+static void
+rows_of_others_are_passed_by(void **state)
+{
+	Place	   *place = *state;
+	Gateway		g;
+	Shard	   *shard = worker_find_shard(place->worker, SHARD);
+	StoreBatch *batch = store_batch_new();
+	WireList	l = {.route = route(place), .limit_bytes = 4 << 20};
+	WireListResult page;
+	WireListItem item;
+	uint8_t		vector[DIM * 4];
+	uint8_t    *metadata = calloc(1, 100000);
+	Buf			key = {0};
+	Buf			value = {0};
+	uint32_t	own = 0;
+	uint32_t	n = 0;
+	uint32_t	pages = 0;
+
+	dial(&g, place);
+	put(&g, place, 0, 50);
+	for (uint32_t i = 0; i < 250; i++)
+	{
+		StoreRow	row = {.index = 1, .dim = DIM, .vector = vector, .metadata = bytes_of(metadata, 100000)};
+		uint8_t		id[WIRE_TID_SIZE];
+
+		wire_tid_put(id, i, 1);
+		own += wire_place(&shard->desc, bytes_of(id, sizeof(id))) <= UINT64_MAX / 2;
+		if (i < 50)
+			continue;
+		vector_of((float) i, vector);
+		row_key(&key, bytes_of(id, sizeof(id)));
+		buf_clear(&value);
+		row_put(&value, &row);
+		store_batch_put(batch, buf_bytes(&key), buf_bytes(&value));
+	}
+	assert_int_equal(store_write(shard->rows, batch, false, NULL), VT_OK);
+	assert_in_range(own, 1, 249);
+	atomic_store(&shard->last, UINT64_MAX / 2);
+	do
+	{
+		size_t		at = 0;
+
+		assert_int_equal(list(&g, &l, &page), VT_OK);
+		while (wire_list_item_next(&page, &at, &item))
+		{
+			assert_true(wire_place(&shard->desc, item.id) <= UINT64_MAX / 2);
+			n++;
+		}
+		l.lease = page.lease;
+		pages++;
+	} while (!page.last);
+	assert_int_equal(n, own);
+	assert_int_equal(page.total, own);
+	assert_true(pages > 1);
+	atomic_store(&shard->last, UINT64_MAX);
+	shard_release(shard);
+	store_batch_free(batch);
+	buf_free(&key);
+	buf_free(&value);
+	free(metadata);
+	hang_up(&g);
+}
+
 static void
 it_is_all_there_after_a_restart(void **state)
 {
@@ -735,6 +799,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(fences_and_refusals, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(scans_end_when_nothing_is_left, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(listings_are_whole_and_counted, set_up_floats, tear_down),
+		cmocka_unit_test_setup_teardown(rows_of_others_are_passed_by, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(it_is_all_there_after_a_restart, set_up_floats, tear_down),
 		cmocka_unit_test_setup_teardown(halves_are_kept, set_up_halves, tear_down),
 		cmocka_unit_test_setup_teardown(unindexed_is_told, set_up_floats, tear_down),
