@@ -71,8 +71,9 @@ compaction_point(Replica *replica, uint64_t durable)
 		replica->cut = false;
 		return durable;
 	}
-	if (raft_get_conf(replica->raft)->n > 1 && before < point)
-		point = before;
+	/* The one before; if that stands here, too, nothing has come since, and what it kept is kept. */
+	if (raft_get_conf(replica->raft)->n > 1)
+		point = before < point ? before : replica->stored_base;
 	needed = needed_by_peers(replica);
 	return needed < point ? needed : point;
 }
