@@ -7,7 +7,9 @@
  * or a commit can be cancelled at any moment.  An interrupt that turns into an
  * error is caught there, the client gives its request up in good order, and
  * cluster_rethrow() lets the error go on.  Nothing of the client is left half
- * done by a longjmp.
+ * done by a longjmp: what it calls while it is at work does not throw, and a
+ * message, whose ereport() would let a pending interrupt speak, is kept until it
+ * is at rest.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,6 +49,7 @@ static bool error_caught = false;	/* in backend_wait(), to be thrown again */
 static int64_t down_until = 0;
 static int64_t left_out_us = 0;	/* when the planner last left an index out for that; 0 = not lately */
 static bool cleaning = false;	/* an error is being cleaned up after */
+static char untold[512];		/* what the client has said in the middle of something; "" = nothing */
 
 /*
  * Let a pending interrupt speak.  False: it was an error, which stays on the
@@ -156,10 +159,16 @@ backend_wait(void *arg pg_attribute_unused(), int fd, bool want_read, bool want_
 	}
 }
 
+/* That it closes another file may have to be told of, and an interrupt must not speak then. */
 static bool
 backend_acquire_fd(void *arg pg_attribute_unused())
 {
-	return AcquireExternalFD();
+	bool		acquired;
+
+	HOLD_INTERRUPTS();
+	acquired = AcquireExternalFD();
+	RESUME_INTERRUPTS();
+	return acquired;
 }
 
 static void
@@ -171,6 +180,19 @@ backend_release_fd(void *arg pg_attribute_unused())
 static void
 backend_tell(void *arg pg_attribute_unused(), const char *words)
 {
+	strlcpy(untold, words, sizeof(untold));
+}
+
+/* The client is at rest: what it had to say.  May throw. */
+static void
+tell_now(void)
+{
+	char		words[sizeof(untold)];
+
+	if (untold[0] == '\0')
+		return;
+	strlcpy(words, untold, sizeof(words));
+	untold[0] = '\0';
 	ereport(LOG, (errmsg("vectron: %s", words)));
 }
 
@@ -281,6 +303,7 @@ cluster_client(void)
 	VtError		err = {0};
 	VtStatus	status;
 
+	tell_now();
 	if (client_is_for(endpoints, files))
 		return client;
 	hang_up();
@@ -382,7 +405,7 @@ cluster_refused(VtStatus status)
 	return status == VT_NOT_OWNER || status == VT_LOST;
 }
 
-/* Throw the error that backend_wait() caught, if any. */
+/* Throw the error that backend_wait() caught, if any; the client is at rest. */
 void
 cluster_rethrow(void)
 {
@@ -391,6 +414,7 @@ cluster_rethrow(void)
 		error_caught = false;
 		PG_RE_THROW();
 	}
+	tell_now();
 }
 
 static int
@@ -514,6 +538,7 @@ cluster_check(VtStatus status, const VtError *err, const char *doing, Relation i
 	if (status == VT_OK)
 	{
 		down_until = 0;
+		tell_now();
 		return;
 	}
 	plain = *err;

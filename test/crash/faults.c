@@ -11,12 +11,16 @@
  * again.  While there is a file VECTRON_FAIL_READ_FILE, every pread of a file whose
  * path contains the text in it fails with EIO.
  *
+ * The next write of the text in VECTRON_INTERRUPT_WRITE_FILE, to whatever file, comes with a SIGINT
+ * for the process that makes it, and that file is removed.
+ *
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
 #include "layer.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,4 +106,20 @@ bool
 faults_read(int fd)
 {
 	return is_named(getenv("VECTRON_FAIL_READ_FILE"), fd);
+}
+
+void
+faults_interrupt(const void *data, size_t n)
+{
+	const char *name = getenv("VECTRON_INTERRUPT_WRITE_FILE");
+	char		text[256];
+	FILE	   *file;
+	bool		named;
+
+	if (!name || access(name, F_OK) != 0 || !(file = fopen(name, "r")))
+		return;
+	named = fgets(text, sizeof(text), file) != NULL && memmem(data, n, text, strlen(text)) != NULL;
+	fclose(file);
+	if (named && REAL(int, "unlink", (const char *)) (name) == 0)
+		raise(SIGINT);
 }

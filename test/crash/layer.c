@@ -72,6 +72,7 @@ write(int fd, const void *data, size_t n)
 		errno = ENOSPC;
 		return -1;
 	}
+	faults_interrupt(data, n);
 	return REAL(ssize_t, "write", (int, const void *, size_t)) (fd, data, n);
 }
 

@@ -9,7 +9,8 @@
  *		power.c		VECTRON_POWERLOSS: what would be left of files; VECTRON_BOOT_ID_FILE
  *		names.c		VECTRON_POWERLOSS: and which names would be taken back
  *		faults.c	VECTRON_FAULTS: a disk that is slow, hangs or is full, while a test says so;
- *					VECTRON_FAIL_WRITE_FILE, VECTRON_FAIL_READ_FILE: one write, or reads
+ *					VECTRON_FAIL_WRITE_FILE, VECTRON_FAIL_READ_FILE: one write, or reads;
+ *					VECTRON_INTERRUPT_WRITE_FILE: a signal in the middle of one
  *		clock.c		VECTRON_FAULTS: a wall clock that is off
  *		memory.c	VECTRON_FAIL_ALLOC_IN, VECTRON_FAIL_ALLOC_FILE: one allocation
  *
@@ -54,6 +55,7 @@ extern const volatile Faults *layer_faults;
 extern void faults_slow_sync(void);
 extern bool faults_write(int fd);
 extern bool faults_read(int fd);
+extern void faults_interrupt(const void *data, size_t n);
 extern bool faults_make(const char *path);
 
 /* What a sync makes durable: what there was when it began. */

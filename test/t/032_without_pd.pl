@@ -4,6 +4,7 @@
 
 use strict;
 use warnings;
+use Cwd qw(abs_path);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,7 +18,12 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "vectron.pd_endpoints = '" . $cluster->pd_endpoint
 	. "'\nshared_preload_libraries = 'vectron'\nautovacuum = off\njit = off\nvectron.sweep_interval = 0\n");
-$node->start;
+my $library = $ENV{VECTRON_POWERLOSS_LIBRARY};
+my $arm = abs_path(PostgreSQL::Test::Utils::tempdir('interrupt')) . '/arm';
+{
+	local %ENV = (%ENV, $library ? (LD_PRELOAD => $library, VECTRON_INTERRUPT_WRITE_FILE => $arm) : ());
+	$node->start;
+}
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vectron;
 	CREATE TABLE t (id int, v vector(2));
@@ -65,6 +71,18 @@ is(nearest(40), '40', 'what another cluster says makes no difference');
 is("$status$err", '0', 'nor does it to a write');
 is($node->safe_psql('postgres', q{SELECT state FROM vectron.index_meta('t_v')}), 'live', 'and the index stays live');
 $cluster->wait_until('its workers do not heed it', sub { return $cluster->log_text('worker1') =~ /belongs to another cluster.*it is not heeded/; });
+
+# A cancel that comes while the other cluster is told of in the log: the session ends that statement, and no more.
+SKIP:
+{
+	skip 'no powerloss.so', 3 unless $library && -f $library;
+	PostgreSQL::Test::Utils::append_to_file($arm, 'belongs to another cluster');
+	my $ask = q{SELECT vectron.report('status') LIKE '%another cluster%'};
+	my ($s, $o, $e) = $node->psql('postgres', join(";\n", ($ask) x 3), on_error_stop => 0);
+	like($e, qr/\A\S+ ERROR:  canceling statement due to user request\z/, 'a statement is cancelled when the other cluster is told of');
+	is($o, "t\nt", 'and the session asks again, and again');
+	ok(!-e $arm, 'it was told of');
+}
 $cluster->kill9('pd');
 IPC::Run::run([ 'rm', '-rf', $cluster->data('pd') ]);
 rename $cluster->data('pd') . '.kept', $cluster->data('pd') or die;
