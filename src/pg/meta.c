@@ -221,7 +221,8 @@ meta_read_file(RelFileNode file, VectronMeta *out)
 /*
  * Change the page under its lock, if it is still the generation and state that
  * the change is meant for.  *meta becomes what the page says afterwards.
- * Returns whether the change was made.
+ * Returns whether the change was made.  The fence never goes back: another may have
+ * noted a higher one meanwhile.
  */
 bool
 meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *to)
@@ -236,8 +237,11 @@ meta_change(Relation index, VectronMeta *meta, uint16 from, const VectronMeta *t
 	if (match)
 	{
 		GenericXLogState *state = GenericXLogStart(index);
+		VectronMeta *written = meta_of_page(GenericXLogRegisterBuffer(state, buffer, 0));
+		uint64		fence = Max(to->fence, there->fence);
 
-		memcpy(meta_of_page(GenericXLogRegisterBuffer(state, buffer, 0)), to, sizeof(*to));
+		memcpy(written, to, sizeof(*to));
+		written->fence = fence;
 		GenericXLogFinish(state);
 	}
 	memcpy(meta, meta_of_page(BufferGetPage(buffer)), sizeof(*meta));

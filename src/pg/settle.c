@@ -184,6 +184,27 @@ is_being_raised(Relation index)
 }
 
 /*
+ * PD has said that a fence is ours which the page does not know: a raise that ended
+ * before all shards had it.  From now on the page knows it, as after any other raise,
+ * so that nobody asks again, least of all when there is no PD.  Only in the session that has settled
+ * the page, of which PD has spoken.
+ */
+static void
+note_on_page(Relation index, const VtId *generation, uint64 fence)
+{
+	VectronMeta now;
+	VectronMeta raised;
+
+	meta_read(index, &now);
+	if (now.state != VECTRON_LIVE || !vt_id_equal(&now.generation, generation) || now.fence >= fence ||
+		!vt_id_equal(&now.session, identity_session()))
+		return;
+	raised = now;
+	raised.fence = fence;
+	(void) meta_change(index, &now, VECTRON_LIVE, &raised);
+}
+
+/*
  * The fence is not on the page.  While one of us raises it may come there any
  * moment, with or without PD; else it is for PD to say.  Whether it is ours, or
  * the index is another one by now.
@@ -204,13 +225,18 @@ ask_whose(Relation index, const VtId *generation, uint64 fence)
 		if (fence <= meta.fence || !vt_id_equal(&meta.generation, generation))
 			return true;
 		if (!raising || clock_now_us() >= until)
-			return identity_confirm();
-		if (identity_ask(PATIENCE_MS, &ours))
-			return ours;
-		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RAISE_LOOK_MS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+			ours = identity_confirm();
+		else if (!identity_ask(PATIENCE_MS, &ours))
+		{
+			CHECK_FOR_INTERRUPTS();
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RAISE_LOOK_MS,
+							 PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			continue;
+		}
+		if (ours)
+			note_on_page(index, generation, fence);
+		return ours;
 	}
 }
 
