@@ -424,12 +424,16 @@ confirm(int timeout_ms, bool *ours, VtError *err)
 	*ours = true;
 	if (!owner_known)
 	{
-		/* The settings have changed: is what we get now what we had? */
+		/*
+		 * The client was opened since, or again: is what we get now what we had?  It may
+		 * be what another backend was told some time ago, and so is no answer yet.
+		 */
 		VtId		session = held.session;
 
 		(void) identity_owner();
 		*ours = vt_id_equal(&session, &held.session);
-		return VT_OK;
+		if (!*ours)
+			return VT_OK;
 	}
 	held.before = "[]";
 	status = lease_wait(&held, timeout_ms, err);

@@ -1,5 +1,6 @@
 # While VACUUM raises the fence, some shards have it and others do not yet.  Sessions that
-# meet it go on although no placement driver is there to say whose it is.
+# meet it go on although no placement driver is there to say whose it is.  A VACUUM that is
+# cancelled leaves it so: then only the driver can say whose it is, and once it has, nobody needs to ask again.
 
 use strict;
 use warnings;
@@ -93,6 +94,41 @@ $cluster->start_pd;
 $_->{in} .= "\\q\n" foreach $reader, $writer, $vacuum;
 $_->{run}->finish foreach $reader, $writer, $vacuum;
 is(join('', map { $_->{err} } $reader, $writer, $vacuum), '', 'and without a complaint');
+
+# The raise is cancelled half-way, and one session asks the driver.
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM vectron.workers WHERE state = 'up'}), 'the driver is back');
+$node->safe_psql('postgres', 'DELETE FROM t WHERE id = 8');
+$applied = applied();
+$proxy->hold('raise');
+$vacuum = session();
+say_to($vacuum, 'VACUUM t;');
+$proxy->wait_held;
+$cluster->wait_until('one of two shards has a raised fence again', sub { return applied() > $applied; });
+$node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'VACUUM t;'});
+$cluster->wait_until('VACUUM is cancelled', sub {
+	$vacuum->{run}->pump_nb if $vacuum->{run}->pumpable;
+	return $vacuum->{err} =~ /canceling statement due to user request/;
+});
+pass('VACUUM is cancelled when one of two shards has a raised fence');
+my $search = 'SET enable_seqscan = off; SET vectron.fallback_scan = off; ' . $nearest;
+# What another session was told a moment ago is no answer: it may be a successor's, who came after.
+$cluster->kill9('pd');
+my $hasty = q{SET vectron.write_timeout = '2s'; };
+my ($asked, undef, $unsaid) = $node->psql('postgres', $hasty . sprintf($search, 60, 60));
+isnt($asked, 0, 'without a driver a new session does not take it for its own');
+like($unsaid, qr/could not get this server's lease from the placement driver/, 'since only a driver can say whose it is');
+$cluster->start_pd;
+is($node->safe_psql('postgres', sprintf($search, 60, 60)), 'row 60', 'one session is told');
+$cluster->kill9('pd');
+is($node->safe_psql('postgres', sprintf($search, 70, 70)), 'row 70', 'without a driver a new one searches');
+my ($wrote, undef, $why) = $node->psql('postgres', 'INSERT INTO t SELECT n, ARRAY[n, n] FROM generate_series(301, 320) n');
+is("$wrote$why", '0', 'and writes');
+$proxy->let_go;
+($wrote, undef, $why) = $node->psql('postgres', 'VACUUM t');
+is("$wrote$why", '0', 'and vacuums');
+$cluster->start_pd;
+$vacuum->{in} .= "\\q\n";
+$vacuum->{run}->finish;
 is($node->safe_psql('postgres', q{SELECT missing, extra, wrong FROM vectron.check_index('t_v')}), '0|0|0', 'the index agrees with the table');
 is($node->safe_psql('postgres', q{SELECT state FROM vectron.indexes WHERE index = 't_v'::regclass}), 'live', 'and is live');
 $node->stop;
