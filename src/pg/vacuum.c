@@ -294,6 +294,46 @@ vtbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *earlier, IndexBulkDel
 	return stats;
 }
 
+/* How many entries a live index has; false: nobody says. */
+static bool
+ask_count(const VectronMeta *meta, uint64_t *records)
+{
+	ClientMarks marks = {0};
+	VtError		err = {0};
+	uint64_t	unindexed = 0;
+	VtStatus	status;
+
+	if (!IsUnderPostmaster || !identity_may_be_ours(&meta->owner))
+		return false;
+	status = client_read_index(cluster_client(), &meta->generation, &meta->owner,
+							   cluster_deadline(Min(vectron_read_timeout, 2000)), &marks, records, &unindexed, &err);
+	client_marks_free(&marks);
+	cluster_rethrow();
+	return status == VT_OK;
+}
+
+/* The same, and an error is no answer either, unless it is that of a cancel. */
+static bool
+count_entries(const VectronMeta *meta, uint64_t *records)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool counted = false;
+
+	PG_TRY();
+	{
+		counted = ask_count(meta, records);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return counted;
+}
+
 /*
  * Called after the deletions, or alone when there was nothing to delete and by
  * ANALYZE: numbers only, no work, so that nothing here may fail a VACUUM.
@@ -302,10 +342,7 @@ IndexBulkDeleteResult *
 vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
 	VectronMeta meta;
-	ClientMarks marks = {0};
-	VtError		err = {0};
 	uint64_t	records = 0;
-	uint64_t	unindexed = 0;
 
 	if (info->analyze_only)
 		return stats;
@@ -318,15 +355,10 @@ vtvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		return stats;
 	stats->num_index_tuples = info->num_heap_tuples;
 	stats->estimated_count = true;
-	if (meta.state == VECTRON_LIVE && IsUnderPostmaster && identity_may_be_ours(&meta.owner) &&
-		client_read_index(cluster_client(), &meta.generation, &meta.owner,
-						  cluster_deadline(Min(vectron_read_timeout, 2000)), &marks, &records, &unindexed,
-						  &err) == VT_OK)
+	if (meta.state == VECTRON_LIVE && count_entries(&meta, &records))
 	{
 		stats->num_index_tuples = (double) records;
 		stats->estimated_count = false;
 	}
-	client_marks_free(&marks);
-	cluster_rethrow();
 	return stats;
 }

@@ -54,7 +54,20 @@ is($node->safe_psql('postgres', $search), '3', 'with an abstract socket it works
 is(scalar(grep { -S } glob($node->data_dir . '/.s.VECTRON.*')), 2, 'and its own lie in the data directory');
 is((stat((glob($node->data_dir . '/.s.VECTRON.*'))[0]))[2] & 0777, 0600, 'for their user only');
 
+# What the failed writes left is removed while that can be done.
+$node->safe_psql('postgres', 'VACUUM t');
+
+# A VACUUM that has nothing to delete asks how many entries there are: whoever cannot be asked fails none.
+$node->adjust_conf('postgresql.conf', 'max_worker_processes', '0');
+$node->restart;
+my ($vacuumed, undef, $why) = $node->psql('postgres', 'VACUUM t; VACUUM (FREEZE, ANALYZE) t');
+is("$vacuumed$why", '0', 'without a slot VACUUM ends well where nothing is to be deleted');
+($vacuumed, undef, $why) = $node->psql('postgres', 'DELETE FROM t WHERE id = 5; VACUUM t');
+isnt($vacuumed, 0, 'and fails where something is');
+like($why, qr/no background worker slot/, 'with words');
+
 # Back in the usual place, the same data is served.
+$node->adjust_conf('postgresql.conf', 'max_worker_processes', '8');
 $node->adjust_conf('postgresql.conf', 'unix_socket_directories', "'$host'");
 $node->restart;
 is($node->safe_psql('postgres', $search), '3', 'and so it does after a move');
