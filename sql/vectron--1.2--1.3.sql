@@ -115,7 +115,8 @@ CREATE OR REPLACE VIEW vectron.indexes AS
 		   pg_catalog.age(t.relfrozenxid) AS table_xid_age
 	FROM pg_catalog.pg_class i
 		JOIN pg_catalog.pg_am a ON a.oid OPERATOR(pg_catalog.=) i.relam AND a.amhandler OPERATOR(pg_catalog.=)
-			ANY ('{@extschema@.vectron_handler,@extschema@.vectron_hnsw_handler,@extschema@.vectron_ivfflat_handler}'::regproc[])
+			ANY (ARRAY['@extschema@.vectron_handler'::regproc, '@extschema@.vectron_hnsw_handler'::regproc,
+				'@extschema@.vectron_ivfflat_handler'::regproc])
 		JOIN pg_catalog.pg_index x ON x.indexrelid OPERATOR(pg_catalog.=) i.oid
 		JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) x.indrelid
 		CROSS JOIN report

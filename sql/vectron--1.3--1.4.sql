@@ -47,10 +47,10 @@ BEGIN
 			('bit_hamming_ops', '<~>', 'hamming', 'ivfflat'),
 			('bit_jaccard_ops', '<%>', 'jaccard', 'vectron'), ('bit_jaccard_ops', '<%>', 'jaccard', 'hnsw')
 	LOOP
-		EXECUTE pg_catalog.format('DROP OPERATOR FAMILY @extschema@.%I USING %I', class.column1, class.column4);
-		EXECUTE pg_catalog.format('CREATE OPERATOR CLASS @extschema@.%I FOR TYPE pg_catalog.bit USING %I AS '
-			'OPERATOR 1 @extschema@.%s (pg_catalog.bit, pg_catalog.bit) FOR ORDER BY pg_catalog.float_ops, '
-			'FUNCTION 1 vectron.metric_bit_%s()', class.column1, class.column4, class.column2, class.column3);
+		EXECUTE pg_catalog.format('DROP OPERATOR FAMILY %s.%I USING %I', '@extschema@', class.column1, class.column4);
+		EXECUTE pg_catalog.format('CREATE OPERATOR CLASS %1$s.%2$I FOR TYPE pg_catalog.bit USING %3$I AS '
+			'OPERATOR 1 %1$s.%4$s (pg_catalog.bit, pg_catalog.bit) FOR ORDER BY pg_catalog.float_ops, '
+			'FUNCTION 1 vectron.metric_bit_%5$s()', '@extschema@', class.column1, class.column4, class.column2, class.column3);
 	END LOOP;
 END
 $$;

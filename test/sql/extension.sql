@@ -13,6 +13,20 @@ CREATE EXTENSION vectron SCHEMA elsewhere;
 SELECT 'elsewhere.vector'::regtype, '[1,2]'::elsewhere.vector OPERATOR(elsewhere.<->) '[1,3]';
 ALTER EXTENSION vectron SET SCHEMA public;
 DROP EXTENSION vectron;
+-- in schemas whose names need quotes
+CREATE SCHEMA "Ext";
+CREATE EXTENSION vectron SCHEMA "Ext";
+CREATE TABLE e (b bit(8), v "Ext".vector(2));
+CREATE INDEX e_b ON e USING hnsw (b "Ext".bit_hamming_ops);
+CREATE INDEX e_v ON e USING vectron (v "Ext".vector_l2_ops);
+SELECT index, state FROM vectron.indexes ORDER BY index::text;
+DROP EXTENSION vectron CASCADE;
+CREATE SCHEMA "100 %s";
+CREATE EXTENSION vectron SCHEMA "100 %s";
+CREATE INDEX e_b ON e USING hnsw (b "100 %s".bit_hamming_ops);
+SELECT index, state FROM vectron.indexes;
+DROP EXTENSION vectron CASCADE;
+DROP TABLE e;
 -- from the version before, with an index
 CREATE EXTENSION vectron SCHEMA elsewhere VERSION '1.0';
 CREATE TABLE t (v elsewhere.vector(2));
