@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -18,6 +19,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "index.h"
@@ -151,9 +153,9 @@ monitor_open_index(Oid oid, LOCKMODE lock)
 	return index;
 }
 
-/* A row of index_meta() that has only a state. */
+/* A row of index_meta() that has only a state, and why; NULL = no need to say. */
 static Datum
-only_state(TupleDesc desc, const char *state)
+only_state(TupleDesc desc, const char *state, const char *why)
 {
 	Datum		values[9];
 	bool		nulls[9];
@@ -161,7 +163,58 @@ only_state(TupleDesc desc, const char *state)
 	memset(nulls, true, sizeof(nulls));
 	nulls[1] = false;
 	values[1] = CStringGetTextDatum(state);
+	nulls[7] = why == NULL;
+	values[7] = why ? CStringGetTextDatum(why) : (Datum) 0;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+static bool
+is_damage(int code)
+{
+	return code == ERRCODE_INDEX_CORRUPTED || code == ERRCODE_DATA_CORRUPTED || code == ERRCODE_IO_ERROR ||
+		code == ERRCODE_FEATURE_NOT_SUPPORTED;
+}
+
+/*
+ * As meta_read_built(), but a metapage that cannot be read is no error: *damage says why, and
+ * is NULL else.  One index must not fail a view of all.
+ */
+static bool
+look_at_meta(Relation index, VectronMeta *meta, const char **damage)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool built = false;
+
+	*damage = NULL;
+	if (IsInParallelMode())
+		return meta_read_built(index, meta);
+	/* What was pinned or begun when the error came goes with it. */
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		built = meta_read_built(index, meta);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!is_damage(error->sqlerrcode))
+			ReThrowError(error);
+		*damage = error->message;
+	}
+	PG_END_TRY();
+	return built;
 }
 
 /*
@@ -180,18 +233,28 @@ vectron_index_meta(PG_FUNCTION_ARGS)
 	bool		nulls[9] = {false};
 	TimestampTz down_since = 0;
 	char		generation[VT_ID_TEXT];
+	const char *damage;
+	bool		built;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!ConditionalLockRelationOid(oid, AccessShareLock))
-		PG_RETURN_DATUM(only_state(desc, "locked"));
-	index = monitor_open_index(oid, NoLock);
-	if (!meta_read_built(index, &meta))
+		PG_RETURN_DATUM(only_state(desc, "locked", NULL));
+	/* It may be gone, and the snapshot by which it was found older. */
+	index = try_relation_open(oid, NoLock);
+	if (index == NULL)
 	{
-		index_close(index, AccessShareLock);
-		PG_RETURN_DATUM(only_state(desc, "not built"));
+		UnlockRelationOid(oid, AccessShareLock);
+		PG_RETURN_DATUM(only_state(desc, "dropped", NULL));
 	}
+	relation_close(index, NoLock);
+	index = monitor_open_index(oid, NoLock);
+	built = look_at_meta(index, &meta, &damage);
 	index_close(index, AccessShareLock);
+	if (damage)
+		PG_RETURN_DATUM(only_state(desc, "damaged", damage));
+	if (!built)
+		PG_RETURN_DATUM(only_state(desc, "not built", NULL));
 	vt_id_format(&meta.generation, generation);
 	values[0] = CStringGetTextDatum(generation);
 	values[1] = CStringGetTextDatum(meta.state == VECTRON_EMPTY ? "empty" :

@@ -165,6 +165,26 @@ is(until_ok(q{SELECT FROM vectron.sweep(); SELECT FROM vectron.sweep();
 	'two sweeps later nothing lives that no index needs');
 is(until_ok(q{SELECT count(*) FROM vectron.indexes WHERE state = 'live' AND cluster_state <> 'live'}), '0', 'and everything that one does');
 
+# One damaged metapage fails no view of all, and a REINDEX mends it.
+$node->safe_psql('postgres', q{
+	CREATE TABLE o (id int, v vector(2));
+	INSERT INTO o SELECT n, ARRAY[n, n] FROM generate_series(1, 100) n;
+	CREATE INDEX o_v ON o USING vectron (v vector_l2_ops);
+	CREATE INDEX o_w ON o USING vectron (v vector_ip_ops)});
+my $file = $node->data_dir . '/' . $node->safe_psql('postgres', q{SELECT pg_relation_filepath('o_w')});
+$node->stop;
+open my $page, '+<', $file or die "$file: $!";
+binmode $page;
+sysseek $page, 24, 0;
+syswrite $page, 'none';
+close $page;
+$node->start;
+is(until_ok(q{SELECT index, state, stale_reason FROM vectron.indexes WHERE index IN ('o_v'::regclass, 'o_w'::regclass) ORDER BY 1}),
+	qq{o_v|live|\no_w|damaged|index "o_w" is not a vectron index or its metapage is damaged}, 'a view shows a damaged index, and the others');
+$node->safe_psql('postgres', 'REINDEX INDEX o_w');
+is($node->safe_psql('postgres', q{SELECT state FROM vectron.indexes WHERE index = 'o_w'::regclass}), 'live', 'REINDEX mends it');
+$node->safe_psql('postgres', 'DROP TABLE o');
+
 # With the cluster gone, what needs it fails in time and what does not, works.
 $node->append_conf('postgresql.conf', "vectron.pd_endpoints = 'unix:" . $node->basedir . "/nobody'\n"
 	  . "vectron.write_timeout = '500ms'\nvectron.read_timeout = '500ms'\n");
