@@ -107,13 +107,10 @@ check_list(Relation index, const VectronMeta *meta, CheckState *check)
 	epoch = cluster_epoch();
 	client_marks_free(&marks);
 	cluster_check(status, &err, "could not list the entries of", index);
-	if (!settle_fence(index, &meta->generation, fence))
-	{
-		cluster_close_list(list, epoch);
-		check_stale(index);
-	}
 	PG_TRY();
 	{
+		if (!settle_fence(index, &meta->generation, fence))
+			check_stale(index);
 		for (;;)
 		{
 			WireListItem item;
