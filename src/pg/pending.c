@@ -45,10 +45,13 @@ typedef struct KnownFence
 	uint64		fence;
 } KnownFence;
 
+/* So many generations are remembered; then it begins anew. */
+#define FENCES_MAX 4096
+
 static MemoryContext pending_context;	/* dies with the top-level transaction */
 static HTAB *groups;			/* in pending_context */
 static Size pending_bytes;
-static XLogRecPtr pending_lsn;	/* end of WAL of the heap tuples */
+static XLogRecPtr pending_lsn;	/* end of WAL of the heap tuples, and of what their indexes are */
 static bool lsn_unknown;		/* some tuple's WAL position is not known */
 static bool write_through;		/* PRE_COMMIT or PRE_PREPARE has run */
 static HTAB *fences;
@@ -79,6 +82,12 @@ pending_note_fence(const VtId *generation, uint64 fence)
 	KnownFence *known;
 	bool		found;
 
+	/* What is forgotten is on a page, or asked for again. */
+	if (fences && hash_get_num_entries(fences) >= FENCES_MAX)
+	{
+		hash_destroy(fences);
+		fences = NULL;
+	}
 	if (fences == NULL)
 		fences = id_table("vectron fences", sizeof(KnownFence), TopMemoryContext);
 	known = hash_search(fences, generation, HASH_ENTER, &found);
