@@ -110,6 +110,7 @@ typedef enum MetaFile
 /* meta.c */
 extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
 extern void meta_read(Relation index, VectronMeta *out);
+extern void meta_read_logged(Relation index, VectronMeta *out, XLogRecPtr *logged);
 extern MetaFile meta_read_file(RelFileNode file, VectronMeta *out);
 extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);
@@ -213,7 +214,7 @@ extern void scan_count(ScanCount what, uint64 n);
 /* pending.c (laws W2, W4, W6) */
 extern void pending_setup(void);
 extern void pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-						const void *vector, Bytes attributes, bool validating);
+						XLogRecPtr logged, const void *vector, Bytes attributes, bool validating);
 extern void pending_flush(void);
 extern void pending_note_fence(const VtId *generation, uint64 fence);
 extern uint64 pending_known_fence(const VtId *generation);

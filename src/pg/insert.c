@@ -24,11 +24,12 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 		 bool index_unchanged pg_attribute_unused(), IndexInfo *info)
 {
 	VectronMeta meta;
+	XLogRecPtr	logged;
 	const void *vector;
 	Pointer		to_free = NULL;
 	int			dim;
 
-	meta_read(index, &meta);
+	meta_read_logged(index, &meta, &logged);
 	if (meta.state == VECTRON_STALE)
 		return false;
 	if (!vectron_index_vector(values[0], isnull[0], (VecMetric) meta.metric, meta_element(&meta), &vector, &dim,
@@ -39,7 +40,7 @@ vtinsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation 
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("expected %u dimensions, not %d", meta.dim, dim)));
 	if (meta_ensure_live(index, &meta))
-		pending_add(index, heap, &meta, tid, vector, attributes_encode(index, values, isnull),
+		pending_add(index, heap, &meta, tid, logged, vector, attributes_encode(index, values, isnull),
 					info->ii_Concurrent);
 	if (to_free)
 		pfree(to_free);

@@ -122,16 +122,31 @@ meta_check(Relation index, const VectronMeta *meta)
 				 errhint("Install the newer vectron, or REINDEX.")));
 }
 
-/* A copy of the metapage as it is now. */
+/*
+ * A copy of the metapage as it is now.  *logged: the end of the WAL of its last change, which
+ * whoever made it may not have flushed yet; what is sent to the cluster because of it waits
+ * for that (W1).
+ */
+void
+meta_read_logged(Relation index, VectronMeta *out, XLogRecPtr *logged)
+{
+	Buffer		buffer = ReadBuffer(index, 0);
+	Page		page = BufferGetPage(buffer);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(out, meta_of_page(page), sizeof(*out));
+	*logged = PageGetLSN(page);
+	UnlockReleaseBuffer(buffer);
+	meta_check(index, out);
+}
+
+/* The same for who sends nothing, or flushes everything before. */
 void
 meta_read(Relation index, VectronMeta *out)
 {
-	Buffer		buffer = ReadBuffer(index, 0);
+	XLogRecPtr	logged;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	memcpy(out, meta_of_page(BufferGetPage(buffer)), sizeof(*out));
-	UnlockReleaseBuffer(buffer);
-	meta_check(index, out);
+	meta_read_logged(index, out, &logged);
 }
 
 /*

@@ -141,12 +141,15 @@ entry_bytes(const PendingGroup *group, Bytes attributes)
  * Take an entry.  Vector and attributes are copied.  May flush, and then fail as a flush
  * does: the entry is kept all the same.
  *
+ * logged: up to where WAL tells what the index is.  Who has logged that it is live may not
+ * have flushed it yet, and in a crash it must not be lost and the entry be left (W1).
+ *
  * validating: the tuple is not ours, but one that the snapshot of a concurrent
  * build shows and its index lacks.
  */
 void
 pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer tid,
-			const void *vector, Bytes attributes, bool validating)
+			XLogRecPtr logged, const void *vector, Bytes attributes, bool validating)
 {
 	PendingGroup *group = group_of(index, heap, meta);
 	PendingEntry *entry;
@@ -177,8 +180,8 @@ pending_add(Relation index, Relation heap, const VectronMeta *meta, ItemPointer 
 	{
 		if (validating || XLogRecPtrIsInvalid(XactLastRecEnd))
 			lsn_unknown = true;
-		else if (XactLastRecEnd > pending_lsn)
-			pending_lsn = XactLastRecEnd;
+		else
+			pending_lsn = Max(pending_lsn, Max(XactLastRecEnd, logged));
 	}
 
 	if (write_through || pending_bytes > (Size) vectron_insert_buffer * 1024)
