@@ -111,6 +111,7 @@ typedef enum MetaFile
 extern void meta_create(Relation index, ForkNumber fork, const VectronMeta *meta);
 extern void meta_read(Relation index, VectronMeta *out);
 extern void meta_read_logged(Relation index, VectronMeta *out, XLogRecPtr *logged);
+extern void meta_test_snapshot(Relation index, Snapshot snapshot);
 extern MetaFile meta_read_file(RelFileNode file, VectronMeta *out);
 extern bool meta_read_built(Relation index, VectronMeta *out);
 extern bool meta_ensure_live(Relation index, VectronMeta *meta);

@@ -40,6 +40,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/breaks.h"
@@ -147,6 +148,23 @@ meta_read(Relation index, VectronMeta *out)
 	XLogRecPtr	logged;
 
 	meta_read_logged(index, out, &logged);
+}
+
+/*
+ * Old snapshots may be let down (old_snapshot_threshold): each VACUUM that deletes entries changes
+ * the page before it does, so whoever has read some asks, as any access method does of the pages it reads.
+ */
+void
+meta_test_snapshot(Relation index, Snapshot snapshot)
+{
+	Buffer		buffer;
+
+	if (old_snapshot_threshold < 0)
+		return;
+	buffer = ReadBuffer(index, 0);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	TestForOldSnapshot(snapshot, index, BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
 }
 
 /*

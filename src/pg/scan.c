@@ -274,6 +274,7 @@ scan_prepare(IndexScanDesc scan, VectronScan *vs, ClientSearch *search)
 	pending_flush();
 
 	meta_read(index, &vs->meta);
+	meta_test_snapshot(index, scan->xs_snapshot);
 	scan_set_query(scan, vs);
 	vs->started = true;
 	vs->blocks = scan->heapRelation ? RelationGetNumberOfBlocks(scan->heapRelation) : MaxBlockNumber;
@@ -524,6 +525,7 @@ vtgettuple(IndexScanDesc scan, ScanDirection direction)
 			meta_set_stale(scan->indexRelation, &vs->meta.generation, vt_error_words(&err));
 		cluster_check(status, &err, "could not search", scan->indexRelation);
 		scan_check_fence(scan, vs);
+		meta_test_snapshot(scan->indexRelation, scan->xs_snapshot);
 		if (vs->asks)
 			scan_learn(vs);
 		if (!found)
