@@ -32,6 +32,7 @@ LIBS_replica = replica net wire raft store base
 LIBS_door = client $(LIBS_worker)
 LIBS_worker = worker_parts http hnsw vec replica net wire raft store base
 LIBS_pg = $(LIBS_client)
+LIBS_pages = client $(LIBS_pd)
 LIBS_pd = pd_parts http replica net wire raft store base
 HTTP_LIBS = -lmicrohttpd
 # LevelDB from its archive: src/store/crc.c stands in for its checksums.  What it needs is there with its shared library.

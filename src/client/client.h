@@ -31,6 +31,7 @@
 #include "wire/wire.h"
 
 typedef struct Client Client;
+struct json_t;					/* jansson's: its header and PostgreSQL's cannot meet */
 
 typedef struct ClientOps
 {
@@ -104,6 +105,24 @@ extern void client_abandon(Client *client);
  */
 extern VtStatus client_control(Client *client, const char *request, int64_t deadline_us,
 							   const char **reply, VtError *err);
+
+/*
+ * An answer that comes in pages.  A question with "page": true is answered by a page that says the same,
+ * and asked again with the "next" of it as "after", until there is none.  A driver of an earlier release knows of no
+ * pages and tells all, whatever it is asked to begin after: that takes the place of what others told before.
+ * (A dump has always come in pages; neither its question nor they say so.)
+ */
+typedef struct ClientPage
+{
+	char		next[VT_ID_TEXT];	/* "after" of the question to come; "" = there is none, or it is the first */
+	bool		whole;			/* it does not say that it is a page */
+} ClientPage;
+
+/*
+ * What a page says; before, page->next is what it was asked for.  False: it makes no sense, as where the next
+ * one would not begin beyond it, so that asking might never end.
+ */
+extern bool client_page(const struct json_t *answer, ClientPage *page);
 
 /* Is this error (VT_BUSY) a placement driver's that has too much to do, and not a worker's? */
 extern bool client_driver_is_flooded(const VtError *err);

@@ -46,44 +46,37 @@ ctl_ask_at(Ctl *ctl, const char *endpoint, json_t *question, VtError *err)
 json_t *
 ctl_ask_pages(Ctl *ctl, json_t *question, const char *rows, VtError *err)
 {
+	bool		in_pages = json_is_true(json_object_get(question, "page"));
 	json_t	   *whole = NULL;
-	bool		more = true;
+	ClientPage	now = {.whole = false};
 
-	while (more)
+	do
 	{
 		json_t	   *page = ctl_ask(ctl, json_incref(question), err);
 
-		if (!page)
+		if (page && !(client_page(page, &now) && json_is_array(json_object_get(page, rows))))
 		{
-			json_decref(whole);
-			whole = NULL;
-			break;
-		}
-		/* A driver of an earlier release tells all, whatever was told before. */
-		if (json_object_get(question, "page") && !json_object_get(page, "page"))
-		{
-			json_decref(whole);
-			whole = NULL;
-		}
-		if (json_object_get(page, "next") && json_equal(json_object_get(page, "next"), json_object_get(question, "after")))
-		{
-			vt_fail(err, VT_PROTOCOL, "the placement driver tells the same page again");
+			vt_fail(err, VT_PROTOCOL, "the placement driver's answer makes no sense");
 			json_decref(page);
+			page = NULL;
+		}
+		/* All that a driver of an earlier release tells takes the place of what was told before. */
+		if (!page || (in_pages && now.whole))
+		{
 			json_decref(whole);
 			whole = NULL;
-			break;
 		}
-		more = json_object_set(question, "after", json_object_get(page, "next")) == 0;
+		if (!page)
+			break;
 		json_object_del(page, "next");
 		json_object_del(page, "page");
-		if (!whole)
-			whole = page;
-		else
-		{
+		if (whole)
 			json_array_extend(json_object_get(whole, rows), json_object_get(page, rows));
-			json_decref(page);
-		}
-	}
+		else
+			whole = json_incref(page);
+		json_decref(page);
+		json_object_set_new(question, "after", json_string(now.next));
+	} while (now.next[0]);
 	json_decref(question);
 	return whole;
 }

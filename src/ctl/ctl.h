@@ -33,8 +33,8 @@ extern json_t *ctl_ask(Ctl *ctl, json_t *question, VtError *err);
 extern json_t *ctl_ask_at(Ctl *ctl, const char *endpoint, json_t *question, VtError *err);
 
 /*
- * The same for an answer that comes in pages: while one has "next" the question is asked again with
- * that as "after".  They are put together by their rows, a member that is a list.
+ * The same for an answer that comes in pages (client_page): they are put together by their rows, a member
+ * that is a list.
  */
 extern json_t *ctl_ask_pages(Ctl *ctl, json_t *question, const char *rows, VtError *err);
 

@@ -84,7 +84,7 @@ typedef struct Command
 	const char *name;
 	Argument	arguments[ARGUMENTS_MAX + 1];
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
-	bool		in_pages;		/* these come so, from drivers that know of pages */
+	bool		in_pages;		/* these come so, from drivers that know of it */
 	const char *more;			/* with --all: member of the answer with rows after those; NULL: there is no --all */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
@@ -110,7 +110,7 @@ static const Command commands[] = {
 		.help = "workers, what they hold and how they are; with --all also those that were forgotten, which --json always has"},
 	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .in_pages = true, .columns = shard_columns,
 		.help = "replicas of shards, of all collections or of one, by generation or name"},
-	{.name = "collections", .rows = "collections", .columns = collection_columns, .help = "collections: the indexes of all servers"},
+	{.name = "collections", .rows = "collections", .in_pages = true, .columns = collection_columns, .help = "collections: the indexes of all servers"},
 	{.name = "set-replicas", .arguments = {{.name = "collection"}, {.name = "replicas", .kind = ARGUMENT_COUNT}},
 		.help = "how many copies each shard of a collection is to have", .done = "So many are wanted: vectronctl operators shows what comes of it."},
 	{.name = "operators", .rows = "operators", .columns = operator_columns, .help = "what is under way with replicas, why, and how far it is"},

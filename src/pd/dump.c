@@ -4,16 +4,12 @@
  *	  All that is known, for whoever has to find out what happened: the catalog,
  *	  and beside each row what stores say now.
  *
- * It comes in pages, since it may be larger than a frame: the first has what there
- * is but once, each has collections in the order of their generations.  Keys are
- * not here to be told; of leases neither who holds them nor the session, with
- * which one could pass for another server.
+ * It comes in pages (pages.c): the first has what there is but once, each has
+ * collections.  Keys are not here to be told; of leases neither who holds them nor the
+ * session, with which one could pass for another server.
  *
  *-------------------------------------------------------------------------
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "service.h"
 #include "vec_names.h"
 
@@ -163,9 +159,10 @@ add_head(Pd *pd, json_t *reply)
 												   "term", json_u64(pd->led_term),
 												   "leads_for_ms", (json_int_t) ((pd->now_us - pd->led_since_us) / 1000),
 												   "wall_us", (json_int_t) pd_wall_us(pd)));
-	json_object_set_new(reply, "settings", json_pack("{s:I,s:I,s:I,s:i,s:i,s:I}", "keep_dropped_us", (json_int_t) o->keep_dropped_us,
+	json_object_set_new(reply, "settings", json_pack("{s:I,s:I,s:I,s:i,s:i,s:i,s:I}", "keep_dropped_us", (json_int_t) o->keep_dropped_us,
 													 "lease_us", (json_int_t) o->lease_us, "down_after_us", (json_int_t) o->down_after_us,
 													 "default_replicas", (int) o->default_replicas, "replicas_max", (int) o->replicas_max,
+													 "page_rows", (int) o->page_rows,
 													 "checkpoint_bytes", (json_int_t) o->checkpoint_bytes));
 	json_object_set_new(reply, "pds", json_drivers(pd));
 	json_object_set_new(reply, "stores", json_stores(pd));
@@ -174,57 +171,26 @@ add_head(Pd *pd, json_t *reply)
 	json_object_set_new(reply, "operators", json_operators(pd, NULL));
 }
 
-/* -- Pages --------------------------------------------------------------------- */
-
-static int
-generation_compare(const void *a, const void *b)
+/* Each is less than a kilobyte. */
+static size_t
+rows_of(const CatalogCollection *c)
 {
-	const CatalogCollection *x = *(CatalogCollection *const *) a;
-	const CatalogCollection *y = *(CatalogCollection *const *) b;
-
-	return memcmp(x->generation.b, y->generation.b, sizeof(x->generation.b));
+	return 1 + c->nshards + replicas_of(c);
 }
 
-/* All after one generation, until a page is full. */
 json_t *
-dump_page(Pd *pd, const VtId *after)
+dump_page(Pd *pd, Page *page)
 {
-	size_t		n = pd->catalog->ncollections;
-	CatalogCollection **sorted = vt_alloc(sizeof(CatalogCollection *) * (n + 1));
-	json_t	   *page = json_object();
+	json_t	   *reply = json_object();
 	json_t	   *list = json_array();
-	size_t		replicas = 0;
-	size_t		i = 0;
+	CatalogCollection *c;
 
-	if (vt_id_is_zero(after))
-		add_head(pd, page);
-	if (n > 0)
-		memcpy(sorted, pd->catalog->collections, sizeof(CatalogCollection *) * n);
-	qsort(sorted, n, sizeof(CatalogCollection *), generation_compare);
-	while (i < n && memcmp(sorted[i]->generation.b, after->b, sizeof(after->b)) <= 0)
-		i++;
-	for (; i < n && (json_array_size(list) == 0 || replicas < PAGE_REPLICAS); i++)
-	{
-		for (uint32_t j = 0; j < sorted[i]->nshards; j++)
-			replicas += sorted[i]->shards[j].desc.nreplicas;
-		json_array_append_new(list, json_collection(pd, sorted[i]));
-	}
-	json_object_set_new(page, "collections", list);
-	if (i < n)
-		json_object_set_new(page, "next", json_id(&sorted[i - 1]->generation));
-	free(sorted);
-	return page;
-}
-
-/* dump */
-void
-op_dump(Pd *pd, Question *q)
-{
-	VtId		after;
-
-	memset(&after, 0, sizeof(after));
-	if (json_object_get(q->body, "after") && !get_id(q->body, "after", &after))
-		refuse(q, VT_INVALID, "dump: after is malformed");
-	else
-		answer(q, VT_OK, dump_page(pd, &after), NULL);
+	if (vt_id_is_zero(&page->after))
+		add_head(pd, reply);
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		page_offer(page, pd->catalog->collections[i]);
+	while ((c = page_next(page, rows_of)) != NULL)
+		json_array_append_new(list, json_collection(pd, c));
+	json_object_set_new(reply, "collections", list);
+	return reply;
 }

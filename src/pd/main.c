@@ -40,6 +40,7 @@ static Setting settings[] = {
 	{.name = "plan_timeout", .help = "seconds without progress after which a change of replicas is given up and made elsewhere, besides a second for each 4 MiB of the shard; 0: never", .fallback = "1800", .low = 0, .high = 100 * 86400},
 	{.name = "split_bytes", .help = "MiB of memory beyond which a shard is split in two, where there are more workers than it has copies; 0: never", .fallback = "8192", .low = 0, .high = 1 << 30},
 	{.name = "split_rows", .help = "rows beyond which a shard is split in two, wherever it is; 0: never", .fallback = "0", .low = 0, .high = INT64_C(1000000000000)},
+	{.name = "page_rows", .help = "rows of one answer to vectronctl shards, collections or dump, or their views; the rest comes in further ones, and others are answered between them", .fallback = "8192", .low = 1, .high = 8192},
 	{.name = "tls_ca_file", .help = "whom to believe over tcp: certificates of the cluster's CA", .fallback = ""},
 	{.name = "tls_cert_file", .help = "certificate of this placement driver", .fallback = ""},
 	{.name = "tls_key_file", .help = "its key; all three are read again at SIGHUP", .fallback = ""},
@@ -147,6 +148,7 @@ main(int argc, char **argv)
 	options.plan_timeout_us = get("plan_timeout")->number * INT64_C(1000000);
 	options.split_bytes = (uint64_t) get("split_bytes")->number << 20;
 	options.split_rows = (uint64_t) get("split_rows")->number;
+	options.page_rows = (uint32_t) get("page_rows")->number;
 	options.checkpoint_bytes = (uint64_t) get("checkpoint")->number << 10;
 	if (open_tls(&options.tls, &err) != VT_OK)
 		return fail(&err);

@@ -46,6 +46,7 @@ typedef struct PdOptions
 	bool		balance;		/* move what is fine where it is, so that all have the same */
 	uint64_t	split_rows;		/* a shard with more is split; 0 = never for that */
 	uint64_t	split_bytes;	/* the same, where half of it could go elsewhere */
+	uint32_t	page_rows;		/* in one answer, of what comes in pages; 0: 8 192 */
 	uint64_t	checkpoint_bytes;	/* of the log, before a checkpoint cuts it */
 	NetTls	   *tls;			/* for tcp; NULL = none; the caller's */
 } PdOptions;

@@ -58,62 +58,70 @@ collection_state(const CatalogCollection *c)
 		collection_is_up(c) ? "live" : "creating";
 }
 
-void
-op_collections(Pd *pd, Question *q)
+static size_t
+one_row(const CatalogCollection *c)
+{
+	(void) c;
+	return 1;
+}
+
+/* One collection as a row. */
+static json_t *
+collection_row(Pd *pd, const CatalogCollection *c)
+{
+	json_t	   *row = json_object();
+	uint64_t	records = 0;
+	uint64_t	unindexed = 0;
+	uint64_t	bytes = 0;
+	bool		whole = true;
+
+	for (uint32_t j = 0; j < c->nshards; j++)
+	{
+		Report	   *report = fullest(pd, &c->shards[j]);
+
+		records += report ? report->records : 0;
+		unindexed += report ? report->unindexed : 0;
+		bytes += report ? report->bytes : 0;
+		whole &= voters_up(pd, &c->shards[j]) >= replicas_asked(pd, c);
+	}
+	json_object_set_new(row, "generation", json_id(&c->generation));
+	json_object_set_new(row, "owner", json_owner(&c->owner));
+	json_object_set_new(row, "label", json_string(c->label));
+	json_object_set_new(row, "dim", json_integer(c->dim));
+	json_object_set_new(row, "metric", json_string(metric_name(c->metric)));
+	json_object_set_new(row, "m", json_integer(c->m));
+	json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
+	json_object_set_new(row, "element", json_string(element_name(c->element)));
+	json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
+	json_object_set_new(row, "distances", json_string(distances_name(c->quantization)));
+	if (c->nattributes > 0)
+		json_object_set_new(row, "attributes", json_attributes(c));
+	json_object_set_new(row, "state", json_string(collection_state(c)));
+	json_object_set_new(row, "nshards", json_integer(c->nshards));
+	json_object_set_new(row, "replicas_wanted", json_integer(replicas_asked(pd, c)));
+	json_object_set_new(row, "under_replicated", json_boolean(!whole));
+	json_object_set_new(row, "xid", json_u64(c->xid));
+	json_object_set_new(row, "records", json_u64(records));
+	json_object_set_new(row, "unindexed", json_u64(unindexed));
+	json_object_set_new(row, "bytes", json_u64(bytes));
+	json_object_set_new(row, "created_us", json_integer(c->created_us));
+	json_object_set_new(row, "dropped_us", json_integer(c->state == COLLECTION_LIVE ? 0 : pd_wall_us(pd) - (pd_lived_us(pd) - c->unused_us)));
+	return row;
+}
+
+/* Of those that may be seen. */
+json_t *
+collections_page(Pd *pd, const Question *q, Page *page)
 {
 	json_t	   *list = json_array();
-	json_t	   *reply = json_object();
+	CatalogCollection *c;
 
 	for (size_t i = 0; i < pd->catalog->ncollections; i++)
-	{
-		CatalogCollection *c = pd->catalog->collections[i];
-		json_t	   *row = json_object();
-		uint64_t	records = 0;
-		uint64_t	unindexed = 0;
-		uint64_t	bytes = 0;
-		bool		whole = true;
-
-		if (!rights_see(q, &c->owner))
-		{
-			json_decref(row);
-			continue;
-		}
-		for (uint32_t j = 0; j < c->nshards; j++)
-		{
-			Report	   *report = fullest(pd, &c->shards[j]);
-
-			records += report ? report->records : 0;
-			unindexed += report ? report->unindexed : 0;
-			bytes += report ? report->bytes : 0;
-			whole &= voters_up(pd, &c->shards[j]) >= replicas_asked(pd, c);
-		}
-		json_object_set_new(row, "generation", json_id(&c->generation));
-		json_object_set_new(row, "owner", json_owner(&c->owner));
-		json_object_set_new(row, "label", json_string(c->label));
-		json_object_set_new(row, "dim", json_integer(c->dim));
-		json_object_set_new(row, "metric", json_string(metric_name(c->metric)));
-		json_object_set_new(row, "m", json_integer(c->m));
-		json_object_set_new(row, "ef_construction", json_integer(c->ef_construction));
-		json_object_set_new(row, "element", json_string(element_name(c->element)));
-		json_object_set_new(row, "quantization", json_string(quantization_name(c->quantization)));
-		json_object_set_new(row, "distances", json_string(distances_name(c->quantization)));
-		if (c->nattributes > 0)
-			json_object_set_new(row, "attributes", json_attributes(c));
-		json_object_set_new(row, "state", json_string(collection_state(c)));
-		json_object_set_new(row, "nshards", json_integer(c->nshards));
-		json_object_set_new(row, "replicas_wanted", json_integer(replicas_asked(pd, c)));
-		json_object_set_new(row, "under_replicated",
-							json_boolean(!whole));
-		json_object_set_new(row, "xid", json_u64(c->xid));
-		json_object_set_new(row, "records", json_u64(records));
-		json_object_set_new(row, "unindexed", json_u64(unindexed));
-		json_object_set_new(row, "bytes", json_u64(bytes));
-		json_object_set_new(row, "created_us", json_integer(c->created_us));
-		json_object_set_new(row, "dropped_us", json_integer(c->state == COLLECTION_LIVE ? 0 : pd_wall_us(pd) - (pd_lived_us(pd) - c->unused_us)));
-		json_array_append_new(list, row);
-	}
-	json_object_set_new(reply, "collections", list);
-	answer(q, VT_OK, reply, NULL);
+		if (!q || rights_see(q, &pd->catalog->collections[i]->owner))
+			page_offer(page, pd->catalog->collections[i]);
+	while ((c = page_next(page, one_row)) != NULL)
+		json_array_append_new(list, collection_row(pd, c));
+	return json_pack("{s:o}", "collections", list);
 }
 
 /* "suspect" is silent, "down" so long that its replicas are made anew elsewhere. */
@@ -284,24 +292,8 @@ is_meant(const CatalogCollection *c, const char *name)
 		(vt_id_parse(name, &generation) && vt_id_equal(&c->generation, &generation));
 }
 
-/* Of those that are being deleted it may become a higher one. */
-static uint64_t
-first_shard(const CatalogCollection *c)
-{
-	return c->nshards > 0 ? c->shards[0].desc.shard : 0;
-}
-
-static int
-first_shard_compare(const void *a, const void *b)
-{
-	uint64_t	x = first_shard(*(CatalogCollection *const *) a);
-	uint64_t	y = first_shard(*(CatalogCollection *const *) b);
-
-	return (x > y) - (x < y);
-}
-
-/* So many rows has a collection. */
-static size_t
+/* So many rows has a collection among shards. */
+size_t
 replicas_of(const CatalogCollection *c)
 {
 	size_t		n = 0;
@@ -311,66 +303,20 @@ replicas_of(const CatalogCollection *c)
 	return n;
 }
 
-/*
- * Numbers of shards only rise, so the order is that of their making.  The next page begins
- * below the first that is left, so that one whose deletion has begun meanwhile is not left
- * out.  What is left of one that was split may be told again then.
- */
+/* A row for each replica, of those collections that may be seen, all or what has a name. */
 json_t *
-shards_page(Pd *pd, const Question *q, const char *name, uint64_t after, size_t most)
+shards_page(Pd *pd, const Question *q, const char *name, Page *page)
 {
-	CatalogCollection **meant = vt_alloc(sizeof(CatalogCollection *) * (pd->catalog->ncollections + 1));
-	json_t	   *page = json_object();
 	json_t	   *list = json_array();
-	size_t		rows = 0;
-	size_t		n = 0;
-	size_t		i = 0;
+	CatalogCollection *c;
 
-	for (size_t j = 0; j < pd->catalog->ncollections; j++)
-		if ((!q || rights_see(q, &pd->catalog->collections[j]->owner)) && is_meant(pd->catalog->collections[j], name))
-			meant[n++] = pd->catalog->collections[j];
-	qsort(meant, n, sizeof(CatalogCollection *), first_shard_compare);
-	while (i < n && first_shard(meant[i]) <= after)
-		i++;
-	for (; i < n && (rows == 0 || rows + replicas_of(meant[i]) <= most); i++)
-	{
-		rows += replicas_of(meant[i]);
-		for (uint32_t j = 0; j < meant[i]->nshards; j++)
-			add_replicas(pd, list, meant[i], &meant[i]->shards[j]);
-	}
-	json_object_set_new(page, "shards", list);
-	if (i < n)
-		json_object_set_new(page, "next", json_u64(first_shard(meant[i]) - 1));
-	free(meant);
-	if (n > 0 || !name)
-		return page;
-	json_decref(page);
-	return NULL;
-}
-
-/* Of those that may be seen, all or one's: a page, or for who does not ask for pages all in one. */
-void
-op_shards(Pd *pd, Question *q)
-{
-	const char *name = json_string_value(json_object_get(q->body, "collection"));
-	bool		in_pages = json_is_true(json_object_get(q->body, "page"));
-	uint64_t	after = 0;
-	json_t	   *page;
-
-	if (in_pages && json_object_get(q->body, "after") && !get_u64(q->body, "after", &after))
-	{
-		refuse(q, VT_INVALID, "shards: after is malformed");
-		return;
-	}
-	page = shards_page(pd, q, name, after, in_pages ? PAGE_REPLICAS : SIZE_MAX);
-	if (!page && after > 0)		/* it has gone since the page before */
-		page = json_pack("{s:[]}", "shards");
-	if (page && in_pages)
-		json_object_set_new(page, "page", json_true());
-	if (page)
-		answer(q, VT_OK, page, NULL);
-	else
-		refuse(q, VT_NOT_FOUND, "there is no collection with that generation or name");
+	for (size_t i = 0; i < pd->catalog->ncollections; i++)
+		if ((!q || rights_see(q, &pd->catalog->collections[i]->owner)) && is_meant(pd->catalog->collections[i], name))
+			page_offer(page, pd->catalog->collections[i]);
+	while ((c = page_next(page, replicas_of)) != NULL)
+		for (uint32_t j = 0; j < c->nshards; j++)
+			add_replicas(pd, list, c, &c->shards[j]);
+	return json_pack("{s:o}", "shards", list);
 }
 
 /* The last warnings and errors of this process. */

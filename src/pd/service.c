@@ -207,16 +207,12 @@ handle(Pd *pd, Question *q)
 		op_operators(pd, q);
 	else if (strcmp(op, "check") == 0)
 		op_check(pd, q);
-	else if (strcmp(op, "dump") == 0)
-		op_dump(pd, q);
+	else if (strcmp(op, "shards") == 0 || strcmp(op, "collections") == 0 || strcmp(op, "dump") == 0)
+		op_in_pages(pd, q);
 	else if (strcmp(op, "split") == 0)
 		op_split(pd, q);
-	else if (strcmp(op, "collections") == 0)
-		op_collections(pd, q);
 	else if (strcmp(op, "workers") == 0)
 		op_workers(pd, q);
-	else if (strcmp(op, "shards") == 0)
-		op_shards(pd, q);
 	else if (strcmp(op, "pds") == 0)
 		op_drivers(pd, q);
 	else if (strcmp(op, "add_pd") == 0)

@@ -451,19 +451,38 @@ extern VtStatus drops_take(Pd *pd, Beat *beat, json_t *dropped);
 extern void drops_tell(Pd *pd, Beat *beat, json_t *tasks);
 extern bool delete_without_lost(Pd *pd, const CatalogCollection *c);	/* false: it waits for no lost store */
 
-/* report.c */
-extern void op_collections(Pd *pd, Question *q);
-extern void op_workers(Pd *pd, Question *q);
-extern void op_shards(Pd *pd, Question *q);
+/* pages.c */
+#define PD_PAGE_ROWS 8192		/* about a kilobyte each at most */
 
-#define PAGE_REPLICAS 8192		/* about a kilobyte each, here and in a dump */
+/* A page: what is asked for, and how much of it is told. */
+typedef struct Page
+{
+	VtId		after;			/* collections beyond this generation; zero = from the beginning */
+	size_t		most;			/* rows, unless one collection has more */
+	bool		in_pages;		/* the question says so; of a dump nobody has to */
+	bool		is_offered;		/* something was, perhaps not beyond that generation */
+	CatalogCollection **offered;	/* beyond it */
+	size_t		n;
+	size_t		told;			/* so many of these, */
+	size_t		rows;			/* with so many rows */
+} Page;
+
+/* First every collection that is meant is offered; then come those that are to be told, in order; NULL: no more in this page. */
+extern void page_offer(Page *page, CatalogCollection *c);
+extern CatalogCollection *page_next(Page *page, size_t (*rows_of) (const CatalogCollection *));
 
 /*
- * A row for each replica of those collections that q may see (NULL = whoever may see everything) and that
- * name means (NULL = all), in the order of their making: at most so many, or those of one collection, of those
- * whose first shard is beyond that number; next = ask again after this.  NULL: name means nothing.
+ * A page of shards, collections or a dump, as body asks for it; q: who asks, NULL = whoever may see
+ * everything.  All in one for who does not ask for pages of the first two.  NULL: refused, with words.
  */
-extern json_t *shards_page(Pd *pd, const Question *q, const char *name, uint64_t after, size_t most);
+extern json_t *page_answer(Pd *pd, const Question *q, json_t *body, VtError *err);
+extern void op_in_pages(Pd *pd, Question *q);
+
+/* report.c */
+extern json_t *collections_page(Pd *pd, const Question *q, Page *page);
+extern json_t *shards_page(Pd *pd, const Question *q, const char *name, Page *page);	/* name: NULL = all */
+extern size_t replicas_of(const CatalogCollection *c);
+extern void op_workers(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
 extern json_t *json_workers(Pd *pd);
 extern json_t *json_tombstones(Pd *pd); /* an array of them */
@@ -506,7 +525,6 @@ extern void op_check(Pd *pd, Question *q);
 extern json_t *json_findings(Pd *pd, const Question *q);	/* NULL = whoever may see everything */
 
 /* dump.c */
-extern void op_dump(Pd *pd, Question *q);
-extern json_t *dump_page(Pd *pd, const VtId *after);
+extern json_t *dump_page(Pd *pd, Page *page);
 
 #endif							/* PD_SERVICE_H */

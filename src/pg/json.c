@@ -166,24 +166,27 @@ json_unindexed(const char *text, const ClientMarks *marks, uint64_t *unindexed)
 }
 
 bool
-json_page(const char *text, const char *member, char *out, size_t room, size_t *len, uint64_t *next)
+json_page(const char *text, const char *member, ClientPage *page, char *out, size_t *len)
 {
 	json_t	   *json = json_loads(text, 0, NULL);
 	json_t	   *list = json_object_get(json, member);
-	bool		ok = json_is_array(list);
+	bool		ok = client_page(json, page) && json_is_array(list);
 
-	*len = 0;
-	*next = 0;
+	if (ok && page->whole)
+		*len = 0;
 	if (ok && json_array_size(list) > 0)
 	{
-		size_t		size = json_dumpb(list, out, room, JSON_COMPACT);
+		size_t		room = strlen(text);
+		size_t		size = json_dumpb(list, out + *len, room, JSON_COMPACT);
 
 		ok = size >= 2 && size <= room;
-		*len = ok ? size - 2 : 0;
-		memmove(out, out + 1, *len);	/* without its brackets */
+		/* Without its brackets, the first of which is where a comma belongs. */
+		if (ok && *len > 0)
+			out[*len] = ',';
+		else if (ok)
+			memmove(out, out + 1, size - 1);
+		*len += !ok ? 0 : size - (*len > 0 ? 1 : 2);
 	}
-	if (json_object_get(json, "next"))
-		ok = ok && take_number(json, "next", next);
 	json_decref(json);
 	return ok;
 }

@@ -18,11 +18,11 @@
 extern bool json_member_text(const char *text, const char *member, char *out, size_t size);
 
 /*
- * Of a page of an answer: the elements of the list that is a member of it, with commas between
- * them, so many bytes (at most the room; the page's own size is enough, and no 0 after them); and
- * after what the next page is to be asked for, 0 = this is the last.  False: it makes no sense.
+ * An answer that comes in pages (client_page), put together as text: the elements of the list that is a
+ * member of this page are added to those in out, *len bytes with commas between them and no 0 after them, or take their
+ * place.  There is room for as many bytes more as the page has.  False: it makes no sense.
  */
-extern bool json_page(const char *text, const char *member, char *out, size_t room, size_t *len, uint64_t *next);
+extern bool json_page(const char *text, const char *member, ClientPage *page, char *out, size_t *len);
 
 /* A collection in PD's answer to "owned". */
 typedef struct JsonOwned

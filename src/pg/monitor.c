@@ -41,51 +41,55 @@ monitor_text(const char *said)
 	return out;
 }
 
+/* A report: the question it asks, without its last bracket, and the member with rows of an answer in pages. */
+typedef struct Report
+{
+	const char *name;
+	const char *question;
+	const char *rows;			/* NULL = it comes in one */
+} Report;
+
+static const Report reports[] = {
+	{"collections", "{\"op\":\"collections\",\"page\":true", "collections"},
+	{"workers", "{\"op\":\"workers\"", NULL},
+	{"shards", "{\"op\":\"shards\",\"page\":true", "shards"},
+	{"pds", "{\"op\":\"pds\"", NULL},
+	{"status", "{\"op\":\"status\"", NULL},
+	{"operators", "{\"op\":\"operators\"", NULL},
+	{"check", "{\"op\":\"check\"", NULL},
+};
+
 /*
- * Of shards there may be more than go into one answer: page after page, put together.  The
- * reply is in the current memory context.  Nothing that has to be freed is held where something
- * may be thrown.  *answered: something came, whatever became of the rest.
+ * There may be more than goes into one answer: page after page, put together.  The reply is in
+ * the current memory context.  Nothing that has to be freed is held where something may be
+ * thrown.  *answered: something came, whatever became of the rest.
  */
 static VtStatus
-ask_shards(int64 deadline_us, const char **reply, bool *answered, VtError *err)
+ask_pages(const Report *report, int64 deadline_us, const char **reply, bool *answered, VtError *err)
 {
-	uint64_t	next = 0;
+	ClientPage	now = {.whole = false};
 	StringInfoData out;
+	size_t		len = 0;
 	int			head;
 
 	initStringInfo(&out);
-	appendStringInfoString(&out, "{\"status\":0,\"shards\":[");
+	appendStringInfo(&out, "{\"status\":0,\"%s\":[", report->rows);
 	head = out.len;
 	do
 	{
-		char		question[96];
+		const char *after = now.next[0] ? psprintf(",\"after\":\"%s\"", now.next) : "";
 		const char *page;
-		uint64_t	after = next;
-		VtStatus	status;
-		size_t		len;
-		bool		whole;
-		int			begin;
+		VtStatus	status = client_control(cluster_client(), psprintf("%s%s}", report->question, after), deadline_us, &page, err);
 
-		snprintf(question, sizeof(question), "{\"op\":\"shards\",\"page\":true,\"after\":\"" UINT64_FORMAT "\"}", next);
-		status = client_control(cluster_client(), question, deadline_us, &page, err);
 		cluster_rethrow();
 		if (status != VT_OK)
 			return status;
 		*answered = true;
-		/* A driver of an earlier release tells all, whatever was told before. */
-		whole = strstr(page, "\"page\":true") == NULL;
-		if (whole)
-			out.len = head;
-		begin = out.len + (out.len > head);
-		enlargeStringInfo(&out, (int) strlen(page) + 1);
-		if (!json_page(page, "shards", out.data + begin, strlen(page), &len, &next) || (next > 0 && next <= after))
+		enlargeStringInfo(&out, (int) strlen(page));
+		if (!json_page(page, report->rows, &now, out.data + head, &len))
 			return vt_fail(err, VT_PROTOCOL, "the placement driver's answer makes no sense");
-		if (len == 0)			/* what was left has gone meanwhile */
-			continue;
-		if (begin > out.len)
-			out.data[out.len] = ',';
-		out.len = begin + (int) len;
-	} while (next > 0);
+		out.len = head + (int) len;
+	} while (now.next[0]);
 	appendStringInfoString(&out, "]}");
 	*reply = out.data;
 	return VT_OK;
@@ -99,24 +103,24 @@ ask_shards(int64 deadline_us, const char **reply, bool *answered, VtError *err)
 Datum
 vectron_report(PG_FUNCTION_ARGS)
 {
-	static const char *const allowed[] = {"collections", "workers", "shards", "pds", "status", "operators", "check"};
-	char	   *op = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const Report *report = NULL;
 	const char *reply;
 	int64		deadline_us;
 	VtError		err = {0};
 	VtStatus	status;
 	bool		answered = false;
-	bool		known = false;
 
-	for (int i = 0; i < (int) lengthof(allowed); i++)
-		known |= strcmp(op, allowed[i]) == 0;
-	if (!known)
+	for (int i = 0; i < (int) lengthof(reports); i++)
+		if (strcmp(name, reports[i].name) == 0)
+			report = &reports[i];
+	if (!report)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized report \"%s\"", op)));
+				 errmsg("unrecognized report \"%s\"", name)));
 	deadline_us = cluster_deadline(Min(vectron_read_timeout, 5000));
-	status = strcmp(op, "shards") == 0 ? ask_shards(deadline_us, &reply, &answered, &err) :
-		client_control(cluster_client(), psprintf("{\"op\":\"%s\"}", op), deadline_us, &reply, &err);
+	status = report->rows ? ask_pages(report, deadline_us, &reply, &answered, &err) :
+		client_control(cluster_client(), psprintf("%s}", report->question), deadline_us, &reply, &err);
 	cluster_rethrow();
 	if (status != VT_OK)
 	{

@@ -232,7 +232,7 @@ for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 like($out, qr/its last warnings and errors:\n.*WARN worker placement driver/s, 'and says what it complained of');
 ($status, $out, $err) = ctl('--endpoint', $mine->{endpoint}, 'workers');
 like("$status $err", qr/^2 .*--endpoint is for status/, 'nothing else is asked of one process');
-$cluster->start_pd('--http', $http{pd});
+$cluster->start_pd('--http', $http{pd}, '--page-rows', 1);
 ($status, $out, $err) = ctl('--endpoint', $pd, 'status');
 like("$status $out", qr/^0 cluster .*^uptime_ms/ms, 'a placement driver is asked by itself, too');
 
@@ -258,6 +258,19 @@ for (1 .. $PostgreSQL::Test::Utils::timeout_default)
 cmp_ok($sum{told}, '>', 0, 'a follower links as its leader has');
 ok($node->poll_query_until('postgres', qq{SELECT count(*) = 2 AND sum(unindexed) = 0 AND min(records) = $rows FROM vectron.shards WHERE index = 'public.u_v'}),
 	'and all of it is linked in both') or diag $node->safe_psql('postgres', 'TABLE vectron.shards');
+
+# The driver answers in pages now, each index in one of its own: they come as one.
+sub in_time { return decode_json((of_pd('--timeout', 1000 * $PostgreSQL::Test::Utils::timeout_default, '--json', @_))[1]); }
+my $dump = in_time('dump');
+is($dump->{settings}{page_rows}, 1, 'there is a page for each index');
+is(join(' ', sort map { $_->{label} } @{ $dump->{collections} }), 'public.t_v public.u_v', 'a dump has both');
+my %all = (collections => 2, shards => 4);
+foreach my $what (sort keys %all)
+{
+	is(scalar(@{ in_time($what)->{$what} }), $all{$what}, "all $what are told");
+	shown_as_answered(\&of_pd, $what, $what);
+	viewed_as_answered(\&of_pd, $node, $what, $what, $key{$what});
+}
 
 # Only this machine, unless somebody says otherwise.
 foreach my $program ('vectron-pd', 'vectron-worker')

@@ -55,6 +55,10 @@ $cluster->wait_until('the level of then', sub { $then = asked('status')->{level}
 my $levels = q{SELECT (SELECT level FROM vectron.cluster), (SELECT string_agg(DISTINCT level_high::text, ' ' ORDER BY level_high::text) FROM vectron.workers),
 	(SELECT string_agg(DISTINCT level_high::text, ' ' ORDER BY level_high::text) FROM vectron.pds)};
 is($node->safe_psql('postgres', $levels), "$then|$then|", 'all know the level of then, and no higher one');
+# They know nothing of pages, nor who wants tombstones.
+ok($node->poll_query_until('postgres', q{SELECT (SELECT string_agg(index, ' ') FROM vectron.collections), (SELECT count(*) FROM vectron.shards)}, 'public.t_v|6'), 'a driver of then tells views all in one')
+	or diag $node->safe_psql('postgres', q{SELECT vectron.report('collections'), vectron.report('shards')});
+$cluster->wait_until('and vectronctl', sub { return 1 == @{ asked('collections')->{collections} // [] } && 6 == @{ asked('shards')->{shards} // [] }; });
 my ($status, $out, $err) = $node->psql('postgres', 'CREATE INDEX t_i ON t USING vectron (v vector_l2_ops, id)');
 like($err, qr/cannot have columns beside the vector yet/, 'what came later waits');
 

@@ -536,140 +536,48 @@ a_store_tells_its_troubles(void **state)
 
 /* -- Everything ---------------------------------------------------------------- */
 
+static json_t *
+dumped(PdWorld *w, const VtId *after)
+{
+	json_t	   *body = json_pack("{s:s}", "op", "dump");
+	json_t	   *page;
+	VtError		err = {0};
+
+	if (after)
+		json_object_set_new(body, "after", json_id(after));
+	page = page_answer(&w->pd, NULL, body, &err);
+	if (!page)
+		fail_msg("%s", vt_error_words(&err));
+	json_decref(body);
+	return page;
+}
+
+/* How pages become one whole is in pages_joined.c. */
 static void
-a_dump_has_all_collections_once(void **state)
+a_dump_has_everything(void **state)
 {
 	PdWorld    *w = cluster(8, 3);
-	VtId		after = {{0}};
+	VtId		after;
 	json_t	   *page;
 	json_t	   *rows;
-	json_t	   *last;
 
 	(void) state;
 	for (int i = 0; i < 3; i++)
 		create(w, 2, 3);
 	settle(w, 3, 10);
-	page = dump_page(&w->pd, &after);
+	page = dumped(w, NULL);
 	rows = json_object_get(page, "collections");
 	assert_int_equal(json_array_size(rows), 3);
 	assert_int_equal(json_array_size(json_object_get(page, "stores")), 3);
 	assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(json_array_get(rows, 0), "shards"), 1), "replicas")), 3);
 	assert_null(json_object_get(page, "next"));
-	last = json_array_get(rows, 1);
-	assert_true(get_id(last, "generation", &after));
+	assert_true(get_id(json_array_get(rows, 1), "generation", &after));
 	json_decref(page);
 
-	page = dump_page(&w->pd, &after);
+	page = dumped(w, &after);
 	assert_int_equal(json_array_size(json_object_get(page, "collections")), 1);
 	assert_null(json_object_get(page, "stores"));
 	json_decref(page);
-	cluster_end(w);
-}
-
-/* The shards of a page's rows, one after the other without repetition; where the next page begins, 0 = nowhere. */
-static uint64_t
-page_of(PdWorld *w, const char *name, uint64_t after, size_t most, uint64_t *shards, size_t *n, size_t *rows)
-{
-	json_t	   *page = shards_page(&w->pd, NULL, name, after, most);
-	json_t	   *row;
-	uint64_t	shard;
-	uint64_t	next = 0;
-	size_t		i;
-
-	*n = 0;
-	assert_non_null(page);
-	*rows = json_array_size(json_object_get(page, "shards"));
-	json_array_foreach(json_object_get(page, "shards"), i, row)
-	{
-		assert_true(get_u64(row, "shard", &shard));
-		if (*n == 0 || shards[*n - 1] != shard)
-		{
-			assert_true(*n < 16);
-			shards[(*n)++] = shard;
-		}
-	}
-	if (json_object_get(page, "next"))
-		assert_true(get_u64(page, "next", &next) && next > after);
-	json_decref(page);
-	return next;
-}
-
-/* Every replica of what is there all the time comes once and in order, whatever goes in between. */
-static void
-shards_come_in_pages(void **state)
-{
-	PdWorld    *w = cluster(8, 3);
-	uint64_t	all[16];
-	uint64_t	shards[16];
-	uint64_t	next;
-	size_t		n;
-	size_t		m;
-	size_t		rows;
-	char		generation[VT_ID_TEXT];
-	CatalogCollection rest;
-	CatalogCollection *c;
-	Buf			command = {0};
-
-	(void) state;
-	assert_true(page_of(w, NULL, 0, 12, all, &n, &rows) == 0 && rows == 0);
-	for (int i = 0; i < 5; i++)
-		create(w, 2, 3);
-	settle(w, 3, 10);
-	assert_true(page_of(w, NULL, 0, SIZE_MAX, all, &n, &rows) == 0);
-	assert_int_equal(n, 10);
-	assert_int_equal(rows, 30);
-	for (size_t i = 1; i < n; i++)
-		assert_true(all[i] > all[i - 1]);
-
-	/* Two collections a page, and where a third would not fit in whole; one where not even that does */
-	for (size_t most = 1; most <= 17; most += 8)
-	{
-		size_t		of_page = most < 12 ? 2 : 4;
-		size_t		seen = 0;
-
-		next = 0;
-		do
-		{
-			next = page_of(w, NULL, next, most, shards, &m, &rows);
-			assert_int_equal(m, seen + of_page > n ? n - seen : of_page);
-			assert_int_equal(rows, m * 3);
-			assert_memory_equal(shards, all + seen, m * sizeof(shards[0]));
-			seen += m;
-		} while (next > 0);
-		assert_int_equal(seen, n);
-	}
-
-	/* Where a page ended the first shard is deleted; then that collection and where the next page would begin are forgotten. */
-	next = page_of(w, NULL, 0, 12, shards, &m, &rows);
-	assert_non_null(find_shard(&w->pd, all[2], &c));
-	rest = *c;
-	rest.shards++;
-	rest.nshards--;
-	command_begin(&command);
-	command_collection(&command, &rest);
-	assert_int_equal(w->pd.commit(&w->pd, &command), VT_OK);
-	buf_clear(&command);
-	assert_true(page_of(w, NULL, next, 12, shards, &m, &rows) != 0);
-	assert_int_equal(m, 4);
-	assert_memory_equal(shards, all + 4, 4 * sizeof(shards[0]));
-	for (int i = 3; i <= 4; i++)
-	{
-		assert_non_null(find_shard(&w->pd, all[i], &c));
-		command_begin(&command);
-		command_forget(&command, &c->generation);
-		assert_int_equal(w->pd.commit(&w->pd, &command), VT_OK);
-		buf_clear(&command);
-	}
-	buf_free(&command);
-	assert_true(page_of(w, NULL, next, 12, shards, &m, &rows) == 0);
-	assert_int_equal(m, 4);
-	assert_memory_equal(shards, all + 6, 4 * sizeof(shards[0]));
-	assert_true(page_of(w, NULL, all[9], 12, shards, &m, &rows) == 0 && rows == 0);
-
-	/* One's alone */
-	vt_id_format(&w->pd.catalog->collections[1]->generation, generation);
-	assert_true(page_of(w, generation, 0, 1, shards, &m, &rows) == 0 && rows == 6);
-	assert_null(shards_page(&w->pd, NULL, "nobody's", 0, 12));
 	cluster_end(w);
 }
 
@@ -688,8 +596,7 @@ main(void)
 		TEST(findings_come_and_go),
 		TEST(a_store_tells_its_troubles),
 		TEST(shard_0_is_none),
-		TEST(a_dump_has_all_collections_once),
-		TEST(shards_come_in_pages),
+		TEST(a_dump_has_everything),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,40 +87,58 @@ nonsense(void **state)
 		assert_false(json_unindexed(wrong[i], &marks, &left));
 }
 
-/* What a page's list becomes, in a room of its own size; NULL: it makes no sense. */
-static const char *
-page(const char *text, uint64_t *next)
-{
-	static char out[256];
-	size_t		len;
+static char joined[512];
+static size_t joined_len;
 
-	memset(out, '#', sizeof(out));
-	if (!json_page(text, "shards", out, strlen(text), &len, next))
+/* What the list is when this page is added; NULL: it makes no sense. */
+static const char *
+join(const char *text, ClientPage *page)
+{
+	size_t		end = joined_len + strlen(text);
+
+	memset(joined + joined_len, '#', sizeof(joined) - joined_len);
+	if (!json_page(text, "shards", page, joined, &joined_len))
 		return NULL;
-	assert_true(len < strlen(text) && out[strlen(text)] == '#');
-	out[len] = '\0';
-	return out;
+	assert_true(joined_len < end && joined[end] == '#');
+	joined[joined_len] = '\0';
+	return joined;
 }
+
+#define ID(end) "0123456789abcdef0123456789abcd" end
 
 static void
 pages(void **state)
 {
 	static const char *const wrong[] = {
-		"", "{\"status\":0}", "{\"shards\":1}", "{\"shards\":[1],\"next\":7}", "{\"shards\":[1],\"next\":\"x\"}",
-		"{\"shards\":[],\"next\":\"\\\"\"}", "{\"shards\":[1]"
+		"", "{\"page\":true}", "{\"page\":true,\"shards\":1}", "{\"page\":true,\"shards\":[1],\"next\":7}", "{\"page\":true,\"shards\":[1],\"next\":\"x\"}",
+		"{\"page\":true,\"shards\":[],\"next\":\"\\\"\"}", "{\"page\":true,\"shards\":[1]", "[]",
+		"{\"page\":true,\"shards\":[1],\"next\":\"" ID("20") "\"}", "{\"page\":true,\"shards\":[1],\"next\":\"" ID("1f") "\"}",
+		"{\"page\":true,\"shards\":[1],\"next\":\"" ID("ff0") "\"}",
 	};
-	uint64_t	next;
+	ClientPage	page = {.whole = true};
 
 	(void) state;
-	assert_string_equal(page("{\"shards\":[{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}],\"status\":0,\"next\":\"18446744073709551615\"}", &next),
+	joined_len = 0;
+	assert_string_equal(join("{\"shards\":[],\"page\":true,\"next\":\"" ID("09") "\"}", &page), "");
+	assert_string_equal(join("{\"shards\":[{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}],\"status\":0,\"page\":true,\"next\":\"" ID("1A") "\"}", &page),
 						"{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}");
-	assert_true(next == UINT64_MAX);
-	assert_string_equal(page("{\"status\": 0, \"shards\": [ {\"shard\": \"7\"} ]}", &next), "{\"shard\":\"7\"}");
-	assert_true(next == 0);
-	assert_string_equal(page("{\"shards\":[],\"next\":\"9\"}", &next), "");
-	assert_true(next == 9);
+	assert_string_equal(page.next, ID("1a"));
+	assert_false(page.whole);
+	assert_string_equal(join("{\"shards\":[],\"page\":true,\"next\":\"" ID("20") "\"}", &page), "{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"}");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_null(page(wrong[i], &next));
+	{
+		ClientPage	before = page;
+
+		assert_null(join(wrong[i], &before));
+	}
+	assert_string_equal(join("{\"page\":true,\"status\": 0, \"shards\": [ {\"shard\": \"9\"} ]}", &page),
+						"{\"shard\":\"7\",\"label\":\"a,]\"},{\"shard\":\"8\"},{\"shard\":\"9\"}");
+	assert_string_equal(page.next, "");
+
+	/* A driver of an earlier release tells all, or that there is nothing. */
+	assert_string_equal(join("{\"status\": 0, \"shards\": [ {\"shard\": \"7\"} ]}", &page), "{\"shard\":\"7\"}");
+	assert_true(page.whole && page.next[0] == '\0');
+	assert_string_equal(join("{\"status\":0,\"shards\":[]}", &page), "");
 }
 
 int
