@@ -51,7 +51,7 @@ GRANT SELECT ON vectron.operators_ended TO pg_monitor;
 
 CREATE VIEW vectron.tombstones AS
 	SELECT t.store, t.endpoint, t.state, pg_catalog.to_timestamp(t.since_us OPERATOR(pg_catalog./) 1000000.0) AS since
-	FROM pg_catalog.json_to_recordset(vectron.report('workers')::json -> 'tombstones') AS
+	FROM pg_catalog.json_to_recordset(vectron.report('tombstones')::json -> 'tombstones') AS
 		t(store numeric, endpoint text, state text, since_us bigint);
 COMMENT ON VIEW vectron.tombstones IS 'workers that were forgotten: neither their number nor their directory can come back';
 GRANT SELECT ON vectron.tombstones TO pg_monitor;

@@ -85,7 +85,7 @@ typedef struct Command
 	Argument	arguments[ARGUMENTS_MAX + 1];
 	const char *rows;			/* member of the answer with the rows; NULL: see columns */
 	bool		in_pages;		/* these come so, from drivers that know of it */
-	const char *more;			/* with --all: member of the answer with rows after those; NULL: there is no --all */
+	const char *more;			/* with --all: member of the answer with rows after those, and of the question; NULL: there is no --all */
 	const Column *columns;		/* of the rows, or of the answer itself; NULL: nothing is shown */
 	const Column *head;			/* of the answer itself, before its rows; NULL: none */
 	const char *help;
@@ -107,7 +107,7 @@ static const Command commands[] = {
 	{.name = "remove-pd", .arguments = {{.name = "id", .kind = ARGUMENT_ID}}, .help = "a placement driver is no longer one of them, for good",
 		.done = "It leaves: when vectronctl pds does not show it any more it may be stopped, and its directory is not to come back."},
 	{.name = "workers", .rows = "workers", .more = "tombstones", .columns = worker_columns,
-		.help = "workers, what they hold and how they are; with --all also those that were forgotten, which --json always has"},
+		.help = "workers, what they hold and how they are; with --all also those that were forgotten"},
 	{.name = "shards", .arguments = {{.name = "collection", .optional = true}}, .rows = "shards", .in_pages = true, .columns = shard_columns,
 		.help = "replicas of shards, of all collections or of one, by generation or name"},
 	{.name = "collections", .rows = "collections", .in_pages = true, .columns = collection_columns, .help = "collections: the indexes of all servers"},
@@ -199,7 +199,7 @@ fault_of(const Argument *argument, const char *text)
 }
 
 static json_t *
-question_of(const Command *command, char **arguments, int n)
+question_of(const Ctl *ctl, const Command *command, int n)
 {
 	json_t	   *question = json_object();
 	char		op[32];
@@ -210,9 +210,12 @@ question_of(const Command *command, char **arguments, int n)
 	json_object_set_new(question, "op", json_string(op));
 	if (command->in_pages)
 		json_object_set_new(question, "page", json_true());
+	/* Who does not say whether he wants them gets them. */
+	if (command->more)
+		json_object_set_new(question, command->more, json_boolean(ctl->all));
 	for (int i = 0; i < n; i++)
 		json_object_set_new(question, command->arguments[i].name, command->arguments[i].kind == ARGUMENT_COUNT ?
-							json_integer(strtol(arguments[i], NULL, 10)) : json_string(arguments[i]));
+							json_integer(strtol(ctl->words[i], NULL, 10)) : json_string(ctl->words[i]));
 	return question;
 }
 
@@ -411,7 +414,7 @@ main(int argc, char **argv)
 	for (int i = 0; i < argc - optind; i++)
 		if (fault_of(&command->arguments[i], ctl.words[i]))
 			return misused("%s: \"%s\" is %s, as %s has to be", command->name, ctl.words[i], fault_of(&command->arguments[i], ctl.words[i]), command->arguments[i].name);
-	question = question_of(command, ctl.words, argc - optind);
+	question = question_of(&ctl, command, argc - optind);
 	if (client_open(&ctl.options, &ctl.client, &err) != VT_OK)
 		status = ctl_failed(command->name, &err);
 	else

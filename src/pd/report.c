@@ -159,7 +159,7 @@ json_tombstones(Pd *pd)
 }
 
 json_t *
-json_workers(Pd *pd)
+json_workers(Pd *pd, json_t *body)
 {
 	json_t	   *list = json_array();
 	json_t	   *reply = json_object();
@@ -206,14 +206,16 @@ json_workers(Pd *pd)
 		json_array_append_new(list, row);
 	}
 	json_object_set_new(reply, "workers", list);
-	json_object_set_new(reply, "tombstones", json_tombstones(pd));
+	/* Who does not say whether he wants these, as earlier releases do not, gets them. */
+	if (!json_is_false(json_object_get(body, "tombstones")))
+		json_object_set_new(reply, "tombstones", json_tombstones(pd));
 	return reply;
 }
 
 void
 op_workers(Pd *pd, Question *q)
 {
-	answer(q, VT_OK, json_workers(pd), NULL);
+	answer(q, VT_OK, json_workers(pd, q->body), NULL);
 }
 
 /* One replica of a shard, as a row. */

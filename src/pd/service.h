@@ -484,7 +484,7 @@ extern json_t *shards_page(Pd *pd, const Question *q, const char *name, Page *pa
 extern size_t replicas_of(const CatalogCollection *c);
 extern void op_workers(Pd *pd, Question *q);
 extern void op_status(Pd *pd, Question *q);
-extern json_t *json_workers(Pd *pd);
+extern json_t *json_workers(Pd *pd, json_t *body);	/* as the question asks for them */
 extern json_t *json_tombstones(Pd *pd); /* an array of them */
 extern json_t *json_status(Pd *pd, bool whole);	/* whole: also what ended and was complained of */
 extern uint32_t replicas_asked(Pd *pd, const CatalogCollection *c);

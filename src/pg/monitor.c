@@ -51,7 +51,8 @@ typedef struct Report
 
 static const Report reports[] = {
 	{"collections", "{\"op\":\"collections\",\"page\":true", "collections"},
-	{"workers", "{\"op\":\"workers\"", NULL},
+	{"workers", "{\"op\":\"workers\",\"tombstones\":false", NULL},
+	{"tombstones", "{\"op\":\"workers\",\"tombstones\":true", NULL},
 	{"shards", "{\"op\":\"shards\",\"page\":true", "shards"},
 	{"pds", "{\"op\":\"pds\"", NULL},
 	{"status", "{\"op\":\"status\"", NULL},

@@ -194,6 +194,8 @@ health(0, qr/^all is well$/, 'it is forgotten');
 is($node->safe_psql('postgres', "SELECT count(*) FROM vectron.workers WHERE store = $store"), '0', 'and not shown any more');
 unlike(ctl('workers'), qr/tombstone|^ *$store /m, 'nor by vectronctl,');
 like(ctl('workers', '--all'), qr/^ *$store +tombstone .*worker4$/m, 'but among all of them, as a tombstone');
+ok(!exists answered(\&ctl, 'a program asks for workers', 'workers')->{tombstones}, 'and is told of no tombstones,');
+is(answered(\&ctl, 'and for all of them', 'workers', '--all')->{tombstones}[0]{store}, $store, 'and is told of it');
 is($node->safe_psql('postgres', q{SELECT store, state, endpoint LIKE '%worker4', since BETWEEN now() - interval '1 day' AND now() + interval '1 minute' FROM vectron.tombstones}),
 	"$store|tombstone|t|t", 'and in a view');
 is_deeply(answered(\&ctl, 'asked twice', 'forget-store', $store), { status => 0 }, 'as a program asks');

@@ -61,7 +61,7 @@ static const char *
 state_among(PdWorld *w, const char *rows, uint64_t store)
 {
 	static char out[32];
-	json_t	   *reply = json_workers(&w->pd);
+	json_t	   *reply = json_workers(&w->pd, NULL);
 	json_t	   *row;
 	size_t		i;
 
@@ -76,11 +76,31 @@ state_among(PdWorld *w, const char *rows, uint64_t store)
 	return out;
 }
 
+/* Who says nothing of them is of an earlier release. */
+static void
+tombstones_are_told_unless_nobody_wants_them(PdWorld *w)
+{
+	static const char *const questions[] = {"{\"op\":\"workers\"}", "{\"op\":\"workers\",\"tombstones\":true}", "{\"op\":\"workers\",\"tombstones\":false}"};
+
+	for (int i = 0; i < 3; i++)
+	{
+		json_t	   *body = json_loads(questions[i], 0, NULL);
+		json_t	   *reply = json_workers(&w->pd, body);
+
+		assert_int_equal(json_array_size(json_object_get(reply, "workers")), w->pd.catalog->nstores);
+		assert_int_equal(json_array_size(json_object_get(reply, "tombstones")), i < 2 ? w->pd.catalog->ngone : 0);
+		assert_true((json_object_get(reply, "tombstones") != NULL) == (i < 2));
+		json_decref(reply);
+		json_decref(body);
+	}
+}
+
 static void
 is_a_tombstone(PdWorld *w, uint64_t store)
 {
 	assert_string_equal(state_among(w, "workers", store), "");
 	assert_string_equal(state_among(w, "tombstones", store), "tombstone");
+	tombstones_are_told_unless_nobody_wants_them(w);
 }
 
 static void
