@@ -102,6 +102,22 @@ log_load_state(Store *store, uint64_t group, Buf *out, VtError *err)
 }
 
 VtStatus
+log_each_group(Store *store, LogEachGroup each, void *arg, VtError *err)
+{
+	StoreIter  *iter = store_iter_open(store, bytes_of("H", 1), bytes_of("I", 1));
+	Bytes		key;
+	Bytes		value;
+	VtStatus	status = VT_OK;
+
+	while (status == VT_OK && store_iter_next(iter, &key, &value))
+		status = key.len == 9 ? each(arg, get_be64(key.data + 1)) : vt_fail(err, VT_CORRUPT, "the name of a Raft group is damaged");
+	if (status == VT_OK)
+		status = store_iter_status(iter, err);
+	store_iter_close(iter);
+	return status;
+}
+
+VtStatus
 log_load_base(Store *store, uint64_t group, Buf *out, VtError *err)
 {
 	uint8_t		key[KEY_MAX];

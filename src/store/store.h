@@ -159,6 +159,10 @@ extern VtStatus log_load_base(Store *store, uint64_t group, Buf *out, VtError *e
 extern VtStatus log_has_tombstone(Store *store, uint64_t group, uint64_t replica, bool *out,
 								  VtError *err);
 
+/* Call each() for all groups that have a state.  What it returns other than VT_OK ends the walk. */
+typedef VtStatus (*LogEachGroup) (void *arg, uint64_t group);
+extern VtStatus log_each_group(Store *store, LogEachGroup each, void *arg, VtError *err);
+
 /*
  * Call each() for the entries first..last, in order.  VT_CORRUPT when one is
  * missing.  What each() returns other than VT_OK ends the walk.

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * broken.c
- *	  Replicas that are damaged: what they had said was safe is not all there.
+ *	  Replicas that are damaged: what they had said was safe is not all there, or
+ *	  nothing but their Raft group is.
  *
  * Such a replica is not opened: it would vote with a memory that has holes, or
  * answer without rows that it had acknowledged.  Nor is it emptied: then it would

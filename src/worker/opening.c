@@ -61,7 +61,25 @@ sync_names(const Worker *worker, VtError *err)
 	return status == VT_OK ? shard_sync_directory(worker->shards_path, err) : status;
 }
 
-/* All names, before anything is opened: that may rename directories. */
+static VtStatus
+add_one(void *arg, uint64_t id)
+{
+	Opening    *opening = (Opening *) arg;
+	size_t		i = 0;
+
+	while (i < opening->n && opening->ids[i] != id)
+		i++;
+	if (id == 0 || i < opening->n)
+		return VT_OK;
+	opening->ids = vt_realloc(opening->ids, sizeof(uint64_t) * (opening->n + 1));
+	opening->ids[opening->n++] = id;
+	return VT_OK;
+}
+
+/*
+ * All names, before anything is opened: that may rename directories.  And all groups: one whose
+ * directory is gone is damaged like others.
+ */
 static VtStatus
 find_all(Worker *worker, Opening *opening, VtError *err)
 {
@@ -78,19 +96,9 @@ find_all(Worker *worker, Opening *opening, VtError *err)
 	if (!dir)
 		return vt_fail_errno(err, VT_IO, "could not open \"%s\"", worker->shards_path);
 	while ((entry = readdir(dir)) != NULL)
-	{
-		uint64_t	id = shard_of_name(entry->d_name);
-		size_t		i = 0;
-
-		while (i < opening->n && opening->ids[i] != id)
-			i++;
-		if (id == 0 || i < opening->n)
-			continue;
-		opening->ids = vt_realloc(opening->ids, sizeof(uint64_t) * (opening->n + 1));
-		opening->ids[opening->n++] = id;
-	}
+		(void) add_one(opening, shard_of_name(entry->d_name));
 	closedir(dir);
-	return VT_OK;
+	return log_each_group(worker->log, add_one, opening, err);
 }
 
 static VtStatus

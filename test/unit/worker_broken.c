@@ -38,6 +38,16 @@ no_manifest(void)
 	assert_int_equal(system(command), 0);
 }
 
+/* All of it, and its name: as after a repair of the file system, or by hand. */
+static void
+no_directory(void)
+{
+	char		command[512];
+
+	snprintf(command, sizeof(command), "rm -r '%s/shards/0000000000000007'", scratch);
+	assert_int_equal(system(command), 0);
+}
+
 /* One record of the shared log. */
 static void
 damage_log(const char *key_begins, size_t len, bool remove)
@@ -131,7 +141,7 @@ static void
 one_of_two(void **state)
 {
 	static const Damage damages[] = {
-		rubbish_in_the_rows, no_manifest, damaged_state, damaged_base, missing_entry, damaged_entry
+		rubbish_in_the_rows, no_manifest, no_directory, damaged_state, damaged_base, missing_entry, damaged_entry
 	};
 
 	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++)
