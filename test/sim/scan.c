@@ -16,6 +16,7 @@ end_scan(Backend *b)
 {
 	asks_clear(&b->asks);
 	b->scan = NO_SCAN;
+	b->scan_back = false;
 	memset(b->sees, 0, sizeof(b->sees));
 	memset(b->found_n, 0, sizeof(b->found_n));
 }
@@ -61,6 +62,7 @@ read_marks(Sim *sim, const Server *s, Backend *b)
 	{
 		b->scan_known[g] = (s->mark_known[g] && route_known) || vt_broken("R3-unknown");
 		b->scan_marks[g] = s->mark_known[g] ? s->marks[g] : 0;
+		b->scan_range[g] = range_in(sim, b->route, g);
 		if (!b->scan_known[g] && w->splits > 0 && route_known && is_untouched(sim, s, g))
 		{
 			b->scan_known[g] = true;
@@ -90,6 +92,13 @@ take_snapshot(Sim *sim, Server *s, Backend *b)
 	b->scan = SCAN_SNAPSHOT;
 }
 
+/* A mark is not for an older interval than it was read by. */
+static bool
+is_known(Sim *sim, const Backend *b, uint32_t g)
+{
+	return b->scan_known[g] && (b->scan_range[g] <= range_in(sim, b->route, g) || vt_broken("R3-back"));
+}
+
 /* Marks that are not known are asked for; then all shards are searched. */
 static void
 ask_marks_or_search(Sim *sim, int server, Backend *b)
@@ -103,11 +112,11 @@ ask_marks_or_search(Sim *sim, int server, Backend *b)
 	memset(b->found_n, 0, sizeof(b->found_n));
 	b->scan_k = shard_world(sim)->paged ? 1 + sim_below(sim, 4) : 0;
 	for (uint32_t k = 0; k < n; k++)
-		all_known = all_known && b->scan_known[groups[k]];
+		all_known = all_known && is_known(sim, b, groups[k]);
 	for (uint32_t k = 0; k < n; k++)
 		if (all_known)
 			ask_search(sim, server, b, groups[k]);
-		else if (!b->scan_known[groups[k]])
+		else if (!is_known(sim, b, groups[k]))
 			ask(sim, server, &b->asks, groups[k], ASK_READ, b->route, 0, NULL);
 	if (!all_known)
 	{
@@ -231,6 +240,7 @@ take_scan_answers(Sim *sim, int server, Backend *b)
 			if (b->asks.ask[g].reply.index > b->scan_marks[g])
 				b->scan_marks[g] = b->asks.ask[g].reply.index;
 			b->scan_known[g] = true;
+			b->scan_range[g] = range_in(sim, b->route, g);
 		}
 		if (s->evictions == b->scan_evictions || vt_broken("R3-epoch"))
 		{
@@ -248,6 +258,16 @@ take_scan_answers(Sim *sim, int server, Backend *b)
 	shard_world(sim)->counts.scans_own += b->scan_own;
 	s->calm_scans += sim->calm;
 	end_scan(b);
+}
+
+/*
+ * Once in a scan: nobody answers for a while, and the route is asked for again, by a client
+ * that has forgotten its own, of a driver that has not heard of every split.
+ */
+static bool
+goes_back(Sim *sim, const Backend *b)
+{
+	return shard_world(sim)->back && !b->scan_back && !sim->calm && b->scan == SCAN_SEARCH && b->route > 0 && sim_chance(sim, 100);
 }
 
 void
@@ -284,7 +304,14 @@ scan_step(Sim *sim, int server, Backend *b)
 				ask_marks_or_search(sim, server, b);
 			break;
 		default:
-			if (!asks_pending(sim, &b->asks, SCAN_TIMES, &gave_up))
+			if (goes_back(sim, b))
+			{
+				COUNT(sim, routes_back);
+				b->scan_back = true;
+				b->route = (int) sim_below(sim, (uint32_t) b->route);
+				ask_marks_or_search(sim, server, b);
+			}
+			else if (!asks_pending(sim, &b->asks, SCAN_TIMES, &gave_up))
 				take_scan_answers(sim, server, b);
 			else if (gave_up)
 				end_scan(b);	/* an error for its user */

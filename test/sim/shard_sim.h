@@ -203,6 +203,8 @@ typedef struct Backend
 	uint32_t	scan_collection;
 	uint64_t	scan_marks[SIM_MAX_GROUPS];
 	bool		scan_known[SIM_MAX_GROUPS];
+	uint32_t	scan_range[SIM_MAX_GROUPS]; /* version of the interval by which the mark was read */
+	bool		scan_back;		/* its route went back */
 	uint64_t	scan_evictions;
 	uint32_t	scan_k;			/* of a batch; 0: one batch brings all */
 	size_t		found_n[SIM_MAX_GROUPS];
@@ -309,7 +311,7 @@ typedef struct ShardTruth
 #define SPLIT_COUNTS(X) \
 	X(splits_asked) X(splits_refused) X(splits_done) X(heirs_prepared) X(heirs_in_vain) X(heirs_succeeded) X(copied_again) X(heirs_begun) X(heirs_dropped) X(heirs_done) X(children_empty) \
 	X(children_settled) X(owed_by_snapshot) X(purges) X(rows_purged) X(listed_again) \
-	X(lent_halves) X(lent_children) X(loans_ended) X(marks_untouched)
+	X(lent_halves) X(lent_children) X(loans_ended) X(marks_untouched) X(routes_back)
 
 /* The same, of worlds with sessions. */
 #define SESSION_COUNTS(X) \
@@ -417,6 +419,7 @@ typedef struct ShardWorld
 	uint64_t	next_request;
 	uint64_t	leader[SIM_MAX_GROUPS]; /* a guess, shared */
 	bool		paged;			/* scans in batches, some questions hedged */
+	bool		back;			/* the route of a scan may go back */
 
 	/* What kinds of events there are in this world, per mille of a step */
 	uint32_t	crash;

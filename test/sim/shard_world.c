@@ -143,6 +143,7 @@ shard_start(Sim *sim)
 			truth->row[t] = NO_ROW;
 	}
 	split_start(sim);
+	w->back = w->splits > 0 && (prng_mix(sim->world.seed + 43741) & 3) == 0;
 	w->servers[0].exists = true;
 	w->servers[0].owner = w->collections[0].desc.owner;
 	w->servers[0].now = w->servers[0].disk = w->standby;
