@@ -51,7 +51,7 @@ static const Law laws[] = {
 	{"W7-snapshot", "a scan reads the index' state before its snapshot", 580},
 	{"W7-raise", "repair does not raise the fence before it opens the index", 204},
 	{"W7-wait", "repair does not wait for those who skipped the index", 233},
-	{"W7-vectors", "repair compares TIDs, not vectors", 9},
+	{"W7-vectors", "repair compares TIDs, not vectors", 15},
 	{"L1-over", "a bulk load begins again that was over", 3075},
 	{"S1-applied", "acknowledged when proposed, not when applied", 2},
 	{"S2-flush", "a checkpoint without the flush of the memtable", 137},
