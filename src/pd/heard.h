@@ -189,6 +189,7 @@ typedef struct ShardLoad
 	uint64_t	applied;		/* when so many were applied */
 	int64_t		split_us;		/* it was split then, or split off; 0 = not that we know */
 	int64_t		asked_us;		/* somebody had a replica or the leadership of it moved; the same */
+	int64_t		compared_us;	/* its replicas were compared then; the same */
 
 	/* Who claims to lead it, in the highest term that we have heard of; store 0 = nobody */
 	uint64_t	leads;
@@ -263,6 +264,7 @@ extern bool load_rests(const Pd *pd, const ShardLoad *load);
 /* Somebody asks where a replica of it is to be, or who is to lead; is that so lately that it stays so? */
 extern void load_ask(Pd *pd, uint64_t shard);
 extern bool load_is_asked(const Pd *pd, const ShardLoad *load);
+extern void load_compared(Pd *pd, uint64_t shard);	/* its replicas, now */
 extern double shard_bytes(const Pd *pd, uint64_t shard);
 
 /* A child is new to the catalog: it carries half of what its parent did. */

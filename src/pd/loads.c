@@ -221,6 +221,15 @@ load_ask(Pd *pd, uint64_t shard)
 		load->asked_us = pd->now_us;
 }
 
+void
+load_compared(Pd *pd, uint64_t shard)
+{
+	ShardLoad  *load = load_of(pd, shard);
+
+	if (load)
+		load->compared_us = pd->now_us;
+}
+
 bool
 load_is_asked(const Pd *pd, const ShardLoad *load)
 {

@@ -363,7 +363,7 @@ pd_pass_time(Pd *pd, uint64_t term, int64_t now_us)
 	beats_free(pd);
 	drops_reign(pd);
 	pd->noperators = 0;
-	pd->nwanted = 0;
+	verify_forget(pd);
 }
 
 /* A chunk of a snapshot from the leader. */

@@ -82,7 +82,8 @@ typedef struct Founders
 	CatalogDriver members[PD_DRIVERS_MAX];	/* by id */
 } Founders;
 
-/* A comparison that somebody wants, until its answers are in. */
+/* A comparison that is under way, or the next to be, until its answers are in. */
+#define COMPARISONS_MAX 4
 typedef struct Wanted
 {
 	uint64_t	shard;
@@ -90,6 +91,16 @@ typedef struct Wanted
 	uint64_t	told;			/* replica that led when it was told */
 	int64_t		told_us;		/* 0 = not yet */
 } Wanted;
+
+/* Shards that wait to be compared, each once, in the order they were asked for: a ring; all zero = none. */
+typedef struct WaitingList
+{
+	uint64_t   *shards;			/* owned */
+	size_t		room;			/* a power of two */
+	size_t		from;
+	size_t		n;
+	IdMap		among;			/* by shard */
+} WaitingList;
 
 typedef struct Holder Holder;
 
@@ -189,8 +200,9 @@ struct Pd
 	size_t		needs_from;		/* where that look begins among equals that could not be served */
 	int64_t		splits_due_us;	/* and for shards that have become large */
 	uint32_t	search_stores;	/* for searches only, at that look */
-	Wanted	   *wanted;			/* comparisons of replicas, in the order they were asked for; owned */
+	Wanted		wanted[COMPARISONS_MAX];	/* comparisons of replicas, */
 	size_t		nwanted;
+	WaitingList waiting;		/* and shards that wait for theirs */
 	size_t		verify_cursor;	/* counts collections that were looked at for one that is due */
 	int64_t		verify_due_us;	/* next look at them */
 	Operator   *operators;		/* by shard; owned */
@@ -512,11 +524,21 @@ extern Verdict verify_verdict(Pd *pd, const CatalogShard *shard, const WireRepli
 /* The verdict in words, and in what it differs from most, or from another. */
 #define VERIFY_WORDS 128
 extern void verify_words(Pd *pd, const CatalogShard *shard, const WireReplica *r, char words[VERIFY_WORDS]);
+extern void verify_note(Pd *pd, const Report *before, const Report *now);	/* a report is taken; before: NULL = the first */
+extern void verify_tell(Pd *pd, Beat *beat, json_t *tasks);
+
+/* Should it hold what the voters hold? */
+extern bool verify_counts(Pd *pd, const WireReplica *r);
+
+/* What the replica itself has reported; NULL = nothing, or its store is silent. */
+extern const Verified *verified_of(Pd *pd, const CatalogShard *shard, const WireReplica *r);
+
+/* compare.c */
 extern VtStatus verify_ask(Pd *pd, json_t *body, uint32_t *n, VtError *err);
 extern void op_verify(Pd *pd, Question *q);
 extern void verify_look(Pd *pd);
-extern void verify_note(Pd *pd, const Report *before, const Report *now);	/* a report is taken; before: NULL = the first */
-extern void verify_tell(Pd *pd, Beat *beat, json_t *tasks);
+extern void verify_forget(Pd *pd);	/* whatever is wanted */
+extern void comparisons_tell(Pd *pd, const Beat *beat, json_t *tasks);
 
 /* check.c */
 extern void facts_take(Beat *beat, json_t *body);

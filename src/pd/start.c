@@ -214,7 +214,7 @@ let_go(Pd *pd)
 	found_end(pd);
 	free(pd->holders);
 	free(pd->operators);
-	free(pd->wanted);
+	verify_forget(pd);
 	free(pd->route);
 	free(pd);
 }

@@ -282,6 +282,115 @@ what_is_long_ago_is_compared_again(void **state)
 	cluster_end(w);
 }
 
+/* How often a shard is compared in so long, by what is in its group's log. */
+static uint32_t
+compared(PdWorld *w, uint64_t shard, int seconds)
+{
+	uint64_t	last = group_of(w, shard)->verify;
+	uint32_t	n = 0;
+
+	for (int64_t until = w->now + seconds * SECOND_US; w->now < until;)
+	{
+		tick(w);
+		n += group_of(w, shard)->verify != last;
+		last = group_of(w, shard)->verify;
+	}
+	return n;
+}
+
+/* Whoever's clock is years away, the workers' (0) or this driver's (1, 2): a shard's turn comes as often as it should. */
+static void
+nobodys_clock_stops_or_drives_comparisons(void **state)
+{
+	const int64_t years = INT64_C(10) * 365 * 86400 * SECOND_US;
+
+	(void) state;
+	for (int whose = 0; whose < 4; whose++)
+	{
+		PdWorld    *w = cluster(60 + (uint64_t) whose, 3);
+		uint64_t	shard = create(w, 1, 3)->shards[0].desc.shard;
+		uint32_t	n;
+
+		settle(w, 3, 10);
+		for (int i = 0; i < 3; i++)
+			w->stores[i].wall_ahead_us = whose == 0 ? years : 0;
+		w->pd.wall_ahead_us = whose == 1 ? years : whose == 2 ? -years : 0;
+		w->pd.options.verify_us = 100 * SECOND_US;
+		n = compared(w, shard, 1000);
+		assert_in_range(n, 8, 10);
+		cluster_end(w);
+	}
+}
+
+/*
+ * All is asked for, twice: each shard waits once, a few are compared at a time, and whoever has no leader holds up
+ * nobody.  What is looked at in a heartbeat is what was taken up.
+ */
+static void
+what_waits_waits_for_its_turn(void **state)
+{
+	PdWorld    *w = cluster(80, 5);
+	VtId		generation = create(w, 30, 3)->generation;
+	const CatalogCollection *c;
+	size_t		led = 0;
+	bool		began[32] = {false};
+
+	(void) state;
+	settle(w, 3, 30);
+	store_dies(w, 0);
+	store_dies(w, 1);
+	run_seconds(w, 12);
+	assert_int_equal(ask_verify(w, NULL), 30);
+	assert_int_equal(ask_verify(w, NULL), 30);
+	assert_int_equal(w->pd.nwanted, COMPARISONS_MAX);
+	assert_int_equal(w->pd.waiting.n, 30 - COMPARISONS_MAX);
+	c = catalog_collection(w->pd.catalog, &generation);
+	for (uint32_t i = 0; i < 30; i++)
+	{
+		uint64_t	store;
+
+		led += leader_of(&w->pd, &c->shards[i], &store) != NULL;
+	}
+	assert_in_range(led, 10, 29);
+	for (int i = 0; i < 400; i++)
+	{
+		size_t		under_way = 0;
+
+		tick(w);
+		for (uint32_t k = 0; k < 30; k++)
+		{
+			WGroup	   *g = group_of(w, c->shards[k].desc.shard);
+
+			began[k] |= g->verify != 0;
+		}
+		for (size_t k = 0; k < w->pd.nwanted; k++)
+			under_way += w->pd.wanted[k].told_us != 0;
+		assert_true(under_way <= COMPARISONS_MAX && w->pd.nwanted + w->pd.waiting.n <= 30);
+	}
+	for (uint32_t i = 0; i < 30; i++)
+	{
+		uint64_t	store;
+
+		assert_int_equal(began[i], leader_of(&w->pd, &c->shards[i], &store) != NULL);
+	}
+
+	/* Those without a leader wait still, and are compared when they have one. */
+	assert_int_equal(w->pd.nwanted, 0);
+	assert_int_equal(w->pd.waiting.n, 30 - led);
+	w->stores[0].alive = w->stores[1].alive = true;
+	run_seconds(w, 40);
+	assert_int_equal(w->pd.nwanted, 0);
+	assert_int_equal(w->pd.waiting.n, 0);
+	for (uint32_t i = 0; i < 30; i++)
+		assert_true(group_of(w, c->shards[i].desc.shard)->verify != 0);
+
+	/* What was dropped meanwhile is not waited for. */
+	assert_int_equal(ask_verify(w, NULL), 30);
+	verify_forget(&w->pd);
+	assert_int_equal(w->pd.nwanted + w->pd.waiting.n, 0);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -294,6 +403,8 @@ main(void)
 		TEST(it_is_said_in_what_one_differs),
 		TEST(releases_are_compared_in_what_both_tell),
 		TEST(what_is_long_ago_is_compared_again),
+		TEST(nobodys_clock_stops_or_drives_comparisons),
+		TEST(what_waits_waits_for_its_turn),
 	};
 
 	return cmocka_run_group_tests_name("pd_verify", tests, NULL, NULL);
