@@ -6,7 +6,8 @@
  * A finding is for somebody who was woken up: how bad it is, what it is about,
  * what is the case, and the next thing to do.  "critical": data cannot be read or
  * written, or will not be soon.  "warning": all goes on, but not if more happens.
- * Shards are told by collection, with one of them as an example.
+ * Shards are told by collection, with one of them as an example, and so many findings of
+ * a kind (findings.c).
  *
  * Only the leader's view is here.  What each driver says of itself is in its
  * status; whether it can be reached, who asks knows best (vectronctl check).
@@ -14,12 +15,12 @@
  *-------------------------------------------------------------------------
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "findings.h"
 #include "service.h"
 
 #define CLOCK_AHEAD_US (5 * INT64_C(1000000))	/* certificates and sessions live by clocks */
@@ -28,9 +29,6 @@
 #define STUCK_US (3600 * INT64_C(1000000))	/* a step that lasts so long */
 
 #define LEVEL_US (30 * INT64_C(1000000))	/* in which everybody has spoken to a new leader */
-
-#define WARNING "warning"
-#define CRITICAL "critical"
 
 /* -- What stores say --------------------------------------------------------- */
 
@@ -62,56 +60,6 @@ facts_memory(const StoreFacts *facts)
 	for (int kind = 0; kind < MEMORY_KINDS; kind++)
 		json_object_set_new(row, memory_kind_names[kind], json_u64(facts->memory_of[kind]));
 	return row;
-}
-
-/* -- Findings ---------------------------------------------------------------- */
-
-typedef struct Findings
-{
-	json_t	   *list;
-	char		subject[200];
-	char		advice[320];
-} Findings;
-
-/* The one who is looked at. */
-__attribute__((format(printf, 2, 3))) static void
-about(Findings *f, const char *fmt,...)
-{
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(f->subject, sizeof(f->subject), fmt, args);
-	va_end(args);
-}
-
-__attribute__((format(printf, 2, 3))) static void
-advise(Findings *f, const char *fmt,...)
-{
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(f->advice, sizeof(f->advice), fmt, args);
-	va_end(args);
-}
-
-/* What is the case; ends a finding whose advice was given before. */
-__attribute__((format(printf, 4, 5))) static void
-found(Findings *f, const char *severity, const char *finding, const char *fmt,...)
-{
-	char		what[320];
-	va_list		args;
-	json_t	   *row = json_object();
-
-	va_start(args, fmt);
-	vsnprintf(what, sizeof(what), fmt, args);
-	va_end(args);
-	json_object_set_new(row, "severity", json_string(severity));
-	json_object_set_new(row, "finding", json_string(finding));
-	json_object_set_new(row, "subject", json_string(f->subject));
-	json_object_set_new(row, "what", json_string(what));
-	json_object_set_new(row, "advice", json_string(f->advice));
-	json_array_append_new(f->list, row);
-	f->advice[0] = '\0';
 }
 
 /* -- Shards ------------------------------------------------------------------ */
@@ -226,65 +174,65 @@ look_at_collection(Pd *pd, Findings *f, const CatalogCollection *c)
 		if (has_verdict(pd, shard, VERDICT_SPLIT))
 			tally(&split, shard);
 	}
-	about(f, "collection %s", c->label);
+	findings_about(f, "collection %s", c->label);
 	if (lost.n)
 	{
-		advise(f, "start the workers again that hold its replicas: vectronctl shards, state down; if they are lost for good: vectronctl unsafe-recover STORES");
-		found(f, CRITICAL, "majority_lost", "%u of %u shards have no majority of their replicas and are neither read nor written, as shard %" PRIu64,
+		findings_advise(f, "start the workers again that hold its replicas: vectronctl shards, state down; if they are lost for good: vectronctl unsafe-recover STORES");
+		findings_add(f, CRITICAL, "majority_lost", "%u of %u shards have no majority of their replicas and are neither read nor written, as shard %" PRIu64,
 			  lost.n, c->nshards, lost.first);
 	}
 	if (stuck.n)
 	{
-		advise(f, "start the workers again that are to have its replicas: vectronctl workers, state down; if they are lost for good: vectronctl unsafe-recover STORES");
-		found(f, CRITICAL, "change_stuck", "%u of %u shards stand still amid a change of their replicas, as shard %" PRIu64 ": it needs workers that are silent, and nothing is read or written",
+		findings_advise(f, "start the workers again that are to have its replicas: vectronctl workers, state down; if they are lost for good: vectronctl unsafe-recover STORES");
+		findings_add(f, CRITICAL, "change_stuck", "%u of %u shards stand still amid a change of their replicas, as shard %" PRIu64 ": it needs workers that are silent, and nothing is read or written",
 			  stuck.n, c->nshards, stuck.first);
 	}
 	if (back.n)
 	{
-		advise(f, "REINDEX makes the index anew from its table, and takes this one away");
-		found(f, CRITICAL, "recovered", "%u of %u shards lost a majority of their replicas for good, as shard %" PRIu64 ": acknowledged writes may be missing, and nothing is answered from them",
+		findings_advise(f, "REINDEX makes the index anew from its table, and takes this one away");
+		findings_add(f, CRITICAL, "recovered", "%u of %u shards lost a majority of their replicas for good, as shard %" PRIu64 ": acknowledged writes may be missing, and nothing is answered from them",
 			  back.n, c->nshards, back.first);
 	}
 	if (headless.n)
 	{
-		advise(f, "an election takes seconds; if this stays, look into the logs of its workers");
-		found(f, WARNING, "no_leader", "%u of %u shards have no leader just now, as shard %" PRIu64, headless.n, c->nshards, headless.first);
+		findings_advise(f, "an election takes seconds; if this stays, look into the logs of its workers");
+		findings_add(f, WARNING, "no_leader", "%u of %u shards have no leader just now, as shard %" PRIu64, headless.n, c->nshards, headless.first);
 	}
 	if (last.n)
 	{
-		advise(f, "bring back its workers or add one; vectronctl operators shows what is being repaired");
-		found(f, WARNING, "one_loss_away", "%u of %u shards stop when one more replica is lost, as shard %" PRIu64, last.n, c->nshards, last.first);
+		findings_advise(f, "bring back its workers or add one; vectronctl operators shows what is being repaired");
+		findings_add(f, WARNING, "one_loss_away", "%u of %u shards stop when one more replica is lost, as shard %" PRIu64, last.n, c->nshards, last.first);
 	}
 	if (thin.n)
 	{
-		advise(f, "bring back its workers, add one, or want fewer: vectronctl set-replicas");
-		found(f, WARNING, "under_replicated", "%u of %u shards have fewer than the %u replicas that are wanted, as shard %" PRIu64,
+		findings_advise(f, "bring back its workers, add one, or want fewer: vectronctl set-replicas");
+		findings_add(f, WARNING, "under_replicated", "%u of %u shards have fewer than the %u replicas that are wanted, as shard %" PRIu64,
 			  thin.n, c->nshards, replicas_asked(pd, c), thin.first);
 	}
 	if (unmade.n)
 	{
-		advise(f, "its workers have not all said that they have it: are they up?");
-		found(f, WARNING, "not_made", "%u of %u shards are still being made, as shard %" PRIu64, unmade.n, c->nshards, unmade.first);
+		findings_advise(f, "its workers have not all said that they have it: are they up?");
+		findings_add(f, WARNING, "not_made", "%u of %u shards are still being made, as shard %" PRIu64, unmade.n, c->nshards, unmade.first);
 	}
 	if (split.n)
 	{
-		advise(f, "REINDEX makes it anew; keep vectronctl dump and the workers' logs for whoever looks into it");
-		found(f, CRITICAL, "no_agreement", "the replicas of %u shards do not hold the same, and no majority agrees, as of shard %" PRIu64, split.n, split.first);
+		findings_advise(f, "REINDEX makes it anew; keep vectronctl dump and the workers' logs for whoever looks into it");
+		findings_add(f, CRITICAL, "no_agreement", "the replicas of %u shards do not hold the same, and no majority agrees, as of shard %" PRIu64, split.n, split.first);
 	}
 	if (differs.n)
 	{
-		advise(f, "it is set aside and another takes its place by itself; its machine is suspect: memory, disk");
-		found(f, WARNING, "differs", "a replica of %u shards holds something else than the others, as of shard %" PRIu64, differs.n, differs.first);
+		findings_advise(f, "it is set aside and another takes its place by itself; its machine is suspect: memory, disk");
+		findings_add(f, WARNING, "differs", "a replica of %u shards holds something else than the others, as of shard %" PRIu64, differs.n, differs.first);
 	}
 	if (graph.n)
 	{
-		advise(f, "searches there may miss rows: vectronctl verify looks over and mends it; if this stays, REINDEX. Broken links are damage of memory (vectronctl --json shards)");
-		found(f, WARNING, "graph", "the graph of a replica of %u shards does not lead to all of its records, or had broken links, as of shard %" PRIu64, graph.n, graph.first);
+		findings_advise(f, "searches there may miss rows: vectronctl verify looks over and mends it; if this stays, REINDEX. Broken links are damage of memory (vectronctl --json shards)");
+		findings_add(f, WARNING, "graph", "the graph of a replica of %u shards does not lead to all of its records, or had broken links, as of shard %" PRIu64, graph.n, graph.first);
 	}
 	if (damaged.n)
 	{
-		advise(f, "another replica takes its place by itself, if there is a worker for it; the disk is suspect: the worker's log says what was found");
-		found(f, WARNING, "damaged", "a replica of %u shards is damaged and was set aside, as of shard %" PRIu64, damaged.n, damaged.first);
+		findings_advise(f, "another replica takes its place by itself, if there is a worker for it; the disk is suspect: the worker's log says what was found");
+		findings_add(f, WARNING, "damaged", "a replica of %u shards is damaged and was set aside, as of shard %" PRIu64, damaged.n, damaged.first);
 	}
 }
 
@@ -297,11 +245,11 @@ look_at_certificate(Findings *f, int64_t until)
 
 	if (until == 0 || left > CERT_WARN_S)
 		return;
-	advise(f, "vectronctl certs renew, copy it there, and send SIGHUP (docs/cluster.md)");
+	findings_advise(f, "vectronctl certs renew, copy it there, and send SIGHUP (docs/cluster.md)");
 	if (left <= 0)
-		found(f, CRITICAL, "certificate", "its certificate has expired");
+		findings_add(f, CRITICAL, "certificate", "its certificate has expired");
 	else
-		found(f, left < CERT_CRITICAL_S ? CRITICAL : WARNING, "certificate", "its certificate ends in %" PRId64 " %s",
+		findings_add(f, left < CERT_CRITICAL_S ? CRITICAL : WARNING, "certificate", "its certificate ends in %" PRId64 " %s",
 			  left < 86400 ? left / 3600 : left / 86400, left < 86400 ? "hours" : "days");
 }
 
@@ -313,24 +261,24 @@ look_at_room(Findings *f, const Beat *beat)
 
 	if (beat->facts.disk_full)
 	{
-		advise(f, "make room on its disk, add workers, or lower its --disk-reserve; dropped indexes are deleted by themselves");
-		found(f, CRITICAL, "disk_full", "its disk is almost full and new data is refused; %" PRIu64 " MiB are free", beat->disk_free >> 20);
+		findings_advise(f, "make room on its disk, add workers, or lower its --disk-reserve; dropped indexes are deleted by themselves");
+		findings_add(f, CRITICAL, "disk_full", "its disk is almost full and new data is refused; %" PRIu64 " MiB are free", beat->disk_free >> 20);
 	}
 	else if (beat->disk_short)
 	{
-		advise(f, "make room on its disk or add workers");
-		found(f, WARNING, "disk_short", "it will soon refuse new data: %" PRIu64 " MiB are free", beat->disk_free >> 20);
+		findings_advise(f, "make room on its disk or add workers");
+		findings_add(f, WARNING, "disk_short", "it will soon refuse new data: %" PRIu64 " MiB are free", beat->disk_free >> 20);
 	}
 	if (most && stays >= most)
 	{
-		advise(f, "raise --memory-limit, or add workers");
-		found(f, CRITICAL, "memory_full", "its records take %" PRIu64 " MiB of memory, which is all that they may: new data is, or will be at any moment, refused",
+		findings_advise(f, "raise --memory-limit, or add workers");
+		findings_add(f, CRITICAL, "memory_full", "its records take %" PRIu64 " MiB of memory, which is all that they may: new data is, or will be at any moment, refused",
 			  stays >> 20);
 	}
 	else if (beat->memory_short)
 	{
-		advise(f, "raise --memory-limit, or add workers");
-		found(f, WARNING, "memory_short", "its records take %" PRIu64 " of the %" PRIu64 " MiB of memory that they may", stays >> 20, most >> 20);
+		findings_advise(f, "raise --memory-limit, or add workers");
+		findings_add(f, WARNING, "memory_short", "its records take %" PRIu64 " of the %" PRIu64 " MiB of memory that they may", stays >> 20, most >> 20);
 	}
 }
 
@@ -372,8 +320,8 @@ look_at_drain(Pd *pd, Findings *f, const CatalogStore *store)
 	}
 	if (!stuck.n)
 		return;
-	advise(f, "add a worker, want fewer copies (vectronctl set-replicas), or vectronctl undrain %" PRIu64, store->id);
-	found(f, WARNING, "drain", "it is to be emptied, and %zu of its %zu shards can go nowhere, as shard %" PRIu64 ": each other worker has a copy, or takes none",
+	findings_advise(f, "add a worker, want fewer copies (vectronctl set-replicas), or vectronctl undrain %" PRIu64, store->id);
+	findings_add(f, WARNING, "drain", "it is to be emptied, and %zu of its %zu shards can go nowhere, as shard %" PRIu64 ": each other worker has a copy, or takes none",
 		  (size_t) stuck.n, n, stuck.first);
 }
 
@@ -386,7 +334,7 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	char		silent[64];
 
 	shards_of_store(pd, store->id, &holds);
-	about(f, "store %" PRIu64 " at %s", store->id, store->endpoint);
+	findings_about(f, "store %" PRIu64 " at %s", store->id, store->endpoint);
 	snprintf(silent, sizeof(silent), "it has not spoken");
 	if (untold_speaks(pd, store->id))
 		snprintf(silent, sizeof(silent), "it speaks, and has not told yet what it has");
@@ -394,28 +342,28 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 		snprintf(silent, sizeof(silent), "it has been silent for %" PRId64 " s", (pd->now_us - beat->at_us) / 1000000);
 	if (health == HEALTH_DOWN && holds == 0)
 	{
-		advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
-		found(f, WARNING, "store_down", "%s, and nothing is missing: all that it had has been made anew elsewhere", silent);
+		findings_advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
+		findings_add(f, WARNING, "store_down", "%s, and nothing is missing: all that it had has been made anew elsewhere", silent);
 	}
 	else if (health == HEALTH_DOWN)
 	{
-		advise(f, "start it again; if it is gone for good, its replicas are made anew where there is room, and then: vectronctl forget-store %" PRIu64, store->id);
-		found(f, WARNING, "store_down", "%s; it has replicas of %zu shards", silent, holds);
+		findings_advise(f, "start it again; if it is gone for good, its replicas are made anew where there is room, and then: vectronctl forget-store %" PRIu64, store->id);
+		findings_add(f, WARNING, "store_down", "%s; it has replicas of %zu shards", silent, holds);
 	}
 	else if (health == HEALTH_SUSPECT && untold_speaks(pd, store->id))
 	{
-		advise(f, "where many workers tell it all at once that takes a while; if it stays so, look into its log and this driver's");
-		found(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
+		findings_advise(f, "where many workers tell it all at once that takes a while; if it stays so, look into its log and this driver's");
+		findings_add(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
 	}
 	else if (health == HEALTH_SUSPECT && holds == 0)
 	{
-		advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
-		found(f, WARNING, "store_silent", "%s; it has no replicas", silent);
+		findings_advise(f, "start it again, or, if it is gone for good: vectronctl forget-store %" PRIu64, store->id);
+		findings_add(f, WARNING, "store_silent", "%s; it has no replicas", silent);
 	}
 	else if (health == HEALTH_SUSPECT)
 	{
-		advise(f, "is it being started? Its replicas are made anew elsewhere after --down-after");
-		found(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
+		findings_advise(f, "is it being started? Its replicas are made anew elsewhere after --down-after");
+		findings_add(f, WARNING, "store_silent", "%s; it has replicas of %zu shards", silent, holds);
 	}
 	if (!beat || health != HEALTH_UP)
 		return;
@@ -423,15 +371,15 @@ look_at_store(Pd *pd, Findings *f, const CatalogStore *store)
 	look_at_drain(pd, f, store);
 	if (llabs(beat->facts.clock_ahead_us) > CLOCK_AHEAD_US)
 	{
-		advise(f, "set the clocks by NTP: certificates are judged by them");
-		found(f, WARNING, "clock", "its clock is %" PRId64 " s %s this placement driver's", (int64_t) llabs(beat->facts.clock_ahead_us) / 1000000,
+		findings_advise(f, "set the clocks by NTP: certificates are judged by them");
+		findings_add(f, WARNING, "clock", "its clock is %" PRId64 " s %s this placement driver's", (int64_t) llabs(beat->facts.clock_ahead_us) / 1000000,
 			  beat->facts.clock_ahead_us > 0 ? "ahead of" : "behind");
 	}
 	look_at_certificate(f, beat->facts.cert_until);
 	if (strcmp(beat->version, PD_VERSION) != 0)
 	{
-		advise(f, "after an upgrade all daemons are to be of one version");
-		found(f, WARNING, "version", "it is of version %s, this placement driver of %s", beat->version[0] ? beat->version : "unknown", PD_VERSION);
+		findings_advise(f, "after an upgrade all daemons are to be of one version");
+		findings_add(f, WARNING, "version", "it is of version %s, this placement driver of %s", beat->version[0] ? beat->version : "unknown", PD_VERSION);
 	}
 }
 
@@ -452,9 +400,9 @@ look_at_silence(Pd *pd, Findings *f)
 	}
 	if (silent < 2 || silent * 3 <= holding)
 		return;
-	about(f, "workers");
-	advise(f, "look at network and power first; repairs begin when at most a third is silent");
-	found(f, CRITICAL, "mass_failure", "%zu of %zu workers with data are silent: nothing is repaired meanwhile", silent, holding);
+	findings_about(f, "workers");
+	findings_advise(f, "look at network and power first; repairs begin when at most a third is silent");
+	findings_add(f, CRITICAL, "mass_failure", "%zu of %zu workers with data are silent: nothing is repaired meanwhile", silent, holding);
 }
 
 /* -- Drivers, operators ------------------------------------------------------ */
@@ -492,7 +440,7 @@ look_at_drivers(Pd *pd, Findings *f)
 		const char *endpoint = json_string_value(json_object_get(d, "endpoint"));
 		bool		is_up = strcmp(json_string_value(json_object_get(d, "state")), "up") == 0;
 
-		about(f, "placement driver %s at %s", id, endpoint);
+		findings_about(f, "placement driver %s at %s", id, endpoint);
 		if (strcmp(role, "leader") == 0 || strcmp(role, "follower") == 0)
 		{
 			voters++;
@@ -503,33 +451,33 @@ look_at_drivers(Pd *pd, Findings *f)
 			const char *before = other_at(drivers, d, false);
 
 			if (before)
-				advise(f, "vectronctl remove-pd %s, which was there, then vectronctl add-pd %s", before, endpoint);
+				findings_advise(f, "vectronctl remove-pd %s, which was there, then vectronctl add-pd %s", before, endpoint);
 			else
-				advise(f, "vectronctl add-pd %s, or stop it", endpoint);
-			found(f, WARNING, "pd_waiting", "it waits to be made one of the placement drivers");
+				findings_advise(f, "vectronctl add-pd %s, or stop it", endpoint);
+			findings_add(f, WARNING, "pd_waiting", "it waits to be made one of the placement drivers");
 		}
 		else if (!is_up && other_at(drivers, d, true))
 		{
-			advise(f, "stop that one and start it with its own directory again; if that is lost: vectronctl remove-pd %s", id);
-			found(f, WARNING, "pd_silent", "its leader does not hear from it, and another directory answers there, that of %s", other_at(drivers, d, true));
+			findings_advise(f, "stop that one and start it with its own directory again; if that is lost: vectronctl remove-pd %s", id);
+			findings_add(f, WARNING, "pd_silent", "its leader does not hear from it, and another directory answers there, that of %s", other_at(drivers, d, true));
 		}
 		else if (!is_up)
 		{
-			advise(f, "start it again, or, if it is gone for good: vectronctl remove-pd %s", id);
-			found(f, WARNING, "pd_silent", "its leader does not hear from it");
+			findings_advise(f, "start it again, or, if it is gone for good: vectronctl remove-pd %s", id);
+			findings_add(f, WARNING, "pd_silent", "its leader does not hear from it");
 		}
 	}
 	json_decref(drivers);
-	about(f, "placement drivers");
+	findings_about(f, "placement drivers");
 	if (voters > 1 && up == voters / 2 + 1 && up < voters)
 	{
-		advise(f, "start the others again");
-		found(f, WARNING, "pd_quorum", "%zu of %zu are up: with one fewer nothing can be created or repaired", up, voters);
+		findings_advise(f, "start the others again");
+		findings_add(f, WARNING, "pd_quorum", "%zu of %zu are up: with one fewer nothing can be created or repaired", up, voters);
 	}
 	else if (voters == 2)
 	{
-		advise(f, "add a third: vectronctl add-pd");
-		found(f, WARNING, "pd_quorum", "there are two, and both are needed");
+		findings_advise(f, "add a third: vectronctl add-pd");
+		findings_add(f, WARNING, "pd_quorum", "there are two, and both are needed");
 	}
 }
 
@@ -545,9 +493,9 @@ look_at_level(Pd *pd, Findings *f)
 	level_held_by(pd, level + 1, held, sizeof(held));
 	if (!held[0])
 		return;
-	about(f, "%s", held);
-	advise(f, "upgrade it; if it is a store that is gone for good, vectronctl forget-store lets go");
-	found(f, WARNING, "level", "the cluster stays at feature level %u of %u: it does not know more, or has not spoken", level, vt_level_high());
+	findings_about(f, "%s", held);
+	findings_advise(f, "upgrade it; if it is a store that is gone for good, vectronctl forget-store lets go");
+	findings_add(f, WARNING, "level", "the cluster stays at feature level %u of %u: it does not know more, or has not spoken", level, vt_level_high());
 }
 
 static void
@@ -559,9 +507,9 @@ look_at_operators(Pd *pd, Findings *f)
 
 		if (pd->now_us - op->step_since_us < STUCK_US)
 			continue;
-		about(f, "shard %" PRIu64, op->shard);
-		advise(f, "vectronctl operators shows it, vectronctl cancel %" PRIu64 " ends it", op->shard);
-		found(f, WARNING, "operator", "its change of replicas stands at \"%s\" for %" PRId64 " minutes", op->step,
+		findings_about(f, "shard %" PRIu64, op->shard);
+		findings_advise(f, "vectronctl operators shows it, vectronctl cancel %" PRIu64 " ends it", op->shard);
+		findings_add(f, WARNING, "operator", "its change of replicas stands at \"%s\" for %" PRId64 " minutes", op->step,
 			  (pd->now_us - op->step_since_us) / 60000000);
 	}
 }
@@ -580,6 +528,7 @@ json_findings(Pd *pd, const Question *q)
 			look_at_collection(pd, &f, pd->catalog->collections[i]);
 	look_at_level(pd, &f);
 	look_at_operators(pd, &f);
+	findings_end(&f);
 	return f.list;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "base/clock.h"
 #include "pd_world.h"
+#include "../../src/pd/findings.h"
 
 /* Ask for a change; words: what the refusal says, NULL = it is none. */
 static void
@@ -516,6 +517,54 @@ findings_come_and_go(void **state)
 	cluster_end(w);
 }
 
+/* An outage of many indexes: so many of a kind are told, of the others how many they are, and nothing else is left out. */
+static void
+what_is_wrong_many_times_is_told_briefly(void **state)
+{
+	PdWorld    *w = cluster(61, 3);
+	CatalogCollection c = *create(w, 1, 3);
+	CatalogShard shard = c.shards[0];
+	Buf			command = {0};
+	json_t	   *list;
+	json_t	   *row;
+	json_t	   *last = NULL;
+	size_t		i;
+	size_t		n = 0;
+
+	(void) state;
+	c.shards = &shard;
+	shard.bootstrapped = true;
+	for (uint64_t k = 0; k < 3 * FINDINGS_OF_A_KIND; k++)
+	{
+		vt_id_random(&c.generation);
+		shard.desc.generation = c.generation;
+		shard.desc.shard = 500000 + k;
+		snprintf(c.label, sizeof(c.label), "postgres.public.t_%d", (int) k);
+		command_begin(&command);
+		command_collection(&command, &c);
+		world_commit(&w->pd, &command);
+	}
+	buf_free(&command);
+	for (uint32_t k = 0; k < 3; k++)
+		beat_of(&w->pd, w->stores[k].id)->disk_short = true;
+	list = json_findings(&w->pd, NULL);
+	json_array_foreach(list, i, row)
+	{
+		if (strcmp(json_string_value(json_object_get(row, "finding")), "majority_lost") != 0)
+			continue;
+		n++;
+		last = row;
+	}
+	assert_int_equal(n, FINDINGS_OF_A_KIND + 1);
+	assert_string_equal(json_string_value(json_object_get(last, "subject")), "... and 200 more");
+	assert_string_equal(json_string_value(json_object_get(last, "severity")), "critical");
+	assert_non_null(strstr(json_string_value(json_object_get(last, "what")), "postgres.public.t_299"));
+	assert_non_null(strstr(json_string_value(json_object_get(last, "advice")), "unsafe-recover"));
+	json_decref(list);
+	assert_true(has_finding(w, "disk_short", "warning"));
+	cluster_end(w);
+}
+
 static void
 a_store_tells_its_troubles(void **state)
 {
@@ -614,6 +663,7 @@ main(void)
 		TEST(an_operator_says_how_far_it_is),
 		TEST(a_cancelled_operator_leaves_nothing),
 		TEST(findings_come_and_go),
+		TEST(what_is_wrong_many_times_is_told_briefly),
 		TEST(a_store_tells_its_troubles),
 		TEST(shard_0_is_none),
 		TEST(a_dump_has_everything),
