@@ -110,7 +110,31 @@ hand_over(Pd *pd, const ReplicaMembers *members)
 		replica_transfer(atomic_load(&pd->replica), best->member.id, on_changed, NULL);
 }
 
-/* A member without a row: false when there is none. */
+/*
+ * Would those that stay be able to decide anything without it?  It was so when it was told to
+ * leave, but one of them may have died since.
+ */
+static bool
+may_go(const ReplicaMembers *members, uint64_t id)
+{
+	uint32_t	voters = 0;
+	uint32_t	active = 0;
+
+	for (uint32_t i = 0; i < members->n; i++)
+	{
+		const ReplicaMember *m = &members->members[i];
+
+		if (m->member.id == id && !is_voter(m))
+			return true;
+		if (m->member.id == id || !is_voter(m))
+			continue;
+		voters++;
+		active += m->active;
+	}
+	return active * 2 > voters;
+}
+
+/* A member without a row, that may go: false when there is none. */
 static bool
 let_one_go(Pd *pd, const ReplicaMembers *members)
 {
@@ -119,7 +143,7 @@ let_one_go(Pd *pd, const ReplicaMembers *members)
 		uint64_t	id = members->members[i].member.id;
 		RaftConf	conf;
 
-		if (catalog_driver(pd->catalog, id))
+		if (catalog_driver(pd->catalog, id) || (id != pd->id && !may_go(members, id)))
 			continue;
 		if (id == pd->id)
 			hand_over(pd, members);

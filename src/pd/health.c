@@ -146,3 +146,21 @@ leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store)
 	}
 	return best;
 }
+
+/*
+ * Is a replica that we have not among the members certainly none?  It may know a newer
+ * configuration than we, and be one there.  Not if that is of an earlier term than the
+ * leader's, who has not got it: then it was never committed, nor will it be.
+ */
+bool
+replica_is_no_member(Pd *pd, const CatalogShard *shard, const Report *report)
+{
+	uint64_t	leads;
+	const Report *leader = leader_of(pd, shard, &leads);
+
+	if (!report->says_conf || report->conf_index <= shard->conf_index)
+		return report->says_conf;
+	return leader && shard->plan.kind != PLAN_RECOVER && leader->nmembers > 0 && !leader->joint && leader->conf_index == shard->conf_index &&
+		leader->incarnation == shard->desc.incarnation && report->incarnation == shard->desc.incarnation &&
+		report->last_term > 0 && report->last_term < leader->term;
+}

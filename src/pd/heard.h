@@ -247,6 +247,7 @@ extern Health replica_health(Pd *pd, uint64_t store, uint64_t shard, uint64_t re
 extern Report *report_of(Pd *pd, uint64_t store, uint64_t shard);
 /* Of the replicas that claim to lead now, the one with the highest term; NULL = none. */
 extern Report *leader_of(Pd *pd, const CatalogShard *shard, uint64_t *store);
+extern bool replica_is_no_member(Pd *pd, const CatalogShard *shard, const Report *report);	/* one that the catalog has not */
 
 /* loads.c: what a leader says on this store; and a replica there (0: whichever) leads no more */
 extern void load_take(Pd *pd, uint64_t store, const Report *leader);

@@ -10,7 +10,8 @@
  *
  * A replica that is neither a member of its group nor on its way to become one
  * is deleted where it is reported, but only when it knows no newer configuration
- * than the catalog: else it may be a member that we have not heard of yet.
+ * than the catalog, or one that was never committed: else it may be a member that we
+ * have not heard of yet.
  *
  *-------------------------------------------------------------------------
  */
@@ -490,7 +491,7 @@ tasks_of_shard(Pd *pd, Beat *beat, CatalogCollection *c, const CatalogShard *sha
 	}
 	if (report && shard->bootstrapped && (!ours || report->replica != replica))
 	{
-		if (report->says_conf && report->conf_index <= shard->conf_index)
+		if (replica_is_no_member(pd, shard, report))
 			operate_give_drop(pd, beat->store, shard->desc.shard, report->replica, false, tasks);
 		return;
 	}

@@ -220,6 +220,46 @@ a_change_goes_on(void **state)
 	}
 }
 
+/*
+ * A leader is cut off with a configuration that nobody else has, and comes back when the group has
+ * gone on without it: it may be told to go when a leader of a later term is known that has not got that.
+ */
+static void
+what_was_never_committed_holds_up_nothing(void **state)
+{
+	PdWorld    *w = new_cluster(300, 4);
+	WGroup	   *g = &w->groups[0];
+	WReplica   *r = NULL;
+	Report	   *report;
+	uint32_t	was = 0;
+
+	(void) state;
+	create(w, 1, 3);
+	settle(w, 3, 10);
+	while (!(r = replica_on(&w->stores[was], g->shard)) || r->replica != g->leader)
+		was++;
+	store_dies(w, was);
+	r->conf_index = g->last + 1000000;
+	settle(w, 3, 120);
+	assert_true(g->conf_index < r->conf_index && g->term > 1);
+
+	/* It is of the term of whoever leads, as far as we know. */
+	g->term = 1;
+	run_seconds(w, 2);
+	w->stores[was].alive = true;
+	run_seconds(w, 10);
+	report = report_of(&w->pd, w->stores[was].id, g->shard);
+	assert_true(report && report->last_term == 1);
+	assert_non_null(replica_on(&w->stores[was], g->shard));
+
+	/* Of an earlier one. */
+	g->term = 2;
+	run_seconds(w, 10);
+	assert_null(replica_on(&w->stores[was], g->shard));
+	settle(w, 3, 20);
+	cluster_end(w);
+}
+
 int
 main(void)
 {
@@ -227,6 +267,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_change_stands_still),
 		TEST(a_change_goes_on),
+		TEST(what_was_never_committed_holds_up_nothing),
 	};
 
 	return cmocka_run_group_tests_name("pd_amid", tests, NULL, NULL);
