@@ -93,12 +93,18 @@ is_carried(const PlanShard *shard, uint64_t promote, uint64_t leave)
 	return able * 2 > n;
 }
 
+/* Is a voter lost that could go instead, or silent where this one is not? */
 static bool
 has_lost_another(const PlanShard *shard, const PlanMember *than)
 {
 	for (uint32_t i = 0; i < shard->n; i++)
-		if (&shard->members[i] != than && shard->members[i].voter && shard->members[i].health == HEALTH_DOWN)
+	{
+		const PlanMember *m = &shard->members[i];
+
+		if (m != than && m->voter && m->replica != shard->leader &&
+			(m->health == HEALTH_DOWN || (is_able(than) && !is_able(m))))
 			return true;
+	}
 	return false;
 }
 
@@ -181,7 +187,7 @@ remove_step(const PlanShard *shard)
 		if (!added || !added->voter || added->health == HEALTH_DOWN)
 			return step_of(STEP_END, 0);
 	}
-	/* One too many, and another was lost since: that one can go. */
+	/* One too many, and another was lost since, or is silent: that one can go. */
 	if (leaves->voter && !is_carried(shard, 0, leaves->replica))
 		return step_of(shard->plan.kind == PLAN_SHRINK && has_lost_another(shard, leaves) ? STEP_END : STEP_WAIT, 0);
 	if (leaves->replica != shard->leader)
@@ -429,8 +435,8 @@ plan_to(Plan *out, PlanKind kind, const PlanStore *to, const PlanMember *leaves)
 
 /*
  * A learner that is not to stay: left over from a plan that was undone, or one too many.
- * While voters lack it may have the only other copy, and be starting: then only one that
- * is lost is not to stay, and none while too much is silent at once.
+ * While voters lack one that may vote may have the only other copy, and be starting: then only one that
+ * is lost is not to stay, and none while too much is silent at once.  A searcher's is no copy in that sense.
  */
 static const PlanMember *
 needless_learner(const PlanShard *shard, bool brake)
@@ -442,7 +448,7 @@ needless_learner(const PlanShard *shard, bool brake)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (m->voter || (lacks && (brake || m->health != HEALTH_DOWN)))
+		if (m->voter || (lacks && !m->search_only && (brake || m->health != HEALTH_DOWN)))
 			continue;
 		if (!is_searcher(m) || stay++ >= shard->learners)
 			return m;
@@ -450,7 +456,7 @@ needless_learner(const PlanShard *shard, bool brake)
 	return NULL;
 }
 
-/* Where voters lack, a learner that follows its leader and may vote is nearer than a new replica. */
+/* Where voters lack, a learner that has answered its leader and may vote is nearer than a new replica. */
 static const PlanMember *
 next_voter(const PlanShard *shard)
 {
@@ -458,7 +464,7 @@ next_voter(const PlanShard *shard)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (!m->voter && !m->search_only && !m->draining && is_able(m))
+		if (!m->voter && !m->search_only && !m->draining && is_able(m) && m->match > 0)
 			return m;
 	}
 	return NULL;

@@ -64,7 +64,7 @@ raft_get_peer(const Raft *raft, uint64_t id, RaftPeer *out)
 		out->match = pr->match;
 		out->next = pr->next;
 		out->applied = pr->applied;
-		out->active = pr->active;
+		out->active = pr->active || pr->silent < raft->opt.election_ticks;
 		out->inflight_messages = pr->inflight_n;
 		out->inflight_bytes = pr->inflight_bytes;
 		out->snapshot = pr->snapshot != NULL ? pr->snapshot->index : 0;
