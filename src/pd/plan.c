@@ -456,7 +456,7 @@ needless_learner(const PlanShard *shard, bool brake)
 	return NULL;
 }
 
-/* Where voters lack, a learner that has answered its leader and may vote is nearer than a new replica. */
+/* Where voters lack, a learner that follows its leader and may vote is nearer than a new replica. */
 static const PlanMember *
 next_voter(const PlanShard *shard)
 {
@@ -464,7 +464,7 @@ next_voter(const PlanShard *shard)
 	{
 		const PlanMember *m = &shard->members[i];
 
-		if (!m->voter && !m->search_only && !m->draining && is_able(m) && m->match > 0)
+		if (!m->voter && !m->search_only && !m->draining && is_able(m))
 			return m;
 	}
 	return NULL;

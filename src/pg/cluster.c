@@ -183,7 +183,7 @@ backend_tell(void *arg pg_attribute_unused(), const char *words)
 	strlcpy(untold, words, sizeof(untold));
 }
 
-/* The client is at rest: what it had to say.  May throw. */
+/* The client is at rest: what it had to say.  Who calls may have something to close: a cancel waits until it looks for one. */
 static void
 tell_now(void)
 {
@@ -193,7 +193,9 @@ tell_now(void)
 		return;
 	strlcpy(words, untold, sizeof(words));
 	untold[0] = '\0';
+	HOLD_INTERRUPTS();
 	ereport(LOG, (errmsg("vectron: %s", words)));
+	RESUME_INTERRUPTS();
 }
 
 bool

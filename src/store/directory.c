@@ -47,7 +47,7 @@ birth_of(int fd, Birth *out, VtError *err)
 /*
  * Whoever has no identity yet may have been made just now, here or by a process that ended
  * before it had one: its own name is durable first.  Where the directory above may not be
- * read it was not made by us.
+ * read, or is of a file system that syncs none, it was not made by us.
  */
 static VtStatus
 sync_above(const char *directory, VtError *err)
@@ -55,7 +55,9 @@ sync_above(const char *directory, VtError *err)
 	char		above[4104];
 
 	snprintf(above, sizeof(above), "%s/..", directory);
-	return access(above, R_OK) < 0 && errno == EACCES ? VT_OK : directory_sync(above, err);
+	if (directory_sync(above, err) == VT_OK || errno == EACCES || errno == EPERM || errno == EINVAL || errno == EROFS)
+		return VT_OK;
+	return VT_IO;
 }
 
 static VtStatus
