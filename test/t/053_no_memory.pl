@@ -39,14 +39,16 @@ sub arm
 }
 
 # The n-th allocation of a session fails, for n from 1 until there is no n-th any
-# more.  The statement runs twice: once it fails, the other time it succeeds.
+# more.  The statement runs twice: once it fails, the other time it succeeds.  What is to be
+# there for it is made by another session.
 sub every_allocation
 {
-	my ($what, $sql, $after) = @_;
+	my ($what, $sql, $after, $before) = @_;
 	my ($failed, $lived, $odd, $n) = (0, 0, '', 0);
 
 	for ($n = 1; $n < 2000; $n++)
 	{
+		$node->safe_psql('postgres', $before) if $before;
 		arm($n);
 		my ($status, $out, $err) = $node->psql('postgres', "$sql;\n\\echo again\n$sql", on_error_stop => 0);
 		unlink $arm;
@@ -66,7 +68,7 @@ every_allocation('a search', q{SET enable_seqscan = off; SELECT id FROM t ORDER 
 every_allocation('an insert', q{INSERT INTO t VALUES (100, '[100,100]') RETURNING id}, '100');
 every_allocation('VACUUM', q{DELETE FROM t WHERE id = 100;
 VACUUM t;
-SELECT count(*) FROM t WHERE id = 100}, '0');
+SELECT count(*) FROM t WHERE id = 100}, '0', q{INSERT INTO t VALUES (100, '[100,100]')});
 is($node->safe_psql('postgres', q{SELECT entries, missing, extra, wrong FROM vectron.check_index('t_v')}), '50|0|0|0',
 	'the index has what the table has');
 unlike(slurp_file($node->logfile), qr/terminated by signal|server process .* was terminated|reinitializing/,
