@@ -30,6 +30,7 @@
 #define KILLS_MAX 1000
 #define REST_US SECOND			/* before each kill, when all is whole */
 #define DEAD_US SECOND			/* at least, until it is started again */
+#define SOON_US 50000
 
 /* Searches, by how the cluster was and what they found. */
 typedef enum Situation
@@ -45,7 +46,7 @@ typedef struct One
 {
 	int64_t		took_us;
 	int64_t		hedge_us;		/* the delay when it began */
-	int64_t		since_us;		/* the kill */
+	int64_t		since_us;		/* the kill; at rest: the moment, from which it began, which may be before */
 	ClientScanStats stats;
 } One;
 
@@ -67,6 +68,7 @@ typedef struct Run
 
 	pthread_mutex_t lock;
 	int64_t		whole_us;		/* since then all replicas are there; INT64_MAX: they are not */
+	int64_t		moment_us;		/* at rest, when nothing happens */
 	int64_t		killed_us;		/* the last kill */
 	int64_t		back_us;		/* when that worker was started again; INT64_MAX: it is dead */
 	Leaders		leaders;		/* when it happened */
@@ -152,6 +154,7 @@ search_once(Run *run, Client *client, float *query)
 	int64_t		hedge = pace_hedge_us(run->bench->pace, begun);
 	int64_t		ended;
 	bool		applied;
+	Situation	situation;
 
 	vector_of(run->bench, number, query);
 	status = search_open(run->bench, client, &search, query, 10, begun + 30 * SECOND, &err);
@@ -176,7 +179,9 @@ search_once(Run *run, Client *client, float *query)
 	run->behind += stats.behind;
 	run->by_leader += stats.by_leader;
 	run->by_follower += stats.by_follower;
-	note(&run->asked[situation_of(run, begun, ended, applied)], (One) {ended - begun, hedge, begun - run->killed_us, stats});
+	situation = situation_of(run, begun, ended, applied);
+	note(&run->asked[situation],
+		 (One) {ended - begun, hedge, begun - (situation == AT_REST ? run->moment_us : run->killed_us), stats});
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -288,27 +293,53 @@ slower_than(const Asked *asked, double ms)
 	return n;
 }
 
-static void
-judge_searches(Bench *bench, Run *run)
+/* Those that were under way at the kill, or the moment, or begun soon after it, as sorted as all. */
+static Asked
+around(const Asked *sorted)
 {
-	const Asked *rest = &run->asked[AT_REST];
-	const Asked *dead = &run->asked[DEAD_APPLIED];
+	Asked		some = {0};
+
+	for (size_t i = 0; i < sorted->n; i++)
+		if (sorted->ones[i].since_us <= SOON_US && sorted->ones[i].since_us + sorted->ones[i].took_us >= 0)
+			note(&some, sorted->ones[i]);
+	return some;
+}
+
+/* By how many delays the one took longer than the other, at most, at so many of these shares. */
+static double
+moved_by(const Asked *dead, const Asked *rest, double delay_ms, size_t nshares)
+{
 	static const double shares[] = {0.5, 0.95, 0.99, 0.999};
 	double		moved = 0;
-	double		delay_ms = hedge_ms(dead);
 
-	for (int i = 0; i < SITUATIONS; i++)
-		if (run->asked[i].n > 0)
-			qsort(run->asked[i].ones, run->asked[i].n, sizeof(One), one_compare);
-	tell_of("at rest", rest);
-	tell_of("a worker dead, marks applied elsewhere", dead);
-	tell_of("a worker dead, marks not applied where they were asked", &run->asked[DEAD_WAITED]);
-	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+	for (size_t i = 0; i < nshares; i++)
 	{
 		double		by = (took_ms(dead, shares[i]) - took_ms(rest, shares[i])) / delay_ms;
 
 		moved = by > moved ? by : moved;
 	}
+	return moved;
+}
+
+static void
+judge_searches(Bench *bench, Run *run)
+{
+	const Asked *rest = &run->asked[AT_REST];
+	const Asked *dead = &run->asked[DEAD_APPLIED];
+	Asked		rest_soon;
+	Asked		dead_soon;
+	double		delay_ms = hedge_ms(dead);
+
+	for (int i = 0; i < SITUATIONS; i++)
+		if (run->asked[i].n > 0)
+			qsort(run->asked[i].ones, run->asked[i].n, sizeof(One), one_compare);
+	rest_soon = around(rest);
+	dead_soon = around(dead);
+	tell_of("at rest", rest);
+	tell_of("a worker dead, marks applied elsewhere", dead);
+	tell_of("a worker dead, marks not applied where they were asked", &run->asked[DEAD_WAITED]);
+	tell_of("around a moment at rest", &rest_soon);
+	tell_of("around a kill, marks applied elsewhere", &dead_soon);
 	if (dead->n > 0)
 	{
 		const One  *worst = &dead->ones[dead->n - 1];
@@ -318,8 +349,13 @@ judge_searches(Bench *bench, Run *run)
 	}
 	printf("the hedge delay was %.1f ms; more than one beyond p99 at rest took %zu of %zu with a worker dead, %zu of %zu at rest\n", delay_ms,
 		   slower_than(dead, took_ms(rest, 0.99) + delay_ms), dead->n, slower_than(rest, took_ms(rest, 0.99) + delay_ms), rest->n);
-	bar_most(bench, "hedge delays by which searches at marks applied elsewhere took longer than at rest, at any share to p99.9", moved, bench->delays);
+	bar_most(bench, "hedge delays by which searches at marks applied elsewhere took longer than at rest, at any share to p99.9",
+			 moved_by(dead, rest, delay_ms, 4), bench->delays);
+	bar_most(bench, "hedge delays by which those around a kill took longer than those around a moment at rest, at any share to p95",
+			 moved_by(&dead_soon, &rest_soon, delay_ms, 2), bench->delays);
 	bar_most(bench, "slowest search at marks applied elsewhere, ms", took_ms(dead, 1), 2 * took_ms(rest, 1) + bench->delays * delay_ms);
+	free(rest_soon.ones);
+	free(dead_soon.ones);
 }
 
 void
@@ -350,6 +386,7 @@ failover(Bench *bench)
 		pthread_mutex_lock(&run.lock);
 		run.leaders = now;
 		run.whole_us = clock_now_us();
+		run.moment_us = run.whole_us + REST_US / 2;
 		pthread_mutex_unlock(&run.lock);
 		usleep(REST_US);
 		kill_a_leader(&run, i, resumed, &n);
