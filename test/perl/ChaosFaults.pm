@@ -292,7 +292,7 @@ sub cut_one
 	$self->told('cut off:', $name, @from ? '; gateways reach it' : '');
 	$self->cut_off($name, @from);
 	$self->wait_a_while;
-	cmp_ok($self->held, '>', $held, "something was to cross the cut around $name");
+	$self->await("something was to cross the cut around $name", sub { return $self->held > $held; });
 	$self->heal;
 	return;
 }
@@ -314,7 +314,7 @@ sub hear_one_way
 	$self->told($name, $speaks ? 'is not heard by' : 'does not hear', @others);
 	$self->{cluster}->network($speaks ? "rule $name $_ cut" : "rule $_ $name cut") foreach @others;
 	$self->wait_a_while;
-	cmp_ok($self->held, '>', $held, "something was to cross the cut at $name");
+	$self->await("something was to cross the cut at $name", sub { return $self->held > $held; });
 	$self->heal;
 	return;
 }

@@ -113,7 +113,7 @@ sub goes_on
 # A search may take this long; where a replica that can answer is left, by what the slowest
 # took while nothing was wrong.
 my $lax_ms = 30_000;
-my $patience_ms = 2500;
+my $patience_ms = $seconds < 60 ? 10_000 : 2500;	# a few short rounds come often, on any machine
 my $patience_factor = 10;
 my ($strict_ms, $given_ms);
 sub be_strict
